@@ -1,0 +1,165 @@
+//! The agent thread: owns the agent's processes and the queue of runs in front of them.
+//!
+//! Knows nothing of clients, connections or the protocol's frames. It takes [`AgentCommand`]s and
+//! [`AgentControl`]s, and tells the state thread what happens as [`AgentEvent`]s.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::protocol::call::{RunId, Thinking};
+use crate::protocol::payload::RunStatus;
+
+/// What the agent thread needs to know; made once from the config.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Head of the argv; `None` when no agent is configured. `builtin:echo` has become this
+    /// binary's own path and its demo mode.
+    pub command: Option<Vec<String>>,
+    /// Working directory of the agent; the person's home if not configured.
+    pub cwd: PathBuf,
+    /// Extra environment from the config.
+    pub env: BTreeMap<String, String>,
+    /// Names of our own environment that the agent may see besides the standard ones.
+    pub pass_env: Vec<String>,
+    /// `--model`, if configured.
+    pub model: Option<String>,
+    /// Folder (0700) with one folder per session for the agent's own session files.
+    pub sessions_dir: PathBuf,
+    /// Silence after which a run is given up.
+    pub idle_timeout: Duration,
+    /// From the start of a process to its first answer.
+    pub start_timeout: Duration,
+    /// How long a process without a run is kept.
+    pub warm: Duration,
+    /// Processes at a time.
+    pub processes_max: usize,
+}
+
+/// One run, complete: the agent thread asks nobody for more.
+#[derive(Debug)]
+pub struct RunSpec {
+    /// The run.
+    pub run_id: RunId,
+    /// One run at a time per key.
+    pub session_key: String,
+    /// The conversation; a new id means a new session file.
+    pub session_id: String,
+    /// The whole prompt, as the model gets it.
+    pub prompt: String,
+    /// Pictures: MIME type and base64.
+    pub images: Vec<(String, String)>,
+    /// Level for this run.
+    pub thinking: Thinking,
+    /// Limit on the whole run, from its start (waiting in the queue does not count).
+    pub timeout: Duration,
+}
+
+/// Work, through a bounded queue that state fills with `try_send`.
+#[derive(Debug)]
+pub enum AgentCommand {
+    /// Start it, or queue it behind its session's lane.
+    Run(Box<RunSpec>),
+}
+
+/// What must get through while the queue is full: a slot of its own.
+#[derive(Debug)]
+pub enum AgentControl {
+    /// End this run, queued or active; its `Ended` says `cancelled`.
+    Cancel(RunId),
+    /// The conversation under this key is over: end its process once it has no run.
+    /// With `delete`, remove its folder of session files then.
+    EndSession {
+        /// The key.
+        session_key: String,
+        /// Remove the agent's files of it.
+        delete: bool,
+    },
+    /// End everything (each run as `cancelled`), then end the thread.
+    Shutdown,
+}
+
+/// What the state thread learns.
+#[derive(Debug, PartialEq)]
+pub enum AgentEvent {
+    /// One step of a run, in order.
+    Step {
+        /// The run.
+        run_id: RunId,
+        /// What happened.
+        step: RunStep,
+    },
+    /// The last word on a run: exactly one for every run that was taken.
+    Ended {
+        /// The run.
+        run_id: RunId,
+        /// How.
+        status: RunStatus,
+        /// The final text (`ok`), or one sentence on what went wrong.
+        summary: String,
+    },
+    /// Processes cannot be started (with a sentence), or can again.
+    Trouble(Option<String>),
+}
+
+/// A step of a run, as a UI draws it.
+#[derive(Debug, PartialEq)]
+pub enum RunStep {
+    /// Waits; `position` 1 is next.
+    Queued {
+        /// Place in the queue.
+        position: usize,
+    },
+    /// The prompt was given to the agent.
+    Started,
+    /// The provider failed and will be asked again.
+    Retrying {
+        /// The provider's error.
+        reason: String,
+    },
+    /// The conversation is being shortened.
+    Compacting,
+    /// More of the answer. Waiting ones merge: only their concatenation counts.
+    Text(String),
+    /// Drop what was shown of the answer so far: it comes again.
+    Reset,
+    /// More of the model's thinking. Merges like `Text`.
+    Thinking(String),
+    /// A tool call begins.
+    ToolStart {
+        /// Its id.
+        call_id: String,
+        /// The tool.
+        name: String,
+        /// JSON text, at most `TOOL_BYTES_MAX`.
+        args: String,
+        /// `args` was cut, so it is no JSON any more.
+        truncated: bool,
+    },
+    /// Its output so far.
+    ToolUpdate {
+        /// Its id.
+        call_id: String,
+        /// The tool.
+        name: String,
+        /// Text, at most `TOOL_BYTES_MAX`.
+        result: String,
+        /// `result` was cut.
+        truncated: bool,
+    },
+    /// It is over.
+    ToolEnd {
+        /// Its id.
+        call_id: String,
+        /// The tool.
+        name: String,
+        /// Text, at most `TOOL_BYTES_MAX`.
+        result: String,
+        /// `result` was cut.
+        truncated: bool,
+        /// It failed.
+        is_error: bool,
+    },
+    /// Something went wrong that the person should see; the run may still end well.
+    Error(String),
+}

@@ -1,0 +1,25 @@
+//! clawdis-gateway: one daemon that owns a person's messaging surfaces and runs their agent.
+//!
+//! # Map
+//!
+//! A client's bytes flow down: `net::conn` (one thread per socket) reads, validates and parses;
+//! `state` (one thread) decides; `net::outbound` (one thread) writes. `store` makes things
+//! durable, `agent` runs the agent's processes, `channels` owns the messaging surfaces.
+//!
+//! # Invariants
+//!
+//! - **State does no IO**, takes no lock and never sleeps: `State::handle(event, now)` returns
+//!   effects and its thread carries them out.
+//! - **Blocking sends go down the flow only** (conn -> state -> outbound; agent, channels,
+//!   store -> state). Upwards state uses `try_send`, and a full queue is an answer.
+//! - **One thread writes to clients** after the handshake: `outbound`.
+//! - **A record is durable before the ack that promises it** and before the side effect that it
+//!   guards.
+//! - **Protocol types live in `protocol`**; nobody else derives `Serialize` for a client.
+//! - Every bound stands in [`limits`].
+
+// Modules in the order in which they are best read.
+pub mod limits;
+pub mod protocol;
+pub mod agent;
+pub mod threads;

@@ -1,0 +1,186 @@
+//! Every bound and every fixed time of the gateway, each with what happens when it is reached.
+//!
+//! A number that limits something belongs here and nowhere else; the relations between them are
+//! asserted at compile time at the end of the file.
+
+use std::time::Duration;
+
+// ---- frames and connections -------------------------------------------------------------------
+
+/// Largest WebSocket message in either direction. A larger one from a client closes it with 1009;
+/// the server ends pages early and cuts long texts (`truncated: true`) to stay below.
+pub const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
+/// JSON nesting accepted from a client; deeper closes with 1007.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// What one connection may have waiting in our memory; over it droppable events are skipped and
+/// anything else ends the connection (1008 `slow consumer`).
+pub const BACKLOG_BYTES_MAX: usize = 3 * 512 * 1024;
+/// What all backlogs together may hold; over it the largest one's connection is closed first.
+pub const BACKLOG_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// HTTP head of a request; a longer one is answered 431 and closed.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// HTTP headers in one head; more are answered 431.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// tungstenite's read buffer. It is allocated eagerly and zero-filled at each read, so it is the
+/// memory knob of a connection.
+pub const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// HTTP head and `hello` together, counted from the TCP connect and never extended.
+pub const HANDSHAKE_MS: u64 = 3_000;
+/// Connections that have not said `hello` yet. At the bound the newest waits until the oldest is
+/// `UNAUTHENTICATED_GRACE_MS` old and takes its place.
+pub const UNAUTHENTICATED_MAX: usize = 256;
+/// How long the oldest unauthenticated connection is safe from a newer one at the bound: enough
+/// for a handshake over an SSH tunnel, short enough that a flood of silent peers delays nobody.
+pub const UNAUTHENTICATED_GRACE_MS: u64 = 250;
+/// Connections in all, unless configured; beyond it a 503 is answered.
+pub const CLIENTS_MAX_DEFAULT: usize = 2_048;
+/// Kernel queue of connections not yet accepted; the kernel drops SYNs beyond it.
+pub const LISTEN_BACKLOG: i32 = 4_096;
+/// Between two refusals of a wrong token, over all connections.
+pub const REFUSAL_INTERVAL_MS: u64 = 700;
+/// Refusals waiting their turn; more are closed at once without an answer.
+pub const REFUSALS_WAITING_MAX: usize = 32;
+/// Frames that are no valid request a client may send within `INVALID_FRAMES_WINDOW_MS` before it
+/// is closed with 1008.
+pub const INVALID_FRAMES_MAX: usize = 20;
+/// Window of the budget above.
+pub const INVALID_FRAMES_WINDOW_MS: u64 = 10_000;
+/// After our close frame: how long the peer's bytes are still read and thrown away, so that the
+/// kernel does not reset the connection before the peer has read the reason.
+pub const LINGER_MS: u64 = 1_000;
+/// And how many of them.
+pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// Reason of a close frame (RFC 6455: a control frame holds 125 bytes, 2 of them the code).
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+/// `message` of an error, whatever was sent.
+pub const ERROR_TEXT_BYTES_MAX: usize = 1_024;
+/// First retry of a write that would have blocked; it doubles up to `WRITE_RETRY_MAX_MS`.
+pub const WRITE_RETRY_MIN_MS: u64 = 5;
+/// Longest pause between two attempts to write to a stalled client.
+pub const WRITE_RETRY_MAX_MS: u64 = 200;
+/// Messages that `outbound` takes from its queue before it writes.
+pub const OUTBOUND_DRAIN_MAX: usize = 256;
+/// Clients served per slice of a broadcast before single answers get their turn.
+pub const BROADCAST_SLICE: usize = 64;
+/// Events waiting to be fanned out; at the bound `outbound` stops reading its queue.
+pub const BROADCASTS_PENDING_MAX: usize = 256;
+/// A silent client is pinged at a tick and dropped after this many unanswered tick intervals.
+pub const PING_UNANSWERED_TICKS_MAX: u32 = 2;
+/// Stack of a connection thread (address space only; what is touched counts).
+pub const CONN_STACK_BYTES: usize = 256 * 1024;
+/// Stack of every other thread.
+pub const THREAD_STACK_BYTES: usize = 512 * 1024;
+
+// ---- queues between threads -------------------------------------------------------------------
+
+/// State's inbox, in events; senders wait (that is the back-pressure on sockets and children).
+pub const STATE_INBOX: usize = 256;
+/// Frames larger than this need one of the tokens below on their way through the state inbox, so
+/// that 256 of the largest frames never meet in memory.
+pub const LARGE_FRAME_BYTES: usize = 16 * 1024;
+/// Large frames inside at a time; further senders wait.
+pub const LARGE_FRAMES_MAX: usize = 16;
+/// Outbound's inbox, in messages; senders wait.
+pub const OUTBOUND_INBOX: usize = 1_024;
+/// Store's inbox, in commands; state asks with `try_send` and answers `UNAVAILABLE` when full.
+pub const STORE_INBOX: usize = 256;
+/// Commands in one group commit.
+pub const STORE_GROUP_MAX: usize = 128;
+/// Control slot of the agent thread (cancel, forget, pause, shutdown). State asks once per run and
+/// session at most, so it is sized to never fill.
+pub const AGENT_CONTROL_INBOX: usize = 512;
+/// Lines read from one agent process that wait for the agent thread; the reader waits beyond.
+pub const AGENT_LINES_INBOX: usize = 64;
+/// Channel commands waiting; beyond it `send` answers `UNAVAILABLE`.
+pub const CHANNEL_INBOX: usize = 64;
+
+// ---- protocol state ---------------------------------------------------------------------------
+
+/// Time between ticks unless configured.
+pub const TICK_INTERVAL_MS_DEFAULT: u64 = 30_000;
+/// Presence entries listed; disconnected ones go first, further connected clients are only counted.
+pub const PRESENCE_MAX: usize = 200;
+/// How long a disconnected client stays listed.
+pub const PRESENCE_TTL_MS: u64 = 5 * 60_000;
+/// Smallest window in which presence changes of a burst are merged.
+pub const PRESENCE_WINDOW_MIN_MS: u64 = 50;
+/// The window is also at least this many times the duration of the last fan-out.
+pub const PRESENCE_WINDOW_FANOUTS: u32 = 10;
+/// Idempotency keys remembered; beyond it new keys get `RATE_LIMITED`.
+pub const KEYS_MAX: usize = 1_000;
+/// Bytes of stored answers; beyond it new keys get `RATE_LIMITED`.
+pub const KEYS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Lifetime of a key, from the end of what it stands for.
+pub const KEY_TTL_MS: u64 = 5 * 60_000;
+/// Callers that may wait for one key in flight; further ones get `RATE_LIMITED`.
+pub const KEY_JOINERS_MAX: usize = 256;
+/// Accepted runs waiting for the agent unless configured; beyond it `agent` gets `RATE_LIMITED`.
+pub const AGENT_QUEUE_DEFAULT: usize = 32;
+/// `system-event` notes waiting for the owner's next turn; the oldest goes.
+pub const SYSTEM_NOTES_MAX: usize = 50;
+/// `summary` of a run; longer is cut and says `truncated: true`.
+pub const SUMMARY_BYTES_MAX: usize = 256 * 1024;
+/// One text piece (delta) of an `agent` event; longer ones are sent as several.
+pub const DELTA_BYTES_MAX: usize = 64 * 1024;
+/// Args or result of a tool call in an event; longer is cut and says `truncated: true`.
+pub const TOOL_BYTES_MAX: usize = 16 * 1024;
+/// Longest line read from an agent process; a longer one ends the process and the run.
+pub const AGENT_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Stderr lines of a child kept for an error's text.
+pub const CHILD_STDERR_LINES: usize = 20;
+/// Images of one `agent` call.
+pub const ATTACHMENTS_MAX: usize = 4;
+/// Messages of one `session-history` page, and its default.
+pub const HISTORY_PAGE_MAX: usize = 200;
+/// Messages of a page when `limit` is absent.
+pub const HISTORY_PAGE_DEFAULT: usize = 50;
+/// Sessions of one `sessions-list` page.
+pub const SESSIONS_PAGE_MAX: usize = 200;
+/// Bytes of messages in one page: the frame's other members fit into the rest.
+pub const PAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 16 * 1024;
+/// Text of one message inside a page; longer is cut and says `truncated: true`.
+pub const HISTORY_TEXT_BYTES_MAX: usize = 256 * 1024;
+
+// ---- files ------------------------------------------------------------------------------------
+
+/// The journal is compacted when it is this large and mostly dead.
+pub const JOURNAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Config file; a larger one is refused at start.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// Storage unless configured: days that records are kept.
+pub const RETENTION_DAYS_DEFAULT: u64 = 90;
+/// Storage unless configured: megabytes in the state folder.
+pub const STORAGE_MB_DEFAULT: u64 = 512;
+
+// ---- stopping ---------------------------------------------------------------------------------
+
+/// From SIGTERM to exit; the clients' close, the agents' end and the last commit share it.
+pub const SHUTDOWN_MS: u64 = 4_500;
+/// `abort` to an agent before SIGTERM.
+pub const CHILD_ABORT_MS: u64 = 1_000;
+/// SIGTERM to a child before SIGKILL.
+pub const CHILD_TERM_MS: u64 = 1_000;
+/// Abort, SIGTERM and SIGKILL together.
+pub const CHILD_STOP_MS: u64 = 2_500;
+/// Retry of `accept` after an error such as "too many open files": first pause; it doubles.
+pub const ACCEPT_RETRY_MIN_MS: u64 = 50;
+/// Longest pause of the above.
+pub const ACCEPT_RETRY_MAX_MS: u64 = 1_000;
+/// A wall clock before this (2025-01-01) has not been set yet; lifetimes then count from now.
+pub const SANE_CLOCK_MS: u64 = 1_735_689_600_000;
+
+/// A [`Duration`] of so many milliseconds.
+pub const fn ms(value: u64) -> Duration {
+    Duration::from_millis(value)
+}
+
+const _: () = assert!(PAYLOAD_BYTES_MAX <= BACKLOG_BYTES_MAX);
+const _: () = assert!(BACKLOG_BYTES_MAX <= BACKLOG_TOTAL_BYTES_MAX);
+const _: () = assert!(LARGE_FRAMES_MAX * PAYLOAD_BYTES_MAX + STATE_INBOX * LARGE_FRAME_BYTES <= 16 << 20);
+const _: () = assert!(SUMMARY_BYTES_MAX <= KEYS_BYTES_MAX);
+// JSON may escape every byte of a text to six: these stay frames even then, but for texts of
+// control characters, which are cut shorter where they are encoded.
+const _: () = assert!(DELTA_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);
+const _: () = assert!(TOOL_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);
+const _: () = assert!(CHILD_ABORT_MS + CHILD_TERM_MS < CHILD_STOP_MS);
+const _: () = assert!(CHILD_STOP_MS < SHUTDOWN_MS);

@@ -1,0 +1,304 @@
+//! Requests: the envelope, the methods and their parameters.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Declares the closed list of methods once: name, variant, whether it has side effects.
+macro_rules! methods {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $effects:ident;)*) => {
+        /// Every method this server answers.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Method { $($(#[$doc])* $variant,)* }
+
+        impl Method {
+            /// All of them, in the order of `features.methods`.
+            pub const ALL: &'static [Method] = &[$(Method::$variant),*];
+
+            /// The name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Method::$variant => $name),* }
+            }
+
+            /// Whether unknown members of `params` are refused (they might be a misspelt option)
+            /// instead of ignored.
+            pub const fn has_side_effects(self) -> bool {
+                match self { $(Method::$variant => methods!(@ $effects)),* }
+            }
+
+            /// The method of that name.
+            pub fn from_name(name: &str) -> Option<Method> {
+                match name { $($name => Some(Method::$variant),)* _ => None }
+            }
+        }
+    };
+    (@ reads) => { false };
+    (@ acts) => { true };
+}
+
+methods! {
+    /// The gateway's health.
+    Health = "health", reads;
+    /// Health and everything around it.
+    Status = "status", reads;
+    /// Who is here.
+    SystemPresence = "system-presence", reads;
+    /// A note of the caller about its host.
+    SystemEvent = "system-event", acts;
+    /// A message to a person or group on a surface.
+    Send = "send", acts;
+    /// A run of the agent.
+    Agent = "agent", acts;
+    /// Ends a run.
+    AgentCancel = "agent-cancel", acts;
+    /// Sessions, newest first.
+    SessionsList = "sessions-list", reads;
+    /// Messages of a session, newest first.
+    SessionHistory = "session-history", reads;
+    /// A new conversation under the same key.
+    SessionReset = "session-reset", acts;
+    /// The same, and every trace of the old one deleted.
+    SessionForget = "session-forget", acts;
+    /// Heartbeats on or off.
+    SetHeartbeats = "set-heartbeats", acts;
+    /// A channel on or off.
+    SetChannel = "set-channel", acts;
+    /// Everything paused or resumed.
+    SetPaused = "set-paused", acts;
+}
+
+/// A surface that the gateway owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// The Telegram Bot API.
+    Telegram,
+    /// WhatsApp Web.
+    Whatsapp,
+}
+
+impl Channel {
+    /// Both, in the order in which they are shown.
+    pub const ALL: [Channel; 2] = [Channel::Telegram, Channel::Whatsapp];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Channel::Telegram => "telegram",
+            Channel::Whatsapp => "whatsapp",
+        }
+    }
+}
+
+/// How much the model may think. Pi takes an unknown level for `off`, so it is checked here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Thinking {
+    /// Not at all.
+    #[default]
+    Off,
+    /// A little.
+    Minimal,
+    /// Some.
+    Low,
+    /// More.
+    Medium,
+    /// A lot.
+    High,
+    /// As much as there is.
+    Xhigh,
+}
+
+impl Thinking {
+    /// The name on the wire and on Pi's command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Thinking::Off => "off",
+            Thinking::Minimal => "minimal",
+            Thinking::Low => "low",
+            Thinking::Medium => "medium",
+            Thinking::High => "high",
+            Thinking::Xhigh => "xhigh",
+        }
+    }
+}
+
+/// Id of one run, unique over restarts. Cloning is a reference count.
+pub type RunId = Arc<str>;
+
+/// A request whose parameters have been validated and parsed.
+#[derive(Debug)]
+pub enum Call {
+    /// `health`
+    Health(HealthParams),
+    /// `status`
+    Status,
+    /// `system-presence`
+    SystemPresence,
+    /// `system-event`
+    SystemEvent(Box<SystemEventParams>),
+    /// `send`, with the digest of its parameters
+    Send(Box<SendParams>, Digest),
+    /// `agent`, with the digest of its parameters
+    Agent(Box<AgentParams>, Digest),
+    /// `agent-cancel`
+    AgentCancel(RunParams),
+    /// `sessions-list`
+    SessionsList(SessionsListParams),
+    /// `session-history`
+    SessionHistory(SessionHistoryParams),
+    /// `session-reset`
+    SessionReset(SessionParams),
+    /// `session-forget`
+    SessionForget(SessionParams),
+    /// `set-heartbeats`
+    SetHeartbeats(EnabledParams),
+    /// `set-channel`
+    SetChannel(SetChannelParams),
+    /// `set-paused`
+    SetPaused(PausedParams),
+}
+
+/// SHA-256 over the canonical parameters of a request, its key left out.
+pub type Digest = [u8; 32];
+
+/// `health`
+#[derive(Debug, Default, Deserialize)]
+pub struct HealthParams {
+    /// Ask the channels now.
+    #[serde(default)]
+    pub probe: bool,
+}
+
+/// `system-event`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SystemEventParams {
+    /// For the owner's next agent turn.
+    pub text: String,
+    /// Seconds since the person last touched the client's host.
+    pub last_input_seconds: Option<u64>,
+    /// New presence mode.
+    pub mode: Option<String>,
+    /// New presence tags.
+    pub tags: Option<Vec<String>>,
+    /// New presence reason.
+    pub reason: Option<String>,
+}
+
+/// `send`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SendParams {
+    /// Address on the channel.
+    pub to: String,
+    /// Text.
+    pub message: String,
+    /// Guessed from `to` if absent. `provider` is folded into it before parsing.
+    pub channel: Option<Channel>,
+    /// A picture or file to go with it.
+    pub media_url: Option<String>,
+    /// Makes a retry safe.
+    pub idempotency_key: String,
+}
+
+/// `agent`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentParams {
+    /// The prompt.
+    pub message: String,
+    /// Where `deliver` sends the answer.
+    pub to: Option<String>,
+    /// `main` if absent.
+    pub session_key: Option<String>,
+    /// Must be the session's current id, if given.
+    pub session_id: Option<String>,
+    /// The configured level if absent.
+    pub thinking: Option<Thinking>,
+    /// Also send the answer to `to` on `channel`.
+    #[serde(default)]
+    pub deliver: bool,
+    /// See `deliver`. `provider` is folded into it before parsing.
+    pub channel: Option<Channel>,
+    /// Seconds; the configured limit if absent.
+    pub timeout: Option<u64>,
+    /// Pictures.
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
+    /// Makes a retry safe.
+    pub idempotency_key: String,
+}
+
+/// A picture inside an `agent` call.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// `image/png`, ...
+    pub mime_type: String,
+    /// File name, for the record.
+    pub name: Option<String>,
+    /// Base64.
+    pub content: String,
+}
+
+/// `agent-cancel`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunParams {
+    /// The run.
+    pub run_id: RunId,
+}
+
+/// `session-reset`, `session-forget`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionParams {
+    /// The session.
+    pub session_key: String,
+}
+
+/// `sessions-list`
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionsListParams {
+    /// Sessions in a page.
+    pub limit: Option<usize>,
+    /// The `before` of the page above.
+    pub before: Option<String>,
+}
+
+/// `session-history`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionHistoryParams {
+    /// The session.
+    pub session_key: String,
+    /// Messages in a page.
+    pub limit: Option<usize>,
+    /// The `before` of the page above.
+    pub before: Option<String>,
+}
+
+/// `set-heartbeats`
+#[derive(Debug, Deserialize)]
+pub struct EnabledParams {
+    /// On or off.
+    pub enabled: bool,
+}
+
+/// `set-channel`
+#[derive(Debug, Deserialize)]
+pub struct SetChannelParams {
+    /// Which.
+    pub channel: Channel,
+    /// On or off.
+    pub enabled: bool,
+}
+
+/// `set-paused`
+#[derive(Debug, Deserialize)]
+pub struct PausedParams {
+    /// Paused or not.
+    pub paused: bool,
+}

@@ -1,0 +1,46 @@
+//! Protocol version 1: the only types that are serialised for, or parsed from, a client.
+//!
+//! Knows nothing of threads, sockets or files. A derive here is a promise to a client; its schema
+//! stands in `schemas/`.
+
+pub mod call;
+pub mod error;
+pub mod event;
+pub mod frame;
+pub mod hello;
+pub mod payload;
+pub mod schema;
+
+/// The version that this server speaks. It changes on breaking changes only.
+pub const VERSION: u64 = 1;
+
+/// The version of this server, as in Cargo.toml.
+pub const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit this was built from, if the build said so.
+pub const SERVER_COMMIT: Option<&str> = option_env!("CLAWDIS_COMMIT");
+
+/// Cuts `text` to at most `bytes_max` bytes without splitting a character.
+pub fn cut(text: &str, bytes_max: usize) -> &str {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let mut end = bytes_max;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn cut_keeps_characters_whole() {
+        assert_eq!(cut("añb", 2), "a");
+        assert_eq!(cut("añb", 3), "añ");
+        assert_eq!(cut("abc", 9), "abc");
+        assert_eq!(cut("🦀", 3), "");
+    }
+}

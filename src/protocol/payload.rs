@@ -1,0 +1,321 @@
+//! Answers to requests.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::call::{Channel, RunId};
+
+/// One participant. `ts` is milliseconds since 1970 of its last change.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PresenceEntry {
+    /// Host or program name.
+    pub host: String,
+    /// Address it connected from.
+    pub ip: String,
+    /// Its version.
+    pub version: String,
+    /// `gateway`, `cli`, `webchat`, ...
+    pub mode: String,
+    /// Seconds since the person last touched that host, at `ts`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_input_seconds: Option<u64>,
+    /// When this last changed.
+    pub ts: u64,
+    /// `connect`, `disconnect`, or what the client said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the client said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// Stable across reconnects of one installation.
+    pub instance_id: String,
+}
+
+/// `health`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Health {
+    /// Nothing that is switched on is broken.
+    pub ok: bool,
+    /// When this was put together.
+    pub ts: u64,
+    /// By channel.
+    pub channels: BTreeMap<Channel, ChannelHealth>,
+    /// The runner.
+    pub agent: AgentHealth,
+    /// The state folder.
+    pub storage: StorageHealth,
+    /// Everything is paused.
+    pub paused: bool,
+}
+
+/// Separate facts about one channel: none is derived from another.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelHealth {
+    /// There are credentials or a section in the config.
+    pub configured: bool,
+    /// Not switched off, by the config or by `set-channel`.
+    pub enabled: bool,
+    /// `off`, `unavailable`, ...
+    pub state: String,
+    /// Why, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// There is an account behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linked: Option<bool>,
+    /// That account.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "self")]
+    pub self_id: Option<String>,
+    /// Last sign of life of the transport.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_frame_ts: Option<u64>,
+    /// Last message in or out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_message_ts: Option<u64>,
+}
+
+/// The agent runner.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AgentHealth {
+    /// A command is set.
+    pub configured: bool,
+    /// `unconfigured`, `paused`, `idle`, `busy` or `failing`.
+    pub state: String,
+    /// Why, and what to do, when it is `failing` or `unconfigured`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Runs in progress.
+    pub active: usize,
+    /// Runs waiting.
+    pub queued: usize,
+    /// What keeps the agent out of the state folder: `bwrap` or `none`.
+    pub sandbox: String,
+}
+
+/// The state folder.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageHealth {
+    /// The last write worked.
+    pub ok: bool,
+    /// Why not, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the state folder holds.
+    pub used_bytes: u64,
+    /// What its file system has left.
+    pub free_bytes: u64,
+}
+
+/// `status`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status<'a> {
+    /// This server's version.
+    pub version: &'a str,
+    /// The commit it was built from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<&'a str>,
+    /// Protocol version.
+    pub protocol: u64,
+    /// Process id.
+    pub pid: u32,
+    /// Since the start.
+    pub uptime_ms: u64,
+    /// Host name.
+    pub host: &'a str,
+    /// Connections past their handshake.
+    pub clients: usize,
+    /// As `health` answers.
+    pub health: &'a Health,
+    /// What is switched on.
+    pub toggles: Toggles,
+    /// Sessions on record.
+    pub sessions: usize,
+    /// Budget spent.
+    pub today: Today<'a>,
+    /// Senders that are not allowed, newest first.
+    pub refused: &'a [RefusedSender],
+    /// Connections; cut (`truncated`) where a frame could not hold them.
+    pub clients_list: Vec<ClientEntry<'a>>,
+    /// `clientsList` is not whole.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+/// The three toggles. Kept across restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Toggles {
+    /// Heartbeats are on.
+    pub heartbeats: bool,
+    /// Everything is paused.
+    pub paused: bool,
+    /// Channels that were switched explicitly.
+    pub channels: BTreeMap<Channel, bool>,
+}
+
+/// `status.today`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Today<'a> {
+    /// Runs started since midnight UTC.
+    pub runs: u64,
+    /// The same by person.
+    pub runs_by_person: &'a BTreeMap<String, u64>,
+}
+
+/// Somebody who wrote and is not allowed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedSender {
+    /// Where.
+    pub channel: Channel,
+    /// Id on that channel.
+    pub id: String,
+    /// Name, if the channel says one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How often.
+    pub count: u64,
+    /// Last time.
+    pub last_ts: u64,
+}
+
+/// `status.clientsList[]`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientEntry<'a> {
+    /// Connection.
+    pub conn_id: &'a str,
+    /// What it said in `hello`.
+    pub name: &'a str,
+    /// What it said in `hello`.
+    pub version: &'a str,
+    /// What it said in `hello`.
+    pub platform: &'a str,
+    /// What it said in `hello`.
+    pub mode: &'a str,
+    /// What it said in `hello`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locale: Option<&'a str>,
+    /// What it said in `hello`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<&'a str>,
+    /// When it connected.
+    pub since_ts: u64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// With an answer.
+    Ok,
+    /// With an error.
+    Error,
+    /// At its time limit.
+    Timeout,
+    /// By `agent-cancel`, a pause or a shutdown.
+    Cancelled,
+}
+
+impl RunStatus {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RunStatus::Ok => "ok",
+            RunStatus::Error => "error",
+            RunStatus::Timeout => "timeout",
+            RunStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// First answer to `agent`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunAck<'a> {
+    /// The run.
+    pub run_id: &'a RunId,
+    /// Always `accepted`: clients tell the two answers apart by it.
+    pub status: &'a str,
+}
+
+/// Last answer to `agent`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunResult<'a> {
+    /// The run.
+    pub run_id: &'a str,
+    /// How it ended.
+    pub status: RunStatus,
+    /// The final text, or what went wrong.
+    pub summary: &'a str,
+    /// `summary` was cut.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+/// `sessions-list.sessions[]`
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionEntry<'a> {
+    /// The key.
+    pub session_key: &'a str,
+    /// The conversation under it now.
+    pub session_id: &'a str,
+    /// Last message.
+    pub updated_ts: u64,
+    /// Messages of that conversation.
+    pub messages: u64,
+    /// Where the last one came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_channel: Option<Channel>,
+}
+
+/// Who said a message on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// A person.
+    User,
+    /// The agent.
+    Assistant,
+    /// A tool of the agent.
+    Tool,
+    /// The gateway.
+    Note,
+}
+
+/// One message on record. `id` is not stored: it is the record's place in its file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// The record's place; also the cursor of a page that ends before it.
+    #[serde(default)]
+    pub id: String,
+    /// When.
+    pub ts: u64,
+    /// Who.
+    pub role: Role,
+    /// What.
+    pub text: String,
+    /// The surface, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
+    /// The person on that surface, or the client's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The run it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// The key it was asked with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// `text` was cut.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
