@@ -1,0 +1,316 @@
+//! From JSON to bytes on a socket: one ready WebSocket frame per message.
+//!
+//! Server frames are not masked and we speak no extension, so the bytes of a frame are the same
+//! for every client. In an event only the number differs: its head is built per connection, its
+//! body is shared.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+use tungstenite::Bytes;
+
+use crate::limits::{CLOSE_REASON_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::protocol::cut;
+use crate::protocol::error::WireError;
+use crate::protocol::event::EventKind;
+use crate::protocol::hello::StateVersion;
+
+const OPCODE_TEXT: u8 = 0x1;
+const OPCODE_CLOSE: u8 = 0x8;
+const OPCODE_PING: u8 = 0x9;
+const FIN: u8 = 0x80;
+/// Longest header of an unmasked frame (RFC 6455, 5.2).
+const HEADER_BYTES_MAX: usize = 10;
+
+/// Writes the header of an unmasked, final frame; returns its length.
+fn write_header(opcode: u8, payload_bytes: usize, out: &mut [u8; HEADER_BYTES_MAX]) -> usize {
+    out[0] = FIN | opcode;
+    if let Ok(short) = u8::try_from(payload_bytes) {
+        if short < 126 {
+            out[1] = short;
+            return 2;
+        }
+    }
+    if let Ok(medium) = u16::try_from(payload_bytes) {
+        out[1] = 126;
+        out[2..4].copy_from_slice(&medium.to_be_bytes());
+        return 4;
+    }
+    out[1] = 127;
+    out[2..10].copy_from_slice(&(payload_bytes as u64).to_be_bytes());
+    10
+}
+
+/// Puts the header in front of a payload that was written behind `HEADER_BYTES_MAX` spare bytes.
+fn finish(mut buffer: Vec<u8>, opcode: u8) -> Bytes {
+    let mut header = [0; HEADER_BYTES_MAX];
+    let header_bytes = write_header(opcode, buffer.len() - HEADER_BYTES_MAX, &mut header);
+    let start = HEADER_BYTES_MAX - header_bytes;
+    buffer[start..HEADER_BYTES_MAX].copy_from_slice(&header[..header_bytes]);
+    Bytes::from(buffer).slice(start..)
+}
+
+fn begin(capacity: usize) -> Vec<u8> {
+    let mut buffer = Vec::with_capacity(HEADER_BYTES_MAX + capacity);
+    buffer.resize(HEADER_BYTES_MAX, 0);
+    buffer
+}
+
+fn append_json(buffer: &mut Vec<u8>, value: &impl Serialize) {
+    // Writing our own types to memory fails for a defect only: `null` keeps the frame well-formed.
+    let start = buffer.len();
+    if serde_json::to_writer(&mut *buffer, value).is_err() {
+        buffer.truncate(start);
+        buffer.extend_from_slice(b"null");
+    }
+}
+
+/// A text frame with `value` as its JSON.
+pub fn text(value: &impl Serialize) -> Bytes {
+    let mut buffer = begin(512);
+    append_json(&mut buffer, value);
+    finish(buffer, OPCODE_TEXT)
+}
+
+/// A good answer to the request `id`. One that would not fit a frame becomes an error.
+pub fn res_ok(id: &str, payload: &impl Serialize) -> Bytes {
+    let mut buffer = begin(512);
+    buffer.extend_from_slice(b"{\"type\":\"res\",\"id\":");
+    append_json(&mut buffer, &id);
+    buffer.extend_from_slice(b",\"ok\":true,\"payload\":");
+    append_json(&mut buffer, payload);
+    buffer.push(b'}');
+    if buffer.len() - HEADER_BYTES_MAX > PAYLOAD_BYTES_MAX {
+        return res_error(id, &WireError::internal("the answer is larger than a frame may be; ask for less"));
+    }
+    finish(buffer, OPCODE_TEXT)
+}
+
+/// A bad answer to the request `id`.
+pub fn res_error(id: &str, error: &WireError) -> Bytes {
+    res_error_with(id, None::<&()>, error)
+}
+
+/// A bad answer that has a payload too, as the end of a run does.
+pub fn res_error_with(id: &str, payload: Option<&impl Serialize>, error: &WireError) -> Bytes {
+    let mut buffer = begin(512);
+    buffer.extend_from_slice(b"{\"type\":\"res\",\"id\":");
+    append_json(&mut buffer, &id);
+    buffer.extend_from_slice(b",\"ok\":false");
+    if let Some(payload) = payload {
+        buffer.extend_from_slice(b",\"payload\":");
+        append_json(&mut buffer, payload);
+    }
+    buffer.extend_from_slice(b",\"error\":");
+    append_json(&mut buffer, error);
+    buffer.push(b'}');
+    finish(buffer, OPCODE_TEXT)
+}
+
+/// A ping frame without content.
+pub fn ping() -> Bytes {
+    finish(begin(0), OPCODE_PING)
+}
+
+/// Why a connection is closed: a code of RFC 6455 and a sentence that a person can act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// 1001, 1002, ...
+    pub code: u16,
+    /// Cut to `CLOSE_REASON_BYTES_MAX` when it is sent.
+    pub reason: String,
+}
+
+impl Close {
+    /// A close with this code and reason.
+    pub fn new(code: u16, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into() }
+    }
+
+    /// The frame that says so.
+    pub fn frame(&self) -> Bytes {
+        let mut buffer = begin(2 + CLOSE_REASON_BYTES_MAX);
+        buffer.extend_from_slice(&self.code.to_be_bytes());
+        buffer.extend_from_slice(cut(&self.reason, CLOSE_REASON_BYTES_MAX).as_bytes());
+        finish(buffer, OPCODE_CLOSE)
+    }
+}
+
+/// An event but for its number: encoded once, shared by every client that gets it.
+#[derive(Debug, Clone)]
+pub struct EventBody {
+    /// The family, which decides who gets it.
+    pub kind: EventKind,
+    /// `,"payload":...}`: everything behind the number.
+    tail: Bytes,
+}
+
+/// Enough for a frame header, `{"type":"event","event":"presence","seq":` and twenty digits.
+const EVENT_HEAD_BYTES_MAX: usize = 80;
+
+/// The part of an event frame that differs per connection.
+#[derive(Debug, Clone, Copy)]
+pub struct EventHead {
+    bytes: [u8; EVENT_HEAD_BYTES_MAX],
+    start: u8,
+    end: u8,
+}
+
+impl EventHead {
+    /// The bytes to send before the body's.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[usize::from(self.start)..usize::from(self.end)]
+    }
+}
+
+impl EventBody {
+    /// Encodes `payload` as an event of that family.
+    pub fn new(kind: EventKind, payload: &impl Serialize, version: Option<StateVersion>) -> Self {
+        let mut tail = Vec::with_capacity(256);
+        tail.extend_from_slice(b",\"payload\":");
+        append_json(&mut tail, payload);
+        if let Some(version) = version {
+            tail.extend_from_slice(b",\"stateVersion\":");
+            append_json(&mut tail, &version);
+        }
+        tail.push(b'}');
+        Self { kind, tail: tail.into() }
+    }
+
+    /// The shared bytes.
+    pub fn tail(&self) -> &Bytes {
+        &self.tail
+    }
+
+    /// The head for one connection's `seq`.
+    pub fn head(&self, seq: u64) -> EventHead {
+        let mut bytes = [0; EVENT_HEAD_BYTES_MAX];
+        let mut text = &mut bytes[HEADER_BYTES_MAX..];
+        let room = text.len();
+        // Cannot fail: the longest name and number fit, as the test below holds.
+        let _ = write!(text, "{{\"type\":\"event\",\"event\":\"{}\",\"seq\":{seq}", self.kind.name());
+        let text_bytes = room - text.len();
+        let mut header = [0; HEADER_BYTES_MAX];
+        let header_bytes = write_header(OPCODE_TEXT, text_bytes + self.tail.len(), &mut header);
+        let start = HEADER_BYTES_MAX - header_bytes;
+        bytes[start..HEADER_BYTES_MAX].copy_from_slice(&header[..header_bytes]);
+        let end = HEADER_BYTES_MAX + text_bytes;
+        #[expect(clippy::cast_possible_truncation, reason = "both are below EVENT_HEAD_BYTES_MAX")]
+        let (start, end) = (start as u8, end as u8);
+        EventHead { bytes, start, end }
+    }
+}
+
+/// Cuts `text` so that its JSON string (without quotes) has at most `bytes_max` bytes: a control
+/// character takes six there.
+pub fn cut_encoded(text: &str, bytes_max: usize) -> &str {
+    let mut encoded = 0;
+    for (at, character) in text.char_indices() {
+        encoded += match character {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+            '\0'..='\u{1f}' => 6,
+            other => other.len_utf8(),
+        };
+        if encoded > bytes_max {
+            return &text[..at];
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use serde_json::{Value, json};
+    use tungstenite::protocol::frame::Frame;
+    use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+    use super::{Close, EventBody, cut_encoded, ping, res_error, res_ok, text};
+    use crate::limits::PAYLOAD_BYTES_MAX;
+    use crate::protocol::error::WireError;
+    use crate::protocol::event::EventKind;
+
+    fn parse(wire: &[u8]) -> (OpCode, Vec<u8>) {
+        let mut cursor = Cursor::new(wire);
+        let (header, bytes) = tungstenite::protocol::frame::FrameHeader::parse(&mut cursor).unwrap().unwrap();
+        assert!(header.is_final && header.mask.is_none());
+        let start = usize::try_from(cursor.position()).unwrap();
+        assert_eq!(wire.len() - start, usize::try_from(bytes).unwrap());
+        (header.opcode, wire[start..].to_vec())
+    }
+
+    fn parse_json(wire: &[u8]) -> Value {
+        let (opcode, payload) = parse(wire);
+        assert_eq!(opcode, OpCode::Data(Data::Text));
+        serde_json::from_slice(&payload).unwrap()
+    }
+
+    #[test]
+    fn frames_of_every_length_parse() {
+        for length in [0, 1, 100, 124, 125, 126, 127, 200, 65_000, 65_533, 65_534, 65_535, 65_536, 400_000] {
+            let value = "x".repeat(length);
+            assert_eq!(parse_json(&text(&value)), json!(value));
+            let frame = Frame::message(
+                serde_json::to_vec(&value).unwrap(),
+                OpCode::Data(Data::Text),
+                true,
+            );
+            let mut expected = Vec::new();
+            frame.format(&mut expected).unwrap();
+            assert_eq!(&text(&value)[..], &expected[..]);
+        }
+    }
+
+    #[test]
+    fn answers_have_the_protocols_shape() {
+        assert_eq!(
+            parse_json(&res_ok("a\"b", &json!({"x": 1}))),
+            json!({"type": "res", "id": "a\"b", "ok": true, "payload": {"x": 1}})
+        );
+        let answer = parse_json(&res_error("1", &WireError::rate_limited("slow down", 700)));
+        assert_eq!(
+            answer["error"],
+            json!({"code": "RATE_LIMITED", "message": "slow down", "retryable": true, "retryAfterMs": 700})
+        );
+    }
+
+    #[test]
+    fn an_answer_never_exceeds_a_frame() {
+        let answer = parse_json(&res_ok("1", &"x".repeat(PAYLOAD_BYTES_MAX)));
+        assert_eq!(answer["error"]["code"], "INTERNAL");
+    }
+
+    #[test]
+    fn event_heads_carry_the_number_and_the_right_length() {
+        for (kind, seq) in EventKind::ALL.iter().flat_map(|kind| [1, 9, 10, u64::MAX].map(|seq| (*kind, seq))) {
+            for length in [0, 50, 70, 80, 70_000] {
+                let body = EventBody::new(kind, &"y".repeat(length), None);
+                let mut wire = body.head(seq).as_bytes().to_vec();
+                wire.extend_from_slice(body.tail());
+                let event = parse_json(&wire);
+                assert_eq!(event["event"], kind.name());
+                assert_eq!(event["seq"], json!(seq));
+            }
+        }
+    }
+
+    #[test]
+    fn control_frames_are_valid() {
+        assert_eq!(parse(&ping()), (OpCode::Control(Control::Ping), vec![]));
+        let (opcode, payload) = parse(&Close::new(1008, "é".repeat(100)).frame());
+        assert_eq!(opcode, OpCode::Control(Control::Close));
+        assert_eq!(&payload[..2], 1008_u16.to_be_bytes());
+        assert!(payload.len() <= 125 && std::str::from_utf8(&payload[2..]).is_ok());
+    }
+
+    #[test]
+    fn cut_encoded_counts_escapes() {
+        assert_eq!(cut_encoded("a\u{1}b", 7), "a\u{1}");
+        assert_eq!(cut_encoded("a\u{1}b", 6), "a");
+        assert_eq!(cut_encoded("\n\n\n", 5), "\n\n");
+        assert_eq!(cut_encoded("é", 1), "");
+        let encoded = serde_json::to_string(cut_encoded(&"\"\u{2}x".repeat(1000), 500)).unwrap();
+        assert!(encoded.len() <= 502);
+    }
+}
