@@ -1,0 +1,125 @@
+//! The accept thread: owns the listeners, bounds what has not said `hello`, starts a thread per
+//! connection. Parses nothing.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::limits::{ACCEPT_RETRY_MAX_MS, ACCEPT_RETRY_MIN_MS, HANDSHAKE_MS, LISTEN_BACKLOG, ms};
+use crate::metrics::METRICS;
+use crate::net::{ConnShared, NetContext, conn};
+use crate::threads;
+
+/// Opens a listening socket. std's own uses a short backlog, which drops SYNs in a burst of
+/// reconnecting clients.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket: OwnedFd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, LISTEN_BACKLOG)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// A running acceptor.
+pub struct Acceptor {
+    thread: JoinHandle<()>,
+    wake: UnixStream,
+}
+
+impl Acceptor {
+    /// Starts the thread.
+    pub fn start(listeners: Vec<TcpListener>, context: Arc<NetContext>) -> io::Result<Self> {
+        let (wake, woken) = UnixStream::pair()?;
+        let thread = threads::spawn_owner("accept", move || run(&listeners, &woken, &context))?;
+        Ok(Self { thread, wake })
+    }
+
+    /// Closes the listeners and ends the thread.
+    pub fn stop(self, deadline: Instant) -> bool {
+        let _ = self.wake.shutdown(std::net::Shutdown::Both);
+        threads::join_until(self.thread, deadline)
+    }
+}
+
+fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>) {
+    let mut pause = Pause::default();
+    while !context.stopping.load(Ordering::Relaxed) {
+        let mut watched: Vec<PollFd<'_>> =
+            listeners.iter().map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN)).collect();
+        watched.push(PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN));
+        if poll(&mut watched, None).is_err() {
+            continue;
+        }
+        if watched.last().is_some_and(|wake| !wake.revents().is_empty()) {
+            return;
+        }
+        for (listener, _) in listeners.iter().zip(&watched).filter(|(_, fd)| !fd.revents().is_empty()) {
+            match accept(listener, context) {
+                Ok(()) => pause = Pause::default(),
+                Err(error) => pause.after(&error),
+            }
+        }
+    }
+}
+
+/// Takes what waits on one listener, but never so many that another one starves.
+fn accept(listener: &TcpListener, context: &Arc<NetContext>) -> io::Result<()> {
+    for _ in 0..64 {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {
+                        Ok(())
+                    }
+                    _ => Err(error),
+                };
+            }
+        };
+        let deadline = Instant::now() + ms(HANDSHAKE_MS);
+        METRICS.accepted.up();
+        stream.set_nonblocking(false)?;
+        // Answers are single writes: waiting for more to say only adds 40 ms.
+        stream.set_nodelay(true)?;
+        let conn = context.next_conn.fetch_add(1, Ordering::Relaxed);
+        let shared = ConnShared::new(stream);
+        context.admission.enter(conn, &shared);
+        let (theirs, for_thread) = (Arc::clone(context), Arc::clone(&shared));
+        let name = format!("conn-{conn}");
+        let spawned = threads::spawn_expendable(&name, move || {
+            conn::serve(conn, peer, &for_thread, deadline, &theirs);
+        });
+        if let Err(error) = spawned {
+            context.admission.leave(conn);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Back-off after a failed accept, such as "too many open files": spinning would not free any.
+#[derive(Default)]
+struct Pause(u64);
+
+impl Pause {
+    fn after(&mut self, error: &io::Error) {
+        self.0 = (self.0 * 2).clamp(ACCEPT_RETRY_MIN_MS, ACCEPT_RETRY_MAX_MS);
+        log::error!(
+            "cannot accept connections: {error}; close some clients or raise the limit on open files (ulimit -n)"
+        );
+        std::thread::sleep(Duration::from_millis(self.0));
+    }
+}

@@ -1,0 +1,259 @@
+//! One connection, on a thread of its own: from the first byte to the last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tungstenite::{Message, WebSocket};
+
+use crate::limits::{INVALID_FRAMES_MAX, INVALID_FRAMES_WINDOW_MS, LARGE_FRAME_BYTES, ms};
+use crate::metrics::METRICS;
+use crate::net::handshake::{self, Accepted};
+use crate::net::head::{Head, HeadError};
+use crate::net::http::{self, Refusal};
+use crate::net::outbound::Outbound;
+use crate::net::requests::{self, Parsed};
+use crate::net::stream::ClientStream;
+use crate::net::{ConnId, ConnShared, NetContext, gate};
+use crate::protocol::call::Call;
+use crate::protocol::frame::{self, Close};
+use crate::state::{Event, Opened};
+
+/// Longest write before `outbound` takes over: a peer that does not read its own handshake.
+const HANDSHAKE_WRITE: Duration = Duration::from_secs(1);
+
+/// Serves one accepted socket until it is done.
+pub(super) fn serve(
+    conn: ConnId,
+    peer: SocketAddr,
+    shared: &Arc<ConnShared>,
+    deadline: Instant,
+    context: &Arc<NetContext>,
+) {
+    // Leaves also on a panic, so that a defect cannot eat the places of the handshake.
+    let waiting = LeaveOnDrop { conn, context };
+    if shared.stream.set_write_timeout(Some(HANDSHAKE_WRITE)).is_err() {
+        return;
+    }
+    let head = match Head::read(shared, deadline) {
+        Ok(head) => head,
+        Err(error) => return refuse_head(shared, &error),
+    };
+    if let Err(refusal) = gate::check(&head, context) {
+        METRICS.refused_origin.up();
+        log::warn!("refused {peer} with {}: {}", refusal.status, refusal.text);
+        return http::refuse(shared, &refusal);
+    }
+    if !head.asks_for_websocket() {
+        return http::serve(shared, &head, context);
+    }
+    let Some(place) = context.take_place() else {
+        METRICS.refused_capacity.up();
+        return http::refuse(shared, &Refusal::full());
+    };
+    let mut socket = match handshake::upgrade(shared, head, deadline) {
+        Ok(socket) => socket,
+        Err(refusal) => return http::refuse(shared, &refusal),
+    };
+    match handshake::await_hello(&mut socket, shared, context) {
+        Ok(accepted) => {
+            drop(waiting);
+            Session { conn, peer, shared, context, invalid: Budget::new(Instant::now()) }.run(socket, accepted);
+        }
+        Err(refused) => {
+            // The answer to a wrong token waits its turn outside of the handshake's places.
+            drop(waiting);
+            handshake::refuse(shared, context, refused);
+        }
+    }
+    drop(place);
+}
+
+fn refuse_head(shared: &ConnShared, error: &HeadError) {
+    let refusal = match error {
+        _ if shared.evicted.load(Ordering::Relaxed) => Refusal::overrun(),
+        HeadError::Gone => return,
+        HeadError::TooSlow => {
+            METRICS.refused_timeout.up();
+            Refusal::timeout()
+        }
+        HeadError::TooLarge => Refusal::too_large(),
+        HeadError::Malformed => Refusal::bad_request("this is not an HTTP/1.1 request"),
+    };
+    http::refuse(shared, &refusal);
+}
+
+struct LeaveOnDrop<'a> {
+    conn: ConnId,
+    context: &'a NetContext,
+}
+
+impl Drop for LeaveOnDrop<'_> {
+    fn drop(&mut self) {
+        self.context.admission.leave(self.conn);
+    }
+}
+
+/// A client past its handshake.
+struct Session<'a> {
+    conn: ConnId,
+    peer: SocketAddr,
+    shared: &'a Arc<ConnShared>,
+    context: &'a NetContext,
+    invalid: Budget,
+}
+
+/// Tells the others that the connection is over, also when its thread panics.
+struct Farewell<'a>(&'a Session<'a>);
+
+impl Drop for Farewell<'_> {
+    fn drop(&mut self) {
+        METRICS.clients.down();
+        let conn = self.0.conn;
+        let _ = self.0.context.state.send(Event::Closed { conn });
+        let _ = self.0.context.outbound.send(Outbound::Detach { conn });
+    }
+}
+
+impl Session<'_> {
+    fn run(mut self, mut socket: WebSocket<ClientStream>, accepted: Accepted) {
+        let Accepted { hello, subscriptions } = accepted;
+        if socket.get_mut().join(self.conn, self.context.outbound.clone()).is_err() {
+            return;
+        }
+        let client = &hello.client;
+        log::info!(
+            "conn {}: {:?} {:?} on {:?} as {:?} from {} connected (instance {:?})",
+            self.conn,
+            client.name,
+            client.version,
+            client.platform,
+            client.mode,
+            self.peer,
+            client.instance_id.as_deref().unwrap_or("-")
+        );
+        METRICS.clients.up();
+        let attach = Outbound::Attach { conn: self.conn, shared: Arc::clone(self.shared) };
+        let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, subscriptions });
+        let attached = self.context.outbound.send(attach).is_ok();
+        let reason = if attached && self.context.state.send(Event::Opened(opened)).is_ok() {
+            let reason = self.read_until_the_end(&mut socket);
+            reason.unwrap_or_else(|| "closed by the gateway".to_owned())
+        } else {
+            "the gateway is stopping".to_owned()
+        };
+        drop(Farewell(&self));
+        log::info!("conn {}: closed: {reason}", self.conn);
+    }
+
+    /// The reason, or `None` if the server began the close and has logged it.
+    fn read_until_the_end(&mut self, socket: &mut WebSocket<ClientStream>) -> Option<String> {
+        loop {
+            let message = socket.read();
+            if self.shared.sealed.load(Ordering::Acquire) {
+                let _ = http::discard(self.shared);
+                return None;
+            }
+            let close = match message {
+                Ok(Message::Text(text)) => self.take(&text),
+                Ok(Message::Binary(_)) => {
+                    Some(Close::new(1003, "binary frames are not understood; send JSON as text"))
+                }
+                Ok(Message::Close(Some(close))) => {
+                    let _ = socket.flush();
+                    return Some(format!("client said {} {:?}", close.code, close.reason.as_str()));
+                }
+                Ok(Message::Close(None)) => {
+                    let _ = socket.flush();
+                    return Some("client said goodbye".to_owned());
+                }
+                Ok(_) => None,
+                Err(error) => match handshake::close_for(&error) {
+                    Some(close) => Some(close),
+                    None => return Some("the client went away".to_owned()),
+                },
+            };
+            if let Some(close) = close {
+                let reason = format!("{} {}", close.code, close.reason);
+                let _ = self.context.outbound.send(Outbound::Close { conn: self.conn, close });
+                let _ = http::discard(self.shared);
+                return Some(reason);
+            }
+        }
+    }
+
+    /// Handles one text frame. `Some` ends the connection.
+    fn take(&mut self, text: &str) -> Option<Close> {
+        let (id, call) = match requests::parse(text) {
+            Parsed::Call { id, call } => (id, call),
+            Parsed::Refused { id, error } => {
+                self.answer(frame::res_error(&id, &error));
+                return None;
+            }
+            Parsed::Invalid { id, error } => {
+                METRICS.invalid_frames.up();
+                if self.invalid.spend(Instant::now()) {
+                    self.answer(frame::res_error(&id, &error));
+                    return None;
+                }
+                return Some(Close::new(1008, "more than 20 invalid frames in 10 seconds; mend the client"));
+            }
+            Parsed::Unreadable(close) => return Some(close),
+        };
+        METRICS.requests.up();
+        if let Call::SessionHistory(params) = &call {
+            let page = self.context.history.page(params);
+            self.answer(match page {
+                Ok(page) => frame::res_ok(&id, &page),
+                Err(error) => frame::res_error(&id, &error),
+            });
+            return None;
+        }
+        let large = (text.len() > LARGE_FRAME_BYTES).then(|| self.context.large_frames.take());
+        let request = Event::Request { conn: self.conn, id, call, large };
+        // State only goes away when the process does.
+        self.context.state.send(request).err().map(|_| Close::new(1001, "the gateway is stopping"))
+    }
+
+    fn answer(&self, frame: tungstenite::Bytes) {
+        let _ = self.context.outbound.send(Outbound::Frame { conn: self.conn, frame });
+    }
+}
+
+/// Invalid frames within a window.
+struct Budget {
+    since: Instant,
+    spent: usize,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self { since: now, spent: 0 }
+    }
+
+    /// `false` when it is used up.
+    fn spend(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.since) >= ms(INVALID_FRAMES_WINDOW_MS) {
+            *self = Self::new(now);
+        }
+        self.spent += 1;
+        self.spent <= INVALID_FRAMES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Budget;
+
+    #[test]
+    fn the_budget_refills_after_its_window() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        assert!((0..20).all(|_| budget.spend(start)));
+        assert!(!budget.spend(start + Duration::from_millis(9_999)));
+        assert!(budget.spend(start + Duration::from_millis(10_000)));
+    }
+}

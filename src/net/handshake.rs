@@ -1,0 +1,231 @@
+//! From an HTTP upgrade to an accepted `hello`.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tungstenite::handshake::server::{Request, create_response, write_response};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Error, Message, WebSocket, http};
+
+use crate::limits::{JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES};
+use crate::metrics::METRICS;
+use crate::net::head::Head;
+use crate::net::http::{Refusal, linger};
+use crate::net::requests::nests_deeper;
+use crate::net::stream::ClientStream;
+use crate::net::{ConnShared, NetContext};
+use crate::protocol::event::Subscriptions;
+use crate::protocol::frame::{self, Close};
+use crate::protocol::hello::{Hello, HelloError};
+use crate::protocol::{SERVER_VERSION, VERSION, schema};
+
+/// Answers the upgrade with 101 and puts a WebSocket on the socket.
+pub(super) fn upgrade(
+    shared: &Arc<ConnShared>,
+    head: Head,
+    deadline: Instant,
+) -> Result<WebSocket<ClientStream>, Refusal> {
+    let request = as_request(&head).ok_or(Refusal::bad_request("the upgrade request is malformed"))?;
+    let response = create_response(&request).map_err(|error| match error {
+        Error::Protocol(tungstenite::error::ProtocolError::MissingSecWebSocketVersionHeader) => {
+            Refusal::upgrade_version()
+        }
+        _ => Refusal::bad_request("the upgrade request is not a valid WebSocket handshake (RFC 6455, 4.2.1)"),
+    })?;
+    let mut answer = Vec::with_capacity(256);
+    let written = write_response(&mut answer, &response);
+    if written.is_err() || (&shared.stream).write_all(&answer).is_err() {
+        return Err(Refusal::bad_request("the connection broke"));
+    }
+    // All five sizes by name: the defaults are 128 KiB of buffers and 64 MiB messages.
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(PAYLOAD_BYTES_MAX)
+        .max_message_size(Some(PAYLOAD_BYTES_MAX))
+        .max_frame_size(Some(PAYLOAD_BYTES_MAX));
+    let stream = ClientStream::new(Arc::clone(shared), deadline);
+    Ok(WebSocket::from_partially_read(stream, head.rest, Role::Server, Some(config)))
+}
+
+fn as_request(head: &Head) -> Option<Request> {
+    let version = if head.http11 { http::Version::HTTP_11 } else { http::Version::HTTP_10 };
+    let mut builder = http::Request::builder().method(head.method.as_str()).uri(&head.target).version(version);
+    for (name, value) in head.headers() {
+        builder = builder.header(name, value);
+    }
+    builder.body(()).ok()
+}
+
+/// A client that passed: who it is and what it wants to hear.
+pub(super) struct Accepted {
+    pub(super) hello: Hello,
+    pub(super) subscriptions: Subscriptions,
+}
+
+/// Why there was no handshake.
+pub(super) enum Refused {
+    /// Nobody is there to be told.
+    Gone,
+    /// Say it in a `hello-error` (if there is a reason for one), then close.
+    Because { reason: Option<String>, close: Close },
+    /// The same, but paced with all other wrong tokens.
+    Token,
+}
+
+impl Refused {
+    fn hello(reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self::Because { close: Close::new(1008, reason.clone()), reason: Some(reason) }
+    }
+}
+
+/// Waits for the first frame and judges it.
+pub(super) fn await_hello(
+    socket: &mut WebSocket<ClientStream>,
+    shared: &ConnShared,
+    context: &NetContext,
+) -> Result<Accepted, Refused> {
+    loop {
+        return match socket.read() {
+            Ok(Message::Text(text)) => judge(&text, context),
+            Ok(Message::Binary(_)) => Err(Refused::Because {
+                reason: Some("send `hello` as a text frame".to_owned()),
+                close: Close::new(1003, "binary frames are not understood; send JSON as text"),
+            }),
+            Ok(Message::Close(_)) => Err(Refused::Gone),
+            Ok(_) => continue,
+            Err(error) => Err(read_failed(&error, shared)),
+        };
+    }
+}
+
+fn read_failed(error: &Error, shared: &ConnShared) -> Refused {
+    if shared.evicted.load(Ordering::Relaxed) {
+        return Refused::hello("too many connections are in their handshake; try again");
+    }
+    if let Error::Io(io) = error {
+        return if io.kind() == std::io::ErrorKind::TimedOut {
+            METRICS.refused_timeout.up();
+            Refused::hello("no `hello` within 3 seconds of connecting; send it first and at once")
+        } else {
+            Refused::Gone
+        };
+    }
+    close_for(error).map_or(Refused::Gone, |close| Refused::Because { reason: Some(close.reason.clone()), close })
+}
+
+/// The close that tells a peer what it did wrong on the WebSocket level. `None`: it is gone.
+pub(super) fn close_for(error: &Error) -> Option<Close> {
+    use tungstenite::error::ProtocolError::{HandshakeIncomplete, ResetWithoutClosingHandshake};
+    match error {
+        Error::Capacity(_) => Some(Close::new(1009, "the frame is larger than policy.maxPayload (512 KiB)")),
+        Error::Utf8(_) => Some(Close::new(1007, "the text frame is not valid UTF-8")),
+        Error::Protocol(ResetWithoutClosingHandshake | HandshakeIncomplete) => None,
+        Error::Protocol(error) => Some(Close::new(1002, format!("WebSocket protocol error: {error}"))),
+        _ => None,
+    }
+}
+
+fn judge(text: &str, context: &NetContext) -> Result<Accepted, Refused> {
+    let value = if nests_deeper(text.as_bytes(), JSON_DEPTH_MAX) {
+        None
+    } else {
+        serde_json::from_str::<serde_json::Value>(text).ok()
+    };
+    let Some(value) = value else {
+        return Err(Refused::hello("the first frame is not JSON; send a `hello` object first"));
+    };
+    if value.get("type").and_then(|kind| kind.as_str()) != Some("hello") {
+        return Err(Refused::hello("the first frame must be `hello`"));
+    }
+    if let Err(error) = schema::check_hello(&value) {
+        return Err(Refused::hello(format!("bad `hello`: {error}")));
+    }
+    let hello: Hello =
+        serde_json::from_value(value).map_err(|_| Refused::hello("bad `hello`: a member has the wrong type"))?;
+    if let Some(token) = &context.token {
+        let given = hello.auth.as_ref().and_then(|auth| auth.token.as_deref()).unwrap_or_default();
+        if !token.matches(given) {
+            return Err(Refused::Token);
+        }
+    }
+    if hello.min_protocol > VERSION || hello.max_protocol < VERSION {
+        let reason = format!(
+            "no common protocol: this server speaks {VERSION}, the client {} to {}",
+            hello.min_protocol, hello.max_protocol
+        );
+        return Err(Refused::Because { close: Close::new(1002, reason.clone()), reason: Some(reason) });
+    }
+    if older(&hello.client.version, &context.min_client) {
+        return Err(Refused::hello("client too old"));
+    }
+    let subscriptions = Subscriptions::from_caps(&hello.caps);
+    Ok(Accepted { hello, subscriptions })
+}
+
+/// Whether `version` is semver and lower than `least`. Pre-releases are lower than their release.
+fn older(version: &str, least: &str) -> bool {
+    matches!((semver(version), semver(least)), (Some(version), Some(least)) if version < least)
+}
+
+/// Orders by the three numbers, then releases above pre-releases.
+fn semver(text: &str) -> Option<([u64; 3], bool)> {
+    let text = text.split('+').next()?;
+    let (numbers, pre) = text.split_once('-').map_or((text, None), |(numbers, pre)| (numbers, Some(pre)));
+    let mut parts = numbers.split('.').map(|part| part.parse::<u64>().ok());
+    let version = [parts.next()??, parts.next()??, parts.next()??];
+    (parts.next().is_none()).then_some((version, pre.is_none()))
+}
+
+/// Says why, then closes and lingers. Called on the connection's own thread, before anybody else
+/// may write to it.
+pub(super) fn refuse(shared: &ConnShared, context: &NetContext, refused: Refused) {
+    let (reason, close) = match refused {
+        Refused::Gone => return,
+        Refused::Because { reason, close } => {
+            METRICS.refused_hello.up();
+            (reason, close)
+        }
+        Refused::Token => {
+            METRICS.refused_token.up();
+            if context.refusals.wait_turn() {
+                let close = Close::new(1008, "unauthorized: send the gateway's token in hello.auth.token");
+                (Some("unauthorized".to_owned()), close)
+            } else {
+                (None, Close::new(1008, "unauthorized; too many refusals are waiting, try again later"))
+            }
+        }
+    };
+    let mut bytes = Vec::new();
+    if let Some(reason) = &reason {
+        let error = HelloError { reason, expected_protocol: VERSION, min_client: &context.min_client };
+        bytes.extend_from_slice(&frame::text(&error));
+    }
+    bytes.extend_from_slice(&close.frame());
+    if (&shared.stream).write_all(&bytes).is_ok() {
+        linger(shared);
+    }
+    let _ = shared.stream.shutdown(Shutdown::Both);
+    log::info!("refused a connection: {} (this is version {SERVER_VERSION})", close.reason);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::older;
+
+    #[test]
+    fn versions_compare_as_semver() {
+        assert!(older("0.9.9", "1.0.0"));
+        assert!(older("1.0.0-beta", "1.0.0"));
+        assert!(older("1.9.0", "1.10.0"));
+        assert!(!older("1.0.0", "1.0.0"));
+        assert!(!older("1.0.0+build", "1.0.0"));
+        assert!(!older("dev", "1.0.0"), "what is no semver is not compared");
+        assert!(!older("1.0", "2.0.0"));
+        assert!(!older("0.0.0", "0.0.0"));
+    }
+}

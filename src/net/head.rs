@@ -1,0 +1,110 @@
+//! The HTTP head of a connection, read once before anything else is decided.
+
+use std::io;
+use std::time::Instant;
+
+use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
+use crate::net::ConnShared;
+use crate::net::stream::read_until;
+
+/// A parsed head and what came behind it.
+pub(super) struct Head {
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) http11: bool,
+    headers: Vec<(String, Vec<u8>)>,
+    /// Bytes behind the blank line: frames that a hurried client sent already.
+    pub(super) rest: Vec<u8>,
+}
+
+/// Why there is no head.
+pub(super) enum HeadError {
+    /// The peer went away, or took too long with nothing to answer to.
+    Gone,
+    /// It took too long in the middle of a head.
+    TooSlow,
+    /// Larger than a head may be.
+    TooLarge,
+    /// Not HTTP.
+    Malformed,
+}
+
+impl Head {
+    /// Reads until the blank line or the deadline.
+    pub(super) fn read(shared: &ConnShared, deadline: Instant) -> Result<Head, HeadError> {
+        let mut bytes = Vec::with_capacity(1024);
+        let mut chunk = [0; 1024];
+        loop {
+            let count = match read_until(shared, deadline, &mut chunk) {
+                Ok(0) => return Err(HeadError::Gone),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return Err(if bytes.is_empty() { HeadError::Gone } else { HeadError::TooSlow });
+                }
+                Err(_) => return Err(HeadError::Gone),
+            };
+            bytes.extend_from_slice(&chunk[..count]);
+            if let Some(head) = Self::parse(&bytes)? {
+                return Ok(head);
+            }
+            if bytes.len() >= HTTP_HEAD_BYTES_MAX {
+                return Err(HeadError::TooLarge);
+            }
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
+        let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
+        let mut request = httparse::Request::new(&mut headers);
+        let head_bytes = match request.parse(bytes) {
+            Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+            Err(_) => return Err(HeadError::Malformed),
+        };
+        if head_bytes > HTTP_HEAD_BYTES_MAX {
+            return Err(HeadError::TooLarge);
+        }
+        Ok(Some(Head {
+            method: request.method.unwrap_or_default().to_owned(),
+            target: request.path.unwrap_or_default().to_owned(),
+            http11: request.version == Some(1),
+            headers: request
+                .headers
+                .iter()
+                .map(|header| (header.name.to_ascii_lowercase(), header.value.to_vec()))
+                .collect(),
+            rest: bytes[head_bytes..].to_vec(),
+        }))
+    }
+
+    /// All headers, names in lower case.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+
+    /// The value of a header that may stand there once: an error if it stands there twice or is
+    /// not text.
+    pub(super) fn single(&self, name: &str) -> Result<Option<&str>, ()> {
+        let mut values = self.headers().filter(|(header, _)| *header == name).map(|(_, value)| value);
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => std::str::from_utf8(value).map(|text| Some(text.trim())).map_err(|_| ()),
+            (Some(_), Some(_)) => Err(()),
+        }
+    }
+
+    /// Whether this asks for a WebSocket.
+    pub(super) fn asks_for_websocket(&self) -> bool {
+        self.headers().any(|(name, value)| {
+            name == "upgrade"
+                && value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+        })
+    }
+
+    /// The target without its query.
+    pub(super) fn path(&self) -> &str {
+        self.target.split(['?', '#']).next().unwrap_or_default()
+    }
+}

@@ -1,0 +1,195 @@
+//! Plain HTTP on the same port: health for supervisors, numbers for Prometheus.
+//!
+//! One request per connection, answered on its thread. Touches no state but the metrics.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::limits::{LINGER_BYTES_MAX, LINGER_MS, ms};
+use crate::metrics::METRICS;
+use crate::net::head::Head;
+use crate::net::stream::read_until;
+use crate::net::{ConnShared, NetContext};
+
+/// An answer that is not what was asked for: status, sentence, extra header.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) text: &'static str,
+    header: Option<&'static str>,
+}
+
+impl Refusal {
+    const fn new(status: u16, text: &'static str) -> Self {
+        Self { status, text, header: None }
+    }
+
+    pub(super) const fn bad_request(text: &'static str) -> Self {
+        Self::new(400, text)
+    }
+
+    pub(super) const fn forbidden(text: &'static str) -> Self {
+        Self::new(403, text)
+    }
+
+    pub(super) const fn timeout() -> Self {
+        Self::new(408, "the request took longer than 3 seconds")
+    }
+
+    pub(super) const fn too_large() -> Self {
+        Self::new(431, "the request's head is larger than 8 KiB or has more than 64 headers")
+    }
+
+    pub(super) const fn upgrade_version() -> Self {
+        Self { header: Some("Sec-WebSocket-Version: 13"), ..Self::new(426, "speak WebSocket version 13") }
+    }
+
+    pub(super) const fn full() -> Self {
+        Self {
+            header: Some("Retry-After: 5"),
+            ..Self::new(503, "too many clients are connected; close some or raise --max-clients")
+        }
+    }
+
+    pub(super) const fn overrun() -> Self {
+        Self {
+            header: Some("Retry-After: 1"),
+            ..Self::new(503, "too many connections are in their handshake; try again")
+        }
+    }
+
+    const fn not_found() -> Self {
+        Self::new(404, "there is no such page; try /healthz, /readyz or /metrics")
+    }
+
+    const fn method() -> Self {
+        Self { header: Some("Allow: GET, HEAD"), ..Self::new(405, "only GET and HEAD are answered") }
+    }
+
+    const fn unauthorized() -> Self {
+        Self {
+            header: Some("WWW-Authenticate: Bearer"),
+            ..Self::new(401, "send the gateway's token as `Authorization: Bearer TOKEN`")
+        }
+    }
+}
+
+/// Answers a request that asked for no WebSocket.
+pub(super) fn serve(shared: &ConnShared, head: &Head, context: &NetContext) {
+    let with_body = head.method != "HEAD";
+    match route(head, context) {
+        Ok((kind, body)) => respond(shared, 200, kind, None, &body, with_body),
+        Err(Answer::NotReady(body)) => respond(shared, 503, JSON, None, &body, with_body),
+        Err(Answer::Refused(refusal)) => refuse_as(shared, &refusal, with_body),
+    }
+}
+
+/// Answers with a refusal and ends the connection.
+pub(super) fn refuse(shared: &ConnShared, refusal: &Refusal) {
+    refuse_as(shared, refusal, true);
+}
+
+const JSON: &str = "application/json";
+
+enum Answer {
+    NotReady(String),
+    Refused(Refusal),
+}
+
+fn route(head: &Head, context: &NetContext) -> Result<(&'static str, String), Answer> {
+    if head.method != "GET" && head.method != "HEAD" {
+        return Err(Answer::Refused(Refusal::method()));
+    }
+    match head.path() {
+        "/healthz" => Ok((JSON, format!("{}\n", json!({"ok": true, "pid": std::process::id()})))),
+        "/readyz" => {
+            let ready = METRICS.ready.get() == 1;
+            let body = format!("{}\n", json!({ "ok": ready }));
+            if ready { Ok((JSON, body)) } else { Err(Answer::NotReady(body)) }
+        }
+        "/metrics" => {
+            authorize(head, context).map_err(Answer::Refused)?;
+            Ok(("text/plain; version=0.0.4; charset=utf-8", METRICS.render()))
+        }
+        _ => Err(Answer::Refused(Refusal::not_found())),
+    }
+}
+
+fn authorize(head: &Head, context: &NetContext) -> Result<(), Refusal> {
+    let Some(token) = &context.token else { return Ok(()) };
+    let Ok(Some(header)) = head.single("authorization") else { return Err(Refusal::unauthorized()) };
+    let given = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    if given.is_some_and(|(_, given)| token.matches(given.trim())) {
+        return Ok(());
+    }
+    METRICS.refused_token.up();
+    context.refusals.wait_turn();
+    Err(Refusal::unauthorized())
+}
+
+fn refuse_as(shared: &ConnShared, refusal: &Refusal, with_body: bool) {
+    let body = format!("{}\n", json!({ "error": refusal.text }));
+    respond(shared, refusal.status, JSON, refusal.header, &body, with_body);
+}
+
+fn respond(shared: &ConnShared, status: u16, kind: &str, header: Option<&str>, body: &str, with_body: bool) {
+    let name = match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        _ => "Service Unavailable",
+    };
+    let extra = header.map_or(String::new(), |header| format!("{header}\r\n"));
+    let mut answer = format!(
+        "HTTP/1.1 {status} {name}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\
+         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{extra}\r\n",
+        body.len()
+    );
+    if with_body {
+        answer.push_str(body);
+    }
+    if (&shared.stream).write_all(answer.as_bytes()).is_ok() {
+        linger(shared);
+    }
+}
+
+/// Half-closes and throws away what the peer still sends, within bounds: closing at once would
+/// make the kernel reset the connection before the peer has read the answer.
+pub(super) fn linger(shared: &ConnShared) {
+    let deadline = Instant::now() + ms(LINGER_MS);
+    if shared.stream.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let mut scrap = [0; 1024];
+    let mut left = LINGER_BYTES_MAX;
+    while let Ok(count) = read_until(shared, deadline, &mut scrap) {
+        if count == 0 || count > left {
+            return;
+        }
+        left -= count;
+    }
+}
+
+/// Reads and throws away until the other side, or `outbound`, ends the connection.
+pub(super) fn discard(shared: &ConnShared) -> io::Result<()> {
+    // `outbound` shuts the socket when its own deadline passes; this one only covers its absence.
+    shared.stream.set_read_timeout(Some(2 * Duration::from_millis(LINGER_MS)))?;
+    let mut scrap = [0; 1024];
+    let mut left = LINGER_BYTES_MAX;
+    loop {
+        let count = (&shared.stream).read(&mut scrap)?;
+        if count == 0 || count > left {
+            return Ok(());
+        }
+        left -= count;
+    }
+}

@@ -1,0 +1,284 @@
+//! One client as `outbound` sees it: a queue of frames, what the kernel has taken of them, and
+//! the number of its next event.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use tungstenite::Bytes;
+
+use crate::limits::{
+    BACKLOG_BYTES_MAX, LINGER_MS, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX_MS, WRITE_RETRY_MIN_MS, ms,
+};
+use crate::metrics::METRICS;
+use crate::net::ConnShared;
+use crate::protocol::event::Subscriptions;
+use crate::protocol::frame::{Close, EventBody, EventHead};
+
+/// Frames gathered into one write: two slices each, well below the kernel's 1,024.
+const GATHER_MAX: usize = 64;
+
+/// One frame in the queue.
+struct Piece {
+    /// What differs per connection; events only.
+    head: Option<EventHead>,
+    body: Bytes,
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        self.head.as_ref().map_or(0, |head| head.as_bytes().len()) + self.body.len()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// Everything is in the kernel, or nothing can ever be.
+    Done,
+    /// Come back at `due`.
+    Waits,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pulse {
+    Alive,
+    Ping,
+    Dead,
+}
+
+enum Phase {
+    Open,
+    /// A close frame is queued or sent; at the deadline the socket is shut whatever happened.
+    Sealed { deadline: Instant },
+    /// The socket is shut; waits for `Detach`.
+    Shut,
+}
+
+pub(super) struct Client {
+    shared: Arc<ConnShared>,
+    subscriptions: Option<Subscriptions>,
+    /// The last number given to an event meant for this connection.
+    seq: u64,
+    /// The last broadcast that this client was given, or did not want.
+    broadcast: u64,
+    queue: VecDeque<Piece>,
+    /// Of the first piece, what the kernel has taken already.
+    sent_bytes: usize,
+    backlog_bytes: usize,
+    retry: Option<Retry>,
+    phase: Phase,
+    heard: u32,
+    unanswered_ticks: Option<u32>,
+}
+
+struct Retry {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Client {
+    pub(super) fn new(shared: Arc<ConnShared>) -> Self {
+        let heard = shared.heard.load(Ordering::Relaxed);
+        Self {
+            shared,
+            subscriptions: None,
+            seq: 0,
+            broadcast: 0,
+            queue: VecDeque::new(),
+            sent_bytes: 0,
+            backlog_bytes: 0,
+            retry: None,
+            phase: Phase::Open,
+            heard,
+            unanswered_ticks: None,
+        }
+    }
+
+    /// From now on it gets events: those after the broadcast with that number.
+    pub(super) fn join(&mut self, subscriptions: Subscriptions, latest_broadcast: u64) {
+        self.subscriptions = Some(subscriptions);
+        self.broadcast = latest_broadcast;
+    }
+
+    pub(super) fn broadcast_given(&self) -> u64 {
+        self.broadcast
+    }
+
+    pub(super) fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        !matches!(self.phase, Phase::Open)
+    }
+
+    /// When it wants to be looked at again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let deadline = match self.phase {
+            Phase::Sealed { deadline } => Some(deadline),
+            Phase::Open | Phase::Shut => None,
+        };
+        let retry = self.retry.as_ref().map(|retry| retry.at);
+        deadline.into_iter().chain(retry).min()
+    }
+
+    /// Queues a frame that may not be left out. `false` if the backlog is too large for it.
+    pub(super) fn push_frame(&mut self, body: Bytes) -> bool {
+        self.push(Piece { head: None, body })
+    }
+
+    /// Queues an event if it is meant for this client. `false` if the backlog is too large for it
+    /// and it may not be left out.
+    pub(super) fn push_event(&mut self, number: u64, body: &EventBody, droppable: bool) -> bool {
+        self.broadcast = number;
+        if !self.subscriptions.is_some_and(|wanted| wanted.has(body.kind)) || self.is_sealed() {
+            return true;
+        }
+        self.seq += 1;
+        let piece = Piece { head: Some(body.head(self.seq)), body: body.tail().clone() };
+        if self.push(piece) {
+            return true;
+        }
+        METRICS.dropped_events.up();
+        droppable
+    }
+
+    fn push(&mut self, piece: Piece) -> bool {
+        if self.is_sealed() {
+            return true;
+        }
+        let bytes = piece.len();
+        if self.backlog_bytes + bytes > BACKLOG_BYTES_MAX {
+            // It may keep up perfectly and only have been sent much within one turn.
+            self.write();
+        }
+        if self.backlog_bytes + bytes > BACKLOG_BYTES_MAX {
+            return false;
+        }
+        self.backlog_bytes += bytes;
+        self.queue.push_back(piece);
+        true
+    }
+
+    /// Ends the write side: the frame in progress is finished, the rest is dropped, the close
+    /// frame is the last one.
+    pub(super) fn seal(&mut self, close: &Close, now: Instant) {
+        if self.is_sealed() {
+            return;
+        }
+        // What the peer keeps up with (an answer before the close, say) it still gets.
+        self.write();
+        self.queue.truncate(usize::from(self.sent_bytes > 0));
+        self.queue.push_back(Piece { head: None, body: close.frame() });
+        self.backlog_bytes = self.queue.iter().map(Piece::len).sum::<usize>() - self.sent_bytes;
+        self.phase = Phase::Sealed { deadline: now + ms(LINGER_MS) };
+        self.shared.sealed.store(true, Ordering::Release);
+    }
+
+    /// Writes what the kernel takes. Half-closes behind a close frame.
+    pub(super) fn flush(&mut self, now: Instant) -> Flush {
+        if let Phase::Sealed { deadline } = self.phase {
+            if now >= deadline {
+                self.shut(Shutdown::Both);
+                return Flush::Done;
+            }
+        }
+        let before = self.backlog_bytes;
+        self.write();
+        if self.backlog_bytes > 0 {
+            let pause = match &self.retry {
+                Some(retry) if self.backlog_bytes == before => (retry.pause * 2).min(ms(WRITE_RETRY_MAX_MS)),
+                _ => ms(WRITE_RETRY_MIN_MS),
+            };
+            self.retry = Some(Retry { at: now + pause, pause });
+            return Flush::Waits;
+        }
+        self.retry = None;
+        match self.phase {
+            Phase::Sealed { .. } => {
+                // The peer may still be talking; its thread reads on until the deadline.
+                let _ = self.shared.stream.shutdown(Shutdown::Write);
+                Flush::Waits
+            }
+            Phase::Open | Phase::Shut => Flush::Done,
+        }
+    }
+
+    fn write(&mut self) {
+        while !self.queue.is_empty() {
+            match self.send() {
+                Ok(count) => self.consume(count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                // The peer is gone: its thread will see that too, and say so.
+                Err(_) => return self.shut(Shutdown::Both),
+            }
+        }
+        if self.queue.capacity() > GATHER_MAX {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    fn send(&self) -> Result<usize, Errno> {
+        let mut slices = [const { IoSlice::new(&[]) }; 2 * GATHER_MAX];
+        let mut count = 0;
+        let mut skip = self.sent_bytes;
+        for piece in self.queue.iter().take(GATHER_MAX) {
+            for bytes in [piece.head.as_ref().map_or(&[][..], EventHead::as_bytes), &piece.body] {
+                let rest = bytes.get(skip..).unwrap_or_default();
+                skip -= bytes.len() - rest.len();
+                if !rest.is_empty() {
+                    slices[count] = IoSlice::new(rest);
+                    count += 1;
+                }
+            }
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        sendmsg(self.shared.stream.as_fd(), &slices[..count], &mut SendAncillaryBuffer::default(), flags)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.backlog_bytes -= count;
+        self.sent_bytes += count;
+        while let Some(bytes) = self.queue.front().map(Piece::len).filter(|bytes| *bytes <= self.sent_bytes) {
+            self.sent_bytes -= bytes;
+            self.queue.pop_front();
+        }
+    }
+
+    fn shut(&mut self, how: Shutdown) {
+        let _ = self.shared.stream.shutdown(how);
+        self.queue = VecDeque::new();
+        self.sent_bytes = 0;
+        self.backlog_bytes = 0;
+        self.retry = None;
+        self.phase = Phase::Shut;
+        self.shared.sealed.store(true, Ordering::Release);
+    }
+
+    /// Called at each tick: whether anything came in since the last one.
+    pub(super) fn pulse(&mut self) -> Pulse {
+        let heard = self.shared.heard.load(Ordering::Relaxed);
+        if heard != self.heard || self.is_sealed() {
+            self.heard = heard;
+            self.unanswered_ticks = None;
+            return Pulse::Alive;
+        }
+        match &mut self.unanswered_ticks {
+            None => {
+                self.unanswered_ticks = Some(0);
+                Pulse::Ping
+            }
+            Some(ticks) => {
+                *ticks += 1;
+                if *ticks >= PING_UNANSWERED_TICKS_MAX { Pulse::Dead } else { Pulse::Alive }
+            }
+        }
+    }
+}

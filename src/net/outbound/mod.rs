@@ -1,0 +1,361 @@
+//! The outbound thread: the only writer to clients after their handshake.
+//!
+//! Decides nothing but "too slow". It never blocks on a client: what the kernel does not take
+//! waits in that client's backlog, and the backlog has a bound. It sends to no other thread, so
+//! nobody can deadlock with it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use tungstenite::Bytes;
+
+use crate::limits::{
+    BACKLOG_TOTAL_BYTES_MAX, BROADCAST_SLICE, BROADCASTS_PENDING_MAX, OUTBOUND_DRAIN_MAX,
+};
+use crate::metrics::METRICS;
+use crate::net::{ConnId, ConnShared};
+use crate::protocol::event::Subscriptions;
+use crate::protocol::frame::{Close, EventBody};
+use crate::threads;
+
+mod client;
+
+use client::{Client, Flush};
+
+/// What the outbound thread is asked to do.
+#[derive(Debug)]
+pub enum Outbound {
+    /// A connection that passed its handshake; it gets frames, but no events yet.
+    Attach {
+        /// Which.
+        conn: ConnId,
+        /// Its socket.
+        shared: Arc<ConnShared>,
+    },
+    /// Its `hello-ok`; from here on it gets events.
+    Join {
+        /// Which.
+        conn: ConnId,
+        /// `hello-ok`, the first frame it ever gets.
+        hello_ok: Bytes,
+        /// The families it wants.
+        subscriptions: Subscriptions,
+    },
+    /// One whole frame for one connection. It may not be left out.
+    Frame {
+        /// Which.
+        conn: ConnId,
+        /// With its header.
+        frame: Bytes,
+    },
+    /// An event for everybody who subscribed.
+    Event {
+        /// What.
+        body: EventBody,
+        /// For whom it may be left out.
+        loss: Loss,
+    },
+    /// A tick has passed: ping silent clients, drop dead ones.
+    Liveness,
+    /// End one connection.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// With what words.
+        close: Close,
+    },
+    /// End all of them.
+    CloseAll {
+        /// With what words.
+        close: Close,
+    },
+    /// The connection's thread is done; nothing more can reach it.
+    Detach {
+        /// Which.
+        conn: ConnId,
+    },
+}
+
+/// Who may miss an event when it reads too slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Nobody: whoever cannot take it is closed.
+    Nobody,
+    /// Anybody; the hole in `seq` tells.
+    Anybody,
+    /// Anybody but this one.
+    AnybodyBut(ConnId),
+}
+
+impl Loss {
+    fn allowed_for(self, conn: ConnId) -> bool {
+        match self {
+            Loss::Nobody => false,
+            Loss::Anybody => true,
+            Loss::AnybodyBut(owner) => owner != conn,
+        }
+    }
+}
+
+/// Starts the thread.
+pub fn spawn(inbox: Receiver<Outbound>) -> io::Result<JoinHandle<()>> {
+    threads::spawn_owner("outbound", move || Writer::default().run(&inbox))
+}
+
+/// An event on its way to everybody: a cursor over the connections.
+struct Broadcast {
+    /// Rising; a client knows the last one that it was given.
+    number: u64,
+    body: EventBody,
+    loss: Loss,
+    /// The connections up to this one have been served.
+    served: ConnId,
+    started: Instant,
+}
+
+#[derive(Default)]
+struct Writer {
+    clients: BTreeMap<ConnId, Client>,
+    broadcasts: VecDeque<Broadcast>,
+    broadcasts_made: u64,
+    /// Connections with something new to write in this turn.
+    touched: Vec<ConnId>,
+    /// Connections that wait for room in the kernel, or linger after their close.
+    timed: Vec<ConnId>,
+    backlog_bytes: usize,
+}
+
+impl Writer {
+    fn run(mut self, inbox: &Receiver<Outbound>) {
+        loop {
+            match self.next(inbox) {
+                Ok(message) => {
+                    self.take(message);
+                    self.drain(inbox);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.flush_touched();
+            self.serve_slice();
+            self.flush_touched();
+            self.run_timers(Instant::now());
+            METRICS.backlog_bytes.set(self.backlog_bytes as u64);
+        }
+    }
+
+    /// Waits for a message only when there is nothing else to do.
+    fn next(&self, inbox: &Receiver<Outbound>) -> Result<Outbound, RecvTimeoutError> {
+        if !self.broadcasts.is_empty() {
+            return if self.broadcasts.len() >= BROADCASTS_PENDING_MAX {
+                Err(RecvTimeoutError::Timeout)
+            } else {
+                inbox.try_recv().map_err(|error| match error {
+                    TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                })
+            };
+        }
+        let due = self.timed.iter().filter_map(|conn| self.clients.get(conn)?.due()).min();
+        match due {
+            Some(due) => inbox.recv_deadline(due),
+            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn drain(&mut self, inbox: &Receiver<Outbound>) {
+        for _ in 1..OUTBOUND_DRAIN_MAX {
+            if self.broadcasts.len() >= BROADCASTS_PENDING_MAX {
+                return;
+            }
+            let Ok(message) = inbox.try_recv() else { return };
+            self.take(message);
+        }
+    }
+
+    fn take(&mut self, message: Outbound) {
+        match message {
+            Outbound::Attach { conn, shared } => {
+                self.clients.insert(conn, Client::new(shared));
+            }
+            Outbound::Join { conn, hello_ok, subscriptions } => {
+                let latest = self.broadcasts_made;
+                if let Some(client) = self.clients.get_mut(&conn) {
+                    client.join(subscriptions, latest);
+                }
+                self.frame(conn, hello_ok);
+            }
+            Outbound::Frame { conn, frame } => self.frame(conn, frame),
+            Outbound::Event { body, loss } => {
+                self.broadcasts_made += 1;
+                let number = self.broadcasts_made;
+                let started = Instant::now();
+                self.broadcasts.push_back(Broadcast { number, body, loss, served: 0, started });
+            }
+            Outbound::Liveness => self.check_liveness(),
+            Outbound::Close { conn, close } => self.close(conn, &close),
+            Outbound::CloseAll { close } => {
+                // What was said before the goodbye still goes out before it.
+                while !self.broadcasts.is_empty() {
+                    self.serve_slice();
+                }
+                self.flush_touched();
+                for conn in self.clients.keys().copied().collect::<Vec<_>>() {
+                    self.close(conn, &close);
+                }
+            }
+            Outbound::Detach { conn } => {
+                if let Some(client) = self.clients.remove(&conn) {
+                    self.backlog_bytes -= client.backlog_bytes();
+                }
+            }
+        }
+    }
+
+    /// One frame that may not be left out. The client's share of pending broadcasts goes first.
+    fn frame(&mut self, conn: ConnId, frame: Bytes) {
+        self.catch_up(conn);
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let before = client.backlog_bytes();
+        let fits = client.push_frame(frame);
+        self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
+        self.touched.push(conn);
+        if !fits {
+            self.slow_consumer(conn);
+        }
+        self.relieve();
+    }
+
+    fn catch_up(&mut self, conn: ConnId) {
+        let Some(client) = self.clients.get(&conn) else { return };
+        let last = client.broadcast_given();
+        let missing = self.broadcasts.partition_point(|broadcast| broadcast.number <= last);
+        for at in missing..self.broadcasts.len() {
+            self.give(conn, at);
+        }
+    }
+
+    /// Gives the broadcast at that place to one client.
+    fn give(&mut self, conn: ConnId, at: usize) {
+        let Some(broadcast) = self.broadcasts.get(at) else { return };
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let before = client.backlog_bytes();
+        let fits = client.push_event(broadcast.number, &broadcast.body, broadcast.loss.allowed_for(conn));
+        self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
+        self.touched.push(conn);
+        if !fits {
+            self.slow_consumer(conn);
+        }
+        self.relieve();
+    }
+
+    /// Gives the oldest broadcast to the next few clients.
+    fn serve_slice(&mut self) {
+        let Some(broadcast) = self.broadcasts.front() else { return };
+        let after = (Bound::Excluded(broadcast.served), Bound::Unbounded);
+        let slice: Vec<ConnId> = self.clients.range(after).map(|(conn, _)| *conn).take(BROADCAST_SLICE).collect();
+        for conn in &slice {
+            if self.clients.get(conn).is_some_and(|client| client.broadcast_given() < self.oldest_number()) {
+                self.give(*conn, 0);
+            }
+        }
+        if let (Some(last), Some(broadcast)) = (slice.last(), self.broadcasts.front_mut()) {
+            broadcast.served = *last;
+        }
+        if slice.len() < BROADCAST_SLICE {
+            self.flush_touched();
+            if let Some(done) = self.broadcasts.pop_front() {
+                METRICS.fanout_us.set(u64::try_from(done.started.elapsed().as_micros()).unwrap_or(u64::MAX));
+            }
+        }
+    }
+
+    fn oldest_number(&self) -> u64 {
+        self.broadcasts.front().map_or(0, |broadcast| broadcast.number)
+    }
+
+    fn flush_touched(&mut self) {
+        let now = Instant::now();
+        for conn in std::mem::take(&mut self.touched) {
+            self.flush(conn, now);
+        }
+    }
+
+    fn flush(&mut self, conn: ConnId, now: Instant) {
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let before = client.backlog_bytes();
+        let flushed = client.flush(now);
+        self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
+        if flushed == Flush::Waits && !self.timed.contains(&conn) {
+            self.timed.push(conn);
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        for conn in std::mem::take(&mut self.timed) {
+            let Some(client) = self.clients.get_mut(&conn) else { continue };
+            match client.due() {
+                Some(due) if due > now => self.timed.push(conn),
+                Some(_) => self.flush(conn, now),
+                None => {}
+            }
+        }
+    }
+
+    fn check_liveness(&mut self) {
+        let conns: Vec<ConnId> = self.clients.keys().copied().collect();
+        for conn in conns {
+            let Some(client) = self.clients.get_mut(&conn) else { continue };
+            match client.pulse() {
+                client::Pulse::Alive => {}
+                client::Pulse::Ping => self.frame(conn, crate::protocol::frame::ping()),
+                client::Pulse::Dead => {
+                    METRICS.silent_clients.up();
+                    let close = Close::new(1008, "no answer to a ping for two tick intervals; reconnect");
+                    log::warn!("conn {conn}: {}", close.reason);
+                    self.close(conn, &close);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, close: &Close) {
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let before = client.backlog_bytes();
+        client.seal(close, Instant::now());
+        self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
+        self.touched.push(conn);
+        if !self.timed.contains(&conn) {
+            self.timed.push(conn);
+        }
+    }
+
+    fn slow_consumer(&mut self, conn: ConnId) {
+        METRICS.slow_consumers.up();
+        log::warn!("conn {conn}: slow consumer: its backlog is over the limit, closing");
+        let close = Close::new(1008, "slow consumer: read faster, or subscribe to fewer events");
+        self.close(conn, &close);
+    }
+
+    /// Over the bound of all backlogs together, the largest goes first.
+    fn relieve(&mut self) {
+        while self.backlog_bytes > BACKLOG_TOTAL_BYTES_MAX {
+            // Some of it may just not have been written yet.
+            self.flush_touched();
+            let largest = self.clients.iter().filter(|(_, client)| !client.is_sealed());
+            let Some((conn, _)) = largest.max_by_key(|(_, client)| client.backlog_bytes()) else { return };
+            if self.backlog_bytes > BACKLOG_TOTAL_BYTES_MAX {
+                self.slow_consumer(*conn);
+            }
+        }
+    }
+}
+
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! The writer against real sockets, without its thread: each step is driven by hand.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tungstenite::protocol::Role;
+use tungstenite::{Bytes, Message, WebSocket};
+
+use super::{Loss, Outbound, Writer};
+use crate::limits::BACKLOG_BYTES_MAX;
+use crate::net::{ConnId, ConnShared};
+use crate::protocol::event::{EventKind, Subscriptions};
+use crate::protocol::frame::{Close, EventBody, text};
+
+/// A connected pair: our end as `outbound` sees it, the peer's as a WebSocket client.
+fn pair() -> (Arc<ConnShared>, WebSocket<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let shared = ConnShared::new(listener.accept().unwrap().0);
+    (shared, WebSocket::from_raw_socket(peer, Role::Client, None))
+}
+
+struct Bench {
+    writer: Writer,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { writer: Writer::default() }
+    }
+
+    fn join(&mut self, conn: ConnId, caps: &[&str]) -> WebSocket<TcpStream> {
+        let (shared, peer) = pair();
+        let caps: Vec<String> = caps.iter().map(|cap| (*cap).to_owned()).collect();
+        self.send(Outbound::Attach { conn, shared });
+        let hello_ok = text(&json!({"type": "hello-ok"}));
+        self.send(Outbound::Join { conn, hello_ok, subscriptions: Subscriptions::from_caps(&caps) });
+        peer
+    }
+
+    fn send(&mut self, message: Outbound) {
+        self.writer.take(message);
+    }
+
+    fn event(&mut self, kind: EventKind, payload: &Value, loss: Loss) {
+        self.send(Outbound::Event { body: EventBody::new(kind, payload, None), loss });
+    }
+
+    fn turn(&mut self) {
+        self.writer.flush_touched();
+        self.writer.serve_slice();
+        self.writer.flush_touched();
+        self.writer.run_timers(Instant::now());
+    }
+}
+
+fn read_json(peer: &mut WebSocket<TcpStream>) -> Value {
+    loop {
+        if let Message::Text(text) = peer.read().unwrap() {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+fn read_close(peer: &mut WebSocket<TcpStream>) -> (u16, String) {
+    loop {
+        if let Message::Close(Some(frame)) = peer.read().unwrap() {
+            return (frame.code.into(), frame.reason.to_string());
+        }
+    }
+}
+
+#[test]
+fn hello_ok_comes_before_events_that_were_under_way() {
+    let mut bench = Bench::new();
+    let mut early = bench.join(1, &[]);
+    bench.event(EventKind::Tick, &json!(1), Loss::Anybody);
+    let mut late = bench.join(2, &[]);
+    bench.event(EventKind::Tick, &json!(2), Loss::Anybody);
+    bench.turn();
+    bench.turn();
+    assert_eq!(read_json(&mut early)["type"], "hello-ok");
+    assert_eq!(read_json(&mut early), json!({"type": "event", "event": "tick", "seq": 1, "payload": 1}));
+    assert_eq!(read_json(&mut early)["seq"], 2);
+    assert_eq!(read_json(&mut late)["type"], "hello-ok");
+    assert_eq!(read_json(&mut late), json!({"type": "event", "event": "tick", "seq": 1, "payload": 2}));
+}
+
+#[test]
+fn a_single_frame_does_not_overtake_an_event_of_the_same_client() {
+    let mut bench = Bench::new();
+    let mut peers: Vec<_> = (1..=200).map(|conn| bench.join(conn, &[])).collect();
+    bench.event(EventKind::Presence, &json!({}), Loss::Anybody);
+    bench.send(Outbound::Frame { conn: 200, frame: text(&json!({"type": "res"})) });
+    for _ in 0..5 {
+        bench.turn();
+    }
+    for peer in &mut peers {
+        assert_eq!(read_json(peer)["type"], "hello-ok");
+        assert_eq!(read_json(peer)["seq"], 1);
+    }
+    assert_eq!(read_json(&mut peers[199])["type"], "res");
+}
+
+#[test]
+fn events_nobody_subscribed_to_take_no_number() {
+    let mut bench = Bench::new();
+    let mut peer = bench.join(1, &["event:agent"]);
+    bench.event(EventKind::Presence, &json!({}), Loss::Anybody);
+    bench.event(EventKind::Agent, &json!({}), Loss::Nobody);
+    bench.turn();
+    bench.turn();
+    assert_eq!(read_json(&mut peer)["type"], "hello-ok");
+    let event = read_json(&mut peer);
+    assert_eq!((event["event"].as_str(), event["seq"].as_u64()), (Some("agent"), Some(1)));
+}
+
+/// Fills the kernel's buffers and then the backlog with `text` until it is nearly full.
+fn fill(bench: &mut Bench, conn: ConnId) {
+    let frame = text(&"x".repeat(100_000));
+    while bench.writer.clients[&conn].backlog_bytes() + 2 * frame.len() < BACKLOG_BYTES_MAX {
+        bench.send(Outbound::Frame { conn, frame: frame.clone() });
+        bench.turn();
+    }
+}
+
+#[test]
+fn a_stalled_client_misses_droppable_events_and_sees_the_hole() {
+    let mut bench = Bench::new();
+    let mut stalled = bench.join(1, &[]);
+    fill(&mut bench, 1);
+    let large = json!("y".repeat(300_000));
+    bench.event(EventKind::Presence, &large, Loss::Anybody);
+    bench.event(EventKind::Tick, &json!(1), Loss::Anybody);
+    bench.turn();
+    bench.turn();
+    assert_eq!(read_json(&mut stalled)["type"], "hello-ok");
+    let event = loop {
+        bench.turn();
+        let frame = read_json(&mut stalled);
+        if frame["type"] == "event" {
+            break frame;
+        }
+    };
+    assert_eq!((event["event"].as_str(), event["seq"].as_u64()), (Some("tick"), Some(2)), "1 was dropped");
+}
+
+#[test]
+fn a_stalled_client_is_closed_when_an_answer_does_not_fit() {
+    let mut bench = Bench::new();
+    let mut stalled = bench.join(1, &[]);
+    fill(&mut bench, 1);
+    bench.send(Outbound::Frame { conn: 1, frame: text(&"z".repeat(400_000)) });
+    bench.turn();
+    // The kernel holds whole frames and part of one; that one is finished, then comes the close.
+    let reader = std::thread::Builder::new().spawn(move || read_close(&mut stalled)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !reader.is_finished() {
+        assert!(Instant::now() < deadline, "no close frame reached the stalled client");
+        bench.turn();
+        std::thread::yield_now();
+    }
+    let (code, reason) = reader.join().unwrap();
+    assert_eq!((code, &reason[..13]), (1008, "slow consumer"));
+}
+
+#[test]
+fn nothing_follows_a_close_frame() {
+    let mut bench = Bench::new();
+    let mut peer = bench.join(1, &[]);
+    bench.send(Outbound::Close { conn: 1, close: Close::new(1001, "bye") });
+    bench.send(Outbound::Close { conn: 1, close: Close::new(1008, "again") });
+    bench.send(Outbound::Frame { conn: 1, frame: text(&json!({})) });
+    bench.event(EventKind::Tick, &json!(1), Loss::Anybody);
+    bench.turn();
+    bench.turn();
+    assert_eq!(read_json(&mut peer)["type"], "hello-ok", "what the peer keeps up with still goes out");
+    assert_eq!(read_close(&mut peer), (1001, "bye".to_owned()));
+    let mut rest = Vec::new();
+    peer.get_mut().read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"", "half-closed behind the close frame");
+}
+
+#[test]
+fn goodbye_comes_after_the_last_event() {
+    let mut bench = Bench::new();
+    let mut peers: Vec<_> = (1..=150).map(|conn| bench.join(conn, &[])).collect();
+    bench.turn();
+    bench.event(EventKind::Shutdown, &json!({"reason": "test"}), Loss::Nobody);
+    bench.send(Outbound::CloseAll { close: Close::new(1012, "restart") });
+    bench.turn();
+    for peer in &mut peers {
+        assert_eq!(read_json(peer)["type"], "hello-ok");
+        assert_eq!(read_json(peer)["event"], "shutdown");
+        assert_eq!(read_close(peer).0, 1012);
+    }
+}
+
+#[test]
+fn silent_clients_are_pinged_then_dropped() {
+    let mut bench = Bench::new();
+    let mut peer = bench.join(1, &[]);
+    bench.send(Outbound::Liveness);
+    bench.turn();
+    assert_eq!(read_json(&mut peer)["type"], "hello-ok");
+    assert!(matches!(peer.read().unwrap(), Message::Ping(_)));
+    bench.send(Outbound::Liveness);
+    bench.turn();
+    bench.send(Outbound::Liveness);
+    bench.turn();
+    assert_eq!(read_close(&mut peer).0, 1008);
+}
+
+#[test]
+fn backlog_accounts_add_up_to_nothing_in_the_end() {
+    let mut bench = Bench::new();
+    let _stalled = bench.join(1, &[]);
+    let _idle = bench.join(2, &[]);
+    fill(&mut bench, 1);
+    assert!(bench.writer.backlog_bytes > 1_000_000);
+    bench.send(Outbound::Frame { conn: 2, frame: Bytes::from_static(b"") });
+    bench.send(Outbound::Detach { conn: 1 });
+    bench.send(Outbound::Detach { conn: 2 });
+    assert_eq!(bench.writer.backlog_bytes, 0);
+}

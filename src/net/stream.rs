@@ -1,0 +1,82 @@
+//! The stream under a connection's `WebSocket`.
+//!
+//! Until `hello` is accepted it reads against one absolute deadline and writes straight to the
+//! socket. Afterwards it reads without a deadline, and what tungstenite writes on its own (pongs,
+//! the echo of a close) goes through `outbound`, so that frames never interleave.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+
+use crate::net::outbound::Outbound;
+use crate::net::{ConnId, ConnShared};
+
+pub(super) struct ClientStream {
+    shared: Arc<ConnShared>,
+    phase: Phase,
+}
+
+enum Phase {
+    Handshake { deadline: Instant },
+    Joined { conn: ConnId, outbound: Sender<Outbound> },
+}
+
+impl ClientStream {
+    pub(super) fn new(shared: Arc<ConnShared>, deadline: Instant) -> Self {
+        Self { shared, phase: Phase::Handshake { deadline } }
+    }
+
+    pub(super) fn join(&mut self, conn: ConnId, outbound: Sender<Outbound>) -> io::Result<()> {
+        self.shared.stream.set_read_timeout(None)?;
+        self.phase = Phase::Joined { conn, outbound };
+        Ok(())
+    }
+}
+
+/// Reads against an absolute deadline, which a byte now and then does not extend.
+pub(super) fn read_until(shared: &ConnShared, deadline: Instant, buffer: &mut [u8]) -> io::Result<usize> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    shared.stream.set_read_timeout(Some(left))?;
+    match (&shared.stream).read(buffer) {
+        // What a read timeout is called differs between systems.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
+        result => result,
+    }
+}
+
+impl Read for ClientStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.phase {
+            Phase::Handshake { deadline } => read_until(&self.shared, deadline, buffer),
+            Phase::Joined { .. } => {
+                let bytes = (&self.shared.stream).read(buffer)?;
+                self.shared.heard.fetch_add(1, Ordering::Relaxed);
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+impl Write for ClientStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.phase {
+            Phase::Handshake { .. } => (&self.shared.stream).write(bytes),
+            Phase::Joined { conn, outbound } => {
+                // tungstenite hands over whole control frames here, and all of it is taken.
+                let message = Outbound::Frame { conn: *conn, frame: bytes.to_vec().into() };
+                outbound.send(message).map_err(|_| io::ErrorKind::BrokenPipe)?;
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

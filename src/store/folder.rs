@@ -1,0 +1,90 @@
+//! Folders and whole files: private, and replaced without a moment in which they are torn.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Makes the folder (and its parents) for us alone; one that is there already is made private.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let permissions = fs::metadata(path)?.permissions();
+    if permissions.mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Replaces a file's content: whatever happens, either the old or the new one is there.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Copies a damaged file beside itself; returns the copy's path.
+pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".damaged-{seconds}"));
+    let copy = PathBuf::from(name);
+    fs::copy(path, &copy)?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
+    Ok(copy)
+}
+
+/// Bytes of all files below a folder. What cannot be read does not count.
+pub(super) fn used_bytes(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => used_bytes(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// The kernel's lock on a state folder, held as long as this lives (and not a moment longer,
+/// however the process ends).
+pub struct FolderLock {
+    file: File,
+}
+
+impl FolderLock {
+    /// Takes the lock. `Err(Some(text))` carries what the holder wrote into the file.
+    pub fn take(path: &Path) -> Result<Self, Result<String, io::Error>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(Err)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { file }),
+            Err(rustix::io::Errno::AGAIN) => {
+                let mut text = String::new();
+                let _ = (&file).take(4096).read_to_string(&mut text);
+                Err(Ok(text))
+            }
+            Err(error) => Err(Err(error.into())),
+        }
+    }
+
+    /// Writes who holds it.
+    pub fn announce(&self, text: &str) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.file.set_len(0)?;
+        self.file.write_all_at(text.as_bytes(), 0)
+    }
+}

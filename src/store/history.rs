@@ -1,0 +1,243 @@
+//! Pages of a session's records, read backwards from its file on the asking client's thread.
+//!
+//! Costs what the page costs, however long the history is, and needs no lock: the file only grows,
+//! and a line that is being written has no line feed yet.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_TEXT_BYTES_MAX, PAGE_BYTES_MAX};
+use crate::protocol::call::SessionHistoryParams;
+use crate::protocol::error::WireError;
+use crate::protocol::frame::cut_encoded;
+use crate::protocol::payload::Message;
+use crate::store::sessions::Opened;
+use crate::store::{Layout, record};
+
+/// One record of a session's file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// The conversation it belongs to; a change of it is where one conversation ends.
+    pub s: String,
+    /// The message; absent in the record that only begins a conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub m: Option<Message>,
+}
+
+/// `session-history`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryPage {
+    session_key: String,
+    /// Empty if the session is not known.
+    session_id: String,
+    messages: Vec<Message>,
+    /// Where the next (older) page begins, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
+}
+
+/// Reads pages.
+#[derive(Debug, Clone)]
+pub struct History {
+    layout: Layout,
+}
+
+impl History {
+    /// Of the sessions in this folder.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout }
+    }
+
+    /// The newest messages of the session's conversation, or those before `before`.
+    pub fn page(&self, params: &SessionHistoryParams) -> Result<HistoryPage, WireError> {
+        let before = match &params.before {
+            None => None,
+            Some(text) => Some(text.parse::<u64>().map_err(|_| {
+                WireError::invalid("`/params/before`: give the `before` of the page above, or leave it out")
+            })?),
+        };
+        let limit = params.limit.unwrap_or(HISTORY_PAGE_DEFAULT).clamp(1, HISTORY_PAGE_MAX);
+        self.read(&params.session_key, limit, before).map_err(|error| {
+            log::error!("cannot read the history of a session: {error}");
+            WireError::unavailable(format!("the session's records cannot be read now: {error}"))
+        })
+    }
+
+    fn read(&self, session_key: &str, limit: usize, before: Option<u64>) -> io::Result<HistoryPage> {
+        let mut page = HistoryPage {
+            session_key: session_key.to_owned(),
+            session_id: String::new(),
+            messages: Vec::new(),
+            before: None,
+        };
+        let Some(opened) = Opened::read(&self.layout.session(session_key))? else { return Ok(page) };
+        if opened.header.key != session_key {
+            return Ok(page);
+        }
+        let mut lines = LinesBackwards::new(&opened, opened.len);
+        if let Some(before) = before {
+            // The conversation is the newest record's, also on older pages.
+            if let Some((_, newest)) = lines.next_record()? {
+                page.session_id = newest.s;
+            }
+            lines = LinesBackwards::new(&opened, opened.physical(before).min(opened.len));
+        }
+        let mut bytes = 0;
+        while let Some((at, found)) = lines.next_record()? {
+            if page.session_id.is_empty() {
+                page.session_id.clone_from(&found.s);
+            } else if page.session_id != found.s {
+                break;
+            }
+            let Some(mut message) = found.m else { continue };
+            let text_bytes = cut_encoded(&message.text, HISTORY_TEXT_BYTES_MAX).len();
+            if text_bytes < message.text.len() {
+                message.text.truncate(text_bytes);
+                message.truncated = true;
+            }
+            message.id = opened.logical(at).to_string();
+            bytes += serde_json::to_string(&message).map_or(0, |json| json.len() + 1);
+            if page.messages.len() == limit || (bytes > PAGE_BYTES_MAX && !page.messages.is_empty()) {
+                page.before = page.messages.last().map(|oldest| oldest.id.clone());
+                break;
+            }
+            page.messages.push(message);
+        }
+        Ok(page)
+    }
+}
+
+/// Reads whole lines from a point backwards, in blocks.
+struct LinesBackwards<'a> {
+    opened: &'a Opened,
+    /// Physical offset of `block`'s first byte.
+    start: u64,
+    /// Bytes from `start` up to the last line that was handed out.
+    block: Vec<u8>,
+}
+
+/// Bytes per read: a page of short messages in one.
+const BLOCK_BYTES: u64 = 32 * 1024;
+
+impl<'a> LinesBackwards<'a> {
+    fn new(opened: &'a Opened, end: u64) -> Self {
+        Self { opened, start: end.max(opened.first), block: Vec::new() }
+    }
+
+    /// The record before the last one handed out, with its physical offset. Damaged lines are
+    /// passed over.
+    fn next_record(&mut self) -> io::Result<Option<(u64, SessionRecord)>> {
+        loop {
+            // A line without its line feed is being written, or torn: cut it off.
+            let body = match self.block.last() {
+                Some(b'\n') => &self.block[..self.block.len() - 1],
+                _ => &self.block[..],
+            };
+            let line_start = match body.iter().rposition(|byte| *byte == b'\n') {
+                Some(feed) => feed + 1,
+                None if self.start <= self.opened.first && self.block.is_empty() => return Ok(None),
+                None if self.start <= self.opened.first => 0,
+                None => {
+                    self.read_block()?;
+                    continue;
+                }
+            };
+            let at = self.start + line_start as u64;
+            let whole = self.block.last() == Some(&b'\n');
+            let parsed = record::read_line(&body[line_start..]).and_then(|json| serde_json::from_str(json).ok());
+            self.block.truncate(line_start);
+            if let Some(parsed) = parsed.filter(|_| whole) {
+                return Ok(Some((at, parsed)));
+            }
+        }
+    }
+
+    fn read_block(&mut self) -> io::Result<()> {
+        let count = BLOCK_BYTES.min(self.start - self.opened.first);
+        let mut block = vec![0; usize::try_from(count).unwrap_or(0)];
+        self.opened.file.read_exact_at(&mut block, self.start - count)?;
+        block.append(&mut self.block);
+        self.block = block;
+        self.start -= count;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{History, SessionRecord};
+    use crate::protocol::call::SessionHistoryParams;
+    use crate::protocol::payload::{Message, Role};
+    use crate::store::{Layout, Store, StoreOp, folder};
+
+    fn params(limit: Option<usize>, before: Option<String>) -> SessionHistoryParams {
+        SessionHistoryParams { session_key: "main".to_owned(), limit, before }
+    }
+
+    fn record(session: &str, text: &str) -> StoreOp {
+        let message = Message {
+            id: String::new(),
+            ts: 1,
+            role: Role::User,
+            text: text.to_owned(),
+            channel: None,
+            from: None,
+            run_id: None,
+            idempotency_key: None,
+            truncated: false,
+        };
+        let record = SessionRecord { s: session.to_owned(), m: Some(message) };
+        StoreOp::Append { session_key: "main".to_owned(), record: serde_json::to_string(&record).unwrap() }
+    }
+
+    #[test]
+    fn pages_meet_without_gap_or_overlap_and_stop_at_the_conversation() {
+        let path = std::env::temp_dir().join(format!("clawdis-history-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        folder::make_private(&path).unwrap();
+        let layout = Layout::new(&path);
+        let history = History::new(layout.clone());
+        assert!(history.page(&params(None, None)).unwrap().messages.is_empty());
+
+        let (mut store, _) = Store::open(layout).unwrap();
+        store.commit(&[record("old", "of another conversation")]).unwrap();
+        let texts: Vec<String> = (0..500).map(|n| format!("{n} {}", "x".repeat(n * 7 % 900))).collect();
+        for text in &texts {
+            store.commit(&[record("new", text)]).unwrap();
+        }
+        let (mut seen, mut before) = (Vec::new(), None);
+        loop {
+            let page = history.page(&params(Some(33), before)).unwrap();
+            assert_eq!(page.session_id, "new");
+            assert!(page.messages.len() <= 33);
+            seen.extend(page.messages.into_iter().map(|message| message.text));
+            before = page.before;
+            if before.is_none() {
+                break;
+            }
+        }
+        seen.reverse();
+        assert_eq!(seen, texts);
+        assert!(history.page(&params(None, Some("nonsense".to_owned()))).is_err());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_page_ends_early_rather_than_exceed_a_frame() {
+        let path = std::env::temp_dir().join(format!("clawdis-history-large-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        folder::make_private(&path).unwrap();
+        let layout = Layout::new(&path);
+        let (mut store, _) = Store::open(layout.clone()).unwrap();
+        for _ in 0..5 {
+            store.commit(&[record("s", &"\u{1}y".repeat(100_000))]).unwrap();
+        }
+        let page = History::new(layout).page(&params(None, None)).unwrap();
+        assert!(page.before.is_some() && page.messages[0].truncated);
+        assert!(serde_json::to_string(&page).unwrap().len() < crate::limits::PAYLOAD_BYTES_MAX);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+}

@@ -1,0 +1,137 @@
+//! The store thread: every durable file of the gateway.
+//!
+//! Holds no logic: it is told what to write and says when that is durable. One journal is synced
+//! per group of commands ([`journal`]); the sessions' own files are written from it without a
+//! sync of their own and made whole from it after a crash ([`sessions`]). So a message costs one
+//! fsync for each promise that is made about it, however many files it touches.
+
+use std::path::{Path, PathBuf};
+
+pub mod folder;
+pub mod history;
+mod journal;
+mod record;
+mod sessions;
+mod thread;
+
+pub use journal::{Recovered, Store};
+pub use thread::spawn;
+
+/// Number that state gives to a command; the answer carries it.
+pub type Ticket = u64;
+
+/// Operations that become durable together or not at all.
+#[derive(Debug)]
+pub struct StoreCommand {
+    /// Echoed in [`StoreEvent::Done`].
+    pub ticket: Ticket,
+    /// In this order.
+    pub ops: Vec<StoreOp>,
+}
+
+/// One thing to write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoreOp {
+    /// The value of a named slot; a later one replaces it.
+    Put {
+        /// `toggles`, `key/agent/...`, `session/...`
+        slot: String,
+        /// JSON text.
+        value: String,
+    },
+    /// A slot is gone.
+    Delete {
+        /// Its name.
+        slot: String,
+    },
+    /// One more record of a session.
+    Append {
+        /// The session.
+        session_key: String,
+        /// JSON text of a [`history::SessionRecord`].
+        record: String,
+    },
+    /// A session's records, and what the journal still says of them, are gone.
+    Forget {
+        /// The session.
+        session_key: String,
+    },
+}
+
+/// What state learns from the store.
+#[derive(Debug, PartialEq)]
+pub enum StoreEvent {
+    /// The command is durable, or none of it is.
+    Done {
+        /// The command's.
+        ticket: Ticket,
+        /// A sentence for people, if it failed.
+        result: Result<(), String>,
+    },
+    /// The folder's condition has changed.
+    Usage(Usage),
+}
+
+/// Condition of the state folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Why nothing can be written, and what to do about it.
+    pub trouble: Option<String>,
+    /// Bytes in it.
+    pub used_bytes: u64,
+    /// Bytes left on its file system.
+    pub free_bytes: u64,
+}
+
+/// Where things lie in the state folder.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Below this folder.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Held for life; says who serves this folder.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("gateway.lock")
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// Records of conversations, one file per session key.
+    pub fn sessions(&self) -> PathBuf {
+        self.root.join("sessions")
+    }
+
+    /// The agent's own files, one folder per session key.
+    pub fn agent_sessions(&self) -> PathBuf {
+        self.root.join("agent")
+    }
+
+    fn session(&self, session_key: &str) -> PathBuf {
+        self.sessions().join(format!("{}.log", file_name(session_key)))
+    }
+}
+
+/// A file name for a session key: keys are free text of up to 256 characters.
+pub fn file_name(session_key: &str) -> String {
+    use sha2::{Digest, Sha256};
+    use std::fmt::Write as _;
+    let mut name = String::with_capacity(40);
+    for byte in Sha256::digest(session_key.as_bytes()).iter().take(20) {
+        // Writing to a String cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
+}

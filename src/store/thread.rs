@@ -1,0 +1,127 @@
+//! The store's loop: gather what waits, one sync for all of it, answer; heal after trouble.
+
+use std::io;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::limits::STORE_GROUP_MAX;
+use crate::metrics::METRICS;
+use crate::state::Event;
+use crate::store::{Store, StoreCommand, StoreEvent, Usage};
+use crate::threads;
+
+/// First pause before a folder in trouble is tried again; it doubles.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest of these pauses.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// A change of used or free space that is worth a word to state.
+const NOTABLE_BYTES: u64 = 1024 * 1024;
+
+/// Starts the thread. It ends when every sender of commands is gone.
+pub fn spawn(
+    store: Store,
+    commands: Receiver<StoreCommand>,
+    events: Sender<Event>,
+) -> io::Result<JoinHandle<()>> {
+    let told = Usage::default();
+    threads::spawn_owner("store", move || Keeper { store, events, told, retry: None }.run(&commands))
+}
+
+struct Keeper {
+    store: Store,
+    events: Sender<Event>,
+    told: Usage,
+    /// While in trouble: when to try again, and the pause after that.
+    retry: Option<(Instant, Duration)>,
+}
+
+impl Keeper {
+    fn run(mut self, commands: &Receiver<StoreCommand>) {
+        self.tell_usage(None);
+        loop {
+            let received = match self.retry {
+                Some((at, _)) => commands.recv_deadline(at),
+                None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match received {
+                Ok(first) => {
+                    let mut group = vec![first];
+                    group.extend(commands.try_iter().take(STORE_GROUP_MAX - 1));
+                    self.commit(group);
+                }
+                Err(RecvTimeoutError::Timeout) => self.try_again(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn commit(&mut self, group: Vec<StoreCommand>) {
+        let ops: Vec<_> = group.iter().flat_map(|command| command.ops.iter().cloned()).collect();
+        let result = self.store.commit(&ops).map_err(|error| sentence(&error, &self.store));
+        if let Err(trouble) = &result {
+            log::error!("{trouble}");
+            self.retry.get_or_insert((Instant::now() + RETRY_MIN, RETRY_MIN));
+        } else {
+            self.retry = None;
+        }
+        for command in group {
+            let done = StoreEvent::Done { ticket: command.ticket, result: result.clone() };
+            if self.events.send(Event::Store(done)).is_err() {
+                return;
+            }
+        }
+        self.tell_usage(result.err());
+    }
+
+    /// Probes a folder in trouble with an empty commit's worth of writing.
+    fn try_again(&mut self) {
+        let probe = self.store.layout().root().join("probe");
+        let tried = crate::store::folder::replace(&probe, &[0; 4096]).and_then(|()| self.store.apply());
+        let _ = std::fs::remove_file(&probe);
+        match tried {
+            Ok(()) => {
+                log::info!("the state folder can be written again");
+                self.retry = None;
+                self.tell_usage(None);
+            }
+            Err(_) => {
+                let pause = self.retry.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));
+                self.retry = Some((Instant::now() + pause, pause));
+            }
+        }
+    }
+
+    fn tell_usage(&mut self, trouble: Option<String>) {
+        let usage = Usage {
+            trouble,
+            used_bytes: self.store.used_bytes(),
+            free_bytes: rustix::fs::statvfs(self.store.layout().root())
+                .map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize)),
+        };
+        METRICS.storage_ok.set(u64::from(usage.trouble.is_none()));
+        METRICS.storage_used_bytes.set(usage.used_bytes);
+        let notable = usage.trouble != self.told.trouble
+            || usage.used_bytes.abs_diff(self.told.used_bytes) >= NOTABLE_BYTES
+            || usage.free_bytes.abs_diff(self.told.free_bytes) >= NOTABLE_BYTES;
+        if notable {
+            self.told = usage.clone();
+            let _ = self.events.send(Event::Store(StoreEvent::Usage(usage)));
+        }
+    }
+}
+
+/// What went wrong, and what to do about it.
+fn sentence(error: &io::Error, store: &Store) -> String {
+    let folder = store.layout().root().display();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("the disk is full: free some space on the file system of `{folder}`")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            format!("the state folder `{folder}` cannot be written ({error}): check its owner and its mount")
+        }
+        _ => format!("the state folder `{folder}` cannot be written: {error}"),
+    }
+}
