@@ -1,0 +1,128 @@
+//! The channels thread: owns the messaging surfaces and is the only one that talks to them.
+//!
+//! Tells the state thread the separate facts about each surface; state never guesses them.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::net::ConnId;
+use crate::protocol::call::Channel;
+use crate::protocol::payload::ChannelHealth;
+use crate::state::Event;
+use crate::threads;
+
+pub mod address;
+
+/// What state asks of the channels.
+#[derive(Debug)]
+pub enum ChannelCommand {
+    /// Switch a channel on or off.
+    SetEnabled {
+        /// Which.
+        channel: Channel,
+        /// On or off.
+        enabled: bool,
+    },
+    /// Look at every channel now, for this request.
+    Probe {
+        /// Who asks.
+        conn: ConnId,
+        /// Its request.
+        id: String,
+    },
+    /// End the thread.
+    Stop,
+}
+
+/// What state learns from the channels.
+#[derive(Debug)]
+pub enum ChannelEvent {
+    /// The facts about a channel have changed.
+    Health {
+        /// Which.
+        channel: Channel,
+        /// All of them.
+        health: ChannelHealth,
+    },
+    /// Every channel has been looked at for this request.
+    Probed {
+        /// Who asked.
+        conn: ConnId,
+        /// Its request.
+        id: String,
+    },
+}
+
+/// What one channel starts with.
+#[derive(Debug, Clone, Copy)]
+pub struct ChannelSetup {
+    /// Which.
+    pub channel: Channel,
+    /// There are credentials, or the config switches it on.
+    pub configured: bool,
+    /// On, by the config or by the toggle that was kept.
+    pub enabled: bool,
+}
+
+/// Starts the thread.
+pub fn spawn(
+    setups: Vec<ChannelSetup>,
+    commands: Receiver<ChannelCommand>,
+    events: Sender<Event>,
+) -> io::Result<JoinHandle<()>> {
+    threads::spawn_owner("channels", move || Surfaces { setups, events }.run(&commands))
+}
+
+struct Surfaces {
+    setups: Vec<ChannelSetup>,
+    events: Sender<Event>,
+}
+
+impl Surfaces {
+    fn run(mut self, commands: &Receiver<ChannelCommand>) {
+        self.tell_all();
+        while let Ok(command) = commands.recv() {
+            match command {
+                ChannelCommand::SetEnabled { channel, enabled } => {
+                    for setup in self.setups.iter_mut().filter(|setup| setup.channel == channel) {
+                        setup.enabled = enabled;
+                    }
+                    self.tell_all();
+                }
+                ChannelCommand::Probe { conn, id } => {
+                    self.tell_all();
+                    let _ = self.events.send(Event::Channel(ChannelEvent::Probed { conn, id }));
+                }
+                ChannelCommand::Stop => return,
+            }
+        }
+    }
+
+    fn tell_all(&self) {
+        for setup in &self.setups {
+            let event = ChannelEvent::Health { channel: setup.channel, health: facts(setup) };
+            let _ = self.events.send(Event::Channel(event));
+        }
+    }
+}
+
+/// The facts about a surface that this version cannot connect to yet.
+fn facts(setup: &ChannelSetup) -> ChannelHealth {
+    let (state, reason) = match (setup.configured, setup.enabled) {
+        (false, _) => ("off", None),
+        (true, false) => ("off", Some(format!("switched off; `clawdis channel {} on`", setup.channel.name()))),
+        (true, true) => (
+            "unavailable",
+            Some(format!("this version of the gateway cannot connect to {} yet", setup.channel.name())),
+        ),
+    };
+    ChannelHealth {
+        configured: setup.configured,
+        enabled: setup.enabled,
+        state: state.to_owned(),
+        reason,
+        ..ChannelHealth::default()
+    }
+}

@@ -1,0 +1,125 @@
+//! The clients, and what happens when they come and go.
+
+use std::collections::BTreeMap;
+
+use crate::limits::ms;
+use crate::net::ConnId;
+use crate::net::outbound::Outbound;
+use crate::protocol::call::Method;
+use crate::protocol::cut;
+use crate::protocol::event::EventKind;
+use crate::protocol::frame;
+use crate::protocol::hello::{Features, HelloOk, ServerInfo, Snapshot};
+use crate::protocol::payload::{ClientEntry, PresenceEntry};
+use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
+use crate::state::{Effect, Now, Opened, State};
+
+/// Bytes of one self-reported text that presence and status repeat to everybody.
+const TEXT_BYTES_MAX: usize = 128;
+
+/// Connections past their handshake.
+pub(super) type Clients = BTreeMap<ConnId, Client>;
+
+/// What a client said about itself, cut to what others may be shown.
+pub(super) struct Client {
+    /// On the wire.
+    pub(super) conn_id: String,
+    pub(super) name: String,
+    version: String,
+    platform: String,
+    mode: String,
+    locale: Option<String>,
+    user_agent: Option<String>,
+    since_ts: u64,
+}
+
+impl Client {
+    pub(super) fn entry(&self) -> ClientEntry<'_> {
+        ClientEntry {
+            conn_id: &self.conn_id,
+            name: &self.name,
+            version: &self.version,
+            platform: &self.platform,
+            mode: &self.mode,
+            locale: self.locale.as_deref(),
+            user_agent: self.user_agent.as_deref(),
+            since_ts: self.since_ts,
+        }
+    }
+}
+
+/// Without control characters (each would take six bytes of JSON) and cut.
+pub(super) fn clean(text: &str, bytes_max: usize) -> String {
+    let printable: String = text.chars().filter(|character| !character.is_control()).collect();
+    cut(&printable, bytes_max).to_owned()
+}
+
+impl State {
+    pub(super) fn opened(&mut self, opened: Opened, now: Now) {
+        let Opened { conn, ip, hello, subscriptions } = opened;
+        let short = |text: &str| clean(text, TEXT_BYTES_MAX);
+        let client = Client {
+            conn_id: format!("{}-{conn}", self.config.boot_id),
+            name: short(&hello.client.name),
+            version: short(&hello.client.version),
+            platform: short(&hello.client.platform),
+            mode: short(&hello.client.mode),
+            locale: hello.locale.as_deref().map(|text| clean(text, 256)),
+            user_agent: hello.user_agent.as_deref().map(|text| clean(text, 256)),
+            since_ts: now.wall_ms,
+        };
+        let entry = PresenceEntry {
+            host: client.name.clone(),
+            ip: ip.to_string(),
+            version: client.version.clone(),
+            mode: client.mode.clone(),
+            last_input_seconds: None,
+            ts: now.wall_ms,
+            reason: Some("connect".to_owned()),
+            tags: None,
+            instance_id: hello.client.instance_id.as_deref().map_or_else(|| client.conn_id.clone(), short),
+        };
+        // Nobody was there to be told of these; whoever comes now gets the whole list.
+        self.presence.expire(now.mono);
+        self.presence.connect(conn, entry);
+        let hello_ok = self.hello_ok(&client.conn_id, now);
+        self.effects.push(Effect::Out(Outbound::Join { conn, hello_ok, subscriptions }));
+        self.clients.insert(conn, client);
+        if self.next_tick.is_none() {
+            self.next_tick = Some(now.mono + ms(self.config.policy.tick_interval_ms));
+        }
+    }
+
+    fn hello_ok(&self, conn_id: &str, now: Now) -> tungstenite::Bytes {
+        frame::text(&HelloOk {
+            protocol: VERSION,
+            server: ServerInfo {
+                version: SERVER_VERSION,
+                commit: SERVER_COMMIT,
+                host: &self.config.host,
+                conn_id,
+            },
+            features: Features {
+                methods: Method::ALL.iter().map(|method| method.name()).collect(),
+                events: EventKind::ALL.iter().map(|kind| kind.name()).collect(),
+            },
+            snapshot: Snapshot {
+                presence: self.presence.entries(),
+                health: &self.health.snapshot(now.wall_ms, &self.toggles, &self.runs),
+                state_version: self.version(),
+                uptime_ms: self.uptime_ms(now),
+            },
+            policy: self.config.policy,
+        })
+    }
+
+    pub(super) fn closed(&mut self, conn: ConnId, now: Now) {
+        if self.clients.remove(&conn).is_none() {
+            return;
+        }
+        self.presence.disconnect(conn, now.mono, now.wall_ms);
+        if self.clients.is_empty() {
+            self.next_tick = None;
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The state thread: the one owner of everything that clients share.
+//!
+//! The core is pure. [`State::handle`] takes an event and the time and returns effects; it does no
+//! IO, takes no lock and never sleeps. [`thread`] is the loop around it that carries them out.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::agent::{AgentCommand, AgentControl, AgentEvent};
+use crate::channels::{ChannelCommand, ChannelEvent};
+use crate::limits::{STORE_INBOX, ms};
+use crate::metrics::METRICS;
+use crate::net::outbound::{Loss, Outbound};
+use crate::net::{ConnId, LargeFrame};
+use crate::protocol::call::{Call, Thinking};
+use crate::protocol::event::{EventKind, PresenceDelta, Subscriptions, Tick};
+use crate::protocol::frame::{self, EventBody};
+use crate::protocol::hello::{Hello, Policy, StateVersion};
+use crate::protocol::payload::Toggles;
+use crate::store::{StoreCommand, StoreEvent, StoreOp, Ticket, Usage};
+
+mod clients;
+mod health;
+mod keys;
+mod presence;
+mod recovery;
+mod requests;
+mod runs;
+mod sessions;
+mod stopping;
+mod stored;
+mod switches;
+pub mod thread;
+
+#[cfg(test)]
+mod tests;
+
+use clients::Clients;
+use health::HealthBoard;
+use keys::Keys;
+use presence::Presence;
+use runs::Runs;
+use sessions::Sessions;
+use stored::Pending;
+
+/// Everything that can make the state thread do work. Closed on purpose: to add a source, add a
+/// variant, and the compiler lists what must handle it.
+#[derive(Debug)]
+pub enum Event {
+    /// A client passed its handshake.
+    Opened(Box<Opened>),
+    /// A client asks for something.
+    Request {
+        /// Who.
+        conn: ConnId,
+        /// The id to answer to.
+        id: String,
+        /// What, validated.
+        call: Call,
+        /// Given back when the request has been taken in.
+        large: Option<LargeFrame>,
+    },
+    /// A client is gone.
+    Closed {
+        /// Who.
+        conn: ConnId,
+    },
+    /// From the agent thread.
+    Agent(AgentEvent),
+    /// From the store thread.
+    Store(StoreEvent),
+    /// From the channels thread.
+    Channel(ChannelEvent),
+    /// The gateway is to stop.
+    Stop {
+        /// For the clients.
+        reason: String,
+        /// When a next one is expected, if it is.
+        restart_expected_ms: Option<u64>,
+    },
+}
+
+impl From<AgentEvent> for Event {
+    fn from(event: AgentEvent) -> Self {
+        Event::Agent(event)
+    }
+}
+
+/// A client past its handshake.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its connection.
+    pub conn: ConnId,
+    /// Where it connected from.
+    pub ip: IpAddr,
+    /// What it said.
+    pub hello: Hello,
+    /// The events it wants.
+    pub subscriptions: Subscriptions,
+}
+
+/// What the state thread's loop is to carry out, in this order.
+#[derive(Debug)]
+pub enum Effect {
+    /// To the outbound thread.
+    Out(Outbound),
+    /// To the store.
+    Store(StoreCommand),
+    /// To the agent.
+    Agent(AgentCommand),
+    /// To the agent's slot for what must get through.
+    AgentControl(AgentControl),
+    /// To the channels.
+    Channel(ChannelCommand),
+}
+
+/// The time of one turn: both clocks are read once, outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For deadlines.
+    pub mono: Instant,
+    /// For people, in milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+/// What state needs to know; it never changes.
+#[derive(Debug, Clone)]
+pub struct StateConfig {
+    /// Host name.
+    pub host: String,
+    /// Address that the gateway lists for itself.
+    pub ip: String,
+    /// Random, new at every start; makes ids unique over restarts.
+    pub boot_id: String,
+    /// What `hello-ok` promises.
+    pub policy: Policy,
+    /// Whether an agent is configured.
+    pub agent_configured: bool,
+    /// What keeps the agent out of the state folder: `bwrap` or `none`.
+    pub sandbox: String,
+    /// Level where a call names none.
+    pub thinking: Thinking,
+    /// Limit on a run where a call names none.
+    pub run_timeout: Duration,
+    /// Accepted runs that may wait.
+    pub queue_max: usize,
+}
+
+/// The state.
+pub struct State {
+    config: StateConfig,
+    started: Instant,
+    clients: Clients,
+    presence: Presence,
+    health: HealthBoard,
+    toggles: Toggles,
+    keys: Keys,
+    runs: Runs,
+    sessions: Sessions,
+    /// `system-event` notes for the owner's next turn.
+    notes: VecDeque<String>,
+    runs_today: BTreeMap<String, u64>,
+    /// What waits for the store.
+    pending: HashMap<Ticket, Pending>,
+    tickets: Ticket,
+    next_tick: Option<Instant>,
+    /// What the last fan-out took; presence deltas keep their distance.
+    fanout: Duration,
+    stopping: Option<stopping::Stopping>,
+    effects: Vec<Effect>,
+}
+
+impl State {
+    /// Handles one event and appends what follows from it to `effects`.
+    pub fn handle(&mut self, event: Event, now: Now, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Opened(opened) => self.opened(*opened, now),
+            Event::Request { conn, id, call, large } => {
+                self.request(conn, id, call, now);
+                drop(large);
+            }
+            Event::Closed { conn } => self.closed(conn, now),
+            Event::Agent(event) => self.agent_event(event, now),
+            Event::Store(StoreEvent::Done { ticket, result }) => self.stored(ticket, result, now),
+            Event::Store(StoreEvent::Usage(usage)) => self.usage(usage),
+            Event::Channel(event) => self.channel_event(event, now),
+            Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms, now),
+        }
+        self.settle(now);
+        effects.append(&mut self.effects);
+    }
+
+    /// Does what is due at this time.
+    pub fn on_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.next_tick.is_some_and(|at| at <= now.mono) {
+            self.tick(now);
+        }
+        if self.presence.next_expiry().is_some_and(|at| at <= now.mono) {
+            self.presence.expire(now.mono);
+        }
+        self.settle(now);
+        effects.append(&mut self.effects);
+    }
+
+    /// When `on_time` has something to do. `None` without clients: then nothing needs to wake up.
+    pub fn next_deadline(&self, now: Now) -> Option<Instant> {
+        if let Some(stopping) = &self.stopping {
+            return Some(stopping.deadline);
+        }
+        if self.clients.is_empty() {
+            return None;
+        }
+        let delta = self.presence.delta_due(now.mono, self.fanout);
+        [self.next_tick, delta, self.presence.next_expiry()].into_iter().flatten().min()
+    }
+
+    /// What the last fan-out took, as `outbound` measured it.
+    pub fn set_fanout(&mut self, fanout: Duration) {
+        self.fanout = fanout;
+    }
+
+    /// Sends what every turn may have left to be told.
+    fn settle(&mut self, now: Now) {
+        if self.clients.is_empty() {
+            self.presence.skip_delta();
+        } else if self.presence.delta_due(now.mono, self.fanout).is_some_and(|at| at <= now.mono) {
+            self.send_presence(now);
+        }
+        self.settle_health(now);
+        METRICS.runs_active.set(self.runs.active() as u64);
+        METRICS.runs_queued.set(self.runs.waiting() as u64);
+    }
+
+    fn tick(&mut self, now: Now) {
+        let interval = ms(self.config.policy.tick_interval_ms);
+        self.event(EventKind::Tick, &Tick { ts: now.wall_ms }, Loss::Anybody);
+        self.effects.push(Effect::Out(Outbound::Liveness));
+        // After a long sleep of the host one tick is enough.
+        self.next_tick = Some(now.mono + interval);
+    }
+
+    fn send_presence(&mut self, now: Now) {
+        let version = self.version();
+        let (presence, removed) = self.presence.take_delta(now.mono);
+        let delta = PresenceDelta { presence, removed: removed.iter().map(String::as_str).collect() };
+        let body = EventBody::new(EventKind::Presence, &delta, Some(version));
+        self.effects.push(Effect::Out(Outbound::Event { body, loss: Loss::Anybody }));
+    }
+
+    fn version(&self) -> StateVersion {
+        StateVersion { presence: self.presence.version(), health: self.health.version() }
+    }
+
+    fn uptime_ms(&self, now: Now) -> u64 {
+        u64::try_from(now.mono.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn event(&mut self, kind: EventKind, payload: &impl Serialize, loss: Loss) {
+        if self.clients.is_empty() {
+            return;
+        }
+        self.effects.push(Effect::Out(Outbound::Event { body: EventBody::new(kind, payload, None), loss }));
+    }
+
+    fn answer(&mut self, conn: ConnId, id: &str, payload: &impl Serialize) {
+        self.effects.push(Effect::Out(Outbound::Frame { conn, frame: frame::res_ok(id, payload) }));
+    }
+
+    fn refuse(&mut self, conn: ConnId, id: &str, error: &crate::protocol::error::WireError) {
+        self.effects.push(Effect::Out(Outbound::Frame { conn, frame: frame::res_error(id, error) }));
+    }
+
+    /// Whether the store can take one more command; asked before anything is promised.
+    fn store_has_room(&self) -> bool {
+        self.pending.len() < STORE_INBOX
+    }
+
+    /// Hands operations to the store; `pending` goes on when they are durable.
+    fn store(&mut self, ops: Vec<StoreOp>, pending: Pending) {
+        self.tickets += 1;
+        self.pending.insert(self.tickets, pending);
+        self.effects.push(Effect::Store(StoreCommand { ticket: self.tickets, ops }));
+    }
+
+    fn usage(&mut self, usage: Usage) {
+        self.health.set_storage(usage);
+    }
+}
+
+/// JSON text of one of our own types, which cannot fail but for a defect; `null` then.
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}

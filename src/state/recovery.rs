@@ -1,0 +1,121 @@
+//! What the gateway's last life left behind becomes the state of this one.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::protocol::SERVER_VERSION;
+use crate::protocol::payload::{Message, PresenceEntry, Role, Toggles};
+use crate::state::health::HealthBoard;
+use crate::state::keys::{KeyRecord, Keys};
+use crate::state::presence::Presence;
+use crate::state::runs::Runs;
+use crate::state::sessions::{self, Session, Sessions};
+use crate::state::stored::Pending;
+use crate::state::{Effect, Now, State, StateConfig, keys, switches, to_json};
+use crate::store::{Recovered, StoreOp};
+
+impl State {
+    /// Starts from what was recovered. The effects store what is known about interrupted runs.
+    pub fn new(config: StateConfig, recovered: Recovered, now: Now) -> (Self, Vec<Effect>) {
+        let own = PresenceEntry {
+            host: config.host.clone(),
+            ip: config.ip.clone(),
+            version: SERVER_VERSION.to_owned(),
+            mode: "gateway".to_owned(),
+            last_input_seconds: None,
+            ts: now.wall_ms,
+            reason: Some("self".to_owned()),
+            tags: None,
+            instance_id: format!("gateway-{}", config.boot_id),
+        };
+        let mut state = Self {
+            health: HealthBoard::new(config.agent_configured, &config.sandbox),
+            sessions: Sessions::new(&config.boot_id),
+            started: now.mono,
+            clients: BTreeMap::new(),
+            presence: Presence::new(own),
+            toggles: Toggles::default(),
+            keys: Keys::default(),
+            runs: Runs::default(),
+            notes: VecDeque::new(),
+            runs_today: BTreeMap::new(),
+            pending: HashMap::new(),
+            tickets: 0,
+            next_tick: None,
+            fanout: Duration::ZERO,
+            stopping: None,
+            effects: Vec::new(),
+            config,
+        };
+        if recovered.damaged {
+            // What the damaged lines said may have been "paused".
+            log::error!("the gateway starts paused because its records were damaged; `clawdis resume` when you have looked");
+            state.toggles.paused = true;
+        }
+        state.recover(recovered, now);
+        let effects = std::mem::take(&mut state.effects);
+        (state, effects)
+    }
+
+    /// The toggles as they were recovered.
+    pub fn toggles(&self) -> &Toggles {
+        &self.toggles
+    }
+
+    fn recover(&mut self, recovered: Recovered, now: Now) {
+        let mut ops = Vec::new();
+        let mut interrupted = Vec::new();
+        for (slot, json) in recovered.slots {
+            if slot == switches::SLOT {
+                let kept: Option<Toggles> = parse(&slot, &json);
+                let paused = self.toggles.paused;
+                self.toggles = kept.unwrap_or_default();
+                self.toggles.paused |= paused;
+            } else if let Some(key) = slot.strip_prefix(sessions::SLOT_PREFIX) {
+                if let Some(session) = parse::<Session>(&slot, &json) {
+                    self.sessions.recover(key, session);
+                }
+            } else if let Some(key) = slot.strip_prefix(&keys::slot("")) {
+                let Some(record) = parse::<KeyRecord>(&slot, &json) else { continue };
+                if let Some(record) = self.keys.recover(key, record, now.mono, now.wall_ms) {
+                    ops.push(StoreOp::Put { slot: slot.clone(), value: to_json(&record) });
+                    interrupted.push((key.to_owned(), record));
+                }
+            }
+        }
+        self.keys.recovered();
+        for (key, record) in interrupted {
+            ops.extend(self.note_interruption(&key, &record, now));
+        }
+        if !ops.is_empty() {
+            log::warn!("runs were interrupted when the gateway last stopped; their sessions say so");
+            self.store(ops, Pending::Nothing);
+        }
+    }
+
+    fn note_interruption(&mut self, key: &str, record: &KeyRecord, now: Now) -> Vec<StoreOp> {
+        let Some(session_id) = self.sessions.id(&record.session_key).map(str::to_owned) else {
+            return Vec::new();
+        };
+        let message = Message {
+            id: String::new(),
+            ts: now.wall_ms,
+            role: Role::Note,
+            text: "interrupted: the gateway was stopped while this ran; it is not repeated".to_owned(),
+            channel: None,
+            from: None,
+            run_id: Some(record.run_id.to_string()),
+            idempotency_key: Some(key.to_owned()),
+            truncated: false,
+        };
+        self.sessions.append(&record.session_key, &session_id, message)
+    }
+}
+
+fn parse<T: DeserializeOwned>(slot: &str, json: &str) -> Option<T> {
+    serde_json::from_str(json)
+        .map_err(|error| log::error!("slot {slot:?} of the journal is not understood and left out: {error}"))
+        .ok()
+}

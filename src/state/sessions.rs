@@ -1,0 +1,214 @@
+//! The index of sessions: which conversation each key stands for now. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::SESSIONS_PAGE_MAX;
+use crate::protocol::call::{Channel, SessionsListParams};
+use crate::protocol::payload::{Message, SessionEntry};
+use crate::store::StoreOp;
+use crate::store::history::SessionRecord;
+
+/// Session of the owner's direct chats, WebChat and the CLI.
+pub(super) const MAIN: &str = "main";
+
+/// What is known of a session without reading its file; kept in a slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Session {
+    pub(super) id: String,
+    /// Messages of this conversation.
+    #[serde(rename = "n")]
+    messages: u64,
+    #[serde(rename = "ts")]
+    updated_ts: u64,
+    #[serde(rename = "ch", default, skip_serializing_if = "Option::is_none")]
+    last_channel: Option<Channel>,
+    /// Only in memory: there is no record of it (yet, or any more), so it is not listed.
+    #[serde(skip)]
+    unrecorded: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Sessions {
+    by_key: BTreeMap<String, Session>,
+    /// Makes ids unique over restarts.
+    boot_id: String,
+    ids_made: u64,
+}
+
+pub(super) const SLOT_PREFIX: &str = "session/";
+
+fn slot(key: &str) -> String {
+    format!("{SLOT_PREFIX}{key}")
+}
+
+impl Sessions {
+    pub(super) fn new(boot_id: &str) -> Self {
+        Self { by_key: BTreeMap::new(), boot_id: boot_id.to_owned(), ids_made: 0 }
+    }
+
+    pub(super) fn recover(&mut self, key: &str, session: Session) {
+        self.by_key.insert(key.to_owned(), session);
+    }
+
+    /// Sessions on record.
+    pub(super) fn len(&self) -> usize {
+        self.by_key.values().filter(|session| !session.unrecorded).count()
+    }
+
+    /// The conversation under that key, made if there is none. Nothing is stored for it yet.
+    pub(super) fn current(&mut self, key: &str) -> &Session {
+        if !self.by_key.contains_key(key) {
+            let session = self.fresh(0);
+            self.by_key.insert(key.to_owned(), session);
+        }
+        &self.by_key[key]
+    }
+
+    /// The id of the conversation under that key, if there is one.
+    pub(super) fn id(&self, key: &str) -> Option<&str> {
+        self.by_key.get(key).map(|session| session.id.as_str())
+    }
+
+    /// Whether somebody could mean it: it has records, or is everybody's.
+    pub(super) fn is_known(&self, key: &str) -> bool {
+        key == MAIN || self.by_key.get(key).is_some_and(|session| !session.unrecorded)
+    }
+
+    fn fresh(&mut self, now_ts: u64) -> Session {
+        self.ids_made += 1;
+        Session {
+            id: format!("s-{}-{}", self.boot_id, self.ids_made),
+            messages: 0,
+            updated_ts: now_ts,
+            last_channel: None,
+            unrecorded: true,
+        }
+    }
+
+    /// Adds a message to a conversation. Nothing happens if the key stands for another one now.
+    pub(super) fn append(&mut self, key: &str, session_id: &str, message: Message) -> Vec<StoreOp> {
+        let Some(session) = self.by_key.get_mut(key).filter(|session| session.id == session_id) else {
+            return Vec::new();
+        };
+        session.messages += 1;
+        session.updated_ts = message.ts;
+        session.unrecorded = false;
+        if message.channel.is_some() {
+            session.last_channel = message.channel;
+        }
+        let record = SessionRecord { s: session_id.to_owned(), m: Some(message) };
+        vec![append_op(key, &record), put_op(key, session)]
+    }
+
+    /// A new conversation under the same key.
+    pub(super) fn reset(&mut self, key: &str, now_ts: u64) -> (String, Vec<StoreOp>) {
+        let mut session = self.fresh(now_ts);
+        session.unrecorded = false;
+        let id = session.id.clone();
+        let record = SessionRecord { s: id.clone(), m: None };
+        let ops = vec![append_op(key, &record), put_op(key, &session)];
+        self.by_key.insert(key.to_owned(), session);
+        (id, ops)
+    }
+
+    /// No trace of the key is left but, in memory, the id of what may come next.
+    pub(super) fn forget(&mut self, key: &str) -> (String, Vec<StoreOp>) {
+        let session = self.fresh(0);
+        let id = session.id.clone();
+        self.by_key.insert(key.to_owned(), session);
+        let ops =
+            vec![StoreOp::Delete { slot: slot(key) }, StoreOp::Forget { session_key: key.to_owned() }];
+        (id, ops)
+    }
+
+    /// A page, newest first, and where the next one begins.
+    pub(super) fn page(&self, params: &SessionsListParams) -> Option<(Vec<SessionEntry<'_>>, Option<String>)> {
+        let mut all: Vec<(&String, &Session)> =
+            self.by_key.iter().filter(|(_, session)| !session.unrecorded).collect();
+        all.sort_by_key(|(_, session)| std::cmp::Reverse(session.updated_ts));
+        let start = match &params.before {
+            None => 0,
+            Some(key) => 1 + all.iter().position(|(listed, _)| *listed == key)?,
+        };
+        let limit = params.limit.unwrap_or(SESSIONS_PAGE_MAX).clamp(1, SESSIONS_PAGE_MAX);
+        let page: Vec<_> = all.iter().skip(start).take(limit).map(|(key, session)| entry(key, session)).collect();
+        let more = start + page.len() < all.len();
+        let before = page.last().filter(|_| more).map(|oldest| oldest.session_key.to_owned());
+        Some((page, before))
+    }
+}
+
+fn entry<'a>(key: &'a str, session: &'a Session) -> SessionEntry<'a> {
+    SessionEntry {
+        session_key: key,
+        session_id: &session.id,
+        updated_ts: session.updated_ts,
+        messages: session.messages,
+        last_channel: session.last_channel,
+    }
+}
+
+fn append_op(key: &str, record: &SessionRecord) -> StoreOp {
+    StoreOp::Append { session_key: key.to_owned(), record: super::to_json(record) }
+}
+
+fn put_op(key: &str, session: &Session) -> StoreOp {
+    StoreOp::Put { slot: slot(key), value: super::to_json(session) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sessions;
+    use crate::protocol::call::SessionsListParams;
+    use crate::protocol::payload::{Message, Role};
+
+    fn message(ts: u64) -> Message {
+        Message {
+            id: String::new(),
+            ts,
+            role: Role::User,
+            text: "x".into(),
+            channel: None,
+            from: None,
+            run_id: None,
+            idempotency_key: None,
+            truncated: false,
+        }
+    }
+
+    fn keys(sessions: &Sessions, limit: usize, before: Option<&str>) -> (Vec<String>, Option<String>) {
+        let params = SessionsListParams { limit: Some(limit), before: before.map(str::to_owned) };
+        let (page, before) = sessions.page(&params).unwrap();
+        (page.iter().map(|entry| entry.session_key.to_owned()).collect(), before)
+    }
+
+    #[test]
+    fn lists_are_newest_first_and_paged() {
+        let mut sessions = Sessions::new("b");
+        for (key, ts) in [("a", 3), ("b", 1), ("c", 2)] {
+            let id = sessions.current(key).id.clone();
+            assert_eq!(sessions.append(key, &id, message(ts)).len(), 2);
+        }
+        sessions.current("never used");
+        assert_eq!(keys(&sessions, 2, None), (vec!["a".into(), "c".into()], Some("c".into())));
+        assert_eq!(keys(&sessions, 2, Some("c")), (vec!["b".into()], None));
+        let unknown = SessionsListParams { limit: None, before: Some("zzz".into()) };
+        assert!(sessions.page(&unknown).is_none());
+    }
+
+    #[test]
+    fn a_late_answer_does_not_reach_the_next_conversation() {
+        let mut sessions = Sessions::new("b");
+        let old = sessions.current("main").id.clone();
+        let (new, ops) = sessions.reset("main", 9);
+        assert_ne!(old, new);
+        assert_eq!(ops.len(), 2);
+        assert!(sessions.append("main", &old, message(10)).is_empty());
+        let (after, _) = sessions.forget("main");
+        assert_ne!(after, new);
+        assert_eq!(sessions.len(), 0);
+        assert!(sessions.is_known("main") && !sessions.is_known("other"));
+    }
+}

@@ -1,0 +1,54 @@
+//! The orderly end: no new work, everybody told, runs ended and on record, then goodbye.
+
+use std::time::Instant;
+
+use crate::agent::AgentControl;
+use crate::limits::{CHILD_STOP_MS, ms};
+use crate::net::outbound::{Loss, Outbound};
+use crate::protocol::event::{EventKind, Shutdown};
+use crate::protocol::frame::Close;
+use crate::state::{Effect, Now, State};
+
+/// Set once the gateway is to stop.
+pub(super) struct Stopping {
+    reason: String,
+    restart_expected: bool,
+    /// When to leave even if a run has not reported its end.
+    pub(super) deadline: Instant,
+}
+
+/// What the agent's end and its record may take on top of `CHILD_STOP_MS`.
+const RECORD_MS: u64 = 300;
+
+impl State {
+    pub(super) fn stop(&mut self, reason: String, restart_expected_ms: Option<u64>, now: Now) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.event(EventKind::Shutdown, &Shutdown { reason: &reason, restart_expected_ms }, Loss::Nobody);
+        self.effects.push(Effect::AgentControl(AgentControl::Shutdown));
+        for run_id in self.runs.ids(|_| true) {
+            if let Some(run) = self.runs.get_mut(&run_id) {
+                run.cancelled = true;
+            }
+        }
+        let deadline = now.mono + ms(CHILD_STOP_MS + RECORD_MS);
+        self.stopping = Some(Stopping { reason, restart_expected: restart_expected_ms.is_some(), deadline });
+        self.health.touch();
+    }
+
+    /// Whether the thread may end: everything is told and on record, or time is up.
+    pub fn is_done(&self, now: Now) -> bool {
+        self.stopping.as_ref().is_some_and(|stopping| {
+            (self.runs.is_empty() && self.pending.is_empty()) || now.mono >= stopping.deadline
+        })
+    }
+
+    /// The last message to every client.
+    pub fn goodbye(&self) -> Option<Outbound> {
+        let stopping = self.stopping.as_ref()?;
+        // 1012 is "service restart", 1001 "going away".
+        let code = if stopping.restart_expected { 1012 } else { 1001 };
+        Some(Outbound::CloseAll { close: Close::new(code, stopping.reason.clone()) })
+    }
+}

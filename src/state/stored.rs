@@ -1,0 +1,47 @@
+//! What goes on once something is durable.
+
+use serde_json::Value;
+
+use crate::net::ConnId;
+use crate::protocol::call::RunId;
+use crate::protocol::error::WireError;
+use crate::state::keys::Outcome;
+use crate::state::{Now, State};
+use crate::store::Ticket;
+
+/// Why the store was asked.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// A run was put on record: it may be acknowledged and start.
+    RunBegin { run_id: RunId },
+    /// A run's outcome was put on record: it may be told.
+    RunEnd { run_id: RunId, outcome: Outcome },
+    /// A request whose answer is ready.
+    Answer { conn: ConnId, id: String, payload: Value },
+    /// A switch, which acts already.
+    Switch { conn: ConnId, id: String, payload: Value },
+    /// Nobody waits.
+    Nothing,
+}
+
+impl State {
+    pub(super) fn stored(&mut self, ticket: Ticket, result: Result<(), String>, now: Now) {
+        match self.pending.remove(&ticket) {
+            Some(Pending::RunBegin { run_id }) => self.run_stored(&run_id, result, now),
+            // With a broken disk the answer is still worth more than silence; health says the rest.
+            Some(Pending::RunEnd { run_id, outcome }) => self.run_end_stored(&run_id, &outcome, now),
+            Some(Pending::Answer { conn, id, payload }) => match result {
+                Ok(()) => self.answer(conn, &id, &payload),
+                Err(trouble) => self.refuse(conn, &id, &WireError::unavailable(trouble)),
+            },
+            Some(Pending::Switch { conn, id, payload }) => match result {
+                Ok(()) => self.answer(conn, &id, &payload),
+                Err(trouble) => {
+                    let text = format!("switched, but only until the next restart: {trouble}");
+                    self.refuse(conn, &id, &WireError::unavailable(text));
+                }
+            },
+            Some(Pending::Nothing) | None => {}
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The loop around the pure core: receive, handle, carry out.
+
+use std::io;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::agent::{AgentCommand, AgentControl};
+use crate::channels::ChannelCommand;
+use crate::metrics::METRICS;
+use crate::net::outbound::Outbound;
+use crate::state::{Effect, Event, Now, State};
+use crate::store::StoreCommand;
+use crate::threads;
+
+/// A turn that takes longer than this is worth a line in the log.
+const SLOW_TURN: Duration = Duration::from_millis(100);
+
+/// The ways out of the state thread.
+pub struct Exits {
+    /// Down the flow: state waits for room.
+    pub outbound: Sender<Outbound>,
+    /// Up the flow, as all below: state never waits. Their bounds are above what state lets in, so
+    /// a full one is a defect and is logged as such.
+    pub store: Sender<StoreCommand>,
+    /// Runs.
+    pub agent: Sender<AgentCommand>,
+    /// What must get through.
+    pub agent_control: Sender<AgentControl>,
+    /// Channels.
+    pub channels: Sender<ChannelCommand>,
+}
+
+/// Both clocks, read together.
+pub fn now() -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { mono: Instant::now(), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// Starts the thread. It ends after an [`Event::Stop`] when everything is told and on record.
+pub fn spawn(
+    state: State,
+    first: Vec<Effect>,
+    inbox: Receiver<Event>,
+    exits: Exits,
+) -> io::Result<JoinHandle<()>> {
+    threads::spawn_owner("state", move || run(state, first, &inbox, &exits))
+}
+
+fn run(mut state: State, mut effects: Vec<Effect>, inbox: &Receiver<Event>, exits: &Exits) {
+    exits.carry_out(&mut effects);
+    let mut deadline = state.next_deadline(now());
+    loop {
+        let event = match deadline {
+            Some(at) => inbox.recv_deadline(at),
+            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let now = now();
+        match event {
+            Ok(event) => state.handle(event, now, &mut effects),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        // Also when the inbox never runs empty.
+        state.set_fanout(Duration::from_micros(METRICS.fanout_us.get()));
+        if state.next_deadline(now).is_some_and(|at| at <= now.mono) {
+            state.on_time(now, &mut effects);
+        }
+        measure(now.mono.elapsed());
+        exits.carry_out(&mut effects);
+        if state.is_done(now) {
+            if let Some(goodbye) = state.goodbye() {
+                let _ = exits.outbound.send(goodbye);
+            }
+            return;
+        }
+        deadline = state.next_deadline(now);
+    }
+}
+
+fn measure(turn: Duration) {
+    let micros = u64::try_from(turn.as_micros()).unwrap_or(u64::MAX);
+    if micros > METRICS.state_turn_us.get() {
+        METRICS.state_turn_us.set(micros);
+    }
+    if turn > SLOW_TURN {
+        log::warn!("a turn of the state thread took {} ms", turn.as_millis());
+    }
+}
+
+impl Exits {
+    fn carry_out(&self, effects: &mut Vec<Effect>) {
+        for effect in effects.drain(..) {
+            let sent = match effect {
+                // Only fails when the process ends.
+                Effect::Out(message) => self.outbound.send(message).map_err(|_| "outbound"),
+                Effect::Store(command) => self.store.try_send(command).map_err(|_| "store"),
+                Effect::Agent(command) => self.agent.try_send(command).map_err(|_| "agent"),
+                Effect::AgentControl(control) => {
+                    self.agent_control.try_send(control).map_err(|_| "agent control")
+                }
+                Effect::Channel(command) => self.channels.try_send(command).map_err(|_| "channels"),
+            };
+            if let Err(queue) = sent {
+                log::error!("the queue to `{queue}` is full or closed: a message was lost");
+            }
+        }
+    }
+}
