@@ -22,4 +22,5 @@
 pub mod limits;
 pub mod protocol;
 pub mod agent;
+pub mod nearest;
 pub mod threads;

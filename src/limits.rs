@@ -54,6 +54,8 @@ pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 /// `message` of an error, whatever was sent.
 pub const ERROR_TEXT_BYTES_MAX: usize = 1_024;
+/// A member's name inside such a `message`; a longer one is cut.
+pub const ERROR_MEMBER_BYTES_MAX: usize = 64;
 /// First retry of a write that would have blocked; it doubles up to `WRITE_RETRY_MAX_MS`.
 pub const WRITE_RETRY_MIN_MS: u64 = 5;
 /// Longest pause between two attempts to write to a stalled client.

@@ -4,10 +4,12 @@
 //! stands in `schemas/`.
 
 pub mod call;
+mod digest;
 pub mod error;
 pub mod event;
 pub mod frame;
 pub mod hello;
+pub mod parse;
 pub mod payload;
 pub mod schema;
 

@@ -1,0 +1,219 @@
+//! What becomes of good parameters, and what the refusals of bad ones say.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{ATTACHMENT_MEMBERS, is_base64, members, parse_call, parse_hello};
+use crate::limits::ERROR_TEXT_BYTES_MAX;
+use crate::protocol::SERVER_VERSION;
+use crate::protocol::call::{Call, Channel, Digest, Method, Thinking};
+use crate::protocol::error::ErrorCode;
+
+fn digest_of(method: Method, params: Value) -> Digest {
+    match parse_call(method, Some(params)).unwrap() {
+        Call::Send(_, digest) | Call::Agent(_, digest) => digest,
+        other => panic!("{other:?} has no digest"),
+    }
+}
+
+#[track_caller]
+fn assert_refused(method: Method, params: Value, message: &str) {
+    let error = parse_call(method, Some(params)).unwrap_err();
+    assert_eq!(
+        (error.code, error.message.as_str(), error.retryable),
+        (ErrorCode::InvalidRequest, message, false)
+    );
+}
+
+#[test]
+fn absent_params_are_empty() {
+    for method in Method::ALL {
+        let absent = parse_call(*method, None).map(drop);
+        assert_eq!(absent, parse_call(*method, Some(json!({}))).map(drop), "{}", method.name());
+    }
+    assert!(matches!(parse_call(Method::Health, None), Ok(Call::Health(params)) if !params.probe));
+}
+
+#[test]
+fn agent_params_arrive() {
+    let picture = json!({"type": "image", "mimeType": "image/png", "name": "a.png", "content": "AAA="});
+    let params = json!({
+        "message": "m", "to": "t", "sessionKey": "s", "sessionId": "i", "thinking": "low", "deliver": true,
+        "provider": "whatsapp", "timeout": 30.0, "attachments": [picture], "idempotencyKey": "k",
+    });
+    let Ok(Call::Agent(params, _)) = parse_call(Method::Agent, Some(params)) else { panic!("no `agent`") };
+    assert_eq!(params.message, "m");
+    assert_eq!(params.to.as_deref(), Some("t"));
+    assert_eq!(params.session_key.as_deref(), Some("s"));
+    assert_eq!(params.session_id.as_deref(), Some("i"));
+    assert_eq!(params.thinking, Some(Thinking::Low));
+    assert!(params.deliver);
+    assert_eq!(params.channel, Some(Channel::Whatsapp));
+    assert_eq!(params.timeout, Some(30));
+    assert_eq!(params.attachments[0].content, "AAA=");
+    assert_eq!(params.attachments[0].name.as_deref(), Some("a.png"));
+    assert_eq!(params.idempotency_key, "k");
+}
+
+#[test]
+fn largest_numbers_arrive() {
+    let largest = 9_007_199_254_740_991u64;
+    let Ok(Call::SystemEvent(params)) =
+        parse_call(Method::SystemEvent, Some(json!({"text": "t", "lastInputSeconds": largest})))
+    else {
+        panic!("no `system-event`")
+    };
+    assert_eq!(params.last_input_seconds, Some(largest));
+    let hello = json!({"type": "hello", "minProtocol": 1.0, "maxProtocol": largest,
+                       "client": {"name": "n", "version": "v", "platform": "p", "mode": "m"}});
+    let hello = parse_hello(hello).unwrap();
+    assert_eq!((hello.min_protocol, hello.max_protocol), (1, largest));
+}
+
+#[test]
+fn digest_folds_spelling_only() {
+    let digest = |params| digest_of(Method::Send, params);
+    let plain = digest(json!({"to": "t", "message": "m", "channel": "telegram", "idempotencyKey": "1"}));
+    for same in [
+        json!({"idempotencyKey": "2", "channel": "telegram", "message": "m", "to": "t"}),
+        json!({"to": "t", "message": "m", "provider": "telegram", "idempotencyKey": "3"}),
+        json!({"to": "t", "message": "m", "provider": "telegram", "channel": "telegram", "idempotencyKey": "4"}),
+    ] {
+        assert_eq!(digest(same.clone()), plain, "{same}");
+    }
+    for other in [
+        json!({"to": "t", "message": "m", "idempotencyKey": "1"}),
+        json!({"to": "t", "message": "M", "channel": "telegram", "idempotencyKey": "1"}),
+        json!({"to": "t", "message": "m", "channel": "whatsapp", "idempotencyKey": "1"}),
+        json!({"to": "t", "message": "m", "channel": "telegram", "mediaUrl": "u", "idempotencyKey": "1"}),
+    ] {
+        assert_ne!(digest(other.clone()), plain, "{other}");
+    }
+    let agent = |params| digest_of(Method::Agent, params);
+    let thirty = agent(json!({"message": "m", "timeout": 30, "idempotencyKey": "1"}));
+    assert_eq!(agent(json!({"message": "m", "timeout": 3e1, "idempotencyKey": "1"})), thirty);
+    assert_ne!(agent(json!({"message": "m", "timeout": 31, "idempotencyKey": "1"})), thirty);
+    // A default that is spelt out is another request: the defaults may change.
+    let absent = agent(json!({"message": "m", "idempotencyKey": "1"}));
+    assert_ne!(agent(json!({"message": "m", "deliver": false, "idempotencyKey": "1"})), absent);
+}
+
+#[test]
+fn provider_must_not_contradict_channel() {
+    let message = "`/params/provider`: another value than that of `/params/channel`, which is the same option: give one of them";
+    let both = |mut params: Value| {
+        params["channel"] = json!("telegram");
+        params["provider"] = json!("whatsapp");
+        params
+    };
+    assert_refused(Method::Agent, both(json!({"message": "m", "idempotencyKey": "k"})), message);
+    assert_refused(Method::Send, both(json!({"to": "t", "message": "m", "idempotencyKey": "k"})), message);
+}
+
+#[test]
+fn unknown_members_are_named() {
+    for (method, params, message) in [
+        (
+            Method::Agent,
+            json!({"mesage": "m", "idempotencyKey": "k"}),
+            format!(
+                "`/params/mesage`: `agent` of server version {SERVER_VERSION} has no member `mesage`; did you mean `message`?"
+            ),
+        ),
+        (
+            Method::SetChannel,
+            json!({"provider": "telegram", "enabled": true}),
+            format!(
+                "`/params/provider`: `set-channel` of server version {SERVER_VERSION} has no member `provider`"
+            ),
+        ),
+        (
+            Method::Agent,
+            json!({"message": "m", "attachments": [{"type": "image", "mimetype": "image/png", "content": "AAAA"}], "idempotencyKey": "k"}),
+            format!(
+                "`/params/attachments/0/mimetype`: `agent` of server version {SERVER_VERSION} has no member `mimetype`; did you mean `mimeType`?"
+            ),
+        ),
+    ] {
+        assert_refused(method, params, &message);
+    }
+    let long = json!({"paused": true, "ñ".repeat(200_000): 1});
+    assert!(parse_call(Method::SetPaused, Some(long)).unwrap_err().message.len() <= ERROR_TEXT_BYTES_MAX);
+}
+
+#[test]
+fn emptiness_needs_a_reason() {
+    let picture = json!({"type": "image", "mimeType": "image/webp", "content": "AAAA"});
+    assert_refused(
+        Method::Agent,
+        json!({"message": "", "attachments": [], "idempotencyKey": "k"}),
+        "`/params/message`: value is empty, which only `attachments` make up for",
+    );
+    assert_refused(
+        Method::Send,
+        json!({"to": "t", "message": "", "idempotencyKey": "k"}),
+        "`/params/message`: value is empty, which only a `mediaUrl` makes up for",
+    );
+    let agent = json!({"message": "", "attachments": [picture], "idempotencyKey": "k"});
+    assert!(parse_call(Method::Agent, Some(agent)).is_ok());
+    let send = json!({"to": "t", "message": "", "mediaUrl": "u", "idempotencyKey": "k"});
+    assert!(parse_call(Method::Send, Some(send)).is_ok());
+}
+
+#[test]
+fn base64() {
+    for good in ["AAAA", "AAA=", "AA==", "a+/9AAA="] {
+        assert!(is_base64(good.as_bytes()), "{good}");
+    }
+    for bad in [
+        "",
+        "A",
+        "AAA",
+        "====",
+        "A===",
+        "AA=A",
+        "=AAA",
+        "AA-_",
+        "AAAA\nAAA",
+        "AAAA AAA",
+        "data:image/png;base64,AAAA",
+        "AAAñ",
+    ] {
+        assert!(!is_base64(bad.as_bytes()), "{bad}");
+    }
+    assert_refused(
+        Method::Agent,
+        json!({"message": "m", "attachments": [{"type": "image", "mimeType": "image/gif", "content": "no base64"}], "idempotencyKey": "k"}),
+        "`/params/attachments/0/content`: value is no base64 (RFC 4648, padded, in one line, without a `data:` prefix)",
+    );
+}
+
+#[test]
+fn known_members_are_those_of_the_schemas() {
+    let names = |schema: &Value| -> BTreeSet<String> {
+        schema["properties"].as_object().unwrap().keys().cloned().collect()
+    };
+    let schema = |file: &str| -> Value {
+        serde_json::from_str(
+            &fs::read_to_string(format!("{}/schemas/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap(),
+        )
+        .unwrap()
+    };
+    for method in Method::ALL {
+        let schema = schema(&format!("params-{}.json", method.name()));
+        assert_eq!(
+            schema["additionalProperties"] == json!(false),
+            method.has_side_effects(),
+            "{}",
+            method.name()
+        );
+        if method.has_side_effects() {
+            let known: BTreeSet<String> = members(*method).iter().map(|&name| name.to_owned()).collect();
+            assert_eq!(known, names(&schema), "{}", method.name());
+        }
+    }
+    let known: BTreeSet<String> = ATTACHMENT_MEMBERS.iter().map(|&name| name.to_owned()).collect();
+    assert_eq!(known, names(&schema("common.json")["$defs"]["attachment"]));
+}
