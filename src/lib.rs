@@ -23,4 +23,5 @@ pub mod limits;
 pub mod protocol;
 pub mod agent;
 pub mod nearest;
+mod child;
 pub mod threads;

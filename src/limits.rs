@@ -130,6 +130,21 @@ pub const TOOL_BYTES_MAX: usize = 16 * 1024;
 pub const AGENT_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Stderr lines of a child kept for an error's text.
 pub const CHILD_STDERR_LINES: usize = 20;
+/// Bytes of each of them; the rest of a longer line is thrown away.
+pub const CHILD_STDERR_LINE_BYTES_MAX: usize = 1_024;
+/// Events of runs that wait for the state thread; at the bound the agent thread reads no further
+/// lines, so the agents wait.
+pub const AGENT_PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Line buffer that a reader keeps between lines; a larger one is given back after its line.
+pub const AGENT_LINE_BUFFER_BYTES: usize = 256 * 1024;
+/// Answer text of one run that can be shown again after the provider failed half-way; a longer
+/// one is shown without its rest.
+pub const AGENT_REPLAY_BYTES_MAX: usize = 256 * 1024;
+/// First line of an agent's session file, which is read to see whether the file is whole.
+pub const AGENT_SESSION_HEADER_BYTES_MAX: u64 = 64 * 1024;
+/// After `agent_end`: how long the agent may take to answer `get_state` before its run counts as
+/// over and its process is replaced.
+pub const AGENT_BARRIER_MS: u64 = 2_000;
 /// Images of one `agent` call.
 pub const ATTACHMENTS_MAX: usize = 4;
 /// Messages of one `session-history` page, and its default.
@@ -160,8 +175,17 @@ pub const STORAGE_MB_DEFAULT: u64 = 512;
 pub const SHUTDOWN_MS: u64 = 4_500;
 /// `abort` to an agent before SIGTERM.
 pub const CHILD_ABORT_MS: u64 = 1_000;
-/// SIGTERM to a child before SIGKILL.
+/// SIGTERM to a child's descendants before its guard sends them SIGKILL.
 pub const CHILD_TERM_MS: u64 = 1_000;
+/// SIGTERM to a child, or to its guard, before SIGKILL. Longer than the above, because a guard
+/// that is killed cannot end anything any more.
+pub const CHILD_KILL_AFTER_MS: u64 = 1_350;
+/// SIGKILL by a guard before it leaves what does not die (a process in the kernel's hands).
+pub const GUARD_KILL_MS: u64 = 300;
+/// Between two looks at a child that is ending.
+pub const CHILD_POLL_MS: u64 = 10;
+/// A child that closed its stdout: how long its exit code is waited for before SIGTERM.
+pub const CHILD_CLOSED_MS: u64 = 300;
 /// Abort, SIGTERM and SIGKILL together.
 pub const CHILD_STOP_MS: u64 = 2_500;
 /// Retry of `accept` after an error such as "too many open files": first pause; it doubles.
@@ -184,5 +208,6 @@ const _: () = assert!(SUMMARY_BYTES_MAX <= KEYS_BYTES_MAX);
 // control characters, which are cut shorter where they are encoded.
 const _: () = assert!(DELTA_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);
 const _: () = assert!(TOOL_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);
-const _: () = assert!(CHILD_ABORT_MS + CHILD_TERM_MS < CHILD_STOP_MS);
+const _: () = assert!(CHILD_ABORT_MS + CHILD_KILL_AFTER_MS < CHILD_STOP_MS);
+const _: () = assert!(CHILD_TERM_MS + GUARD_KILL_MS < CHILD_KILL_AFTER_MS);
 const _: () = assert!(CHILD_STOP_MS < SHUTDOWN_MS);

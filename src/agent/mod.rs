@@ -3,12 +3,46 @@
 //! Knows nothing of clients, connections or the protocol's frames. It takes [`AgentCommand`]s and
 //! [`AgentControl`]s, and tells the state thread what happens as [`AgentEvent`]s.
 
+mod command;
+pub mod demo;
+pub mod guard;
+mod outbox;
+mod pi_command;
+mod pi_line;
+mod pi_run;
+mod process;
+mod reader;
+mod scheduler;
+mod session_file;
+mod thread;
+
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender};
+
+pub use crate::agent::command::{CommandError, resolve_command};
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::RunStatus;
+use crate::threads;
+
+/// Starts the agent thread. It ends after [`AgentControl::Shutdown`], or when the sending side of
+/// either queue is gone, within `CHILD_STOP_MS` and a moment. It never waits for `events`: what
+/// finds no room there waits in the thread, where text merges.
+pub fn spawn<T>(
+    config: AgentConfig,
+    commands: Receiver<AgentCommand>,
+    control: Receiver<AgentControl>,
+    events: Sender<T>,
+) -> io::Result<JoinHandle<()>>
+where
+    T: From<AgentEvent> + Send + 'static,
+{
+    threads::spawn_owner("agent", move || thread::Owner::new(config, commands, control, events).run())
+}
 
 /// What the agent thread needs to know; made once from the config.
 #[derive(Debug, Clone)]
@@ -16,6 +50,8 @@ pub struct AgentConfig {
     /// Head of the argv; `None` when no agent is configured. `builtin:echo` has become this
     /// binary's own path and its demo mode.
     pub command: Option<Vec<String>>,
+    /// The daemon's own binary, which is also the guard between the gateway and each agent.
+    pub own_exe: PathBuf,
     /// Working directory of the agent; the person's home if not configured.
     pub cwd: PathBuf,
     /// Extra environment from the config.

@@ -1,0 +1,267 @@
+//! The demo agent, `builtin:echo`: speaks Pi's RPC lines over stdin and stdout without any model.
+//!
+//! It answers a prompt with what it was asked, in several pieces with a short pause before each,
+//! after one call of a tool named `clock`. A prompt that holds `[[slow N]]` makes the pauses N
+//! milliseconds long (a minute at most). It remembers nothing and ignores every flag.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::threads;
+
+/// First argument of the demo agent.
+pub const DEMO_AGENT: &str = "demo-agent";
+
+/// Between two pieces: long enough to be seen, short enough not to be waited for.
+const PAUSE: Duration = Duration::from_millis(12);
+/// Longest pause that a prompt can ask for.
+const PAUSE_MAX_MS: u64 = 60_000;
+/// Pieces of an answer, about.
+const PIECES: usize = 8;
+
+/// Answers commands until stdin ends or stdout is closed.
+pub fn main() -> ExitCode {
+    let (sender, commands) = mpsc::channel();
+    let reader = threads::spawn_expendable("demo-in", move || {
+        for line in io::stdin().lock().lines() {
+            let Ok(line) = line else { return };
+            if sender.send(serde_json::from_str(&line).unwrap_or_default()).is_err() {
+                return;
+            }
+        }
+    });
+    match reader.and_then(|_| Demo { commands, messages: 0, calls: 0 }.serve()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Demo {
+    commands: Receiver<Value>,
+    messages: u64,
+    calls: u64,
+}
+
+/// What came in while an answer was being written.
+enum Interrupt {
+    Abort(Value),
+    Closed,
+}
+
+impl Demo {
+    fn serve(mut self) -> io::Result<()> {
+        while let Ok(command) = self.commands.recv() {
+            match command["type"].as_str() {
+                Some("prompt") if command["message"].is_string() => {
+                    respond(&command, None)?;
+                    if let Some(Interrupt::Closed) = self.prompt(command["message"].as_str().unwrap_or_default())? {
+                        return Ok(());
+                    }
+                }
+                _ => self.answer(&command, false)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a command that is no prompt.
+    fn answer(&mut self, command: &Value, streaming: bool) -> io::Result<()> {
+        match command["type"].as_str() {
+            Some("abort") => respond(command, None),
+            Some("new_session") => {
+                self.messages = 0;
+                respond(command, Some(json!({ "cancelled": false })))
+            }
+            Some("get_state") => {
+                let state = json!({ "model": { "id": "echo", "provider": "builtin" }, "thinkingLevel": "off",
+                    "isStreaming": streaming, "isCompacting": false, "messageCount": self.messages,
+                    "pendingMessageCount": 0 });
+                respond(command, Some(state))
+            }
+            Some("prompt") if streaming => refuse(command, "prompt", "the demo agent is busy"),
+            Some("prompt") => refuse(command, "prompt", "`message` must be a string"),
+            Some(other) => refuse(command, other, &format!("Unknown command: {other}")),
+            None => refuse(command, "parse", "not a command"),
+        }
+    }
+
+    /// One run. Says what cut it short, if anything did.
+    fn prompt(&mut self, asked: &str) -> io::Result<Option<Interrupt>> {
+        let pause = pause_of(asked);
+        say(&json!({ "type": "agent_start" }))?;
+        say(&json!({ "type": "turn_start" }))?;
+        let user = json!({ "role": "user", "content": text_content(asked), "timestamp": now_ms() });
+        say(&json!({ "type": "message_start", "message": user }))?;
+        say(&json!({ "type": "message_end", "message": user }))?;
+        self.call_clock()?;
+        say(&json!({ "type": "turn_start" }))?;
+
+        let answer = format!("You said: {}", asked.trim());
+        say(&json!({ "type": "message_start", "message": assistant(&json!([]), "stop") }))?;
+        say(&update("text_start", None, ""))?;
+        let mut written = 0;
+        let mut interrupt = None;
+        for piece in pieces(&answer) {
+            interrupt = self.rest(pause)?;
+            if interrupt.is_some() {
+                break;
+            }
+            written += piece.len();
+            say(&update("text_delta", Some(piece), &answer[..written]))?;
+        }
+        let text = &answer[..written];
+        say(&update("text_end", None, text))?;
+        let stop = if interrupt.is_some() { "aborted" } else { "stop" };
+        let message = assistant(&text_content(text), stop);
+        say(&json!({ "type": "message_end", "message": message }))?;
+        say(&json!({ "type": "turn_end", "message": message, "toolResults": [] }))?;
+        say(&json!({ "type": "agent_end", "messages": [user, message] }))?;
+        self.messages += 2;
+        if let Some(Interrupt::Abort(command)) = &interrupt {
+            respond(command, None)?;
+        }
+        Ok(interrupt)
+    }
+
+    /// A tool call, so that every client has one to show.
+    fn call_clock(&mut self) -> io::Result<()> {
+        self.calls += 1;
+        let id = format!("call_{}", self.calls);
+        let args = json!({ "zone": "UTC" });
+        let call = json!([{ "type": "toolCall", "id": id, "name": "clock", "arguments": args }]);
+        let message = assistant(&call, "toolUse");
+        say(&json!({ "type": "message_start", "message": assistant(&json!([]), "stop") }))?;
+        say(&json!({ "type": "message_end", "message": message }))?;
+        let mut line = json!({ "type": "tool_execution_start", "toolCallId": id, "toolName": "clock", "args": args });
+        say(&line)?;
+        let content = text_content(&format!("{} seconds since 1970", now_ms() / 1_000));
+        line = json!({ "type": "tool_execution_end", "toolCallId": id, "toolName": "clock",
+            "result": { "content": content }, "isError": false });
+        say(&line)?;
+        let result = json!({ "role": "toolResult", "toolCallId": id, "toolName": "clock", "content": content,
+            "isError": false, "timestamp": now_ms() });
+        say(&json!({ "type": "message_start", "message": result }))?;
+        say(&json!({ "type": "message_end", "message": result }))?;
+        say(&json!({ "type": "turn_end", "message": message, "toolResults": [result] }))
+    }
+
+    /// Pauses, and meanwhile answers whatever comes.
+    fn rest(&mut self, pause: Duration) -> io::Result<Option<Interrupt>> {
+        let until = Instant::now() + pause;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.commands.recv_timeout(left) {
+                Ok(command) if command["type"] == "abort" => return Ok(Some(Interrupt::Abort(command))),
+                Ok(command) => self.answer(&command, true)?,
+                Err(RecvTimeoutError::Timeout) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Some(Interrupt::Closed)),
+            }
+        }
+    }
+}
+
+/// `[[slow N]]`, or the usual.
+fn pause_of(asked: &str) -> Duration {
+    let slow = asked.split_once("[[slow ").and_then(|(_, rest)| rest.split_once("]]"));
+    let ms: Option<u64> = slow.and_then(|(number, _)| number.trim().parse().ok());
+    ms.map_or(PAUSE, |ms| Duration::from_millis(ms.min(PAUSE_MAX_MS)))
+}
+
+/// Cuts a text into pieces that end behind a space where there is one.
+fn pieces(text: &str) -> Vec<&str> {
+    let size = text.len().div_ceil(PIECES).max(4);
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for (at, char) in text.char_indices() {
+        let end = at + char.len_utf8();
+        let long_enough = end - start >= size;
+        if long_enough && (char == ' ' || end - start >= 2 * size) {
+            pieces.push(&text[start..end]);
+            start = end;
+        }
+    }
+    if start < text.len() {
+        pieces.push(&text[start..]);
+    }
+    pieces
+}
+
+fn text_content(text: &str) -> Value {
+    json!([{ "type": "text", "text": text }])
+}
+
+fn assistant(content: &Value, stop: &str) -> Value {
+    json!({ "role": "assistant", "content": content, "api": "builtin", "provider": "builtin", "model": "echo",
+        "stopReason": stop, "timestamp": now_ms() })
+}
+
+/// Pi repeats the message so far in every update, twice.
+fn update(kind: &str, delta: Option<&str>, so_far: &str) -> Value {
+    let partial = assistant(&text_content(so_far), "stop");
+    let mut event = json!({ "type": kind, "contentIndex": 0, "partial": partial });
+    match delta {
+        Some(delta) => event["delta"] = delta.into(),
+        None if kind == "text_end" => event["content"] = so_far.into(),
+        None => {}
+    }
+    json!({ "type": "message_update", "assistantMessageEvent": event, "message": partial })
+}
+
+fn respond(command: &Value, data: Option<Value>) -> io::Result<()> {
+    let mut response = json!({ "type": "response", "command": command["type"], "success": true });
+    if let Some(data) = data {
+        response["data"] = data;
+    }
+    say_to(command, response)
+}
+
+fn refuse(command: &Value, name: &str, why: &str) -> io::Result<()> {
+    say_to(command, json!({ "type": "response", "command": name, "success": false, "error": why }))
+}
+
+fn say_to(command: &Value, mut response: Value) -> io::Result<()> {
+    if let Some(id) = command.get("id") {
+        response["id"] = id.clone();
+    }
+    say(&response)
+}
+
+fn say(line: &Value) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_several_and_lose_nothing() {
+        for text in ["You said: hi", "You said: añ🦀🦀🦀🦀🦀🦀🦀🦀🦀", &"word ".repeat(500), &"x".repeat(900)] {
+            let pieces = pieces(text);
+            assert_eq!(pieces.concat(), text);
+            assert!((2..=2 * PIECES).contains(&pieces.len()), "{} pieces", pieces.len());
+        }
+    }
+
+    #[test]
+    fn a_prompt_can_ask_for_long_pauses() {
+        assert_eq!(pause_of("hello"), PAUSE);
+        assert_eq!(pause_of("a [[slow 250]] b"), Duration::from_millis(250));
+        assert_eq!(pause_of("[[slow 99999999]]"), Duration::from_millis(PAUSE_MAX_MS));
+        assert_eq!(pause_of("[[slow x]]"), PAUSE);
+    }
+}

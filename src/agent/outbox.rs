@@ -1,0 +1,192 @@
+//! Events on their way to the state thread, so that a slow one never stalls an agent.
+//!
+//! While they wait, text that follows text of the same run is appended to it and a tool's newer
+//! output replaces the older, so that what waits grows with the answer and not with its pieces.
+
+use std::collections::VecDeque;
+
+use crate::agent::{AgentEvent, RunStep};
+use crate::limits::{AGENT_PENDING_BYTES_MAX, DELTA_BYTES_MAX};
+use crate::protocol::call::RunId;
+use crate::protocol::cut;
+
+/// How far back a mergeable event is looked for: runs side by side interleave no further.
+const LOOK_BACK: usize = 16;
+/// What an event weighs besides its texts.
+const EVENT_BYTES: usize = 128;
+
+/// A queue of events with their weight.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    events: VecDeque<AgentEvent>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Adds a step at the end, or into the step it continues.
+    pub(super) fn step(&mut self, run_id: &RunId, step: RunStep) {
+        match step {
+            RunStep::Text(text) => self.delta(run_id, &text, RunStep::Text),
+            RunStep::Thinking(text) => self.delta(run_id, &text, RunStep::Thinking),
+            step => self.push(AgentEvent::Step { run_id: run_id.clone(), step }),
+        }
+    }
+
+    /// Adds an event at the end.
+    pub(super) fn push(&mut self, event: AgentEvent) {
+        let mut event = event;
+        if let AgentEvent::Step { run_id, step } = &mut event {
+            if let Some(last) = last_step(&mut self.events, run_id) {
+                if is_newer_output(last, step) {
+                    let before = step_bytes(last);
+                    std::mem::swap(last, step);
+                    self.bytes = self.bytes + step_bytes(last) - before;
+                    return;
+                }
+            }
+        }
+        self.bytes += event_bytes(&event);
+        self.events.push_back(event);
+    }
+
+    /// Nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// So much waits that nothing more should be read from the agents.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= AGENT_PENDING_BYTES_MAX
+    }
+
+    /// Takes the oldest.
+    pub(super) fn pop(&mut self) -> Option<AgentEvent> {
+        let event = self.events.pop_front()?;
+        self.bytes -= event_bytes(&event);
+        Some(event)
+    }
+
+    fn delta(&mut self, run_id: &RunId, text: &str, wrap: fn(String) -> RunStep) {
+        let mut rest = text;
+        if let Some(last) = last_step(&mut self.events, run_id) {
+            let same_kind = std::mem::discriminant(last) == std::mem::discriminant(&wrap(String::new()));
+            if let (true, RunStep::Text(waiting) | RunStep::Thinking(waiting)) = (same_kind, last) {
+                let taken = cut(rest, DELTA_BYTES_MAX - waiting.len());
+                waiting.push_str(taken);
+                self.bytes += taken.len();
+                rest = &rest[taken.len()..];
+            }
+        }
+        while !rest.is_empty() {
+            let piece = cut(rest, DELTA_BYTES_MAX);
+            self.push(AgentEvent::Step { run_id: run_id.clone(), step: wrap(piece.to_owned()) });
+            rest = &rest[piece.len()..];
+        }
+    }
+}
+
+/// The run's latest event, if that is a step and not far back.
+fn last_step<'a>(events: &'a mut VecDeque<AgentEvent>, run_id: &RunId) -> Option<&'a mut RunStep> {
+    events.iter_mut().rev().take(LOOK_BACK).find_map(|event| match event {
+        AgentEvent::Step { run_id: other, step } if other == run_id => Some(step),
+        _ => None,
+    })
+}
+
+fn is_newer_output(last: &RunStep, next: &RunStep) -> bool {
+    match (last, next) {
+        (RunStep::ToolUpdate { call_id: last, .. }, RunStep::ToolUpdate { call_id: next, .. }) => last == next,
+        _ => false,
+    }
+}
+
+fn event_bytes(event: &AgentEvent) -> usize {
+    match event {
+        AgentEvent::Step { step, .. } => EVENT_BYTES + step_bytes(step),
+        AgentEvent::Ended { summary, .. } => EVENT_BYTES + summary.len(),
+        AgentEvent::Trouble(reason) => EVENT_BYTES + reason.as_ref().map_or(0, String::len),
+    }
+}
+
+fn step_bytes(step: &RunStep) -> usize {
+    match step {
+        RunStep::Text(text) | RunStep::Thinking(text) | RunStep::Error(text) => text.len(),
+        RunStep::Retrying { reason } => reason.len(),
+        RunStep::ToolStart { call_id, name, args: text, .. }
+        | RunStep::ToolUpdate { call_id, name, result: text, .. }
+        | RunStep::ToolEnd { call_id, name, result: text, .. } => call_id.len() + name.len() + text.len(),
+        RunStep::Queued { .. } | RunStep::Started | RunStep::Compacting | RunStep::Reset => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drained(mut outbox: Outbox) -> Vec<AgentEvent> {
+        let events = std::iter::from_fn(|| outbox.pop()).collect();
+        assert_eq!(outbox.bytes, 0, "every byte is accounted for");
+        events
+    }
+
+    fn text(run: &str, text: &str) -> AgentEvent {
+        AgentEvent::Step { run_id: run.into(), step: RunStep::Text(text.into()) }
+    }
+
+    #[test]
+    fn waiting_text_merges_per_run_but_never_across_another_step() {
+        let mut outbox = Outbox::default();
+        let (a, b): (RunId, RunId) = ("a".into(), "b".into());
+        for (run, piece) in [(&a, "1"), (&b, "x"), (&a, "2"), (&b, "y")] {
+            outbox.step(run, RunStep::Text(piece.into()));
+        }
+        outbox.step(&a, RunStep::Reset);
+        outbox.step(&a, RunStep::Text("3".into()));
+        outbox.step(&a, RunStep::Thinking("t".into()));
+        outbox.step(&a, RunStep::Text("4".into()));
+        let reset = AgentEvent::Step { run_id: a.clone(), step: RunStep::Reset };
+        let thinking = AgentEvent::Step { run_id: a, step: RunStep::Thinking("t".into()) };
+        assert_eq!(
+            drained(outbox),
+            [text("a", "12"), text("b", "xy"), reset, text("a", "3"), thinking, text("a", "4")]
+        );
+    }
+
+    #[test]
+    fn pieces_stay_below_their_bound_and_characters_whole() {
+        let mut outbox = Outbox::default();
+        let all = "añ🦀".repeat(DELTA_BYTES_MAX / 3);
+        outbox.step(&"a".into(), RunStep::Text("!".into()));
+        outbox.step(&"a".into(), RunStep::Text(all.clone()));
+        let mut joined = String::new();
+        for event in drained(outbox) {
+            let AgentEvent::Step { step: RunStep::Text(piece), .. } = event else { panic!("{event:?}") };
+            assert!(piece.len() <= DELTA_BYTES_MAX);
+            joined.push_str(&piece);
+        }
+        assert_eq!(joined, format!("!{all}"));
+    }
+
+    #[test]
+    fn newer_tool_output_replaces_older() {
+        let update = |result: &str| RunStep::ToolUpdate {
+            call_id: "c".into(),
+            name: "bash".into(),
+            result: result.into(),
+            truncated: false,
+        };
+        let mut outbox = Outbox::default();
+        outbox.step(&"a".into(), update("one"));
+        outbox.step(&"a".into(), update("one two"));
+        assert_eq!(drained(outbox), [AgentEvent::Step { run_id: "a".into(), step: update("one two") }]);
+    }
+
+    #[test]
+    fn it_says_when_it_is_full() {
+        let mut outbox = Outbox::default();
+        while !outbox.is_full() {
+            outbox.step(&"a".into(), RunStep::Text("x".repeat(DELTA_BYTES_MAX)));
+        }
+        assert!(outbox.bytes < AGENT_PENDING_BYTES_MAX + 2 * DELTA_BYTES_MAX);
+    }
+}

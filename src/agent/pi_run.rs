@@ -1,0 +1,342 @@
+//! One run inside one agent process, as a pure state machine over its lines.
+//!
+//! It decides when a run is over. `agent_end` alone does not say so: a retry or a compaction may
+//! follow. So each `agent_end` is answered with `get_state`, whose response comes after the
+//! beginning of either, and the run is over when neither began and nothing is going on.
+
+use std::time::Instant;
+
+use crate::agent::RunStep;
+use crate::agent::pi_command;
+use crate::agent::pi_line::{PiLine, Response, StopReason, ToolLine, ToolPhase};
+use crate::limits::{AGENT_BARRIER_MS, AGENT_REPLAY_BYTES_MAX, ERROR_TEXT_BYTES_MAX, SUMMARY_BYTES_MAX, ms};
+use crate::protocol::cut;
+use crate::protocol::payload::RunStatus;
+
+/// What a run that ends well without a word says.
+const NO_ANSWER: &str = "(the agent gave no answer)";
+/// Between the texts of two messages of one run.
+const BETWEEN_MESSAGES: &str = "\n\n";
+
+/// What follows from a line or from time.
+#[derive(Debug, PartialEq)]
+pub(super) enum Output {
+    /// For the client.
+    Step(RunStep),
+    /// For the process's stdin.
+    Write(Vec<u8>),
+    /// The last output.
+    Finished(Outcome),
+}
+
+/// How a run ended.
+#[derive(Debug, PartialEq)]
+pub(super) struct Outcome {
+    /// How.
+    pub(super) status: RunStatus,
+    /// The answer, or what went wrong.
+    pub(super) summary: String,
+    /// The process may serve another run.
+    pub(super) reusable: bool,
+}
+
+/// One run from its prompt to its outcome.
+#[derive(Debug)]
+pub(super) struct PiRun {
+    prompt_id: String,
+    phase: Phase,
+    aborting: bool,
+    /// Pi waits before it asks the provider again.
+    retrying: bool,
+    compacting: bool,
+    /// The next `agent_start` begins the failed answer again.
+    repeats: bool,
+    barrier: Option<Barrier>,
+    barriers: u64,
+    answer: Answer,
+    last: Option<(StopReason, Option<String>)>,
+    final_error: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    /// The prompt is on its way.
+    Asked,
+    /// Between `agent_start` and `agent_end`.
+    Working,
+    /// After `agent_end`.
+    Settling,
+}
+
+/// A `get_state` that was sent, and when to do something about it.
+#[derive(Debug)]
+struct Barrier {
+    id: String,
+    due: Instant,
+    busy: bool,
+}
+
+impl PiRun {
+    /// A run and the line to write for it. `serial` tells it from earlier runs of the process.
+    pub(super) fn new(serial: u64, prompt: &str, images: &[(String, String)]) -> (Self, Vec<u8>) {
+        let prompt_id = format!("p{serial}");
+        let line = pi_command::prompt(&prompt_id, prompt, images);
+        let run = Self {
+            prompt_id,
+            phase: Phase::Asked,
+            aborting: false,
+            retrying: false,
+            compacting: false,
+            repeats: false,
+            barrier: None,
+            barriers: 0,
+            answer: Answer::default(),
+            last: None,
+            final_error: None,
+        };
+        (run, line)
+    }
+
+    /// Takes a line in.
+    pub(super) fn handle(&mut self, line: PiLine, now: Instant, out: &mut Vec<Output>) {
+        match line {
+            PiLine::Response(response) => self.response(response, now, out),
+            PiLine::AgentStart => self.agent_start(out),
+            PiLine::AgentEnd => {
+                self.phase = Phase::Settling;
+                self.ask_state(now, out);
+            }
+            PiLine::MessageStart => self.answer.begin(),
+            PiLine::Text { block, delta } => self.answer.text(block, delta, out),
+            PiLine::TextEnd { block, content } => self.answer.text_end(block, content, out),
+            PiLine::Thinking(delta) if delta.is_empty() => {}
+            PiLine::Thinking(delta) => out.push(Output::Step(RunStep::Thinking(delta))),
+            PiLine::MessageEnd { stop, error } => {
+                if stop == StopReason::Complete {
+                    self.answer.complete();
+                }
+                self.last = Some((stop, error));
+            }
+            PiLine::Tool(tool) => out.extend(tool_step(tool).map(Output::Step)),
+            PiLine::RetryStart(reason) => {
+                self.wait_for_more(out);
+                self.retrying = true;
+                self.repeats = true;
+                out.push(Output::Step(RunStep::Retrying { reason: one_sentence(&reason) }));
+            }
+            PiLine::RetryEnd { success, error } => {
+                self.retrying = false;
+                if !success {
+                    self.repeats = false;
+                    self.final_error = error;
+                    self.settle(now, out);
+                }
+            }
+            PiLine::CompactionStart => {
+                self.wait_for_more(out);
+                self.compacting = true;
+                out.push(Output::Step(RunStep::Compacting));
+            }
+            PiLine::CompactionEnd { will_retry } => {
+                self.compacting = false;
+                self.repeats |= will_retry;
+                if !will_retry {
+                    self.settle(now, out);
+                }
+            }
+            PiLine::Question(id) => out.push(Output::Write(pi_command::decline(&id))),
+            PiLine::Other => {}
+        }
+    }
+
+    /// Asks the agent to drop the run. An `abort` before `agent_start` would be taken and ignored,
+    /// so it is sent again then.
+    pub(super) fn abort(&mut self, out: &mut Vec<Output>) {
+        self.aborting = true;
+        if self.phase != Phase::Asked {
+            self.send_abort(out);
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.barrier.as_ref().map(|barrier| barrier.due)
+    }
+
+    /// Lets time pass.
+    pub(super) fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Some(barrier) = self.barrier.take_if(|barrier| barrier.due <= now) else { return };
+        if barrier.busy {
+            self.ask_state(now, out);
+        } else {
+            // Nothing began after `agent_end`, so the answer is whole, but a process that does
+            // not answer is not asked again.
+            out.push(Output::Finished(self.outcome(false)));
+        }
+    }
+
+    /// The process is gone. An answer that had ended stands; otherwise `None`.
+    pub(super) fn into_outcome(mut self) -> Option<Outcome> {
+        self.barrier.is_some().then(|| self.outcome(false))
+    }
+
+    fn response(&mut self, response: Response, now: Instant, out: &mut Vec<Output>) {
+        if let Some(barrier) = self.barrier.take_if(|barrier| response.id.as_ref() == Some(&barrier.id)) {
+            if response.busy {
+                // Either more lines follow soon, or it is asked again.
+                let due = now + ms(AGENT_BARRIER_MS);
+                self.barrier = Some(Barrier { due, busy: true, ..barrier });
+            } else {
+                out.push(Output::Finished(self.outcome(true)));
+            }
+        } else if self.phase == Phase::Asked {
+            let ours = response.id.as_ref() == Some(&self.prompt_id) || response.command == "parse";
+            if let (true, Some(refusal)) = (ours, response.refusal) {
+                let summary = one_sentence(&format!("the agent refused the prompt: {refusal}"));
+                out.push(Output::Finished(Outcome { status: RunStatus::Error, summary, reusable: false }));
+            }
+        }
+    }
+
+    fn agent_start(&mut self, out: &mut Vec<Output>) {
+        self.wait_for_more(out);
+        self.phase = Phase::Working;
+        self.retrying = false;
+        self.final_error = None;
+        if std::mem::take(&mut self.repeats) {
+            self.answer.repeat(out);
+        }
+    }
+
+    /// Something follows: the `get_state` under way says nothing about the end, and an `abort`
+    /// that was sent may have come too early.
+    fn wait_for_more(&mut self, out: &mut Vec<Output>) {
+        self.barrier = None;
+        if self.aborting {
+            self.send_abort(out);
+        }
+    }
+
+    fn send_abort(&self, out: &mut Vec<Output>) {
+        out.push(Output::Write(pi_command::abort(&format!("{}-abort", self.prompt_id))));
+    }
+
+    fn settle(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.phase == Phase::Settling && !self.retrying && !self.compacting {
+            self.ask_state(now, out);
+        }
+    }
+
+    fn ask_state(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.barriers += 1;
+        let id = format!("{}-state{}", self.prompt_id, self.barriers);
+        out.push(Output::Write(pi_command::get_state(&id)));
+        self.barrier = Some(Barrier { id, due: now + ms(AGENT_BARRIER_MS), busy: false });
+    }
+
+    fn outcome(&mut self, reusable: bool) -> Outcome {
+        let (status, summary) = match self.last.take() {
+            Some((StopReason::Error, error)) => {
+                let error = error.or(self.final_error.take()).filter(|error| !error.trim().is_empty());
+                let error = error.unwrap_or_else(|| "the model's provider failed and gave no reason".into());
+                (RunStatus::Error, one_sentence(&error))
+            }
+            Some((StopReason::Aborted, _)) => (RunStatus::Error, "the agent dropped the run".into()),
+            Some((StopReason::Complete, _)) | None => (RunStatus::Ok, self.answer.take_summary()),
+        };
+        Outcome { status, summary, reusable }
+    }
+}
+
+/// The text of a run, as shown and as it may have to be shown again.
+#[derive(Debug, Default)]
+struct Answer {
+    /// Text of the message in progress.
+    current: String,
+    /// Block of the last delta.
+    block: Option<u64>,
+    /// Texts of complete messages, as shown.
+    complete: String,
+    /// The last complete one that had any.
+    last: String,
+    /// Something is shown.
+    shown: bool,
+}
+
+impl Answer {
+    fn begin(&mut self) {
+        self.current.clear();
+        self.block = None;
+    }
+
+    fn text(&mut self, block: u64, delta: String, out: &mut Vec<Output>) {
+        self.block = Some(block);
+        if delta.is_empty() {
+            return;
+        }
+        if self.current.is_empty() && self.shown {
+            out.push(Output::Step(RunStep::Text(BETWEEN_MESSAGES.into())));
+        }
+        self.shown = true;
+        let room = SUMMARY_BYTES_MAX - self.current.len();
+        self.current.push_str(cut(&delta, room));
+        out.push(Output::Step(RunStep::Text(delta)));
+    }
+
+    /// A block's end repeats its text, which counts only if it came in no pieces.
+    fn text_end(&mut self, block: u64, content: String, out: &mut Vec<Output>) {
+        if self.block != Some(block) {
+            self.text(block, content, out);
+        }
+    }
+
+    fn complete(&mut self) {
+        let text = std::mem::take(&mut self.current);
+        self.block = None;
+        if text.is_empty() {
+            return;
+        }
+        for part in [if self.complete.is_empty() { "" } else { BETWEEN_MESSAGES }, &text] {
+            let room = AGENT_REPLAY_BYTES_MAX - self.complete.len();
+            self.complete.push_str(cut(part, room));
+        }
+        if !text.trim().is_empty() {
+            self.last = text;
+        }
+    }
+
+    /// The message in progress comes again: drops what was shown and shows the complete ones.
+    fn repeat(&mut self, out: &mut Vec<Output>) {
+        self.begin();
+        out.push(Output::Step(RunStep::Reset));
+        self.shown = !self.complete.is_empty();
+        if self.shown {
+            out.push(Output::Step(RunStep::Text(self.complete.clone())));
+        }
+    }
+
+    fn take_summary(&mut self) -> String {
+        // A message that never ended is better than none.
+        self.complete();
+        let text = std::mem::take(&mut self.last);
+        if text.is_empty() { NO_ANSWER.into() } else { text }
+    }
+}
+
+fn tool_step(tool: ToolLine) -> Option<RunStep> {
+    let ToolLine { call_id, name, text, truncated, phase } = tool;
+    match phase {
+        ToolPhase::Start => Some(RunStep::ToolStart { call_id, name, args: text, truncated }),
+        ToolPhase::Update if text.is_empty() => None,
+        ToolPhase::Update => Some(RunStep::ToolUpdate { call_id, name, result: text, truncated }),
+        ToolPhase::End { is_error } => {
+            Some(RunStep::ToolEnd { call_id, name, result: text, truncated, is_error })
+        }
+    }
+}
+
+/// One line of bounded length out of whatever an error says.
+pub(super) fn one_sentence(text: &str) -> String {
+    let words: Vec<&str> = cut(text, 2 * ERROR_TEXT_BYTES_MAX).split_whitespace().collect();
+    cut(&words.join(" "), ERROR_TEXT_BYTES_MAX).to_owned()
+}

@@ -1,0 +1,269 @@
+//! Which run goes into which process, and which process has to go: pure bookkeeping.
+//!
+//! One queue over all sessions, first come first served; one run at a time per session; at most
+//! `max` processes, of which those without a run stay warm for a while. A process belongs to one
+//! conversation at one thinking level, and a session's file to at most one process.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::agent::RunSpec;
+use crate::protocol::call::{RunId, Thinking};
+
+/// Names one process for as long as the gateway lives.
+pub(super) type ProcessId = u64;
+
+/// What the thread has to do next.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Start this process and give it the run.
+    Start(ProcessId, Box<RunSpec>),
+    /// Give this warm process the run.
+    Give(ProcessId, Box<RunSpec>),
+    /// End this process, which has no run.
+    End(ProcessId),
+    /// Nobody uses the files of this session any more: delete them.
+    Delete(String),
+}
+
+/// The queue and the processes.
+#[derive(Debug)]
+pub(super) struct Scheduler {
+    max: usize,
+    warm: Duration,
+    queue: VecDeque<Waiting>,
+    slots: Vec<Slot>,
+    /// Sessions to end, and whether to delete their files then. Their runs wait for it.
+    ending: BTreeMap<String, bool>,
+    next_id: ProcessId,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    run: Box<RunSpec>,
+    /// The place it was last told.
+    told: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: ProcessId,
+    session_key: String,
+    session_id: String,
+    thinking: Thinking,
+    phase: Phase,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Busy(RunId),
+    Idle { since: Instant },
+    Ending,
+}
+
+/// Where a run can go.
+enum Place {
+    /// A process of its own, once there is room for it.
+    New,
+    /// A warm process of the same conversation and level.
+    Warm(ProcessId),
+    /// Where a process of its session with another conversation or level is, once that is gone.
+    InsteadOf(ProcessId),
+    /// Nowhere yet.
+    Wait,
+}
+
+impl Scheduler {
+    /// `max` processes (at least one), each kept for `warm` after its last run.
+    pub(super) fn new(max: usize, warm: Duration) -> Self {
+        let (queue, slots, ending) = (VecDeque::new(), Vec::new(), BTreeMap::new());
+        Self { max: max.max(1), warm, queue, slots, ending, next_id: 1 }
+    }
+
+    /// Puts a run at the end of the queue.
+    pub(super) fn enqueue(&mut self, run: Box<RunSpec>) {
+        self.queue.push_back(Waiting { run, told: 0 });
+    }
+
+    /// Takes a run out of the queue, if it is there.
+    pub(super) fn unqueue(&mut self, run_id: &RunId) -> Option<Box<RunSpec>> {
+        let at = self.queue.iter().position(|waiting| waiting.run.run_id == *run_id)?;
+        self.queue.remove(at).map(|waiting| waiting.run)
+    }
+
+    /// Takes all of them.
+    pub(super) fn unqueue_all(&mut self) -> impl Iterator<Item = Box<RunSpec>> {
+        std::mem::take(&mut self.queue).into_iter().map(|waiting| waiting.run)
+    }
+
+    /// The process that has this run.
+    pub(super) fn process_of(&self, run_id: &RunId) -> Option<ProcessId> {
+        self.slots.iter().find(|slot| slot.phase == Phase::Busy(run_id.clone())).map(|slot| slot.id)
+    }
+
+    /// The conversation under this key is over; with `delete` its files go, too.
+    pub(super) fn end_session(&mut self, session_key: String, delete: bool) {
+        *self.ending.entry(session_key).or_default() |= delete;
+    }
+
+    /// The process has done its run and can take another.
+    pub(super) fn idle(&mut self, id: ProcessId, now: Instant) {
+        self.set_phase(id, Phase::Idle { since: now });
+    }
+
+    /// The process is being ended. Its session and its place are taken until [`Self::gone`].
+    pub(super) fn ending(&mut self, id: ProcessId) {
+        self.set_phase(id, Phase::Ending);
+    }
+
+    /// The process does not exist any more.
+    pub(super) fn gone(&mut self, id: ProcessId) {
+        self.slots.retain(|slot| slot.id != id);
+    }
+
+    /// When the next warm process has waited long enough.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.slots.iter().filter_map(|slot| self.expires(slot)).min()
+    }
+
+    /// Decides everything that can be decided now. Carried out at once, in order.
+    pub(super) fn plan(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.end_sessions(&mut actions);
+        self.end_expired(now, &mut actions);
+        self.place_runs(&mut actions);
+        actions
+    }
+
+    /// Runs whose place in the queue is another than they were told.
+    pub(super) fn moved(&mut self) -> Vec<(RunId, usize)> {
+        let mut moved = Vec::new();
+        for (index, waiting) in self.queue.iter_mut().enumerate() {
+            if waiting.told != index + 1 {
+                waiting.told = index + 1;
+                moved.push((waiting.run.run_id.clone(), waiting.told));
+            }
+        }
+        moved
+    }
+
+    fn end_sessions(&mut self, actions: &mut Vec<Action>) {
+        for slot in self.slots.iter_mut().filter(|slot| self.ending.contains_key(&slot.session_key)) {
+            if matches!(slot.phase, Phase::Idle { .. }) {
+                slot.phase = Phase::Ending;
+                actions.push(Action::End(slot.id));
+            }
+        }
+        let slots = &self.slots;
+        self.ending.retain(|key, delete| {
+            let in_use = slots.iter().any(|slot| slot.session_key == *key);
+            if !in_use && *delete {
+                actions.push(Action::Delete(key.clone()));
+            }
+            in_use
+        });
+    }
+
+    fn end_expired(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let expired = |slot: &Slot| self.expires(slot).is_some_and(|at| at <= now);
+        let ids: Vec<_> = self.slots.iter().filter(|slot| expired(slot)).map(|slot| slot.id).collect();
+        for id in ids {
+            self.end_slot(id, actions);
+        }
+    }
+
+    fn place_runs(&mut self, actions: &mut Vec<Action>) {
+        // Places that an ending process leaves to an earlier run are not a later one's.
+        let mut leaving = self.slots.iter().filter(|slot| slot.phase == Phase::Ending).count();
+        let mut seen = BTreeSet::new();
+        let mut index = 0;
+        while let Some(waiting) = self.queue.get(index) {
+            let first = seen.insert(waiting.run.session_key.clone());
+            let place = if first { self.place_for(&waiting.run) } else { Place::Wait };
+            match place {
+                Place::New if self.slots.len() < self.max => {
+                    self.start(index, actions);
+                    continue;
+                }
+                Place::New if leaving > 0 => leaving -= 1,
+                Place::New => {
+                    if let Some(id) = self.least_recently_used() {
+                        self.end_slot(id, actions);
+                    }
+                }
+                Place::Warm(id) => {
+                    self.give(index, id, actions);
+                    continue;
+                }
+                Place::InsteadOf(id) => self.end_slot(id, actions),
+                Place::Wait => {}
+            }
+            index += 1;
+        }
+    }
+
+    fn place_for(&self, run: &RunSpec) -> Place {
+        if self.ending.contains_key(&run.session_key) {
+            return Place::Wait;
+        }
+        let Some(slot) = self.slots.iter().find(|slot| slot.session_key == run.session_key) else {
+            return Place::New;
+        };
+        match slot.phase {
+            Phase::Busy(_) | Phase::Ending => Place::Wait,
+            Phase::Idle { .. } if slot.session_id == run.session_id && slot.thinking == run.thinking => {
+                Place::Warm(slot.id)
+            }
+            Phase::Idle { .. } => Place::InsteadOf(slot.id),
+        }
+    }
+
+    fn start(&mut self, index: usize, actions: &mut Vec<Action>) {
+        let Some(Waiting { run, .. }) = self.queue.remove(index) else { return };
+        let id = self.next_id;
+        self.next_id += 1;
+        self.slots.push(Slot {
+            id,
+            session_key: run.session_key.clone(),
+            session_id: run.session_id.clone(),
+            thinking: run.thinking,
+            phase: Phase::Busy(run.run_id.clone()),
+        });
+        actions.push(Action::Start(id, run));
+    }
+
+    fn give(&mut self, index: usize, id: ProcessId, actions: &mut Vec<Action>) {
+        let Some(Waiting { run, .. }) = self.queue.remove(index) else { return };
+        self.set_phase(id, Phase::Busy(run.run_id.clone()));
+        actions.push(Action::Give(id, run));
+    }
+
+    fn end_slot(&mut self, id: ProcessId, actions: &mut Vec<Action>) {
+        self.set_phase(id, Phase::Ending);
+        actions.push(Action::End(id));
+    }
+
+    fn set_phase(&mut self, id: ProcessId, phase: Phase) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) {
+            slot.phase = phase;
+        }
+    }
+
+    fn least_recently_used(&self) -> Option<ProcessId> {
+        let idle = self.slots.iter().filter_map(|slot| match slot.phase {
+            Phase::Idle { since } => Some((since, slot.id)),
+            Phase::Busy(_) | Phase::Ending => None,
+        });
+        idle.min().map(|(_, id)| id)
+    }
+
+    fn expires(&self, slot: &Slot) -> Option<Instant> {
+        match slot.phase {
+            Phase::Idle { since } => Some(since + self.warm),
+            Phase::Busy(_) | Phase::Ending => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+//! The agent thread: carries out what the scheduler decides and what the processes need.
+//!
+//! It waits for everything at once and for nothing in particular; without runs and processes it
+//! sleeps without a timer.
+
+use std::ffi::OsString;
+use std::io;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
+
+use crate::agent::outbox::Outbox;
+use crate::agent::process::{News, Patience, Process};
+use crate::agent::reader::{self, Found};
+use crate::agent::scheduler::{Action, ProcessId, Scheduler};
+use crate::agent::{
+    AgentCommand, AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, guard, session_file,
+};
+use crate::child::{Child, ChildSpec};
+use crate::limits::{AGENT_LINES_INBOX, CHILD_STOP_MS, ms};
+use crate::protocol::call::RunId;
+use crate::protocol::payload::RunStatus;
+
+/// Environment of every agent: it neither calls home nor paints its error texts.
+const QUIET: [(&str, &str); 4] =
+    [("PI_OFFLINE", "1"), ("PI_TELEMETRY", "0"), ("PI_SKIP_VERSION_CHECK", "1"), ("NO_COLOR", "1")];
+/// Flags that keep whatever a person writes from being anything but text.
+const LITERAL: [&str; 3] = ["--no-extensions", "--no-skills", "--no-prompt-templates"];
+
+/// Everything the thread owns.
+pub(super) struct Owner<T> {
+    config: AgentConfig,
+    commands: Receiver<AgentCommand>,
+    control: Receiver<AgentControl>,
+    events: Sender<T>,
+    found: (Sender<(ProcessId, Found)>, Receiver<(ProcessId, Found)>),
+    scheduler: Scheduler,
+    processes: Vec<Process>,
+    outbox: Outbox,
+    /// Left the outbox, but state had no room.
+    parked: Option<T>,
+    /// `Trouble` was told.
+    in_trouble: bool,
+    /// Set once everything is to end: nothing is waited for beyond it.
+    stop_by: Option<Instant>,
+}
+
+impl<T: From<AgentEvent>> Owner<T> {
+    pub(super) fn new(
+        config: AgentConfig,
+        commands: Receiver<AgentCommand>,
+        control: Receiver<AgentControl>,
+        events: Sender<T>,
+    ) -> Self {
+        let scheduler = Scheduler::new(config.processes_max, config.warm);
+        let found = crossbeam_channel::bounded(AGENT_LINES_INBOX);
+        Self {
+            config,
+            commands,
+            control,
+            events,
+            found,
+            scheduler,
+            processes: Vec::new(),
+            outbox: Outbox::default(),
+            parked: None,
+            in_trouble: false,
+            stop_by: None,
+        }
+    }
+
+    /// Runs until it was told to stop and everything has ended.
+    pub(super) fn run(mut self) {
+        loop {
+            self.take_orders();
+            self.take_lines();
+            let now = Instant::now();
+            for index in (0..self.processes.len()).rev() {
+                self.with(index, |process, news| process.tick(now, news));
+            }
+            if self.stop_by.is_none() {
+                self.plan(now);
+            }
+            self.send_events();
+            if let Some(stop_by) = self.stop_by {
+                let done = self.processes.is_empty() && !self.has_events();
+                if done || stop_by <= now {
+                    return;
+                }
+            }
+            self.wait();
+        }
+    }
+
+    /// Sleeps until anything can be done.
+    fn wait(&self) {
+        let now = Instant::now();
+        let mut select = Select::new();
+        // Once stopping, senders that are gone would make the receivers ready for ever.
+        if self.stop_by.is_none() {
+            select.recv(&self.commands);
+            select.recv(&self.control);
+        }
+        if !self.outbox.is_full() {
+            select.recv(&self.found.1);
+        }
+        if self.has_events() {
+            select.send(&self.events);
+        }
+        let deadlines = self.processes.iter().filter_map(|process| process.deadline(now));
+        match deadlines.chain(self.scheduler.deadline()).chain(self.stop_by).min() {
+            Some(deadline) => drop(select.ready_deadline(deadline)),
+            None => drop(select.ready()),
+        }
+    }
+
+    fn has_events(&self) -> bool {
+        self.parked.is_some() || !self.outbox.is_empty()
+    }
+
+    /// Takes commands and controls until there are none. Controls were sent after the runs they
+    /// speak of and before the runs that build on them, so every run is queued before a control is
+    /// looked at, and nothing is planned before all of them were.
+    fn take_orders(&mut self) {
+        while self.stop_by.is_none() {
+            self.take_commands();
+            match self.control.try_recv() {
+                Ok(AgentControl::Cancel(run_id)) => {
+                    self.take_commands();
+                    self.cancel(&run_id);
+                }
+                Ok(AgentControl::EndSession { session_key, delete }) => {
+                    self.scheduler.end_session(session_key, delete);
+                }
+                Ok(AgentControl::Shutdown) | Err(TryRecvError::Disconnected) => self.shut_down(),
+                Err(TryRecvError::Empty) => return,
+            }
+        }
+    }
+
+    fn take_commands(&mut self) {
+        loop {
+            match self.commands.try_recv() {
+                Ok(AgentCommand::Run(run)) if self.config.command.is_some() => self.scheduler.enqueue(run),
+                Ok(AgentCommand::Run(run)) => {
+                    self.ended(run.run_id, RunStatus::Error, "no agent is configured".into());
+                }
+                Err(TryRecvError::Disconnected) if self.stop_by.is_none() => return self.shut_down(),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take_lines(&mut self) {
+        // A bounded number, so that a flood does not delay orders and deadlines.
+        for _ in 0..AGENT_LINES_INBOX {
+            if self.outbox.is_full() {
+                return;
+            }
+            let Ok((id, found)) = self.found.1.try_recv() else { return };
+            let now = Instant::now();
+            // What the reader of a process that is gone still had is nobody's.
+            let Some(index) = self.processes.iter().position(|process| process.id == id) else { continue };
+            self.with(index, |process, news| match found {
+                Found::Line(line) => process.line(line, now, news),
+                Found::Fault(fault) => process.fault(&fault, now, news),
+                Found::Closed => process.closed(now, news),
+            });
+        }
+    }
+
+    fn cancel(&mut self, run_id: &RunId) {
+        let why = "the run was cancelled";
+        if let Some(run) = self.scheduler.unqueue(run_id) {
+            self.ended(run.run_id, RunStatus::Cancelled, why.into());
+        } else if let Some(id) = self.scheduler.process_of(run_id) {
+            self.stop_run_of(id, why);
+        }
+    }
+
+    fn shut_down(&mut self) {
+        // A moment more than the processes get, so that their last words are heard.
+        self.stop_by = Some(Instant::now() + ms(CHILD_STOP_MS + 100));
+        let why = "the gateway is stopping";
+        self.take_commands();
+        let queued: Vec<_> = self.scheduler.unqueue_all().collect();
+        for run in queued {
+            self.ended(run.run_id, RunStatus::Cancelled, why.into());
+        }
+        let ids: Vec<_> = self.processes.iter().map(|process| process.id).collect();
+        for id in ids {
+            self.stop_run_of(id, why);
+        }
+    }
+
+    fn stop_run_of(&mut self, id: ProcessId, why: &str) {
+        let now = Instant::now();
+        if let Some(index) = self.processes.iter().position(|process| process.id == id) {
+            self.with(index, |process, news| {
+                if process.is_busy() {
+                    process.stop_run(RunStatus::Cancelled, why.to_owned(), now, news);
+                } else {
+                    process.terminate(now, news);
+                }
+            });
+        }
+    }
+
+    fn plan(&mut self, now: Instant) {
+        for action in self.scheduler.plan(now) {
+            match action {
+                Action::Start(id, run) => self.start(id, *run, now),
+                Action::Give(id, run) => self.with_id(id, |process, news| process.give(*run, now, news)),
+                Action::End(id) => self.with_id(id, |process, news| process.terminate(now, news)),
+                Action::Delete(key) => {
+                    if let Err(error) = session_file::delete(&self.config.sessions_dir, &key) {
+                        log::error!("cannot delete the agent's files of a forgotten session: {error}");
+                    }
+                }
+            }
+        }
+        for (run_id, position) in self.scheduler.moved() {
+            self.outbox.step(&run_id, RunStep::Queued { position });
+        }
+    }
+
+    fn start(&mut self, id: ProcessId, run: RunSpec, now: Instant) {
+        match self.start_child(id, &run) {
+            Ok(child) => {
+                let patience =
+                    Patience { start: self.config.start_timeout, idle: self.config.idle_timeout };
+                self.processes.push(Process::new(id, child, patience, now));
+                self.with_id(id, |process, news| process.give(run, now, news));
+            }
+            Err(error) => {
+                let why = format!("the agent cannot be started: {error}");
+                self.scheduler.gone(id);
+                self.trouble(why.clone());
+                self.ended(run.run_id, RunStatus::Error, why);
+            }
+        }
+    }
+
+    fn start_child(&mut self, id: ProcessId, run: &RunSpec) -> io::Result<Child> {
+        let config = &self.config;
+        let file = session_file::prepare(&config.sessions_dir, &run.session_key, &run.session_id)?;
+        if let Some(aside) = &file.set_aside {
+            log::error!("the agent's session file was damaged and is now {}", aside.display());
+            let said = "the agent's memory of this conversation was damaged; it was set aside and a new one begins";
+            self.outbox.step(&run.run_id, RunStep::Error(said.into()));
+        }
+        let mut agent: Vec<OsString> = config.command.iter().flatten().map(OsString::from).collect();
+        agent.extend(["--mode", "rpc", "--session"].map(OsString::from));
+        agent.push(file.path.into());
+        agent.extend(["--thinking", run.thinking.name()].map(OsString::from));
+        agent.extend(LITERAL.map(OsString::from));
+        if let Some(model) = &config.model {
+            agent.extend([OsString::from("--model"), model.into()]);
+        }
+        let quiet = QUIET.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let env = quiet.chain(config.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let spec = ChildSpec {
+            program: config.own_exe.clone(),
+            args: guard::args(agent),
+            cwd: &config.cwd,
+            env: env.collect(),
+            pass_env: &config.pass_env,
+            name: "agent",
+        };
+        let found = self.found.0.clone();
+        Child::start(spec, move |stdout| reader::read(id, stdout, found))
+    }
+
+    fn with_id(&mut self, id: ProcessId, act: impl FnOnce(&mut Process, &mut Vec<News>)) {
+        if let Some(index) = self.processes.iter().position(|process| process.id == id) {
+            self.with(index, act);
+        }
+    }
+
+    /// Lets a process do something and passes on what comes of it.
+    fn with(&mut self, index: usize, act: impl FnOnce(&mut Process, &mut Vec<News>)) {
+        let mut news = Vec::new();
+        act(&mut self.processes[index], &mut news);
+        let id = self.processes[index].id;
+        for item in news {
+            match item {
+                News::Step(run_id, step) => self.outbox.step(&run_id, step),
+                News::Ended(run_id, status, summary) => self.ended(run_id, status, summary),
+                News::Idle if self.stop_by.is_some() => self.stop_run_of(id, ""),
+                News::Idle => self.scheduler.idle(id, Instant::now()),
+                News::Ending => self.scheduler.ending(id),
+                News::Gone => {
+                    self.scheduler.gone(id);
+                    self.processes.retain(|process| process.id != id);
+                }
+                News::Alive if self.in_trouble => {
+                    self.in_trouble = false;
+                    self.outbox.push(AgentEvent::Trouble(None));
+                }
+                News::Alive => {}
+                News::Stillborn(why) => self.trouble(why),
+            }
+        }
+    }
+
+    fn ended(&mut self, run_id: RunId, status: RunStatus, summary: String) {
+        self.outbox.push(AgentEvent::Ended { run_id, status, summary });
+    }
+
+    fn trouble(&mut self, why: String) {
+        self.in_trouble = true;
+        self.outbox.push(AgentEvent::Trouble(Some(why)));
+    }
+
+    /// Hands over as many events as state has room for.
+    fn send_events(&mut self) {
+        while let Some(event) = self.parked.take().or_else(|| self.outbox.pop().map(T::from)) {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.parked = Some(event);
+                    return;
+                }
+                // Nobody is left to tell anything.
+                Err(TrySendError::Disconnected(_)) if self.stop_by.is_none() => self.shut_down(),
+                Err(TrySendError::Disconnected(_)) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Child processes: the only place that starts one.
+//!
+//! Every child gets its own process group, an environment made from an allow-list, a reader
+//! thread for stdout and one for stderr, and an end: a [`Child`] that is dropped alive is
+//! stopped. Knows nothing of what its children say or are for.
+
+mod environment;
+mod stderr;
+mod stdin;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::child::stderr::StderrTail;
+use crate::child::stdin::PatientStdin;
+use crate::limits::{CHILD_KILL_AFTER_MS, CHILD_POLL_MS, ms};
+use crate::threads;
+
+/// What to start. The environment is empty but for what the allow-list, `pass_env` and `env` put
+/// into it.
+#[derive(Debug)]
+pub(crate) struct ChildSpec<'a> {
+    /// Looked up in `PATH` unless it has a slash.
+    pub(crate) program: PathBuf,
+    /// Everything after the program's name.
+    pub(crate) args: Vec<OsString>,
+    /// Where it starts.
+    pub(crate) cwd: &'a Path,
+    /// Variables with their values; they win over ours of the same name.
+    pub(crate) env: Vec<(String, String)>,
+    /// Names of our own variables to hand over besides the standard ones.
+    pub(crate) pass_env: &'a [String],
+    /// Head of the reader threads' names, at most 11 bytes: `NAME-out`, `NAME-err`.
+    pub(crate) name: &'static str,
+}
+
+/// A running child.
+///
+/// It must be started by a thread that lives as long as it should: Linux counts the end of that
+/// thread as the end of the parent.
+#[derive(Debug)]
+pub(crate) struct Child {
+    inner: process::Child,
+    stdin: PatientStdin,
+    stderr: Arc<Mutex<StderrTail>>,
+    exit: Option<ExitStatus>,
+}
+
+impl Child {
+    /// Starts it; `read_stdout` runs on a thread of its own until it returns.
+    pub(crate) fn start(
+        spec: ChildSpec<'_>,
+        read_stdout: impl FnOnce(ChildStdout) + Send + 'static,
+    ) -> io::Result<Self> {
+        let mut command = command(&spec.program);
+        command.args(&spec.args).current_dir(spec.cwd).env_clear();
+        command.envs(environment::allowed(std::env::vars_os(), spec.pass_env, &spec.env));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut inner = command.spawn()?;
+        let pipes = (inner.stdin.take(), inner.stdout.take(), inner.stderr.take());
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(io::Error::other("a child without pipes"));
+        };
+        let tail = Arc::new(Mutex::new(StderrTail::default()));
+        // From here on an error drops `child`, which ends the process.
+        let child = Self { inner, stdin: PatientStdin::new(stdin)?, stderr: Arc::clone(&tail), exit: None };
+        threads::spawn_expendable(&format!("{}-out", spec.name), move || read_stdout(stdout))?;
+        threads::spawn_expendable(&format!("{}-err", spec.name), move || stderr::read(stderr, &tail))?;
+        Ok(child)
+    }
+
+    /// Its standard input, which never blocks.
+    pub(crate) fn stdin(&self) -> &PatientStdin {
+        &self.stdin
+    }
+
+    /// The same, to write to.
+    pub(crate) fn stdin_mut(&mut self) -> &mut PatientStdin {
+        &mut self.stdin
+    }
+
+    /// The last lines of its stderr, oldest first.
+    pub(crate) fn stderr_lines(&self) -> Vec<String> {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).lines()
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn exit(&mut self) -> Option<ExitStatus> {
+        if self.exit.is_none() {
+            self.exit = self.inner.try_wait().unwrap_or_else(|error| {
+                log::error!("cannot ask for the end of process {}: {error}", self.inner.id());
+                None
+            });
+        }
+        self.exit
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&mut self) {
+        self.signal(|pid| kill_process(pid, Signal::TERM));
+    }
+
+    /// Ends it and its process group.
+    pub(crate) fn kill(&mut self) {
+        self.signal(|pid| kill_process_group(pid, Signal::KILL));
+    }
+
+    fn signal(&mut self, send: impl FnOnce(Pid) -> rustix::io::Result<()>) {
+        // Not reaped yet, so the number is still its own.
+        if self.exit().is_some() {
+            return;
+        }
+        let pid = i32::try_from(self.inner.id()).ok().and_then(Pid::from_raw);
+        if let Some(Err(error)) = pid.map(send) {
+            log::debug!("cannot signal process {}: {error}", self.inner.id());
+        }
+    }
+
+    fn wait_for(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.exit().is_none() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(ms(CHILD_POLL_MS));
+        }
+        true
+    }
+}
+
+/// Starts `program` with our own environment and pipes, in a process group of its own. Nobody
+/// stops or reaps it for the caller: this is for the guard, which reaps everything itself.
+pub(crate) fn start_inheriting(program: &Path, args: &[OsString]) -> io::Result<Pid> {
+    let child = command(program).args(args).process_group(0).spawn()?;
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("no process id"))
+}
+
+/// Becomes `program`, looked up in `PATH`. Returns only if that fails.
+pub(crate) fn become_program(program: &OsString, args: &[OsString]) -> io::Error {
+    command(program).args(args).exec()
+}
+
+fn command(program: impl AsRef<OsStr>) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "the one place that the ban leaves")]
+    Command::new(program)
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.exit().is_some() {
+            return;
+        }
+        // Only on paths that are errors already: whoever owns a child stops it without waiting.
+        self.terminate();
+        if !self.wait_for(ms(CHILD_KILL_AFTER_MS)) {
+            self.kill();
+            if !self.wait_for(ms(CHILD_KILL_AFTER_MS)) {
+                log::error!("process {} does not end", self.inner.id());
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A child's stdin that never makes its writer wait: what the child has not read yet stays here.
+
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ChildStdin;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use crate::limits::{WRITE_RETRY_MAX_MS, WRITE_RETRY_MIN_MS, ms};
+
+/// The write end of the pipe and what waits for room in it.
+#[derive(Debug)]
+pub(crate) struct PatientStdin {
+    // `None` once the child has closed its end; it is never closed from this side, because Pi
+    // takes that for an order to drop everything.
+    pipe: Option<ChildStdin>,
+    pending: Vec<u8>,
+    sent: usize,
+    retry: Option<Retry>,
+}
+
+#[derive(Debug)]
+struct Retry {
+    at: Instant,
+    pause: Duration,
+}
+
+impl PatientStdin {
+    /// Takes the pipe and makes this end of it non-blocking; the child's end has flags of its own.
+    pub(super) fn new(pipe: ChildStdin) -> io::Result<Self> {
+        fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
+        Ok(Self { pipe: Some(pipe), pending: Vec::new(), sent: 0, retry: None })
+    }
+
+    /// Writes what there is room for and keeps the rest.
+    pub(crate) fn write(&mut self, bytes: &[u8], now: Instant) {
+        if self.pipe.is_some() {
+            self.pending.extend_from_slice(bytes);
+            if self.retry.is_none() {
+                self.flush(now);
+            }
+        }
+    }
+
+    /// When to call [`Self::flush`] again, if anything waits.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.retry.as_ref().map(|retry| retry.at)
+    }
+
+    /// Tries again. A broken pipe is no news here: the child's end is noticed at its stdout.
+    pub(crate) fn flush(&mut self, now: Instant) {
+        let Some(pipe) = &mut self.pipe else { return };
+        let mut progress = false;
+        while self.sent < self.pending.len() {
+            match pipe.write(&self.pending[self.sent..]) {
+                Ok(written) => {
+                    self.sent += written;
+                    progress = true;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let pause = self.retry.as_ref().map_or(Duration::ZERO, |retry| retry.pause);
+                    let pause = if progress { Duration::ZERO } else { pause * 2 };
+                    let pause = pause.clamp(ms(WRITE_RETRY_MIN_MS), ms(WRITE_RETRY_MAX_MS));
+                    self.retry = Some(Retry { at: now + pause, pause });
+                    return;
+                }
+                Err(_) => {
+                    self.pipe = None;
+                    break;
+                }
+            }
+        }
+        self.pending = Vec::new();
+        self.sent = 0;
+        self.retry = None;
+    }
+}
