@@ -21,7 +21,16 @@
 // Modules in the order in which they are best read.
 pub mod limits;
 pub mod protocol;
+pub mod state;
+pub mod net;
+pub mod store;
 pub mod agent;
+pub mod channels;
+pub mod config;
+pub mod daemon;
+pub mod error;
+pub mod logging;
+pub mod metrics;
 pub mod nearest;
 mod child;
 pub mod threads;

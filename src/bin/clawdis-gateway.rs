@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clawdis_gateway::agent::{demo, guard};
+use clawdis_gateway::daemon;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -11,6 +12,6 @@ fn main() -> ExitCode {
         Some(guard::GUARD) => guard::main(&args[1..]),
         Some(guard::GUARD_EXEC) => guard::exec_main(&args[1..]),
         Some(demo::DEMO_AGENT) => demo::main(),
-        _ => ExitCode::from(2),
+        _ => daemon::main(args),
     }
 }

@@ -20,7 +20,8 @@ use crate::net::{ConnShared, NetContext};
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{self, Close};
 use crate::protocol::hello::{Hello, HelloError};
-use crate::protocol::{SERVER_VERSION, VERSION, schema};
+use crate::protocol::parse::parse_hello;
+use crate::protocol::{SERVER_VERSION, VERSION};
 
 /// Answers the upgrade with 101 and puts a WebSocket on the socket.
 pub(super) fn upgrade(
@@ -142,11 +143,7 @@ fn judge(text: &str, context: &NetContext) -> Result<Accepted, Refused> {
     if value.get("type").and_then(|kind| kind.as_str()) != Some("hello") {
         return Err(Refused::hello("the first frame must be `hello`"));
     }
-    if let Err(error) = schema::check_hello(&value) {
-        return Err(Refused::hello(format!("bad `hello`: {error}")));
-    }
-    let hello: Hello =
-        serde_json::from_value(value).map_err(|_| Refused::hello("bad `hello`: a member has the wrong type"))?;
+    let hello = parse_hello(value).map_err(|error| Refused::hello(format!("bad `hello`: {error}")))?;
     if let Some(token) = &context.token {
         let given = hello.auth.as_ref().and_then(|auth| auth.token.as_deref()).unwrap_or_default();
         if !token.matches(given) {

@@ -6,6 +6,7 @@ use crate::limits::JSON_DEPTH_MAX;
 use crate::protocol::call::{Call, Method};
 use crate::protocol::error::WireError;
 use crate::protocol::frame::Close;
+use crate::protocol::parse::parse_call;
 use crate::protocol::{SERVER_VERSION, schema};
 
 /// What a frame turned out to be.
@@ -63,7 +64,7 @@ fn envelope(value: Value) -> Parsed {
         ));
         return Parsed::Refused { id, error };
     };
-    match schema::parse_call(method, members.remove("params")) {
+    match parse_call(method, members.remove("params")) {
         Ok(call) => Parsed::Call { id, call },
         Err(error) => Parsed::Refused { id, error },
     }

@@ -170,6 +170,7 @@ impl State {
                 self.health.touch();
             }
             ChannelEvent::Probed { conn, id } => {
+                self.probes -= 1;
                 let health = self.health_json(now);
                 self.answer(conn, &id, &health);
             }

@@ -166,6 +166,8 @@ pub struct State {
     /// What waits for the store.
     pending: HashMap<Ticket, Pending>,
     tickets: Ticket,
+    /// `health` requests that wait for the channels.
+    probes: usize,
     next_tick: Option<Instant>,
     /// What the last fan-out took; presence deltas keep their distance.
     fanout: Duration,

@@ -43,6 +43,7 @@ impl State {
             runs_today: BTreeMap::new(),
             pending: HashMap::new(),
             tickets: 0,
+            probes: 0,
             next_tick: None,
             fanout: Duration::ZERO,
             stopping: None,

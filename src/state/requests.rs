@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::agent::{AgentControl, RunSpec};
 use crate::channels::{ChannelCommand, address};
-use crate::limits::{KEY_JOINERS_MAX, PAGE_BYTES_MAX, SYSTEM_NOTES_MAX, ms};
+use crate::limits::{KEY_JOINERS_MAX, PAGE_BYTES_MAX, PROBES_MAX, SYSTEM_NOTES_MAX, ms};
 use crate::net::ConnId;
 use crate::protocol::call::{
     AgentParams, Call, Channel, Digest, HealthParams, RunId, SendParams, SessionsListParams, SystemEventParams,
@@ -57,6 +57,10 @@ impl State {
 
     fn health_request(&mut self, conn: ConnId, id: String, params: &HealthParams, now: Now) {
         if params.probe {
+            if self.probes >= PROBES_MAX {
+                return self.refuse(conn, &id, &WireError::rate_limited("too many probes are under way", 1_000));
+            }
+            self.probes += 1;
             return self.effects.push(Effect::Channel(ChannelCommand::Probe { conn, id }));
         }
         let health = self.health_json(now);

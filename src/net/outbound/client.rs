@@ -226,7 +226,7 @@ impl Client {
     }
 
     fn send(&self) -> Result<usize, Errno> {
-        let mut slices = [const { IoSlice::new(&[]) }; 2 * GATHER_MAX];
+        let mut slices: [IoSlice<'_>; 2 * GATHER_MAX] = std::array::from_fn(|_| IoSlice::new(&[]));
         let mut count = 0;
         let mut skip = self.sent_bytes;
         for piece in self.queue.iter().take(GATHER_MAX) {

@@ -1,0 +1,307 @@
+//! Puts the threads together, starts them in order and stops them in reverse.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::agent::{self, AgentConfig, resolve_command};
+use crate::channels::{self, ChannelSetup};
+use crate::config::settings::{AgentCommand, Settings};
+use crate::error::Fatal;
+use crate::limits::{
+    AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, OUTBOUND_INBOX, PAYLOAD_BYTES_MAX, SANE_CLOCK_MS,
+    SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, ms,
+};
+use crate::logging::{self, Log};
+use crate::metrics::METRICS;
+use crate::net::acceptor::{self, Acceptor};
+use crate::net::{NetContext, NetSettings, outbound};
+use crate::protocol::SERVER_VERSION;
+use crate::protocol::call::Channel;
+use crate::protocol::hello::Policy;
+use crate::protocol::payload::Toggles;
+use crate::state::thread::{Exits, now};
+use crate::state::{self, Event, State, StateConfig};
+use crate::store::folder::{FolderLock, make_private};
+use crate::store::history::History;
+use crate::store::{self, Layout, Store};
+use crate::threads;
+
+mod holder;
+mod start;
+
+pub use start::main;
+
+/// Serves until a signal comes. `warnings` are about the configuration.
+pub fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
+    // Before any thread, so that none of them ever sees the signals' default action.
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(system("listen for signals"))?;
+    raise_descriptor_limit();
+    let own_exe = std::env::current_exe().map_err(system("find the gateway's own program"))?;
+    let layout = Layout::new(&settings.state_dir);
+    let lock = take_folder(&layout)?;
+    let listeners = listen(&settings)?;
+    let first = listeners.first().map(TcpListener::local_addr).transpose().map_err(system("read its own address"))?;
+    let url = first.map_or_else(String::new, |address| format!("ws://{address}"));
+    let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
+    let who = json!({ "pid": std::process::id(), "url": url });
+    lock.announce(&who.to_string()).map_err(folder_error)?;
+    let gateway = Gateway::start(&settings, layout, listeners, own_exe)?;
+    Log::release(&format!("listening on {url}"));
+    report(&settings, warnings);
+    let in_time = gateway.serve(signals);
+    log::info!("stopped{}", if in_time { "" } else { ", but not everything ended in time" });
+    log::logger().flush();
+    Ok(())
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> Fatal {
+    move |source| Fatal::System { what, source }
+}
+
+/// Many clients need many descriptors, and the soft limit is often 1,024.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // Where the system refuses, accepting says so when it matters.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
+fn take_folder(layout: &Layout) -> Result<FolderLock, Fatal> {
+    let folder = || layout.root().to_owned();
+    make_private(layout.root()).map_err(|source| Fatal::Folder { folder: folder(), source })?;
+    FolderLock::take(&layout.lock()).map_err(|error| match error {
+        Ok(holder) => Fatal::Held { folder: folder(), holder: holder::describe(&holder) },
+        Err(source) => Fatal::Folder { folder: folder(), source },
+    })
+}
+
+fn listen(settings: &Settings) -> Result<Vec<TcpListener>, Fatal> {
+    let mut port = settings.port;
+    let mut listeners = Vec::new();
+    for ip in &settings.binds {
+        let address = SocketAddr::new(*ip, port);
+        let listener = acceptor::listen(address).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => match holder::pid_at(address) {
+                Some(pid) => Fatal::PortHeld { address, pid },
+                None => Fatal::Bind { address, source },
+            },
+            _ => Fatal::Bind { address, source },
+        })?;
+        // With port 0 all addresses share the one that the system chose for the first.
+        port = listener.local_addr().map_or(port, |address| address.port());
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// What a person should know at the start.
+fn report(settings: &Settings, warnings: &[String]) {
+    log::info!("clawdis-gateway {SERVER_VERSION}, pid {}, state in `{}`", std::process::id(), settings.state_dir.display());
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    if settings.token.is_none() {
+        log::info!("no token is set: every program of this machine's users may connect; --token-file sets one");
+    }
+    if settings.agent_command.is_none() {
+        log::info!("no agent is configured; start with --agent pi, or try --agent builtin:echo");
+    }
+    let wall_ms = now().wall_ms;
+    if wall_ms < SANE_CLOCK_MS {
+        let clock = logging::utc(wall_ms / 1_000);
+        log::warn!("the clock says {clock}, which cannot be: set it (NTP does); until then ages of messages and keys count from now");
+    }
+}
+
+/// The running threads, and what is needed to stop them.
+struct Gateway {
+    context: Arc<NetContext>,
+    acceptor: Acceptor,
+    to_state: Sender<Event>,
+    to_channels: Sender<channels::ChannelCommand>,
+    state: JoinHandle<()>,
+    /// They end when whoever sends to them has ended.
+    others: Vec<JoinHandle<()>>,
+}
+
+impl Gateway {
+    fn start(
+        settings: &Settings,
+        layout: Layout,
+        listeners: Vec<TcpListener>,
+        own_exe: PathBuf,
+    ) -> Result<Self, Fatal> {
+        METRICS.started.set(now().wall_ms / 1_000);
+        let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
+        let boot_id = boot_id().map_err(system("make random ids"))?;
+        let agent_config = agent_config(settings, &layout, own_exe)?;
+        make_private(&layout.agent_sessions()).map_err(folder_error)?;
+        let (store, recovered) = Store::open(layout.clone()).map_err(folder_error)?;
+        for problem in &recovered.problems {
+            log::warn!("{problem}");
+        }
+        let state_config = state_config(settings, boot_id, agent_config.command.is_some());
+        let policy = state_config.policy;
+        let (state, first) = State::new(state_config, recovered, now());
+
+        let thread = system("start a thread");
+        let (to_state, state_inbox) = bounded(STATE_INBOX);
+        let (to_outbound, outbound_inbox) = bounded(OUTBOUND_INBOX);
+        let (to_store, store_inbox) = bounded(STORE_INBOX);
+        let (to_agent, agent_inbox) = bounded(settings.agent.queue + 1);
+        let (to_agent_control, agent_control_inbox) = bounded(AGENT_CONTROL_INBOX);
+        let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX);
+        let setups = channel_setups(settings, state.toggles());
+        let exits = Exits {
+            outbound: to_outbound.clone(),
+            store: to_store,
+            agent: to_agent,
+            agent_control: to_agent_control,
+            channels: to_channels.clone(),
+        };
+        let context = NetContext::new(net_settings(settings, policy), to_state.clone(), to_outbound, History::new(layout));
+        let others = vec![
+            outbound::spawn(outbound_inbox).map_err(&thread)?,
+            store::spawn(store, store_inbox, to_state.clone()).map_err(&thread)?,
+            channels::spawn(setups, channel_inbox, to_state.clone()).map_err(&thread)?,
+            agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone()).map_err(&thread)?,
+        ];
+        let state = state::thread::spawn(state, first, state_inbox, exits).map_err(&thread)?;
+        let acceptor = Acceptor::start(listeners, Arc::clone(&context)).map_err(&thread)?;
+        Ok(Self { context, acceptor, to_state, to_channels, state, others })
+    }
+
+    /// Waits for a signal, then stops. `false` if something had to be left behind.
+    fn serve(self, mut signals: Signals) -> bool {
+        let signal = signals.forever().next();
+        let deadline = Instant::now() + ms(SHUTDOWN_MS);
+        let (reason, restart_expected_ms) = match signal {
+            Some(SIGINT) => ("the gateway was interrupted", None),
+            _ if supervised() => ("the gateway is restarting", Some(RESTART_EXPECTED_MS)),
+            _ => ("the gateway is stopping", None),
+        };
+        log::info!("{reason}");
+        self.context.stop();
+        let mut in_time = self.acceptor.stop(deadline);
+        let stop = Event::Stop { reason: reason.to_owned(), restart_expected_ms };
+        let _ = self.to_state.send(stop);
+        drop(self.to_state);
+        in_time &= join_unless_signalled(self.state, deadline, &mut signals);
+        let _ = self.to_channels.try_send(channels::ChannelCommand::Stop);
+        // The last senders to `outbound` are the connections; it shuts their sockets.
+        drop(self.context);
+        for thread in self.others {
+            in_time &= join_unless_signalled(thread, deadline, &mut signals);
+        }
+        in_time
+    }
+}
+
+/// What clients are told of a restart by a supervisor: systemd waits 100 ms, launchd up to 10 s.
+const RESTART_EXPECTED_MS: u64 = 5_000;
+
+/// Whether systemd or launchd will probably start the gateway again.
+fn supervised() -> bool {
+    std::env::var_os("INVOCATION_ID").is_some() || std::env::var_os("XPC_SERVICE_NAME").is_some_and(|name| name != "0")
+}
+
+/// A second signal means "at once": what is durable is durable, and the guards end the agents.
+fn join_unless_signalled(thread: JoinHandle<()>, deadline: Instant, signals: &mut Signals) -> bool {
+    while !thread.is_finished() && Instant::now() < deadline {
+        if signals.pending().next().is_some() {
+            log::warn!("second signal: leaving at once");
+            log::logger().flush();
+            std::process::exit(0);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    threads::join_until(thread, deadline)
+}
+
+fn boot_id() -> io::Result<String> {
+    let mut bytes = [0; 6];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn net_settings(settings: &Settings, policy: Policy) -> NetSettings {
+    NetSettings {
+        allowed_hosts: settings.allowed_hosts.clone(),
+        allowed_origins: settings.allowed_origins.clone(),
+        token: settings.token.clone(),
+        min_client: settings.min_client.clone(),
+        clients_max: settings.clients_max,
+        policy,
+    }
+}
+
+fn state_config(settings: &Settings, boot_id: String, agent_configured: bool) -> StateConfig {
+    StateConfig {
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        ip: settings.binds.first().map_or_else(String::new, ToString::to_string),
+        boot_id,
+        policy: Policy {
+            max_payload: PAYLOAD_BYTES_MAX,
+            max_buffered_bytes: BACKLOG_BYTES_MAX,
+            tick_interval_ms: settings.tick_interval_ms,
+        },
+        agent_configured,
+        sandbox: "none".to_owned(),
+        thinking: settings.agent.thinking,
+        run_timeout: Duration::from_secs(settings.agent.timeout_seconds),
+        queue_max: settings.agent.queue,
+    }
+}
+
+fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Result<AgentConfig, Fatal> {
+    let command = match &settings.agent_command {
+        None => None,
+        Some(AgentCommand::Argv(argv)) => Some(argv.clone()),
+        Some(AgentCommand::Echo) => {
+            Some(resolve_command("builtin:echo", &own_exe).map_err(|error| Fatal::Config(error.to_string()))?)
+        }
+    };
+    let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    let cwd = settings.agent.cwd.as_ref().map_or_else(home, PathBuf::from);
+    if command.is_some() && !Path::is_dir(&cwd) {
+        return Err(Fatal::Config(format!("agent.cwd: `{}` is not a folder; make it or name another", cwd.display())));
+    }
+    Ok(AgentConfig {
+        command,
+        own_exe,
+        cwd,
+        env: settings.agent.env.clone(),
+        pass_env: settings.agent.pass_env.clone(),
+        model: settings.agent.model.clone(),
+        sessions_dir: layout.agent_sessions(),
+        idle_timeout: Duration::from_secs(settings.agent.idle_timeout_seconds),
+        start_timeout: Duration::from_secs(settings.agent.start_timeout_seconds),
+        warm: Duration::from_secs(settings.agent.warm_seconds),
+        processes_max: settings.agent.max_processes,
+    })
+}
+
+fn channel_setups(settings: &Settings, toggles: &Toggles) -> Vec<ChannelSetup> {
+    let telegram = settings.telegram.bot_token.is_some() || settings.telegram.bot_token_file.is_some();
+    // WhatsApp has no credentials to show: linking comes after switching on.
+    let whatsapp = settings.whatsapp.enabled == Some(true);
+    let setup = |channel: Channel, configured: bool, config: Option<bool>| ChannelSetup {
+        channel,
+        configured,
+        enabled: toggles.channels.get(&channel).copied().or(config).unwrap_or(configured),
+    };
+    vec![
+        setup(Channel::Telegram, telegram, settings.telegram.enabled),
+        setup(Channel::Whatsapp, whatsapp, settings.whatsapp.enabled),
+    ]
+}

@@ -1,0 +1,91 @@
+//! Why the gateway cannot start or go on: one sentence that says what to do, and an exit code.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Ends the process. `Display` is what the person reads.
+#[derive(Debug)]
+pub enum Fatal {
+    /// The command line or the configuration is wrong. A supervisor should not try again.
+    Config(String),
+    /// Another gateway serves this state folder.
+    Held {
+        /// The folder.
+        folder: PathBuf,
+        /// What the holder wrote into the lock file.
+        holder: String,
+    },
+    /// Another gateway listens on the address.
+    PortHeld {
+        /// The address.
+        address: SocketAddr,
+        /// The other gateway's process id.
+        pid: u64,
+    },
+    /// Something else listens on the address, or it cannot be used.
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The state folder cannot be used.
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused something else.
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Fatal {
+    /// 1 run time, 2 usage or configuration, 3 another gateway.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Fatal::Config(_) => 2,
+            Fatal::Held { .. } | Fatal::PortHeld { .. } => 3,
+            Fatal::Bind { .. } | Fatal::Folder { .. } | Fatal::System { .. } => 1,
+        }
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fatal::Config(text) => f.write_str(text),
+            Fatal::Held { folder, holder } => write!(
+                f,
+                "another gateway ({holder}) serves `{}`: stop it first, or give this one its own --state-dir",
+                folder.display()
+            ),
+            Fatal::PortHeld { address, pid } => write!(
+                f,
+                "another gateway (pid {pid}) listens on {address}: stop it first, or give this one another --port"
+            ),
+            Fatal::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "port {} on {} is taken by another program: end it, or give this gateway another --port",
+                address.port(),
+                address.ip()
+            ),
+            Fatal::Bind { address, source } => {
+                write!(f, "cannot listen on {address}: {source}; check --bind and --port")
+            }
+            Fatal::Folder { folder, source } => write!(
+                f,
+                "the state folder `{}` cannot be used: {source}; check its owner and space, or give another --state-dir",
+                folder.display()
+            ),
+            Fatal::System { what, source } => write!(f, "cannot {what}: {source}"),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The log: lines on stdout, as text or JSON, that never hold up who writes them.
+//!
+//! - A pipe that nobody reads must not stop the gateway: a line is only written when it fits, and
+//!   is counted otherwise.
+//! - The same line again and again is counted, not repeated.
+//! - Lines wait until [`Log::release`], because the first line on stdout says where we listen.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use log::{Level, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::json;
+
+use crate::config::flags::LogFormat;
+use crate::limits::{LOG_LINE_BYTES_MAX, LOG_REPEAT_WINDOW_MS, LOG_REPEATS_TRACKED, ms};
+use crate::metrics::METRICS;
+use crate::protocol::cut;
+
+/// The process's logger.
+pub struct Log {
+    filter: env_logger::Logger,
+    format: LogFormat,
+    state: Mutex<LogState>,
+}
+
+#[derive(Default)]
+struct LogState {
+    released: bool,
+    held: Vec<String>,
+    recent: VecDeque<Recent>,
+}
+
+/// A line that was written a moment ago.
+struct Recent {
+    line: (Level, String),
+    since: Instant,
+    repeats: u64,
+}
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+impl Log {
+    /// Installs the logger. `RUST_LOG` decides what is logged; otherwise `info`, or `debug` if
+    /// `verbose`. A second call changes nothing.
+    pub fn install(format: LogFormat, verbose: bool) {
+        let default = if verbose { "debug" } else { "info" };
+        let filter = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).build();
+        let level = filter.filter();
+        let log = LOG.get_or_init(|| Log { filter, format, state: Mutex::default() });
+        if log::set_logger(log).is_ok() {
+            log::set_max_level(level);
+        }
+    }
+
+    /// Writes `first` and everything that was held back, and from now on each line at once.
+    pub fn release(first: &str) {
+        // The one line that may wait for its reader: whoever starts us waits for it.
+        let _ = writeln!(io::stdout(), "{first}").and_then(|()| io::stdout().flush());
+        if let Some(log) = LOG.get() {
+            let mut state = log.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.released = true;
+            for line in std::mem::take(&mut state.held) {
+                write_if_it_fits(&line);
+            }
+        }
+    }
+
+    fn write(&self, state: &mut LogState, level: Level, target: &str, message: &str) {
+        let line = match self.format {
+            LogFormat::Text => format!("{} {level:<5} {target}: {message}\n", utc(wall_ms() / 1_000)),
+            LogFormat::Json => {
+                let level = level.as_str().to_ascii_lowercase();
+                format!("{}\n", json!({ "ts": wall_ms(), "level": level, "target": target, "message": message }))
+            }
+        };
+        if state.released {
+            write_if_it_fits(&line);
+        } else {
+            state.held.push(line);
+        }
+    }
+
+    /// Whether the line is a repetition that only counts.
+    fn repeats(&self, state: &mut LogState, record: &Record<'_>, message: &str) -> bool {
+        let now = Instant::now();
+        let known = state.recent.iter().position(|recent| recent.line.0 == record.level() && recent.line.1 == message);
+        let gone = match known {
+            Some(at) if now.duration_since(state.recent[at].since) < ms(LOG_REPEAT_WINDOW_MS) => {
+                state.recent[at].repeats += 1;
+                METRICS.log_dropped.up();
+                return true;
+            }
+            Some(at) => state.recent.remove(at),
+            None if state.recent.len() >= LOG_REPEATS_TRACKED => state.recent.pop_front(),
+            None => None,
+        };
+        if let Some(Recent { line: (level, line), repeats: repeats @ 1.., .. }) = gone {
+            self.write(state, level, "log", &format!("repeated {repeats} times: {line}"));
+        }
+        state.recent.push_back(Recent { line: (record.level(), message.to_owned()), since: now, repeats: 0 });
+        false
+    }
+}
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        self.filter.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.filter.matches(record) {
+            return;
+        }
+        let text = record.args().to_string();
+        let message = cut(&text, LOG_LINE_BYTES_MAX).replace(['\n', '\r'], " ");
+        let target = record.target().strip_prefix("clawdis_gateway::").unwrap_or(record.target());
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.repeats(&mut state, record, &message) {
+            self.write(&mut state, record.level(), target, &message);
+        }
+    }
+
+    /// Says what was counted and not written; called at the end.
+    fn flush(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for recent in std::mem::take(&mut state.recent) {
+            if recent.repeats > 0 {
+                let text = format!("repeated {} times: {}", recent.repeats, recent.line.1);
+                self.write(&mut state, recent.line.0, "log", &text);
+            }
+        }
+    }
+}
+
+/// A writable pipe takes at least 4,096 bytes without blocking (pipe(7)), and lines are shorter.
+fn write_if_it_fits(line: &str) {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::OUT)];
+    let ready = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0);
+    let mut out = stdout.lock();
+    if !ready || out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+        METRICS.log_dropped.up();
+    }
+}
+
+fn wall_ms() -> u64 {
+    let since: Duration = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `2026-11-22T16:20:54Z`. Days to dates as in Howard Hinnant's `civil_from_days`.
+pub fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn seconds_become_dates() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(1_735_689_599), "2024-12-31T23:59:59Z");
+        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+}
