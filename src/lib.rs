@@ -21,6 +21,7 @@
 // Modules in the order in which they are best read.
 pub mod limits;
 pub mod protocol;
+pub mod config;
 pub mod agent;
 pub mod nearest;
 mod child;

@@ -34,6 +34,8 @@ pub const UNAUTHENTICATED_MAX: usize = 256;
 pub const UNAUTHENTICATED_GRACE_MS: u64 = 250;
 /// Connections in all, unless configured; beyond it a 503 is answered.
 pub const CLIENTS_MAX_DEFAULT: usize = 2_048;
+/// Highest configurable number of them: each has a thread and a descriptor.
+pub const CLIENTS_MAX_MAX: usize = 65_535;
 /// Kernel queue of connections not yet accepted; the kernel drops SYNs beyond it.
 pub const LISTEN_BACKLOG: i32 = 4_096;
 /// Between two refusals of a wrong token, over all connections.
@@ -100,6 +102,10 @@ pub const CHANNEL_INBOX: usize = 64;
 
 /// Time between ticks unless configured.
 pub const TICK_INTERVAL_MS_DEFAULT: u64 = 30_000;
+/// Shortest configurable one: below it ticks would be most of the traffic.
+pub const TICK_INTERVAL_MS_MIN: u64 = 100;
+/// Longest one, a day.
+pub const TICK_INTERVAL_MS_MAX: u64 = 86_400_000;
 /// Presence entries listed; disconnected ones go first, further connected clients are only counted.
 pub const PRESENCE_MAX: usize = 200;
 /// How long a disconnected client stays listed.
@@ -164,6 +170,12 @@ pub const HISTORY_TEXT_BYTES_MAX: usize = 256 * 1024;
 pub const JOURNAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Config file; a larger one is refused at start.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// Token file; a larger one is refused at start, since it is some other file.
+pub const TOKEN_FILE_BYTES_MAX: u64 = 8 * 1024;
+/// Characters of a token: what `hello.auth.token` may have.
+pub const TOKEN_CHARS_MAX: usize = 1_024;
+/// Warnings about unknown config keys; further ones are not shown.
+pub const CONFIG_WARNINGS_MAX: usize = 20;
 /// Storage unless configured: days that records are kept.
 pub const RETENTION_DAYS_DEFAULT: u64 = 90;
 /// Storage unless configured: megabytes in the state folder.

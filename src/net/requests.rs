@@ -63,7 +63,7 @@ fn envelope(value: Value) -> Parsed {
         ));
         return Parsed::Refused { id, error };
     };
-    match schema::parse_call(method, members.remove("params")) {
+    match parse::parse_call(method, members.remove("params")) {
         Ok(call) => Parsed::Call { id, call },
         Err(error) => Parsed::Refused { id, error },
     }

@@ -1,0 +1,67 @@
+//! The environment variables that the daemon reads, once, at its start.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::config::secret::Secret;
+use crate::config::settings::SettingsError;
+
+/// The gateway's token.
+pub const TOKEN: &str = "CLAWDIS_GATEWAY_TOKEN";
+pub(super) const PORT: &str = "CLAWDIS_GATEWAY_PORT";
+pub(super) const AGENT: &str = "CLAWDIS_AGENT";
+const CONFIG: &str = "CLAWDIS_CONFIG";
+const STATE_DIR: &str = "CLAWDIS_STATE_DIR";
+const TELEGRAM_TOKEN: &str = "TELEGRAM_BOT_TOKEN";
+const TELEGRAM_API_BASE: &str = "CLAWDIS_TELEGRAM_API_BASE";
+const HOME: &str = "HOME";
+
+/// What they say. One that is set to nothing counts as not set, but for the gateway's token: there
+/// it is a mistake that would let everybody in. (`RUST_LOG` is read by the logger.)
+#[derive(Clone, Default)]
+pub struct Environment {
+    /// `CLAWDIS_GATEWAY_PORT`
+    pub port: Option<String>,
+    /// `CLAWDIS_GATEWAY_TOKEN`
+    pub token: Option<Secret>,
+    /// `CLAWDIS_CONFIG`
+    pub config: Option<PathBuf>,
+    /// `CLAWDIS_STATE_DIR`
+    pub state_dir: Option<PathBuf>,
+    /// `CLAWDIS_AGENT`
+    pub agent: Option<String>,
+    /// `TELEGRAM_BOT_TOKEN`
+    pub telegram_token: Option<Secret>,
+    /// `CLAWDIS_TELEGRAM_API_BASE`
+    pub telegram_api_base: Option<String>,
+    /// `HOME`
+    pub home: Option<PathBuf>,
+}
+
+impl Environment {
+    /// That of this process.
+    pub fn of_process() -> Result<Self, SettingsError> {
+        Self::from_lookup(|name| env::var_os(name))
+    }
+
+    /// What `lookup` says about each variable. Fails if one that must be text is not UTF-8.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
+        let text = |name: &'static str| -> Result<Option<String>, SettingsError> {
+            let value = lookup(name).map(OsString::into_string).transpose();
+            value.map_err(|_| SettingsError::Wrong { place: name, expected: "UTF-8 text" })
+        };
+        let filled = |name| text(name).map(|value| value.filter(|value| !value.is_empty()));
+        let path = |name| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Ok(Self {
+            port: filled(PORT)?,
+            token: text(TOKEN)?.map(|token| Secret::new(&token)),
+            config: path(CONFIG),
+            state_dir: path(STATE_DIR),
+            agent: filled(AGENT)?,
+            telegram_token: filled(TELEGRAM_TOKEN)?.map(|token| Secret::new(&token)),
+            telegram_api_base: filled(TELEGRAM_API_BASE)?,
+            home: path(HOME),
+        })
+    }
+}

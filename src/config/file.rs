@@ -1,0 +1,323 @@
+//! The shape of the config file with its defaults. `schemas/config.schema.json` has the words and
+//! the bounds; a test compares the two.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::config::secret::Secret;
+use crate::limits::{
+    AGENT_QUEUE_DEFAULT, CLIENTS_MAX_DEFAULT, RETENTION_DAYS_DEFAULT, STORAGE_MB_DEFAULT,
+    TICK_INTERVAL_MS_DEFAULT,
+};
+use crate::protocol::call::{Channel, Thinking};
+
+/// Port where none is set.
+pub const PORT_DEFAULT: u16 = 18_789;
+
+/// The whole file. No `Debug` here and below: it holds tokens, and proxies with passwords.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Where it listens and whom it lets in.
+    pub gateway: Gateway,
+    /// The person.
+    pub owner: Owner,
+    /// The program that answers.
+    pub agent: Agent,
+    /// A prompt from time to time.
+    pub heartbeat: Heartbeat,
+    /// A bot on Telegram.
+    pub telegram: Telegram,
+    /// An account on WhatsApp.
+    pub whatsapp: Whatsapp,
+    /// How much is kept.
+    pub storage: Storage,
+}
+
+/// `gateway`
+#[derive(Clone, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Gateway {
+    /// TCP port; 0 is any.
+    pub port: u16,
+    /// Addresses to listen on; none means loopback.
+    pub bind: Vec<String>,
+    /// What clients must say.
+    pub token: Option<Secret>,
+    /// Names in `Host` besides the loopback ones.
+    pub allowed_hosts: Vec<String>,
+    /// Origins besides the gateway's own.
+    pub allowed_origins: Vec<String>,
+    /// Oldest client version served.
+    pub min_client: String,
+    /// Connections at a time.
+    pub max_clients: usize,
+    /// Between two ticks.
+    pub tick_interval_ms: u64,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            port: PORT_DEFAULT,
+            bind: vec!["127.0.0.1".to_owned()],
+            token: None,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            min_client: "0.0.0".to_owned(),
+            max_clients: CLIENTS_MAX_DEFAULT,
+            tick_interval_ms: TICK_INTERVAL_MS_DEFAULT,
+        }
+    }
+}
+
+/// `owner`
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Owner {
+    /// User id.
+    pub telegram: Option<String>,
+    /// Phone number.
+    pub whatsapp: Option<String>,
+}
+
+/// `agent.command`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Command {
+    /// `pi` or `builtin:echo`.
+    Name(String),
+    /// Program and first arguments.
+    Argv(Vec<String>),
+}
+
+/// `agent.sandbox`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sandbox {
+    /// Bubblewrap where it is installed.
+    #[default]
+    Auto,
+    /// Bubblewrap or nothing runs.
+    Bwrap,
+    /// None.
+    None,
+}
+
+/// `agent`
+#[derive(Clone, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Agent {
+    /// What to run.
+    pub command: Option<Command>,
+    /// Working directory; the person's home if absent.
+    pub cwd: Option<String>,
+    /// Environment that it gets.
+    pub env: BTreeMap<String, String>,
+    /// Names of our environment that it gets.
+    pub pass_env: Vec<String>,
+    /// `--model`
+    pub model: Option<String>,
+    /// Level where a request names none.
+    pub thinking: Thinking,
+    /// Limit on a run where a request names none.
+    pub timeout_seconds: u64,
+    /// Silence after which a run is given up.
+    pub idle_timeout_seconds: u64,
+    /// From the start of a process to its first answer.
+    pub start_timeout_seconds: u64,
+    /// How long a process without work is kept.
+    pub warm_seconds: u64,
+    /// Processes at a time.
+    pub max_processes: usize,
+    /// Accepted runs that may wait.
+    pub queue: usize,
+    /// Silence after which a session begins anew; 0 is never.
+    pub idle_minutes: u64,
+    /// What keeps it out of the state folder.
+    pub sandbox: Sandbox,
+    /// Runs a day in all.
+    pub daily_runs: u64,
+    /// Runs a day for one person.
+    pub daily_runs_per_person: u64,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            command: None,
+            cwd: None,
+            env: BTreeMap::new(),
+            pass_env: Vec::new(),
+            model: None,
+            thinking: Thinking::Off,
+            timeout_seconds: 600,
+            idle_timeout_seconds: 180,
+            start_timeout_seconds: 30,
+            warm_seconds: 300,
+            max_processes: 1,
+            queue: AGENT_QUEUE_DEFAULT,
+            idle_minutes: 60,
+            sandbox: Sandbox::Auto,
+            daily_runs: 500,
+            daily_runs_per_person: 200,
+        }
+    }
+}
+
+/// `heartbeat`
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Heartbeat {
+    /// Between two; 0 is never.
+    pub every_minutes: u64,
+    /// What is asked.
+    pub prompt: Option<String>,
+    /// Where the answer goes.
+    pub channel: Option<Channel>,
+    /// To whom.
+    pub to: Option<String>,
+}
+
+/// `telegram`
+#[derive(Clone, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Telegram {
+    /// On or off; on with a token if absent.
+    pub enabled: Option<bool>,
+    /// The bot's token.
+    pub bot_token: Option<Secret>,
+    /// Or a file with it.
+    pub bot_token_file: Option<String>,
+    /// URL of the Bot API.
+    pub api_base: String,
+    /// Who may write.
+    pub allow_from: Vec<String>,
+    /// By chat id.
+    pub groups: BTreeMap<String, TelegramGroup>,
+    /// URL of a proxy.
+    pub proxy: Option<String>,
+    /// Largest picture or file.
+    pub media_max_mb: u64,
+    /// Older messages are not answered.
+    pub max_age_minutes: u64,
+}
+
+impl Default for Telegram {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            bot_token: None,
+            bot_token_file: None,
+            api_base: "https://api.telegram.org".to_owned(),
+            allow_from: Vec::new(),
+            groups: BTreeMap::new(),
+            proxy: None,
+            media_max_mb: MEDIA_MB_DEFAULT,
+            max_age_minutes: MAX_AGE_MINUTES_DEFAULT,
+        }
+    }
+}
+
+/// `telegram.groups`
+#[derive(Clone, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TelegramGroup {
+    /// Answer only when mentioned.
+    pub require_mention: bool,
+    /// Who may ask; everybody if empty.
+    pub allow_from: Vec<String>,
+}
+
+impl Default for TelegramGroup {
+    fn default() -> Self {
+        Self { require_mention: true, allow_from: Vec::new() }
+    }
+}
+
+/// `whatsapp`
+#[derive(Clone, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Whatsapp {
+    /// On or off; on with a linked account if absent.
+    pub enabled: Option<bool>,
+    /// Who may write.
+    pub allow_from: Vec<String>,
+    /// By jid.
+    pub groups: BTreeMap<String, WhatsappGroup>,
+    /// Answer in the chat with oneself.
+    pub self_chat: bool,
+    /// Tell people that their messages were read.
+    pub read_receipts: bool,
+    /// URL of a proxy.
+    pub proxy: Option<String>,
+    /// Largest picture or file.
+    pub media_max_mb: u64,
+    /// Older messages are not answered.
+    pub max_age_minutes: u64,
+    /// The Node process.
+    pub sidecar: Sidecar,
+}
+
+impl Default for Whatsapp {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            allow_from: Vec::new(),
+            groups: BTreeMap::new(),
+            self_chat: false,
+            read_receipts: true,
+            proxy: None,
+            media_max_mb: MEDIA_MB_DEFAULT,
+            max_age_minutes: MAX_AGE_MINUTES_DEFAULT,
+            sidecar: Sidecar::default(),
+        }
+    }
+}
+
+/// `whatsapp.groups`
+#[derive(Clone, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WhatsappGroup {
+    /// Answer only when mentioned.
+    pub require_mention: bool,
+}
+
+impl Default for WhatsappGroup {
+    fn default() -> Self {
+        Self { require_mention: true }
+    }
+}
+
+/// `whatsapp.sidecar`
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Sidecar {
+    /// Path of Node; the first one in `PATH` if absent.
+    pub node: Option<String>,
+    /// Arguments for Node.
+    pub args: Vec<String>,
+    /// Environment that it gets.
+    pub env: BTreeMap<String, String>,
+}
+
+/// `storage`
+#[derive(Clone, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Storage {
+    /// Days that records are kept.
+    pub retention_days: u64,
+    /// What the state folder may hold.
+    pub max_mb: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { retention_days: RETENTION_DAYS_DEFAULT, max_mb: STORAGE_MB_DEFAULT }
+    }
+}
+
+const MEDIA_MB_DEFAULT: u64 = 20;
+/// A day.
+const MAX_AGE_MINUTES_DEFAULT: u64 = 1_440;

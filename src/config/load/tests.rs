@@ -1,0 +1,229 @@
+//! Config files as people write them.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::read_token;
+use crate::config::file::{Agent, Command, Config, Gateway, Heartbeat, Sandbox, Storage, Telegram, Whatsapp};
+use crate::config::file::{TelegramGroup, WhatsappGroup};
+use crate::limits::CONFIG_BYTES_MAX;
+use crate::protocol::call::Thinking;
+
+/// A file that goes away with the test.
+struct TestFile(PathBuf);
+
+impl TestFile {
+    fn new(name: &str, text: &str, mode: u32) -> Self {
+        let path = std::env::temp_dir().join(format!("clawdis-config-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TestFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn load(name: &str, text: &str) -> Result<(Config, Vec<String>), String> {
+    let file = TestFile::new(name, text, 0o600);
+    let shown = file.0.display().to_string();
+    Config::load(&file.0, true).map_err(|error| error.to_string().replace(&shown, "F"))
+}
+
+fn error(name: &str, text: &str) -> String {
+    load(name, text).err().unwrap()
+}
+
+#[test]
+fn missing_file() {
+    let path = PathBuf::from("/nonexistent/clawdis.json");
+    let (config, warnings) = Config::load(&path, false).ok().unwrap();
+    assert_eq!((config.gateway.port, warnings), (18_789, Vec::new()));
+    let error = Config::load(&path, true).err().unwrap().to_string();
+    assert!(error.starts_with("`/nonexistent/clawdis.json` cannot be read: No such file"), "{error}");
+    let folder = Config::load(&std::env::temp_dir(), false).err().unwrap().to_string();
+    assert!(folder.contains("cannot be read"), "{folder}");
+}
+
+#[test]
+fn every_member_arrives() {
+    let text = json!({
+        "gateway": {"port": 1.0, "bind": ["::1"], "token": " t\n", "allowedHosts": ["h"], "allowedOrigins": ["o"],
+                    "minClient": "1.2.3", "maxClients": 9, "tickIntervalMs": 100},
+        "owner": {"telegram": "1", "whatsapp": "+2"},
+        "agent": {"command": ["p", "q"], "cwd": "/c", "env": {"A": "b"}, "passEnv": ["E"], "model": "m", "thinking": "high",
+                  "timeoutSeconds": 1, "idleTimeoutSeconds": 2, "startTimeoutSeconds": 3, "warmSeconds": 4, "maxProcesses": 5,
+                  "queue": 6, "idleMinutes": 7, "sandbox": "bwrap", "dailyRuns": 8, "dailyRunsPerPerson": 9},
+        "heartbeat": {"everyMinutes": 5, "prompt": "p", "channel": "telegram", "to": "1"},
+        "telegram": {"enabled": false, "botToken": "b", "botTokenFile": "f", "apiBase": "http://a", "allowFrom": ["1"],
+                     "groups": {"-1": {"requireMention": false, "allowFrom": ["2"]}, "-2": {}}, "proxy": "x", "mediaMaxMb": 1, "maxAgeMinutes": 2},
+        "whatsapp": {"enabled": true, "allowFrom": ["+1"], "groups": {"j": {"requireMention": false}}, "selfChat": true,
+                     "readReceipts": false, "proxy": "x", "mediaMaxMb": 1, "maxAgeMinutes": 2,
+                     "sidecar": {"node": "n", "args": ["a"], "env": {"A": "b"}}},
+        "storage": {"retentionDays": 1, "maxMb": 16},
+    });
+    let (config, warnings) = load("whole", &text.to_string()).ok().unwrap();
+    assert_eq!(warnings, Vec::<String>::new());
+    let Config { gateway, owner, agent, heartbeat, telegram, whatsapp, storage } = config;
+    assert!(gateway.token.unwrap().matches("t"));
+    assert_eq!(
+        (gateway.port, gateway.bind, gateway.allowed_hosts),
+        (1, vec!["::1".to_owned()], vec!["h".to_owned()])
+    );
+    assert_eq!((gateway.allowed_origins, gateway.min_client), (vec!["o".to_owned()], "1.2.3".to_owned()));
+    assert_eq!((gateway.max_clients, gateway.tick_interval_ms), (9, 100));
+    assert_eq!((owner.telegram.as_deref(), owner.whatsapp.as_deref()), (Some("1"), Some("+2")));
+    assert_eq!(agent.command, Some(Command::Argv(vec!["p".to_owned(), "q".to_owned()])));
+    assert_eq!(
+        (agent.cwd.as_deref(), agent.env["A"].as_str(), agent.pass_env),
+        (Some("/c"), "b", vec!["E".to_owned()])
+    );
+    assert_eq!(
+        (agent.model.as_deref(), agent.thinking, agent.sandbox),
+        (Some("m"), Thinking::High, Sandbox::Bwrap)
+    );
+    assert_eq!((agent.timeout_seconds, agent.idle_timeout_seconds, agent.start_timeout_seconds), (1, 2, 3));
+    assert_eq!((agent.warm_seconds, agent.max_processes, agent.queue, agent.idle_minutes), (4, 5, 6, 7));
+    assert_eq!((agent.daily_runs, agent.daily_runs_per_person), (8, 9));
+    assert_eq!(
+        (heartbeat.every_minutes, heartbeat.prompt.as_deref(), heartbeat.to.as_deref()),
+        (5, Some("p"), Some("1"))
+    );
+    assert!(heartbeat.channel.is_some());
+    assert!(telegram.bot_token.unwrap().matches("b"));
+    assert_eq!(
+        (telegram.enabled, telegram.bot_token_file.as_deref(), telegram.api_base.as_str()),
+        (Some(false), Some("f"), "http://a")
+    );
+    assert!(!telegram.groups["-1"].require_mention && telegram.groups["-2"].require_mention);
+    assert_eq!((telegram.allow_from, telegram.proxy.as_deref()), (vec!["1".to_owned()], Some("x")));
+    assert_eq!((telegram.media_max_mb, telegram.max_age_minutes), (1, 2));
+    assert_eq!((whatsapp.enabled, whatsapp.self_chat, whatsapp.read_receipts), (Some(true), true, false));
+    assert!(!whatsapp.groups["j"].require_mention);
+    assert_eq!(
+        (whatsapp.sidecar.node.as_deref(), whatsapp.sidecar.args, whatsapp.sidecar.env["A"].as_str()),
+        (Some("n"), vec!["a".to_owned()], "b")
+    );
+    assert_eq!((storage.retention_days, storage.max_mb), (1, 16));
+}
+
+#[test]
+fn bad_files() {
+    assert_eq!(
+        error("comma", "{\n  \"gateway\": {},\n}"),
+        "`F` is not JSON: trailing comma at line 3 column 1"
+    );
+    assert_eq!(error("empty", ""), "`F` is not JSON: EOF while parsing a value at line 1 column 0");
+    assert_eq!(error("list", "[]"), "`F`: `/`: value is not of type \"object\"");
+    assert_eq!(
+        error("type", r#"{"gateway": {"port": "18789"}}"#),
+        "`F`: `/gateway/port`: value is not of type \"integer\""
+    );
+    assert_eq!(
+        error("secret", r#"{"gateway": {"token": ["s3cret"]}}"#),
+        "`F`: `/gateway/token`: value is not of type \"string\""
+    );
+    let long = " ".repeat(usize::try_from(CONFIG_BYTES_MAX).unwrap() + 1);
+    assert_eq!(error("long", &long), "`F` is larger than 1048576 bytes: is it the right file?");
+    assert!(load("as-long-as-allowed", &long[3..].replacen(' ', "{}", 1)).is_ok());
+}
+
+#[test]
+fn unknown_keys_warn() {
+    let (_, warnings) = load("unknown", r#"{"agent": {"comand": "pi"}}"#).ok().unwrap();
+    assert_eq!(warnings, ["unknown key `/agent/comand` is ignored; did you mean `command`?"]);
+}
+
+#[test]
+fn tokens_that_others_may_read_warn() {
+    let with_token = r#"{"gateway": {"token": "t"}}"#;
+    for (text, mode, warns) in [
+        (with_token, 0o600, false),
+        (with_token, 0o640, true),
+        (with_token, 0o604, true),
+        ("{}", 0o644, false),
+    ] {
+        let file = TestFile::new(&format!("mode-{mode:o}"), text, mode);
+        let (_, warnings) = Config::load(&file.0, true).ok().unwrap();
+        let shown = file.0.display();
+        let expected =
+            format!("`{shown}` holds a token and other users may read it: run `chmod 600 '{shown}'`");
+        assert_eq!(warnings, if warns { vec![expected] } else { Vec::new() }, "{mode:o}");
+    }
+}
+
+#[test]
+fn token_files() {
+    let file = TestFile::new("token", "s3cret\n", 0o644);
+    let (token, warning) = read_token(&file.0).ok().unwrap();
+    assert!(token.matches("s3cret") && warning.unwrap().contains("chmod 600"));
+    let file = TestFile::new("token-long", &"x".repeat(9_000), 0o600);
+    assert!(read_token(&file.0).err().unwrap().to_string().contains("larger than 8192 bytes"));
+    assert!(read_token(&PathBuf::from("/nonexistent")).err().unwrap().to_string().contains("cannot be read"));
+}
+
+/// What the schema tells people is what the types do.
+#[test]
+fn defaults_are_those_of_the_schema() {
+    let path = format!("{}/schemas/config.schema.json", env!("CARGO_MANIFEST_DIR"));
+    let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let told = |pointer: &str| -> Value {
+        let member =
+            schema.pointer(&format!("/properties/{pointer}")).unwrap_or_else(|| panic!("no {pointer}"));
+        let target = member["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
+        let shared = target.map_or(Value::Null, |target| schema.pointer(target).unwrap()["default"].clone());
+        member.get("default").cloned().unwrap_or(shared)
+    };
+    let (gateway, agent, storage) = (Gateway::default(), Agent::default(), Storage::default());
+    let (telegram, whatsapp) = (Telegram::default(), Whatsapp::default());
+    for (pointer, value) in [
+        ("gateway/properties/port", json!(gateway.port)),
+        ("gateway/properties/bind", json!(gateway.bind)),
+        ("gateway/properties/allowedHosts", json!(gateway.allowed_hosts)),
+        ("gateway/properties/allowedOrigins", json!(gateway.allowed_origins)),
+        ("gateway/properties/minClient", json!(gateway.min_client)),
+        ("gateway/properties/maxClients", json!(gateway.max_clients)),
+        ("gateway/properties/tickIntervalMs", json!(gateway.tick_interval_ms)),
+        ("agent/properties/env", json!(agent.env)),
+        ("agent/properties/passEnv", json!(agent.pass_env)),
+        ("agent/properties/thinking", json!(agent.thinking)),
+        ("agent/properties/timeoutSeconds", json!(agent.timeout_seconds)),
+        ("agent/properties/idleTimeoutSeconds", json!(agent.idle_timeout_seconds)),
+        ("agent/properties/startTimeoutSeconds", json!(agent.start_timeout_seconds)),
+        ("agent/properties/warmSeconds", json!(agent.warm_seconds)),
+        ("agent/properties/maxProcesses", json!(agent.max_processes)),
+        ("agent/properties/queue", json!(agent.queue)),
+        ("agent/properties/idleMinutes", json!(agent.idle_minutes)),
+        ("agent/properties/dailyRuns", json!(agent.daily_runs)),
+        ("agent/properties/dailyRunsPerPerson", json!(agent.daily_runs_per_person)),
+        ("heartbeat/properties/everyMinutes", json!(Heartbeat::default().every_minutes)),
+        ("telegram/properties/apiBase", json!(telegram.api_base)),
+        ("telegram/properties/allowFrom", json!(telegram.allow_from)),
+        ("telegram/properties/mediaMaxMb", json!(telegram.media_max_mb)),
+        ("telegram/properties/maxAgeMinutes", json!(telegram.max_age_minutes)),
+        (
+            "telegram/properties/groups/additionalProperties/properties/requireMention",
+            json!(TelegramGroup::default().require_mention),
+        ),
+        ("whatsapp/properties/allowFrom", json!(whatsapp.allow_from)),
+        ("whatsapp/properties/selfChat", json!(whatsapp.self_chat)),
+        ("whatsapp/properties/readReceipts", json!(whatsapp.read_receipts)),
+        ("whatsapp/properties/mediaMaxMb", json!(whatsapp.media_max_mb)),
+        ("whatsapp/properties/maxAgeMinutes", json!(whatsapp.max_age_minutes)),
+        (
+            "whatsapp/properties/groups/additionalProperties/properties/requireMention",
+            json!(WhatsappGroup::default().require_mention),
+        ),
+        ("whatsapp/properties/sidecar/properties/args", json!(whatsapp.sidecar.args)),
+        ("storage/properties/retentionDays", json!(storage.retention_days)),
+        ("storage/properties/maxMb", json!(storage.max_mb)),
+    ] {
+        assert_eq!(told(pointer), value, "{pointer}");
+    }
+}

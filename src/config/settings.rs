@@ -1,0 +1,280 @@
+//! What is in force: flags before environment before config file before defaults.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{self, PathBuf};
+
+use crate::config::environment::{self, Environment};
+use crate::config::file::{Agent, Command, Config, Gateway, Heartbeat, Owner, Storage, Telegram, Whatsapp};
+use crate::config::flags::{ADDRESS, Flags, LogFormat, address};
+use crate::config::load::{ConfigError, read_token};
+use crate::config::secret::Secret;
+use crate::limits::TOKEN_CHARS_MAX;
+
+const SPEC: &str = "`pi`, `builtin:echo` or a JSON array of texts (a program and its first arguments)";
+
+/// Why the gateway does not start with what was set (exit 2).
+#[derive(Debug)]
+pub enum SettingsError {
+    /// What stands at this place is not what is expected there.
+    Wrong {
+        /// A flag, a variable or a key.
+        place: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The token from this place is blank.
+    EmptyToken(&'static str),
+    /// The token from this place is longer than any client may send.
+    LongToken(&'static str),
+    /// An address that others reach, and nothing that keeps them out.
+    OpenBind(IpAddr),
+    /// Neither a state folder nor a home to have one in.
+    NoHome,
+    /// A file.
+    File(ConfigError),
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong { place, expected } => write!(f, "`{place}` needs {expected}"),
+            Self::EmptyToken(place) => {
+                write!(f, "the token of `{place}` is empty: put one there or leave it out")
+            }
+            Self::LongToken(place) => {
+                write!(
+                    f,
+                    "the token of `{place}` is longer than the {TOKEN_CHARS_MAX} characters that clients can send"
+                )
+            }
+            Self::OpenBind(address) => write!(
+                f,
+                "without a token everybody who reaches {address} could command this gateway: \
+                 set one with `--token-file`, or bind 127.0.0.1 and connect through an SSH tunnel"
+            ),
+            Self::NoHome => write!(f, "there is no `HOME` to keep state in: set it or give `--state-dir`"),
+            Self::File(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl From<ConfigError> for SettingsError {
+    fn from(error: ConfigError) -> Self {
+        Self::File(error)
+    }
+}
+
+/// The agent to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentCommand {
+    /// The demo inside this binary.
+    Echo,
+    /// A program and its first arguments; at least the program.
+    Argv(Vec<String>),
+}
+
+/// Everything that is set. No `Debug`: it holds tokens.
+pub struct Settings {
+    /// TCP port; 0 is any.
+    pub port: u16,
+    /// Addresses to listen on, at least one, no two equal.
+    pub binds: Vec<IpAddr>,
+    /// What clients must say.
+    pub token: Option<Secret>,
+    /// Names in `Host` besides the loopback ones.
+    pub allowed_hosts: Vec<String>,
+    /// Origins besides the gateway's own.
+    pub allowed_origins: Vec<String>,
+    /// Oldest client version served: three numbers with dots, perhaps a pre-release.
+    pub min_client: String,
+    /// Connections at a time.
+    pub clients_max: usize,
+    /// Between two ticks.
+    pub tick_interval_ms: u64,
+    /// Where state is kept; absolute.
+    pub state_dir: PathBuf,
+    /// The config file, which need not exist; absolute.
+    pub config_path: PathBuf,
+    /// What to run.
+    pub agent_command: Option<AgentCommand>,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// How many `-v`.
+    pub verbosity: u8,
+    /// The person.
+    pub owner: Owner,
+    /// The agent's section, whose `command` has become `agent_command`.
+    pub agent: Agent,
+    /// A prompt from time to time.
+    pub heartbeat: Heartbeat,
+    /// With what the environment says.
+    pub telegram: Telegram,
+    /// An account on WhatsApp.
+    pub whatsapp: Whatsapp,
+    /// How much is kept.
+    pub storage: Storage,
+}
+
+impl Settings {
+    /// Reads the config and token files and puts everything together; with warnings for the log.
+    pub fn read(flags: Flags, environment: Environment) -> Result<(Self, Vec<String>), SettingsError> {
+        let state_dir = state_dir(&flags, &environment)?;
+        let explicit = flags.config.clone().or_else(|| environment.config.clone());
+        let config_path = absolute(explicit.clone().unwrap_or_else(|| state_dir.join("clawdis.json")));
+        let (config, mut warnings) = Config::load(&config_path, explicit.is_some())?;
+        let token_file = match &flags.token_file {
+            Some(path) => {
+                let (token, warning) = read_token(path)?;
+                warnings.extend(warning);
+                Some(token)
+            }
+            None => None,
+        };
+        Self::resolve(flags, token_file, environment, config, state_dir, config_path)
+            .map(|settings| (settings, warnings))
+    }
+
+    fn resolve(
+        flags: Flags,
+        token_file: Option<Secret>,
+        environment: Environment,
+        config: Config,
+        state_dir: PathBuf,
+        config_path: PathBuf,
+    ) -> Result<Self, SettingsError> {
+        let Config { gateway, owner, mut agent, heartbeat, mut telegram, whatsapp, storage } = config;
+        let token = token([
+            ("--token", flags.token),
+            ("--token-file", token_file),
+            (environment::TOKEN, environment.token),
+            ("gateway.token", gateway.token.clone()),
+        ])?;
+        let agent_command = agent_command(flags.agent, environment.agent, agent.command.take())?;
+        telegram.bot_token = environment.telegram_token.or(telegram.bot_token);
+        telegram.api_base = environment.telegram_api_base.unwrap_or(telegram.api_base);
+        Ok(Self {
+            port: port(flags.port, environment.port.as_deref(), gateway.port)?,
+            binds: binds(flags.bind, &gateway, token.is_some())?,
+            token,
+            min_client: min_client(gateway.min_client)?,
+            allowed_hosts: gateway.allowed_hosts,
+            allowed_origins: gateway.allowed_origins,
+            clients_max: flags.max_clients.unwrap_or(gateway.max_clients),
+            tick_interval_ms: flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms),
+            state_dir,
+            config_path,
+            agent_command,
+            log_format: flags.log_format,
+            verbosity: flags.verbosity,
+            owner,
+            agent,
+            heartbeat,
+            telegram,
+            whatsapp,
+            storage,
+        })
+    }
+}
+
+/// Agents and the state folder's own users run in other working directories.
+fn absolute(path: PathBuf) -> PathBuf {
+    path::absolute(&path).unwrap_or(path)
+}
+
+fn state_dir(flags: &Flags, environment: &Environment) -> Result<PathBuf, SettingsError> {
+    let named = flags.state_dir.clone().or_else(|| environment.state_dir.clone());
+    let home = || environment.home.as_ref().map(|home| home.join(".clawdis"));
+    named.or_else(home).map(absolute).ok_or(SettingsError::NoHome)
+}
+
+fn port(flag: Option<u16>, variable: Option<&str>, config: u16) -> Result<u16, SettingsError> {
+    let wrong = SettingsError::Wrong { place: environment::PORT, expected: "a number from 0 to 65535" };
+    match (flag, variable) {
+        (Some(port), _) => Ok(port),
+        (None, Some(text)) => text.parse().map_err(|_| wrong),
+        (None, None) => Ok(config),
+    }
+}
+
+/// The first place that has one counts, and a blank one there is refused: it was meant to keep
+/// people out.
+fn token(places: [(&'static str, Option<Secret>); 4]) -> Result<Option<Secret>, SettingsError> {
+    let Some((place, token)) = places.into_iter().find_map(|(place, token)| Some((place, token?))) else {
+        return Ok(None);
+    };
+    if token.is_empty() {
+        return Err(SettingsError::EmptyToken(place));
+    }
+    if token.chars() > TOKEN_CHARS_MAX {
+        return Err(SettingsError::LongToken(place));
+    }
+    Ok(Some(token))
+}
+
+fn binds(flags: Vec<IpAddr>, gateway: &Gateway, has_token: bool) -> Result<Vec<IpAddr>, SettingsError> {
+    let mut binds = flags;
+    if binds.is_empty() {
+        let wrong = SettingsError::Wrong { place: "gateway.bind", expected: ADDRESS };
+        let parsed: Option<Vec<IpAddr>> = gateway.bind.iter().map(|text| address(text)).collect();
+        binds = parsed.ok_or(wrong)?;
+    }
+    if binds.is_empty() {
+        binds.push(Ipv4Addr::LOCALHOST.into());
+    }
+    let mut unique = Vec::with_capacity(binds.len());
+    for bind in binds {
+        if !has_token && !bind.is_loopback() {
+            return Err(SettingsError::OpenBind(bind));
+        }
+        if !unique.contains(&bind) {
+            unique.push(bind);
+        }
+    }
+    Ok(unique)
+}
+
+/// What is no version would let every client in, since only versions are compared.
+fn min_client(text: String) -> Result<String, SettingsError> {
+    let core = text.split(['-', '+']).next().unwrap_or_default();
+    let numbers = core.split('.').filter(|part| part.parse::<u64>().is_ok()).count();
+    if numbers == 3 && core.split('.').count() == 3 {
+        return Ok(text);
+    }
+    Err(SettingsError::Wrong { place: "gateway.minClient", expected: "a version such as 1.2.0" })
+}
+
+fn agent_command(
+    flag: Option<String>,
+    variable: Option<String>,
+    config: Option<Command>,
+) -> Result<Option<AgentCommand>, SettingsError> {
+    let (place, command) = match (flag, variable, config) {
+        (Some(spec), _, _) => ("--agent", spec_of(&spec)),
+        (None, Some(spec), _) => (environment::AGENT, spec_of(&spec)),
+        (None, None, Some(Command::Name(spec))) => ("agent.command", spec_of(&spec)),
+        (None, None, Some(Command::Argv(argv))) => ("agent.command", argv_of(argv)),
+        (None, None, None) => return Ok(None),
+    };
+    command.map(Some).ok_or(SettingsError::Wrong { place, expected: SPEC })
+}
+
+fn spec_of(spec: &str) -> Option<AgentCommand> {
+    match spec.trim() {
+        "pi" => argv_of(vec!["pi".to_owned()]),
+        "builtin:echo" => Some(AgentCommand::Echo),
+        array => argv_of(serde_json::from_str(array).ok()?),
+    }
+}
+
+/// The operating system takes no argument with a NUL in it.
+fn argv_of(argv: Vec<String>) -> Option<AgentCommand> {
+    let good =
+        argv.first().is_some_and(|program| !program.is_empty()) && argv.iter().all(|arg| !arg.contains('\0'));
+    good.then_some(AgentCommand::Argv(argv))
+}
+
+#[cfg(test)]
+mod tests;
