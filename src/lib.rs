@@ -19,18 +19,18 @@
 //! - Every bound stands in [`limits`].
 
 // Modules in the order in which they are best read.
-pub mod limits;
-pub mod protocol;
-pub mod state;
-pub mod net;
-pub mod store;
 pub mod agent;
 pub mod channels;
+mod child;
 pub mod config;
 pub mod daemon;
 pub mod error;
+pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod nearest;
-mod child;
+pub mod net;
+pub mod protocol;
+pub mod state;
+pub mod store;
 pub mod threads;

@@ -48,7 +48,8 @@ impl Log {
     /// `verbose`. A second call changes nothing.
     pub fn install(format: LogFormat, verbose: bool) {
         let default = if verbose { "debug" } else { "info" };
-        let filter = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).build();
+        let filter =
+            env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).build();
         let level = filter.filter();
         let log = LOG.get_or_init(|| Log { filter, format, state: Mutex::default() });
         if log::set_logger(log).is_ok() {
@@ -74,7 +75,10 @@ impl Log {
             LogFormat::Text => format!("{} {level:<5} {target}: {message}\n", utc(wall_ms() / 1_000)),
             LogFormat::Json => {
                 let level = level.as_str().to_ascii_lowercase();
-                format!("{}\n", json!({ "ts": wall_ms(), "level": level, "target": target, "message": message }))
+                format!(
+                    "{}\n",
+                    json!({ "ts": wall_ms(), "level": level, "target": target, "message": message })
+                )
             }
         };
         if state.released {
@@ -87,7 +91,10 @@ impl Log {
     /// Whether the line is a repetition that only counts.
     fn repeats(&self, state: &mut LogState, record: &Record<'_>, message: &str) -> bool {
         let now = Instant::now();
-        let known = state.recent.iter().position(|recent| recent.line.0 == record.level() && recent.line.1 == message);
+        let known = state
+            .recent
+            .iter()
+            .position(|recent| recent.line.0 == record.level() && recent.line.1 == message);
         let gone = match known {
             Some(at) if now.duration_since(state.recent[at].since) < ms(LOG_REPEAT_WINDOW_MS) => {
                 state.recent[at].repeats += 1;

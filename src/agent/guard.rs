@@ -176,7 +176,10 @@ impl Signals {
         match self.bytes.read(&mut [0; 64]) {
             Ok(_) => Ok(()),
             Err(error)
-                if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut
+                ) =>
             {
                 Ok(())
             }

@@ -132,7 +132,9 @@ mod tests {
     #[test]
     fn a_damaged_file_is_set_aside_with_all_it_holds() {
         let root = Folder::new("session-damaged");
-        for bytes in ["garbage", "", "\0\0\0\0", "null\n", "{\"type\":\"session\"}\n", "{\"type\":\"message\"}\n"] {
+        for bytes in
+            ["garbage", "", "\0\0\0\0", "null\n", "{\"type\":\"session\"}\n", "{\"type\":\"message\"}\n"]
+        {
             let path = prepare(&root.0, "main", "s").unwrap().path;
             fs::write(&path, bytes).unwrap();
             let file = prepare(&root.0, "main", "s").unwrap();

@@ -227,8 +227,7 @@ impl<T: From<AgentEvent>> Owner<T> {
     fn start(&mut self, id: ProcessId, run: RunSpec, now: Instant) {
         match self.start_child(id, &run) {
             Ok(child) => {
-                let patience =
-                    Patience { start: self.config.start_timeout, idle: self.config.idle_timeout };
+                let patience = Patience { start: self.config.start_timeout, idle: self.config.idle_timeout };
                 self.processes.push(Process::new(id, child, patience, now));
                 self.with_id(id, |process, news| process.give(run, now, news));
             }
@@ -246,7 +245,8 @@ impl<T: From<AgentEvent>> Owner<T> {
         let file = session_file::prepare(&config.sessions_dir, &run.session_key, &run.session_id)?;
         if let Some(aside) = &file.set_aside {
             log::error!("the agent's session file was damaged and is now {}", aside.display());
-            let said = "the agent's memory of this conversation was damaged; it was set aside and a new one begins";
+            let said =
+                "the agent's memory of this conversation was damaged; it was set aside and a new one begins";
             self.outbox.step(&run.run_id, RunStep::Error(said.into()));
         }
         let mut agent: Vec<OsString> = config.command.iter().flatten().map(OsString::from).collect();

@@ -23,9 +23,8 @@ fn is_phone(to: &str) -> bool {
 }
 
 fn is_whatsapp_jid(to: &str) -> bool {
-    to.split_once('@').is_some_and(|(user, server)| {
-        !user.is_empty() && matches!(server, "s.whatsapp.net" | "g.us" | "lid")
-    })
+    to.split_once('@')
+        .is_some_and(|(user, server)| !user.is_empty() && matches!(server, "s.whatsapp.net" | "g.us" | "lid"))
 }
 
 fn is_telegram(to: &str) -> bool {
@@ -53,7 +52,18 @@ mod tests {
         for to in ["telegram:123", "telegram:-100123", "@durov", "telegram:@durov", "123456789", "-100123"] {
             assert_eq!(channel_of(to).unwrap(), Channel::Telegram, "{to}");
         }
-        for to in ["", "bob", "+", "+abc", "bob@example.com", "@", "telegram:", "+1555 0001111", "12a", "@s.whatsapp.net"] {
+        for to in [
+            "",
+            "bob",
+            "+",
+            "+abc",
+            "bob@example.com",
+            "@",
+            "telegram:",
+            "+1555 0001111",
+            "12a",
+            "@s.whatsapp.net",
+        ] {
             assert!(channel_of(to).is_err(), "{to}");
         }
     }

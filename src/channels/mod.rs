@@ -112,7 +112,9 @@ impl Surfaces {
 fn facts(setup: &ChannelSetup) -> ChannelHealth {
     let (state, reason) = match (setup.configured, setup.enabled) {
         (false, _) => ("off", None),
-        (true, false) => ("off", Some(format!("switched off; `clawdis channel {} on`", setup.channel.name()))),
+        (true, false) => {
+            ("off", Some(format!("switched off; `clawdis channel {} on`", setup.channel.name())))
+        }
         (true, true) => (
             "unavailable",
             Some(format!("this version of the gateway cannot connect to {} yet", setup.channel.name())),

@@ -50,7 +50,8 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
     let layout = Layout::new(&settings.state_dir);
     let lock = take_folder(&layout)?;
     let listeners = listen(&settings)?;
-    let first = listeners.first().map(TcpListener::local_addr).transpose().map_err(system("read its own address"))?;
+    let first =
+        listeners.first().map(TcpListener::local_addr).transpose().map_err(system("read its own address"))?;
     let url = first.map_or_else(String::new, |address| format!("ws://{address}"));
     let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
     let who = json!({ "pid": std::process::id(), "url": url });
@@ -106,12 +107,18 @@ fn listen(settings: &Settings) -> Result<Vec<TcpListener>, Fatal> {
 
 /// What a person should know at the start.
 fn report(settings: &Settings, warnings: &[String]) {
-    log::info!("clawdis-gateway {SERVER_VERSION}, pid {}, state in `{}`", std::process::id(), settings.state_dir.display());
+    log::info!(
+        "clawdis-gateway {SERVER_VERSION}, pid {}, state in `{}`",
+        std::process::id(),
+        settings.state_dir.display()
+    );
     for warning in warnings {
         log::warn!("{warning}");
     }
     if settings.token.is_none() {
-        log::info!("no token is set: every program of this machine's users may connect; --token-file sets one");
+        log::info!(
+            "no token is set: every program of this machine's users may connect; --token-file sets one"
+        );
     }
     if settings.agent_command.is_none() {
         log::info!("no agent is configured; start with --agent pi, or try --agent builtin:echo");
@@ -119,7 +126,9 @@ fn report(settings: &Settings, warnings: &[String]) {
     let wall_ms = now().wall_ms;
     if wall_ms < SANE_CLOCK_MS {
         let clock = logging::utc(wall_ms / 1_000);
-        log::warn!("the clock says {clock}, which cannot be: set it (NTP does); until then ages of messages and keys count from now");
+        log::warn!(
+            "the clock says {clock}, which cannot be: set it (NTP does); until then ages of messages and keys count from now"
+        );
     }
 }
 
@@ -169,12 +178,18 @@ impl Gateway {
             agent_control: to_agent_control,
             channels: to_channels.clone(),
         };
-        let context = NetContext::new(net_settings(settings, policy), to_state.clone(), to_outbound, History::new(layout));
+        let context = NetContext::new(
+            net_settings(settings, policy),
+            to_state.clone(),
+            to_outbound,
+            History::new(layout),
+        );
         let others = vec![
             outbound::spawn(outbound_inbox).map_err(&thread)?,
             store::spawn(store, store_inbox, to_state.clone()).map_err(&thread)?,
             channels::spawn(setups, channel_inbox, to_state.clone()).map_err(&thread)?,
-            agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone()).map_err(&thread)?,
+            agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone())
+                .map_err(&thread)?,
         ];
         let state = state::thread::spawn(state, first, state_inbox, exits).map_err(&thread)?;
         let acceptor = Acceptor::start(listeners, Arc::clone(&context)).map_err(&thread)?;
@@ -212,7 +227,8 @@ const RESTART_EXPECTED_MS: u64 = 5_000;
 
 /// Whether systemd or launchd will probably start the gateway again.
 fn supervised() -> bool {
-    std::env::var_os("INVOCATION_ID").is_some() || std::env::var_os("XPC_SERVICE_NAME").is_some_and(|name| name != "0")
+    std::env::var_os("INVOCATION_ID").is_some()
+        || std::env::var_os("XPC_SERVICE_NAME").is_some_and(|name| name != "0")
 }
 
 /// A second signal means "at once": what is durable is durable, and the guards end the agents.
@@ -267,14 +283,17 @@ fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Resul
     let command = match &settings.agent_command {
         None => None,
         Some(AgentCommand::Argv(argv)) => Some(argv.clone()),
-        Some(AgentCommand::Echo) => {
-            Some(resolve_command("builtin:echo", &own_exe).map_err(|error| Fatal::Config(error.to_string()))?)
-        }
+        Some(AgentCommand::Echo) => Some(
+            resolve_command("builtin:echo", &own_exe).map_err(|error| Fatal::Config(error.to_string()))?,
+        ),
     };
     let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
     let cwd = settings.agent.cwd.as_ref().map_or_else(home, PathBuf::from);
     if command.is_some() && !Path::is_dir(&cwd) {
-        return Err(Fatal::Config(format!("agent.cwd: `{}` is not a folder; make it or name another", cwd.display())));
+        return Err(Fatal::Config(format!(
+            "agent.cwd: `{}` is not a folder; make it or name another",
+            cwd.display()
+        )));
     }
     Ok(AgentConfig {
         command,

@@ -37,7 +37,8 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
         return Err(start_again_without(&args, token.expose()));
     }
     let config = |error: crate::config::settings::SettingsError| Fatal::Config(error.to_string());
-    let (settings, warnings) = Settings::read(flags, Environment::of_process().map_err(config)?).map_err(config)?;
+    let (settings, warnings) =
+        Settings::read(flags, Environment::of_process().map_err(config)?).map_err(config)?;
     Log::install(settings.log_format, settings.verbosity > 0);
     super::run(settings, &warnings)
 }
@@ -49,15 +50,16 @@ fn print(text: &str) -> Result<(), Fatal> {
 
 /// Replaces this process by itself with the token in the environment: every user of the machine
 /// can read the arguments of a process, only this one its environment.
-#[expect(clippy::disallowed_methods, reason = "no child: the same program in the same process, with its own environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no child: the same program in the same process, with its own environment"
+)]
 fn start_again_without(args: &[OsString], token: &str) -> Fatal {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(source) => return Fatal::System { what: "find the gateway's own program", source },
     };
-    let source = std::process::Command::new(program)
-        .args(without_token(args))
-        .env(environment::TOKEN, token)
-        .exec();
+    let source =
+        std::process::Command::new(program).args(without_token(args)).env(environment::TOKEN, token).exec();
     Fatal::System { what: "start again without the token in the process list", source }
 }

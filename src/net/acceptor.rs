@@ -57,8 +57,10 @@ impl Acceptor {
 fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>) {
     let mut pause = Pause::default();
     while !context.stopping.load(Ordering::Relaxed) {
-        let mut watched: Vec<PollFd<'_>> =
-            listeners.iter().map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN)).collect();
+        let mut watched: Vec<PollFd<'_>> = listeners
+            .iter()
+            .map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN))
+            .collect();
         watched.push(PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN));
         if poll(&mut watched, None).is_err() {
             continue;
@@ -82,9 +84,9 @@ fn accept(listener: &TcpListener, context: &Arc<NetContext>) -> io::Result<()> {
             Ok(accepted) => accepted,
             Err(error) => {
                 return match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {
-                        Ok(())
-                    }
+                    io::ErrorKind::WouldBlock
+                    | io::ErrorKind::Interrupted
+                    | io::ErrorKind::ConnectionAborted => Ok(()),
                     _ => Err(error),
                 };
             }

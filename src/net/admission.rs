@@ -39,8 +39,7 @@ impl Admission {
         while waiting.len() >= UNAUTHENTICATED_MAX {
             let age = waiting.front().map_or(ms(0), |oldest| oldest.since.elapsed());
             if let Some(left) = ms(UNAUTHENTICATED_GRACE_MS).checked_sub(age).filter(|left| !left.is_zero()) {
-                waiting =
-                    self.left.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+                waiting = self.left.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
             } else if let Some(oldest) = waiting.pop_front() {
                 METRICS.refused_capacity.up();
                 oldest.shared.evicted.store(true, Ordering::Relaxed);

@@ -59,7 +59,8 @@ pub(super) fn serve(
     match handshake::await_hello(&mut socket, shared, context) {
         Ok(accepted) => {
             drop(waiting);
-            Session { conn, peer, shared, context, invalid: Budget::new(Instant::now()) }.run(socket, accepted);
+            Session { conn, peer, shared, context, invalid: Budget::new(Instant::now()) }
+                .run(socket, accepted);
         }
         Err(refused) => {
             // The answer to a wrong token waits its turn outside of the handshake's places.

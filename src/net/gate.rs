@@ -47,17 +47,23 @@ fn forwards(name: &str) -> bool {
         || name.starts_with("tailscale-")
 }
 
-/// The host without its port, and without the brackets of an IPv6 address.
-fn without_port(authority: &str) -> &str {
+/// The host without its port, and without the brackets of an IPv6 address. `None` if it is no
+/// host at all.
+fn without_port(authority: &str) -> Option<&str> {
+    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if let Some(bracketed) = authority.strip_prefix('[') {
-        return bracketed.split(']').next().unwrap_or_default();
+        let (host, rest) = bracketed.split_once(']')?;
+        return (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port)).then_some(host);
     }
-    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+    match authority.split_once(':') {
+        None => Some(authority),
+        Some((host, port)) => is_port(port).then_some(host),
+    }
 }
 
 /// Whether `authority` names this machine's loopback, or is listed.
 fn host_allowed(authority: &str, allowed: &[String]) -> bool {
-    let host = without_port(authority);
+    let Some(host) = without_port(authority) else { return false };
     if host.eq_ignore_ascii_case("localhost") {
         return true;
     }
@@ -66,9 +72,7 @@ fn host_allowed(authority: &str, allowed: &[String]) -> bool {
             return true;
         }
     }
-    allowed
-        .iter()
-        .any(|entry| entry.eq_ignore_ascii_case(authority) || entry.eq_ignore_ascii_case(host))
+    allowed.iter().any(|entry| entry.eq_ignore_ascii_case(authority) || entry.eq_ignore_ascii_case(host))
 }
 
 /// Whether `origin` is the page that this server itself serves under `authority`, or is listed.
@@ -87,10 +91,33 @@ mod tests {
     #[test]
     fn only_loopback_and_listed_hosts() {
         let listed = ["pi.tail1234.ts.net".to_owned()];
-        for host in ["127.0.0.1", "127.0.0.1:18789", "127.9.8.7:1", "localhost", "LOCALHOST:80", "[::1]:18789", "[::1]", "pi.tail1234.ts.net", "PI.tail1234.ts.net:443"] {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:18789",
+            "127.9.8.7:1",
+            "localhost",
+            "LOCALHOST:80",
+            "[::1]:18789",
+            "[::1]",
+            "pi.tail1234.ts.net",
+            "PI.tail1234.ts.net:443",
+        ] {
             assert!(host_allowed(host, &listed), "{host}");
         }
-        for host in ["", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "0.0.0.0", "[::]", "[fe80::1]:80", "2130706433", "0x7f.1", "localhost@evil.example", "::1:18789x"] {
+        for host in [
+            "",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "0.0.0.0",
+            "[::]",
+            "[fe80::1]:80",
+            "2130706433",
+            "0x7f.1",
+            "localhost@evil.example",
+            "::1:18789x",
+        ] {
             assert!(!host_allowed(host, &listed), "{host}");
         }
     }
@@ -100,14 +127,24 @@ mod tests {
         let listed = ["https://chat.example/".to_owned()];
         assert!(origin_allowed("http://127.0.0.1:18789", "127.0.0.1:18789", &listed));
         assert!(origin_allowed("https://chat.example", "127.0.0.1:18789", &listed));
-        for origin in ["null", "", "http://127.0.0.1", "http://127.0.0.1:1", "http://localhost:18789", "file://", "http://127.0.0.1:18789.evil.example", "chrome-extension://abc"] {
+        for origin in [
+            "null",
+            "",
+            "http://127.0.0.1",
+            "http://127.0.0.1:1",
+            "http://localhost:18789",
+            "file://",
+            "http://127.0.0.1:18789.evil.example",
+            "chrome-extension://abc",
+        ] {
             assert!(!origin_allowed(origin, "127.0.0.1:18789", &listed), "{origin}");
         }
     }
 
     #[test]
     fn proxies_are_noticed() {
-        for name in ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "tailscale-user-login"] {
+        for name in ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "tailscale-user-login"]
+        {
             assert!(forwards(name));
         }
         assert!(!forwards("x-requested-with") && !forwards("via-me"));

@@ -54,7 +54,8 @@ pub(super) fn upgrade(
 
 fn as_request(head: &Head) -> Option<Request> {
     let version = if head.http11 { http::Version::HTTP_11 } else { http::Version::HTTP_10 };
-    let mut builder = http::Request::builder().method(head.method.as_str()).uri(&head.target).version(version);
+    let mut builder =
+        http::Request::builder().method(head.method.as_str()).uri(&head.target).version(version);
     for (name, value) in head.headers() {
         builder = builder.header(name, value);
     }
@@ -116,7 +117,8 @@ fn read_failed(error: &Error, shared: &ConnShared) -> Refused {
             Refused::Gone
         };
     }
-    close_for(error).map_or(Refused::Gone, |close| Refused::Because { reason: Some(close.reason.clone()), close })
+    close_for(error)
+        .map_or(Refused::Gone, |close| Refused::Because { reason: Some(close.reason.clone()), close })
 }
 
 /// The close that tells a peer what it did wrong on the WebSocket level. `None`: it is gone.

@@ -99,7 +99,9 @@ impl Head {
     pub(super) fn asks_for_websocket(&self) -> bool {
         self.headers().any(|(name, value)| {
             name == "upgrade"
-                && value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+                && value
+                    .split(|byte| *byte == b',')
+                    .any(|item| item.trim_ascii().eq_ignore_ascii_case(b"websocket"))
         })
     }
 

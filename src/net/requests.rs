@@ -54,7 +54,8 @@ pub(super) fn parse(text: &str) -> Parsed {
 
 fn envelope(value: Value) -> Parsed {
     let Value::Object(mut members) = value else { return unexpected_envelope() };
-    let (Some(Value::String(id)), Some(Value::String(name))) = (members.remove("id"), members.remove("method"))
+    let (Some(Value::String(id)), Some(Value::String(name))) =
+        (members.remove("id"), members.remove("method"))
     else {
         return unexpected_envelope();
     };

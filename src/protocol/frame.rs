@@ -251,11 +251,7 @@ mod tests {
         for length in [0, 1, 100, 124, 125, 126, 127, 200, 65_000, 65_533, 65_534, 65_535, 65_536, 400_000] {
             let value = "x".repeat(length);
             assert_eq!(parse_json(&text(&value)), json!(value));
-            let frame = Frame::message(
-                serde_json::to_vec(&value).unwrap(),
-                OpCode::Data(Data::Text),
-                true,
-            );
+            let frame = Frame::message(serde_json::to_vec(&value).unwrap(), OpCode::Data(Data::Text), true);
             let mut expected = Vec::new();
             frame.format(&mut expected).unwrap();
             assert_eq!(&text(&value)[..], &expected[..]);
@@ -283,7 +279,8 @@ mod tests {
 
     #[test]
     fn event_heads_carry_the_number_and_the_right_length() {
-        for (kind, seq) in EventKind::ALL.iter().flat_map(|kind| [1, 9, 10, u64::MAX].map(|seq| (*kind, seq))) {
+        for (kind, seq) in EventKind::ALL.iter().flat_map(|kind| [1, 9, 10, u64::MAX].map(|seq| (*kind, seq)))
+        {
             for length in [0, 50, 70, 80, 70_000] {
                 let body = EventBody::new(kind, &"y".repeat(length), None);
                 let mut wire = body.head(seq).as_bytes().to_vec();

@@ -31,7 +31,8 @@ pub(super) struct HealthBoard {
     encoded: Option<(u64, Box<RawValue>)>,
 }
 
-const UNCONFIGURED: &str = "no agent is configured: start with --agent pi, or set agent.command in the config";
+const UNCONFIGURED: &str =
+    "no agent is configured: start with --agent pi, or set agent.command in the config";
 
 impl HealthBoard {
     pub(super) fn new(agent_configured: bool, sandbox: &str) -> Self {
@@ -81,8 +82,10 @@ impl HealthBoard {
             used_bytes: self.usage.used_bytes,
             free_bytes: self.usage.free_bytes,
         };
-        let channels_ok =
-            self.channels.values().all(|channel| !channel.configured || !channel.enabled || channel.state == "ready");
+        let channels_ok = self
+            .channels
+            .values()
+            .all(|channel| !channel.configured || !channel.enabled || channel.state == "ready");
         Health {
             ok: storage.ok && channels_ok && self.agent_trouble.is_none(),
             ts: wall_ms,

@@ -78,7 +78,8 @@ impl Keys {
     ) -> Option<KeyRecord> {
         let interrupted = record.outcome.is_none();
         if interrupted {
-            let summary = "the gateway was stopped while this ran; whether it had effects is not known".to_owned();
+            let summary =
+                "the gateway was stopped while this ran; whether it had effects is not known".to_owned();
             record.outcome = Some(Outcome { ended_ts: wall_ms, status: None, summary, truncated: false });
         }
         let ended_ts = record.outcome.as_ref().map_or(wall_ms, |outcome| outcome.ended_ts);
@@ -116,13 +117,15 @@ impl Keys {
     }
 
     /// A new key is acted on.
-    pub(super) fn begin(&mut self, key: &str, digest: &Digest, run_id: RunId, session_key: &str) -> KeyRecord {
-        let record = KeyRecord {
-            digest: hex(digest),
-            run_id,
-            session_key: session_key.to_owned(),
-            outcome: None,
-        };
+    pub(super) fn begin(
+        &mut self,
+        key: &str,
+        digest: &Digest,
+        run_id: RunId,
+        session_key: &str,
+    ) -> KeyRecord {
+        let record =
+            KeyRecord { digest: hex(digest), run_id, session_key: session_key.to_owned(), outcome: None };
         self.outcome_bytes += bytes(&record);
         self.records.insert(key.to_owned(), record.clone());
         record
@@ -256,9 +259,12 @@ mod tests {
         let mut old = Keys::default();
         old.begin("k", &A, "r".into(), "main");
         let record = old.end("k", outcome(ended), now).unwrap();
-        for (wall_ms, left_ms) in
-            [(ended + 60_000, KEY_TTL_MS - 60_000), (5, KEY_TTL_MS), (ended - 10, KEY_TTL_MS), (ended + 9 * KEY_TTL_MS, 0)]
-        {
+        for (wall_ms, left_ms) in [
+            (ended + 60_000, KEY_TTL_MS - 60_000),
+            (5, KEY_TTL_MS),
+            (ended - 10, KEY_TTL_MS),
+            (ended + 9 * KEY_TTL_MS, 0),
+        ] {
             let mut keys = Keys::default();
             assert_eq!(keys.recover("k", record.clone(), now, wall_ms), None);
             if left_ms > 0 {

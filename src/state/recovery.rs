@@ -52,7 +52,9 @@ impl State {
         };
         if recovered.damaged {
             // What the damaged lines said may have been "paused".
-            log::error!("the gateway starts paused because its records were damaged; `clawdis resume` when you have looked");
+            log::error!(
+                "the gateway starts paused because its records were damaged; `clawdis resume` when you have looked"
+            );
             state.toggles.paused = true;
         }
         state.recover(recovered, now);

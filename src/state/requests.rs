@@ -7,7 +7,8 @@ use crate::channels::{ChannelCommand, address};
 use crate::limits::{KEY_JOINERS_MAX, PAGE_BYTES_MAX, PROBES_MAX, SYSTEM_NOTES_MAX, ms};
 use crate::net::ConnId;
 use crate::protocol::call::{
-    AgentParams, Call, Channel, Digest, HealthParams, RunId, SendParams, SessionsListParams, SystemEventParams,
+    AgentParams, Call, Channel, Digest, HealthParams, RunId, SendParams, SessionsListParams,
+    SystemEventParams,
 };
 use crate::protocol::error::{ErrorCode, WireError};
 use crate::protocol::payload::{Message, Role, Status, Today};
@@ -47,7 +48,9 @@ impl State {
             Call::SessionReset(params) => self.session_reset(conn, &id, &params.session_key, now),
             Call::SessionForget(params) => self.session_forget(conn, &id, &params.session_key),
             Call::SetHeartbeats(params) => self.switch(conn, &id, Switch::Heartbeats(params.enabled)),
-            Call::SetChannel(params) => self.switch(conn, &id, Switch::Channel(params.channel, params.enabled)),
+            Call::SetChannel(params) => {
+                self.switch(conn, &id, Switch::Channel(params.channel, params.enabled))
+            }
             Call::SetPaused(params) => self.switch(conn, &id, Switch::Paused(params.paused)),
         };
         if let Err(error) = refused {
@@ -58,7 +61,11 @@ impl State {
     fn health_request(&mut self, conn: ConnId, id: String, params: &HealthParams, now: Now) {
         if params.probe {
             if self.probes >= PROBES_MAX {
-                return self.refuse(conn, &id, &WireError::rate_limited("too many probes are under way", 1_000));
+                return self.refuse(
+                    conn,
+                    &id,
+                    &WireError::rate_limited("too many probes are under way", 1_000),
+                );
             }
             self.probes += 1;
             return self.effects.push(Effect::Channel(ChannelCommand::Probe { conn, id }));
@@ -191,7 +198,8 @@ impl State {
         let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
         if let Some(wanted) = &params.session_id {
             if self.sessions.id(&session_key) != Some(wanted) {
-                let hint = "sessionId is not this session's current conversation; leave it out or ask sessions-list";
+                let hint =
+                    "sessionId is not this session's current conversation; leave it out or ask sessions-list";
                 return Err(WireError::conflict(hint));
             }
         }
@@ -308,9 +316,16 @@ impl State {
         Ok(())
     }
 
-    fn sessions_list(&mut self, conn: ConnId, id: &str, params: &SessionsListParams) -> Result<(), WireError> {
+    fn sessions_list(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: &SessionsListParams,
+    ) -> Result<(), WireError> {
         let Some((sessions, before)) = self.sessions.page(params) else {
-            return Err(WireError::invalid("`/params/before`: that session is gone; start from the first page"));
+            return Err(WireError::invalid(
+                "`/params/before`: that session is gone; start from the first page",
+            ));
         };
         let mut payload = json!({ "sessions": sessions });
         if let Some(before) = before {

@@ -163,14 +163,8 @@ impl State {
             AgentStream::Assistant | AgentStream::Thinking => Loss::AnybodyBut(run.owner),
             AgentStream::Lifecycle | AgentStream::Tool | AgentStream::Error => Loss::Nobody,
         };
-        let step = AgentStep {
-            run_id,
-            session_key: &run.session_key,
-            seq: run.seq,
-            stream,
-            ts: now.wall_ms,
-            data,
-        };
+        let step =
+            AgentStep { run_id, session_key: &run.session_key, seq: run.seq, stream, ts: now.wall_ms, data };
         let body = frame::EventBody::new(EventKind::Agent, &step, None);
         self.effects.push(Effect::Out(Outbound::Event { body, loss }));
     }

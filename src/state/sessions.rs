@@ -118,13 +118,15 @@ impl Sessions {
         let session = self.fresh(0);
         let id = session.id.clone();
         self.by_key.insert(key.to_owned(), session);
-        let ops =
-            vec![StoreOp::Delete { slot: slot(key) }, StoreOp::Forget { session_key: key.to_owned() }];
+        let ops = vec![StoreOp::Delete { slot: slot(key) }, StoreOp::Forget { session_key: key.to_owned() }];
         (id, ops)
     }
 
     /// A page, newest first, and where the next one begins.
-    pub(super) fn page(&self, params: &SessionsListParams) -> Option<(Vec<SessionEntry<'_>>, Option<String>)> {
+    pub(super) fn page(
+        &self,
+        params: &SessionsListParams,
+    ) -> Option<(Vec<SessionEntry<'_>>, Option<String>)> {
         let mut all: Vec<(&String, &Session)> =
             self.by_key.iter().filter(|(_, session)| !session.unrecorded).collect();
         all.sort_by_key(|(_, session)| std::cmp::Reverse(session.updated_ts));
@@ -133,7 +135,8 @@ impl Sessions {
             Some(key) => 1 + all.iter().position(|(listed, _)| *listed == key)?,
         };
         let limit = params.limit.unwrap_or(SESSIONS_PAGE_MAX).clamp(1, SESSIONS_PAGE_MAX);
-        let page: Vec<_> = all.iter().skip(start).take(limit).map(|(key, session)| entry(key, session)).collect();
+        let page: Vec<_> =
+            all.iter().skip(start).take(limit).map(|(key, session)| entry(key, session)).collect();
         let more = start + page.len() < all.len();
         let before = page.last().filter(|_| more).map(|oldest| oldest.session_key.to_owned());
         Some((page, before))

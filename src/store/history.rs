@@ -147,7 +147,8 @@ impl<'a> LinesBackwards<'a> {
             };
             let at = self.start + line_start as u64;
             let whole = self.block.last() == Some(&b'\n');
-            let parsed = record::read_line(&body[line_start..]).and_then(|json| serde_json::from_str(json).ok());
+            let parsed =
+                record::read_line(&body[line_start..]).and_then(|json| serde_json::from_str(json).ok());
             self.block.truncate(line_start);
             if let Some(parsed) = parsed.filter(|_| whole) {
                 return Ok(Some((at, parsed)));

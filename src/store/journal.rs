@@ -154,9 +154,10 @@ impl Store {
         }
         for op in ops {
             let json = match op {
-                StoreOp::Put { slot, value } => {
-                    serde_json::to_string(&Line::Put { slot: slot.clone(), value: serde_json::from_str(value)? })?
-                }
+                StoreOp::Put { slot, value } => serde_json::to_string(&Line::Put {
+                    slot: slot.clone(),
+                    value: serde_json::from_str(value)?,
+                })?,
                 StoreOp::Delete { slot } => serde_json::to_string(&Line::Del(slot.clone()))?,
                 StoreOp::Append { session_key, record } => {
                     let offset = match ends.get(session_key.as_str()) {

@@ -109,7 +109,8 @@ impl SessionFiles {
             0
         };
         record::write_line(&mut bytes, json);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(!exists).mode(0o600).open(&path)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(!exists).mode(0o600).open(&path)?;
         // Never beyond the end, even if bytes that should be there are not.
         let at = at.min(file.metadata()?.len());
         file.seek(SeekFrom::Start(at))?;

@@ -120,8 +120,6 @@ fn addresses() {
 
 #[test]
 fn refused() {
-    const SPEC: &str =
-        "needs `pi`, `builtin:echo` or a JSON array of texts (a program and its first arguments)";
     let long = "x".repeat(1_025);
     for (line, variables, config, text) in [
         (
@@ -172,16 +170,22 @@ fn refused() {
             json!({"gateway": {"minClient": "v1.0.0"}}),
             "`gateway.minClient` needs a version such as 1.2.0",
         ),
-        (&["--agent", "echo"], &[], json!({}), &format!("`--agent` {SPEC}")),
-        (&["--agent", "[]"], &[], json!({}), &format!("`--agent` {SPEC}")),
-        (&["--agent", "[\"\"]"], &[], json!({}), &format!("`--agent` {SPEC}")),
-        (&["--agent", "[\"a\\u0000\"]"], &[], json!({}), &format!("`--agent` {SPEC}")),
-        (&["--agent", "[1]"], &[], json!({}), &format!("`--agent` {SPEC}")),
-        (&[], &[("CLAWDIS_AGENT", "{}")], json!({}), &format!("`CLAWDIS_AGENT` {SPEC}")),
-        (&[], &[], json!({"agent": {"command": "claude"}}), &format!("`agent.command` {SPEC}")),
     ] {
         assert_eq!(error(line, variables, config), text, "{line:?} {variables:?}");
     }
+}
+
+#[test]
+fn agents_that_are_none() {
+    let expected = "needs `pi`, `builtin:echo` or a JSON array of texts (a program and its first arguments)";
+    for spec in ["echo", "[]", "[\"\"]", "[\"a\\u0000\"]", "[1]", "{}"] {
+        assert_eq!(error(&["--agent", spec], &[], json!({})), format!("`--agent` {expected}"), "{spec}");
+    }
+    assert_eq!(error(&[], &[("CLAWDIS_AGENT", "{}")], json!({})), format!("`CLAWDIS_AGENT` {expected}"));
+    assert_eq!(
+        error(&[], &[], json!({"agent": {"command": "claude"}})),
+        format!("`agent.command` {expected}")
+    );
 }
 
 fn read(line: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Vec<String>), String> {

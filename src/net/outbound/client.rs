@@ -55,7 +55,9 @@ pub(super) enum Pulse {
 enum Phase {
     Open,
     /// A close frame is queued or sent; at the deadline the socket is shut whatever happened.
-    Sealed { deadline: Instant },
+    Sealed {
+        deadline: Instant,
+    },
     /// The socket is shut; waits for `Detach`.
     Shut,
 }

@@ -14,9 +14,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use tungstenite::Bytes;
 
-use crate::limits::{
-    BACKLOG_TOTAL_BYTES_MAX, BROADCAST_SLICE, BROADCASTS_PENDING_MAX, OUTBOUND_DRAIN_MAX,
-};
+use crate::limits::{BACKLOG_TOTAL_BYTES_MAX, BROADCAST_SLICE, BROADCASTS_PENDING_MAX, OUTBOUND_DRAIN_MAX};
 use crate::metrics::METRICS;
 use crate::net::{ConnId, ConnShared};
 use crate::protocol::event::Subscriptions;
@@ -258,7 +256,8 @@ impl Writer {
     fn serve_slice(&mut self) {
         let Some(broadcast) = self.broadcasts.front() else { return };
         let after = (Bound::Excluded(broadcast.served), Bound::Unbounded);
-        let slice: Vec<ConnId> = self.clients.range(after).map(|(conn, _)| *conn).take(BROADCAST_SLICE).collect();
+        let slice: Vec<ConnId> =
+            self.clients.range(after).map(|(conn, _)| *conn).take(BROADCAST_SLICE).collect();
         for conn in &slice {
             if self.clients.get(conn).is_some_and(|client| client.broadcast_given() < self.oldest_number()) {
                 self.give(*conn, 0);
@@ -355,7 +354,6 @@ impl Writer {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,22 @@ impl Bench {
         self.send(Outbound::Event { body: EventBody::new(kind, payload, None), loss });
     }
 
+    /// Lets the peer read on a thread of its own while the writer goes on.
+    fn turn_until<T: Send + 'static>(
+        &mut self,
+        awaited: &str,
+        peer: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let reader = std::thread::Builder::new().spawn(peer).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !reader.is_finished() {
+            assert!(Instant::now() < deadline, "gave up waiting until {awaited}");
+            self.turn();
+            std::thread::yield_now();
+        }
+        reader.join().unwrap()
+    }
+
     fn turn(&mut self) {
         self.writer.flush_touched();
         self.writer.serve_slice();
@@ -138,14 +154,14 @@ fn a_stalled_client_misses_droppable_events_and_sees_the_hole() {
     bench.event(EventKind::Tick, &json!(1), Loss::Anybody);
     bench.turn();
     bench.turn();
-    assert_eq!(read_json(&mut stalled)["type"], "hello-ok");
-    let event = loop {
-        bench.turn();
-        let frame = read_json(&mut stalled);
-        if frame["type"] == "event" {
-            break frame;
+    let event = bench.turn_until("an event reaches the stalled client", move || {
+        loop {
+            let frame = read_json(&mut stalled);
+            if frame["type"] == "event" {
+                return frame;
+            }
         }
-    };
+    });
     assert_eq!((event["event"].as_str(), event["seq"].as_u64()), (Some("tick"), Some(2)), "1 was dropped");
 }
 
@@ -157,14 +173,8 @@ fn a_stalled_client_is_closed_when_an_answer_does_not_fit() {
     bench.send(Outbound::Frame { conn: 1, frame: text(&"z".repeat(400_000)) });
     bench.turn();
     // The kernel holds whole frames and part of one; that one is finished, then comes the close.
-    let reader = std::thread::Builder::new().spawn(move || read_close(&mut stalled)).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !reader.is_finished() {
-        assert!(Instant::now() < deadline, "no close frame reached the stalled client");
-        bench.turn();
-        std::thread::yield_now();
-    }
-    let (code, reason) = reader.join().unwrap();
+    let (code, reason) =
+        bench.turn_until("a close frame reaches the stalled client", move || read_close(&mut stalled));
     assert_eq!((code, &reason[..13]), (1008, "slow consumer"));
 }
 
