@@ -1,0 +1,157 @@
+"""Rules over the project's own files. Knows nothing of packages."""
+
+import json
+import os
+import re
+import subprocess
+
+FILE_LINES_MAX = 500
+RUST_LINES_MAX = 8_000
+TOP_LEVEL = {
+    "Cargo.toml", "Cargo.lock", "src", "schemas", "tests", "scripts",
+    "README.md", "CHANGELOG.md", "LICENSE",
+}  # and dot files
+CODE = {".rs", ".mjs", ".js", ".ts", ".sh", ".py"}
+# Broken up, so that the rules do not find themselves.
+UNFINISHED = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|X" r"XX)\b|\b(?:to" r"do|unim" r"plemented)!|#\[ig" r"nore")
+UNSAFE = re.compile(r"\buns" r"afe\s*(?:\{|fn\b|impl\b|extern\b|trait\b|\()|allow\(uns" r"afe_code")
+PLACES = re.compile(r"(?<![\w.*])/(?:wo" r"rk|ro" r"ot|ho" r"me)/|/tm" r"p/w/|\.\./sha" r"red")
+CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
+
+
+class Tree:
+    """The files that belong to the project: tracked or about to be."""
+
+    def __init__(self, root, paths=None):
+        self.root = root
+        self.paths = sorted(paths if paths is not None else self._listed())
+
+    def _listed(self):
+        listing = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=self.root, check=True, stdout=subprocess.PIPE,
+        ).stdout.decode()
+        return [path for path in listing.split("\0") if path and (self.root / path).is_file()]
+
+    def text(self, path):
+        """The file's text, or None if it is not text."""
+        try:
+            return (self.root / path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            return None
+
+    def code(self):
+        """Paths of files that people read as code."""
+        return [path for path in self.paths if is_code(self.root, path)]
+
+
+def is_code(root, path):
+    if "/vendor/" in path or ".min." in path:
+        return False
+    if os.path.splitext(path)[1] in CODE:
+        return True
+    # Our scripts have no suffix.
+    return path.startswith(("scripts/", ".ci/")) and (root / path).read_bytes().startswith(b"#!")
+
+
+def check(tree):
+    """Every violation, as text."""
+    found = top_level(tree) + executables(tree) + sizes(tree) + lock_files(tree)
+    for path in tree.paths:
+        text = tree.text(path)
+        if text is not None:
+            found += in_text(path, text, is_code(tree.root, path))
+    return found
+
+
+def top_level(tree):
+    names = {path.split("/")[0] for path in tree.paths}
+    return [
+        f"{name}: not one of the project's top-level entries; move it into one of them"
+        for name in sorted(names - TOP_LEVEL)
+        if not name.startswith(".")
+    ]
+
+
+def executables(tree):
+    found = []
+    for path in tree.paths:
+        script = (tree.root / path).read_bytes()[:2] == b"#!"
+        runnable = os.access(tree.root / path, os.X_OK)
+        if script and not runnable:
+            found.append(f"{path}:1: has a #! line but is not executable; chmod +x it")
+        if path.startswith("scripts/") and not runnable:
+            found.append(f"{path}:1: everything in scripts/ is run by people; chmod +x it or move it")
+    return found
+
+
+def sizes(tree):
+    found = []
+    for path in tree.code():
+        lines = len((tree.text(path) or "").splitlines())
+        if lines > FILE_LINES_MAX:
+            found.append(f"{path}:{FILE_LINES_MAX + 1}: {lines} lines, at most {FILE_LINES_MAX}; split it by what it does")
+    lines = rust_lines(tree)
+    if lines > RUST_LINES_MAX:
+        found.append(f"src:1: {lines} lines of Rust without tests, at most {RUST_LINES_MAX}; make something simpler")
+    return found
+
+
+def rust_lines(tree):
+    """Physical lines under src/, comments and blank ones included, test modules left out."""
+    return sum(
+        len(without_tests(tree.text(path)))
+        for path in tree.paths
+        if path.startswith("src/") and path.endswith(".rs") and not path.endswith(("/tests.rs", "_tests.rs"))
+    )
+
+
+def without_tests(text):
+    """Lines of a Rust file without its `#[cfg(test)]` items, which rustfmt ends at column 0 or at `;`."""
+    kept, inside, pending = [], False, False
+    for line in text.splitlines():
+        if inside:
+            inside = not line.startswith("}")
+        elif line.startswith("#[cfg(test)]"):
+            pending = True
+        elif pending:
+            pending = line.startswith("#[")
+            inside = not pending and line.endswith("{")
+        else:
+            kept.append(line)
+    return kept
+
+
+def in_text(path, text, code):
+    """Rules that look at single lines."""
+    found = []
+    if path.endswith(".rs") and not text.startswith(("//!", "#!")):
+        found.append(f"{path}:1: does not begin with `//!`; say what the module is for and what it must not know")
+    for number, line in enumerate(text.splitlines(), 1):
+        place = f"{path}:{number}:"
+        if code and (match := UNFINISHED.search(line)):
+            found.append(f"{place} `{match[0]}` marks something unfinished; finish it or leave it out")
+        if path.endswith(".rs") and UNSAFE.search(line):
+            found.append(f"{place} unsafe code; use rustix or std")
+        if match := PLACES.search(line):
+            found.append(f"{place} `{match[0]}` is a place on somebody's machine; make it relative or configurable")
+    return found
+
+
+def lock_files(tree):
+    """Lock files work with any mirror only if they name none."""
+    found = []
+    for path in tree.paths:
+        if path == "Cargo.lock":
+            for number, line in enumerate(tree.text(path).splitlines(), 1):
+                if line.startswith("source = ") and line != f'source = "{CRATES_IO}"':
+                    found.append(f"{path}:{number}: {line}; use packages of crates.io only")
+        if path.endswith("package-lock.json"):
+            packages = json.loads(tree.text(path)).get("packages", {})
+            named = [name for name, package in packages.items() if "resolved" in package]
+            if named:
+                found.append(
+                    f"{path}:1: names the registry of {len(named)} packages; "
+                    "make it with npm install --package-lock-only --omit-lockfile-registry-resolved"
+                )
+    return found

@@ -1,0 +1,102 @@
+"""Every rule, shown to fail on a violation and to pass without one."""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+import packages
+import sources
+
+
+def tree(files):
+    """A folder with these files."""
+    folder = tempfile.TemporaryDirectory()
+    root = Path(folder.name)
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    made = sources.Tree(root, list(files))
+    made.folder = folder  # removed with the tree
+    return made
+
+
+class Sources(unittest.TestCase):
+    def assert_one(self, files, place):
+        found = sources.check(tree(files))
+        self.assertEqual(len(found), 1, found)
+        self.assertTrue(found[0].startswith(place), found)
+
+    def test_a_clean_tree_passes(self):
+        self.assertEqual(sources.check(tree({"src/lib.rs": "//! A.\n", "README.md": "# A\n", ".gitignore": "x\n"})), [])
+
+    def test_top_level(self):
+        self.assert_one({"notes.txt": ""}, "notes.txt:")
+
+    def test_executables(self):
+        self.assert_one({"tests/a.py": "#!/usr/bin/env python3\n"}, "tests/a.py:1:")
+
+    def test_long_file(self):
+        self.assert_one({"tests/a.py": "a\n" * 501}, "tests/a.py:501:")
+
+    def test_too_much_rust(self):
+        files = {f"src/{n}.rs": "//! A.\n" + "a\n" * 499 for n in range(16)}
+        self.assertEqual(sources.check(tree(files)), [])
+        self.assert_one({**files, "src/last.rs": "//! A.\n"}, "src:1:")
+
+    def test_module_without_purpose(self):
+        self.assert_one({"src/a.rs": "use b;\n"}, "src/a.rs:1:")
+
+    def test_unfinished(self):
+        for word in ["// TO" + "DO later", "to" + "do!()", "#[ig" + "nore]", "# X" + "XX"]:
+            self.assert_one({"src/a.rs": f"//! A.\n{word}\n"}, "src/a.rs:2:")
+
+    def test_unsafe(self):
+        self.assert_one({"src/a.rs": "//! A.\nuns" + "afe { a() }\n"}, "src/a.rs:2:")
+
+    def test_places(self):
+        for place in ["/wo" + "rk/a", "../sha" + "red/a", "'/ro" + "ot/.cargo'"]:
+            self.assert_one({"README.md": f"see {place}\n"}, "README.md:1:")
+
+    def test_lock_files(self):
+        self.assert_one({"Cargo.lock": 'source = "registry+https://mirror.invalid"\n'}, "Cargo.lock:1:")
+        lock = '{"packages": {"node_modules/a": {"version": "1.0.0", "resolved": "https://mirror.invalid/a"}}}'
+        self.assert_one({"tests/pi/package-lock.json": lock}, "tests/pi/package-lock.json:1:")
+
+    def test_test_modules_are_not_counted(self):
+        text = "//! A.\nfn a() {}\n\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\nfn c() {}\n#[cfg(test)]\nmod d;\nfn e() {}\n"
+        self.assertEqual(sources.without_tests(text), ["//! A.", "fn a() {}", "", "fn c() {}", "fn e() {}"])
+
+
+class Packages(unittest.TestCase):
+    def graph(self, edges, macros=(), versions=()):
+        names = {name for edge in edges for name in edge[:2]}
+        return packages.Graph({
+            "packages": [
+                {
+                    "id": name, "name": name, "version": "1.0.0", "rust_version": dict(versions).get(name),
+                    "targets": [{"kind": ["proc-macro" if name in macros else "lib"]}],
+                }
+                for name in names
+            ],
+            "resolve": {
+                "root": "us",
+                "nodes": [
+                    {"id": name, "deps": [{"pkg": to, "dep_kinds": [{"kind": kind}]} for of, to, kind in edges if of == name]}
+                    for name in names
+                ],
+            },
+        })
+
+    def test_macros_and_what_they_need_are_build_tools(self):
+        edges = [("us", "a", None), ("us", "m", None), ("m", "syn", None), ("a", "b", "build"), ("us", "t", "dev")]
+        self.assertEqual(self.graph(edges, macros=["m"]).counts(), {"crates": 1, "buildCrates": 3})
+
+    def test_too_many(self):
+        edges = [("us", f"a{n}", None) for n in range(111)]
+        self.assertEqual(len(packages.check(self.graph(edges))), 1)
+        self.assertEqual(packages.check(self.graph(edges[1:])), [])
+
+    def test_too_new(self):
+        edges = [("us", "a", None), ("a", "b", "build")]
+        self.assertEqual(len(packages.check(self.graph(edges, versions={"b": "1.86"}))), 1)
+        self.assertEqual(packages.check(self.graph(edges, versions={"b": "1.85.1", "a": "1.9"})), [])
