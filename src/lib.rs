@@ -25,6 +25,7 @@ mod child;
 pub mod config;
 pub mod daemon;
 pub mod error;
+mod hex;
 pub mod limits;
 pub mod logging;
 pub mod metrics;

@@ -102,14 +102,14 @@ impl Surfaces {
 
     fn tell_all(&self) {
         for setup in &self.setups {
-            let event = ChannelEvent::Health { channel: setup.channel, health: facts(setup) };
+            let event = ChannelEvent::Health { channel: setup.channel, health: facts(*setup) };
             let _ = self.events.send(Event::Channel(event));
         }
     }
 }
 
 /// The facts about a surface that this version cannot connect to yet.
-fn facts(setup: &ChannelSetup) -> ChannelHealth {
+fn facts(setup: ChannelSetup) -> ChannelHealth {
     let (state, reason) = match (setup.configured, setup.enabled) {
         (false, _) => ("off", None),
         (true, false) => {

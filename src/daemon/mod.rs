@@ -17,6 +17,7 @@ use crate::agent::{self, AgentConfig, resolve_command};
 use crate::channels::{self, ChannelSetup};
 use crate::config::settings::{AgentCommand, Settings};
 use crate::error::Fatal;
+use crate::hex::hex;
 use crate::limits::{
     AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, OUTBOUND_INBOX, PAYLOAD_BYTES_MAX, SANE_CLOCK_MS,
     SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, ms,
@@ -247,7 +248,7 @@ fn join_unless_signalled(thread: JoinHandle<()>, deadline: Instant, signals: &mu
 fn boot_id() -> io::Result<String> {
     let mut bytes = [0; 6];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 fn net_settings(settings: &Settings, policy: Policy) -> NetSettings {

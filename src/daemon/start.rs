@@ -26,10 +26,14 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 fn start(args: Vec<OsString>) -> Result<(), Fatal> {
     let flags = match Flags::parse(args.clone()).map_err(|error| Fatal::Config(error.to_string()))? {
-        Parsed::Help => return print(HELP),
+        Parsed::Help => {
+            print(HELP);
+            return Ok(());
+        }
         Parsed::Version => {
             let commit = SERVER_COMMIT.map_or(String::new(), |commit| format!(" ({commit})"));
-            return print(&format!("clawdis-gateway {SERVER_VERSION}{commit}\n"));
+            print(&format!("clawdis-gateway {SERVER_VERSION}{commit}\n"));
+            return Ok(());
         }
         Parsed::Run(flags) => *flags,
     };
@@ -43,9 +47,9 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
     super::run(settings, &warnings)
 }
 
-fn print(text: &str) -> Result<(), Fatal> {
+fn print(text: &str) {
+    // A reader that has gone away has read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
 }
 
 /// Replaces this process by itself with the token in the environment: every user of the machine

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex::hex;
 use crate::limits::{KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, SANE_CLOCK_MS, ms};
 use crate::protocol::call::{Digest, RunId};
 use crate::protocol::payload::RunStatus;
@@ -181,21 +182,12 @@ fn bytes(record: &KeyRecord) -> usize {
     record.session_key.len() + record.outcome.as_ref().map_or(0, |outcome| outcome.summary.len())
 }
 
-fn hex(digest: &Digest) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(64);
-    for byte in digest {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
     use super::{Keys, Lookup, Outcome};
+    use crate::hex::hex;
     use crate::limits::{KEY_TTL_MS, KEYS_MAX, SANE_CLOCK_MS};
     use crate::protocol::payload::RunStatus;
 

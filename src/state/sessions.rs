@@ -10,7 +10,7 @@ use crate::protocol::payload::{Message, SessionEntry};
 use crate::store::StoreOp;
 use crate::store::history::SessionRecord;
 
-/// Session of the owner's direct chats, WebChat and the CLI.
+/// Session of the owner's direct chats, of the web page and of the CLI.
 pub(super) const MAIN: &str = "main";
 
 /// What is known of a session without reading its file; kept in a slot.

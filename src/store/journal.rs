@@ -53,6 +53,9 @@ pub struct Recovered {
     pub problems: Vec<String>,
 }
 
+/// A record with its session and its place there.
+type AppendAt = (String, u64, String);
+
 /// The open journal and the files behind it.
 pub struct Store {
     layout: Layout,
@@ -62,7 +65,7 @@ pub struct Store {
     compact_at_bytes: u64,
     sessions: SessionFiles,
     /// Records in the journal that could not be written to their session's file yet.
-    unapplied: Vec<(String, u64, String)>,
+    unapplied: Vec<AppendAt>,
     must_compact: bool,
     used_bytes: u64,
 }
@@ -145,9 +148,9 @@ impl Store {
         Ok(())
     }
 
-    fn encode(&self, ops: &[StoreOp]) -> io::Result<(Vec<u8>, Vec<(String, u64, String)>)> {
+    fn encode(&self, ops: &[StoreOp]) -> io::Result<(Vec<u8>, Vec<AppendAt>)> {
         let mut bytes = Vec::with_capacity(256 * ops.len());
-        let mut appends: Vec<(String, u64, String)> = Vec::new();
+        let mut appends: Vec<AppendAt> = Vec::new();
         let mut ends: HashMap<&str, u64> = HashMap::new();
         for (key, offset, record) in &self.unapplied {
             ends.insert(key, offset + line_bytes(record));

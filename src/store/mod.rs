@@ -7,6 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::hex::hex;
+
 pub mod folder;
 pub mod history;
 mod journal;
@@ -127,11 +129,5 @@ impl Layout {
 /// A file name for a session key: keys are free text of up to 256 characters.
 pub fn file_name(session_key: &str) -> String {
     use sha2::{Digest, Sha256};
-    use std::fmt::Write as _;
-    let mut name = String::with_capacity(40);
-    for byte in Sha256::digest(session_key.as_bytes()).iter().take(20) {
-        // Writing to a String cannot fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
+    hex(&Sha256::digest(session_key.as_bytes())[..20])
 }

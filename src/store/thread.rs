@@ -80,17 +80,13 @@ impl Keeper {
         let probe = self.store.layout().root().join("probe");
         let tried = crate::store::folder::replace(&probe, &[0; 4096]).and_then(|()| self.store.apply());
         let _ = std::fs::remove_file(&probe);
-        match tried {
-            Ok(()) => {
-                log::info!("the state folder can be written again");
-                self.retry = None;
-                self.tell_usage(None);
-            }
-            Err(_) => {
-                let pause = self.retry.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));
-                self.retry = Some((Instant::now() + pause, pause));
-            }
+        if tried.is_ok() {
+            log::info!("the state folder can be written again");
+            self.retry = None;
+            return self.tell_usage(None);
         }
+        let pause = self.retry.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));
+        self.retry = Some((Instant::now() + pause, pause));
     }
 
     fn tell_usage(&mut self, trouble: Option<String>) {
