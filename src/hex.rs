@@ -1,7 +1,7 @@
 //! Bytes as lower-case hexadecimal digits: digests and random ids.
 
 /// Two digits per byte.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
