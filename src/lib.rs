@@ -35,3 +35,4 @@ pub mod protocol;
 pub mod state;
 pub mod store;
 pub mod threads;
+pub mod cli;

@@ -218,6 +218,32 @@ pub const ACCEPT_RETRY_MAX_MS: u64 = 1_000;
 /// A wall clock before this (2025-01-01) has not been set yet; lifetimes then count from now.
 pub const SANE_CLOCK_MS: u64 = 1_735_689_600_000;
 
+// ---- command line -----------------------------------------------------------------------------
+
+/// Connecting, handshake and each answer together, unless `--timeout` says otherwise; then exit 5.
+pub const CLI_TIMEOUT_MS: u64 = 10_000;
+/// The same for `send`: a surface may take its time to confirm.
+pub const CLI_SEND_TIMEOUT_MS: u64 = 30_000;
+/// Age at which the CLI no longer resends an idempotency key and reads the session's history instead.
+pub const CLI_KEY_RESEND_MS: u64 = 4 * 60_000;
+/// First pause before the CLI connects again; it doubles up to `CLI_RECONNECT_MAX_MS`.
+pub const CLI_RECONNECT_MIN_MS: u64 = 1_000;
+/// Longest pause before the CLI connects again.
+pub const CLI_RECONNECT_MAX_MS: u64 = 30_000;
+/// How long `clawdis agent` tries to get back to a gateway in the middle of a run; then exit 3.
+pub const CLI_GIVE_UP_MS: u64 = 5 * 60_000;
+/// After Ctrl-C: how long `clawdis agent` waits for its cancel to be confirmed.
+pub const CLI_CANCEL_MS: u64 = 3_000;
+/// Silence of two ticks and this much means that the connection is dead.
+pub const CLI_SILENCE_SLACK_MS: u64 = 2_000;
+/// Longest wait in one read while Ctrl-C is ours to handle (a signal just before the read is seen
+/// this much later).
+pub const CLI_SIGNAL_SLICE_MS: u64 = 250;
+/// Between two looks into the history for the answer of a run whose key is too old.
+pub const CLI_HISTORY_POLL_MS: u64 = 5_000;
+/// Token and lock files; a larger one is not one of ours.
+pub const CLI_SMALL_FILE_BYTES_MAX: u64 = 4 * 1024;
+
 /// A [`Duration`] of so many milliseconds.
 pub const fn ms(value: u64) -> Duration {
     Duration::from_millis(value)
@@ -234,3 +260,4 @@ const _: () = assert!(TOOL_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);
 const _: () = assert!(CHILD_ABORT_MS + CHILD_KILL_AFTER_MS < CHILD_STOP_MS);
 const _: () = assert!(CHILD_TERM_MS + GUARD_KILL_MS < CHILD_KILL_AFTER_MS);
 const _: () = assert!(CHILD_STOP_MS < SHUTDOWN_MS);
+const _: () = assert!(CLI_KEY_RESEND_MS < KEY_TTL_MS);

@@ -1,0 +1,144 @@
+//! Finding the gateway and its token.
+
+use serde_json::json;
+
+use crate::gateway::Gateway;
+use crate::process::{Done, Home};
+
+/// Serves one `status` call and returns how it went; `token` is what the client must show.
+fn visited(home: &Home, token: Option<&'static str>, args: &dyn Fn(&Gateway) -> Vec<String>) -> Done {
+    let gateway = Gateway::once(move |peer| {
+        let hello = peer.greet();
+        assert_eq!(hello["auth"]["token"].as_str(), token);
+        let request = peer.request("status");
+        peer.answer(&request, &json!({ "host": "found" }));
+        peer.gone();
+    });
+    let args = args(&gateway);
+    let done = home.clawdis(args).run();
+    if done.code == Some(0) {
+        gateway.finish();
+    }
+    done
+}
+
+fn config(gateway: &Gateway, token: &str) -> String {
+    json!({ "gateway": { "port": gateway.port, "bind": ["0.0.0.0"], "token": token } }).to_string()
+}
+
+fn lock(gateway: &Gateway) -> String {
+    json!({ "pid": 123, "url": gateway.url }).to_string()
+}
+
+#[test]
+fn the_config_tells_port_and_token() {
+    let home = Home::new("config");
+    let done = visited(&home, Some("from-config"), &|gateway| {
+        home.write(".clawdis/clawdis.json", config(gateway, "from-config"));
+        vec!["status".to_owned()]
+    });
+    assert!(done.ok().contains("found"));
+}
+
+#[test]
+fn the_lock_file_goes_before_the_config() {
+    let home = Home::new("lock");
+    home.write(".clawdis/clawdis.json", r#"{"gateway":{"port":1,"token":"from-config"}}"#);
+    let done = visited(&home, Some("from-config"), &|gateway| {
+        home.write(".clawdis/gateway.lock", lock(gateway));
+        vec!["status".to_owned()]
+    });
+    done.ok();
+}
+
+#[test]
+fn a_broken_lock_file_says_nothing() {
+    let home = Home::new("broken-lock");
+    home.write(".clawdis/gateway.lock", "{\"pid\":");
+    let done = visited(&home, None, &|gateway| {
+        home.write(".clawdis/clawdis.json", json!({ "gateway": { "port": gateway.port } }).to_string());
+        vec!["status".to_owned()]
+    });
+    done.ok();
+}
+
+#[test]
+fn the_environment_goes_before_the_lock_file_and_a_flag_before_both() {
+    let home = Home::new("environment");
+    home.write(".clawdis/gateway.lock", r#"{"pid":1,"url":"ws://127.0.0.1:1"}"#);
+    home.write(".clawdis/token", "from-state-dir\n");
+    let gateway = Gateway::once(|peer| {
+        assert_eq!(peer.greet()["auth"]["token"], "from-environment");
+        let request = peer.request("pause-is-not-asked-for");
+        peer.answer(&request, &json!({}));
+    });
+    let done = home
+        .clawdis(["call", "pause-is-not-asked-for"])
+        .env("CLAWDIS_GATEWAY_URL", &gateway.url)
+        .env("CLAWDIS_GATEWAY_TOKEN", "from-environment")
+        .run();
+    done.ok();
+    gateway.finish();
+
+    let done = visited(&home, Some("from-flag"), &|gateway| {
+        ["--token", "from-flag", "status", "--url", &gateway.url].map(str::to_owned).to_vec()
+    });
+    done.ok();
+}
+
+#[test]
+fn token_files_are_found_and_trimmed() {
+    let home = Home::new("token-file");
+    home.write(".clawdis/token", "from-state-dir\n");
+    let url = |gateway: &Gateway| vec!["status".to_owned(), format!("--url={}", gateway.url)];
+    visited(&home, Some("from-state-dir"), &url).ok();
+
+    let named = home.write("named", "  from-named-file \n");
+    let with_file = |gateway: &Gateway| {
+        let mut args = url(gateway);
+        args.push(format!("--token-file={}", named.display()));
+        args
+    };
+    visited(&home, Some("from-named-file"), &with_file).ok();
+
+    home.write("elsewhere", "from-lock");
+    let file = home.0.join("elsewhere");
+    let done = visited(&home, Some("from-lock"), &|gateway| {
+        let lock = json!({ "pid": 1, "url": gateway.url, "tokenFile": file });
+        home.write("state/gateway.lock", lock.to_string());
+        vec!["--state-dir".to_owned(), "state".to_owned(), "status".to_owned()]
+    });
+    done.ok();
+
+    home.write("empty", "\n");
+    home.clawdis(["status", "--token-file", "empty"]).run().fails(2, &["empty"]);
+    home.clawdis(["status", "--token-file", "missing"]).run().fails(2, &["missing"]);
+}
+
+#[test]
+fn a_token_found_here_is_not_sent_elsewhere() {
+    let home = Home::new("elsewhere");
+    home.write(".clawdis/token", "local-secret");
+    // Not loopback by its looks, though it leads here.
+    let gateway = Gateway::once(|peer| assert!(peer.greet().get("auth").is_none()));
+    let named = format!("ws://0.0.0.0:{}", gateway.port);
+    home.clawdis(["status", "--url", &named, "--timeout", "5"]).run().fails(3, &[]);
+    gateway.finish();
+}
+
+#[test]
+fn only_loopback_unless_told_otherwise() {
+    let home = Home::new("loopback");
+    home.write(".clawdis/gateway.lock", r#"{"pid":1,"url":"ws://192.0.2.1:18789"}"#);
+    home.write(".clawdis/clawdis.json", r#"{"gateway":{"bind":["192.0.2.1"],"port":9}}"#);
+    home.clawdis(["status"]).run().fails(2, &["192.0.2.1", "--url ws://192.0.2.1:9"]);
+    home.clawdis(["status", "--url", "wss://pi.local"]).run().fails(2, &["SSH tunnel"]);
+}
+
+#[test]
+fn a_config_that_cannot_be_read_is_named() {
+    let home = Home::new("bad-config");
+    home.write(".clawdis/clawdis.json", "{ port: 1 }");
+    home.clawdis(["status"]).run().fails(2, &["clawdis.json", "line 1"]);
+    home.clawdis(["status", "--config", "nowhere.json"]).run().fails(2, &["nowhere.json"]);
+}

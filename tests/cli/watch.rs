@@ -1,0 +1,128 @@
+//! `watch`: events, gaps, restarts.
+
+use serde_json::{Value, json};
+
+use crate::gateway::{Gateway, Peer};
+use crate::process::Home;
+
+fn watched(peer: &mut Peer) {
+    let hello = peer.greet();
+    assert_eq!(hello["caps"], json!([]));
+    peer.event("tick", &json!({ "ts": 1 }));
+    let entry = json!({ "host": "phone", "ip": "127.0.0.1", "mode": "app", "ts": 1, "instanceId": "p" });
+    peer.event("presence", &json!({ "presence": [entry], "removed": ["old"] }));
+    peer.agent(1, "assistant", &json!({ "delta": "Hel" }));
+    peer.agent(2, "assistant", &json!({ "delta": "lo\u{1b}[2J" }));
+    peer.agent(3, "lifecycle", &json!({ "phase": "ended", "status": "ok" }));
+    peer.event("message", &json!({
+        "channel": "telegram", "sessionKey": "main", "direction": "in", "from": "Ann", "text": "hi\nthere",
+        "media": [{ "kind": "image" }],
+    }));
+    peer.event("brand-new", &json!({ "x": 1 }));
+}
+
+#[test]
+fn events_are_lines_and_a_gap_is_refreshed() {
+    let home = Home::new("watch");
+    let gateway = Gateway::once(|peer| {
+        watched(peer);
+        peer.skip(3);
+        peer.event("health", &json!({ "health": { "ok": false } }));
+        let health = peer.request("health");
+        let presence = peer.request("system-presence");
+        peer.answer(&presence, &json!([{ "host": "after-the-gap" }]));
+        peer.answer(&health, &json!({ "ok": true }));
+        peer.gone();
+    });
+    let mut running = home.clawdis(["watch", "--url", &gateway.url]).start();
+    running.line("connected to clawdis-gateway 9.9.9 on testhost: healthy, 0 present");
+    running.line("phone (app, 127.0.0.1) is here p");
+    running.line("old is no longer listed");
+    running.line("agent    main r1: Hello");
+    running.line("main r1: ended ok");
+    running.line("telegram from Ann (main): hi there [image]");
+    running.line("brand-new {\"x\":1}");
+    running.line("missed 3 events");
+    running.line("health   not ok");
+    running.line("refreshed");
+    running.line("after-the-gap");
+    running.interrupt();
+    let done = running.wait();
+    assert_eq!(done.code, Some(130), "{done:#?}");
+    gateway.finish();
+}
+
+#[test]
+fn json_is_the_frames_themselves_and_remarks_of_ours() {
+    let home = Home::new("watch-json");
+    let gateway = Gateway::once(|peer| {
+        watched(peer);
+        peer.skip(1);
+        peer.event("tick", &json!({ "ts": 2 }));
+        let health = peer.request("health");
+        let presence = peer.request("system-presence");
+        peer.answer(&health, &json!({ "ok": true }));
+        peer.answer(&presence, &json!([]));
+        peer.gone();
+    });
+    let mut running = home.clawdis(["watch", "--json", "--url", &gateway.url]).start();
+    let json = |line: String| serde_json::from_str::<Value>(&line).unwrap();
+    assert_eq!(json(running.line("hello-ok"))["server"]["version"], "9.9.9");
+    assert_eq!(json(running.line("tick"))["seq"], 1);
+    assert_eq!(json(running.line("brand-new"))["payload"], json!({ "x": 1 }));
+    assert_eq!(json(running.line("gap")), json!({ "type": "gap", "missed": 1 }));
+    assert_eq!(
+        json(running.line("refresh")),
+        json!({ "type": "refresh", "health": { "ok": true }, "presence": [] })
+    );
+    running.interrupt();
+    running.wait();
+}
+
+#[test]
+fn a_restart_is_announced_and_survived() {
+    let home = Home::new("watch-restart");
+    let gateway = Gateway::play(vec![
+        Box::new(|peer| {
+            peer.greet();
+            peer.event("shutdown", &json!({ "reason": "SIGTERM", "restartExpectedMs": 1_000 }));
+            peer.close(1012, "restarting");
+        }),
+        Box::new(|peer| {
+            peer.greet();
+            peer.gone();
+        }),
+    ]);
+    let mut running = home.clawdis(["watch", "--url", &gateway.url]).start();
+    running.line("connected");
+    running.line("the gateway stops: SIGTERM; expected back in 1 s");
+    running.line("connecting again");
+    running.line("connected");
+    running.interrupt();
+    assert_eq!(running.wait().code, Some(130));
+}
+
+#[test]
+fn a_gateway_that_moves_to_another_port_is_found_again() {
+    let home = Home::new("watch-moves");
+    let first = Gateway::once(|peer| {
+        peer.greet();
+        peer.close(1001, "stopped");
+    });
+    let second = Gateway::once(|peer| {
+        peer.greet();
+        peer.gone();
+    });
+    let lock = |gateway: &Gateway| {
+        home.write(".clawdis/gateway.lock", json!({ "pid": 1, "url": gateway.url }).to_string());
+    };
+    lock(&first);
+    let mut running = home.clawdis(["watch"]).start();
+    running.line("connected");
+    running.line("connecting again");
+    lock(&second);
+    running.line("connected");
+    running.interrupt();
+    assert_eq!(running.wait().code, Some(130));
+    second.finish();
+}
