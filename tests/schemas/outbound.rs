@@ -1,5 +1,7 @@
 //! The check that every other test puts its frames through must itself be able to fail.
 
+#![allow(clippy::needless_pass_by_value, reason = "frames are put together from temporaries")]
+
 use std::panic;
 
 use serde_json::{Value, json};

@@ -93,7 +93,7 @@ pub(crate) fn assert_outbound(frame: &Value) {
     assert_valid(&format!("frame-{kind}"), frame, frame);
     match kind {
         "event" => {
-            assert_valid(&format!("event-{}", frame["event"].as_str().unwrap()), &frame["payload"], frame)
+            assert_valid(&format!("event-{}", frame["event"].as_str().unwrap()), &frame["payload"], frame);
         }
         "res" => {
             let fits_some = |payload| {
