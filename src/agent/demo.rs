@@ -61,7 +61,9 @@ impl Demo {
             match command["type"].as_str() {
                 Some("prompt") if command["message"].is_string() => {
                     respond(&command, None)?;
-                    if let Some(Interrupt::Closed) = self.prompt(command["message"].as_str().unwrap_or_default())? {
+                    if let Some(Interrupt::Closed) =
+                        self.prompt(command["message"].as_str().unwrap_or_default())?
+                    {
                         return Ok(());
                     }
                 }
@@ -139,7 +141,8 @@ impl Demo {
         let message = assistant(&call, "toolUse");
         say(&json!({ "type": "message_start", "message": assistant(&json!([]), "stop") }))?;
         say(&json!({ "type": "message_end", "message": message }))?;
-        let mut line = json!({ "type": "tool_execution_start", "toolCallId": id, "toolName": "clock", "args": args });
+        let mut line =
+            json!({ "type": "tool_execution_start", "toolCallId": id, "toolName": "clock", "args": args });
         say(&line)?;
         let content = text_content(&format!("{} seconds since 1970", now_ms() / 1_000));
         line = json!({ "type": "tool_execution_end", "toolCallId": id, "toolName": "clock",
@@ -250,7 +253,8 @@ mod tests {
 
     #[test]
     fn pieces_are_several_and_lose_nothing() {
-        for text in ["You said: hi", "You said: añ🦀🦀🦀🦀🦀🦀🦀🦀🦀", &"word ".repeat(500), &"x".repeat(900)] {
+        for text in ["You said: hi", "You said: añ🦀🦀🦀🦀🦀🦀🦀🦀🦀", &"word ".repeat(500), &"x".repeat(900)]
+        {
             let pieces = pieces(text);
             assert_eq!(pieces.concat(), text);
             assert!((2..=2 * PIECES).contains(&pieces.len()), "{} pieces", pieces.len());

@@ -95,7 +95,9 @@ fn last_step<'a>(events: &'a mut VecDeque<AgentEvent>, run_id: &RunId) -> Option
 
 fn is_newer_output(last: &RunStep, next: &RunStep) -> bool {
     match (last, next) {
-        (RunStep::ToolUpdate { call_id: last, .. }, RunStep::ToolUpdate { call_id: next, .. }) => last == next,
+        (RunStep::ToolUpdate { call_id: last, .. }, RunStep::ToolUpdate { call_id: next, .. }) => {
+            last == next
+        }
         _ => false,
     }
 }

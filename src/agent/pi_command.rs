@@ -9,9 +9,9 @@ pub(super) fn prompt(id: &str, message: &str, images: &[(String, String)]) -> Ve
     let space = if message.starts_with('/') { " " } else { "" };
     let mut command = json!({ "id": id, "type": "prompt", "message": format!("{space}{message}") });
     if !images.is_empty() {
-        let images = images.iter().map(|(mime_type, data)| {
-            json!({ "type": "image", "mimeType": mime_type, "data": data })
-        });
+        let images = images
+            .iter()
+            .map(|(mime_type, data)| json!({ "type": "image", "mimeType": mime_type, "data": data }));
         command["images"] = Value::Array(images.collect());
     }
     line(&command)
@@ -44,14 +44,16 @@ mod tests {
 
     fn message_of(text: &str) -> String {
         let line = prompt("p1", text, &[]);
-        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+        assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1), "one line");
         let parsed: Value = serde_json::from_slice(&line).unwrap();
         parsed["message"].as_str().unwrap().to_owned()
     }
 
     #[test]
     fn text_stays_text() {
-        for text in ["plain", "null", "@/etc/passwd", "--help", "two\nlines", "\"},{\"type\":\"bash\"", "!ls", ""] {
+        for text in
+            ["plain", "null", "@/etc/passwd", "--help", "two\nlines", "\"},{\"type\":\"bash\"", "!ls", ""]
+        {
             assert_eq!(message_of(text), text);
         }
     }

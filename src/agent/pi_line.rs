@@ -265,8 +265,7 @@ fn tool(raw: &RawLine<'_>, phase: ToolPhase, full: String) -> PiLine {
 }
 
 fn response(raw: &RawLine<'_>) -> Response {
-    let state: RawState =
-        raw.data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+    let state: RawState = raw.data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
     let refusal = || raw.error.map_or_else(String::new, |error| text(error).unwrap_or_else(|| json(error)));
     Response {
         id: raw.id.and_then(short),
@@ -315,7 +314,7 @@ fn result_text(result: Option<&RawValue>) -> String {
         }
         match block.text.and_then(text) {
             Some(text) => all.push_str(&text),
-            None => all.push_str(&format!("[{}]", block.kind)),
+            None => all.extend(["[", &*block.kind, "]"]),
         }
     }
     all
@@ -392,7 +391,8 @@ mod tests {
 
     #[test]
     fn responses_keep_id_refusal_and_state() {
-        let refused = line(r#"{"id":"p1","type":"response","command":"prompt","success":false,"error":"busy"}"#);
+        let refused =
+            line(r#"{"id":"p1","type":"response","command":"prompt","success":false,"error":"busy"}"#);
         let PiLine::Response(refused) = refused else { panic!("no response") };
         assert_eq!((refused.id.as_deref(), refused.refusal.as_deref()), (Some("p1"), Some("busy")));
         let state = line(
@@ -417,7 +417,17 @@ mod tests {
 
     #[test]
     fn what_is_no_object_with_a_type_is_an_error() {
-        for bad in ["null", "", "[]", "{", "{}", "hello", r#"{"type":1}"#, r#"{"type":"agent_end""#, "{\"type\":\"\u{0}\"}"] {
+        for bad in [
+            "null",
+            "",
+            "[]",
+            "{",
+            "{}",
+            "hello",
+            r#"{"type":1}"#,
+            r#"{"type":"agent_end""#,
+            "{\"type\":\"\u{0}\"}",
+        ] {
             let error = parse(bad.as_bytes()).unwrap_err();
             assert!(error.len() < 200 && !error.contains('\u{0}'), "{error}");
         }

@@ -67,13 +67,21 @@ struct ActiveRun {
 enum Phase {
     Serving,
     /// `abort` was sent, or will be once Pi can take it.
-    Aborting { until: Instant },
+    Aborting {
+        until: Instant,
+    },
     /// Its stdout is closed: it is about to end by itself, or not.
-    Closed { until: Instant },
+    Closed {
+        until: Instant,
+    },
     /// SIGTERM was sent.
-    Terminating { kill_at: Instant },
+    Terminating {
+        kill_at: Instant,
+    },
     /// SIGKILL was sent.
-    Killed { until: Instant },
+    Killed {
+        until: Instant,
+    },
 }
 
 impl Process {
@@ -278,7 +286,8 @@ impl Process {
     /// `what`, with what the agent said about it on stderr.
     fn obituary(&self, what: &str) -> String {
         let lines = self.child.stderr_lines();
-        let names_it = |line: &&String| line.to_ascii_lowercase().contains("error") && !line.starts_with("    ");
+        let names_it =
+            |line: &&String| line.to_ascii_lowercase().contains("error") && !line.starts_with("    ");
         match lines.iter().rev().find(names_it).or(lines.last()) {
             Some(line) => one_sentence(&format!("{what}: {line}")),
             None => what.to_owned(),

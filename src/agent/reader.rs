@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn faults_come_after_the_good_lines() {
-        for (tail, word) in [("nonsense\n", "`nonsense`"), ("{\"type\":\"ag", "middle"), ("null\n", "`null`")] {
+        for (tail, word) in [("nonsense\n", "`nonsense`"), ("{\"type\":\"ag", "middle"), ("null\n", "`null`")]
+        {
             let (lines, result) = lines_of(format!("{{\"type\":\"agent_start\"}}\n{tail}").as_bytes(), 1_000);
             assert_eq!(lines, [PiLine::AgentStart]);
             let fault = result.unwrap_err();

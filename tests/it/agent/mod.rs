@@ -1,0 +1,4 @@
+//! The agent thread, driven as the state thread drives it, with real child processes.
+
+mod demo;
+mod harness;
