@@ -56,7 +56,7 @@ pub(crate) struct Child {
 impl Child {
     /// Starts it; `read_stdout` runs on a thread of its own until it returns.
     pub(crate) fn start(
-        spec: ChildSpec<'_>,
+        spec: &ChildSpec<'_>,
         read_stdout: impl FnOnce(ChildStdout) + Send + 'static,
     ) -> io::Result<Self> {
         let mut command = command(&spec.program);

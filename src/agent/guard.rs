@@ -38,10 +38,10 @@ const CANNOT_RUN: u8 = 126;
 /// 1000). Its tools inherit it.
 const OOM_SCORE_ADJ: &str = "800";
 
-/// Arguments for this binary that put `argv` under a guard whose parent is this process.
-pub(super) fn args(argv: Vec<OsString>) -> Vec<OsString> {
+/// Arguments for this binary that put `command` under a guard whose parent is this process.
+pub(super) fn args(command: Vec<OsString>) -> Vec<OsString> {
     let mut args = vec![GUARD.into(), process::id().to_string().into()];
-    args.extend(argv);
+    args.extend(command);
     args
 }
 
@@ -65,7 +65,7 @@ pub fn exec_main(args: &[OsString]) -> ExitCode {
 }
 
 fn guard(args: &[OsString]) -> io::Result<u8> {
-    let (parent, argv) = split(args)?;
+    let (parent, command) = split(args)?;
     tree::adopt_orphans()?;
     tree::die_with_parent(Signal::TERM)?;
     let mut signals = Signals::new()?;
@@ -73,7 +73,7 @@ fn guard(args: &[OsString]) -> io::Result<u8> {
         return Err(io::Error::other("the gateway is gone"));
     }
     let mut stage: Vec<OsString> = vec![GUARD_EXEC.into(), process::id().to_string().into()];
-    stage.extend_from_slice(argv);
+    stage.extend_from_slice(command);
     let agent = child::start_inheriting(&std::env::current_exe()?, &stage)?;
     // The pipes are the agent's: an end that it closes must be closed.
     let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -93,7 +93,7 @@ fn guard(args: &[OsString]) -> io::Result<u8> {
 }
 
 fn exec(args: &[OsString]) -> io::Result<std::convert::Infallible> {
-    let (parent, argv) = split(args)?;
+    let (parent, command) = split(args)?;
     tree::die_with_parent(Signal::KILL)?;
     if getppid() != Some(parent) {
         return Err(io::Error::other("the guard is gone"));
@@ -102,15 +102,15 @@ fn exec(args: &[OsString]) -> io::Result<std::convert::Infallible> {
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
     // Its session files hold everything that was said.
     umask(Mode::RWXG | Mode::RWXO);
-    let (program, rest) = argv.split_first().ok_or_else(|| io::Error::other("no agent is given"))?;
+    let (program, rest) = command.split_first().ok_or_else(|| io::Error::other("no agent is given"))?;
     let error = child::become_program(program, rest);
     Err(io::Error::new(error.kind(), format!("error: cannot run `{}`: {error}", program.to_string_lossy())))
 }
 
 fn split(args: &[OsString]) -> io::Result<(Pid, &[OsString])> {
-    let (parent, argv) = args.split_first().ok_or_else(|| io::Error::other("no parent is given"))?;
+    let (parent, command) = args.split_first().ok_or_else(|| io::Error::other("no parent is given"))?;
     let parent = parent.to_str().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-    Ok((parent.ok_or_else(|| io::Error::other("the parent is no process id"))?, argv))
+    Ok((parent.ok_or_else(|| io::Error::other("the parent is no process id"))?, command))
 }
 
 /// Ends whatever is left below this process: SIGTERM, a second, SIGKILL.

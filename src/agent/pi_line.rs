@@ -314,7 +314,7 @@ fn result_text(result: Option<&RawValue>) -> String {
         }
         match block.text.and_then(text) {
             Some(text) => all.push_str(&text),
-            None => all.push_str(&format!("[{}]", block.kind)),
+            None => all.extend(["[", &*block.kind, "]"]),
         }
     }
     all

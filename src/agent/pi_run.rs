@@ -46,9 +46,7 @@ pub(super) struct PiRun {
     prompt_id: String,
     phase: Phase,
     aborting: bool,
-    /// Pi waits before it asks the provider again.
-    retrying: bool,
-    compacting: bool,
+    pending: Pending,
     /// The next `agent_start` begins the failed answer again.
     repeats: bool,
     barrier: Option<Barrier>,
@@ -68,6 +66,15 @@ enum Phase {
     Settling,
 }
 
+/// What Pi has begun and not ended, besides the run itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Pending {
+    Nothing,
+    /// It waits before it asks the provider again.
+    Retry,
+    Compaction,
+}
+
 /// A `get_state` that was sent, and when to do something about it.
 #[derive(Debug)]
 struct Barrier {
@@ -85,8 +92,7 @@ impl PiRun {
             prompt_id,
             phase: Phase::Asked,
             aborting: false,
-            retrying: false,
-            compacting: false,
+            pending: Pending::Nothing,
             repeats: false,
             barrier: None,
             barriers: 0,
@@ -120,12 +126,12 @@ impl PiRun {
             PiLine::Tool(tool) => out.extend(tool_step(tool).map(Output::Step)),
             PiLine::RetryStart(reason) => {
                 self.wait_for_more(out);
-                self.retrying = true;
+                self.pending = Pending::Retry;
                 self.repeats = true;
                 out.push(Output::Step(RunStep::Retrying { reason: one_sentence(&reason) }));
             }
             PiLine::RetryEnd { success, error } => {
-                self.retrying = false;
+                self.pending = Pending::Nothing;
                 if !success {
                     self.repeats = false;
                     self.final_error = error;
@@ -134,11 +140,11 @@ impl PiRun {
             }
             PiLine::CompactionStart => {
                 self.wait_for_more(out);
-                self.compacting = true;
+                self.pending = Pending::Compaction;
                 out.push(Output::Step(RunStep::Compacting));
             }
             PiLine::CompactionEnd { will_retry } => {
-                self.compacting = false;
+                self.pending = Pending::Nothing;
                 self.repeats |= will_retry;
                 if !will_retry {
                     self.settle(now, out);
@@ -201,7 +207,7 @@ impl PiRun {
     fn agent_start(&mut self, out: &mut Vec<Output>) {
         self.wait_for_more(out);
         self.phase = Phase::Working;
-        self.retrying = false;
+        self.pending = Pending::Nothing;
         self.final_error = None;
         if std::mem::take(&mut self.repeats) {
             self.answer.repeat(out);
@@ -222,7 +228,7 @@ impl PiRun {
     }
 
     fn settle(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.phase == Phase::Settling && !self.retrying && !self.compacting {
+        if self.phase == Phase::Settling && self.pending == Pending::Nothing {
             self.ask_state(now, out);
         }
     }

@@ -3,9 +3,10 @@
 //! Pi silently overwrites a file whose beginning it cannot read, and glues its next record to a
 //! torn last one. Both are prevented here, before a process starts on the file.
 
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -58,8 +59,11 @@ pub(super) fn delete(sessions_dir: &Path, session_key: &str) -> io::Result<()> {
 
 /// Keys hold chat ids and whatever a client sends; their digests are safe file names.
 fn folder(sessions_dir: &Path, session_key: &str) -> PathBuf {
-    let digest = Sha256::digest(session_key.as_bytes());
-    sessions_dir.join(digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    let mut name = String::with_capacity(64);
+    for byte in Sha256::digest(session_key.as_bytes()) {
+        let _ = write!(name, "{byte:02x}");
+    }
+    sessions_dir.join(name)
 }
 
 fn is_plain_name(id: &str) -> bool {
@@ -94,7 +98,7 @@ fn end_last_line(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::PermissionsExt as _;
 
     const HEADER: &str = "{\"type\":\"session\",\"version\":3,\"id\":\"u\",\"cwd\":\"/\"}\n";
 

@@ -33,7 +33,9 @@ pub(super) struct Owner<T> {
     commands: Receiver<AgentCommand>,
     control: Receiver<AgentControl>,
     events: Sender<T>,
-    found: (Sender<(ProcessId, Found)>, Receiver<(ProcessId, Found)>),
+    /// Cloned into every reader.
+    finder: Sender<(ProcessId, Found)>,
+    found: Receiver<(ProcessId, Found)>,
     scheduler: Scheduler,
     processes: Vec<Process>,
     outbox: Outbox,
@@ -53,12 +55,13 @@ impl<T: From<AgentEvent>> Owner<T> {
         events: Sender<T>,
     ) -> Self {
         let scheduler = Scheduler::new(config.processes_max, config.warm);
-        let found = crossbeam_channel::bounded(AGENT_LINES_INBOX);
+        let (finder, found) = crossbeam_channel::bounded(AGENT_LINES_INBOX);
         Self {
             config,
             commands,
             control,
             events,
+            finder,
             found,
             scheduler,
             processes: Vec::new(),
@@ -102,7 +105,7 @@ impl<T: From<AgentEvent>> Owner<T> {
             select.recv(&self.control);
         }
         if !self.outbox.is_full() {
-            select.recv(&self.found.1);
+            select.recv(&self.found);
         }
         if self.has_events() {
             select.send(&self.events);
@@ -157,7 +160,7 @@ impl<T: From<AgentEvent>> Owner<T> {
             if self.outbox.is_full() {
                 return;
             }
-            let Ok((id, found)) = self.found.1.try_recv() else { return };
+            let Ok((id, found)) = self.found.try_recv() else { return };
             let now = Instant::now();
             // What the reader of a process that is gone still had is nobody's.
             let Some(index) = self.processes.iter().position(|process| process.id == id) else { continue };
@@ -267,8 +270,8 @@ impl<T: From<AgentEvent>> Owner<T> {
             pass_env: &config.pass_env,
             name: "agent",
         };
-        let found = self.found.0.clone();
-        Child::start(spec, move |stdout| reader::read(id, stdout, found))
+        let found = self.finder.clone();
+        Child::start(&spec, move |stdout| reader::read(id, stdout, found))
     }
 
     fn with_id(&mut self, id: ProcessId, act: impl FnOnce(&mut Process, &mut Vec<News>)) {
@@ -316,14 +319,13 @@ impl<T: From<AgentEvent>> Owner<T> {
     fn send_events(&mut self) {
         while let Some(event) = self.parked.take().or_else(|| self.outbox.pop().map(T::from)) {
             match self.events.try_send(event) {
-                Ok(()) => {}
                 Err(TrySendError::Full(event)) => {
                     self.parked = Some(event);
                     return;
                 }
                 // Nobody is left to tell anything.
                 Err(TrySendError::Disconnected(_)) if self.stop_by.is_none() => self.shut_down(),
-                Err(TrySendError::Disconnected(_)) => {}
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             }
         }
     }

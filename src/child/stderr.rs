@@ -32,8 +32,7 @@ impl StderrTail {
 pub(super) fn read(stderr: impl Read, tail: &Mutex<StderrTail>) {
     let mut reader = BufReader::with_capacity(4 * 1024, stderr);
     let mut line = Vec::new();
-    loop {
-        let Ok(chunk) = reader.fill_buf() else { break };
+    while let Ok(chunk) = reader.fill_buf() {
         if chunk.is_empty() {
             break;
         }
@@ -62,9 +61,8 @@ pub(super) fn plain(text: &str) -> String {
                 Some('[') => drop(chars.find(|char| ('@'..='~').contains(char))),
                 // OSC: up to BEL, or up to the ESC of a string terminator, whose `\` follows.
                 Some(']') => {
-                    if chars.find(|char| matches!(char, '\u{7}' | '\u{1b}')) == Some('\u{1b}') {
-                        chars.next();
-                    }
+                    let end = chars.find(|char| matches!(char, '\u{7}' | '\u{1b}'));
+                    end.filter(|end| *end == '\u{1b}').and_then(|_| chars.next());
                 }
                 _ => {}
             },
@@ -94,8 +92,8 @@ mod tests {
 
     #[test]
     fn the_last_lines_stay() {
-        let many: String = (0..100).map(|n| format!("line {n}\n\n")).collect();
-        let lines = tail_of(many.as_bytes());
+        let many: Vec<_> = (0..100).map(|n| format!("line {n}\n\n")).collect();
+        let lines = tail_of(many.concat().as_bytes());
         assert_eq!(lines.len(), CHILD_STDERR_LINES);
         assert_eq!(lines.last().unwrap(), "line 99");
         assert_eq!(tail_of(b"a\nno newline"), ["a", "no newline"]);
