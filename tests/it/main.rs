@@ -1,1 +1,34 @@
+//! Process-level tests: each starts the real daemon and talks to it over real sockets.
+//!
+//! They know the protocol, the command line and nothing else: no module of the library but its
+//! limits is used here, so a test fails only for what a client could notice.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests start the daemon and their own threads, which the library's wrappers are not for"
+)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::panic, reason = "a panic is how a test fails")]
+
+mod harness;
+#[path = "../support/schemas.rs"]
+mod schemas;
+
+mod agent;
+mod capacity;
+mod events;
+mod golden;
+mod handshake;
+mod http_gate;
+mod idempotency;
+mod lifecycle;
+mod presence;
+mod python;
+mod real_pi;
+mod requests;
+mod sessions;
+mod slow_consumer;
+mod toggles;
+mod token;
+mod transport;
+mod trouble;

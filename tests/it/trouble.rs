@@ -1,0 +1,292 @@
+//! When the machine is the problem: each has its sentence, and the gateway lives on where it can.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::gateway::Stdout;
+use crate::harness::{Client, Gateway, PATIENCE, eventually, http, params_agent, process};
+
+#[test]
+fn a_state_folder_that_is_none_is_said() {
+    // The tests may run as root, for whom no folder is unwritable: a file stands in its place.
+    let setup = Gateway::builder("no-folder");
+    fs::write(setup.state_dir(), "in the way").unwrap();
+    let path = setup.state_dir();
+    let exit = setup.run_to_exit();
+    assert!(matches!(exit.code, Some(1 | 2)), "{:?}", exit.code);
+    exit.expect(exit.code.unwrap(), &[path.to_str().unwrap()]);
+    assert!(exit.elapsed < Duration::from_secs(2));
+    // A place below it cannot be made either.
+    let setup = Gateway::builder("below-file");
+    let file = setup.scratch().join("file");
+    fs::write(&file, "").unwrap();
+    let below = file.join("state");
+    let exit = setup.in_state_dir(&below).run_to_exit();
+    exit.expect(exit.code.unwrap(), &[below.to_str().unwrap()]);
+}
+
+#[test]
+fn a_state_folder_open_to_others_is_closed() {
+    let setup = Gateway::builder("open-folder");
+    fs::create_dir_all(setup.state_dir()).unwrap();
+    fs::set_permissions(setup.state_dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    match setup.try_spawn() {
+        Ok(gateway) => {
+            let mode = fs::metadata(gateway.state_dir()).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o700);
+        }
+        Err(exit) => exit.expect(2, &["0700"]),
+    }
+}
+
+#[test]
+fn without_descriptors_it_says_so_and_recovers() {
+    let gateway = Gateway::builder("descriptors").wrapper(["prlimit", "--nofile=48:48"]).spawn();
+    let mut first = gateway.client();
+    let mut crowd = Vec::new();
+    let line = eventually("the sentence on descriptors", PATIENCE, || {
+        crowd.push(std::net::TcpStream::connect(gateway.addr).unwrap());
+        let log = gateway.output.both();
+        log.lines().find(|line| line.contains("open files")).map(str::to_owned)
+    });
+    assert!(line.contains("accept"), "{line}");
+    // Who is connected is served.
+    first.ask("health", &json!({}));
+    drop(crowd);
+    let mut late = eventually("a new client once there are descriptors again", PATIENCE, || {
+        Client::try_connect(gateway.addr, &gateway.hello()).ok()
+    });
+    late.ask("health", &json!({}));
+    // It does not spin meanwhile, and repeats itself sparsely.
+    let lines = gateway.output.both().lines().filter(|line| line.contains("open files")).count();
+    assert!(lines < 20, "{lines} lines");
+}
+
+/// `unshare` with the flags that this system lets us use for a mount of our own.
+fn mount_namespace() -> Vec<String> {
+    for flags in ["-m", "-rm"] {
+        let tried = std::process::Command::new("unshare")
+            .args([flags, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/mnt"])
+            .output();
+        if tried.is_ok_and(|output| output.status.success()) {
+            return vec!["unshare".to_owned(), flags.to_owned()];
+        }
+    }
+    panic!("this test mounts a small file system and neither `unshare -m` nor `unshare -rm` may do that here")
+}
+
+#[test]
+fn a_full_disk_is_said_and_left_behind() {
+    let setup = Gateway::builder("disk-full").agent_scripted();
+    let state = setup.state_dir();
+    fs::create_dir_all(&state).unwrap();
+    let script = format!("mount -t tmpfs -o size=256k,mode=0700 tmpfs {} && exec \"$@\"", state.display());
+    let mut wrapper = mount_namespace();
+    wrapper.extend(["sh", "-c", &script, "sh"].map(str::to_owned));
+    let gateway = setup.wrapper(wrapper.iter().map(String::as_str)).spawn();
+    let mut client = gateway.client();
+    client.outcome(&params_agent("[[say before]]", "before"));
+
+    // The daemon's view of the folder, which is another one than ours.
+    let inside = PathBuf::from(format!("/proc/{}/root{}", gateway.pid(), state.display()));
+    let filler = inside.join("filler");
+    let _ = fs::write(&filler, vec![0; 300 * 1024]);
+    let error = client.refused("agent", &params_agent("[[say full]]", "full"));
+    assert_eq!(error["code"], "UNAVAILABLE", "{error}");
+    let text = error["message"].as_str().unwrap();
+    assert!(text.contains("disk") || text.contains("space") || text.contains("state folder"), "{text}");
+    assert!(gateway.prompts().iter().all(|prompt| !prompt.contains("full")), "nothing was started on it");
+    let health = eventually("health to say so", PATIENCE, || {
+        let health = client.ask("health", &json!({}));
+        (health["storage"]["ok"] == false).then_some(health)
+    });
+    assert_eq!(health["ok"], false);
+    assert!(health["storage"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{health}");
+    assert_eq!(http::request(gateway.addr, "GET", "/readyz", "").status, 503);
+    assert_eq!(client.refused("set-paused", &json!({"paused": true}))["code"], "UNAVAILABLE");
+
+    fs::remove_file(&filler).unwrap();
+    eventually("work to go on once there is space", PATIENCE, || {
+        let last = client.outcome(&params_agent("[[say after]]", "after"));
+        (last["ok"] == true).then_some(())
+    });
+    eventually("health to be good again", PATIENCE, || {
+        (client.ask("health", &json!({}))["ok"] == true).then_some(())
+    });
+}
+
+/// The preloaded library of Debian's `faketime`, without its wrapper, which would be another
+/// process in between.
+fn faketime() -> String {
+    let folders = fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
+    let library =
+        folders.map(|folder| folder.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
+    let library =
+        library.expect("libfaketime is not installed; scripts/test does that (Debian: apt install faketime)");
+    library.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_clock_that_was_never_set_is_said_and_does_not_stop_it() {
+    let setup = Gateway::builder("clock-unset")
+        .agent_echo()
+        .env("LD_PRELOAD", &faketime())
+        .env("FAKETIME", "@1970-01-02 00:00:00")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("DONT_FAKE_MONOTONIC", "1");
+    let gateway = setup.spawn();
+    gateway.output.wait_for("clock", PATIENCE);
+    let mut client = gateway.client();
+    let params = params_agent("what time is it", "k");
+    let last = client.outcome(&params);
+    assert_eq!(last["ok"], true, "{last}");
+    // The record and its key hold, and they do once the clock has been set: the jump of decades
+    // does not make them old.
+    assert_eq!(client.outcome(&params)["payload"], last["payload"]);
+    let setup = gateway.setup().env("FAKETIME", "+0s");
+    drop(client);
+    drop(gateway);
+    let gateway = setup.spawn();
+    let mut client = gateway.client();
+    assert_eq!(client.outcome(&params)["payload"], last["payload"]);
+    let sessions = client.ask("sessions-list", &json!({}));
+    assert_eq!(sessions["sessions"].as_array().unwrap().len(), 1, "{sessions}");
+}
+
+#[test]
+fn a_clock_set_back_loses_nothing() {
+    let ahead = Gateway::builder("clock-back")
+        .agent_echo()
+        .env("LD_PRELOAD", &faketime())
+        .env("FAKETIME", "+400d")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("DONT_FAKE_MONOTONIC", "1");
+    let gateway = ahead.spawn();
+    let params = params_agent("from the future", "k");
+    let last = gateway.client().outcome(&params);
+    let setup = gateway.setup().env("FAKETIME", "+0s");
+    drop(gateway);
+    let gateway = setup.spawn();
+    let mut client = gateway.client();
+    assert_eq!(client.outcome(&params)["payload"]["runId"], last["payload"]["runId"]);
+    let page = client.ask("session-history", &json!({"sessionKey": "main"}));
+    assert!(!page["messages"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_standard_output_that_nobody_takes_stops_nothing() {
+    for mode in [Stdout::Closed, Stdout::Blocked] {
+        let mut gateway = Gateway::builder("stdout").stdout(mode).arg("-v").spawn();
+        let mut client = gateway.client();
+        // Each connection logs lines with a name of its own: more than a pipe holds.
+        for number in 0..400 {
+            gateway.client_as(&format!("{number}-{}", "n".repeat(110))).goodbye();
+        }
+        let started = Instant::now();
+        client.expects_holes();
+        client.ask("health", &json!({}));
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        assert!(gateway.is_running());
+        gateway.sigterm();
+        assert_eq!(gateway.wait_exit(Duration::from_secs(5)).code(), Some(0));
+    }
+}
+
+#[test]
+fn repeated_lines_are_counted_not_repeated() {
+    let gateway = Gateway::builder("log-repeats").spawn();
+    for _ in 0..300 {
+        let answer = http::exchange(gateway.addr, "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+        assert_eq!(answer.status, 403);
+    }
+    gateway.client().goodbye();
+    gateway.output.wait_for("closed", PATIENCE);
+    let lines = gateway.output.both().lines().filter(|line| line.contains("403")).count();
+    assert!((1..100).contains(&lines), "{lines} lines for 300 refusals");
+    assert_eq!(http::metric(gateway.addr, "", "clawdis_refused_total{reason=\"origin\"}"), 300);
+}
+
+#[test]
+fn damaged_records_are_set_aside_or_refused_but_never_ignored() {
+    let gateway = Gateway::builder("damage").agent_echo().spawn();
+    gateway.client().outcome(&params_agent("remember", "k"));
+    gateway.client().ask("set-paused", &json!({"paused": true}));
+    let setup = gateway.setup();
+    let state = gateway.state_dir();
+    drop(gateway);
+    let mut damaged = 0;
+    let mut folders = vec![state];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let mut bytes = fs::read(&path).unwrap();
+            // In the middle: a torn tail is another matter and is cut off.
+            if bytes.len() > 64 && !path.ends_with("lock") {
+                let middle = bytes.len() / 3;
+                bytes[middle] ^= 0x20;
+                fs::write(&path, bytes).unwrap();
+                damaged += 1;
+            }
+        }
+    }
+    assert!(damaged > 0);
+    match setup.try_spawn() {
+        Err(exit) => {
+            assert_ne!(exit.code, Some(0));
+            assert!(!exit.text.contains("panicked"), "{}", exit.text);
+        }
+        Ok(gateway) => {
+            let log = gateway.output.both().to_lowercase();
+            let words = ["aside", "damaged", "unreadable", "corrupt"];
+            assert!(words.iter().any(|word| log.contains(word)), "not a word about it:\n{log}");
+            gateway.client().ask("health", &json!({}));
+        }
+    }
+}
+
+#[test]
+fn a_torn_last_record_is_cut_off_and_reported() {
+    let mut gateway = Gateway::builder("torn").agent_echo().spawn();
+    let params = params_agent("keep this", "k");
+    let last = gateway.client().outcome(&params);
+    gateway.sigkill();
+    let setup = gateway.setup();
+    let journals: Vec<PathBuf> = fs::read_dir(gateway.state_dir())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file() && path.to_string_lossy().contains("journal"))
+        .collect();
+    assert!(!journals.is_empty(), "no journal in {}", gateway.state_dir().display());
+    for journal in journals {
+        let mut bytes = fs::read(&journal).unwrap();
+        bytes.extend_from_slice(b"half a rec");
+        fs::write(&journal, bytes).unwrap();
+    }
+    drop(gateway);
+    let gateway = setup.spawn();
+    assert_eq!(gateway.client().outcome(&params)["payload"], last["payload"]);
+    gateway.output.wait_for("cut", PATIENCE);
+}
+
+#[test]
+fn memory_stays_bounded_under_hostile_frames() {
+    let gateway = Gateway::builder("hostile-memory").spawn();
+    gateway.client().goodbye();
+    let before = gateway.rss();
+    let big = vec![b'['; 512 * 1024];
+    for _ in 0..40 {
+        let mut socket = gateway.greeted();
+        socket.send(crate::harness::raw::TEXT, &big);
+        socket.closed_with(1007);
+    }
+    assert!(gateway.rss() < before + 16 * 1024 * 1024, "{before} to {}", gateway.rss());
+    assert!(process::fd_count(gateway.pid()) < 40);
+}
