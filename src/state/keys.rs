@@ -187,7 +187,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::{Keys, Lookup, Outcome};
-    use crate::hex::hex;
     use crate::limits::{KEY_TTL_MS, KEYS_MAX, SANE_CLOCK_MS};
     use crate::protocol::payload::RunStatus;
 
