@@ -47,6 +47,9 @@ pub const REFUSALS_WAITING_MAX: usize = 32;
 pub const INVALID_FRAMES_MAX: usize = 20;
 /// Window of the budget above.
 pub const INVALID_FRAMES_WINDOW_MS: u64 = 10_000;
+/// How long a client that reads slowly may take for the frame in progress and the close frame
+/// behind it, before the socket is shut without them.
+pub const CLOSE_FLUSH_MS: u64 = 2_000;
 /// After our close frame: how long the peer's bytes are still read and thrown away, so that the
 /// kernel does not reset the connection before the peer has read the reason.
 pub const LINGER_MS: u64 = 1_000;
@@ -260,4 +263,5 @@ const _: () = assert!(TOOL_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);
 const _: () = assert!(CHILD_ABORT_MS + CHILD_KILL_AFTER_MS < CHILD_STOP_MS);
 const _: () = assert!(CHILD_TERM_MS + GUARD_KILL_MS < CHILD_KILL_AFTER_MS);
 const _: () = assert!(CHILD_STOP_MS < SHUTDOWN_MS);
+const _: () = assert!(CLOSE_FLUSH_MS + LINGER_MS < SHUTDOWN_MS);
 const _: () = assert!(CLI_KEY_RESEND_MS < KEY_TTL_MS);

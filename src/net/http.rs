@@ -4,11 +4,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
-use crate::limits::{LINGER_BYTES_MAX, LINGER_MS, ms};
+use crate::limits::{CLOSE_FLUSH_MS, LINGER_BYTES_MAX, LINGER_MS, ms};
 use crate::metrics::METRICS;
 use crate::net::head::Head;
 use crate::net::stream::read_until;
@@ -182,7 +182,7 @@ pub(super) fn linger(shared: &ConnShared) {
 /// Reads and throws away until the other side, or `outbound`, ends the connection.
 pub(super) fn discard(shared: &ConnShared) -> io::Result<()> {
     // `outbound` shuts the socket when its own deadline passes; this one only covers its absence.
-    shared.stream.set_read_timeout(Some(2 * Duration::from_millis(LINGER_MS)))?;
+    shared.stream.set_read_timeout(Some(ms(CLOSE_FLUSH_MS + 2 * LINGER_MS)))?;
     let mut scrap = [0; 1024];
     let mut left = LINGER_BYTES_MAX;
     loop {

@@ -14,7 +14,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tungstenite::Bytes;
 
 use crate::limits::{
-    BACKLOG_BYTES_MAX, LINGER_MS, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX_MS, WRITE_RETRY_MIN_MS, ms,
+    BACKLOG_BYTES_MAX, CLOSE_FLUSH_MS, LINGER_MS, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX_MS, WRITE_RETRY_MIN_MS, ms,
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
@@ -54,8 +54,12 @@ pub(super) enum Pulse {
 
 enum Phase {
     Open,
-    /// A close frame is queued or sent; at the deadline the socket is shut whatever happened.
+    /// A close frame is queued; at the deadline the socket is shut whether it went out or not.
     Sealed {
+        deadline: Instant,
+    },
+    /// The close frame went out; the peer's last bytes are read until the deadline.
+    Lingering {
         deadline: Instant,
     },
     /// The socket is shut; waits for `Detach`.
@@ -123,7 +127,7 @@ impl Client {
     /// When it wants to be looked at again.
     pub(super) fn due(&self) -> Option<Instant> {
         let deadline = match self.phase {
-            Phase::Sealed { deadline } => Some(deadline),
+            Phase::Sealed { deadline } | Phase::Lingering { deadline } => Some(deadline),
             Phase::Open | Phase::Shut => None,
         };
         let retry = self.retry.as_ref().map(|retry| retry.at);
@@ -179,13 +183,13 @@ impl Client {
         self.queue.truncate(usize::from(self.sent_bytes > 0));
         self.queue.push_back(Piece { head: None, body: close.frame() });
         self.backlog_bytes = self.queue.iter().map(Piece::len).sum::<usize>() - self.sent_bytes;
-        self.phase = Phase::Sealed { deadline: now + ms(LINGER_MS) };
+        self.phase = Phase::Sealed { deadline: now + ms(CLOSE_FLUSH_MS) };
         self.shared.sealed.store(true, Ordering::Release);
     }
 
     /// Writes what the kernel takes. Half-closes behind a close frame.
     pub(super) fn flush(&mut self, now: Instant) -> Flush {
-        if let Phase::Sealed { deadline } = self.phase {
+        if let Phase::Sealed { deadline } | Phase::Lingering { deadline } = self.phase {
             if now >= deadline {
                 self.shut(Shutdown::Both);
                 return Flush::Done;
@@ -204,10 +208,11 @@ impl Client {
         self.retry = None;
         match self.phase {
             Phase::Sealed { .. } => {
-                // The peer may still be talking; its thread reads on until the deadline.
                 let _ = self.shared.stream.shutdown(Shutdown::Write);
+                self.phase = Phase::Lingering { deadline: now + ms(LINGER_MS) };
                 Flush::Waits
             }
+            Phase::Lingering { .. } => Flush::Waits,
             Phase::Open | Phase::Shut => Flush::Done,
         }
     }

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
 use serde_json::{Value, json};
 use tungstenite::protocol::Role;
 use tungstenite::{Bytes, Message, WebSocket};
@@ -19,8 +20,11 @@ use crate::protocol::frame::{Close, EventBody, text};
 fn pair() -> (Arc<ConnShared>, WebSocket<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    // Fixed sizes: the kernel grows its buffers otherwise, and "full" would be a moving target.
+    sockopt::set_socket_recv_buffer_size(&peer, 64 * 1024).unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let shared = ConnShared::new(listener.accept().unwrap().0);
+    sockopt::set_socket_send_buffer_size(&shared.stream, 64 * 1024).unwrap();
     (shared, WebSocket::from_raw_socket(peer, Role::Client, None))
 }
 
