@@ -22,6 +22,7 @@
 pub mod agent;
 pub mod channels;
 mod child;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod error;
@@ -35,4 +36,3 @@ pub mod protocol;
 pub mod state;
 pub mod store;
 pub mod threads;
-pub mod cli;

@@ -41,7 +41,11 @@ pub(crate) fn run(mut context: Context) -> Result<(), Failure> {
                 drop(connection);
                 connection = run.reconnect(&instance_id)?;
             }
-            ended => break ended?,
+            Ok(ended) => break ended,
+            Err(failure) => {
+                view.end_line()?;
+                return Err(failure);
+            }
         }
     };
     connection.close();
@@ -74,7 +78,8 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(context: &'a Context, request: AgentRequest) -> Self {
+    /// Not asked for yet.
+    pub(crate) fn new(context: &'a Context, request: AgentRequest) -> Self {
         let deadline = Instant::now() + context.common.timeout.unwrap_or(ms(PATIENCE_MS));
         Self { context, request, key_age: KeyAge::new(), id: None, deadline, leaving: None }
     }
@@ -99,7 +104,7 @@ impl<'a> Run<'a> {
                 }
                 Some(Frame::Response { id, payload, error }) if id == asked => {
                     if self.leaving.is_some() {
-                        return Err(Failure::Interrupted(None));
+                        return Err(Failure::Interrupted(Some("the run was cancelled".to_owned())));
                     }
                     return Ok(Ended { payload, error: error.map(Failure::Answered) });
                 }

@@ -21,9 +21,9 @@ pub(crate) fn find(
     view.remark("looking into the history for the answer")?;
     loop {
         // In this order: an agent that was idle before the history was read has written all of it.
-        let health = connection.request("health", json!({}), run.answer_by())?;
+        let health = connection.request("health", &json!({}), run.answer_by())?;
         let params = json!({ "sessionKey": run.request.session, "limit": HISTORY_PAGE_MAX });
-        let history = connection.request("session-history", params, run.answer_by())?;
+        let history = connection.request("session-history", &params, run.answer_by())?;
         let trace = trace(list(&history["messages"]), run.id.as_deref(), &run.request.key);
         if let Some(run_id) = trace.run_id {
             run.id = Some(run_id);
@@ -94,9 +94,22 @@ fn trace(messages: &[Value], run_id: Option<&str>, key: &str) -> Trace {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use std::net::TcpListener;
+    use std::thread::{Builder, JoinHandle};
+    use std::time::{Duration, Instant};
 
-    use super::{Trace, trace};
+    use serde_json::{Value, json};
+    use tungstenite::Message;
+
+    use super::{Ended, Trace, find, trace};
+    use crate::cli::agent::Run;
+    use crate::cli::agent_params::AgentRequest;
+    use crate::cli::agent_view::AgentView;
+    use crate::cli::args::{self, Request};
+    use crate::cli::exit::Failure;
+    use crate::cli::interrupt::Interrupt;
+    use crate::cli::terminal::Output;
+    use crate::cli::{Context, NO_EVENTS};
 
     fn history() -> Vec<Value> {
         vec![
@@ -122,5 +135,72 @@ mod tests {
     fn a_question_without_an_answer_and_no_trace_at_all_are_told_apart() {
         assert_eq!(trace(&history(), None, "k0"), found(true, Some("r0"), None));
         assert_eq!(trace(&history(), None, "k9"), found(false, None, None));
+    }
+
+    /// A gateway that sends these frames, each but an event after reading one; ids are filled in.
+    fn play(frames: Vec<Value>) -> (String, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let serve = move || {
+            let stream = listener.accept().unwrap().0;
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let mut socket = tungstenite::accept(stream).unwrap();
+            for mut frame in frames {
+                if frame["type"] != "event" {
+                    let asked: Value =
+                        serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap();
+                    frame["id"] = asked["id"].clone();
+                }
+                socket.send(Message::text(frame.to_string())).unwrap();
+            }
+        };
+        (url, Builder::new().spawn(serve).unwrap())
+    }
+
+    fn answer(payload: &Value) -> Value {
+        json!({ "type": "res", "ok": true, "payload": payload })
+    }
+
+    fn found_after(mut frames: Vec<Value>) -> Result<Ended, Failure> {
+        frames.insert(0, json!({ "type": "hello-ok", "protocol": 1 }));
+        let (url, gateway) = play(frames);
+        let argv = ["agent", "what?", "--key", "k1", "--url", &url].map(Into::into).to_vec();
+        let Ok(Request::Run { common, args, .. }) = args::parse(argv) else {
+            panic!("the arguments are good")
+        };
+        let mut context =
+            Context { args, common, output: Output::piped(), interrupt: Interrupt::install().unwrap() };
+        let request = AgentRequest::take(&mut context.args).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut connection = context.connect(&[NO_EVENTS], "test", deadline).unwrap();
+        let mut run = Run::new(&context, request);
+        let found = find(&mut run, &mut connection, &mut AgentView::new(&context.output, false));
+        gateway.join().unwrap();
+        found
+    }
+
+    #[test]
+    fn a_run_at_work_is_waited_for() {
+        let asked = json!({ "messages": history()[3..] });
+        let ended = found_after(vec![
+            answer(&json!({ "agent": { "active": 1, "queued": 0 } })),
+            answer(&asked),
+            json!({ "type": "event", "event": "agent", "seq": 1, "payload":
+                { "runId": "r1", "seq": 9, "stream": "lifecycle", "data": { "phase": "ended" } } }),
+            answer(&json!({ "agent": { "active": 0, "queued": 0 } })),
+            answer(&json!({ "messages": history() })),
+        ]);
+        let payload = json!({ "runId": "r1", "status": "ok", "summary": "forty-two" });
+        assert_eq!(ended.unwrap().payload, payload);
+    }
+
+    #[test]
+    fn a_run_that_nobody_works_on_was_interrupted() {
+        let idle = answer(&json!({ "agent": { "active": 0, "queued": 0 } }));
+        let failure =
+            found_after(vec![idle.clone(), answer(&json!({ "messages": history()[3..] }))]).err().unwrap();
+        assert!(failure.code() == 1 && failure.to_string().contains("no answer on record"), "{failure}");
+        let failure = found_after(vec![idle, answer(&json!({ "messages": [] }))]).err().unwrap();
+        assert!(failure.to_string().contains("no trace"), "{failure}");
     }
 }

@@ -170,7 +170,8 @@ impl<'a> AgentView<'a> {
         }
     }
 
-    fn end_line(&mut self) -> Result<(), Failure> {
+    /// Ends a line of text that was begun.
+    pub(crate) fn end_line(&mut self) -> Result<(), Failure> {
         if !std::mem::replace(&mut self.at_line_start, true) {
             self.output.write("\n")?;
         }

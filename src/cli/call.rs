@@ -73,7 +73,7 @@ pub(crate) fn send(mut context: Context) -> Result<(), Failure> {
 fn send_once(context: &Context, params: &Value, deadline: Instant) -> Result<Value, Failure> {
     let attempt = || {
         let mut connection = context.connect(&[NO_EVENTS], ONE_SHOT_ID, deadline)?;
-        let answer = connection.request("send", params.clone(), deadline);
+        let answer = connection.request("send", params, deadline);
         connection.close();
         answer
     };

@@ -7,7 +7,8 @@ use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tungstenite::client::client_with_config;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::HandshakeError;
@@ -73,7 +74,7 @@ impl Connection {
             silence_max: ms(2 * TICK_INTERVAL_MS_DEFAULT + CLI_SILENCE_SLACK_MS),
             heard: Instant::now(),
         };
-        connection.transmit(&hello::hello(target, caps, instance_id))?;
+        connection.transmit(hello::hello(target, caps, instance_id).to_string())?;
         connection.hello = connection.greeting(target, deadline)?;
         let tick = connection.hello["policy"]["tickIntervalMs"].as_u64().unwrap_or(TICK_INTERVAL_MS_DEFAULT);
         connection.silence_max = ms(tick.saturating_mul(2).saturating_add(CLI_SILENCE_SLACK_MS));
@@ -95,7 +96,7 @@ impl Connection {
         self.requests += 1;
         let id = self.requests.to_string();
         self.socket.get_mut().set_deadline(deadline);
-        self.transmit(&request(&id, method, params))?;
+        self.transmit(encode(&Request { id: &id, method, params })?)?;
         Ok(id)
     }
 
@@ -121,11 +122,10 @@ impl Connection {
     pub(crate) fn request(
         &mut self,
         method: &str,
-        params: Value,
+        params: &Value,
         deadline: Instant,
     ) -> Result<Value, Failure> {
-        let asked = self.send(method, &params, deadline)?;
-        drop(params);
+        let asked = self.send(method, params, deadline)?;
         self.answer(&asked, deadline)
     }
 
@@ -182,8 +182,8 @@ impl Connection {
         }
     }
 
-    fn transmit(&mut self, frame: &Value) -> Result<(), Failure> {
-        match self.socket.send(Message::text(frame.to_string())) {
+    fn transmit(&mut self, frame: String) -> Result<(), Failure> {
+        match self.socket.send(Message::text(frame)) {
             Ok(()) => Ok(()),
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(no_answer()),
             Err(error) => Err(lost(&error)),
@@ -228,15 +228,24 @@ impl Connection {
     }
 }
 
-/// A request frame.
-fn request(id: &str, method: &str, params: &Value) -> Value {
-    json!({ "type": "req", "id": id, "method": method, "params": params })
+/// A request frame; borrows, because a message may fill a whole one.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "req")]
+struct Request<'a> {
+    id: &'a str,
+    method: &'a str,
+    params: &'a Value,
+}
+
+/// A value of ours as JSON.
+fn encode(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::Local(format!("cannot encode a frame: {error}")))
 }
 
 /// Whether a request fits into a frame; asked before connecting, since it is the caller's mistake.
 pub(crate) fn check_size(method: &str, params: &Value) -> Result<(), Failure> {
     // Ids are short: none has more digits than this one.
-    let bytes = request("0000000000", method, params).to_string().len();
+    let bytes = encode(&Request { id: "0000000000", method, params })?.len();
     if bytes <= PAYLOAD_BYTES_MAX {
         return Ok(());
     }

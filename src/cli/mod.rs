@@ -68,7 +68,7 @@ impl Context {
     }
 
     /// One request, one answer, no events.
-    fn ask(&self, method: &str, params: Value) -> Result<Value, Failure> {
+    fn ask(&self, method: &str, params: &Value) -> Result<Value, Failure> {
         let deadline = Instant::now() + self.timeout();
         let mut connection = self.connect(&[NO_EVENTS], ONE_SHOT_ID, deadline)?;
         let answer = connection.request(method, params, deadline);

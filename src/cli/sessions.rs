@@ -16,7 +16,7 @@ pub(crate) const MAIN: &str = "main";
 pub(crate) fn list(mut context: Context) -> Result<(), Failure> {
     let params = page(&mut context.args)?;
     context.args.named(&[], 0)?;
-    let payload = context.ask("sessions-list", params)?;
+    let payload = context.ask("sessions-list", &params)?;
     if context.output.json {
         return context.output.write_json(&payload);
     }
@@ -34,7 +34,7 @@ pub(crate) fn history(mut context: Context) -> Result<(), Failure> {
     let mut params = page(&mut context.args)?;
     let session = context.session(0)?;
     params["sessionKey"] = json!(session);
-    let payload = context.ask("session-history", params)?;
+    let payload = context.ask("session-history", &params)?;
     if context.output.json {
         return context.output.write_json(&payload);
     }
@@ -50,7 +50,7 @@ pub(crate) fn history(mut context: Context) -> Result<(), Failure> {
 /// `reset`
 pub(crate) fn reset(mut context: Context) -> Result<(), Failure> {
     let session = context.session(0)?;
-    let payload = context.ask("session-reset", json!({ "sessionKey": session }))?;
+    let payload = context.ask("session-reset", &json!({ "sessionKey": session }))?;
     context.report(&payload, |payload| {
         format!("session {} starts anew as {}", string(&payload["sessionKey"]), string(&payload["sessionId"]))
     })
@@ -59,7 +59,7 @@ pub(crate) fn reset(mut context: Context) -> Result<(), Failure> {
 /// `forget`
 pub(crate) fn forget(mut context: Context) -> Result<(), Failure> {
     let session = context.session(1)?;
-    let payload = context.ask("session-forget", json!({ "sessionKey": session }))?;
+    let payload = context.ask("session-forget", &json!({ "sessionKey": session }))?;
     context.report(&payload, |payload| format!("session {} is forgotten", string(&payload["sessionKey"])))
 }
 

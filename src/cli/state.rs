@@ -27,7 +27,7 @@ pub(crate) fn presence(context: Context) -> Result<(), Failure> {
 /// `cancel`
 pub(crate) fn cancel(mut context: Context) -> Result<(), Failure> {
     let run = context.args.named(&["RUN"], 1)?.remove(0);
-    let payload = context.ask("agent-cancel", json!({ "runId": run }))?;
+    let payload = context.ask("agent-cancel", &json!({ "runId": run }))?;
     context.report(&payload, |payload| format!("run {} is cancelled", string(&payload["runId"])))
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn resume(context: Context) -> Result<(), Failure> {
 /// `heartbeats`
 pub(crate) fn heartbeats(mut context: Context) -> Result<(), Failure> {
     let texts = context.args.named(&["on or off"], 1)?;
-    let payload = context.ask("set-heartbeats", json!({ "enabled": switch(&texts[0])? }))?;
+    let payload = context.ask("set-heartbeats", &json!({ "enabled": switch(&texts[0])? }))?;
     context.report(&payload, |payload| format!("heartbeats are {}", on_off(payload["enabled"] == true)))
 }
 
@@ -52,7 +52,8 @@ pub(crate) fn heartbeats(mut context: Context) -> Result<(), Failure> {
 pub(crate) fn channel(mut context: Context) -> Result<(), Failure> {
     let texts = context.args.named(&["NAME", "on or off"], 2)?;
     let channel = channel_name(&texts[0])?;
-    let payload = context.ask("set-channel", json!({ "channel": channel, "enabled": switch(&texts[1])? }))?;
+    let payload =
+        context.ask("set-channel", &json!({ "channel": channel, "enabled": switch(&texts[1])? }))?;
     context.report(&payload, |payload| {
         format!("{} is switched {}", string(&payload["channel"]), on_off(payload["enabled"] == true))
     })
@@ -85,7 +86,7 @@ fn show(
     render: fn(&Value, &crate::cli::terminal::Output) -> String,
 ) -> Result<(), Failure> {
     context.args.named(&[], 0)?;
-    let payload = context.ask(method, params)?;
+    let payload = context.ask(method, &params)?;
     if context.output.json {
         context.output.write_json(&payload)
     } else {
@@ -95,7 +96,7 @@ fn show(
 
 fn set_paused(mut context: Context, paused: bool) -> Result<(), Failure> {
     context.args.named(&[], 0)?;
-    let payload = context.ask("set-paused", json!({ "paused": paused }))?;
+    let payload = context.ask("set-paused", &json!({ "paused": paused }))?;
     context.report(&payload, |payload| {
         let text = if payload["paused"] == true {
             "paused: no run starts until `clawdis resume`"

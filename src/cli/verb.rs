@@ -140,7 +140,8 @@ pub(crate) const ALL: &[Verb] = &[
         name: "watch",
         usage: "watch",
         summary: "show what happens, as it happens",
-        about: "Runs until Ctrl-C and connects again whenever the gateway went away. With `--json` every event is one \
+        about: "Runs until Ctrl-C and connects again whenever the gateway goes away; one that is not there at the start is \
+            an error. With `--json` every event is one \
             line; `{\"type\":\"gap\"}` tells that events were missed, `{\"type\":\"refresh\"}` then carries health and \
             presence anew.",
         flags: &[],
