@@ -137,16 +137,12 @@ impl Rig {
         self.events.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {awaited} within {PATIENCE:?}"))
     }
 
-    /// Waits until a step of the run is as wanted.
+    /// Waits until a step of the run is, or was, as wanted.
     pub(super) fn until(&mut self, run_id: &RunId, awaited: &str, wanted: impl Fn(&RunStep) -> bool) {
-        loop {
+        let found = |event: &AgentEvent| matches!(event, AgentEvent::Step { run_id: of, step } if of == run_id && wanted(step));
+        while !self.seen.iter().any(found) {
             let event = self.event(awaited);
-            let found =
-                matches!(&event, AgentEvent::Step { run_id: of, step } if of == run_id && wanted(step));
             self.seen.push(event);
-            if found {
-                return;
-            }
         }
     }
 
@@ -202,4 +198,14 @@ impl Drop for Rig {
             self.shut_down();
         }
     }
+}
+
+/// A file under `tests/`.
+pub(super) fn test_file(name: &str) -> String {
+    format!("{}/tests/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The fake Pi that does what prompts order.
+pub(super) fn acting(adjust: impl FnOnce(&mut AgentConfig)) -> Rig {
+    Rig::new(&["python3", &test_file("agents/fake_pi.py"), "act"], adjust)
 }

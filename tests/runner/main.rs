@@ -2,4 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod demo;
+mod guard;
 mod harness;
+mod hostile;
+mod replay;
