@@ -14,17 +14,17 @@ use crate::cli::backoff::Backoff;
 use crate::cli::call::PATIENCE_MS;
 use crate::cli::connection::{Connection, Frame, no_answer};
 use crate::cli::exit::Failure;
-use crate::cli::message::random_key;
 use crate::cli::{Context, agent_history};
 use crate::limits::{CLI_CANCEL_MS, CLI_GIVE_UP_MS, CLI_KEY_RESEND_MS, CLI_SIGNAL_SLICE_MS, ms};
 
 const CAPS: &[&str] = &["event:agent"];
+/// Runs share one presence entry, apart from the one of short calls, which come and go meanwhile.
+const INSTANCE_ID: &str = "clawdis-agent";
 
 /// `agent`
 pub(crate) fn run(mut context: Context) -> Result<(), Failure> {
     let request = AgentRequest::take(&mut context.args)?;
-    let instance_id = format!("clawdis-cli-{}", random_key()?);
-    let mut connection = context.connect(CAPS, &instance_id, Instant::now() + context.timeout())?;
+    let mut connection = context.connect(CAPS, INSTANCE_ID, Instant::now() + context.timeout())?;
     let mut run = Run::new(&context, request);
     let mut view = AgentView::new(&context.output, run.request.stream);
     context.interrupt.hold();
@@ -39,7 +39,7 @@ pub(crate) fn run(mut context: Context) -> Result<(), Failure> {
                 view.remark(&format!("{why}; connecting again"))?;
                 // The gateway must not count us twice.
                 drop(connection);
-                connection = run.reconnect(&instance_id)?;
+                connection = run.reconnect()?;
             }
             Ok(ended) => break ended,
             Err(failure) => {
@@ -172,12 +172,12 @@ impl<'a> Run<'a> {
     }
 
     /// Tries until the gateway is back, for as long as `CLI_GIVE_UP_MS`.
-    fn reconnect(&self, instance_id: &str) -> Result<Connection, Failure> {
+    fn reconnect(&self) -> Result<Connection, Failure> {
         let give_up = self.deadline.min(Instant::now() + ms(CLI_GIVE_UP_MS));
         let mut backoff = Backoff::new();
         loop {
             self.pause(backoff.pause().min(give_up.saturating_duration_since(Instant::now())))?;
-            match self.context.connect(CAPS, instance_id, self.answer_by()) {
+            match self.context.connect(CAPS, INSTANCE_ID, self.answer_by()) {
                 Err(Failure::Unreachable(_) | Failure::Lost(_) | Failure::TimedOut(_))
                     if Instant::now() < give_up => {}
                 Err(Failure::Unreachable(_) | Failure::Lost(_) | Failure::TimedOut(_))

@@ -16,7 +16,8 @@ pub(crate) fn health(health: &Value, output: &Output) -> String {
         table.row(channel_row(name, channel));
     }
     let agent = &health["agent"];
-    let mut details = counts(&[(agent, "active", "active"), (agent, "queued", "queued")]);
+    let count = |what: &str| agent[what].as_u64().map(|count| format!("{count} {what}"));
+    let mut details: Vec<String> = ["active", "queued"].into_iter().filter_map(count).collect();
     push_detail(&mut details, agent["sandbox"].as_str().map(|sandbox| format!("sandbox {sandbox}")));
     push_detail(&mut details, agent["reason"].as_str().map(str::to_owned));
     if agent.is_object() {
@@ -36,6 +37,21 @@ pub(crate) fn health(health: &Value, output: &Output) -> String {
     table.render(output)
 }
 
+/// `health` in a few words: what every part is doing.
+pub(crate) fn health_line(health: &Value) -> String {
+    let mut words: Vec<String> = health["channels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, channel)| format!("{name} {}", string(&channel["state"])))
+        .collect();
+    words.push(format!("agent {}", string(&health["agent"]["state"])));
+    if health["storage"]["ok"] == false {
+        words.push(format!("storage failing ({})", string(&health["storage"]["reason"])));
+    }
+    words.join(", ")
+}
+
 /// `status`: health and what surrounds it.
 pub(crate) fn status(status: &Value, output: &Output) -> String {
     let commit = status["commit"].as_str().map(|commit| format!(" ({commit})")).unwrap_or_default();
@@ -48,11 +64,14 @@ pub(crate) fn status(status: &Value, output: &Output) -> String {
     );
     let mut text = format!("{}\n\n", output.styled(Style::Bold, &line(&head)));
     text.push_str(&health(&status["health"], output));
-    let mut facts = counts(&[
+    let parts = [
         (status, "sessions", "sessions"),
         (status, "clients", "clients"),
         (&status["today"], "runs", "runs today"),
-    ]);
+    ];
+    let fact =
+        |(of, name, what): (&Value, &str, &str)| of[name].as_u64().map(|count| format!("{what} {count}"));
+    let mut facts: Vec<String> = parts.into_iter().filter_map(fact).collect();
     let toggles = &status["toggles"];
     push_detail(&mut facts, toggles["heartbeats"].as_bool().map(|on| format!("heartbeats {}", on_off(on))));
     for (name, on) in toggles["channels"].as_object().into_iter().flatten() {
@@ -202,13 +221,6 @@ fn push_titled(text: &mut String, title: &str, table: &Table, output: &Output) {
     if !table.is_empty() {
         text.push_str(&["\n", &output.styled(Style::Bold, title), "\n", &table.render(output)].concat());
     }
-}
-
-fn counts(parts: &[(&Value, &str, &str)]) -> Vec<String> {
-    parts
-        .iter()
-        .filter_map(|(of, name, what)| of[name].as_u64().map(|count| format!("{count} {what}")))
-        .collect()
 }
 
 fn push_detail(details: &mut Vec<String>, detail: Option<String>) {

@@ -5,23 +5,23 @@ use serde_json::{Value, json};
 use crate::cli::Context;
 use crate::cli::exit::Failure;
 use crate::cli::render::{self, on_off, string};
-use crate::cli::terminal::line;
+use crate::cli::terminal::{Output, line};
 use crate::protocol::call::Channel;
 
 /// `status`
 pub(crate) fn status(context: Context) -> Result<(), Failure> {
-    show(context, "status", json!({}), render::status)
+    show(context, "status", &json!({}), render::status)
 }
 
 /// `health`
 pub(crate) fn health(mut context: Context) -> Result<(), Failure> {
     let params = if context.args.flag("--probe") { json!({ "probe": true }) } else { json!({}) };
-    show(context, "health", params, render::health)
+    show(context, "health", &params, render::health)
 }
 
 /// `presence`
 pub(crate) fn presence(context: Context) -> Result<(), Failure> {
-    show(context, "system-presence", json!({}), render::presence)
+    show(context, "system-presence", &json!({}), render::presence)
 }
 
 /// `cancel`
@@ -82,11 +82,11 @@ impl Context {
 fn show(
     mut context: Context,
     method: &str,
-    params: Value,
-    render: fn(&Value, &crate::cli::terminal::Output) -> String,
+    params: &Value,
+    render: fn(&Value, &Output) -> String,
 ) -> Result<(), Failure> {
     context.args.named(&[], 0)?;
-    let payload = context.ask(method, &params)?;
+    let payload = context.ask(method, params)?;
     if context.output.json {
         context.output.write_json(&payload)
     } else {

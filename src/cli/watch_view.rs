@@ -112,8 +112,7 @@ impl<'a> WatchView<'a> {
 
     fn health(&mut self, health: &Value) -> Result<(), Failure> {
         let (text, style) = if health["ok"] == true { ("ok", Style::Green) } else { ("not ok", Style::Red) };
-        self.line("health", style, text)?;
-        self.output.write(&render::health(health, self.output))
+        self.line("health", style, &format!("{text}: {}", render::health_line(health)))
     }
 
     fn message(&mut self, payload: &Value) -> Result<(), Failure> {
@@ -162,7 +161,7 @@ impl<'a> WatchView<'a> {
             (Some("error"), _) => format!("error: {}", string(&data["message"])),
             (stream, _) => format!("{}: {data}", stream.unwrap_or("?")),
         };
-        self.line("agent", Style::Dim, &format!("{} {}: {text}", string(&payload["sessionKey"]), short(run)))
+        self.line("agent", Style::Dim, &format!("{} {}: {text}", string(&payload["sessionKey"]), run))
     }
 
     /// Text goes on where it stopped as long as nothing else comes in between.
@@ -172,7 +171,7 @@ impl<'a> WatchView<'a> {
         }
         if self.open.as_deref() != Some(run) {
             self.end_line()?;
-            let head = format!("{} {}: ", line(string(&payload["sessionKey"])), line(short(run)));
+            let head = format!("{} {}: ", line(string(&payload["sessionKey"])), line(run));
             self.output.write(&(self.prefix("agent", Style::Dim) + &head))?;
         }
         self.output.write(&plain(text))?;
@@ -193,9 +192,4 @@ impl<'a> WatchView<'a> {
     fn end_line(&mut self) -> Result<(), Failure> {
         if self.open.take().is_some() { self.output.write("\n") } else { Ok(()) }
     }
-}
-
-/// Enough of a run's id to tell it from its neighbours.
-fn short(run: &str) -> &str {
-    crate::protocol::cut(run, 12)
 }

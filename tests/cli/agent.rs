@@ -104,7 +104,7 @@ fn flags_become_parameters() {
     let gateway = Gateway::once(move |peer| {
         let hello = peer.greet();
         assert_eq!(hello["caps"], json!(["event:agent"]));
-        assert_ne!(hello["client"]["instanceId"], "clawdis-cli");
+        assert_eq!(hello["client"]["instanceId"], "clawdis-agent");
         let request = peer.request("agent");
         sender.send(request["params"].clone()).unwrap();
         finish(peer, &request, "stored");

@@ -65,7 +65,7 @@ fn status_shows_what_surrounds_health() {
     let text = home.clawdis(["status", "--url", &gateway.url]).run().ok();
     for expected in [
         "clawdis-gateway 9.9.9 on testhost, pid 42, up 2 h 1 min",
-        "3 sessions, 1 clients, 5 runs today, heartbeats off, telegram switched off",
+        "sessions 3, clients 1, runs today 5, heartbeats off, telegram switched off",
         "telegram  77  2",
         "evil[2J",
         "owner  5",

@@ -27,7 +27,8 @@ fn events_are_lines_and_a_gap_is_refreshed() {
     let gateway = Gateway::once(|peer| {
         watched(peer);
         peer.skip(3);
-        peer.event("health", &json!({ "health": { "ok": false } }));
+        let agent = json!({ "state": "busy" });
+        peer.event("health", &json!({ "health": { "ok": false, "agent": agent } }));
         let health = peer.request("health");
         let presence = peer.request("system-presence");
         peer.answer(&presence, &json!([{ "host": "after-the-gap" }]));
@@ -43,7 +44,7 @@ fn events_are_lines_and_a_gap_is_refreshed() {
     running.line("telegram from Ann (main): hi there [image]");
     running.line("brand-new {\"x\":1}");
     running.line("missed 3 events");
-    running.line("health   not ok");
+    running.line("health   not ok: agent busy");
     running.line("refreshed");
     running.line("after-the-gap");
     running.interrupt();
