@@ -1,6 +1,6 @@
 //! What is written where: stdout for results, stderr for remarks, colours for people only.
 //!
-//! Knows nothing of payloads. Text from the network goes through [`plain`] or [`line`] before it
+//! Knows nothing of payloads. Text from the network goes through [`plain`] or [`line()`] before it
 //! reaches a terminal, so that nobody on the other side can send escape sequences to it.
 
 use std::env;

@@ -1,6 +1,6 @@
 //! What the person has set: the config file, the command line and the environment.
 //!
-//! [`file`] is the shape of the config file, [`load`] reads it, [`flags`] takes the command line
+//! [`mod@file`] is the shape of the config file, [`load`] reads it, [`flags`] takes the command line
 //! apart, [`environment`] what is set around it, and [`settings`] is what comes of all of them.
 //! Knows nothing of threads or sockets. `schemas/config.schema.json` describes the file.
 

@@ -1,8 +1,8 @@
 //! The store thread: every durable file of the gateway.
 //!
 //! Holds no logic: it is told what to write and says when that is durable. One journal is synced
-//! per group of commands ([`journal`]); the sessions' own files are written from it without a
-//! sync of their own and made whole from it after a crash ([`sessions`]). So a message costs one
+//! per group of commands (`journal`); the sessions' own files are written from it without a
+//! sync of their own and made whole from it after a crash (`sessions`). So a message costs one
 //! fsync for each promise that is made about it, however many files it touches.
 
 use std::path::{Path, PathBuf};

@@ -30,7 +30,7 @@ def main(arguments):
         print(f"tidy: {violation}", file=sys.stderr)
     counts = graph.counts()
     print(
-        f"tidy: {sources.rust_lines(tree)} lines of Rust without tests (at most {sources.RUST_LINES_MAX}), "
+        f"tidy: {sources.rust_lines(tree)} lines of Rust without tests and comments (target {sources.RUST_LINES_TARGET}), "
         f"{counts['crates']} crates in the binary (at most {packages.CRATES_MAX}), "
         f"{counts['buildCrates']} more that only build it, {len(violations)} violations"
     )

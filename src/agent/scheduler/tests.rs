@@ -1,3 +1,5 @@
+//! The scheduler's rules, one test each, with time passed in.
+
 use super::*;
 
 const WARM: Duration = Duration::from_secs(300);

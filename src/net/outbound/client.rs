@@ -14,7 +14,8 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tungstenite::Bytes;
 
 use crate::limits::{
-    BACKLOG_BYTES_MAX, CLOSE_FLUSH_MS, LINGER_MS, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX_MS, WRITE_RETRY_MIN_MS, ms,
+    BACKLOG_BYTES_MAX, CLOSE_FLUSH_MS, LINGER_MS, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX_MS,
+    WRITE_RETRY_MIN_MS, ms,
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
