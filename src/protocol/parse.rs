@@ -84,7 +84,7 @@ pub(crate) fn fold_integers(value: &mut Value) {
 }
 
 /// The integer that a number written with a fraction or exponent stands for, where it is exact.
-#[allow(clippy::cast_possible_truncation)] // checked against the exact range just before
+#[expect(clippy::cast_possible_truncation, reason = "checked against the exact range just before")]
 fn integer(number: &Number) -> Option<i64> {
     const EXACT_MAX: f64 = 9_007_199_254_740_991.0; // 2^53 - 1
     let float = number.as_f64().filter(|_| number.is_f64())?;

@@ -38,11 +38,6 @@ class Sources(unittest.TestCase):
     def test_long_file(self):
         self.assert_one({"tests/a.py": "a\n" * 501}, "tests/a.py:501:")
 
-    def test_too_much_rust(self):
-        files = {f"src/{n}.rs": "//! A.\n" + "a\n" * 499 for n in range(16)}
-        self.assertEqual(sources.check(tree(files)), [])
-        self.assert_one({**files, "src/last.rs": "//! A.\n"}, "src:1:")
-
     def test_module_without_purpose(self):
         self.assert_one({"src/a.rs": "use b;\n"}, "src/a.rs:1:")
 
