@@ -156,7 +156,9 @@ pub const AGENT_SESSION_HEADER_BYTES_MAX: u64 = 64 * 1024;
 /// After `agent_end`: how long the agent may take to answer `get_state` before its run counts as
 /// over and its process is replaced.
 pub const AGENT_BARRIER_MS: u64 = 2_000;
-/// Images of one `agent` call.
+/// Text of messages that are merged into one prompt; what does not fit waits for the next one.
+pub const MERGED_PROMPT_BYTES_MAX: usize = 256 * 1024;
+/// Images of one `agent` call, and of a merged prompt.
 pub const ATTACHMENTS_MAX: usize = 4;
 /// Messages of one `session-history` page, and its default.
 pub const HISTORY_PAGE_MAX: usize = 200;

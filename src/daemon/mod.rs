@@ -30,6 +30,8 @@ use crate::protocol::SERVER_VERSION;
 use crate::protocol::call::Channel;
 use crate::protocol::hello::Policy;
 use crate::protocol::payload::Toggles;
+use crate::state::budget::Limits;
+use crate::state::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
 use crate::state::thread::{Exits, now};
 use crate::state::{self, Event, State, StateConfig};
 use crate::store::folder::{FolderLock, make_private};
@@ -277,6 +279,17 @@ fn state_config(settings: &Settings, boot_id: String, agent_configured: bool) ->
         thinking: settings.agent.thinking,
         run_timeout: Duration::from_secs(settings.agent.timeout_seconds),
         queue_max: settings.agent.queue,
+        budget: Limits {
+            runs: settings.agent.daily_runs,
+            runs_per_person: settings.agent.daily_runs_per_person,
+        },
+        heartbeat: HeartbeatConfig {
+            every: Some(settings.heartbeat.every_minutes)
+                .filter(|minutes| *minutes > 0)
+                .map(|minutes| Duration::from_secs(60 * minutes)),
+            prompt: settings.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned()),
+            channel: settings.heartbeat.channel,
+        },
     }
 }
 

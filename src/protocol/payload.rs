@@ -137,6 +137,8 @@ pub struct Status<'a> {
     pub sessions: usize,
     /// Budget spent.
     pub today: Today<'a>,
+    /// Heartbeats.
+    pub heartbeat: HeartbeatStatus,
     /// Senders that are not allowed, newest first.
     pub refused: &'a [RefusedSender],
     /// Connections; cut (`truncated`) where a frame could not hold them.
@@ -165,6 +167,20 @@ pub struct Today<'a> {
     pub runs: u64,
     /// The same by person.
     pub runs_by_person: &'a BTreeMap<String, u64>,
+}
+
+/// `status.heartbeat`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatStatus {
+    /// Between two.
+    pub every_minutes: u64,
+    /// The next one, if they are on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_ts: Option<u64>,
+    /// The last one that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_ts: Option<u64>,
 }
 
 /// Somebody who wrote and is not allowed.

@@ -3,7 +3,7 @@
 //! The core is pure. [`State::handle`] takes an event and the time and returns effects; it does no
 //! IO, takes no lock and never sleeps. [`thread`] is the loop around it that carries them out.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,14 @@ use crate::protocol::hello::{Hello, Policy, StateVersion};
 use crate::protocol::payload::Toggles;
 use crate::store::{StoreCommand, StoreEvent, StoreOp, Ticket, Usage};
 
+mod agent_requests;
+pub mod budget;
 mod clients;
+mod directives;
 mod health;
+pub mod heartbeats;
 mod keys;
+mod lanes;
 mod presence;
 mod recovery;
 mod requests;
@@ -147,6 +152,10 @@ pub struct StateConfig {
     pub run_timeout: Duration,
     /// Accepted runs that may wait.
     pub queue_max: usize,
+    /// What a day allows.
+    pub budget: budget::Limits,
+    /// A prompt from time to time.
+    pub heartbeat: heartbeats::HeartbeatConfig,
 }
 
 /// The state.
@@ -162,7 +171,8 @@ pub struct State {
     sessions: Sessions,
     /// `system-event` notes for the owner's next turn.
     notes: VecDeque<String>,
-    runs_today: BTreeMap<String, u64>,
+    today: budget::Today,
+    heartbeats: heartbeats::Heartbeats,
     /// What waits for the store.
     pending: HashMap<Ticket, Pending>,
     tickets: Ticket,
@@ -203,6 +213,9 @@ impl State {
         if self.presence.next_expiry().is_some_and(|at| at <= now.mono) {
             self.presence.expire(now.mono);
         }
+        if self.heartbeats.next().is_some_and(|at| at <= now.mono) {
+            self.heartbeat(now);
+        }
         self.settle(now);
         effects.append(&mut self.effects);
     }
@@ -213,10 +226,13 @@ impl State {
             return Some(stopping.deadline);
         }
         if self.clients.is_empty() {
-            return None;
+            return self.heartbeats.next();
         }
         let delta = self.presence.delta_due(now.mono, self.fanout);
-        [self.next_tick, delta, self.presence.next_expiry()].into_iter().flatten().min()
+        [self.next_tick, delta, self.presence.next_expiry(), self.heartbeats.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What the last fan-out took, as `outbound` measured it.

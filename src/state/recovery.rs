@@ -7,13 +7,15 @@ use serde::de::DeserializeOwned;
 
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::payload::{Message, PresenceEntry, Role, Toggles};
+use crate::state::budget::Today;
 use crate::state::health::HealthBoard;
+use crate::state::heartbeats::Heartbeats;
 use crate::state::keys::{KeyRecord, Keys};
 use crate::state::presence::Presence;
 use crate::state::runs::Runs;
 use crate::state::sessions::{self, Session, Sessions};
 use crate::state::stored::Pending;
-use crate::state::{Effect, Now, State, StateConfig, keys, switches, to_json};
+use crate::state::{Effect, Now, State, StateConfig, budget, heartbeats, keys, switches, to_json};
 use crate::store::{Recovered, StoreOp};
 
 impl State {
@@ -36,11 +38,12 @@ impl State {
             started: now.mono,
             clients: BTreeMap::new(),
             presence: Presence::new(own),
-            toggles: Toggles::default(),
+            toggles: Toggles { heartbeats: config.heartbeat.every.is_some(), ..Toggles::default() },
             keys: Keys::default(),
             runs: Runs::default(),
             notes: VecDeque::new(),
-            runs_today: BTreeMap::new(),
+            today: Today::default(),
+            heartbeats: Heartbeats::new(config.heartbeat.clone()),
             pending: HashMap::new(),
             tickets: 0,
             probes: 0,
@@ -58,6 +61,8 @@ impl State {
             state.toggles.paused = true;
         }
         state.recover(recovered, now);
+        let enabled = state.toggles.heartbeats;
+        state.heartbeats.resume(enabled, now);
         let effects = std::mem::take(&mut state.effects);
         (state, effects)
     }
@@ -76,6 +81,10 @@ impl State {
                 let paused = self.toggles.paused;
                 self.toggles = kept.unwrap_or_default();
                 self.toggles.paused |= paused;
+            } else if slot == budget::SLOT {
+                self.today = parse(&slot, &json).unwrap_or_default();
+            } else if slot == heartbeats::SLOT {
+                self.heartbeats.recover(&json);
             } else if let Some(key) = slot.strip_prefix(sessions::SLOT_PREFIX) {
                 if let Some(session) = parse::<Session>(&slot, &json) {
                     self.sessions.recover(key, session);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::agent::{AgentCommand, AgentControl, AgentEvent, RunSpec, RunStep};
+use crate::agent::{AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::limits::{DELTA_BYTES_MAX, SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::metrics::METRICS;
 use crate::net::ConnId;
@@ -14,6 +14,7 @@ use crate::protocol::error::WireError;
 use crate::protocol::event::{AgentStep, AgentStream, EventKind};
 use crate::protocol::frame::{self, cut_encoded};
 use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
+use crate::state::directives::Directive;
 use crate::state::keys::Outcome;
 use crate::state::stored::Pending;
 use crate::state::{Effect, Now, State, keys, to_json};
@@ -27,40 +28,75 @@ pub(super) struct Runs {
 }
 
 pub(super) struct Run {
+    /// Order in which runs were asked for.
+    pub(super) number: u64,
     pub(super) session_key: String,
     pub(super) session_id: String,
-    /// The idempotency key it was asked with.
-    pub(super) key: String,
+    /// The idempotency key it was asked with; a heartbeat has none.
+    pub(super) key: Option<String>,
+    /// Who asked, as the model may be told.
+    pub(super) from: String,
+    pub(super) asked_ts: u64,
     /// Who started it: pieces of the stream may not be left out for it.
-    pub(super) owner: ConnId,
+    pub(super) owner: Option<ConnId>,
     /// Who is owed an answer, with the id to answer to.
     pub(super) waiters: Vec<(ConnId, String)>,
     pub(super) phase: Phase,
+    /// Runs whose messages share this one's prompt, and so its answer.
+    pub(super) riders: Vec<RunId>,
     /// Events so far.
     seq: u64,
     pub(super) cancelled: bool,
 }
 
+/// What a run is to do.
+pub(super) enum Work {
+    /// Ask the agent.
+    Prompt(Box<RunSpec>),
+    /// Do it ourselves.
+    Directive(Directive),
+}
+
 pub(super) enum Phase {
     /// Being made durable; nobody has been told "accepted" yet.
-    Storing(Box<RunSpec>),
+    Storing(Work),
+    /// Waits until its session is free.
+    Held(Box<RunSpec>),
+    /// Part of another run's prompt; kept in case that one is cancelled.
+    Riding(Box<RunSpec>),
     /// In the agent's hands, not started.
     Waiting,
     /// Under way.
     Active,
+    /// A directive, being carried out.
+    Obeying,
     /// Over; the outcome is being made durable.
     Saving,
 }
 
+/// How a run ended, and what goes on record with it.
+pub(super) struct Ended {
+    pub(super) status: RunStatus,
+    pub(super) summary: String,
+    /// Who says the summary in the session's history; `None` leaves it out.
+    pub(super) role: Option<Role>,
+    /// What becomes durable together with the outcome.
+    pub(super) ops: Vec<StoreOp>,
+}
+
 impl Run {
-    pub(super) fn new(spec: Box<RunSpec>, key: String, owner: ConnId, id: String) -> Self {
+    pub(super) fn new(work: Work, session_key: String, session_id: String, asked_ts: u64) -> Self {
         Self {
-            session_key: spec.session_key.clone(),
-            session_id: spec.session_id.clone(),
-            key,
-            owner,
-            waiters: vec![(owner, id)],
-            phase: Phase::Storing(spec),
+            number: 0,
+            session_key,
+            session_id,
+            key: None,
+            from: String::new(),
+            asked_ts,
+            owner: None,
+            waiters: Vec::new(),
+            phase: Phase::Storing(work),
+            riders: Vec::new(),
             seq: 0,
             cancelled: false,
         }
@@ -68,7 +104,8 @@ impl Run {
 }
 
 impl Runs {
-    pub(super) fn insert(&mut self, run_id: RunId, run: Run) {
+    pub(super) fn insert(&mut self, run_id: RunId, mut run: Run) {
+        run.number = self.made;
         self.by_id.insert(run_id, run);
     }
 
@@ -84,8 +121,13 @@ impl Runs {
         self.by_id.is_empty()
     }
 
+    /// The runs of one session.
+    pub(super) fn of_session(&self, session_key: &str) -> impl Iterator<Item = (&RunId, &Run)> {
+        self.by_id.iter().filter(move |(_, run)| run.session_key == session_key)
+    }
+
     /// Ids of the runs for which `wanted` holds.
-    pub(super) fn ids(&self, wanted: impl Fn(&Run) -> bool) -> Vec<RunId> {
+    fn ids(&self, wanted: impl Fn(&Run) -> bool) -> Vec<RunId> {
         self.by_id.iter().filter(|(_, run)| wanted(run)).map(|(id, _)| RunId::clone(id)).collect()
     }
 
@@ -96,7 +138,8 @@ impl Runs {
 
     /// Runs accepted, or about to be, that have not started.
     pub(super) fn waiting(&self) -> usize {
-        self.by_id.values().filter(|run| matches!(run.phase, Phase::Storing(_) | Phase::Waiting)).count()
+        let waits = |run: &&Run| matches!(run.phase, Phase::Storing(_) | Phase::Held(_) | Phase::Waiting);
+        self.by_id.values().filter(waits).count()
     }
 }
 
@@ -106,26 +149,26 @@ impl State {
         if let Err(trouble) = result {
             return self.run_not_stored(run_id, &trouble);
         }
-        let stopping = self.stopping.is_some();
         let Some(run) = self.runs.get_mut(run_id) else { return };
-        let Phase::Storing(spec) = std::mem::replace(&mut run.phase, Phase::Waiting) else { return };
-        let cancelled = run.cancelled || stopping;
-        let acks: Vec<_> = run.waiters.clone();
-        for (conn, id) in &acks {
-            self.answer(*conn, id, &RunAck { run_id, status: "accepted" });
-        }
-        if cancelled {
-            self.run_ended(run_id, RunStatus::Cancelled, "cancelled before it started".to_owned(), now);
-        } else {
-            self.effects.push(Effect::Agent(AgentCommand::Run(spec)));
+        let Phase::Storing(work) = std::mem::replace(&mut run.phase, Phase::Obeying) else { return };
+        let (cancelled, session_key) = (run.cancelled, run.session_key.clone());
+        for (conn, id) in run.waiters.clone() {
+            self.answer(conn, &id, &RunAck { run_id, status: "accepted" });
         }
         self.health.touch();
+        match work {
+            _ if cancelled => self.end_cancelled(run_id, now),
+            Work::Prompt(spec) => self.enqueue(run_id, spec, now),
+            Work::Directive(directive) => self.obey(run_id, &session_key, directive, now),
+        }
     }
 
     /// Nothing was promised and nothing done: the key is free again.
     fn run_not_stored(&mut self, run_id: &RunId, trouble: &str) {
         let Some(run) = self.runs.remove(run_id) else { return };
-        self.keys.undo(&run.key);
+        if let Some(key) = &run.key {
+            self.keys.undo(key);
+        }
         let error = WireError::unavailable(format!("the run could not be put on record: {trouble}"));
         for (conn, id) in &run.waiters {
             self.refuse(*conn, id, &error);
@@ -152,7 +195,7 @@ impl State {
         self.agent_step(run_id, stream, data, now);
     }
 
-    fn agent_step(&mut self, run_id: &RunId, stream: AgentStream, data: Value, now: Now) {
+    pub(super) fn agent_step(&mut self, run_id: &RunId, stream: AgentStream, data: Value, now: Now) {
         let no_clients = self.clients.is_empty();
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.seq += 1;
@@ -160,7 +203,9 @@ impl State {
             return;
         }
         let loss = match stream {
-            AgentStream::Assistant | AgentStream::Thinking => Loss::AnybodyBut(run.owner),
+            AgentStream::Assistant | AgentStream::Thinking => {
+                run.owner.map_or(Loss::Anybody, Loss::AnybodyBut)
+            }
             AgentStream::Lifecycle | AgentStream::Tool | AgentStream::Error => Loss::Nobody,
         };
         let step =
@@ -169,39 +214,80 @@ impl State {
         self.effects.push(Effect::Out(Outbound::Event { body, loss }));
     }
 
-    /// The last word on a run: it becomes durable before anybody hears it.
-    pub(super) fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String, now: Now) {
+    /// One piece of an answer that is not the agent's.
+    pub(super) fn say(&mut self, run_id: &RunId, text: &str, now: Now) {
+        self.agent_step(run_id, AgentStream::Assistant, json!({ "delta": text }), now);
+    }
+
+    /// The agent's last word on a run, and on those that shared its prompt.
+    fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String, now: Now) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
         if matches!(run.phase, Phase::Saving) {
             return;
         }
+        // Whoever cancelled was told so; an answer that came at the same moment does not undo it.
+        let cancelled = run.cancelled;
+        let (status, summary) = if cancelled && status == RunStatus::Ok {
+            (RunStatus::Cancelled, CANCELLED.to_owned())
+        } else {
+            (status, summary)
+        };
+        let (session_key, riders) = (run.session_key.clone(), std::mem::take(&mut run.riders));
+        for rider_id in riders {
+            let Some(rider) = self.runs.get_mut(&rider_id) else { continue };
+            match std::mem::replace(&mut rider.phase, Phase::Obeying) {
+                // Its message was not the one that was cancelled: it is asked again.
+                Phase::Riding(spec) if cancelled => rider.phase = Phase::Held(spec),
+                Phase::Riding(_) => {
+                    let ended = Ended { status, summary: summary.clone(), role: None, ops: Vec::new() };
+                    self.end_run(&rider_id, ended, now);
+                }
+                other => rider.phase = other,
+            }
+        }
+        let role = self.heartbeats.role_of_answer(run_id, status, &summary);
+        self.end_run(run_id, Ended { status, summary, role, ops: Vec::new() }, now);
+        self.release(&session_key, now);
+    }
+
+    fn end_cancelled(&mut self, run_id: &RunId, now: Now) {
+        let (status, summary) = (RunStatus::Cancelled, CANCELLED.to_owned());
+        self.end_run(run_id, Ended { status, summary, role: Some(Role::Note), ops: Vec::new() }, now);
+    }
+
+    /// The end of a run becomes durable before anybody hears of it.
+    pub(super) fn end_run(&mut self, run_id: &RunId, ended: Ended, now: Now) {
+        let Ended { status, summary, role, mut ops } = ended;
+        let Some(run) = self.runs.get_mut(run_id) else { return };
         run.phase = Phase::Saving;
         self.health.touch();
-        // Whoever cancelled was told so; an answer that came at the same moment does not undo it.
-        let (status, summary) = match status {
-            RunStatus::Ok if run.cancelled => (RunStatus::Cancelled, "cancelled".to_owned()),
-            status => (status, summary),
-        };
         let kept = cut_encoded(&summary, SUMMARY_BYTES_MAX);
         let truncated = kept.len() < summary.len();
         let outcome =
             Outcome { ended_ts: now.wall_ms, status: Some(status), summary: kept.to_owned(), truncated };
-        let message = Message {
-            id: String::new(),
-            ts: now.wall_ms,
-            role: if status == RunStatus::Ok { Role::Assistant } else { Role::Note },
-            text: if status == RunStatus::Ok { summary } else { format!("{}: {kept}", status.name()) },
-            channel: None,
-            from: None,
-            run_id: Some(run_id.to_string()),
-            idempotency_key: Some(run.key.clone()),
-            truncated: false,
-        };
-        let (key, session_key, session_id) =
-            (run.key.clone(), run.session_key.clone(), run.session_id.clone());
-        let mut ops = self.sessions.append(&session_key, &session_id, message);
-        if let Some(record) = self.keys.end(&key, outcome.clone(), now.mono) {
-            ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
+        let (key, session_key) = (run.key.clone(), run.session_key.clone());
+        if let Some(role) = role {
+            let message = Message {
+                id: String::new(),
+                ts: now.wall_ms,
+                role,
+                text: if status == RunStatus::Ok { summary } else { format!("{}: {kept}", status.name()) },
+                channel: None,
+                from: None,
+                run_id: Some(run_id.to_string()),
+                idempotency_key: key.clone(),
+                truncated: false,
+            };
+            // A directive may just have begun a new conversation: its answer belongs there.
+            let asked_in = run.session_id.clone();
+            let session_id =
+                if ops.is_empty() { asked_in } else { self.sessions.current(&session_key).id.clone() };
+            ops.extend(self.sessions.append(&session_key, &session_id, message));
+        }
+        if let Some(key) = key {
+            if let Some(record) = self.keys.end(&key, outcome.clone(), now.mono) {
+                ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
+            }
         }
         self.store(ops, Pending::RunEnd { run_id: RunId::clone(run_id), outcome });
     }
@@ -246,27 +332,46 @@ impl State {
         self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
     }
 
-    /// Ends a run wherever it is. What follows comes through the agent.
-    pub(super) fn cancel(&mut self, run_id: &RunId) -> bool {
+    /// Ends a run wherever it is. What follows comes through the agent if it has it. `false` if it
+    /// is over already, or cannot be cancelled.
+    pub(super) fn cancel(&mut self, run_id: &RunId, now: Now) -> bool {
         let Some(run) = self.runs.get_mut(run_id) else { return false };
-        if matches!(run.phase, Phase::Saving) && !run.cancelled {
-            return false;
+        if run.cancelled {
+            return true;
         }
-        let in_the_agents_hands = matches!(run.phase, Phase::Waiting | Phase::Active);
-        if !run.cancelled && in_the_agents_hands {
-            self.effects.push(Effect::AgentControl(AgentControl::Cancel(RunId::clone(run_id))));
+        match run.phase {
+            Phase::Saving | Phase::Obeying => return false,
+            Phase::Storing(_) => run.cancelled = true,
+            Phase::Waiting | Phase::Active => {
+                run.cancelled = true;
+                self.effects.push(Effect::AgentControl(AgentControl::Cancel(RunId::clone(run_id))));
+            }
+            Phase::Held(_) | Phase::Riding(_) => {
+                run.cancelled = true;
+                self.end_cancelled(run_id, now);
+            }
         }
-        run.cancelled = true;
         true
     }
 
-    /// Ends every run for which `wanted` holds.
-    pub(super) fn cancel_all(&mut self, wanted: impl Fn(&Run) -> bool) {
-        for run_id in self.runs.ids(wanted) {
-            self.cancel(&run_id);
-        }
+    /// Ends the runs for which `wanted` holds; returns how many there were.
+    pub(super) fn cancel_all(&mut self, wanted: impl Fn(&Run) -> bool, now: Now) -> usize {
+        let ids = self.runs.ids(|run| !run.cancelled && wanted(run));
+        // Those that wait first: what rides along must not be asked again when its lead ends.
+        let (waiting, with_agent): (Vec<RunId>, Vec<RunId>) = ids.into_iter().partition(|run_id| {
+            self.runs.get_mut(run_id).is_some_and(|run| !matches!(run.phase, Phase::Waiting | Phase::Active))
+        });
+        waiting.iter().chain(&with_agent).filter(|run_id| self.cancel(run_id, now)).count()
+    }
+
+    /// Ends the runs of one session.
+    pub(super) fn cancel_session(&mut self, session_key: &str, now: Now) -> usize {
+        self.cancel_all(|run| run.session_key == session_key, now)
     }
 }
+
+/// Summary of a run that was cancelled.
+const CANCELLED: &str = "cancelled";
 
 /// A step as the event's stream and data.
 fn draw(step: RunStep) -> (AgentStream, Value) {

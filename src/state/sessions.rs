@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::SESSIONS_PAGE_MAX;
-use crate::protocol::call::{Channel, SessionsListParams};
+use crate::protocol::call::{Channel, SessionsListParams, Thinking};
 use crate::protocol::payload::{Message, SessionEntry};
 use crate::store::StoreOp;
 use crate::store::history::SessionRecord;
@@ -24,6 +24,9 @@ pub(super) struct Session {
     updated_ts: u64,
     #[serde(rename = "ch", default, skip_serializing_if = "Option::is_none")]
     last_channel: Option<Channel>,
+    /// What `/think` chose for this conversation.
+    #[serde(rename = "th", default, skip_serializing_if = "Option::is_none")]
+    thinking: Option<Thinking>,
     /// Only in memory: there is no record of it (yet, or any more), so it is not listed.
     #[serde(skip)]
     unrecorded: bool,
@@ -83,6 +86,7 @@ impl Sessions {
             messages: 0,
             updated_ts: now_ts,
             last_channel: None,
+            thinking: None,
             unrecorded: true,
         }
     }
@@ -120,6 +124,26 @@ impl Sessions {
         self.by_key.insert(key.to_owned(), session);
         let ops = vec![StoreOp::Delete { slot: slot(key) }, StoreOp::Forget { session_key: key.to_owned() }];
         (id, ops)
+    }
+
+    /// Whether something was said in the conversation under that key.
+    pub(super) fn has_messages(&self, key: &str) -> bool {
+        self.by_key.get(key).is_some_and(|session| session.messages > 0)
+    }
+
+    /// The level chosen for the conversation under that key.
+    pub(super) fn thinking(&self, key: &str) -> Option<Thinking> {
+        self.by_key.get(key)?.thinking
+    }
+
+    /// Chooses it.
+    pub(super) fn set_thinking(&mut self, key: &str, level: Thinking, now_ts: u64) -> Vec<StoreOp> {
+        self.current(key);
+        let Some(session) = self.by_key.get_mut(key) else { return Vec::new() };
+        session.thinking = Some(level);
+        session.updated_ts = now_ts;
+        session.unrecorded = false;
+        vec![put_op(key, session)]
     }
 
     /// A page, newest first, and where the next one begins.

@@ -27,11 +27,7 @@ impl State {
         }
         self.event(EventKind::Shutdown, &Shutdown { reason: &reason, restart_expected_ms }, Loss::Nobody);
         self.effects.push(Effect::AgentControl(AgentControl::Shutdown));
-        for run_id in self.runs.ids(|_| true) {
-            if let Some(run) = self.runs.get_mut(&run_id) {
-                run.cancelled = true;
-            }
-        }
+        self.cancel_all(|_| true, now);
         let deadline = now.mono + ms(CHILD_STOP_MS + RECORD_MS);
         self.stopping = Some(Stopping { reason, restart_expected: restart_expected_ms.is_some(), deadline });
         self.health.touch();

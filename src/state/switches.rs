@@ -7,7 +7,7 @@ use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::stored::Pending;
-use crate::state::{Effect, State, to_json};
+use crate::state::{Effect, Now, State, to_json};
 use crate::store::StoreOp;
 
 /// Slot that keeps the toggles.
@@ -21,19 +21,32 @@ pub(super) enum Switch {
 }
 
 impl State {
-    pub(super) fn switch(&mut self, conn: ConnId, id: &str, switch: Switch) -> Result<(), WireError> {
+    pub(super) fn switch(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        switch: Switch,
+        now: Now,
+    ) -> Result<(), WireError> {
         self.require_store()?;
-        let payload = self.flip(&switch);
-        let op = StoreOp::Put { slot: SLOT.to_owned(), value: to_json(&self.toggles) };
-        self.health.touch();
+        let payload = self.flip(&switch, now);
+        let op = self.toggles_op();
         self.store(vec![op], Pending::Switch { conn, id: id.to_owned(), payload });
         Ok(())
     }
 
-    fn flip(&mut self, switch: &Switch) -> Value {
+    /// What keeps the toggles.
+    pub(super) fn toggles_op(&self) -> StoreOp {
+        StoreOp::Put { slot: SLOT.to_owned(), value: to_json(&self.toggles) }
+    }
+
+    /// Switches now; the answer to whoever did it.
+    pub(super) fn flip(&mut self, switch: &Switch, now: Now) -> Value {
+        self.health.touch();
         match *switch {
             Switch::Heartbeats(enabled) => {
                 self.toggles.heartbeats = enabled;
+                self.heartbeats.switch(enabled, now);
                 json!({ "enabled": enabled })
             }
             Switch::Channel(channel, enabled) => {
@@ -44,7 +57,7 @@ impl State {
             Switch::Paused(paused) => {
                 self.toggles.paused = paused;
                 if paused {
-                    self.cancel_all(|_| true);
+                    self.cancel_all(|_| true, now);
                 }
                 json!({ "paused": paused })
             }

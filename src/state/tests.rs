@@ -14,8 +14,12 @@ use crate::protocol::event::{EventKind, Subscriptions};
 use crate::protocol::hello::Policy;
 use crate::protocol::parse::{parse_call, parse_hello};
 use crate::protocol::payload::RunStatus;
+use crate::state::budget::Limits;
+use crate::state::heartbeats::HeartbeatConfig;
 use crate::state::{Effect, Event, Now, Opened, State, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
+
+mod lanes;
 
 struct Bench {
     state: State,
@@ -34,6 +38,8 @@ fn config() -> StateConfig {
         thinking: Thinking::Off,
         run_timeout: Duration::from_secs(60),
         queue_max: 2,
+        budget: Limits { runs: 500, runs_per_person: 200 },
+        heartbeat: HeartbeatConfig { every: None, prompt: "anything?".into(), channel: None },
     }
 }
 
@@ -43,8 +49,12 @@ impl Bench {
     }
 
     fn recovered(recovered: Recovered) -> Self {
+        Self::with(config(), recovered)
+    }
+
+    fn with(config: StateConfig, recovered: Recovered) -> Self {
         let now = Now { mono: Instant::now(), wall_ms: SANE_CLOCK_MS + 1_000_000 };
-        let (state, effects) = State::new(config(), recovered, now);
+        let (state, effects) = State::new(config, recovered, now);
         let mut bench = Self { state, now, effects };
         bench.keep();
         bench

@@ -1,0 +1,219 @@
+//! `agent` and `agent-cancel`: what is refused, what joins, what becomes a run.
+
+use serde_json::json;
+
+use crate::agent::RunSpec;
+use crate::channels::address;
+use crate::limits::{KEY_JOINERS_MAX, ms};
+use crate::net::ConnId;
+use crate::protocol::call::{AgentParams, Digest, RunId};
+use crate::protocol::error::WireError;
+use crate::protocol::payload::{Message, Role, RunAck};
+use crate::state::directives::{self, Directive};
+use crate::state::keys::{self, Lookup};
+use crate::state::runs::{Phase, Run, Work};
+use crate::state::sessions::MAIN;
+use crate::state::stored::Pending;
+use crate::state::{Now, State, budget, to_json};
+use crate::store::StoreOp;
+
+/// Whoever speaks the protocol has the token, or is on this machine: the owner.
+const OWNER: &str = "owner";
+
+/// A call that may be acted on: everything that could be refused has been.
+struct Admitted {
+    params: AgentParams,
+    session_key: String,
+    directive: Option<Directive>,
+    /// Keys that have expired, to be dropped on disk too.
+    expired: Vec<String>,
+}
+
+impl State {
+    pub(super) fn agent_request(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: AgentParams,
+        digest: &Digest,
+        now: Now,
+    ) -> Result<(), WireError> {
+        let expired = self.keys.drop_expired(now.mono);
+        match self.keys.look_up(&params.idempotency_key, digest, now.mono) {
+            Lookup::New => {}
+            Lookup::Joins(run_id) => {
+                let run_id = RunId::clone(run_id);
+                return self.join_run(conn, id, &run_id);
+            }
+            Lookup::Ended(run_id, outcome) => {
+                let (run_id, outcome) = (RunId::clone(run_id), outcome.clone());
+                self.answer_outcome(conn, id, &run_id, &outcome);
+                return Ok(());
+            }
+            Lookup::Conflict => {
+                return Err(WireError::conflict(
+                    "this idempotencyKey was used for another request; make a new key for a new request",
+                ));
+            }
+            Lookup::Full(free_in) => {
+                let wait_ms = u64::try_from(free_in.as_millis()).unwrap_or(u64::MAX).max(1);
+                return Err(WireError::rate_limited("too many idempotency keys are in use", wait_ms));
+            }
+        }
+        let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
+        let directive = directives::parse(&params.message).filter(|_| params.attachments.is_empty());
+        self.admit(&params, &session_key, directive, now)?;
+        let admitted = Admitted { params, session_key, directive, expired };
+        self.begin_run(conn, id, admitted, digest, now);
+        Ok(())
+    }
+
+    /// Everything that can be refused is, before anything is promised.
+    fn admit(
+        &mut self,
+        params: &AgentParams,
+        session_key: &str,
+        directive: Option<Directive>,
+        now: Now,
+    ) -> Result<(), WireError> {
+        if self.stopping.is_some() {
+            return Err(WireError::unavailable("the gateway is stopping"));
+        }
+        if params.deliver {
+            self.delivery_route(params)?;
+        }
+        if params.session_id.as_deref().is_some_and(|wanted| self.sessions.id(session_key) != Some(wanted)) {
+            let hint =
+                "sessionId is not this session's current conversation; leave it out or ask sessions-list";
+            return Err(WireError::conflict(hint));
+        }
+        self.require_store()?;
+        if self.runs.waiting() >= self.config.queue_max {
+            return Err(WireError::rate_limited("the agent's queue is full; wait for a run to end", 5_000));
+        }
+        if directive.is_none() { self.agent_may_run(OWNER, now) } else { Ok(()) }
+    }
+
+    /// Whether the agent is there, not paused, and within this person's budget.
+    pub(super) fn agent_may_run(&mut self, person: &str, now: Now) -> Result<(), WireError> {
+        let health = self.health.snapshot(now.wall_ms, &self.toggles, &self.runs).agent;
+        if !health.configured || self.toggles.paused {
+            return Err(WireError::unavailable(health.reason.unwrap_or_default()));
+        }
+        if let Some(wait_ms) = self.today.wait_ms(person, self.config.budget, now.wall_ms) {
+            let hint = "today's runs are used up (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC";
+            return Err(WireError::rate_limited(hint, wait_ms));
+        }
+        Ok(())
+    }
+
+    /// Where `deliver` would send to. Refused before any ack if there is no such place.
+    fn delivery_route(&self, params: &AgentParams) -> Result<(), WireError> {
+        let channel = match (params.channel, &params.to) {
+            (Some(channel), Some(_)) => channel,
+            (None, Some(to)) => address::channel_of(to)?,
+            (_, None) => {
+                return Err(WireError::invalid(
+                    "`/params/to`: `deliver` needs `to`; nothing has come in on this session that could be answered",
+                ));
+            }
+        };
+        Err(self.channel_refusal(channel))
+    }
+
+    fn begin_run(&mut self, conn: ConnId, id: &str, admitted: Admitted, digest: &Digest, now: Now) {
+        let Admitted { params, session_key, directive, expired } = admitted;
+        let run_id = self.new_run_id();
+        let session_id = self.sessions.current(&session_key).id.clone();
+        let message = Message {
+            id: String::new(),
+            ts: now.wall_ms,
+            role: Role::User,
+            text: params.message.clone(),
+            channel: None,
+            from: self.clients.get(&conn).map(|client| client.name.clone()),
+            run_id: Some(run_id.to_string()),
+            idempotency_key: Some(params.idempotency_key.clone()),
+            truncated: false,
+        };
+        let from = message.from.clone().unwrap_or_default();
+        let key = params.idempotency_key.clone();
+        let mut ops: Vec<StoreOp> =
+            expired.iter().map(|key| StoreOp::Delete { slot: keys::slot(key) }).collect();
+        ops.extend(self.sessions.append(&session_key, &session_id, message));
+        let record = self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key);
+        ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
+        let work = if let Some(directive) = directive {
+            Work::Directive(directive)
+        } else {
+            ops.push(self.count_run(OWNER, now));
+            Work::Prompt(self.spec(params, &run_id, &session_key, &session_id))
+        };
+        let mut run = Run::new(work, session_key, session_id, now.wall_ms);
+        run.key = Some(key);
+        run.from = from;
+        run.owner = Some(conn);
+        run.waiters.push((conn, id.to_owned()));
+        self.runs.insert(RunId::clone(&run_id), run);
+        self.health.touch();
+        self.store(ops, Pending::RunBegin { run_id });
+    }
+
+    pub(super) fn new_run_id(&mut self) -> RunId {
+        self.runs.made += 1;
+        RunId::from(format!("r-{}-{}", self.config.boot_id, self.runs.made))
+    }
+
+    /// Counts a run against today's budget.
+    pub(super) fn count_run(&mut self, person: &str, now: Now) -> StoreOp {
+        self.today.count(person, now.wall_ms);
+        StoreOp::Put { slot: budget::SLOT.to_owned(), value: to_json(&self.today) }
+    }
+
+    fn spec(
+        &mut self,
+        params: AgentParams,
+        run_id: &RunId,
+        session_key: &str,
+        session_id: &str,
+    ) -> Box<RunSpec> {
+        let usual = self.sessions.thinking(session_key).unwrap_or(self.config.thinking);
+        Box::new(RunSpec {
+            run_id: RunId::clone(run_id),
+            session_key: session_key.to_owned(),
+            session_id: session_id.to_owned(),
+            images: params.attachments.into_iter().map(|image| (image.mime_type, image.content)).collect(),
+            thinking: params.thinking.unwrap_or(usual),
+            timeout: params.timeout.map_or(self.config.run_timeout, |seconds| ms(seconds * 1_000)),
+            prompt: params.message,
+        })
+    }
+
+    fn join_run(&mut self, conn: ConnId, id: &str, run_id: &RunId) -> Result<(), WireError> {
+        let Some(run) = self.runs.get_mut(run_id) else {
+            return Err(WireError::internal("the run of this key is lost; look into session-history"));
+        };
+        if run.waiters.len() >= KEY_JOINERS_MAX {
+            return Err(WireError::rate_limited("too many callers wait for this run", 5_000));
+        }
+        run.waiters.push((conn, id.to_owned()));
+        if !matches!(run.phase, Phase::Storing(_)) {
+            self.answer(conn, id, &RunAck { run_id, status: "accepted" });
+        }
+        Ok(())
+    }
+
+    pub(super) fn agent_cancel(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        run_id: &RunId,
+        now: Now,
+    ) -> Result<(), WireError> {
+        if !self.cancel(run_id, now) {
+            return Err(WireError::invalid("`/params/runId`: no such run is under way; it may have ended"));
+        }
+        self.answer(conn, id, &json!({ "runId": &**run_id, "status": "cancelled" }));
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! Runs of today, in all and by person, against what the config allows. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Slot that keeps the count across restarts.
+pub(super) const SLOT: &str = "today";
+
+/// A day in milliseconds; days begin at midnight UTC.
+const DAY_MS: u64 = 86_400_000;
+
+/// What a day allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Runs of everybody, heartbeats included.
+    pub runs: u64,
+    /// Runs of one person.
+    pub runs_per_person: u64,
+}
+
+/// What was spent.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Today {
+    /// Days since 1970.
+    day: u64,
+    by_person: BTreeMap<String, u64>,
+}
+
+impl Today {
+    /// Begins a new count at midnight.
+    fn turn_over(&mut self, wall_ms: u64) {
+        let day = wall_ms / DAY_MS;
+        if self.day != day {
+            *self = Self { day, by_person: BTreeMap::new() };
+        }
+    }
+
+    /// How long the person has to wait if another run would be over the budget.
+    pub(super) fn wait_ms(&mut self, person: &str, limits: Limits, wall_ms: u64) -> Option<u64> {
+        self.turn_over(wall_ms);
+        let own = self.by_person.get(person).copied().unwrap_or(0);
+        let over = self.runs() >= limits.runs || own >= limits.runs_per_person;
+        over.then(|| DAY_MS - wall_ms % DAY_MS)
+    }
+
+    /// Counts a run.
+    pub(super) fn count(&mut self, person: &str, wall_ms: u64) {
+        self.turn_over(wall_ms);
+        *self.by_person.entry(person.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn runs(&self) -> u64 {
+        self.by_person.values().sum()
+    }
+
+    pub(super) fn by_person(&self) -> &BTreeMap<String, u64> {
+        &self.by_person
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DAY_MS, Limits, Today};
+
+    #[test]
+    fn the_budget_is_per_person_in_all_and_per_day() {
+        let limits = Limits { runs: 3, runs_per_person: 2 };
+        let mut today = Today::default();
+        let noon = 100 * DAY_MS + DAY_MS / 2;
+        today.count("a", noon);
+        today.count("a", noon);
+        assert_eq!(today.wait_ms("a", limits, noon), Some(DAY_MS / 2));
+        assert_eq!(today.wait_ms("b", limits, noon), None);
+        today.count("b", noon);
+        assert_eq!(today.wait_ms("b", limits, noon), Some(DAY_MS / 2), "three in all");
+        assert_eq!(today.wait_ms("a", limits, noon + DAY_MS / 2), None, "a new day");
+        assert_eq!(today.runs(), 0);
+    }
+}

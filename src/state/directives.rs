@@ -1,0 +1,143 @@
+//! Lines that begin with a slash and are for the gateway, not for the model.
+
+use serde_json::json;
+
+use crate::limits::ms;
+use crate::protocol::call::{RunId, Thinking};
+use crate::protocol::payload::{Role, RunStatus};
+use crate::state::runs::Ended;
+use crate::state::switches::Switch;
+use crate::state::{Now, State};
+use crate::store::StoreOp;
+
+/// What a person can tell the gateway from any surface. Everything else goes to the model as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Directive {
+    New,
+    Status,
+    Stop,
+    Pause,
+    Resume,
+    /// `None`: asked without a level, or with one that does not exist.
+    Think(Option<Thinking>),
+    Help,
+}
+
+const HELP: &str = "/new - begin a new conversation\n\
+    /stop - stop what the agent is doing here\n\
+    /status - what the gateway and the agent are doing\n\
+    /think LEVEL - off, minimal, low, medium, high or xhigh, for this conversation\n\
+    /pause, /resume - stop everything, let it run again (owner only)\n\
+    /help - this list";
+
+const LEVELS: &str = "say one of: /think off, minimal, low, medium, high, xhigh";
+
+/// The directive that a message is, if it is one: the whole message and nothing else.
+pub(super) fn parse(message: &str) -> Option<Directive> {
+    let mut words = message.split_whitespace();
+    let name = words.next()?.strip_prefix('/')?.to_ascii_lowercase();
+    let (argument, more) = (words.next(), words.next());
+    if name == "think" && more.is_none() {
+        let level = argument.map(|level| json!(level.to_ascii_lowercase()));
+        return Some(Directive::Think(level.and_then(|level| serde_json::from_value(level).ok())));
+    }
+    if argument.is_some() {
+        return None;
+    }
+    match name.as_str() {
+        "new" => Some(Directive::New),
+        "status" => Some(Directive::Status),
+        "stop" => Some(Directive::Stop),
+        "pause" => Some(Directive::Pause),
+        "resume" => Some(Directive::Resume),
+        "help" => Some(Directive::Help),
+        _ => None,
+    }
+}
+
+impl State {
+    /// Carries a directive out and answers it as a run would be, without the agent.
+    pub(super) fn obey(&mut self, run_id: &RunId, session_key: &str, directive: Directive, now: Now) {
+        let (text, ops) = match directive {
+            Directive::New => {
+                self.cancel_session(session_key, now);
+                let (_, ops) = self.sessions.reset(session_key, now.wall_ms);
+                self.end_session(session_key, false);
+                ("A new conversation begins.".to_owned(), ops)
+            }
+            Directive::Status => (self.describe(session_key, now), Vec::new()),
+            Directive::Stop => match self.cancel_session(session_key, now) {
+                0 => ("Nothing was running here.".to_owned(), Vec::new()),
+                1 => ("Stopped.".to_owned(), Vec::new()),
+                count => (format!("Stopped; {count} messages were under way."), Vec::new()),
+            },
+            Directive::Pause => {
+                let ops = self.flip_and_keep(&Switch::Paused(true), now);
+                ("Everything is paused; /resume lets it run again.".to_owned(), ops)
+            }
+            Directive::Resume => {
+                let ops = self.flip_and_keep(&Switch::Paused(false), now);
+                ("The agent may run again.".to_owned(), ops)
+            }
+            Directive::Think(None) => (LEVELS.to_owned(), Vec::new()),
+            Directive::Think(Some(level)) => {
+                let ops = self.sessions.set_thinking(session_key, level, now.wall_ms);
+                (format!("Thinking is {} for this conversation.", level.name()), ops)
+            }
+            Directive::Help => (HELP.to_owned(), Vec::new()),
+        };
+        self.say(run_id, &text, now);
+        self.end_run(
+            run_id,
+            Ended { status: RunStatus::Ok, summary: text, role: Some(Role::Note), ops },
+            now,
+        );
+    }
+
+    /// What a person wants to know in a chat.
+    fn describe(&self, session_key: &str, now: Now) -> String {
+        let health = self.health.snapshot(now.wall_ms, &self.toggles, &self.runs);
+        let thinking = self.sessions.thinking(session_key).unwrap_or(self.config.thinking);
+        let mut text = format!(
+            "The agent is {}: {} running, {} waiting. {} runs today. Thinking here: {}.",
+            health.agent.state,
+            health.agent.active,
+            health.agent.queued,
+            self.today.runs(),
+            thinking.name(),
+        );
+        for reason in [health.agent.reason, health.storage.reason].into_iter().flatten() {
+            text.push('\n');
+            text.push_str(&reason);
+        }
+        let up = ms(self.uptime_ms(now)).as_secs();
+        text.push_str(&format!("\nUp for {} h {} min.", up / 3_600, up / 60 % 60));
+        text
+    }
+
+    /// Switches and says what to store; used where the answer is not the switch's own.
+    fn flip_and_keep(&mut self, switch: &Switch, now: Now) -> Vec<StoreOp> {
+        self.flip(switch, now);
+        vec![self.toggles_op()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Directive, parse};
+    use crate::protocol::call::Thinking;
+
+    #[test]
+    fn only_whole_known_lines_are_directives() {
+        assert_eq!(parse("/new"), Some(Directive::New));
+        assert_eq!(parse(" /STOP \n"), Some(Directive::Stop));
+        assert_eq!(parse("/think High"), Some(Directive::Think(Some(Thinking::High))));
+        assert_eq!(parse("/think hard"), Some(Directive::Think(None)));
+        assert_eq!(parse("/think"), Some(Directive::Think(None)));
+        for text in
+            ["", "new", "/", "/new york", "/skill:x", "/unknown", "//new", "say /new", "/think very hard"]
+        {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Heartbeats: from time to time the owner's session is asked a configured prompt.
+//!
+//! An answer of exactly `HEARTBEAT_OK` means that there is nothing to say and leaves no trace.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::RunSpec;
+use crate::limits::{SANE_CLOCK_MS, ms};
+use crate::protocol::call::{Channel, RunId};
+use crate::protocol::payload::{HeartbeatStatus, Role, RunStatus};
+use crate::state::runs::{Run, Work};
+use crate::state::sessions::MAIN;
+use crate::state::stored::Pending;
+use crate::state::{Now, State, to_json};
+use crate::store::StoreOp;
+
+/// Slot that keeps the time of the last one across restarts.
+pub(super) const SLOT: &str = "heartbeat";
+/// The answer that is swallowed.
+const NOTHING_TO_SAY: &str = "HEARTBEAT_OK";
+/// Who is charged for them.
+const PERSON: &str = "heartbeat";
+
+/// What the config says about heartbeats.
+#[derive(Debug, Clone)]
+pub struct HeartbeatConfig {
+    /// Between two; `None` is never, unless they are switched on, then [`EVERY_DEFAULT`].
+    pub every: Option<Duration>,
+    /// What is asked.
+    pub prompt: String,
+    /// Where an answer goes besides the session's history.
+    pub channel: Option<Channel>,
+}
+
+/// Between two where they are switched on and the config names no time.
+pub const EVERY_DEFAULT: Duration = Duration::from_secs(30 * 60);
+
+/// What is asked where the config names no prompt.
+pub const PROMPT_DEFAULT: &str = "This is a regular check. Is there anything that you should tell the owner now? \
+    If not, answer exactly HEARTBEAT_OK.";
+
+pub(super) struct Heartbeats {
+    config: HeartbeatConfig,
+    next: Option<Instant>,
+    run: Option<RunId>,
+    last_ts: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    last_ts: u64,
+}
+
+impl Heartbeats {
+    pub(super) fn new(config: HeartbeatConfig) -> Self {
+        Self { config, next: None, run: None, last_ts: None }
+    }
+
+    pub(super) fn recover(&mut self, json: &str) {
+        self.last_ts = serde_json::from_str::<Record>(json).ok().map(|record| record.last_ts);
+    }
+
+    fn every(&self) -> Duration {
+        self.config.every.unwrap_or(EVERY_DEFAULT)
+    }
+
+    pub(super) fn switch(&mut self, enabled: bool, now: Now) {
+        self.next = enabled.then(|| now.mono + self.every());
+    }
+
+    /// The same at a start: the time since the last one counts, if the clock can tell.
+    pub(super) fn resume(&mut self, enabled: bool, now: Now) {
+        self.switch(enabled, now);
+        let sane = |ts: &u64| *ts >= SANE_CLOCK_MS && *ts <= now.wall_ms;
+        if let (Some(next), Some(last_ts)) = (&mut self.next, self.last_ts.filter(sane)) {
+            *next = next.checked_sub(ms(now.wall_ms - last_ts)).map_or(now.mono, |next| next.max(now.mono));
+        }
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    pub(super) fn status(&self, now: Now) -> HeartbeatStatus {
+        let until = self.next.map(|next| next.saturating_duration_since(now.mono).as_millis());
+        HeartbeatStatus {
+            every_minutes: self.every().as_secs() / 60,
+            next_ts: until.map(|until| now.wall_ms + u64::try_from(until).unwrap_or(0)),
+            last_ts: self.last_ts,
+        }
+    }
+
+    /// Who says the end of a run in the history; nobody where a heartbeat had nothing to say.
+    pub(super) fn role_of_answer(
+        &mut self,
+        run_id: &RunId,
+        status: RunStatus,
+        summary: &str,
+    ) -> Option<Role> {
+        let ours = self.run.as_ref() == Some(run_id);
+        if ours {
+            self.run = None;
+        }
+        match status {
+            RunStatus::Ok if ours && summary.trim() == NOTHING_TO_SAY => None,
+            RunStatus::Ok => {
+                if let Some(channel) = self.config.channel.filter(|_| ours) {
+                    log::warn!(
+                        "a heartbeat's answer stays in the history: {} cannot take it",
+                        channel.name()
+                    );
+                }
+                Some(Role::Assistant)
+            }
+            RunStatus::Error | RunStatus::Timeout | RunStatus::Cancelled => Some(Role::Note),
+        }
+    }
+}
+
+impl State {
+    /// Asks, unless something speaks against it; the next one is due all the same.
+    pub(super) fn heartbeat(&mut self, now: Now) {
+        self.heartbeats.next = Some(now.mono + self.heartbeats.every());
+        let busy = !self.runs.is_empty() || self.stopping.is_some();
+        if busy || !self.sessions.has_messages(MAIN) || !self.store_has_room() {
+            return;
+        }
+        if let Err(error) = self.agent_may_run(PERSON, now) {
+            log::info!("no heartbeat: {}", error.message);
+            return;
+        }
+        let run_id = self.new_run_id();
+        let session_id = self.sessions.current(MAIN).id.clone();
+        let spec = Box::new(RunSpec {
+            run_id: RunId::clone(&run_id),
+            session_key: MAIN.to_owned(),
+            session_id: session_id.clone(),
+            prompt: self.heartbeats.config.prompt.clone(),
+            images: Vec::new(),
+            thinking: self.sessions.thinking(MAIN).unwrap_or(self.config.thinking),
+            timeout: self.config.run_timeout,
+        });
+        let run = Run::new(Work::Prompt(spec), MAIN.to_owned(), session_id, now.wall_ms);
+        self.runs.insert(RunId::clone(&run_id), run);
+        self.heartbeats.run = Some(RunId::clone(&run_id));
+        self.heartbeats.last_ts = Some(now.wall_ms);
+        let record = StoreOp::Put { slot: SLOT.to_owned(), value: to_json(&Record { last_ts: now.wall_ms }) };
+        let ops = vec![record, self.count_run(PERSON, now)];
+        self.store(ops, Pending::RunBegin { run_id });
+    }
+}
