@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use crate::agent::guard::CANNOT_RUN;
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{Outcome, Output, PiRun, one_sentence};
 use crate::agent::scheduler::ProcessId;
@@ -239,7 +240,7 @@ impl Process {
             }
             return;
         };
-        let why = self.obituary(&format!("the agent ended unexpectedly ({})", describe(exit)));
+        let why = self.obituary(&describe(exit));
         if self.start_deadline.take().is_some() && matches!(self.phase, Phase::Closed { .. }) {
             news.push(News::Stillborn(why.clone()));
         }
@@ -295,11 +296,13 @@ impl Process {
     }
 }
 
-/// The guard reports a signal as shells do.
+/// What an exit means. The guard reports a signal as shells do.
 fn describe(exit: ExitStatus) -> String {
-    match (exit.code(), exit.signal()) {
+    let how = match (exit.code(), exit.signal()) {
+        (Some(code), _) if code == i32::from(CANNOT_RUN) => return "the agent cannot be started".into(),
         (Some(code @ 129..=192), _) => format!("signal {}", code - 128),
         (Some(code), _) => format!("exit code {code}"),
         (None, signal) => format!("signal {}", signal.unwrap_or_default()),
-    }
+    };
+    format!("the agent ended unexpectedly ({how})")
 }
