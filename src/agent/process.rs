@@ -165,10 +165,15 @@ impl Process {
         self.run.is_some()
     }
 
+    /// Until then its silence is a start that takes long.
+    fn has_answered(&self) -> bool {
+        self.start_deadline.is_none()
+    }
+
     /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let run = self.run.as_ref().filter(|_| self.phase == Phase::Serving);
-        let silent = run.map(|run| run.silent_since + self.patience.idle);
+        let silent = run.filter(|_| self.has_answered()).map(|run| run.silent_since + self.patience.idle);
         let barrier = self.run.as_ref().and_then(|run| run.pi.deadline());
         let phase = match self.phase {
             Phase::Serving => None,
@@ -223,7 +228,7 @@ impl Process {
         let Some(run) = &self.run else { return };
         let why = if run.deadline <= now {
             format!("the run reached its limit of {} s", run.timeout.as_secs_f64())
-        } else if run.silent_since + self.patience.idle <= now {
+        } else if self.has_answered() && run.silent_since + self.patience.idle <= now {
             format!("the agent was silent for {} s", self.patience.idle.as_secs_f64())
         } else {
             return;
