@@ -32,8 +32,8 @@ pub const GUARD: &str = "guard";
 /// First argument of its second stage.
 pub const GUARD_EXEC: &str = "guard-exec";
 
-/// Exit code when the guard itself fails, as of a shell that cannot run a command.
-const CANNOT_RUN: u8 = 126;
+/// Exit code when the agent cannot be run, as of a shell.
+pub(super) const CANNOT_RUN: u8 = 126;
 /// Under memory pressure the kernel takes the agent long before the gateway (the scale ends at
 /// 1000). Its tools inherit it.
 const OOM_SCORE_ADJ: &str = "800";
@@ -75,21 +75,27 @@ fn guard(args: &[OsString]) -> io::Result<u8> {
     let mut stage: Vec<OsString> = vec![GUARD_EXEC.into(), process::id().to_string().into()];
     stage.extend_from_slice(command);
     let agent = child::start_inheriting(&std::env::current_exe()?, &stage)?;
+    let mut code = None;
+    // Whatever goes wrong from here on, nothing is left behind.
+    let watched = watch(parent, agent, &mut code, &mut signals);
+    end_all(agent, &mut code, &mut signals)?;
+    watched?;
+    Ok(code.unwrap_or(128 + 9))
+}
+
+/// Until the agent ends, the parent is gone or a signal says to stop.
+fn watch(parent: Pid, agent: Pid, code: &mut Option<u8>, signals: &mut Signals) -> io::Result<()> {
     // The pipes are the agent's: an end that it closes must be closed.
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
-
-    let mut code = None;
     loop {
-        reap(agent, &mut code);
+        reap(agent, code);
         if code.is_some() || signals.stop() || getppid() != Some(parent) {
-            break;
+            return Ok(());
         }
         signals.wait(tree::PARENT_POLL)?;
     }
-    end_all(agent, &mut code, &mut signals)?;
-    Ok(code.unwrap_or(128 + 9))
 }
 
 fn exec(args: &[OsString]) -> io::Result<std::convert::Infallible> {
@@ -104,7 +110,8 @@ fn exec(args: &[OsString]) -> io::Result<std::convert::Infallible> {
     umask(Mode::RWXG | Mode::RWXO);
     let (program, rest) = command.split_first().ok_or_else(|| io::Error::other("no agent is given"))?;
     let error = child::become_program(program, rest);
-    Err(io::Error::new(error.kind(), format!("error: cannot run `{}`: {error}", program.to_string_lossy())))
+    let hint = if error.kind() == ErrorKind::NotFound { "; install it or give its whole path" } else { "" };
+    Err(io::Error::other(format!("cannot run `{}`: {error}{hint}", program.to_string_lossy())))
 }
 
 fn split(args: &[OsString]) -> io::Result<(Pid, &[OsString])> {

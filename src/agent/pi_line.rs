@@ -445,4 +445,41 @@ mod tests {
             assert_eq!(line(odd), PiLine::Other, "{odd}");
         }
     }
+
+    /// Every line that Pi was recorded to write.
+    fn recorded() -> Vec<String> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pi");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let traces = files.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+        let texts: Vec<_> = traces.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let entries = texts.iter().flat_map(|text| text.lines());
+        entries
+            .map(|entry| serde_json::from_str::<serde_json::Value>(entry).unwrap())
+            .filter(|entry| entry["d"] == "out")
+            .map(|entry| entry["s"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn every_recorded_line_is_read_and_pieces_make_up_their_blocks() {
+        let (mut lines, mut blocks, mut tools) = (0, 0, 0);
+        let mut text = std::collections::BTreeMap::<u64, String>::new();
+        for recorded in recorded() {
+            lines += 1;
+            match line(&recorded) {
+                PiLine::MessageStart => text.clear(),
+                PiLine::Text { block, delta } => text.entry(block).or_default().push_str(&delta),
+                PiLine::TextEnd { block, content } => {
+                    blocks += 1;
+                    assert_eq!(text.remove(&block).unwrap_or_default(), content, "{recorded}");
+                }
+                PiLine::Tool(tool) => {
+                    tools += 1;
+                    assert!(!tool.call_id.is_empty() && !tool.name.is_empty(), "{recorded}");
+                }
+                _ => {}
+            }
+        }
+        assert!(lines > 1_000 && blocks > 50 && tools > 50, "{lines} lines, {blocks} blocks, {tools} tools");
+    }
 }

@@ -346,3 +346,6 @@ pub(super) fn one_sentence(text: &str) -> String {
     let words: Vec<&str> = cut(text, 2 * ERROR_TEXT_BYTES_MAX).split_whitespace().collect();
     cut(&words.join(" "), ERROR_TEXT_BYTES_MAX).to_owned()
 }
+
+#[cfg(test)]
+mod tests;

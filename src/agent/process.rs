@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use crate::agent::guard::CANNOT_RUN;
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{Outcome, Output, PiRun, one_sentence};
 use crate::agent::scheduler::ProcessId;
@@ -164,10 +165,15 @@ impl Process {
         self.run.is_some()
     }
 
+    /// Until then its silence is a start that takes long.
+    fn has_answered(&self) -> bool {
+        self.start_deadline.is_none()
+    }
+
     /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let run = self.run.as_ref().filter(|_| self.phase == Phase::Serving);
-        let silent = run.map(|run| run.silent_since + self.patience.idle);
+        let silent = run.filter(|_| self.has_answered()).map(|run| run.silent_since + self.patience.idle);
         let barrier = self.run.as_ref().and_then(|run| run.pi.deadline());
         let phase = match self.phase {
             Phase::Serving => None,
@@ -222,7 +228,7 @@ impl Process {
         let Some(run) = &self.run else { return };
         let why = if run.deadline <= now {
             format!("the run reached its limit of {} s", run.timeout.as_secs_f64())
-        } else if run.silent_since + self.patience.idle <= now {
+        } else if self.has_answered() && run.silent_since + self.patience.idle <= now {
             format!("the agent was silent for {} s", self.patience.idle.as_secs_f64())
         } else {
             return;
@@ -239,7 +245,7 @@ impl Process {
             }
             return;
         };
-        let why = self.obituary(&format!("the agent ended unexpectedly ({})", describe(exit)));
+        let why = self.obituary(&describe(exit));
         if self.start_deadline.take().is_some() && matches!(self.phase, Phase::Closed { .. }) {
             news.push(News::Stillborn(why.clone()));
         }
@@ -295,11 +301,13 @@ impl Process {
     }
 }
 
-/// The guard reports a signal as shells do.
+/// What an exit means. The guard reports a signal as shells do.
 fn describe(exit: ExitStatus) -> String {
-    match (exit.code(), exit.signal()) {
+    let how = match (exit.code(), exit.signal()) {
+        (Some(code), _) if code == i32::from(CANNOT_RUN) => return "the agent cannot be started".into(),
         (Some(code @ 129..=192), _) => format!("signal {}", code - 128),
         (Some(code), _) => format!("exit code {code}"),
         (None, signal) => format!("signal {}", signal.unwrap_or_default()),
-    }
+    };
+    format!("the agent ended unexpectedly ({how})")
 }

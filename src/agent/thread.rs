@@ -245,6 +245,9 @@ impl<T: From<AgentEvent>> Owner<T> {
 
     fn start_child(&mut self, id: ProcessId, run: &RunSpec) -> io::Result<Child> {
         let config = &self.config;
+        if !config.cwd.is_dir() {
+            return Err(io::Error::other(format!("its folder `{}` does not exist", config.cwd.display())));
+        }
         let file = session_file::prepare(&config.sessions_dir, &run.session_key, &run.session_id)?;
         if let Some(aside) = &file.set_aside {
             log::error!("the agent's session file was damaged and is now {}", aside.display());

@@ -194,6 +194,8 @@ def order(name, argument, command):
             delta("word wo ", so_far)
         say({"type": "message_end", "message": message(so_far)})
         say({"type": "agent_end", "messages": [message(so_far)]})
+        with open("all-said", "w"):
+            pass
     elif name == "big-delta":
         text = "ab" * 100_000
         run(text)

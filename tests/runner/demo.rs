@@ -124,6 +124,8 @@ fn a_command_that_does_not_exist_is_an_error_and_trouble() {
     let mut rig = Rig::new(&["/nowhere/agent"], |_| {});
     let finished = rig.ask("hello");
     assert_eq!(finished.status, RunStatus::Error);
-    assert!(finished.summary.contains("cannot run `/nowhere/agent`"), "{}", finished.summary);
+    let said = "the agent cannot be started: cannot run `/nowhere/agent`: ";
+    assert!(finished.summary.starts_with(said), "{}", finished.summary);
+    assert!(finished.summary.ends_with("; install it or give its whole path"), "{}", finished.summary);
     assert!(matches!(&rig.leftovers()[..], [AgentEvent::Trouble(Some(_))]));
 }

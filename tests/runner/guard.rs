@@ -3,11 +3,11 @@
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clawdis_gateway::protocol::payload::RunStatus;
 
-use super::harness::{Folder, PATIENCE, acting, own_exe, test_file};
+use crate::harness::{Folder, PATIENCE, acting, own_exe, test_file, wait_until};
 
 /// Processes that noted their pid in `folder` and are still alive.
 pub(super) fn survivors(folder: &Path) -> Vec<u32> {
@@ -18,14 +18,6 @@ pub(super) fn survivors(folder: &Path) -> Vec<u32> {
 fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
-}
-
-fn wait_until(awaited: &str, limit: Duration, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !done() {
-        assert!(Instant::now() < deadline, "{awaited}: not within {limit:?}");
-        std::thread::yield_now();
-    }
 }
 
 /// A stand-in for the gateway that starts `count` stubborn agents under guards and does nothing.

@@ -209,3 +209,12 @@ pub(super) fn test_file(name: &str) -> String {
 pub(super) fn acting(adjust: impl FnOnce(&mut AgentConfig)) -> Rig {
     Rig::new(&["python3", &test_file("agents/fake_pi.py"), "act"], adjust)
 }
+
+/// Waits for something that no event tells.
+pub(super) fn wait_until(awaited: &str, limit: Duration, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !done() {
+        assert!(Instant::now() < deadline, "{awaited}: not within {limit:?}");
+        std::thread::yield_now();
+    }
+}

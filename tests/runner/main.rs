@@ -5,4 +5,5 @@ mod demo;
 mod guard;
 mod harness;
 mod hostile;
+mod real_pi;
 mod replay;
