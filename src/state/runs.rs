@@ -184,6 +184,8 @@ impl State {
         };
         let kept = cut_encoded(&summary, SUMMARY_BYTES_MAX);
         let truncated = kept.len() < summary.len();
+        // The runner keeps a little more than that of a longer answer.
+        let summary_bytes = summary.len();
         let outcome =
             Outcome { ended_ts: now.wall_ms, status: Some(status), summary: kept.to_owned(), truncated };
         let message = Message {
@@ -195,7 +197,7 @@ impl State {
             from: None,
             run_id: Some(run_id.to_string()),
             idempotency_key: Some(run.key.clone()),
-            truncated: false,
+            truncated: summary_bytes > SUMMARY_BYTES_MAX,
         };
         let (key, session_key, session_id) =
             (run.key.clone(), run.session_key.clone(), run.session_id.clone());
