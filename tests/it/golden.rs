@@ -51,7 +51,7 @@ fn normalise(value: &mut Value) {
             }
         }
         Value::Array(values) => values.iter_mut().for_each(normalise),
-        Value::String(text) if text.contains(' ') => *text = "<sentence>".to_owned(),
+        Value::String(text) if text.contains(' ') => *value = json!("<sentence>"),
         _ => {}
     }
 }
