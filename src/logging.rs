@@ -43,6 +43,9 @@ struct Recent {
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
+/// What the targets of this crate's lines begin with.
+const OWN_TARGETS: &str = "clawdis_gateway";
+
 impl Log {
     /// Installs the logger. `RUST_LOG` decides what is logged; otherwise `info`, or `debug` if
     /// `verbose`. A second call changes nothing.
@@ -119,7 +122,8 @@ impl log::Log for Log {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.filter.matches(record) {
+        // Ours only, whatever `RUST_LOG` says: tungstenite traces whole frames, tokens included.
+        if !record.target().starts_with(OWN_TARGETS) || !self.filter.matches(record) {
             return;
         }
         let text = record.args().to_string();

@@ -17,6 +17,8 @@ use crate::protocol::payload::RunStatus;
 const NO_ANSWER: &str = "(the agent gave no answer)";
 /// Between the texts of two messages of one run.
 const BETWEEN_MESSAGES: &str = "\n\n";
+/// Kept of an answer: a character more than is told, so that it can be seen that it was cut.
+const KEPT_BYTES_MAX: usize = SUMMARY_BYTES_MAX + 4;
 
 /// What follows from a line or from time.
 #[derive(Debug, PartialEq)]
@@ -284,7 +286,7 @@ impl Answer {
             out.push(Output::Step(RunStep::Text(BETWEEN_MESSAGES.into())));
         }
         self.shown = true;
-        let room = SUMMARY_BYTES_MAX - self.current.len();
+        let room = KEPT_BYTES_MAX - self.current.len();
         self.current.push_str(cut(&delta, room));
         out.push(Output::Step(RunStep::Text(delta)));
     }

@@ -42,7 +42,8 @@ pub(super) fn serve(
     };
     if let Err(refusal) = gate::check(&head, context) {
         METRICS.refused_origin.up();
-        log::warn!("refused {peer} with {}: {}", refusal.status, refusal.text);
+        // Without the port, so that a flood of refusals is one line that is counted.
+        log::warn!("refused {} with {}: {}", peer.ip(), refusal.status, refusal.text);
         return http::refuse(shared, &refusal);
     }
     if !head.asks_for_websocket() {

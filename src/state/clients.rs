@@ -16,6 +16,8 @@ use crate::state::{Effect, Now, Opened, State};
 
 /// Bytes of one self-reported text that presence and status repeat to everybody.
 const TEXT_BYTES_MAX: usize = 128;
+/// Kept of `locale` and `userAgent`: the 256 characters that the schema lets through.
+const LONG_TEXT_BYTES_MAX: usize = 4 * 256;
 
 /// Connections past their handshake.
 pub(super) type Clients = BTreeMap<ConnId, Client>;
@@ -64,8 +66,8 @@ impl State {
             version: short(&hello.client.version),
             platform: short(&hello.client.platform),
             mode: short(&hello.client.mode),
-            locale: hello.locale.as_deref().map(|text| clean(text, 256)),
-            user_agent: hello.user_agent.as_deref().map(|text| clean(text, 256)),
+            locale: hello.locale.as_deref().map(|text| clean(text, LONG_TEXT_BYTES_MAX)),
+            user_agent: hello.user_agent.as_deref().map(|text| clean(text, LONG_TEXT_BYTES_MAX)),
             since_ts: now.wall_ms,
         };
         let entry = PresenceEntry {

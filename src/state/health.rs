@@ -36,8 +36,10 @@ const UNCONFIGURED: &str =
 
 impl HealthBoard {
     pub(super) fn new(agent_configured: bool, sandbox: &str) -> Self {
+        // Until the channels' thread has said what it knows.
+        let unknown = || ChannelHealth { state: "off".to_owned(), ..ChannelHealth::default() };
         Self {
-            channels: Channel::ALL.map(|channel| (channel, ChannelHealth::default())).into(),
+            channels: Channel::ALL.map(|channel| (channel, unknown())).into(),
             agent_configured,
             sandbox: sandbox.to_owned(),
             agent_trouble: None,

@@ -263,6 +263,8 @@ impl State {
         self.health.touch();
         let kept = cut_encoded(&summary, SUMMARY_BYTES_MAX);
         let truncated = kept.len() < summary.len();
+        // The runner keeps a little more than that of a longer answer.
+        let summary_bytes = summary.len();
         let outcome =
             Outcome { ended_ts: now.wall_ms, status: Some(status), summary: kept.to_owned(), truncated };
         let (key, session_key) = (run.key.clone(), run.session_key.clone());
@@ -276,7 +278,7 @@ impl State {
                 from: None,
                 run_id: Some(run_id.to_string()),
                 idempotency_key: key.clone(),
-                truncated: false,
+                truncated: summary_bytes > SUMMARY_BYTES_MAX,
             };
             // A directive may just have begun a new conversation: its answer belongs there.
             let asked_in = run.session_id.clone();

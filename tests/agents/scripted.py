@@ -83,7 +83,7 @@ class Answer:
     """One assistant message, streamed."""
 
     def __init__(self):
-        self.text = ""
+        self.pieces = []
         emit("message_start", message={"role": "assistant", "content": []})
         self.update("text_start")
 
@@ -91,11 +91,12 @@ class Answer:
         emit("message_update", assistantMessageEvent={"type": kind, "contentIndex": 0, **members})
 
     def piece(self, text):
-        self.text += text
+        self.pieces.append(text)
         self.update("text_delta", delta=text)
 
     def end(self, reason="stop"):
-        content = [{"type": "text", "text": self.text}] if self.text else []
+        text = "".join(self.pieces)
+        content = [{"type": "text", "text": text}] if text else []
         message = {"role": "assistant", "content": content, "stopReason": reason}
         if reason == "aborted":
             message["errorMessage"] = "Request was aborted"

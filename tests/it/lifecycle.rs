@@ -187,7 +187,7 @@ fn a_stalled_client_does_not_hold_up_the_end() {
 fn usage_errors_exit_with_two() {
     let rows: [(&[&str], &str); 11] = [
         (&["--no-such-flag"], "--no-such-flag"),
-        (&["surplus"], "surplus"),
+        (&["surplus"], "--help"),
         (&["--port", "none"], "--port"),
         (&["--port", "70000"], "--port"),
         (&["--tick-interval-ms", "soon"], "--tick-interval-ms"),

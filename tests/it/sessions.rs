@@ -149,7 +149,9 @@ fn a_reset_begins_a_new_conversation() {
 fn forgetting_leaves_no_trace_on_the_disk() {
     let gateway = Gateway::builder("forget").agent_scripted().spawn();
     let mut client = gateway.client();
-    say(&mut client, "dm:telegram:42", "[[say ok]] the password is hunter2");
+    let secret =
+        json!({"message": "[[say hunter2 it is]]", "sessionKey": "dm:telegram:42", "idempotencyKey": "k"});
+    assert_eq!(client.outcome(&secret)["payload"]["summary"], "hunter2 it is");
     say(&mut client, "main", "[[say ok]] something else entirely");
     let holds = |needle: &str| {
         let found = std::process::Command::new("grep")
@@ -168,12 +170,11 @@ fn forgetting_leaves_no_trace_on_the_disk() {
     let gateway = gateway.restart();
     let mut client = gateway.client();
     assert_eq!(history(&mut client, "dm:telegram:42", 50), Vec::<Value>::new());
-    // The key of the forgotten run must not answer with what was said either.
-    let params = json!({"message": "[[say ok]] the password is hunter2", "sessionKey": "dm:telegram:42",
-        "idempotencyKey": "dm:telegram:42/[[say ok]] the password is hunter2"});
-    let request = client.send("agent", &params);
-    client.answer(&request);
-    assert!(gateway.prompts().len() <= 3);
+    // The key is still taken, so that a retry does not act again, but its answer is forgotten too.
+    let request = client.send("agent", &secret);
+    let answer = client.answer(&request);
+    assert!(!answer.to_string().contains("hunter2"), "{answer}");
+    assert_eq!(gateway.prompts().len(), 2);
 }
 
 #[test]
@@ -230,7 +231,8 @@ fn a_page_ends_early_rather_than_be_too_large() {
     assert_eq!(texts(&history(&mut client, "main", 200), "assistant").len(), 6);
     // Characters that JSON escapes to six bytes each.
     let nasty = format!("[[say ok]] {}", "\u{1}".repeat(80_000));
-    say(&mut client, "nasty", &nasty);
+    let params = json!({"message": nasty, "sessionKey": "nasty", "idempotencyKey": "nasty"});
+    assert_eq!(client.outcome(&params)["ok"], true);
     let messages = history(&mut client, "nasty", 200);
     let question = messages.iter().find(|message| message["role"] == "user").unwrap();
     assert!(question["text"] == nasty || question["truncated"] == true);

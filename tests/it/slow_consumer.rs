@@ -53,8 +53,8 @@ fn pieces_of_others_runs_are_dropped_and_leave_a_hole() {
     let mut slow = lazy(&gateway);
     let mut actor = gateway.client();
     let before = gateway.rss();
-    // 24 MB: far beyond what the kernel and our backlog take for one client.
-    let run = actor.run(&params_agent("[[flood 6000 4000]]", "k"));
+    // 12 MB: far beyond what the kernel and our backlog take for one client.
+    let run = actor.run(&params_agent("[[flood 3000 4000]]", "k"));
     let mut length = 0;
     loop {
         let step = actor.step(&run.id, "the next step", |_| true);
@@ -64,7 +64,7 @@ fn pieces_of_others_runs_are_dropped_and_leave_a_hole() {
         }
     }
     actor.finish(&run);
-    assert_eq!(length, 24_000_000, "who reads gets every piece");
+    assert_eq!(length, 12_000_000, "who reads gets every piece");
     assert!(http::metric(gateway.addr, "", "clawdis_dropped_events_total") > 0);
     answers_at_once(&mut actor);
     assert!(gateway.rss() < before + 48 * 1024 * 1024, "{} to {} bytes", before, gateway.rss());
@@ -120,9 +120,11 @@ fn pieces_of_its_own_run_are_not_dropped_but_end_a_client_that_does_not_read() {
     let gateway =
         Gateway::builder("slow-own").agent_scripted().arg("--tick-interval-ms").arg("600000").spawn();
     let mut watcher = gateway.client();
+    // What it watches is not its own run, so it may miss pieces of it while it checks others.
+    watcher.expects_holes();
     let mut slow = lazy(&gateway);
     let request = json!({"type": "req", "id": "run", "method": "agent",
-        "params": params_agent("[[flood 6000 4000]]", "own")});
+        "params": params_agent("[[flood 3000 4000]]", "own")});
     slow.send(TEXT, request.to_string().as_bytes());
     let started = watcher.event("agent", |event| event["payload"]["data"]["phase"] == "started");
     let run = started["payload"]["runId"].as_str().unwrap().to_owned();

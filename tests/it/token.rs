@@ -28,7 +28,7 @@ fn only_the_right_token_gets_in_and_refusals_come_one_at_a_time() {
         hello_with(&json!("correct-horse-battery-stapl")),
         hello_with(&json!(format!("{TOKEN} "))),
         hello_with(&json!("CORRECT-HORSE-BATTERY-STAPLE")),
-        hello_with(&json!("x".repeat(5_000))),
+        hello_with(&json!("x".repeat(1_000))),
     ];
     let guesses: Vec<_> = wrong
         .into_iter()

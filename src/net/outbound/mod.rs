@@ -208,6 +208,8 @@ impl Writer {
                 }
             }
             Outbound::Detach { conn } => {
+                // The echo of the client's close came in the same turn as this.
+                self.flush(conn, Instant::now());
                 if let Some(client) = self.clients.remove(&conn) {
                     self.backlog_bytes -= client.backlog_bytes();
                 }

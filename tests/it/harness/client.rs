@@ -50,6 +50,8 @@ pub(crate) struct Client {
     holes: u64,
     holes_expected: bool,
     close: Option<(u16, String)>,
+    /// What ended the reading.
+    error: Option<Error>,
 }
 
 /// A hello that was not accepted.
@@ -113,6 +115,7 @@ impl Client {
             holes: 0,
             holes_expected: false,
             close: None,
+            error: None,
         }
     }
 
@@ -185,12 +188,16 @@ impl Client {
                 }
                 Ok(Message::Binary(_)) => panic!("a binary frame from the server"),
                 Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
                 Err(Error::Io(error))
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
                     return Received::Silence;
                 }
-                Err(_) => return Received::End(self.close.clone()),
+                Err(error) => {
+                    self.error = Some(error);
+                    return Received::End(self.close.clone());
+                }
             }
         }
     }
@@ -231,7 +238,7 @@ impl Client {
             match self.receive(deadline) {
                 Received::Frame(frame) if wanted(&frame) => return frame,
                 Received::Frame(frame) => self.pending.push_back(frame),
-                Received::End(close) => panic!("closed with {close:?} instead of {what}"),
+                Received::End(close) => panic!("closed with {close:?} ({:?}) instead of {what}", self.error),
                 Received::Silence => {
                     let last: Vec<String> =
                         self.pending.iter().rev().take(5).map(|frame| brief(&frame.to_string())).collect();

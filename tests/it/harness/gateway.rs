@@ -174,12 +174,12 @@ impl Builder {
         command
     }
 
-    fn start(&self) -> (Child, Output) {
+    fn start(&self) -> (Child, Output, thread::JoinHandle<()>) {
         process::raise_descriptor_limit();
         let mut child = self.command().spawn().expect("the daemon's program starts");
         let output = Output::default();
-        output.drain(Pipe::Err, child.stderr.take().unwrap());
-        (child, output)
+        let stderr = output.drain(Pipe::Err, child.stderr.take().unwrap());
+        (child, output, stderr)
     }
 
     /// Starts it and waits until it serves.
@@ -192,7 +192,7 @@ impl Builder {
     #[track_caller]
     pub(crate) fn try_spawn(self) -> Result<Gateway, Exit> {
         let started = Instant::now();
-        let (mut child, output) = self.start();
+        let (mut child, output, stderr) = self.start();
         let stdout = child.stdout.take().unwrap();
         let mut gateway = Gateway {
             child,
@@ -205,6 +205,7 @@ impl Builder {
         let line = gateway.take_first_line(stdout);
         let Some(authority) = line.strip_prefix("listening on ws://") else {
             let code = gateway.wait_exit(PATIENCE).code();
+            stderr.join().unwrap();
             return Err(Exit { code, elapsed: started.elapsed(), text: gateway.output.both() });
         };
         gateway.addr = authority.parse().unwrap();
@@ -216,7 +217,7 @@ impl Builder {
     #[track_caller]
     pub(crate) fn run_to_exit(self) -> Exit {
         let started = Instant::now();
-        let (mut child, output) = self.start();
+        let (mut child, output, stderr) = self.start();
         let drained = output.drain(Pipe::Out, child.stdout.take().unwrap());
         let mut served = false;
         let status = eventually("the daemon to give up by itself", PATIENCE, || {
@@ -228,6 +229,7 @@ impl Builder {
             status
         });
         drained.join().unwrap();
+        stderr.join().unwrap();
         let exit = Exit { code: status.code(), elapsed: started.elapsed(), text: output.both() };
         assert!(!served, "it served instead of giving up:\n{}", exit.text);
         exit
