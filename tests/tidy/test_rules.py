@@ -38,6 +38,10 @@ class Sources(unittest.TestCase):
     def test_long_file(self):
         self.assert_one({"tests/a.py": "a\n" * 501}, "tests/a.py:501:")
 
+    def test_only_code_counts_as_rust(self):
+        files = {"src/a.rs": "//! A.\n\nfn a() {}\n// why\n", "src/a/tests.rs": "//! T.\nfn t() {}\n", "tests/it/b.rs": "fn b() {}\n"}
+        self.assertEqual(sources.rust_lines(tree(files)), 1)
+
     def test_module_without_purpose(self):
         self.assert_one({"src/a.rs": "use b;\n"}, "src/a.rs:1:")
 
