@@ -10,6 +10,8 @@ use std::time::Duration;
 /// Largest WebSocket message in either direction. A larger one from a client closes it with 1009;
 /// the server ends pages early and cuts long texts (`truncated: true`) to stay below.
 pub const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
+/// Largest first frame: a `hello` at the bounds of its schema. A larger one closes with 1009.
+pub const HELLO_BYTES_MAX: usize = 32 * 1024;
 /// JSON nesting accepted from a client; deeper closes with 1007.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// What one connection may have waiting in our memory; over it droppable events are skipped and
@@ -98,10 +100,8 @@ pub const STORE_GROUP_MAX: usize = 128;
 pub const AGENT_CONTROL_INBOX: usize = 512;
 /// Lines read from one agent process that wait for the agent thread; the reader waits beyond.
 pub const AGENT_LINES_INBOX: usize = 64;
-/// Channel commands waiting. State lets in half as many probes; the rest is for switches.
+/// Channel commands waiting; beyond it `set-channel` and `health` with `probe` get `RATE_LIMITED`.
 pub const CHANNEL_INBOX: usize = 64;
-/// `health` requests with `probe` under way; further ones get `RATE_LIMITED`.
-pub const PROBES_MAX: usize = CHANNEL_INBOX / 2;
 
 // ---- protocol state ---------------------------------------------------------------------------
 
@@ -113,6 +113,19 @@ pub const TICK_INTERVAL_MS_MIN: u64 = 100;
 pub const TICK_INTERVAL_MS_MAX: u64 = 86_400_000;
 /// Presence entries listed; disconnected ones go first, further connected clients are only counted.
 pub const PRESENCE_MAX: usize = 200;
+/// One text of a presence entry, as JSON: everybody is shown it.
+pub const PRESENCE_TEXT_BYTES_MAX: usize = 128;
+/// `reason` of a presence entry, as JSON.
+pub const PRESENCE_REASON_BYTES_MAX: usize = 256;
+/// One tag of a presence entry, as JSON.
+pub const PRESENCE_TAG_BYTES_MAX: usize = 64;
+/// Tags of a presence entry, as the schema of `system-event` has it.
+pub const PRESENCE_TAGS_MAX: usize = 8;
+/// A presence entry at its largest: texts, member names and numbers.
+const PRESENCE_ENTRY_BYTES_MAX: usize = 4 * PRESENCE_TEXT_BYTES_MAX
+    + PRESENCE_REASON_BYTES_MAX
+    + PRESENCE_TAGS_MAX * (PRESENCE_TAG_BYTES_MAX + 3)
+    + 256;
 /// How long a disconnected client stays listed.
 pub const PRESENCE_TTL_MS: u64 = 5 * 60_000;
 /// Smallest window in which presence changes of a burst are merged.
@@ -258,6 +271,7 @@ const _: () = assert!(PAYLOAD_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= BACKLOG_TOTAL_BYTES_MAX);
 const _: () = assert!(LARGE_FRAMES_MAX * PAYLOAD_BYTES_MAX + STATE_INBOX * LARGE_FRAME_BYTES <= 16 << 20);
 const _: () = assert!(SUMMARY_BYTES_MAX <= KEYS_BYTES_MAX);
+const _: () = assert!(PRESENCE_MAX * PRESENCE_ENTRY_BYTES_MAX < PAYLOAD_BYTES_MAX - 64 * 1024);
 // JSON may escape every byte of a text to six: these stay frames even then, but for texts of
 // control characters, which are cut shorter where they are encoded.
 const _: () = assert!(DELTA_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);

@@ -46,6 +46,8 @@ pub enum ChannelEvent {
         /// All of them.
         health: ChannelHealth,
     },
+    /// A switch has been thrown.
+    Switched,
     /// Every channel has been looked at for this request.
     Probed {
         /// Who asked.
@@ -90,6 +92,7 @@ impl Surfaces {
                         setup.enabled = enabled;
                     }
                     self.tell_all();
+                    let _ = self.events.send(Event::Channel(ChannelEvent::Switched));
                 }
                 ChannelCommand::Probe { conn, id } => {
                     self.tell_all();

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -170,9 +171,10 @@ impl Gateway {
         let (to_state, state_inbox) = bounded(STATE_INBOX);
         let (to_outbound, outbound_inbox) = bounded(OUTBOUND_INBOX);
         let (to_store, store_inbox) = bounded(STORE_INBOX);
-        let (to_agent, agent_inbox) = bounded(settings.agent.queue + 1);
+        let (to_agent, agent_inbox) = bounded(settings.agent.queue + settings.agent.max_processes);
         let (to_agent_control, agent_control_inbox) = bounded(AGENT_CONTROL_INBOX);
         let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX);
+        let fanout_us = Arc::new(AtomicU64::new(0));
         let setups = channel_setups(settings, state.toggles());
         let exits = Exits {
             outbound: to_outbound.clone(),
@@ -180,7 +182,9 @@ impl Gateway {
             agent: to_agent,
             agent_control: to_agent_control,
             channels: to_channels.clone(),
+            fanout_us: Arc::clone(&fanout_us),
         };
+
         let context = NetContext::new(
             net_settings(settings, policy),
             to_state.clone(),
@@ -188,7 +192,7 @@ impl Gateway {
             History::new(layout),
         );
         let others = vec![
-            outbound::spawn(outbound_inbox).map_err(&thread)?,
+            outbound::spawn(outbound_inbox, Arc::clone(&fanout_us)).map_err(&thread)?,
             store::spawn(store, store_inbox, to_state.clone()).map_err(&thread)?,
             channels::spawn(setups, channel_inbox, to_state.clone()).map_err(&thread)?,
             agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone())
@@ -278,6 +282,7 @@ fn state_config(settings: &Settings, boot_id: String, agent_configured: bool) ->
         sandbox: "none".to_owned(),
         thinking: settings.agent.thinking,
         run_timeout: Duration::from_secs(settings.agent.timeout_seconds),
+        processes_max: settings.agent.max_processes,
         queue_max: settings.agent.queue,
         budget: Limits {
             runs: settings.agent.daily_runs,

@@ -107,14 +107,17 @@ struct Session<'a> {
 }
 
 /// Tells the others that the connection is over, also when its thread panics.
-struct Farewell<'a>(&'a Session<'a>);
+struct Farewell<'a> {
+    conn: ConnId,
+    context: &'a NetContext,
+}
 
 impl Drop for Farewell<'_> {
     fn drop(&mut self) {
         METRICS.clients.down();
-        let conn = self.0.conn;
-        let _ = self.0.context.state.send(Event::Closed { conn });
-        let _ = self.0.context.outbound.send(Outbound::Detach { conn });
+        let conn = self.conn;
+        let _ = self.context.state.send(Event::Closed { conn });
+        let _ = self.context.outbound.send(Outbound::Detach { conn });
     }
 }
 
@@ -126,16 +129,19 @@ impl Session<'_> {
         }
         let client = &hello.client;
         log::info!(
-            "conn {}: {:?} {:?} on {:?} as {:?} from {} connected (instance {:?})",
+            "conn {}: {:?} {:?} on {:?} as {:?} from {} connected (instance {:?}, locale {:?}, agent {:?})",
             self.conn,
             client.name,
             client.version,
             client.platform,
             client.mode,
             self.peer,
-            client.instance_id.as_deref().unwrap_or("-")
+            client.instance_id.as_deref().unwrap_or("-"),
+            hello.locale.as_deref().unwrap_or("-"),
+            hello.user_agent.as_deref().unwrap_or("-")
         );
         METRICS.clients.up();
+        let farewell = Farewell { conn: self.conn, context: self.context };
         let attach = Outbound::Attach { conn: self.conn, shared: Arc::clone(self.shared) };
         let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, subscriptions });
         let attached = self.context.outbound.send(attach).is_ok();
@@ -143,9 +149,12 @@ impl Session<'_> {
             let reason = self.read_until_the_end(&mut socket);
             reason.unwrap_or_else(|| "closed by the gateway".to_owned())
         } else {
+            let close = Close::new(1001, "the gateway is stopping");
+            let _ = self.context.outbound.send(Outbound::Close { conn: self.conn, close });
+            let _ = http::discard(self.shared);
             "the gateway is stopping".to_owned()
         };
-        drop(Farewell(&self));
+        drop(farewell);
         log::info!("conn {}: closed: {reason}", self.conn);
     }
 

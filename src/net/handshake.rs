@@ -10,7 +10,7 @@ use tungstenite::handshake::server::{Request, create_response, write_response};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket, http};
 
-use crate::limits::{JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES};
+use crate::limits::{HELLO_BYTES_MAX, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES};
 use crate::metrics::METRICS;
 use crate::net::head::Head;
 use crate::net::http::{Refusal, linger};
@@ -46,8 +46,9 @@ pub(super) fn upgrade(
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(PAYLOAD_BYTES_MAX)
-        .max_message_size(Some(PAYLOAD_BYTES_MAX))
-        .max_frame_size(Some(PAYLOAD_BYTES_MAX));
+        // A stranger may make us hold a `hello`, not a whole request.
+        .max_message_size(Some(HELLO_BYTES_MAX))
+        .max_frame_size(Some(HELLO_BYTES_MAX));
     let stream = ClientStream::new(Arc::clone(shared), deadline);
     Ok(WebSocket::from_partially_read(stream, head.rest, Role::Server, Some(config)))
 }
@@ -93,12 +94,23 @@ pub(super) fn await_hello(
 ) -> Result<Accepted, Refused> {
     loop {
         return match socket.read() {
-            Ok(Message::Text(text)) => judge(&text, context),
+            Ok(Message::Text(text)) => {
+                let accepted = judge(&text, context)?;
+                socket.set_config(|config| {
+                    config.max_message_size = Some(PAYLOAD_BYTES_MAX);
+                    config.max_frame_size = Some(PAYLOAD_BYTES_MAX);
+                });
+                Ok(accepted)
+            }
             Ok(Message::Binary(_)) => Err(Refused::Because {
                 reason: Some("send `hello` as a text frame".to_owned()),
                 close: Close::new(1003, "binary frames are not understood; send JSON as text"),
             }),
-            Ok(Message::Close(_)) => Err(Refused::Gone),
+            Ok(Message::Close(_)) => {
+                // The echo of its close.
+                let _ = socket.flush();
+                Err(Refused::Gone)
+            }
             Ok(_) => continue,
             Err(error) => Err(read_failed(&error, shared)),
         };
@@ -125,7 +137,10 @@ fn read_failed(error: &Error, shared: &ConnShared) -> Refused {
 pub(super) fn close_for(error: &Error) -> Option<Close> {
     use tungstenite::error::ProtocolError::{HandshakeIncomplete, ResetWithoutClosingHandshake};
     match error {
-        Error::Capacity(_) => Some(Close::new(1009, "the frame is larger than policy.maxPayload (512 KiB)")),
+        Error::Capacity(_) => Some(Close::new(
+            1009,
+            "the frame is larger than policy.maxPayload (512 KiB), or than 32 KiB before hello-ok",
+        )),
         Error::Utf8(_) => Some(Close::new(1007, "the text frame is not valid UTF-8")),
         Error::Protocol(ResetWithoutClosingHandshake | HandshakeIncomplete) => None,
         Error::Protocol(error) => Some(Close::new(1002, format!("WebSocket protocol error: {error}"))),

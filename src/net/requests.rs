@@ -1,5 +1,8 @@
 //! From a text frame to a validated call, on the client's own thread.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::limits::JSON_DEPTH_MAX;
@@ -31,10 +34,12 @@ pub(super) fn parse(text: &str) -> Parsed {
     }
     let value = match serde_json::from_str::<Value>(text) {
         Ok(value) => value,
-        Err(error) if is_range_error(&error) => {
+        Err(error) if is_unrepresentable(&error) => {
             return Parsed::Invalid {
-                id: NO_ID.to_owned(),
-                error: WireError::invalid("a number in this frame is out of range; send numbers below 1e308"),
+                id: id_of(text),
+                error: WireError::invalid(
+                    "a number beyond 1e308 or half a surrogate pair cannot be represented",
+                ),
             };
         }
         Err(error) => {
@@ -76,9 +81,24 @@ fn unexpected_envelope() -> Parsed {
     Parsed::Invalid { id: NO_ID.to_owned(), error: WireError::invalid("not a valid request") }
 }
 
-/// `serde_json` calls a number beyond f64 a syntax error, but it is JSON.
-fn is_range_error(error: &serde_json::Error) -> bool {
-    error.is_syntax() && error.to_string().starts_with("number out of range")
+/// `serde_json` calls a number beyond f64 and half of a surrogate pair syntax errors, but both are
+/// JSON (RFC 8259).
+fn is_unrepresentable(error: &serde_json::Error) -> bool {
+    let text = error.to_string();
+    error.is_syntax() && (text.starts_with("number out of range") || text.contains("surrogate"))
+}
+
+/// The `id` of a frame whose other members cannot be represented.
+fn id_of(text: &str) -> String {
+    #[derive(Deserialize)]
+    struct OnlyId<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+    }
+    serde_json::from_str::<OnlyId<'_>>(text)
+        .ok()
+        .filter(|only| (1..=128).contains(&only.id.chars().count()))
+        .map_or_else(|| NO_ID.to_owned(), |only| only.id.into_owned())
 }
 
 /// Whether brackets nest deeper than `depth_max`. Looks at bytes only, so it costs no stack.

@@ -25,8 +25,6 @@ struct Admitted {
     params: AgentParams,
     session_key: String,
     directive: Option<Directive>,
-    /// Keys that have expired, to be dropped on disk too.
-    expired: Vec<String>,
 }
 
 impl State {
@@ -38,7 +36,7 @@ impl State {
         digest: &Digest,
         now: Now,
     ) -> Result<(), WireError> {
-        let expired = self.keys.drop_expired(now.mono);
+        self.keys.drop_expired(now.mono);
         match self.keys.look_up(&params.idempotency_key, digest, now.mono) {
             Lookup::New => {}
             Lookup::Joins(run_id) => {
@@ -63,7 +61,7 @@ impl State {
         let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
         let directive = directives::parse(&params.message).filter(|_| params.attachments.is_empty());
         self.admit(&params, &session_key, directive, now)?;
-        let admitted = Admitted { params, session_key, directive, expired };
+        let admitted = Admitted { params, session_key, directive };
         self.begin_run(conn, id, admitted, digest, now);
         Ok(())
     }
@@ -88,7 +86,7 @@ impl State {
             return Err(WireError::conflict(hint));
         }
         self.require_store()?;
-        if self.runs.waiting() >= self.config.queue_max {
+        if self.runs.waiting() + self.runs.active() >= self.config.queue_max + self.config.processes_max {
             return Err(WireError::rate_limited("the agent's queue is full; wait for a run to end", 5_000));
         }
         if directive.is_none() { self.agent_may_run(OWNER, now) } else { Ok(()) }
@@ -122,7 +120,7 @@ impl State {
     }
 
     fn begin_run(&mut self, conn: ConnId, id: &str, admitted: Admitted, digest: &Digest, now: Now) {
-        let Admitted { params, session_key, directive, expired } = admitted;
+        let Admitted { params, session_key, directive } = admitted;
         let run_id = self.new_run_id();
         let session_id = self.sessions.current(&session_key).id.clone();
         let message = Message {
@@ -139,7 +137,7 @@ impl State {
         let from = message.from.clone().unwrap_or_default();
         let key = params.idempotency_key.clone();
         let mut ops: Vec<StoreOp> =
-            expired.iter().map(|key| StoreOp::Delete { slot: keys::slot(key) }).collect();
+            self.keys.take_dropped().iter().map(|key| StoreOp::Delete { slot: keys::slot(key) }).collect();
         ops.extend(self.sessions.append(&session_key, &session_id, message));
         let record = self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key);
         ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });

@@ -29,7 +29,7 @@ pub(super) struct Today {
 
 impl Today {
     /// Begins a new count at midnight.
-    fn turn_over(&mut self, wall_ms: u64) {
+    pub(super) fn turn_over(&mut self, wall_ms: u64) {
         let day = wall_ms / DAY_MS;
         if self.day != day {
             *self = Self { day, by_person: BTreeMap::new() };

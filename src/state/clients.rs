@@ -2,20 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits::ms;
+use crate::limits::{PRESENCE_TEXT_BYTES_MAX, ms};
 use crate::net::ConnId;
 use crate::net::outbound::Outbound;
 use crate::protocol::call::Method;
-use crate::protocol::cut;
 use crate::protocol::event::EventKind;
-use crate::protocol::frame;
+use crate::protocol::frame::{self, Close, cut_encoded};
 use crate::protocol::hello::{Features, HelloOk, ServerInfo, Snapshot};
 use crate::protocol::payload::{ClientEntry, PresenceEntry};
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
 use crate::state::{Effect, Now, Opened, State};
 
-/// Bytes of one self-reported text that presence and status repeat to everybody.
-const TEXT_BYTES_MAX: usize = 128;
 /// Kept of `locale` and `userAgent`: the 256 characters that the schema lets through.
 const LONG_TEXT_BYTES_MAX: usize = 4 * 256;
 
@@ -50,16 +47,16 @@ impl Client {
     }
 }
 
-/// Without control characters (each would take six bytes of JSON) and cut.
+/// Without control characters, and cut to so many bytes of JSON.
 pub(super) fn clean(text: &str, bytes_max: usize) -> String {
     let printable: String = text.chars().filter(|character| !character.is_control()).collect();
-    cut(&printable, bytes_max).to_owned()
+    cut_encoded(&printable, bytes_max).to_owned()
 }
 
 impl State {
     pub(super) fn opened(&mut self, opened: Opened, now: Now) {
         let Opened { conn, ip, hello, subscriptions } = opened;
-        let short = |text: &str| clean(text, TEXT_BYTES_MAX);
+        let short = |text: &str| clean(text, PRESENCE_TEXT_BYTES_MAX);
         let client = Client {
             conn_id: format!("{}-{conn}", self.config.boot_id),
             name: short(&hello.client.name),
@@ -79,13 +76,23 @@ impl State {
             ts: now.wall_ms,
             reason: Some("connect".to_owned()),
             tags: None,
-            instance_id: hello.client.instance_id.as_deref().map_or_else(|| client.conn_id.clone(), short),
+            instance_id: hello
+                .client
+                .instance_id
+                .as_deref()
+                .map(short)
+                .filter(|instance| !instance.is_empty())
+                .unwrap_or_else(|| client.conn_id.clone()),
         };
         // Nobody was there to be told of these; whoever comes now gets the whole list.
         self.presence.expire(now.mono);
         self.presence.connect(conn, entry);
         let hello_ok = self.hello_ok(&client.conn_id, now);
         self.effects.push(Effect::Out(Outbound::Join { conn, hello_ok, subscriptions }));
+        if let Some(stopping) = &self.stopping {
+            let close = Close::new(1001, stopping.reason.clone());
+            self.effects.push(Effect::Out(Outbound::Close { conn, close }));
+        }
         self.clients.insert(conn, client);
         if self.next_tick.is_none() {
             self.next_tick = Some(now.mono + ms(self.config.policy.tick_interval_ms));

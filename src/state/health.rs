@@ -174,8 +174,9 @@ impl State {
                 self.health.channels.insert(channel, health);
                 self.health.touch();
             }
+            ChannelEvent::Switched => self.channel_commands -= 1,
             ChannelEvent::Probed { conn, id } => {
-                self.probes -= 1;
+                self.channel_commands -= 1;
                 let health = self.health_json(now);
                 self.answer(conn, &id, &health);
             }

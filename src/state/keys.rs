@@ -60,7 +60,12 @@ pub(super) struct Keys {
     /// Ended keys, in the order in which they expire.
     expiring: VecDeque<(Instant, String)>,
     outcome_bytes: usize,
+    /// Expired, but still on disk. No longer than the keys of a few minutes.
+    dropped: Vec<String>,
 }
+
+/// Stands for a summary whose session was forgotten.
+pub(super) const FORGOTTEN: &str = "(forgotten)";
 
 /// The slot that keeps a key.
 pub(super) fn slot(key: &str) -> String {
@@ -139,6 +144,11 @@ impl Keys {
         }
     }
 
+    /// The record that a key will have once this outcome is durable.
+    pub(super) fn ending(&self, key: &str, outcome: &Outcome) -> Option<KeyRecord> {
+        self.records.get(key).map(|record| KeyRecord { outcome: Some(outcome.clone()), ..record.clone() })
+    }
+
     /// What came of it. Its lifetime counts from now.
     pub(super) fn end(&mut self, key: &str, outcome: Outcome, now: Instant) -> Option<KeyRecord> {
         let record = self.records.get_mut(key)?;
@@ -149,17 +159,20 @@ impl Keys {
         Some(record.clone())
     }
 
-    /// Drops the expired keys and names them.
-    pub(super) fn drop_expired(&mut self, now: Instant) -> Vec<String> {
-        let mut dropped = Vec::new();
+    /// Drops the expired keys.
+    pub(super) fn drop_expired(&mut self, now: Instant) {
         while self.expiring.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, key)) = self.expiring.pop_front() else { break };
             if let Some(record) = self.records.remove(&key) {
                 self.outcome_bytes -= bytes(&record);
-                dropped.push(key);
+                self.dropped.push(key);
             }
         }
-        dropped
+    }
+
+    /// The names of dropped keys that are still on disk; they go with the next write.
+    pub(super) fn take_dropped(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Takes what was said out of the outcomes of a session that is forgotten; the keys stay, so
@@ -169,7 +182,7 @@ impl Keys {
         for (key, record) in self.records.iter_mut().filter(|(_, record)| record.session_key == session_key) {
             let before = bytes(record);
             let Some(outcome) = &mut record.outcome else { continue };
-            "(forgotten)".clone_into(&mut outcome.summary);
+            FORGOTTEN.clone_into(&mut outcome.summary);
             self.outcome_bytes = self.outcome_bytes - before + bytes(record);
             changed.push((key.clone(), record.clone()));
         }
@@ -209,8 +222,10 @@ mod tests {
         assert_eq!(keys.look_up("k", &A, now), Lookup::Ended(&"r1".into(), &outcome(1)));
         assert_eq!(keys.look_up("k", &B, now), Lookup::Conflict);
         let later = now + Duration::from_millis(KEY_TTL_MS);
-        assert!(keys.drop_expired(now + Duration::from_millis(KEY_TTL_MS - 1)).is_empty());
-        assert_eq!(keys.drop_expired(later), ["k"]);
+        keys.drop_expired(now + Duration::from_millis(KEY_TTL_MS - 1));
+        assert!(keys.take_dropped().is_empty());
+        keys.drop_expired(later);
+        assert_eq!(keys.take_dropped(), ["k"]);
         assert_eq!(keys.look_up("k", &A, later), Lookup::New);
         assert_eq!(keys.outcome_bytes, 0);
     }
@@ -240,7 +255,8 @@ mod tests {
         assert_eq!(stored.outcome.unwrap().status, None);
         let Lookup::Ended(_, outcome) = second.look_up("k", &A, now) else { panic!("not ended") };
         assert_eq!(outcome.status, None);
-        assert_eq!(second.drop_expired(now + Duration::from_millis(KEY_TTL_MS)), ["k"]);
+        second.drop_expired(now + Duration::from_millis(KEY_TTL_MS));
+        assert_eq!(second.take_dropped(), ["k"]);
     }
 
     #[test]
@@ -259,9 +275,11 @@ mod tests {
             let mut keys = Keys::default();
             assert_eq!(keys.recover("k", record.clone(), now, wall_ms), None);
             if left_ms > 0 {
-                assert!(keys.drop_expired(now + Duration::from_millis(left_ms - 1)).is_empty());
+                keys.drop_expired(now + Duration::from_millis(left_ms - 1));
+                assert!(keys.take_dropped().is_empty());
             }
-            assert_eq!(keys.drop_expired(now + Duration::from_millis(left_ms)), ["k"], "at {wall_ms}");
+            keys.drop_expired(now + Duration::from_millis(left_ms));
+            assert_eq!(keys.take_dropped(), ["k"], "at {wall_ms}");
         }
     }
 }

@@ -4,12 +4,13 @@
 use serde_json::json;
 
 use crate::agent::{AgentCommand, RunSpec};
-use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX, SYSTEM_NOTES_MAX};
+use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX};
 use crate::logging::utc;
 use crate::protocol::call::RunId;
 use crate::protocol::event::AgentStream;
 use crate::state::runs::{Phase, Run, Runs};
 use crate::state::sessions::MAIN;
+use crate::state::stored::Pending;
 use crate::state::{Effect, Now, State};
 
 impl Runs {
@@ -94,12 +95,13 @@ impl State {
 
     /// The message, behind the notes that wait for the owner's next turn.
     fn with_notes(&mut self, session_key: &str, message: &str) -> String {
-        if session_key != MAIN || self.notes.is_empty() {
+        let (notes, ops) = if session_key == MAIN { self.notes.take() } else { Default::default() };
+        if notes.is_empty() {
             return message.to_owned();
         }
-        debug_assert!(self.notes.len() <= SYSTEM_NOTES_MAX);
+        self.store(ops, Pending::Nothing);
         let mut prompt = String::from("[Notes from the owner's devices since the last turn:\n");
-        for note in self.notes.drain(..) {
+        for note in notes {
             prompt.push_str("- ");
             prompt.push_str(&note);
             prompt.push('\n');

@@ -3,7 +3,7 @@
 //! The core is pure. [`State::handle`] takes an event and the time and returns effects; it does no
 //! IO, takes no lock and never sleeps. [`thread`] is the loop around it that carries them out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,12 @@ use serde::Serialize;
 
 use crate::agent::{AgentCommand, AgentControl, AgentEvent};
 use crate::channels::{ChannelCommand, ChannelEvent};
-use crate::limits::{STORE_INBOX, ms};
+use crate::limits::{CHANNEL_INBOX, STORE_INBOX, ms};
 use crate::metrics::METRICS;
 use crate::net::outbound::{Loss, Outbound};
 use crate::net::{ConnId, LargeFrame};
 use crate::protocol::call::{Call, Thinking};
+use crate::protocol::error::WireError;
 use crate::protocol::event::{EventKind, PresenceDelta, Subscriptions, Tick};
 use crate::protocol::frame::{self, EventBody};
 use crate::protocol::hello::{Hello, Policy, StateVersion};
@@ -30,6 +31,7 @@ mod health;
 pub mod heartbeats;
 mod keys;
 mod lanes;
+mod notes;
 mod presence;
 mod recovery;
 mod requests;
@@ -46,6 +48,7 @@ mod tests;
 use clients::Clients;
 use health::HealthBoard;
 use keys::Keys;
+use notes::Notes;
 use presence::Presence;
 use runs::Runs;
 use sessions::Sessions;
@@ -150,7 +153,9 @@ pub struct StateConfig {
     pub thinking: Thinking,
     /// Limit on a run where a call names none.
     pub run_timeout: Duration,
-    /// Accepted runs that may wait.
+    /// Runs at a time.
+    pub processes_max: usize,
+    /// Accepted runs that may wait besides.
     pub queue_max: usize,
     /// What a day allows.
     pub budget: budget::Limits,
@@ -170,14 +175,14 @@ pub struct State {
     runs: Runs,
     sessions: Sessions,
     /// `system-event` notes for the owner's next turn.
-    notes: VecDeque<String>,
+    notes: Notes,
     today: budget::Today,
     heartbeats: heartbeats::Heartbeats,
     /// What waits for the store.
     pending: HashMap<Ticket, Pending>,
     tickets: Ticket,
-    /// `health` requests that wait for the channels.
-    probes: usize,
+    /// Commands that the channels have not answered yet: their queue never fills.
+    channel_commands: usize,
     next_tick: Option<Instant>,
     /// What the last fan-out took; presence deltas keep their distance.
     fanout: Duration,
@@ -287,8 +292,18 @@ impl State {
         self.effects.push(Effect::Out(Outbound::Frame { conn, frame: frame::res_ok(id, payload) }));
     }
 
-    fn refuse(&mut self, conn: ConnId, id: &str, error: &crate::protocol::error::WireError) {
+    fn refuse(&mut self, conn: ConnId, id: &str, error: &WireError) {
         self.effects.push(Effect::Out(Outbound::Frame { conn, frame: frame::res_error(id, error) }));
+    }
+
+    /// Hands a command to the channels, if there is room.
+    fn ask_channels(&mut self, command: ChannelCommand) -> Result<(), WireError> {
+        if self.channel_commands >= CHANNEL_INBOX {
+            return Err(WireError::rate_limited("the channels are busy; try again", 1_000));
+        }
+        self.channel_commands += 1;
+        self.effects.push(Effect::Channel(command));
+        Ok(())
     }
 
     /// Whether the store can take one more command; asked before anything is promised.

@@ -1,6 +1,6 @@
 //! What the gateway's last life left behind becomes the state of this one.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -11,6 +11,7 @@ use crate::state::budget::Today;
 use crate::state::health::HealthBoard;
 use crate::state::heartbeats::Heartbeats;
 use crate::state::keys::{KeyRecord, Keys};
+use crate::state::notes::{self, Notes};
 use crate::state::presence::Presence;
 use crate::state::runs::Runs;
 use crate::state::sessions::{self, Session, Sessions};
@@ -41,12 +42,12 @@ impl State {
             toggles: Toggles { heartbeats: config.heartbeat.every.is_some(), ..Toggles::default() },
             keys: Keys::default(),
             runs: Runs::default(),
-            notes: VecDeque::new(),
+            notes: Notes::default(),
             today: Today::default(),
             heartbeats: Heartbeats::new(config.heartbeat.clone()),
             pending: HashMap::new(),
             tickets: 0,
-            probes: 0,
+            channel_commands: 0,
             next_tick: None,
             fanout: Duration::ZERO,
             stopping: None,
@@ -83,6 +84,10 @@ impl State {
                 self.toggles.paused |= paused;
             } else if slot == budget::SLOT {
                 self.today = parse(&slot, &json).unwrap_or_default();
+            } else if let Some(number) =
+                slot.strip_prefix(notes::SLOT_PREFIX).and_then(|text| text.parse().ok())
+            {
+                self.notes.recover(number, parse(&slot, &json).unwrap_or_default());
             } else if slot == heartbeats::SLOT {
                 self.heartbeats.recover(&json);
             } else if let Some(key) = slot.strip_prefix(sessions::SLOT_PREFIX) {

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use crate::agent::AgentControl;
 use crate::channels::{ChannelCommand, address};
-use crate::limits::{PAGE_BYTES_MAX, PROBES_MAX, SYSTEM_NOTES_MAX};
+use crate::limits::{
+    PAGE_BYTES_MAX, PRESENCE_REASON_BYTES_MAX, PRESENCE_TAG_BYTES_MAX, PRESENCE_TEXT_BYTES_MAX,
+};
 use crate::net::ConnId;
 use crate::protocol::call::{Call, Channel, HealthParams, SendParams, SessionsListParams, SystemEventParams};
 use crate::protocol::error::{ErrorCode, WireError};
@@ -21,13 +23,13 @@ use crate::store::StoreOp;
 impl State {
     pub(super) fn request(&mut self, conn: ConnId, id: String, call: Call, now: Now) {
         let refused = match call {
-            Call::Health(params) => return self.health_request(conn, id, &params, now),
+            Call::Health(params) => self.health_request(conn, &id, &params, now),
             Call::Status => return self.status(conn, &id, now),
             Call::SystemPresence => {
                 let frame = crate::protocol::frame::res_ok(&id, &self.presence.entries());
                 return self.effects.push(Effect::Out(crate::net::outbound::Outbound::Frame { conn, frame }));
             }
-            Call::SystemEvent(params) => return self.system_event(conn, &id, *params, now),
+            Call::SystemEvent(params) => self.system_event(conn, &id, *params, now),
             // Served by the client's own thread, which alone reads the records.
             Call::SessionHistory(_) => Err(WireError::internal("session-history reached the wrong thread")),
             Call::Send(params, _) => self.send(&params),
@@ -47,20 +49,19 @@ impl State {
         }
     }
 
-    fn health_request(&mut self, conn: ConnId, id: String, params: &HealthParams, now: Now) {
+    fn health_request(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: &HealthParams,
+        now: Now,
+    ) -> Result<(), WireError> {
         if params.probe {
-            if self.probes >= PROBES_MAX {
-                return self.refuse(
-                    conn,
-                    &id,
-                    &WireError::rate_limited("too many probes are under way", 1_000),
-                );
-            }
-            self.probes += 1;
-            return self.effects.push(Effect::Channel(ChannelCommand::Probe { conn, id }));
+            return self.ask_channels(ChannelCommand::Probe { conn, id: id.to_owned() });
         }
         let health = self.health_json(now);
-        self.answer(conn, &id, &health);
+        self.answer(conn, id, &health);
+        Ok(())
     }
 
     fn status(&mut self, conn: ConnId, id: &str, now: Now) {
@@ -75,6 +76,7 @@ impl State {
             }
             clients_list.push(entry);
         }
+        self.today.turn_over(now.wall_ms);
         let status = Status {
             version: SERVER_VERSION,
             commit: SERVER_COMMIT,
@@ -96,26 +98,31 @@ impl State {
         self.effects.push(Effect::Out(crate::net::outbound::Outbound::Frame { conn, frame }));
     }
 
-    fn system_event(&mut self, conn: ConnId, id: &str, params: SystemEventParams, now: Now) {
-        let short = |text: String| clean(&text, 256);
+    fn system_event(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: SystemEventParams,
+        now: Now,
+    ) -> Result<(), WireError> {
+        self.require_store()?;
         self.presence.update(conn, |entry| {
             entry.ts = now.wall_ms;
             entry.last_input_seconds = params.last_input_seconds.or(entry.last_input_seconds);
             if let Some(mode) = params.mode {
-                entry.mode = clean(&mode, 64);
+                entry.mode = clean(&mode, PRESENCE_TEXT_BYTES_MAX);
             }
             if let Some(tags) = params.tags {
-                entry.tags = Some(tags.iter().map(|tag| clean(tag, 64)).collect());
+                entry.tags = Some(tags.iter().map(|tag| clean(tag, PRESENCE_TAG_BYTES_MAX)).collect());
             }
             if let Some(reason) = params.reason {
-                entry.reason = Some(short(reason));
+                entry.reason = Some(clean(&reason, PRESENCE_REASON_BYTES_MAX));
             }
         });
-        if self.notes.len() >= SYSTEM_NOTES_MAX {
-            self.notes.pop_front();
-        }
-        self.notes.push_back(params.text);
-        self.answer(conn, id, &json!({ "ok": true }));
+        let ops = self.notes.add(params.text);
+        let payload = json!({ "ok": true });
+        self.store(ops, Pending::Answer { conn, id: id.to_owned(), payload });
+        Ok(())
     }
 
     /// Refuses, as long as no channel can take it; nothing has happened then and the key is free.
@@ -181,8 +188,9 @@ impl State {
             ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
         }
         if key == MAIN {
-            self.notes.clear();
+            ops.extend(self.notes.take().1);
         }
+        self.runs.forget(key);
         self.end_session(key, true);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
         self.store(ops, Pending::Answer { conn, id: id.to_owned(), payload });

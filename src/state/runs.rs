@@ -47,6 +47,8 @@ pub(super) struct Run {
     /// Events so far.
     seq: u64,
     pub(super) cancelled: bool,
+    /// Its session was forgotten: nothing of what was said may stay on record.
+    pub(super) forgotten: bool,
 }
 
 /// What a run is to do.
@@ -99,6 +101,7 @@ impl Run {
             riders: Vec::new(),
             seq: 0,
             cancelled: false,
+            forgotten: false,
         }
     }
 }
@@ -119,6 +122,13 @@ impl Runs {
 
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
+    }
+
+    /// Marks the runs of a session that is forgotten.
+    pub(super) fn forget(&mut self, session_key: &str) {
+        for run in self.by_id.values_mut().filter(|run| run.session_key == session_key) {
+            run.forgotten = true;
+        }
     }
 
     /// The runs of one session.
@@ -287,7 +297,7 @@ impl State {
             ops.extend(self.sessions.append(&session_key, &session_id, message));
         }
         if let Some(key) = key {
-            if let Some(record) = self.keys.end(&key, outcome.clone(), now.mono) {
+            if let Some(record) = self.keys.ending(&key, &outcome) {
                 ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
             }
         }
@@ -295,7 +305,20 @@ impl State {
     }
 
     /// The outcome is durable (or, with a broken disk, as good as it gets): tell everybody.
-    pub(super) fn run_end_stored(&mut self, run_id: &RunId, outcome: &Outcome, now: Now) {
+    pub(super) fn run_end_stored(&mut self, run_id: &RunId, mut outcome: Outcome, now: Now) {
+        let forgotten = self.runs.get_mut(run_id).is_some_and(|run| run.forgotten);
+        if let Some(key) = self.runs.get_mut(run_id).and_then(|run| run.key.clone()) {
+            let mut kept = outcome.clone();
+            if forgotten {
+                keys::FORGOTTEN.clone_into(&mut kept.summary);
+            }
+            let record = self.keys.end(&key, kept, now.mono);
+            if let Some(record) = record.filter(|_| forgotten) {
+                let op = StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) };
+                self.store(vec![op], Pending::Nothing);
+            }
+        }
+        let outcome = &mut outcome;
         let status = outcome.status.unwrap_or(RunStatus::Error);
         let mut data = json!({ "phase": "ended", "status": status.name() });
         if status != RunStatus::Ok {

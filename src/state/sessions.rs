@@ -121,7 +121,9 @@ impl Sessions {
     pub(super) fn forget(&mut self, key: &str) -> (String, Vec<StoreOp>) {
         let session = self.fresh(0);
         let id = session.id.clone();
-        self.by_key.insert(key.to_owned(), session);
+        if let Some(known) = self.by_key.get_mut(key) {
+            *known = session;
+        }
         let ops = vec![StoreOp::Delete { slot: slot(key) }, StoreOp::Forget { session_key: key.to_owned() }];
         (id, ops)
     }

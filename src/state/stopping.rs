@@ -11,7 +11,7 @@ use crate::state::{Effect, Now, State};
 
 /// Set once the gateway is to stop.
 pub(super) struct Stopping {
-    reason: String,
+    pub(super) reason: String,
     restart_expected: bool,
     /// When to leave even if a run has not reported its end.
     pub(super) deadline: Instant,

@@ -29,7 +29,7 @@ impl State {
         match self.pending.remove(&ticket) {
             Some(Pending::RunBegin { run_id }) => self.run_stored(&run_id, result, now),
             // With a broken disk the answer is still worth more than silence; health says the rest.
-            Some(Pending::RunEnd { run_id, outcome }) => self.run_end_stored(&run_id, &outcome, now),
+            Some(Pending::RunEnd { run_id, outcome }) => self.run_end_stored(&run_id, outcome, now),
             Some(Pending::Answer { conn, id, payload }) => match result {
                 Ok(()) => self.answer(conn, &id, &payload),
                 Err(trouble) => self.refuse(conn, &id, &WireError::unavailable(trouble)),

@@ -7,7 +7,7 @@ use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::stored::Pending;
-use crate::state::{Effect, Now, State, to_json};
+use crate::state::{Now, State, to_json};
 use crate::store::StoreOp;
 
 /// Slot that keeps the toggles.
@@ -29,6 +29,9 @@ impl State {
         now: Now,
     ) -> Result<(), WireError> {
         self.require_store()?;
+        if let Switch::Channel(channel, enabled) = switch {
+            self.ask_channels(ChannelCommand::SetEnabled { channel, enabled })?;
+        }
         let payload = self.flip(&switch, now);
         let op = self.toggles_op();
         self.store(vec![op], Pending::Switch { conn, id: id.to_owned(), payload });
@@ -51,7 +54,6 @@ impl State {
             }
             Switch::Channel(channel, enabled) => {
                 self.toggles.channels.insert(channel, enabled);
-                self.effects.push(Effect::Channel(ChannelCommand::SetEnabled { channel, enabled }));
                 json!({ "channel": channel, "enabled": enabled })
             }
             Switch::Paused(paused) => {

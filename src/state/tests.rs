@@ -37,7 +37,8 @@ fn config() -> StateConfig {
         sandbox: "none".into(),
         thinking: Thinking::Off,
         run_timeout: Duration::from_secs(60),
-        queue_max: 2,
+        processes_max: 1,
+        queue_max: 1,
         budget: Limits { runs: 500, runs_per_person: 200 },
         heartbeat: HeartbeatConfig { every: None, prompt: "anything?".into(), channel: None },
     }

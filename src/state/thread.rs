@@ -1,10 +1,12 @@
 //! The loop around the pure core: receive, handle, carry out.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use crate::agent::{AgentCommand, AgentControl};
 use crate::channels::ChannelCommand;
@@ -30,6 +32,8 @@ pub struct Exits {
     pub agent_control: Sender<AgentControl>,
     /// Channels.
     pub channels: Sender<ChannelCommand>,
+    /// What `outbound` says of the last fan-out.
+    pub fanout_us: Arc<AtomicU64>,
 }
 
 /// Both clocks, read together.
@@ -63,7 +67,7 @@ fn run(mut state: State, mut effects: Vec<Effect>, inbox: &Receiver<Event>, exit
             Err(RecvTimeoutError::Disconnected) => return,
         }
         // Also when the inbox never runs empty.
-        state.set_fanout(Duration::from_micros(METRICS.fanout_us.get()));
+        state.set_fanout(Duration::from_micros(exits.fanout_us.load(Ordering::Relaxed)));
         if state.next_deadline(now).is_some_and(|at| at <= now.mono) {
             state.on_time(now, &mut effects);
         }
@@ -92,19 +96,22 @@ fn measure(turn: Duration) {
 impl Exits {
     fn carry_out(&self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
-            let sent = match effect {
-                // Only fails when the process ends.
-                Effect::Out(message) => self.outbound.send(message).map_err(|_| "outbound"),
-                Effect::Store(command) => self.store.try_send(command).map_err(|_| "store"),
-                Effect::Agent(command) => self.agent.try_send(command).map_err(|_| "agent"),
-                Effect::AgentControl(control) => {
-                    self.agent_control.try_send(control).map_err(|_| "agent control")
-                }
-                Effect::Channel(command) => self.channels.try_send(command).map_err(|_| "channels"),
-            };
-            if let Err(queue) = sent {
-                log::error!("the queue to `{queue}` is full or closed: a message was lost");
+            match effect {
+                // Waits for room; only fails when the process ends.
+                Effect::Out(message) => drop(self.outbound.send(message)),
+                Effect::Store(command) => hand_over("store", &self.store, command),
+                Effect::Agent(command) => hand_over("agent", &self.agent, command),
+                Effect::AgentControl(control) => hand_over("agent control", &self.agent_control, control),
+                Effect::Channel(command) => hand_over("channels", &self.channels, command),
             }
         }
     }
+}
+
+/// State counts what it lets in, so a full queue is a defect: better to start again from the
+/// records than to go on with something lost. A closed one means that its thread has ended, and
+/// with it soon the process.
+fn hand_over<T>(name: &str, queue: &Sender<T>, message: T) {
+    let full = matches!(queue.try_send(message), Err(TrySendError::Full(_)));
+    assert!(!full, "the queue to `{name}` is full");
 }

@@ -107,10 +107,15 @@ impl Client {
         }
     }
 
-    /// From now on it gets events: those after the broadcast with that number.
-    pub(super) fn join(&mut self, subscriptions: Subscriptions, latest_broadcast: u64) {
+    /// Puts `hello_ok` before everything that waits, and from now on gives it events: those after
+    /// the broadcast with that number.
+    pub(super) fn join(&mut self, hello_ok: Bytes, subscriptions: Subscriptions, latest_broadcast: u64) {
         self.subscriptions = Some(subscriptions);
         self.broadcast = latest_broadcast;
+        if !self.is_sealed() {
+            self.backlog_bytes += hello_ok.len();
+            self.queue.push_front(Piece { head: None, body: hello_ok });
+        }
     }
 
     pub(super) fn broadcast_given(&self) -> u64 {
@@ -181,6 +186,10 @@ impl Client {
         }
         // What the peer keeps up with (an answer before the close, say) it still gets.
         self.write();
+        if self.subscriptions.is_none() {
+            // Nothing comes before `hello-ok`, and that will not come any more.
+            self.subscriptions = Some(Subscriptions::from_caps(&[]));
+        }
         self.queue.truncate(usize::from(self.sent_bytes > 0));
         self.queue.push_back(Piece { head: None, body: close.frame() });
         self.backlog_bytes = self.queue.iter().map(Piece::len).sum::<usize>() - self.sent_bytes;
@@ -198,6 +207,9 @@ impl Client {
         }
         let before = self.backlog_bytes;
         self.write();
+        if self.subscriptions.is_none() {
+            return Flush::Done;
+        }
         if self.backlog_bytes > 0 {
             let pause = match &self.retry {
                 Some(retry) if self.backlog_bytes == before => (retry.pause * 2).min(ms(WRITE_RETRY_MAX_MS)),
@@ -219,7 +231,9 @@ impl Client {
     }
 
     fn write(&mut self) {
-        while !self.queue.is_empty() {
+        // `hello-ok` is the first frame, whatever was answered before it.
+        let joined = self.subscriptions.is_some();
+        while joined && !self.queue.is_empty() {
             match self.send() {
                 Ok(count) => self.consume(count),
                 Err(Errno::INTR) => {}

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -100,9 +101,10 @@ impl Loss {
     }
 }
 
-/// Starts the thread.
-pub fn spawn(inbox: Receiver<Outbound>) -> io::Result<JoinHandle<()>> {
-    threads::spawn_owner("outbound", move || Writer::default().run(&inbox))
+/// Starts the thread. It writes to `fanout_us` what the last event to everybody took, in
+/// microseconds: state keeps presence deltas at a distance from it.
+pub fn spawn(inbox: Receiver<Outbound>, fanout_us: Arc<AtomicU64>) -> io::Result<JoinHandle<()>> {
+    threads::spawn_owner("outbound", move || Writer { fanout_us, ..Writer::default() }.run(&inbox))
 }
 
 /// An event on its way to everybody: a cursor over the connections.
@@ -126,6 +128,7 @@ struct Writer {
     /// Connections that wait for room in the kernel, or linger after their close.
     timed: Vec<ConnId>,
     backlog_bytes: usize,
+    fanout_us: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -184,9 +187,11 @@ impl Writer {
             Outbound::Join { conn, hello_ok, subscriptions } => {
                 let latest = self.broadcasts_made;
                 if let Some(client) = self.clients.get_mut(&conn) {
-                    client.join(subscriptions, latest);
+                    self.backlog_bytes -= client.backlog_bytes();
+                    client.join(hello_ok, subscriptions, latest);
+                    self.backlog_bytes += client.backlog_bytes();
+                    self.touched.push(conn);
                 }
-                self.frame(conn, hello_ok);
             }
             Outbound::Frame { conn, frame } => self.frame(conn, frame),
             Outbound::Event { body, loss } => {
@@ -271,7 +276,9 @@ impl Writer {
         if slice.len() < BROADCAST_SLICE {
             self.flush_touched();
             if let Some(done) = self.broadcasts.pop_front() {
-                METRICS.fanout_us.set(u64::try_from(done.started.elapsed().as_micros()).unwrap_or(u64::MAX));
+                let took = u64::try_from(done.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                METRICS.fanout_us.set(took);
+                self.fanout_us.store(took, Ordering::Relaxed);
             }
         }
     }
