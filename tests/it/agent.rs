@@ -308,8 +308,11 @@ fn an_agent_that_dies_says_why_and_the_next_run_has_a_new_one() {
     assert_eq!(code, "UNAVAILABLE");
     assert!(text.contains("told to die"), "{text}");
     assert_eq!(client.outcome(&params_agent("[[say alive]]", "2"))["payload"]["summary"], "alive");
+    // What breaks the protocol once is not believed any more.
     let last = client.outcome(&params_agent("[[garbage]] [[say survived]]", "3"));
-    assert_eq!(last["payload"]["summary"], "survived", "{last}");
+    assert_eq!((&last["ok"], &last["payload"]["status"]), (&json!(false), &json!("error")), "{last}");
+    assert!(code_and_text(&last["error"]).1.contains("this line is no JSON"), "{last}");
+    assert_eq!(client.outcome(&params_agent("[[say alive]]", "4"))["payload"]["summary"], "alive");
 }
 
 #[test]

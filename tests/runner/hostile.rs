@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clawdis_gateway::agent::{AgentControl, AgentEvent, RunStep};
+use clawdis_gateway::limits::SUMMARY_BYTES_MAX;
 use clawdis_gateway::protocol::call::Thinking;
 use clawdis_gateway::protocol::payload::RunStatus::{self, Cancelled, Error, Ok, Timeout};
 
