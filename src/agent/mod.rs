@@ -131,7 +131,8 @@ pub enum AgentEvent {
         run_id: RunId,
         /// How.
         status: RunStatus,
-        /// The final text (`ok`), or one sentence on what went wrong.
+        /// The final text (`ok`), or one sentence on what went wrong. A text that was longer than
+        /// `SUMMARY_BYTES_MAX` comes with at most one character more than that.
         summary: String,
     },
     /// Processes cannot be started (with a sentence), or can again.

@@ -15,10 +15,11 @@ use crate::protocol::payload::RunStatus;
 
 /// What a run that ends well without a word says.
 const NO_ANSWER: &str = "(the agent gave no answer)";
+/// Of a message that is longer than a summary may be, one character more is kept than fits, so that
+/// whoever cuts it sees that it was longer.
+const ANSWER_BYTES_MAX: usize = SUMMARY_BYTES_MAX + 4;
 /// Between the texts of two messages of one run.
 const BETWEEN_MESSAGES: &str = "\n\n";
-/// Kept of an answer: a character more than is told, so that it can be seen that it was cut.
-const KEPT_BYTES_MAX: usize = SUMMARY_BYTES_MAX + 4;
 
 /// What follows from a line or from time.
 #[derive(Debug, PartialEq)]
@@ -286,7 +287,7 @@ impl Answer {
             out.push(Output::Step(RunStep::Text(BETWEEN_MESSAGES.into())));
         }
         self.shown = true;
-        let room = KEPT_BYTES_MAX - self.current.len();
+        let room = ANSWER_BYTES_MAX - self.current.len();
         self.current.push_str(cut(&delta, room));
         out.push(Output::Step(RunStep::Text(delta)));
     }

@@ -233,7 +233,8 @@ fn texts_are_bounded() {
     }
     fed.feed([end(StopReason::Complete, None), PiLine::AgentEnd]);
     let Some(Output::Finished(outcome)) = fed.answer_state(false).pop() else { panic!("not finished") };
-    assert_eq!(outcome.summary.len(), SUMMARY_BYTES_MAX);
+    let kept = outcome.summary.len();
+    assert!(kept > SUMMARY_BYTES_MAX && kept <= ANSWER_BYTES_MAX, "{kept} bytes");
 
     let long = "why not? ".repeat(1_000);
     let mut fed = Fed::new();
