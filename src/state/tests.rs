@@ -38,7 +38,7 @@ fn config() -> StateConfig {
         thinking: Thinking::Off,
         run_timeout: Duration::from_secs(60),
         processes_max: 1,
-        queue_max: 1,
+        queue_max: 2,
         budget: Limits { runs: 500, runs_per_person: 200 },
         heartbeat: HeartbeatConfig { every: None, prompt: "anything?".into(), channel: None },
     }
@@ -302,8 +302,9 @@ fn the_queue_has_a_bound_and_refusals_leave_no_trace() {
     bench.agent(1, "a", "1", "x");
     bench.agent(1, "b", "2", "x");
     bench.agent(1, "c", "3", "x");
+    bench.agent(1, "d", "4", "x");
     assert_eq!(bench.answer()["error"]["code"], "RATE_LIMITED");
-    assert_eq!(bench.take_store().len(), 2);
+    assert_eq!(bench.take_store().len(), 3, "one may run and two may wait");
 }
 
 #[test]
@@ -311,6 +312,8 @@ fn notes_go_in_front_of_the_next_prompt_of_main_once() {
     let mut bench = Bench::new();
     bench.connect(1);
     bench.request(1, "n", "system-event", json!({ "text": "the laptop woke up", "mode": "app" }));
+    assert!(bench.answers().is_empty(), "the note is not durable yet");
+    bench.keep();
     assert_eq!(bench.answer()["payload"], json!({ "ok": true }));
     bench.request(1, "o", "agent", json!({ "message": "x", "sessionKey": "other", "idempotencyKey": "1" }));
     bench.agent(1, "a", "2", "hello");
