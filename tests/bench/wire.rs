@@ -65,6 +65,12 @@ impl Frame<'_> {
         self.payload.starts_with(br#"{"type":"res""#)
     }
 
+    /// What stands between `before` and the next quote.
+    pub(crate) fn text_after(&self, before: &str) -> Option<&str> {
+        let text = std::str::from_utf8(self.payload).ok()?;
+        text[text.find(before)? + before.len()..].split('"').next()
+    }
+
     /// Whether this frame's text contains `needle`.
     pub(crate) fn contains(&self, needle: &str) -> bool {
         contains(self.payload, needle.as_bytes())
