@@ -111,8 +111,7 @@ impl State {
             text.push_str(&reason);
         }
         let up = ms(self.uptime_ms(now)).as_secs();
-        text.push_str(&format!("\nUp for {} h {} min.", up / 3_600, up / 60 % 60));
-        text
+        text + &format!("\nUp for {} h {} min.", up / 3_600, up / 60 % 60)
     }
 
     /// Switches and says what to store; used where the answer is not the switch's own.
