@@ -147,6 +147,25 @@ pub(crate) fn become_program(program: &OsString, args: &[OsString]) -> io::Error
     command(program).args(args).exec()
 }
 
+/// Whether a program without input ends well within that time. It has no terminal and no say.
+pub(crate) fn succeeds(program: &Path, args: &[OsString], patience: Duration) -> bool {
+    let mut command = command(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else { return false };
+    let deadline = Instant::now() + patience;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(ms(CHILD_POLL_MS)),
+            Ok(None) | Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return false;
+            }
+        }
+    }
+}
+
 fn command(program: impl AsRef<OsStr>) -> Command {
     #[expect(clippy::disallowed_methods, reason = "the one place that the ban leaves")]
     Command::new(program)

@@ -51,7 +51,9 @@ pub const INVALID_FRAMES_MAX: usize = 20;
 pub const INVALID_FRAMES_WINDOW_MS: u64 = 10_000;
 /// How long a client that reads slowly may take for the frame in progress and the close frame
 /// behind it, before the socket is shut without them.
-pub const CLOSE_FLUSH_MS: u64 = 2_000;
+pub const CLOSE_FLUSH_MS: u64 = 10_000;
+/// The same when the gateway stops.
+pub const GOODBYE_FLUSH_MS: u64 = 1_500;
 /// After our close frame: how long the peer's bytes are still read and thrown away, so that the
 /// kernel does not reset the connection before the peer has read the reason.
 pub const LINGER_MS: u64 = 1_000;
@@ -214,6 +216,9 @@ pub const LOG_REPEATS_TRACKED: usize = 16;
 
 /// From SIGTERM to exit; the clients' close, the agents' end and the last commit share it.
 pub const SHUTDOWN_MS: u64 = 4_500;
+/// How long the lock of a gateway that was just killed may outlive it: a child that it was starting
+/// holds it until its exec.
+pub const LOCK_WAIT_MS: u64 = 500;
 /// `abort` to an agent before SIGTERM.
 pub const CHILD_ABORT_MS: u64 = 1_000;
 /// SIGTERM to a child's descendants before its guard sends them SIGKILL.
@@ -279,5 +284,5 @@ const _: () = assert!(TOOL_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);
 const _: () = assert!(CHILD_ABORT_MS + CHILD_KILL_AFTER_MS < CHILD_STOP_MS);
 const _: () = assert!(CHILD_TERM_MS + GUARD_KILL_MS < CHILD_KILL_AFTER_MS);
 const _: () = assert!(CHILD_STOP_MS < SHUTDOWN_MS);
-const _: () = assert!(CLOSE_FLUSH_MS + LINGER_MS < SHUTDOWN_MS);
+const _: () = assert!(GOODBYE_FLUSH_MS + LINGER_MS < SHUTDOWN_MS);
 const _: () = assert!(CLI_KEY_RESEND_MS < KEY_TTL_MS);

@@ -12,6 +12,7 @@ mod pi_line;
 mod pi_run;
 mod process;
 mod reader;
+pub mod sandbox;
 mod scheduler;
 mod session_file;
 mod thread;
@@ -62,6 +63,8 @@ pub struct AgentConfig {
     pub model: Option<String>,
     /// Folder (0700) with one folder per session for the agent's own session files.
     pub sessions_dir: PathBuf,
+    /// What the agent must not reach.
+    pub sandbox: sandbox::SandboxConfig,
     /// Silence after which a run is given up.
     pub idle_timeout: Duration,
     /// From the start of a process to its first answer.
@@ -134,6 +137,13 @@ pub enum AgentEvent {
         /// The final text (`ok`), or one sentence on what went wrong. A text that was longer than
         /// `SUMMARY_BYTES_MAX` comes with at most one character more than that.
         summary: String,
+    },
+    /// What keeps the agent out of the state folder, decided once at the start.
+    Sandbox {
+        /// `bwrap` or `none`.
+        kind: &'static str,
+        /// Why it is `none`, and what to do.
+        reason: Option<&'static str>,
     },
     /// Processes cannot be started (with a sentence), or can again.
     Trouble(Option<String>),

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 use crate::agent::outbox::Outbox;
 use crate::agent::process::{News, Patience, Process};
 use crate::agent::reader::{self, Found};
+use crate::agent::sandbox::Sandbox;
 use crate::agent::scheduler::{Action, ProcessId, Scheduler};
 use crate::agent::{
     AgentCommand, AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, guard, session_file,
@@ -41,6 +42,8 @@ pub(super) struct Owner<T> {
     outbox: Outbox,
     /// Left the outbox, but state had no room.
     parked: Option<T>,
+    /// Around every agent.
+    sandbox: Sandbox,
     /// `Trouble` was told.
     in_trouble: bool,
     /// Set once everything is to end: nothing is waited for beyond it.
@@ -67,6 +70,7 @@ impl<T: From<AgentEvent>> Owner<T> {
             processes: Vec::new(),
             outbox: Outbox::default(),
             parked: None,
+            sandbox: Sandbox::None(""),
             in_trouble: false,
             stop_by: None,
         }
@@ -74,6 +78,9 @@ impl<T: From<AgentEvent>> Owner<T> {
 
     /// Runs until it was told to stop and everything has ended.
     pub(super) fn run(mut self) {
+        if self.config.command.is_some() {
+            self.choose_sandbox();
+        }
         loop {
             self.take_orders();
             self.take_lines();
@@ -92,6 +99,16 @@ impl<T: From<AgentEvent>> Owner<T> {
                 }
             }
             self.wait();
+        }
+    }
+
+    /// Here and not at the gateway's start: trying it takes a few milliseconds.
+    fn choose_sandbox(&mut self) {
+        self.sandbox = Sandbox::decide(&self.config.sandbox);
+        let (kind, reason) = self.sandbox.describe();
+        self.outbox.push(AgentEvent::Sandbox { kind, reason });
+        if let (Sandbox::Missing(_), Some(reason)) = (&self.sandbox, reason) {
+            self.trouble(reason.to_owned());
         }
     }
 
@@ -248,6 +265,9 @@ impl<T: From<AgentEvent>> Owner<T> {
         if !config.cwd.is_dir() {
             return Err(io::Error::other(format!("its folder `{}` does not exist", config.cwd.display())));
         }
+        if let Sandbox::Missing(why) = self.sandbox {
+            return Err(io::Error::other(why));
+        }
         let file = session_file::prepare(&config.sessions_dir, &run.session_key, &run.session_id)?;
         if let Some(aside) = &file.set_aside {
             log::error!("the agent's session file was damaged and is now {}", aside.display());
@@ -257,6 +277,7 @@ impl<T: From<AgentEvent>> Owner<T> {
         }
         let mut agent: Vec<OsString> = config.command.iter().flatten().map(OsString::from).collect();
         agent.extend(["--mode", "rpc", "--session"].map(OsString::from));
+        let session_folder = file.path.parent().unwrap_or(&config.sessions_dir).to_owned();
         agent.push(file.path.into());
         agent.extend(["--thinking", run.thinking.name()].map(OsString::from));
         agent.extend(LITERAL.map(OsString::from));
@@ -267,7 +288,7 @@ impl<T: From<AgentEvent>> Owner<T> {
         let env = quiet.chain(config.env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let spec = ChildSpec {
             program: config.own_exe.clone(),
-            args: guard::args(agent),
+            args: guard::args(self.sandbox.wrap(&config.sandbox, &session_folder, agent)),
             cwd: &config.cwd,
             env: env.collect(),
             pass_env: &config.pass_env,

@@ -14,6 +14,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::agent::sandbox::SandboxConfig;
 use crate::agent::{self, AgentConfig, resolve_command};
 use crate::channels::{self, ChannelSetup};
 use crate::config::settings::{AgentCommand, Settings};
@@ -279,7 +280,6 @@ fn state_config(settings: &Settings, boot_id: String, agent_configured: bool) ->
             tick_interval_ms: settings.tick_interval_ms,
         },
         agent_configured,
-        sandbox: "none".to_owned(),
         thinking: settings.agent.thinking,
         run_timeout: Duration::from_secs(settings.agent.timeout_seconds),
         processes_max: settings.agent.max_processes,
@@ -322,6 +322,11 @@ fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Resul
         pass_env: settings.agent.pass_env.clone(),
         model: settings.agent.model.clone(),
         sessions_dir: layout.agent_sessions(),
+        sandbox: SandboxConfig {
+            wanted: settings.agent.sandbox,
+            state_dir: settings.state_dir.clone(),
+            config_path: settings.config_path.clone(),
+        },
         idle_timeout: Duration::from_secs(settings.agent.idle_timeout_seconds),
         start_timeout: Duration::from_secs(settings.agent.start_timeout_seconds),
         warm: Duration::from_secs(settings.agent.warm_seconds),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use tungstenite::error::CapacityError;
 use tungstenite::handshake::server::{Request, create_response, write_response};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket, http};
@@ -129,6 +130,11 @@ fn read_failed(error: &Error, shared: &ConnShared) -> Refused {
             Refused::Gone
         };
     }
+    if let Error::Capacity(CapacityError::MessageTooLong { size, .. }) = error {
+        if *size <= PAYLOAD_BYTES_MAX {
+            return Refused::hello("the first frame must be a `hello`, and that has at most 32 KiB");
+        }
+    }
     close_for(error)
         .map_or(Refused::Gone, |close| Refused::Because { reason: Some(close.reason.clone()), close })
 }
@@ -137,10 +143,7 @@ fn read_failed(error: &Error, shared: &ConnShared) -> Refused {
 pub(super) fn close_for(error: &Error) -> Option<Close> {
     use tungstenite::error::ProtocolError::{HandshakeIncomplete, ResetWithoutClosingHandshake};
     match error {
-        Error::Capacity(_) => Some(Close::new(
-            1009,
-            "the frame is larger than policy.maxPayload (512 KiB), or than 32 KiB before hello-ok",
-        )),
+        Error::Capacity(_) => Some(Close::new(1009, "the frame is larger than policy.maxPayload (512 KiB)")),
         Error::Utf8(_) => Some(Close::new(1007, "the text frame is not valid UTF-8")),
         Error::Protocol(ResetWithoutClosingHandshake | HandshakeIncomplete) => None,
         Error::Protocol(error) => Some(Close::new(1002, format!("WebSocket protocol error: {error}"))),

@@ -93,6 +93,9 @@ pub struct AgentHealth {
     pub queued: usize,
     /// What keeps the agent out of the state folder: `bwrap` or `none`.
     pub sandbox: String,
+    /// Why it is `none`, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "sandboxReason")]
+    pub sandbox_reason: Option<String>,
 }
 
 /// The state folder.

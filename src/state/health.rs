@@ -18,7 +18,8 @@ use crate::store::Usage;
 pub(super) struct HealthBoard {
     channels: BTreeMap<Channel, ChannelHealth>,
     agent_configured: bool,
-    sandbox: String,
+    /// What was decided, and why it is `none`.
+    sandbox: (&'static str, Option<&'static str>),
     /// Why agent processes cannot be started.
     agent_trouble: Option<String>,
     usage: Usage,
@@ -35,13 +36,13 @@ const UNCONFIGURED: &str =
     "no agent is configured: start with --agent pi, or set agent.command in the config";
 
 impl HealthBoard {
-    pub(super) fn new(agent_configured: bool, sandbox: &str) -> Self {
+    pub(super) fn new(agent_configured: bool) -> Self {
         // Until the channels' thread has said what it knows.
         let unknown = || ChannelHealth { state: "off".to_owned(), ..ChannelHealth::default() };
         Self {
             channels: Channel::ALL.map(|channel| (channel, unknown())).into(),
             agent_configured,
-            sandbox: sandbox.to_owned(),
+            sandbox: ("none", None),
             agent_trouble: None,
             usage: Usage::default(),
             version: 1,
@@ -67,6 +68,11 @@ impl HealthBoard {
 
     pub(super) fn set_agent_trouble(&mut self, trouble: Option<String>) {
         self.agent_trouble = trouble;
+        self.touch();
+    }
+
+    pub(super) fn set_sandbox(&mut self, kind: &'static str, reason: Option<&'static str>) {
+        self.sandbox = (kind, reason);
         self.touch();
     }
 
@@ -116,7 +122,8 @@ impl HealthBoard {
             reason,
             active: runs.active(),
             queued: runs.waiting(),
-            sandbox: self.sandbox.clone(),
+            sandbox: self.sandbox.0.to_owned(),
+            sandbox_reason: self.sandbox.1.map(str::to_owned),
         }
     }
 

@@ -147,8 +147,6 @@ pub struct StateConfig {
     pub policy: Policy,
     /// Whether an agent is configured.
     pub agent_configured: bool,
-    /// What keeps the agent out of the state folder: `bwrap` or `none`.
-    pub sandbox: String,
     /// Level where a call names none.
     pub thinking: Thinking,
     /// Limit on a run where a call names none.

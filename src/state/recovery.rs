@@ -34,7 +34,7 @@ impl State {
             instance_id: format!("gateway-{}", config.boot_id),
         };
         let mut state = Self {
-            health: HealthBoard::new(config.agent_configured, &config.sandbox),
+            health: HealthBoard::new(config.agent_configured),
             sessions: Sessions::new(&config.boot_id),
             started: now.mono,
             clients: BTreeMap::new(),

@@ -190,6 +190,7 @@ impl State {
         match event {
             AgentEvent::Step { run_id, step } => self.run_step(&run_id, step, now),
             AgentEvent::Ended { run_id, status, summary } => self.run_ended(&run_id, status, summary, now),
+            AgentEvent::Sandbox { kind, reason } => self.health.set_sandbox(kind, reason),
             AgentEvent::Trouble(trouble) => self.health.set_agent_trouble(trouble),
         }
     }

@@ -34,7 +34,6 @@ fn config() -> StateConfig {
         boot_id: "boot".into(),
         policy: Policy { max_payload: PAYLOAD_BYTES_MAX, max_buffered_bytes: 1, tick_interval_ms: 1_000 },
         agent_configured: true,
-        sandbox: "none".into(),
         thinking: Thinking::Off,
         run_timeout: Duration::from_secs(60),
         processes_max: 1,

@@ -1,12 +1,15 @@
 //! Folders and whole files: private, and replaced without a moment in which they are torn.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, test_kill_process};
+
+use crate::limits::{LOCK_WAIT_MS, ms};
 
 /// Makes the folder (and its parents) for us alone; one that is there already is made private.
 pub fn make_private(path: &Path) -> io::Result<()> {
@@ -69,14 +72,20 @@ impl FolderLock {
             .mode(0o600)
             .open(path)
             .map_err(Err)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { file }),
-            Err(rustix::io::Errno::AGAIN) => {
-                let mut text = String::new();
-                let _ = (&file).take(4096).read_to_string(&mut text);
-                Err(Ok(text))
+        let deadline = Instant::now() + ms(LOCK_WAIT_MS);
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { file }),
+                Err(rustix::io::Errno::AGAIN) => {}
+                Err(error) => return Err(Err(error.into())),
             }
-            Err(error) => Err(Err(error.into())),
+            let mut text = vec![0; 4096];
+            let count = std::os::unix::fs::FileExt::read_at(&file, &mut text, 0).map_err(Err)?;
+            let text = String::from_utf8_lossy(&text[..count]).into_owned();
+            if is_alive(&text) || Instant::now() >= deadline {
+                return Err(Ok(text));
+            }
+            std::thread::sleep(ms(10));
         }
     }
 
@@ -86,4 +95,11 @@ impl FolderLock {
         self.file.set_len(0)?;
         self.file.write_all_at(text.as_bytes(), 0)
     }
+}
+
+/// Whether the process that a lock file names exists.
+fn is_alive(holder: &str) -> bool {
+    let value: serde_json::Value = serde_json::from_str(holder).unwrap_or_default();
+    let pid = value["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid).is_ok())
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use clawdis_gateway::agent::sandbox::SandboxConfig;
 use clawdis_gateway::agent::{self, AgentCommand, AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
+use clawdis_gateway::config::file::Sandbox;
 use clawdis_gateway::protocol::call::{RunId, Thinking};
 use clawdis_gateway::protocol::payload::RunStatus;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -90,6 +92,12 @@ pub(super) fn config(folder: &Folder, command: &[&str]) -> AgentConfig {
         pass_env: Vec::new(),
         model: None,
         sessions_dir: folder.path().join("sessions"),
+        // The guard is what is tested here; walls are tests/it/sandbox.rs's.
+        sandbox: SandboxConfig {
+            wanted: Sandbox::None,
+            state_dir: folder.path().to_owned(),
+            config_path: folder.path().join("clawdis.json"),
+        },
         idle_timeout: PATIENCE,
         start_timeout: PATIENCE,
         warm: PATIENCE,

@@ -14,8 +14,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tungstenite::Bytes;
 
 use crate::limits::{
-    BACKLOG_BYTES_MAX, CLOSE_FLUSH_MS, LINGER_MS, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX_MS,
-    WRITE_RETRY_MIN_MS, ms,
+    BACKLOG_BYTES_MAX, LINGER_MS, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX_MS, WRITE_RETRY_MIN_MS, ms,
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
@@ -179,8 +178,8 @@ impl Client {
     }
 
     /// Ends the write side: the frame in progress is finished, the rest is dropped, the close
-    /// frame is the last one.
-    pub(super) fn seal(&mut self, close: &Close, now: Instant) {
+    /// frame is the last one. After the deadline the socket is shut whatever is left.
+    pub(super) fn seal(&mut self, close: &Close, deadline: Instant) {
         if self.is_sealed() {
             return;
         }
@@ -193,7 +192,7 @@ impl Client {
         self.queue.truncate(usize::from(self.sent_bytes > 0));
         self.queue.push_back(Piece { head: None, body: close.frame() });
         self.backlog_bytes = self.queue.iter().map(Piece::len).sum::<usize>() - self.sent_bytes;
-        self.phase = Phase::Sealed { deadline: now + ms(CLOSE_FLUSH_MS) };
+        self.phase = Phase::Sealed { deadline };
         self.shared.sealed.store(true, Ordering::Release);
     }
 

@@ -10,12 +10,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use tungstenite::Bytes;
 
-use crate::limits::{BACKLOG_TOTAL_BYTES_MAX, BROADCAST_SLICE, BROADCASTS_PENDING_MAX, OUTBOUND_DRAIN_MAX};
+use crate::limits::{
+    BACKLOG_TOTAL_BYTES_MAX, BROADCAST_SLICE, BROADCASTS_PENDING_MAX, CLOSE_FLUSH_MS, GOODBYE_FLUSH_MS,
+    OUTBOUND_DRAIN_MAX, ms,
+};
 use crate::metrics::METRICS;
 use crate::net::{ConnId, ConnShared};
 use crate::protocol::event::Subscriptions;
@@ -209,7 +212,7 @@ impl Writer {
                 }
                 self.flush_touched();
                 for conn in self.clients.keys().copied().collect::<Vec<_>>() {
-                    self.close(conn, &close);
+                    self.close_within(conn, &close, ms(GOODBYE_FLUSH_MS));
                 }
             }
             Outbound::Detach { conn } => {
@@ -333,9 +336,13 @@ impl Writer {
     }
 
     fn close(&mut self, conn: ConnId, close: &Close) {
+        self.close_within(conn, close, ms(CLOSE_FLUSH_MS));
+    }
+
+    fn close_within(&mut self, conn: ConnId, close: &Close, patience: Duration) {
         let Some(client) = self.clients.get_mut(&conn) else { return };
         let before = client.backlog_bytes();
-        client.seal(close, Instant::now());
+        client.seal(close, Instant::now() + patience);
         self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
         self.touched.push(conn);
         if !self.timed.contains(&conn) {

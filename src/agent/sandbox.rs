@@ -1,0 +1,103 @@
+//! Keeps the agent out of the state folder and the config, with bubblewrap where it works.
+//!
+//! File modes do not help against a process of our own user. In the sandbox the agent sees the
+//! machine as it is, but the state folder is empty except for its own session's folder, the config
+//! is empty, and no process outside of it can be seen (or traced, or asked for its environment).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::child;
+use crate::config::file::Sandbox as Wanted;
+
+/// How long bubblewrap may take to show that it works here.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is to be hidden from the agent.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// `agent.sandbox`.
+    pub wanted: Wanted,
+    /// Hidden, but for the session's own folder.
+    pub state_dir: PathBuf,
+    /// Hidden if it lies elsewhere and exists.
+    pub config_path: PathBuf,
+}
+
+/// What was decided at the start.
+pub(super) enum Sandbox {
+    /// Agents start in it; the program to use.
+    Bwrap(PathBuf),
+    /// Agents start without; why.
+    None(&'static str),
+    /// No agent starts: it was demanded and is not there.
+    Missing(&'static str),
+}
+
+const SWITCHED_OFF: &str = "agent.sandbox is none: the agent can read and change the gateway's files";
+const NOT_INSTALLED: &str = "bubblewrap is not installed: the agent can read and change the gateway's files; install it (apt-get install bubblewrap)";
+const DOES_NOT_WORK: &str = "bubblewrap does not work here: the agent can read and change the gateway's files; allow user namespaces (sysctl kernel.unprivileged_userns_clone=1)";
+
+impl Sandbox {
+    /// Looks for bubblewrap and tries it.
+    pub(super) fn decide(config: &SandboxConfig) -> Self {
+        if config.wanted == Wanted::None {
+            return Self::None(SWITCHED_OFF);
+        }
+        let why = match find("bwrap") {
+            None => NOT_INSTALLED,
+            Some(program) if works(&program, config) => return Self::Bwrap(program),
+            Some(_) => DOES_NOT_WORK,
+        };
+        if config.wanted == Wanted::Bwrap { Self::Missing(why) } else { Self::None(why) }
+    }
+
+    /// The name in `health`, and the sentence about it.
+    pub(super) fn describe(&self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Bwrap(_) => ("bwrap", None),
+            Self::None(why) | Self::Missing(why) => ("none", Some(why)),
+        }
+    }
+
+    /// The agent's argv inside of the sandbox, in which only `session_folder` of the state folder
+    /// is there.
+    pub(super) fn wrap(
+        &self,
+        config: &SandboxConfig,
+        session_folder: &Path,
+        agent: Vec<OsString>,
+    ) -> Vec<OsString> {
+        let Self::Bwrap(program) = self else { return agent };
+        let mut argv = vec![program.into()];
+        argv.extend(walls(config));
+        argv.extend(["--bind".into(), session_folder.into(), session_folder.into(), "--".into()]);
+        argv.extend(agent);
+        argv
+    }
+}
+
+/// Everything but the state folder and the config, and none of our processes.
+fn walls(config: &SandboxConfig) -> Vec<OsString> {
+    let mut walls: Vec<OsString> =
+        ["--die-with-parent", "--unshare-pid", "--dev-bind", "/", "/", "--proc", "/proc"]
+            .map(OsString::from)
+            .to_vec();
+    if config.config_path.is_file() && !config.config_path.starts_with(&config.state_dir) {
+        walls.extend(["--ro-bind".into(), "/dev/null".into(), config.config_path.clone().into()]);
+    }
+    walls.extend(["--tmpfs".into(), config.state_dir.clone().into()]);
+    walls
+}
+
+fn works(program: &Path, config: &SandboxConfig) -> bool {
+    let mut args = walls(config);
+    args.extend(["--", "true"].map(OsString::from));
+    child::succeeds(program, &args, PATIENCE)
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
+}
