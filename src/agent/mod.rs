@@ -45,6 +45,12 @@ where
     threads::spawn_owner("agent", move || thread::Owner::new(config, commands, control, events).run())
 }
 
+/// Removes the agent's files of every session that is not in `known`: a gateway that was killed may
+/// have had those of a forgotten session still to delete. To be called before [`spawn`].
+pub fn sweep<'a>(config: &AgentConfig, known: impl Iterator<Item = &'a str>) -> io::Result<()> {
+    session_file::sweep(&config.sessions_dir, known)
+}
+
 /// What the agent thread needs to know; made once from the config.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {

@@ -11,9 +11,14 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::limits::{LOCK_WAIT_MS, ms};
 
-/// Makes the folder (and its parents) for us alone; one that is there already is made private.
+/// Makes the folder (and its parents) for us alone, durably; one that is there already is made
+/// private.
 pub fn make_private(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for parent in missing.iter().filter_map(|folder| folder.parent()) {
+        sync_folder(parent)?;
+    }
     let permissions = fs::metadata(path)?.permissions();
     if permissions.mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
@@ -28,7 +33,13 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    sync_folder(path.parent().unwrap_or(Path::new("")))
+}
+
+/// Makes the names in a folder durable. An empty path is the working directory.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
 }
 
 /// Copies a damaged file beside itself; returns the copy's path.

@@ -1,8 +1,8 @@
 //! The journal: the one file whose sync makes things durable.
 //!
-//! A command's operations are lines between the last good end of the file and one sync. Slots are
-//! a small map, of which the journal keeps the history until it is compacted. What a torn write
-//! or a power cut leaves behind the last good line is cut off at the next start.
+//! Operations that belong together are one line, so that a torn write leaves all or none of them.
+//! Slots are a small map, of which the journal keeps the history until it is compacted. What a torn
+//! write or a power cut leaves behind the last good line is cut off at the next start.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
@@ -40,6 +40,8 @@ enum Line<'a> {
         record: &'a RawValue,
     },
     Forget(String),
+    /// Several, in order.
+    All(#[serde(borrow)] Vec<Line<'a>>),
 }
 
 /// What the last life left behind.
@@ -77,7 +79,7 @@ impl Store {
         let mut sessions = SessionFiles::new(layout.clone());
         let mut recovered = Recovered::default();
         let path = layout.journal();
-        let good_bytes = replay(&path, &mut sessions, &mut recovered)?;
+        let (good_bytes, forgot) = replay(&path, &mut sessions, &mut recovered)?;
         let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         let torn_bytes = file.metadata()?.len().saturating_sub(good_bytes);
         if torn_bytes > 0 {
@@ -90,21 +92,27 @@ impl Store {
             let mut first = Vec::new();
             record::write_line(&mut first, &serde_json::to_string(&Line::Journal(VERSION))?);
             file.write_all(&first)?;
-            file.sync_all()?;
-            File::open(layout.root())?.sync_all()?;
         }
+        // A gateway that was killed may have left the end of the journal, and even its name, in
+        // memory only. Nothing of it may be told, and no promise follow it, before it is durable.
+        file.sync_all()?;
+        folder::sync_folder(layout.root())?;
         let good_bytes = file.metadata()?.len();
         let used_bytes = folder::used_bytes(layout.root());
-        let store = Self {
+        let mut store = Self {
             layout,
             file,
             good_bytes,
             compact_at_bytes: JOURNAL_BYTES_MAX.max(2 * good_bytes),
             sessions,
             unapplied: Vec::new(),
-            must_compact: recovered.damaged,
+            must_compact: recovered.damaged || forgot,
             used_bytes,
         };
+        if forgot {
+            // Killed before it was rewritten, the journal still has what was said.
+            store.compact_or_wait();
+        }
         Ok((store, recovered))
     }
 
@@ -129,27 +137,33 @@ impl Store {
         self.good_bytes += bytes.len() as u64;
         self.used_bytes += bytes.len() as u64;
         METRICS.commits.up();
-        self.unapplied.extend(appends);
+        let mut forgotten = Ok(());
         for op in ops {
             if let StoreOp::Forget { session_key } = op {
                 self.unapplied.retain(|(key, _, _)| key != session_key);
-                self.sessions.forget(session_key)?;
+                forgotten = forgotten.and(self.sessions.forget(session_key));
                 self.must_compact = true;
             }
         }
+        // Only now: what follows a `Forget` in the same group is new.
+        self.unapplied.extend(appends);
         // A failure here is not the caller's: the journal has it, and it is tried again.
         let _ = self.apply();
         if self.must_compact || self.good_bytes > self.compact_at_bytes {
-            if let Err(error) = self.compact() {
-                log::warn!("the journal could not be compacted, it keeps growing until it can: {error}");
-                self.compact_at_bytes = self.good_bytes + JOURNAL_BYTES_MAX;
-            }
+            self.compact_or_wait();
         }
-        Ok(())
+        forgotten
+    }
+
+    fn compact_or_wait(&mut self) {
+        if let Err(error) = self.compact() {
+            log::warn!("the journal could not be compacted, it keeps growing until it can: {error}");
+            self.compact_at_bytes = self.good_bytes + JOURNAL_BYTES_MAX;
+        }
     }
 
     fn encode(&self, ops: &[StoreOp]) -> io::Result<(Vec<u8>, Vec<AppendAt>)> {
-        let mut bytes = Vec::with_capacity(256 * ops.len());
+        let mut lines = Vec::with_capacity(ops.len());
         let mut appends: Vec<AppendAt> = Vec::new();
         let mut ends: HashMap<&str, u64> = HashMap::new();
         for (key, offset, record) in &self.unapplied {
@@ -179,7 +193,13 @@ impl Store {
                     serde_json::to_string(&Line::Forget(session_key.clone()))?
                 }
             };
-            record::write_line(&mut bytes, &json);
+            lines.push(json);
+        }
+        let mut bytes = Vec::new();
+        match lines.as_slice() {
+            [] => {}
+            [line] => record::write_line(&mut bytes, line),
+            lines => record::write_line(&mut bytes, &format!("{{\"all\":[{}]}}", lines.join(","))),
         }
         Ok((bytes, appends))
     }
@@ -207,7 +227,7 @@ impl Store {
             Line::Del(slot) => {
                 slots.remove(&slot);
             }
-            Line::Journal(_) | Line::App { .. } | Line::Forget(_) => {}
+            Line::Journal(_) | Line::App { .. } | Line::Forget(_) | Line::All(_) => {}
         })?;
         let mut bytes = Vec::new();
         record::write_line(&mut bytes, &serde_json::to_string(&Line::Journal(VERSION))?);
@@ -232,8 +252,10 @@ fn line_bytes(record: &str) -> u64 {
     record.len() as u64 + 10
 }
 
-/// Reads the journal into slots and session files; returns the length of its good part.
-fn replay(path: &Path, sessions: &mut SessionFiles, recovered: &mut Recovered) -> io::Result<u64> {
+/// Reads the journal into slots and session files; returns the length of its good part, and whether
+/// it told to forget a session.
+fn replay(path: &Path, sessions: &mut SessionFiles, recovered: &mut Recovered) -> io::Result<(u64, bool)> {
+    let mut forgot = false;
     let mut slots = BTreeMap::new();
     let mut mended: BTreeSet<String> = BTreeSet::new();
     let mut failed: io::Result<()> = Ok(());
@@ -252,7 +274,11 @@ fn replay(path: &Path, sessions: &mut SessionFiles, recovered: &mut Recovered) -
                 let mend = if mended.insert(key.clone()) { sessions.mend_tail(&key) } else { Ok(()) };
                 mend.and_then(|()| sessions.apply(&key, offset, record.get()).map(drop))
             }
-            Line::Forget(key) => sessions.forget(&key),
+            Line::Forget(key) => {
+                forgot = true;
+                sessions.forget(&key)
+            }
+            Line::All(_) => Ok(()),
         };
         if failed.is_ok() {
             failed = done;
@@ -260,10 +286,10 @@ fn replay(path: &Path, sessions: &mut SessionFiles, recovered: &mut Recovered) -
     })?;
     failed?;
     recovered.slots = slots;
-    Ok(good_bytes)
+    Ok((good_bytes, forgot))
 }
 
-/// Calls `each` for every good line. Bad lines behind the last good one are torn writes and not
+/// Calls `each` for every good line, or for each of those in it. Bad lines behind the last good one are torn writes and not
 /// counted; bad lines before it are damage, kept aside and reported.
 fn read_lines(path: &Path, recovered: &mut Recovered, mut each: impl FnMut(Line<'_>)) -> io::Result<u64> {
     let mut reader = match File::open(path) {
@@ -301,7 +327,10 @@ fn read_lines(path: &Path, recovered: &mut Recovered, mut each: impl FnMut(Line<
                 copy.display()
             ));
         }
-        each(parsed);
+        match parsed {
+            Line::All(lines) => lines.into_iter().for_each(&mut each),
+            line => each(line),
+        }
         good_bytes = at;
     }
     Ok(good_bytes)
@@ -395,6 +424,62 @@ mod tests {
         assert_eq!(recovered.slots.keys().collect::<Vec<_>>(), ["b"]);
         let copies = fs::read_dir(&temp.0).unwrap().filter_map(Result::ok);
         assert!(copies.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().contains("damaged")));
+    }
+
+    #[test]
+    fn a_group_is_there_or_not_however_it_was_torn() {
+        let temp = Temp::new("group");
+        let (mut store, _) = temp.open();
+        store.commit(&[put("a", "1")]).unwrap();
+        let path = Layout::new(&temp.0).journal();
+        let before = fs::read(&path).unwrap();
+        store.commit(&[append("main", r#"{"x":1}"#), put("a", "2"), put("b", "2")]).unwrap();
+        drop(store);
+        let after = fs::read(&path).unwrap();
+        let of = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            let _ = fs::remove_file(Layout::new(&temp.0).session("main"));
+            let (_, recovered) = temp.open();
+            assert!(!recovered.damaged);
+            let there = Layout::new(&temp.0).session("main").exists();
+            (recovered.slots.into_values().collect::<Vec<_>>(), there)
+        };
+        for cut in before.len()..after.len() {
+            assert_eq!(of(&after[..cut]), (vec!["1".to_owned()], false), "cut at {cut}");
+            // The file's size may reach the disk before what is in it.
+            let mut zeroed = after.clone();
+            zeroed[before.len()..cut + 1].fill(0);
+            assert_eq!(of(&zeroed), (vec!["1".to_owned()], false), "zeros up to {cut}");
+        }
+        assert_eq!(of(&after), (vec!["2".to_owned(), "2".to_owned()], true));
+    }
+
+    #[test]
+    fn what_follows_a_forget_in_its_group_is_kept() {
+        let temp = Temp::new("forget-append");
+        let (mut store, _) = temp.open();
+        store.commit(&[append("main", r#"{"x":"old"}"#)]).unwrap();
+        let forget = || StoreOp::Forget { session_key: "main".into() };
+        store.commit(&[append("main", r#"{"x":"older"}"#), forget(), append("main", r#"{"x":"new"}"#)]).unwrap();
+        let text = temp.session("main");
+        assert!(text.contains("new") && !text.contains("old"), "{text}");
+    }
+
+    #[test]
+    fn a_forget_that_was_interrupted_is_finished_at_the_next_start() {
+        let temp = Temp::new("forget-interrupted");
+        let (mut store, _) = temp.open();
+        store.commit(&[append("secret", r#"{"text":"swordfish"}"#), put("keep", "7")]).unwrap();
+        let path = Layout::new(&temp.0).journal();
+        let said = fs::read(&path).unwrap();
+        drop(store);
+        let mut journal = said;
+        crate::store::record::write_line(&mut journal, r#"{"forget":"secret"}"#);
+        fs::write(&path, &journal).unwrap();
+        let (_, recovered) = temp.open();
+        assert_eq!(recovered.slots["keep"], "7");
+        assert!(!fs::read_to_string(&path).unwrap().contains("swordfish"));
+        assert!(!Layout::new(&temp.0).session("secret").exists());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Layout, record};
+use crate::store::{Layout, folder, record};
 
 /// Format of session files.
 const VERSION: u32 = 1;
@@ -79,11 +79,13 @@ pub(super) struct SessionFiles {
     layout: Layout,
     /// Keys whose files have bytes that only the journal makes durable.
     unsynced: BTreeSet<String>,
+    /// A file was removed, which only the journal makes durable.
+    removed: bool,
 }
 
 impl SessionFiles {
     pub(super) fn new(layout: Layout) -> Self {
-        Self { layout, unsynced: BTreeSet::new() }
+        Self { layout, unsynced: BTreeSet::new(), removed: false }
     }
 
     /// Logical offset of the next record of that session.
@@ -94,6 +96,8 @@ impl SessionFiles {
     /// Writes a record at its logical offset; one that is there already is left alone.
     /// Returns the bytes written.
     pub(super) fn apply(&mut self, key: &str, offset: u64, json: &str) -> io::Result<u64> {
+        // Also if it is there already: a gateway that was killed may have left it in memory only.
+        self.unsynced.insert(key.to_owned());
         let path = self.layout.session(key);
         let mut bytes = Vec::with_capacity(json.len() + 16);
         let opened = Opened::read(&path)?;
@@ -120,7 +124,6 @@ impl SessionFiles {
             let _ = file.set_len(at);
         }
         written?;
-        self.unsynced.insert(key.to_owned());
         Ok(bytes.len() as u64)
     }
 
@@ -157,6 +160,8 @@ impl SessionFiles {
     /// Removes everything of that session.
     pub(super) fn forget(&mut self, key: &str) -> io::Result<()> {
         self.unsynced.remove(key);
+        // Also if there is none any more, for the same reason.
+        self.removed = true;
         match std::fs::remove_file(self.layout.session(key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -165,7 +170,7 @@ impl SessionFiles {
 
     /// Makes everything durable without the journal's help.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if self.unsynced.is_empty() {
+        if self.unsynced.is_empty() && !self.removed {
             return Ok(());
         }
         for key in &self.unsynced {
@@ -175,8 +180,9 @@ impl SessionFiles {
                 Err(error) => return Err(error),
             }
         }
-        File::open(self.layout.sessions())?.sync_all()?;
+        folder::sync_folder(&self.layout.sessions())?;
         self.unsynced.clear();
+        self.removed = false;
         Ok(())
     }
 }
