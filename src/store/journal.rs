@@ -460,7 +460,9 @@ mod tests {
         let (mut store, _) = temp.open();
         store.commit(&[append("main", r#"{"x":"old"}"#)]).unwrap();
         let forget = || StoreOp::Forget { session_key: "main".into() };
-        store.commit(&[append("main", r#"{"x":"older"}"#), forget(), append("main", r#"{"x":"new"}"#)]).unwrap();
+        store
+            .commit(&[append("main", r#"{"x":"older"}"#), forget(), append("main", r#"{"x":"new"}"#)])
+            .unwrap();
         let text = temp.session("main");
         assert!(text.contains("new") && !text.contains("old"), "{text}");
     }

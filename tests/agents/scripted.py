@@ -14,6 +14,7 @@ One JSON object per line on standard input and output. Orders stand in the promp
   [[env]]            answers its own environment as JSON
   [[argv]]           answers its own arguments as JSON
   [[images]]         answers how many images came with the prompt
+  [[sh COMMAND]]     answers what that command says, on both outputs
   [[count]]          answers how many prompts this process was given so far
 
 Every prompt is noted in PROBE_DIR/prompts before anything else is done about it.
@@ -24,6 +25,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 
 PROBE = os.environ["PROBE_DIR"]
@@ -164,6 +166,9 @@ def run(command):
 
 
 def told(name, argument, command):
+    if name == "sh":
+        done = subprocess.run(argument, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return done.stdout.strip() or f"exit {done.returncode}"
     facts = {
         "say": argument,
         "env": json.dumps(dict(os.environ)),

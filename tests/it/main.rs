@@ -27,6 +27,7 @@ mod presence;
 mod python;
 mod real_pi;
 mod requests;
+mod sandbox;
 mod sessions;
 mod slow_consumer;
 mod toggles;
