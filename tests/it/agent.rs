@@ -6,7 +6,7 @@ use clawdis_gateway::limits::{SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
 use serde_json::{Value, json};
 
 use crate::harness::client::text_of;
-use crate::harness::{Gateway, PATIENCE, code_and_text, eventually, params_agent};
+use crate::harness::{Gateway, PATIENCE, code_and_text, eventually, params_agent, process};
 
 fn in_session(session: &str, message: &str) -> Value {
     json!({"message": message, "sessionKey": session, "idempotencyKey": format!("{session}: {message}")})
@@ -331,6 +331,20 @@ fn an_agent_that_cannot_be_started_is_reported() {
     assert_eq!(health["ok"], false, "{health}");
     assert!(health["agent"]["reason"].as_str().unwrap().contains("/nonexistent/agent"), "{health}");
     assert_eq!(crate::harness::http::request(gateway.addr, "GET", "/readyz", "").status, 503);
+}
+
+#[test]
+fn a_process_is_kept_warm_and_ended_when_nobody_needs_it() {
+    let gateway =
+        Gateway::builder("warm").agent_scripted().config(json!({"agent": {"warmSeconds": 1}})).spawn();
+    let mut client = gateway.client();
+    assert_eq!(client.outcome(&params_agent("[[count]]", "1"))["payload"]["summary"], "count=1");
+    assert_eq!(client.outcome(&params_agent("[[count]]", "2"))["payload"]["summary"], "count=2");
+    let probe = format!("PROBE_DIR={}", gateway.probe().display());
+    eventually("the idle process to be gone", PATIENCE, || {
+        process::with_environment(&probe).is_empty().then_some(())
+    });
+    assert_eq!(client.outcome(&params_agent("[[count]]", "3"))["payload"]["summary"], "count=1");
 }
 
 /// Text that would mean something on a command line or to a template engine is only text here.
