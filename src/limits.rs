@@ -17,6 +17,9 @@ pub const JSON_DEPTH_MAX: usize = 64;
 /// What one connection may have waiting in our memory; over it droppable events are skipped and
 /// anything else ends the connection (1008 `slow consumer`).
 pub const BACKLOG_BYTES_MAX: usize = 3 * 512 * 1024;
+/// How much of it droppable events may fill: the rest is for one frame that may not be left out,
+/// or a long stream of pieces would leave no room for the few bytes that say that it is over.
+pub const BACKLOG_DROPPABLE_BYTES_MAX: usize = BACKLOG_BYTES_MAX - PAYLOAD_BYTES_MAX;
 /// What all backlogs together may hold; over it the largest one's connection is closed first.
 pub const BACKLOG_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// HTTP head of a request; a longer one is answered 431 and closed.

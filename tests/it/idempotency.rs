@@ -1,6 +1,6 @@
 //! Keys: the same request twice acts once.
 
-use clawdis_gateway::limits::KEYS_MAX;
+use clawdis_gateway::limits::{KEY_JOINERS_MAX, KEYS_MAX, SUMMARY_BYTES_MAX};
 use serde_json::{Value, json};
 
 use crate::harness::{Gateway, params_agent};
@@ -159,4 +159,42 @@ fn the_thousand_and_first_key_waits() {
     assert!(error["retryAfterMs"].as_u64().is_some_and(|wait| wait > 0 && wait <= 5 * 60_000), "{error}");
     // The old ones still answer.
     assert_eq!(client.outcome(&params_agent("[[say x]]", "key-0"))["ok"], true);
+}
+
+#[test]
+fn callers_that_wait_for_one_key_are_bounded() {
+    let gateway = Gateway::builder("joiners").agent_scripted().spawn();
+    let mut client = gateway.client();
+    let params = params_agent("[[hold a]] [[say done]]", "k");
+    let mut waiting: Vec<String> = (0..KEY_JOINERS_MAX).map(|_| client.send("agent", &params)).collect();
+    for id in &waiting {
+        assert_eq!(client.answer(id)["payload"]["status"], "accepted");
+    }
+    let error = client.refused("agent", &params);
+    assert_eq!(error["code"], "RATE_LIMITED", "{error}");
+    gateway.release("a");
+    for id in waiting.drain(..) {
+        assert_eq!(client.answer(&id)["payload"]["status"], "ok");
+    }
+    assert_eq!(gateway.prompts().len(), 1);
+}
+
+/// The bound on stored answers counts bytes too.
+#[test]
+fn large_answers_use_up_the_keys_sooner() {
+    let gateway = Gateway::builder("keys-bytes").agent_scripted().spawn();
+    let mut client = gateway.client();
+    let refused = (0..100).find_map(|number| {
+        let pieces = SUMMARY_BYTES_MAX / 8_192;
+        let id = client
+            .send("agent", &params_agent(&format!("[[flood {pieces} 8192]]"), &format!("key-{number}")));
+        let mut answer = client.answer(&id);
+        if answer["payload"]["status"] == "accepted" {
+            answer = client.answer(&id);
+        }
+        client.drain();
+        (answer["error"]["code"] == "RATE_LIMITED").then_some(number)
+    });
+    let number = refused.expect("16 MiB of answers is the most that is stored");
+    assert!((50..70).contains(&number), "refused at {number}");
 }

@@ -127,6 +127,11 @@ fn the_list_is_newest_first() {
     let one = client.ask("sessions-list", &json!({"limit": 1}));
     assert_eq!(one["sessions"].as_array().unwrap().len(), 1);
     assert_eq!(one["sessions"][0]["sessionKey"], "a");
+    let rest = client.ask("sessions-list", &json!({"limit": 5, "before": one["before"]}));
+    let keys: Vec<&Value> =
+        rest["sessions"].as_array().unwrap().iter().map(|session| &session["sessionKey"]).collect();
+    assert_eq!(keys, ["c", "b"]);
+    assert!(rest.get("before").is_none(), "{rest}");
     assert_eq!(client.ask("status", &json!({}))["sessions"], 3);
 }
 

@@ -105,9 +105,9 @@ fn answers_that_nobody_reads_end_the_connection_with_1008() {
     }
     eventually("the slow client to be ended", PATIENCE, || {
         answers_at_once(&mut client);
-        (client.ask("status", &json!({}))["clients"] == 1).then_some(())
+        (http::metric(gateway.addr, "", "clawdis_slow_consumers_total") == 1).then_some(())
     });
-    assert_eq!(http::metric(gateway.addr, "", "clawdis_slow_consumers_total"), 1);
+    // It gets a moment to read what was under way.
     let (texts, close) = read_all(&mut slow);
     assert!(!texts.is_empty(), "the frames that were on their way are whole");
     let (code, reason) = close.expect("a close frame behind them");
@@ -128,13 +128,13 @@ fn pieces_of_its_own_run_are_not_dropped_but_end_a_client_that_does_not_read() {
     slow.send(TEXT, request.to_string().as_bytes());
     let started = watcher.event("agent", |event| event["payload"]["data"]["phase"] == "started");
     let run = started["payload"]["runId"].as_str().unwrap().to_owned();
-    let ended = watcher.step(&run, "its end", |step| step["data"]["phase"] == "ended");
-    assert_eq!(ended["payload"]["data"]["status"], "ok", "the run goes on without its client");
     eventually("the slow client to be ended", PATIENCE, || {
-        (watcher.ask("status", &json!({}))["clients"] == 1).then_some(())
+        (http::metric(gateway.addr, "", "clawdis_slow_consumers_total") == 1).then_some(())
     });
     let (_, close) = read_all(&mut slow);
     assert_eq!(close.unwrap().0, 1008);
+    let ended = watcher.step(&run, "its end", |step| step["data"]["phase"] == "ended");
+    assert_eq!(ended["payload"]["data"]["status"], "ok", "the run goes on without its client");
 }
 
 /// Twenty that never read among those who do.
@@ -146,13 +146,16 @@ fn many_stalled_clients_delay_nobody() {
     let mut client = gateway.client();
     let mut other = gateway.client();
     let run = client.run(&params_agent("[[flood 2000 4000]] [[hold a]]", "k"));
-    let mut slowest = Duration::ZERO;
-    for _ in 0..100 {
-        let started = Instant::now();
-        other.ask("health", &json!({}));
-        slowest = slowest.max(started.elapsed());
-    }
-    assert!(slowest < Duration::from_millis(500), "the slowest of 100 answers took {slowest:?}");
+    let mut times: Vec<Duration> = (0..200)
+        .map(|_| {
+            let started = Instant::now();
+            other.ask("health", &json!({}));
+            started.elapsed()
+        })
+        .collect();
+    times.sort();
+    // Waiting for one stalled peer would show in most of them; the machine itself may in a few.
+    assert!(times[180] < Duration::from_millis(200), "nine of ten answers took up to {:?}", times[180]);
     client.step_says(&run.id, "holding a");
     gateway.release("a");
     assert_eq!(client.finish(&run)["ok"], true);

@@ -165,6 +165,45 @@ fn a_clock_that_was_never_set_is_said_and_does_not_stop_it() {
     assert_eq!(sessions["sessions"].as_array().unwrap().len(), 1, "{sessions}");
 }
 
+/// Five minutes pass within seconds, on every clock that the daemon has.
+#[test]
+fn after_five_minutes_the_gone_are_unlisted_and_keys_are_free() {
+    let gateway = Gateway::builder("five-minutes")
+        .agent_scripted()
+        .env("LD_PRELOAD", &faketime())
+        .env("FAKETIME", "+0 x40")
+        .config(json!({"agent": {"warmSeconds": 3600, "startTimeoutSeconds": 600}}))
+        .spawn();
+    // A handshake has a fortieth of its three seconds here, so it may take a few attempts.
+    let connect = |name: &str| {
+        let mut hello = gateway.hello();
+        hello["client"]["instanceId"] = json!(name);
+        eventually("a handshake in time", PATIENCE, || Client::try_connect(gateway.addr, &hello).ok())
+    };
+    let mut watcher = connect("watcher");
+    let params = params_agent("[[say once]]", "k");
+    let first = watcher.outcome(&params);
+    assert_eq!(watcher.outcome(&params)["payload"], first["payload"]);
+    connect("visitor").goodbye();
+    let listed = |watcher: &mut Client| {
+        let entries = watcher.ask("system-presence", &json!({})).to_string();
+        (entries.contains("visitor"), entries.contains("watcher"))
+    };
+    assert_eq!(listed(&mut watcher), (true, true));
+    let left = Instant::now();
+    eventually("the visitor to be forgotten", PATIENCE, || {
+        (listed(&mut watcher) == (false, true)).then_some(())
+    });
+    assert!(left.elapsed() > Duration::from_secs(6), "{:?} for five minutes", left.elapsed());
+    watcher.event("presence", |event| event["payload"]["removed"].to_string().contains("visitor"));
+    let again = eventually("the key to be free", PATIENCE, || {
+        let again = watcher.outcome(&params);
+        (again["payload"]["runId"] != first["payload"]["runId"]).then_some(again)
+    });
+    assert_eq!(again["ok"], true);
+    assert_eq!(gateway.prompts().len(), 2);
+}
+
 #[test]
 fn a_clock_set_back_loses_nothing() {
     let ahead = Gateway::builder("clock-back")

@@ -14,7 +14,8 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tungstenite::Bytes;
 
 use crate::limits::{
-    BACKLOG_BYTES_MAX, LINGER_MS, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX_MS, WRITE_RETRY_MIN_MS, ms,
+    BACKLOG_BYTES_MAX, BACKLOG_DROPPABLE_BYTES_MAX, LINGER_MS, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX_MS,
+    WRITE_RETRY_MIN_MS, ms,
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
@@ -141,7 +142,7 @@ impl Client {
 
     /// Queues a frame that may not be left out. `false` if the backlog is too large for it.
     pub(super) fn push_frame(&mut self, body: Bytes) -> bool {
-        self.push(Piece { head: None, body })
+        self.push(Piece { head: None, body }, BACKLOG_BYTES_MAX)
     }
 
     /// Queues an event if it is meant for this client. `false` if the backlog is too large for it
@@ -153,23 +154,24 @@ impl Client {
         }
         self.seq += 1;
         let piece = Piece { head: Some(body.head(self.seq)), body: body.tail().clone() };
-        if self.push(piece) {
+        let limit = if droppable { BACKLOG_DROPPABLE_BYTES_MAX } else { BACKLOG_BYTES_MAX };
+        if self.push(piece, limit) {
             return true;
         }
         METRICS.dropped_events.up();
         droppable
     }
 
-    fn push(&mut self, piece: Piece) -> bool {
+    fn push(&mut self, piece: Piece, limit: usize) -> bool {
         if self.is_sealed() {
             return true;
         }
         let bytes = piece.len();
-        if self.backlog_bytes + bytes > BACKLOG_BYTES_MAX {
+        if self.backlog_bytes + bytes > limit {
             // It may keep up perfectly and only have been sent much within one turn.
             self.write();
         }
-        if self.backlog_bytes + bytes > BACKLOG_BYTES_MAX {
+        if self.backlog_bytes + bytes > limit {
             return false;
         }
         self.backlog_bytes += bytes;
