@@ -9,7 +9,7 @@
 //! # Invariants
 //!
 //! - **State does no IO**, takes no lock and never sleeps: `State::handle(event, now)` returns
-//!   effects and its thread carries them out.
+//!   effects and its thread carries them out. (It logs; a line that does not fit stdout is dropped.)
 //! - **Blocking sends go down the flow only** (conn -> state -> outbound; agent, channels,
 //!   store -> state). Upwards state uses `try_send`, and a full queue is an answer.
 //! - **One thread writes to clients** after the handshake: `outbound`.
@@ -18,21 +18,31 @@
 //! - **Protocol types live in `protocol`**; nobody else derives `Serialize` for a client.
 //! - Every bound stands in [`limits`].
 
-// Modules in the order in which they are best read.
+// In the order in which they are best read; the blank lines keep it.
+pub mod limits;
+
+pub mod protocol;
+
+pub mod state;
+
+pub mod net;
+
+pub mod store;
+
 pub mod agent;
+
 pub mod channels;
-mod child;
-pub mod cli;
-pub mod config;
+
 pub mod daemon;
+
+pub mod config;
+
+pub mod cli;
+
+mod child;
 pub mod error;
 mod hex;
-pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod nearest;
-pub mod net;
-pub mod protocol;
-pub mod state;
-pub mod store;
 pub mod threads;

@@ -3,7 +3,6 @@
 //! Knows nothing of clients, connections or the protocol's frames. It takes [`AgentCommand`]s and
 //! [`AgentControl`]s, and tells the state thread what happens as [`AgentEvent`]s.
 
-mod command;
 pub mod demo;
 pub mod guard;
 mod outbox;
@@ -25,7 +24,6 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-pub use crate::agent::command::{CommandError, resolve_command};
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::RunStatus;
 use crate::threads;

@@ -4,7 +4,6 @@
 //! torn last one. Both are prevented here, before a process starts on the file.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -12,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use crate::limits::AGENT_SESSION_HEADER_BYTES_MAX;
+use crate::store::file_name;
 
 /// A file that a process may be started on.
 #[derive(Debug)]
@@ -73,11 +72,7 @@ pub(super) fn sweep<'a>(sessions_dir: &Path, known: impl Iterator<Item = &'a str
 
 /// Keys hold chat ids and whatever a client sends; their digests are safe file names.
 fn folder(sessions_dir: &Path, session_key: &str) -> PathBuf {
-    let mut name = String::with_capacity(64);
-    for byte in Sha256::digest(session_key.as_bytes()) {
-        let _ = write!(name, "{byte:02x}");
-    }
-    sessions_dir.join(name)
+    sessions_dir.join(file_name(session_key))
 }
 
 fn is_plain_name(id: &str) -> bool {

@@ -14,8 +14,9 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::agent::demo::DEMO_AGENT;
 use crate::agent::sandbox::SandboxConfig;
-use crate::agent::{self, AgentConfig, resolve_command};
+use crate::agent::{self, AgentConfig};
 use crate::channels::{self, ChannelSetup};
 use crate::config::settings::{AgentCommand, Settings};
 use crate::error::Fatal;
@@ -306,9 +307,12 @@ fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Resul
     let command = match &settings.agent_command {
         None => None,
         Some(AgentCommand::Argv(argv)) => Some(argv.clone()),
-        Some(AgentCommand::Echo) => Some(
-            resolve_command("builtin:echo", &own_exe).map_err(|error| Fatal::Config(error.to_string()))?,
-        ),
+        Some(AgentCommand::Echo) => {
+            let own = own_exe.to_str().map(str::to_owned);
+            let unsayable =
+                || Fatal::Config("`builtin:echo` needs a gateway whose path is valid UTF-8".to_owned());
+            Some(vec![own.ok_or_else(unsayable)?, DEMO_AGENT.to_owned()])
+        }
     };
     let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
     let cwd = settings.agent.cwd.as_ref().map_or_else(home, PathBuf::from);

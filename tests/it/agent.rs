@@ -180,7 +180,10 @@ fn sessions_run_side_by_side_and_each_one_in_order() {
     // What waited in one session may have been given to the agent together, but in order.
     let order = gateway.prompts().join("\n");
     let at = |needle: &str| order.find(needle).unwrap();
-    assert!(at("[[hold one]]") < at("[[say second]]") && at("[[say second]]") < at("[[say third]]"), "{order}");
+    assert!(
+        at("[[hold one]]") < at("[[say second]]") && at("[[say second]]") < at("[[say third]]"),
+        "{order}"
+    );
 }
 
 #[test]
