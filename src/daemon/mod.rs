@@ -287,6 +287,7 @@ fn state_config(settings: &Settings, boot_id: String, agent_configured: bool) ->
         agent_configured,
         thinking: settings.agent.thinking,
         run_timeout: Duration::from_secs(settings.agent.timeout_seconds),
+        idle: minutes(settings.agent.idle_minutes),
         processes_max: settings.agent.max_processes,
         queue_max: settings.agent.queue,
         budget: Limits {
@@ -294,13 +295,16 @@ fn state_config(settings: &Settings, boot_id: String, agent_configured: bool) ->
             runs_per_person: settings.agent.daily_runs_per_person,
         },
         heartbeat: HeartbeatConfig {
-            every: Some(settings.heartbeat.every_minutes)
-                .filter(|minutes| *minutes > 0)
-                .map(|minutes| Duration::from_secs(60 * minutes)),
+            every: minutes(settings.heartbeat.every_minutes),
             prompt: settings.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned()),
             channel: settings.heartbeat.channel,
         },
     }
+}
+
+/// Minutes of the config, where 0 means never.
+fn minutes(count: u64) -> Option<Duration> {
+    (count > 0).then(|| Duration::from_secs(60 * count))
 }
 
 fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Result<AgentConfig, Fatal> {

@@ -122,6 +122,7 @@ impl State {
     fn begin_run(&mut self, conn: ConnId, id: &str, admitted: Admitted, digest: &Digest, now: Now) {
         let Admitted { params, session_key, directive } = admitted;
         let run_id = self.new_run_id();
+        let mut ops = self.begin_anew_if_idle(&params, &session_key, now);
         let session_id = self.sessions.current(&session_key).id.clone();
         let message = Message {
             id: String::new(),
@@ -136,8 +137,7 @@ impl State {
         };
         let from = message.from.clone().unwrap_or_default();
         let key = params.idempotency_key.clone();
-        let mut ops: Vec<StoreOp> =
-            self.keys.take_dropped().iter().map(|key| StoreOp::Delete { slot: keys::slot(key) }).collect();
+        ops.extend(self.keys.take_dropped().iter().map(|key| StoreOp::Delete { slot: keys::slot(key) }));
         ops.extend(self.sessions.append(&session_key, &session_id, message));
         let record = self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key);
         ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
@@ -155,6 +155,17 @@ impl State {
         self.runs.insert(RunId::clone(&run_id), run);
         self.health.touch();
         self.store(ops, Pending::RunBegin { run_id });
+    }
+
+    /// After a long silence the next message begins a new conversation, unless it names the old one.
+    fn begin_anew_if_idle(&mut self, params: &AgentParams, session_key: &str, now: Now) -> Vec<StoreOp> {
+        let Some(idle) = self.config.idle.filter(|_| params.session_id.is_none()) else { return Vec::new() };
+        let busy = self.runs.of_session(session_key).next().is_some();
+        if busy || !self.sessions.is_idle(session_key, idle, now.wall_ms) {
+            return Vec::new();
+        }
+        self.end_session(session_key, false);
+        self.sessions.reset(session_key, now.wall_ms).1
     }
 
     pub(super) fn new_run_id(&mut self) -> RunId {

@@ -151,6 +151,8 @@ pub struct StateConfig {
     pub thinking: Thinking,
     /// Limit on a run where a call names none.
     pub run_timeout: Duration,
+    /// Silence after which a session begins a new conversation, if it ever does.
+    pub idle: Option<Duration>,
     /// Runs at a time.
     pub processes_max: usize,
     /// Accepted runs that may wait besides.

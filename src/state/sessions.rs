@@ -1,10 +1,11 @@
 //! The index of sessions: which conversation each key stands for now. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::SESSIONS_PAGE_MAX;
+use crate::limits::{SANE_CLOCK_MS, SESSIONS_PAGE_MAX, ms};
 use crate::protocol::call::{Channel, SessionsListParams, Thinking};
 use crate::protocol::payload::{Message, SessionEntry};
 use crate::store::StoreOp;
@@ -72,6 +73,14 @@ impl Sessions {
             self.by_key.insert(key.to_owned(), session);
         }
         &self.by_key[key]
+    }
+
+    /// Whether the conversation under that key has been silent for so long. A clock that was not
+    /// set when something was said, or that went back, tells nothing.
+    pub(super) fn is_idle(&self, key: &str, idle: Duration, now_ts: u64) -> bool {
+        let Some(session) = self.by_key.get(key).filter(|session| session.messages > 0) else { return false };
+        let silent = now_ts.checked_sub(session.updated_ts).map(ms);
+        session.updated_ts >= SANE_CLOCK_MS && silent.is_some_and(|silent| silent >= idle)
     }
 
     /// The id of the conversation under that key, if there is one.

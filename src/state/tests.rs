@@ -36,6 +36,7 @@ fn config() -> StateConfig {
         agent_configured: true,
         thinking: Thinking::Off,
         run_timeout: Duration::from_secs(60),
+        idle: Some(Duration::from_secs(3_600)),
         processes_max: 1,
         queue_max: 2,
         budget: Limits { runs: 500, runs_per_person: 200 },

@@ -167,6 +167,37 @@ fn directives_are_answered_without_the_agent() {
 }
 
 #[test]
+fn a_long_silence_begins_a_new_conversation_unless_the_old_one_is_named() {
+    let mut bench = bench();
+    let run = bench.busy("a");
+    bench.end(&run, RunStatus::Ok, "hi");
+    bench.keep();
+    bench.answers();
+    let old = bench.state.sessions.current("main").id.clone();
+    bench.pass(Duration::from_secs(3_599));
+    bench.agent(1, "b", "b", "still the same");
+    bench.keep();
+    let run = bench.started_runs().remove(0);
+    assert_eq!(run.session_id, old);
+    bench.end(&run.run_id, RunStatus::Ok, "yes");
+    bench.keep();
+    bench.answers();
+    bench.pass(Duration::from_secs(3_600));
+    let named = json!({ "message": "x", "sessionId": old, "idempotencyKey": "c" });
+    bench.request(1, "c", "agent", named);
+    bench.keep();
+    let run = bench.started_runs().remove(0);
+    assert_eq!(run.session_id, old);
+    bench.end(&run.run_id, RunStatus::Ok, "yes");
+    bench.keep();
+    bench.answers();
+    bench.pass(Duration::from_secs(3_600));
+    bench.agent(1, "d", "d", "good morning");
+    bench.keep();
+    assert_ne!(bench.started_runs()[0].session_id, old);
+}
+
+#[test]
 fn pause_and_resume_work_as_directives_too() {
     let mut bench = bench();
     let first = bench.busy("a");
