@@ -28,7 +28,7 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// tungstenite's read buffer. It is allocated eagerly and zero-filled at each read, so it is the
 /// memory knob of a connection.
-pub const READ_BUFFER_BYTES: usize = 4 * 1024;
+pub const READ_BUFFER_BYTES: usize = 2 * 1024;
 /// HTTP head and `hello` together, counted from the TCP connect and never extended.
 pub const HANDSHAKE_MS: u64 = 3_000;
 /// Connections that have not said `hello` yet. At the bound the newest waits until the oldest is
