@@ -1,8 +1,7 @@
 //! The handshake's frames.
 
 use serde::{Deserialize, Serialize};
-
-use crate::protocol::payload::{Health, PresenceEntry};
+use serde_json::value::RawValue;
 
 /// First frame of a client. Unknown members are ignored: new fields are additive.
 #[derive(Debug, Clone, Deserialize)]
@@ -103,10 +102,10 @@ pub struct Features<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot<'a> {
-    /// Everybody who is listed.
-    pub presence: Vec<&'a PresenceEntry>,
-    /// The gateway's health.
-    pub health: &'a Health,
+    /// Everybody who is listed: an array of [`PresenceEntry`](crate::protocol::payload::PresenceEntry).
+    pub presence: &'a RawValue,
+    /// The gateway's [`Health`](crate::protocol::payload::Health).
+    pub health: &'a RawValue,
     /// What versions the two above have.
     pub state_version: StateVersion,
     /// Since the gateway started.

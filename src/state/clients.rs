@@ -99,7 +99,8 @@ impl State {
         }
     }
 
-    fn hello_ok(&self, conn_id: &str, now: Now) -> tungstenite::Bytes {
+    fn hello_ok(&mut self, conn_id: &str, now: Now) -> tungstenite::Bytes {
+        let (health, state_version, uptime_ms) = (self.health_json(now), self.version(), self.uptime_ms(now));
         frame::text(&HelloOk {
             protocol: VERSION,
             server: ServerInfo {
@@ -112,12 +113,7 @@ impl State {
                 methods: Method::ALL.iter().map(|method| method.name()).collect(),
                 events: EventKind::ALL.iter().map(|kind| kind.name()).collect(),
             },
-            snapshot: Snapshot {
-                presence: self.presence.entries(),
-                health: &self.health.snapshot(now.wall_ms, &self.toggles, &self.runs),
-                state_version: self.version(),
-                uptime_ms: self.uptime_ms(now),
-            },
+            snapshot: Snapshot { presence: self.presence.json(), health: &health, state_version, uptime_ms },
             policy: self.config.policy,
         })
     }

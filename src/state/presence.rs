@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use serde_json::value::{RawValue, to_raw_value};
+
 use crate::limits::{PRESENCE_MAX, PRESENCE_TTL_MS, PRESENCE_WINDOW_FANOUTS, PRESENCE_WINDOW_MIN_MS, ms};
 use crate::net::ConnId;
 use crate::protocol::payload::PresenceEntry;
@@ -18,6 +20,8 @@ pub(super) struct Presence {
     removed: BTreeSet<String>,
     version: u64,
     last_delta: Option<Instant>,
+    /// The whole list as JSON, as of a version: everybody who comes is sent it.
+    encoded: Option<(u64, Box<RawValue>)>,
 }
 
 struct Listed {
@@ -43,6 +47,7 @@ impl Presence {
             removed: BTreeSet::new(),
             version: 1,
             last_delta: None,
+            encoded: None,
         }
     }
 
@@ -53,6 +58,16 @@ impl Presence {
     /// Everybody listed, the gateway first.
     pub(super) fn entries(&self) -> Vec<&PresenceEntry> {
         std::iter::once(&self.own).chain(self.listed.values().map(|listed| &listed.entry)).collect()
+    }
+
+    /// The same as JSON.
+    pub(super) fn json(&mut self) -> &RawValue {
+        if self.encoded.as_ref().is_none_or(|(version, _)| *version != self.version) {
+            // Our own type: only a defect could make this fail.
+            let json = to_raw_value(&self.entries()).unwrap_or_else(|_| RawValue::NULL.to_owned());
+            self.encoded = Some((self.version, json));
+        }
+        self.encoded.as_ref().map_or(RawValue::NULL, |(_, json)| json)
     }
 
     /// A client came. An entry belongs to its newest connection.

@@ -26,7 +26,7 @@ impl State {
             Call::Health(params) => self.health_request(conn, &id, &params, now),
             Call::Status => return self.status(conn, &id, now),
             Call::SystemPresence => {
-                let frame = crate::protocol::frame::res_ok(&id, &self.presence.entries());
+                let frame = crate::protocol::frame::res_ok(&id, &self.presence.json());
                 return self.effects.push(Effect::Out(crate::net::outbound::Outbound::Frame { conn, frame }));
             }
             Call::SystemEvent(params) => self.system_event(conn, &id, *params, now),

@@ -45,7 +45,9 @@ fn cases(recording: &Recording, without: Option<&str>) -> HashMap<u64, Case> {
         }
         match call {
             // Agents get their prompts through pipes or sockets without a name.
-            Call::Write { handle, bytes } if handle.path.starts_with("pipe:") || handle.path.starts_with("socket:") => {
+            Call::Write { handle, bytes }
+                if handle.path.starts_with("pipe:") || handle.path.starts_with("socket:") =>
+            {
                 let text = String::from_utf8_lossy(bytes);
                 if text.contains("\"prompt\"") {
                     Arc::make_mut(&mut facts).prompted(&keys_in(&text));
@@ -84,7 +86,10 @@ fn touches(disk: &Disk, call: &Call) -> bool {
         | Call::Write { handle, .. }
         | Call::WriteAt { handle, .. }
         | Call::Resize { handle, .. } => &handle.path,
-        Call::Sync { path, .. } | Call::Remove { path } | Call::MakeFolder { path } | Call::Other { path, .. } => path,
+        Call::Sync { path, .. }
+        | Call::Remove { path }
+        | Call::MakeFolder { path }
+        | Call::Other { path, .. } => path,
         Call::Rename { from, .. } => from,
         Call::Sent { .. } | Call::Received { .. } => return false,
     };
@@ -123,10 +128,22 @@ fn sites(recording: &Recording) -> HashMap<usize, String> {
 }
 
 fn describe(case: &Case, recording: &Recording, reason: &str) -> String {
-    let before = recording.calls[..case.at].iter().rev().filter(|call| !matches!(call, Call::Sent { .. } | Call::Received { .. }));
-    let last: Vec<String> = before.take(6).map(|call| format!("{call:.200?}").chars().take(300).collect()).collect();
-    let files: Vec<String> = case.image.0.iter().map(|(path, bytes)| format!("{path}: {:?}", bytes.as_ref().map(Vec::len))).collect();
-    format!("{reason}\nafter call {} with {:?}; the calls before it, newest first: {last:#?}\nleft: {files:#?}", case.at, case.cut)
+    let before = recording.calls[..case.at]
+        .iter()
+        .rev()
+        .filter(|call| !matches!(call, Call::Sent { .. } | Call::Received { .. }));
+    let last: Vec<String> =
+        before.take(6).map(|call| format!("{call:.200?}").chars().take(300).collect()).collect();
+    let files: Vec<String> = case
+        .image
+        .0
+        .iter()
+        .map(|(path, bytes)| format!("{path}: {:?}", bytes.as_ref().map(Vec::len)))
+        .collect();
+    format!(
+        "{reason}\nafter call {} with {:?}; the calls before it, newest first: {last:#?}\nleft: {files:#?}",
+        case.at, case.cut
+    )
 }
 
 #[test]
@@ -151,7 +168,13 @@ fn no_power_cut_breaks_a_promise() {
         let workers = [scope.spawn(work), scope.spawn(work)];
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
-    assert!(broken.is_empty(), "{} of {} power cuts broke a promise, such as: {}", broken.len(), chosen.len(), broken[0]);
+    assert!(
+        broken.is_empty(),
+        "{} of {} power cuts broke a promise, such as: {}",
+        broken.len(),
+        chosen.len(),
+        broken[0]
+    );
 }
 
 /// So many of them, evenly.
@@ -181,11 +204,17 @@ fn every_sync_is_needed() {
             .map(|(_, case)| case)
             .collect();
         let order = cuts();
-        without.sort_by_key(|case| (order.iter().position(|cut| *cut == case.cut), std::cmp::Reverse(case.at)));
+        without
+            .sort_by_key(|case| (order.iter().position(|cut| *cut == case.cut), std::cmp::Reverse(case.at)));
         let tried = spread(&without, TRIES);
-        let broken = tried.iter().enumerate().find_map(|(number, case)| Some((number, try_judge(case).err()?)));
+        let broken =
+            tried.iter().enumerate().find_map(|(number, case)| Some((number, try_judge(case).err()?)));
         let Some((number, reason)) = broken else {
-            panic!("without the sync of {site} all of {} power cuts (of {}) keep every promise", tried.len(), without.len());
+            panic!(
+                "without the sync of {site} all of {} power cuts (of {}) keep every promise",
+                tried.len(),
+                without.len()
+            );
         };
         let reason: String = reason.chars().take(160).collect();
         println!("without the sync of {site}: folder {} of {}: {reason}", number + 1, without.len());

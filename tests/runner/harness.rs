@@ -140,9 +140,15 @@ impl Rig {
         run_id
     }
 
-    /// The next event.
+    /// The next event. What was decided about the sandbox comes first and is not of interest here.
     pub(super) fn event(&mut self, awaited: &str) -> AgentEvent {
-        self.events.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {awaited} within {PATIENCE:?}"))
+        loop {
+            let event = self.events.recv_timeout(PATIENCE);
+            match event.unwrap_or_else(|_| panic!("no {awaited} within {PATIENCE:?}")) {
+                AgentEvent::Sandbox { .. } => {}
+                event => return event,
+            }
+        }
     }
 
     /// Waits until a step of the run is, or was, as wanted.
@@ -181,7 +187,8 @@ impl Rig {
 
     /// Everything that was seen and not asked for.
     pub(super) fn leftovers(&mut self) -> Vec<AgentEvent> {
-        self.seen.extend(self.events.try_iter());
+        let interesting = |event: &AgentEvent| !matches!(event, AgentEvent::Sandbox { .. });
+        self.seen.extend(self.events.try_iter().filter(interesting));
         std::mem::take(&mut self.seen)
     }
 
