@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cli::connection::outcome;
 use crate::cli::failure::Result;
 use crate::cli::show::facts;
-use crate::cli::terminal::{Output, Style};
+use crate::cli::terminal::{Output, Style, print};
 use crate::protocol::cut;
 
 /// Of a tool's arguments or result.
@@ -22,8 +22,8 @@ pub(crate) struct Answer<'a> {
     live: bool,
     /// The number that the run's next event should have.
     seq_next: u64,
-    /// Events are missing: what was shown is not the whole answer.
-    holes: bool,
+    /// Events that did not come: what was shown is not the whole answer.
+    missed: u64,
     /// Text of the answer has been written.
     begun: bool,
     /// Stdout is in the middle of a line.
@@ -34,7 +34,7 @@ impl<'a> Answer<'a> {
     /// Of a run that has not begun.
     pub(crate) fn new(output: &'a Output, stream: bool) -> Self {
         let live = stream || (output.stdout_terminal && !output.json);
-        Self { output, live, seq_next: 1, holes: false, begun: false, in_line: false }
+        Self { output, live, seq_next: 1, missed: 0, begun: false, in_line: false }
     }
 
     /// An `agent` event of this run.
@@ -44,7 +44,7 @@ impl<'a> Answer<'a> {
         if seq < self.seq_next {
             return Ok(());
         }
-        self.holes |= seq > self.seq_next;
+        self.missed += seq - self.seq_next;
         self.seq_next = seq + 1;
         if self.output.json {
             return if self.live { self.output.write_json(frame) } else { Ok(()) };
@@ -55,12 +55,8 @@ impl<'a> Answer<'a> {
             (Some("assistant"), _) if self.live => self.text(&data["delta"]),
             (Some("tool"), Some("start")) => self.tool(data, &data["args"]),
             (Some("tool"), Some("end")) if data["isError"] == true => self.tool(data, &data["result"]),
-            (Some("lifecycle"), Some("retrying")) => {
-                self.remark(&format!("trying again: {}", text(&data["reason"])))
-            }
-            (Some("lifecycle"), Some("queued" | "compacting")) | (Some("error"), _) => {
-                self.remark(&facts(data))
-            }
+            (Some("lifecycle"), Some("started" | "ended")) => Ok(()),
+            (Some("lifecycle" | "error"), _) => self.remark(&facts(data)),
             _ => Ok(()),
         }
     }
@@ -72,7 +68,7 @@ impl<'a> Answer<'a> {
             if payload.is_object() {
                 self.output.write_json(payload)?;
             }
-        } else if end["ok"] == true && (!self.begun || self.holes) {
+        } else if end["ok"] == true && (!self.begun || self.missed > 0) {
             if self.begun {
                 self.marker("part of the answer was missed; this is all of it")?;
             }
@@ -97,7 +93,7 @@ impl<'a> Answer<'a> {
 
     /// Ends a line of text that was begun.
     pub(crate) fn end_line(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.in_line) { self.output.write("\n") } else { Ok(()) }
+        if std::mem::take(&mut self.in_line) { print("\n") } else { Ok(()) }
     }
 
     fn text(&mut self, text: &Value) -> Result<()> {
@@ -117,7 +113,7 @@ impl<'a> Answer<'a> {
             self.marker("the answer starts over")?;
         }
         self.begun = false;
-        self.holes = false;
+        self.missed = 0;
         Ok(())
     }
 
@@ -125,7 +121,7 @@ impl<'a> Answer<'a> {
     fn marker(&mut self, text: &str) -> Result<()> {
         self.end_line()?;
         if self.output.stdout_terminal {
-            self.output.write(&format!("{}\n", self.output.styled(Style::Yellow, &format!("--- {text} ---"))))
+            print(&format!("{}\n", self.output.styled(Style::Yellow, &format!("--- {text} ---"))))
         } else {
             Output::say(text);
             Ok(())
@@ -133,12 +129,8 @@ impl<'a> Answer<'a> {
     }
 
     fn tool(&mut self, data: &Value, detail: &Value) -> Result<()> {
-        let detail = detail.as_str().map_or_else(|| detail.to_string(), str::to_owned);
+        let name = data["name"].as_str().unwrap_or_default();
         let failed = if data["isError"] == true { "failed: " } else { "" };
-        self.remark(&format!("[{}] {failed}{}", text(&data["name"]), cut(&detail, EXCERPT_BYTES_MAX)))
+        self.remark(&format!("[{name}] {failed}{}", cut(&detail.to_string(), EXCERPT_BYTES_MAX)))
     }
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }

@@ -4,7 +4,6 @@
 //! behind `--` is text. No error repeats a value: it might be a token at the wrong place.
 
 use std::ffi::OsString;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -125,7 +124,7 @@ fn value(take: &Take, text: &str) -> Result<Value> {
         (Kind::Switch, _) | (Kind::OnOff, "on") => Ok(json!(true)),
         (Kind::OnOff, "off") => Ok(json!(false)),
         (Kind::OnOff, _) => usage("it is neither `on` nor `off`"),
-        (Kind::Number(_), text) => match u64::from_str(text) {
+        (Kind::Number(_), text) => match text.parse::<u64>() {
             Ok(number) => Ok(json!(number)),
             Err(_) => usage(format!("`{}` takes a whole number", take.name)),
         },
@@ -139,10 +138,8 @@ fn flag(
     verb: Option<&'static Verb>,
     argv: &mut impl Iterator<Item = OsString>,
 ) -> Result<(&'static Take, String)> {
-    let (name, attached) = match arg.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (arg, None),
-    };
+    let (name, attached) =
+        arg.split_once('=').map_or((arg, None), |(name, value)| (name, Some(value.to_owned())));
     let name = match name {
         "-h" => "--help",
         "-V" => "--version",

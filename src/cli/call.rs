@@ -25,12 +25,11 @@ pub(crate) fn call(context: &Context, typed: Value) -> Result<()> {
     let deadline = context.deadline();
     let mut connection = context.connect(&NO_EVENTS, deadline)?;
     let id = connection.send(method, &params, deadline)?;
-    let mut payload = connection.answer(&id, deadline)?;
+    let payload = connection.answer(&id, deadline)?;
     context.output.write_json(&payload)?;
     if payload["status"] == "accepted" {
         let end = if context.timeout.is_some() { deadline } else { Instant::now() + ms(CLI_FOREVER_MS) };
-        payload = connection.answer(&id, end)?;
-        context.output.write_json(&payload)?;
+        context.output.write_json(&connection.answer(&id, end)?)?;
     }
     connection.close();
     Ok(())

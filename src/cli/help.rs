@@ -17,18 +17,13 @@ exit codes
 /// The help on one verb, or on all.
 pub(crate) fn help(verb: Option<&Verb>) -> String {
     let common = section("flags of all verbs", COMMON.iter().map(row));
-    match verb {
-        Some(verb) => {
-            let own = section("flags", verb.flags().map(row));
-            format!("usage: clawdis {}\n\n{}\n{own}{common}", usage(verb), verb.summary)
-        }
-        None => {
-            let verbs = section("verbs", verbs::ALL.iter().map(|verb| (usage(verb), verb.summary)));
-            format!(
-                "usage: clawdis [FLAGS] VERB ...; `clawdis VERB --help` lists a verb's flags\n{verbs}{common}{EXIT_CODES}"
-            )
-        }
-    }
+    let Some(verb) = verb else {
+        let verbs = section("verbs", verbs::ALL.iter().map(|verb| (usage(verb), verb.summary)));
+        let usage = "usage: clawdis [FLAGS] VERB ...; `clawdis VERB --help` lists a verb's flags";
+        return format!("{usage}\n{verbs}{common}{EXIT_CODES}");
+    };
+    let own = section("flags", verb.flags().map(row));
+    format!("usage: clawdis {}\n\n{}\n{own}{common}", usage(verb), verb.summary)
 }
 
 /// `clawdis 0.1.0 (commit)`
@@ -52,6 +47,6 @@ fn row(take: &Take) -> (String, &'static str) {
 
 /// Nothing without rows.
 fn section(heading: &str, rows: impl Iterator<Item = (String, &'static str)>) -> String {
-    let rows: String = rows.map(|(name, what)| format!("  {name:<23} {what}\n")).collect();
-    if rows.is_empty() { rows } else { format!("\n{heading}\n{rows}") }
+    let rows: Vec<String> = rows.map(|(name, what)| format!("  {name:<23} {what}\n")).collect();
+    if rows.is_empty() { String::new() } else { format!("\n{heading}\n{}", rows.concat()) }
 }

@@ -35,9 +35,9 @@ pub(crate) struct Token {
 pub(crate) fn target(args: &Args) -> Result<Target> {
     let (address, source) = if let Some(url) = args.value("--url") {
         (Address::parse(url)?, "--url")
-    } else if let Some(url) = variable("CLAWDIS_GATEWAY_URL")? {
+    } else if let Some(url) = variable("CLAWDIS_GATEWAY_URL") {
         (Address::parse(&url)?, "CLAWDIS_GATEWAY_URL")
-    } else if let Some(address) = locked_address()? {
+    } else if let Some(address) = locked_address() {
         (address, "the lock file")
     } else {
         (configured_address()?, "the config")
@@ -50,37 +50,29 @@ pub(crate) fn target(args: &Args) -> Result<Target> {
 }
 
 /// An environment variable; an empty one counts as unset.
-fn variable(name: &str) -> Result<Option<String>> {
-    let text = env::var_os(name).map(std::ffi::OsString::into_string).transpose();
-    let text = text.map_err(|_| Failure::Usage(format!("{name} is not valid UTF-8")))?;
-    Ok(text.filter(|text| !text.is_empty()))
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|text| !text.is_empty())
 }
 
 /// A file in the state folder; `None` if there is no way to tell where that is.
-fn state_file(name: &str) -> Result<Option<PathBuf>> {
-    let folder = match variable("CLAWDIS_STATE_DIR")? {
-        Some(named) => Some(PathBuf::from(named)),
-        None => variable("HOME")?.map(|home| Path::new(&home).join(".clawdis")),
-    };
-    Ok(folder.map(|folder| folder.join(name)))
+fn state_file(name: &str) -> Option<PathBuf> {
+    let home = || variable("HOME").map(|home| Path::new(&home).join(".clawdis"));
+    Some(variable("CLAWDIS_STATE_DIR").map(PathBuf::from).or_else(home)?.join(name))
 }
 
 /// A lock file that is missing, half written or of another make says nothing.
-fn locked_address() -> Result<Option<Address>> {
-    let text = state_file("gateway.lock")?.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
-    let lock: Value = serde_json::from_str(&text).unwrap_or_default();
-    let address = lock["url"].as_str().and_then(|url| Address::parse(url).ok());
-    Ok(address.and_then(|address| Address::of_listener(&address.host, address.port)))
+fn locked_address() -> Option<Address> {
+    let text = fs::read_to_string(state_file("gateway.lock")?).ok()?;
+    let lock: Value = serde_json::from_str(&text).ok()?;
+    let address = Address::parse(lock["url"].as_str()?).ok()?;
+    Address::of_listener(&address.host, address.port)
 }
 
 /// The `gateway` section of the config; `Null` without one. A config that is named must be there.
 fn gateway_section() -> Result<Value> {
-    let named = variable("CLAWDIS_CONFIG")?.map(PathBuf::from);
-    let path = match (named, state_file("clawdis.json")?) {
-        (Some(named), _) => named,
-        (None, Some(path)) if path.exists() => path,
-        _ => return Ok(Value::Null),
-    };
+    let named = variable("CLAWDIS_CONFIG").map(PathBuf::from);
+    let found = || state_file("clawdis.json").filter(|path| path.exists());
+    let Some(path) = named.or_else(found) else { return Ok(Value::Null) };
     let wrong = |what: String| Failure::Usage(format!("cannot read the config {}: {what}", path.display()));
     let text = fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
     let mut config: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
@@ -108,7 +100,7 @@ fn named_token(args: &Args) -> Result<Option<Token>> {
         return token_file(Path::new(path)).map(Some);
     }
     let name = "CLAWDIS_GATEWAY_TOKEN";
-    Ok(variable(name)?.map(|secret| Token { secret, source: name.to_owned() }))
+    Ok(variable(name).map(|secret| Token { secret, source: name.to_owned() }))
 }
 
 fn found_token() -> Result<Option<Token>> {
@@ -116,7 +108,7 @@ fn found_token() -> Result<Option<Token>> {
         let source = "`gateway.token` in the config".to_owned();
         return Ok(Some(Token { secret: secret.trim().to_owned(), source }));
     }
-    state_file("token")?.filter(|path| path.exists()).map(|path| token_file(&path)).transpose()
+    state_file("token").filter(|path| path.exists()).map(|path| token_file(&path)).transpose()
 }
 
 fn token_file(path: &Path) -> Result<Token> {

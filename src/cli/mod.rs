@@ -34,7 +34,7 @@ use crate::cli::args::{Args, Request};
 use crate::cli::connection::{Client, Connection, NO_EVENTS, check_size};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::terminal::Output;
+use crate::cli::terminal::{Output, print};
 use crate::cli::verbs::Action;
 use crate::limits::{CLI_TIMEOUT_MS, ms};
 
@@ -81,7 +81,7 @@ impl Context {
         if self.output.json {
             self.output.write_json(payload)
         } else {
-            self.output.write(&show::payload(payload, &self.output))
+            print(&show::payload(payload, &self.output))
         }
     }
 }
@@ -101,8 +101,8 @@ pub fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let args = match args::parse(env::args_os().skip(1))? {
-        Request::Help(verb) => return Output::new(false).write(&help::help(verb)),
-        Request::Version => return Output::new(false).write(&help::version()),
+        Request::Help(verb) => return print(&help::help(verb)),
+        Request::Version => return print(&help::version()),
         Request::Run(args) => args,
     };
     let context = Context::new(args)?;

@@ -8,7 +8,7 @@ use crate::cli::connection::{Client, Connection};
 use crate::cli::failure::{Failure, Result};
 use crate::limits::{CLI_RECONNECT_MAX_MS, CLI_RECONNECT_MIN_MS, ms};
 
-/// Connects again, first after `pause` at least; until `give_up`, a refusal or Ctrl-C.
+/// Connects again, first after `pause` at least (within bounds); until `give_up`, a refusal or Ctrl-C.
 pub(crate) fn reconnect(
     context: &Context,
     client: &Client,
@@ -16,7 +16,7 @@ pub(crate) fn reconnect(
     give_up: Instant,
 ) -> Result<Connection> {
     let mut step_ms = CLI_RECONNECT_MIN_MS;
-    let mut next = Instant::now() + scattered(step_ms).max(pause);
+    let mut next = Instant::now() + scattered(step_ms).max(pause.min(ms(CLI_RECONNECT_MAX_MS)));
     loop {
         context.interrupt.sleep_until(next.min(give_up))?;
         match context.connect(client, context.deadline()) {

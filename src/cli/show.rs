@@ -30,32 +30,36 @@ pub(crate) fn payload(payload: &Value, output: &Output) -> String {
     if payload.is_object() && !members.any(|of| of.is_object() || of.is_array()) {
         return facts(payload) + "\n";
     }
-    let (mut rows, mut tables) = (Vec::new(), String::new());
-    collect("gateway", payload, &mut rows, &mut tables, output);
-    let rows = grid(&rows);
-    let gap = if rows.is_empty() || tables.is_empty() { "" } else { "\n" };
-    [rows.as_str(), gap, &tables].concat()
+    let (mut rows, mut sections) = (Vec::new(), Vec::new());
+    collect("gateway", payload, &mut rows, &mut sections, output);
+    sections.insert(0, grid(&rows));
+    sections.retain(|section| !section.is_empty());
+    sections.join("\n")
 }
 
 /// The newest message at the bottom.
 fn chat(messages: &[Value], before: &Value, output: &Output) -> String {
-    let mut text = String::new();
-    for message in messages.iter().rev() {
+    let message = |message: &Value| {
         let head = ["role", "channel", "from", "ts"].map(|member| value(member, &message[member]));
+        let head = output.styled(Style::Dim, &line(&head.join(" ")));
         let cut = if message["truncated"] == true { "\n[cut]" } else { "" };
         let said = plain(message["text"].as_str().unwrap_or_default());
-        let head = output.styled(Style::Dim, &line(&head.join(" ")));
-        text += &format!("{head}\n{}{cut}\n\n", said.trim_end());
-    }
-    match before.as_str() {
-        Some(before) => format!("[older: --before {}]\n\n{text}", line(before)),
-        None => text,
-    }
+        format!("{head}\n{}{cut}\n\n", said.trim_end())
+    };
+    let older = before.as_str().map(|before| format!("[older: --before {}]\n\n", line(before)));
+    older.into_iter().chain(messages.iter().rev().map(message)).collect()
 }
 
 /// The members of an object on one line.
 pub(crate) fn facts(object: &Value) -> String {
     joined(object.as_object().into_iter().flatten())
+}
+
+/// What every part of it is doing.
+pub(crate) fn states(payload: &Value) -> String {
+    let mut rows = Vec::new();
+    collect("gateway", payload, &mut rows, &mut Vec::new(), &Output::default());
+    rows.iter().map(|row| row[..2].join(" ")).collect::<Vec<_>>().join(", ")
 }
 
 fn joined<'a>(members: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {
@@ -66,10 +70,11 @@ fn joined<'a>(members: impl IntoIterator<Item = (&'a String, &'a Value)>) -> Str
     members.into_iter().map(fact).collect::<Vec<_>>().join(", ")
 }
 
-fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, tables: &mut String, output: &Output) {
+fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, sections: &mut Vec<String>, output: &Output) {
     if let Value::Array(items) = of {
         if items.first().is_some_and(Value::is_object) {
-            *tables += &format!("{}\n{}\n", output.styled(Style::Bold, &words(name)), table(items));
+            let title = output.styled(Style::Bold, &words(name));
+            sections.push(format!("{title}\n{}", table(items)));
         }
         return;
     }
@@ -84,7 +89,7 @@ fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, tables: &mut Str
         rows.push(vec![words(name), state, joined(own)]);
     }
     for (name, of) in nested {
-        collect(name, of, rows, tables, output);
+        collect(name, of, rows, sections, output);
     }
 }
 
@@ -107,14 +112,9 @@ fn table(objects: &[Value]) -> String {
 fn grid(rows: &[Vec<String>]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells: String =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}  ")).collect();
-        text += cells.trim_end();
-        text += "\n";
-    }
-    text
+    let padded = |(cell, width): (&String, &usize)| format!("{cell:<width$}");
+    let line = |row: &Vec<String>| row.iter().zip(&widths).map(padded).collect::<Vec<_>>().join("  ");
+    rows.iter().flat_map(|row| [line(row).trim_end().to_owned(), "\n".to_owned()]).collect()
 }
 
 /// `lastMessageTs` is `last message`.
@@ -202,7 +202,7 @@ mod tests {
              clients list\n\
              NAME      CONN ID  UPTIME\n\
              a         c1\n\
-             längeres           2 h\n\n"
+             längeres           2 h\n"
         );
         assert_eq!(payload(&json!({ "paused": true }), &Output::default()), "paused yes\n");
     }
@@ -214,7 +214,7 @@ mod tests {
             { "role": "user", "from": "me", "channel": "telegram", "text": "one" },
         ] });
         assert_eq!(
-            chat(&history, &Output::default()),
+            payload(&history, &Output::default()),
             "user telegram me\none\n\nassistant\ntwo\nlines\n[cut]\n\n"
         );
         assert_eq!(payload(&json!({ "messages": [] }), &Output::default()), "");

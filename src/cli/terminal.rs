@@ -12,6 +12,7 @@ use crate::cli::failure::{Failure, Result};
 
 /// Stdout and stderr of this process.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts that have nothing to do with each other")]
 pub(crate) struct Output {
     /// Stdout is a terminal.
     pub(crate) stdout_terminal: bool,
@@ -36,19 +37,9 @@ impl Output {
         }
     }
 
-    /// Writes to stdout and flushes.
-    pub(crate) fn write(&self, text: &str) -> Result<()> {
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-        written.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-            _ => Failure::Failed(format!("cannot write the output: {error}")),
-        })
-    }
-
     /// Text from the network to stdout: made safe if that is a terminal, exact if it is not.
     pub(crate) fn write_foreign(&self, text: &str) -> Result<()> {
-        if self.stdout_terminal { self.write(&plain(text)) } else { self.write(text) }
+        if self.stdout_terminal { print(&plain(text)) } else { print(text) }
     }
 
     /// JSON on one line.
@@ -88,6 +79,16 @@ pub(crate) enum Style {
     Dim = 2,
     /// Needs a look.
     Yellow = 33,
+}
+
+/// Writes to stdout, text that is safe already, and flushes.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::Failed(format!("cannot write the output: {error}")),
+    })
 }
 
 /// Without control characters (C0 but for line feed and tab, DEL, C1).

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::cli::failure::Result;
+use crate::cli::verbs::Action::{Ask, Do};
 use crate::cli::verbs::Kind::{Fixed, Message, Number, OnOff, Rest, Switch, Text, TextOr};
 use crate::cli::{Context, call, run, watch};
 
@@ -13,10 +14,10 @@ pub(crate) struct Verb {
     pub(crate) name: &'static str,
     /// Words behind it, in order, and its own flags.
     pub(crate) takes: &'static [Take],
-    /// One line of help.
-    pub(crate) summary: &'static str,
     /// What it does.
     pub(crate) action: Action,
+    /// One line of help.
+    pub(crate) summary: &'static str,
 }
 
 /// A flag, or a word behind the verb.
@@ -87,22 +88,8 @@ const fn word(name: &'static str, kind: Kind, member: &'static str) -> Take {
     Take { name, kind, member, help: "" }
 }
 
-const fn ask(
-    name: &'static str,
-    takes: &'static [Take],
-    method: &'static str,
-    summary: &'static str,
-) -> Verb {
-    Verb { name, takes, action: Action::Ask(method), summary }
-}
-
-const fn act(
-    name: &'static str,
-    takes: &'static [Take],
-    run: fn(&Context, Value) -> Result<()>,
-    summary: &'static str,
-) -> Verb {
-    Verb { name, takes, action: Action::Do(run), summary }
+const fn verb(name: &'static str, takes: &'static [Take], action: Action, summary: &'static str) -> Verb {
+    Verb { name, takes, action, summary }
 }
 
 /// Flags that every verb takes.
@@ -141,30 +128,29 @@ const AGENT: &[Take] = &[
 const SEND: &[Take] =
     &[MESSAGE, TO, CHANNEL, flag("--media", Text("URL"), "mediaUrl", "a picture or file"), KEY];
 const PROBE: Take = flag("--probe", Switch, "probe", "ask the channels now");
-const PARAMS: Take = flag("--params", Text("JSON"), "params", "an object; `-` reads it from stdin");
+const CALL: &[Take] = &[
+    word("METHOD", Text(""), "method"),
+    flag("--params", Text("JSON"), "params", "an object; `-` reads it from stdin"),
+];
+const ARGS: Take = word("[ITS FLAGS]", Rest, "args");
 
 /// All verbs, in the order of the help.
 pub(crate) const ALL: &[Verb] = &[
-    act("agent", AGENT, run::agent, "ask the agent (or pipe the message in); Ctrl-C cancels"),
-    act("send", SEND, run::send, "send a message to a person or group"),
-    ask("status", &[], "status", "the gateway, its channels, clients and runs"),
-    ask("health", &[PROBE], "health", "whether everything works"),
-    ask("presence", &[], "system-presence", "who is connected, or was just now"),
-    act("watch", &[], watch::watch, "show what happens until Ctrl-C, through restarts of the gateway"),
-    ask("sessions", &[LIMIT, BEFORE], "sessions-list", "list the sessions"),
-    ask("history", &[SESSION_OR_MAIN, LIMIT, BEFORE], "session-history", "what was said in a session"),
-    ask("cancel", &[word("RUN", Text(""), "runId")], "agent-cancel", "end a run of the agent"),
-    ask("reset", &[SESSION_OR_MAIN], "session-reset", "start a new conversation"),
-    ask("forget", &[SESSION], "session-forget", "the same, and delete every trace of the old one"),
-    ask("pause", &[word("", Fixed(true), "paused")], "set-paused", "end all runs and start none"),
-    ask("resume", &[word("", Fixed(false), "paused")], "set-paused", "let runs start again"),
-    ask("heartbeats", &[SWITCH], "set-heartbeats", "switch the agent's own check-ins"),
-    ask("channel", &[word("NAME", Text(""), "channel"), SWITCH], "set-channel", "switch a surface"),
-    act(
-        "call",
-        &[word("METHOD", Text(""), "method"), PARAMS],
-        call::call,
-        "call any method, answers as JSON",
-    ),
-    act("gateway", &[word("[ITS FLAGS]", Rest, "args")], call::gateway, "run the gateway in the foreground"),
+    verb("agent", AGENT, Do(run::agent), "ask the agent (or pipe the message in); Ctrl-C cancels"),
+    verb("send", SEND, Do(run::send), "send a message to a person or group"),
+    verb("status", &[], Ask("status"), "the gateway, its channels, clients and runs"),
+    verb("health", &[PROBE], Ask("health"), "whether everything works"),
+    verb("presence", &[], Ask("system-presence"), "who is connected, or was just now"),
+    verb("watch", &[], Do(watch::watch), "show what happens until Ctrl-C, through restarts of the gateway"),
+    verb("sessions", &[LIMIT, BEFORE], Ask("sessions-list"), "list the sessions"),
+    verb("history", &[SESSION_OR_MAIN, LIMIT, BEFORE], Ask("session-history"), "what was said in a session"),
+    verb("cancel", &[word("RUN", Text(""), "runId")], Ask("agent-cancel"), "end a run of the agent"),
+    verb("reset", &[SESSION_OR_MAIN], Ask("session-reset"), "start a new conversation"),
+    verb("forget", &[SESSION], Ask("session-forget"), "the same, and delete every trace of the old one"),
+    verb("pause", &[word("", Fixed(true), "paused")], Ask("set-paused"), "end all runs and start none"),
+    verb("resume", &[word("", Fixed(false), "paused")], Ask("set-paused"), "let runs start again"),
+    verb("heartbeats", &[SWITCH], Ask("set-heartbeats"), "switch the agent's own check-ins"),
+    verb("channel", &[word("NAME", Text(""), "channel"), SWITCH], Ask("set-channel"), "switch a surface"),
+    verb("call", CALL, Do(call::call), "call any method of the protocol, answers as JSON"),
+    verb("gateway", &[ARGS], Do(call::gateway), "run the gateway in the foreground"),
 ];

@@ -12,8 +12,8 @@ use crate::cli::connection::{Client, Connection};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::message::random_key;
 use crate::cli::reconnect::reconnect;
-use crate::cli::show::{facts, now_ms};
-use crate::cli::terminal::{Output, Style, line, plain};
+use crate::cli::show::{facts, now_ms, states};
+use crate::cli::terminal::{Output, Style, line, plain, print};
 use crate::limits::{CLI_FOREVER_MS, ms};
 
 /// What is asked for after events were missed, and as what it is shown.
@@ -48,7 +48,7 @@ fn follow(connection: &mut Connection, view: &mut View, until: Instant) -> Resul
     loop {
         let Some(mut frame) = connection.receive(until)? else { continue };
         if let Some((_, what)) = asked.iter().find(|(id, _)| frame["id"] == *id) {
-            view.note("refresh", &json!({ *what: frame["payload"].take() }))?;
+            view.refreshed(what, &json!({ *what: frame["payload"].take() }))?;
             continue;
         }
         let seq = frame["seq"].as_u64().unwrap_or(seq_next);
@@ -84,18 +84,40 @@ impl View<'_> {
         self.output.write_json(&note)
     }
 
+    /// After a gap, in the shape of an event.
+    fn refreshed(&mut self, event: &str, payload: &Value) -> Result<()> {
+        if self.output.json { self.note("refresh", payload) } else { self.event(event, payload) }
+    }
+
     fn frame(&mut self, frame: &Value) -> Result<()> {
         if self.output.json {
             return self.output.write_json(frame);
         }
-        let payload = &frame["payload"];
         match frame["event"].as_str() {
             None if frame["type"] == "hello-ok" => self.line("connected", &facts(&frame["server"])),
-            // A tick is a sign of life and nothing to tell.
-            None | Some("tick") => Ok(()),
-            Some("agent") => self.agent(payload),
-            Some(event) => self.line(event, &facts(payload)),
+            None => Ok(()),
+            Some(event) => self.event(event, &frame["payload"]),
         }
+    }
+
+    fn event(&mut self, event: &str, payload: &Value) -> Result<()> {
+        match event {
+            // A sign of life and nothing to tell.
+            "tick" => Ok(()),
+            "agent" => self.agent(payload),
+            "health" => self.line(event, &states(&payload["health"])),
+            "presence" => self.presence(payload),
+            event => self.line(event, &facts(payload)),
+        }
+    }
+
+    fn presence(&mut self, payload: &Value) -> Result<()> {
+        for entry in payload["presence"].as_array().into_iter().flatten() {
+            let words =
+                ["host", "mode", "reason", "instanceId"].map(|name| entry[name].as_str().unwrap_or("-"));
+            self.line("presence", &words.join(" "))?;
+        }
+        Ok(())
     }
 
     /// Text goes on where it stopped as long as nothing else comes in between.
@@ -114,16 +136,16 @@ impl View<'_> {
         }
         if self.open.as_deref() != Some(&run) {
             self.end_line()?;
-            self.output.write(&format!("{} {head}: ", self.prefix("agent")))?;
+            print(&format!("{} {head}: ", self.prefix("agent")))?;
         }
-        self.output.write(&plain(delta))?;
+        print(&plain(delta))?;
         self.open = (!delta.ends_with('\n')).then_some(run);
         Ok(())
     }
 
     fn line(&mut self, what: &str, text: &str) -> Result<()> {
         self.end_line()?;
-        self.output.write(&format!("{} {}\n", self.prefix(&line(what)), line(text)))
+        print(&format!("{} {}\n", self.prefix(&line(what)), line(text)))
     }
 
     /// The time of day, in UTC because std knows no local time, and what it is.
@@ -134,6 +156,6 @@ impl View<'_> {
     }
 
     fn end_line(&mut self) -> Result<()> {
-        if self.open.take().is_some() { self.output.write("\n") } else { Ok(()) }
+        if self.open.take().is_some() { print("\n") } else { Ok(()) }
     }
 }

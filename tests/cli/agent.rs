@@ -82,7 +82,7 @@ fn a_terminal_gets_the_stream_without_foreign_escapes() {
     let done = home.program(script, args).env("TERM", "xterm").run();
     let text = done.stdout.replace("\r\n", "\n");
     assert_eq!(done.code, Some(0), "{done:#?}");
-    assert!(text.contains("wrong\n\x1b[2mtrying again: 529\x1b[0m\n"), "{text:?}");
+    assert!(text.contains("wrong\n\x1b[2mphase retrying, reason 529\x1b[0m\n"), "{text:?}");
     assert!(
         text.contains("\x1b[33m--- the answer starts over ---\x1b[0m\nright \n\x1b[2m[bash] "),
         "{text:?}"
