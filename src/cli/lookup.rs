@@ -47,9 +47,19 @@ fn answer<'a>(messages: &'a [Value], run_id: Option<&str>, key: &Value) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use std::net::TcpListener;
+    use std::thread::{Builder, JoinHandle};
+    use std::time::Duration;
 
-    use super::answer;
+    use serde_json::{Value, json};
+    use tungstenite::Message;
+
+    use super::{answer, look_up};
+    use crate::cli::Context;
+    use crate::cli::args::{self, Request};
+    use crate::cli::connection::NO_EVENTS;
+    use crate::cli::failure::Result;
+    use crate::cli::run::Run;
 
     fn history() -> Vec<Value> {
         vec![
@@ -67,5 +77,52 @@ mod tests {
         assert_eq!(answer(&history(), None, &json!("k1")), Some("forty-two"));
         assert_eq!(answer(&history(), None, &json!("k0")), None);
         assert_eq!(answer(&history(), None, &json!("k9")), None);
+    }
+
+    /// A gateway that answers one frame after another with these payloads, the first being the hello.
+    fn play(payloads: Vec<Value>) -> (String, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let serve = move || {
+            let stream = listener.accept().unwrap().0;
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let mut socket = tungstenite::accept(stream).unwrap();
+            socket.read().unwrap();
+            socket.send(Message::text(json!({ "type": "hello-ok", "protocol": 1 }).to_string())).unwrap();
+            for payload in payloads {
+                let asked: Value = serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap();
+                let answer = json!({ "type": "res", "id": asked["id"], "ok": true, "payload": payload });
+                socket.send(Message::text(answer.to_string())).unwrap();
+            }
+        };
+        (url, Builder::new().spawn(serve).unwrap())
+    }
+
+    fn found_after(payloads: Vec<Value>) -> Result<Value> {
+        let (url, gateway) = play(payloads);
+        let argv = ["agent", "what?", "--key", "k1", "--url", &url].map(Into::into);
+        let Ok(Request::Run(args)) = args::parse(argv.into_iter()) else { panic!("the arguments are good") };
+        let context = Context::new(args).unwrap();
+        let mut connection = context.connect(&NO_EVENTS, context.deadline()).unwrap();
+        let params = context.args.params().unwrap();
+        let mut run = Run::new(&context, NO_EVENTS, params, Duration::from_secs(20)).unwrap();
+        let found = look_up(&mut run, &mut connection);
+        gateway.join().unwrap();
+        found
+    }
+
+    #[test]
+    fn a_run_at_work_is_waited_for() {
+        let agent = |active: u64| json!({ "agent": { "active": active, "queued": 0 } });
+        let unanswered = json!({ "messages": history()[3..] });
+        let end = found_after(vec![agent(1), unanswered, agent(0), json!({ "messages": history() })]);
+        assert_eq!(end.unwrap()["payload"]["summary"], "forty-two");
+    }
+
+    #[test]
+    fn a_run_that_nobody_works_on_was_interrupted() {
+        let idle = json!({ "agent": { "active": 0, "queued": 0 } });
+        let failure = found_after(vec![idle, json!({ "messages": history()[3..] })]).unwrap_err();
+        assert!(failure.code() == 1 && failure.to_string().contains("clawdis history main"), "{failure}");
     }
 }

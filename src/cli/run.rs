@@ -72,7 +72,7 @@ pub(crate) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Of what was typed; not asked for yet.
-    fn new(
+    pub(crate) fn new(
         context: &'a Context,
         client: Client<'static>,
         mut params: Value,
