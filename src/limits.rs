@@ -267,8 +267,8 @@ pub const CLI_SILENCE_SLACK_MS: u64 = 2_000;
 pub const CLI_SIGNAL_SLICE_MS: u64 = 250;
 /// Between two looks into the history for the answer of a run whose key is too old.
 pub const CLI_HISTORY_POLL_MS: u64 = 5_000;
-/// Token and lock files; a larger one is not one of ours.
-pub const CLI_SMALL_FILE_BYTES_MAX: u64 = 4 * 1024;
+/// Longer than anybody waits: ten years, for waits that only an event or Ctrl-C ends.
+pub const CLI_FOREVER_MS: u64 = 10 * 365 * 86_400_000;
 
 /// A [`Duration`] of so many milliseconds.
 pub const fn ms(value: u64) -> Duration {

@@ -1,17 +1,16 @@
-//! The command line as it was typed: common flags, the verb, and what belongs to the verb.
+//! The command line as it was typed: a verb, its flags and words.
 //!
-//! Flags may stand before or after the verb and as `--flag value` or `--flag=value`; everything after
-//! `--` is text. Knows what is well-formed, not what it means.
+//! Flags stand anywhere, as `--flag value` or `--flag=value`; those of a verb after it. Everything
+//! behind `--` is text. No error repeats a value: it might be a token at the wrong place.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use pico_args::Arguments;
+use serde_json::{Map, Value, json};
 
-use crate::cli::exit::Failure;
-use crate::cli::verb::{self, COMMON, Flag, Verb};
+use crate::cli::failure::{Failure, Result};
+use crate::cli::message::message;
+use crate::cli::verbs::{self, COMMON, Kind, Take, Verb};
 use crate::nearest::nearest;
 
 /// What the command line asks for.
@@ -21,208 +20,145 @@ pub(crate) enum Request {
     /// `--version`
     Version,
     /// A verb.
-    Run {
-        /// Which.
-        verb: &'static Verb,
-        /// Common flags.
-        common: Common,
-        /// The verb's own flags and texts.
-        args: Args,
-    },
+    Run(Args),
 }
 
-/// Flags that every verb takes.
-#[derive(Default)]
-pub(crate) struct Common {
-    /// `--url`
-    pub(crate) url: Option<String>,
-    /// `--token`
-    pub(crate) token: Option<String>,
-    /// `--token-file`
-    pub(crate) token_file: Option<PathBuf>,
-    /// `--state-dir`
-    pub(crate) state_dir: Option<PathBuf>,
-    /// `--config`
-    pub(crate) config: Option<PathBuf>,
-    /// `--timeout`
-    pub(crate) timeout: Option<Duration>,
-    /// `--json`
-    pub(crate) json: bool,
-}
-
-/// What is left for a verb to take.
+/// A verb and what was typed for it.
 pub(crate) struct Args {
-    verb: &'static Verb,
-    flags: Arguments,
-    literal: Vec<OsString>,
+    /// Which.
+    pub(crate) verb: &'static Verb,
+    /// Flags and their values.
+    pub(crate) flags: Vec<(&'static Take, String)>,
+    words: Vec<String>,
 }
 
 /// Takes the command line (without the program's name) apart.
-pub(crate) fn parse(mut argv: Vec<OsString>) -> Result<Request, Failure> {
-    let literal = match argv.iter().position(|arg| arg == "--") {
-        Some(at) if verb_at(&argv[..at]).is_none_or(|verb| argv[verb] != "gateway") => {
-            let literal = argv.split_off(at + 1);
-            argv.pop();
-            literal
+pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Request> {
+    let mut verb: Option<&'static Verb> = None;
+    let (mut flags, mut words) = (Vec::new(), Vec::new());
+    let mut literal = false;
+    while let Some(arg) = argv.next() {
+        let arg = utf8(arg)?;
+        let rest = verb.is_some_and(|verb| verb.takes.iter().any(|take| take.kind == Kind::Rest));
+        if rest {
+            words.push(arg);
+        } else if !literal && arg == "--" {
+            literal = true;
+        } else if !literal && looks_like_flag(&arg) {
+            let flag = flag(&arg, verb, &mut argv)?;
+            if flags.iter().any(|(take, _): &(&Take, String)| take.name == flag.0.name) {
+                return usage(format!("`{}` is given twice", flag.0.name));
+            }
+            flags.push(flag);
+        } else if verb.is_some() {
+            words.push(arg);
+        } else if arg == "help" {
+            flags.push(flag("--help", None, &mut argv)?);
+        } else {
+            let mut names = verbs::ALL.iter().map(|verb| verb.name);
+            verb = Some(verbs::find(&arg).ok_or_else(|| unknown("verb", &arg, names.by_ref()))?);
         }
-        _ => Vec::new(),
-    };
-    let Some(at) = verb_at(&argv) else {
-        return without_verb(argv);
-    };
-    let name = argv
-        .remove(at)
-        .into_string()
-        .map_err(|_| Failure::Usage("the verb is not valid UTF-8".to_owned()))?;
-    if name == "help" {
-        return help_on(argv.get(at)).map(Request::Help);
     }
-    let verb = verb::find(&name).ok_or_else(|| unknown_verb(&name))?;
-    // What follows `gateway` is the daemon's business.
-    let literal = if verb.name == "gateway" { argv.split_off(at) } else { literal };
-    let (common, mut flags) = common(argv)?;
-    if flags.contains(["-h", "--help"]) {
-        return Ok(Request::Help(Some(verb)));
+    let has = |name: &str| flags.iter().any(|(take, _)| take.name == name);
+    match verb {
+        verb if has("--help") => Ok(Request::Help(verb)),
+        _ if has("--version") => Ok(Request::Version),
+        None => usage("a verb is missing; `clawdis --help` lists them"),
+        Some(verb) => Ok(Request::Run(Args { verb, flags, words })),
     }
-    Ok(Request::Run { verb, common, args: Args { verb, flags, literal } })
 }
 
 impl Args {
-    /// How to type the verb, for error texts.
-    pub(crate) fn usage(&self) -> &'static str {
-        self.verb.usage
+    /// The value of a flag.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.flags.iter().find(|(take, _)| take.name == name).map(|(_, value)| value.as_str())
     }
 
-    /// A flag without a value.
-    pub(crate) fn flag(&mut self, name: &'static str) -> bool {
-        self.flags.contains(name)
+    /// Whether a flag is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
     }
 
-    /// A flag's value.
-    pub(crate) fn value<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>, Failure> {
-        value(&mut self.flags, name)
+    /// The value of a flag as a time span.
+    pub(crate) fn seconds(&self, name: &str) -> Result<Option<Duration>> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        // A million seconds are eleven days; the bound keeps deadlines representable.
+        let seconds = value.parse().ok().filter(|seconds| (0.001..=1e6).contains(seconds));
+        let wrong = || Failure::Usage(format!("`{name}` takes seconds, more than 0 and at most 1000000"));
+        seconds.map(|seconds| Some(Duration::from_secs_f64(seconds))).ok_or_else(wrong)
     }
 
-    /// Every value of a flag that may be repeated, as paths.
-    pub(crate) fn paths(&mut self, name: &'static str) -> Result<Vec<PathBuf>, Failure> {
-        self.flags.values_from_str(name).map_err(|_| needs_value(name))
-    }
-
-    /// What stood after `--`, or after the verb `gateway`, as it was typed.
-    pub(crate) fn take_literal(&mut self) -> Vec<OsString> {
-        std::mem::take(&mut self.literal)
-    }
-
-    /// What is no flag, in order. Call it last: a flag that nobody has taken is an error.
-    pub(crate) fn texts(&mut self) -> Result<Vec<String>, Failure> {
-        let mut texts = Vec::new();
-        let flags = std::mem::replace(&mut self.flags, Arguments::from_vec(Vec::new()));
-        for arg in flags.finish() {
-            let arg = utf8(arg)?;
-            if looks_like_flag(&arg) {
-                return Err(unknown_flag(&arg, self.verb.flags, &format!("{} --help", self.verb.name)));
-            }
-            texts.push(arg);
+    /// Parameters for the verb's method: all that was typed for it.
+    pub(crate) fn params(&self) -> Result<Value> {
+        let mut params = Map::new();
+        let mut words = &self.words[..];
+        for take in self.verb.words() {
+            let value = match (take.kind, words) {
+                (Kind::Fixed(value), _) => json!(value),
+                (Kind::Message | Kind::Rest, all) => {
+                    words = &[];
+                    if take.kind == Kind::Rest { json!(all) } else { json!(message(all)?) }
+                }
+                (_, [word, rest @ ..]) => {
+                    words = rest;
+                    value(take, word)?
+                }
+                (Kind::TextOr(default), []) => json!(default),
+                (_, []) => return usage(format!("`{}` needs {}", self.verb.name, take.name)),
+            };
+            params.insert(take.member.to_owned(), value);
         }
-        for arg in self.take_literal() {
-            texts.push(utf8(arg)?);
+        if let [extra, ..] = words {
+            return usage(format!("unexpected `{extra}`; `clawdis {} --help` says more", self.verb.name));
         }
-        Ok(texts)
-    }
-
-    /// Exactly these texts, named for the error if there are more or fewer; the last
-    /// `names.len() - required` may be missing.
-    pub(crate) fn named(&mut self, names: &[&str], required: usize) -> Result<Vec<String>, Failure> {
-        let verb = self.verb;
-        let texts = self.texts()?;
-        if texts.len() < required {
-            let text = format!("`{}` needs {}; usage: clawdis {}", verb.name, names[texts.len()], verb.usage);
-            return Err(Failure::Usage(text));
+        for (take, text) in self.flags.iter().filter(|(take, _)| !take.member.is_empty()) {
+            params.insert(take.member.to_owned(), value(take, text)?);
         }
-        match texts.get(names.len()) {
-            Some(extra) => {
-                Err(Failure::Usage(format!("unexpected `{extra}`; usage: clawdis {}", verb.usage)))
-            }
-            None => Ok(texts),
-        }
+        Ok(Value::Object(params))
     }
 }
 
-/// Where the verb stands: the first word that is neither a flag nor the value of a common one.
-fn verb_at(argv: &[OsString]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(arg) = argv.get(at) {
-        let arg = arg.to_string_lossy();
-        if !arg.starts_with('-') {
-            return Some(at);
-        }
-        at += if COMMON.iter().any(|flag| flag.name == arg && !flag.value.is_empty()) { 2 } else { 1 };
-    }
-    None
-}
-
-fn without_verb(argv: Vec<OsString>) -> Result<Request, Failure> {
-    let empty = argv.is_empty();
-    let (_, mut flags) = common(argv)?;
-    if flags.contains(["-h", "--help"]) {
-        return Ok(Request::Help(None));
-    }
-    if flags.contains(["-V", "--version"]) {
-        return Ok(Request::Version);
-    }
-    if let Some(flag) = flags.finish().into_iter().next() {
-        return Err(unknown_flag(&utf8(flag)?, &[], "--help"));
-    }
-    let what = if empty { "what shall it do" } else { "a verb is missing" };
-    let verbs: Vec<&str> = verb::ALL.iter().map(|verb| verb.name).collect();
-    Err(Failure::Usage(format!("{what}? one of: {}; `clawdis --help` explains them", verbs.join(", "))))
-}
-
-fn help_on(name: Option<&OsString>) -> Result<Option<&'static Verb>, Failure> {
-    match name.map(|name| name.to_string_lossy()) {
-        Some(name) if !name.starts_with('-') => {
-            verb::find(&name).map(Some).ok_or_else(|| unknown_verb(&name))
-        }
-        _ => Ok(None),
+/// What `text` means for a parameter.
+fn value(take: &Take, text: &str) -> Result<Value> {
+    match (take.kind, text) {
+        (Kind::Switch, _) | (Kind::OnOff, "on") => Ok(json!(true)),
+        (Kind::OnOff, "off") => Ok(json!(false)),
+        (Kind::OnOff, _) => usage("it is neither `on` nor `off`"),
+        (Kind::Number(_), text) => match text.parse::<u64>() {
+            Ok(number) => Ok(json!(number)),
+            Err(_) => usage(format!("`{}` takes a whole number", take.name)),
+        },
+        _ => Ok(json!(text)),
     }
 }
 
-fn common(argv: Vec<OsString>) -> Result<(Common, Arguments), Failure> {
-    let mut flags = Arguments::from_vec(argv);
-    let seconds: Option<f64> = value(&mut flags, "--timeout")?;
-    let common = Common {
-        url: value(&mut flags, "--url")?,
-        token: value(&mut flags, "--token")?,
-        token_file: value(&mut flags, "--token-file")?,
-        state_dir: value(&mut flags, "--state-dir")?,
-        config: value(&mut flags, "--config")?,
-        timeout: seconds.map(timeout).transpose()?,
-        json: flags.contains("--json"),
+/// The flag that `arg` is, and its value.
+fn flag(
+    arg: &str,
+    verb: Option<&'static Verb>,
+    argv: &mut impl Iterator<Item = OsString>,
+) -> Result<(&'static Take, String)> {
+    let (name, attached) =
+        arg.split_once('=').map_or((arg, None), |(name, value)| (name, Some(value.to_owned())));
+    let name = match name {
+        "-h" => "--help",
+        "-V" => "--version",
+        name => name,
     };
-    Ok((common, flags))
-}
-
-fn timeout(seconds: f64) -> Result<Duration, Failure> {
-    // A million seconds are eleven days; the upper bound keeps deadlines representable.
-    Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero() && d.as_secs() <= 1_000_000).ok_or_else(
-        || Failure::Usage("`--timeout` takes seconds, more than 0 and at most 1000000".to_owned()),
-    )
-}
-
-/// Never repeats the value in an error: it might be a token.
-fn value<T: FromStr>(flags: &mut Arguments, name: &'static str) -> Result<Option<T>, Failure> {
-    flags.opt_value_from_str::<_, String>(name).map_err(|_| needs_value(name))?.map_or(Ok(None), |text| {
-        let wrong = || Failure::Usage(format!("the value of `{name}` is not of the right kind"));
-        text.parse().map(Some).map_err(|_| wrong())
-    })
-}
-
-fn needs_value(name: &str) -> Failure {
-    Failure::Usage(format!("`{name}` needs a value"))
-}
-
-fn utf8(arg: OsString) -> Result<String, Failure> {
-    arg.into_string().map_err(|_| Failure::Usage("an argument is not valid UTF-8".to_owned()))
+    let mut known = verb.into_iter().flat_map(Verb::flags).chain(COMMON);
+    let Some(take) = known.clone().find(|take| take.name == name) else {
+        return Err(unknown("flag", name, known.by_ref().map(|take| take.name)));
+    };
+    let value = match (take.kind, attached) {
+        (Kind::Switch, None) => String::new(),
+        (Kind::Switch, Some(_)) => return usage(format!("`{name}` takes no value")),
+        (_, Some(value)) => value,
+        (_, None) => match argv.next() {
+            Some(value) => utf8(value)?,
+            None => return usage(format!("`{name}` needs a value")),
+        },
+    };
+    Ok((take, value))
 }
 
 /// `-` is stdin, `-5` a number, and words with blanks in between were quoted as a text.
@@ -231,20 +167,16 @@ fn looks_like_flag(arg: &str) -> bool {
     !body.is_empty() && !body.starts_with(|c: char| c.is_ascii_digit()) && !body.contains(char::is_whitespace)
 }
 
-fn unknown_verb(name: &str) -> Failure {
-    let hint = nearest(name, verb::ALL.iter().map(|verb| verb.name))
+fn unknown(what: &str, name: &str, known: impl Iterator<Item = &'static str>) -> Failure {
+    let hint = nearest(name, known)
         .map_or_else(|| "`clawdis --help` lists them".to_owned(), |near| format!("did you mean `{near}`?"));
-    Failure::Usage(format!("unknown verb `{name}`; {hint}"))
+    Failure::Usage(format!("unknown {what} `{name}`; {hint}"))
 }
 
-fn unknown_flag(typed: &str, own: &'static [Flag], help: &str) -> Failure {
-    // `--token-fil=SECRET`: only the name is repeated.
-    let name = typed.split('=').next().unwrap_or_default();
-    let mut known = own.iter().chain(COMMON).map(|flag| flag.name);
-    if known.clone().any(|known| known == name) {
-        return Failure::Usage(format!("`{name}` is given twice, or with a value that it does not take"));
-    }
-    let hint = nearest(name, known.by_ref())
-        .map_or_else(|| format!("`clawdis {help}` lists them"), |near| format!("did you mean `{near}`?"));
-    Failure::Usage(format!("unknown flag `{name}`; {hint} (text that looks like a flag goes after `--`)"))
+fn utf8(arg: OsString) -> Result<String> {
+    arg.into_string().map_err(|_| Failure::Usage("an argument is not valid UTF-8".to_owned()))
+}
+
+fn usage<T>(text: impl Into<String>) -> Result<T> {
+    Err(Failure::Usage(text.into()))
 }

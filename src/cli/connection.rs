@@ -4,348 +4,318 @@
 //! owns a connection decides what to do when it is lost.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tungstenite::client::client_with_config;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::http::Uri;
-use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, Error, Message, WebSocket};
 
-use crate::cli::exit::{Answered, Failure};
-use crate::cli::hello;
-use crate::cli::interrupt::Interrupt;
+use crate::cli::failure::{Failure, Result};
 use crate::cli::locate::Target;
 use crate::cli::stream::TimedStream;
-use crate::cli::terminal::line;
 use crate::limits::{
-    CLI_SILENCE_SLACK_MS, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES, TICK_INTERVAL_MS_DEFAULT, ms,
+    CLI_SILENCE_SLACK_MS, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES, TICK_INTERVAL_MS_DEFAULT,
+    TICK_INTERVAL_MS_MAX, ms,
 };
+use crate::protocol::{self, cut};
+
+/// What this tool says about itself.
+pub(crate) struct Client<'a> {
+    /// As in `hello`.
+    pub(crate) caps: &'a [&'a str],
+    /// Connections with the same one share a presence entry.
+    pub(crate) instance_id: &'a str,
+}
+
+/// Short calls: a family that does not exist, because with any `event:` entry the gateway sends only
+/// those named; and one presence entry, or a script would fill the list.
+pub(crate) const NO_EVENTS: Client<'static> = Client { caps: &["event:none"], instance_id: "clawdis-cli" };
 
 /// A connection past its handshake.
 pub(crate) struct Connection {
     socket: WebSocket<TimedStream>,
-    /// The gateway's `hello-ok`.
-    hello: Value,
+    /// The gateway's `hello-ok`; `Null` before it.
+    pub(crate) hello: Value,
     requests: u64,
     silence_max: Duration,
     heard: Instant,
 }
 
-/// A frame from the gateway.
-pub(crate) enum Frame {
-    /// An answer.
-    Response {
-        /// Of the request.
-        id: String,
-        /// Its payload; `Null` if absent.
-        payload: Value,
-        /// Its error, if it is one.
-        error: Option<Answered>,
-    },
-    /// An event, whole.
-    Event(Value),
-}
-
 impl Connection {
     /// Connects and shakes hands.
-    pub(crate) fn open(
-        target: &Target,
-        caps: &[&str],
-        instance_id: &str,
-        interrupt: &Interrupt,
-        deadline: Instant,
-    ) -> Result<Self, Failure> {
-        let stream = dial(target, deadline)?;
-        let local = |error: io::Error| {
-            Failure::Unreachable(format!("the connection to {} broke: {error}", target.address))
-        };
-        let stream = TimedStream::new(stream, interrupt.clone(), deadline).map_err(local)?;
-        let socket = upgrade(stream, target)?;
+    pub(crate) fn open(target: &Target, client: &Client, deadline: Instant) -> Result<Self> {
+        let stream = TimedStream { stream: dial(target, deadline)?, deadline };
         let mut connection = Self {
-            socket,
+            socket: upgrade(stream, target)?,
             hello: Value::Null,
             requests: 0,
-            silence_max: ms(2 * TICK_INTERVAL_MS_DEFAULT + CLI_SILENCE_SLACK_MS),
+            silence_max: ms(TICK_INTERVAL_MS_MAX),
             heard: Instant::now(),
         };
-        connection.transmit(hello::hello(target, caps, instance_id).to_string())?;
-        connection.hello = connection.greeting(target, deadline)?;
-        let tick = connection.hello["policy"]["tickIntervalMs"].as_u64().unwrap_or(TICK_INTERVAL_MS_DEFAULT);
-        connection.silence_max = ms(tick.saturating_mul(2).saturating_add(CLI_SILENCE_SLACK_MS));
+        connection.transmit(&hello(target, client))?;
+        let answer = connection.receive(deadline)?.ok_or_else(no_answer)?;
+        check_hello(&answer, target)?;
+        let tick = answer["policy"]["tickIntervalMs"].as_u64().unwrap_or(TICK_INTERVAL_MS_DEFAULT);
+        connection.silence_max = ms(2 * tick.min(TICK_INTERVAL_MS_MAX) + CLI_SILENCE_SLACK_MS);
+        connection.hello = answer;
         Ok(connection)
     }
 
-    /// The gateway's `hello-ok`.
-    pub(crate) fn hello(&self) -> &Value {
-        &self.hello
-    }
-
     /// Sends a request; the answer carries the id that is returned.
-    pub(crate) fn send(
-        &mut self,
-        method: &str,
-        params: &Value,
-        deadline: Instant,
-    ) -> Result<String, Failure> {
+    pub(crate) fn send(&mut self, method: &str, params: &Value, deadline: Instant) -> Result<String> {
         self.requests += 1;
         let id = self.requests.to_string();
-        self.socket.get_mut().set_deadline(deadline);
-        self.transmit(encode(&Request { id: &id, method, params })?)?;
+        self.socket.get_mut().deadline = deadline;
+        self.transmit(&request(&id, method, params))?;
         Ok(id)
     }
 
-    /// The next frame; `None` at `until` or when Ctrl-C was pressed. A connection that has been
-    /// silent for longer than its ticks allow counts as lost.
-    pub(crate) fn receive(&mut self, until: Instant) -> Result<Option<Frame>, Failure> {
-        let silent = self.heard.checked_add(self.silence_max).unwrap_or(until);
-        self.socket.get_mut().set_deadline(until.min(silent));
-        let Some(frame) = self.read()? else {
-            if Instant::now() >= silent && self.heard.elapsed() >= self.silence_max {
-                return Err(Failure::Lost("the gateway went silent".to_owned()));
-            }
-            return Ok(None);
-        };
-        match frame["type"].as_str() {
-            Some("res") => Ok(Some(response(frame))),
-            // Frames of kinds that a newer gateway has added come out as events nobody knows.
-            _ => Ok(Some(Frame::Event(frame))),
-        }
-    }
-
-    /// One request and its answer; events in between are dropped.
-    pub(crate) fn request(
-        &mut self,
-        method: &str,
-        params: &Value,
-        deadline: Instant,
-    ) -> Result<Value, Failure> {
-        let asked = self.send(method, params, deadline)?;
-        self.answer(&asked, deadline)
-    }
-
-    /// Waits for the answer to the request `asked`; events in between are dropped.
-    pub(crate) fn answer(&mut self, asked: &str, deadline: Instant) -> Result<Value, Failure> {
-        while Instant::now() < deadline {
-            match self.receive(deadline)? {
-                Some(Frame::Response { id, payload, error }) if id == asked => {
-                    return error.map_or(Ok(payload), |error| Err(Failure::Answered(error)));
-                }
-                // The gateway could not tell which request it was, but there was only one.
-                Some(Frame::Response { id, error: Some(error), .. }) if id == "invalid" => {
-                    return Err(Failure::Answered(error));
-                }
-                _ => {}
-            }
-        }
-        Err(no_answer())
-    }
-
-    /// Says goodbye; the gateway answers nothing that we would wait for.
-    pub(crate) fn close(mut self) {
-        self.socket.get_mut().set_deadline(Instant::now() + ms(CLI_SILENCE_SLACK_MS));
-        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-        // The work is done; a connection that breaks now was about to end anyway.
-        let _ = self.socket.close(Some(frame));
-    }
-
-    fn greeting(&mut self, target: &Target, deadline: Instant) -> Result<Value, Failure> {
-        self.socket.get_mut().set_deadline(deadline);
-        loop {
-            return match self.socket.read() {
-                Ok(Message::Text(text)) => {
-                    let answer = serde_json::from_str(&text)
-                        .map_err(|_| hello::no_gateway(target, "its first frame is not JSON"))?;
-                    hello::accept(&answer, target).map(|()| answer)
-                }
-                Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-                Ok(Message::Close(frame)) => {
-                    let (code, reason) =
-                        frame.map_or((1_005, String::new()), |f| (f.code.into(), line(&f.reason)));
-                    Err(hello::closed(code, &reason, target))
-                }
-                Ok(_) => Err(hello::no_gateway(target, "its first frame is binary")),
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(no_answer()),
-                Err(
-                    Error::Io(_)
-                    | Error::ConnectionClosed
-                    | Error::AlreadyClosed
-                    | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
-                ) => Err(hello::closed(1_006, "", target)),
-                Err(error) => Err(hello::no_gateway(target, &error.to_string())),
-            };
-        }
-    }
-
-    fn transmit(&mut self, frame: String) -> Result<(), Failure> {
-        match self.socket.send(Message::text(frame)) {
-            Ok(()) => Ok(()),
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(no_answer()),
-            Err(error) => Err(lost(&error)),
-        }
-    }
-
-    /// One JSON value; `None` at the deadline or when interrupted.
-    fn read(&mut self) -> Result<Option<Value>, Failure> {
+    /// The next frame; `None` at `until`. A connection that has been silent for longer than its ticks
+    /// allow counts as lost.
+    pub(crate) fn receive(&mut self, until: Instant) -> Result<Option<Value>> {
+        let silent = self.heard + self.silence_max;
+        self.socket.get_mut().deadline = until.min(silent);
         loop {
             let message = match self.socket.read() {
                 Ok(message) => message,
-                Err(Error::Io(error)) if is_pause(&error) => return Ok(None),
-                Err(error) => return Err(lost(&error)),
+                Err(error) if !would_block(&error) => return Err(lost(&error)),
+                Err(_) if Instant::now() < silent => return Ok(None),
+                Err(_) => return Err(Failure::Lost("the gateway went silent".to_owned())),
             };
             self.heard = Instant::now();
             match message {
                 Message::Text(text) => {
-                    let frame = serde_json::from_str(&text).map_err(|error| {
-                        Failure::Lost(format!("the gateway sent a frame that is not JSON: {error}"))
-                    })?;
-                    return Ok(Some(frame));
+                    let frame = serde_json::from_str(&text);
+                    return frame.map(Some).map_err(|_| Failure::Lost("a frame is not JSON".to_owned()));
                 }
                 Message::Close(frame) => {
-                    let why = frame.map_or_else(
-                        || "without a reason".to_owned(),
-                        |f| {
-                            format!(
-                                "{} ({})",
-                                if f.reason.is_empty() { "no reason" } else { &f.reason },
-                                f.code
-                            )
-                        },
-                    );
-                    return Err(Failure::Lost(format!("the gateway closed the connection: {why}")));
+                    let (code, reason) =
+                        frame.map_or((1_005, String::new()), |f| (f.code.into(), f.reason.to_string()));
+                    let refused = self.hello.is_null() && matches!(code, 1_002 | 1_008);
+                    let failure = if refused { Failure::Refused } else { Failure::Lost };
+                    return Err(failure(format!("the gateway closed the connection: {reason} ({code})")));
                 }
-                Message::Binary(_) => {
-                    return Err(Failure::Lost("the gateway sent a binary frame".to_owned()));
-                }
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                _ => {}
             }
         }
     }
+
+    /// One request and its answer; events in between are dropped.
+    pub(crate) fn request(&mut self, method: &str, params: &Value, deadline: Instant) -> Result<Value> {
+        let id = self.send(method, params, deadline)?;
+        self.answer(&id, deadline)
+    }
+
+    /// Waits for an answer to the request `id`; events in between are dropped.
+    pub(crate) fn answer(&mut self, id: &str, deadline: Instant) -> Result<Value> {
+        loop {
+            match self.receive(deadline)? {
+                Some(frame) if frame["type"] == "res" && frame["id"] == id => return outcome(frame),
+                None if Instant::now() >= deadline => return Err(no_answer()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Says goodbye; the gateway answers nothing that we would wait for.
+    pub(crate) fn close(mut self) {
+        self.socket.get_mut().deadline = Instant::now() + ms(CLI_SILENCE_SLACK_MS);
+        // The work is done; a connection that breaks now was about to end anyway.
+        let _ = self.socket.close(None);
+    }
+
+    fn transmit(&mut self, frame: &Value) -> Result<()> {
+        self.socket
+            .send(Message::text(frame.to_string()))
+            .map_err(|error| if would_block(&error) { no_answer() } else { lost(&error) })
+    }
 }
 
-/// A request frame; borrows, because a message may fill a whole one.
-#[derive(Serialize)]
-#[serde(tag = "type", rename = "req")]
-struct Request<'a> {
-    id: &'a str,
-    method: &'a str,
-    params: &'a Value,
-}
-
-/// A value of ours as JSON.
-fn encode(value: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|error| Failure::Local(format!("cannot encode a frame: {error}")))
+/// The payload of an answer, or its error.
+pub(crate) fn outcome(mut answer: Value) -> Result<Value> {
+    if answer["ok"] == true {
+        return Ok(answer["payload"].take());
+    }
+    let error = &answer["error"];
+    let text = |name: &str| error[name].as_str().unwrap_or("?");
+    let when = error["retryAfterMs"].as_u64().map(|ms| format!("; try again in {} s", ms.div_ceil(1_000)));
+    Err(Failure::Failed(format!("{} ({}){}", text("message"), text("code"), when.unwrap_or_default())))
 }
 
 /// Whether a request fits into a frame; asked before connecting, since it is the caller's mistake.
-pub(crate) fn check_size(method: &str, params: &Value) -> Result<(), Failure> {
+pub(crate) fn check_size(method: &str, params: &Value) -> Result<()> {
     // Ids are short: none has more digits than this one.
-    let bytes = encode(&Request { id: "0000000000", method, params })?.len();
-    if bytes <= PAYLOAD_BYTES_MAX {
-        return Ok(());
-    }
-    let text = format!(
-        "that is {bytes} bytes; the gateway takes {PAYLOAD_BYTES_MAX} (512 KiB) in all, images included: shorten it"
-    );
-    Err(Failure::Usage(text))
+    let bytes = request("0000000000", method, params).to_string().len();
+    if bytes <= PAYLOAD_BYTES_MAX { Ok(()) } else { Err(too_large()) }
+}
+
+/// A message that fits into no frame.
+pub(crate) fn too_large() -> Failure {
+    Failure::Usage(format!("the message is too long: at most {} KiB fit", PAYLOAD_BYTES_MAX / 1_024))
 }
 
 /// Nothing came in time.
 pub(crate) fn no_answer() -> Failure {
-    Failure::TimedOut(
-        "the gateway did not answer in time; it may be busy: `--timeout SECONDS` waits longer".to_owned(),
-    )
+    Failure::TimedOut("the gateway did not answer in time; `--timeout SECONDS` waits longer".to_owned())
 }
 
-fn dial(target: &Target, deadline: Instant) -> Result<TcpStream, Failure> {
-    let down = |why: &str| {
-        let next = if target.address.is_loopback() {
-            "start it with `clawdis gateway`, or name another with --url"
-        } else {
-            "is it running, and is the tunnel or network to it up?"
-        };
-        Failure::Unreachable(format!(
-            "no gateway at {} (from {}): {why}; {next}",
-            target.address, target.source
-        ))
+fn request(id: &str, method: &str, params: &Value) -> Value {
+    json!({ "type": "req", "id": id, "method": method, "params": params })
+}
+
+fn hello(target: &Target, client: &Client) -> Value {
+    let mut hello = json!({
+        "type": "hello",
+        "minProtocol": protocol::VERSION,
+        "maxProtocol": protocol::VERSION,
+        "client": {
+            "name": "clawdis",
+            "version": protocol::SERVER_VERSION,
+            "platform": std::env::consts::OS,
+            "mode": "cli",
+            "instanceId": client.instance_id,
+        },
+        "caps": client.caps,
+    });
+    if let Some(token) = &target.token {
+        hello["auth"] = json!({ "token": token.secret });
+    }
+    hello
+}
+
+/// Checks the first frame that came back.
+fn check_hello(answer: &Value, target: &Target) -> Result<()> {
+    let kind = answer["type"].as_str().unwrap_or_default();
+    if !kind.starts_with("hello-") {
+        return Err(no_gateway(target, "its first frame is no answer to a hello"));
+    }
+    let version = answer["protocol"].as_u64().or(answer["expectedProtocol"].as_u64()).unwrap_or_default();
+    let reason = answer["reason"].as_str().unwrap_or("no reason given");
+    let advice = match &target.token {
+        _ if version != protocol::VERSION => {
+            format!("it speaks protocol {version}: update the older of the two")
+        }
+        _ if kind == "hello-ok" => return Ok(()),
+        _ if reason != "unauthorized" => format!("this is clawdis {}", protocol::SERVER_VERSION),
+        Some(token) => format!("the token from {} is not the gateway's", token.source),
+        None => "it wants its token: --token-file FILE or CLAWDIS_GATEWAY_TOKEN".to_owned(),
     };
-    let addresses = target.address.resolve().map_err(|error| down(&error.to_string()))?;
-    let mut why = "the name has no address".to_owned();
-    for address in addresses {
-        let remaining = deadline.saturating_duration_since(Instant::now());
-        if remaining.is_zero() {
-            break;
-        }
-        match TcpStream::connect_timeout(&address, remaining) {
-            Ok(stream) => return Ok(stream),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                "connection refused".clone_into(&mut why);
+    Err(Failure::Refused(format!(
+        "the gateway at {} refused the connection: {reason}; {advice}",
+        target.address
+    )))
+}
+
+fn dial(target: &Target, deadline: Instant) -> Result<TcpStream> {
+    let connect = || {
+        let mut result = Err(io::Error::other("the name has no address"));
+        for address in (target.address.host.as_str(), target.address.port).to_socket_addrs()? {
+            // Zero is refused as a time span, and means that the time is up anyway.
+            let remaining = deadline.saturating_duration_since(Instant::now()).max(ms(1));
+            result = TcpStream::connect_timeout(&address, remaining);
+            if result.is_ok() {
+                break;
             }
-            Err(error) => why = error.to_string(),
         }
-    }
-    Err(down(&why))
+        // Requests are small and somebody waits for each.
+        result.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+    };
+    connect().map_err(|error| {
+        let Target { address, source, .. } = target;
+        Failure::Unreachable(format!(
+            "no gateway at {address} (from {source}): {error}; start it with `clawdis gateway`, or name another with --url"
+        ))
+    })
 }
 
-fn upgrade(stream: TimedStream, target: &Target) -> Result<WebSocket<TimedStream>, Failure> {
-    let uri: Uri = format!("{}/", target.address)
+fn upgrade(stream: TimedStream, target: &Target) -> Result<WebSocket<TimedStream>> {
+    let address = &target.address;
+    let uri: Uri = format!("{address}/")
         .parse()
-        .map_err(|_| Failure::Usage("the gateway's url is not a valid host name".to_owned()))?;
-    match client_with_config(ClientRequestBuilder::new(uri), stream, Some(socket_config())) {
-        Ok((socket, _)) => Ok(socket),
-        Err(HandshakeError::Interrupted(_)) => Err(no_answer()),
-        Err(HandshakeError::Failure(Error::Http(response))) => {
-            let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            Err(hello::http(response.status().as_u16(), &body, target))
-        }
-        Err(HandshakeError::Failure(Error::Io(error))) => {
-            Err(Failure::Unreachable(format!("the connection to {} broke: {error}", target.address)))
-        }
-        Err(HandshakeError::Failure(Error::Protocol(ProtocolError::HandshakeIncomplete))) => {
-            Err(hello::closed(1_006, "", target))
-        }
-        Err(HandshakeError::Failure(error)) => Err(hello::no_gateway(target, &error.to_string())),
-    }
-}
-
-fn socket_config() -> WebSocketConfig {
-    WebSocketConfig::default()
+        .map_err(|_| Failure::Usage("the url has no valid host name".to_owned()))?;
+    let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(2 * PAYLOAD_BYTES_MAX)
         .max_message_size(Some(PAYLOAD_BYTES_MAX))
-        .max_frame_size(Some(PAYLOAD_BYTES_MAX))
-}
-
-fn response(mut frame: Value) -> Frame {
-    let id = frame["id"].as_str().unwrap_or_default().to_owned();
-    let failed = frame["ok"] != true;
-    let error = failed.then(|| {
-        let error = &frame["error"];
-        let text = |name: &str, default: &str| error[name].as_str().unwrap_or(default).to_owned();
-        Answered {
-            code: text("code", "INTERNAL"),
-            message: text("message", "the gateway gave no reason"),
-            retry_after_ms: error["retryAfterMs"].as_u64(),
-            retryable: error["retryable"] == true,
+        .max_frame_size(Some(PAYLOAD_BYTES_MAX));
+    let error = match client_with_config(ClientRequestBuilder::new(uri), stream, Some(config)) {
+        Ok((socket, _)) => return Ok(socket),
+        Err(HandshakeError::Interrupted(_)) => return Err(no_answer()),
+        Err(HandshakeError::Failure(error)) => error,
+    };
+    Err(match error {
+        Error::Http(response) => {
+            let status = response.status().as_u16();
+            let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            let text = format!("the gateway at {address} answers {status}: {}", cut(&body, 300));
+            match status {
+                401 | 403 => Failure::Refused(text),
+                429 | 503 => Failure::Unreachable(text),
+                _ => no_gateway(target, &format!("it answers HTTP {status}")),
+            }
         }
-    });
-    Frame::Response { id, payload: frame["payload"].take(), error }
+        error @ (Error::Io(_) | Error::Protocol(ProtocolError::HandshakeIncomplete)) => {
+            Failure::Unreachable(format!("the connection to {address} broke: {error}"))
+        }
+        error => no_gateway(target, &error.to_string()),
+    })
 }
 
-fn is_pause(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+/// What answers there is something else.
+fn no_gateway(target: &Target, why: &str) -> Failure {
+    let Target { address, source, .. } = target;
+    Failure::Refused(format!("what answers at {address} (from {source}) is not a clawdis gateway: {why}"))
+}
+
+fn would_block(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn lost(error: &Error) -> Failure {
-    let why = match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => "it was closed".to_owned(),
-        error => error.to_string(),
-    };
-    Failure::Lost(format!("the connection to the gateway broke: {why}"))
+    Failure::Lost(format!("the connection to the gateway broke: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{check_hello, outcome};
+    use crate::cli::address::Address;
+    use crate::cli::locate::{Target, Token};
+
+    fn target(secret: Option<&str>) -> Target {
+        let token = secret.map(|secret| Token { secret: secret.to_owned(), source: "/a/file".to_owned() });
+        Target { address: Address { host: "127.0.0.1".to_owned(), port: 1 }, source: "--url", token }
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_do_and_none_says_the_token() {
+        let error = |reason: &str| json!({ "type": "hello-error", "reason": reason, "expectedProtocol": 1 });
+        let newer = |kind: &str, member: &str| json!({ "type": kind, member: 2 });
+        let cases: [(Value, Option<&str>, &str); 6] = [
+            (error("unauthorized"), Some("secret"), "the token from /a/file"),
+            (error("unauthorized"), None, "--token-file"),
+            (error("client too old: 9.0.0 is the oldest served"), Some("secret"), "this is clawdis"),
+            (newer("hello-error", "expectedProtocol"), Some("secret"), "protocol 2"),
+            (newer("hello-ok", "protocol"), Some("secret"), "protocol 2"),
+            (json!([1]), Some("secret"), "not a clawdis gateway"),
+        ];
+        for (answer, secret, expected) in cases {
+            let failure = check_hello(&answer, &target(secret)).unwrap_err();
+            let text = failure.to_string();
+            assert!(failure.code() == 4 && text.contains(expected) && !text.contains("secret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_its_code_and_when_to_retry() {
+        let error = json!({ "code": "RATE_LIMITED", "message": "the queue is full", "retryAfterMs": 1_200 });
+        let text = outcome(json!({ "ok": false, "error": error })).unwrap_err().to_string();
+        assert_eq!(text, "the queue is full (RATE_LIMITED); try again in 2 s");
+    }
 }

@@ -3,12 +3,16 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
 
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 
-/// Handle on SIGINT; clones share it.
-#[derive(Clone)]
+use crate::cli::failure::{Failure, Result};
+use crate::limits::{CLI_SIGNAL_SLICE_MS, ms};
+
+/// Handle on SIGINT.
 pub(crate) struct Interrupt {
     ends_at_once: Arc<AtomicBool>,
     seen: Arc<AtomicBool>,
@@ -35,5 +39,17 @@ impl Interrupt {
     /// Whether Ctrl-C was pressed while held.
     pub(crate) fn seen(&self) -> bool {
         self.seen.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps until then, or until Ctrl-C.
+    pub(crate) fn sleep_until(&self, until: Instant) -> Result<()> {
+        while !self.seen() {
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(rest.min(ms(CLI_SIGNAL_SLICE_MS)));
+        }
+        Err(Failure::Interrupted("interrupted while there was no connection".to_owned()))
     }
 }

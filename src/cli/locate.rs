@@ -1,22 +1,19 @@
 //! Finds the gateway and its token: flags, environment, lock file, config, in that order.
 //!
 //! Only flags and environment may name another machine, and a token that was found on this machine
-//! goes to this machine only.
+//! goes to this machine only. The token is shown nowhere, not even in errors.
 
 use std::env;
-use std::ffi::OsString;
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::cli::address::{Address, PORT_DEFAULT};
-use crate::cli::args::Common;
-use crate::cli::exit::Failure;
-use crate::cli::token::{Token, read_bounded, read_small};
-use crate::limits::CONFIG_BYTES_MAX;
+use crate::cli::args::Args;
+use crate::cli::failure::{Failure, Result};
 
-/// A gateway to connect to.
+/// A gateway to connect to. Deliberately without `Debug`.
 pub(crate) struct Target {
     /// Where.
     pub(crate) address: Address,
@@ -26,148 +23,100 @@ pub(crate) struct Target {
     pub(crate) token: Option<Token>,
 }
 
+/// A token and where it was found. Deliberately without `Debug`.
+pub(crate) struct Token {
+    /// The secret.
+    pub(crate) secret: String,
+    /// For error texts: `--token`, a file's path, ...
+    pub(crate) source: String,
+}
+
 /// Looks at everything anew, so that a gateway that moved to another port is found again.
-pub(crate) fn target(common: &Common) -> Result<Target, Failure> {
-    let places = Places::new(common);
-    let lock = places.lock_file();
-    let (address, source) = match named_address(common)? {
-        Some(named) => named,
-        None => match lock.as_ref().and_then(Lock::address) {
-            Some(address) => (address, "the lock file"),
-            None => (places.configured_address()?, "the config"),
-        },
+pub(crate) fn target(args: &Args) -> Result<Target> {
+    let (address, source) = if let Some(url) = args.value("--url") {
+        (Address::parse(url)?, "--url")
+    } else if let Some(url) = variable("CLAWDIS_GATEWAY_URL") {
+        (Address::parse(&url)?, "CLAWDIS_GATEWAY_URL")
+    } else if let Some(address) = locked_address() {
+        (address, "the lock file")
+    } else {
+        (configured_address()?, "the config")
     };
-    let token = match named_token(common)? {
-        Some(token) => Some(token),
-        None if address.is_loopback() => places.found_token(lock.as_ref())?,
-        None => None,
+    let token = match named_token(args)? {
+        None if address.is_loopback() => found_token()?,
+        named => named,
     };
     Ok(Target { address, source, token })
 }
 
-/// The state folder, unless there is no way to tell.
-pub(crate) fn state_dir(common: &Common) -> Option<PathBuf> {
-    let named = common.state_dir.clone().or_else(|| variable("CLAWDIS_STATE_DIR").map(PathBuf::from));
-    named.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".clawdis")))
-}
-
 /// An environment variable; an empty one counts as unset.
-fn variable(name: &str) -> Option<OsString> {
-    env::var_os(name).filter(|value| !value.is_empty())
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|text| !text.is_empty())
 }
 
-fn text_variable(name: &str) -> Result<Option<String>, Failure> {
-    let text = |value: OsString| {
-        value.into_string().map_err(|_| Failure::Usage(format!("{name} is not valid UTF-8")))
-    };
-    variable(name).map(text).transpose()
+/// A file in the state folder; `None` if there is no way to tell where that is.
+fn state_file(name: &str) -> Option<PathBuf> {
+    let home = || variable("HOME").map(|home| Path::new(&home).join(".clawdis"));
+    Some(variable("CLAWDIS_STATE_DIR").map(PathBuf::from).or_else(home)?.join(name))
 }
 
-fn named_address(common: &Common) -> Result<Option<(Address, &'static str)>, Failure> {
-    if let Some(url) = &common.url {
-        return Ok(Some((Address::parse(url)?, "--url")));
+/// A lock file that is missing, half written or of another make says nothing.
+fn locked_address() -> Option<Address> {
+    let text = fs::read_to_string(state_file("gateway.lock")?).ok()?;
+    let lock: Value = serde_json::from_str(&text).ok()?;
+    let address = Address::parse(lock["url"].as_str()?).ok()?;
+    Address::of_listener(&address.host, address.port)
+}
+
+/// The `gateway` section of the config; `Null` without one. A config that is named must be there.
+fn gateway_section() -> Result<Value> {
+    let named = variable("CLAWDIS_CONFIG").map(PathBuf::from);
+    let found = || state_file("clawdis.json").filter(|path| path.exists());
+    let Some(path) = named.or_else(found) else { return Ok(Value::Null) };
+    let wrong = |what: String| Failure::Usage(format!("cannot read the config {}: {what}", path.display()));
+    let text = fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+    let mut config: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok(config.get_mut("gateway").map_or(Value::Null, Value::take))
+}
+
+fn configured_address() -> Result<Address> {
+    let gateway = gateway_section()?;
+    let port = gateway["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+    let port = port.filter(|port| *port != 0).unwrap_or(PORT_DEFAULT);
+    let hosts = gateway["bind"].as_array().map_or(&[][..], Vec::as_slice);
+    let hosts: Vec<&str> = hosts.iter().filter_map(Value::as_str).collect();
+    let hosts = if hosts.is_empty() { vec!["127.0.0.1"] } else { hosts };
+    hosts.iter().find_map(|host| Address::of_listener(host, port)).ok_or_else(|| {
+        let host = hosts[0];
+        Failure::Usage(format!("the config binds the gateway to {host}; name it: --url ws://{host}:{port}"))
+    })
+}
+
+fn named_token(args: &Args) -> Result<Option<Token>> {
+    if let Some(secret) = args.value("--token") {
+        return Ok(Some(Token { secret: secret.to_owned(), source: "--token".to_owned() }));
     }
-    let url = text_variable("CLAWDIS_GATEWAY_URL")?;
-    url.map(|url| Ok((Address::parse(&url)?, "CLAWDIS_GATEWAY_URL"))).transpose()
-}
-
-fn named_token(common: &Common) -> Result<Option<Token>, Failure> {
-    if let Some(token) = &common.token {
-        let token = Token::new(token, "--token");
-        return token.map(Some).ok_or_else(|| Failure::Usage("the value of `--token` is empty".to_owned()));
-    }
-    if let Some(path) = &common.token_file {
-        return Token::from_file(path).map(Some);
+    if let Some(path) = args.value("--token-file") {
+        return token_file(Path::new(path)).map(Some);
     }
     let name = "CLAWDIS_GATEWAY_TOKEN";
-    Ok(text_variable(name)?.and_then(|token| Token::new(&token, name)))
+    Ok(variable(name).map(|secret| Token { secret, source: name.to_owned() }))
 }
 
-/// The files that a gateway on this machine leaves or reads.
-struct Places {
-    state_dir: Option<PathBuf>,
-    config: Option<PathBuf>,
-    /// The person named the config, so it must be there.
-    config_named: bool,
+fn found_token() -> Result<Option<Token>> {
+    if let Some(secret) = gateway_section()?["token"].as_str() {
+        let source = "`gateway.token` in the config".to_owned();
+        return Ok(Some(Token { secret: secret.trim().to_owned(), source }));
+    }
+    state_file("token").filter(|path| path.exists()).map(|path| token_file(&path)).transpose()
 }
 
-/// What the gateway wrote into its lock file.
-struct Lock(Value);
-
-impl Lock {
-    fn address(&self) -> Option<Address> {
-        let address = Address::parse(self.0.get("url")?.as_str()?).ok()?;
-        Address::of_listener(address.host(), address.port())
+fn token_file(path: &Path) -> Result<Token> {
+    let wrong =
+        |what: String| Failure::Usage(format!("cannot use the token file {}: {what}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    if text.trim().is_empty() {
+        return Err(wrong("it is empty".to_owned()));
     }
-
-    fn token_file(&self) -> Option<&Path> {
-        self.0.get("tokenFile")?.as_str().map(Path::new)
-    }
-}
-
-impl Places {
-    fn new(common: &Common) -> Self {
-        let state_dir = state_dir(common);
-        let named = common.config.clone().or_else(|| variable("CLAWDIS_CONFIG").map(PathBuf::from));
-        let config_named = named.is_some();
-        let config = named.or_else(|| state_dir.as_deref().map(|dir| dir.join("clawdis.json")));
-        Self { state_dir, config, config_named }
-    }
-
-    /// A lock file that is missing, half written or of another make says nothing.
-    fn lock_file(&self) -> Option<Lock> {
-        let text = read_small(&self.state_dir.as_deref()?.join("gateway.lock")).ok()?;
-        serde_json::from_str(&text).ok().map(Lock)
-    }
-
-    /// The `gateway` section of the config; `Null` without a config.
-    fn gateway_section(&self) -> Result<Value, Failure> {
-        let Some(path) = &self.config else { return Ok(Value::Null) };
-        let wrong = |what: &str| Failure::Usage(format!("cannot read the config {}: {what}", path.display()));
-        match read_bounded(path, CONFIG_BYTES_MAX) {
-            Ok(text) => {
-                let mut config: Value =
-                    serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
-                Ok(config.get_mut("gateway").map_or(Value::Null, Value::take))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.config_named => Ok(Value::Null),
-            Err(error) => Err(wrong(&error.to_string())),
-        }
-    }
-
-    fn configured_address(&self) -> Result<Address, Failure> {
-        let gateway = self.gateway_section()?;
-        let port = gateway.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
-        let port = port.filter(|port| *port != 0).unwrap_or(PORT_DEFAULT);
-        let bind: Vec<&str> = match gateway.get("bind") {
-            Some(Value::Array(hosts)) => hosts.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        if bind.is_empty() {
-            return Ok(Address::loopback(port));
-        }
-        bind.iter().find_map(|host| Address::of_listener(host, port)).ok_or_else(|| {
-            Failure::Usage(format!(
-                "the config binds the gateway to {} only; name it: --url ws://{}:{port}",
-                bind.join(", "),
-                bind[0]
-            ))
-        })
-    }
-
-    fn found_token(&self, lock: Option<&Lock>) -> Result<Option<Token>, Failure> {
-        if let Some(path) = lock.and_then(Lock::token_file) {
-            if let Some(token) = Token::from_file_if_any(path)? {
-                return Ok(Some(token));
-            }
-        }
-        let configured = self.gateway_section()?;
-        if let Some(token) = configured.get("token").and_then(Value::as_str) {
-            return Ok(Token::new(token, "`gateway.token` in the config"));
-        }
-        match &self.state_dir {
-            Some(dir) => Token::from_file_if_any(&dir.join("token")),
-            None => Ok(None),
-        }
-    }
+    Ok(Token { secret: text.trim().to_owned(), source: path.display().to_string() })
 }

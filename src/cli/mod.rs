@@ -1,38 +1,28 @@
 //! `clawdis`, the command line tool: one WebSocket connection per call, blocking, no threads.
 //!
-//! Uses of the library only `limits` and small helpers of `protocol`; everything that arrives is read
-//! as plain JSON, so that an older tool understands a newer gateway. Must not know of the daemon's
-//! threads, files or configuration beyond where to find its address and token.
+//! Uses of the library only `limits` and small helpers; everything that arrives is read as plain
+//! JSON, so that an older tool understands a newer gateway. Must not know of the daemon's threads,
+//! files or configuration beyond where to find its address and token.
 
 // Modules in the order in which they are best read.
 mod address;
-mod agent;
-mod agent_history;
-mod agent_params;
-mod agent_view;
+mod answer;
 mod args;
-mod backoff;
 mod call;
 mod connection;
-mod daemon;
-mod exit;
-mod hello;
+mod failure;
 mod help;
-mod humanise;
-mod image;
 mod interrupt;
 mod locate;
+mod lookup;
 mod message;
-mod render;
-mod sessions;
-mod state;
+mod reconnect;
+mod run;
+mod show;
 mod stream;
-mod table;
 mod terminal;
-mod token;
-mod verb;
+mod verbs;
 mod watch;
-mod watch_view;
 
 use std::env;
 use std::process::ExitCode;
@@ -40,55 +30,68 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::args::{Args, Common, Request};
-use crate::cli::connection::Connection;
-use crate::cli::exit::Failure;
+use crate::cli::args::{Args, Request};
+use crate::cli::connection::{Client, Connection, NO_EVENTS, check_size};
+use crate::cli::failure::{Failure, Result};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::terminal::Output;
+use crate::cli::terminal::{Output, print};
+use crate::cli::verbs::Action;
 use crate::limits::{CLI_TIMEOUT_MS, ms};
 
 /// What a verb works with.
 pub(crate) struct Context {
     args: Args,
-    common: Common,
+    /// `--timeout`
+    timeout: Option<Duration>,
     output: Output,
     interrupt: Interrupt,
 }
 
 impl Context {
-    /// How long to wait for one answer.
-    fn timeout(&self) -> Duration {
-        self.common.timeout.unwrap_or(ms(CLI_TIMEOUT_MS))
+    fn new(args: Args) -> Result<Self> {
+        let timeout = args.seconds("--timeout")?;
+        let output = Output::new(args.has("--json"));
+        let interrupt = Interrupt::install()
+            .map_err(|error| Failure::Failed(format!("cannot handle signals: {error}")))?;
+        Ok(Self { args, timeout, output, interrupt })
     }
 
-    /// Finds the gateway and shakes hands; `caps` as in `hello`.
-    fn connect(&self, caps: &[&str], instance_id: &str, deadline: Instant) -> Result<Connection, Failure> {
-        let target = locate::target(&self.common)?;
-        Connection::open(&target, caps, instance_id, &self.interrupt, deadline)
+    /// By when one answer must be there.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout.unwrap_or(ms(CLI_TIMEOUT_MS))
+    }
+
+    /// Finds the gateway and shakes hands.
+    fn connect(&self, client: &Client, deadline: Instant) -> Result<Connection> {
+        Connection::open(&locate::target(&self.args)?, client, deadline)
     }
 
     /// One request, one answer, no events.
-    fn ask(&self, method: &str, params: &Value) -> Result<Value, Failure> {
-        let deadline = Instant::now() + self.timeout();
-        let mut connection = self.connect(&[NO_EVENTS], ONE_SHOT_ID, deadline)?;
+    fn ask(&self, method: &str, params: &Value) -> Result<Value> {
+        check_size(method, params)?;
+        let deadline = self.deadline();
+        let mut connection = self.connect(&NO_EVENTS, deadline)?;
         let answer = connection.request(method, params, deadline);
         connection.close();
         answer
     }
+
+    /// The payload as it is with `--json`, for people otherwise.
+    fn show(&self, payload: &Value) -> Result<()> {
+        if self.output.json {
+            self.output.write_json(payload)
+        } else {
+            print(&show::payload(payload, &self.output))
+        }
+    }
 }
-
-/// Names a family that does not exist: with any `event:` entry the gateway sends only those named.
-const NO_EVENTS: &str = "event:none";
-
-/// All short calls share one presence entry, or a script would fill the list.
-const ONE_SHOT_ID: &str = "clawdis-cli";
 
 /// Runs the tool on this process's arguments.
 pub fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !failure.is_silent() {
+            if !matches!(failure, Failure::OutputClosed) {
                 Output::say(&failure.to_string());
             }
             ExitCode::from(failure.code())
@@ -96,18 +99,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Failure> {
-    match args::parse(env::args_os().skip(1).collect())? {
-        Request::Help(verb) => {
-            let output = Output::new(false);
-            output.write(&help::help(verb, &output))
-        }
-        Request::Version => Output::new(false).write(&help::version()),
-        Request::Run { verb, common, args } => {
-            let interrupt = Interrupt::install()
-                .map_err(|error| Failure::Local(format!("cannot handle signals: {error}")))?;
-            let output = Output::new(common.json);
-            (verb.run)(Context { args, common, output, interrupt })
-        }
+fn run() -> Result<()> {
+    let args = match args::parse(env::args_os().skip(1))? {
+        Request::Help(verb) => return print(&help::help(verb)),
+        Request::Version => return print(&help::version()),
+        Request::Run(args) => args,
+    };
+    let context = Context::new(args)?;
+    let params = context.args.params()?;
+    match context.args.verb.action {
+        Action::Ask(method) => context.show(&context.ask(method, &params)?),
+        Action::Do(action) => action(&context, params),
     }
 }

@@ -5,62 +5,46 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::cli::interrupt::Interrupt;
-
 /// See above. A read or write at its deadline fails with `WouldBlock`.
 pub(crate) struct TimedStream {
-    stream: TcpStream,
-    interrupt: Interrupt,
-    deadline: Instant,
+    /// Connected.
+    pub(crate) stream: TcpStream,
+    /// Of every read and write from now on.
+    pub(crate) deadline: Instant,
 }
 
 impl TimedStream {
-    /// Takes a connected stream.
-    pub(crate) fn new(stream: TcpStream, interrupt: Interrupt, deadline: Instant) -> io::Result<Self> {
-        // Requests are small and somebody waits for each.
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, interrupt, deadline })
-    }
-
-    /// For every read and write from now on.
-    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
-        self.deadline = deadline;
-    }
-
-    fn remaining(&self) -> io::Result<Duration> {
+    fn remaining(&self) -> io::Result<Option<Duration>> {
         let remaining = self.deadline.saturating_duration_since(Instant::now());
-        if remaining.is_zero() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(remaining) }
+        if remaining.is_zero() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(Some(remaining)) }
+    }
+}
+
+/// Signals that do not end the process interrupt nothing.
+fn uninterrupted(mut step: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match step() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
 
 impl Read for TimedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.stream.set_read_timeout(Some(self.remaining()?))?;
-            match self.stream.read(buffer) {
-                // Being stopped and continued interrupts a read, too; only Ctrl-C concerns us.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted && !self.interrupt.seen() => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                done => return done,
-            }
-        }
+        uninterrupted(|| {
+            self.stream.set_read_timeout(self.remaining()?)?;
+            self.stream.read(buffer)
+        })
     }
 }
 
 impl Write for TimedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            self.stream.set_write_timeout(Some(self.remaining()?))?;
-            match self.stream.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                done => return done,
-            }
-        }
+        uninterrupted(|| {
+            self.stream.set_write_timeout(self.remaining()?)?;
+            self.stream.write(bytes)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {

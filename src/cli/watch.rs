@@ -3,116 +3,159 @@
 //! Events are not repeated by the gateway. Numbers that skip mean that some were missed; then health
 //! and presence are asked for anew.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::cli::Context;
-use crate::cli::backoff::Backoff;
-use crate::cli::call::PATIENCE_MS;
-use crate::cli::connection::{Connection, Frame};
-use crate::cli::exit::Failure;
+use crate::cli::connection::{Client, Connection};
+use crate::cli::failure::{Failure, Result};
 use crate::cli::message::random_key;
-use crate::cli::watch_view::WatchView;
-use crate::limits::ms;
+use crate::cli::reconnect::reconnect;
+use crate::cli::show::{facts, now_ms, states};
+use crate::cli::terminal::{Output, Style, line, plain, print};
+use crate::limits::{CLI_FOREVER_MS, ms};
+
+/// What is asked for after events were missed, and as what it is shown.
+const REFRESH: [(&str, &str); 2] = [("health", "health"), ("system-presence", "presence")];
 
 /// `watch`
-pub(crate) fn run(mut context: Context) -> Result<(), Failure> {
-    context.args.named(&[], 0)?;
-    let instance_id = format!("clawdis-watch-{}", random_key()?);
+pub(crate) fn watch(context: &Context, _: Value) -> Result<()> {
     // Without any `event:` entry all families come, those of newer gateways included.
-    let connect = || context.connect(&[], &instance_id, Instant::now() + context.timeout());
-    let mut view = WatchView::new(&context.output);
-    let mut connection = connect()?;
+    let client = Client { caps: &[], instance_id: &format!("clawdis-watch-{}", random_key()?) };
+    let forever = Instant::now() + ms(CLI_FOREVER_MS);
+    let mut view = View { output: &context.output, open: None };
+    let mut connection = context.connect(&client, context.deadline())?;
     loop {
-        let (why, pause) = match follow(&mut connection, &mut view) {
+        let (why, pause) = match follow(&mut connection, &mut view, forever) {
             Ok(pause) => ("the gateway stopped".to_owned(), pause),
-            Err(Failure::Lost(why)) => (why, None),
+            Err(Failure::Lost(why)) => (why, Duration::ZERO),
             Err(failure) => return Err(failure),
         };
-        view.disconnected(&why)?;
+        view.note("disconnected", &json!({ "reason": why }))?;
         // The gateway must not count us twice.
         drop(connection);
-        connection = reconnect(&connect, pause)?;
+        connection = reconnect(context, &client, pause, forever)?;
     }
 }
 
 /// Shows events until the connection is lost, or the gateway says that it stops: then how long it
 /// will be away.
-fn follow(connection: &mut Connection, view: &mut WatchView) -> Result<Option<Duration>, Failure> {
-    view.connected(connection.hello())?;
+fn follow(connection: &mut Connection, view: &mut View, until: Instant) -> Result<Duration> {
+    view.frame(&connection.hello)?;
     let mut seq_next = 1;
-    let mut refresh = None;
+    let mut asked: Vec<(String, &str)> = Vec::new();
     loop {
-        let frame = match connection.receive(Instant::now() + ms(PATIENCE_MS))? {
-            Some(Frame::Event(event)) => event,
-            Some(Frame::Response { id, payload, error: None }) => {
-                if let Some(asked) = &mut refresh {
-                    Refresh::answered(asked, &id, payload, view)?;
-                }
-                continue;
-            }
-            _ => continue,
-        };
-        if let Some(seq) = frame["seq"].as_u64() {
-            if seq > seq_next {
-                view.gap(seq - seq_next)?;
-                refresh = Some(Refresh::ask(connection)?);
-            }
-            seq_next = seq + 1;
+        let Some(mut frame) = connection.receive(until)? else { continue };
+        if let Some((_, what)) = asked.iter().find(|(id, _)| frame["id"] == *id) {
+            view.refreshed(what, &json!({ *what: frame["payload"].take() }))?;
+            continue;
         }
-        view.event(&frame)?;
+        let seq = frame["seq"].as_u64().unwrap_or(seq_next);
+        if seq > seq_next {
+            view.note("gap", &json!({ "missed": seq - seq_next }))?;
+            for (method, what) in REFRESH {
+                asked.push((connection.send(method, &json!({}), until)?, what));
+            }
+        }
+        seq_next = seq + 1;
+        view.frame(&frame)?;
         if frame["event"] == "shutdown" {
-            return Ok(frame["payload"]["restartExpectedMs"].as_u64().map(ms));
+            return Ok(ms(frame["payload"]["restartExpectedMs"].as_u64().unwrap_or(0)));
         }
     }
 }
 
-/// Health and presence, asked for after events were missed.
-struct Refresh {
-    health_id: String,
-    presence_id: String,
-    health: Option<Value>,
-    presence: Option<Value>,
+/// Events as lines for people, or the frames themselves with `--json`.
+struct View<'a> {
+    output: &'a Output,
+    /// The run whose text is being written, without a line's end so far.
+    open: Option<String>,
 }
 
-impl Refresh {
-    fn ask(connection: &mut Connection) -> Result<Self, Failure> {
-        let deadline = Instant::now() + ms(crate::limits::CLI_TIMEOUT_MS);
-        let health_id = connection.send("health", &json!({}), deadline)?;
-        let presence_id = connection.send("system-presence", &json!({}), deadline)?;
-        Ok(Self { health_id, presence_id, health: None, presence: None })
+impl View<'_> {
+    /// Something of our own.
+    fn note(&mut self, kind: &str, what: &Value) -> Result<()> {
+        if !self.output.json {
+            return self.line(kind, &facts(what));
+        }
+        let mut note = what.clone();
+        note["type"] = json!(kind);
+        self.output.write_json(&note)
     }
 
-    fn answered(&mut self, id: &str, payload: Value, view: &mut WatchView) -> Result<(), Failure> {
-        if id == self.health_id {
-            self.health = Some(payload);
-        } else if id == self.presence_id {
-            self.presence = Some(payload);
+    /// After a gap, in the shape of an event.
+    fn refreshed(&mut self, event: &str, payload: &Value) -> Result<()> {
+        if self.output.json { self.note("refresh", payload) } else { self.event(event, payload) }
+    }
+
+    fn frame(&mut self, frame: &Value) -> Result<()> {
+        if self.output.json {
+            return self.output.write_json(frame);
         }
-        if let (Some(health), Some(presence)) =
-            (self.health.take_if(|_| self.presence.is_some()), &self.presence)
-        {
-            view.refreshed(&health, presence)?;
+        match frame["event"].as_str() {
+            None if frame["type"] == "hello-ok" => self.line("connected", &facts(&frame["server"])),
+            None => Ok(()),
+            Some(event) => self.event(event, &frame["payload"]),
+        }
+    }
+
+    fn event(&mut self, event: &str, payload: &Value) -> Result<()> {
+        match event {
+            // A sign of life and nothing to tell.
+            "tick" => Ok(()),
+            "agent" => self.agent(payload),
+            "health" => self.line(event, &states(&payload["health"])),
+            "presence" => self.presence(payload),
+            event => self.line(event, &facts(payload)),
+        }
+    }
+
+    fn presence(&mut self, payload: &Value) -> Result<()> {
+        for entry in payload["presence"].as_array().into_iter().flatten() {
+            let words =
+                ["host", "mode", "reason", "instanceId"].map(|name| entry[name].as_str().unwrap_or("-"));
+            self.line("presence", &words.join(" "))?;
         }
         Ok(())
     }
-}
 
-/// Tries for ever; only a refusal ends it.
-fn reconnect(
-    connect: &dyn Fn() -> Result<Connection, Failure>,
-    first: Option<Duration>,
-) -> Result<Connection, Failure> {
-    let mut backoff = Backoff::new();
-    let mut pause =
-        backoff.pause().max(first.unwrap_or_default().min(ms(crate::limits::CLI_RECONNECT_MAX_MS)));
-    loop {
-        thread::sleep(pause);
-        match connect() {
-            Err(Failure::Unreachable(_) | Failure::Lost(_) | Failure::TimedOut(_)) => pause = backoff.pause(),
-            done => return done,
+    /// Text goes on where it stopped as long as nothing else comes in between.
+    fn agent(&mut self, payload: &Value) -> Result<()> {
+        let text = |name: &str| line(payload[name].as_str().unwrap_or_default());
+        let (run, data) = (text("runId"), &payload["data"]);
+        let head = format!("{} {run}", text("sessionKey"));
+        let Some(delta) = data["delta"].as_str() else {
+            return match data["phase"].as_str() {
+                Some("update") => Ok(()),
+                _ => self.line("agent", &format!("{head}: {} {}", text("stream"), facts(data))),
+            };
+        };
+        if payload["stream"] != "assistant" {
+            return Ok(());
         }
+        if self.open.as_deref() != Some(&run) {
+            self.end_line()?;
+            print(&format!("{} {head}: ", self.prefix("agent")))?;
+        }
+        print(&plain(delta))?;
+        self.open = (!delta.ends_with('\n')).then_some(run);
+        Ok(())
+    }
+
+    fn line(&mut self, what: &str, text: &str) -> Result<()> {
+        self.end_line()?;
+        print(&format!("{} {}\n", self.prefix(&line(what)), line(text)))
+    }
+
+    /// The time of day, in UTC because std knows no local time, and what it is.
+    fn prefix(&self, what: &str) -> String {
+        let seconds = now_ms() / 1_000 % 86_400;
+        let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        self.output.styled(Style::Dim, &format!("{hours:02}:{minutes:02}:{seconds:02}Z {what:<12}"))
+    }
+
+    fn end_line(&mut self) -> Result<()> {
+        if self.open.take().is_some() { print("\n") } else { Ok(()) }
     }
 }

@@ -101,15 +101,6 @@ fn token_files_are_found_and_trimmed() {
     };
     visited(&home, Some("from-named-file"), &with_file).ok();
 
-    home.write("elsewhere", "from-lock");
-    let file = home.0.join("elsewhere");
-    let done = visited(&home, Some("from-lock"), &|gateway| {
-        let lock = json!({ "pid": 1, "url": gateway.url, "tokenFile": file });
-        home.write("state/gateway.lock", lock.to_string());
-        vec!["--state-dir".to_owned(), "state".to_owned(), "status".to_owned()]
-    });
-    done.ok();
-
     home.write("empty", "\n");
     home.clawdis(["status", "--token-file", "empty"]).run().fails(2, &["empty"]);
     home.clawdis(["status", "--token-file", "missing"]).run().fails(2, &["missing"]);
@@ -140,5 +131,6 @@ fn a_config_that_cannot_be_read_is_named() {
     let home = Home::new("bad-config");
     home.write(".clawdis/clawdis.json", "{ port: 1 }");
     home.clawdis(["status"]).run().fails(2, &["clawdis.json", "line 1"]);
-    home.clawdis(["status", "--config", "nowhere.json"]).run().fails(2, &["nowhere.json"]);
+    let named = home.clawdis(["status"]).env("CLAWDIS_CONFIG", "nowhere.json");
+    named.run().fails(2, &["nowhere.json"]);
 }

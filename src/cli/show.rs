@@ -1,0 +1,230 @@
+//! Any payload as text for people: facts in rows, lists in tables. It goes by the protocol's naming
+//! (times end in `Ts`, durations in `Ms`, sizes in `Bytes`) and knows no payload but a chat, so that
+//! what another version says more or less is shown all the same.
+//!
+//! Everything goes through `terminal::line` or `terminal::plain`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+
+use crate::cli::terminal::{Output, Style, line, plain};
+use crate::protocol::cut;
+
+/// Of one cell or fact.
+const TEXT_BYTES_MAX: usize = 300;
+
+/// What tables begin with, in this order; other columns follow.
+const FIRST_COLUMNS: &[&str] = &["host", "name", "sessionKey", "channel", "mode", "version", "id"];
+
+/// Anything: a row for each object in it, then a table for each list of objects. Messages are a chat,
+/// and where there is nothing but facts they are one line.
+pub(crate) fn payload(payload: &Value, output: &Output) -> String {
+    if let Some(messages) = payload["messages"].as_array() {
+        return chat(messages, &payload["before"], output);
+    }
+    if let Some(items) = payload.as_array() {
+        return table(items);
+    }
+    let mut members = payload.as_object().into_iter().flat_map(Map::values);
+    if payload.is_object() && !members.any(|of| of.is_object() || of.is_array()) {
+        return facts(payload) + "\n";
+    }
+    let (mut rows, mut sections) = (Vec::new(), Vec::new());
+    collect("gateway", payload, &mut rows, &mut sections, output);
+    sections.insert(0, grid(&rows));
+    sections.retain(|section| !section.is_empty());
+    sections.join("\n")
+}
+
+/// The newest message at the bottom.
+fn chat(messages: &[Value], before: &Value, output: &Output) -> String {
+    let message = |message: &Value| {
+        let head = ["role", "channel", "from", "ts"].map(|member| value(member, &message[member]));
+        let head = output.styled(Style::Dim, &line(&head.join(" ")));
+        let cut = if message["truncated"] == true { "\n[cut]" } else { "" };
+        let said = plain(message["text"].as_str().unwrap_or_default());
+        format!("{head}\n{}{cut}\n\n", said.trim_end())
+    };
+    let older = before.as_str().map(|before| format!("[older: --before {}]\n\n", line(before)));
+    older.into_iter().chain(messages.iter().rev().map(message)).collect()
+}
+
+/// The members of an object on one line.
+pub(crate) fn facts(object: &Value) -> String {
+    joined(object.as_object().into_iter().flatten())
+}
+
+/// What every part of it is doing.
+pub(crate) fn states(payload: &Value) -> String {
+    let mut rows = Vec::new();
+    collect("gateway", payload, &mut rows, &mut Vec::new(), &Output::default());
+    rows.iter().map(|row| row[..2].join(" ")).collect::<Vec<_>>().join(", ")
+}
+
+fn joined<'a>(members: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {
+    let fact = |(name, of): (&String, &Value)| match of {
+        Value::Object(_) => format!("{} ({})", words(name), facts(of)),
+        of => format!("{} {}", words(name), value(name, of)),
+    };
+    members.into_iter().map(fact).collect::<Vec<_>>().join(", ")
+}
+
+fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, sections: &mut Vec<String>, output: &Output) {
+    if let Value::Array(items) = of {
+        if items.first().is_some_and(Value::is_object) {
+            let title = output.styled(Style::Bold, &words(name));
+            sections.push(format!("{title}\n{}", table(items)));
+        }
+        return;
+    }
+    let members = of.as_object().into_iter().flatten();
+    let (nested, mut own): (Vec<_>, Vec<_>) = members.partition(|(_, of)| of.is_object() || of.is_array());
+    if !own.is_empty() {
+        let state = match (&of["state"], &of["ok"]) {
+            (Value::Null, Value::Bool(ok)) => if *ok { "ok" } else { "not ok" }.to_owned(),
+            (state, _) => value("state", state),
+        };
+        own.retain(|(name, _)| !matches!(name.as_str(), "state" | "ok" | "ts"));
+        rows.push(vec![words(name), state, joined(own)]);
+    }
+    for (name, of) in nested {
+        collect(name, of, rows, sections, output);
+    }
+}
+
+/// One row per object, one column per member that any of them has.
+fn table(objects: &[Value]) -> String {
+    let mut columns: Vec<&String> = objects.iter().filter_map(Value::as_object).flat_map(Map::keys).collect();
+    columns.sort_by_key(|name| {
+        let first = FIRST_COLUMNS.iter().position(|first| first == name);
+        (first.unwrap_or(FIRST_COLUMNS.len()), *name)
+    });
+    columns.dedup();
+    let mut rows = vec![columns.iter().map(|name| words(name).to_uppercase()).collect()];
+    rows.extend(
+        objects.iter().map(|object| columns.iter().map(|name| value(name, &object[name.as_str()])).collect()),
+    );
+    grid(&rows)
+}
+
+/// Aligned columns; the last one is as long as it is.
+fn grid(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
+    let padded = |(cell, width): (&String, &usize)| format!("{cell:<width$}");
+    let line = |row: &Vec<String>| row.iter().zip(&widths).map(padded).collect::<Vec<_>>().join("  ");
+    rows.iter().flat_map(|row| [line(row).trim_end().to_owned(), "\n".to_owned()]).collect()
+}
+
+/// `lastMessageTs` is `last message`.
+fn words(name: &str) -> String {
+    let name =
+        ["Ts", "Ms", "Bytes", "Seconds"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name);
+    let name = if name == "ts" { "since" } else { name };
+    let mut words = String::new();
+    for c in name.chars().filter(|c| !c.is_control()) {
+        if c.is_ascii_uppercase() {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    words
+}
+
+/// The value of the member `name`.
+fn value(name: &str, value: &Value) -> String {
+    match (value, value.as_u64()) {
+        (Value::Null, _) => String::new(),
+        (Value::Bool(yes), _) => if *yes { "yes" } else { "no" }.to_owned(),
+        (_, Some(ts)) if name == "ts" || name.ends_with("Ts") => {
+            format!("{} ago", duration(now_ms().saturating_sub(ts)))
+        }
+        (_, Some(ms)) if name.ends_with("Ms") => duration(ms),
+        (_, Some(seconds)) if name.ends_with("Seconds") => duration(seconds.saturating_mul(1_000)),
+        (_, Some(count)) if name.ends_with("Bytes") => bytes(count),
+        (Value::String(text), _) => line(cut(text, TEXT_BYTES_MAX)),
+        (Value::Array(items), _) => {
+            items.iter().map(|item| self::value("", item)).collect::<Vec<_>>().join(", ")
+        }
+        (Value::Object(_), _) => facts(value),
+        (other, _) => other.to_string(),
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// In its largest unit.
+fn duration(ms: u64) -> String {
+    match ms / 1_000 {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// In powers of 1,000.
+fn bytes(count: u64) -> String {
+    match count {
+        0..10_000 => format!("{count} B"),
+        10_000..10_000_000 => format!("{} kB", count / 1_000),
+        10_000_000..10_000_000_000 => format!("{} MB", count / 1_000_000),
+        _ => format!("{} GB", count / 1_000_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{bytes, duration, facts, payload};
+    use crate::cli::terminal::Output;
+
+    #[test]
+    fn objects_are_rows_and_lists_are_tables() {
+        let health = json!({
+            "ok": false, "paused": true, "ts": 1,
+            "channels": { "telegram": { "configured": false, "state": "off" } },
+            "agent": { "state": "failing", "active": 1, "reason": "no \u{1b}[1m\npi" },
+            "clientsList": [{ "connId": "c\u{1b}1", "name": "a" }, { "name": "längeres", "uptimeMs": 7_300_000 }],
+        });
+        assert_eq!(
+            payload(&health, &Output::default()),
+            "gateway   not ok   paused yes\n\
+             agent     failing  active 1, reason no [1m pi\n\
+             telegram  off      configured no\n\
+             \n\
+             clients list\n\
+             NAME      CONN ID  UPTIME\n\
+             a         c1\n\
+             längeres           2 h\n"
+        );
+        assert_eq!(payload(&json!({ "paused": true }), &Output::default()), "paused yes\n");
+    }
+
+    #[test]
+    fn a_chat_reads_downwards() {
+        let history = json!({ "messages": [
+            { "role": "assistant", "text": "two\x07\nlines\n", "truncated": true },
+            { "role": "user", "from": "me", "channel": "telegram", "text": "one" },
+        ] });
+        assert_eq!(
+            payload(&history, &Output::default()),
+            "user telegram me\none\n\nassistant\ntwo\nlines\n[cut]\n\n"
+        );
+        assert_eq!(payload(&json!({ "messages": [] }), &Output::default()), "");
+    }
+
+    #[test]
+    fn names_say_what_numbers_are() {
+        let data = json!({ "freeBytes": 12_000, "lastInputSeconds": 61, "tags": ["a", "b"], "today": { "runs": 5 } });
+        assert_eq!(facts(&data), "free 12 kB, last input 61 s, tags a, b, today (runs 5)");
+        assert_eq!((duration(185_000), duration(90_000_000)), ("3 min".to_owned(), "25 h".to_owned()));
+        assert_eq!((bytes(9_999), bytes(12_000_000_000)), ("9999 B".to_owned(), "12 GB".to_owned()));
+    }
+}

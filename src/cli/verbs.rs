@@ -1,0 +1,156 @@
+//! The verbs: names, what they take and what they ask for. The one table that parsing, help and
+//! dispatch read; most verbs are nothing but a row of it.
+
+use serde_json::Value;
+
+use crate::cli::failure::Result;
+use crate::cli::verbs::Action::{Ask, Do};
+use crate::cli::verbs::Kind::{Fixed, Message, Number, OnOff, Rest, Switch, Text, TextOr};
+use crate::cli::{Context, call, run, watch};
+
+/// One thing the tool can do.
+pub(crate) struct Verb {
+    /// As typed.
+    pub(crate) name: &'static str,
+    /// Words behind it, in order, and its own flags.
+    pub(crate) takes: &'static [Take],
+    /// What it does.
+    pub(crate) action: Action,
+    /// One line of help.
+    pub(crate) summary: &'static str,
+}
+
+/// A flag, or a word behind the verb.
+#[derive(Clone, Copy)]
+pub(crate) struct Take {
+    /// With its dashes; of a word, its name for the help.
+    pub(crate) name: &'static str,
+    /// What is typed there.
+    pub(crate) kind: Kind,
+    /// The member of the method's parameters that it sets; empty if it is for this tool.
+    pub(crate) member: &'static str,
+    /// One line of help.
+    pub(crate) help: &'static str,
+}
+
+/// What is typed for a [`Take`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing: it is there or not.
+    Switch,
+    /// Nothing, not even a name: the member is always this.
+    Fixed(bool),
+    /// Text; the help calls it so.
+    Text(&'static str),
+    /// A word that may be missing and is this then.
+    TextOr(&'static str),
+    /// A whole number; the help calls it so.
+    Number(&'static str),
+    /// `on` or `off`.
+    OnOff,
+    /// All the words, or stdin.
+    Message,
+    /// Everything that follows, flags too.
+    Rest,
+}
+
+/// What a verb does.
+#[derive(Clone, Copy)]
+pub(crate) enum Action {
+    /// Calls this method with what was typed and shows the answer.
+    Ask(&'static str),
+    /// Something of its own with it.
+    Do(fn(&Context, Value) -> Result<()>),
+}
+
+impl Verb {
+    /// Its own flags.
+    pub(crate) fn flags(&self) -> impl Iterator<Item = &'static Take> + Clone + use<> {
+        self.takes.iter().filter(|take| take.name.starts_with("--"))
+    }
+
+    /// The words behind it.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &'static Take> + Clone + use<> {
+        self.takes.iter().filter(|take| !take.name.starts_with("--"))
+    }
+}
+
+/// The verb of that name.
+pub(crate) fn find(name: &str) -> Option<&'static Verb> {
+    ALL.iter().find(|verb| verb.name == name)
+}
+
+const fn flag(name: &'static str, kind: Kind, member: &'static str, help: &'static str) -> Take {
+    Take { name, kind, member, help }
+}
+
+const fn word(name: &'static str, kind: Kind, member: &'static str) -> Take {
+    Take { name, kind, member, help: "" }
+}
+
+const fn verb(name: &'static str, takes: &'static [Take], action: Action, summary: &'static str) -> Verb {
+    Verb { name, takes, action, summary }
+}
+
+/// Flags that every verb takes.
+pub(crate) const COMMON: &[Take] = &[
+    flag("--url", Text("URL"), "", "the gateway (CLAWDIS_GATEWAY_URL, lock file, config)"),
+    flag("--token", Text("TOKEN"), "", "its token (CLAWDIS_GATEWAY_TOKEN); visible in process lists"),
+    flag("--token-file", Text("FILE"), "", "a file with the token"),
+    flag("--json", Switch, "", "print payloads as JSON, one a line"),
+    flag("--timeout", Text("SECONDS"), "", "how long to wait for the gateway (10; 30 for `send`)"),
+    flag("--help", Switch, "", "explain"),
+    flag("--version", Switch, "", "print the version"),
+];
+
+const MESSAGE: Take = word("MESSAGE... | -", Message, "message");
+const SESSION: Take = word("SESSION", Text(""), "sessionKey");
+const SESSION_OR_MAIN: Take = word("[SESSION]", TextOr("main"), "sessionKey");
+const SWITCH: Take = word("on|off", OnOff, "enabled");
+const LIMIT: Take = flag("--limit", Number("N"), "limit", "at most so many (1 to 200)");
+const BEFORE: Take = flag("--before", Text("CURSOR"), "before", "the page before this one");
+const TO: Take = flag("--to", Text("ADDRESS"), "to", "+15550001111, a WhatsApp jid, telegram:ID or @name");
+const CHANNEL: Take = flag("--channel", Text("NAME"), "channel", "telegram or whatsapp");
+const KEY: Take = flag("--key", Text("KEY"), "idempotencyKey", "the same key does the same thing only once");
+
+const AGENT: &[Take] = &[
+    MESSAGE,
+    flag("--session", Text("KEY"), "sessionKey", "session to talk in (main)"),
+    flag("--session-id", Text("ID"), "sessionId", "refuse another conversation than this"),
+    flag("--thinking", Text("LEVEL"), "thinking", "off, minimal, low, medium, high or xhigh"),
+    flag("--run-timeout", Number("SECONDS"), "timeout", "end the run after so long"),
+    flag("--deliver", Switch, "deliver", "also send the answer to --to on --channel"),
+    TO,
+    CHANNEL,
+    flag("--stream", Switch, "", "show it as it comes even when stdout is no terminal"),
+    KEY,
+];
+const SEND: &[Take] =
+    &[MESSAGE, TO, CHANNEL, flag("--media", Text("URL"), "mediaUrl", "a picture or file"), KEY];
+const PROBE: Take = flag("--probe", Switch, "probe", "ask the channels now");
+const CALL: &[Take] = &[
+    word("METHOD", Text(""), "method"),
+    flag("--params", Text("JSON"), "params", "an object; `-` reads it from stdin"),
+];
+const ARGS: Take = word("[ITS FLAGS]", Rest, "args");
+
+/// All verbs, in the order of the help.
+pub(crate) const ALL: &[Verb] = &[
+    verb("agent", AGENT, Do(run::agent), "ask the agent (or pipe the message in); Ctrl-C cancels"),
+    verb("send", SEND, Do(run::send), "send a message to a person or group"),
+    verb("status", &[], Ask("status"), "the gateway, its channels, clients and runs"),
+    verb("health", &[PROBE], Ask("health"), "whether everything works"),
+    verb("presence", &[], Ask("system-presence"), "who is connected, or was just now"),
+    verb("watch", &[], Do(watch::watch), "show what happens until Ctrl-C, through restarts of the gateway"),
+    verb("sessions", &[LIMIT, BEFORE], Ask("sessions-list"), "list the sessions"),
+    verb("history", &[SESSION_OR_MAIN, LIMIT, BEFORE], Ask("session-history"), "what was said in a session"),
+    verb("cancel", &[word("RUN", Text(""), "runId")], Ask("agent-cancel"), "end a run of the agent"),
+    verb("reset", &[SESSION_OR_MAIN], Ask("session-reset"), "start a new conversation"),
+    verb("forget", &[SESSION], Ask("session-forget"), "the same, and delete every trace of the old one"),
+    verb("pause", &[word("", Fixed(true), "paused")], Ask("set-paused"), "end all runs and start none"),
+    verb("resume", &[word("", Fixed(false), "paused")], Ask("set-paused"), "let runs start again"),
+    verb("heartbeats", &[SWITCH], Ask("set-heartbeats"), "switch the agent's own check-ins"),
+    verb("channel", &[word("NAME", Text(""), "channel"), SWITCH], Ask("set-channel"), "switch a surface"),
+    verb("call", CALL, Do(call::call), "call any method of the protocol, answers as JSON"),
+    verb("gateway", &[ARGS], Do(call::gateway), "run the gateway in the foreground"),
+];
