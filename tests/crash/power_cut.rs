@@ -9,11 +9,11 @@ use std::thread;
 use crate::disk::{Cut, Disk, Image, cuts};
 use crate::facts::{Facts, keys_in};
 use crate::scenario::{self, Recording};
-use crate::talk::Talk;
+use crate::talk::{Said, Talk};
 use crate::trace::Call;
 use crate::verdict::judge;
 
-/// Restarts of the daemon on distinct folders, unless CLAWDIS_SOAK_CUTS says otherwise.
+/// Restarts of the daemon on distinct folders, unless `CLAWDIS_SOAK_CUTS` says otherwise.
 const CUTS: usize = 240;
 /// Folders tried with one sync taken away, until the first that breaks a promise.
 const TRIES: usize = 60;
@@ -35,24 +35,38 @@ const STATE: &str = "state";
 /// Every distinct folder that power cuts can leave, each at the last moment at which it can be
 /// left, when most has been promised. `without` is the site of a sync that does nothing.
 fn cases(recording: &Recording, without: Option<&str>) -> HashMap<u64, Case> {
-    let mut found: HashMap<u64, Case> = HashMap::new();
+    let mut found = HashMap::new();
+    for settles in [false, true] {
+        find_cases(recording, without, settles, &mut found);
+    }
+    found
+}
+
+/// The same on a disk that has written everything whenever somebody wants a session forgotten
+/// (`settles`), or nothing that was not asked for.
+fn find_cases(recording: &Recording, without: Option<&str>, settles: bool, found: &mut HashMap<u64, Case>) {
     let mut disk = Disk::new(&recording.base);
     let (mut talk, mut facts) = (Talk::default(), Arc::new(Facts::new()));
     let sites = sites(recording);
     for (at, call) in recording.calls.iter().enumerate() {
         for said in talk.hear(call) {
+            if settles && matches!(&said, Said::Asked { method, .. } if method == "session-forget") {
+                disk.settle();
+            }
             Arc::make_mut(&mut facts).hear(said);
         }
         match call {
             // Agents get their prompts through pipes or sockets without a name.
-            Call::Write { handle, bytes } if handle.path.starts_with("pipe:") || handle.path.starts_with("socket:") => {
+            Call::Write { handle, bytes }
+                if handle.path.starts_with("pipe:") || handle.path.starts_with("socket:") =>
+            {
                 let text = String::from_utf8_lossy(bytes);
                 if text.contains("\"prompt\"") {
                     Arc::make_mut(&mut facts).prompted(&keys_in(&text));
                 }
             }
             call if touches(&disk, call) => {
-                collect(&disk, at, &facts, &mut found);
+                collect(&disk, at, &facts, found);
                 if without.is_none() || sites.get(&at).map(String::as_str) != without {
                     disk.apply(call);
                 }
@@ -60,8 +74,7 @@ fn cases(recording: &Recording, without: Option<&str>) -> HashMap<u64, Case> {
             _ => {}
         }
     }
-    collect(&disk, recording.calls.len(), &facts, &mut found);
-    found
+    collect(&disk, recording.calls.len(), &facts, found);
 }
 
 fn collect(disk: &Disk, at: usize, facts: &Arc<Facts>, found: &mut HashMap<u64, Case>) {
@@ -69,8 +82,10 @@ fn collect(disk: &Disk, at: usize, facts: &Arc<Facts>, found: &mut HashMap<u64, 
     for cut in cuts() {
         if seen.insert(disk.simplified(STATE, cut)) {
             let image = disk.cut(STATE, cut);
-            let case = Case { at, cut, facts: Arc::clone(facts), image };
-            found.insert(case.image.fingerprint(), case);
+            let fingerprint = image.fingerprint();
+            if found.get(&fingerprint).is_none_or(|known| known.at < at) {
+                found.insert(fingerprint, Case { at, cut, facts: Arc::clone(facts), image });
+            }
         }
     }
 }
@@ -84,7 +99,10 @@ fn touches(disk: &Disk, call: &Call) -> bool {
         | Call::Write { handle, .. }
         | Call::WriteAt { handle, .. }
         | Call::Resize { handle, .. } => &handle.path,
-        Call::Sync { path, .. } | Call::Remove { path } | Call::MakeFolder { path } | Call::Other { path, .. } => path,
+        Call::Sync { path, .. }
+        | Call::Remove { path }
+        | Call::MakeFolder { path }
+        | Call::Other { path, .. } => path,
         Call::Rename { from, .. } => from,
         Call::Sent { .. } | Call::Received { .. } => return false,
     };
@@ -111,6 +129,7 @@ fn sites(recording: &Recording) -> HashMap<usize, String> {
                     ("state/journal", false) => "the journal at the start",
                     ("state/journal.new", false) => "the new journal",
                     ("state/sessions", false) => "the sessions' names",
+                    ("state/agent", false) => "the agent's names",
                     (name, false) if name.starts_with("state/sessions/") => "a session's records",
                     _ => panic!("a sync of `{path}` that nobody knows the use of"),
                 };
@@ -123,10 +142,22 @@ fn sites(recording: &Recording) -> HashMap<usize, String> {
 }
 
 fn describe(case: &Case, recording: &Recording, reason: &str) -> String {
-    let before = recording.calls[..case.at].iter().rev().filter(|call| !matches!(call, Call::Sent { .. } | Call::Received { .. }));
-    let last: Vec<String> = before.take(6).map(|call| format!("{call:.200?}").chars().take(300).collect()).collect();
-    let files: Vec<String> = case.image.0.iter().map(|(path, bytes)| format!("{path}: {:?}", bytes.as_ref().map(Vec::len))).collect();
-    format!("{reason}\nafter call {} with {:?}; the calls before it, newest first: {last:#?}\nleft: {files:#?}", case.at, case.cut)
+    let before = recording.calls[..case.at]
+        .iter()
+        .rev()
+        .filter(|call| !matches!(call, Call::Sent { .. } | Call::Received { .. }));
+    let last: Vec<String> =
+        before.take(6).map(|call| format!("{call:.200?}").chars().take(300).collect()).collect();
+    let files: Vec<String> = case
+        .image
+        .0
+        .iter()
+        .map(|(path, bytes)| format!("{path}: {:?}", bytes.as_ref().map(Vec::len)))
+        .collect();
+    format!(
+        "{reason}\nafter call {} with {:?}; the calls before it, newest first: {last:#?}\nleft: {files:#?}",
+        case.at, case.cut
+    )
 }
 
 #[test]
@@ -151,7 +182,13 @@ fn no_power_cut_breaks_a_promise() {
         let workers = [scope.spawn(work), scope.spawn(work)];
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
-    assert!(broken.is_empty(), "{} of {} power cuts broke a promise, such as: {}", broken.len(), chosen.len(), broken[0]);
+    assert!(
+        broken.is_empty(),
+        "{} of {} power cuts broke a promise, such as: {}",
+        broken.len(),
+        chosen.len(),
+        broken[0]
+    );
 }
 
 /// So many of them, evenly.
@@ -172,7 +209,7 @@ fn every_sync_is_needed() {
     let recording = &*RECORDING;
     let sound = cases(recording, None);
     let sites: BTreeSet<String> = sites(recording).into_values().collect();
-    assert_eq!(sites.len(), 8, "{sites:?}");
+    assert_eq!(sites.len(), 9, "{sites:?}");
     for site in &sites {
         let mut without: Vec<Case> = cases(recording, Some(site))
             .into_iter()
@@ -181,11 +218,17 @@ fn every_sync_is_needed() {
             .map(|(_, case)| case)
             .collect();
         let order = cuts();
-        without.sort_by_key(|case| (order.iter().position(|cut| *cut == case.cut), std::cmp::Reverse(case.at)));
+        without
+            .sort_by_key(|case| (order.iter().position(|cut| *cut == case.cut), std::cmp::Reverse(case.at)));
         let tried = spread(&without, TRIES);
-        let broken = tried.iter().enumerate().find_map(|(number, case)| Some((number, try_judge(case).err()?)));
+        let broken =
+            tried.iter().enumerate().find_map(|(number, case)| Some((number, try_judge(case).err()?)));
         let Some((number, reason)) = broken else {
-            panic!("without the sync of {site} all of {} power cuts (of {}) keep every promise", tried.len(), without.len());
+            panic!(
+                "without the sync of {site} all of {} power cuts (of {}) keep every promise",
+                tried.len(),
+                without.len()
+            );
         };
         let reason: String = reason.chars().take(160).collect();
         println!("without the sync of {site}: folder {} of {}: {reason}", number + 1, without.len());

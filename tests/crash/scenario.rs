@@ -77,7 +77,9 @@ impl Day {
         let result = body(self, &mut gateway);
         gateway.sigkill();
         let own = format!("TEST_FOLDER={}", self.setup.scratch().display());
-        eventually("the recorder's end", PATIENCE, || process::with_environment(&own).is_empty().then_some(()));
+        eventually("the recorder's end", PATIENCE, || {
+            process::with_environment(&own).is_empty().then_some(())
+        });
         let text = fs::read_to_string(&file).unwrap();
         self.calls.extend(trace::parse(&text));
         result

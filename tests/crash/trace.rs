@@ -21,19 +21,56 @@ pub(crate) struct Handle {
 /// One successful call.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Call {
-    Open { handle: Handle, create: bool, truncate: bool, append: bool },
-    Seek { handle: Handle, to: u64 },
-    Write { handle: Handle, bytes: Vec<u8> },
-    WriteAt { handle: Handle, bytes: Vec<u8>, at: u64 },
-    Resize { handle: Handle, len: u64 },
-    Sync { path: String, data_only: bool },
-    Rename { from: String, to: String },
-    Remove { path: String },
-    MakeFolder { path: String },
-    Received { socket: String, bytes: Vec<u8> },
-    Sent { socket: String, bytes: Vec<u8> },
+    Open {
+        handle: Handle,
+        create: bool,
+        truncate: bool,
+        append: bool,
+    },
+    Seek {
+        handle: Handle,
+        to: u64,
+    },
+    Write {
+        handle: Handle,
+        bytes: Vec<u8>,
+    },
+    WriteAt {
+        handle: Handle,
+        bytes: Vec<u8>,
+        at: u64,
+    },
+    Resize {
+        handle: Handle,
+        len: u64,
+    },
+    Sync {
+        path: String,
+        data_only: bool,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        path: String,
+    },
+    MakeFolder {
+        path: String,
+    },
+    Received {
+        socket: String,
+        bytes: Vec<u8>,
+    },
+    Sent {
+        socket: String,
+        bytes: Vec<u8>,
+    },
     /// Something about this path that this module has no words for.
-    Other { name: String, path: String },
+    Other {
+        name: String,
+        path: String,
+    },
 }
 
 /// The program and its arguments that record what the following program does, into `file`. With
