@@ -18,7 +18,7 @@ mod thread;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -43,10 +43,9 @@ where
     threads::spawn_owner("agent", move || thread::Owner::new(config, commands, control, events).run())
 }
 
-/// Removes the agent's files of every session that is not in `known`: a gateway that was killed may
-/// have had those of a forgotten session still to delete. To be called before [`spawn`].
-pub fn sweep<'a>(config: &AgentConfig, known: impl Iterator<Item = &'a str>) -> io::Result<()> {
-    session_file::sweep(&config.sessions_dir, known)
+/// Removes the agent's files of a session from the folder of all sessions, if there are any.
+pub(crate) fn delete_session_files(sessions_dir: &Path, session_key: &str) -> io::Result<()> {
+    session_file::delete(sessions_dir, session_key)
 }
 
 /// What the agent thread needs to know; made once from the config.

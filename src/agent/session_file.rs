@@ -3,7 +3,6 @@
 //! Pi silently overwrites a file whose beginning it cannot read, and glues its next record to a
 //! torn last one. Both are prevented here, before a process starts on the file.
 
-use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -55,19 +54,6 @@ pub(super) fn delete(sessions_dir: &Path, session_key: &str) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
-}
-
-/// Removes what belongs to none of the sessions in `known`: a gateway that was stopped by force may
-/// have had a forgotten session's files still to delete.
-pub(super) fn sweep<'a>(sessions_dir: &Path, known: impl Iterator<Item = &'a str>) -> io::Result<()> {
-    let known: BTreeSet<PathBuf> = known.map(|key| folder(sessions_dir, key)).collect();
-    for entry in fs::read_dir(sessions_dir)? {
-        let path = entry?.path();
-        if path.is_dir() && !known.contains(&path) {
-            fs::remove_dir_all(path)?;
-        }
-    }
-    Ok(())
 }
 
 /// Keys hold chat ids and whatever a client sends; their digests are safe file names.
@@ -168,17 +154,6 @@ mod tests {
             assert!(prepare(&root.0, "main", "s").unwrap().set_aside.is_none());
             assert_eq!(fs::read_to_string(&path).unwrap(), after);
         }
-    }
-
-    #[test]
-    fn sweeping_leaves_the_known_sessions() {
-        let root = Folder::new("session-sweep");
-        let [kept, gone] = ["main", "forgotten"].map(|key| prepare(&root.0, key, "s").unwrap().path);
-        for path in [&kept, &gone] {
-            fs::write(path, HEADER).unwrap();
-        }
-        sweep(&root.0, ["main", "never used"].into_iter()).unwrap();
-        assert!(kept.exists() && !gone.parent().unwrap().exists());
     }
 
     #[test]

@@ -167,11 +167,7 @@ impl Gateway {
         }
         let state_config = state_config(settings, boot_id, agent_config.command.is_some());
         let policy = state_config.policy;
-        let damaged = recovered.damaged;
         let (state, first) = State::new(state_config, recovered, now());
-        if !damaged {
-            agent::sweep(&agent_config, state.session_keys()).map_err(folder_error)?;
-        }
 
         let thread = system("start a thread");
         let (to_state, state_inbox) = bounded(STATE_INBOX);

@@ -73,11 +73,6 @@ impl State {
         &self.toggles
     }
 
-    /// Keys of the sessions on record.
-    pub fn session_keys(&self) -> impl Iterator<Item = &str> {
-        self.sessions.keys()
-    }
-
     fn recover(&mut self, recovered: Recovered, now: Now) {
         let mut ops = Vec::new();
         let mut interrupted = Vec::new();

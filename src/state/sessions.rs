@@ -56,11 +56,6 @@ impl Sessions {
         self.by_key.insert(key.to_owned(), session);
     }
 
-    /// Their keys.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.by_key.keys().map(String::as_str)
-    }
-
     /// Sessions on record.
     pub(super) fn len(&self) -> usize {
         self.by_key.values().filter(|session| !session.unrecorded).count()

@@ -261,7 +261,7 @@ fn replay(path: &Path, sessions: &mut SessionFiles, recovered: &mut Recovered) -
     let mut failed: io::Result<()> = Ok(());
     let good_bytes = read_lines(path, recovered, |line| {
         let done = match line {
-            Line::Journal(_) => Ok(()),
+            Line::Journal(_) | Line::All(_) => Ok(()),
             Line::Put { slot, value } => {
                 slots.insert(slot, value.get().to_owned());
                 Ok(())
@@ -278,7 +278,6 @@ fn replay(path: &Path, sessions: &mut SessionFiles, recovered: &mut Recovered) -
                 forgot = true;
                 sessions.forget(&key)
             }
-            Line::All(_) => Ok(()),
         };
         if failed.is_ok() {
             failed = done;
@@ -448,7 +447,7 @@ mod tests {
             assert_eq!(of(&after[..cut]), (vec!["1".to_owned()], false), "cut at {cut}");
             // The file's size may reach the disk before what is in it.
             let mut zeroed = after.clone();
-            zeroed[before.len()..cut + 1].fill(0);
+            zeroed[before.len()..=cut].fill(0);
             assert_eq!(of(&zeroed), (vec!["1".to_owned()], false), "zeros up to {cut}");
         }
         assert_eq!(of(&after), (vec!["2".to_owned(), "2".to_owned()], true));

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent;
 use crate::store::{Layout, folder, record};
 
 /// Format of session files.
@@ -157,11 +158,16 @@ impl SessionFiles {
         Ok(())
     }
 
-    /// Removes everything of that session.
+    /// Removes everything of that session, the agent's files included: a process that still has
+    /// them is about to be ended, and no run of the next conversation begins before this is done.
     pub(super) fn forget(&mut self, key: &str) -> io::Result<()> {
         self.unsynced.remove(key);
         // Also if there is none any more, for the same reason.
         self.removed = true;
+        if let Err(error) = agent::delete_session_files(&self.layout.agent_sessions(), key) {
+            // Such a process may just have written; the agent thread deletes once it is gone.
+            log::warn!("the agent's files of a forgotten session are not gone yet: {error}");
+        }
         match std::fs::remove_file(self.layout.session(key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -182,7 +188,12 @@ impl SessionFiles {
         }
         folder::sync_folder(&self.layout.sessions())?;
         self.unsynced.clear();
-        self.removed = false;
+        if self.removed {
+            match folder::sync_folder(&self.layout.agent_sessions()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.removed = false,
+            }
+        }
         Ok(())
     }
 }

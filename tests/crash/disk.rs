@@ -241,12 +241,13 @@ impl Disk {
 
     fn sync(&mut self, path: &str) {
         let at = self.find(path).unwrap_or_else(|| panic!("`{path}` was synced and is not there"));
-        match &mut self.nodes[at] {
-            Node::Folder { now, durable } => durable.clone_from(now),
-            Node::File { now, durable, unsynced } => {
-                durable.clone_from(now);
-                unsynced.clear();
-            }
+        settle(&mut self.nodes[at]);
+    }
+
+    /// Time has passed, and the kernel has written everything by itself.
+    pub(crate) fn settle(&mut self) {
+        for node in &mut self.nodes {
+            settle(node);
         }
     }
 
@@ -313,8 +314,19 @@ impl Disk {
     }
 }
 
+fn settle(node: &mut Node) {
+    match node {
+        Node::Folder { now, durable } => durable.clone_from(now),
+        Node::File { now, durable, unsynced } => {
+            durable.clone_from(now);
+            unsynced.clear();
+        }
+    }
+}
+
 /// Of what something is not durable.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "the four parts that a cut tells apart")]
 struct Dirty {
     root_names: bool,
     other_names: bool,

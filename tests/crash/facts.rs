@@ -27,6 +27,11 @@ impl Run {
         self.acked.is_some() || self.last.is_some() || self.prompted
     }
 
+    /// Whether the agent had its say.
+    pub(crate) fn was_answered(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last["ok"] == true)
+    }
+
     pub(crate) fn message(&self) -> &str {
         self.params["message"].as_str().unwrap()
     }

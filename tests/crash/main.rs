@@ -12,6 +12,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::panic, reason = "a panic is how a test fails")]
+#![allow(clippy::print_stdout, reason = "a seed, and what was tried, are for whoever reads a failure")]
 
 #[allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 #[path = "../it/harness/mod.rs"]
@@ -23,6 +24,7 @@ mod disk;
 #[cfg(test)]
 mod disk_tests;
 mod facts;
+mod kills;
 mod power_cut;
 mod scenario;
 mod talk;

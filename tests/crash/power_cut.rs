@@ -9,11 +9,11 @@ use std::thread;
 use crate::disk::{Cut, Disk, Image, cuts};
 use crate::facts::{Facts, keys_in};
 use crate::scenario::{self, Recording};
-use crate::talk::Talk;
+use crate::talk::{Said, Talk};
 use crate::trace::Call;
 use crate::verdict::judge;
 
-/// Restarts of the daemon on distinct folders, unless CLAWDIS_SOAK_CUTS says otherwise.
+/// Restarts of the daemon on distinct folders, unless `CLAWDIS_SOAK_CUTS` says otherwise.
 const CUTS: usize = 240;
 /// Folders tried with one sync taken away, until the first that breaks a promise.
 const TRIES: usize = 60;
@@ -35,12 +35,24 @@ const STATE: &str = "state";
 /// Every distinct folder that power cuts can leave, each at the last moment at which it can be
 /// left, when most has been promised. `without` is the site of a sync that does nothing.
 fn cases(recording: &Recording, without: Option<&str>) -> HashMap<u64, Case> {
-    let mut found: HashMap<u64, Case> = HashMap::new();
+    let mut found = HashMap::new();
+    for settles in [false, true] {
+        find_cases(recording, without, settles, &mut found);
+    }
+    found
+}
+
+/// The same on a disk that has written everything whenever somebody wants a session forgotten
+/// (`settles`), or nothing that was not asked for.
+fn find_cases(recording: &Recording, without: Option<&str>, settles: bool, found: &mut HashMap<u64, Case>) {
     let mut disk = Disk::new(&recording.base);
     let (mut talk, mut facts) = (Talk::default(), Arc::new(Facts::new()));
     let sites = sites(recording);
     for (at, call) in recording.calls.iter().enumerate() {
         for said in talk.hear(call) {
+            if settles && matches!(&said, Said::Asked { method, .. } if method == "session-forget") {
+                disk.settle();
+            }
             Arc::make_mut(&mut facts).hear(said);
         }
         match call {
@@ -54,7 +66,9 @@ fn cases(recording: &Recording, without: Option<&str>) -> HashMap<u64, Case> {
                 }
             }
             call if touches(&disk, call) => {
-                collect(&disk, at, &facts, &mut found);
+                if changes(call) {
+                    collect(&disk, at, &facts, found);
+                }
                 if without.is_none() || sites.get(&at).map(String::as_str) != without {
                     disk.apply(call);
                 }
@@ -62,8 +76,9 @@ fn cases(recording: &Recording, without: Option<&str>) -> HashMap<u64, Case> {
             _ => {}
         }
     }
-    collect(&disk, recording.calls.len(), &facts, &mut found);
-    found
+    collect(&disk, recording.calls.len(), &facts, found);
+    let unseen = facts.runs.values().find(|run| run.was_answered() && !run.prompted);
+    assert!(unseen.is_none(), "the recording does not show the prompt of {unseen:?}");
 }
 
 fn collect(disk: &Disk, at: usize, facts: &Arc<Facts>, found: &mut HashMap<u64, Case>) {
@@ -71,9 +86,20 @@ fn collect(disk: &Disk, at: usize, facts: &Arc<Facts>, found: &mut HashMap<u64, 
     for cut in cuts() {
         if seen.insert(disk.simplified(STATE, cut)) {
             let image = disk.cut(STATE, cut);
-            let case = Case { at, cut, facts: Arc::clone(facts), image };
-            found.insert(case.image.fingerprint(), case);
+            let fingerprint = image.fingerprint();
+            if found.get(&fingerprint).is_none_or(|known| known.at < at) {
+                found.insert(fingerprint, Case { at, cut, facts: Arc::clone(facts), image });
+            }
         }
+    }
+}
+
+/// Whether a call may change what a power cut leaves.
+fn changes(call: &Call) -> bool {
+    match call {
+        Call::Open { create, truncate, .. } => *create || *truncate,
+        Call::Seek { .. } => false,
+        _ => true,
     }
 }
 
@@ -116,6 +142,7 @@ fn sites(recording: &Recording) -> HashMap<usize, String> {
                     ("state/journal", false) => "the journal at the start",
                     ("state/journal.new", false) => "the new journal",
                     ("state/sessions", false) => "the sessions' names",
+                    ("state/agent", false) => "the agent's names",
                     (name, false) if name.starts_with("state/sessions/") => "a session's records",
                     _ => panic!("a sync of `{path}` that nobody knows the use of"),
                 };
@@ -195,7 +222,7 @@ fn every_sync_is_needed() {
     let recording = &*RECORDING;
     let sound = cases(recording, None);
     let sites: BTreeSet<String> = sites(recording).into_values().collect();
-    assert_eq!(sites.len(), 8, "{sites:?}");
+    assert_eq!(sites.len(), 9, "{sites:?}");
     for site in &sites {
         let mut without: Vec<Case> = cases(recording, Some(site))
             .into_iter()

@@ -153,7 +153,12 @@ impl Client {
 
     /// Sends any message.
     pub(crate) fn send_message(&mut self, message: Message) {
-        self.socket.send(message).expect("the daemon takes what a client sends");
+        self.try_send(message).expect("the daemon takes what a client sends");
+    }
+
+    /// Sends any message to a daemon that may be gone.
+    pub(crate) fn try_send(&mut self, message: Message) -> Result<(), Error> {
+        self.socket.send(message)
     }
 
     /// Sends a request and returns its id without waiting for an answer.
