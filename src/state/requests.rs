@@ -8,12 +8,14 @@ use crate::limits::{
     PAGE_BYTES_MAX, PRESENCE_REASON_BYTES_MAX, PRESENCE_TAG_BYTES_MAX, PRESENCE_TEXT_BYTES_MAX,
 };
 use crate::net::ConnId;
+use crate::net::outbound::Outbound;
 use crate::protocol::call::{Call, Channel, HealthParams, SendParams, SessionsListParams, SystemEventParams};
-use crate::protocol::error::{ErrorCode, WireError};
+use crate::protocol::error::WireError;
+use crate::protocol::frame;
 use crate::protocol::payload::{Status, Today};
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
 use crate::state::clients::clean;
-use crate::state::keys::{self};
+use crate::state::keys;
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
 use crate::state::switches::Switch;
@@ -26,8 +28,8 @@ impl State {
             Call::Health(params) => self.health_request(conn, &id, &params, now),
             Call::Status => return self.status(conn, &id, now),
             Call::SystemPresence => {
-                let frame = crate::protocol::frame::res_ok(&id, &self.presence.json());
-                return self.effects.push(Effect::Out(crate::net::outbound::Outbound::Frame { conn, frame }));
+                let frame = frame::res_ok(&id, &self.presence.json());
+                return self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
             }
             Call::SystemEvent(params) => self.system_event(conn, &id, *params, now),
             // Served by the client's own thread, which alone reads the records.
@@ -69,9 +71,8 @@ impl State {
         let mut bytes = 0;
         for client in self.clients.values() {
             let entry = client.entry();
-            // Control characters have been removed, so escaping at most doubles a text.
-            bytes += 160 + 2 * serde_json::to_string(&entry).map_or(0, |json| json.len()) / 2;
-            if bytes > PAGE_BYTES_MAX / 2 {
+            bytes += to_json(&entry).len() + 1;
+            if bytes > PAGE_BYTES_MAX {
                 break;
             }
             clients_list.push(entry);
@@ -94,8 +95,8 @@ impl State {
             truncated: clients_list.len() < self.clients.len(),
             clients_list,
         };
-        let frame = crate::protocol::frame::res_ok(id, &status);
-        self.effects.push(Effect::Out(crate::net::outbound::Outbound::Frame { conn, frame }));
+        let frame = frame::res_ok(id, &status);
+        self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
     }
 
     fn system_event(
@@ -206,8 +207,6 @@ impl State {
         if self.store_has_room() {
             return Ok(());
         }
-        let error = WireError::rate_limited("the disk cannot keep up; try again", 1_000);
-        debug_assert_eq!(error.code, ErrorCode::RateLimited);
-        Err(error)
+        Err(WireError::rate_limited("the disk cannot keep up; try again", 1_000))
     }
 }
