@@ -193,6 +193,11 @@ pub const HISTORY_TEXT_BYTES_MAX: usize = 256 * 1024;
 
 /// The journal is compacted when it is this large and mostly dead.
 pub const JOURNAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Records that the journal has and their sessions' files still lack, because these cannot be
+/// written: beyond it (twice it, for a session that lacks none) new records are refused.
+pub const UNAPPLIED_RECORDS_MAX: usize = 1_024;
+/// The same for their bytes.
+pub const UNAPPLIED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Config file; a larger one is refused at start.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// Token file; a larger one is refused at start, since it is some other file.

@@ -1,15 +1,16 @@
-//! Folders and whole files: private, and replaced without a moment in which they are torn.
+//! The state folder: private, counted, and held by one gateway at a time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::Instant;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, test_kill_process};
 
 use crate::limits::{LOCK_WAIT_MS, ms};
+use crate::store::disk;
 
 /// Makes the folder (and its parents) for us alone, durably; one that is there already is made
 /// private.
@@ -17,40 +18,13 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     for parent in missing.iter().filter_map(|folder| folder.parent()) {
-        sync_folder(parent)?;
+        disk::sync_folder(parent)?;
     }
     let permissions = fs::metadata(path)?.permissions();
     if permissions.mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
-}
-
-/// Replaces a file's content: whatever happens, either the old or the new one is there.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_folder(path.parent().unwrap_or(Path::new("")))
-}
-
-/// Makes the names in a folder durable. An empty path is the working directory.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    File::open(path)?.sync_all()
-}
-
-/// Copies a damaged file beside itself; returns the copy's path.
-pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".damaged-{seconds}"));
-    let copy = PathBuf::from(name);
-    fs::copy(path, &copy)?;
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
-    Ok(copy)
 }
 
 /// Bytes of all files below a folder. What cannot be read does not count.

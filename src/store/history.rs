@@ -13,7 +13,7 @@ use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::error::WireError;
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::Message;
-use crate::store::sessions::Opened;
+use crate::store::session_file::Opened;
 use crate::store::{Layout, record};
 
 /// One record of a session's file.
@@ -204,10 +204,10 @@ mod tests {
         assert!(history.page(&params(None, None)).unwrap().messages.is_empty());
 
         let (mut store, _) = Store::open(layout).unwrap();
-        store.commit(&[record("old", "of another conversation")]).unwrap();
+        store.commit(&[&[record("old", "of another conversation")]]).unwrap();
         let texts: Vec<String> = (0..500).map(|n| format!("{n} {}", "x".repeat(n * 7 % 900))).collect();
         for text in &texts {
-            store.commit(&[record("new", text)]).unwrap();
+            store.commit(&[&[record("new", text)]]).unwrap();
         }
         let (mut seen, mut before) = (Vec::new(), None);
         loop {
@@ -234,7 +234,7 @@ mod tests {
         let layout = Layout::new(&path);
         let (mut store, _) = Store::open(layout.clone()).unwrap();
         for _ in 0..5 {
-            store.commit(&[record("s", &"\u{1}y".repeat(100_000))]).unwrap();
+            store.commit(&[&[record("s", &"\u{1}y".repeat(100_000))]]).unwrap();
         }
         let page = History::new(layout).page(&params(None, None)).unwrap();
         assert!(page.before.is_some() && page.messages[0].truncated);

@@ -1,22 +1,28 @@
 //! The store thread: every durable file of the gateway.
 //!
 //! Holds no logic: it is told what to write and says when that is durable. One journal is synced
-//! per group of commands (`journal`); the sessions' own files are written from it without a
-//! sync of their own and made whole from it after a crash (`sessions`). So a message costs one
-//! fsync for each promise that is made about it, however many files it touches.
+//! per group of commands (`journal`, `commit`); the sessions' own files are written from it without
+//! a sync of their own and made whole from it after a crash (`sessions`). So a message costs one
+//! fsync for each promise that is made about it, however many files it touches. Every change of a
+//! file goes through `disk`.
 
 use std::path::{Path, PathBuf};
 
 use crate::hex::hex;
 
+mod backlog;
+mod commit;
+mod disk;
 pub mod folder;
 pub mod history;
 mod journal;
+mod line;
 mod record;
+mod session_file;
 mod sessions;
 mod thread;
 
-pub use journal::{Recovered, Store};
+pub use commit::{Recovered, Store};
 pub use thread::spawn;
 
 /// Number that state gives to a command; the answer carries it.

@@ -31,6 +31,11 @@ pub(super) fn write_line(out: &mut Vec<u8>, json: &str) {
     out.push(b'\n');
 }
 
+/// Bytes of the line for `json`: checksum, space and line feed around it.
+pub(super) fn line_bytes(json: &str) -> u64 {
+    json.len() as u64 + 10
+}
+
 /// The JSON of a line (without its line feed), or `None` if the line is damaged.
 pub(super) fn read_line(line: &[u8]) -> Option<&str> {
     let (digits, rest) = line.split_at_checked(8)?;
@@ -52,6 +57,7 @@ mod tests {
     fn lines_survive_a_round_trip_and_damage_shows() {
         let mut line = Vec::new();
         write_line(&mut line, r#"{"a":"ü"}"#);
+        assert_eq!(line.len() as u64, super::line_bytes(r#"{"a":"ü"}"#));
         assert_eq!(line.pop(), Some(b'\n'));
         assert_eq!(read_line(&line), Some(r#"{"a":"ü"}"#));
         for at in 0..line.len() {

@@ -1,198 +1,187 @@
-//! The sessions' own files: one append-only file per session key.
-//!
-//! The first line is a header, every other one a record. A record is named by its logical offset,
-//! which stays the same when older records are removed (`base` grows instead). Nothing here is
-//! synced: the journal holds every record until [`sync`](SessionFiles::sync) has been called.
+//! The sessions' own files, written without a sync of their own: the journal holds every record
+//! until [`sync`](SessionFiles::sync) has been called.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 
-use serde::{Deserialize, Serialize};
-
-use crate::agent;
-use crate::store::{Layout, folder, record};
-
-/// Format of session files.
-const VERSION: u32 = 1;
-/// Longest header line: a key of 256 characters, escaped, and a few numbers.
-const HEADER_BYTES_MAX: u64 = 4096;
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Header {
-    v: u32,
-    pub(super) key: String,
-    /// Logical offset of the first record in this file.
-    base: u64,
-}
-
-/// A session file's header and where its records lie.
-pub(super) struct Opened {
-    pub(super) file: File,
-    pub(super) header: Header,
-    /// Physical offset of the first record.
-    pub(super) first: u64,
-    /// Physical length.
-    pub(super) len: u64,
-}
-
-impl Opened {
-    /// Opens for reading. `None` if there is no such file.
-    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
-        match File::open(path) {
-            Ok(file) => Self::parse(file).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn parse(file: File) -> io::Result<Self> {
-        let mut line = Vec::new();
-        BufReader::with_capacity(512, &file).take(HEADER_BYTES_MAX).read_until(b'\n', &mut line)?;
-        let header: Option<Header> = line
-            .strip_suffix(b"\n")
-            .and_then(record::read_line)
-            .and_then(|json| serde_json::from_str(json).ok())
-            .filter(|header: &Header| header.v == VERSION);
-        let header = header.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        let len = file.metadata()?.len();
-        Ok(Self { file, header, first: line.len() as u64, len })
-    }
-
-    /// Logical offset behind the last byte.
-    pub(super) fn end(&self) -> u64 {
-        self.header.base + (self.len - self.first)
-    }
-
-    pub(super) fn logical(&self, physical: u64) -> u64 {
-        self.header.base + (physical - self.first)
-    }
-
-    pub(super) fn physical(&self, logical: u64) -> u64 {
-        self.first + logical.saturating_sub(self.header.base)
-    }
-}
+use crate::store::session_file::{Header, Opened};
+use crate::store::{Layout, disk, record};
 
 /// The writer's side.
 pub(super) struct SessionFiles {
     layout: Layout,
-    /// Keys whose files have bytes that only the journal makes durable.
+    /// Keys whose files have bytes, or names, that only the journal makes durable.
     unsynced: BTreeSet<String>,
+    /// Those of them whose sync failed: another one proves nothing before they are written again.
+    doubtful: BTreeSet<String>,
     /// A file was removed, which only the journal makes durable.
-    removed: bool,
+    is_removal_unsynced: bool,
 }
 
 impl SessionFiles {
     pub(super) fn new(layout: Layout) -> Self {
-        Self { layout, unsynced: BTreeSet::new(), removed: false }
+        let (unsynced, doubtful) = (BTreeSet::new(), BTreeSet::new());
+        Self { layout, unsynced, doubtful, is_removal_unsynced: false }
     }
 
-    /// Logical offset of the next record of that session.
+    /// Logical offset of the next record of that session. `InvalidData` if its file is damaged.
     pub(super) fn end(&self, key: &str) -> io::Result<u64> {
-        Ok(Opened::read(&self.layout.session(key))?.map_or(0, |opened| opened.end()))
+        Ok(self.open(key)?.map_or(0, |opened| opened.end()))
     }
 
-    /// Writes a record at its logical offset; one that is there already is left alone.
-    /// Returns the bytes written.
-    pub(super) fn apply(&mut self, key: &str, offset: u64, json: &str) -> io::Result<u64> {
+    /// `None` also for a file that does not go beyond its beginning: it was being made when the
+    /// gateway, or the disk, stopped.
+    fn open(&self, key: &str) -> io::Result<Option<Opened>> {
+        let path = self.layout.session(key);
+        match Opened::read(&path) {
+            Ok(Some(opened)) if opened.header.key != key => {
+                Err(io::Error::new(ErrorKind::InvalidData, "it is another session's"))
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                let is_torn = fs::metadata(&path)?.len() < Header::line(key, 0)?.len() as u64;
+                if is_torn { Ok(None) } else { Err(error) }
+            }
+            other => other,
+        }
+    }
+
+    /// Writes a record at its logical offset; what else is there and behind it was never finished.
+    /// Returns the bytes written: none if exactly this record is there already. `InvalidData` if the
+    /// file is damaged.
+    pub(super) fn append(&mut self, key: &str, offset: u64, json: &str) -> io::Result<u64> {
         // Also if it is there already: a gateway that was killed may have left it in memory only.
         self.unsynced.insert(key.to_owned());
         let path = self.layout.session(key);
-        let mut bytes = Vec::with_capacity(json.len() + 16);
-        let opened = Opened::read(&path)?;
-        let exists = opened.is_some();
-        let at = if let Some(opened) = opened {
-            if opened.end() > offset {
+        let mut line = Vec::with_capacity(json.len() + 16);
+        record::write_line(&mut line, json);
+        let Some(opened) = self.open(key)? else {
+            let mut bytes = Header::line(key, offset)?;
+            bytes.append(&mut line);
+            disk::write_at(&disk::create(&path)?, &bytes, 0)?;
+            return Ok(bytes.len() as u64);
+        };
+        if offset < opened.header.base {
+            return Ok(0);
+        }
+        let at = opened.physical(offset);
+        if at > opened.len {
+            return Err(io::Error::new(ErrorKind::InvalidData, "records in it are missing"));
+        }
+        let file = disk::open(&path)?;
+        if at < opened.len {
+            if opened.has_at(at, &line)? {
                 return Ok(0);
             }
-            opened.physical(offset)
-        } else {
-            let header = Header { v: VERSION, key: key.to_owned(), base: offset };
-            record::write_line(&mut bytes, &serde_json::to_string(&header)?);
-            0
-        };
-        record::write_line(&mut bytes, json);
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(!exists).mode(0o600).open(&path)?;
-        // Never beyond the end, even if bytes that should be there are not.
-        let at = at.min(file.metadata()?.len());
-        file.seek(SeekFrom::Start(at))?;
-        let written = file.write_all(&bytes);
-        if written.is_err() {
-            // A half-written record would only be cut at the next start; cut it now.
-            let _ = file.set_len(at);
+            disk::cut(&file, at)?;
         }
-        written?;
-        Ok(bytes.len() as u64)
+        disk::write_at(&file, &line, at)?;
+        Ok(line.len() as u64)
     }
 
-    /// Cuts a torn last line off, so that the journal can write it again.
-    pub(super) fn mend_tail(&self, key: &str) -> io::Result<()> {
-        let path = self.layout.session(key);
-        let opened = match Opened::read(&path) {
-            Ok(None) => return Ok(()),
-            Ok(Some(opened)) => opened,
-            // Its very first line is torn: everything in it is still in the journal.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return std::fs::remove_file(&path),
+    /// Makes the file ready for the records that the journal holds, the first of which is at `from`.
+    /// What is torn behind that is cut off; a file that is damaged before it is set aside, and a new
+    /// one begins at `from`. Returns a sentence if something is lost from the history.
+    pub(super) fn mend(&mut self, key: &str, from: u64) -> io::Result<Option<String>> {
+        match self.open(key) {
+            Ok(None) if from == 0 => return Ok(None),
+            Ok(None) => {
+                let path = self.layout.session(key);
+                let lost = "is gone; its history begins anew";
+                return Ok(Some(format!("the file `{}` of a session {lost}", path.display())));
+            }
+            Ok(Some(opened)) => {
+                let good = opened.good_until(opened.first)?;
+                if good >= opened.physical(from) {
+                    if good < opened.len {
+                        disk::cut(&disk::open(&self.layout.session(key))?, good)?;
+                    }
+                    return Ok(None);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidData => {}
             Err(error) => return Err(error),
+        }
+        self.begin_anew(key, from, &[]).map(Some)
+    }
+
+    /// Sets a damaged file aside and puts one with these records, as the journal still has them, in
+    /// its place. Returns the sentence about it.
+    pub(super) fn rebuild(&mut self, key: &str, records: &[(u64, String)]) -> io::Result<String> {
+        let base = match records.first() {
+            Some((offset, _)) => *offset,
+            // No offset of the old file is beyond that, if it never lost its oldest records.
+            None => fs::metadata(self.layout.session(key))?.len(),
         };
-        let mut good = opened.first;
-        let mut reader = BufReader::new(&opened.file);
-        reader.seek(SeekFrom::Start(good))?;
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            if reader.read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
-            if line.strip_suffix(b"\n").and_then(record::read_line).is_none() {
-                break;
-            }
-            good += line.len() as u64;
+        self.begin_anew(key, base, records)
+    }
+
+    fn begin_anew(&mut self, key: &str, base: u64, records: &[(u64, String)]) -> io::Result<String> {
+        let path = self.layout.session(key);
+        let copy = disk::set_aside(&path)?;
+        let mut content = Header::line(key, base)?;
+        for (_, json) in records {
+            record::write_line(&mut content, json);
         }
-        if good < opened.len {
-            OpenOptions::new().write(true).open(&path)?.set_len(good)?;
+        disk::replace(&path, content.as_slice())?;
+        Ok(format!(
+            "the file of a session was damaged; a copy was kept as `{}`, and its history begins anew",
+            copy.display()
+        ))
+    }
+
+    /// Removes everything of that session.
+    pub(super) fn forget(&mut self, key: &str) -> io::Result<()> {
+        // Also if there is nothing any more, for the reason given above.
+        self.is_removal_unsynced = true;
+        let path = self.layout.session(key);
+        for copy in disk::copies_of(&path)? {
+            disk::unlink(&copy)?;
         }
+        disk::unlink(&path.with_extension("new"))?;
+        disk::unlink(&path)?;
+        self.unsynced.remove(key);
+        self.doubtful.remove(key);
         Ok(())
     }
 
-    /// Removes everything of that session, the agent's files included: a process that still has
-    /// them is about to be ended, and no run of the next conversation begins before this is done.
-    pub(super) fn forget(&mut self, key: &str) -> io::Result<()> {
-        self.unsynced.remove(key);
-        // Also if there is none any more, for the same reason.
-        self.removed = true;
-        if let Err(error) = agent::delete_session_files(&self.layout.agent_sessions(), key) {
-            // Such a process may just have written; the agent thread deletes once it is gone.
-            log::warn!("the agent's files of a forgotten session are not gone yet: {error}");
-        }
-        match std::fs::remove_file(self.layout.session(key)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    /// Sessions whose records only the journal makes durable.
+    pub(super) fn unsynced(&self) -> &BTreeSet<String> {
+        &self.unsynced
     }
 
-    /// Makes everything durable without the journal's help.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        if self.unsynced.is_empty() && !self.removed {
-            return Ok(());
+    /// Makes everything durable without the journal's help. Returns the first error about a single
+    /// session, which stays among the [`unsynced`](Self::unsynced) ones; an `Err` is about all.
+    pub(super) fn sync(&mut self) -> io::Result<Option<io::Error>> {
+        if self.unsynced.is_empty() && !self.is_removal_unsynced {
+            return Ok(None);
         }
-        for key in &self.unsynced {
-            match File::open(self.layout.session(key)) {
-                Ok(file) => file.sync_all()?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+        let mut failed = None;
+        let mut left = BTreeSet::new();
+        for key in self.unsynced.clone() {
+            if let Err(error) = self.sync_file(&key) {
+                failed.get_or_insert(error);
+                left.insert(key);
             }
         }
-        folder::sync_folder(&self.layout.sessions())?;
-        self.unsynced.clear();
-        if self.removed {
-            match folder::sync_folder(&self.layout.agent_sessions()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.removed = false,
-            }
+        disk::sync_folder(&self.layout.sessions())?;
+        self.unsynced = left;
+        self.is_removal_unsynced = false;
+        Ok(failed)
+    }
+
+    fn sync_file(&mut self, key: &str) -> io::Result<()> {
+        let path = self.layout.session(key);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        if self.doubtful.contains(key) {
+            disk::replace(&path, file)?;
+            self.doubtful.remove(key);
+        } else if let Err(error) = disk::sync(&file) {
+            self.doubtful.insert(key.to_owned());
+            return Err(error);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::limits::STORE_GROUP_MAX;
 use crate::metrics::METRICS;
 use crate::state::Event;
-use crate::store::{Store, StoreCommand, StoreEvent, Usage};
+use crate::store::{Store, StoreCommand, StoreEvent, StoreOp, Usage, disk};
 use crate::threads;
 
 /// First pause before a folder in trouble is tried again; it doubles.
@@ -39,7 +39,9 @@ struct Keeper {
 
 impl Keeper {
     fn run(mut self, commands: &Receiver<StoreCommand>) {
-        self.tell_usage(None);
+        let trouble = self.store.trouble().map(|error| sentence(error, &self.store));
+        self.plan_retry(trouble.as_deref());
+        self.tell_usage(trouble);
         loop {
             let received = match self.retry {
                 Some((at, _)) => commands.recv_deadline(at),
@@ -58,35 +60,50 @@ impl Keeper {
     }
 
     fn commit(&mut self, group: Vec<StoreCommand>) {
-        let ops: Vec<_> = group.iter().flat_map(|command| command.ops.iter().cloned()).collect();
-        let result = self.store.commit(&ops).map_err(|error| sentence(&error, &self.store));
-        if let Err(trouble) = &result {
-            log::error!("{trouble}");
-            self.retry.get_or_insert((Instant::now() + RETRY_MIN, RETRY_MIN));
-        } else {
-            self.retry = None;
-        }
-        for command in group {
-            let done = StoreEvent::Done { ticket: command.ticket, result: result.clone() };
+        let commands: Vec<&[StoreOp]> = group.iter().map(|command| command.ops.as_slice()).collect();
+        let committed = self.store.commit(&commands);
+        let trouble = committed.as_ref().err().or(self.store.trouble());
+        let trouble = trouble.map(|error| sentence(error, &self.store));
+        let results = match committed {
+            Ok(answers) => answers.into_iter().map(|answer| self.result(answer)).collect(),
+            Err(error) => vec![self.result(Err(error)); group.len()],
+        };
+        self.plan_retry(trouble.as_deref());
+        for (command, result) in group.iter().zip(results) {
+            let done = StoreEvent::Done { ticket: command.ticket, result };
             if self.events.send(Event::Store(done)).is_err() {
                 return;
             }
         }
-        self.tell_usage(result.err());
+        self.tell_usage(trouble);
     }
 
-    /// Probes a folder in trouble with an empty commit's worth of writing.
+    fn result(&self, answer: io::Result<()>) -> Result<(), String> {
+        answer.map_err(|error| sentence(&error, &self.store)).inspect_err(|text| log::error!("{text}"))
+    }
+
+    fn plan_retry(&mut self, trouble: Option<&str>) {
+        let Some(trouble) = trouble else { return self.retry = None };
+        log::error!("{trouble}");
+        self.retry.get_or_insert((Instant::now() + RETRY_MIN, RETRY_MIN));
+    }
+
+    /// Probes a folder in trouble with an empty commit's worth of writing, and does what is left.
     fn try_again(&mut self) {
         let probe = self.store.layout().root().join("probe");
-        let tried = crate::store::folder::replace(&probe, &[0; 4096]).and_then(|()| self.store.apply());
-        let _ = std::fs::remove_file(&probe);
-        if tried.is_ok() {
+        let probed = disk::replace(&probe, [0; 4096].as_slice());
+        let cleared = disk::unlink(&probe);
+        let tried = probed.and(cleared).and_then(|()| self.store.try_again());
+        let trouble = tried.as_ref().err().or(self.store.trouble());
+        let trouble = trouble.map(|error| sentence(error, &self.store));
+        if trouble.is_none() {
             log::info!("the state folder can be written again");
             self.retry = None;
-            return self.tell_usage(None);
+        } else {
+            let pause = self.retry.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));
+            self.retry = Some((Instant::now() + pause, pause));
         }
-        let pause = self.retry.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));
-        self.retry = Some((Instant::now() + pause, pause));
+        self.tell_usage(trouble);
     }
 
     fn tell_usage(&mut self, trouble: Option<String>) {

@@ -1,0 +1,106 @@
+//! What the journal has and the sessions' files still lack, per session and in order.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::limits::{UNAPPLIED_BYTES_MAX, UNAPPLIED_RECORDS_MAX};
+use crate::store::record;
+
+/// One thing that a session's file lacks.
+#[derive(Debug, PartialEq)]
+pub(super) enum Work {
+    /// The record at this logical offset.
+    Append { offset: u64, record: String },
+    /// To be gone.
+    Forget,
+}
+
+#[derive(Default)]
+pub(super) struct Backlog {
+    by_key: BTreeMap<String, VecDeque<Work>>,
+    records: usize,
+    bytes: usize,
+}
+
+impl Backlog {
+    /// Puts a record behind what that session's file lacks already.
+    pub(super) fn append(&mut self, key: &str, offset: u64, record: String) {
+        self.records += 1;
+        self.bytes += record.len();
+        self.by_key.entry(key.to_owned()).or_default().push_back(Work::Append { offset, record });
+    }
+
+    /// Nothing that was said before matters any more.
+    pub(super) fn forget(&mut self, key: &str) {
+        self.drop_all(key);
+        self.by_key.insert(key.to_owned(), VecDeque::from([Work::Forget]));
+    }
+
+    /// Drops what that session's file lacked.
+    pub(super) fn drop_all(&mut self, key: &str) {
+        while self.done(key).is_some() {}
+    }
+
+    /// The first thing that session's file lacks.
+    pub(super) fn first(&self, key: &str) -> Option<&Work> {
+        self.by_key.get(key)?.front()
+    }
+
+    /// It lacks it no more.
+    pub(super) fn done(&mut self, key: &str) -> Option<Work> {
+        let works = self.by_key.get_mut(key)?;
+        let work = works.pop_front();
+        if works.is_empty() {
+            self.by_key.remove(key);
+        }
+        if let Some(Work::Append { record, .. }) = &work {
+            self.records -= 1;
+            self.bytes -= record.len();
+        }
+        work
+    }
+
+    /// Logical offset behind the last record that session's file lacks. `None` if it lacks nothing.
+    pub(super) fn end(&self, key: &str) -> Option<u64> {
+        self.by_key.get(key)?.back().map(|work| match work {
+            Work::Append { offset, record } => offset + record::line_bytes(record),
+            Work::Forget => 0,
+        })
+    }
+
+    /// Whether that session may lack one more record. Those that lack nothing so far may for longer:
+    /// one session in trouble is not to stop the others.
+    pub(super) fn has_room(&self, key: &str) -> bool {
+        let share = if self.by_key.contains_key(key) { 1 } else { 2 };
+        self.records < share * UNAPPLIED_RECORDS_MAX && self.bytes < share * UNAPPLIED_BYTES_MAX
+    }
+
+    /// Sessions whose files lack something.
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.by_key.keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Backlog, Work};
+    use crate::limits::UNAPPLIED_RECORDS_MAX;
+
+    #[test]
+    fn one_session_in_trouble_leaves_room_for_the_others() {
+        let mut backlog = Backlog::default();
+        for at in 0..UNAPPLIED_RECORDS_MAX as u64 {
+            assert!(backlog.has_room("bad"));
+            backlog.append("bad", at, "1".to_owned());
+        }
+        assert!(!backlog.has_room("bad") && backlog.has_room("good"));
+        for at in 0..UNAPPLIED_RECORDS_MAX as u64 {
+            backlog.append("worse", at, "1".to_owned());
+        }
+        assert!(!backlog.has_room("good"));
+        backlog.forget("bad");
+        assert_eq!(backlog.first("bad"), Some(&Work::Forget));
+        assert!(!backlog.has_room("bad") && backlog.has_room("good"));
+        backlog.drop_all("worse");
+        assert_eq!((backlog.records, backlog.bytes, backlog.keys()), (0, 0, vec!["bad".to_owned()]));
+    }
+}

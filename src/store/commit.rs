@@ -1,0 +1,314 @@
+//! Group commit: many commands, one line of the journal, one sync; then the sessions' files.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+
+use crate::limits::JOURNAL_BYTES_MAX;
+use crate::metrics::METRICS;
+use crate::store::backlog::{Backlog, Work};
+use crate::store::journal::Journal;
+use crate::store::line::Line;
+use crate::store::sessions::SessionFiles;
+use crate::store::{Layout, StoreOp, disk, folder, record};
+
+/// What the last life left behind.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Slots and their JSON.
+    pub slots: BTreeMap<String, String>,
+    /// Something in the journal was unreadable: what it said is not known.
+    pub damaged: bool,
+    /// Sentences for the log.
+    pub problems: Vec<String>,
+}
+
+/// The open journal and the files behind it.
+pub struct Store {
+    layout: Layout,
+    journal: Journal,
+    sessions: SessionFiles,
+    backlog: Backlog,
+    compact_at_bytes: u64,
+    must_compact: bool,
+    /// Why a session's file lags behind the journal.
+    apply_trouble: Option<io::Error>,
+    /// Why the journal is longer than it should be.
+    compact_trouble: Option<io::Error>,
+    used_bytes: u64,
+}
+
+/// What a group of commands comes to.
+#[derive(Default)]
+struct Group {
+    lines: Vec<String>,
+    works: Vec<(String, Work)>,
+    /// Logical offset behind the last record of each session in it.
+    ends: HashMap<String, u64>,
+}
+
+impl Store {
+    /// Opens the folder's files and brings them to the state of the last promise made.
+    pub fn open(layout: Layout) -> io::Result<(Self, Recovered)> {
+        folder::make_private(&layout.sessions())?;
+        let mut recovered = Recovered::default();
+        let mut backlog = Backlog::default();
+        let mut has_forgotten = false;
+        let slots = &mut recovered.slots;
+        let path = layout.journal();
+        let (journal, is_damaged) =
+            Journal::open(path.clone(), &mut recovered.problems, |line| match line {
+                Line::Put { slot, value } => drop(slots.insert(slot, value.get().to_owned())),
+                Line::Del(slot) => drop(slots.remove(&slot)),
+                Line::App { key, offset, record } => backlog.append(&key, offset, record.get().to_owned()),
+                Line::Forget(key) => {
+                    has_forgotten = true;
+                    backlog.forget(&key);
+                }
+                Line::Journal(_) | Line::All(_) => {}
+            })?;
+        // Killed while it wrote a new journal.
+        disk::unlink(&path.with_extension("new"))?;
+        recovered.damaged = is_damaged;
+        let mut store = Self {
+            compact_at_bytes: JOURNAL_BYTES_MAX.max(2 * journal.len()),
+            must_compact: is_damaged || has_forgotten,
+            sessions: SessionFiles::new(layout.clone()),
+            used_bytes: folder::used_bytes(layout.root()),
+            layout,
+            journal,
+            backlog,
+            apply_trouble: None,
+            compact_trouble: None,
+        };
+        store.mend(&mut recovered.problems);
+        // A damaged journal is rewritten with the first commit: that says what follows from it.
+        store.catch_up(has_forgotten && !is_damaged);
+        Ok((store, recovered))
+    }
+
+    /// Prepares the files of the sessions of which the journal has records.
+    fn mend(&mut self, problems: &mut Vec<String>) {
+        for key in self.backlog.keys() {
+            // A session that begins with being forgotten has nothing that could be torn.
+            let Some(Work::Append { offset, .. }) = self.backlog.first(&key) else { continue };
+            match self.sessions.mend(&key, *offset) {
+                Ok(problem) => problems.extend(problem),
+                Err(error) => problems.push(self.about(&key, &error).to_string()),
+            }
+        }
+    }
+
+    /// Bytes in the state folder, as far as this thread writes there.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.used_bytes
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Why not everything that is durable is where it belongs; to be tried again.
+    pub(super) fn trouble(&self) -> Option<&io::Error> {
+        self.apply_trouble.as_ref().or(self.compact_trouble.as_ref())
+    }
+
+    /// Makes the commands durable with one sync. After an `Err` none of them is; otherwise each has
+    /// an answer of its own, for one that cannot be carried out fails alone.
+    pub(super) fn commit(&mut self, commands: &[&[StoreOp]]) -> io::Result<Vec<io::Result<()>>> {
+        let mut group = Group::default();
+        let answers = commands.iter().map(|ops| self.add(ops, &mut group)).collect();
+        if group.lines.is_empty() {
+            return Ok(answers);
+        }
+        let line = group.line();
+        self.journal.append(&line)?;
+        self.used_bytes += line.len() as u64;
+        METRICS.commits.up();
+        let mut has_forgotten = false;
+        for (key, work) in group.works {
+            match work {
+                Work::Append { offset, record } => self.backlog.append(&key, offset, record),
+                Work::Forget => {
+                    has_forgotten = true;
+                    self.backlog.forget(&key);
+                }
+            }
+        }
+        self.must_compact |= has_forgotten;
+        self.catch_up(has_forgotten || self.compact_trouble.is_none());
+        Ok(answers)
+    }
+
+    /// Puts a command into the group, or nothing of it.
+    fn add(&mut self, ops: &[StoreOp], group: &mut Group) -> io::Result<()> {
+        let mut own = Group::default();
+        for op in ops {
+            let line = match op {
+                StoreOp::Put { slot, value } => {
+                    Line::Put { slot: slot.clone(), value: serde_json::from_str(value)? }
+                }
+                StoreOp::Delete { slot } => Line::Del(slot.clone()),
+                StoreOp::Append { session_key: key, record } => {
+                    let offset = match own.ends.get(key).or(group.ends.get(key)) {
+                        Some(end) => *end,
+                        None => self.end(key).map_err(|error| self.about(key, &error))?,
+                    };
+                    own.ends.insert(key.clone(), offset + record::line_bytes(record));
+                    own.works.push((key.clone(), Work::Append { offset, record: record.clone() }));
+                    Line::App { key: key.clone(), offset, record: serde_json::from_str(record)? }
+                }
+                StoreOp::Forget { session_key: key } => {
+                    own.ends.insert(key.clone(), 0);
+                    own.works.push((key.clone(), Work::Forget));
+                    Line::Forget(key.clone())
+                }
+            };
+            own.lines.push(serde_json::to_string(&line)?);
+        }
+        group.lines.append(&mut own.lines);
+        group.works.append(&mut own.works);
+        group.ends.extend(own.ends);
+        Ok(())
+    }
+
+    /// Logical offset of a session's next record.
+    fn end(&mut self, key: &str) -> io::Result<u64> {
+        if !self.backlog.has_room(key) {
+            return Err(io::Error::other("too many records wait to be written"));
+        }
+        if let Some(end) = self.backlog.end(key) {
+            return Ok(end);
+        }
+        match self.sessions.end(key) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.rebuild(key)?;
+                self.sessions.end(key)
+            }
+            end => end,
+        }
+    }
+
+    /// Repairs what an earlier failure left and does what it kept from being done.
+    pub(super) fn try_again(&mut self) -> io::Result<()> {
+        self.journal.settle()?;
+        self.catch_up(true);
+        Ok(())
+    }
+
+    /// Brings the files up to what the journal says, and the journal to its length. A failure is
+    /// nobody's who waits: what the journal has is safe.
+    fn catch_up(&mut self, may_compact: bool) {
+        self.apply_trouble = self.apply().err();
+        if may_compact && (self.must_compact || self.journal.len() > self.compact_at_bytes) {
+            self.compact_trouble = self.compact().err();
+        }
+    }
+
+    /// Writes what the sessions' files still lack. One that cannot be written does not stop the
+    /// others.
+    fn apply(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        for key in self.backlog.keys() {
+            if let Err(error) = self.apply_to(&key) {
+                result = result.and(Err(self.about(&key, &error)));
+            }
+        }
+        result
+    }
+
+    fn apply_to(&mut self, key: &str) -> io::Result<()> {
+        while let Some(work) = self.backlog.first(key) {
+            let done = match work {
+                Work::Append { offset, record } => self.sessions.append(key, *offset, record),
+                Work::Forget => self.sessions.forget(key).map(|()| 0),
+            };
+            match done {
+                Ok(bytes) => self.used_bytes += bytes,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return self.rebuild(key),
+                Err(error) => return Err(error),
+            }
+            self.backlog.done(key);
+        }
+        Ok(())
+    }
+
+    /// Sets a damaged file aside and begins a new one with what the journal still has.
+    fn rebuild(&mut self, key: &str) -> io::Result<()> {
+        let mut records = Vec::new();
+        self.journal.read(|line| match line {
+            Line::App { key: of, offset, record } if of == key => {
+                records.push((offset, record.get().to_owned()));
+            }
+            Line::Forget(of) if of == key => records.clear(),
+            _ => {}
+        })?;
+        let problem = self.sessions.rebuild(key, &records)?;
+        log::error!("{problem}");
+        self.backlog.drop_all(key);
+        Ok(())
+    }
+
+    /// Rewrites the journal with the slots that still stand, and with the records that it alone
+    /// makes durable.
+    fn compact(&mut self) -> io::Result<()> {
+        let failed = self.sessions.sync()?;
+        let mut needed: BTreeSet<String> = self.backlog.keys().into_iter().collect();
+        needed.extend(self.sessions.unsynced().iter().cloned());
+        let mut slots = BTreeMap::new();
+        let mut kept: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut written = Ok(());
+        self.journal.read(|line| {
+            let json = match &line {
+                Line::Put { .. } => serde_json::to_string(&line),
+                Line::App { key, .. } | Line::Forget(key) if needed.contains(key) => {
+                    serde_json::to_string(&line)
+                }
+                _ => Ok(String::new()),
+            };
+            match (line, json) {
+                (_, Err(error)) => written = Err(error),
+                (Line::Put { slot, .. }, Ok(json)) => drop(slots.insert(slot, json)),
+                (Line::Del(slot), _) => drop(slots.remove(&slot)),
+                (Line::App { key, .. }, Ok(json)) if !json.is_empty() => {
+                    kept.entry(key).or_default().push(json);
+                }
+                (Line::Forget(key), Ok(json)) if !json.is_empty() => {
+                    kept.insert(key, vec![json]);
+                }
+                _ => {}
+            }
+        })?;
+        written?;
+        let mut bytes = Vec::new();
+        for json in slots.values().chain(kept.values().flatten()) {
+            record::write_line(&mut bytes, json);
+        }
+        self.journal.replace(&bytes)?;
+        self.compact_at_bytes = JOURNAL_BYTES_MAX.max(2 * self.journal.len());
+        self.must_compact = failed.is_some();
+        self.used_bytes = folder::used_bytes(self.layout.root());
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// An error about one session's file, with the file's name.
+    fn about(&self, key: &str, error: &io::Error) -> io::Error {
+        let path = self.layout.session(key);
+        let text = format!("the file `{}` of a session cannot be used: {error}", path.display());
+        io::Error::new(error.kind(), text)
+    }
+}
+
+impl Group {
+    /// All of it as one line, so that a torn write leaves all or nothing.
+    fn line(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self.lines.as_slice() {
+            [line] => record::write_line(&mut bytes, line),
+            lines => record::write_line(&mut bytes, &format!("{{\"all\":[{}]}}", lines.join(","))),
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Every change of a durable file, so that the rules stand in one place.
+//!
+//! What is written is durable once its file was synced; a new, changed or removed name once its
+//! folder was. A file is replaced by a whole new one that was synced before it took the name. A sync
+//! that failed says nothing about a later one that succeeds: the kernel may have given up what it
+//! could not write, so what was to be synced has to be written again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+/// Opens a file for reading and writing, and makes an empty one if there is none.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    #[cfg(test)]
+    fault::strike()?;
+    private().create(true).truncate(false).open(path)
+}
+
+/// Makes an empty file, or empties the one that is there.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    #[cfg(test)]
+    fault::strike()?;
+    private().create(true).truncate(true).open(path)
+}
+
+/// Writes all of `bytes` at a place. After an error any part of them may be there.
+pub(super) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    #[cfg(test)]
+    if let Err(error) = fault::strike() {
+        file.write_all_at(&bytes[..bytes.len() / 2], at)?;
+        return Err(error);
+    }
+    file.write_all_at(bytes, at)
+}
+
+/// Cuts a file off at `len` bytes.
+pub(super) fn cut(file: &File, len: u64) -> io::Result<()> {
+    #[cfg(test)]
+    fault::strike()?;
+    file.set_len(len)
+}
+
+/// Makes what is in a file durable.
+pub(super) fn sync(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    fault::strike()?;
+    file.sync_all()
+}
+
+/// The same without the times of the file, which nobody reads.
+pub(super) fn sync_data(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    fault::strike()?;
+    file.sync_data()
+}
+
+/// Gives a file, which must have been synced, another one's name. The folder is the caller's to
+/// sync.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    fault::strike()?;
+    fs::rename(from, to)
+}
+
+/// Removes a name; it may be gone already. The folder is the caller's to sync.
+pub(super) fn unlink(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    fault::strike()?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a folder durable. An empty path is the working directory.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    fault::strike()?;
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
+}
+
+/// Replaces a file by what `content` reads: whatever happens, either the old or the new one is
+/// there, and after `Ok` the new one for good.
+pub(super) fn replace(path: &Path, mut content: impl Read) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = create(&temporary)?;
+    io::copy(&mut content, &mut file)?;
+    sync(&file)?;
+    rename(&temporary, path)?;
+    sync_folder(path.parent().unwrap_or(Path::new("")))
+}
+
+/// Keeps a durable copy of a damaged file beside it; returns the copy's path.
+pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("{DAMAGED}{millis}"));
+    let copy = PathBuf::from(name);
+    let mut file = create(&copy)?;
+    io::copy(&mut File::open(path)?, &mut file)?;
+    sync(&file)?;
+    sync_folder(path.parent().unwrap_or(Path::new("")))?;
+    Ok(copy)
+}
+
+/// What the name of a copy of a damaged file has behind the file's own.
+const DAMAGED: &str = ".damaged-";
+
+/// The copies that were kept of that file when it was damaged.
+pub(super) fn copies_of(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let prefix = path.file_name().map(|name| format!("{}{DAMAGED}", name.to_string_lossy()));
+    let mut copies = copies_in(path.parent().unwrap_or(Path::new("")))?;
+    copies.retain(|copy| {
+        let name = copy.file_name().unwrap_or_default().to_string_lossy();
+        prefix.as_deref().is_some_and(|prefix| name.starts_with(prefix))
+    });
+    Ok(copies)
+}
+
+/// The copies of damaged files in a folder.
+pub(super) fn copies_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut copies = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().contains(DAMAGED) {
+            copies.push(entry.path());
+        }
+    }
+    Ok(copies)
+}
+
+/// A file read from its beginning, whoever else reads or writes through the same handle.
+pub(super) struct Reading<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl<'a> Reading<'a> {
+    /// From this place.
+    pub(super) fn from(file: &'a File, at: u64) -> Self {
+        Self { file, at }
+    }
+}
+
+impl Read for Reading<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// Lets the changes that a test names fail.
+#[cfg(test)]
+pub(super) mod fault {
+    use std::cell::Cell;
+    use std::io;
+    use std::ops::Range;
+
+    thread_local! {
+        /// Which of this thread's coming changes fail.
+        static PLAN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+        static COUNT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// From now on the changes with these numbers fail, counted from 0.
+    pub(in crate::store) fn plan(failing: Range<usize>) {
+        PLAN.set((failing.start, failing.end));
+        COUNT.set(0);
+    }
+
+    /// No change fails any more; how many were tried since `plan`.
+    pub(in crate::store) fn over() -> usize {
+        PLAN.set((0, 0));
+        COUNT.get()
+    }
+
+    pub(super) fn strike() -> io::Result<()> {
+        let (start, end) = PLAN.get();
+        let number = COUNT.replace(COUNT.get() + 1);
+        if (start..end).contains(&number) {
+            return Err(io::Error::other(format!("change {number} was made to fail")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! What a line of the journal says.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Format of the journal.
+pub(super) const VERSION: u32 = 1;
+
+/// A line of the journal.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Line<'a> {
+    /// First line: the format.
+    Journal(u32),
+    /// The value of a slot.
+    Put {
+        slot: String,
+        #[serde(borrow)]
+        value: &'a RawValue,
+    },
+    /// A slot is gone.
+    Del(String),
+    /// A record of a session, at this place of its file.
+    App {
+        key: String,
+        offset: u64,
+        #[serde(borrow)]
+        record: &'a RawValue,
+    },
+    /// A session is gone.
+    Forget(String),
+    /// Several, in order.
+    All(#[serde(borrow)] Vec<Line<'a>>),
+}

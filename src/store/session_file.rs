@@ -1,0 +1,114 @@
+//! The format of a session's file: a header line, then one record per line.
+//!
+//! A record is named by its logical offset, which stays the same when older records are removed
+//! (`base` grows instead).
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::disk::Reading;
+use crate::store::record;
+
+/// Format of session files.
+const VERSION: u32 = 1;
+/// Longest header line: a key of 256 characters, escaped, and a few numbers.
+const HEADER_BYTES_MAX: u64 = 4096;
+
+/// First line of a session's file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Header {
+    v: u32,
+    pub(super) key: String,
+    /// Logical offset of the first record in this file.
+    pub(super) base: u64,
+}
+
+impl Header {
+    /// The line, for a file whose first record is the one at `base`.
+    pub(super) fn line(key: &str, base: u64) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        let header = Self { v: VERSION, key: key.to_owned(), base };
+        record::write_line(&mut line, &serde_json::to_string(&header)?);
+        Ok(line)
+    }
+}
+
+/// A session file's header and where its records lie.
+pub(super) struct Opened {
+    pub(super) file: File,
+    pub(super) header: Header,
+    /// Physical offset of the first record.
+    pub(super) first: u64,
+    /// Physical length.
+    pub(super) len: u64,
+}
+
+impl Opened {
+    /// Opens for reading. `None` if there is no such file; `InvalidData` if its beginning cannot be
+    /// read, `Unsupported` if another version wrote it.
+    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
+        match File::open(path) {
+            Ok(file) => Self::parse(file).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn parse(file: File) -> io::Result<Self> {
+        let mut line = Vec::new();
+        let beginning = Reading::from(&file, 0);
+        BufReader::with_capacity(512, beginning).take(HEADER_BYTES_MAX).read_until(b'\n', &mut line)?;
+        let header: Option<Header> = line
+            .strip_suffix(b"\n")
+            .and_then(record::read_line)
+            .and_then(|json| serde_json::from_str(json).ok());
+        let header =
+            header.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "its beginning is damaged"))?;
+        if header.v != VERSION {
+            let text = format!("it has format {}, this version reads {VERSION}", header.v);
+            return Err(io::Error::new(ErrorKind::Unsupported, text));
+        }
+        let len = file.metadata()?.len();
+        Ok(Self { file, header, first: line.len() as u64, len })
+    }
+
+    /// Logical offset behind the last byte.
+    pub(super) fn end(&self) -> u64 {
+        self.header.base + (self.len - self.first)
+    }
+
+    /// Name of the record at this place of the file.
+    pub(super) fn logical(&self, physical: u64) -> u64 {
+        self.header.base + (physical - self.first)
+    }
+
+    /// Place of the record with this name; the first one's if it is older than all in the file.
+    pub(super) fn physical(&self, logical: u64) -> u64 {
+        self.first + logical.saturating_sub(self.header.base)
+    }
+
+    /// Physical offset of the first line from `start` on that is damaged, or behind the last one.
+    pub(super) fn good_until(&self, start: u64) -> io::Result<u64> {
+        let mut reader = BufReader::new(Reading::from(&self.file, start));
+        let mut good = start;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            reader.read_until(b'\n', &mut line)?;
+            if line.strip_suffix(b"\n").and_then(record::read_line).is_none() {
+                return Ok(good);
+            }
+            good += line.len() as u64;
+        }
+    }
+
+    /// Whether exactly these bytes are at this place.
+    pub(super) fn has_at(&self, physical: u64, bytes: &[u8]) -> io::Result<bool> {
+        let mut found = Vec::with_capacity(bytes.len());
+        Reading::from(&self.file, physical).take(bytes.len() as u64).read_to_end(&mut found)?;
+        Ok(found == bytes)
+    }
+}
