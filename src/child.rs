@@ -91,6 +91,12 @@ impl Child {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).lines()
     }
 
+    /// Its stderr is closed and read.
+    pub(crate) fn has_said_all(&self) -> bool {
+        // The thread that reads it holds the other reference.
+        Arc::strong_count(&self.stderr) == 1
+    }
+
     /// How it ended, once it has.
     pub(crate) fn exit(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {

@@ -245,6 +245,10 @@ impl Process {
             }
             return;
         };
+        // Its last words say why; they may be on their way.
+        if matches!(self.phase, Phase::Closed { until } if now < until) && !self.child.has_said_all() {
+            return;
+        }
         let why = self.obituary(&describe(exit));
         if self.start_deadline.take().is_some() && matches!(self.phase, Phase::Closed { .. }) {
             news.push(News::Stillborn(why.clone()));
@@ -294,7 +298,9 @@ impl Process {
         let lines = self.child.stderr_lines();
         let names_it =
             |line: &&String| line.to_ascii_lowercase().contains("error") && !line.starts_with("    ");
-        match lines.iter().rev().find(names_it).or(lines.last()) {
+        // What stopped a start is said first, details follow; later the last words count.
+        let unnamed = if self.has_answered() { lines.last() } else { lines.first() };
+        match lines.iter().rev().find(names_it).or(unnamed) {
             Some(line) => one_sentence(&format!("{what}: {line}")),
             None => what.to_owned(),
         }

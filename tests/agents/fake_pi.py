@@ -1,6 +1,5 @@
-"""A stand-in for Pi's RPC mode: replays recorded conversations and misbehaves on order.
+"""A stand-in for Pi's RPC mode that misbehaves on order. (`replay_pi.py` replays recorded conversations.)
 
-    fake_pi.py replay TRACE [pi's flags]     answers the n-th prompt with what Pi wrote for the n-th prompt
     fake_pi.py act [pi's flags]              does what the prompt orders: [[name]] or [[name argument]]
     fake_pi.py stubborn FOLDER               a process tree that does not want to end; pids go to FOLDER
 
@@ -234,47 +233,6 @@ def act():
             respond(command)
 
 
-def recorded(path):
-    """Pi's lines by prompt. Prompts that the recording gave while Pi waited for a retry are no new run."""
-    prompts = []
-    retrying = False
-    with open(path) as file:
-        for entry in map(json.loads, file):
-            kind = entry.get("d")
-            is_prompt = kind == "in" and '"type":"prompt"' in entry["s"]
-            line = json.loads(entry["s"]) if is_prompt or kind == "out" else {}
-            if is_prompt and not retrying:
-                prompts.append([])
-            elif kind == "out" and prompts:
-                if line["type"] in ("auto_retry_start", "auto_retry_end", "agent_start"):
-                    retrying = line["type"] == "auto_retry_start"
-                if line["type"] != "response":
-                    prompts[-1].append((entry["t"], line))
-    return prompts
-
-
-def replay(path):
-    prompts = recorded(path)
-    while True:
-        command = stdin.line()
-        if command["type"] == "get_state":
-            state(command)
-        elif command["type"] != "prompt":
-            respond(command)
-        elif not prompts:
-            respond(command)
-            run("nothing more was recorded")
-        else:
-            respond(command)
-            last = None
-            for at, line in prompts.pop(0):
-                # Lines of one moment come before anything is read, as in Pi; longer silences are shortened.
-                if last is not None and at - last > 1:
-                    pause(min(at - last, 20) / 1000)
-                last = at
-                say(line)
-
-
 def main():
     mode = sys.argv[1]
     start = os.environ.get("FAKE_START")
@@ -282,9 +240,7 @@ def main():
         with open("started-once", "w"):
             pass
         order(start, "", {"id": "none", "type": "prompt"})
-    if mode == "replay":
-        replay(sys.argv[2])
-    elif mode == "act":
+    if mode == "act":
         act()
     elif mode == "stubborn":
         stubborn(sys.argv[2])
