@@ -5,14 +5,13 @@
 //! synced: the journal holds every record until [`sync`](SessionFiles::sync) has been called.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent;
 use crate::store::{Layout, folder, record};
 
 /// Format of session files.
@@ -135,7 +134,7 @@ impl SessionFiles {
             Ok(None) => return Ok(()),
             Ok(Some(opened)) => opened,
             // Its very first line is torn: everything in it is still in the journal.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return std::fs::remove_file(&path),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return fs::remove_file(&path),
             Err(error) => return Err(error),
         };
         let mut good = opened.first;
@@ -164,14 +163,11 @@ impl SessionFiles {
         self.unsynced.remove(key);
         // Also if there is none any more, for the same reason.
         self.removed = true;
-        if let Err(error) = agent::delete_session_files(&self.layout.agent_sessions(), key) {
+        if let Err(error) = unless_missing(fs::remove_dir_all(self.layout.agent_session(key))) {
             // Such a process may just have written; the agent thread deletes once it is gone.
             log::warn!("the agent's files of a forgotten session are not gone yet: {error}");
         }
-        match std::fs::remove_file(self.layout.session(key)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        unless_missing(fs::remove_file(self.layout.session(key)))
     }
 
     /// Makes everything durable without the journal's help.
@@ -189,11 +185,16 @@ impl SessionFiles {
         folder::sync_folder(&self.layout.sessions())?;
         self.unsynced.clear();
         if self.removed {
-            match folder::sync_folder(&self.layout.agent_sessions()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.removed = false,
-            }
+            unless_missing(folder::sync_folder(&self.layout.agent_sessions()))?;
+            self.removed = false;
         }
         Ok(())
+    }
+}
+
+fn unless_missing(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
     }
 }
