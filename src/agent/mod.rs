@@ -18,7 +18,7 @@ mod thread;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -41,11 +41,6 @@ where
     T: From<AgentEvent> + Send + 'static,
 {
     threads::spawn_owner("agent", move || thread::Owner::new(config, commands, control, events).run())
-}
-
-/// Removes the agent's files of a session from the folder of all sessions, if there are any.
-pub(crate) fn delete_session_files(sessions_dir: &Path, session_key: &str) -> io::Result<()> {
-    session_file::delete(sessions_dir, session_key)
 }
 
 /// What the agent thread needs to know; made once from the config.

@@ -244,6 +244,9 @@ impl State {
             (status, summary)
         };
         let (session_key, riders) = (run.session_key.clone(), std::mem::take(&mut run.riders));
+        // First, because the answer goes on record with it: no rider is told what a crash can lose.
+        let role = self.heartbeats.role_of_answer(run_id, status, &summary);
+        self.end_run(run_id, Ended { status, summary: summary.clone(), role, ops: Vec::new() }, now);
         for rider_id in riders {
             let Some(rider) = self.runs.get_mut(&rider_id) else { continue };
             match std::mem::replace(&mut rider.phase, Phase::Obeying) {
@@ -256,8 +259,6 @@ impl State {
                 other => rider.phase = other,
             }
         }
-        let role = self.heartbeats.role_of_answer(run_id, status, &summary);
-        self.end_run(run_id, Ended { status, summary, role, ops: Vec::new() }, now);
         self.release(&session_key, now);
     }
 
