@@ -127,6 +127,10 @@ impl Layout {
         self.root.join("agent")
     }
 
+    fn agent_session(&self, session_key: &str) -> PathBuf {
+        self.agent_sessions().join(file_name(session_key))
+    }
+
     fn session(&self, session_key: &str) -> PathBuf {
         self.sessions().join(format!("{}.log", file_name(session_key)))
     }

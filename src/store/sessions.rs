@@ -99,6 +99,11 @@ impl SessionFiles {
                     return Ok(None);
                 }
             }
+            // The journal has all of it: a power cut may leave a new file's size without its bytes.
+            Err(error) if error.kind() == ErrorKind::InvalidData && from == 0 => {
+                disk::unlink(&self.layout.session(key))?;
+                return Ok(None);
+            }
             Err(error) if error.kind() == ErrorKind::InvalidData => {}
             Err(error) => return Err(error),
         }
@@ -138,6 +143,10 @@ impl SessionFiles {
         for copy in disk::copies_of(&path)? {
             disk::unlink(&copy)?;
         }
+        if let Err(error) = disk::unlink_folder(&self.layout.agent_session(key)) {
+            // Such a process may just have written; the agent thread deletes again once it is gone.
+            log::warn!("the agent's files of a forgotten session are not gone yet: {error}");
+        }
         disk::unlink(&path.with_extension("new"))?;
         disk::unlink(&path)?;
         self.unsynced.remove(key);
@@ -165,6 +174,9 @@ impl SessionFiles {
             }
         }
         disk::sync_folder(&self.layout.sessions())?;
+        if self.is_removal_unsynced && self.layout.agent_sessions().exists() {
+            disk::sync_folder(&self.layout.agent_sessions())?;
+        }
         self.unsynced = left;
         self.is_removal_unsynced = false;
         Ok(failed)
