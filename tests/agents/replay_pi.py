@@ -20,6 +20,8 @@ import time
 LOG = "received.jsonl"
 # No longer than this is waited where the recorded Pi was silent.
 PAUSE_MAX_S = 0.003
+# How long an abort that comes too early, as the recorded one did, is given to come.
+EARLY_S = 0.1
 ENDS = ("agent_end", "auto_retry_end", "compaction_end")
 FOLLOWS = ("auto_retry_start", "auto_retry_end", "compaction_start", "compaction_end")
 DIALOGS = ("confirm", "select", "input", "editor")
@@ -189,6 +191,7 @@ class Pi:
                 # One that came too early did nothing: it is waited for where it does something.
                 if self.phase == "asked":
                     missed = True
+                    self.pause(EARLY_S)
                 else:
                     self.await_abort()
             elif kind == "out":

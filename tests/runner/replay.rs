@@ -17,12 +17,14 @@ use clawdis_gateway::agent::{AgentEvent, RunStep};
 use clawdis_gateway::protocol::payload::RunStatus;
 use serde_json::Value;
 
-use crate::harness::{Finished, Rig, test_file};
+use crate::harness::{Finished, PATIENCE, Rig, test_file, wait_until};
 use expected::{Cue, End, Run, TRACES, Trace};
 use recording::{Recorded, ToolResult};
 
 /// Replays under way at a time. Most of a replay is waiting.
 const AT_ONCE: usize = 6;
+/// In the log of every prompt.
+const PROMPT: &str = r#""type": "prompt""#;
 /// What runs that Pi does not end are given.
 const IDLE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -93,6 +95,10 @@ fn watch(rig: &mut Rig, trace: &Trace, recorded: &[Recorded]) -> Vec<Finished> {
                 steps[run].push(step);
                 if matches!(to_cancel[run], End::Cancelled(cue) if is_met(cue, &steps[run])) {
                     to_cancel[run] = End::Answered;
+                    // An agent that is still starting would be ended, not asked.
+                    wait_until("prompt in the agent's log", PATIENCE, || {
+                        log_of(rig).matches(PROMPT).count() > run
+                    });
                     rig.cancel(&ids[run]);
                 }
             }
@@ -110,6 +116,11 @@ fn watch(rig: &mut Rig, trace: &Trace, recorded: &[Recorded]) -> Vec<Finished> {
         Finished { steps, status, summary }
     });
     finished.collect()
+}
+
+/// What the agent noted of its commands.
+fn log_of(rig: &Rig) -> String {
+    fs::read_to_string(rig.folder.path().join("received.jsonl")).unwrap_or_default()
 }
 
 fn is_met(cue: Cue, steps: &[RunStep]) -> bool {
@@ -187,7 +198,7 @@ fn check_steps(expected: &Run, recorded: &Recorded, seen: &Finished) {
 /// Holds what the agent was told to the rules that the recordings taught: each prompt once, in
 /// order, and only while nothing goes on; an abort never before the agent works.
 fn check_commands(rig: &Rig, trace: &Trace, recorded: &[Recorded]) {
-    let log = fs::read_to_string(rig.folder.path().join("received.jsonl")).unwrap();
+    let log = log_of(rig);
     let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let mut prompts = Vec::new();
     let mut declined = Vec::new();
