@@ -18,7 +18,7 @@ mod thread;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -41,11 +41,6 @@ where
     T: From<AgentEvent> + Send + 'static,
 {
     threads::spawn_owner("agent", move || thread::Owner::new(config, commands, control, events).run())
-}
-
-/// Removes the agent's files of a session from the folder of all sessions, if there are any.
-pub(crate) fn delete_session_files(sessions_dir: &Path, session_key: &str) -> io::Result<()> {
-    session_file::delete(sessions_dir, session_key)
 }
 
 /// What the agent thread needs to know; made once from the config.
@@ -110,7 +105,7 @@ pub enum AgentControl {
     /// End this run, queued or active; its `Ended` says `cancelled`.
     Cancel(RunId),
     /// The conversation under this key is over: end its process once it has no run.
-    /// With `delete`, remove its folder of session files then.
+    /// With `delete`, remove its folder of session files then and say so.
     EndSession {
         /// The key.
         session_key: String,
@@ -147,6 +142,14 @@ pub enum AgentEvent {
         kind: &'static str,
         /// Why it is `none`, and what to do.
         reason: Option<&'static str>,
+    },
+    /// Answers [`AgentControl::EndSession`] with `delete`: the agent's files of that session are
+    /// gone for good, or why they are not. Several that waited together have one answer.
+    Forgotten {
+        /// The key.
+        session_key: String,
+        /// A sentence, if it failed.
+        result: Result<(), String>,
     },
     /// Processes cannot be started (with a sentence), or can again.
     Trouble(Option<String>),

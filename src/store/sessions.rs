@@ -99,6 +99,10 @@ impl SessionFiles {
                     return Ok(None);
                 }
             }
+            // All of the file is in the journal: it is as new as this, and was never synced.
+            Err(error) if error.kind() == ErrorKind::InvalidData && from == 0 => {
+                return disk::unlink(&self.layout.session(key)).map(|()| None);
+            }
             Err(error) if error.kind() == ErrorKind::InvalidData => {}
             Err(error) => return Err(error),
         }
