@@ -105,7 +105,7 @@ pub enum AgentControl {
     /// End this run, queued or active; its `Ended` says `cancelled`.
     Cancel(RunId),
     /// The conversation under this key is over: end its process once it has no run.
-    /// With `delete`, remove its folder of session files then.
+    /// With `delete`, remove its folder of session files then and say so.
     EndSession {
         /// The key.
         session_key: String,
@@ -142,6 +142,14 @@ pub enum AgentEvent {
         kind: &'static str,
         /// Why it is `none`, and what to do.
         reason: Option<&'static str>,
+    },
+    /// Answers [`AgentControl::EndSession`] with `delete`: the agent's files of that session are
+    /// gone for good, or why they are not. Several that waited together have one answer.
+    Forgotten {
+        /// The key.
+        session_key: String,
+        /// A sentence, if it failed.
+        result: Result<(), String>,
     },
     /// Processes cannot be started (with a sentence), or can again.
     Trouble(Option<String>),

@@ -106,7 +106,7 @@ fn event_bytes(event: &AgentEvent) -> usize {
     match event {
         AgentEvent::Step { step, .. } => EVENT_BYTES + step_bytes(step),
         AgentEvent::Ended { summary, .. } => EVENT_BYTES + summary.len(),
-        AgentEvent::Sandbox { .. } => EVENT_BYTES,
+        AgentEvent::Sandbox { .. } | AgentEvent::Forgotten { .. } => EVENT_BYTES,
         AgentEvent::Trouble(reason) => EVENT_BYTES + reason.as_ref().map_or(0, String::len),
     }
 }

@@ -48,11 +48,16 @@ pub(super) fn prepare(sessions_dir: &Path, session_key: &str, session_id: &str) 
     Ok(SessionFile { path, set_aside })
 }
 
-/// Removes every file of a session.
+/// Removes every file of a session, for good.
 pub(super) fn delete(sessions_dir: &Path, session_key: &str) -> io::Result<()> {
     match fs::remove_dir_all(folder(sessions_dir, session_key)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        // Also if there were none: a gateway that was killed may have removed them in memory only.
+        _ => {}
+    }
+    match File::open(sessions_dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
+        opened => opened?.sync_all(),
     }
 }
 

@@ -232,10 +232,11 @@ impl<T: From<AgentEvent>> Owner<T> {
                 Action::Start(id, run) => self.start(id, *run, now),
                 Action::Give(id, run) => self.with_id(id, |process, news| process.give(*run, now, news)),
                 Action::End(id) => self.with_id(id, |process, news| process.terminate(now, news)),
-                Action::Delete(key) => {
-                    if let Err(error) = session_file::delete(&self.config.sessions_dir, &key) {
-                        log::error!("cannot delete the agent's files of a forgotten session: {error}");
-                    }
+                Action::Delete(session_key) => {
+                    let result = session_file::delete(&self.config.sessions_dir, &session_key)
+                        .map_err(|error| format!("they cannot be deleted: {error}"))
+                        .inspect_err(|why| log::error!("the agent's files of a forgotten session: {why}"));
+                    self.outbox.push(AgentEvent::Forgotten { session_key, result });
                 }
             }
         }

@@ -27,6 +27,7 @@ mod agent_requests;
 pub mod budget;
 mod clients;
 mod directives;
+mod forgetting;
 mod health;
 pub mod heartbeats;
 mod keys;
@@ -46,6 +47,7 @@ pub mod thread;
 mod tests;
 
 use clients::Clients;
+use forgetting::Forgetting;
 use health::HealthBoard;
 use keys::Keys;
 use notes::Notes;
@@ -178,6 +180,7 @@ pub struct State {
     notes: Notes,
     today: budget::Today,
     heartbeats: heartbeats::Heartbeats,
+    forgetting: Forgetting,
     /// What waits for the store.
     pending: HashMap<Ticket, Pending>,
     tickets: Ticket,

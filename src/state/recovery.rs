@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::payload::{Message, PresenceEntry, Role, Toggles};
 use crate::state::budget::Today;
+use crate::state::forgetting::{self, Forgetting};
 use crate::state::health::HealthBoard;
 use crate::state::heartbeats::Heartbeats;
 use crate::state::keys::{KeyRecord, Keys};
@@ -45,6 +46,7 @@ impl State {
             notes: Notes::default(),
             today: Today::default(),
             heartbeats: Heartbeats::new(config.heartbeat.clone()),
+            forgetting: Forgetting::default(),
             pending: HashMap::new(),
             tickets: 0,
             channel_commands: 0,
@@ -90,6 +92,8 @@ impl State {
                 self.notes.recover(number, parse(&slot, &json).unwrap_or_default());
             } else if slot == heartbeats::SLOT {
                 self.heartbeats.recover(&json);
+            } else if let Some(key) = slot.strip_prefix(forgetting::SLOT_PREFIX) {
+                self.forget_agent_files(key.to_owned(), Vec::new());
             } else if let Some(key) = slot.strip_prefix(sessions::SLOT_PREFIX) {
                 if let Some(session) = parse::<Session>(&slot, &json) {
                     self.sessions.recover(key, session);
@@ -103,11 +107,17 @@ impl State {
             }
         }
         self.keys.recovered();
+        if !interrupted.is_empty() {
+            log::warn!("runs were interrupted when the gateway last stopped; their sessions say so");
+        }
         for (key, record) in interrupted {
             ops.extend(self.note_interruption(&key, &record, now));
         }
+        if recovered.damaged {
+            // The store drops the damaged lines with the first thing that it is given.
+            ops.push(self.toggles_op());
+        }
         if !ops.is_empty() {
-            log::warn!("runs were interrupted when the gateway last stopped; their sessions say so");
             self.store(ops, Pending::Nothing);
         }
     }

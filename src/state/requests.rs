@@ -15,12 +15,9 @@ use crate::protocol::frame;
 use crate::protocol::payload::{Status, Today};
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
 use crate::state::clients::clean;
-use crate::state::keys;
-use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
 use crate::state::switches::Switch;
 use crate::state::{Effect, Now, State, to_json};
-use crate::store::StoreOp;
 
 impl State {
     pub(super) fn request(&mut self, conn: ConnId, id: String, call: Call, now: Now) {
@@ -176,23 +173,6 @@ impl State {
         self.cancel_session(key, now);
         let (session_id, ops) = self.sessions.reset(key, now.wall_ms);
         self.end_session(key, false);
-        let payload = json!({ "sessionKey": key, "sessionId": session_id });
-        self.store(ops, Pending::Answer { conn, id: id.to_owned(), payload });
-        Ok(())
-    }
-
-    fn session_forget(&mut self, conn: ConnId, id: &str, key: &str, now: Now) -> Result<(), WireError> {
-        self.require_store()?;
-        self.cancel_session(key, now);
-        let (session_id, mut ops) = self.sessions.forget(key);
-        for (key, record) in self.keys.forget_session(key) {
-            ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
-        }
-        if key == MAIN {
-            ops.extend(self.notes.take().1);
-        }
-        self.runs.forget(key);
-        self.end_session(key, true);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
         self.store(ops, Pending::Answer { conn, id: id.to_owned(), payload });
         Ok(())

@@ -192,6 +192,7 @@ impl State {
             AgentEvent::Ended { run_id, status, summary } => self.run_ended(&run_id, status, summary, now),
             AgentEvent::Sandbox { kind, reason } => self.health.set_sandbox(kind, reason),
             AgentEvent::Trouble(trouble) => self.health.set_agent_trouble(trouble),
+            AgentEvent::Forgotten { session_key, result } => self.agent_forgot(session_key, result),
         }
     }
 

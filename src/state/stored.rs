@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::net::ConnId;
 use crate::protocol::call::RunId;
 use crate::protocol::error::WireError;
+use crate::state::forgetting::Asker;
 use crate::state::keys::Outcome;
 use crate::state::{Now, State};
 use crate::store::Ticket;
@@ -18,6 +19,8 @@ pub(super) enum Pending {
     RunEnd { run_id: RunId, outcome: Outcome },
     /// A request whose answer is ready.
     Answer { conn: ConnId, id: String, payload: Value },
+    /// A session is to be forgotten, and what the store has of it is gone.
+    Forget { session_key: String, asker: Asker },
     /// A switch, which acts already.
     Switch { conn: ConnId, id: String, payload: Value },
     /// Nobody waits.
@@ -41,6 +44,7 @@ impl State {
                     self.refuse(conn, &id, &WireError::unavailable(text));
                 }
             },
+            Some(Pending::Forget { session_key, asker }) => self.forget_stored(session_key, asker, result),
             Some(Pending::Nothing) | None => {}
         }
     }

@@ -19,6 +19,7 @@ use crate::state::heartbeats::HeartbeatConfig;
 use crate::state::{Effect, Event, Now, Opened, State, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
 
+mod forgetting;
 mod lanes;
 
 struct Bench {
@@ -349,8 +350,18 @@ fn interrupted_runs_come_back_as_unknown_and_toggles_as_they_were() {
 
 #[test]
 fn damaged_records_start_paused() {
-    let bench = Bench::recovered(Recovered { damaged: true, ..Recovered::default() });
-    assert!(bench.state.toggles().paused);
+    let now = Now { mono: Instant::now(), wall_ms: SANE_CLOCK_MS };
+    let recovered = Recovered { damaged: true, ..Recovered::default() };
+    let (state, first) = State::new(config(), recovered, now);
+    assert!(state.toggles().paused);
+    let [Effect::Store(command)] = first.as_slice() else { panic!("not one command: {first:?}") };
+    let slots = command.ops.iter().filter_map(|op| match op {
+        StoreOp::Put { slot, value } => Some((slot.clone(), value.clone())),
+        _ => None,
+    });
+    // The damage is gone with what was stored first; the pause is not.
+    let recovered = Recovered { slots: slots.collect(), ..Recovered::default() };
+    assert!(State::new(config(), recovered, now).0.toggles().paused);
 }
 
 #[test]

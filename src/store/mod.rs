@@ -29,7 +29,7 @@ pub use thread::spawn;
 pub type Ticket = u64;
 
 /// Operations that become durable together or not at all.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct StoreCommand {
     /// Echoed in [`StoreEvent::Done`].
     pub ticket: Ticket,

@@ -99,10 +99,9 @@ impl SessionFiles {
                     return Ok(None);
                 }
             }
-            // The journal has all of it: a power cut may leave a new file's size without its bytes.
+            // All of the file is in the journal: it is as new as this, and was never synced.
             Err(error) if error.kind() == ErrorKind::InvalidData && from == 0 => {
-                disk::unlink(&self.layout.session(key))?;
-                return Ok(None);
+                return disk::unlink(&self.layout.session(key)).map(|()| None);
             }
             Err(error) if error.kind() == ErrorKind::InvalidData => {}
             Err(error) => return Err(error),

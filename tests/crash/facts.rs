@@ -2,7 +2,7 @@
 //!
 //! Built from what went over the sockets; knows the protocol's promises and no file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -19,6 +19,8 @@ pub(crate) struct Run {
     pub(crate) last: Option<Value>,
     /// Its prompt was given to the agent.
     pub(crate) prompted: bool,
+    /// Number of the request.
+    number: u64,
 }
 
 impl Run {
@@ -40,16 +42,16 @@ impl Run {
 /// A session as clients were told of it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Session {
-    /// Messages of the conversation in order: role and text.
-    pub(crate) said: Vec<(String, String)>,
+    /// Messages of the conversation in order: number of the request, role and text.
+    pub(crate) said: Vec<(u64, String, String)>,
     /// Messages of conversations before a reset.
     pub(crate) earlier: Vec<String>,
     /// Said before the session was forgotten: nothing of it may be anywhere.
     pub(crate) forgotten: Vec<String>,
     /// Its conversation, if a reset told.
     pub(crate) id: Option<String>,
-    /// A reset or forget was asked for and not answered.
-    changing: BTreeSet<String>,
+    /// Resets and forgets that were asked for and not answered, with their numbers.
+    changing: BTreeMap<String, u64>,
 }
 
 impl Session {
@@ -66,6 +68,8 @@ pub(crate) struct Facts {
     pub(crate) sessions: BTreeMap<String, Session>,
     /// Values that each switch may have: the last one acknowledged, and those asked for since.
     pub(crate) switches: BTreeMap<String, Vec<Value>>,
+    /// Requests so far.
+    requests: u64,
     /// Requests without a last answer.
     asked: BTreeMap<String, (String, Value)>,
 }
@@ -105,6 +109,7 @@ impl Facts {
     }
 
     fn asked(&mut self, id: &str, method: &str, params: &Value) {
+        self.requests += 1;
         match method {
             "agent" => {
                 let run = Run {
@@ -113,12 +118,13 @@ impl Facts {
                     acked: None,
                     last: None,
                     prompted: false,
+                    number: self.requests,
                 };
                 self.runs.entry(key_of(params)).or_insert(run);
             }
             "session-reset" | "session-forget" => {
                 let session = self.sessions.entry(session_of(params)).or_default();
-                session.changing.insert(id.to_owned());
+                session.changing.insert(id.to_owned(), self.requests);
             }
             _ => {
                 if let Some((_, member)) = SWITCHES.iter().find(|(name, _)| *name == method) {
@@ -134,11 +140,16 @@ impl Facts {
             "agent" => return self.agent_answered(params, frame),
             "session-reset" | "session-forget" => {
                 let session = self.sessions.entry(session_of(params)).or_default();
-                session.changing.remove(id);
+                let number = session.changing.remove(id).unwrap();
                 if frame["ok"] != true {
                     return true;
                 }
-                let said = std::mem::take(&mut session.said).into_iter().map(|(_, text)| text);
+                // What was asked later is of the next conversation, even if it was answered sooner.
+                let (before, after) =
+                    std::mem::take(&mut session.said).into_iter().partition(|(asked, ..)| *asked < number);
+                session.said = after;
+                let before: Vec<(u64, String, String)> = before;
+                let said = before.into_iter().map(|(_, _, text)| text);
                 if method == "session-reset" {
                     session.earlier.extend(said);
                     session.id = frame["payload"]["sessionId"].as_str().map(str::to_owned);
@@ -168,7 +179,7 @@ impl Facts {
         }
         let first = run.acked.is_none() && run.last.is_none();
         if first && !unknown {
-            session.said.push(("user".to_owned(), run.message().to_owned()));
+            session.said.push((run.number, "user".to_owned(), run.message().to_owned()));
         }
         if payload["status"] == "accepted" {
             run.acked = payload["runId"].as_str().map(str::to_owned);
@@ -176,9 +187,9 @@ impl Facts {
         }
         // Riders of a burst share their answer; the history has it once.
         if frame["ok"] == true && run.last.is_none() {
-            let answer = ("assistant".to_owned(), payload["summary"].as_str().unwrap().to_owned());
-            if !session.said.contains(&answer) {
-                session.said.push(answer);
+            let answer = payload["summary"].as_str().unwrap();
+            if !session.said.iter().any(|(_, role, text)| role == "assistant" && text == answer) {
+                session.said.push((run.number, "assistant".to_owned(), answer.to_owned()));
             }
         }
         run.last = Some(frame.clone());

@@ -61,7 +61,7 @@ fn switches_stand(client: &mut Client, facts: &Facts) -> Result<(), String> {
 fn session_stands(client: &mut Client, key: &str, session: &Session) -> Result<(), String> {
     let page = client.ask("session-history", &json!({"sessionKey": key, "limit": 200}));
     let messages = page["messages"].as_array().unwrap();
-    for (role, text) in &session.said {
+    for (_, role, text) in &session.said {
         let same = |message: &&Value| message["role"] == role.as_str() && message["text"] == text.as_str();
         match messages.iter().filter(same).count() {
             1 => {}
@@ -103,13 +103,14 @@ fn run_stands(client: &mut Client, run: &Run, facts: &Facts) -> Result<(), Strin
     Err(format!("key {key} had been answered {last}, and now: {answer}"))
 }
 
-/// Whether a text is in any file of the folder.
+/// Whether a text is in any file of the folder. One that goes meanwhile is none.
 fn is_anywhere(folder: &Path, text: &str) -> bool {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).any(|path| {
         if path.is_dir() {
             return is_anywhere(&path, text);
         }
-        let bytes = fs::read(&path).unwrap();
+        let bytes = fs::read(&path).unwrap_or_default();
         bytes.windows(text.len()).any(|window| window == text.as_bytes())
     })
 }

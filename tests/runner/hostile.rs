@@ -204,6 +204,9 @@ fn an_ended_session_forgets_and_its_next_run_starts_anew() {
     let sessions = rig.folder.path().join("sessions");
     assert_eq!(std::fs::read_dir(&sessions).unwrap().count(), 1);
     rig.control.send(AgentControl::EndSession { session_key: "main".into(), delete: true }).unwrap();
+    let event = rig.event("word that the files are gone");
+    let AgentEvent::Forgotten { session_key, result: Result::Ok(()) } = event else { panic!("{event:?}") };
+    assert_eq!((session_key.as_str(), std::fs::read_dir(&sessions).unwrap().count()), ("main", 0));
     let run = rig.send("two", |spec| spec.session_key = "other".into());
     rig.finish(&run);
     assert_eq!(rig.ask("three").summary, "1: three");

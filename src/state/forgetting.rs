@@ -1,0 +1,105 @@
+//! Forgetting a session: the store removes the records, the agent thread its own files. Whoever
+//! asked is told when both are gone; a slot keeps what the agent thread has yet to remove, so that a
+//! gateway that was stopped in between goes on with it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::net::ConnId;
+use crate::protocol::error::WireError;
+use crate::state::sessions::MAIN;
+use crate::state::stored::Pending;
+use crate::state::{Now, State, keys, to_json};
+use crate::store::StoreOp;
+
+/// Slots of sessions whose agent files have to go.
+pub(super) const SLOT_PREFIX: &str = "forget/";
+
+fn slot(key: &str) -> String {
+    format!("{SLOT_PREFIX}{key}")
+}
+
+/// Who asked, and the answer.
+#[derive(Debug)]
+pub(super) struct Asker {
+    conn: ConnId,
+    id: String,
+    payload: Value,
+}
+
+/// Sessions that the agent thread is to forget.
+#[derive(Default)]
+pub(super) struct Forgetting {
+    by_key: BTreeMap<String, Asked>,
+}
+
+#[derive(Default)]
+struct Asked {
+    /// Are told when the agent thread has done it.
+    now: Vec<Asker>,
+    /// Asked when the agent thread was at it already: it has to do it once more.
+    next: Vec<Asker>,
+}
+
+impl State {
+    pub(super) fn session_forget(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        key: &str,
+        now: Now,
+    ) -> Result<(), WireError> {
+        self.require_store()?;
+        self.cancel_session(key, now);
+        let (session_id, mut ops) = self.sessions.forget(key);
+        ops.push(StoreOp::Put { slot: slot(key), value: "true".to_owned() });
+        for (key, record) in self.keys.forget_session(key) {
+            ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
+        }
+        if key == MAIN {
+            ops.extend(self.notes.take().1);
+        }
+        self.runs.forget(key);
+        let payload = json!({ "sessionKey": key, "sessionId": session_id });
+        let asker = Asker { conn, id: id.to_owned(), payload };
+        self.store(ops, Pending::Forget { session_key: key.to_owned(), asker });
+        Ok(())
+    }
+
+    /// The records are gone, or nothing is.
+    pub(super) fn forget_stored(&mut self, key: String, asker: Asker, result: Result<(), String>) {
+        if let Err(trouble) = result {
+            return self.refuse(asker.conn, &asker.id, &WireError::unavailable(trouble));
+        }
+        if let Some(asked) = self.forgetting.by_key.get_mut(&key) {
+            return asked.next.push(asker);
+        }
+        self.forget_agent_files(key, vec![asker]);
+    }
+
+    /// Lets the agent thread remove its files.
+    pub(super) fn forget_agent_files(&mut self, key: String, now: Vec<Asker>) {
+        self.end_session(&key, true);
+        self.forgetting.by_key.insert(key, Asked { now, next: Vec::new() });
+    }
+
+    /// The agent's files are gone, or why they are not.
+    pub(super) fn agent_forgot(&mut self, key: String, result: Result<(), String>) {
+        let Some(Asked { now, next }) = self.forgetting.by_key.remove(&key) else { return };
+        for asker in now {
+            match &result {
+                Ok(()) => self.answer(asker.conn, &asker.id, &asker.payload),
+                Err(why) => {
+                    let text = format!("its records are gone, but not the agent's files: {why}; try again");
+                    self.refuse(asker.conn, &asker.id, &WireError::unavailable(text));
+                }
+            }
+        }
+        if !next.is_empty() {
+            self.forget_agent_files(key, next);
+        } else if result.is_ok() {
+            self.store(vec![StoreOp::Delete { slot: slot(&key) }], Pending::Nothing);
+        }
+    }
+}
