@@ -103,7 +103,7 @@ fn watch(rig: &mut Rig, trace: &Trace, recorded: &[Recorded]) -> Vec<Finished> {
                 }
             }
             AgentEvent::Ended { run_id, status, summary } => ends[index(run_id)].push((status, summary)),
-            AgentEvent::Sandbox { .. } | AgentEvent::Trouble(_) => {}
+            AgentEvent::Forgotten { .. } | AgentEvent::Sandbox { .. } | AgentEvent::Trouble(_) => {}
         }
     }
     rig.shut_down();
