@@ -166,7 +166,6 @@ impl Gateway {
             log::warn!("{problem}");
         }
         let state_config = state_config(settings, boot_id, agent_config.command.is_some());
-        let policy = state_config.policy;
         let (state, first) = State::new(state_config, recovered, now());
 
         let thread = system("start a thread");
@@ -187,12 +186,8 @@ impl Gateway {
             fanout_us: Arc::clone(&fanout_us),
         };
 
-        let context = NetContext::new(
-            net_settings(settings, policy),
-            to_state.clone(),
-            to_outbound,
-            History::new(layout),
-        );
+        let context =
+            NetContext::new(net_settings(settings), to_state.clone(), to_outbound, History::new(layout));
         let others = vec![
             outbound::spawn(outbound_inbox, Arc::clone(&fanout_us)).map_err(&thread)?,
             store::spawn(store, store_inbox, to_state.clone()).map_err(&thread)?,
@@ -259,14 +254,13 @@ fn boot_id() -> io::Result<String> {
     Ok(hex(&bytes))
 }
 
-fn net_settings(settings: &Settings, policy: Policy) -> NetSettings {
+fn net_settings(settings: &Settings) -> NetSettings {
     NetSettings {
         allowed_hosts: settings.allowed_hosts.clone(),
         allowed_origins: settings.allowed_origins.clone(),
         token: settings.token.clone(),
         min_client: settings.min_client.clone(),
         clients_max: settings.clients_max,
-        policy,
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn check(head: &Head, context: &NetContext) -> Result<(), Refusal> {
     let Ok(Some(host)) = head.single("host") else {
         return Err(Refusal::bad_request("send exactly one Host header"));
     };
-    if !host_allowed(host, &context.allowed_hosts) {
+    if !host_allowed(host, &context.settings.allowed_hosts) {
         return Err(Refusal::forbidden(
             "this Host is not served; connect to 127.0.0.1 or localhost, or list the name in gateway.allowedHosts",
         ));
@@ -25,13 +25,13 @@ pub(super) fn check(head: &Head, context: &NetContext) -> Result<(), Refusal> {
         return Err(Refusal::bad_request("send at most one Origin header"));
     };
     if let Some(origin) = origin {
-        if !origin_allowed(origin, host, &context.allowed_origins) {
+        if !origin_allowed(origin, host, &context.settings.allowed_origins) {
             return Err(Refusal::forbidden(
                 "this Origin may not connect; open the gateway's own page, or list the origin in gateway.allowedOrigins",
             ));
         }
     }
-    if context.token.is_none() && head.headers().any(|(name, _)| forwards(name)) {
+    if context.settings.token.is_none() && head.headers().any(|(name, _)| forwards(name)) {
         return Err(Refusal::forbidden(
             "this request came through a proxy; set a token (--token-file) before putting one in front",
         ));

@@ -164,7 +164,7 @@ fn judge(text: &str, context: &NetContext) -> Result<Accepted, Refused> {
         return Err(Refused::hello("the first frame must be `hello`"));
     }
     let hello = parse_hello(value).map_err(|error| Refused::hello(format!("bad `hello`: {error}")))?;
-    if let Some(token) = &context.token {
+    if let Some(token) = &context.settings.token {
         let given = hello.auth.as_ref().and_then(|auth| auth.token.as_deref()).unwrap_or_default();
         if !token.matches(given) {
             return Err(Refused::Token);
@@ -177,7 +177,7 @@ fn judge(text: &str, context: &NetContext) -> Result<Accepted, Refused> {
         );
         return Err(Refused::Because { close: Close::new(1002, reason.clone()), reason: Some(reason) });
     }
-    if older(&hello.client.version, &context.min_client) {
+    if older(&hello.client.version, &context.settings.min_client) {
         return Err(Refused::hello("client too old"));
     }
     let subscriptions = Subscriptions::from_caps(&hello.caps);
@@ -219,7 +219,8 @@ pub(super) fn refuse(shared: &ConnShared, context: &NetContext, refused: Refused
     };
     let mut bytes = Vec::new();
     if let Some(reason) = &reason {
-        let error = HelloError { reason, expected_protocol: VERSION, min_client: &context.min_client };
+        let error =
+            HelloError { reason, expected_protocol: VERSION, min_client: &context.settings.min_client };
         bytes.extend_from_slice(&frame::text(&error));
     }
     bytes.extend_from_slice(&close.frame());

@@ -119,7 +119,7 @@ fn route(head: &Head, context: &NetContext) -> Result<(&'static str, String), An
 }
 
 fn authorize(head: &Head, context: &NetContext) -> Result<(), Refusal> {
-    let Some(token) = &context.token else { return Ok(()) };
+    let Some(token) = &context.settings.token else { return Ok(()) };
     let Ok(Some(header)) = head.single("authorization") else { return Err(Refusal::unauthorized()) };
     let given = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     if given.is_some_and(|(_, given)| token.matches(given.trim())) {

@@ -10,7 +10,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::secret::Secret;
 use crate::limits::LARGE_FRAMES_MAX;
-use crate::protocol::hello::Policy;
 use crate::state::Event;
 use crate::store::history::History;
 
@@ -35,18 +34,8 @@ pub type ConnId = u64;
 
 /// What all connections share: settings and the ways out of a connection thread.
 pub struct NetContext {
-    /// Hosts that `Host` may name besides loopback.
-    pub allowed_hosts: Vec<String>,
-    /// Origins besides the server's own.
-    pub allowed_origins: Vec<String>,
-    /// The shared token, if one is set.
-    pub token: Option<Secret>,
-    /// Oldest client version served (semver).
-    pub min_client: String,
-    /// Connections past their upgrade at a time.
-    pub clients_max: usize,
-    /// What `hello-ok` promises.
-    pub policy: Policy,
+    /// What was configured.
+    pub settings: NetSettings,
     /// To the state thread.
     pub state: Sender<Event>,
     /// To the outbound thread.
@@ -64,20 +53,18 @@ pub struct NetContext {
     stopping: AtomicBool,
 }
 
-/// The settings part of a [`NetContext`].
+/// Who may connect.
 pub struct NetSettings {
-    /// See [`NetContext::allowed_hosts`].
+    /// Hosts that `Host` may name besides loopback.
     pub allowed_hosts: Vec<String>,
-    /// See [`NetContext::allowed_origins`].
+    /// Origins besides the server's own.
     pub allowed_origins: Vec<String>,
-    /// See [`NetContext::token`].
+    /// The shared token, if one is set.
     pub token: Option<Secret>,
-    /// See [`NetContext::min_client`].
+    /// Oldest client version served (semver).
     pub min_client: String,
-    /// See [`NetContext::clients_max`].
+    /// Connections past their upgrade at a time.
     pub clients_max: usize,
-    /// See [`NetContext::policy`].
-    pub policy: Policy,
 }
 
 impl NetContext {
@@ -89,12 +76,7 @@ impl NetContext {
         history: History,
     ) -> Arc<Self> {
         Arc::new(Self {
-            allowed_hosts: settings.allowed_hosts,
-            allowed_origins: settings.allowed_origins,
-            token: settings.token,
-            min_client: settings.min_client,
-            clients_max: settings.clients_max,
-            policy: settings.policy,
+            settings,
             state,
             outbound,
             history,
@@ -117,7 +99,7 @@ impl NetContext {
     fn take_place(self: &Arc<Self>) -> Option<Place> {
         let taken = self.upgraded.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(self));
-        (taken < self.clients_max).then_some(place)
+        (taken < self.settings.clients_max).then_some(place)
     }
 }
 
