@@ -210,6 +210,18 @@ pub const CONFIG_WARNINGS_MAX: usize = 20;
 pub const RETENTION_DAYS_DEFAULT: u64 = 90;
 /// Storage unless configured: megabytes in the state folder.
 pub const STORAGE_MB_DEFAULT: u64 = 512;
+/// A full state folder is cleared until one part in so many of what it may hold is free.
+pub const STORAGE_SLACK_SHARE: u64 = 10;
+/// One part in so many of what it may hold stays for the records, however much the agent's own
+/// files take.
+pub const RECORDS_SHARE: u64 = 4;
+/// Between two looks for sessions that were not used for longer than records are kept.
+pub const EXPIRY_INTERVAL_MS: u64 = 3_600_000;
+/// Sessions that are forgotten in one such look; if there are more, the next comes after
+/// `EXPIRY_PAUSE_MS`.
+pub const EXPIRY_SESSIONS_MAX: usize = 32;
+/// Pause after a look that found more than it may forget.
+pub const EXPIRY_PAUSE_MS: u64 = 10_000;
 
 // ---- log --------------------------------------------------------------------------------------
 
@@ -294,3 +306,4 @@ const _: () = assert!(CHILD_TERM_MS + GUARD_KILL_MS < CHILD_KILL_AFTER_MS);
 const _: () = assert!(CHILD_STOP_MS < SHUTDOWN_MS);
 const _: () = assert!(GOODBYE_FLUSH_MS + LINGER_MS < SHUTDOWN_MS);
 const _: () = assert!(CLI_KEY_RESEND_MS < KEY_TTL_MS);
+const _: () = assert!(EXPIRY_SESSIONS_MAX * 4 < STORE_INBOX && EXPIRY_SESSIONS_MAX * 4 < AGENT_CONTROL_INBOX);

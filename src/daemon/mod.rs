@@ -161,7 +161,8 @@ impl Gateway {
         let boot_id = boot_id().map_err(system("make random ids"))?;
         let agent_config = agent_config(settings, &layout, own_exe)?;
         make_private(&layout.agent_sessions()).map_err(folder_error)?;
-        let (store, recovered) = Store::open(layout.clone()).map_err(folder_error)?;
+        let (store, recovered) =
+            Store::open(layout.clone(), settings.storage.max_mb * 1024 * 1024).map_err(folder_error)?;
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }
@@ -284,6 +285,7 @@ fn state_config(settings: &Settings, boot_id: String, agent_configured: bool) ->
             runs: settings.agent.daily_runs,
             runs_per_person: settings.agent.daily_runs_per_person,
         },
+        retention: Duration::from_secs(settings.storage.retention_days * 86_400),
         heartbeat: HeartbeatConfig {
             every: minutes(settings.heartbeat.every_minutes),
             prompt: settings.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned()),

@@ -52,6 +52,15 @@ impl State {
     ) -> Result<(), WireError> {
         self.require_store()?;
         self.cancel_session(key, now);
+        let (session_id, ops) = self.forget_ops(key);
+        let payload = json!({ "sessionKey": key, "sessionId": session_id });
+        let asker = Some(Asker { conn, id: id.to_owned(), payload });
+        self.store(ops, Pending::Forget { session_key: key.to_owned(), asker });
+        Ok(())
+    }
+
+    /// Forgets a session here; returns the id of what may come next, and what makes it last.
+    pub(super) fn forget_ops(&mut self, key: &str) -> (String, Vec<StoreOp>) {
         let (session_id, mut ops) = self.sessions.forget(key);
         ops.push(StoreOp::Put { slot: slot(key), value: "true".to_owned() });
         for (key, record) in self.keys.forget_session(key) {
@@ -61,21 +70,21 @@ impl State {
             ops.extend(self.notes.take().1);
         }
         self.runs.forget(key);
-        let payload = json!({ "sessionKey": key, "sessionId": session_id });
-        let asker = Asker { conn, id: id.to_owned(), payload };
-        self.store(ops, Pending::Forget { session_key: key.to_owned(), asker });
-        Ok(())
+        (session_id, ops)
     }
 
     /// The records are gone, or nothing is.
-    pub(super) fn forget_stored(&mut self, key: String, asker: Asker, result: Result<(), String>) {
-        if let Err(trouble) = result {
-            return self.refuse(asker.conn, &asker.id, &WireError::unavailable(trouble));
+    pub(super) fn forget_stored(&mut self, key: String, asker: Option<Asker>, result: Result<(), String>) {
+        match (result, asker) {
+            (Err(trouble), Some(asker)) => {
+                self.refuse(asker.conn, &asker.id, &WireError::unavailable(trouble));
+            }
+            (Err(_), None) => {}
+            (Ok(()), asker) => match self.forgetting.by_key.get_mut(&key) {
+                Some(asked) => asked.next.extend(asker),
+                None => self.forget_agent_files(key, asker.into_iter().collect()),
+            },
         }
-        if let Some(asked) = self.forgetting.by_key.get_mut(&key) {
-            return asked.next.push(asker);
-        }
-        self.forget_agent_files(key, vec![asker]);
     }
 
     /// Lets the agent thread remove its files.

@@ -27,6 +27,7 @@ mod agent_requests;
 pub mod budget;
 mod clients;
 mod directives;
+mod expiry;
 mod forgetting;
 mod health;
 pub mod heartbeats;
@@ -161,6 +162,8 @@ pub struct StateConfig {
     pub queue_max: usize,
     /// What a day allows.
     pub budget: budget::Limits,
+    /// How long a session that is not used is kept.
+    pub retention: Duration,
     /// A prompt from time to time.
     pub heartbeat: heartbeats::HeartbeatConfig,
 }
@@ -181,6 +184,8 @@ pub struct State {
     today: budget::Today,
     heartbeats: heartbeats::Heartbeats,
     forgetting: Forgetting,
+    /// When to look for sessions that expired.
+    expiry_due: Instant,
     /// What waits for the store.
     pending: HashMap<Ticket, Pending>,
     tickets: Ticket,
@@ -255,6 +260,7 @@ impl State {
         } else if self.presence.delta_due(now.mono, self.fanout).is_some_and(|at| at <= now.mono) {
             self.send_presence(now);
         }
+        self.expire_sessions(now);
         self.settle_health(now);
         METRICS.runs_active.set(self.runs.active() as u64);
         METRICS.runs_queued.set(self.runs.waiting() as u64);

@@ -47,6 +47,7 @@ impl State {
             today: Today::default(),
             heartbeats: Heartbeats::new(config.heartbeat.clone()),
             forgetting: Forgetting::default(),
+            expiry_due: now.mono,
             pending: HashMap::new(),
             tickets: 0,
             channel_commands: 0,

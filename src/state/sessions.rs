@@ -137,6 +137,14 @@ impl Sessions {
         (id, ops)
     }
 
+    /// Sessions that were not used since then, at most `max` of them.
+    pub(super) fn unused_since(&self, ts: u64, max: usize) -> Vec<String> {
+        // An older time was told by a clock that had not been set.
+        let is_old = |session: &Session| session.updated_ts >= SANE_CLOCK_MS && session.updated_ts < ts;
+        let old = self.by_key.iter().filter(|(_, session)| !session.unrecorded && is_old(session));
+        old.map(|(key, _)| key.clone()).take(max).collect()
+    }
+
     /// Whether something was said in the conversation under that key.
     pub(super) fn has_messages(&self, key: &str) -> bool {
         self.by_key.get(key).is_some_and(|session| session.messages > 0)

@@ -20,7 +20,7 @@ pub(super) enum Pending {
     /// A request whose answer is ready.
     Answer { conn: ConnId, id: String, payload: Value },
     /// A session is to be forgotten, and what the store has of it is gone.
-    Forget { session_key: String, asker: Asker },
+    Forget { session_key: String, asker: Option<Asker> },
     /// A switch, which acts already.
     Switch { conn: ConnId, id: String, payload: Value },
     /// Nobody waits.

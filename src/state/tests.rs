@@ -19,6 +19,7 @@ use crate::state::heartbeats::HeartbeatConfig;
 use crate::state::{Effect, Event, Now, Opened, State, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
 
+mod expiry;
 mod forgetting;
 mod lanes;
 
@@ -41,6 +42,7 @@ fn config() -> StateConfig {
         processes_max: 1,
         queue_max: 2,
         budget: Limits { runs: 500, runs_per_person: 200 },
+        retention: Duration::from_secs(86_400),
         heartbeat: HeartbeatConfig { every: None, prompt: "anything?".into(), channel: None },
     }
 }

@@ -9,7 +9,7 @@ use crate::store::backlog::{Backlog, Work};
 use crate::store::journal::Journal;
 use crate::store::line::Line;
 use crate::store::sessions::SessionFiles;
-use crate::store::{Layout, StoreOp, disk, folder, record};
+use crate::store::{Layout, StoreOp, disk, folder, record, retention};
 
 /// What the last life left behind.
 #[derive(Debug, Default)]
@@ -30,6 +30,8 @@ pub struct Store {
     backlog: Backlog,
     compact_at_bytes: u64,
     must_compact: bool,
+    /// What the folder may hold.
+    max_bytes: u64,
     /// Why a session's file lags behind the journal.
     apply_trouble: Option<io::Error>,
     /// Why the journal is longer than it should be.
@@ -47,8 +49,9 @@ struct Group {
 }
 
 impl Store {
-    /// Opens the folder's files and brings them to the state of the last promise made.
-    pub fn open(layout: Layout) -> io::Result<(Self, Recovered)> {
+    /// Opens the folder's files and brings them to the state of the last promise made. Whenever the
+    /// journal is compacted, the oldest goes if the folder holds more than `max_bytes`.
+    pub fn open(layout: Layout, max_bytes: u64) -> io::Result<(Self, Recovered)> {
         folder::make_private(&layout.sessions())?;
         let mut recovered = Recovered::default();
         let mut backlog = Backlog::default();
@@ -69,20 +72,23 @@ impl Store {
         // Killed while it wrote a new journal.
         disk::unlink(&path.with_extension("new"))?;
         recovered.damaged = is_damaged;
+        let used_bytes = folder::used_bytes(layout.root());
+        let is_full = used_bytes > max_bytes;
         let mut store = Self {
             compact_at_bytes: JOURNAL_BYTES_MAX.max(2 * journal.len()),
-            must_compact: is_damaged || has_forgotten,
+            must_compact: is_damaged || has_forgotten || is_full,
             sessions: SessionFiles::new(layout.clone()),
-            used_bytes: folder::used_bytes(layout.root()),
+            used_bytes,
             layout,
             journal,
             backlog,
+            max_bytes,
             apply_trouble: None,
             compact_trouble: None,
         };
         store.mend(&mut recovered.problems);
         // A damaged journal is rewritten with the first commit: that says what follows from it.
-        store.catch_up(has_forgotten && !is_damaged);
+        store.catch_up(!is_damaged);
         Ok((store, recovered))
     }
 
@@ -286,6 +292,7 @@ impl Store {
         self.journal.replace(&bytes)?;
         self.compact_at_bytes = JOURNAL_BYTES_MAX.max(2 * self.journal.len());
         self.must_compact = failed.is_some();
+        retention::make_room(&self.layout, self.max_bytes)?;
         self.used_bytes = folder::used_bytes(self.layout.root());
         failed.map_or(Ok(()), Err)
     }

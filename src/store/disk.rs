@@ -80,16 +80,6 @@ pub(super) fn unlink(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a folder and all that is in it. One that is not there is no error.
-pub(super) fn unlink_folder(path: &Path) -> io::Result<()> {
-    #[cfg(test)]
-    fault::strike()?;
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Makes the names in a folder durable. An empty path is the working directory.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     #[cfg(test)]

@@ -203,7 +203,7 @@ mod tests {
         let history = History::new(layout.clone());
         assert!(history.page(&params(None, None)).unwrap().messages.is_empty());
 
-        let (mut store, _) = Store::open(layout).unwrap();
+        let (mut store, _) = Store::open(layout, u64::MAX).unwrap();
         store.commit(&[&[record("old", "of another conversation")]]).unwrap();
         let texts: Vec<String> = (0..500).map(|n| format!("{n} {}", "x".repeat(n * 7 % 900))).collect();
         for text in &texts {
@@ -232,7 +232,7 @@ mod tests {
         let _ = std::fs::remove_dir_all(&path);
         folder::make_private(&path).unwrap();
         let layout = Layout::new(&path);
-        let (mut store, _) = Store::open(layout.clone()).unwrap();
+        let (mut store, _) = Store::open(layout.clone(), u64::MAX).unwrap();
         for _ in 0..5 {
             store.commit(&[&[record("s", &"\u{1}y".repeat(100_000))]]).unwrap();
         }

@@ -18,6 +18,7 @@ pub mod history;
 mod journal;
 mod line;
 mod record;
+mod retention;
 mod session_file;
 mod sessions;
 mod thread;
@@ -125,10 +126,6 @@ impl Layout {
     /// The agent's own files, one folder per session key.
     pub fn agent_sessions(&self) -> PathBuf {
         self.root.join("agent")
-    }
-
-    fn agent_session(&self, session_key: &str) -> PathBuf {
-        self.agent_sessions().join(file_name(session_key))
     }
 
     fn session(&self, session_key: &str) -> PathBuf {

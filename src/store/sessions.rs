@@ -139,12 +139,10 @@ impl SessionFiles {
         // Also if there is nothing any more, for the reason given above.
         self.is_removal_unsynced = true;
         let path = self.layout.session(key);
-        for copy in disk::copies_of(&path)? {
-            disk::unlink(&copy)?;
-        }
-        if let Err(error) = disk::unlink_folder(&self.layout.agent_session(key)) {
-            // Such a process may just have written; the agent thread deletes again once it is gone.
-            log::warn!("the agent's files of a forgotten session are not gone yet: {error}");
+        // No copy of the journal can be freed from what one session said.
+        let of_journal = disk::copies_of(&self.layout.journal())?;
+        for copy in disk::copies_of(&path)?.iter().chain(&of_journal) {
+            disk::unlink(copy)?;
         }
         disk::unlink(&path.with_extension("new"))?;
         disk::unlink(&path)?;
@@ -173,9 +171,6 @@ impl SessionFiles {
             }
         }
         disk::sync_folder(&self.layout.sessions())?;
-        if self.is_removal_unsynced && self.layout.agent_sessions().exists() {
-            disk::sync_folder(&self.layout.agent_sessions())?;
-        }
         self.unsynced = left;
         self.is_removal_unsynced = false;
         Ok(failed)

@@ -19,7 +19,7 @@ impl Temp {
     }
 
     fn open(&self) -> (Store, Recovered) {
-        Store::open(Layout::new(&self.0)).unwrap()
+        Store::open(Layout::new(&self.0), u64::MAX).unwrap()
     }
 
     fn session(&self, key: &str) -> String {
@@ -181,7 +181,7 @@ fn numbers(recovered: &Recovered) -> Vec<usize> {
 fn live(temp: &Temp, failing: std::ops::Range<usize>) -> Vec<usize> {
     fault::plan(failing);
     let mut promised = Vec::new();
-    if let Ok((mut store, _)) = Store::open(Layout::new(&temp.0)) {
+    if let Ok((mut store, _)) = Store::open(Layout::new(&temp.0), u64::MAX) {
         for number in 0..6 {
             let mut ops = vec![put(&number.to_string(), "1")];
             match number {
@@ -454,4 +454,42 @@ fn what_a_failed_write_left_of_a_record_is_no_record() {
     store.try_again().unwrap();
     assert_eq!(temp.session("main").lines().count(), 3);
     assert!(temp.session("main").ends_with("{\"x\":2}\n"));
+}
+
+#[test]
+fn in_a_full_folder_the_oldest_goes_first_and_names_of_records_stay() {
+    let temp = Temp::new("full");
+    let (mut store, _) = temp.open();
+    let record = |n: u64| format!("{{\"n\":{n},\"x\":\"{}\"}}", "-".repeat(1_000));
+    let hour = std::time::Duration::from_secs(3_600);
+    for (age, key) in [(3, "oldest"), (2, "older"), (1, "newest")] {
+        for n in 0..20 {
+            keep(&mut store, &[append(key, &record(n))]);
+        }
+        let file = fs::File::open(Layout::new(&temp.0).session(key)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - age * hour).unwrap();
+    }
+    store.must_compact = true;
+    keep(&mut store, &[put("a", "1")]);
+    let ends = ["oldest", "older", "newest"].map(|key| store.sessions.end(key).unwrap());
+    drop(store);
+    let copy = temp.0.join("journal.damaged-1");
+    fs::write(&copy, "x".repeat(1_000)).unwrap();
+    // 62 KB are there: all of the first session's records and some of the next one's have to go.
+    let (store, _) = Store::open(Layout::new(&temp.0), 40_000).unwrap();
+    assert!(store.trouble().is_none() && !copy.exists());
+    assert!(store.used_bytes() <= 36_000 && store.used_bytes() > 34_000, "{}", store.used_bytes());
+    assert_eq!(ends, ["oldest", "older", "newest"].map(|key| store.sessions.end(key).unwrap()));
+    let counts = ["oldest", "older", "newest"].map(|key| temp.session(key).lines().count() - 1);
+    assert!(counts[0] == 0 && counts[1] > 5 && counts[1] < 20 && counts[2] == 20, "{counts:?}");
+    assert!(temp.session("older").contains("\"n\":19,") && !temp.session("older").contains("\"n\":0,"));
+    drop(store);
+    // The agent's files may take it all; a part is the records' nevertheless.
+    fs::create_dir(temp.0.join("agent")).unwrap();
+    fs::write(temp.0.join("agent/large"), "x".repeat(100_000)).unwrap();
+    let (store, _) = Store::open(Layout::new(&temp.0), 40_000).unwrap();
+    let left = folder::used_bytes(&Layout::new(&temp.0).sessions());
+    assert!(left > 9_000 && left < 11_500, "{left}");
+    assert_eq!(temp.session("newest").lines().count() - 1, 9);
+    assert!(store.trouble().is_none());
 }
