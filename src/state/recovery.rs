@@ -67,6 +67,8 @@ impl State {
         state.recover(recovered, now);
         let enabled = state.toggles.heartbeats;
         state.heartbeats.resume(enabled, now);
+        // So that `/readyz` tells the truth from the first connection on.
+        state.settle_health(now);
         let effects = std::mem::take(&mut state.effects);
         (state, effects)
     }
