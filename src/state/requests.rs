@@ -136,8 +136,10 @@ impl State {
     pub(super) fn channel_refusal(&self, channel: Channel) -> WireError {
         let name = channel.name();
         let Some(health) = self.health.channel(channel).filter(|health| health.configured) else {
-            return WireError::unavailable(format!("{name} is not set up; see `channels` in the README"))
-                .not_retryable();
+            return WireError::unavailable(format!(
+                "{name} is not set up in this gateway, so nothing can be sent there"
+            ))
+            .not_retryable();
         };
         if !health.enabled {
             let hint = format!("{name} is switched off; `clawdis channel {name} on` switches it on");
