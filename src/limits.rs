@@ -98,6 +98,9 @@ pub const LARGE_FRAMES_MAX: usize = 16;
 pub const OUTBOUND_INBOX: usize = 1_024;
 /// Store's inbox, in commands; state asks with `try_send` and answers `UNAVAILABLE` when full.
 pub const STORE_INBOX: usize = 256;
+/// Room in the store's inbox beyond what requests may take: ends of runs, notes that were used and
+/// forgotten sessions are stored without asking, and a full inbox would be a defect.
+pub const STORE_RESERVE: usize = 1_024;
 /// Commands in one group commit.
 pub const STORE_GROUP_MAX: usize = 128;
 /// Control slot of the agent thread (cancel, forget, pause, shutdown). State asks once per run and

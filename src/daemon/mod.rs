@@ -23,7 +23,7 @@ use crate::error::Fatal;
 use crate::hex::hex;
 use crate::limits::{
     AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, OUTBOUND_INBOX, PAYLOAD_BYTES_MAX, SANE_CLOCK_MS,
-    SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, ms,
+    SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, STORE_RESERVE, ms,
 };
 use crate::logging::{self, Log};
 use crate::metrics::METRICS;
@@ -172,7 +172,7 @@ impl Gateway {
         let thread = system("start a thread");
         let (to_state, state_inbox) = bounded(STATE_INBOX);
         let (to_outbound, outbound_inbox) = bounded(OUTBOUND_INBOX);
-        let (to_store, store_inbox) = bounded(STORE_INBOX);
+        let (to_store, store_inbox) = bounded(STORE_INBOX + STORE_RESERVE);
         let (to_agent, agent_inbox) = bounded(settings.agent.queue + settings.agent.max_processes);
         let (to_agent_control, agent_control_inbox) = bounded(AGENT_CONTROL_INBOX);
         let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX);

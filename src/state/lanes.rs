@@ -72,6 +72,10 @@ impl State {
 
     /// Makes one prompt of several. The first is the one that the agent knows; the others ride.
     fn merge(&mut self, session_key: &str, parts: Vec<Part>, now: Now) -> Option<Box<RunSpec>> {
+        if parts.is_empty() {
+            // Notes wait for a prompt: the end of a run is none.
+            return None;
+        }
         let prompt = self.with_notes(session_key, &merged_prompt(&parts));
         let mut parts = parts.into_iter();
         let Part { run_id: lead, mut spec, .. } = parts.next()?;

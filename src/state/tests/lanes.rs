@@ -167,6 +167,20 @@ fn directives_are_answered_without_the_agent() {
 }
 
 #[test]
+fn notes_that_come_during_a_run_wait_for_the_next_prompt() {
+    let mut bench = bench();
+    let first = bench.busy("a");
+    bench.request(1, "n", "system-event", json!({ "text": "the doorbell rang" }));
+    bench.keep();
+    bench.end(&first, RunStatus::Ok, "done");
+    bench.keep();
+    bench.answers();
+    bench.agent(1, "b", "b", "hello");
+    bench.keep();
+    assert!(bench.started_runs()[0].prompt.contains("the doorbell rang"), "the end of a run is no prompt");
+}
+
+#[test]
 fn a_long_silence_begins_a_new_conversation_unless_the_old_one_is_named() {
     let mut bench = bench();
     let run = bench.busy("a");
