@@ -3,10 +3,14 @@
 //! Tells the state thread the separate facts about each surface; state never guesses them.
 
 use std::io;
+use std::path::PathBuf;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile};
+use crate::channels::message::{Batch, InboundMedia, Route};
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::payload::ChannelHealth;
@@ -14,6 +18,8 @@ use crate::state::Event;
 use crate::threads;
 
 pub mod address;
+pub mod delivery;
+pub mod message;
 
 /// What state asks of the channels.
 #[derive(Debug)]
@@ -32,6 +38,36 @@ pub enum ChannelCommand {
         /// Its request.
         id: String,
     },
+    /// The batch that this channel handed over last is durable, or is to be offered again after
+    /// the pause.
+    Taken {
+        /// Which.
+        channel: Channel,
+        /// Go on, or wait.
+        result: Result<(), Duration>,
+    },
+    /// Deliver one part.
+    Deliver(Box<Attempt>),
+    /// Get a picture or file of a message into a folder.
+    Fetch {
+        /// Key of the message.
+        key: String,
+        /// Which of its media.
+        index: usize,
+        /// The channel that has it.
+        channel: Channel,
+        /// What it is.
+        media: InboundMedia,
+        /// Where to: made (0700) if it is not there.
+        folder: PathBuf,
+    },
+    /// Show that somebody is writing there, until it is taken back.
+    Typing {
+        /// Where.
+        route: Route,
+        /// Begin or end.
+        on: bool,
+    },
     /// End the thread.
     Stop,
 }
@@ -45,6 +81,24 @@ pub enum ChannelEvent {
         channel: Channel,
         /// All of them.
         health: ChannelHealth,
+    },
+    /// Something came in. The channel waits for [`ChannelCommand::Taken`] before it hands over more.
+    Arrived(Batch),
+    /// What became of a [`ChannelCommand::Deliver`]: one for each.
+    Outcome {
+        /// The attempt's.
+        id: AttemptId,
+        /// What.
+        outcome: AttemptOutcome,
+    },
+    /// Answers [`ChannelCommand::Fetch`].
+    Fetched {
+        /// Key of the message.
+        key: String,
+        /// Which of its media.
+        index: usize,
+        /// The file, or a short reason for the person who sent it: `it is larger than 20 MB`.
+        result: Result<FetchedFile, String>,
     },
     /// A switch has been thrown.
     Switched,
@@ -98,6 +152,17 @@ impl Surfaces {
                     self.tell_all();
                     let _ = self.events.send(Event::Channel(ChannelEvent::Probed { conn, id }));
                 }
+                ChannelCommand::Deliver(attempt) => {
+                    let why = format!("{} is not connected", attempt.route.channel.name());
+                    let outcome = AttemptOutcome::NotSent { why, retry_after: None };
+                    let _ =
+                        self.events.send(Event::Channel(ChannelEvent::Outcome { id: attempt.id, outcome }));
+                }
+                ChannelCommand::Fetch { key, index, channel, .. } => {
+                    let result = Err(format!("{} is not connected", channel.name()));
+                    let _ = self.events.send(Event::Channel(ChannelEvent::Fetched { key, index, result }));
+                }
+                ChannelCommand::Taken { .. } | ChannelCommand::Typing { .. } => {}
                 ChannelCommand::Stop => return,
             }
         }

@@ -181,6 +181,7 @@ impl State {
                 self.health.channels.insert(channel, health);
                 self.health.touch();
             }
+            ChannelEvent::Arrived(_) | ChannelEvent::Outcome { .. } | ChannelEvent::Fetched { .. } => {}
             ChannelEvent::Switched => self.channel_commands -= 1,
             ChannelEvent::Probed { conn, id } => {
                 self.channel_commands -= 1;

@@ -1,0 +1,122 @@
+//! What comes in on a surface, made equal for all surfaces. Stored as it is, so names are short and
+//! additions need defaults.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::call::Channel;
+
+/// Where answers go: fixed when a message is admitted and never looked up again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Route {
+    /// The surface.
+    pub channel: Channel,
+    /// Chat id, or jid.
+    pub chat: String,
+    /// Topic of a forum; the general one has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+}
+
+/// One message from a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inbound {
+    /// Unique on its surface for good, such as `BOT/UPDATE`; what comes twice is known by it.
+    pub key: String,
+    /// Where it came from and its answer goes.
+    pub route: Route,
+    /// A chat of several people.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_group: bool,
+    /// Who wrote it: user id, or phone number with `+`.
+    pub from: String,
+    /// What that person is called there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its id in that chat.
+    pub message_id: String,
+    /// When it was written, in milliseconds since 1970, by the surface's clock.
+    pub ts: u64,
+    /// Its text or caption, without the mention of us.
+    pub text: String,
+    /// A direct chat, a mention, a reply to us or a command for us.
+    pub addressed: bool,
+    /// Beginning of the message that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quoted: Option<String>,
+    /// Pictures and files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<InboundMedia>,
+    /// Messages with the same album are one message in several pieces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub album: Option<String>,
+    /// What was in it that cannot be given to the agent: `a sticker`, `a picture of 31 MB (20 at most)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
+}
+
+/// Kinds of media, as the `message` event names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaKind {
+    /// A picture.
+    Image,
+    /// A voice message or music.
+    Audio,
+    /// A film.
+    Video,
+    /// Any other file.
+    Document,
+}
+
+/// A picture or file that has not been fetched yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InboundMedia {
+    /// Which kind.
+    pub kind: MediaKind,
+    /// As the surface says.
+    pub mime_type: String,
+    /// Name of the file, if it has one; not to be trusted as a path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// As the surface says; 0 if it does not.
+    pub bytes: u64,
+    /// What the surface needs to fetch it.
+    pub handle: String,
+}
+
+/// One thing that a surface handed over.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Arrival {
+    /// Somebody wrote.
+    Message(Box<Inbound>),
+    /// A chat has got another id.
+    Migrated {
+        /// Unique, as [`Inbound::key`].
+        key: String,
+        /// Its old id.
+        from: String,
+        /// Its new one.
+        to: String,
+    },
+    /// What cannot be understood; kept for a person to look at.
+    Garbled {
+        /// Unique, as [`Inbound::key`].
+        key: String,
+        /// Why not.
+        why: String,
+        /// Its beginning.
+        raw: String,
+    },
+}
+
+/// What a surface hands over at once. It goes on only when all of it is durable.
+#[derive(Debug)]
+pub struct Batch {
+    /// The surface.
+    pub channel: Channel,
+    /// In order.
+    pub arrivals: Vec<Arrival>,
+    /// Name and value of the place to go on from, durable together with the arrivals.
+    pub place: Option<(String, String)>,
+}
