@@ -1,4 +1,4 @@
-//! Which surface an address belongs to.
+//! Which surface an address belongs to, and what names a person or group there.
 
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
@@ -15,6 +15,61 @@ pub fn channel_of(to: &str) -> Result<Channel, WireError> {
         "`/params/to`: cannot tell the channel; give a phone number as +15550001111 or a WhatsApp jid, \
          telegram:ID, @name or a bare chat id, or name the `channel`",
     ))
+}
+
+/// The one form in which the id of a person or group is kept and compared: a Telegram id as a number
+/// (`-` in front of a group's), a phone number as `+15550001111` (also if given as its jid), any
+/// other WhatsApp jid as it is.
+pub fn person_id(channel: Channel, id: &str) -> Result<String, WireError> {
+    let id: String = id.chars().filter(|c| !c.is_whitespace()).collect();
+    let prefix = [channel.name(), ":"].concat();
+    let id = id.strip_prefix(&prefix).unwrap_or(&id);
+    match channel {
+        Channel::Telegram => telegram_id(id),
+        Channel::Whatsapp => whatsapp_id(id),
+    }
+    .map_err(|expected| WireError::invalid(format!("`/params/id`: {expected}")))
+}
+
+/// Whether that id, in the form of [`person_id`], is a chat of several people.
+pub fn is_group(channel: Channel, id: &str) -> bool {
+    match channel {
+        Channel::Telegram => id.starts_with('-'),
+        Channel::Whatsapp => id.ends_with("@g.us"),
+    }
+}
+
+fn telegram_id(id: &str) -> Result<String, &'static str> {
+    if id.starts_with('@') {
+        return Err(
+            "a Telegram name can change hands; give the numeric id, which `status` lists of whoever \
+                    has written and was refused",
+        );
+    }
+    let number = is_number(id.strip_prefix('-').unwrap_or(id)).then(|| id.parse::<i64>().ok());
+    match number.flatten() {
+        Some(number) if number != 0 => Ok(number.to_string()),
+        _ => Err("a Telegram id is a number such as 123456789, or -1001234567890 of a group"),
+    }
+}
+
+fn whatsapp_id(id: &str) -> Result<String, &'static str> {
+    if is_number(id) {
+        return Err("a phone number begins with + and the country code, such as +15550001111");
+    }
+    if is_phone(id) {
+        return Ok(id.to_owned());
+    }
+    let expected = "a WhatsApp id is a phone number such as +15550001111, or a jid such as 123@g.us";
+    let (user, server) = id.split_once('@').filter(|_| is_whatsapp_jid(id)).ok_or(expected)?;
+    // Behind the colon stands one of the person's devices.
+    let person = user.split_once(':').map_or(user, |(person, _)| person);
+    match server {
+        "s.whatsapp.net" if is_phone(&format!("+{person}")) => Ok(format!("+{person}")),
+        "lid" if is_number(person) => Ok(format!("{person}@lid")),
+        "g.us" if user.split('-').all(is_number) => Ok(id.to_owned()),
+        _ => Err(expected),
+    }
 }
 
 /// `+` and digits: E.164 has 15 at most.
@@ -41,7 +96,7 @@ fn is_number(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::channel_of;
+    use super::{channel_of, is_group, person_id};
     use crate::protocol::call::Channel;
 
     #[test]
@@ -66,5 +121,57 @@ mod tests {
         ] {
             assert!(channel_of(to).is_err(), "{to}");
         }
+    }
+
+    #[test]
+    fn ids_are_kept_in_one_form() {
+        for (channel, typed, kept) in [
+            (Channel::Telegram, "123456789", "123456789"),
+            (Channel::Telegram, " telegram:123 456 789\n", "123456789"),
+            (Channel::Telegram, "007", "7"),
+            (Channel::Telegram, "-1001234567890", "-1001234567890"),
+            (Channel::Whatsapp, "+15550001111", "+15550001111"),
+            (Channel::Whatsapp, "whatsapp: +1 555 000 1111", "+15550001111"),
+            (Channel::Whatsapp, "15550001111@s.whatsapp.net", "+15550001111"),
+            (Channel::Whatsapp, "15550001111:12@s.whatsapp.net", "+15550001111"),
+            (Channel::Whatsapp, "99:3@lid", "99@lid"),
+            (Channel::Whatsapp, "15550001111-1400000000@g.us", "15550001111-1400000000@g.us"),
+        ] {
+            assert_eq!(person_id(channel, typed).unwrap(), kept, "{typed}");
+            assert_eq!(person_id(channel, kept).unwrap(), kept, "{kept}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused_with_what_to_give() {
+        for (channel, typed, expected) in [
+            (Channel::Telegram, "@durov", "numeric id"),
+            (Channel::Telegram, "+15550001111", "123456789"),
+            (Channel::Telegram, "--5", "123456789"),
+            (Channel::Telegram, "0", "123456789"),
+            (Channel::Telegram, "99999999999999999999", "123456789"),
+            (Channel::Telegram, " ", "123456789"),
+            (Channel::Whatsapp, "15550001111", "begins with +"),
+            (Channel::Whatsapp, "telegram:123", "+15550001111"),
+            (Channel::Whatsapp, "+1234567890123456", "+15550001111"),
+            (Channel::Whatsapp, "bob@s.whatsapp.net", "+15550001111"),
+            (Channel::Whatsapp, "status@broadcast", "+15550001111"),
+            (Channel::Whatsapp, "1-@g.us", "+15550001111"),
+            (Channel::Whatsapp, ":1@lid", "+15550001111"),
+        ] {
+            let error = person_id(channel, typed).unwrap_err();
+            assert!(
+                error.message.starts_with("`/params/id`: ") && error.message.contains(expected),
+                "{error:?}"
+            );
+            assert!(!error.retryable);
+        }
+    }
+
+    #[test]
+    fn groups_are_known_by_their_id() {
+        assert!(is_group(Channel::Telegram, "-100") && is_group(Channel::Whatsapp, "1@g.us"));
+        assert!(!is_group(Channel::Telegram, "100") && !is_group(Channel::Whatsapp, "+1555"));
+        assert!(!is_group(Channel::Whatsapp, "99@lid"));
     }
 }
