@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::call::Channel;
+pub use crate::protocol::event::MediaKind;
 
 /// Where answers go: fixed when a message is admitted and never looked up again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,20 +53,6 @@ pub struct Inbound {
     /// What was in it that cannot be given to the agent: `a sticker`, `a picture of 31 MB (20 at most)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
-}
-
-/// Kinds of media, as the `message` event names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MediaKind {
-    /// A picture.
-    Image,
-    /// A voice message or music.
-    Audio,
-    /// A film.
-    Video,
-    /// Any other file.
-    Document,
 }
 
 /// A picture or file that has not been fetched yet.

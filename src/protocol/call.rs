@@ -65,6 +65,8 @@ methods! {
     SetChannel = "set-channel", acts;
     /// Everything paused or resumed.
     SetPaused = "set-paused", acts;
+    /// A person or group let in on a surface, or shut out again.
+    ChannelAllow = "channel-allow", acts;
 }
 
 /// A surface that the gateway owns.
@@ -157,6 +159,8 @@ pub enum Call {
     SetChannel(SetChannelParams),
     /// `set-paused`
     SetPaused(PausedParams),
+    /// `channel-allow`
+    ChannelAllow(ChannelAllowParams),
 }
 
 /// SHA-256 over the canonical parameters of a request, its key left out.
@@ -301,4 +305,19 @@ pub struct SetChannelParams {
 pub struct PausedParams {
     /// Paused or not.
     pub paused: bool,
+}
+
+/// `channel-allow`
+#[derive(Debug, Deserialize)]
+pub struct ChannelAllowParams {
+    /// The surface.
+    pub channel: Channel,
+    /// A person or group on it, as typed; `channels::address::person_id` says what it means.
+    pub id: String,
+    /// This person is the owner there. Never together with `remove`.
+    #[serde(default)]
+    pub owner: bool,
+    /// Take back what was allowed.
+    #[serde(default)]
+    pub remove: bool,
 }

@@ -1,8 +1,9 @@
 //! Events: what the server pushes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::protocol::call::Channel;
 use crate::protocol::payload::{Health, PresenceEntry};
 
 /// The families of events.
@@ -16,14 +17,22 @@ pub enum EventKind {
     Health,
     /// A run's stream.
     Agent,
+    /// Something came in or went out on a surface.
+    Message,
     /// The gateway is about to stop.
     Shutdown,
 }
 
 impl EventKind {
     /// All of them, in the order of `features.events`.
-    pub const ALL: &'static [EventKind] =
-        &[EventKind::Tick, EventKind::Presence, EventKind::Health, EventKind::Agent, EventKind::Shutdown];
+    pub const ALL: &'static [EventKind] = &[
+        EventKind::Tick,
+        EventKind::Presence,
+        EventKind::Health,
+        EventKind::Agent,
+        EventKind::Message,
+        EventKind::Shutdown,
+    ];
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
@@ -32,6 +41,7 @@ impl EventKind {
             EventKind::Presence => "presence",
             EventKind::Health => "health",
             EventKind::Agent => "agent",
+            EventKind::Message => "message",
             EventKind::Shutdown => "shutdown",
         }
     }
@@ -133,6 +143,103 @@ pub enum AgentStream {
     Error,
 }
 
+/// `message`: one message on a surface. Of one that goes out there may be several, with the same
+/// `id`, each with the status that it has by then.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageEvent<'a> {
+    /// Unique over all surfaces and restarts.
+    pub id: &'a str,
+    /// When it came in, or got this status.
+    pub ts: u64,
+    /// The surface.
+    pub channel: Channel,
+    /// The session it belongs to.
+    pub session_key: &'a str,
+    /// Which way it went.
+    pub direction: Direction,
+    /// Who wrote it: a name, or the id on that surface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<&'a str>,
+    /// Who gets it: an address on that surface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<&'a str>,
+    /// Text or caption.
+    pub text: &'a str,
+    /// `text` was cut.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// Pictures and files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<MessageMedia<'a>>,
+    /// The run that it is an answer of, or the one that `send` answered with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<&'a str>,
+    /// How far it has got, if it goes out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<MessageStatus>,
+    /// Why it got no further, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+}
+
+/// Which way a message went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From a person to us.
+    In,
+    /// From us.
+    Out,
+}
+
+/// How far a message that goes out has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageStatus {
+    /// On record here.
+    Queued,
+    /// The surface has it.
+    Sent,
+    /// It is on a device of the person.
+    Delivered,
+    /// The person has seen it.
+    Read,
+    /// Surely not sent, and it will not be.
+    Failed,
+    /// It may or may not have been sent; it is not sent again.
+    Unknown,
+}
+
+/// A picture or file of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageMedia<'a> {
+    /// Which kind.
+    pub kind: MediaKind,
+    /// As the surface says.
+    pub mime_type: &'a str,
+    /// Name of the file, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    /// As the surface says; 0 if it does not.
+    pub bytes: u64,
+}
+
+/// Kinds of media. Stored with what came in, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaKind {
+    /// A picture.
+    Image,
+    /// A voice message or music.
+    Audio,
+    /// A film.
+    Video,
+    /// Any other file.
+    Document,
+}
+
 #[cfg(test)]
 mod tests {
     use super::{EventKind, Subscriptions};
@@ -145,9 +252,11 @@ mod tests {
 
     #[test]
     fn caps_choose_families() {
-        assert_eq!(subscribed(&[]), ["tick", "presence", "health", "agent", "shutdown"]);
-        assert_eq!(subscribed(&["streaming"]), ["tick", "presence", "health", "agent", "shutdown"]);
+        let all = ["tick", "presence", "health", "agent", "message", "shutdown"];
+        assert_eq!(subscribed(&[]), all);
+        assert_eq!(subscribed(&["streaming"]), all);
         assert_eq!(subscribed(&["event:agent"]), ["tick", "agent", "shutdown"]);
+        assert_eq!(subscribed(&["event:message", "event:nonsense"]), ["tick", "message", "shutdown"]);
         assert_eq!(subscribed(&["event:nonsense"]), ["tick", "shutdown"]);
     }
 }

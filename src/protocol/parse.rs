@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::limits::ERROR_MEMBER_BYTES_MAX;
 use crate::nearest::nearest;
-use crate::protocol::call::{AgentParams, Call, Digest, Method, SendParams};
+use crate::protocol::call::{AgentParams, Call, ChannelAllowParams, Digest, Method, SendParams};
 use crate::protocol::digest::digest;
 use crate::protocol::error::WireError;
 use crate::protocol::hello::Hello;
@@ -55,6 +55,7 @@ pub fn parse_call(method: Method, params: Option<Value>) -> Result<Call, WireErr
         Method::SetHeartbeats => Call::SetHeartbeats(typed(method, params)?),
         Method::SetChannel => Call::SetChannel(typed(method, params)?),
         Method::SetPaused => Call::SetPaused(typed(method, params)?),
+        Method::ChannelAllow => Call::ChannelAllow(checked_allow(typed(method, params)?)?),
     })
 }
 
@@ -137,6 +138,14 @@ fn checked_agent(params: AgentParams) -> Result<AgentParams, WireError> {
     Ok(params)
 }
 
+/// Whoever is removed is no owner either, so the two contradict each other.
+fn checked_allow(params: ChannelAllowParams) -> Result<ChannelAllowParams, WireError> {
+    if params.owner && params.remove {
+        return Err(WireError::invalid("`/params/owner`: cannot be true together with `remove`"));
+    }
+    Ok(params)
+}
+
 /// Alphabet, padding and length; what it decodes to is the agent's business.
 fn is_base64(text: &[u8]) -> bool {
     let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
@@ -170,6 +179,7 @@ const fn members(method: Method) -> &'static [&'static str] {
         Method::SetHeartbeats => &["enabled"],
         Method::SetChannel => &["channel", "enabled"],
         Method::SetPaused => &["paused"],
+        Method::ChannelAllow => &["channel", "id", "owner", "remove"],
         Method::Health
         | Method::Status
         | Method::SystemPresence

@@ -58,7 +58,7 @@ pub struct ChannelHealth {
     pub configured: bool,
     /// Not switched off, by the config or by `set-channel`.
     pub enabled: bool,
-    /// `off`, `unavailable`, ...
+    /// One of those that `schemas/common.json` lists.
     pub state: String,
     /// Why, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -276,6 +276,37 @@ pub struct RunResult<'a> {
     /// `summary` was cut.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+}
+
+/// Answer to `send`: the surface has taken the message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SendResult<'a> {
+    /// Names this sending, as a run's does.
+    pub run_id: &'a str,
+    /// Where it went.
+    pub channel: Channel,
+    /// Its id there; of the first message where it was split.
+    pub message_id: &'a str,
+    /// On WhatsApp: what `to` stood for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_jid: Option<&'a str>,
+    /// On Telegram: what `to` stood for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_id: Option<&'a str>,
+}
+
+/// Answer to `channel-allow`: what holds for that person or group now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Access<'a> {
+    /// The surface.
+    pub channel: Channel,
+    /// The id there, in the one form that is kept.
+    pub id: &'a str,
+    /// May talk to the agent.
+    pub allowed: bool,
+    /// Is the owner on this surface.
+    pub owner: bool,
 }
 
 /// `sessions-list.sessions[]`

@@ -63,6 +63,7 @@ validators! {
         SetHeartbeats = "schemas/params-set-heartbeats.json";
         SetChannel = "schemas/params-set-channel.json";
         SetPaused = "schemas/params-set-paused.json";
+        ChannelAllow = "schemas/params-channel-allow.json";
     }
 }
 

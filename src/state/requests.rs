@@ -42,6 +42,7 @@ impl State {
                 self.switch(conn, &id, Switch::Channel(params.channel, params.enabled), now)
             }
             Call::SetPaused(params) => self.switch(conn, &id, Switch::Paused(params.paused), now),
+            Call::ChannelAllow(_) => Err(WireError::unavailable("no surface can be opened to anybody yet")),
         };
         if let Err(error) = refused {
             self.refuse(conn, &id, &error);

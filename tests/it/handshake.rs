@@ -34,7 +34,10 @@ fn hello_ok_says_what_a_client_needs() {
         ok["policy"],
         json!({"maxPayload": PAYLOAD_BYTES_MAX, "maxBufferedBytes": BACKLOG_BYTES_MAX, "tickIntervalMs": 12345})
     );
-    assert_eq!(ok["features"]["events"], json!(["tick", "presence", "health", "agent", "shutdown"]));
+    assert_eq!(
+        ok["features"]["events"],
+        json!(["tick", "presence", "health", "agent", "message", "shutdown"])
+    );
     let presence = ok["snapshot"]["presence"].as_array().unwrap();
     assert_eq!(presence.iter().filter(|entry| entry["mode"] == "gateway").count(), 1, "{presence:?}");
     assert_eq!(ok["snapshot"]["health"]["agent"]["configured"], false);
@@ -63,6 +66,7 @@ fn features_list_exactly_what_is_answered() {
         "set-heartbeats",
         "set-channel",
         "set-paused",
+        "channel-allow",
     ];
     assert_eq!(listed, known);
     for method in known {

@@ -173,6 +173,8 @@ fn bad_params() -> Vec<(&'static str, Value, &'static str)> {
         ("set-channel", json!({"channel": "telegram"}), "enabled"),
         ("set-channel", json!({"channel": "fax", "enabled": true}), "channel"),
         ("set-paused", json!({"paused": "true"}), "paused"),
+        ("channel-allow", json!({"channel": "telegram"}), "id"),
+        ("channel-allow", json!({"channel": "telegram", "id": "7", "owner": true, "remove": true}), "owner"),
     ]
 }
 
@@ -211,6 +213,7 @@ fn misspelt_options_are_refused_only_where_they_could_do_harm() {
         ("set-heartbeats", json!({"enabled": true, "sesionKey": "typo"})),
         ("set-channel", json!({"channel": "telegram", "enabled": true, "sesionKey": "typo"})),
         ("set-paused", json!({"paused": true, "sesionKey": "typo"})),
+        ("channel-allow", json!({"channel": "telegram", "id": "7", "sesionKey": "typo"})),
     ] {
         let error = client.refused(method, &params);
         let (code, text) = code_and_text(&error);

@@ -7,6 +7,7 @@ mod outbound;
 mod reference;
 #[path = "../support/schemas.rs"]
 mod schemas;
+mod surfaces;
 
 use std::collections::BTreeSet;
 

@@ -44,6 +44,10 @@ fn step(stream: &str, data: Value) -> Value {
     )
 }
 
+fn message() -> Value {
+    json!({"id": "m", "ts": 1, "channel": "telegram", "sessionKey": "main", "direction": "in", "text": ""})
+}
+
 fn hello_ok() -> Value {
     json!({
         "type": "hello-ok", "protocol": 1, "server": {"version": "1", "host": "h", "connId": "c"},
@@ -65,6 +69,7 @@ fn good_frames() {
         event("presence", json!({"presence": [presence()], "removed": ["i"]})),
         event("health", json!({"health": health()})),
         event("shutdown", json!({"reason": "stop"})),
+        event("message", message()),
         step("lifecycle", json!({"phase": "queued", "position": 1})),
         step("lifecycle", json!({"phase": "ended", "status": "ok"})),
         step("assistant", json!({"delta": "d"})),
@@ -107,6 +112,7 @@ fn good_answers() {
         ("set-heartbeats", json!({"enabled": true})),
         ("set-channel", json!({"channel": "telegram", "enabled": true})),
         ("set-paused", json!({"paused": true})),
+        ("channel-allow", json!({"channel": "telegram", "id": "7", "allowed": true, "owner": false})),
     ] {
         let frame = answer(payload);
         assert_outbound(&frame);
@@ -156,6 +162,10 @@ fn bad_frames() {
             "presence",
             json!({"presence": [changed(presence(), "/tags", Some(json!(null)))], "removed": []}),
         ),
+        event("message", changed(message(), "/direction", Some(json!("sideways")))),
+        event("message", changed(message(), "/status", Some(json!("lost")))),
+        event("message", changed(message(), "/media", Some(json!([{"kind": "sticker"}])))),
+        event("message", changed(message(), "/sessionKey", None)),
         step("lifecycle", json!({"phase": "accepted"})),
         step("assistant", json!({"delta": "d", "reset": true})),
         step("assistant", json!({})),
@@ -177,6 +187,7 @@ fn bad_answers() {
     for (method, frame) in [
         ("health", answer(json!([presence()]))),
         ("set-paused", answer(json!({"enabled": true}))),
+        ("channel-allow", answer(json!({"channel": "telegram", "id": "7", "allowed": true}))),
         ("agent", answer(json!({"runId": "r", "status": "ok"}))),
         ("agent", contradiction),
         ("health", beside_error),

@@ -163,6 +163,21 @@ fn emptiness_needs_a_reason() {
 }
 
 #[test]
+fn nobody_becomes_owner_by_being_removed() {
+    let allow = |owner: bool, remove: bool| json!({"channel": "telegram", "id": "7", "owner": owner, "remove": remove});
+    let message = "`/params/owner`: cannot be true together with `remove`";
+    assert_refused(Method::ChannelAllow, allow(true, true), message);
+    for (owner, remove) in [(false, true), (true, false), (false, false)] {
+        let Ok(Call::ChannelAllow(params)) = parse_call(Method::ChannelAllow, Some(allow(owner, remove)))
+        else {
+            panic!("no `channel-allow`")
+        };
+        assert_eq!((params.channel, params.id.as_str()), (Channel::Telegram, "7"));
+        assert_eq!((params.owner, params.remove), (owner, remove));
+    }
+}
+
+#[test]
 fn base64() {
     for good in ["AAAA", "AAA=", "AA==", "a+/9AAA="] {
         assert!(is_base64(good.as_bytes()), "{good}");

@@ -180,6 +180,11 @@ fn params_good() {
         (Method::SetHeartbeats, json!({"enabled": false})),
         (Method::SetChannel, json!({"channel": "telegram", "enabled": true})),
         (Method::SetPaused, json!({"paused": true})),
+        (Method::ChannelAllow, json!({"channel": "telegram", "id": text(64)})),
+        (
+            Method::ChannelAllow,
+            json!({"channel": "whatsapp", "id": "+15550001111", "owner": false, "remove": true}),
+        ),
     ] {
         assert_eq!(check_params(method, &params), Ok(()), "{} {params}", method.name());
     }
@@ -372,6 +377,24 @@ fn other_params_bad() {
         ),
         (Method::SetPaused, json!({}), "/paused", MISSING),
         (Method::SetPaused, json!({"paused": true, "x": 1}), "/x", UNKNOWN),
+    ]);
+}
+
+#[test]
+fn channel_allow_bad() {
+    let allow = |member: &str, value: Value| {
+        with(json!({"channel": "telegram", "id": "7"}), &format!("/{member}"), value)
+    };
+    assert_params_refused(&[
+        (Method::ChannelAllow, json!({"id": "7"}), "/channel", MISSING),
+        (Method::ChannelAllow, json!({"channel": "telegram"}), "/id", MISSING),
+        (Method::ChannelAllow, allow("channel", json!("sms")), "/channel", CHANNEL),
+        (Method::ChannelAllow, allow("id", json!(7)), "/id", TEXT),
+        (Method::ChannelAllow, allow("id", json!("")), "/id", "value is shorter than 1 character"),
+        (Method::ChannelAllow, allow("id", text(65)), "/id", "value is longer than 64 characters"),
+        (Method::ChannelAllow, allow("owner", json!(null)), "/owner", BOOL),
+        (Method::ChannelAllow, allow("remove", json!("yes")), "/remove", BOOL),
+        (Method::ChannelAllow, allow("provider", json!("telegram")), "/provider", UNKNOWN),
     ]);
 }
 
