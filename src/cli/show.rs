@@ -1,6 +1,6 @@
 //! Any payload as text for people: facts in rows, lists in tables. It goes by the protocol's naming
-//! (times end in `Ts`, durations in `Ms`, sizes in `Bytes`) and knows no payload but a chat, so that
-//! what another version says more or less is shown all the same.
+//! (times end in `Ts`, durations in `Ms`, sizes in `Bytes`) and knows no payload but a chat and who was
+//! refused, so that what another version says more or less is shown all the same.
 //!
 //! Everything goes through `terminal::line` or `terminal::plain`.
 
@@ -74,7 +74,8 @@ fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, sections: &mut V
     if let Value::Array(items) = of {
         if items.first().is_some_and(Value::is_object) {
             let title = output.styled(Style::Bold, &words(name));
-            sections.push(format!("{title}\n{}", table(items)));
+            let table = if name == "refused" { table(&with_remedy(items)) } else { table(items) };
+            sections.push(format!("{title}\n{table}"));
         }
         return;
     }
@@ -91,6 +92,20 @@ fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, sections: &mut V
     for (name, of) in nested {
         collect(name, of, rows, sections, output);
     }
+}
+
+/// Refused senders, each with the command that lets it in. An id that a shell would not take as one
+/// plain word gets none: people paste what stands there.
+fn with_remedy(senders: &[Value]) -> Vec<Value> {
+    let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-_.:@".contains(c));
+    let remedy = |mut sender: Value| {
+        let [channel, id] = ["channel", "id"].map(|name| sender[name].as_str().unwrap_or_default());
+        if sender.is_object() && is_plain(channel) && is_plain(id) {
+            sender["letInWith"] = format!("clawdis allow {channel} {id}").into();
+        }
+        sender
+    };
+    senders.iter().cloned().map(remedy).collect()
 }
 
 /// One row per object, one column per member that any of them has.
@@ -169,7 +184,7 @@ fn duration(ms: u64) -> String {
 }
 
 /// In powers of 1,000.
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     match count {
         0..10_000 => format!("{count} B"),
         10_000..10_000_000 => format!("{} kB", count / 1_000),
@@ -205,6 +220,21 @@ mod tests {
              längeres           2 h\n"
         );
         assert_eq!(payload(&json!({ "paused": true }), &Output::default()), "paused yes\n");
+    }
+
+    #[test]
+    fn refused_senders_come_with_what_lets_them_in() {
+        let status = json!({ "refused": [
+            { "channel": "telegram", "id": "-100", "name": "Ann", "count": 2 },
+            { "channel": "whatsapp", "id": "1;reboot", "count": 1 },
+        ] });
+        assert_eq!(
+            payload(&status, &Output::default()),
+            "refused\n\
+             NAME  CHANNEL   ID        COUNT  LET IN WITH\n\
+             Ann   telegram  -100      2      clawdis allow telegram -100\n\
+             \x20     whatsapp  1;reboot  1\n"
+        );
     }
 
     #[test]

@@ -132,6 +132,12 @@ const CALL: &[Take] = &[
     word("METHOD", Text(""), "method"),
     flag("--params", Text("JSON"), "params", "an object; `-` reads it from stdin"),
 ];
+const ALLOW: &[Take] = &[
+    word("CHANNEL", Text(""), "channel"),
+    word("ID", Text(""), "id"),
+    flag("--owner", Switch, "owner", "this person is you: direct chats there share session main"),
+    flag("--remove", Switch, "remove", "shut out again who was let in"),
+];
 const ARGS: Take = word("[ITS FLAGS]", Rest, "args");
 
 /// All verbs, in the order of the help.
@@ -151,6 +157,7 @@ pub(crate) const ALL: &[Verb] = &[
     verb("resume", &[word("", Fixed(false), "paused")], Ask("set-paused"), "let runs start again"),
     verb("heartbeats", &[SWITCH], Ask("set-heartbeats"), "switch the agent's own check-ins"),
     verb("channel", &[word("NAME", Text(""), "channel"), SWITCH], Ask("set-channel"), "switch a surface"),
+    verb("allow", ALLOW, Ask("channel-allow"), "let a person or group on a surface talk to the agent"),
     verb("call", CALL, Do(call::call), "call any method of the protocol, answers as JSON"),
     verb("gateway", &[ARGS], Do(call::gateway), "run the gateway in the foreground"),
 ];

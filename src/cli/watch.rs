@@ -12,7 +12,7 @@ use crate::cli::connection::{Client, Connection};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::message::random_key;
 use crate::cli::reconnect::reconnect;
-use crate::cli::show::{facts, now_ms, states};
+use crate::cli::show::{bytes, facts, now_ms, states};
 use crate::cli::terminal::{Output, Style, line, plain, print};
 use crate::limits::{CLI_FOREVER_MS, ms};
 
@@ -107,6 +107,7 @@ impl View<'_> {
             "agent" => self.agent(payload),
             "health" => self.line(event, &states(&payload["health"])),
             "presence" => self.presence(payload),
+            "message" => self.line(event, &message(payload)),
             event => self.line(event, &facts(payload)),
         }
     }
@@ -157,5 +158,23 @@ impl View<'_> {
 
     fn end_line(&mut self) -> Result<()> {
         if self.open.take().is_some() { print("\n") } else { Ok(()) }
+    }
+}
+
+/// Where it is, who wrote it or gets it, what it says, and what became of it.
+fn message(payload: &Value) -> String {
+    let text = |name: &str| payload[name].as_str().unwrap_or("-");
+    let peer = if payload["direction"] == "out" { ["to", text("to")] } else { ["from", text("from")] };
+    let mut said = format!("{} {} {}: {}", text("channel"), text("sessionKey"), peer.join(" "), text("text"));
+    for media in payload["media"].as_array().into_iter().flatten() {
+        let name = media["name"].as_str().map_or_else(String::new, |name| format!(" {name}"));
+        let size = media["bytes"].as_u64().filter(|size| *size > 0).map(bytes);
+        let size = size.map_or_else(String::new, |size| format!(", {size}"));
+        said = format!("{said} [{}{name}{size}]", media["kind"].as_str().unwrap_or("file"));
+    }
+    match (payload["status"].as_str(), payload["reason"].as_str()) {
+        (Some(status), Some(reason)) => format!("{said} ({status}: {reason})"),
+        (Some(status), None) => format!("{said} ({status})"),
+        (None, _) => said,
     }
 }

@@ -26,6 +26,7 @@ fn help_explains_every_verb() {
         "gateway",
         "heartbeats",
         "channel",
+        "allow",
     ];
     for verb in verbs {
         assert!(overview.contains(&format!("\n  {verb}")), "{verb} is not in\n{overview}");
@@ -51,7 +52,7 @@ fn the_version_is_the_packages() {
 #[test]
 fn slips_end_with_2_and_the_nearest_right_name() {
     let home = Home::new("slips");
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 24] = [
         (&[], "clawdis --help"),
         (&["statsu"], "did you mean `status`"),
         (&["frobnicate"], "clawdis --help"),
@@ -70,6 +71,8 @@ fn slips_end_with_2_and_the_nearest_right_name() {
         (&["heartbeats", "maybe"], "neither `on` nor `off`"),
         (&["channel", "telegram"], "needs on|off"),
         (&["forget"], "needs SESSION"),
+        (&["allow", "telegram"], "needs ID"),
+        (&["allow", "telegram", "7", "--onwer"], "did you mean `--owner`"),
         (&["call", "health", "--params", "[1]"], "object"),
         (&["call", "health", "--params", "{"], "not JSON"),
         (&["history", "--limit", "many"], "whole number"),

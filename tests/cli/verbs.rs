@@ -70,7 +70,8 @@ fn status_shows_what_surrounds_health() {
         "owner 5",
         "heartbeats no, paused no",
         "telegram no",
-        "refused\nCHANNEL   ID  COUNT  LAST\ntelegram  77  2 ",
+        "refused\nCHANNEL   ID  COUNT  LAST   ",
+        "  clawdis allow telegram 77\n",
         "evil[2J  cli   1        c1",
     ] {
         assert!(text.contains(expected), "no `{expected}` in\n{text}");
@@ -129,6 +130,38 @@ fn toggles_and_runs_are_switched_by_their_methods() {
         (&["cancel", "r7"], "agent-cancel", run.clone(), run, "run id r7"),
     ];
     each(&Home::new("toggles"), cases);
+}
+
+#[test]
+fn people_are_let_in_and_shut_out() {
+    let access = |channel: &str, id: &str, allowed: bool, owner: bool| json!({ "channel": channel, "id": id, "allowed": allowed, "owner": owner });
+    let owner = json!({ "channel": "telegram", "id": "7", "owner": true });
+    let removed = json!({ "channel": "whatsapp", "id": "+15550001111", "remove": true });
+    let group = json!({ "channel": "telegram", "id": "-100" });
+    let cases: [Case; 3] = [
+        (
+            &["allow", "telegram", "7", "--owner"],
+            "channel-allow",
+            owner,
+            access("telegram", "7", true, true),
+            "allowed yes, channel telegram, id 7, owner yes",
+        ),
+        (
+            &["allow", "--remove", "whatsapp", "+15550001111"],
+            "channel-allow",
+            removed,
+            access("whatsapp", "+15550001111", false, false),
+            "allowed no, channel whatsapp, id +15550001111, owner no",
+        ),
+        (
+            &["allow", "telegram", "-100"],
+            "channel-allow",
+            group,
+            access("telegram", "-100", true, false),
+            "allowed yes",
+        ),
+    ];
+    each(&Home::new("allow"), cases);
 }
 
 #[test]

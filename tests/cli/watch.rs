@@ -16,8 +16,18 @@ fn watched(peer: &mut Peer) {
     peer.agent(3, "lifecycle", &json!({ "phase": "ended", "status": "ok" }));
     peer.event("message", &json!({
         "channel": "telegram", "sessionKey": "main", "direction": "in", "from": "Ann", "text": "hi\nthere",
-        "media": [{ "kind": "image" }],
+        "media": [
+            { "kind": "image", "mimeType": "image/png", "name": "a.png", "bytes": 12_000 },
+            { "kind": "audio", "mimeType": "audio/ogg", "bytes": 0 },
+        ],
     }));
+    peer.event(
+        "message",
+        &json!({
+            "channel": "whatsapp", "sessionKey": "dm:whatsapp:+1555", "direction": "out", "to": "+1555",
+            "text": "lo\u{1b}[2Jng", "status": "failed", "reason": "the number has no account",
+        }),
+    );
     peer.event("brand-new", &json!({ "x": 1 }));
 }
 
@@ -40,7 +50,10 @@ fn events_are_lines_and_a_gap_is_refreshed() {
     running.line("presence     phone app - p");
     running.line("agent        main r1: Hello");
     running.line("main r1: lifecycle phase ended, status ok");
-    running.line("message      channel telegram, direction in, from Ann");
+    running.line("message      telegram main from Ann: hi there [image a.png, 12 kB] [audio]");
+    running.line(
+        "message      whatsapp dm:whatsapp:+1555 to +1555: lo[2Jng (failed: the number has no account)",
+    );
     running.line("brand-new    x 1");
     running.line("gap          missed 3");
     running.line("health       gateway not ok, agent busy");
