@@ -110,6 +110,8 @@ pub const AGENT_CONTROL_INBOX: usize = 512;
 pub const AGENT_LINES_INBOX: usize = 64;
 /// Channel commands waiting; beyond it `set-channel` and `health` with `probe` get `RATE_LIMITED`.
 pub const CHANNEL_INBOX: usize = 64;
+/// Room beyond that for what state sends without asking: attempts, files to fetch, typing.
+pub const CHANNEL_RESERVE: usize = 4 * INBOX_MAX + 2 * ATTEMPTS_IN_FLIGHT_MAX;
 
 // ---- protocol state ---------------------------------------------------------------------------
 
@@ -191,6 +193,54 @@ pub const SESSIONS_PAGE_MAX: usize = 200;
 pub const PAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 16 * 1024;
 /// Text of one message inside a page; longer is cut and says `truncated: true`.
 pub const HISTORY_TEXT_BYTES_MAX: usize = 256 * 1024;
+
+// ---- messaging surfaces -----------------------------------------------------------------------
+
+/// Messages from surfaces that are taken in and not answered yet; beyond it the surfaces keep them
+/// (Telegram for a day) and hand them over when there is room.
+pub const INBOX_MAX: usize = 256;
+/// The same for their texts.
+pub const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Names of answered messages that are remembered, so that one that is handed over again is not
+/// answered again; the oldest goes.
+pub const INBOX_DONE_MAX: usize = 1_000;
+/// Things from surfaces that could not be understood and are kept for a look; the oldest goes.
+pub const INBOX_ASIDE_MAX: usize = 20;
+/// Pause before what could not be taken in, asked or marked is tried again.
+pub const INBOX_RETRY_MS: u64 = 1_000;
+/// How often a message is asked whose run the gateway did not live through.
+pub const ASKED_MAX: u32 = 3;
+/// Silence after which an album is taken to be whole: its pieces come one by one, without an end.
+pub const ALBUM_QUIET_MS: u64 = 1_000;
+/// How long somebody's message waits before they are told so.
+pub const QUEUE_NOTICE_MS: u64 = 5_000;
+/// People and groups that `channel-allow` can let in.
+pub const ALLOWED_MAX: usize = 1_000;
+/// Senders that were not let in and are shown in `status`; the oldest goes.
+pub const REFUSED_MAX: usize = 50;
+/// Groups whose talk is remembered for the model's next prompt there.
+pub const OVERHEARD_GROUPS_MAX: usize = 32;
+/// What was said in such a group; the oldest goes.
+pub const OVERHEARD_LINES_MAX: usize = 20;
+/// One line of that; longer is cut.
+pub const OVERHEARD_LINE_BYTES_MAX: usize = 500;
+/// Picture for the model; a larger one is only named to it.
+pub const IMAGE_BYTES_MAX: u64 = 5 * 1024 * 1024;
+/// Messages on their way to surfaces; beyond it `send` gets `RATE_LIMITED`. Answers always fit: the
+/// inbox bounds them.
+pub const OUTBOX_MAX: usize = 1_000;
+/// Attempts to deliver that a surface has in its hands at a time.
+pub const ATTEMPTS_IN_FLIGHT_MAX: usize = 32;
+/// Pause before something that was surely not sent is tried again; it doubles.
+pub const SEND_RETRY_MIN_MS: u64 = 1_000;
+/// Longest of these pauses.
+pub const SEND_RETRY_MAX_MS: u64 = 60_000;
+/// How long an answer is tried: as long as Telegram keeps a question.
+pub const LETTER_AGE_MS_MAX: u64 = 24 * 3_600_000;
+/// How long a `send` is tried, while somebody waits for its answer.
+pub const SEND_AGE_MS_MAX: u64 = 120_000;
+/// Text below a picture, in UTF-16 units (Telegram's limit); longer follows as a message.
+pub const CAPTION_UNITS_MAX: usize = 1_024;
 
 // ---- files ------------------------------------------------------------------------------------
 

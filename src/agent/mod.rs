@@ -9,6 +9,7 @@ mod outbox;
 mod pi_command;
 mod pi_line;
 mod pi_run;
+mod picture;
 mod process;
 mod reader;
 pub mod sandbox;
@@ -86,6 +87,8 @@ pub struct RunSpec {
     pub prompt: String,
     /// Pictures: MIME type and base64.
     pub images: Vec<(String, String)>,
+    /// Pictures that lie in files: MIME type and path. They are read when the run starts.
+    pub image_files: Vec<(String, PathBuf)>,
     /// Level for this run.
     pub thinking: Thinking,
     /// Limit on the whole run, from its start (waiting in the queue does not count).

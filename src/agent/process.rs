@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::agent::guard::CANNOT_RUN;
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{Outcome, Output, PiRun, one_sentence};
+use crate::agent::picture;
 use crate::agent::scheduler::ProcessId;
 use crate::agent::{RunSpec, RunStep};
 use crate::child::Child;
@@ -95,7 +96,9 @@ impl Process {
     /// Gives it a run. It has none.
     pub(super) fn give(&mut self, spec: RunSpec, now: Instant, news: &mut Vec<News>) {
         self.serial += 1;
-        let (pi, line) = PiRun::new(self.serial, &spec.prompt, &spec.images);
+        let mut images = spec.images;
+        images.extend(spec.image_files.iter().filter_map(|(mime_type, path)| picture::read(mime_type, path)));
+        let (pi, line) = PiRun::new(self.serial, &spec.prompt, &images);
         self.child.stdin_mut().write(&line, now);
         news.push(News::Step(spec.run_id.clone(), RunStep::Started));
         self.run = Some(ActiveRun {

@@ -1,5 +1,6 @@
 //! Which surface an address belongs to, and what names a person or group there.
 
+use crate::channels::message::Route;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 
@@ -15,6 +16,35 @@ pub fn channel_of(to: &str) -> Result<Channel, WireError> {
         "`/params/to`: cannot tell the channel; give a phone number as +15550001111 or a WhatsApp jid, \
          telegram:ID, @name or a bare chat id, or name the `channel`",
     ))
+}
+
+/// Where a message to `to` goes.
+pub fn route(channel: Channel, to: &str) -> Result<Route, WireError> {
+    let to: String = to.chars().filter(|character| !character.is_whitespace()).collect();
+    let bare = to.strip_prefix(&[channel.name(), ":"].concat()).unwrap_or(&to);
+    let chat = match channel {
+        Channel::Telegram if bare.starts_with('@') && is_telegram(bare) => bare.to_owned(),
+        Channel::Telegram => telegram_id(bare).map_err(no_address)?,
+        Channel::Whatsapp => chat_of(channel, &whatsapp_id(bare).map_err(no_address)?),
+    };
+    Ok(Route { channel, chat, topic: None })
+}
+
+fn no_address(expected: &str) -> WireError {
+    WireError::invalid(format!("`/params/to`: {expected}"))
+}
+
+/// The direct chat with a person, whose id has the form of [`person_id`]; a group's is its own.
+pub fn chat_of(channel: Channel, person: &str) -> String {
+    match (channel, person.strip_prefix('+')) {
+        (Channel::Whatsapp, Some(digits)) => format!("{digits}@s.whatsapp.net"),
+        _ => person.to_owned(),
+    }
+}
+
+/// The person behind a direct chat, in the form of [`person_id`]; other chats stay as they are.
+pub fn person_of(channel: Channel, chat: &str) -> String {
+    person_id(channel, chat).unwrap_or_else(|_| chat.to_owned())
 }
 
 /// The one form in which the id of a person or group is kept and compared: a Telegram id as a number
@@ -96,7 +126,7 @@ fn is_number(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{channel_of, is_group, person_id};
+    use super::{channel_of, is_group, person_id, person_of, route};
     use crate::protocol::call::Channel;
 
     #[test]
@@ -121,6 +151,28 @@ mod tests {
         ] {
             assert!(channel_of(to).is_err(), "{to}");
         }
+    }
+
+    #[test]
+    fn messages_find_their_chat() {
+        for (to, chat) in [
+            ("telegram:123", "123"),
+            ("-100123", "-100123"),
+            ("@durov", "@durov"),
+            ("telegram:@durov", "@durov"),
+            ("+1555 000 1111", "15550001111@s.whatsapp.net"),
+            ("123-456@g.us", "123-456@g.us"),
+        ] {
+            assert_eq!(route(channel_of(&to.replace(' ', "")).unwrap(), to).unwrap().chat, chat, "{to}");
+        }
+        for (channel, to) in
+            [(Channel::Telegram, "+1555"), (Channel::Telegram, "@"), (Channel::Whatsapp, "123")]
+        {
+            let error = route(channel, to).unwrap_err();
+            assert!(error.message.starts_with("`/params/to`: "), "{error:?}");
+        }
+        assert_eq!(person_of(Channel::Whatsapp, "15550001111@s.whatsapp.net"), "+15550001111");
+        assert_eq!(person_of(Channel::Telegram, "@durov"), "@durov");
     }
 
     #[test]

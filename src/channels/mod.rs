@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile};
+use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile, Part};
 use crate::channels::message::{Batch, InboundMedia, Route};
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
@@ -20,6 +20,11 @@ use crate::threads;
 pub mod address;
 pub mod delivery;
 pub mod message;
+
+/// What a text becomes on a surface: one or more messages that it shows without cutting them.
+pub fn compose(_channel: Channel, markdown: &str) -> Vec<Part> {
+    vec![Part::Text { text: markdown.to_owned(), entities: Vec::new() }]
+}
 
 /// What state asks of the channels.
 #[derive(Debug)]
@@ -93,6 +98,8 @@ pub enum ChannelEvent {
     },
     /// Answers [`ChannelCommand::Fetch`].
     Fetched {
+        /// The surface.
+        channel: Channel,
         /// Key of the message.
         key: String,
         /// Which of its media.
@@ -160,7 +167,12 @@ impl Surfaces {
                 }
                 ChannelCommand::Fetch { key, index, channel, .. } => {
                     let result = Err(format!("{} is not connected", channel.name()));
-                    let _ = self.events.send(Event::Channel(ChannelEvent::Fetched { key, index, result }));
+                    let _ = self.events.send(Event::Channel(ChannelEvent::Fetched {
+                        channel,
+                        key,
+                        index,
+                        result,
+                    }));
                 }
                 ChannelCommand::Taken { .. } | ChannelCommand::Typing { .. } => {}
                 ChannelCommand::Stop => return,

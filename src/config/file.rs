@@ -49,6 +49,8 @@ pub struct Gateway {
     pub allowed_hosts: Vec<String>,
     /// Origins besides the gateway's own.
     pub allowed_origins: Vec<String>,
+    /// Folders whose files `send` may take.
+    pub media_folders: Vec<String>,
     /// Oldest client version served.
     pub min_client: String,
     /// Connections at a time.
@@ -65,6 +67,7 @@ impl Default for Gateway {
             token: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            media_folders: Vec::new(),
             min_client: "0.0.0".to_owned(),
             max_clients: CLIENTS_MAX_DEFAULT,
             tick_interval_ms: TICK_INTERVAL_MS_DEFAULT,

@@ -86,6 +86,8 @@ pub struct Settings {
     pub token: Option<Secret>,
     /// Names in `Host` besides the loopback ones.
     pub allowed_hosts: Vec<String>,
+    /// Folders whose files `send` may take.
+    pub media_folders: Vec<String>,
     /// Origins besides the gateway's own.
     pub allowed_origins: Vec<String>,
     /// Oldest client version served: three numbers with dots, perhaps a pre-release.
@@ -161,6 +163,7 @@ impl Settings {
             token,
             min_client: min_client(gateway.min_client)?,
             allowed_hosts: gateway.allowed_hosts,
+            media_folders: gateway.media_folders,
             allowed_origins: gateway.allowed_origins,
             clients_max: flags.max_clients.unwrap_or(gateway.max_clients),
             tick_interval_ms: flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms),

@@ -22,8 +22,8 @@ use crate::config::settings::{AgentCommand, Settings};
 use crate::error::Fatal;
 use crate::hex::hex;
 use crate::limits::{
-    AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, OUTBOUND_INBOX, PAYLOAD_BYTES_MAX, SANE_CLOCK_MS,
-    SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, STORE_RESERVE, ms,
+    AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, CHANNEL_RESERVE, OUTBOUND_INBOX,
+    PAYLOAD_BYTES_MAX, SANE_CLOCK_MS, SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, STORE_RESERVE, ms,
 };
 use crate::logging::{self, Log};
 use crate::metrics::METRICS;
@@ -44,6 +44,7 @@ use crate::threads;
 
 mod holder;
 mod start;
+mod surfaces;
 
 pub use start::main;
 
@@ -166,7 +167,7 @@ impl Gateway {
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }
-        let state_config = state_config(settings, boot_id, agent_config.command.is_some());
+        let state_config = state_config(settings, &layout, boot_id, agent_config.command.is_some());
         let (state, first) = State::new(state_config, recovered, now());
 
         let thread = system("start a thread");
@@ -175,7 +176,7 @@ impl Gateway {
         let (to_store, store_inbox) = bounded(STORE_INBOX + STORE_RESERVE);
         let (to_agent, agent_inbox) = bounded(settings.agent.queue + settings.agent.max_processes);
         let (to_agent_control, agent_control_inbox) = bounded(AGENT_CONTROL_INBOX);
-        let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX);
+        let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX + CHANNEL_RESERVE);
         let fanout_us = Arc::new(AtomicU64::new(0));
         let setups = channel_setups(settings, state.toggles());
         let exits = Exits {
@@ -265,7 +266,12 @@ fn net_settings(settings: &Settings) -> NetSettings {
     }
 }
 
-fn state_config(settings: &Settings, boot_id: String, agent_configured: bool) -> StateConfig {
+fn state_config(
+    settings: &Settings,
+    layout: &Layout,
+    boot_id: String,
+    agent_configured: bool,
+) -> StateConfig {
     StateConfig {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         ip: settings.binds.first().map_or_else(String::new, ToString::to_string),
@@ -290,7 +296,9 @@ fn state_config(settings: &Settings, boot_id: String, agent_configured: bool) ->
             every: minutes(settings.heartbeat.every_minutes),
             prompt: settings.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned()),
             channel: settings.heartbeat.channel,
+            to: settings.heartbeat.to.clone(),
         },
+        surfaces: surfaces::config(settings, layout),
     }
 }
 

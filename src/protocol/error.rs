@@ -64,6 +64,11 @@ impl WireError {
         Self::new(ErrorCode::Unavailable, message, true)
     }
 
+    /// `NOT_LINKED`, not retryable.
+    pub fn not_linked(message: impl AsRef<str>) -> Self {
+        Self::new(ErrorCode::NotLinked, message, false)
+    }
+
     /// `UNKNOWN_METHOD`, not retryable.
     pub fn unknown_method(message: impl AsRef<str>) -> Self {
         Self::new(ErrorCode::UnknownMethod, message, false)

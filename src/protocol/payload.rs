@@ -369,3 +369,20 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }
+
+impl Message {
+    /// With nothing but who said what and when.
+    pub fn new(role: Role, text: String, ts: u64) -> Self {
+        Self {
+            id: String::new(),
+            ts,
+            role,
+            text,
+            channel: None,
+            from: None,
+            run_id: None,
+            idempotency_key: None,
+            truncated: false,
+        }
+    }
+}

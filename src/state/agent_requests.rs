@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::agent::RunSpec;
-use crate::channels::address;
+use crate::channels::message::Route;
 use crate::limits::{KEY_JOINERS_MAX, ms};
 use crate::net::ConnId;
 use crate::protocol::call::{AgentParams, Digest, RunId};
@@ -14,17 +14,24 @@ use crate::state::keys::{self, Lookup};
 use crate::state::runs::{Phase, Run, Work};
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
+use crate::state::surfaces::replies::Reply;
 use crate::state::{Now, State, budget, to_json};
 use crate::store::StoreOp;
 
 /// Whoever speaks the protocol has the token, or is on this machine: the owner.
-const OWNER: &str = "owner";
+pub(super) const OWNER: &str = "owner";
+
+/// Why `deliver` cannot be done.
+const NO_ROUTE: &str =
+    "`/params/to`: `deliver` needs `to`; nothing has come in on this session that could be answered";
 
 /// A call that may be acted on: everything that could be refused has been.
 struct Admitted {
     params: AgentParams,
     session_key: String,
     directive: Option<Directive>,
+    /// Where `deliver` sends the answer.
+    reply: Option<Reply>,
 }
 
 impl State {
@@ -37,7 +44,8 @@ impl State {
         now: Now,
     ) -> Result<(), WireError> {
         self.keys.drop_expired(now.mono);
-        match self.keys.look_up(&params.idempotency_key, digest, now.mono) {
+        let key = keys::name("agent", &params.idempotency_key);
+        match self.keys.look_up(&key, digest, now.mono) {
             Lookup::New => {}
             Lookup::Joins(run_id) => {
                 let run_id = RunId::clone(run_id);
@@ -48,20 +56,12 @@ impl State {
                 self.answer_outcome(conn, id, &run_id, &outcome);
                 return Ok(());
             }
-            Lookup::Conflict => {
-                return Err(WireError::conflict(
-                    "this idempotencyKey was used for another request; make a new key for a new request",
-                ));
-            }
-            Lookup::Full(free_in) => {
-                let wait_ms = u64::try_from(free_in.as_millis()).unwrap_or(u64::MAX).max(1);
-                return Err(WireError::rate_limited("too many idempotency keys are in use", wait_ms));
-            }
+            other => return Err(other.refusal()),
         }
         let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
         let directive = directives::parse(&params.message).filter(|_| params.attachments.is_empty());
-        self.admit(&params, &session_key, directive, now)?;
-        let admitted = Admitted { params, session_key, directive };
+        let reply = self.admit(&params, &session_key, directive, now)?;
+        let admitted = Admitted { params, session_key, directive, reply };
         self.begin_run(conn, id, admitted, digest, now);
         Ok(())
     }
@@ -73,13 +73,11 @@ impl State {
         session_key: &str,
         directive: Option<Directive>,
         now: Now,
-    ) -> Result<(), WireError> {
+    ) -> Result<Option<Reply>, WireError> {
         if self.stopping.is_some() {
             return Err(WireError::unavailable("the gateway is stopping"));
         }
-        if params.deliver {
-            self.delivery_route(params)?;
-        }
+        let reply = params.deliver.then(|| self.delivery_route(params, session_key)).transpose()?;
         if params.session_id.as_deref().is_some_and(|wanted| self.sessions.id(session_key) != Some(wanted)) {
             let hint =
                 "sessionId is not this session's current conversation; leave it out or ask sessions-list";
@@ -89,7 +87,10 @@ impl State {
         if self.runs.waiting() + self.runs.active() >= self.config.queue_max + self.config.processes_max {
             return Err(WireError::rate_limited("the agent's queue is full; wait for a run to end", 5_000));
         }
-        if directive.is_none() { self.agent_may_run(OWNER, now) } else { Ok(()) }
+        if directive.is_none() {
+            self.agent_may_run(OWNER, now)?;
+        }
+        Ok(reply)
     }
 
     /// Whether the agent is there, not paused, and within this person's budget.
@@ -106,37 +107,35 @@ impl State {
     }
 
     /// Where `deliver` would send to. Refused before any ack if there is no such place.
-    fn delivery_route(&self, params: &AgentParams) -> Result<(), WireError> {
-        let channel = match (params.channel, &params.to) {
-            (Some(channel), Some(_)) => channel,
-            (None, Some(to)) => address::channel_of(to)?,
-            (_, None) => {
-                return Err(WireError::invalid(
-                    "`/params/to`: `deliver` needs `to`; nothing has come in on this session that could be answered",
-                ));
-            }
+    fn delivery_route(&self, params: &AgentParams, session_key: &str) -> Result<Reply, WireError> {
+        let route = if let Some(to) = &params.to {
+            self.route_to(params.channel, to)?
+        } else {
+            let last = self.sessions.route(session_key);
+            let fits = |route: &&Route| params.channel.is_none_or(|channel| route.channel == channel);
+            let route = last.filter(fits).cloned().ok_or_else(|| WireError::invalid(NO_ROUTE))?;
+            self.channel_ready(route.channel)?;
+            route
         };
-        Err(self.channel_refusal(channel))
+        Ok(Reply { route, to: None })
     }
 
     fn begin_run(&mut self, conn: ConnId, id: &str, admitted: Admitted, digest: &Digest, now: Now) {
-        let Admitted { params, session_key, directive } = admitted;
+        let Admitted { params, session_key, directive, reply } = admitted;
         let run_id = self.new_run_id();
-        let mut ops = self.begin_anew_if_idle(&params, &session_key, now);
+        let mut ops = match params.session_id {
+            Some(_) => Vec::new(),
+            None => self.begin_anew_if_idle(&session_key, now),
+        };
         let session_id = self.sessions.current(&session_key).id.clone();
         let message = Message {
-            id: String::new(),
-            ts: now.wall_ms,
-            role: Role::User,
-            text: params.message.clone(),
-            channel: None,
             from: self.clients.get(&conn).map(|client| client.name.clone()),
             run_id: Some(run_id.to_string()),
             idempotency_key: Some(params.idempotency_key.clone()),
-            truncated: false,
+            ..Message::new(Role::User, params.message.clone(), now.wall_ms)
         };
         let from = message.from.clone().unwrap_or_default();
-        let key = params.idempotency_key.clone();
+        let key = keys::name("agent", &params.idempotency_key);
         ops.extend(self.keys.take_dropped().iter().map(|key| StoreOp::Delete { slot: keys::slot(key) }));
         ops.extend(self.sessions.append(&session_key, &session_id, message));
         let record = self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key);
@@ -147,19 +146,20 @@ impl State {
             ops.push(self.count_run(OWNER, now));
             Work::Prompt(self.spec(params, &run_id, &session_key, &session_id))
         };
-        let mut run = Run::new(work, session_key, session_id, now.wall_ms);
+        let mut run = Run::new(work, session_key, session_id, now);
         run.key = Some(key);
+        run.reply = reply;
         run.from = from;
         run.owner = Some(conn);
         run.waiters.push((conn, id.to_owned()));
         self.runs.insert(RunId::clone(&run_id), run);
         self.health.touch();
-        self.store(ops, Pending::RunBegin { run_id });
+        self.store(ops, Pending::RunBegin { run_id, letters: Vec::new() });
     }
 
-    /// After a long silence the next message begins a new conversation, unless it names the old one.
-    fn begin_anew_if_idle(&mut self, params: &AgentParams, session_key: &str, now: Now) -> Vec<StoreOp> {
-        let Some(idle) = self.config.idle.filter(|_| params.session_id.is_none()) else { return Vec::new() };
+    /// After a long silence the next message begins a new conversation.
+    pub(super) fn begin_anew_if_idle(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
+        let Some(idle) = self.config.idle else { return Vec::new() };
         let busy = self.runs.of_session(session_key).next().is_some();
         if busy || !self.sessions.is_idle(session_key, idle, now.wall_ms) {
             return Vec::new();
@@ -192,6 +192,7 @@ impl State {
             session_key: session_key.to_owned(),
             session_id: session_id.to_owned(),
             images: params.attachments.into_iter().map(|image| (image.mime_type, image.content)).collect(),
+            image_files: Vec::new(),
             thinking: params.thinking.unwrap_or(usual),
             timeout: params.timeout.map_or(self.config.run_timeout, |seconds| ms(seconds * 1_000)),
             prompt: params.message,

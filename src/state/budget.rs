@@ -1,6 +1,6 @@
 //! Runs of today, in all and by person, against what the config allows. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub(super) struct Today {
     /// Days since 1970.
     day: u64,
     by_person: BTreeMap<String, u64>,
+    /// People who were told that it is used up, and `owner` if the owner knows of others.
+    #[serde(default)]
+    told: BTreeSet<String>,
 }
 
 impl Today {
@@ -32,7 +35,7 @@ impl Today {
     pub(super) fn turn_over(&mut self, wall_ms: u64) {
         let day = wall_ms / DAY_MS;
         if self.day != day {
-            *self = Self { day, by_person: BTreeMap::new() };
+            *self = Self { day, ..Self::default() };
         }
     }
 
@@ -42,6 +45,11 @@ impl Today {
         let own = self.by_person.get(person).copied().unwrap_or(0);
         let over = self.runs() >= limits.runs || own >= limits.runs_per_person;
         over.then(|| DAY_MS - wall_ms % DAY_MS)
+    }
+
+    /// Whether this is the first time today that somebody is told that it is used up.
+    pub(super) fn tell(&mut self, whom: &str) -> bool {
+        self.told.insert(whom.to_owned())
     }
 
     /// Counts a run.

@@ -18,6 +18,8 @@ pub(super) enum Directive {
     Stop,
     Pause,
     Resume,
+    /// Asked by somebody who may not.
+    OwnerOnly,
     /// `None`: asked without a level, or with one that does not exist.
     Think(Option<Thinking>),
     Help,
@@ -60,17 +62,22 @@ impl State {
     pub(super) fn obey(&mut self, run_id: &RunId, session_key: &str, directive: Directive, now: Now) {
         let (text, ops) = match directive {
             Directive::New => {
+                self.hush(session_key, run_id);
                 self.cancel_session(session_key, now);
                 let (_, ops) = self.sessions.reset(session_key, now.wall_ms);
                 self.end_session(session_key, false);
                 ("A new conversation begins.".to_owned(), ops)
             }
             Directive::Status => (self.describe(session_key, now), Vec::new()),
-            Directive::Stop => match self.cancel_session(session_key, now) {
-                0 => ("Nothing was running here.".to_owned(), Vec::new()),
-                1 => ("Stopped.".to_owned(), Vec::new()),
-                count => (format!("Stopped; {count} messages were under way."), Vec::new()),
-            },
+            Directive::Stop => {
+                self.hush(session_key, run_id);
+                let text = match self.cancel_session(session_key, now) {
+                    0 => "Nothing was running here.".to_owned(),
+                    1 => "Stopped.".to_owned(),
+                    count => format!("Stopped; {count} messages were under way."),
+                };
+                (text, Vec::new())
+            }
             Directive::Pause => {
                 let ops = self.flip_and_keep(&Switch::Paused(true), now);
                 ("Everything is paused; /resume lets it run again.".to_owned(), ops)
@@ -79,6 +86,7 @@ impl State {
                 let ops = self.flip_and_keep(&Switch::Paused(false), now);
                 ("The agent may run again.".to_owned(), ops)
             }
+            Directive::OwnerOnly => ("Only the owner can do that.".to_owned(), Vec::new()),
             Directive::Think(None) => (LEVELS.to_owned(), Vec::new()),
             Directive::Think(Some(level)) => {
                 let ops = self.sessions.set_thinking(session_key, level, now.wall_ms);
@@ -87,11 +95,9 @@ impl State {
             Directive::Help => (HELP.to_owned(), Vec::new()),
         };
         self.say(run_id, &text, now);
-        self.end_run(
-            run_id,
-            Ended { status: RunStatus::Ok, summary: text, role: Some(Role::Note), ops },
-            now,
-        );
+        let owed = self.owed_by(run_id, &[]);
+        let ended = Ended::new(RunStatus::Ok, text, Some(Role::Note));
+        self.end_run(run_id, Ended { ops, owed, ..ended }, now);
     }
 
     /// What a person wants to know in a chat.

@@ -20,7 +20,7 @@ impl State {
                 return;
             }
             log::info!("a session was not used for longer than records are kept: it is forgotten");
-            let (_, ops) = self.forget_ops(&key);
+            let (_, ops) = self.forget_ops(&key, now);
             self.store(ops, Pending::Forget { session_key: key, asker: None });
         }
     }

@@ -52,7 +52,7 @@ impl State {
     ) -> Result<(), WireError> {
         self.require_store()?;
         self.cancel_session(key, now);
-        let (session_id, ops) = self.forget_ops(key);
+        let (session_id, ops) = self.forget_ops(key, now);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
         let asker = Some(Asker { conn, id: id.to_owned(), payload });
         self.store(ops, Pending::Forget { session_key: key.to_owned(), asker });
@@ -60,8 +60,9 @@ impl State {
     }
 
     /// Forgets a session here; returns the id of what may come next, and what makes it last.
-    pub(super) fn forget_ops(&mut self, key: &str) -> (String, Vec<StoreOp>) {
+    pub(super) fn forget_ops(&mut self, key: &str, now: Now) -> (String, Vec<StoreOp>) {
         let (session_id, mut ops) = self.sessions.forget(key);
+        ops.extend(self.forget_surfaces(key, now));
         ops.push(StoreOp::Put { slot: slot(key), value: "true".to_owned() });
         for (key, record) in self.keys.forget_session(key) {
             ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });

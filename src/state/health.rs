@@ -60,6 +60,14 @@ impl HealthBoard {
         self.channels.get(&channel)
     }
 
+    /// A message came in or went out; a surface says the other facts itself.
+    pub(super) fn saw_message(&mut self, channel: Channel, now_ts: u64) {
+        if let Some(health) = self.channels.get_mut(&channel) {
+            health.last_message_ts = Some(now_ts);
+            self.encoded = None;
+        }
+    }
+
     /// Something that health is made of may have changed.
     pub(super) fn touch(&mut self) {
         self.stale = true;
@@ -177,11 +185,17 @@ impl State {
 
     pub(super) fn channel_event(&mut self, event: ChannelEvent, now: Now) {
         match event {
-            ChannelEvent::Health { channel, health } => {
+            ChannelEvent::Health { channel, mut health } => {
+                let before = self.health.channels.remove(&channel);
+                health.last_message_ts = before.and_then(|before| before.last_message_ts);
                 self.health.channels.insert(channel, health);
                 self.health.touch();
             }
-            ChannelEvent::Arrived(_) | ChannelEvent::Outcome { .. } | ChannelEvent::Fetched { .. } => {}
+            ChannelEvent::Arrived(batch) => self.arrived(batch, now),
+            ChannelEvent::Outcome { id, outcome } => self.attempt_over(id, outcome, now),
+            ChannelEvent::Fetched { channel, key, index, result } => {
+                self.fetched(channel, &key, index, result);
+            }
             ChannelEvent::Switched => self.channel_commands -= 1,
             ChannelEvent::Probed { conn, id } => {
                 self.channel_commands -= 1;

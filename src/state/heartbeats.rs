@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::RunSpec;
+use crate::channels::address;
 use crate::limits::{SANE_CLOCK_MS, ms};
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::payload::{HeartbeatStatus, Role, RunStatus};
-use crate::state::runs::{Run, Work};
+use crate::state::runs::{Origin, Run, Work};
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
+use crate::state::surfaces::replies::Reply;
 use crate::state::{Now, State, to_json};
 use crate::store::StoreOp;
 
@@ -32,6 +34,8 @@ pub struct HeartbeatConfig {
     pub prompt: String,
     /// Where an answer goes besides the session's history.
     pub channel: Option<Channel>,
+    /// To whom; the owner if absent.
+    pub to: Option<String>,
 }
 
 /// Between two where they are switched on and the config names no time.
@@ -44,7 +48,6 @@ pub const PROMPT_DEFAULT: &str = "This is a regular check. Is there anything tha
 pub(super) struct Heartbeats {
     config: HeartbeatConfig,
     next: Option<Instant>,
-    run: Option<RunId>,
     last_ts: Option<u64>,
 }
 
@@ -56,7 +59,7 @@ struct Record {
 
 impl Heartbeats {
     pub(super) fn new(config: HeartbeatConfig) -> Self {
-        Self { config, next: None, run: None, last_ts: None }
+        Self { config, next: None, last_ts: None }
     }
 
     pub(super) fn recover(&mut self, json: &str) {
@@ -92,7 +95,9 @@ impl Heartbeats {
             last_ts: self.last_ts,
         }
     }
+}
 
+impl State {
     /// Who says the end of a run in the history; nobody where a heartbeat had nothing to say.
     pub(super) fn role_of_answer(
         &mut self,
@@ -100,27 +105,30 @@ impl Heartbeats {
         status: RunStatus,
         summary: &str,
     ) -> Option<Role> {
-        let ours = self.run.as_ref() == Some(run_id);
-        if ours {
-            self.run = None;
+        let run = self.runs.get_mut(run_id)?;
+        if matches!(run.origin, Origin::Heartbeat)
+            && status == RunStatus::Ok
+            && summary.trim() == NOTHING_TO_SAY
+        {
+            run.reply = None;
+            return None;
         }
-        match status {
-            RunStatus::Ok if ours && summary.trim() == NOTHING_TO_SAY => None,
-            RunStatus::Ok => {
-                if let Some(channel) = self.config.channel.filter(|_| ours) {
-                    log::warn!(
-                        "a heartbeat's answer stays in the history: {} cannot take it",
-                        channel.name()
-                    );
-                }
-                Some(Role::Assistant)
-            }
-            RunStatus::Error | RunStatus::Timeout | RunStatus::Cancelled => Some(Role::Note),
-        }
+        Some(if status == RunStatus::Ok { Role::Assistant } else { Role::Note })
     }
-}
 
-impl State {
+    /// Where the config wants an answer besides the history.
+    fn heartbeat_reply(&self) -> Option<Reply> {
+        let HeartbeatConfig { channel, to, .. } = &self.heartbeats.config;
+        let channel = (*channel)?;
+        let to = to.as_deref().or_else(|| self.access.owner(channel))?;
+        let route = address::route(channel, to)
+            .inspect_err(|error| {
+                log::warn!("heartbeat.to is no address on {}: {}", channel.name(), error.message);
+            })
+            .ok()?;
+        Some(Reply { route, to: None })
+    }
+
     /// Asks, unless something speaks against it; the next one is due all the same.
     pub(super) fn heartbeat(&mut self, now: Now) {
         self.heartbeats.next = Some(now.mono + self.heartbeats.every());
@@ -140,15 +148,17 @@ impl State {
             session_id: session_id.clone(),
             prompt: self.heartbeats.config.prompt.clone(),
             images: Vec::new(),
+            image_files: Vec::new(),
             thinking: self.sessions.thinking(MAIN).unwrap_or(self.config.thinking),
             timeout: self.config.run_timeout,
         });
-        let run = Run::new(Work::Prompt(spec), MAIN.to_owned(), session_id, now.wall_ms);
+        let mut run = Run::new(Work::Prompt(spec), MAIN.to_owned(), session_id, now);
+        run.origin = Origin::Heartbeat;
+        run.reply = self.heartbeat_reply();
         self.runs.insert(RunId::clone(&run_id), run);
-        self.heartbeats.run = Some(RunId::clone(&run_id));
         self.heartbeats.last_ts = Some(now.wall_ms);
         let record = StoreOp::Put { slot: SLOT.to_owned(), value: to_json(&Record { last_ts: now.wall_ms }) };
         let ops = vec![record, self.count_run(PERSON, now)];
-        self.store(ops, Pending::RunBegin { run_id });
+        self.store(ops, Pending::RunBegin { run_id, letters: Vec::new() });
     }
 }

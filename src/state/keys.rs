@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::hex::hex;
 use crate::limits::{KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, SANE_CLOCK_MS, ms};
 use crate::protocol::call::{Digest, RunId};
+use crate::protocol::error::WireError;
 use crate::protocol::payload::RunStatus;
 
 /// What a key has come to.
@@ -54,6 +55,21 @@ pub(super) enum Lookup<'a> {
     Full(Duration),
 }
 
+impl Lookup<'_> {
+    /// What to say where nothing can be done with the key.
+    pub(super) fn refusal(&self) -> WireError {
+        match self {
+            Lookup::Full(free_in) => {
+                let wait_ms = u64::try_from(free_in.as_millis()).unwrap_or(u64::MAX).max(1);
+                WireError::rate_limited("too many idempotency keys are in use", wait_ms)
+            }
+            _ => WireError::conflict(
+                "this idempotencyKey was used for another request; make a new key for a new request",
+            ),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Keys {
     records: HashMap<String, KeyRecord>,
@@ -67,21 +83,40 @@ pub(super) struct Keys {
 /// Stands for a summary whose session was forgotten.
 pub(super) const FORGOTTEN: &str = "(forgotten)";
 
+/// Slots that keep keys.
+pub(super) const SLOT_PREFIX: &str = "key/";
+
+/// What a client's key is called here: each method has its own.
+pub(super) fn name(method: &str, key: &str) -> String {
+    format!("{method}/{key}")
+}
+
+/// The client's key in such a name.
+pub(super) fn of_client(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(_, key)| key)
+}
+
 /// The slot that keeps a key.
-pub(super) fn slot(key: &str) -> String {
-    format!("key/agent/{key}")
+pub(super) fn slot(name: &str) -> String {
+    format!("{SLOT_PREFIX}{name}")
 }
 
 impl Keys {
-    /// Takes over a key of the gateway's last life. Returns the record if it had no outcome: it is
-    /// now on record as unknown and wants to be stored so.
+    /// Takes over a key of the gateway's last life. Returns the record if it had no outcome, unless
+    /// what it stands for goes on: it is now on record as unknown and wants to be stored so.
     pub(super) fn recover(
         &mut self,
         key: &str,
         mut record: KeyRecord,
+        goes_on: bool,
         now: Instant,
         wall_ms: u64,
     ) -> Option<KeyRecord> {
+        if record.outcome.is_none() && goes_on {
+            self.outcome_bytes += bytes(&record);
+            self.records.insert(key.to_owned(), record);
+            return None;
+        }
         let interrupted = record.outcome.is_none();
         if interrupted {
             let summary =
@@ -251,7 +286,7 @@ mod tests {
         let mut first = Keys::default();
         let record = first.begin("k", &A, "r1".into(), "main");
         let mut second = Keys::default();
-        let stored = second.recover("k", record, now, SANE_CLOCK_MS).unwrap();
+        let stored = second.recover("k", record, false, now, SANE_CLOCK_MS).unwrap();
         assert_eq!(stored.outcome.unwrap().status, None);
         let Lookup::Ended(_, outcome) = second.look_up("k", &A, now) else { panic!("not ended") };
         assert_eq!(outcome.status, None);
@@ -273,7 +308,7 @@ mod tests {
             (ended + 9 * KEY_TTL_MS, 0),
         ] {
             let mut keys = Keys::default();
-            assert_eq!(keys.recover("k", record.clone(), now, wall_ms), None);
+            assert_eq!(keys.recover("k", record.clone(), false, now, wall_ms), None);
             if left_ms > 0 {
                 keys.drop_expired(now + Duration::from_millis(left_ms - 1));
                 assert!(keys.take_dropped().is_empty());

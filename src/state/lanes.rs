@@ -83,6 +83,7 @@ impl State {
         let mut riders = Vec::new();
         for part in parts {
             spec.images.extend(part.spec.images.iter().cloned());
+            spec.image_files.extend(part.spec.image_files.iter().cloned());
             spec.timeout = spec.timeout.max(part.spec.timeout);
             let data = json!({ "phase": "started", "mergedInto": &*lead });
             self.agent_step(&part.run_id, AgentStream::Lifecycle, data, now);
@@ -126,11 +127,12 @@ struct Part {
 
 /// Whether one more message still makes a prompt of the same kind and a bearable size.
 fn fits(parts: &[Part], spec: &RunSpec) -> bool {
-    let images: usize = parts.iter().map(|part| part.spec.images.len()).sum();
+    let count = |spec: &RunSpec| spec.images.len() + spec.image_files.len();
+    let images: usize = parts.iter().map(|part| count(&part.spec)).sum();
     let bytes: usize = parts.iter().map(|part| part.spec.prompt.len()).sum();
     parts[0].spec.thinking == spec.thinking
         && parts[0].spec.session_id == spec.session_id
-        && images + spec.images.len() <= ATTACHMENTS_MAX
+        && images + count(spec) <= ATTACHMENTS_MAX
         && bytes + spec.prompt.len() <= MERGED_PROMPT_BYTES_MAX
 }
 

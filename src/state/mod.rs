@@ -39,8 +39,10 @@ mod recovery;
 mod requests;
 mod runs;
 mod sessions;
+mod steps;
 mod stopping;
 mod stored;
+pub mod surfaces;
 mod switches;
 pub mod thread;
 
@@ -56,6 +58,11 @@ use presence::Presence;
 use runs::Runs;
 use sessions::Sessions;
 use stored::Pending;
+use surfaces::SurfacesConfig;
+use surfaces::access::Access;
+use surfaces::inbox::Inbox;
+use surfaces::outbox::Outbox;
+use surfaces::overheard::Overheard;
 
 /// Everything that can make the state thread do work. Closed on purpose: to add a source, add a
 /// variant, and the compiler lists what must handle it.
@@ -166,6 +173,8 @@ pub struct StateConfig {
     pub retention: Duration,
     /// A prompt from time to time.
     pub heartbeat: heartbeats::HeartbeatConfig,
+    /// The messaging surfaces.
+    pub surfaces: SurfacesConfig,
 }
 
 /// The state.
@@ -181,6 +190,14 @@ pub struct State {
     sessions: Sessions,
     /// `system-event` notes for the owner's next turn.
     notes: Notes,
+    /// Who may write on the surfaces.
+    access: Access,
+    /// What came in there and is not answered yet.
+    inbox: Inbox,
+    /// What is on its way there.
+    outbox: Outbox,
+    /// What was said in groups, to others.
+    overheard: Overheard,
     today: budget::Today,
     heartbeats: heartbeats::Heartbeats,
     forgetting: Forgetting,
@@ -238,14 +255,13 @@ impl State {
         if let Some(stopping) = &self.stopping {
             return Some(stopping.deadline);
         }
+        let quiet = [self.heartbeats.next(), self.surfaces_due()];
         if self.clients.is_empty() {
-            return self.heartbeats.next();
+            return quiet.into_iter().flatten().min();
         }
         let delta = self.presence.delta_due(now.mono, self.fanout);
-        [self.next_tick, delta, self.presence.next_expiry(), self.heartbeats.next()]
-            .into_iter()
-            .flatten()
-            .min()
+        let busy = [self.next_tick, delta, self.presence.next_expiry()];
+        quiet.into_iter().chain(busy).flatten().min()
     }
 
     /// What the last fan-out took, as `outbound` measured it.
@@ -261,6 +277,7 @@ impl State {
             self.send_presence(now);
         }
         self.expire_sessions(now);
+        self.settle_surfaces(now);
         self.settle_health(now);
         METRICS.runs_active.set(self.runs.active() as u64);
         METRICS.runs_queued.set(self.runs.waiting() as u64);

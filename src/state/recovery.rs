@@ -17,6 +17,10 @@ use crate::state::presence::Presence;
 use crate::state::runs::Runs;
 use crate::state::sessions::{self, Session, Sessions};
 use crate::state::stored::Pending;
+use crate::state::surfaces::access::Access;
+use crate::state::surfaces::inbox::Inbox;
+use crate::state::surfaces::outbox::Outbox;
+use crate::state::surfaces::overheard::Overheard;
 use crate::state::{Effect, Now, State, StateConfig, budget, heartbeats, keys, switches, to_json};
 use crate::store::{Recovered, StoreOp};
 
@@ -36,6 +40,10 @@ impl State {
         };
         let mut state = Self {
             health: HealthBoard::new(config.agent_configured),
+            access: Access::new(config.surfaces.clone()),
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            overheard: Overheard::default(),
             sessions: Sessions::new(&config.boot_id),
             started: now.mono,
             clients: BTreeMap::new(),
@@ -81,6 +89,7 @@ impl State {
     fn recover(&mut self, recovered: Recovered, now: Now) {
         let mut ops = Vec::new();
         let mut interrupted = Vec::new();
+        let sending = self.recover_surfaces(&recovered.slots, now);
         for (slot, json) in recovered.slots {
             if slot == switches::SLOT {
                 let kept: Option<Toggles> = parse(&slot, &json);
@@ -101,15 +110,17 @@ impl State {
                 if let Some(session) = parse::<Session>(&slot, &json) {
                     self.sessions.recover(key, session);
                 }
-            } else if let Some(key) = slot.strip_prefix(&keys::slot("")) {
+            } else if let Some(key) = slot.strip_prefix(keys::SLOT_PREFIX) {
                 let Some(record) = parse::<KeyRecord>(&slot, &json) else { continue };
-                if let Some(record) = self.keys.recover(key, record, now.mono, now.wall_ms) {
+                let goes_on = sending.contains(key);
+                if let Some(record) = self.keys.recover(key, record, goes_on, now.mono, now.wall_ms) {
                     ops.push(StoreOp::Put { slot: slot.clone(), value: to_json(&record) });
                     interrupted.push((key.to_owned(), record));
                 }
             }
         }
         self.keys.recovered();
+        self.go_on_with_surfaces(now);
         if !interrupted.is_empty() {
             log::warn!("runs were interrupted when the gateway last stopped; their sessions say so");
         }
@@ -129,16 +140,11 @@ impl State {
         let Some(session_id) = self.sessions.id(&record.session_key).map(str::to_owned) else {
             return Vec::new();
         };
+        let text = "interrupted: the gateway was stopped while this ran; it is not repeated".to_owned();
         let message = Message {
-            id: String::new(),
-            ts: now.wall_ms,
-            role: Role::Note,
-            text: "interrupted: the gateway was stopped while this ran; it is not repeated".to_owned(),
-            channel: None,
-            from: None,
             run_id: Some(record.run_id.to_string()),
-            idempotency_key: Some(key.to_owned()),
-            truncated: false,
+            idempotency_key: Some(keys::of_client(key).to_owned()),
+            ..Message::new(Role::Note, text, now.wall_ms)
         };
         self.sessions.append(&record.session_key, &session_id, message)
     }

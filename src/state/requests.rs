@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use crate::agent::AgentControl;
-use crate::channels::{ChannelCommand, address};
+use crate::channels::ChannelCommand;
 use crate::limits::{
     PAGE_BYTES_MAX, PRESENCE_REASON_BYTES_MAX, PRESENCE_TAG_BYTES_MAX, PRESENCE_TEXT_BYTES_MAX,
 };
 use crate::net::ConnId;
 use crate::net::outbound::Outbound;
-use crate::protocol::call::{Call, Channel, HealthParams, SendParams, SessionsListParams, SystemEventParams};
+use crate::protocol::call::{Call, Channel, HealthParams, SessionsListParams, SystemEventParams};
 use crate::protocol::error::WireError;
 use crate::protocol::frame;
 use crate::protocol::payload::{Status, Today};
@@ -31,7 +31,7 @@ impl State {
             Call::SystemEvent(params) => self.system_event(conn, &id, *params, now),
             // Served by the client's own thread, which alone reads the records.
             Call::SessionHistory(_) => Err(WireError::internal("session-history reached the wrong thread")),
-            Call::Send(params, _) => self.send(&params),
+            Call::Send(params, digest) => self.send(conn, &id, &params, &digest, now),
             Call::Agent(params, digest) => self.agent_request(conn, &id, *params, &digest, now),
             Call::AgentCancel(params) => self.agent_cancel(conn, &id, &params.run_id, now),
             Call::SessionsList(params) => self.sessions_list(conn, &id, &params),
@@ -42,7 +42,7 @@ impl State {
                 self.switch(conn, &id, Switch::Channel(params.channel, params.enabled), now)
             }
             Call::SetPaused(params) => self.switch(conn, &id, Switch::Paused(params.paused), now),
-            Call::ChannelAllow(_) => Err(WireError::unavailable("no surface can be opened to anybody yet")),
+            Call::ChannelAllow(params) => self.channel_allow(conn, &id, &params),
         };
         if let Err(error) = refused {
             self.refuse(conn, &id, &error);
@@ -89,7 +89,7 @@ impl State {
             sessions: self.sessions.len(),
             today: Today { runs: self.today.runs(), runs_by_person: self.today.by_person() },
             heartbeat: self.heartbeats.status(now),
-            refused: &[],
+            refused: self.access.refused(),
             truncated: clients_list.len() < self.clients.len(),
             clients_list,
         };
@@ -124,29 +124,22 @@ impl State {
         Ok(())
     }
 
-    /// Refuses, as long as no channel can take it; nothing has happened then and the key is free.
-    fn send(&mut self, params: &SendParams) -> Result<(), WireError> {
-        let channel = match params.channel {
-            Some(channel) => channel,
-            None => address::channel_of(&params.to)?,
-        };
-        Err(self.channel_refusal(channel))
-    }
-
-    /// Why nothing can be sent on that channel.
-    pub(super) fn channel_refusal(&self, channel: Channel) -> WireError {
+    /// Whether something can be sent on that channel, now or when it is back.
+    pub(super) fn channel_ready(&self, channel: Channel) -> Result<(), WireError> {
         let name = channel.name();
         let Some(health) = self.health.channel(channel).filter(|health| health.configured) else {
-            return WireError::unavailable(format!(
-                "{name} is not set up in this gateway, so nothing can be sent there"
-            ))
-            .not_retryable();
+            let hint = format!("{name} is not set up in this gateway, so nothing can be sent there");
+            return Err(WireError::unavailable(hint).not_retryable());
         };
         if !health.enabled {
             let hint = format!("{name} is switched off; `clawdis channel {name} on` switches it on");
-            return WireError::unavailable(hint).not_retryable();
+            return Err(WireError::unavailable(hint).not_retryable());
         }
-        WireError::unavailable(health.reason.clone().unwrap_or_else(|| format!("{name} is not ready")))
+        if health.linked == Some(false) {
+            let why = health.reason.clone().unwrap_or_else(|| format!("{name} has no account behind it"));
+            return Err(WireError::not_linked(why));
+        }
+        Ok(())
     }
 
     fn sessions_list(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::agent::{AgentControl, AgentEvent, RunSpec, RunStep};
-use crate::limits::{DELTA_BYTES_MAX, SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
+use crate::limits::{SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::metrics::METRICS;
 use crate::net::ConnId;
 use crate::net::outbound::{Loss, Outbound};
@@ -17,7 +17,9 @@ use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
 use crate::state::directives::Directive;
 use crate::state::keys::Outcome;
 use crate::state::stored::Pending;
-use crate::state::{Effect, Now, State, keys, to_json};
+use crate::state::surfaces::inbox::Number;
+use crate::state::surfaces::replies::{Owed, Reply};
+use crate::state::{Effect, Now, State, keys, steps, to_json};
 use crate::store::StoreOp;
 
 /// The runs that are not over.
@@ -32,7 +34,11 @@ pub(super) struct Run {
     pub(super) number: u64,
     pub(super) session_key: String,
     pub(super) session_id: String,
-    /// The idempotency key it was asked with; a heartbeat has none.
+    /// Who asked, in what way.
+    pub(super) origin: Origin,
+    /// Where the answer goes besides the clients: fixed when the run is admitted.
+    pub(super) reply: Option<Reply>,
+    /// Name of the idempotency key that it was asked with.
     pub(super) key: Option<String>,
     /// Who asked, as the model may be told.
     pub(super) from: String,
@@ -49,6 +55,17 @@ pub(super) struct Run {
     pub(super) cancelled: bool,
     /// Its session was forgotten: nothing of what was said may stay on record.
     pub(super) forgotten: bool,
+}
+
+/// Who asked for a run.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// A client, with a key.
+    Client,
+    /// Somebody on a surface: messages of the inbox that are answered with it.
+    Surface { numbers: Vec<Number> },
+    /// The gateway itself.
+    Heartbeat,
 }
 
 /// What a run is to do.
@@ -84,17 +101,27 @@ pub(super) struct Ended {
     pub(super) role: Option<Role>,
     /// What becomes durable together with the outcome.
     pub(super) ops: Vec<StoreOp>,
+    /// What surfaces are owed for it.
+    pub(super) owed: Owed,
+}
+
+impl Ended {
+    pub(super) fn new(status: RunStatus, summary: String, role: Option<Role>) -> Self {
+        Self { status, summary, role, ops: Vec::new(), owed: Owed::default() }
+    }
 }
 
 impl Run {
-    pub(super) fn new(work: Work, session_key: String, session_id: String, asked_ts: u64) -> Self {
+    pub(super) fn new(work: Work, session_key: String, session_id: String, now: Now) -> Self {
         Self {
             number: 0,
             session_key,
             session_id,
+            origin: Origin::Client,
+            reply: None,
             key: None,
             from: String::new(),
-            asked_ts,
+            asked_ts: now.wall_ms,
             owner: None,
             waiters: Vec::new(),
             phase: Phase::Storing(work),
@@ -110,6 +137,10 @@ impl Runs {
     pub(super) fn insert(&mut self, run_id: RunId, mut run: Run) {
         run.number = self.made;
         self.by_id.insert(run_id, run);
+    }
+
+    pub(super) fn get(&self, run_id: &RunId) -> Option<&Run> {
+        self.by_id.get(run_id)
     }
 
     pub(super) fn get_mut(&mut self, run_id: &RunId) -> Option<&mut Run> {
@@ -157,7 +188,7 @@ impl State {
     /// The run is durable: say so, and let it start.
     pub(super) fn run_stored(&mut self, run_id: &RunId, result: Result<(), String>, now: Now) {
         if let Err(trouble) = result {
-            return self.run_not_stored(run_id, &trouble);
+            return self.run_not_stored(run_id, &trouble, now);
         }
         let Some(run) = self.runs.get_mut(run_id) else { return };
         let Phase::Storing(work) = std::mem::replace(&mut run.phase, Phase::Obeying) else { return };
@@ -174,8 +205,11 @@ impl State {
     }
 
     /// Nothing was promised and nothing done: the key is free again.
-    fn run_not_stored(&mut self, run_id: &RunId, trouble: &str) {
+    fn run_not_stored(&mut self, run_id: &RunId, trouble: &str, now: Now) {
         let Some(run) = self.runs.remove(run_id) else { return };
+        if let Origin::Surface { numbers } = &run.origin {
+            self.unask(numbers, now);
+        }
         if let Some(key) = &run.key {
             self.keys.undo(key);
         }
@@ -202,8 +236,9 @@ impl State {
                 run.phase = Phase::Active;
                 self.health.touch();
             }
+            self.show_typing(run_id);
         }
-        let (stream, data) = draw(step);
+        let (stream, data) = steps::draw(step);
         self.agent_step(run_id, stream, data, now);
     }
 
@@ -246,16 +281,17 @@ impl State {
         };
         let (session_key, riders) = (run.session_key.clone(), std::mem::take(&mut run.riders));
         // First, because the answer goes on record with it: no rider is told what a crash can lose.
-        let role = self.heartbeats.role_of_answer(run_id, status, &summary);
-        self.end_run(run_id, Ended { status, summary: summary.clone(), role, ops: Vec::new() }, now);
+        let role = self.role_of_answer(run_id, status, &summary);
+        // A message that was not the one that was cancelled is asked again, and answered then.
+        let answered = if cancelled { &[] } else { riders.as_slice() };
+        let owed = self.owed_by(run_id, answered);
+        self.end_run(run_id, Ended { owed, ..Ended::new(status, summary.clone(), role) }, now);
         for rider_id in riders {
             let Some(rider) = self.runs.get_mut(&rider_id) else { continue };
             match std::mem::replace(&mut rider.phase, Phase::Obeying) {
-                // Its message was not the one that was cancelled: it is asked again.
                 Phase::Riding(spec) if cancelled => rider.phase = Phase::Held(spec),
                 Phase::Riding(_) => {
-                    let ended = Ended { status, summary: summary.clone(), role: None, ops: Vec::new() };
-                    self.end_run(&rider_id, ended, now);
+                    self.end_run(&rider_id, Ended::new(status, summary.clone(), None), now);
                 }
                 other => rider.phase = other,
             }
@@ -264,13 +300,14 @@ impl State {
     }
 
     fn end_cancelled(&mut self, run_id: &RunId, now: Now) {
-        let (status, summary) = (RunStatus::Cancelled, CANCELLED.to_owned());
-        self.end_run(run_id, Ended { status, summary, role: Some(Role::Note), ops: Vec::new() }, now);
+        let owed = self.owed_by(run_id, &[]);
+        let ended = Ended::new(RunStatus::Cancelled, CANCELLED.to_owned(), Some(Role::Note));
+        self.end_run(run_id, Ended { owed, ..ended }, now);
     }
 
     /// The end of a run becomes durable before anybody hears of it.
     pub(super) fn end_run(&mut self, run_id: &RunId, ended: Ended, now: Now) {
-        let Ended { status, summary, role, mut ops } = ended;
+        let Ended { status, summary, role, mut ops, owed } = ended;
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.phase = Phase::Saving;
         self.health.touch();
@@ -280,31 +317,28 @@ impl State {
         let summary_bytes = summary.len();
         let outcome =
             Outcome { ended_ts: now.wall_ms, status: Some(status), summary: kept.to_owned(), truncated };
-        let (key, session_key) = (run.key.clone(), run.session_key.clone());
+        let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
+        let (letters, more) = self.settle_owed(owed, run_id, &session_key, status, &summary, now);
         if let Some(role) = role {
+            let text = if status == RunStatus::Ok { summary } else { format!("{}: {kept}", status.name()) };
             let message = Message {
-                id: String::new(),
-                ts: now.wall_ms,
-                role,
-                text: if status == RunStatus::Ok { summary } else { format!("{}: {kept}", status.name()) },
-                channel: None,
-                from: None,
                 run_id: Some(run_id.to_string()),
-                idempotency_key: key.clone(),
+                idempotency_key: key.as_deref().map(|key| keys::of_client(key).to_owned()),
                 truncated: summary_bytes > SUMMARY_BYTES_MAX,
+                ..Message::new(role, text, now.wall_ms)
             };
             // A directive may just have begun a new conversation: its answer belongs there.
-            let asked_in = run.session_id.clone();
             let session_id =
                 if ops.is_empty() { asked_in } else { self.sessions.current(&session_key).id.clone() };
             ops.extend(self.sessions.append(&session_key, &session_id, message));
         }
+        ops.extend(more);
         if let Some(key) = key {
             if let Some(record) = self.keys.ending(&key, &outcome) {
                 ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
             }
         }
-        self.store(ops, Pending::RunEnd { run_id: RunId::clone(run_id), outcome });
+        self.store(ops, Pending::RunEnd { run_id: RunId::clone(run_id), outcome, letters });
     }
 
     /// The outcome is durable (or, with a broken disk, as good as it gets): tell everybody.
@@ -400,69 +434,3 @@ impl State {
 
 /// Summary of a run that was cancelled.
 const CANCELLED: &str = "cancelled";
-
-/// A step as the event's stream and data.
-fn draw(step: RunStep) -> (AgentStream, Value) {
-    match step {
-        RunStep::Queued { position } => {
-            (AgentStream::Lifecycle, json!({ "phase": "queued", "position": position }))
-        }
-        RunStep::Started => (AgentStream::Lifecycle, json!({ "phase": "started" })),
-        RunStep::Retrying { reason } => {
-            let reason = cut_encoded(&reason, TOOL_BYTES_MAX);
-            (AgentStream::Lifecycle, json!({ "phase": "retrying", "reason": reason }))
-        }
-        RunStep::Compacting => (AgentStream::Lifecycle, json!({ "phase": "compacting" })),
-        RunStep::Text(delta) => (AgentStream::Assistant, json!({ "delta": fit(&delta) })),
-        RunStep::Reset => (AgentStream::Assistant, json!({ "reset": true })),
-        RunStep::Thinking(delta) => (AgentStream::Thinking, json!({ "delta": fit(&delta) })),
-        RunStep::Error(message) => {
-            (AgentStream::Error, json!({ "message": cut_encoded(&message, TOOL_BYTES_MAX) }))
-        }
-        RunStep::ToolStart { call_id, name, args, truncated } => {
-            let args = parse_or_text(args, truncated);
-            (AgentStream::Tool, tool("start", &call_id, &name, "args", args, truncated, None))
-        }
-        RunStep::ToolUpdate { call_id, name, result, truncated } => {
-            (AgentStream::Tool, tool("update", &call_id, &name, "result", result.into(), truncated, None))
-        }
-        RunStep::ToolEnd { call_id, name, result, truncated, is_error } => (
-            AgentStream::Tool,
-            tool("end", &call_id, &name, "result", result.into(), truncated, Some(is_error)),
-        ),
-    }
-}
-
-/// Pieces are at most `DELTA_BYTES_MAX` long, and six times that still fits a frame.
-fn fit(delta: &str) -> &str {
-    debug_assert!(delta.len() <= DELTA_BYTES_MAX, "the agent thread splits longer pieces");
-    delta
-}
-
-/// Arguments are JSON unless they were cut.
-fn parse_or_text(args: String, truncated: bool) -> Value {
-    if truncated {
-        return Value::String(args);
-    }
-    serde_json::from_str(&args).unwrap_or(Value::String(args))
-}
-
-fn tool(
-    phase: &str,
-    call_id: &str,
-    name: &str,
-    content_name: &str,
-    content: Value,
-    truncated: bool,
-    is_error: Option<bool>,
-) -> Value {
-    let mut data = json!({ "phase": phase, "toolCallId": call_id, "name": name });
-    data[content_name] = content;
-    if truncated {
-        data["truncated"] = true.into();
-    }
-    if let Some(is_error) = is_error {
-        data["isError"] = is_error.into();
-    }
-    data
-}

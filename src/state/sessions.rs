@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::channels::message::Route;
 use crate::limits::{SANE_CLOCK_MS, SESSIONS_PAGE_MAX, ms};
 use crate::protocol::call::{Channel, SessionsListParams, Thinking};
 use crate::protocol::payload::{Message, SessionEntry};
@@ -25,6 +26,9 @@ pub(super) struct Session {
     updated_ts: u64,
     #[serde(rename = "ch", default, skip_serializing_if = "Option::is_none")]
     last_channel: Option<Channel>,
+    /// Where the last message from a surface came from.
+    #[serde(rename = "rt", default, skip_serializing_if = "Option::is_none")]
+    route: Option<Route>,
     /// What `/think` chose for this conversation.
     #[serde(rename = "th", default, skip_serializing_if = "Option::is_none")]
     thinking: Option<Thinking>,
@@ -95,6 +99,7 @@ impl Sessions {
             messages: 0,
             updated_ts: now_ts,
             last_channel: None,
+            route: None,
             thinking: None,
             unrecorded: true,
         }
@@ -115,9 +120,22 @@ impl Sessions {
         vec![append_op(key, &record), put_op(key, session)]
     }
 
+    /// Where the last message from a surface came from.
+    pub(super) fn route(&self, key: &str) -> Option<&Route> {
+        self.by_key.get(key)?.route.as_ref()
+    }
+
+    /// Remembers it; on record with the message.
+    pub(super) fn set_route(&mut self, key: &str, route: &Route) {
+        if let Some(session) = self.by_key.get_mut(key) {
+            session.route = Some(route.clone());
+        }
+    }
+
     /// A new conversation under the same key.
     pub(super) fn reset(&mut self, key: &str, now_ts: u64) -> (String, Vec<StoreOp>) {
         let mut session = self.fresh(now_ts);
+        session.route = self.route(key).cloned();
         session.unrecorded = false;
         let id = session.id.clone();
         let record = SessionRecord { s: id.clone(), m: None };
@@ -211,17 +229,7 @@ mod tests {
     use crate::protocol::payload::{Message, Role};
 
     fn message(ts: u64) -> Message {
-        Message {
-            id: String::new(),
-            ts,
-            role: Role::User,
-            text: "x".into(),
-            channel: None,
-            from: None,
-            run_id: None,
-            idempotency_key: None,
-            truncated: false,
-        }
+        Message::new(Role::User, "x".into(), ts)
     }
 
     fn keys(sessions: &Sessions, limit: usize, before: Option<&str>) -> (Vec<String>, Option<String>) {

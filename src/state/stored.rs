@@ -3,10 +3,12 @@
 use serde_json::Value;
 
 use crate::net::ConnId;
-use crate::protocol::call::RunId;
+use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
 use crate::state::forgetting::Asker;
 use crate::state::keys::Outcome;
+use crate::state::surfaces::intake::Taken;
+use crate::state::surfaces::outbox::LetterId;
 use crate::state::{Now, State};
 use crate::store::Ticket;
 
@@ -14,9 +16,19 @@ use crate::store::Ticket;
 #[derive(Debug)]
 pub(super) enum Pending {
     /// A run was put on record: it may be acknowledged and start.
-    RunBegin { run_id: RunId },
+    RunBegin { run_id: RunId, letters: Vec<LetterId> },
     /// A run's outcome was put on record: it may be told.
-    RunEnd { run_id: RunId, outcome: Outcome },
+    RunEnd { run_id: RunId, outcome: Outcome, letters: Vec<LetterId> },
+    /// What a surface handed over.
+    Arrived { channel: Channel, taken: Taken },
+    /// Messages to people, which may go then.
+    Letters(Vec<LetterId>),
+    /// The same for the message of a `send`.
+    Send { letter: LetterId },
+    /// The next part of a letter is about to be tried.
+    Marked { letter: LetterId },
+    /// A letter is over.
+    LetterEnd { letter: LetterId, outcome: Option<Outcome> },
     /// A request whose answer is ready.
     Answer { conn: ConnId, id: String, payload: Value },
     /// A session is to be forgotten, and what the store has of it is gone.
@@ -30,9 +42,20 @@ pub(super) enum Pending {
 impl State {
     pub(super) fn stored(&mut self, ticket: Ticket, result: Result<(), String>, now: Now) {
         match self.pending.remove(&ticket) {
-            Some(Pending::RunBegin { run_id }) => self.run_stored(&run_id, result, now),
+            Some(Pending::RunBegin { run_id, letters }) => {
+                self.letters_stored(&letters, result.is_ok(), now);
+                self.run_stored(&run_id, result, now);
+            }
             // With a broken disk the answer is still worth more than silence; health says the rest.
-            Some(Pending::RunEnd { run_id, outcome }) => self.run_end_stored(&run_id, outcome, now),
+            Some(Pending::RunEnd { run_id, outcome, letters }) => {
+                self.letters_stored(&letters, result.is_ok(), now);
+                self.run_end_stored(&run_id, outcome, now);
+            }
+            Some(Pending::Arrived { channel, taken }) => self.arrived_stored(channel, taken, result, now),
+            Some(Pending::Letters(letters)) => self.letters_stored(&letters, result.is_ok(), now),
+            Some(Pending::Send { letter }) => self.send_stored(letter, result, now),
+            Some(Pending::Marked { letter }) => self.marked(letter, result, now),
+            Some(Pending::LetterEnd { letter, outcome }) => self.letter_ended(letter, outcome, now),
             Some(Pending::Answer { conn, id, payload }) => match result {
                 Ok(()) => self.answer(conn, &id, &payload),
                 Err(trouble) => self.refuse(conn, &id, &WireError::unavailable(trouble)),

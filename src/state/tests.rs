@@ -16,12 +16,16 @@ use crate::protocol::parse::{parse_call, parse_hello};
 use crate::protocol::payload::RunStatus;
 use crate::state::budget::Limits;
 use crate::state::heartbeats::HeartbeatConfig;
+use crate::state::surfaces::SurfacesConfig;
 use crate::state::{Effect, Event, Now, Opened, State, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
 
 mod expiry;
 mod forgetting;
 mod lanes;
+mod sends;
+mod surfaces;
+mod world;
 
 struct Bench {
     state: State,
@@ -43,7 +47,8 @@ fn config() -> StateConfig {
         queue_max: 2,
         budget: Limits { runs: 500, runs_per_person: 200 },
         retention: Duration::from_secs(86_400),
-        heartbeat: HeartbeatConfig { every: None, prompt: "anything?".into(), channel: None },
+        heartbeat: HeartbeatConfig { every: None, prompt: "anything?".into(), channel: None, to: None },
+        surfaces: SurfacesConfig::default(),
     }
 }
 
@@ -57,11 +62,15 @@ impl Bench {
     }
 
     fn with(config: StateConfig, recovered: Recovered) -> Self {
-        let now = Now { mono: Instant::now(), wall_ms: SANE_CLOCK_MS + 1_000_000 };
-        let (state, effects) = State::new(config, recovered, now);
-        let mut bench = Self { state, now, effects };
+        let mut bench = Self::with_unkept(config, recovered);
         bench.keep();
         bench
+    }
+
+    fn with_unkept(config: StateConfig, recovered: Recovered) -> Self {
+        let now = Now { mono: Instant::now(), wall_ms: SANE_CLOCK_MS + 1_000_000 };
+        let (state, effects) = State::new(config, recovered, now);
+        Self { state, now, effects }
     }
 
     fn handle(&mut self, event: Event) {

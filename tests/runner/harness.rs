@@ -132,6 +132,7 @@ impl Rig {
             session_id: "s1".into(),
             prompt: prompt.into(),
             images: Vec::new(),
+            image_files: Vec::new(),
             thinking: Thinking::Off,
             timeout: PATIENCE,
         };

@@ -15,6 +15,7 @@ fn spec(id: &str, key: &str, session_id: &str, thinking: Thinking) -> Box<RunSpe
         session_id: session_id.into(),
         prompt: String::new(),
         images: Vec::new(),
+        image_files: Vec::new(),
         thinking,
         timeout: WARM,
     })

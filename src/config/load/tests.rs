@@ -186,6 +186,7 @@ fn defaults_are_those_of_the_schema() {
         ("gateway/properties/port", json!(gateway.port)),
         ("gateway/properties/bind", json!(gateway.bind)),
         ("gateway/properties/allowedHosts", json!(gateway.allowed_hosts)),
+        ("gateway/properties/mediaFolders", json!(gateway.media_folders)),
         ("gateway/properties/allowedOrigins", json!(gateway.allowed_origins)),
         ("gateway/properties/minClient", json!(gateway.min_client)),
         ("gateway/properties/maxClients", json!(gateway.max_clients)),

@@ -1,0 +1,80 @@
+//! What the config says about the messaging surfaces, in the forms that the core compares.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::channels::address::person_id;
+use crate::config::settings::Settings;
+use crate::protocol::call::Channel;
+use crate::state::surfaces::{GroupConfig, SurfaceConfig, SurfacesConfig};
+use crate::store::Layout;
+
+/// An id that cannot be one is left out, with a word in the log: nobody is let in by mistake.
+pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
+    let (telegram, whatsapp) = (&settings.telegram, &settings.whatsapp);
+    let telegram_groups = telegram.groups.iter().map(|(id, group)| {
+        (id.clone(), group_config(Channel::Telegram, group.require_mention, &group.allow_from))
+    });
+    let whatsapp_groups = whatsapp
+        .groups
+        .iter()
+        .map(|(id, group)| (id.clone(), group_config(Channel::Whatsapp, group.require_mention, &[])));
+    let by_channel = BTreeMap::from([
+        (
+            Channel::Telegram,
+            SurfaceConfig {
+                owner: owner(Channel::Telegram, settings.owner.telegram.as_deref()),
+                allowed: ids(Channel::Telegram, "allowFrom", &telegram.allow_from),
+                groups: telegram_groups.collect(),
+                max_age: Duration::from_secs(60 * telegram.max_age_minutes),
+            },
+        ),
+        (
+            Channel::Whatsapp,
+            SurfaceConfig {
+                owner: owner(Channel::Whatsapp, settings.owner.whatsapp.as_deref()),
+                allowed: ids(Channel::Whatsapp, "allowFrom", &whatsapp.allow_from),
+                groups: whatsapp_groups.collect(),
+                max_age: Duration::from_secs(60 * whatsapp.max_age_minutes),
+            },
+        ),
+    ]);
+    SurfacesConfig {
+        by_channel,
+        session_folders: layout.agent_sessions(),
+        media_folders: folders(&settings.media_folders),
+    }
+}
+
+fn folders(names: &[String]) -> Vec<PathBuf> {
+    let (good, bad): (Vec<PathBuf>, Vec<PathBuf>) =
+        names.iter().map(PathBuf::from).partition(|folder| folder.is_absolute());
+    for folder in bad {
+        log::warn!("gateway.mediaFolders: `{}` is left out: give an absolute path", folder.display());
+    }
+    good
+}
+
+fn owner(channel: Channel, id: Option<&str>) -> Option<String> {
+    ids(channel, "owner", id.map(str::to_owned).as_slice()).pop()
+}
+
+fn group_config(channel: Channel, require_mention: bool, allowed: &[String]) -> GroupConfig {
+    let everybody = allowed.iter().filter(|id| *id == "*").cloned();
+    let people: Vec<String> = allowed.iter().filter(|id| *id != "*").cloned().collect();
+    let allowed = everybody.chain(ids(channel, "groups.allowFrom", &people)).collect();
+    GroupConfig { require_mention, allowed }
+}
+
+fn ids(channel: Channel, place: &str, ids: &[String]) -> Vec<String> {
+    let known = ids.iter().filter_map(|id| {
+        person_id(channel, id)
+            .inspect_err(|error| {
+                let expected = error.message.trim_start_matches("`/params/id`: ");
+                log::warn!("{}.{place}: `{id}` is left out: {expected}", channel.name());
+            })
+            .ok()
+    });
+    known.collect()
+}

@@ -1,0 +1,189 @@
+//! Messages that are whole become runs, in the order in which they came.
+
+use std::collections::BTreeSet;
+
+use crate::agent::RunSpec;
+use crate::limits::{ASKED_MAX, INBOX_RETRY_MS, ms};
+use crate::protocol::call::RunId;
+use crate::protocol::payload::{Message, Role};
+use crate::state::agent_requests::OWNER;
+use crate::state::directives::{self, Directive};
+use crate::state::runs::{Origin, Run, Work};
+use crate::state::stored::Pending;
+use crate::state::surfaces::access::Place;
+use crate::state::surfaces::inbox::{Entry, Number};
+use crate::state::surfaces::question::{Question, left_out_line};
+use crate::state::{Now, State};
+
+/// Why the agent is not asked, as a person may hear it.
+struct Refusal {
+    /// `None` says nothing at all.
+    line: Option<String>,
+    over_budget: bool,
+}
+
+impl Refusal {
+    fn say(line: impl Into<String>) -> Self {
+        Self { line: Some(line.into()), over_budget: false }
+    }
+}
+
+const INTERRUPTED: &str = "I was interrupted again and again while I worked on this, so I left it. Please ask once more if you still need it.";
+const BUDGET_USED: &str =
+    "That was all for today: the day's answers are used up. I am back after midnight (UTC).";
+
+impl State {
+    /// Asks what is whole and not asked yet, as far as there is room.
+    pub(in crate::state) fn ask_waiting(&mut self, now: Now) {
+        if !self.inbox.has_unasked() || self.stopping.is_some() {
+            return;
+        }
+        self.inbox.stop_gathering(now.mono);
+        if self.inbox.hold_until.is_some() {
+            return;
+        }
+        let mut blocked = BTreeSet::new();
+        let waiting: Vec<Number> =
+            self.inbox.iter().filter(|(_, entry)| entry.run.is_none()).map(|(number, _)| number).collect();
+        for number in waiting {
+            let Some(entry) = self.inbox.get(number).filter(|entry| entry.run.is_none()) else { continue };
+            let session_key = entry.place.session_key.clone();
+            let pieces = self.inbox.pieces(number);
+            let is_whole = |piece: &Number| self.inbox.get(*piece).is_some_and(Entry::is_whole);
+            let is_directive = entry.stored
+                && entry.message.media.is_empty()
+                && directives::parse(&entry.message.text).is_some();
+            if !is_directive && (blocked.contains(&session_key) || !pieces.iter().all(is_whole)) {
+                blocked.insert(session_key);
+            } else if !self.ask(&pieces, now) {
+                return;
+            }
+        }
+    }
+
+    /// Makes a run of a message. `false`: there is no room for it now.
+    fn ask(&mut self, numbers: &[Number], now: Now) -> bool {
+        let Some(question) = self.question(numbers) else { return true };
+        if !self.store_has_room() {
+            return false;
+        }
+        if question.directive.is_none() {
+            if let Some(refusal) = self.polite_refusal(&question, now) {
+                self.decline(&question, refusal, now);
+                return true;
+            }
+            if self.runs.waiting() + self.runs.active() >= self.config.queue_max + self.config.processes_max {
+                return false;
+            }
+        }
+        self.begin_asking(question, now);
+        true
+    }
+
+    /// Why the agent is not asked.
+    fn polite_refusal(&mut self, question: &Question, now: Now) -> Option<Refusal> {
+        if !question.has_content {
+            return Some(Refusal::say(left_out_line(&question.left_out)));
+        }
+        if question.asked >= ASKED_MAX {
+            return Some(Refusal::say(INTERRUPTED));
+        }
+        if self.toggles.paused {
+            return Some(Refusal::say("I am paused and cannot answer now. Please ask again later."));
+        }
+        if !self.config.agent_configured {
+            return Some(Refusal::say("There is nobody here to answer yet: no agent is set up."));
+        }
+        let person = &question.place.person;
+        self.today.wait_ms(person, self.config.budget, now.wall_ms)?;
+        // Once a day; after that there is silence.
+        let line = self.today.tell(person).then(|| BUDGET_USED.to_owned());
+        Some(Refusal { line, over_budget: true })
+    }
+
+    /// Answers without the agent: the message goes on record with what was said.
+    fn decline(&mut self, question: &Question, refusal: Refusal, now: Now) {
+        let Refusal { line, over_budget } = refusal;
+        let key = question.place.session_key.clone();
+        let session_id = self.sessions.current(&key).id.clone();
+        let mut ops = Vec::new();
+        if question.asked == 0 {
+            ops.extend(self.sessions.append(&key, &session_id, question.message(None, now)));
+        }
+        let mut letters = Vec::new();
+        if let Some(line) = line {
+            let note = Message::new(Role::Note, line.clone(), now.wall_ms);
+            ops.extend(self.sessions.append(&key, &session_id, note));
+            let (letter, more) = self.post_text(&question.reply, &line, &key, None, now);
+            letters.push(letter);
+            ops.extend(more);
+        }
+        for number in &question.numbers {
+            ops.extend(self.inbox.finish(*number, now.wall_ms));
+        }
+        if over_budget && !question.place.is_owner() && self.today.tell(OWNER) {
+            let (letter, more) = self.notice_budget(&question.place, now);
+            letters.extend(letter);
+            ops.extend(more);
+        }
+        self.store(ops, Pending::Letters(letters));
+    }
+
+    fn begin_asking(&mut self, question: Question, now: Now) {
+        let key = question.place.session_key.clone();
+        let run_id = self.new_run_id();
+        let mut ops = if question.asked == 0 { self.begin_anew_if_idle(&key, now) } else { Vec::new() };
+        let session_id = self.sessions.current(&key).id.clone();
+        self.sessions.set_route(&key, &question.reply.route);
+        if question.asked == 0 {
+            ops.extend(self.sessions.append(&key, &session_id, question.message(Some(&run_id), now)));
+        }
+        for number in &question.numbers {
+            ops.extend(self.inbox.ask(*number, &run_id));
+        }
+        self.overheard.clear(&key);
+        let work = if let Some(directive) = question.directive {
+            Work::Directive(for_person(directive, &question.place))
+        } else {
+            ops.push(self.count_run(&question.place.person, now));
+            Work::Prompt(Box::new(RunSpec {
+                run_id: RunId::clone(&run_id),
+                session_key: key.clone(),
+                session_id: session_id.clone(),
+                prompt: question.prompt,
+                images: Vec::new(),
+                image_files: question.images,
+                thinking: self.sessions.thinking(&key).unwrap_or(self.config.thinking),
+                timeout: self.config.run_timeout,
+            }))
+        };
+        let mut letters = Vec::new();
+        if !question.left_out.is_empty() {
+            let line = left_out_line(&question.left_out);
+            let (letter, more) = self.post_text(&question.reply, &line, &key, None, now);
+            letters.push(letter);
+            ops.extend(more);
+        }
+        let mut run = Run::new(work, key, session_id, now);
+        run.from = question.from;
+        run.origin = Origin::Surface { numbers: question.numbers };
+        run.reply = Some(question.reply);
+        self.runs.insert(RunId::clone(&run_id), run);
+        self.health.touch();
+        self.store(ops, Pending::RunBegin { run_id, letters });
+    }
+
+    /// Its run could not be put on record: it is asked again after a while.
+    pub(in crate::state) fn unask(&mut self, numbers: &[Number], now: Now) {
+        for number in numbers {
+            self.inbox.unask(*number);
+        }
+        self.inbox.hold_until = Some(now.mono + ms(INBOX_RETRY_MS));
+    }
+}
+
+/// What only the owner may say is answered to others.
+fn for_person(directive: Directive, place: &Place) -> Directive {
+    let owner_only = matches!(directive, Directive::Pause | Directive::Resume);
+    if owner_only && !place.is_owner() { Directive::OwnerOnly } else { directive }
+}

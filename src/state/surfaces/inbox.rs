@@ -1,0 +1,291 @@
+//! Messages that were taken in and are not answered yet, and the names of those that are, so that
+//! nothing is answered twice. Pure.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::channels::delivery::FetchedFile;
+use crate::channels::message::{Inbound, InboundMedia};
+use crate::limits::{INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX};
+use crate::protocol::call::{Channel, RunId};
+use crate::state::surfaces::access::Place;
+use crate::state::to_json;
+use crate::store::StoreOp;
+
+/// Slots of messages, answered or not.
+pub(crate) const SLOT_PREFIX: &str = "inbox/";
+/// Slots of what could not be understood.
+pub(crate) const ASIDE_PREFIX: &str = "aside/";
+
+/// Order in which messages came in, over restarts.
+pub(crate) type Number = u64;
+
+/// What is kept of a message.
+#[derive(Debug, Serialize, Deserialize)]
+enum Record {
+    /// It is to be answered.
+    #[serde(rename = "w")]
+    Waiting { n: Number, m: Box<Inbound>, session: String, person: String, asked: u32 },
+    /// It was, then.
+    #[serde(rename = "d")]
+    Done(u64),
+}
+
+/// A message that is to be answered.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) message: Inbound,
+    pub(crate) place: Place,
+    /// How often its run was put on record.
+    pub(crate) asked: u32,
+    /// On record.
+    pub(crate) stored: bool,
+    /// Pictures and files still to be fetched.
+    pub(crate) fetching: usize,
+    /// What was fetched, and what could not be.
+    pub(crate) files: Vec<Result<(InboundMedia, FetchedFile), String>>,
+    /// More pieces of its album may come until then.
+    pub(crate) gather_until: Option<Instant>,
+    /// Its run, once there is one.
+    pub(crate) run: Option<RunId>,
+    /// Its person was told that it waits.
+    pub(crate) told: bool,
+    pub(crate) since: Instant,
+}
+
+impl Entry {
+    fn new(message: Inbound, place: Place, now: Instant) -> Self {
+        Self {
+            message,
+            place,
+            asked: 0,
+            stored: false,
+            fetching: 0,
+            files: Vec::new(),
+            gather_until: None,
+            run: None,
+            told: false,
+            since: now,
+        }
+    }
+
+    /// Nothing that belongs to it is still to come.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.stored && self.fetching == 0 && self.gather_until.is_none()
+    }
+
+    /// Pictures that were fetched, for the model.
+    pub(crate) fn image_files(&self) -> impl Iterator<Item = (String, PathBuf)> {
+        let fetched = self.files.iter().filter_map(|file| file.as_ref().ok());
+        let images = fetched.filter(|(_, file)| file.mime_type.starts_with("image/"));
+        images.map(|(_, file)| (file.mime_type.clone(), file.path.clone()))
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Inbox {
+    waiting: BTreeMap<Number, Entry>,
+    /// All that are known: waiting ones with their numbers.
+    by_key: HashMap<(Channel, String), Option<Number>>,
+    /// Those that were answered, oldest first.
+    done: VecDeque<(u64, Channel, String)>,
+    /// Slots of what was set aside, oldest first.
+    aside: VecDeque<String>,
+    bytes: usize,
+    next: Number,
+    /// Nothing is asked before then: the last attempt could not be put on record.
+    pub(crate) hold_until: Option<Instant>,
+}
+
+impl Inbox {
+    /// Takes over a slot of the last life.
+    pub(crate) fn recover(&mut self, name: &str, json: &str, now: Instant) -> Result<(), serde_json::Error> {
+        let Some((channel, key)) = split(name) else { return Ok(()) };
+        match serde_json::from_str(json)? {
+            Record::Done(ts) => {
+                self.by_key.insert((channel, key.clone()), None);
+                self.done.push_back((ts, channel, key));
+            }
+            Record::Waiting { n, m, session, person, asked } => {
+                let mut entry = Entry::new(*m, Place { session_key: session, person }, now);
+                (entry.asked, entry.stored) = (asked, true);
+                self.bytes += weight(&entry.message);
+                self.by_key.insert((channel, key), Some(n));
+                self.waiting.insert(n, entry);
+                self.next = self.next.max(n + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over a slot of what was set aside.
+    pub(crate) fn recover_aside(&mut self, slot: String) {
+        self.aside.push_back(slot);
+    }
+
+    /// Puts what was recovered in order.
+    pub(crate) fn recovered(&mut self) {
+        self.done.make_contiguous().sort_unstable_by_key(|(ts, _, _)| *ts);
+    }
+
+    /// Whether the surfaces have to wait before they hand over more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.len() >= INBOX_MAX || self.bytes >= INBOX_BYTES_MAX
+    }
+
+    /// Whether a message has been here before.
+    pub(crate) fn knows(&self, channel: Channel, key: &str) -> bool {
+        self.by_key.contains_key(&(channel, key.to_owned()))
+    }
+
+    /// Takes a message in; returns its number and what puts it on record.
+    pub(crate) fn add(&mut self, message: Inbound, place: Place, now: Instant) -> (Number, StoreOp) {
+        let number = self.next;
+        self.next += 1;
+        self.bytes += weight(&message);
+        self.by_key.insert((message.route.channel, message.key.clone()), Some(number));
+        let entry = Entry::new(message, place, now);
+        let op = put(number, &entry);
+        self.waiting.insert(number, entry);
+        (number, op)
+    }
+
+    /// It never was: it could not be put on record, and will be offered again.
+    pub(crate) fn undo(&mut self, number: Number) {
+        if let Some(entry) = self.waiting.remove(&number) {
+            self.bytes -= weight(&entry.message);
+            self.by_key.remove(&(entry.message.route.channel, entry.message.key));
+        }
+    }
+
+    pub(crate) fn get(&self, number: Number) -> Option<&Entry> {
+        self.waiting.get(&number)
+    }
+
+    pub(crate) fn get_mut(&mut self, number: Number) -> Option<&mut Entry> {
+        self.waiting.get_mut(&number)
+    }
+
+    /// The one with that key, if it waits.
+    pub(crate) fn number_of(&self, channel: Channel, key: &str) -> Option<Number> {
+        self.by_key.get(&(channel, key.to_owned())).copied().flatten()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Number, &Entry)> {
+        self.waiting.iter().map(|(number, entry)| (*number, entry))
+    }
+
+    /// Ends every wait whose time has come.
+    pub(crate) fn stop_gathering(&mut self, now: Instant) {
+        for entry in self.waiting.values_mut() {
+            entry.gather_until = entry.gather_until.filter(|until| *until > now);
+        }
+        self.hold_until = self.hold_until.filter(|until| *until > now);
+    }
+
+    /// Messages of a session that have no run.
+    pub(crate) fn unasked_in(&self, session_key: &str) -> Vec<Number> {
+        let of =
+            |entry: &Entry| entry.place.session_key == session_key && entry.run.is_none() && entry.stored;
+        self.iter().filter(|(_, entry)| of(entry)).map(|(number, _)| number).collect()
+    }
+
+    /// Whether there is one without a run.
+    pub(crate) fn has_unasked(&self) -> bool {
+        self.waiting.values().any(|entry| entry.run.is_none())
+    }
+
+    /// Numbers of the pieces of the message that this is one of.
+    pub(crate) fn pieces(&self, number: Number) -> Vec<Number> {
+        let Some(entry) = self.waiting.get(&number) else { return Vec::new() };
+        let Some(album) = &entry.message.album else { return vec![number] };
+        let belongs = |other: &Entry| {
+            other.message.album.as_ref() == Some(album)
+                && other.message.route == entry.message.route
+                && other.run.is_none()
+        };
+        self.iter().filter(|(_, other)| belongs(other)).map(|(number, _)| number).collect()
+    }
+
+    /// It is about to be asked; returns what puts that on record.
+    pub(crate) fn ask(&mut self, number: Number, run_id: &RunId) -> Option<StoreOp> {
+        let entry = self.waiting.get_mut(&number)?;
+        entry.asked += 1;
+        entry.run = Some(RunId::clone(run_id));
+        Some(put(number, entry))
+    }
+
+    /// Its run never was.
+    pub(crate) fn unask(&mut self, number: Number) {
+        if let Some(entry) = self.waiting.get_mut(&number) {
+            entry.asked -= 1;
+            entry.run = None;
+        }
+    }
+
+    /// It is answered; returns what puts that on record. The names of the oldest answered ones are
+    /// given up for it.
+    pub(crate) fn finish(&mut self, number: Number, now_ts: u64) -> Vec<StoreOp> {
+        let Some(entry) = self.waiting.remove(&number) else { return Vec::new() };
+        self.bytes -= weight(&entry.message);
+        let (channel, key) = (entry.message.route.channel, entry.message.key);
+        let mut ops = vec![StoreOp::Put { slot: slot(channel, &key), value: to_json(&Record::Done(now_ts)) }];
+        self.by_key.insert((channel, key.clone()), None);
+        self.done.push_back((now_ts, channel, key));
+        if self.done.len() > INBOX_DONE_MAX {
+            if let Some((_, channel, key)) = self.done.pop_front() {
+                ops.push(StoreOp::Delete { slot: slot(channel, &key) });
+                self.by_key.remove(&(channel, key));
+            }
+        }
+        ops
+    }
+
+    /// Sets aside what could not be understood, in the place of the oldest such thing.
+    pub(crate) fn set_aside(&mut self, channel: Channel, key: &str, why: &str, raw: &str) -> Vec<StoreOp> {
+        let slot = format!("{ASIDE_PREFIX}{}/{key}", channel.name());
+        let value = to_json(&serde_json::json!({ "why": why, "raw": raw }));
+        let mut ops = vec![StoreOp::Put { slot: slot.clone(), value }];
+        self.aside.push_back(slot);
+        if self.aside.len() > INBOX_ASIDE_MAX {
+            ops.extend(self.aside.pop_front().map(|slot| StoreOp::Delete { slot }));
+        }
+        ops
+    }
+
+    /// When an album may be whole.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let gathering = self.waiting.values().filter_map(|entry| entry.gather_until);
+        gathering.chain(self.hold_until).min()
+    }
+}
+
+fn put(number: Number, entry: &Entry) -> StoreOp {
+    let record = Record::Waiting {
+        n: number,
+        m: Box::new(entry.message.clone()),
+        session: entry.place.session_key.clone(),
+        person: entry.place.person.clone(),
+        asked: entry.asked,
+    };
+    StoreOp::Put { slot: slot(entry.message.route.channel, &entry.message.key), value: to_json(&record) }
+}
+
+fn slot(channel: Channel, key: &str) -> String {
+    format!("{SLOT_PREFIX}{}/{key}", channel.name())
+}
+
+/// Channel and key in the rest of a slot's name.
+fn split(name: &str) -> Option<(Channel, String)> {
+    let (channel, key) = name.split_once('/')?;
+    let channel = Channel::ALL.into_iter().find(|known| known.name() == channel)?;
+    Some((channel, key.to_owned()))
+}
+
+/// What a message counts against `INBOX_BYTES_MAX`.
+fn weight(message: &Inbound) -> usize {
+    message.text.len() + message.quoted.as_ref().map_or(0, String::len) + 256
+}

@@ -1,0 +1,56 @@
+//! The messaging surfaces as the core sees them: who may write, what came in and waits for its
+//! answer, what goes out and whether it arrived.
+//!
+//! Knows no surface's protocol: [`crate::channels`] makes them equal.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::protocol::call::Channel;
+
+pub(super) mod access;
+mod asking;
+pub(super) mod inbox;
+pub(super) mod intake;
+mod notices;
+pub(super) mod outbox;
+pub(super) mod overheard;
+mod posting;
+mod question;
+mod recovery;
+pub(super) mod replies;
+mod sends;
+
+/// What the config says about the surfaces.
+#[derive(Debug, Clone, Default)]
+pub struct SurfacesConfig {
+    /// By surface.
+    pub by_channel: BTreeMap<Channel, SurfaceConfig>,
+    /// Folder with one folder per session that the session's agent can read.
+    pub session_folders: PathBuf,
+    /// Folders whose files `send` may take.
+    pub media_folders: Vec<PathBuf>,
+}
+
+/// What the config says about one surface.
+#[derive(Debug, Clone, Default)]
+pub struct SurfaceConfig {
+    /// The person whose direct chat shares session `main`.
+    pub owner: Option<String>,
+    /// Who may write besides.
+    pub allowed: Vec<String>,
+    /// Chats of several people, by id.
+    pub groups: BTreeMap<String, GroupConfig>,
+    /// Older messages are not answered.
+    pub max_age: Duration,
+}
+
+/// What the config says about a chat of several people.
+#[derive(Debug, Clone)]
+pub struct GroupConfig {
+    /// Only what is addressed to us is answered.
+    pub require_mention: bool,
+    /// Who may ask there besides those who may write anyway; `*` is everybody.
+    pub allowed: Vec<String>,
+}

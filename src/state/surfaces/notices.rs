@@ -1,0 +1,110 @@
+//! What people are told without having asked: the owner of what was missed or used up, a person
+//! that their message waits.
+
+use std::fmt::Write as _;
+
+use crate::channels::address;
+use crate::channels::message::{Inbound, Route};
+use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_MS, ms};
+use crate::logging::utc;
+use crate::protocol::call::Channel;
+use crate::protocol::frame::cut_encoded;
+use crate::protocol::payload::{Message, Role};
+use crate::state::runs::Phase;
+use crate::state::sessions::MAIN;
+use crate::state::stored::Pending;
+use crate::state::surfaces::access::Place;
+use crate::state::surfaces::outbox::LetterId;
+use crate::state::surfaces::replies::Reply;
+use crate::state::{Now, State};
+use crate::store::StoreOp;
+
+/// Messages named in one report; the rest is counted.
+const LISTED_MAX: usize = 10;
+
+impl State {
+    /// The owner's own chat, on the first surface that has one and is set up.
+    fn owner_chat(&self) -> Option<Reply> {
+        let mut channels = Channel::ALL.into_iter().filter(|channel| {
+            self.health.channel(*channel).is_some_and(|health| health.configured && health.enabled)
+        });
+        channels.find_map(|channel| {
+            let chat = address::chat_of(channel, self.access.owner(channel)?);
+            Some(Reply { route: Route { channel, chat, topic: None }, to: None })
+        })
+    }
+
+    /// Tells the owner, in their chat and on the record of `main`.
+    fn tell_owner(&mut self, text: &str, now: Now) -> (Option<LetterId>, Vec<StoreOp>) {
+        let session_id = self.sessions.current(MAIN).id.clone();
+        let note = Message::new(Role::Note, text.to_owned(), now.wall_ms);
+        let mut ops = self.sessions.append(MAIN, &session_id, note);
+        let Some(reply) = self.owner_chat() else { return (None, ops) };
+        let (letter, more) = self.post_text(&reply, text, MAIN, None, now);
+        ops.extend(more);
+        (Some(letter), ops)
+    }
+
+    /// Messages that are too old to be answered are listed to the owner.
+    pub(super) fn report_missed(
+        &mut self,
+        missed: &[(Inbound, Place)],
+        now: Now,
+    ) -> (Option<LetterId>, Vec<StoreOp>) {
+        let mut text = format!("While I was away {} messages grew too old to be answered:", missed.len());
+        if missed.len() == 1 {
+            "While I was away a message grew too old to be answered:".clone_into(&mut text);
+        }
+        for (message, _) in missed.iter().take(LISTED_MAX) {
+            let name = message.name.as_deref().unwrap_or(&message.from);
+            let said = cut_encoded(&message.text, ERROR_TEXT_BYTES_MAX / 4);
+            let _ = write!(text, "\n- {name}, {}: {said}", utc(message.ts / 1_000));
+        }
+        if missed.len() > LISTED_MAX {
+            let _ = write!(text, "\n- and {} more", missed.len() - LISTED_MAX);
+        }
+        self.tell_owner(&text, now)
+    }
+
+    /// Today's runs are used up, by everybody or by one person.
+    pub(super) fn notice_budget(&mut self, place: &Place, now: Now) -> (Option<LetterId>, Vec<StoreOp>) {
+        let text = format!(
+            "Today's runs are used up for {} (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC.",
+            place.person
+        );
+        self.tell_owner(&text, now)
+    }
+
+    /// People whose message has waited for a while are told so, once.
+    pub(in crate::state) fn tell_who_waits(&mut self, now: Now) {
+        let mut waiting = Vec::new();
+        for (number, entry) in self.inbox.iter() {
+            let due = entry.stored && !entry.told && entry.since + ms(QUEUE_NOTICE_MS) <= now.mono;
+            if !due {
+                continue;
+            }
+            let is_waiting = match &entry.run {
+                None => entry.fetching == 0,
+                Some(run_id) => self.runs.get(run_id).is_some_and(|run| matches!(run.phase, Phase::Waiting)),
+            };
+            waiting.push((number, is_waiting, Reply::to(&entry.message), entry.place.session_key.clone()));
+        }
+        let mut letters = Vec::new();
+        let mut ops = Vec::new();
+        for (number, is_waiting, reply, session_key) in waiting {
+            if let Some(entry) = self.inbox.get_mut(number) {
+                entry.told = true;
+            }
+            if is_waiting && self.store_has_room() {
+                let line =
+                    "Your message is in line: I am busy with something else and answer when I am done.";
+                let (letter, more) = self.post_text(&reply, line, &session_key, None, now);
+                letters.push(letter);
+                ops.extend(more);
+            }
+        }
+        if !ops.is_empty() {
+            self.store(ops, Pending::Letters(letters));
+        }
+    }
+}

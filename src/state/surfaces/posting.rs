@@ -1,0 +1,268 @@
+//! Letters on their way: marked, tried, and what became of them.
+
+use crate::channels::ChannelCommand;
+use crate::channels::delivery::{AttemptId, AttemptOutcome, Part};
+use crate::limits::{HISTORY_TEXT_BYTES_MAX, INBOX_RETRY_MS, LETTER_AGE_MS_MAX, SEND_AGE_MS_MAX, ms};
+use crate::net::outbound::{Loss, Outbound};
+use crate::protocol::call::{Channel, RunId};
+use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageStatus};
+use crate::protocol::frame::{EventBody, cut_encoded};
+use crate::protocol::payload::{Message, Role};
+use crate::state::stored::Pending;
+use crate::state::surfaces::outbox::{Head, Letter, LetterId, Phase};
+use crate::state::surfaces::replies::Reply;
+use crate::state::surfaces::sends;
+use crate::state::{Effect, Now, State};
+use crate::store::StoreOp;
+
+impl State {
+    /// Puts an answer into the outbox; it goes when what is returned is on record.
+    pub(super) fn post_text(
+        &mut self,
+        reply: &Reply,
+        markdown: &str,
+        session_key: &str,
+        run_id: Option<&RunId>,
+        now: Now,
+    ) -> (LetterId, Vec<StoreOp>) {
+        let parts = crate::channels::compose(reply.route.channel, markdown);
+        let head = Head { run_id: run_id.map(ToString::to_string), ..self.head(reply, session_key, now) };
+        self.post(head, parts)
+    }
+
+    pub(super) fn head(&self, reply: &Reply, session_key: &str, now: Now) -> Head {
+        Head {
+            route: reply.route.clone(),
+            reply_to: reply.to.clone(),
+            session_key: session_key.to_owned(),
+            run_id: None,
+            key: None,
+            created_ts: now.wall_ms,
+            done: 0,
+            trying: false,
+            message_id: None,
+            chat: None,
+            unknown: false,
+            seed: format!("{}-{}", self.config.boot_id, self.outbox.made()),
+        }
+    }
+
+    pub(super) fn post(&mut self, head: Head, parts: Vec<Part>) -> (LetterId, Vec<StoreOp>) {
+        let open = self.is_open(head.route.channel);
+        self.outbox.add(head, parts, open)
+    }
+
+    /// Whether a surface takes anything now.
+    fn is_open(&self, channel: Channel) -> bool {
+        self.health.channel(channel).is_some_and(|health| health.configured && health.enabled)
+            && self.stopping.is_none()
+    }
+
+    /// Letters are on record. If they could not be put there they go all the same: an answer that a
+    /// crash might repeat is better than none.
+    pub(in crate::state) fn letters_stored(&mut self, letters: &[LetterId], ok: bool, now: Now) {
+        for id in letters {
+            let Some(letter) = self.outbox.get_mut(*id) else { continue };
+            let Phase::Storing(marked) = letter.phase else { continue };
+            letter.phase = Phase::Waiting;
+            self.show_letter(*id, MessageStatus::Queued, None, now);
+            if marked && (ok || self.is_open_for(*id)) {
+                self.deliver(*id);
+            }
+        }
+    }
+
+    fn is_open_for(&self, id: LetterId) -> bool {
+        self.outbox.get(id).is_some_and(|letter| self.is_open(letter.head.route.channel))
+    }
+
+    fn deliver(&mut self, id: LetterId) {
+        if let Some(attempt) = self.outbox.attempt(id) {
+            self.effects.push(Effect::Channel(ChannelCommand::Deliver(Box::new(attempt))));
+        }
+    }
+
+    /// Marks what may be tried now.
+    pub(in crate::state) fn pump_outbox(&mut self, now: Now) {
+        if self.outbox.len() == 0 || self.stopping.is_some() {
+            return;
+        }
+        self.outbox.end_pauses(now.mono);
+        for id in self.outbox.due(|channel| self.is_open(channel)) {
+            if !self.store_has_room() {
+                return;
+            }
+            let Some(op) = self.outbox.mark(id) else { continue };
+            self.store(vec![op], Pending::Marked { letter: id });
+        }
+    }
+
+    /// A mark is on record, or could not be put there.
+    pub(in crate::state) fn marked(&mut self, id: LetterId, result: Result<(), String>, now: Now) {
+        if result.is_ok() {
+            return self.deliver(id);
+        }
+        // The record may say that it is being tried, which errs on the safe side.
+        let _ = self.outbox.wait(id, Some(now.mono + ms(INBOX_RETRY_MS)));
+    }
+
+    /// What waits to be said or answered in a session that is forgotten goes with it.
+    pub(in crate::state) fn forget_surfaces(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
+        self.overheard.clear(session_key);
+        let mut ops = Vec::new();
+        for number in self.inbox.unasked_in(session_key) {
+            ops.extend(self.inbox.finish(number, now.wall_ms));
+        }
+        for id in self.outbox.of_session(session_key) {
+            ops.extend(self.outbox.end(id));
+            self.outbox.remove(id);
+        }
+        ops
+    }
+
+    /// What became of an attempt.
+    pub(in crate::state) fn attempt_over(&mut self, attempt: AttemptId, outcome: AttemptOutcome, now: Now) {
+        let Some(id) = self.outbox.tried(attempt) else { return };
+        match outcome {
+            AttemptOutcome::Sent { message_id, chat } => self.part_sent(id, message_id, chat, now),
+            AttemptOutcome::NotSent { why, retry_after } => self.part_not_sent(id, &why, retry_after, now),
+            AttemptOutcome::Refused { why } => self.end_letter(id, MessageStatus::Failed, Some(&why), now),
+            AttemptOutcome::Moved { chat } => self.part_moved(id, &chat),
+            AttemptOutcome::Unknown { why } => self.part_unknown(id, &why, now),
+        }
+    }
+
+    fn part_sent(&mut self, id: LetterId, message_id: String, chat: Option<String>, now: Now) {
+        let Some(letter) = self.outbox.get_mut(id) else { return };
+        let channel = letter.head.route.channel;
+        if letter.head.message_id.is_none() {
+            letter.head.message_id = Some(message_id);
+            letter.head.chat = chat;
+        }
+        self.health.saw_message(channel, now.wall_ms);
+        self.next_part(id, now);
+    }
+
+    /// Goes on behind a part that is over: the next one is marked in the same write.
+    fn next_part(&mut self, id: LetterId, now: Now) {
+        let Some(letter) = self.outbox.get_mut(id) else { return };
+        letter.head.done += 1;
+        if letter.head.done < letter.parts.len() {
+            let Some(op) = self.outbox.mark(id) else { return };
+            return self.store(vec![op], Pending::Marked { letter: id });
+        }
+        let (status, reason) = if letter.head.unknown {
+            (MessageStatus::Unknown, Some("a part of it may not have arrived"))
+        } else {
+            (MessageStatus::Sent, None)
+        };
+        self.end_letter(id, status, reason, now);
+    }
+
+    fn part_not_sent(&mut self, id: LetterId, why: &str, after: Option<std::time::Duration>, now: Now) {
+        let Some(letter) = self.outbox.get_mut(id) else { return };
+        let age_max = if letter.head.key.is_some() { SEND_AGE_MS_MAX } else { LETTER_AGE_MS_MAX };
+        if now.wall_ms.saturating_sub(letter.head.created_ts) > age_max {
+            return self.end_letter(id, MessageStatus::Failed, Some(why), now);
+        }
+        let not_before = after.map_or_else(|| letter.back_off(now.mono), |pause| now.mono + pause);
+        if let Some(op) = self.outbox.wait(id, Some(not_before)) {
+            self.store(vec![op], Pending::Nothing);
+        }
+    }
+
+    fn part_moved(&mut self, id: LetterId, chat: &str) {
+        let Some(letter) = self.outbox.get(id) else { return };
+        let (channel, from) = (letter.head.route.channel, letter.head.route.chat.clone());
+        let mut ops = vec![self.access.group_moved(channel, &from, chat)];
+        // Before it is rerouted, so that the record of it is written once.
+        let _ = self.outbox.wait(id, None);
+        ops.extend(self.outbox.reroute(channel, &from, chat));
+        self.store(ops, Pending::Nothing);
+    }
+
+    /// A part was being tried when the gateway last stopped.
+    pub(super) fn resume_letter(&mut self, id: LetterId, now: Now) {
+        let Some(letter) = self.outbox.get(id) else { return };
+        if letter.head.route.channel == Channel::Whatsapp {
+            // It goes again under the same id, by which the receiver drops a second one.
+            return drop(self.outbox.wait(id, None));
+        }
+        self.part_unknown(id, "the gateway was stopped while it was being sent", now);
+    }
+
+    /// Nobody knows whether it arrived: it is reported and not repeated; the rest of it goes.
+    pub(super) fn part_unknown(&mut self, id: LetterId, why: &str, now: Now) {
+        let Some(letter) = self.outbox.get_mut(id) else { return };
+        letter.head.unknown = true;
+        log::warn!("whether a message arrived on {} is not known: {why}", letter.head.route.channel.name());
+        self.show_letter(id, MessageStatus::Unknown, Some(why), now);
+        self.next_part(id, now);
+    }
+
+    /// The end of a letter is put on record, with what a person should know of it.
+    fn end_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>, now: Now) {
+        self.show_letter(id, status, reason, now);
+        let mut ops = self.outbox.end(id);
+        let Some(letter) = self.outbox.get(id) else { return };
+        let head = letter.head.clone();
+        let reason = reason.unwrap_or_default().to_owned();
+        if status != MessageStatus::Sent {
+            let name = head.route.channel.name();
+            let text = match status {
+                MessageStatus::Failed => format!("not sent on {name}: {reason}"),
+                _ => format!("outcome unknown: it may or may not have been sent on {name} ({reason})"),
+            };
+            log::warn!("an answer was {text}");
+            if let Some(session_id) = self.sessions.id(&head.session_key).map(str::to_owned) {
+                let note =
+                    Message { run_id: head.run_id.clone(), ..Message::new(Role::Note, text, now.wall_ms) };
+                ops.extend(self.sessions.append(&head.session_key, &session_id, note));
+            }
+        }
+        let outcome = head.key.as_ref().map(|_| sends::outcome(&head, status, &reason, now));
+        if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
+            ops.extend(self.send_ended_op(key, outcome));
+        }
+        self.store(ops, Pending::LetterEnd { letter: id, outcome });
+    }
+
+    /// Shows everybody how far a letter is.
+    fn show_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>, now: Now) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let Some(letter) = self.outbox.get(id) else { return };
+        let body = draw(id, letter, status, reason, now);
+        self.show_message(body);
+    }
+
+    /// A `message` event may not be left out for anybody.
+    pub(super) fn show_message(&mut self, body: EventBody) {
+        if !self.clients.is_empty() {
+            self.effects.push(Effect::Out(Outbound::Event { body, loss: Loss::Nobody }));
+        }
+    }
+}
+
+fn draw(id: LetterId, letter: &Letter, status: MessageStatus, reason: Option<&str>, now: Now) -> EventBody {
+    let head = &letter.head;
+    let text = letter.text();
+    let shown = cut_encoded(&text, HISTORY_TEXT_BYTES_MAX);
+    let event = MessageEvent {
+        id: &format!("out-{id}"),
+        ts: now.wall_ms,
+        channel: head.route.channel,
+        session_key: &head.session_key,
+        direction: Direction::Out,
+        from: None,
+        to: Some(&head.route.chat),
+        text: shown,
+        truncated: shown.len() < text.len(),
+        media: Vec::new(),
+        run_id: head.run_id.as_deref(),
+        status: Some(status),
+        reason,
+    };
+    EventBody::new(EventKind::Message, &event, None)
+}

@@ -1,0 +1,80 @@
+//! The surfaces' part of a start, and of every turn after it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use crate::limits::{QUEUE_NOTICE_MS, ms};
+use crate::protocol::payload::{Message, Role};
+use crate::state::stored::Pending;
+use crate::state::surfaces::{access, inbox, outbox};
+use crate::state::{Now, State};
+
+impl State {
+    /// Takes over what the last life left. Returns the names of keys whose messages go on.
+    pub(in crate::state) fn recover_surfaces(
+        &mut self,
+        slots: &BTreeMap<String, String>,
+        now: Now,
+    ) -> BTreeSet<String> {
+        for (slot, json) in slots {
+            let recovered = if let Some(name) = slot.strip_prefix(access::SLOT_PREFIX) {
+                self.access.recover(name, json)
+            } else if let Some(name) = slot.strip_prefix(access::MOVED_PREFIX) {
+                self.access.recover_move(name, json)
+            } else if let Some(name) = slot.strip_prefix(inbox::SLOT_PREFIX) {
+                self.inbox.recover(name, json, now.mono)
+            } else if let Some(name) = slot.strip_prefix(outbox::SLOT_PREFIX) {
+                self.outbox.recover(name, json)
+            } else {
+                if slot.starts_with(inbox::ASIDE_PREFIX) {
+                    self.inbox.recover_aside(slot.clone());
+                }
+                Ok(())
+            };
+            if let Err(error) = recovered {
+                log::error!("slot {slot:?} of the journal is not understood and left out: {error}");
+            }
+        }
+        self.inbox.recovered();
+        self.outbox.keys().collect()
+    }
+
+    /// What was taken in is asked, what was on its way goes on, and what was being tried is reported.
+    pub(in crate::state) fn go_on_with_surfaces(&mut self, now: Now) {
+        let waiting: Vec<inbox::Number> = self.inbox.iter().map(|(number, _)| number).collect();
+        let mut ops = Vec::new();
+        for number in waiting {
+            let Some(entry) = self.inbox.get(number) else { continue };
+            if entry.asked > 0 {
+                let session_key = entry.place.session_key.clone();
+                let text =
+                    "interrupted: the gateway was stopped while this ran; it is asked again".to_owned();
+                if let Some(session_id) = self.sessions.id(&session_key).map(str::to_owned) {
+                    let note = Message::new(Role::Note, text, now.wall_ms);
+                    ops.extend(self.sessions.append(&session_key, &session_id, note));
+                }
+            }
+            self.make_whole(number, now);
+        }
+        if !ops.is_empty() {
+            self.store(ops, Pending::Nothing);
+        }
+        for letter in self.outbox.interrupted() {
+            self.resume_letter(letter, now);
+        }
+    }
+
+    /// What every turn may have left to do.
+    pub(in crate::state) fn settle_surfaces(&mut self, now: Now) {
+        self.ask_waiting(now);
+        self.tell_who_waits(now);
+        self.pump_outbox(now);
+    }
+
+    /// When there is something to do on time.
+    pub(in crate::state) fn surfaces_due(&self) -> Option<Instant> {
+        let notice = self.inbox.iter().filter(|(_, entry)| entry.stored && !entry.told);
+        let notice = notice.map(|(_, entry)| entry.since + ms(QUEUE_NOTICE_MS)).min();
+        [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,126 @@
+//! What a run's end means for the people who asked on a surface.
+
+use crate::channels::ChannelCommand;
+use crate::channels::message::{Inbound, Route};
+use crate::protocol::call::RunId;
+use crate::protocol::payload::RunStatus;
+use crate::state::runs::Origin;
+use crate::state::surfaces::inbox::Number;
+use crate::state::surfaces::outbox::LetterId;
+use crate::state::{Effect, Now, State};
+use crate::store::StoreOp;
+
+/// Where an answer goes. Fixed when the message is admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::state) struct Reply {
+    pub(in crate::state) route: Route,
+    /// The message that it answers, where that has to be said: among several people.
+    pub(in crate::state) to: Option<String>,
+}
+
+impl Reply {
+    pub(super) fn to(message: &Inbound) -> Self {
+        Self { route: message.route.clone(), to: message.is_group.then(|| message.message_id.clone()) }
+    }
+}
+
+/// What the end of a run owes to surfaces.
+#[derive(Debug, Default)]
+pub(in crate::state) struct Owed {
+    /// One answer for each chat.
+    replies: Vec<Reply>,
+    /// Messages that are answered with it.
+    numbers: Vec<Number>,
+    /// Somebody on a surface asked, and is told of failures too.
+    by_person: bool,
+}
+
+impl State {
+    /// What a run and those that ride along owe together: it goes on record with the answer, so that
+    /// a crash cannot part them.
+    pub(in crate::state) fn owed_by(&mut self, run_id: &RunId, riders: &[RunId]) -> Owed {
+        let mut owed = Owed::default();
+        for run_id in std::iter::once(run_id).chain(riders) {
+            let Some(run) = self.runs.get_mut(run_id) else { continue };
+            if let Origin::Surface { numbers } = &mut run.origin {
+                owed.numbers.append(numbers);
+                owed.by_person |= run.reply.is_some();
+            }
+            if let Some(reply) = run.reply.take() {
+                self.effects.push(typing(&reply.route, false));
+                if !owed.replies.iter().any(|known| known.route == reply.route) {
+                    owed.replies.push(reply);
+                }
+            }
+        }
+        owed
+    }
+
+    /// Puts the answers into the outbox and the questions out of the inbox.
+    pub(in crate::state) fn settle_owed(
+        &mut self,
+        owed: Owed,
+        run_id: &RunId,
+        session_key: &str,
+        status: RunStatus,
+        summary: &str,
+        now: Now,
+    ) -> (Vec<LetterId>, Vec<StoreOp>) {
+        let mut ops = Vec::new();
+        if self.stopping.is_some() && status == RunStatus::Cancelled {
+            // They are asked again when the gateway is back.
+            return (Vec::new(), ops);
+        }
+        for number in &owed.numbers {
+            ops.extend(self.inbox.finish(*number, now.wall_ms));
+        }
+        let text = match status {
+            RunStatus::Ok if summary.trim().is_empty() => "(The answer is empty.)",
+            RunStatus::Ok => summary,
+            RunStatus::Error => {
+                "Sorry, I could not answer that: something went wrong here. Please try again."
+            }
+            RunStatus::Timeout => {
+                "Sorry, that took too long, so I stopped working on it. Please try again, perhaps in smaller steps."
+            }
+            RunStatus::Cancelled => "This was stopped.",
+        };
+        let mut letters = Vec::new();
+        if status == RunStatus::Ok || owed.by_person {
+            for reply in &owed.replies {
+                let (letter, more) = self.post_text(reply, text, session_key, Some(run_id), now);
+                letters.push(letter);
+                ops.extend(more);
+            }
+        }
+        (letters, ops)
+    }
+
+    /// The agent has begun: the people who wait for it see that somebody writes.
+    pub(in crate::state) fn show_typing(&mut self, run_id: &RunId) {
+        let Some(run) = self.runs.get_mut(run_id) else { return };
+        let riders = run.riders.clone();
+        for run_id in std::iter::once(run_id).chain(&riders) {
+            let Some(run) = self.runs.get_mut(run_id) else { continue };
+            if let (Origin::Surface { .. }, Some(reply)) = (&run.origin, &run.reply) {
+                let effect = typing(&reply.route, true);
+                self.effects.push(effect);
+            }
+        }
+    }
+
+    /// What is said in a session ends what was under way there, so nobody has to be told of it.
+    pub(in crate::state) fn hush(&mut self, session_key: &str, but: &RunId) {
+        let others: Vec<RunId> = self.runs.of_session(session_key).map(|(id, _)| RunId::clone(id)).collect();
+        for run_id in others.iter().filter(|run_id| *run_id != but) {
+            let Some(run) = self.runs.get_mut(run_id) else { continue };
+            if let Some(reply) = run.reply.take() {
+                self.effects.push(typing(&reply.route, false));
+            }
+        }
+    }
+}
+
+fn typing(route: &Route, on: bool) -> Effect {
+    Effect::Channel(ChannelCommand::Typing { route: route.clone(), on })
+}

@@ -1,0 +1,209 @@
+//! `send`: a message to somebody on a surface, without the agent.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::channels::address;
+use crate::channels::delivery::Part;
+use crate::channels::message::Route;
+use crate::limits::{KEY_JOINERS_MAX, OUTBOX_MAX};
+use crate::net::ConnId;
+use crate::protocol::call::{Channel, Digest, RunId, SendParams};
+use crate::protocol::error::WireError;
+use crate::protocol::event::MessageStatus;
+use crate::protocol::payload::RunStatus;
+use crate::state::keys::{self, Lookup, Outcome};
+use crate::state::stored::Pending;
+use crate::state::surfaces::outbox::{Head, LetterId};
+use crate::state::surfaces::replies::Reply;
+use crate::state::{Now, State, to_json};
+use crate::store::StoreOp;
+
+impl State {
+    /// `send`
+    pub(in crate::state) fn send(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: &SendParams,
+        digest: &Digest,
+        now: Now,
+    ) -> Result<(), WireError> {
+        let key = keys::name("send", &params.idempotency_key);
+        self.keys.drop_expired(now.mono);
+        match self.keys.look_up(&key, digest, now.mono) {
+            Lookup::New => {}
+            Lookup::Joins(_) => return self.join_send(conn, id, &key),
+            Lookup::Ended(run_id, outcome) => {
+                let (run_id, outcome) = (RunId::clone(run_id), outcome.clone());
+                self.answer_send(conn, id, &run_id, &outcome);
+                return Ok(());
+            }
+            other => return Err(other.refusal()),
+        }
+        let reply = Reply { route: self.route_to(params.channel, &params.to)?, to: None };
+        if self.stopping.is_some() {
+            return Err(WireError::unavailable("the gateway is stopping"));
+        }
+        self.require_store()?;
+        if self.outbox.len() >= OUTBOX_MAX {
+            return Err(WireError::rate_limited("too many messages wait to be sent; try again", 5_000));
+        }
+        let parts = self.parts_of(reply.route.channel, params)?;
+        let run_id = self.new_run_id();
+        let session_key = self.session_of(&reply);
+        let mut ops: Vec<StoreOp> =
+            self.keys.take_dropped().iter().map(|key| StoreOp::Delete { slot: keys::slot(key) }).collect();
+        let record = self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key);
+        ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
+        let head =
+            Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key, now) };
+        let (letter, more) = self.post(head, parts);
+        ops.extend(more);
+        if let Some(letter) = self.outbox.get_mut(letter) {
+            letter.waiters.push((conn, id.to_owned()));
+        }
+        self.store(ops, Pending::Send { letter });
+        Ok(())
+    }
+
+    /// Where a message to `to` goes, if anything can be sent there.
+    pub(in crate::state) fn route_to(&self, channel: Option<Channel>, to: &str) -> Result<Route, WireError> {
+        let channel = channel.map_or_else(|| address::channel_of(to), Ok)?;
+        self.channel_ready(channel)?;
+        address::route(channel, to)
+    }
+
+    fn join_send(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
+        let Some(letter) = self.outbox.with_key(key) else {
+            return Err(WireError::internal("the message of this key is lost"));
+        };
+        if letter.waiters.len() >= KEY_JOINERS_MAX {
+            return Err(WireError::rate_limited("too many callers wait for this message", 5_000));
+        }
+        letter.waiters.push((conn, id.to_owned()));
+        Ok(())
+    }
+
+    /// The session that a chat belongs to, for the record.
+    fn session_of(&self, reply: &Reply) -> String {
+        let channel = reply.route.channel;
+        let is_owner = self
+            .access
+            .owner(channel)
+            .is_some_and(|owner| address::chat_of(channel, owner) == reply.route.chat);
+        if is_owner {
+            return crate::state::sessions::MAIN.to_owned();
+        }
+        let kind = if address::is_group(channel, &reply.route.chat) { "group" } else { "dm" };
+        format!("{kind}:{}:{}", channel.name(), address::person_of(channel, &reply.route.chat))
+    }
+
+    fn parts_of(&self, channel: Channel, params: &SendParams) -> Result<Vec<Part>, WireError> {
+        let Some(url) = &params.media_url else {
+            let parts = crate::channels::compose(channel, &params.message);
+            if parts.is_empty() {
+                return Err(WireError::invalid("`/params/message`: there is nothing to read in it"));
+            }
+            return Ok(parts);
+        };
+        let source = if url.starts_with("http://") || url.starts_with("https://") {
+            url.clone()
+        } else {
+            self.allowed_file(url)?
+        };
+        // The first piece of the text goes below the picture, if it is short enough for that.
+        let mut parts = crate::channels::compose(channel, &params.message);
+        let fits = |part: &Part| matches!(part, Part::Text { text, .. } if text.encode_utf16().count() <= crate::limits::CAPTION_UNITS_MAX);
+        let caption = match parts.first() {
+            Some(part) if parts.len() == 1 && fits(part) => match parts.remove(0) {
+                Part::Text { text, .. } => text,
+                Part::Media { .. } => String::new(),
+            },
+            _ => String::new(),
+        };
+        parts.insert(0, Part::Media { source, caption });
+        Ok(parts)
+    }
+
+    /// A file may be sent if the config names a folder above it.
+    fn allowed_file(&self, url: &str) -> Result<String, WireError> {
+        let path = url.strip_prefix("file://").unwrap_or(url);
+        let plain = Path::new(path).components().all(|part| !matches!(part, std::path::Component::ParentDir));
+        let folders = &self.config.surfaces.media_folders;
+        if Path::new(path).is_absolute()
+            && plain
+            && folders.iter().any(|folder| Path::new(path).starts_with(folder))
+        {
+            return Ok(path.to_owned());
+        }
+        Err(WireError::invalid(
+            "`/params/mediaUrl`: give an http or https URL, or the absolute path of a file in a folder that gateway.mediaFolders names",
+        ))
+    }
+
+    /// A message is on record, or nothing was done.
+    pub(in crate::state) fn send_stored(&mut self, id: LetterId, result: Result<(), String>, now: Now) {
+        let Err(trouble) = result else { return self.letters_stored(&[id], true, now) };
+        let Some(letter) = self.outbox.remove(id) else { return };
+        if let Some(key) = &letter.head.key {
+            self.keys.undo(key);
+        }
+        let error = WireError::unavailable(format!("the message could not be put on record: {trouble}"));
+        for (conn, id) in &letter.waiters {
+            self.refuse(*conn, id, &error);
+        }
+    }
+
+    pub(super) fn send_ended_op(&self, key: &str, outcome: &Outcome) -> Option<StoreOp> {
+        let record = self.keys.ending(key, outcome)?;
+        Some(StoreOp::Put { slot: keys::slot(key), value: to_json(&record) })
+    }
+
+    /// A letter's end is on record: whoever waits for it is told, and the next one may go.
+    pub(in crate::state) fn letter_ended(&mut self, id: LetterId, outcome: Option<Outcome>, now: Now) {
+        let Some(letter) = self.outbox.remove(id) else { return };
+        let (Some(key), Some(outcome)) = (letter.head.key, outcome) else { return };
+        let run_id = RunId::from(letter.head.run_id.unwrap_or_default());
+        self.keys.end(&key, outcome.clone(), now.mono);
+        for (conn, id) in &letter.waiters {
+            self.answer_send(*conn, id, &run_id, &outcome);
+        }
+    }
+
+    fn answer_send(&mut self, conn: ConnId, id: &str, run_id: &RunId, outcome: &Outcome) {
+        let error = match outcome.status {
+            Some(RunStatus::Ok) => {
+                let mut payload: serde_json::Value =
+                    serde_json::from_str(&outcome.summary).unwrap_or_default();
+                payload["runId"] = json!(&**run_id);
+                return self.answer(conn, id, &payload);
+            }
+            None => WireError::unavailable(&outcome.summary)
+                .not_retryable()
+                .with_details(json!({ "outcome": "unknown", "runId": &**run_id })),
+            Some(_) => WireError::unavailable(&outcome.summary).not_retryable(),
+        };
+        self.refuse(conn, id, &error);
+    }
+}
+
+/// What a `send` has come to, as its key keeps it.
+pub(super) fn outcome(head: &Head, status: MessageStatus, reason: &str, now: Now) -> Outcome {
+    let (status, summary) = match status {
+        MessageStatus::Failed => (Some(RunStatus::Error), format!("not sent: {reason}")),
+        MessageStatus::Unknown => (None, format!("it may or may not have been sent: {reason}")),
+        _ => (Some(RunStatus::Ok), sent_payload(head).to_string()),
+    };
+    Outcome { ended_ts: now.wall_ms, status, summary, truncated: false }
+}
+
+/// Of the answer to `send`, what depends on the surface.
+fn sent_payload(head: &Head) -> serde_json::Value {
+    let chat = head.chat.as_deref().unwrap_or(&head.route.chat);
+    let name = if head.route.channel == Channel::Whatsapp { "toJid" } else { "chatId" };
+    let mut payload = json!({ "channel": head.route.channel, "messageId": head.message_id });
+    payload[name] = chat.into();
+    payload
+}

@@ -1,0 +1,219 @@
+//! A gateway with Telegram, the disk behind it and the people before it, for the tests of the core.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Bench, config};
+use crate::agent::{RunSpec, RunStep};
+use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::message::{Arrival, Batch, Inbound, Route};
+use crate::channels::{ChannelCommand, ChannelEvent};
+use crate::limits::SANE_CLOCK_MS;
+use crate::protocol::call::Channel;
+use crate::protocol::payload::{ChannelHealth, RunStatus};
+use crate::state::surfaces::{GroupConfig, SurfaceConfig};
+use crate::state::{Effect, Event, StateConfig};
+use crate::store::{Recovered, StoreEvent, StoreOp};
+
+const TS: u64 = SANE_CLOCK_MS + 1_000_000;
+
+/// A gateway with Telegram, its owner (1), a friend (2) and two groups, and the disk behind it.
+pub(super) struct World {
+    pub(super) bench: Bench,
+    pub(super) disk: BTreeMap<String, String>,
+    /// JSON of the history's records.
+    pub(super) said: Vec<String>,
+    config: StateConfig,
+}
+
+pub(super) fn settings() -> StateConfig {
+    let mut config = config();
+    let group = |require_mention, allowed: &[&str]| GroupConfig {
+        require_mention,
+        allowed: allowed.iter().map(|id| (*id).to_owned()).collect(),
+    };
+    let telegram = SurfaceConfig {
+        owner: Some("1".into()),
+        allowed: vec!["2".into()],
+        groups: BTreeMap::from([
+            ("-5".to_owned(), group(true, &[])),
+            ("-6".to_owned(), group(false, &["*"])),
+        ]),
+        max_age: Duration::from_secs(3_600),
+    };
+    config.surfaces.by_channel.insert(Channel::Telegram, telegram);
+    config.surfaces.session_folders = "/sessions".into();
+    config
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(settings())
+    }
+
+    pub(super) fn with(config: StateConfig) -> Self {
+        let bench = Bench::with(config.clone(), Recovered::default());
+        let mut world = Self { bench, disk: BTreeMap::new(), said: Vec::new(), config };
+        world.switch_on();
+        world
+    }
+
+    fn switch_on(&mut self) {
+        let health = ChannelHealth {
+            configured: true,
+            enabled: true,
+            state: "ready".into(),
+            linked: Some(true),
+            ..ChannelHealth::default()
+        };
+        self.bench.connect(1);
+        self.bench.handle(Event::Channel(ChannelEvent::Health { channel: Channel::Telegram, health }));
+        self.keep();
+        self.bench.events();
+    }
+
+    /// A kill and a new start: only what was on disk is left.
+    pub(super) fn restart(&mut self) {
+        let now = self.bench.now;
+        let recovered = Recovered { slots: self.disk.clone(), ..Recovered::default() };
+        let mut bench = Bench::with_unkept(self.config.clone(), recovered);
+        bench.now.wall_ms = now.wall_ms;
+        self.bench = bench;
+        self.switch_on();
+    }
+
+    /// Writes what is for the store, until there is nothing more.
+    pub(super) fn keep(&mut self) {
+        loop {
+            let commands = self.bench.take_store();
+            if commands.is_empty() {
+                return;
+            }
+            for command in commands {
+                for op in command.ops {
+                    match op {
+                        StoreOp::Put { slot, value } => drop(self.disk.insert(slot, value)),
+                        StoreOp::Delete { slot } => drop(self.disk.remove(&slot)),
+                        StoreOp::Append { record, .. } => self.said.push(record),
+                        StoreOp::Forget { .. } => {}
+                    }
+                }
+                let done = StoreEvent::Done { ticket: command.ticket, result: Ok(()) };
+                self.bench.handle(Event::Store(done));
+            }
+        }
+    }
+
+    pub(super) fn arrive(&mut self, messages: Vec<Inbound>) {
+        let arrivals = messages.into_iter().map(|message| Arrival::Message(Box::new(message))).collect();
+        let place = Some(("place/telegram/9".to_owned(), "7".to_owned()));
+        let batch = Batch { channel: Channel::Telegram, arrivals, place };
+        self.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
+    }
+
+    /// Somebody writes, and it is on record.
+    pub(super) fn say(&mut self, message: Inbound) {
+        self.arrive(vec![message]);
+        self.keep();
+    }
+
+    /// Commands to the surfaces for which `wanted` gives something.
+    pub(super) fn commands<T>(&mut self, wanted: impl Fn(&ChannelCommand) -> Option<T>) -> Vec<T> {
+        let mut found = Vec::new();
+        self.bench.effects.retain(|effect| match effect {
+            Effect::Channel(command) => match wanted(command) {
+                Some(what) => {
+                    found.push(what);
+                    false
+                }
+                None => true,
+            },
+            _ => true,
+        });
+        found
+    }
+
+    pub(super) fn attempts(&mut self) -> Vec<Attempt> {
+        self.commands(|command| match command {
+            ChannelCommand::Deliver(attempt) => Some((**attempt).clone()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn taken(&mut self) -> Vec<Result<(), Duration>> {
+        self.commands(|command| match command {
+            ChannelCommand::Taken { result, .. } => Some(*result),
+            _ => None,
+        })
+    }
+
+    pub(super) fn typing(&mut self) -> Vec<(String, bool)> {
+        self.commands(|command| match command {
+            ChannelCommand::Typing { route, on } => Some((route.chat.clone(), *on)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn outcome(&mut self, attempt: &Attempt, outcome: AttemptOutcome) {
+        self.bench.handle(Event::Channel(ChannelEvent::Outcome { id: attempt.id, outcome }));
+        self.keep();
+    }
+
+    pub(super) fn sent(&mut self, attempt: &Attempt) {
+        self.outcome(attempt, AttemptOutcome::Sent { message_id: "77".into(), chat: None });
+    }
+
+    /// The one run that was started.
+    pub(super) fn run(&mut self) -> RunSpec {
+        let mut runs = self.bench.started_runs();
+        assert_eq!(runs.len(), 1, "exactly one run");
+        let run = runs.remove(0);
+        self.bench.step(&run.run_id, RunStep::Started);
+        run
+    }
+
+    pub(super) fn answer(&mut self, run: &RunSpec, text: &str) {
+        self.bench.end(&run.run_id, RunStatus::Ok, text);
+        self.keep();
+    }
+
+    /// What was delivered since the last call, with its chat; all of it arrives.
+    pub(super) fn letters(&mut self) -> Vec<(String, String)> {
+        let mut letters = Vec::new();
+        loop {
+            let attempts = self.attempts();
+            if attempts.is_empty() {
+                return letters;
+            }
+            for attempt in attempts {
+                letters.push((attempt.route.chat.clone(), text(&attempt.part)));
+                self.sent(&attempt);
+            }
+        }
+    }
+}
+
+fn text(part: &Part) -> String {
+    match part {
+        Part::Text { text, .. } => text.clone(),
+        Part::Media { source, caption } => format!("{source} {caption}"),
+    }
+}
+
+pub(super) fn message(key: &str, chat: &str, from: &str, text: &str) -> Inbound {
+    Inbound {
+        key: format!("9/{key}"),
+        route: Route { channel: Channel::Telegram, chat: chat.into(), topic: None },
+        is_group: chat.starts_with('-'),
+        from: from.into(),
+        name: Some(format!("Name{from}")),
+        message_id: key.into(),
+        ts: TS,
+        text: text.into(),
+        addressed: true,
+        quoted: None,
+        media: Vec::new(),
+        album: None,
+        left_out: None,
+    }
+}
