@@ -263,6 +263,11 @@ pub const CONFIG_WARNINGS_MAX: usize = 20;
 pub const RETENTION_DAYS_DEFAULT: u64 = 90;
 /// Storage unless configured: megabytes in the state folder.
 pub const STORAGE_MB_DEFAULT: u64 = 512;
+/// Files that people sent, and the agent's files of conversations that are over, stay at least this
+/// long: a run may still work with them.
+pub const LEFTOVER_AGE_MS_MIN: u64 = 3_600_000;
+/// Growth of a state folder that is full already before room is made once more.
+pub const STORAGE_GROWTH_BYTES: u64 = 1024 * 1024;
 /// A full state folder is cleared until one part in so many of what it may hold is free.
 pub const STORAGE_SLACK_SHARE: u64 = 10;
 /// One part in so many of what it may hold stays for the records, however much the agent's own

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
-use crate::limits::JOURNAL_BYTES_MAX;
+use crate::limits::{JOURNAL_BYTES_MAX, STORAGE_GROWTH_BYTES};
 use crate::metrics::METRICS;
 use crate::store::backlog::{Backlog, Work};
 use crate::store::journal::Journal;
@@ -32,6 +32,8 @@ pub struct Store {
     must_compact: bool,
     /// What the folder may hold.
     max_bytes: u64,
+    /// Above it room is made; more than that where nothing more can be cleared.
+    full_at_bytes: u64,
     /// Why a session's file lags behind the journal.
     apply_trouble: Option<io::Error>,
     /// Why the journal is longer than it should be.
@@ -49,8 +51,8 @@ struct Group {
 }
 
 impl Store {
-    /// Opens the folder's files and brings them to the state of the last promise made. Whenever the
-    /// journal is compacted, the oldest goes if the folder holds more than `max_bytes`.
+    /// Opens the folder's files and brings them to the state of the last promise made. When the
+    /// folder holds more than `max_bytes`, the oldest goes.
     pub fn open(layout: Layout, max_bytes: u64) -> io::Result<(Self, Recovered)> {
         folder::make_private(&layout.sessions())?;
         let mut recovered = Recovered::default();
@@ -83,6 +85,7 @@ impl Store {
             journal,
             backlog,
             max_bytes,
+            full_at_bytes: max_bytes,
             apply_trouble: None,
             compact_trouble: None,
         };
@@ -140,7 +143,7 @@ impl Store {
                 }
             }
         }
-        self.must_compact |= has_forgotten;
+        self.must_compact |= has_forgotten || self.used_bytes > self.full_at_bytes;
         self.catch_up(has_forgotten || self.compact_trouble.is_none());
         Ok(answers)
     }
@@ -294,6 +297,7 @@ impl Store {
         self.must_compact = failed.is_some();
         retention::make_room(&self.layout, self.max_bytes)?;
         self.used_bytes = folder::used_bytes(self.layout.root());
+        self.full_at_bytes = self.max_bytes.max(self.used_bytes + STORAGE_GROWTH_BYTES);
         failed.map_or(Ok(()), Err)
     }
 
