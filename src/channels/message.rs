@@ -25,6 +25,9 @@ pub struct Inbound {
     pub key: String,
     /// Where it came from and its answer goes.
     pub route: Route,
+    /// A note to oneself: from the account that the gateway itself has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_self: bool,
     /// A chat of several people.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_group: bool,

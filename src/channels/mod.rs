@@ -13,6 +13,7 @@ use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile,
 use crate::channels::message::{Batch, InboundMedia, Route};
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
+use crate::protocol::event::MessageStatus;
 use crate::protocol::payload::ChannelHealth;
 use crate::state::Event;
 use crate::threads;
@@ -73,8 +74,69 @@ pub enum ChannelCommand {
         /// Begin or end.
         on: bool,
     },
+    /// A message is being answered: where the surface can say so, its sender sees that it was read.
+    Seen {
+        /// Its chat.
+        route: Route,
+        /// Its id there.
+        message_id: String,
+        /// Who wrote it.
+        from: String,
+    },
+    /// Link an account. What comes of it is told in [`ChannelEvent::Login`].
+    Login {
+        /// Which.
+        channel: Channel,
+        /// How.
+        method: LoginMethod,
+    },
+    /// Unlink the account. Answered by [`ChannelEvent::LoggedOut`].
+    Logout {
+        /// Which.
+        channel: Channel,
+    },
     /// End the thread.
     Stop,
+}
+
+/// How an account is linked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginMethod {
+    /// The phone scans a code.
+    Qr,
+    /// A code is typed on the phone.
+    Code {
+        /// Its number, as `+15550001111`.
+        phone: String,
+    },
+}
+
+/// How far a login is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginStep {
+    /// Something goes on.
+    Progress {
+        /// `installing` or `linking`.
+        state: &'static str,
+        /// In what way.
+        reason: Option<String>,
+    },
+    /// The code to scan now; it replaces the one before.
+    Qr {
+        /// What the picture says.
+        data: String,
+        /// How long it holds.
+        ttl_ms: u64,
+    },
+    /// The code to type.
+    Code {
+        /// Letters and digits.
+        code: String,
+        /// How long it holds.
+        ttl_ms: u64,
+    },
+    /// The end of it: the account, or why there is none.
+    Over(Result<Option<String>, String>),
 }
 
 /// What state learns from the channels.
@@ -106,6 +168,27 @@ pub enum ChannelEvent {
         index: usize,
         /// The file, or a short reason for the person who sent it: `it is larger than 20 MB`.
         result: Result<FetchedFile, String>,
+    },
+    /// A message that was sent has got further.
+    Receipt {
+        /// Its id on the surface.
+        message_id: String,
+        /// How far.
+        status: MessageStatus,
+    },
+    /// How far a [`ChannelCommand::Login`] is. The last one is [`LoginStep::Over`].
+    Login {
+        /// Which.
+        channel: Channel,
+        /// How far.
+        step: LoginStep,
+    },
+    /// Answers [`ChannelCommand::Logout`].
+    LoggedOut {
+        /// Which.
+        channel: Channel,
+        /// A sentence, if it failed.
+        result: Result<(), String>,
     },
     /// A switch has been thrown.
     Switched,
@@ -174,7 +257,18 @@ impl Surfaces {
                         result,
                     }));
                 }
-                ChannelCommand::Taken { .. } | ChannelCommand::Typing { .. } => {}
+                ChannelCommand::Login { channel, .. } => {
+                    let why = format!("{} needs no login; the config says how to set it up", channel.name());
+                    let step = LoginStep::Over(Err(why));
+                    let _ = self.events.send(Event::Channel(ChannelEvent::Login { channel, step }));
+                }
+                ChannelCommand::Logout { channel } => {
+                    let result = Err(format!("{} has no login that could be ended", channel.name()));
+                    let _ = self.events.send(Event::Channel(ChannelEvent::LoggedOut { channel, result }));
+                }
+                ChannelCommand::Taken { .. }
+                | ChannelCommand::Typing { .. }
+                | ChannelCommand::Seen { .. } => {}
                 ChannelCommand::Stop => return,
             }
         }

@@ -196,6 +196,8 @@ impl State {
             ChannelEvent::Fetched { channel, key, index, result } => {
                 self.fetched(channel, &key, index, result);
             }
+            ChannelEvent::Receipt { message_id, status } => self.receipt(&message_id, status, now),
+            ChannelEvent::Login { .. } | ChannelEvent::LoggedOut { .. } => {}
             ChannelEvent::Switched => self.channel_commands -= 1,
             ChannelEvent::Probed { conn, id } => {
                 self.channel_commands -= 1;

@@ -143,7 +143,7 @@ impl Access {
     /// What a message may do.
     pub(crate) fn verdict(&self, message: &Inbound) -> Verdict {
         let channel = message.route.channel;
-        let person = if self.owner(channel) == Some(&message.from) {
+        let person = if message.is_self || self.owner(channel) == Some(&message.from) {
             OWNER.to_owned()
         } else {
             format!("{}:{}", channel.name(), message.from)
@@ -151,7 +151,7 @@ impl Access {
         if message.is_group {
             return self.verdict_in_group(message, person);
         }
-        if !self.may_write(channel, &message.from) {
+        if !message.is_self && !self.may_write(channel, &message.from) {
             return Verdict::Refused;
         }
         let session_key = if person == OWNER { MAIN.to_owned() } else { format!("dm:{person}") };

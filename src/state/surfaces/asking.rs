@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::agent::RunSpec;
+use crate::channels::ChannelCommand;
+use crate::channels::message::Inbound;
 use crate::limits::{ASKED_MAX, INBOX_RETRY_MS, ms};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
@@ -13,7 +15,7 @@ use crate::state::stored::Pending;
 use crate::state::surfaces::access::Place;
 use crate::state::surfaces::inbox::{Entry, Number};
 use crate::state::surfaces::question::{Question, left_out_line};
-use crate::state::{Now, State};
+use crate::state::{Effect, Now, State};
 
 /// Why the agent is not asked, as a person may hear it.
 struct Refusal {
@@ -164,6 +166,7 @@ impl State {
             letters.push(letter);
             ops.extend(more);
         }
+        self.mark_seen(&question.numbers);
         let mut run = Run::new(work, key, session_id, now);
         run.from = question.from;
         run.origin = Origin::Surface { numbers: question.numbers };
@@ -171,6 +174,15 @@ impl State {
         self.runs.insert(RunId::clone(&run_id), run);
         self.health.touch();
         self.store(ops, Pending::RunBegin { run_id, letters });
+    }
+
+    /// Its sender may see that it was read; one who is not let in never does.
+    fn mark_seen(&mut self, numbers: &[Number]) {
+        for number in numbers {
+            let Some(entry) = self.inbox.get(*number) else { continue };
+            let Inbound { route, message_id, from, .. } = entry.message.clone();
+            self.effects.push(Effect::Channel(ChannelCommand::Seen { route, message_id, from }));
+        }
     }
 
     /// Its run could not be put on record: it is asked again after a while.

@@ -12,9 +12,12 @@ use sha2::{Digest, Sha256};
 use crate::channels::delivery::{Attempt, AttemptId, Part};
 use crate::channels::message::Route;
 use crate::hex::hex;
-use crate::limits::{ATTEMPTS_IN_FLIGHT_MAX, SEND_RETRY_MAX_MS, SEND_RETRY_MIN_MS, ms};
+use crate::limits::{
+    ATTEMPTS_IN_FLIGHT_MAX, RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SEND_RETRY_MAX_MS, SEND_RETRY_MIN_MS, ms,
+};
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
+use crate::protocol::frame::cut_encoded;
 use crate::state::to_json;
 use crate::store::StoreOp;
 
@@ -120,6 +123,8 @@ pub(crate) struct Outbox {
     /// By chat, in the order in which they are to arrive.
     lanes: HashMap<(Channel, String), VecDeque<LetterId>>,
     trying: HashMap<AttemptId, LetterId>,
+    /// The last letters that are over, for receipts; their texts are cut.
+    over: VecDeque<(LetterId, Letter)>,
     next_letter: LetterId,
     next_attempt: AttemptId,
 }
@@ -271,6 +276,23 @@ impl Outbox {
         let Some(letter) = self.letters.get_mut(&id) else { return Vec::new() };
         letter.phase = Phase::Ending;
         vec![StoreOp::Delete { slot: slot(id) }, StoreOp::Delete { slot: format!("{}/parts", slot(id)) }]
+    }
+
+    /// Remembers a letter that arrived, for what is heard of it later.
+    pub(crate) fn remember(&mut self, id: LetterId, mut letter: Letter) {
+        let text = cut_encoded(&letter.text(), RECEIPT_TEXT_BYTES_MAX).to_owned();
+        letter.parts = vec![Part::Text { text, entities: Vec::new() }];
+        self.over.push_back((id, letter));
+        if self.over.len() > RECEIPTS_MAX {
+            self.over.pop_front();
+        }
+    }
+
+    /// The letter that a message on a surface was the first part of.
+    pub(crate) fn sent(&self, message_id: &str) -> Option<(LetterId, &Letter)> {
+        let is = |letter: &Letter| letter.head.message_id.as_deref() == Some(message_id);
+        let over = self.over.iter().find(|(_, letter)| is(letter)).map(|(id, letter)| (*id, letter));
+        over.or_else(|| self.letters.iter().find(|(_, letter)| is(letter)).map(|(id, letter)| (*id, letter)))
     }
 
     /// Its end is on record: the next letter of its chat may go.

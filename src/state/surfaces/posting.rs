@@ -132,6 +132,13 @@ impl State {
         }
     }
 
+    /// A message that is on a surface was delivered there, or read.
+    pub(in crate::state) fn receipt(&mut self, message_id: &str, status: MessageStatus, now: Now) {
+        let Some((id, letter)) = self.outbox.sent(message_id) else { return };
+        let body = draw(id, letter, status, None, now);
+        self.show_message(body);
+    }
+
     fn part_sent(&mut self, id: LetterId, message_id: String, chat: Option<String>, now: Now) {
         let Some(letter) = self.outbox.get_mut(id) else { return };
         let channel = letter.head.route.channel;

@@ -163,12 +163,17 @@ impl State {
 
     /// A letter's end is on record: whoever waits for it is told, and the next one may go.
     pub(in crate::state) fn letter_ended(&mut self, id: LetterId, outcome: Option<Outcome>, now: Now) {
-        let Some(letter) = self.outbox.remove(id) else { return };
-        let (Some(key), Some(outcome)) = (letter.head.key, outcome) else { return };
-        let run_id = RunId::from(letter.head.run_id.unwrap_or_default());
-        self.keys.end(&key, outcome.clone(), now.mono);
-        for (conn, id) in &letter.waiters {
-            self.answer_send(*conn, id, &run_id, &outcome);
+        let Some(mut letter) = self.outbox.remove(id) else { return };
+        let waiters = std::mem::take(&mut letter.waiters);
+        if let (Some(key), Some(outcome)) = (&letter.head.key, outcome) {
+            let run_id = RunId::from(letter.head.run_id.clone().unwrap_or_default());
+            self.keys.end(key, outcome.clone(), now.mono);
+            for (conn, id) in &waiters {
+                self.answer_send(*conn, id, &run_id, &outcome);
+            }
+        }
+        if letter.head.message_id.is_some() {
+            self.outbox.remember(id, letter);
         }
     }
 

@@ -204,6 +204,7 @@ pub(super) fn message(key: &str, chat: &str, from: &str, text: &str) -> Inbound 
     Inbound {
         key: format!("9/{key}"),
         route: Route { channel: Channel::Telegram, chat: chat.into(), topic: None },
+        is_self: false,
         is_group: chat.starts_with('-'),
         from: from.into(),
         name: Some(format!("Name{from}")),
