@@ -327,6 +327,22 @@ pub const EXPIRY_SESSIONS_MAX: usize = 32;
 /// Pause after a look that found more than it may forget.
 pub const EXPIRY_PAUSE_MS: u64 = 10_000;
 
+// ---- Telegram ---------------------------------------------------------------------------------
+// Its own bounds are those of https://core.telegram.org/bots/api and /bots/faq.
+
+/// Text of one message in UTF-16 units, after the looks were taken out of it; longer is split.
+pub const TELEGRAM_TEXT_UNITS_MAX: usize = 4_096;
+/// Text below a picture or file, in UTF-16 units; longer is cut.
+pub const TELEGRAM_CAPTION_UNITS_MAX: usize = 1_024;
+/// Looks of one message; Telegram ignores further ones, so the message ends before them.
+pub const TELEGRAM_ENTITIES_MAX: usize = 100;
+/// Beginning of a message that another one answers, in UTF-16 units.
+pub const QUOTED_UNITS_MAX: usize = 1_000;
+/// Beginning of something unreadable that is kept for a person.
+pub const GARBLED_BYTES_MAX: usize = 2 * 1024;
+/// Messages of one answer: more than the largest answer needs. The rest is left out with a mark.
+pub const TELEGRAM_PARTS_MAX: usize = 64;
+
 // ---- log --------------------------------------------------------------------------------------
 
 /// One log line's message; longer is cut. Below the 4,096 bytes that a writable pipe always takes.

@@ -21,6 +21,7 @@ use crate::threads;
 pub mod address;
 pub mod delivery;
 pub mod message;
+pub(crate) mod telegram;
 
 /// What a text becomes on a surface: one or more messages that it shows without cutting them.
 pub fn compose(_channel: Channel, markdown: &str) -> Vec<Part> {

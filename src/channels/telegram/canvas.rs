@@ -1,0 +1,145 @@
+//! The text of an answer while it is drawn, with the looks of its stretches in UTF-16 units.
+//!
+//! Keeps what the Bot API demands of entities: none is empty, `pre` and `code` stand alone, no
+//! kind stands within itself.
+
+use crate::channels::delivery::Entity;
+
+#[derive(Default)]
+pub(super) struct Canvas {
+    text: String,
+    units: usize,
+    entities: Vec<Entity>,
+    open: Vec<Open>,
+    /// Line ends owed before the next text.
+    gap: usize,
+    /// Nothing was written since a block's marker or mark-up began: no gap is owed there.
+    fresh: bool,
+}
+
+/// A look that lasts. `depth` counts how often its kind was opened within itself.
+struct Open {
+    kind: &'static str,
+    url: Option<String>,
+    start: usize,
+    depth: usize,
+}
+
+impl Canvas {
+    /// Owes so many line ends before the next text, unless more are owed already.
+    pub(super) fn gap(&mut self, lines: usize) {
+        if !self.fresh {
+            self.gap = self.gap.max(lines);
+        }
+    }
+
+    pub(super) fn push(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        self.settle();
+        self.fresh = false;
+        self.append(text);
+    }
+
+    /// Writes the head of a block: what follows stands on the same line.
+    pub(super) fn mark(&mut self, marker: &str) {
+        self.fresh = false;
+        self.push(marker);
+        self.fresh = true;
+    }
+
+    /// An item without text is a line all the same.
+    pub(super) fn end_item(&mut self) {
+        self.fresh = false;
+        self.gap(1);
+    }
+
+    pub(super) fn open(&mut self, kind: &'static str, url: Option<String>) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.kind == kind) {
+            open.depth += 1;
+            return;
+        }
+        self.settle();
+        self.fresh |= kind == "blockquote";
+        self.open.push(Open { kind, url, start: self.units, depth: 0 });
+    }
+
+    pub(super) fn close(&mut self, kind: &'static str) {
+        let Some(at) = self.open.iter().rposition(|open| open.kind == kind) else { return };
+        if self.open[at].depth > 0 {
+            self.open[at].depth -= 1;
+            return;
+        }
+        if let Some(url) = self.open[at].url.clone().filter(|_| self.open[at].start == self.units) {
+            // A picture without a description.
+            self.push(&url);
+        }
+        let open = self.open.remove(at);
+        self.fresh &= kind != "blockquote";
+        self.add(open.kind, open.start, open.url, None);
+    }
+
+    /// What leads nowhere outside of the answer's source is only text.
+    pub(super) fn open_link(&mut self, url: &str) {
+        let known = ["http://", "https://", "tg://", "mailto:"].iter().any(|scheme| url.starts_with(scheme));
+        self.open("text_link", known.then(|| url.to_owned()));
+    }
+
+    pub(super) fn close_link(&mut self) {
+        self.close("text_link");
+    }
+
+    /// Writes `text` as a stretch that looks like nothing around it.
+    pub(super) fn block(&mut self, text: &str, kind: &'static str, language: Option<String>) {
+        if text.is_empty() {
+            return;
+        }
+        self.settle();
+        self.fresh = false;
+        for at in 0..self.open.len() {
+            if self.open[at].kind != "blockquote" {
+                let (kind, start, url) = (self.open[at].kind, self.open[at].start, self.open[at].url.clone());
+                self.add(kind, start, url, None);
+            }
+        }
+        let start = self.units;
+        self.append(text);
+        self.add(kind, start, None, language);
+        for open in self.open.iter_mut().filter(|open| open.kind != "blockquote") {
+            open.start = self.units;
+        }
+    }
+
+    pub(super) fn finish(mut self) -> (String, Vec<Entity>) {
+        while let Some(open) = self.open.last() {
+            let kind = open.kind;
+            self.close(kind);
+        }
+        // The outer one first where two begin together.
+        self.entities.sort_by_key(|entity| (entity.offset, usize::MAX - entity.length));
+        (self.text, self.entities)
+    }
+
+    fn settle(&mut self) {
+        let gap = std::mem::take(&mut self.gap);
+        if !self.text.is_empty() {
+            for _ in 0..gap {
+                self.append("\n");
+            }
+        }
+    }
+
+    fn append(&mut self, text: &str) {
+        self.units += text.encode_utf16().count();
+        self.text.push_str(text);
+    }
+
+    fn add(&mut self, kind: &str, start: usize, url: Option<String>, language: Option<String>) {
+        let linkless = kind == "text_link" && url.is_none();
+        if start < self.units && !linkless {
+            let length = self.units - start;
+            self.entities.push(Entity { kind: kind.to_owned(), offset: start, length, url, language });
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What a message holds: text, pictures and files that can be fetched, and what cannot be given
+//! to the agent. Pure.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::channels::message::{InboundMedia, MediaKind};
+use crate::channels::telegram::mention::Span;
+
+/// The members of a message that hold something.
+#[derive(Deserialize)]
+pub(super) struct Body {
+    pub(super) text: Option<String>,
+    pub(super) caption: Option<String>,
+    #[serde(default)]
+    pub(super) entities: Vec<Span>,
+    #[serde(default)]
+    pub(super) caption_entities: Vec<Span>,
+    #[serde(default)]
+    photo: Vec<File>,
+    document: Option<File>,
+    animation: Option<File>,
+    audio: Option<File>,
+    voice: Option<File>,
+    video: Option<File>,
+    location: Option<Location>,
+    venue: Option<Venue>,
+    contact: Option<Contact>,
+    sticker: Option<IgnoredAny>,
+    video_note: Option<IgnoredAny>,
+    poll: Option<IgnoredAny>,
+    dice: Option<IgnoredAny>,
+    game: Option<IgnoredAny>,
+    story: Option<IgnoredAny>,
+    invoice: Option<IgnoredAny>,
+    paid_media: Option<IgnoredAny>,
+    checklist: Option<IgnoredAny>,
+}
+
+/// What is given to the agent, and a word for what is not.
+pub(super) struct Content {
+    pub(super) text: String,
+    pub(super) media: Vec<InboundMedia>,
+    pub(super) left_out: Option<String>,
+}
+
+/// Sorts it. `media_bytes_max` is the largest file that is fetched.
+pub(super) fn of(body: &Body, media_bytes_max: u64) -> Content {
+    let mut media = Vec::new();
+    let mut left_out = Vec::new();
+    let mut take = |what: &str, file: &File, kind: MediaKind, mime_default: &str| {
+        if file.file_size > media_bytes_max {
+            left_out.push(too_large(what, file.file_size, media_bytes_max));
+        } else {
+            media.push(file.media(kind, mime_default));
+        }
+    };
+    // Sizes of one picture; the largest that fits.
+    let fits = |file: &&File| file.file_size <= media_bytes_max;
+    if let Some(photo) = body.photo.iter().filter(fits).max_by_key(|photo| photo.pixels()) {
+        take("a picture", photo, MediaKind::Image, "image/jpeg");
+    } else if let Some(photo) = body.photo.first() {
+        take("a picture", photo, MediaKind::Image, "image/jpeg");
+    }
+    if let Some(file) = &body.animation {
+        // Comes as a document, too.
+        take("an animation", file, MediaKind::Video, "video/mp4");
+    } else if let Some(file) = &body.document {
+        take("a file", file, file.kind(), "application/octet-stream");
+    }
+    let rest = [
+        ("a piece of music", &body.audio, MediaKind::Audio, "audio/mpeg"),
+        ("a voice message", &body.voice, MediaKind::Audio, "audio/ogg"),
+        ("a video", &body.video, MediaKind::Video, "video/mp4"),
+    ];
+    for (what, file, kind, mime_default) in rest {
+        if let Some(file) = file {
+            take(what, file, kind, mime_default);
+        }
+    }
+    left_out.extend(unsupported(body).map(str::to_owned));
+    let left_out = (!left_out.is_empty()).then(|| left_out.join(", "));
+    Content { text: text_of(body), media, left_out }
+}
+
+fn unsupported(body: &Body) -> Option<&'static str> {
+    let kinds = [
+        (&body.sticker, "a sticker"),
+        (&body.video_note, "a video note"),
+        (&body.poll, "a poll"),
+        (&body.dice, "a die"),
+        (&body.game, "a game"),
+        (&body.story, "a story"),
+        (&body.invoice, "an invoice"),
+        (&body.paid_media, "paid media"),
+        (&body.checklist, "a checklist"),
+    ];
+    kinds.into_iter().find_map(|(member, name)| member.is_some().then_some(name))
+}
+
+fn too_large(what: &str, bytes: u64, bytes_max: u64) -> String {
+    format!("{what} of {} MB ({} at most)", bytes.div_ceil(MEGABYTE), bytes_max / MEGABYTE)
+}
+
+const MEGABYTE: u64 = 1024 * 1024;
+
+/// What can be said in words is text.
+fn text_of(body: &Body) -> String {
+    if let Some(text) = body.text.as_ref().or(body.caption.as_ref()) {
+        return text.clone();
+    }
+    if let Some(Venue { location, title, address }) = &body.venue {
+        return format!("[place: {title}, {address}, {}]", location.words());
+    }
+    if let Some(location) = &body.location {
+        return format!("[location: {}]", location.words());
+    }
+    if let Some(contact) = &body.contact {
+        let name = [Some(&contact.first_name), contact.last_name.as_ref()];
+        let name: Vec<&str> = name.into_iter().flatten().map(String::as_str).collect();
+        return format!("[contact: {}, {}]", name.join(" "), contact.phone_number);
+    }
+    String::new()
+}
+
+#[derive(Deserialize)]
+struct File {
+    file_id: String,
+    #[serde(default)]
+    file_size: u64,
+    mime_type: Option<String>,
+    file_name: Option<String>,
+    #[serde(default)]
+    width: u64,
+    #[serde(default)]
+    height: u64,
+}
+
+impl File {
+    fn pixels(&self) -> u64 {
+        self.width.saturating_mul(self.height)
+    }
+
+    fn kind(&self) -> MediaKind {
+        match self.mime_type.as_deref().and_then(|mime| mime.split_once('/')) {
+            Some(("image", _)) => MediaKind::Image,
+            Some(("audio", _)) => MediaKind::Audio,
+            Some(("video", _)) => MediaKind::Video,
+            _ => MediaKind::Document,
+        }
+    }
+
+    fn media(&self, kind: MediaKind, mime_default: &str) -> InboundMedia {
+        InboundMedia {
+            kind,
+            mime_type: self.mime_type.clone().unwrap_or_else(|| mime_default.to_owned()),
+            name: self.file_name.clone(),
+            bytes: self.file_size,
+            handle: self.file_id.clone(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Location {
+    latitude: f64,
+    longitude: f64,
+}
+
+impl Location {
+    fn words(&self) -> String {
+        format!("{:.6}, {:.6}", self.latitude, self.longitude)
+    }
+}
+
+#[derive(Deserialize)]
+struct Venue {
+    location: Location,
+    title: String,
+    address: String,
+}
+
+#[derive(Deserialize)]
+struct Contact {
+    phone_number: String,
+    first_name: String,
+    last_name: Option<String>,
+}

@@ -1,0 +1,9 @@
+//! Telegram.
+
+mod canvas;
+mod content;
+pub(crate) mod format;
+mod mention;
+mod split;
+mod table;
+mod update;
