@@ -3,6 +3,7 @@
 //! - A pipe that nobody reads must not stop the gateway: a line is only written when it fits, and
 //!   is counted otherwise.
 //! - The same line again and again is counted, not repeated.
+//! - A bot's token is taken out of a line, wherever it came from.
 //! - Lines wait until [`Log::release`], because the first line on stdout says where we listen.
 
 use std::collections::VecDeque;
@@ -19,6 +20,10 @@ use crate::config::flags::LogFormat;
 use crate::limits::{LOG_LINE_BYTES_MAX, LOG_REPEAT_WINDOW_MS, LOG_REPEATS_TRACKED, ms};
 use crate::metrics::METRICS;
 use crate::protocol::cut;
+
+pub(crate) mod redact;
+
+use redact::redact;
 
 /// The process's logger.
 pub struct Log {
@@ -122,12 +127,13 @@ impl log::Log for Log {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // Ours only, whatever `RUST_LOG` says: tungstenite traces whole frames, tokens included.
+        // Ours only, whatever `RUST_LOG` says: tungstenite traces whole frames, tokens
+        // included, and ureq the URLs that a bot's token is part of.
         if !record.target().starts_with(OWN_TARGETS) || !self.filter.matches(record) {
             return;
         }
         let text = record.args().to_string();
-        let message = cut(&text, LOG_LINE_BYTES_MAX).replace(['\n', '\r'], " ");
+        let message = cut(&redact(&text), LOG_LINE_BYTES_MAX).replace(['\n', '\r'], " ");
         let target = record.target().strip_prefix("clawdis_gateway::").unwrap_or(record.target());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.repeats(&mut state, record, &message) {

@@ -1,13 +1,15 @@
-//! The channels thread: owns the messaging surfaces and is the only one that talks to them.
+//! The messaging surfaces: what state asks of them and what it learns, the same for all.
 //!
-//! Tells the state thread the separate facts about each surface; state never guesses them.
+//! The channels thread tells the state thread the separate facts about each surface; state never
+//! guesses them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile, Part};
 use crate::channels::message::{Batch, InboundMedia, Route};
@@ -21,11 +23,20 @@ use crate::threads;
 pub mod address;
 pub mod delivery;
 pub mod message;
-pub(crate) mod telegram;
+pub mod telegram;
+mod thread;
+
+pub use telegram::TelegramSetup;
+
+use telegram::Telegram;
+use thread::Surfaces;
 
 /// What a text becomes on a surface: one or more messages that it shows without cutting them.
-pub fn compose(_channel: Channel, markdown: &str) -> Vec<Part> {
-    vec![Part::Text { text: markdown.to_owned(), entities: Vec::new() }]
+pub fn compose(channel: Channel, markdown: &str) -> Vec<Part> {
+    match channel {
+        Channel::Telegram => telegram::format::compose(markdown),
+        Channel::Whatsapp => vec![Part::Text { text: markdown.to_owned(), entities: Vec::new() }],
+    }
 }
 
 /// What state asks of the channels.
@@ -213,93 +224,19 @@ pub struct ChannelSetup {
     pub enabled: bool,
 }
 
-/// Starts the thread.
+/// Starts the thread. `telegram` is there if Telegram is configured; `places` are the names and
+/// values of [`Batch::place`] that were durable last.
 pub fn spawn(
     setups: Vec<ChannelSetup>,
+    telegram: Option<TelegramSetup>,
+    places: BTreeMap<String, String>,
     commands: Receiver<ChannelCommand>,
     events: Sender<Event>,
 ) -> io::Result<JoinHandle<()>> {
-    threads::spawn_owner("channels", move || Surfaces { setups, events }.run(&commands))
+    let (to_us, reports) = bounded(REPORTS);
+    let telegram = Telegram::new(telegram, places, to_us, events.clone());
+    threads::spawn_owner("channels", move || Surfaces::new(setups, telegram, events).run(&commands, &reports))
 }
 
-struct Surfaces {
-    setups: Vec<ChannelSetup>,
-    events: Sender<Event>,
-}
-
-impl Surfaces {
-    fn run(mut self, commands: &Receiver<ChannelCommand>) {
-        self.tell_all();
-        while let Ok(command) = commands.recv() {
-            match command {
-                ChannelCommand::SetEnabled { channel, enabled } => {
-                    for setup in self.setups.iter_mut().filter(|setup| setup.channel == channel) {
-                        setup.enabled = enabled;
-                    }
-                    self.tell_all();
-                    let _ = self.events.send(Event::Channel(ChannelEvent::Switched));
-                }
-                ChannelCommand::Probe { conn, id } => {
-                    self.tell_all();
-                    let _ = self.events.send(Event::Channel(ChannelEvent::Probed { conn, id }));
-                }
-                ChannelCommand::Deliver(attempt) => {
-                    let why = format!("{} is not connected", attempt.route.channel.name());
-                    let outcome = AttemptOutcome::NotSent { why, retry_after: None };
-                    let _ =
-                        self.events.send(Event::Channel(ChannelEvent::Outcome { id: attempt.id, outcome }));
-                }
-                ChannelCommand::Fetch { key, index, channel, .. } => {
-                    let result = Err(format!("{} is not connected", channel.name()));
-                    let _ = self.events.send(Event::Channel(ChannelEvent::Fetched {
-                        channel,
-                        key,
-                        index,
-                        result,
-                    }));
-                }
-                ChannelCommand::Login { channel, .. } => {
-                    let why = format!("{} needs no login; the config says how to set it up", channel.name());
-                    let step = LoginStep::Over(Err(why));
-                    let _ = self.events.send(Event::Channel(ChannelEvent::Login { channel, step }));
-                }
-                ChannelCommand::Logout { channel } => {
-                    let result = Err(format!("{} has no login that could be ended", channel.name()));
-                    let _ = self.events.send(Event::Channel(ChannelEvent::LoggedOut { channel, result }));
-                }
-                ChannelCommand::Taken { .. }
-                | ChannelCommand::Typing { .. }
-                | ChannelCommand::Seen { .. } => {}
-                ChannelCommand::Stop => return,
-            }
-        }
-    }
-
-    fn tell_all(&self) {
-        for setup in &self.setups {
-            let event = ChannelEvent::Health { channel: setup.channel, health: facts(*setup) };
-            let _ = self.events.send(Event::Channel(event));
-        }
-    }
-}
-
-/// The facts about a surface that this version cannot connect to yet.
-fn facts(setup: ChannelSetup) -> ChannelHealth {
-    let (state, reason) = match (setup.configured, setup.enabled) {
-        (false, _) => ("off", None),
-        (true, false) => {
-            ("off", Some(format!("switched off; `clawdis channel {} on`", setup.channel.name())))
-        }
-        (true, true) => (
-            "unavailable",
-            Some(format!("this version of the gateway cannot connect to {} yet", setup.channel.name())),
-        ),
-    };
-    ChannelHealth {
-        configured: setup.configured,
-        enabled: setup.enabled,
-        state: state.to_owned(),
-        reason,
-        ..ChannelHealth::default()
-    }
-}
+/// Reports of the surfaces' threads that wait; they wait when it is full.
+const REPORTS: usize = 16;

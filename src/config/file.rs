@@ -201,6 +201,8 @@ pub struct Telegram {
     pub groups: BTreeMap<String, TelegramGroup>,
     /// URL of a proxy.
     pub proxy: Option<String>,
+    /// Remove a webhook that is in the way.
+    pub delete_webhook: bool,
     /// Largest picture or file.
     pub media_max_mb: u64,
     /// Older messages are not answered.
@@ -217,6 +219,7 @@ impl Default for Telegram {
             allow_from: Vec::new(),
             groups: BTreeMap::new(),
             proxy: None,
+            delete_webhook: false,
             media_max_mb: MEDIA_MB_DEFAULT,
             max_age_minutes: MAX_AGE_MINUTES_DEFAULT,
         }

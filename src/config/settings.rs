@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{self, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use crate::config::environment::{self, Environment};
 use crate::config::file::{Agent, Command, Config, Gateway, Heartbeat, Owner, Storage, Telegram, Whatsapp};
@@ -126,7 +126,7 @@ impl Settings {
         let state_dir = state_dir(&flags, &environment)?;
         let explicit = flags.config.clone().or_else(|| environment.config.clone());
         let config_path = absolute(explicit.clone().unwrap_or_else(|| state_dir.join("clawdis.json")));
-        let (config, mut warnings) = Config::load(&config_path, explicit.is_some())?;
+        let (mut config, mut warnings) = Config::load(&config_path, explicit.is_some())?;
         let token_file = match &flags.token_file {
             Some(path) => {
                 let (token, warning) = read_token(path)?;
@@ -135,6 +135,7 @@ impl Settings {
             }
             None => None,
         };
+        read_bot_token(&mut config.telegram, &environment, &mut warnings)?;
         Self::resolve(flags, token_file, environment, config, state_dir, config_path)
             .map(|settings| (settings, warnings))
     }
@@ -200,6 +201,26 @@ fn port(flag: Option<u16>, variable: Option<&str>, config: u16) -> Result<u16, S
         (None, Some(text)) => text.parse().map_err(|_| wrong),
         (None, None) => Ok(config),
     }
+}
+
+/// The file counts where nothing stands before it.
+fn read_bot_token(
+    telegram: &mut Telegram,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<(), SettingsError> {
+    let file = telegram.bot_token_file.as_ref();
+    let Some(path) = file.filter(|_| environment.telegram_token.is_none() && telegram.bot_token.is_none())
+    else {
+        return Ok(());
+    };
+    let (token, warning) = read_token(Path::new(path))?;
+    warnings.extend(warning);
+    if token.is_empty() {
+        return Err(SettingsError::EmptyToken("telegram.botTokenFile"));
+    }
+    telegram.bot_token = Some(token);
+    Ok(())
 }
 
 /// The first place that has one counts, and a blank one there is refused: it was meant to keep

@@ -1,5 +1,6 @@
 //! Puts the threads together, starts them in order and stops them in reverse.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use signal_hook::iterator::Signals;
 use crate::agent::demo::DEMO_AGENT;
 use crate::agent::sandbox::SandboxConfig;
 use crate::agent::{self, AgentConfig};
-use crate::channels::{self, ChannelSetup};
+use crate::channels::{self, ChannelSetup, TelegramSetup};
 use crate::config::settings::{AgentCommand, Settings};
 use crate::error::Fatal;
 use crate::hex::hex;
@@ -161,6 +162,8 @@ impl Gateway {
         let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
         let boot_id = boot_id().map_err(system("make random ids"))?;
         let agent_config = agent_config(settings, &layout, own_exe)?;
+        let telegram =
+            TelegramSetup::new(&settings.telegram, settings.state_dir.join("tmp")).map_err(Fatal::Config)?;
         make_private(&layout.agent_sessions()).map_err(folder_error)?;
         let (store, recovered) =
             Store::open(layout.clone(), settings.storage.max_mb * 1024 * 1024).map_err(folder_error)?;
@@ -193,7 +196,8 @@ impl Gateway {
         let others = vec![
             outbound::spawn(outbound_inbox, Arc::clone(&fanout_us)).map_err(&thread)?,
             store::spawn(store, store_inbox, to_state.clone()).map_err(&thread)?,
-            channels::spawn(setups, channel_inbox, to_state.clone()).map_err(&thread)?,
+            channels::spawn(setups, telegram, BTreeMap::new(), channel_inbox, to_state.clone())
+                .map_err(&thread)?,
             agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone())
                 .map_err(&thread)?,
         ];
@@ -347,7 +351,7 @@ fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Resul
 }
 
 fn channel_setups(settings: &Settings, toggles: &Toggles) -> Vec<ChannelSetup> {
-    let telegram = settings.telegram.bot_token.is_some() || settings.telegram.bot_token_file.is_some();
+    let telegram = settings.telegram.bot_token.is_some();
     // WhatsApp has no credentials to show: linking comes after switching on.
     let whatsapp = settings.whatsapp.enabled == Some(true);
     let setup = |channel: Channel, configured: bool, config: Option<bool>| ChannelSetup {

@@ -49,14 +49,14 @@ pub(super) fn of(body: &Body, media_bytes_max: u64) -> Content {
     let mut media = Vec::new();
     let mut left_out = Vec::new();
     let mut take = |what: &str, file: &File, kind: MediaKind, mime_default: &str| {
-        if file.file_size > media_bytes_max {
-            left_out.push(too_large(what, file.file_size, media_bytes_max));
+        if file.bytes > media_bytes_max {
+            left_out.push(too_large(what, file.bytes, media_bytes_max));
         } else {
             media.push(file.media(kind, mime_default));
         }
     };
     // Sizes of one picture; the largest that fits.
-    let fits = |file: &&File| file.file_size <= media_bytes_max;
+    let fits = |file: &&File| file.bytes <= media_bytes_max;
     if let Some(photo) = body.photo.iter().filter(fits).max_by_key(|photo| photo.pixels()) {
         take("a picture", photo, MediaKind::Image, "image/jpeg");
     } else if let Some(photo) = body.photo.first() {
@@ -125,11 +125,13 @@ fn text_of(body: &Body) -> String {
 
 #[derive(Deserialize)]
 struct File {
-    file_id: String,
-    #[serde(default)]
-    file_size: u64,
+    #[serde(rename = "file_id")]
+    id: String,
+    #[serde(default, rename = "file_size")]
+    bytes: u64,
     mime_type: Option<String>,
-    file_name: Option<String>,
+    #[serde(rename = "file_name")]
+    name: Option<String>,
     #[serde(default)]
     width: u64,
     #[serde(default)]
@@ -154,9 +156,9 @@ impl File {
         InboundMedia {
             kind,
             mime_type: self.mime_type.clone().unwrap_or_else(|| mime_default.to_owned()),
-            name: self.file_name.clone(),
-            bytes: self.file_size,
-            handle: self.file_id.clone(),
+            name: self.name.clone(),
+            bytes: self.bytes,
+            handle: self.id.clone(),
         }
     }
 }

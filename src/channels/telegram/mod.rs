@@ -1,9 +1,364 @@
-//! Telegram.
+//! Telegram, as one surface of the channels thread: keeps the facts, switches its threads on and
+//! off, and passes orders to them. Never blocks on the network; its threads do.
+//!
+//! `tg-poll` receives, `tg-send` sends texts, `tg-files` moves files. They live while the channel
+//! is switched on. What a thread tells that belongs to an earlier time of being switched on does
+//! not count, except for what became of an attempt.
 
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::channels::ChannelEvent;
+use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::message::{Batch, InboundMedia, Route};
+use crate::config::file;
+use crate::config::secret::Secret;
+use crate::limits::{TELEGRAM_ALIVE_MS, TELEGRAM_JOBS_MAX, TELEGRAM_PROBE_MS, ms};
+use crate::net::ConnId;
+use crate::protocol::call::Channel;
+use crate::state::Event;
+use crate::state::thread::now;
+use crate::threads;
+
+mod api;
 mod canvas;
 mod content;
-pub(crate) mod format;
+mod deliver;
+mod error;
+mod facts;
+mod fetch;
+mod files;
+pub mod format;
+mod http;
 mod mention;
+mod pace;
+mod poll;
+mod report;
+mod send;
+mod sniff;
 mod split;
 mod table;
+mod typing;
 mod update;
+mod upload;
+
+use api::{Access, Api};
+use error::{ApiError, Refusal};
+use facts::Facts;
+use files::{FileJob, Files};
+use http::Way;
+use poll::{PollCommand, Polling};
+pub(super) use report::Report;
+use report::{Reporter, Told};
+use send::{Job, Sending};
+
+/// What the surface needs once there is a token. No `Debug`: it holds the token.
+pub struct TelegramSetup {
+    access: Access,
+    delete_webhook: bool,
+    media_bytes_max: u64,
+    tmp: PathBuf,
+}
+
+impl TelegramSetup {
+    /// From the settings; `None` without a token. `tmp` is a folder of ours, made when needed.
+    /// Fails with a sentence about a URL that is none.
+    pub fn new(config: &file::Telegram, tmp: PathBuf) -> Result<Option<Self>, String> {
+        // Checked without a token, too: what is wrong should not wait for one.
+        let token = config.bot_token.clone().unwrap_or_else(|| Secret::new(""));
+        let access = Access::new(token, &config.api_base, config.proxy.as_deref())?;
+        let media_bytes_max = config.media_max_mb.saturating_mul(1024 * 1024);
+        let setup = Self { access, delete_webhook: config.delete_webhook, media_bytes_max, tmp };
+        Ok(config.bot_token.is_some().then_some(setup))
+    }
+}
+
+/// The surface.
+pub(super) struct Telegram {
+    setup: Option<TelegramSetup>,
+    places: BTreeMap<String, String>,
+    events: Sender<Event>,
+    reports: Sender<Report>,
+    facts: Facts,
+    /// When state was last told.
+    told_ms: u64,
+    epoch: u64,
+    running: Option<Running>,
+    /// The batch that state has not answered yet: its epoch and place.
+    offered: Option<(u64, Option<(String, String)>)>,
+    /// One that waits for that answer.
+    next: Option<Batch>,
+    probes: Vec<Probe>,
+}
+
+/// The threads, by what they are told. They end when this is dropped.
+struct Running {
+    poll: Sender<PollCommand>,
+    send: Sender<Job>,
+    files: Sender<FileJob>,
+    off: Arc<AtomicBool>,
+    stop_polling: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.off.store(true, Relaxed);
+        if let Some(stop) = self.stop_polling.take() {
+            stop();
+        }
+    }
+}
+
+struct Probe {
+    conn: ConnId,
+    id: String,
+    until: Instant,
+}
+
+impl Telegram {
+    /// `places` are the saved places of all bots.
+    pub(super) fn new(
+        setup: Option<TelegramSetup>,
+        places: BTreeMap<String, String>,
+        reports: Sender<Report>,
+        events: Sender<Event>,
+    ) -> Self {
+        let facts = Facts::new(setup.is_some());
+        let (offered, next, running) = (None, None, None);
+        let (told_ms, epoch, probes) = (0, 0, Vec::new());
+        Self { setup, places, events, reports, facts, told_ms, epoch, running, offered, next, probes }
+    }
+
+    /// Throws the switch, and tells state.
+    pub(super) fn switch(&mut self, enabled: bool) {
+        let before = self.facts.clone();
+        self.facts.switched(enabled);
+        if enabled && self.running.is_none() {
+            self.epoch += 1;
+            self.start();
+        } else if !enabled {
+            // What the poll in flight brings belongs to an epoch that is over.
+            self.epoch += 1;
+            (self.running, self.next) = (None, None);
+        } else {
+            self.facts = before;
+        }
+        self.tell();
+    }
+
+    fn start(&mut self) {
+        let Some(setup) = &self.setup else { return };
+        if !setup.access.token_is_sound() {
+            let description = "it has not the shape of a token".to_owned();
+            let refusal = Refusal { code: 404, description, retry_after: None, migrate_to: None };
+            self.facts.trouble(&ApiError::Refused(refusal));
+            self.log();
+            return;
+        }
+        match self.spawn(setup) {
+            Ok(running) => self.running = Some(running),
+            Err(error) => {
+                self.facts.trouble(&ApiError::Unreachable(format!("no thread can be started: {error}")));
+                self.log();
+            }
+        }
+    }
+
+    fn spawn(&self, setup: &TelegramSetup) -> io::Result<Running> {
+        let reporter =
+            Reporter { epoch: self.epoch, reports: self.reports.clone(), events: self.events.clone() };
+        let off = Arc::new(AtomicBool::new(false));
+        let api = || Api::new(setup.access.clone());
+        let (poll, commands) = bounded(POLL_COMMANDS);
+        let (send, jobs) = bounded(TELEGRAM_JOBS_MAX);
+        let (files, file_jobs) = bounded(TELEGRAM_JOBS_MAX);
+        let polling = Polling {
+            api: api(),
+            commands,
+            reporter: reporter.clone(),
+            places: self.places.clone(),
+            delete_webhook: setup.delete_webhook,
+            media_bytes_max: setup.media_bytes_max,
+        };
+        let stop_polling: Box<dyn FnOnce() + Send> = Box::new(polling.api.stopper());
+        let sending = Sending::new(api(), jobs, reporter.clone(), Arc::clone(&off));
+        let moving = Files {
+            api: api(),
+            jobs: file_jobs,
+            pace: send.clone(),
+            reporter,
+            off: Arc::clone(&off),
+            web: match &setup.access.way {
+                Way::Direct => Way::Environment,
+                way => way.clone(),
+            },
+            tmp: setup.tmp.clone(),
+            media_bytes_max: setup.media_bytes_max,
+        };
+        // Not joined: a request in flight can take minutes. Each ends when nobody asks any more.
+        threads::spawn_owner("tg-send", move || sending.run())?;
+        threads::spawn_owner("tg-files", move || moving.run())?;
+        threads::spawn_owner("tg-poll", move || polling.run())?;
+        Ok(Running { poll, send, files, off, stop_polling: Some(stop_polling) })
+    }
+
+    /// State's answer to the batch that was offered.
+    pub(super) fn taken(&mut self, result: Result<(), Duration>) {
+        let Some((epoch, place)) = self.offered.take() else { return };
+        if let (Ok(()), Some((name, value))) = (&result, place) {
+            self.places.insert(name, value);
+        }
+        if let (true, Some(running)) = (epoch == self.epoch, &self.running) {
+            let _ = running.poll.try_send(PollCommand::Taken(result));
+        }
+        if let Some(batch) = self.next.take() {
+            self.offer(batch);
+        }
+    }
+
+    fn offer(&mut self, batch: Batch) {
+        self.offered = Some((self.epoch, batch.place.clone()));
+        let _ = self.events.send(Event::Channel(ChannelEvent::Arrived(batch)));
+    }
+
+    /// One outcome for each attempt, now or later.
+    pub(super) fn deliver(&self, attempt: Box<Attempt>) {
+        let id = attempt.id;
+        let accepted = self.running.as_ref().is_some_and(|running| match attempt.part {
+            Part::Text { .. } => running.send.try_send(Job::Deliver(attempt)).is_ok(),
+            Part::Media { .. } => running.files.try_send(FileJob::Deliver(attempt)).is_ok(),
+        });
+        if !accepted {
+            let outcome = AttemptOutcome::NotSent { why: self.why_not(), retry_after: None };
+            let _ = self.events.send(Event::Channel(ChannelEvent::Outcome { id, outcome }));
+        }
+    }
+
+    /// One answer for each, now or later.
+    pub(super) fn fetch(&self, key: String, index: usize, media: InboundMedia, folder: PathBuf) {
+        let accepted = self.running.as_ref().is_some_and(|running| {
+            running.files.try_send(FileJob::Fetch { key: key.clone(), index, media, folder }).is_ok()
+        });
+        if !accepted {
+            let result = Err(self.why_not());
+            let channel = Channel::Telegram;
+            let _ = self.events.send(Event::Channel(ChannelEvent::Fetched { channel, key, index, result }));
+        }
+    }
+
+    fn why_not(&self) -> String {
+        match (&self.running, self.facts.summary()) {
+            (Some(_), _) => "too much is waiting to be sent".to_owned(),
+            (None, (_, Some(reason))) => format!("telegram is not connected: {reason}"),
+            (None, (_, None)) => "telegram is not connected".to_owned(),
+        }
+    }
+
+    /// Best effort.
+    pub(super) fn typing(&self, route: Route, on: bool) {
+        if let Some(running) = &self.running {
+            let _ = running.send.try_send(Job::Typing { route, on });
+        }
+    }
+
+    /// Looks at the server; answered by `ChannelEvent::Probed` when it has, or when it takes too long.
+    pub(super) fn probe(&mut self, conn: ConnId, id: String) {
+        let asked = self.running.as_ref().is_some_and(|running| running.send.try_send(Job::Look).is_ok());
+        self.probes.push(Probe { conn, id, until: Instant::now() + ms(TELEGRAM_PROBE_MS) });
+        if !asked {
+            self.answer_probes(|_| true);
+        }
+    }
+
+    fn answer_probes(&mut self, which: impl Fn(&Probe) -> bool) {
+        if self.probes.iter().any(&which) {
+            self.tell();
+        }
+        let (due, waiting) = std::mem::take(&mut self.probes).into_iter().partition(which);
+        self.probes = waiting;
+        let due: Vec<Probe> = due;
+        for Probe { conn, id, .. } in due {
+            let _ = self.events.send(Event::Channel(ChannelEvent::Probed { conn, id }));
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.probes.iter().map(|probe| probe.until).min()
+    }
+
+    /// What the time brings.
+    pub(super) fn tick(&mut self) {
+        let now = Instant::now();
+        self.answer_probes(|probe| probe.until <= now);
+    }
+
+    /// What a thread found out.
+    pub(super) fn hear(&mut self, report: Report) {
+        if report.epoch != self.epoch || self.running.is_none() {
+            return;
+        }
+        let before = self.facts.clone();
+        let wall_ms = now().wall_ms;
+        match report.told {
+            Told::Me(me) => {
+                let privacy = if me.can_read_all_group_messages { "all" } else { "only its own" };
+                log::info!("telegram: this is @{}; in groups it sees {privacy} messages", me.username);
+                self.facts.is(&me);
+            }
+            Told::Polled => self.facts.polled(wall_ms),
+            Told::Trouble(error) => self.facts.trouble(&error),
+            Told::Batch { arrivals, place } => {
+                let batch = Batch { channel: Channel::Telegram, arrivals, place };
+                // The answer to a batch of an earlier epoch may be on its way.
+                if self.offered.is_some() { self.next = Some(batch) } else { self.offer(batch) }
+            }
+            Told::Looked(looked) => {
+                match looked {
+                    Ok(me) => {
+                        self.facts.is(&me);
+                        if self.facts.summary().0 != "ready" {
+                            // It works again: there is no need to wait for the next attempt.
+                            let poll = self.running.as_ref().map(|running| &running.poll);
+                            let _ = poll.map(|poll| poll.try_send(PollCommand::Wake));
+                        }
+                    }
+                    Err(error) => self.facts.trouble(&error),
+                }
+                self.answer_probes(|_| true);
+            }
+        }
+        let alive = self.facts.polled_ms().is_some_and(|polled| polled >= self.told_ms + TELEGRAM_ALIVE_MS);
+        if self.facts.differs(&before) {
+            self.log();
+            self.tell();
+        } else if alive {
+            self.tell();
+        }
+    }
+
+    fn log(&self) {
+        match self.facts.summary() {
+            (_, Some(reason)) => log::warn!("telegram: {reason}"),
+            (state, None) => log::info!("telegram: {state}"),
+        }
+    }
+
+    fn tell(&mut self) {
+        self.told_ms = now().wall_ms;
+        let health = self.facts.health();
+        let _ = self.events.send(Event::Channel(ChannelEvent::Health { channel: Channel::Telegram, health }));
+    }
+}
+
+/// State answers one batch at a time; the rest is for waking.
+const POLL_COMMANDS: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,7 @@ pub(super) fn parse(update: &RawValue, me: &Me, media_bytes_max: u64) -> Option<
     match serde_json::from_str::<Update<'_>>(raw) {
         Err(error) => garbled(key, error.to_string()),
         Ok(Update { message: None, .. }) => None,
-        Ok(Update { message: Some(message), .. }) => match serde_json::from_str::<Message>(message.get()) {
+        Ok(Update { message: Some(message), .. }) => match serde_json::from_str::<Post>(message.get()) {
             Err(error) => garbled(key, error.to_string()),
             Ok(message) => arrival(key, message, me, media_bytes_max),
         },
@@ -62,7 +62,7 @@ fn digest(text: &str) -> String {
     hex(&sha2::Sha256::digest(text)[..8])
 }
 
-fn arrival(key: String, message: Message, me: &Me, media_bytes_max: u64) -> Option<Arrival> {
+fn arrival(key: String, message: Post, me: &Me, media_bytes_max: u64) -> Option<Arrival> {
     if let Some(to) = message.migrate_to_chat_id {
         return Some(Arrival::Migrated { key, from: message.chat.id.to_string(), to: to.to_string() });
     }
@@ -90,7 +90,8 @@ fn arrival(key: String, message: Message, me: &Me, media_bytes_max: u64) -> Opti
         return None;
     }
     if let Some(origin) = &message.forward_origin {
-        text = format!("[forwarded from {}] {text}", origin.name()).trim_end().to_owned();
+        text.insert_str(0, &format!("[forwarded from {}] ", origin.name()));
+        text.truncate(text.trim_end().len());
     }
     let topic = message.message_thread_id.filter(|_| message.is_topic_message);
     Some(Arrival::Message(Box::new(Inbound {
@@ -100,10 +101,11 @@ fn arrival(key: String, message: Message, me: &Me, media_bytes_max: u64) -> Opti
             chat: message.chat.id.to_string(),
             topic: topic.map(|topic| topic.to_string()),
         },
+        is_self: false,
         is_group,
         from: from.id.to_string(),
         name: from.name(),
-        message_id: message.message_id.to_string(),
+        message_id: message.id.to_string(),
         ts: message.date.saturating_mul(1_000),
         text,
         addressed,
@@ -123,8 +125,9 @@ struct Update<'a> {
 }
 
 #[derive(Deserialize)]
-struct Message {
-    message_id: i64,
+struct Post {
+    #[serde(rename = "message_id")]
+    id: i64,
     #[serde(default)]
     date: u64,
     chat: Chat,
@@ -142,7 +145,7 @@ struct Message {
     body: content::Body,
 }
 
-impl Message {
+impl Post {
     /// In a topic, what answers nothing answers the message that opened the topic.
     fn reply(&self) -> Option<&Reply> {
         self.reply_to_message.as_deref().filter(|reply| {

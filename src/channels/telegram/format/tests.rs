@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::{compose, render};
-use crate::channels::delivery::Part;
+use crate::channels::delivery::{Entity, Part};
 use crate::channels::telegram::split::utf16;
 use crate::limits::{TELEGRAM_ENTITIES_MAX, TELEGRAM_TEXT_UNITS_MAX};
 
@@ -99,54 +99,28 @@ impl Random {
     }
 }
 
+const PIECES: &str = "word |a|\n|\n\n|**|*|_|`|```|```rs\n|~~|> |- |1. |# |[x](https://y.z)|👩‍👩‍👧‍👦|🇩🇪🇫🇷|e\u{301}\u{302}|\
+    👍🏽|❤️| |    |\t|\\|<b>|&amp;|Sentence. |\u{200d}|\r\n|日本語。|![|](";
+const TABLE: &str = "| a | b |\n|---|---|\n| c | d |\n";
+
+fn random_markdown(random: &mut Random) -> String {
+    let pieces: Vec<&str> = PIECES.split('|').chain([TABLE]).collect();
+    let mut markdown = String::new();
+    for _ in 0..random.below(3_000) {
+        let piece = pieces[random.below(pieces.len())];
+        let often = if random.below(40) == 0 { 2_000 } else { 2 };
+        for _ in 0..=random.below(often) {
+            markdown.push_str(piece);
+        }
+    }
+    markdown
+}
+
 #[test]
 fn random_markdown_becomes_sound_messages() {
-    const PIECES: &[&str] = &[
-        "word ",
-        "a",
-        "\n",
-        "\n\n",
-        "**",
-        "*",
-        "_",
-        "`",
-        "```",
-        "```rs\n",
-        "~~",
-        "> ",
-        "- ",
-        "1. ",
-        "# ",
-        "[x](https://y.z)",
-        "| a | b |\n|---|---|\n| c | d |\n",
-        "👩‍👩‍👧‍👦",
-        "🇩🇪🇫🇷",
-        "e\u{301}\u{302}",
-        "👍🏽",
-        "❤️",
-        " ",
-        "    ",
-        "\t",
-        "\\",
-        "<b>",
-        "&amp;",
-        "Sentence. ",
-        "\u{200d}",
-        "\r\n",
-        "日本語。",
-        "![",
-        "](",
-    ];
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     for round in 0..60 {
-        let mut markdown = String::new();
-        for _ in 0..random.below(3_000) {
-            let piece = PIECES[random.below(PIECES.len())];
-            let often = if random.below(40) == 0 { 2_000 } else { 2 };
-            for _ in 0..=random.below(often) {
-                markdown.push_str(piece);
-            }
-        }
+        let markdown = random_markdown(&mut random);
         let (whole, _) = render(&markdown);
         let mut rest = whole.as_str();
         for part in compose(&markdown) {
@@ -155,12 +129,8 @@ fn random_markdown_becomes_sound_messages() {
             assert!((1..=TELEGRAM_TEXT_UNITS_MAX).contains(&units), "round {round}: {units} units");
             assert!(!text.trim().is_empty(), "round {round}");
             assert!(entities.len() <= TELEGRAM_ENTITIES_MAX, "round {round}");
-            for entity in entities {
-                assert!(
-                    entity.length > 0 && entity.offset + entity.length <= units,
-                    "round {round}: {entity:?}"
-                );
-            }
+            let sound = |entity: &Entity| entity.length > 0 && entity.offset + entity.length <= units;
+            assert!(entities.iter().all(sound), "round {round}: {entities:?}");
             let (text, capped) =
                 text.strip_suffix("\n[…]").map_or((text.as_str(), false), |text| (text, true));
             let at = rest.find(text).unwrap_or_else(|| panic!("round {round}: a part is not in the whole"));

@@ -1,0 +1,237 @@
+//! Calls of the Bot API: one method, one answer. Knows the token and shows it to nobody.
+
+use std::io::{Read, Write as _};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::{Body, Proxy, SendBody};
+
+use crate::channels::telegram::error::{self, ApiError, Refusal};
+use crate::channels::telegram::http::{Http, Patience, Way, is_loopback};
+use crate::config::secret::Secret;
+use crate::limits::{
+    MEDIA_FETCH_MS, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ANSWER_MS, TELEGRAM_ERROR_TEXT_BYTES_MAX,
+    TELEGRAM_TRANSFER_MS, ms,
+};
+use crate::logging::redact::redact;
+use crate::protocol::cut;
+
+/// Where the Bot API is, and who we are there. Cloned into each thread. No `Debug`: it holds the token.
+#[derive(Clone)]
+pub(super) struct Access {
+    /// Without a slash at its end.
+    pub(super) base: String,
+    /// The bot's token.
+    pub(super) token: Secret,
+    /// The proxy to it.
+    pub(super) way: Way,
+}
+
+impl Access {
+    /// Fails with what is wrong with a URL, and where it stands.
+    pub(super) fn new(token: Secret, base: &str, proxy: Option<&str>) -> Result<Self, String> {
+        let wrong = || "telegram.apiBase: needs a URL such as https://api.telegram.org".to_owned();
+        let base = base.trim_end_matches('/').to_owned();
+        let uri: ureq::http::Uri = base.parse().map_err(|_| wrong())?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.query().is_some() {
+            return Err(wrong());
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
+        let way = match proxy {
+            Some(proxy) => Way::Through(Proxy::new(proxy).map_err(|_| {
+                "telegram.proxy: needs a URL such as http://host:3128 or socks5://host:1080".to_owned()
+            })?),
+            None if is_loopback(host) => Way::Direct,
+            None => Way::Environment,
+        };
+        Ok(Self { base, token, way })
+    }
+
+    /// Whether the token could be one: what else it holds would change the URL.
+    pub(super) fn token_is_sound(&self) -> bool {
+        let token = self.token.expose();
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-');
+        token.contains(':') && token.bytes().all(good)
+    }
+
+    /// A Bot API server on this machine may hand out its own files by path.
+    pub(super) fn is_local(&self) -> bool {
+        let uri: Option<ureq::http::Uri> = self.base.parse().ok();
+        uri.is_some_and(|uri| uri.host().is_some_and(is_loopback))
+    }
+
+    fn url(&self, method: &str) -> String {
+        format!("{}/bot{}/{method}", self.base, self.token.expose())
+    }
+
+    /// Takes the token out of a server's words, and bounds them.
+    fn scrub(&self, text: &str) -> String {
+        let bare = text.replace(self.token.expose(), "<redacted>");
+        cut(&redact(&bare), TELEGRAM_ERROR_TEXT_BYTES_MAX).replace(['\n', '\r'], " ")
+    }
+}
+
+/// The patience of an ordinary call.
+pub(super) const PROMPT: Patience = Patience::of(TELEGRAM_ANSWER_MS);
+
+/// The patience of an upload or download.
+pub(super) const TRANSFER: Patience = Patience::of(TELEGRAM_TRANSFER_MS);
+
+/// A client of the Bot API, for one thread.
+pub(super) struct Api {
+    access: Access,
+    http: Http,
+}
+
+impl Api {
+    pub(super) fn new(access: Access) -> Self {
+        // A redirect would carry the token to somebody else.
+        let http = Http::new(&access.way, 0);
+        Self { access, http }
+    }
+
+    pub(super) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Ends the call in progress from another thread, and makes every later one fail.
+    pub(super) fn stopper(&self) -> impl FnOnce() + Send + 'static {
+        self.http.stopper()
+    }
+
+    /// Calls `method` with these parameters.
+    pub(super) fn call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        parameters: &impl Serialize,
+        patience: Patience,
+    ) -> Result<T, ApiError> {
+        let body = serde_json::to_vec(parameters).unwrap_or_default();
+        self.post(
+            method,
+            "application/json",
+            SendBody::from_reader(&mut body.as_slice()),
+            body.len() as u64,
+            patience,
+        )
+    }
+
+    /// Calls `method` with parameters and one file, as a form.
+    pub(super) fn upload<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        fields: &[(&str, String)],
+        file: FormFile<'_>,
+    ) -> Result<T, ApiError> {
+        let boundary = format!("clawdis-{}", boundary());
+        let mut head = Vec::new();
+        for (name, value) in fields {
+            // Writing to a Vec cannot fail.
+            let _ = write!(
+                head,
+                "--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+            );
+        }
+        let _ = write!(
+            head,
+            "--{boundary}\r\ncontent-disposition: form-data; name=\"{}\"; filename=\"{}\"\r\ncontent-type: {}\r\n\r\n",
+            file.field,
+            file.name.replace(['"', '\\', '\r', '\n'], "_"),
+            file.mime_type,
+        );
+        let tail = format!("\r\n--{boundary}--\r\n");
+        let bytes = head.len() as u64 + file.bytes + tail.len() as u64;
+        let mut body = head.as_slice().chain(file.content.take(file.bytes)).chain(tail.as_bytes());
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        self.post(method, &kind, SendBody::from_reader(&mut body), bytes, TRANSFER)
+    }
+
+    fn post<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        kind: &str,
+        body: SendBody<'_>,
+        bytes: u64,
+        patience: Patience,
+    ) -> Result<T, ApiError> {
+        let url = self.access.url(method);
+        let (status, retry_after, body) = self.http.run(|agent| {
+            let request = agent
+                .post(&url)
+                .config()
+                .timeout_send_body(Some(patience.send))
+                .timeout_recv_response(Some(patience.answer))
+                .timeout_recv_body(Some(patience.body))
+                .build();
+            let mut response = request
+                .header("content-type", kind)
+                .header("content-length", bytes.to_string())
+                .send(body)?;
+            let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+            let retry_after = retry_after.map(str::to_owned);
+            let status = response.status().as_u16();
+            let body = response.body_mut().with_config().limit(TELEGRAM_ANSWER_BYTES_MAX).read_to_vec();
+            // A refusal is one without its body, too.
+            let body = if (200..300).contains(&status) { body? } else { body.unwrap_or_default() };
+            Ok((status, retry_after, body))
+        })?;
+        error::read(status, retry_after.as_deref(), &body, |text| self.access.scrub(text))
+    }
+
+    /// Opens a file that `getFile` named.
+    pub(super) fn download(&self, file_path: &str) -> Result<Body, ApiError> {
+        let url =
+            format!("{}/file/bot{}/{}", self.access.base, self.access.token.expose(), encode(file_path));
+        let response = self.http.run(|agent| {
+            let request = agent
+                .get(&url)
+                .config()
+                .timeout_recv_response(Some(PROMPT.answer))
+                .timeout_recv_body(Some(ms(MEDIA_FETCH_MS)))
+                .build();
+            request.call()
+        })?;
+        match response.status().as_u16() {
+            200 => Ok(response.into_body()),
+            code => {
+                let description = "the file is not there".to_owned();
+                Err(ApiError::Refused(Refusal { code, description, retry_after: None, migrate_to: None }))
+            }
+        }
+    }
+}
+
+/// A file in a form.
+pub(super) struct FormFile<'a> {
+    /// Name of the form's field.
+    pub(super) field: &'static str,
+    /// What the file is called.
+    pub(super) name: &'a str,
+    /// What it is.
+    pub(super) mime_type: &'a str,
+    /// What is in it.
+    pub(super) content: &'a mut dyn Read,
+    /// How much of that.
+    pub(super) bytes: u64,
+}
+
+fn boundary() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness it could only be guessed by whoever wrote the file.
+    let _ = getrandom::fill(&mut bytes);
+    crate::hex::hex(&bytes)
+}
+
+/// A path of the server as part of a URL.
+fn encode(path: &str) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'_' | b'-' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}

@@ -1,0 +1,147 @@
+//! One message of text to the Bot API, and what its answer means for the message.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::channels::delivery::{Attempt, AttemptOutcome, Entity};
+use crate::channels::telegram::api::{Api, PROMPT};
+use crate::channels::telegram::error::{ApiError, Refusal};
+
+/// What the Bot API says of a message that it took.
+#[derive(Debug, Deserialize)]
+pub(super) struct Sent {
+    message_id: i64,
+    chat: Option<SentChat>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SentChat {
+    id: i64,
+}
+
+/// Sends a text. What the server finds wrong with its looks, its topic or the message that it
+/// answers is left out the second time: the words matter.
+pub(super) fn text(api: &Api, attempt: &Attempt, text: &str, entities: &[Entity]) -> Result<Sent, ApiError> {
+    let plain = json!({ "chat_id": chat_id(attempt), "text": text });
+    let mut full = plain.clone();
+    full["link_preview_options"] = json!({ "is_disabled": true });
+    if !entities.is_empty() {
+        full["entities"] = json!(entities);
+    }
+    if let Some(reply) = reply_parameters(attempt) {
+        full["reply_parameters"] = reply;
+    }
+    if let Some(topic) = topic(attempt) {
+        full["message_thread_id"] = topic.into();
+    }
+    let sent = api.call("sendMessage", &full, PROMPT);
+    if sent.as_ref().err().is_some_and(may_do_plain) {
+        return api.call("sendMessage", &plain, PROMPT);
+    }
+    sent
+}
+
+/// Whether less of the same may be taken.
+pub(super) fn may_do_plain(error: &ApiError) -> bool {
+    matches!(error, ApiError::Refused(Refusal { code: 400, migrate_to: None, .. }))
+}
+
+/// The chat as the Bot API takes it: a number, or `@name`.
+pub(super) fn chat_id(attempt: &Attempt) -> Value {
+    let chat = attempt.route.chat.as_str();
+    chat.parse::<i64>().map_or_else(|_| Value::from(chat), Value::from)
+}
+
+pub(super) fn topic(attempt: &Attempt) -> Option<i64> {
+    attempt.route.topic.as_ref().and_then(|topic| topic.parse().ok())
+}
+
+/// The message may be gone meanwhile; the answer to it is sent all the same.
+pub(super) fn reply_parameters(attempt: &Attempt) -> Option<Value> {
+    let id: i64 = attempt.reply_to.as_ref()?.parse().ok()?;
+    Some(json!({ "message_id": id, "allow_sending_without_reply": true }))
+}
+
+/// What became of the attempt.
+pub(super) fn outcome(attempt: &Attempt, result: Result<Sent, ApiError>) -> AttemptOutcome {
+    let error = match result {
+        Ok(sent) => {
+            let by_name = attempt.route.chat.starts_with('@');
+            let chat = sent.chat.filter(|_| by_name).map(|chat| chat.id.to_string());
+            return AttemptOutcome::Sent { message_id: sent.message_id.to_string(), chat };
+        }
+        Err(error) => error,
+    };
+    let why = format!("Telegram: {error}");
+    match error {
+        ApiError::Unreachable(_) => AttemptOutcome::NotSent { why, retry_after: None },
+        ApiError::Lost(_) | ApiError::Strange(_) => AttemptOutcome::Unknown { why },
+        ApiError::Refused(Refusal { migrate_to: Some(chat), .. }) => {
+            AttemptOutcome::Moved { chat: chat.to_string() }
+        }
+        ApiError::Refused(Refusal { code, retry_after, .. }) => match code {
+            // Not this message's fault: too many, a wrong token, a server in trouble, a redirect.
+            401 | 404 | 409 | 429 | 300..=399 | 500..=599 => AttemptOutcome::NotSent { why, retry_after },
+            _ => AttemptOutcome::Refused { why },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Sent, SentChat, outcome};
+    use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+    use crate::channels::message::Route;
+    use crate::channels::telegram::error::{ApiError, Refusal};
+    use crate::protocol::call::Channel;
+
+    fn attempt(chat: &str) -> Attempt {
+        let route = Route { channel: Channel::Telegram, chat: chat.to_owned(), topic: None };
+        let part = Part::Text { text: "x".to_owned(), entities: Vec::new() };
+        Attempt { id: 1, route, reply_to: None, message_id: String::new(), part }
+    }
+
+    fn refused(code: u16, retry_after: Option<u64>, migrate_to: Option<i64>) -> Result<Sent, ApiError> {
+        let retry_after = retry_after.map(Duration::from_secs);
+        Err(ApiError::Refused(Refusal { code, description: "no".to_owned(), retry_after, migrate_to }))
+    }
+
+    #[test]
+    fn every_answer_has_one_meaning() {
+        let name = |result: Result<Sent, ApiError>| match outcome(&attempt("5"), result) {
+            AttemptOutcome::Sent { .. } => "sent",
+            AttemptOutcome::NotSent { .. } => "not sent",
+            AttemptOutcome::Refused { .. } => "refused",
+            AttemptOutcome::Moved { .. } => "moved",
+            AttemptOutcome::Unknown { .. } => "unknown",
+        };
+        assert_eq!(name(Err(ApiError::Unreachable(String::new()))), "not sent");
+        assert_eq!(name(Err(ApiError::Lost(String::new()))), "unknown");
+        assert_eq!(name(Err(ApiError::Strange(String::new()))), "unknown");
+        for code in [302, 401, 404, 429, 500, 502, 504] {
+            assert_eq!(name(refused(code, None, None)), "not sent", "{code}");
+        }
+        for code in [400, 403, 413] {
+            assert_eq!(name(refused(code, None, None)), "refused", "{code}");
+        }
+        assert_eq!(name(refused(400, None, Some(-100))), "moved");
+    }
+
+    #[test]
+    fn outcomes_say_what_is_needed() {
+        let expected = AttemptOutcome::NotSent {
+            why: "Telegram: no (429)".to_owned(),
+            retry_after: Some(Duration::from_secs(3)),
+        };
+        assert_eq!(outcome(&attempt("5"), refused(429, Some(3), None)), expected);
+        let sent = || Ok(Sent { message_id: 9, chat: Some(SentChat { id: -100 }) });
+        let expected = |chat: Option<&str>| AttemptOutcome::Sent {
+            message_id: "9".to_owned(),
+            chat: chat.map(str::to_owned),
+        };
+        assert_eq!(outcome(&attempt("@channel"), sent()), expected(Some("-100")));
+        assert_eq!(outcome(&attempt("-100"), sent()), expected(None));
+    }
+}

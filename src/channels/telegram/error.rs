@@ -1,0 +1,173 @@
+//! What can go wrong between us and the Bot API, told apart by what it means for a message.
+//!
+//! No variant holds a URL: the token is part of every one.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Why a call brought no result.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum ApiError {
+    /// The request was never complete at the server: it has surely done nothing.
+    Unreachable(String),
+    /// The request was written and its answer did not come: the server may have done it.
+    Lost(String),
+    /// The server said no.
+    Refused(Refusal),
+    /// The server said something, with a good status, that is no answer of the Bot API.
+    Strange(String),
+}
+
+/// A no of the server.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Refusal {
+    /// `error_code`, or else the HTTP status.
+    pub(super) code: u16,
+    /// In the server's words, without the token; perhaps none.
+    pub(super) description: String,
+    /// When it wants to be asked again.
+    pub(super) retry_after: Option<Duration>,
+    /// The chat's new id.
+    pub(super) migrate_to: Option<i64>,
+}
+
+impl ApiError {
+    /// The server does not know the token. A malformed one is 404, a revoked one 401.
+    pub(super) fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused(Refusal { code: 401 | 404, .. }))
+    }
+
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(why) | Self::Lost(why) => f.write_str(why),
+            Self::Refused(Refusal { code, description, .. }) if description.is_empty() => {
+                write!(f, "it answered with HTTP status {code}")
+            }
+            Self::Refused(Refusal { code, description, .. }) => write!(f, "{description} ({code})"),
+            Self::Strange(why) => write!(f, "what answers is not the Bot API: {why}"),
+        }
+    }
+}
+
+/// What the Bot API wraps around results and refusals.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(default)]
+    ok: bool,
+    #[serde(borrow)]
+    result: Option<&'a serde_json::value::RawValue>,
+    error_code: Option<u16>,
+    #[serde(default)]
+    description: String,
+    parameters: Option<Parameters>,
+}
+
+#[derive(Deserialize)]
+struct Parameters {
+    retry_after: Option<f64>,
+    migrate_to_chat_id: Option<i64>,
+}
+
+/// Reads an answer. What is no JSON, or lacks half of it, is judged by its status alone.
+/// `scrub` takes the token out of the server's words.
+pub(super) fn read<T: serde::de::DeserializeOwned>(
+    status: u16,
+    retry_after_header: Option<&str>,
+    body: &[u8],
+    scrub: impl Fn(&str) -> String,
+) -> Result<T, ApiError> {
+    let envelope = serde_json::from_slice::<Envelope<'_>>(body);
+    let good = (200..300).contains(&status);
+    match envelope {
+        Ok(Envelope { ok: true, result: Some(result), .. }) if good => serde_json::from_str(result.get())
+            .map_err(|error| {
+                ApiError::Strange(format!("its result has another shape ({:?})", error.classify()))
+            }),
+        Err(_) if good => Err(ApiError::Strange("it did not answer in JSON".to_owned())),
+        Ok(Envelope { error_code: None, .. }) if good => {
+            Err(ApiError::Strange("its answer has no result".to_owned()))
+        }
+        Ok(Envelope { error_code, description, parameters, .. }) => Err(ApiError::Refused(Refusal {
+            code: error_code.unwrap_or(status),
+            description: scrub(&description),
+            retry_after: parameters.as_ref().and_then(|parameters| parameters.retry_after).and_then(seconds),
+            migrate_to: parameters.and_then(|parameters| parameters.migrate_to_chat_id),
+        })),
+        // A proxy or a load balancer in front of it.
+        Err(_) => Err(ApiError::Refused(Refusal {
+            code: status,
+            description: String::new(),
+            retry_after: retry_after_header.and_then(|text| text.trim().parse().ok()).and_then(seconds),
+            migrate_to: None,
+        })),
+    }
+}
+
+fn seconds(count: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(count).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{ApiError, Refusal, read};
+
+    fn outcome(status: u16, body: &str) -> Result<i64, ApiError> {
+        read(status, Some("7"), body.as_bytes(), |text| text.replace("TOKEN", "***"))
+    }
+
+    fn refused(code: u16, description: &str, retry_after: Option<u64>, migrate_to: Option<i64>) -> ApiError {
+        let retry_after = retry_after.map(Duration::from_secs);
+        ApiError::Refused(Refusal { code, description: description.to_owned(), retry_after, migrate_to })
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        assert_eq!(outcome(200, r#"{"ok":true,"result":5}"#), Ok(5));
+        let cases = [
+            (
+                401,
+                r#"{"ok":false,"error_code":401,"description":"Unauthorized"}"#,
+                refused(401, "Unauthorized", None, None),
+            ),
+            // Seen in an emulator: no `ok`, no `error_code`.
+            (500, r#"{"message":"oops"}"#, refused(500, "", None, None)),
+            (
+                429,
+                r#"{"ok":false,"error_code":429,"description":"bot TOKEN","parameters":{"retry_after":3}}"#,
+                refused(429, "bot ***", Some(3), None),
+            ),
+            (
+                400,
+                r#"{"ok":false,"error_code":400,"description":"moved","parameters":{"migrate_to_chat_id":-1001}}"#,
+                refused(400, "moved", None, Some(-1001)),
+            ),
+            (502, "<html>bad gateway</html>", refused(502, "", Some(7), None)),
+            (404, "", refused(404, "", Some(7), None)),
+            // An error in a good status is an error.
+            (200, r#"{"ok":false,"error_code":409,"description":"c"}"#, refused(409, "c", None, None)),
+        ];
+        for (status, body, expected) in cases {
+            assert_eq!(outcome(status, body), Err(expected), "{body}");
+        }
+        for body in
+            ["<html>log in to this WLAN</html>", r#"{"ok":true,"result":"x"}"#, r#"{"ok":true}"#, "[]"]
+        {
+            assert!(matches!(outcome(200, body), Err(ApiError::Strange(_))), "{body}");
+        }
+        assert!(refused(404, "", None, None).is_unauthorized());
+        assert!(!refused(403, "", None, None).is_unauthorized());
+    }
+}

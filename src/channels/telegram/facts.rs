@@ -1,0 +1,195 @@
+//! What is known about the connection to Telegram, as `health` shows it. Pure.
+
+use crate::channels::telegram::error::{ApiError, Refusal};
+use crate::channels::telegram::update::Me;
+use crate::protocol::payload::ChannelHealth;
+
+/// Kinds of trouble: each has its own way out, and its own patience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The token is wrong.
+    Unauthorized,
+    /// Another program polls with it.
+    Conflict,
+    /// Telegram sends this bot's messages to a URL instead.
+    Webhook,
+    /// Anything else: the network, the server, what stands between.
+    Unreachable,
+}
+
+impl Trouble {
+    pub(super) fn of(error: &ApiError) -> Self {
+        match error.refusal() {
+            Some(Refusal { code: 401 | 404, .. }) => Self::Unauthorized,
+            // The code is the same; only the words tell who holds the updates.
+            Some(Refusal { code: 409, description, .. })
+                if description.to_ascii_lowercase().contains("webhook") =>
+            {
+                Self::Webhook
+            }
+            Some(Refusal { code: 409, .. }) => Self::Conflict,
+            _ => Self::Unreachable,
+        }
+    }
+
+    fn state(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::Conflict => "conflict",
+            Self::Webhook => "webhook",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// Who is to blame and what to do.
+    fn reason(self, error: &ApiError) -> String {
+        match self {
+            Self::Unauthorized => format!(
+                "Telegram does not know the bot token ({error}): get the right one from @BotFather, put it into \
+                 TELEGRAM_BOT_TOKEN, telegram.botToken or telegram.botTokenFile, and restart the gateway; \
+                 if `telegram.apiBase` is set, check that, too"
+            ),
+            Self::Conflict => {
+                "another program receives the messages of this bot with the same token: stop it, \
+                               or give this gateway a bot of its own; sending still works"
+                    .to_owned()
+            }
+            Self::Webhook => {
+                "a webhook is set for this bot, so Telegram sends its messages there: remove it, \
+                              or set `telegram.deleteWebhook` to true; sending still works"
+                    .to_owned()
+            }
+            Self::Unreachable => match error.refusal() {
+                Some(Refusal { code: 429, .. }) => format!("Telegram asks for a pause: {error}"),
+                _ => format!("Telegram cannot be reached: {error}; trying again and again"),
+            },
+        }
+    }
+}
+
+/// All that is known.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Facts {
+    configured: bool,
+    enabled: bool,
+    state: &'static str,
+    reason: Option<String>,
+    linked: Option<bool>,
+    me: Option<String>,
+    polled_ms: Option<u64>,
+}
+
+impl Facts {
+    pub(super) fn new(configured: bool) -> Self {
+        Self { configured, state: "off", ..Self::default() }
+    }
+
+    pub(super) fn switched(&mut self, enabled: bool) {
+        self.enabled = enabled;
+        (self.state, self.reason) = match (self.configured, enabled) {
+            (false, _) => ("off", None),
+            (true, true) => ("connecting", None),
+            (true, false) => ("off", Some("switched off; `clawdis channel telegram on`".to_owned())),
+        };
+    }
+
+    /// The token was accepted.
+    pub(super) fn is(&mut self, me: &Me) {
+        self.linked = Some(true);
+        self.me = Some(format!("@{}", me.username));
+    }
+
+    pub(super) fn polled(&mut self, wall_ms: u64) {
+        (self.state, self.reason) = ("ready", None);
+        self.polled_ms = Some(wall_ms);
+    }
+
+    pub(super) fn trouble(&mut self, error: &ApiError) {
+        let trouble = Trouble::of(error);
+        if trouble == Trouble::Unauthorized {
+            self.linked = Some(false);
+        }
+        (self.state, self.reason) = (trouble.state(), Some(trouble.reason(error)));
+    }
+
+    /// Whether anything but the time of the last poll differs.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        let timeless = |facts: &Self| Self { polled_ms: None, ..facts.clone() };
+        timeless(self) != timeless(other)
+    }
+
+    /// For the log: state and reason.
+    pub(super) fn summary(&self) -> (&'static str, Option<&str>) {
+        (self.state, self.reason.as_deref())
+    }
+
+    pub(super) fn polled_ms(&self) -> Option<u64> {
+        self.polled_ms
+    }
+
+    pub(super) fn health(&self) -> ChannelHealth {
+        ChannelHealth {
+            configured: self.configured,
+            enabled: self.enabled,
+            state: self.state.to_owned(),
+            reason: self.reason.clone(),
+            linked: self.linked,
+            self_id: self.me.clone(),
+            last_frame_ts: self.polled_ms,
+            last_message_ts: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, Trouble};
+    use crate::channels::telegram::error::{ApiError, Refusal};
+
+    fn refused(code: u16, description: &str) -> ApiError {
+        let description = description.to_owned();
+        ApiError::Refused(Refusal { code, description, retry_after: None, migrate_to: None })
+    }
+
+    #[test]
+    fn troubles_are_told_apart() {
+        let other = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running";
+        let webhook =
+            "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook first";
+        for (error, expected) in [
+            (refused(401, "Unauthorized"), Trouble::Unauthorized),
+            (refused(404, ""), Trouble::Unauthorized),
+            (refused(409, other), Trouble::Conflict),
+            (refused(409, webhook), Trouble::Webhook),
+            (refused(502, ""), Trouble::Unreachable),
+            (refused(429, "Too Many Requests"), Trouble::Unreachable),
+            (ApiError::Lost("x".to_owned()), Trouble::Unreachable),
+            (ApiError::Strange("x".to_owned()), Trouble::Unreachable),
+        ] {
+            assert_eq!(Trouble::of(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn facts_follow_what_happens() {
+        let mut facts = Facts::new(true);
+        facts.switched(true);
+        assert_eq!(facts.summary(), ("connecting", None));
+        facts.polled(5);
+        let before = facts.clone();
+        facts.polled(6);
+        assert!(!facts.differs(&before), "only the time");
+        facts.trouble(&refused(401, "Unauthorized"));
+        assert!(facts.differs(&before));
+        let health = facts.health();
+        assert_eq!(
+            (health.state.as_str(), health.linked, health.last_frame_ts),
+            ("unauthorized", Some(false), Some(6))
+        );
+        assert!(health.reason.is_some_and(|reason| reason.contains("@BotFather")));
+        facts.polled(7);
+        assert_eq!(facts.summary(), ("ready", None));
+        facts.switched(false);
+        assert_eq!(facts.summary().0, "off");
+    }
+}

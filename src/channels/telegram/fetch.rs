@@ -1,0 +1,196 @@
+//! Gets a picture or file that somebody sent into a folder, within limits.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::channels::delivery::FetchedFile;
+use crate::channels::message::InboundMedia;
+use crate::channels::telegram::api::{Api, PROMPT};
+use crate::channels::telegram::error::{ApiError, Refusal};
+use crate::channels::telegram::sniff;
+use crate::limits::{MEDIA_FETCH_MS, MEDIA_NAME_BYTES_MAX, ms};
+use crate::protocol::cut;
+
+/// Fetches it as `<index>-<name>`. The error is for the person who sent it.
+pub(super) fn fetch(
+    api: &Api,
+    index: usize,
+    media: &InboundMedia,
+    folder: &Path,
+    bytes_max: u64,
+) -> Result<FetchedFile, String> {
+    let mut content = open(api, &media.handle, bytes_max)?;
+    let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
+    let head_bytes = sniff::HEAD_BYTES as u64;
+    content.by_ref().take(head_bytes).read_to_end(&mut head).map_err(|_| BROKEN.to_owned())?;
+    let mime_type = sniff::mime_type(&head).unwrap_or(&media.mime_type).to_owned();
+    let name = name_of(index, media.name.as_deref(), &mime_type);
+    let (mut file, path) = create(folder, &name).map_err(|error| {
+        log::warn!("cannot make a file in `{}`: {error}", folder.display());
+        "the gateway cannot store it".to_owned()
+    })?;
+    let copied = file.write_all(&head).map_err(|_| "the gateway cannot store it".to_owned());
+    let copied = copied.and_then(|()| copy(&mut content, &mut file, head.len() as u64, bytes_max));
+    match copied {
+        Ok(bytes) => Ok(FetchedFile { path, mime_type, bytes }),
+        Err(why) => {
+            let _ = std::fs::remove_file(&path);
+            Err(why)
+        }
+    }
+}
+
+const BROKEN: &str = "it could not be fetched from Telegram; please send it again";
+
+fn too_large(bytes_max: u64) -> String {
+    format!("it is larger than {} MB", bytes_max / (1024 * 1024))
+}
+
+fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, String> {
+    #[derive(Deserialize)]
+    struct Found {
+        #[serde(default)]
+        file_size: u64,
+        file_path: Option<String>,
+    }
+    let reason = |error: &ApiError| match error.refusal() {
+        Some(Refusal { code: 400, description, .. }) if description.contains("too big") => {
+            "it is larger than the 20 MB that Telegram gives to bots".to_owned()
+        }
+        _ => {
+            log::warn!("telegram: cannot fetch a file: {error}");
+            BROKEN.to_owned()
+        }
+    };
+    let found: Found =
+        api.call("getFile", &json!({ "file_id": file_id }), PROMPT).map_err(|error| reason(&error))?;
+    if found.file_size > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    let path = found.file_path.filter(|path| !path.split('/').any(|part| part == "..")).ok_or(BROKEN)?;
+    if path.starts_with('/') && api.access().is_local() {
+        // A Bot API server with `--local` on this machine says where the file lies.
+        let file = File::open(&path).map_err(|error| {
+            log::warn!("cannot read `{path}` of the Bot API server: {error}");
+            BROKEN.to_owned()
+        })?;
+        return Ok(Box::new(file));
+    }
+    let body = api.download(&path).map_err(|error| reason(&error))?;
+    Ok(Box::new(body.into_with_config().limit(u64::MAX).reader()))
+}
+
+/// Copies the rest, of which `copied` bytes are done.
+fn copy(from: &mut dyn Read, to: &mut File, mut copied: u64, bytes_max: u64) -> Result<u64, String> {
+    let deadline = Instant::now() + ms(MEDIA_FETCH_MS);
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        if copied > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        if Instant::now() >= deadline {
+            return Err(format!(
+                "it did not arrive within {} seconds",
+                Duration::as_secs(&ms(MEDIA_FETCH_MS))
+            ));
+        }
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(copied),
+            Ok(bytes) => {
+                to.write_all(&buffer[..bytes]).map_err(|_| "the gateway cannot store it".to_owned())?;
+                copied += bytes as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Err(BROKEN.to_owned()),
+        }
+    }
+}
+
+/// Makes a file that was not there: a link that somebody put in its place is not followed.
+fn create(folder: &Path, name: &str) -> io::Result<(File, PathBuf)> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut attempt = 0;
+    loop {
+        let path = if attempt == 0 { folder.join(name) } else { folder.join(format!("{attempt}-{name}")) };
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < SAME_NAMES_MAX => {
+                attempt += 1;
+            }
+            result => return result.map(|file| (file, path)),
+        }
+    }
+}
+
+/// A message that is fetched again after a crash finds its own earlier files.
+const SAME_NAMES_MAX: usize = 20;
+
+/// A name without anything that a shell, a path or a terminal would mind.
+fn name_of(index: usize, name: Option<&str>, mime_type: &str) -> String {
+    let safe: String = name
+        .unwrap_or_default()
+        .chars()
+        .map(|character| {
+            if character.is_alphanumeric() || matches!(character, '.' | '-' | '_') { character } else { '_' }
+        })
+        .collect();
+    let safe = safe.trim_start_matches(['.', '-']);
+    let (stem, ending) = match safe.rsplit_once('.') {
+        Some((stem, ending)) if ending.len() <= 10 && !stem.is_empty() => (stem, ending),
+        _ => (safe, sniff::ending(mime_type).unwrap_or_default()),
+    };
+    let stem = cut(stem, MEDIA_NAME_BYTES_MAX);
+    let stem = if stem.is_empty() { "file" } else { stem };
+    if ending.is_empty() { format!("{index}-{stem}") } else { format!("{index}-{stem}.{ending}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::{copy, create, name_of};
+
+    #[test]
+    fn names_are_harmless() {
+        for (name, mime_type, expected) in [
+            (Some("Report 1.pdf"), "application/pdf", "0-Report_1.pdf"),
+            (Some("../../etc/passwd"), "text/plain", "0-_.._etc_passwd.txt"),
+            (Some(".bashrc"), "x/y", "0-bashrc"),
+            (Some("--rm\n\x1b[0m"), "x/y", "0-rm___0m"),
+            (Some("Übung.PNG"), "image/png", "0-Übung.PNG"),
+            (None, "image/jpeg", "0-file.jpg"),
+            (Some("..."), "x/y", "0-file"),
+        ] {
+            assert_eq!(name_of(0, name, mime_type), expected);
+        }
+        let long = name_of(3, Some(&format!("{}.png", "ä".repeat(500))), "image/png");
+        assert_eq!(long, format!("3-{}.png", "ä".repeat(40)));
+    }
+
+    #[test]
+    fn files_are_private_and_nothing_is_overwritten() {
+        let folder = std::env::temp_dir().join(format!("clawdis-fetch-{}", std::process::id()));
+        let inner = folder.join("a/b");
+        let (_, first) = create(&inner, "0-x").unwrap();
+        let (_, second) = create(&inner, "0-x").unwrap();
+        assert_ne!(first, second);
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&first), mode(&inner)), (0o600, 0o700));
+        symlink("/dev/null", inner.join("1-link")).unwrap();
+        let (mut file, linked) = create(&inner, "1-link").unwrap();
+        assert!(linked.ends_with("1-1-link"), "{linked:?}");
+
+        assert_eq!(copy(&mut vec![7; 50_000].as_slice(), &mut file, 16, 60_000), Ok(50_016));
+        assert_eq!(
+            copy(&mut vec![7; 3 << 20].as_slice(), &mut file, 0, 2 << 20),
+            Err("it is larger than 2 MB".to_owned())
+        );
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,217 @@
+//! HTTP for this surface: how a connection is made, and what its failures mean. The only place
+//! that sees errors of `ureq`, because some of them hold URLs, and URLs hold the token.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
+use ureq::{Agent, Error, Proxy, Timeout};
+
+use crate::channels::telegram::error::ApiError;
+use crate::limits::{TELEGRAM_CONNECT_MS, TELEGRAM_IDLE_CONNECTION_MS, TELEGRAM_WRITE_MS, ms};
+use crate::protocol::SERVER_VERSION;
+
+/// Which proxy a client goes through.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// The one that is configured.
+    Through(Proxy),
+    /// The environment's, as every other program takes it.
+    Environment,
+    /// None, whatever the environment says: the server is this machine.
+    Direct,
+}
+
+/// A client for one thread. Several requests at a time would mix up their [`Phase`].
+pub(super) struct Http {
+    agent: Agent,
+    phase: Phase,
+}
+
+impl Http {
+    /// `redirects` of 0 takes a redirect for an answer.
+    pub(super) fn new(way: &Way, redirects: u32) -> Self {
+        Self::with_names(way, redirects, Names)
+    }
+
+    fn with_names(way: &Way, redirects: u32, names: impl Resolver) -> Self {
+        let mut config = Config::builder()
+            .http_status_as_error(false)
+            .max_redirects(redirects)
+            .max_redirects_will_error(redirects > 0)
+            .user_agent(format!("clawdis-gateway/{SERVER_VERSION}"))
+            .timeout_connect(Some(ms(TELEGRAM_CONNECT_MS)))
+            .timeout_send_request(Some(ms(TELEGRAM_WRITE_MS)))
+            // A server that closed an idle connection looks like one that lost a message.
+            .max_idle_age(ms(TELEGRAM_IDLE_CONNECTION_MS))
+            .max_idle_connections(1);
+        match way {
+            Way::Through(proxy) => config = config.proxy(Some(proxy.clone())),
+            Way::Environment => {}
+            Way::Direct => config = config.proxy(None),
+        }
+        let phase = Phase::default();
+        let connector = Begun(phase.clone()).chain(DefaultConnector::new()).chain(Made(phase.clone()));
+        Self { agent: Agent::with_parts(config.build(), connector, names), phase }
+    }
+
+    /// Ends the request in progress, and every later one at once.
+    pub(super) fn stopper(&self) -> impl FnOnce() + Send + 'static {
+        let agent = self.agent.clone();
+        move || agent.shutdown()
+    }
+
+    /// Makes one request. `request` builds and runs it.
+    pub(super) fn run<T>(&self, request: impl FnOnce(&Agent) -> Result<T, Error>) -> Result<T, ApiError> {
+        self.phase.0.store(0, Relaxed);
+        request(&self.agent).map_err(|error| meaning(&error, self.phase.connecting()))
+    }
+}
+
+/// What an error means for a request that was not complete, or whose answer was not.
+pub(super) fn meaning(error: &Error, connecting: bool) -> ApiError {
+    let words = words(error);
+    match error {
+        _ if connecting => ApiError::Unreachable(words),
+        Error::HostNotFound
+        | Error::ConnectProxyFailed(_)
+        | Error::ConnectionFailed
+        | Error::BadUri(_)
+        | Error::Http(_)
+        | Error::TlsRequired
+        | Error::Timeout(Timeout::Resolve | Timeout::Connect | Timeout::SendRequest | Timeout::SendBody) => {
+            ApiError::Unreachable(words)
+        }
+        _ => ApiError::Lost(words),
+    }
+}
+
+/// The error in words that cannot hold a URL.
+fn words(error: &Error) -> String {
+    match error {
+        Error::HostNotFound => "its name cannot be resolved: is there a network?".to_owned(),
+        Error::ConnectProxyFailed(_) => "the proxy does not connect".to_owned(),
+        Error::Timeout(Timeout::Connect) => "it cannot be connected to (no answer)".to_owned(),
+        Error::Timeout(Timeout::SendRequest | Timeout::SendBody) => "it takes no data".to_owned(),
+        Error::Timeout(_) => "it does not answer in time".to_owned(),
+        Error::Io(error) => io_words(error),
+        Error::Tls(_) | Error::Rustls(_) => "no secure connection can be made".to_owned(),
+        Error::BodyExceedsLimit(_) => "its answer is too large".to_owned(),
+        Error::TooManyRedirects => "it redirects too often".to_owned(),
+        Error::Protocol(_) | Error::LargeResponseHeader(..) => "it does not speak HTTP".to_owned(),
+        _ => "the request failed".to_owned(),
+    }
+}
+
+/// Of an I/O error: the system's own words, or what TLS says about a certificate.
+pub(super) fn io_words(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    if let Some(inner) = inner {
+        return words(inner);
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "the connection was refused".to_owned(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "the connection broke off".to_owned()
+        }
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "it does not answer in time".to_owned(),
+        // A Pi without a clock thinks that no certificate is valid yet.
+        io::ErrorKind::InvalidData => format!("{error} (is the clock right?)"),
+        _ => error.to_string(),
+    }
+}
+
+/// Connections that were begun and not made: while there is one, no byte of a request was sent.
+#[derive(Clone, Debug, Default)]
+struct Phase(Arc<AtomicUsize>);
+
+impl Phase {
+    fn connecting(&self) -> bool {
+        self.0.load(Relaxed) > 0
+    }
+}
+
+/// First in the chain of connectors.
+#[derive(Debug)]
+struct Begun(Phase);
+
+impl Connector<()> for Begun {
+    type Out = ();
+
+    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<()>) -> Result<Option<()>, Error> {
+        self.0.0.fetch_add(1, Relaxed);
+        Ok(chained)
+    }
+}
+
+/// Last in it.
+#[derive(Debug)]
+struct Made(Phase);
+
+impl<In: Transport> Connector<In> for Made {
+    type Out = In;
+
+    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<In>, Error> {
+        self.0.0.fetch_sub(1, Relaxed);
+        Ok(chained)
+    }
+}
+
+/// The system's resolver, on the thread that asks (`ureq`'s own starts one more for each question).
+///
+/// IPv4 comes first: where IPv6 leads nowhere, packets vanish and the wait is long; where IPv4 does
+/// not work, it fails at once. `ureq` gives each address its share of the time for connecting.
+#[derive(Debug)]
+struct Names;
+
+impl Resolver for Names {
+    fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let host = uri.host().ok_or(Error::HostNotFound)?;
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let found = (bare, port).to_socket_addrs().map_err(|_| Error::HostNotFound)?;
+        let mut known: Vec<SocketAddr> = found.collect();
+        known.sort_by_key(SocketAddr::is_ipv6);
+        let mut addresses = self.empty();
+        for address in known.into_iter().take(ADDRESSES_MAX) {
+            addresses.push(address);
+        }
+        if addresses.is_empty() { Err(Error::HostNotFound) } else { Ok(addresses) }
+    }
+}
+
+/// What `ureq`'s list of addresses holds.
+const ADDRESSES_MAX: usize = 16;
+
+/// Whether this host is the machine itself.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// How long the phases of a request may take beyond connecting and writing its head.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// All of the request's body.
+    pub(super) send: Duration,
+    /// From there to the head of the answer.
+    pub(super) answer: Duration,
+    /// From there to its end.
+    pub(super) body: Duration,
+}
+
+impl Patience {
+    /// The same for each phase.
+    pub(super) const fn of(each_ms: u64) -> Self {
+        Self { send: ms(each_ms), answer: ms(each_ms), body: ms(each_ms) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! The thread `tg-poll`: asks for updates and hands them over, one batch at a time. It goes on
+//! only when a batch is durable, because asking for the next one makes Telegram forget it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::channels::message::Arrival;
+use crate::channels::telegram::api::{Api, PROMPT};
+use crate::channels::telegram::error::ApiError;
+use crate::channels::telegram::facts::Trouble;
+use crate::channels::telegram::http::Patience;
+use crate::channels::telegram::report::{Reporter, Told};
+use crate::channels::telegram::update::{self, Me};
+use crate::limits::{
+    TELEGRAM_ANSWER_MS, TELEGRAM_CONFLICT_MIN_MS, TELEGRAM_EMPTY_POLL_MS, TELEGRAM_POLL_SECONDS,
+    TELEGRAM_POLL_SLACK_MS, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY_MAX_MS, TELEGRAM_RETRY_MIN_MS,
+    TELEGRAM_UNAUTHORIZED_MAX_MS, TELEGRAM_UNAUTHORIZED_MIN_MS, ms,
+};
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(super) enum PollCommand {
+    /// The batch is durable, or is to be offered again after the pause.
+    Taken(Result<(), Duration>),
+    /// Do not wait any longer to try again.
+    Wake,
+}
+
+/// The gateway, or the person, does not want it any more.
+struct Stopped;
+
+/// Everything that the thread owns.
+pub(super) struct Polling {
+    pub(super) api: Api,
+    pub(super) commands: Receiver<PollCommand>,
+    pub(super) reporter: Reporter,
+    /// Where each bot's updates go on, by the names of [`place_name`].
+    pub(super) places: BTreeMap<String, String>,
+    /// A webhook in the way is removed.
+    pub(super) delete_webhook: bool,
+    pub(super) media_bytes_max: u64,
+}
+
+/// Name of the place of a bot's updates: another token is another bot, with other numbers.
+pub(super) fn place_name(bot: i64) -> String {
+    format!("place/telegram/{bot}")
+}
+
+impl Polling {
+    /// Until its commands end.
+    pub(super) fn run(mut self) {
+        let mut pauses = Pauses::default();
+        let Ok(me) = self.who_are_we(&mut pauses) else { return };
+        let mut offset = self.places.get(&place_name(me.id)).and_then(|place| place.parse().ok());
+        while self.step(&me, &mut offset, &mut pauses).is_ok() {}
+    }
+
+    fn who_are_we(&mut self, pauses: &mut Pauses) -> Result<Me, Stopped> {
+        loop {
+            match self.api.call::<Me>("getMe", &json!({}), PROMPT) {
+                Ok(me) => {
+                    pauses.reset();
+                    self.reporter.tell(Told::Me(me.clone()));
+                    return Ok(me);
+                }
+                Err(error) => self.suffer(error, pauses)?,
+            }
+        }
+    }
+
+    /// One poll, and what it brings.
+    fn step(&mut self, me: &Me, offset: &mut Option<i64>, pauses: &mut Pauses) -> Result<(), Stopped> {
+        let begin = Instant::now();
+        match self.get_updates(*offset) {
+            Ok(updates) if updates.is_empty() => {
+                pauses.reset();
+                self.reporter.tell(Told::Polled);
+                // Not every server holds a poll open.
+                self.wait(ms(TELEGRAM_EMPTY_POLL_MS).saturating_sub(begin.elapsed()))
+            }
+            Ok(updates) => match next_offset(&updates) {
+                Some(next) => {
+                    pauses.reset();
+                    self.reporter.tell(Told::Polled);
+                    let place = (place_name(me.id), next.to_string());
+                    self.hand_over(&self.arrivals(updates, me), &place)?;
+                    *offset = Some(next);
+                    Ok(())
+                }
+                None => self.suffer(ApiError::Strange("its updates have no numbers".to_owned()), pauses),
+            },
+            Err(error) => self.suffer(error, pauses),
+        }
+    }
+
+    fn get_updates(&self, offset: Option<i64>) -> Result<Vec<Box<RawValue>>, ApiError> {
+        let mut parameters = json!({
+            "timeout": TELEGRAM_POLL_SECONDS,
+            "limit": TELEGRAM_POLL_UPDATES_MAX,
+            // Without it Telegram keeps to what an earlier program asked for.
+            "allowed_updates": ["message"],
+        });
+        if let Some(offset) = offset {
+            parameters["offset"] = Value::from(offset);
+        }
+        let answer = ms(TELEGRAM_POLL_SECONDS * 1_000 + TELEGRAM_POLL_SLACK_MS);
+        let patience = Patience { answer, ..Patience::of(TELEGRAM_ANSWER_MS) };
+        self.api.call("getUpdates", &parameters, patience)
+    }
+
+    fn arrivals(&self, mut updates: Vec<Box<RawValue>>, me: &Me) -> Vec<Arrival> {
+        updates.sort_by_key(|update| update::id_of(update));
+        updates.iter().filter_map(|update| update::parse(update, me, self.media_bytes_max)).collect()
+    }
+
+    /// Offers the batch until it is durable.
+    fn hand_over(&self, arrivals: &[Arrival], place: &(String, String)) -> Result<(), Stopped> {
+        loop {
+            self.reporter.tell(Told::Batch { arrivals: arrivals.to_vec(), place: Some(place.clone()) });
+            let pause = loop {
+                match self.commands.recv() {
+                    Ok(PollCommand::Taken(Ok(()))) => return Ok(()),
+                    Ok(PollCommand::Taken(Err(pause))) => break pause,
+                    Ok(PollCommand::Wake) => {}
+                    Err(_) => return Err(Stopped),
+                }
+            };
+            self.wait(pause)?;
+        }
+    }
+
+    fn suffer(&mut self, error: ApiError, pauses: &mut Pauses) -> Result<(), Stopped> {
+        let trouble = Trouble::of(&error);
+        let asked = error.refusal().and_then(|refusal| refusal.retry_after);
+        log::debug!("telegram: {error}");
+        self.reporter.tell(Told::Trouble(error));
+        if trouble == Trouble::Webhook && std::mem::take(&mut self.delete_webhook) {
+            match self.api.call::<bool>("deleteWebhook", &json!({ "drop_pending_updates": false }), PROMPT) {
+                Ok(_) => {
+                    log::info!("telegram: the webhook that was set for this bot is deleted, as configured");
+                    return self.wait(Duration::ZERO);
+                }
+                Err(error) => log::warn!("telegram: cannot delete the webhook: {error}"),
+            }
+        }
+        let pause = pauses.next(trouble);
+        self.wait(asked.map_or(pause, |asked| asked.max(ms(TELEGRAM_RETRY_MIN_MS))))
+    }
+
+    /// Waits so long, unless it is woken.
+    fn wait(&self, pause: Duration) -> Result<(), Stopped> {
+        let deadline = Instant::now() + pause;
+        loop {
+            match self.commands.recv_deadline(deadline) {
+                Ok(PollCommand::Wake) | Err(RecvTimeoutError::Timeout) => return Ok(()),
+                // The answer to a batch that was offered before.
+                Ok(PollCommand::Taken(_)) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
+            }
+        }
+    }
+}
+
+/// One more than the highest number; also where that is lower than before, because after a quiet
+/// week Telegram counts from another number.
+fn next_offset(updates: &[Box<RawValue>]) -> Option<i64> {
+    updates.iter().filter_map(|update| update::id_of(update)).max()?.checked_add(1)
+}
+
+/// How long to wait after the next failure.
+#[derive(Debug, Default)]
+struct Pauses {
+    failures: u32,
+    kind: Option<Trouble>,
+}
+
+impl Pauses {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Doubles while the trouble stays the same, with a quarter of jitter: many gateways lose the
+    /// same network at the same time.
+    fn next(&mut self, trouble: Trouble) -> Duration {
+        if self.kind.replace(trouble) != Some(trouble) {
+            self.failures = 0;
+        }
+        let (first_ms, last_ms) = match trouble {
+            Trouble::Unauthorized => (TELEGRAM_UNAUTHORIZED_MIN_MS, TELEGRAM_UNAUTHORIZED_MAX_MS),
+            Trouble::Conflict | Trouble::Webhook => (TELEGRAM_CONFLICT_MIN_MS, TELEGRAM_RETRY_MAX_MS),
+            Trouble::Unreachable => (TELEGRAM_RETRY_MIN_MS, TELEGRAM_RETRY_MAX_MS),
+        };
+        let whole_ms = first_ms.saturating_mul(1 << self.failures.min(16)).min(last_ms);
+        self.failures += 1;
+        let mut random = [0];
+        // Without randomness there is no jitter, which is no harm for one.
+        let _ = getrandom::fill(&mut random);
+        ms(whole_ms - whole_ms / 4 * u64::from(random[0]) / 255)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::value::RawValue;
+
+    use super::{Pauses, next_offset};
+    use crate::channels::telegram::facts::Trouble;
+
+    #[test]
+    fn the_place_is_behind_the_highest_number() {
+        let updates = |numbers: &[&str]| -> Vec<Box<RawValue>> {
+            numbers.iter().map(|json| RawValue::from_string((*json).to_owned()).unwrap()).collect()
+        };
+        assert_eq!(next_offset(&updates(&[r#"{"update_id":7}"#, r#"{"update_id":9}"#, "{}", "5"])), Some(10));
+        assert_eq!(next_offset(&updates(&["{}", r#"{"update_id":"x"}"#])), None);
+        assert_eq!(next_offset(&updates(&[r#"{"update_id":9223372036854775807}"#])), None);
+    }
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let mut pauses = Pauses::default();
+        let mut times = |trouble| -> Vec<u128> {
+            (0..8)
+                .map(|_| pauses.next(trouble))
+                .map(|pause: Duration| pause.as_millis().div_ceil(1_000))
+                .collect()
+        };
+        let near = |times: Vec<u128>, expected: [u128; 8]| {
+            for (time, expected) in times.into_iter().zip(expected) {
+                assert!(time <= expected && time >= expected * 3 / 4, "{time} for {expected}");
+            }
+        };
+        near(times(Trouble::Unreachable), [1, 2, 4, 8, 16, 32, 60, 60]);
+        near(times(Trouble::Conflict), [5, 10, 20, 40, 60, 60, 60, 60]);
+        near(times(Trouble::Unauthorized), [60, 120, 240, 480, 900, 900, 900, 900]);
+    }
+}

@@ -1,0 +1,68 @@
+//! What the threads of this surface tell: to the channels thread about the surface, to state about
+//! what state asked for.
+
+use crossbeam_channel::Sender;
+
+use crate::channels::ChannelEvent;
+use crate::channels::delivery::{AttemptId, AttemptOutcome, FetchedFile};
+use crate::channels::message::Arrival;
+use crate::channels::telegram::error::ApiError;
+use crate::channels::telegram::update::Me;
+use crate::protocol::call::Channel;
+use crate::state::Event;
+
+/// One thing that a thread of this surface found out.
+#[derive(Debug)]
+pub(in crate::channels) struct Report {
+    /// Which time of being switched on it belongs to.
+    pub(super) epoch: u64,
+    /// What.
+    pub(super) told: Told,
+}
+
+/// The kinds of it.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The bot's own account.
+    Me(Me),
+    /// A poll was answered.
+    Polled,
+    /// A poll, or a send, found trouble.
+    Trouble(ApiError),
+    /// What a poll brought.
+    Batch {
+        /// In order.
+        arrivals: Vec<Arrival>,
+        /// Name and value of the place behind it.
+        place: Option<(String, String)>,
+    },
+    /// Somebody asked to look; the bot's account, or what is wrong.
+    Looked(Result<Me, ApiError>),
+}
+
+/// The way out of a thread of this surface.
+#[derive(Clone)]
+pub(super) struct Reporter {
+    /// That of the thread.
+    pub(super) epoch: u64,
+    /// To the channels thread.
+    pub(super) reports: Sender<Report>,
+    /// To state.
+    pub(super) events: Sender<Event>,
+}
+
+impl Reporter {
+    /// Nobody listens any more only when the gateway stops.
+    pub(super) fn tell(&self, told: Told) {
+        let _ = self.reports.send(Report { epoch: self.epoch, told });
+    }
+
+    pub(super) fn outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
+        let _ = self.events.send(Event::Channel(ChannelEvent::Outcome { id, outcome }));
+    }
+
+    pub(super) fn fetched(&self, key: String, index: usize, result: Result<FetchedFile, String>) {
+        let channel = Channel::Telegram;
+        let _ = self.events.send(Event::Channel(ChannelEvent::Fetched { channel, key, index, result }));
+    }
+}

@@ -1,0 +1,177 @@
+//! The thread `tg-send`: sends texts one at a time, at the pace that Telegram allows, and shows
+//! that somebody is typing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use serde_json::json;
+
+use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::message::Route;
+use crate::channels::telegram::api::Api;
+use crate::channels::telegram::deliver;
+use crate::channels::telegram::error::ApiError;
+use crate::channels::telegram::http::Patience;
+use crate::channels::telegram::pace::Pace;
+use crate::channels::telegram::report::{Reporter, Told};
+use crate::channels::telegram::typing::Typing;
+use crate::limits::{
+    TELEGRAM_CHAT_INTERVAL_MS, TELEGRAM_JOBS_MAX, TELEGRAM_PROBE_MS, TELEGRAM_TYPING_ANSWER_MS,
+    TELEGRAM_WAIT_MS_MAX, ms,
+};
+
+/// What the thread is asked.
+#[derive(Debug)]
+pub(super) enum Job {
+    Deliver(Box<Attempt>),
+    Typing {
+        route: Route,
+        on: bool,
+    },
+    /// Is the server there, and who are we?
+    Look,
+    /// The files' thread has sent something there.
+    Went {
+        chat: String,
+        outcome: AttemptOutcome,
+    },
+}
+
+/// Everything that the thread owns.
+pub(super) struct Sending {
+    pub(super) api: Api,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) reporter: Reporter,
+    /// The channel was switched off: what waits is not sent.
+    pub(super) off: Arc<AtomicBool>,
+    queue: VecDeque<Box<Attempt>>,
+    pace: Pace,
+    typing: Typing,
+}
+
+impl Sending {
+    pub(super) fn new(api: Api, jobs: Receiver<Job>, reporter: Reporter, off: Arc<AtomicBool>) -> Self {
+        let (queue, pace, typing) = (VecDeque::new(), Pace::new(), Typing::default());
+        Self { api, jobs, reporter, off, queue, pace, typing }
+    }
+
+    /// Until nobody asks any more.
+    pub(super) fn run(mut self) {
+        loop {
+            let job = match self.wake_at() {
+                None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => self.jobs.recv_deadline(at),
+            };
+            match job {
+                Ok(job) => self.take(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.give_back(),
+            }
+            while let Ok(job) = self.jobs.try_recv() {
+                self.take(job);
+            }
+            if self.off.load(Relaxed) {
+                self.give_back();
+                continue;
+            }
+            let now = Instant::now();
+            if let Some(attempt) = self.next_ready(now) {
+                self.send(&attempt);
+            } else if let Some(route) = self.typing.next_due(now) {
+                self.type_in(&route);
+            }
+        }
+    }
+
+    /// When there is something to do without being asked.
+    fn wake_at(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let sends = self.firsts().map(|(_, attempt)| self.pace.ready_at(&attempt.route.chat, now));
+        sends.chain(self.typing.next_at()).min()
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Deliver(attempt) => self.admit(attempt),
+            Job::Typing { route, on } => self.typing.set(route, on, Instant::now()),
+            Job::Look => {
+                let me = self.api.call("getMe", &json!({}), Patience::of(TELEGRAM_PROBE_MS));
+                self.reporter.tell(Told::Looked(me));
+            }
+            Job::Went { chat, outcome } => {
+                self.pace.spend(&chat, Instant::now());
+                self.heed(&chat, &outcome);
+            }
+        }
+    }
+
+    fn admit(&mut self, attempt: Box<Attempt>) {
+        let now = Instant::now();
+        let wait = self.pace.ready_at(&attempt.route.chat, now) - now;
+        if wait > ms(TELEGRAM_WAIT_MS_MAX) || self.queue.len() >= TELEGRAM_JOBS_MAX {
+            let why = "Telegram takes no more messages there for a while".to_owned();
+            let retry_after = Some(wait.max(ms(TELEGRAM_CHAT_INTERVAL_MS)));
+            self.reporter.outcome(attempt.id, AttemptOutcome::NotSent { why, retry_after });
+        } else {
+            self.queue.push_back(attempt);
+        }
+    }
+
+    /// The first attempt for each chat, with its place in the queue.
+    fn firsts(&self) -> impl Iterator<Item = (usize, &Attempt)> {
+        let earlier =
+            |at: usize, chat: &str| self.queue.iter().take(at).any(|other| other.route.chat == chat);
+        let all = self.queue.iter().enumerate().map(|(at, attempt)| (at, &**attempt));
+        all.filter(move |(at, attempt)| !earlier(*at, &attempt.route.chat))
+    }
+
+    fn next_ready(&mut self, now: Instant) -> Option<Box<Attempt>> {
+        let (at, _) =
+            self.firsts().find(|(_, attempt)| self.pace.ready_at(&attempt.route.chat, now) <= now)?;
+        self.queue.remove(at)
+    }
+
+    fn send(&mut self, attempt: &Attempt) {
+        self.pace.spend(&attempt.route.chat, Instant::now());
+        let result = match &attempt.part {
+            Part::Text { text, entities } => deliver::text(&self.api, attempt, text, entities),
+            Part::Media { .. } => Err(ApiError::Unreachable("a file is not sent by this thread".to_owned())),
+        };
+        if let Some(error) = result.as_ref().err().filter(|error| error.is_unauthorized()) {
+            self.reporter.tell(Told::Trouble(error.clone()));
+        }
+        let outcome = deliver::outcome(attempt, result);
+        self.heed(&attempt.route.chat, &outcome);
+        self.reporter.outcome(attempt.id, outcome);
+    }
+
+    fn heed(&mut self, chat: &str, outcome: &AttemptOutcome) {
+        if let AttemptOutcome::NotSent { retry_after: Some(pause), .. } = outcome {
+            self.pace.hold(chat, *pause, Instant::now());
+        }
+    }
+
+    /// Nobody is told when this fails: a server without it (404) is not asked again and again.
+    fn type_in(&mut self, route: &Route) {
+        let patience = Patience::of(TELEGRAM_TYPING_ANSWER_MS);
+        let mut action = json!({ "chat_id": route.chat, "action": "typing" });
+        if let Some(topic) = route.topic.as_ref().and_then(|topic| topic.parse::<i64>().ok()) {
+            action["message_thread_id"] = topic.into();
+        }
+        let result: Result<serde::de::IgnoredAny, _> = self.api.call("sendChatAction", &action, patience);
+        if let Err(error) = result {
+            log::debug!("telegram: cannot show that somebody is typing: {error}");
+            self.typing.set(route.clone(), false, Instant::now());
+        }
+    }
+
+    fn give_back(&mut self) {
+        for attempt in self.queue.drain(..) {
+            let why = "telegram is switched off".to_owned();
+            self.reporter.outcome(attempt.id, AttemptOutcome::NotSent { why, retry_after: None });
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a file is, by its first bytes: names and senders' claims are not to be trusted. Pure.
+
+/// Bytes that are enough to tell.
+pub(super) const HEAD_BYTES: usize = 16;
+
+/// The type, if its first bytes tell.
+pub(super) fn mime_type(head: &[u8]) -> Option<&'static str> {
+    let container = |at: usize| head.get(at..at + 4);
+    match head {
+        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
+        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
+        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
+        [b'%', b'P', b'D', b'F', ..] => Some("application/pdf"),
+        [b'O', b'g', b'g', b'S', ..] => Some("audio/ogg"),
+        [b'I', b'D', b'3', ..] | [0xff, 0xfb | 0xf3 | 0xf2, ..] => Some("audio/mpeg"),
+        [b'P', b'K', 3, 4, ..] => Some("application/zip"),
+        [b'R', b'I', b'F', b'F', ..] if container(8) == Some(b"WEBP") => Some("image/webp"),
+        [b'R', b'I', b'F', b'F', ..] if container(8) == Some(b"WAVE") => Some("audio/wav"),
+        _ if container(4) == Some(b"ftyp") && container(8) == Some(b"heic") => Some("image/heic"),
+        _ if container(4) == Some(b"ftyp") && container(8) == Some(b"M4A ") => Some("audio/mp4"),
+        _ if container(4) == Some(b"ftyp") => Some("video/mp4"),
+        _ => None,
+    }
+}
+
+/// The ending of a file's name of that type, for those that we know.
+pub(super) fn ending(mime_type: &str) -> Option<&'static str> {
+    Some(match mime_type {
+        "image/jpeg" => "jpg",
+        "image/png" => "png",
+        "image/gif" => "gif",
+        "image/webp" => "webp",
+        "image/heic" => "heic",
+        "application/pdf" => "pdf",
+        "audio/ogg" => "ogg",
+        "audio/mpeg" => "mp3",
+        "audio/mp4" => "m4a",
+        "audio/wav" => "wav",
+        "video/mp4" => "mp4",
+        "application/zip" => "zip",
+        "text/plain" => "txt",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ending, mime_type};
+
+    #[test]
+    fn first_bytes_tell() {
+        for (head, expected) in [
+            (&b"\xff\xd8\xff\xe0\0\x10JFIF"[..], Some("image/jpeg")),
+            (b"\x89PNG\r\n\x1a\n", Some("image/png")),
+            (b"RIFF\0\0\0\0WEBPVP8 ", Some("image/webp")),
+            (b"RIFF\0\0\0\0WAVEfmt ", Some("audio/wav")),
+            (b"OggS\0\x02", Some("audio/ogg")),
+            (b"\0\0\0\x20ftypisom", Some("video/mp4")),
+            (b"\0\0\0\x20ftypM4A ", Some("audio/mp4")),
+            (b"RIFF", None),
+            (b"#!/bin/sh", None),
+            (b"", None),
+        ] {
+            assert_eq!(mime_type(head), expected, "{head:?}");
+            assert!(expected.is_none_or(|expected| ending(expected).is_some()));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where somebody is typing, and when to show it again. Pure.
+
+use std::time::Instant;
+
+use crate::channels::message::Route;
+use crate::limits::{TELEGRAM_TYPING_INTERVAL_MS, TELEGRAM_TYPING_MAX, TELEGRAM_TYPING_MS_MAX, ms};
+
+#[derive(Default)]
+pub(super) struct Typing(Vec<Typist>);
+
+struct Typist {
+    route: Route,
+    next: Instant,
+    until: Instant,
+}
+
+impl Typing {
+    pub(super) fn set(&mut self, route: Route, on: bool, now: Instant) {
+        if !on {
+            self.0.retain(|typist| typist.route != route);
+        } else if self.0.len() < TELEGRAM_TYPING_MAX && !self.0.iter().any(|typist| typist.route == route) {
+            self.0.push(Typist { route, next: now, until: now + ms(TELEGRAM_TYPING_MS_MAX) });
+        }
+    }
+
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.0.iter().map(|typist| typist.next).min()
+    }
+
+    /// Where to show it now; then it is due there again after a while.
+    pub(super) fn next_due(&mut self, now: Instant) -> Option<Route> {
+        self.0.retain(|typist| typist.until > now);
+        let typist =
+            self.0.iter_mut().filter(|typist| typist.next <= now).min_by_key(|typist| typist.next)?;
+        typist.next = now + ms(TELEGRAM_TYPING_INTERVAL_MS);
+        Some(typist.route.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Typing;
+    use crate::channels::message::Route;
+    use crate::limits::TELEGRAM_TYPING_MAX;
+    use crate::protocol::call::Channel;
+
+    #[test]
+    fn shown_every_four_seconds_until_taken_back() {
+        let route = |chat: usize| Route { channel: Channel::Telegram, chat: chat.to_string(), topic: None };
+        let (mut typing, now) = (Typing::default(), Instant::now());
+        let at = |seconds: u64| now + Duration::from_secs(seconds);
+        assert_eq!(typing.next_at(), None);
+        typing.set(route(1), true, now);
+        typing.set(route(1), true, now);
+        assert_eq!(typing.next_due(now), Some(route(1)));
+        assert_eq!((typing.next_due(at(3)), typing.next_at()), (None, Some(at(4))));
+        assert_eq!(typing.next_due(at(4)), Some(route(1)));
+        typing.set(route(1), false, at(5));
+        assert_eq!((typing.next_due(at(9)), typing.next_at()), (None, None));
+
+        (0..200).for_each(|chat| typing.set(route(chat), true, now));
+        assert_eq!((0..200).filter_map(|_| typing.next_due(now)).count(), TELEGRAM_TYPING_MAX);
+        assert_eq!(typing.next_due(at(24 * 3_600)), None, "nobody types for a day");
+    }
+}

@@ -1,0 +1,164 @@
+//! Sends a picture or file: from a URL, or from a path that state has checked.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use crate::channels::delivery::{Attempt, AttemptOutcome};
+use crate::channels::telegram::api::{Api, FormFile, PROMPT, TRANSFER};
+use crate::channels::telegram::deliver::{self, Sent, chat_id, may_do_plain, reply_parameters, topic};
+use crate::channels::telegram::error::ApiError;
+use crate::channels::telegram::http::{Http, Way, io_words, is_loopback};
+use crate::channels::telegram::sniff;
+use crate::channels::telegram::split::{clip, utf16};
+use crate::limits::{
+    MEDIA_REDIRECTS_MAX, TELEGRAM_CAPTION_UNITS_MAX, TELEGRAM_PHOTO_BYTES_MAX, TELEGRAM_UPLOAD_BYTES_MAX,
+};
+
+/// An open file that is to be sent.
+struct Source {
+    file: File,
+    bytes: u64,
+    name: String,
+    mime_type: String,
+}
+
+/// Sends `source` with its caption. `tmp` is a folder of ours for what must be downloaded first.
+pub(super) fn deliver(
+    api: &Api,
+    way: &Way,
+    tmp: &Path,
+    attempt: &Attempt,
+    source: &str,
+    caption: &str,
+) -> AttemptOutcome {
+    let opened = if source.starts_with("http://") || source.starts_with("https://") {
+        from_url(way, tmp, source)
+    } else {
+        from_path(Path::new(source))
+    };
+    match opened {
+        Ok(mut source) => deliver::outcome(attempt, send(api, attempt, &mut source, caption)),
+        Err(outcome) => outcome,
+    }
+}
+
+/// As a picture where it is one, and else, or if Telegram does not want it so, as a file; at last
+/// without what ties it to a topic or another message.
+fn send(api: &Api, attempt: &Attempt, source: &mut Source, caption: &str) -> Result<Sent, ApiError> {
+    let picture = matches!(source.mime_type.as_str(), "image/jpeg" | "image/png" | "image/webp");
+    let mut ways = vec![("sendDocument", "document", true), ("sendDocument", "document", false)];
+    if picture && source.bytes <= TELEGRAM_PHOTO_BYTES_MAX {
+        ways.insert(0, ("sendPhoto", "photo", true));
+    }
+    let mut result = Err(ApiError::Unreachable("nothing was tried".to_owned()));
+    for (method, field, full) in ways {
+        let fields = form(attempt, caption, full);
+        if let Err(error) = source.file.seek(SeekFrom::Start(0)) {
+            return Err(ApiError::Unreachable(io_words(&error)));
+        }
+        let (name, mime_type, bytes) = (source.name.as_str(), source.mime_type.as_str(), source.bytes);
+        let file = FormFile { field, name, mime_type, content: &mut source.file, bytes };
+        result = api.upload(method, &fields, file);
+        if !result.as_ref().err().is_some_and(may_do_plain) {
+            break;
+        }
+    }
+    result
+}
+
+fn form(attempt: &Attempt, caption: &str, full: bool) -> Vec<(&'static str, String)> {
+    let chat = chat_id(attempt);
+    let mut fields = vec![("chat_id", chat.as_str().map_or_else(|| chat.to_string(), str::to_owned))];
+    if utf16(caption) > TELEGRAM_CAPTION_UNITS_MAX {
+        fields.push(("caption", format!("{}…", clip(caption, TELEGRAM_CAPTION_UNITS_MAX - 1))));
+    } else if !caption.is_empty() {
+        fields.push(("caption", caption.to_owned()));
+    }
+    if full {
+        fields.extend(topic(attempt).map(|topic| ("message_thread_id", topic.to_string())));
+        fields.extend(reply_parameters(attempt).map(|reply| ("reply_parameters", reply.to_string())));
+    }
+    fields
+}
+
+fn refused(why: String) -> AttemptOutcome {
+    AttemptOutcome::Refused { why }
+}
+
+fn too_large() -> AttemptOutcome {
+    refused(format!("the file is larger than the {} MB that Telegram takes", TELEGRAM_UPLOAD_BYTES_MAX >> 20))
+}
+
+fn from_path(path: &Path) -> Result<Source, AttemptOutcome> {
+    let unreadable = |error: io::Error| refused(format!("the file cannot be read: {error}"));
+    let file = File::open(path).map_err(unreadable)?;
+    let about = file.metadata().map_err(unreadable)?;
+    if !about.is_file() {
+        return Err(refused("it is not a file".to_owned()));
+    }
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    source(file, about.len(), name)
+}
+
+fn source(mut file: File, bytes: u64, name: String) -> Result<Source, AttemptOutcome> {
+    if bytes > TELEGRAM_UPLOAD_BYTES_MAX {
+        return Err(too_large());
+    }
+    if bytes == 0 {
+        return Err(refused("the file is empty".to_owned()));
+    }
+    let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
+    let read = Read::by_ref(&mut file).take(sniff::HEAD_BYTES as u64).read_to_end(&mut head);
+    read.map_err(|error| refused(format!("the file cannot be read: {error}")))?;
+    let mime_type = sniff::mime_type(&head).unwrap_or("application/octet-stream").to_owned();
+    let name =
+        if name.is_empty() { format!("file.{}", sniff::ending(&mime_type).unwrap_or("bin")) } else { name };
+    Ok(Source { file, bytes, name, mime_type })
+}
+
+fn from_url(way: &Way, tmp: &Path, url: &str) -> Result<Source, AttemptOutcome> {
+    let uri: ureq::http::Uri = url.parse().map_err(|_| refused("its URL is wrong".to_owned()))?;
+    let host = uri.host().unwrap_or_default();
+    let way = if is_loopback(host) { &Way::Direct } else { way };
+    let later = |why: String| AttemptOutcome::NotSent { why, retry_after: None };
+    let http = Http::new(way, MEDIA_REDIRECTS_MAX);
+    let response = http.run(|agent| {
+        let request = agent
+            .get(url)
+            .config()
+            .timeout_recv_response(Some(PROMPT.answer))
+            .timeout_recv_body(Some(TRANSFER.body))
+            .build();
+        request.call()
+    });
+    let response = response.map_err(|error| later(format!("the file cannot be downloaded: {error}")))?;
+    match response.status().as_u16() {
+        200 => {}
+        status @ (429 | 500..) => {
+            return Err(later(format!("the file cannot be downloaded (HTTP {status})")));
+        }
+        status => return Err(refused(format!("the file cannot be downloaded (HTTP {status})"))),
+    }
+    let unstorable = |error: io::Error| later(format!("the file cannot be stored: {error}"));
+    let mut file = nameless(tmp).map_err(unstorable)?;
+    let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
+    let copied = io::copy(&mut body.by_ref().take(TELEGRAM_UPLOAD_BYTES_MAX + 1), &mut file);
+    let bytes =
+        copied.map_err(|error| later(format!("the file cannot be downloaded: {}", io_words(&error))))?;
+    file.flush().and_then(|()| file.seek(SeekFrom::Start(0))).map_err(unstorable)?;
+    let name = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+    source(file, bytes, name)
+}
+
+/// A file that is gone when it is closed, even by a crash.
+fn nameless(folder: &Path) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let path = folder.join(format!("upload-{}", std::process::id()));
+    // Ours alone: one thread makes them, and what lies there was left by an earlier process.
+    let _ = fs::remove_file(&path);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
+}
