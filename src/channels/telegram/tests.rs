@@ -183,10 +183,12 @@ fn update(id: i64) -> Value {
 }
 
 fn keys(batch: &Batch) -> Vec<&str> {
-    let key = |arrival| match arrival {
-        &Arrival::Message(ref message) => message.key.as_str(),
-        Arrival::Migrated { key, .. } | Arrival::Garbled { key, .. } => key.as_str(),
-    };
+    fn key(arrival: &Arrival) -> &str {
+        match arrival {
+            Arrival::Message(message) => &message.key,
+            Arrival::Migrated { key, .. } | Arrival::Garbled { key, .. } => key,
+        }
+    }
     batch.arrivals.iter().map(key).collect()
 }
 

@@ -30,7 +30,13 @@ fn serve<'scope>(scope: &'scope Scope<'scope, '_>, answer: &'static str) -> Sock
     let address = listener.local_addr().unwrap();
     scope.spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let _ = stream.read(&mut [0; 4_096]);
+        // All of the request: what is left unread would reset the connection.
+        let mut head = Vec::new();
+        let mut bytes = [0; 4_096];
+        while !head.ends_with(b"\r\n\r\n") {
+            let count = stream.read(&mut bytes).unwrap();
+            head.extend_from_slice(&bytes[..count]);
+        }
         let _ = stream.write_all(answer.as_bytes());
     });
     address
