@@ -1,6 +1,5 @@
 //! Puts the threads together, starts them in order and stops them in reverse.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -170,6 +169,9 @@ impl Gateway {
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }
+        let is_place = |slot: &String| slot.starts_with("place/");
+        let places = recovered.slots.iter().filter(|(slot, _)| is_place(slot));
+        let places = places.map(|(slot, value)| (slot.clone(), value.clone())).collect();
         let state_config = state_config(settings, &layout, boot_id, agent_config.command.is_some());
         let (state, first) = State::new(state_config, recovered, now());
 
@@ -196,8 +198,7 @@ impl Gateway {
         let others = vec![
             outbound::spawn(outbound_inbox, Arc::clone(&fanout_us)).map_err(&thread)?,
             store::spawn(store, store_inbox, to_state.clone()).map_err(&thread)?,
-            channels::spawn(setups, telegram, BTreeMap::new(), channel_inbox, to_state.clone())
-                .map_err(&thread)?,
+            channels::spawn(setups, telegram, places, channel_inbox, to_state.clone()).map_err(&thread)?,
             agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone())
                 .map_err(&thread)?,
         ];

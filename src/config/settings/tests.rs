@@ -233,3 +233,30 @@ fn folders_and_files() {
     assert!(settings.state_dir.is_absolute() && settings.state_dir.ends_with(Path::new("relative")));
     fs::remove_dir_all(&home).unwrap();
 }
+
+#[test]
+fn the_bots_token_is_read_from_its_file_unless_it_stands_elsewhere() {
+    let folder = std::env::temp_dir().join(format!("clawdis-bot-token-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (file, config) = (folder.join("token"), folder.join("clawdis.json"));
+    fs::write(&file, "1:file\n").unwrap();
+    let token = |telegram: Value, variables: &[(&str, &str)]| {
+        fs::write(&config, json!({ "telegram": telegram }).to_string()).unwrap();
+        let line = ["--state-dir".into(), folder.clone().into_os_string()];
+        let Ok(Parsed::Run(flags)) = Flags::parse(line.into()) else { panic!("a good command line") };
+        let read = Settings::read(*flags, environment(variables));
+        read.map(|(settings, _)| settings.telegram.bot_token.map(|token| token.expose().to_owned()))
+            .map_err(|error| error.to_string())
+    };
+    let from_file = || json!({ "botTokenFile": file });
+    assert_eq!(token(from_file(), &[]), Ok(Some("1:file".to_owned())));
+    assert_eq!(token(from_file(), &[("TELEGRAM_BOT_TOKEN", "1:env")]), Ok(Some("1:env".to_owned())));
+    let both = json!({ "botTokenFile": file, "botToken": "1:config" });
+    assert_eq!(token(both, &[]), Ok(Some("1:config".to_owned())));
+    assert_eq!(token(json!({}), &[]), Ok(None));
+    fs::write(&file, "\n").unwrap();
+    assert!(token(from_file(), &[]).unwrap_err().contains("telegram.botTokenFile"));
+    fs::remove_file(&file).unwrap();
+    assert!(token(from_file(), &[]).unwrap_err().contains("cannot be read"));
+    fs::remove_dir_all(folder).unwrap();
+}
