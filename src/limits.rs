@@ -101,6 +101,8 @@ pub const STORE_INBOX: usize = 256;
 /// Room in the store's inbox beyond what requests may take: ends of runs, notes that were used and
 /// forgotten sessions are stored without asking, and a full inbox would be a defect.
 pub const STORE_RESERVE: usize = 1_024;
+/// Changes of slots that could not be written and are kept for the next write; the oldest goes.
+pub const UNSAVED_OPS_MAX: usize = 4_096;
 /// Commands in one group commit.
 pub const STORE_GROUP_MAX: usize = 128;
 /// Control slot of the agent thread (cancel, forget, pause, shutdown). State asks once per run and
@@ -212,6 +214,10 @@ pub const INBOX_RETRY_MS: u64 = 1_000;
 pub const ASKED_MAX: u32 = 3;
 /// Silence after which an album is taken to be whole: its pieces come one by one, without an end.
 pub const ALBUM_QUIET_MS: u64 = 1_000;
+/// How long a picture or file may take to be fetched before the message is asked without it.
+pub const FETCH_MS_MAX: u64 = 180_000;
+/// Name of a person or file, for the model; longer is cut.
+pub const NAME_BYTES_MAX: usize = 100;
 /// How long somebody's message waits before they are told so.
 pub const QUEUE_NOTICE_MS: u64 = 5_000;
 /// People and groups that `channel-allow` can let in.
@@ -226,11 +232,14 @@ pub const OVERHEARD_LINES_MAX: usize = 20;
 pub const OVERHEARD_LINE_BYTES_MAX: usize = 500;
 /// Picture for the model; a larger one is only named to it.
 pub const IMAGE_BYTES_MAX: u64 = 5 * 1024 * 1024;
-/// Messages on their way to surfaces; beyond it `send` gets `RATE_LIMITED`. Answers always fit: the
-/// inbox bounds them.
+/// Messages on their way to surfaces; beyond it `send` and `deliver` get `RATE_LIMITED`, and nothing
+/// is taken in.
 pub const OUTBOX_MAX: usize = 1_000;
-/// Attempts to deliver that a surface has in its hands at a time.
-pub const ATTEMPTS_IN_FLIGHT_MAX: usize = 32;
+/// The same for their bytes.
+pub const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Attempts to deliver that a surface has in its hands at a time: enough for it never to wait for
+/// the disk, and few to be in doubt when the gateway is killed.
+pub const ATTEMPTS_IN_FLIGHT_MAX: usize = 16;
 /// Pause before something that was surely not sent is tried again; it doubles.
 pub const SEND_RETRY_MIN_MS: u64 = 1_000;
 /// Longest of these pauses.

@@ -102,6 +102,12 @@ metrics! {
     fanout_us: "gauge" = "clawdis_last_fanout_microseconds";
     /// Longest turn of the state thread so far, in microseconds.
     state_turn_us: "gauge" = "clawdis_state_turn_max_microseconds";
+    /// Messages from people who are let in.
+    messages_in: "counter" = "clawdis_messages_total{direction=\"in\"}";
+    /// Messages that a surface has taken.
+    messages_out: "counter" = "clawdis_messages_total{direction=\"out\"}";
+    /// Messages that were not sent, or of which nobody knows.
+    messages_failed: "counter" = "clawdis_messages_not_sent_total";
     /// Agent runs, by outcome.
     runs_ok: "counter" = "clawdis_runs_total{status=\"ok\"}";
     /// Agent runs, by outcome.

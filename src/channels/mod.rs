@@ -107,6 +107,8 @@ pub enum ChannelCommand {
         /// Which.
         channel: Channel,
     },
+    /// The gateway is about to stop: attempts that have not begun are given back as not sent.
+    GiveBack,
     /// End the thread.
     Stop,
 }

@@ -85,6 +85,7 @@ impl Surfaces {
                 let result = Err(format!("{} has no login that could be ended", channel.name()));
                 self.tell(ChannelEvent::LoggedOut { channel, result });
             }
+            ChannelCommand::GiveBack => self.telegram.give_back(),
             ChannelCommand::Taken { .. }
             | ChannelCommand::Typing { .. }
             | ChannelCommand::Seen { .. }

@@ -178,7 +178,7 @@ impl Gateway {
         let thread = system("start a thread");
         let (to_state, state_inbox) = bounded(STATE_INBOX);
         let (to_outbound, outbound_inbox) = bounded(OUTBOUND_INBOX);
-        let (to_store, store_inbox) = bounded(STORE_INBOX + STORE_RESERVE);
+        let (to_store, store_inbox) = bounded(STORE_INBOX + STORE_RESERVE + 4 * settings.agent.queue);
         let (to_agent, agent_inbox) = bounded(settings.agent.queue + settings.agent.max_processes);
         let (to_agent_control, agent_control_inbox) = bounded(AGENT_CONTROL_INBOX);
         let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX + CHANNEL_RESERVE);

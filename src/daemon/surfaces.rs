@@ -1,12 +1,13 @@
 //! What the config says about the messaging surfaces, in the forms that the core compares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::channels::address::person_id;
+use crate::channels::address::{is_group, person_id};
 use crate::config::settings::Settings;
 use crate::protocol::call::Channel;
+use crate::protocol::error::WireError;
 use crate::state::surfaces::{GroupConfig, SurfaceConfig, SurfacesConfig};
 use crate::store::Layout;
 
@@ -67,14 +68,21 @@ fn group_config(channel: Channel, require_mention: bool, allowed: &[String]) -> 
     GroupConfig { require_mention, allowed }
 }
 
+/// Each person once. A group is none: everybody in it would be let in, or be the owner.
 fn ids(channel: Channel, place: &str, ids: &[String]) -> Vec<String> {
     let known = ids.iter().filter_map(|id| {
-        person_id(channel, id)
+        let person = person_id(channel, id).and_then(|person| {
+            if is_group(channel, &person) {
+                return Err(WireError::invalid("a group is no person; it belongs into `groups`"));
+            }
+            Ok(person)
+        });
+        person
             .inspect_err(|error| {
                 let expected = error.message.trim_start_matches("`/params/id`: ");
                 log::warn!("{}.{place}: `{id}` is left out: {expected}", channel.name());
             })
             .ok()
     });
-    known.collect()
+    known.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -108,6 +108,7 @@ impl State {
 
     /// Where `deliver` would send to. Refused before any ack if there is no such place.
     fn delivery_route(&self, params: &AgentParams, session_key: &str) -> Result<Reply, WireError> {
+        self.outbox_has_room()?;
         let route = if let Some(to) = &params.to {
             self.route_to(params.channel, to)?
         } else {

@@ -20,6 +20,8 @@ pub(super) enum Directive {
     Resume,
     /// Asked by somebody who may not.
     OwnerOnly,
+    /// The same as `Status`, for others than the owner.
+    BriefStatus,
     /// `None`: asked without a level, or with one that does not exist.
     Think(Option<Thinking>),
     Help,
@@ -64,19 +66,22 @@ impl State {
             Directive::New => {
                 self.hush(session_key, run_id);
                 self.cancel_session(session_key, now);
-                let (_, ops) = self.sessions.reset(session_key, now.wall_ms);
+                let (_, mut ops) = self.sessions.reset(session_key, now.wall_ms);
+                ops.extend(self.drop_waiting(session_key, now));
                 self.end_session(session_key, false);
                 ("A new conversation begins.".to_owned(), ops)
             }
-            Directive::Status => (self.describe(session_key, now), Vec::new()),
+            Directive::Status => (self.describe(session_key, true, now), Vec::new()),
+            Directive::BriefStatus => (self.describe(session_key, false, now), Vec::new()),
             Directive::Stop => {
                 self.hush(session_key, run_id);
+                let dropped = self.drop_waiting(session_key, now);
                 let text = match self.cancel_session(session_key, now) {
-                    0 => "Nothing was running here.".to_owned(),
-                    1 => "Stopped.".to_owned(),
+                    0 if dropped.is_empty() => "Nothing was running here.".to_owned(),
+                    0 | 1 => "Stopped.".to_owned(),
                     count => format!("Stopped; {count} messages were under way."),
                 };
-                (text, Vec::new())
+                (text, dropped)
             }
             Directive::Pause => {
                 let ops = self.flip_and_keep(&Switch::Paused(true), now);
@@ -97,11 +102,12 @@ impl State {
         self.say(run_id, &text, now);
         let owed = self.owed_by(run_id, &[]);
         let ended = Ended::new(RunStatus::Ok, text, Some(Role::Note));
-        self.end_run(run_id, Ended { ops, owed, ..ended }, now);
+        let anew = directive == Directive::New;
+        self.end_run(run_id, Ended { ops, anew, owed, ..ended }, now);
     }
 
     /// What a person wants to know in a chat.
-    fn describe(&self, session_key: &str, now: Now) -> String {
+    fn describe(&self, session_key: &str, whole: bool, now: Now) -> String {
         let health = self.health.snapshot(now.wall_ms, &self.toggles, &self.runs);
         let thinking = self.sessions.thinking(session_key).unwrap_or(self.config.thinking);
         let mut text = format!(
@@ -112,7 +118,7 @@ impl State {
             self.today.runs(),
             thinking.name(),
         );
-        for reason in [health.agent.reason, health.storage.reason].into_iter().flatten() {
+        for reason in [health.agent.reason, health.storage.reason].into_iter().flatten().filter(|_| whole) {
             text.push('\n');
             text.push_str(&reason);
         }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::RunSpec;
-use crate::channels::address;
 use crate::limits::{SANE_CLOCK_MS, ms};
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::payload::{HeartbeatStatus, Role, RunStatus};
@@ -121,7 +120,8 @@ impl State {
         let HeartbeatConfig { channel, to, .. } = &self.heartbeats.config;
         let channel = (*channel)?;
         let to = to.as_deref().or_else(|| self.access.owner(channel))?;
-        let route = address::route(channel, to)
+        let route = self
+            .route_to(Some(channel), to)
             .inspect_err(|error| {
                 log::warn!("heartbeat.to is no address on {}: {}", channel.name(), error.message);
             })

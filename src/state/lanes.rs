@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use crate::agent::{AgentCommand, RunSpec};
+use crate::channels::message::Route;
 use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX};
 use crate::logging::utc;
 use crate::protocol::call::RunId;
@@ -58,11 +59,14 @@ impl State {
         for run_id in self.runs.held(session_key) {
             let Some(run) = self.runs.get_mut(&run_id) else { continue };
             let Phase::Held(spec) = &run.phase else { continue };
-            if !parts.is_empty() && !fits(&parts, spec) {
+            let shares =
+                |first: &Part| fits(&parts, spec) && first.delivered_to.as_ref() == run.delivered_to();
+            if !parts.first().is_none_or(shares) {
                 break;
             }
             let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Waiting) else { continue };
-            parts.push(Part { run_id, from: run.from.clone(), asked_ts: run.asked_ts, spec });
+            let delivered_to = run.delivered_to().cloned();
+            parts.push(Part { run_id, from: run.from.clone(), asked_ts: run.asked_ts, delivered_to, spec });
         }
         if let Some(prompt) = self.merge(session_key, parts, now) {
             self.effects.push(Effect::Agent(AgentCommand::Run(prompt)));
@@ -122,6 +126,8 @@ struct Part {
     run_id: RunId,
     from: String,
     asked_ts: u64,
+    /// A client wants the answer sent there: nobody else's may go with it.
+    delivered_to: Option<Route>,
     spec: Box<RunSpec>,
 }
 

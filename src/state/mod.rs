@@ -198,6 +198,10 @@ pub struct State {
     outbox: Outbox,
     /// What was said in groups, to others.
     overheard: Overheard,
+    /// Something may have changed for them in this turn.
+    surfaces_stale: bool,
+    /// When there is something to do for them on time.
+    surfaces_due: Option<Instant>,
     today: budget::Today,
     heartbeats: heartbeats::Heartbeats,
     forgetting: Forgetting,
@@ -205,6 +209,8 @@ pub struct State {
     expiry_due: Instant,
     /// What waits for the store.
     pending: HashMap<Ticket, Pending>,
+    /// What could not be put on record and still holds: it goes in front of the next write.
+    unsaved: Vec<StoreOp>,
     tickets: Ticket,
     /// Commands that the channels have not answered yet: their queue never fills.
     channel_commands: usize,
@@ -218,6 +224,8 @@ pub struct State {
 impl State {
     /// Handles one event and appends what follows from it to `effects`.
     pub fn handle(&mut self, event: Event, now: Now, effects: &mut Vec<Effect>) {
+        // Steps of runs are many, and change nothing there.
+        self.surfaces_stale |= !matches!(event, Event::Agent(AgentEvent::Step { .. }));
         match event {
             Event::Opened(opened) => self.opened(*opened, now),
             Event::Request { conn, id, call, large } => {
@@ -226,7 +234,7 @@ impl State {
             }
             Event::Closed { conn } => self.closed(conn, now),
             Event::Agent(event) => self.agent_event(event, now),
-            Event::Store(StoreEvent::Done { ticket, result }) => self.stored(ticket, result, now),
+            Event::Store(StoreEvent::Done { ticket, result, back }) => self.stored(ticket, result, back, now),
             Event::Store(StoreEvent::Usage(usage)) => self.usage(usage),
             Event::Channel(event) => self.channel_event(event, now),
             Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms, now),
@@ -255,7 +263,7 @@ impl State {
         if let Some(stopping) = &self.stopping {
             return Some(stopping.deadline);
         }
-        let quiet = [self.heartbeats.next(), self.surfaces_due()];
+        let quiet = [self.heartbeats.next(), self.surfaces_due];
         if self.clients.is_empty() {
             return quiet.into_iter().flatten().min();
         }
@@ -277,7 +285,9 @@ impl State {
             self.send_presence(now);
         }
         self.expire_sessions(now);
-        self.settle_surfaces(now);
+        if self.surfaces_stale || self.surfaces_due.is_some_and(|due| due <= now.mono) {
+            self.settle_surfaces(now);
+        }
         self.settle_health(now);
         METRICS.runs_active.set(self.runs.active() as u64);
         METRICS.runs_queued.set(self.runs.waiting() as u64);
@@ -338,14 +348,22 @@ impl State {
     }
 
     /// Hands operations to the store; `pending` goes on when they are durable.
-    fn store(&mut self, ops: Vec<StoreOp>, pending: Pending) {
+    fn store(&mut self, mut ops: Vec<StoreOp>, pending: Pending) {
+        if !self.unsaved.is_empty() {
+            self.unsaved.append(&mut ops);
+            ops = std::mem::take(&mut self.unsaved);
+        }
         self.tickets += 1;
         self.pending.insert(self.tickets, pending);
         self.effects.push(Effect::Store(StoreCommand { ticket: self.tickets, ops }));
     }
 
     fn usage(&mut self, usage: Usage) {
+        let healed = usage.trouble.is_none();
         self.health.set_storage(usage);
+        if healed && !self.unsaved.is_empty() {
+            self.store(Vec::new(), Pending::Nothing);
+        }
     }
 }
 

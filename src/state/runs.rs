@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::agent::{AgentControl, AgentEvent, RunSpec, RunStep};
+use crate::channels::message::Route;
 use crate::limits::{SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::metrics::METRICS;
 use crate::net::ConnId;
@@ -55,6 +56,8 @@ pub(super) struct Run {
     pub(super) cancelled: bool,
     /// Its session was forgotten: nothing of what was said may stay on record.
     pub(super) forgotten: bool,
+    /// Somebody sees that it is being worked on.
+    pub(super) shows_typing: bool,
 }
 
 /// Who asked for a run.
@@ -101,13 +104,15 @@ pub(super) struct Ended {
     pub(super) role: Option<Role>,
     /// What becomes durable together with the outcome.
     pub(super) ops: Vec<StoreOp>,
+    /// It began a new conversation, and is said there.
+    pub(super) anew: bool,
     /// What surfaces are owed for it.
     pub(super) owed: Owed,
 }
 
 impl Ended {
     pub(super) fn new(status: RunStatus, summary: String, role: Option<Role>) -> Self {
-        Self { status, summary, role, ops: Vec::new(), owed: Owed::default() }
+        Self { status, summary, role, ops: Vec::new(), anew: false, owed: Owed::default() }
     }
 }
 
@@ -129,7 +134,16 @@ impl Run {
             seq: 0,
             cancelled: false,
             forgotten: false,
+            shows_typing: false,
         }
+    }
+}
+
+impl Run {
+    /// Where a client wants the answer sent besides.
+    pub(super) fn delivered_to(&self) -> Option<&Route> {
+        let by_client = matches!(self.origin, Origin::Client);
+        self.reply.as_ref().filter(|_| by_client).map(|reply| &reply.route)
     }
 }
 
@@ -274,11 +288,8 @@ impl State {
         }
         // Whoever cancelled was told so; an answer that came at the same moment does not undo it.
         let cancelled = run.cancelled;
-        let (status, summary) = if cancelled && status == RunStatus::Ok {
-            (RunStatus::Cancelled, CANCELLED.to_owned())
-        } else {
-            (status, summary)
-        };
+        let (status, summary) =
+            if cancelled { (RunStatus::Cancelled, CANCELLED.to_owned()) } else { (status, summary) };
         let (session_key, riders) = (run.session_key.clone(), std::mem::take(&mut run.riders));
         // First, because the answer goes on record with it: no rider is told what a crash can lose.
         let role = self.role_of_answer(run_id, status, &summary);
@@ -307,7 +318,7 @@ impl State {
 
     /// The end of a run becomes durable before anybody hears of it.
     pub(super) fn end_run(&mut self, run_id: &RunId, ended: Ended, now: Now) {
-        let Ended { status, summary, role, mut ops, owed } = ended;
+        let Ended { status, summary, role, mut ops, anew, owed } = ended;
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.phase = Phase::Saving;
         self.health.touch();
@@ -327,9 +338,7 @@ impl State {
                 truncated: summary_bytes > SUMMARY_BYTES_MAX,
                 ..Message::new(role, text, now.wall_ms)
             };
-            // A directive may just have begun a new conversation: its answer belongs there.
-            let session_id =
-                if ops.is_empty() { asked_in } else { self.sessions.current(&session_key).id.clone() };
+            let session_id = if anew { self.sessions.current(&session_key).id.clone() } else { asked_in };
             ops.extend(self.sessions.append(&session_key, &session_id, message));
         }
         ops.extend(more);

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::agent::AgentControl;
+use crate::channels::ChannelCommand;
 use crate::limits::{CHILD_STOP_MS, ms};
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::event::{EventKind, Shutdown};
@@ -27,16 +28,19 @@ impl State {
         }
         self.event(EventKind::Shutdown, &Shutdown { reason: &reason, restart_expected_ms }, Loss::Nobody);
         self.effects.push(Effect::AgentControl(AgentControl::Shutdown));
-        self.cancel_all(|_| true, now);
+        self.effects.push(Effect::Channel(ChannelCommand::GiveBack));
         let deadline = now.mono + ms(CHILD_STOP_MS + RECORD_MS);
+        // First, so that what is cancelled by it is not taken for answered.
         self.stopping = Some(Stopping { reason, restart_expected: restart_expected_ms.is_some(), deadline });
+        self.cancel_all(|_| true, now);
         self.health.touch();
     }
 
     /// Whether the thread may end: everything is told and on record, or time is up.
     pub fn is_done(&self, now: Now) -> bool {
         self.stopping.as_ref().is_some_and(|stopping| {
-            (self.runs.is_empty() && self.pending.is_empty()) || now.mono >= stopping.deadline
+            let all_told = self.runs.is_empty() && self.pending.is_empty() && !self.outbox.is_trying();
+            all_told || now.mono >= stopping.deadline
         })
     }
 

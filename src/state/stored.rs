@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::limits::UNSAVED_OPS_MAX;
 use crate::net::ConnId;
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
@@ -10,7 +11,7 @@ use crate::state::keys::Outcome;
 use crate::state::surfaces::intake::Taken;
 use crate::state::surfaces::outbox::LetterId;
 use crate::state::{Now, State};
-use crate::store::Ticket;
+use crate::store::{StoreOp, Ticket};
 
 /// Why the store was asked.
 #[derive(Debug)]
@@ -39,20 +40,50 @@ pub(super) enum Pending {
     Nothing,
 }
 
+impl Pending {
+    /// Whether what was to be written holds although it could not be: it has happened.
+    fn holds_anyway(&self) -> bool {
+        matches!(self, Self::RunEnd { .. } | Self::Letters(_) | Self::LetterEnd { .. } | Self::Nothing)
+    }
+}
+
 impl State {
-    pub(super) fn stored(&mut self, ticket: Ticket, result: Result<(), String>, now: Now) {
-        match self.pending.remove(&ticket) {
+    /// Keeps what could not be written for the next write. Records of sessions are left out: a session
+    /// whose file is damaged would take every other write with it.
+    fn save_later(&mut self, back: Vec<StoreOp>) {
+        let slots = back.into_iter().filter(|op| matches!(op, StoreOp::Put { .. } | StoreOp::Delete { .. }));
+        self.unsaved.extend(slots);
+        let excess = self.unsaved.len().saturating_sub(UNSAVED_OPS_MAX);
+        self.unsaved.drain(..excess);
+    }
+
+    pub(super) fn stored(
+        &mut self,
+        ticket: Ticket,
+        result: Result<(), String>,
+        back: Vec<StoreOp>,
+        now: Now,
+    ) {
+        let pending = self.pending.remove(&ticket);
+        if pending.as_ref().is_some_and(Pending::holds_anyway) {
+            self.save_later(back);
+        }
+        match pending {
             Some(Pending::RunBegin { run_id, letters }) => {
-                self.letters_stored(&letters, result.is_ok(), now);
+                if result.is_ok() {
+                    self.letters_stored(&letters, now);
+                } else {
+                    self.drop_letters(&letters);
+                }
                 self.run_stored(&run_id, result, now);
             }
             // With a broken disk the answer is still worth more than silence; health says the rest.
             Some(Pending::RunEnd { run_id, outcome, letters }) => {
-                self.letters_stored(&letters, result.is_ok(), now);
+                self.letters_stored(&letters, now);
                 self.run_end_stored(&run_id, outcome, now);
             }
             Some(Pending::Arrived { channel, taken }) => self.arrived_stored(channel, taken, result, now),
-            Some(Pending::Letters(letters)) => self.letters_stored(&letters, result.is_ok(), now),
+            Some(Pending::Letters(letters)) => self.letters_stored(&letters, now),
             Some(Pending::Send { letter }) => self.send_stored(letter, result, now),
             Some(Pending::Marked { letter }) => self.marked(letter, result, now),
             Some(Pending::LetterEnd { letter, outcome }) => self.letter_ended(letter, outcome, now),

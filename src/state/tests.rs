@@ -25,6 +25,7 @@ mod forgetting;
 mod lanes;
 mod sends;
 mod surfaces;
+mod trouble;
 mod world;
 
 struct Bench {
@@ -81,6 +82,9 @@ impl Bench {
         self.now.mono += time;
         self.now.wall_ms += u64::try_from(time.as_millis()).unwrap();
         self.state.on_time(self.now, &mut self.effects);
+        let due = self.state.next_deadline(self.now);
+        let spins = due.is_some_and(|due| due <= self.now.mono) && !self.state.is_done(self.now);
+        assert!(!spins, "the thread would spin");
     }
 
     fn connect(&mut self, conn: ConnId) {
@@ -106,7 +110,11 @@ impl Bench {
     /// Takes what is for the store and says that it is durable.
     fn keep(&mut self) {
         for command in self.take_store() {
-            self.handle(Event::Store(StoreEvent::Done { ticket: command.ticket, result: Ok(()) }));
+            self.handle(Event::Store(StoreEvent::Done {
+                ticket: command.ticket,
+                result: Ok(()),
+                back: Vec::new(),
+            }));
         }
     }
 
@@ -264,7 +272,7 @@ fn a_failing_disk_refuses_and_leaves_the_key_free() {
     bench.agent(1, "a", "k", "hello");
     let commands = bench.take_store();
     let result = Err("the disk is full".to_owned());
-    bench.handle(Event::Store(StoreEvent::Done { ticket: commands[0].ticket, result }));
+    bench.handle(Event::Store(StoreEvent::Done { ticket: commands[0].ticket, result, back: Vec::new() }));
     assert_eq!(bench.answer()["error"]["code"], "UNAVAILABLE");
     bench.agent(1, "b", "k", "something else");
     bench.keep();

@@ -102,6 +102,10 @@ impl Exits {
                 Effect::Store(command) => hand_over("store", &self.store, command),
                 Effect::Agent(command) => hand_over("agent", &self.agent, command),
                 Effect::AgentControl(control) => hand_over("agent control", &self.agent_control, control),
+                // Nobody misses these where the surfaces are busy.
+                Effect::Channel(command @ (ChannelCommand::Typing { .. } | ChannelCommand::Seen { .. })) => {
+                    let _ = self.channels.try_send(command);
+                }
                 Effect::Channel(command) => hand_over("channels", &self.channels, command),
             }
         }

@@ -76,6 +76,8 @@ pub enum StoreEvent {
         ticket: Ticket,
         /// A sentence for people, if it failed.
         result: Result<(), String>,
+        /// The command's operations, if it failed.
+        back: Vec<StoreOp>,
     },
     /// The folder's condition has changed.
     Usage(Usage),

@@ -69,8 +69,9 @@ impl Keeper {
             Err(error) => vec![self.result(Err(error)); group.len()],
         };
         self.plan_retry(trouble.as_deref());
-        for (command, result) in group.iter().zip(results) {
-            let done = StoreEvent::Done { ticket: command.ticket, result };
+        for (command, result) in group.into_iter().zip(results) {
+            let back = if result.is_ok() { Vec::new() } else { command.ops };
+            let done = StoreEvent::Done { ticket: command.ticket, result, back };
             if self.events.send(Event::Store(done)).is_err() {
                 return;
             }

@@ -152,6 +152,12 @@ impl Telegram {
         self.tell();
     }
 
+    /// The gateway is about to stop: what waits comes back as not sent.
+    pub(super) fn give_back(&mut self) {
+        self.epoch += 1;
+        (self.running, self.next) = (None, None);
+    }
+
     fn start(&mut self) {
         let Some(setup) = &self.setup else { return };
         if !setup.access.token_is_sound() {

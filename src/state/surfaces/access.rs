@@ -25,6 +25,9 @@ pub(crate) const SLOT_PREFIX: &str = "allow/";
 /// Slots of groups that got another id.
 pub(crate) const MOVED_PREFIX: &str = "moved/";
 
+/// Rest of the name of the slot that says that an owner was named.
+const HAD_OWNER: &str = "had-owner";
+
 /// What a message may do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -63,6 +66,8 @@ struct Grant {
 pub(crate) struct Access {
     config: SurfacesConfig,
     granted: BTreeMap<(Channel, String), Grant>,
+    /// An owner was named once: nobody becomes one by being left over.
+    had_owner: bool,
     /// New ids of groups, with the ids that config and sessions know them by.
     moved: BTreeMap<(Channel, String), String>,
     /// Newest first.
@@ -76,8 +81,12 @@ impl Access {
 
     /// Takes over what `channel-allow` said in the last life.
     pub(crate) fn recover(&mut self, name: &str, json: &str) -> Result<(), serde_json::Error> {
-        if let Some((channel, id)) = parse_name(name) {
-            self.granted.insert((channel, id), serde_json::from_str(json)?);
+        if name == HAD_OWNER {
+            self.had_owner = true;
+        } else if let Some((channel, id)) = parse_name(name) {
+            // What cannot be read may have been an owner.
+            let grant = serde_json::from_str(json).inspect_err(|_| self.had_owner = true)?;
+            self.granted.insert((channel, id), grant);
         }
         Ok(())
     }
@@ -90,12 +99,23 @@ impl Access {
         Ok(())
     }
 
-    /// A group has got another id; returns what to store.
-    pub(crate) fn group_moved(&mut self, channel: Channel, from: &str, to: &str) -> StoreOp {
+    /// A group has got another id; returns what to store, if anybody knows that group.
+    pub(crate) fn group_moved(&mut self, channel: Channel, from: &str, to: &str) -> Option<StoreOp> {
         let known = self.known_as(channel, from).to_owned();
+        self.group(channel, &known)?;
         let op = StoreOp::Put { slot: slot(MOVED_PREFIX, channel, to), value: to_json(&known) };
         self.moved.insert((channel, to.to_owned()), known);
-        op
+        Some(op)
+    }
+
+    /// What holds in a group, if it is let in.
+    fn group(&self, channel: Channel, chat: &str) -> Option<GroupConfig> {
+        let configured = self.config.by_channel.get(&channel).and_then(|config| config.groups.get(chat));
+        let granted = || {
+            let granted = self.granted.contains_key(&(channel, chat.to_owned()));
+            granted.then(|| GroupConfig { require_mention: true, allowed: Vec::new() })
+        };
+        configured.cloned().or_else(granted)
     }
 
     /// The id by which config and sessions know a chat.
@@ -109,7 +129,7 @@ impl Access {
         if Channel::ALL.iter().any(|channel| configured(channel).is_some()) {
             return configured(&channel).or_else(|| self.granted_owner(channel));
         }
-        if self.granted.values().any(|grant| grant.owner) {
+        if self.had_owner || self.granted.values().any(|grant| grant.owner) {
             return self.granted_owner(channel);
         }
         // Nobody was named, and only one person can be meant.
@@ -162,10 +182,8 @@ impl Access {
         let channel = message.route.channel;
         let chat = self.known_as(channel, &message.route.chat);
         let unwelcome = if message.addressed { Verdict::Refused } else { Verdict::Ignored };
-        let configured = self.config.by_channel.get(&channel).and_then(|config| config.groups.get(chat));
-        let granted = self.granted.contains_key(&(channel, chat.to_owned()));
-        let usual = GroupConfig { require_mention: true, allowed: Vec::new() };
-        let Some(group) = configured.or_else(|| granted.then_some(&usual)) else { return unwelcome };
+        let group = self.group(channel, chat).or_else(|| self.group(channel, &message.route.chat));
+        let Some(group) = group else { return unwelcome };
         let welcome = |allowed: &String| allowed == "*" || *allowed == message.from;
         if !group.allowed.iter().any(welcome) && !self.may_write(channel, &message.from) {
             return unwelcome;
@@ -186,14 +204,10 @@ impl Access {
     /// group that would have to be let in.
     pub(crate) fn note_refused(&mut self, message: &Inbound, now_ts: u64) {
         let channel = message.route.channel;
-        let known_group = |id: &str| {
-            let config = self.config.by_channel.get(&channel);
-            config.is_some_and(|config| config.groups.contains_key(id))
-                || self.granted.contains_key(&(channel, id.to_owned()))
-        };
-        let chat = self.known_as(channel, &message.route.chat);
-        let by_group = message.is_group && !known_group(chat);
-        let id = if by_group { chat.to_owned() } else { message.from.clone() };
+        let chat = &message.route.chat;
+        let known = self.group(channel, self.known_as(channel, chat)).or_else(|| self.group(channel, chat));
+        let by_group = message.is_group && known.is_none();
+        let id = if by_group { chat.clone() } else { message.from.clone() };
         let at = self.refused.iter().position(|refused| refused.channel == channel && refused.id == id);
         let count = at.map_or(0, |at| self.refused.remove(at).count) + 1;
         let name = message.name.clone();
@@ -236,7 +250,13 @@ impl Access {
                 }
             }
         }
-        let grant = Grant { owner: params.owner };
+        let was_owner = self.granted.get(&key).is_some_and(|grant| grant.owner);
+        let grant = Grant { owner: params.owner || was_owner };
+        if grant.owner && !self.had_owner {
+            self.had_owner = true;
+            let slot = format!("{SLOT_PREFIX}{HAD_OWNER}");
+            ops.push(StoreOp::Put { slot, value: "true".to_owned() });
+        }
         ops.push(put(channel, id, grant));
         self.granted.insert(key, grant);
         self.refused.retain(|refused| refused.channel != channel || refused.id != id);

@@ -12,7 +12,7 @@ use crate::state::agent_requests::OWNER;
 use crate::state::directives::{self, Directive};
 use crate::state::runs::{Origin, Run, Work};
 use crate::state::stored::Pending;
-use crate::state::surfaces::access::Place;
+use crate::state::surfaces::access::{Place, Verdict};
 use crate::state::surfaces::inbox::{Entry, Number};
 use crate::state::surfaces::question::{Question, left_out_line};
 use crate::state::{Effect, Now, State};
@@ -37,55 +37,68 @@ const BUDGET_USED: &str =
 impl State {
     /// Asks what is whole and not asked yet, as far as there is room.
     pub(in crate::state) fn ask_waiting(&mut self, now: Now) {
-        if !self.inbox.has_unasked() || self.stopping.is_some() {
-            return;
-        }
         self.inbox.stop_gathering(now.mono);
-        if self.inbox.hold_until.is_some() {
+        if !self.inbox.has_unasked() || self.stopping.is_some() || self.inbox.hold_until.is_some() {
             return;
         }
+        let mut full = self.agent_is_full();
         let mut blocked = BTreeSet::new();
         let waiting: Vec<Number> =
             self.inbox.iter().filter(|(_, entry)| entry.run.is_none()).map(|(number, _)| number).collect();
         for number in waiting {
             let Some(entry) = self.inbox.get(number).filter(|entry| entry.run.is_none()) else { continue };
-            let session_key = entry.place.session_key.clone();
-            let pieces = self.inbox.pieces(number);
-            let is_whole = |piece: &Number| self.inbox.get(*piece).is_some_and(Entry::is_whole);
-            let is_directive = entry.stored
-                && entry.message.media.is_empty()
-                && directives::parse(&entry.message.text).is_some();
-            if !is_directive && (blocked.contains(&session_key) || !pieces.iter().all(is_whole)) {
-                blocked.insert(session_key);
-            } else if !self.ask(&pieces, now) {
+            if !self.store_has_room() {
                 return;
+            }
+            if is_directive(entry) {
+                // Also past what waits: it may be there to stop that.
+                self.ask(&[number], now);
+            } else if !full && !blocked.contains(&entry.place.session_key) {
+                let session_key = entry.place.session_key.clone();
+                let pieces = self.inbox.pieces(number);
+                if pieces.iter().all(|piece| self.inbox.get(*piece).is_some_and(Entry::is_whole)) {
+                    self.ask(&pieces, now);
+                    full = self.agent_is_full();
+                } else {
+                    blocked.insert(session_key);
+                }
             }
         }
     }
 
-    /// Makes a run of a message. `false`: there is no room for it now.
-    fn ask(&mut self, numbers: &[Number], now: Now) -> bool {
-        let Some(question) = self.question(numbers) else { return true };
-        if !self.store_has_room() {
-            return false;
+    fn agent_is_full(&self) -> bool {
+        self.runs.waiting() + self.runs.active() >= self.config.queue_max + self.config.processes_max
+    }
+
+    /// Makes a run of a message, or answers it without one.
+    fn ask(&mut self, numbers: &[Number], now: Now) {
+        let Some(question) = self.question(numbers) else { return };
+        let verdict = numbers
+            .first()
+            .and_then(|number| self.inbox.get(*number))
+            .map(|entry| self.access.verdict(&entry.message));
+        if !matches!(verdict, Some(Verdict::Allowed(_))) {
+            // Its sender is not let in any more.
+            let ops = numbers.iter().flat_map(|number| self.inbox.finish(*number, now.wall_ms)).collect();
+            return self.store(ops, Pending::Nothing);
         }
         if question.directive.is_none() {
             if let Some(refusal) = self.polite_refusal(&question, now) {
-                self.decline(&question, refusal, now);
-                return true;
-            }
-            if self.runs.waiting() + self.runs.active() >= self.config.queue_max + self.config.processes_max {
-                return false;
+                return self.decline(&question, refusal, now);
             }
         }
         self.begin_asking(question, now);
-        true
     }
 
     /// Why the agent is not asked.
     fn polite_refusal(&mut self, question: &Question, now: Now) -> Option<Refusal> {
         if !question.has_content {
-            return Some(Refusal::say(left_out_line(&question.left_out)));
+            let line = if question.left_out.is_empty() {
+                "Yes? Write me what you need.".to_owned()
+            } else {
+                left_out_line(&question.left_out)
+            };
+            return Some(Refusal::say(line));
         }
         if question.asked >= ASKED_MAX {
             return Some(Refusal::say(INTERRUPTED));
@@ -143,7 +156,9 @@ impl State {
         for number in &question.numbers {
             ops.extend(self.inbox.ask(*number, &run_id));
         }
-        self.overheard.clear(&key);
+        if question.directive.is_none() {
+            self.overheard.clear(&key);
+        }
         let work = if let Some(directive) = question.directive {
             Work::Directive(for_person(directive, &question.place))
         } else {
@@ -190,12 +205,24 @@ impl State {
         for number in numbers {
             self.inbox.unask(*number);
         }
-        self.inbox.hold_until = Some(now.mono + ms(INBOX_RETRY_MS));
+        if self.inbox.has_unasked() {
+            self.inbox.hold_until = Some(now.mono + ms(INBOX_RETRY_MS));
+        }
     }
+}
+
+/// Whether it is for the gateway itself.
+fn is_directive(entry: &Entry) -> bool {
+    entry.stored && entry.message.media.is_empty() && directives::parse(&entry.message.text).is_some()
 }
 
 /// What only the owner may say is answered to others.
 fn for_person(directive: Directive, place: &Place) -> Directive {
-    let owner_only = matches!(directive, Directive::Pause | Directive::Resume);
-    if owner_only && !place.is_owner() { Directive::OwnerOnly } else { directive }
+    match directive {
+        _ if place.is_owner() => directive,
+        Directive::Pause | Directive::Resume => Directive::OwnerOnly,
+        // What is wrong with the machine is nobody else's business.
+        Directive::Status => Directive::BriefStatus,
+        directive => directive,
+    }
 }

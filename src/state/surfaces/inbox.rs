@@ -8,8 +8,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::channels::delivery::FetchedFile;
-use crate::channels::message::{Inbound, InboundMedia};
-use crate::limits::{INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX};
+use crate::channels::message::{Inbound, InboundMedia, Route};
+use crate::limits::{INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX, QUEUE_NOTICE_MS, ms};
 use crate::protocol::call::{Channel, RunId};
 use crate::state::surfaces::access::Place;
 use crate::state::to_json;
@@ -45,6 +45,8 @@ pub(crate) struct Entry {
     pub(crate) stored: bool,
     /// Pictures and files still to be fetched.
     pub(crate) fetching: usize,
+    /// Asked for; given up then.
+    pub(crate) fetch_until: Option<Instant>,
     /// What was fetched, and what could not be.
     pub(crate) files: Vec<Result<(InboundMedia, FetchedFile), String>>,
     /// More pieces of its album may come until then.
@@ -53,7 +55,8 @@ pub(crate) struct Entry {
     pub(crate) run: Option<RunId>,
     /// Its person was told that it waits.
     pub(crate) told: bool,
-    pub(crate) since: Instant,
+    /// When to see whether it waits.
+    pub(crate) tell_at: Instant,
 }
 
 impl Entry {
@@ -64,11 +67,12 @@ impl Entry {
             asked: 0,
             stored: false,
             fetching: 0,
+            fetch_until: None,
             files: Vec::new(),
             gather_until: None,
             run: None,
             told: false,
-            since: now,
+            tell_at: now + ms(QUEUE_NOTICE_MS),
         }
     }
 
@@ -132,8 +136,12 @@ impl Inbox {
     }
 
     /// Whether the surfaces have to wait before they hand over more.
-    pub(crate) fn is_full(&self) -> bool {
-        self.waiting.len() >= INBOX_MAX || self.bytes >= INBOX_BYTES_MAX
+    pub(crate) fn is_full(&self, more: usize) -> bool {
+        self.waiting.len() + more > INBOX_MAX || self.bytes >= INBOX_BYTES_MAX
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Whether a message has been here before.
@@ -161,6 +169,12 @@ impl Inbox {
         }
     }
 
+    /// The same for one that was finished at once.
+    pub(crate) fn undo_done(&mut self, channel: Channel, key: &str) {
+        self.by_key.remove(&(channel, key.to_owned()));
+        self.done.retain(|(_, of, name)| *of != channel || name != key);
+    }
+
     pub(crate) fn get(&self, number: Number) -> Option<&Entry> {
         self.waiting.get(&number)
     }
@@ -186,11 +200,29 @@ impl Inbox {
         self.hold_until = self.hold_until.filter(|until| *until > now);
     }
 
+    /// Messages of a session.
+    pub(crate) fn of_session(&self, session_key: &str) -> Vec<Number> {
+        let of = |entry: &Entry| entry.place.session_key == session_key && entry.stored;
+        self.iter().filter(|(_, entry)| of(entry)).map(|(number, _)| number).collect()
+    }
+
     /// Messages of a session that have no run.
     pub(crate) fn unasked_in(&self, session_key: &str) -> Vec<Number> {
         let of =
             |entry: &Entry| entry.place.session_key == session_key && entry.run.is_none() && entry.stored;
         self.iter().filter(|(_, entry)| of(entry)).map(|(number, _)| number).collect()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Number, &mut Entry)> {
+        self.waiting.iter_mut().map(|(number, entry)| (*number, entry))
+    }
+
+    /// Whether a piece of that album waits.
+    pub(crate) fn has_piece_of(&self, route: &Route, from: &str, album: &str) -> bool {
+        self.waiting.values().any(|entry| {
+            let message = &entry.message;
+            message.album.as_deref() == Some(album) && message.route == *route && message.from == from
+        })
     }
 
     /// Whether there is one without a run.
@@ -205,6 +237,7 @@ impl Inbox {
         let belongs = |other: &Entry| {
             other.message.album.as_ref() == Some(album)
                 && other.message.route == entry.message.route
+                && other.message.from == entry.message.from
                 && other.run.is_none()
         };
         self.iter().filter(|(_, other)| belongs(other)).map(|(number, _)| number).collect()
@@ -258,7 +291,8 @@ impl Inbox {
 
     /// When an album may be whole.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let gathering = self.waiting.values().filter_map(|entry| entry.gather_until);
+        let waits = |entry: &Entry| [entry.gather_until, entry.fetch_until].into_iter().flatten().min();
+        let gathering = self.waiting.values().filter_map(waits);
         gathering.chain(self.hold_until).min()
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia};
 use crate::channels::{ChannelCommand, delivery::FetchedFile};
-use crate::limits::{ALBUM_QUIET_MS, INBOX_RETRY_MS, SANE_CLOCK_MS, ms};
+use crate::limits::{ALBUM_QUIET_MS, FETCH_MS_MAX, INBOX_RETRY_MS, NAME_BYTES_MAX, SANE_CLOCK_MS, ms};
+use crate::metrics::METRICS;
 use crate::protocol::call::Channel;
-use crate::protocol::event::{Direction, MessageEvent, MessageMedia};
+use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageMedia};
+use crate::protocol::frame::{EventBody, cut_encoded};
 use crate::state::stored::Pending;
-use crate::state::surfaces::access::{Place, Verdict};
-use crate::state::surfaces::inbox::Number;
+use crate::state::surfaces::access::Verdict;
+use crate::state::surfaces::inbox::{Inbox, Number};
 use crate::state::surfaces::outbox::LetterId;
 use crate::state::{Effect, Now, State};
 use crate::store::{StoreOp, file_name};
@@ -17,15 +19,19 @@ use crate::store::{StoreOp, file_name};
 pub(in crate::state) struct Taken {
     numbers: Vec<Number>,
     letters: Vec<LetterId>,
+    /// Names of those that are too old.
+    old: Vec<(Channel, String)>,
 }
 
 impl State {
     /// A surface hands over a batch. It is told to go on when everything in it is durable.
     pub(in crate::state) fn arrived(&mut self, batch: Batch, now: Now) {
         let Batch { channel, arrivals, place } = batch;
-        if self.stopping.is_some() || !self.store_has_room() || self.inbox.is_full() {
+        let full = self.inbox.is_full(arrivals.len()) || self.outbox.is_full() || !self.store_has_room();
+        if full || self.stopping.is_some() {
             return self.taken(channel, Err(ms(INBOX_RETRY_MS)));
         }
+        let arrivals = with_addressed_albums(arrivals, &self.inbox);
         let mut ops = Vec::new();
         let mut taken = Taken::default();
         let mut missed = Vec::new();
@@ -33,7 +39,7 @@ impl State {
             match arrival {
                 Arrival::Message(message) => self.take_in(*message, &mut ops, &mut taken, &mut missed, now),
                 Arrival::Migrated { from, to, .. } => {
-                    ops.push(self.access.group_moved(channel, &from, &to));
+                    ops.extend(self.access.group_moved(channel, &from, &to));
                     ops.extend(self.outbox.reroute(channel, &from, &to));
                 }
                 Arrival::Garbled { key, why, raw } => {
@@ -46,9 +52,7 @@ impl State {
             }
         }
         if !missed.is_empty() {
-            let (letter, more) = self.report_missed(&missed, now);
-            taken.letters.extend(letter);
-            ops.extend(more);
+            taken.letters.extend(self.report_missed(&missed, now, &mut ops));
         }
         if ops.is_empty() {
             // Nothing that anybody would miss: the place alone is not worth a write.
@@ -60,24 +64,27 @@ impl State {
 
     fn take_in(
         &mut self,
-        message: Inbound,
+        mut message: Inbound,
         ops: &mut Vec<StoreOp>,
         taken: &mut Taken,
-        missed: &mut Vec<(Inbound, Place)>,
+        missed: &mut Vec<Inbound>,
         now: Now,
     ) {
         if self.inbox.knows(message.route.channel, &message.key) {
             return;
         }
+        clean(&mut message);
         let place = match self.access.verdict(&message) {
             Verdict::Allowed(place) => place,
             Verdict::Overheard(place) => return self.overheard.add(&place.session_key, &message),
             Verdict::Refused => return self.refuse_sender(&message, now),
             Verdict::Ignored => return,
         };
+        METRICS.messages_in.up();
         let is_old = self.is_too_old(&message, now);
         if is_old {
-            missed.push((message.clone(), place.clone()));
+            taken.old.push((message.route.channel, message.key.clone()));
+            missed.push(message.clone());
         }
         let (number, op) = self.inbox.add(message, place, now.mono);
         if is_old {
@@ -89,7 +96,7 @@ impl State {
     }
 
     /// Only clocks that were set can tell.
-    fn is_too_old(&self, message: &Inbound, now: Now) -> bool {
+    pub(super) fn is_too_old(&self, message: &Inbound, now: Now) -> bool {
         let Some(config) = self.config.surfaces.by_channel.get(&message.route.channel) else { return false };
         let age = now.wall_ms.checked_sub(message.ts).map(ms);
         now.wall_ms >= SANE_CLOCK_MS
@@ -109,7 +116,10 @@ impl State {
             for number in taken.numbers {
                 self.inbox.undo(number);
             }
-            self.letters_stored(&taken.letters, false, now);
+            for (channel, key) in taken.old {
+                self.inbox.undo_done(channel, &key);
+            }
+            self.drop_letters(&taken.letters);
             return self.taken(channel, Err(ms(INBOX_RETRY_MS)));
         }
         self.taken(channel, Ok(()));
@@ -120,34 +130,51 @@ impl State {
             self.show_inbound(number, now);
             self.make_whole(number, now);
         }
-        self.letters_stored(&taken.letters, true, now);
+        self.letters_stored(&taken.letters, now);
     }
 
     fn taken(&mut self, channel: Channel, result: Result<(), std::time::Duration>) {
         self.effects.push(Effect::Channel(ChannelCommand::Taken { channel, result }));
     }
 
-    /// Has a message's pictures and files fetched, and waits for the rest of its album.
+    /// Waits for a message's pictures and files, and for the rest of its album.
     pub(in crate::state) fn make_whole(&mut self, number: Number, now: Now) {
         let Some(entry) = self.inbox.get_mut(number) else { return };
         entry.fetching = entry.message.media.len();
-        let folder =
-            self.config.surfaces.session_folders.join(file_name(&entry.place.session_key)).join("media");
-        for (index, media) in entry.message.media.iter().enumerate() {
-            let command = ChannelCommand::Fetch {
-                key: entry.message.key.clone(),
-                index,
-                channel: entry.message.route.channel,
-                media: media.clone(),
-                folder: folder.clone(),
-            };
-            self.effects.push(Effect::Channel(command));
-        }
         if entry.message.album.is_some() {
             for piece in self.inbox.pieces(number) {
                 if let Some(entry) = self.inbox.get_mut(piece) {
                     entry.gather_until = Some(now.mono + ms(ALBUM_QUIET_MS));
                 }
+            }
+        }
+    }
+
+    /// Has pictures and files fetched where the surface can; what takes too long is left out.
+    pub(super) fn fetch_media(&mut self, now: Now) {
+        let open = Channel::ALL.map(|channel| self.is_open(channel));
+        let folders = &self.config.surfaces.session_folders;
+        for (_, entry) in self.inbox.iter_mut().filter(|(_, entry)| entry.stored && entry.fetching > 0) {
+            let channel = entry.message.route.channel;
+            match entry.fetch_until {
+                Some(until) if until <= now.mono => {
+                    entry.files.push(Err("a file (it took too long)".to_owned()));
+                    (entry.fetching, entry.fetch_until) = (0, None);
+                }
+                None if open[channel as usize] => {
+                    entry.fetch_until = Some(now.mono + ms(FETCH_MS_MAX));
+                    let folder = folders.join(file_name(&entry.place.session_key)).join("media");
+                    for (index, media) in entry.message.media.iter().enumerate() {
+                        self.effects.push(Effect::Channel(ChannelCommand::Fetch {
+                            key: entry.message.key.clone(),
+                            index,
+                            channel,
+                            media: media.clone(),
+                            folder: folder.clone(),
+                        }));
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -164,8 +191,11 @@ impl State {
         else {
             return;
         };
-        let Some(media) = entry.message.media.get(index) else { return };
-        entry.fetching = entry.fetching.saturating_sub(1);
+        let Some(media) = entry.message.media.get(index).filter(|_| entry.fetching > 0) else { return };
+        entry.fetching -= 1;
+        if entry.fetching == 0 {
+            entry.fetch_until = None;
+        }
         let file = match result {
             Ok(file) => Ok((media.clone(), file)),
             Err(why) => Err(format!("{} ({why})", describe(media))),
@@ -198,12 +228,45 @@ impl State {
             status: None,
             reason: None,
         };
-        let body =
-            crate::protocol::frame::EventBody::new(crate::protocol::event::EventKind::Message, &event, None);
+        let body = EventBody::new(EventKind::Message, &event, None);
         let channel = message.route.channel;
         self.show_message(body);
         self.health.saw_message(channel, now.wall_ms);
     }
+}
+
+/// In a group the caption, and so the mention, is on one piece of an album only; it counts for all.
+fn with_addressed_albums(mut arrivals: Vec<Arrival>, inbox: &Inbox) -> Vec<Arrival> {
+    let album = |arrival: &Arrival| match arrival {
+        Arrival::Message(message) if message.addressed => {
+            Some((message.route.clone(), message.from.clone(), message.album.clone()?))
+        }
+        _ => None,
+    };
+    let addressed: Vec<_> = arrivals.iter().filter_map(album).collect();
+    for arrival in &mut arrivals {
+        let Arrival::Message(message) = arrival else { continue };
+        let Some(album) = &message.album else { continue };
+        let in_batch = addressed
+            .iter()
+            .any(|(route, from, name)| (route, from, name) == (&message.route, &message.from, album));
+        message.addressed |= in_batch || inbox.has_piece_of(&message.route, &message.from, album);
+    }
+    arrivals
+}
+
+/// Names are what people say they are: nothing in them may look like words of ours.
+fn clean(message: &mut Inbound) {
+    message.name = message.name.as_deref().map(plain_name).filter(|name| !name.is_empty());
+    for media in &mut message.media {
+        media.name = media.name.as_deref().map(plain_name).filter(|name| !name.is_empty());
+    }
+}
+
+fn plain_name(name: &str) -> String {
+    let plain: String =
+        name.chars().filter(|character| !character.is_control() && !"[]`".contains(*character)).collect();
+    cut_encoded(plain.trim(), NAME_BYTES_MAX).to_owned()
 }
 
 /// A picture or file in a few words.

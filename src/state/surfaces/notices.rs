@@ -48,14 +48,15 @@ impl State {
     /// Messages that are too old to be answered are listed to the owner.
     pub(super) fn report_missed(
         &mut self,
-        missed: &[(Inbound, Place)],
+        missed: &[Inbound],
         now: Now,
-    ) -> (Option<LetterId>, Vec<StoreOp>) {
+        ops: &mut Vec<StoreOp>,
+    ) -> Option<LetterId> {
         let mut text = format!("While I was away {} messages grew too old to be answered:", missed.len());
         if missed.len() == 1 {
             "While I was away a message grew too old to be answered:".clone_into(&mut text);
         }
-        for (message, _) in missed.iter().take(LISTED_MAX) {
+        for message in missed.iter().take(LISTED_MAX) {
             let name = message.name.as_deref().unwrap_or(&message.from);
             let said = cut_encoded(&message.text, ERROR_TEXT_BYTES_MAX / 4);
             let _ = write!(text, "\n- {name}, {}: {said}", utc(message.ts / 1_000));
@@ -63,7 +64,9 @@ impl State {
         if missed.len() > LISTED_MAX {
             let _ = write!(text, "\n- and {} more", missed.len() - LISTED_MAX);
         }
-        self.tell_owner(&text, now)
+        let (letter, more) = self.tell_owner(&text, now);
+        ops.extend(more);
+        letter
     }
 
     /// Today's runs are used up, by everybody or by one person.
@@ -77,34 +80,39 @@ impl State {
 
     /// People whose message has waited for a while are told so, once.
     pub(in crate::state) fn tell_who_waits(&mut self, now: Now) {
-        let mut waiting = Vec::new();
-        for (number, entry) in self.inbox.iter() {
-            let due = entry.stored && !entry.told && entry.since + ms(QUEUE_NOTICE_MS) <= now.mono;
-            if !due {
+        let mut waiting: Vec<(Reply, String)> = Vec::new();
+        let runs = &self.runs;
+        for (_, entry) in self.inbox.iter_mut() {
+            if !entry.stored || entry.told || entry.tell_at > now.mono {
                 continue;
             }
-            let is_waiting = match &entry.run {
+            let in_line = match &entry.run {
                 None => entry.fetching == 0,
-                Some(run_id) => self.runs.get(run_id).is_some_and(|run| matches!(run.phase, Phase::Waiting)),
+                Some(run_id) => {
+                    runs.get(run_id).is_some_and(|run| matches!(run.phase, Phase::Waiting | Phase::Held(_)))
+                }
             };
-            waiting.push((number, is_waiting, Reply::to(&entry.message), entry.place.session_key.clone()));
+            if in_line {
+                entry.told = true;
+                let reply = Reply::to(&entry.message);
+                if !waiting.iter().any(|(known, _)| known.route == reply.route) {
+                    waiting.push((reply, entry.place.session_key.clone()));
+                }
+            } else {
+                entry.tell_at = now.mono + ms(QUEUE_NOTICE_MS);
+            }
+        }
+        if waiting.is_empty() || !self.store_has_room() {
+            return;
         }
         let mut letters = Vec::new();
         let mut ops = Vec::new();
-        for (number, is_waiting, reply, session_key) in waiting {
-            if let Some(entry) = self.inbox.get_mut(number) {
-                entry.told = true;
-            }
-            if is_waiting && self.store_has_room() {
-                let line =
-                    "Your message is in line: I am busy with something else and answer when I am done.";
-                let (letter, more) = self.post_text(&reply, line, &session_key, None, now);
-                letters.push(letter);
-                ops.extend(more);
-            }
+        for (reply, session_key) in waiting {
+            let line = "Your message is in line: I am busy with something else and answer when I am done.";
+            let (letter, more) = self.post_text(&reply, line, &session_key, None, now);
+            letters.push(letter);
+            ops.extend(more);
         }
-        if !ops.is_empty() {
-            self.store(ops, Pending::Letters(letters));
-        }
+        self.store(ops, Pending::Letters(letters));
     }
 }

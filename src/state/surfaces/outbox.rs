@@ -4,7 +4,7 @@
 //! shows as "unknown" and is never repeated blindly.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -13,12 +13,13 @@ use crate::channels::delivery::{Attempt, AttemptId, Part};
 use crate::channels::message::Route;
 use crate::hex::hex;
 use crate::limits::{
-    ATTEMPTS_IN_FLIGHT_MAX, RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SEND_RETRY_MAX_MS, SEND_RETRY_MIN_MS, ms,
+    ATTEMPTS_IN_FLIGHT_MAX, LETTER_AGE_MS_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX, RECEIPT_TEXT_BYTES_MAX,
+    RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY_MAX_MS, SEND_RETRY_MIN_MS, ms,
 };
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
-use crate::state::to_json;
+use crate::state::{Now, to_json};
 use crate::store::StoreOp;
 
 /// Slots of letters: `outbox/N` says how far it is, `outbox/N/parts` what it says.
@@ -80,7 +81,15 @@ pub(crate) struct Letter {
     pub(crate) phase: Phase,
     /// Not tried before then.
     pub(crate) not_before: Option<Instant>,
+    /// Not tried any more then.
+    pub(crate) give_up_at: Instant,
+    /// Its session was forgotten: it is not tried again, and nothing is noted of it.
+    pub(crate) forgotten: bool,
+    /// What it says is on record, and not only how far it is.
+    recorded: bool,
     failures: u32,
+    /// Why it was not sent the last time.
+    pub(crate) why: Option<String>,
     /// Who is owed an answer to `send`.
     pub(crate) waiters: Vec<(ConnId, String)>,
 }
@@ -95,11 +104,24 @@ impl Letter {
         texts.collect::<Vec<_>>().join("\n")
     }
 
-    /// When to try again after one more failure: later each time.
-    pub(crate) fn back_off(&mut self, now: Instant) -> Instant {
+    /// Pause before the next attempt after one more failure: longer each time.
+    pub(crate) fn back_off(&mut self) -> Duration {
         let pause_ms = (SEND_RETRY_MIN_MS << self.failures.min(16)).min(SEND_RETRY_MAX_MS);
         self.failures += 1;
-        now + ms(pause_ms)
+        ms(pause_ms)
+    }
+
+    /// What it counts against `OUTBOX_BYTES_MAX`.
+    fn bytes(&self) -> usize {
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Text { text, entities } => text.len() + 64 * entities.len(),
+            Part::Media { source, caption } => source.len() + caption.len(),
+        });
+        parts.sum()
+    }
+
+    fn is_busy(&self) -> bool {
+        matches!(self.phase, Phase::Marking | Phase::Trying(_) | Phase::Storing(true))
     }
 
     /// The attempt to make now.
@@ -125,13 +147,15 @@ pub(crate) struct Outbox {
     trying: HashMap<AttemptId, LetterId>,
     /// The last letters that are over, for receipts; their texts are cut.
     over: VecDeque<(LetterId, Letter)>,
+    /// Of what the letters say.
+    bytes: usize,
     next_letter: LetterId,
     next_attempt: AttemptId,
 }
 
 impl Outbox {
     /// Takes over a slot of the last life. Heads come before their parts.
-    pub(crate) fn recover(&mut self, name: &str, json: &str) -> Result<(), serde_json::Error> {
+    pub(crate) fn recover(&mut self, name: &str, json: &str, now: Now) -> Result<(), serde_json::Error> {
         let (number, is_parts) = match name.strip_suffix("/parts") {
             Some(number) => (number, true),
             None => (name, false),
@@ -140,18 +164,38 @@ impl Outbox {
         if is_parts {
             if let Some(letter) = self.letters.get_mut(&id) {
                 letter.parts = serde_json::from_str(json)?;
+                self.bytes += letter.bytes();
             }
             return Ok(());
         }
         let head: Head = serde_json::from_str(json)?;
         self.next_letter = self.next_letter.max(id + 1);
-        self.insert(id, head, Vec::new(), Phase::Waiting);
+        // A clock that was not set, then or now, cannot tell its age.
+        let sane = head.created_ts >= SANE_CLOCK_MS && head.created_ts <= now.wall_ms;
+        let age_ms = if sane { now.wall_ms - head.created_ts } else { 0 };
+        let give_up_at = now.mono + ms(lifetime_ms(&head).saturating_sub(age_ms));
+        self.insert(id, head, Vec::new(), Phase::Waiting, give_up_at);
+        if let Some(letter) = self.letters.get_mut(&id) {
+            letter.recorded = true;
+        }
         Ok(())
     }
 
-    fn insert(&mut self, id: LetterId, head: Head, parts: Vec<Part>, phase: Phase) {
+    fn insert(&mut self, id: LetterId, head: Head, parts: Vec<Part>, phase: Phase, give_up_at: Instant) {
         self.lanes.entry(lane(&head.route)).or_default().push_back(id);
-        let letter = Letter { head, parts, phase, not_before: None, failures: 0, waiters: Vec::new() };
+        let letter = Letter {
+            head,
+            parts,
+            phase,
+            not_before: None,
+            give_up_at,
+            forgotten: false,
+            recorded: false,
+            failures: 0,
+            why: None,
+            waiters: Vec::new(),
+        };
+        self.bytes += letter.bytes();
         self.letters.insert(id, letter);
     }
 
@@ -160,31 +204,54 @@ impl Outbox {
         self.next_letter
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.letters.len()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
+    /// Whether nothing more should be promised.
+    pub(crate) fn is_full(&self) -> bool {
+        self.letters.len() >= OUTBOX_MAX || self.bytes >= OUTBOX_BYTES_MAX
     }
 
     /// Takes a letter; its first part is marked at once if it can be tried as soon as it is on record.
-    pub(crate) fn add(&mut self, mut head: Head, parts: Vec<Part>, open: bool) -> (LetterId, Vec<StoreOp>) {
+    pub(crate) fn add(
+        &mut self,
+        mut head: Head,
+        parts: Vec<Part>,
+        open: bool,
+        now: Instant,
+    ) -> (LetterId, Vec<StoreOp>) {
         let id = self.next_letter;
         self.next_letter += 1;
         head.trying =
-            open && !self.lanes.contains_key(&lane(&head.route)) && self.has_room(head.route.channel);
-        let ops = vec![
-            put_head(id, &head),
-            StoreOp::Put { slot: format!("{}/parts", slot(id)), value: to_json(&parts) },
-        ];
+            open && !self.lanes.contains_key(&lane(&head.route)) && self.room(head.route.channel) > 0;
         let phase = Phase::Storing(head.trying);
-        self.insert(id, head, parts, phase);
-        (id, ops)
+        let give_up_at = now + ms(lifetime_ms(&head));
+        self.insert(id, head, parts, phase, give_up_at);
+        (id, self.put(id))
     }
 
-    fn has_room(&self, channel: Channel) -> bool {
-        let busy = |letter: &&Letter| {
-            letter.head.route.channel == channel
-                && matches!(letter.phase, Phase::Marking | Phase::Trying(_) | Phase::Storing(true))
-        };
-        self.letters.values().filter(busy).count() < ATTEMPTS_IN_FLIGHT_MAX
+    /// What puts a letter on record: how far it is, and what it says if that is not there yet.
+    fn put(&self, id: LetterId) -> Vec<StoreOp> {
+        let Some(letter) = self.letters.get(&id) else { return Vec::new() };
+        let mut ops = vec![put_head(id, &letter.head)];
+        if !letter.recorded {
+            ops.push(StoreOp::Put { slot: format!("{}/parts", slot(id)), value: to_json(&letter.parts) });
+        }
+        ops
+    }
+
+    /// It is on record.
+    pub(crate) fn set_recorded(&mut self, id: LetterId) {
+        if let Some(letter) = self.letters.get_mut(&id) {
+            letter.recorded = true;
+        }
+    }
+
+    /// Attempts that a surface may still be given.
+    fn room(&self, channel: Channel) -> usize {
+        let busy = |letter: &&Letter| letter.head.route.channel == channel && letter.is_busy();
+        ATTEMPTS_IN_FLIGHT_MAX.saturating_sub(self.letters.values().filter(busy).count())
     }
 
     pub(crate) fn get(&self, id: LetterId) -> Option<&Letter> {
@@ -204,31 +271,31 @@ impl Outbox {
     /// time than a surface takes. `open` says whether a surface takes anything.
     pub(crate) fn due(&self, open: impl Fn(Channel) -> bool) -> Vec<LetterId> {
         let mut due = Vec::new();
-        for channel in Channel::ALL {
-            let busy = |letter: &&Letter| {
-                letter.head.route.channel == channel
-                    && matches!(letter.phase, Phase::Marking | Phase::Trying(_) | Phase::Storing(true))
+        for channel in Channel::ALL.into_iter().filter(|channel| open(*channel)) {
+            let fronts = self.lanes.iter().filter(|((of, _), _)| *of == channel);
+            let fronts = fronts.filter_map(|(_, queue)| queue.front());
+            let ready = |id: &&LetterId| {
+                let letter = self.letters.get(id);
+                letter.is_some_and(|letter| letter.phase == Phase::Waiting && letter.not_before.is_none())
             };
-            let room = ATTEMPTS_IN_FLIGHT_MAX.saturating_sub(self.letters.values().filter(busy).count());
-            if room == 0 || !open(channel) {
-                continue;
-            }
-            let ready = |id: &LetterId, letter: &Letter| {
-                letter.head.route.channel == channel
-                    && letter.phase == Phase::Waiting
-                    && letter.not_before.is_none()
-                    && self.lanes.get(&lane(&letter.head.route)).and_then(VecDeque::front) == Some(id)
-            };
-            let ready = self.letters.iter().filter(|(id, letter)| ready(id, letter));
-            due.extend(ready.map(|(id, _)| *id).take(room));
+            let mut ready: Vec<LetterId> = fronts.filter(ready).copied().collect();
+            ready.sort_unstable();
+            ready.truncate(self.room(channel));
+            due.extend(ready);
         }
         due
     }
 
-    /// When one that is held back may be tried.
+    /// Letters that are not tried any more.
+    pub(crate) fn too_old(&self, now: Instant) -> Vec<LetterId> {
+        let old = |letter: &Letter| letter.phase == Phase::Waiting && letter.give_up_at <= now;
+        self.letters.iter().filter(|(_, letter)| old(letter)).map(|(id, _)| *id).collect()
+    }
+
+    /// When one that is held back may be tried, or is given up.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let waiting = self.letters.values().filter(|letter| letter.phase == Phase::Waiting);
-        waiting.filter_map(|letter| letter.not_before).min()
+        waiting.map(|letter| letter.not_before.unwrap_or(letter.give_up_at).min(letter.give_up_at)).min()
     }
 
     /// Ends every pause whose time has come.
@@ -239,12 +306,12 @@ impl Outbox {
     }
 
     /// Marks the next part; returns what puts that on record.
-    pub(crate) fn mark(&mut self, id: LetterId) -> Option<StoreOp> {
-        let letter = self.letters.get_mut(&id)?;
+    pub(crate) fn mark(&mut self, id: LetterId) -> Vec<StoreOp> {
+        let Some(letter) = self.letters.get_mut(&id) else { return Vec::new() };
         letter.phase = Phase::Marking;
         letter.head.trying = true;
         letter.not_before = None;
-        Some(put_head(id, &letter.head))
+        self.put(id)
     }
 
     /// The mark is on record: the attempt to make.
@@ -263,12 +330,12 @@ impl Outbox {
     }
 
     /// It waits for its next attempt; returns what puts that on record.
-    pub(crate) fn wait(&mut self, id: LetterId, not_before: Option<Instant>) -> Option<StoreOp> {
-        let letter = self.letters.get_mut(&id)?;
+    pub(crate) fn wait(&mut self, id: LetterId, not_before: Option<Instant>) -> Vec<StoreOp> {
+        let Some(letter) = self.letters.get_mut(&id) else { return Vec::new() };
         letter.phase = Phase::Waiting;
         letter.head.trying = false;
         letter.not_before = not_before;
-        Some(put_head(id, &letter.head))
+        self.put(id)
     }
 
     /// It is over; returns what takes it off the record.
@@ -298,6 +365,7 @@ impl Outbox {
     /// Its end is on record: the next letter of its chat may go.
     pub(crate) fn remove(&mut self, id: LetterId) -> Option<Letter> {
         let letter = self.letters.remove(&id)?;
+        self.bytes -= letter.bytes();
         let key = lane(&letter.head.route);
         if let Some(queue) = self.lanes.get_mut(&key) {
             queue.retain(|queued| *queued != id);
@@ -316,7 +384,9 @@ impl Outbox {
         for id in &queue {
             if let Some(letter) = self.letters.get_mut(id) {
                 to.clone_into(&mut letter.head.route.chat);
-                ops.push(put_head(*id, &letter.head));
+                if letter.phase != Phase::Ending {
+                    ops.push(put_head(*id, &letter.head));
+                }
             }
         }
         self.lanes.entry((channel, to.to_owned())).or_default().extend(queue);
@@ -328,20 +398,35 @@ impl Outbox {
         self.letters.iter().filter(|(_, letter)| letter.head.trying).map(|(id, _)| *id).collect()
     }
 
-    /// Letters that are on record in a session and are not being tried.
-    pub(crate) fn of_session(&self, session_key: &str) -> Vec<LetterId> {
-        let of = |letter: &Letter| {
-            letter.head.session_key == session_key
-                && letter.head.key.is_none()
-                && letter.phase == Phase::Waiting
-        };
-        self.letters.iter().filter(|(_, letter)| of(letter)).map(|(id, _)| *id).collect()
+    /// A session is forgotten: letters that wait there, to be removed. Those that are under way are
+    /// not tried again.
+    pub(crate) fn forget(&mut self, session_key: &str) -> Vec<LetterId> {
+        let mut waiting = Vec::new();
+        for (id, letter) in &mut self.letters {
+            if letter.head.session_key == session_key && letter.head.key.is_none() {
+                letter.forgotten = true;
+                if letter.phase == Phase::Waiting {
+                    waiting.push(*id);
+                }
+            }
+        }
+        waiting
+    }
+
+    /// Whether something is in a surface's hands.
+    pub(crate) fn is_trying(&self) -> bool {
+        !self.trying.is_empty()
     }
 
     /// Names of the keys of messages that are on their way.
     pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
         self.letters.values().filter_map(|letter| letter.head.key.clone())
     }
+}
+
+/// How long a letter is tried.
+const fn lifetime_ms(head: &Head) -> u64 {
+    if head.key.is_some() { SEND_AGE_MS_MAX } else { LETTER_AGE_MS_MAX }
 }
 
 fn lane(route: &Route) -> (Channel, String) {
@@ -353,6 +438,6 @@ fn slot(id: LetterId) -> String {
     format!("{SLOT_PREFIX}{id:020}")
 }
 
-pub(crate) fn put_head(id: LetterId, head: &Head) -> StoreOp {
+fn put_head(id: LetterId, head: &Head) -> StoreOp {
     StoreOp::Put { slot: slot(id), value: to_json(head) }
 }

@@ -23,7 +23,9 @@ impl Overheard {
         }
         let lines = self.by_session.entry(session_key.to_owned()).or_default();
         let name = message.name.as_deref().unwrap_or(&message.from);
-        lines.push_back(format!("{name}: {}", cut_encoded(&message.text, OVERHEARD_LINE_BYTES_MAX)));
+        // In one line, or it could pass for several people's words.
+        let said: Vec<&str> = message.text.split_whitespace().collect();
+        lines.push_back(format!("{name}: {}", cut_encoded(&said.join(" "), OVERHEARD_LINE_BYTES_MAX)));
         if lines.len() > OVERHEARD_LINES_MAX {
             lines.pop_front();
         }

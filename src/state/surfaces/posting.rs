@@ -2,7 +2,8 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::delivery::{AttemptId, AttemptOutcome, Part};
-use crate::limits::{HISTORY_TEXT_BYTES_MAX, INBOX_RETRY_MS, LETTER_AGE_MS_MAX, SEND_AGE_MS_MAX, ms};
+use crate::limits::{HISTORY_TEXT_BYTES_MAX, INBOX_RETRY_MS, ms};
+use crate::metrics::METRICS;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageStatus};
@@ -27,7 +28,7 @@ impl State {
     ) -> (LetterId, Vec<StoreOp>) {
         let parts = crate::channels::compose(reply.route.channel, markdown);
         let head = Head { run_id: run_id.map(ToString::to_string), ..self.head(reply, session_key, now) };
-        self.post(head, parts)
+        self.post(head, parts, now)
     }
 
     pub(super) fn head(&self, reply: &Reply, session_key: &str, now: Now) -> Head {
@@ -47,73 +48,90 @@ impl State {
         }
     }
 
-    pub(super) fn post(&mut self, head: Head, parts: Vec<Part>) -> (LetterId, Vec<StoreOp>) {
+    pub(super) fn post(&mut self, head: Head, parts: Vec<Part>, now: Now) -> (LetterId, Vec<StoreOp>) {
         let open = self.is_open(head.route.channel);
-        self.outbox.add(head, parts, open)
+        self.outbox.add(head, parts, open, now.mono)
     }
 
     /// Whether a surface takes anything now.
-    fn is_open(&self, channel: Channel) -> bool {
-        self.health.channel(channel).is_some_and(|health| health.configured && health.enabled)
-            && self.stopping.is_none()
+    pub(super) fn is_open(&self, channel: Channel) -> bool {
+        let takes = |state: &str| matches!(state, "ready" | "syncing" | "conflict" | "webhook");
+        let health = self.health.channel(channel);
+        self.stopping.is_none() && health.is_some_and(|health| health.enabled && takes(&health.state))
     }
 
-    /// Letters are on record. If they could not be put there they go all the same: an answer that a
-    /// crash might repeat is better than none.
-    pub(in crate::state) fn letters_stored(&mut self, letters: &[LetterId], ok: bool, now: Now) {
+    /// Letters are on record, or will be with the next write: what has happened is told, and an answer
+    /// that a crash might repeat is better than none.
+    pub(in crate::state) fn letters_stored(&mut self, letters: &[LetterId], now: Now) {
         for id in letters {
             let Some(letter) = self.outbox.get_mut(*id) else { continue };
             let Phase::Storing(marked) = letter.phase else { continue };
             letter.phase = Phase::Waiting;
             self.show_letter(*id, MessageStatus::Queued, None, now);
-            if marked && (ok || self.is_open_for(*id)) {
-                self.deliver(*id);
+            if marked {
+                self.deliver(*id, now);
             }
         }
     }
 
-    fn is_open_for(&self, id: LetterId) -> bool {
-        self.outbox.get(id).is_some_and(|letter| self.is_open(letter.head.route.channel))
+    /// What was to be said was not: it will be said another time.
+    pub(in crate::state) fn drop_letters(&mut self, letters: &[LetterId]) {
+        for id in letters {
+            self.outbox.remove(*id);
+        }
     }
 
-    fn deliver(&mut self, id: LetterId) {
-        if let Some(attempt) = self.outbox.attempt(id) {
-            self.effects.push(Effect::Channel(ChannelCommand::Deliver(Box::new(attempt))));
+    fn deliver(&mut self, id: LetterId, now: Now) {
+        match self.outbox.attempt(id) {
+            Some(attempt) => self.effects.push(Effect::Channel(ChannelCommand::Deliver(Box::new(attempt)))),
+            None => self.end_letter(id, MessageStatus::Failed, Some("its text is lost"), now),
         }
     }
 
     /// Marks what may be tried now.
     pub(in crate::state) fn pump_outbox(&mut self, now: Now) {
-        if self.outbox.len() == 0 || self.stopping.is_some() {
+        if self.outbox.is_empty() || self.stopping.is_some() {
             return;
         }
         self.outbox.end_pauses(now.mono);
+        for id in self.outbox.too_old(now.mono) {
+            let why = self.outbox.get(id).and_then(|letter| letter.why.clone());
+            let why = why.unwrap_or_else(|| "it could not be sent in time".to_owned());
+            self.end_letter(id, MessageStatus::Failed, Some(&why), now);
+        }
         for id in self.outbox.due(|channel| self.is_open(channel)) {
             if !self.store_has_room() {
                 return;
             }
-            let Some(op) = self.outbox.mark(id) else { continue };
-            self.store(vec![op], Pending::Marked { letter: id });
+            let ops = self.outbox.mark(id);
+            self.store(ops, Pending::Marked { letter: id });
         }
     }
 
     /// A mark is on record, or could not be put there.
     pub(in crate::state) fn marked(&mut self, id: LetterId, result: Result<(), String>, now: Now) {
         if result.is_ok() {
-            return self.deliver(id);
+            self.outbox.set_recorded(id);
+            return self.deliver(id, now);
         }
         // The record may say that it is being tried, which errs on the safe side.
         let _ = self.outbox.wait(id, Some(now.mono + ms(INBOX_RETRY_MS)));
     }
 
+    /// What waits to be asked in a session is not asked any more.
+    pub(in crate::state) fn drop_waiting(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
+        let unasked = self.inbox.unasked_in(session_key);
+        unasked.into_iter().flat_map(|number| self.inbox.finish(number, now.wall_ms)).collect()
+    }
+
     /// What waits to be said or answered in a session that is forgotten goes with it.
     pub(in crate::state) fn forget_surfaces(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
         self.overheard.clear(session_key);
-        let mut ops = Vec::new();
-        for number in self.inbox.unasked_in(session_key) {
+        let mut ops = self.drop_waiting(session_key, now);
+        for number in self.inbox.of_session(session_key) {
             ops.extend(self.inbox.finish(number, now.wall_ms));
         }
-        for id in self.outbox.of_session(session_key) {
+        for id in self.outbox.forget(session_key) {
             ops.extend(self.outbox.end(id));
             self.outbox.remove(id);
         }
@@ -127,7 +145,7 @@ impl State {
             AttemptOutcome::Sent { message_id, chat } => self.part_sent(id, message_id, chat, now),
             AttemptOutcome::NotSent { why, retry_after } => self.part_not_sent(id, &why, retry_after, now),
             AttemptOutcome::Refused { why } => self.end_letter(id, MessageStatus::Failed, Some(&why), now),
-            AttemptOutcome::Moved { chat } => self.part_moved(id, &chat),
+            AttemptOutcome::Moved { chat } => self.part_moved(id, &chat, now),
             AttemptOutcome::Unknown { why } => self.part_unknown(id, &why, now),
         }
     }
@@ -155,8 +173,13 @@ impl State {
         let Some(letter) = self.outbox.get_mut(id) else { return };
         letter.head.done += 1;
         if letter.head.done < letter.parts.len() {
-            let Some(op) = self.outbox.mark(id) else { return };
-            return self.store(vec![op], Pending::Marked { letter: id });
+            // A gateway that stops leaves the rest to its next life.
+            let (ops, pending) = if self.stopping.is_some() {
+                (self.outbox.wait(id, None), Pending::Nothing)
+            } else {
+                (self.outbox.mark(id), Pending::Marked { letter: id })
+            };
+            return self.store(ops, pending);
         }
         let (status, reason) = if letter.head.unknown {
             (MessageStatus::Unknown, Some("a part of it may not have arrived"))
@@ -168,22 +191,22 @@ impl State {
 
     fn part_not_sent(&mut self, id: LetterId, why: &str, after: Option<std::time::Duration>, now: Now) {
         let Some(letter) = self.outbox.get_mut(id) else { return };
-        let age_max = if letter.head.key.is_some() { SEND_AGE_MS_MAX } else { LETTER_AGE_MS_MAX };
-        if now.wall_ms.saturating_sub(letter.head.created_ts) > age_max {
+        if letter.forgotten || letter.give_up_at <= now.mono {
             return self.end_letter(id, MessageStatus::Failed, Some(why), now);
         }
-        let not_before = after.map_or_else(|| letter.back_off(now.mono), |pause| now.mono + pause);
-        if let Some(op) = self.outbox.wait(id, Some(not_before)) {
-            self.store(vec![op], Pending::Nothing);
-        }
+        letter.why = Some(why.to_owned());
+        let pause = after.unwrap_or_default().max(letter.back_off());
+        let ops = self.outbox.wait(id, Some(now.mono + pause));
+        self.store(ops, Pending::Nothing);
     }
 
-    fn part_moved(&mut self, id: LetterId, chat: &str) {
-        let Some(letter) = self.outbox.get(id) else { return };
+    fn part_moved(&mut self, id: LetterId, chat: &str, now: Now) {
+        let Some(letter) = self.outbox.get_mut(id) else { return };
         let (channel, from) = (letter.head.route.channel, letter.head.route.chat.clone());
-        let mut ops = vec![self.access.group_moved(channel, &from, chat)];
+        let again = now.mono + letter.back_off();
+        let mut ops: Vec<StoreOp> = self.access.group_moved(channel, &from, chat).into_iter().collect();
         // Before it is rerouted, so that the record of it is written once.
-        let _ = self.outbox.wait(id, None);
+        let _ = self.outbox.wait(id, Some(again));
         ops.extend(self.outbox.reroute(channel, &from, chat));
         self.store(ops, Pending::Nothing);
     }
@@ -212,9 +235,13 @@ impl State {
         self.show_letter(id, status, reason, now);
         let mut ops = self.outbox.end(id);
         let Some(letter) = self.outbox.get(id) else { return };
-        let head = letter.head.clone();
+        let (head, letter_forgotten) = (letter.head.clone(), letter.forgotten);
         let reason = reason.unwrap_or_default().to_owned();
-        if status != MessageStatus::Sent {
+        if status == MessageStatus::Sent {
+            METRICS.messages_out.up();
+            ops.extend(self.note_sent(&head, now));
+        } else if !letter_forgotten {
+            METRICS.messages_failed.up();
             let name = head.route.channel.name();
             let text = match status {
                 MessageStatus::Failed => format!("not sent on {name}: {reason}"),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use crate::limits::ATTACHMENTS_MAX;
 use crate::logging::utc;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
@@ -59,9 +60,10 @@ impl State {
             reply: Reply::to(message),
             prompt: prompt(first, &from, &said, self.overheard.lines(&first.place.session_key)),
             from,
-            has_content: !said.trim().is_empty(),
+            has_content: !said.trim().is_empty() || message.quoted.is_some(),
             text: said,
-            images: entries.iter().flat_map(|entry| entry.image_files()).collect(),
+            // The others are named in the prompt.
+            images: entries.iter().flat_map(|entry| entry.image_files()).take(ATTACHMENTS_MAX).collect(),
             left_out,
             directive,
             asked: first.asked,
@@ -91,7 +93,8 @@ fn prompt(entry: &Entry, from: &str, said: &str, overheard: String) -> String {
     }
     if entry.message.is_group {
         prompt.push_str(&overheard);
-        let _ = writeln!(prompt, "[{from}, {}]", utc(entry.message.ts / 1_000));
+        let id = &entry.place.person;
+        let _ = writeln!(prompt, "[{from} ({id}), {}]", utc(entry.message.ts / 1_000));
     }
     if let Some(quoted) = &entry.message.quoted {
         for line in quoted.lines() {

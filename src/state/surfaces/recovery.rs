@@ -1,9 +1,7 @@
 //! The surfaces' part of a start, and of every turn after it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
-use crate::limits::{QUEUE_NOTICE_MS, ms};
 use crate::protocol::payload::{Message, Role};
 use crate::state::stored::Pending;
 use crate::state::surfaces::{access, inbox, outbox};
@@ -24,7 +22,7 @@ impl State {
             } else if let Some(name) = slot.strip_prefix(inbox::SLOT_PREFIX) {
                 self.inbox.recover(name, json, now.mono)
             } else if let Some(name) = slot.strip_prefix(outbox::SLOT_PREFIX) {
-                self.outbox.recover(name, json)
+                self.outbox.recover(name, json, now)
             } else {
                 if slot.starts_with(inbox::ASIDE_PREFIX) {
                     self.inbox.recover_aside(slot.clone());
@@ -43,8 +41,14 @@ impl State {
     pub(in crate::state) fn go_on_with_surfaces(&mut self, now: Now) {
         let waiting: Vec<inbox::Number> = self.inbox.iter().map(|(number, _)| number).collect();
         let mut ops = Vec::new();
+        let mut missed = Vec::new();
         for number in waiting {
             let Some(entry) = self.inbox.get(number) else { continue };
+            if self.is_too_old(&entry.message, now) {
+                missed.push(entry.message.clone());
+                ops.extend(self.inbox.finish(number, now.wall_ms));
+                continue;
+            }
             if entry.asked > 0 {
                 let session_key = entry.place.session_key.clone();
                 let text =
@@ -56,8 +60,9 @@ impl State {
             }
             self.make_whole(number, now);
         }
+        let letter = if missed.is_empty() { None } else { self.report_missed(&missed, now, &mut ops) };
         if !ops.is_empty() {
-            self.store(ops, Pending::Nothing);
+            self.store(ops, Pending::Letters(letter.into_iter().collect()));
         }
         for letter in self.outbox.interrupted() {
             self.resume_letter(letter, now);
@@ -66,15 +71,16 @@ impl State {
 
     /// What every turn may have left to do.
     pub(in crate::state) fn settle_surfaces(&mut self, now: Now) {
-        self.ask_waiting(now);
-        self.tell_who_waits(now);
+        self.surfaces_stale = false;
+        if !self.inbox.is_empty() {
+            self.fetch_media(now);
+            self.ask_waiting(now);
+            self.tell_who_waits(now);
+        }
         self.pump_outbox(now);
-    }
-
-    /// When there is something to do on time.
-    pub(in crate::state) fn surfaces_due(&self) -> Option<Instant> {
         let notice = self.inbox.iter().filter(|(_, entry)| entry.stored && !entry.told);
-        let notice = notice.map(|(_, entry)| entry.since + ms(QUEUE_NOTICE_MS)).min();
-        [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min()
+        let notice = notice.map(|(_, entry)| entry.tell_at).min();
+        self.surfaces_due =
+            [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min();
     }
 }

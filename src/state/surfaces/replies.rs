@@ -47,7 +47,9 @@ impl State {
                 owed.by_person |= run.reply.is_some();
             }
             if let Some(reply) = run.reply.take() {
-                self.effects.push(typing(&reply.route, false));
+                if std::mem::take(&mut run.shows_typing) {
+                    self.effects.push(typing(&reply.route, false));
+                }
                 if !owed.replies.iter().any(|known| known.route == reply.route) {
                     owed.replies.push(reply);
                 }
@@ -67,7 +69,7 @@ impl State {
         now: Now,
     ) -> (Vec<LetterId>, Vec<StoreOp>) {
         let mut ops = Vec::new();
-        if self.stopping.is_some() && status == RunStatus::Cancelled {
+        if self.stopping.is_some() && status != RunStatus::Ok {
             // They are asked again when the gateway is back.
             return (Vec::new(), ops);
         }
@@ -104,6 +106,7 @@ impl State {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
             if let (Origin::Surface { .. }, Some(reply)) = (&run.origin, &run.reply) {
                 let effect = typing(&reply.route, true);
+                run.shows_typing = true;
                 self.effects.push(effect);
             }
         }
@@ -114,7 +117,8 @@ impl State {
         let others: Vec<RunId> = self.runs.of_session(session_key).map(|(id, _)| RunId::clone(id)).collect();
         for run_id in others.iter().filter(|run_id| *run_id != but) {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
-            if let Some(reply) = run.reply.take() {
+            let reply = run.reply.take();
+            if let Some(reply) = reply.filter(|_| std::mem::take(&mut run.shows_typing)) {
                 self.effects.push(typing(&reply.route, false));
             }
         }

@@ -7,12 +7,12 @@ use serde_json::json;
 use crate::channels::address;
 use crate::channels::delivery::Part;
 use crate::channels::message::Route;
-use crate::limits::{KEY_JOINERS_MAX, OUTBOX_MAX};
+use crate::limits::KEY_JOINERS_MAX;
 use crate::net::ConnId;
 use crate::protocol::call::{Channel, Digest, RunId, SendParams};
 use crate::protocol::error::WireError;
 use crate::protocol::event::MessageStatus;
-use crate::protocol::payload::RunStatus;
+use crate::protocol::payload::{Message, Role, RunStatus};
 use crate::state::keys::{self, Lookup, Outcome};
 use crate::state::stored::Pending;
 use crate::state::surfaces::outbox::{Head, LetterId};
@@ -47,24 +47,31 @@ impl State {
             return Err(WireError::unavailable("the gateway is stopping"));
         }
         self.require_store()?;
-        if self.outbox.len() >= OUTBOX_MAX {
-            return Err(WireError::rate_limited("too many messages wait to be sent; try again", 5_000));
-        }
+        self.outbox_has_room()?;
         let parts = self.parts_of(reply.route.channel, params)?;
         let run_id = self.new_run_id();
         let session_key = self.session_of(&reply);
+        self.sessions.current(&session_key);
         let mut ops: Vec<StoreOp> =
             self.keys.take_dropped().iter().map(|key| StoreOp::Delete { slot: keys::slot(key) }).collect();
         let record = self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key);
         ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
         let head =
             Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key, now) };
-        let (letter, more) = self.post(head, parts);
+        let (letter, more) = self.post(head, parts, now);
         ops.extend(more);
         if let Some(letter) = self.outbox.get_mut(letter) {
             letter.waiters.push((conn, id.to_owned()));
         }
         self.store(ops, Pending::Send { letter });
+        Ok(())
+    }
+
+    /// Whether one more message may wait to be sent.
+    pub(in crate::state) fn outbox_has_room(&self) -> Result<(), WireError> {
+        if self.outbox.is_full() {
+            return Err(WireError::rate_limited("too many messages wait to be sent; try again", 5_000));
+        }
         Ok(())
     }
 
@@ -145,7 +152,7 @@ impl State {
 
     /// A message is on record, or nothing was done.
     pub(in crate::state) fn send_stored(&mut self, id: LetterId, result: Result<(), String>, now: Now) {
-        let Err(trouble) = result else { return self.letters_stored(&[id], true, now) };
+        let Err(trouble) = result else { return self.letters_stored(&[id], now) };
         let Some(letter) = self.outbox.remove(id) else { return };
         if let Some(key) = &letter.head.key {
             self.keys.undo(key);
@@ -154,6 +161,21 @@ impl State {
         for (conn, id) in &letter.waiters {
             self.refuse(*conn, id, &error);
         }
+    }
+
+    /// A message that was sent is on record in its session, for whoever looks there for its key.
+    pub(super) fn note_sent(&mut self, head: &Head, now: Now) -> Vec<StoreOp> {
+        let (Some(key), Some(session_id)) = (&head.key, self.sessions.id(&head.session_key)) else {
+            return Vec::new();
+        };
+        let session_id = session_id.to_owned();
+        let note = Message {
+            channel: Some(head.route.channel),
+            run_id: head.run_id.clone(),
+            idempotency_key: Some(keys::of_client(key).to_owned()),
+            ..Message::new(Role::Note, format!("sent to {}", head.route.chat), now.wall_ms)
+        };
+        self.sessions.append(&head.session_key, &session_id, note)
     }
 
     pub(super) fn send_ended_op(&self, key: &str, outcome: &Outcome) -> Option<StoreOp> {

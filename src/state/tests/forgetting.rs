@@ -41,7 +41,7 @@ fn the_answer_waits_for_the_records_and_for_the_agents_files() {
     let command = bench.take_store().remove(0);
     assert!(command.ops.contains(&StoreOp::Put { slot: SLOT.into(), value: "true".into() }));
     assert_eq!(bench.deletions(), 0, "nothing is deleted before it is on record that it has to be");
-    bench.handle(Event::Store(StoreEvent::Done { ticket: command.ticket, result: Ok(()) }));
+    bench.handle(Event::Store(StoreEvent::Done { ticket: command.ticket, result: Ok(()), back: Vec::new() }));
     assert_eq!((bench.deletions(), bench.answers().len()), (1, 0));
     bench.agent_forgot(Ok(()));
     assert_eq!(bench.answer()["ok"], true);
@@ -70,7 +70,7 @@ fn failures_are_told_and_leave_what_is_to_be_done_on_record() {
     let mut bench = bench();
     bench.forget("a");
     let ticket = bench.take_store()[0].ticket;
-    bench.handle(Event::Store(StoreEvent::Done { ticket, result: Err("full".into()) }));
+    bench.handle(Event::Store(StoreEvent::Done { ticket, result: Err("full".into()), back: Vec::new() }));
     assert_eq!(bench.answer()["error"]["code"], "UNAVAILABLE");
     assert_eq!(bench.deletions(), 0);
     bench.forget("b");

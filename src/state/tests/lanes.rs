@@ -26,7 +26,8 @@ impl Bench {
 
     fn appended(&mut self) -> Vec<String> {
         let ops = self.take_store().into_iter().flat_map(|command| {
-            let done = crate::store::StoreEvent::Done { ticket: command.ticket, result: Ok(()) };
+            let done =
+                crate::store::StoreEvent::Done { ticket: command.ticket, result: Ok(()), back: Vec::new() };
             self.handle(crate::state::Event::Store(done));
             command.ops
         });

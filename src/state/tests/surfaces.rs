@@ -91,7 +91,7 @@ fn groups_need_a_mention_and_know_who_speaks() {
     world.say(message("2", "-5", "2", "what do you think?"));
     let run = world.run();
     assert_eq!(run.session_key, "group:telegram:-5");
-    let prompt = "[Said in this group before:\nName2: just talking\n]\n\n[Name2, ";
+    let prompt = "[Said in this group before:\nName2: just talking\n]\n\n[Name2 (telegram:2), ";
     assert!(run.prompt.starts_with(prompt) && run.prompt.ends_with("what do you think?"), "{}", run.prompt);
     world.answer(&run, "this");
     let attempt = world.attempts().remove(0);
@@ -125,7 +125,7 @@ fn lines_typed_in_a_burst_get_one_answer() {
     let in_one = commands.iter().filter(|command| command.ops.iter().filter(done).count() == 2);
     assert_eq!(in_one.count(), 1, "both are answered in one write, or a crash would ask one again");
     for command in commands {
-        let done = StoreEvent::Done { ticket: command.ticket, result: Ok(()) };
+        let done = StoreEvent::Done { ticket: command.ticket, result: Ok(()), back: Vec::new() };
         world.bench.handle(Event::Store(done));
     }
     world.keep();
@@ -151,18 +151,9 @@ fn a_stop_at_any_write_answers_once() {
                     world.arrive(vec![message("1", "2", "2", "hello")]);
                 }
             }
-            let commands = world.bench.take_store();
-            for command in commands {
+            for command in world.bench.take_store() {
                 left = left.saturating_sub(1);
-                for op in command.ops {
-                    match op {
-                        StoreOp::Put { slot, value } => drop(world.disk.insert(slot, value)),
-                        StoreOp::Delete { slot } => drop(world.disk.remove(&slot)),
-                        StoreOp::Append { .. } | StoreOp::Forget { .. } => {}
-                    }
-                }
-                let done = StoreEvent::Done { ticket: command.ticket, result: Ok(()) };
-                world.bench.handle(Event::Store(done));
+                world.write(vec![command]);
             }
             for run in world.bench.started_runs() {
                 world.bench.step(&run.run_id, RunStep::Started);
@@ -221,7 +212,7 @@ fn failures_are_seen_in_the_chat_without_their_cause() {
     {
         world.say(message(&n.to_string(), "2", "2", "hello"));
         let run = world.run();
-        world.bench.end(&run.run_id, status, "exit code 7 in /home/secret");
+        world.bench.end(&run.run_id, status, "exit code 7 in /root-secret");
         world.keep();
         let letters = world.letters();
         assert!(letters.len() == 1 && letters[0].1.starts_with(line), "{letters:?}");
@@ -374,6 +365,8 @@ fn a_group_that_moved_keeps_its_session() {
     let attempt = world.attempts().remove(0);
     assert_eq!(attempt.route.chat, "-1005");
     world.outcome(&attempt, AttemptOutcome::Moved { chat: "-1006".into() });
+    world.bench.pass(Duration::from_secs(1));
+    world.keep();
     assert_eq!(world.letters(), [("-1006".to_owned(), "yes".to_owned())]);
 }
 
@@ -394,7 +387,11 @@ fn a_full_disk_keeps_the_place() {
     world.arrive(vec![message("1", "2", "2", "hello")]);
     for command in world.bench.take_store() {
         let result = Err("the disk is full".to_owned());
-        world.bench.handle(Event::Store(StoreEvent::Done { ticket: command.ticket, result }));
+        world.bench.handle(Event::Store(StoreEvent::Done {
+            ticket: command.ticket,
+            result,
+            back: command.ops,
+        }));
     }
     assert!(matches!(world.taken()[..], [Err(_)]));
     world.say(message("1", "2", "2", "hello"));

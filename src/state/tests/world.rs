@@ -13,7 +13,7 @@ use crate::protocol::call::Channel;
 use crate::protocol::payload::{ChannelHealth, RunStatus};
 use crate::state::surfaces::{GroupConfig, SurfaceConfig};
 use crate::state::{Effect, Event, StateConfig};
-use crate::store::{Recovered, StoreEvent, StoreOp};
+use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp};
 
 const TS: u64 = SANE_CLOCK_MS + 1_000_000;
 
@@ -89,18 +89,22 @@ impl World {
             if commands.is_empty() {
                 return;
             }
-            for command in commands {
-                for op in command.ops {
-                    match op {
-                        StoreOp::Put { slot, value } => drop(self.disk.insert(slot, value)),
-                        StoreOp::Delete { slot } => drop(self.disk.remove(&slot)),
-                        StoreOp::Append { record, .. } => self.said.push(record),
-                        StoreOp::Forget { .. } => {}
-                    }
+            self.write(commands);
+        }
+    }
+
+    pub(super) fn write(&mut self, commands: Vec<StoreCommand>) {
+        for command in commands {
+            for op in command.ops {
+                match op {
+                    StoreOp::Put { slot, value } => drop(self.disk.insert(slot, value)),
+                    StoreOp::Delete { slot } => drop(self.disk.remove(&slot)),
+                    StoreOp::Append { record, .. } => self.said.push(record),
+                    StoreOp::Forget { .. } => {}
                 }
-                let done = StoreEvent::Done { ticket: command.ticket, result: Ok(()) };
-                self.bench.handle(Event::Store(done));
             }
+            let done = StoreEvent::Done { ticket: command.ticket, result: Ok(()), back: Vec::new() };
+            self.bench.handle(Event::Store(done));
         }
     }
 
@@ -115,6 +119,22 @@ impl World {
     pub(super) fn say(&mut self, message: Inbound) {
         self.arrive(vec![message]);
         self.keep();
+    }
+
+    /// Somebody writes; what follows from it is not on record yet.
+    pub(super) fn say_until_taken(&mut self, message: Inbound) {
+        self.arrive(vec![message]);
+        let commands = self.bench.take_store();
+        self.write(commands);
+    }
+
+    /// Nothing of what is for the store can be written.
+    pub(super) fn fail(&mut self) {
+        for command in self.bench.take_store() {
+            let result = Err("the disk is full".to_owned());
+            let done = StoreEvent::Done { ticket: command.ticket, result, back: command.ops };
+            self.bench.handle(Event::Store(done));
+        }
     }
 
     /// Commands to the surfaces for which `wanted` gives something.
