@@ -1,9 +1,13 @@
 //! Every bound and every fixed time of the gateway, each with what happens when it is reached.
 //!
-//! A number that limits something belongs here and nowhere else; the relations between them are
-//! asserted at compile time at the end of the file.
+//! A number that limits something belongs here (one surface's in a file below) and nowhere else;
+//! the relations between them are asserted at compile time at the end of the file.
 
 use std::time::Duration;
+
+mod telegram;
+
+pub use telegram::*;
 
 // ---- frames and connections -------------------------------------------------------------------
 
@@ -335,96 +339,6 @@ pub const EXPIRY_INTERVAL_MS: u64 = 3_600_000;
 pub const EXPIRY_SESSIONS_MAX: usize = 32;
 /// Pause after a look that found more than it may forget.
 pub const EXPIRY_PAUSE_MS: u64 = 10_000;
-
-// ---- Telegram ---------------------------------------------------------------------------------
-// Its own bounds are those of https://core.telegram.org/bots/api and /bots/faq.
-
-/// Text of one message in UTF-16 units, after the looks were taken out of it; longer is split.
-pub const TELEGRAM_TEXT_UNITS_MAX: usize = 4_096;
-/// Text below a picture or file, in UTF-16 units; longer is cut.
-pub const TELEGRAM_CAPTION_UNITS_MAX: usize = 1_024;
-/// Looks of one message; Telegram ignores further ones, so the message ends before them.
-pub const TELEGRAM_ENTITIES_MAX: usize = 100;
-/// Beginning of a message that another one answers, in UTF-16 units.
-pub const QUOTED_UNITS_MAX: usize = 1_000;
-/// Beginning of something unreadable that is kept for a person.
-pub const GARBLED_BYTES_MAX: usize = 2 * 1024;
-/// Messages of one answer: more than the largest answer needs. The rest is left out with a mark.
-pub const TELEGRAM_PARTS_MAX: usize = 64;
-
-/// Connecting to the Bot API, all of its addresses together; `ureq` gives the first of two two thirds.
-pub const TELEGRAM_CONNECT_MS: u64 = 8_000;
-/// Writing a request.
-pub const TELEGRAM_WRITE_MS: u64 = 10_000;
-/// From a request to its answer, and for the answer itself; then nobody knows what became of it.
-pub const TELEGRAM_ANSWER_MS: u64 = 30_000;
-/// The same for files, which may be 50 MB over a slow line.
-pub const TELEGRAM_TRANSFER_MS: u64 = 5 * 60_000;
-/// An idle connection older than this is not used again: the server may just be closing it.
-pub const TELEGRAM_IDLE_CONNECTION_MS: u64 = 10_000;
-/// Largest answer of the Bot API that is read: 100 updates are far below it.
-pub const TELEGRAM_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// The server's words in an error of ours.
-pub const TELEGRAM_ERROR_TEXT_BYTES_MAX: usize = 300;
-/// How long the server may hold a poll while nothing comes. It cannot be much longer: routers
-/// forget silent connections.
-pub const TELEGRAM_POLL_SECONDS: u64 = 25;
-/// And how much longer the answer may be on its way.
-pub const TELEGRAM_POLL_SLACK_MS: u64 = 10_000;
-/// Updates of one poll.
-pub const TELEGRAM_POLL_UPDATES_MAX: usize = 100;
-/// Between two polls that brought nothing, where the server does not hold them.
-pub const TELEGRAM_EMPTY_POLL_MS: u64 = 1_000;
-/// First pause after a failed poll; it doubles up to `TELEGRAM_RETRY_MAX_MS`, with jitter.
-pub const TELEGRAM_RETRY_MIN_MS: u64 = 1_000;
-/// Longest such pause.
-pub const TELEGRAM_RETRY_MAX_MS: u64 = 60_000;
-/// First pause where somebody else polls with our token: each poll of ours ends one of theirs.
-pub const TELEGRAM_CONFLICT_MIN_MS: u64 = 5_000;
-/// First pause after the token was not accepted; it will not get right by asking.
-pub const TELEGRAM_UNAUTHORIZED_MIN_MS: u64 = 60_000;
-/// Longest such pause.
-pub const TELEGRAM_UNAUTHORIZED_MAX_MS: u64 = 15 * 60_000;
-/// Between two notes to state that polls are answered, while nothing else changes.
-pub const TELEGRAM_ALIVE_MS: u64 = 10_000;
-/// How long `health` with `probe` waits for the Bot API.
-pub const TELEGRAM_PROBE_MS: u64 = 5_000;
-/// Jobs that wait for the sending thread, and for the one that moves files; one more is answered
-/// "not now". State hands out fewer.
-pub const TELEGRAM_JOBS_MAX: usize = 128;
-/// Messages to one chat at once before the pace below holds.
-pub const TELEGRAM_CHAT_BURST: u32 = 3;
-/// Pace of messages to one chat.
-pub const TELEGRAM_CHAT_INTERVAL_MS: u64 = 1_000;
-/// Messages to one group in a minute.
-pub const TELEGRAM_GROUP_PER_MINUTE: u32 = 20;
-/// Messages a second in all; Telegram allows about 30.
-pub const TELEGRAM_PER_SECOND: u32 = 25;
-/// Chats whose pace is remembered; those that rest go first.
-pub const TELEGRAM_CHATS_MAX: usize = 1_024;
-/// Longest wait for a chat's turn inside of the sending thread; beyond it state is told when to
-/// come again.
-pub const TELEGRAM_WAIT_MS_MAX: u64 = 60_000;
-/// How long a 429 in one chat holds up all others: Telegram does not say whom it means.
-pub const TELEGRAM_HOLD_ALL_MS_MAX: u64 = 30_000;
-/// Between two "is typing": Telegram shows one for five seconds.
-pub const TELEGRAM_TYPING_INTERVAL_MS: u64 = 4_000;
-/// How long somebody "is typing" at most, if nobody takes it back.
-pub const TELEGRAM_TYPING_MS_MAX: u64 = 20 * 60_000;
-/// Chats in which somebody is typing; further ones are not shown.
-pub const TELEGRAM_TYPING_MAX: usize = 64;
-/// Patience for "is typing": it holds up messages and is not worth it.
-pub const TELEGRAM_TYPING_ANSWER_MS: u64 = 3_000;
-/// Largest file that a bot may send.
-pub const TELEGRAM_UPLOAD_BYTES_MAX: u64 = 50 * 1024 * 1024;
-/// Largest picture; larger ones are sent as files.
-pub const TELEGRAM_PHOTO_BYTES_MAX: u64 = 10 * 1024 * 1024;
-/// Redirects that are followed to a file to be sent.
-pub const MEDIA_REDIRECTS_MAX: u32 = 3;
-/// Fetching a picture or file that somebody sent, in all.
-pub const MEDIA_FETCH_MS: u64 = 60_000;
-/// Name of a fetched file.
-pub const MEDIA_NAME_BYTES_MAX: usize = 80;
 
 // ---- log --------------------------------------------------------------------------------------
 

@@ -1,3 +1,5 @@
+//! What Markdown becomes; and that no text, however odd, becomes an unsound message.
+
 use std::time::{Duration, Instant};
 
 use super::{compose, render};

@@ -1,3 +1,5 @@
+//! Connections that fail in every way, and what each means.
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::Scope;

@@ -1,3 +1,5 @@
+//! Where texts are cut.
+
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::{clip, split, utf16};
