@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 mod telegram;
+mod whatsapp;
 
 pub use telegram::*;
+pub use whatsapp::*;
 
 // ---- frames and connections -------------------------------------------------------------------
 
@@ -260,46 +262,6 @@ pub const RECEIPT_TEXT_BYTES_MAX: usize = 256;
 pub const QUOTE_BYTES_MAX: usize = 1_024;
 /// Text below a picture, in UTF-16 units (Telegram's limit); longer follows as a message.
 pub const CAPTION_UNITS_MAX: usize = 1_024;
-
-// ---- the WhatsApp sidecar ---------------------------------------------------------------------
-
-/// A line of the sidecar; a longer one ends it.
-pub const SIDECAR_LINE_BYTES_MAX: u64 = 1024 * 1024;
-/// Lines of the sidecar that wait for the `channels` thread; its reader waits beyond.
-pub const SIDECAR_INBOX: usize = 64;
-/// Between two questions to the sidecar whether it lives, and how large it is.
-pub const SIDECAR_BEAT_MS: u64 = 30_000;
-/// Silence after which it is ended and started anew.
-pub const SIDECAR_SILENCE_MS: u64 = 90_000;
-/// Memory (RSS) beyond which it is started anew: idle it has 76 MB, after 1,000 messages 85.
-pub const SIDECAR_RSS_BYTES_MAX: u64 = 160 * 1024 * 1024;
-/// First pause before a sidecar that ended by itself is started again; it doubles.
-pub const SIDECAR_RESTART_MIN_MS: u64 = 500;
-/// Longest of these pauses.
-pub const SIDECAR_RESTART_MAX_MS: u64 = 60_000;
-/// A connection that held so long makes the pauses short again.
-pub const SIDECAR_STEADY_MS: u64 = 120_000;
-/// How long the server may take to confirm a message before it is written again under the same id.
-pub const WHATSAPP_ACCEPT_MS: u64 = 30_000;
-/// How often a message is written before nobody knows what became of it.
-pub const WHATSAPP_WRITES_MAX: u32 = 3;
-/// How long a message waits for a connection before it is given back to be tried later.
-pub const WHATSAPP_HOLD_MS: u64 = 30_000;
-/// Between two messages to a chat. The client is unofficial: nobody knows its limits, so it keeps
-/// to what a person could type.
-pub const WHATSAPP_CHAT_INTERVAL_MS: u64 = 1_000;
-/// Between two messages to anybody.
-pub const WHATSAPP_INTERVAL_MS: u64 = 250;
-/// Chats whose pace is remembered before those at rest are forgotten.
-pub const WHATSAPP_CHATS_MAX: usize = 256;
-/// Bodies of sent messages that are kept for receivers who could not read them; the oldest goes.
-pub const WHATSAPP_BODIES_MAX: usize = 100;
-/// How long the picture of a message waits for a connection.
-pub const WHATSAPP_FETCH_MS: u64 = 60_000;
-/// Between two signs that somebody is writing; WhatsApp forgets them after some ten seconds.
-pub const WHATSAPP_TYPING_MS: u64 = 8_000;
-/// Notes to oneself that are answered in a minute; an echo would go on for ever.
-pub const SELF_CHAT_PER_MINUTE: usize = 10;
 
 // ---- files ------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ pub(super) const CANNOT_RUN: u8 = 126;
 const OOM_SCORE_ADJ: &str = "800";
 
 /// Arguments for this binary that put `command` under a guard whose parent is this process.
-pub(super) fn args(command: Vec<OsString>) -> Vec<OsString> {
+pub(crate) fn args(command: Vec<OsString>) -> Vec<OsString> {
     let mut args = vec![GUARD.into(), process::id().to_string().into()];
     args.extend(command);
     args

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile, Part};
 use crate::channels::message::{Batch, InboundMedia, Route};
+use crate::limits::SIDECAR_INBOX;
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::event::MessageStatus;
@@ -25,17 +26,20 @@ pub mod delivery;
 pub mod message;
 pub mod telegram;
 mod thread;
+mod whatsapp;
 
 pub use telegram::TelegramSetup;
+pub use whatsapp::WhatsappConfig;
 
 use telegram::Telegram;
 use thread::Surfaces;
+use whatsapp::Whatsapp;
 
 /// What a text becomes on a surface: one or more messages that it shows without cutting them.
 pub fn compose(channel: Channel, markdown: &str) -> Vec<Part> {
     match channel {
         Channel::Telegram => telegram::format::compose(markdown),
-        Channel::Whatsapp => vec![Part::Text { text: markdown.to_owned(), entities: Vec::new() }],
+        Channel::Whatsapp => whatsapp::marks::compose(markdown),
     }
 }
 
@@ -215,30 +219,43 @@ pub enum ChannelEvent {
     },
 }
 
-/// What one channel starts with.
-#[derive(Debug, Clone, Copy)]
-pub struct ChannelSetup {
-    /// Which.
-    pub channel: Channel,
-    /// There are credentials, or the config switches it on.
-    pub configured: bool,
-    /// On, by the config or by the toggle that was kept.
-    pub enabled: bool,
+/// What the surfaces start with.
+pub struct ChannelsSetup {
+    /// There if Telegram is configured.
+    pub telegram: Option<TelegramSetup>,
+    /// WhatsApp, configured or not.
+    pub whatsapp: WhatsappConfig,
+    /// Channels that are on, by the config or by the toggles that were kept.
+    pub enabled: Vec<Channel>,
+    /// Names and values of [`Batch::place`] that were durable last.
+    pub places: BTreeMap<String, String>,
 }
 
-/// Starts the thread. `telegram` is there if Telegram is configured; `places` are the names and
-/// values of [`Batch::place`] that were durable last.
+/// Starts the thread.
 pub fn spawn(
-    setups: Vec<ChannelSetup>,
-    telegram: Option<TelegramSetup>,
-    places: BTreeMap<String, String>,
+    setup: ChannelsSetup,
     commands: Receiver<ChannelCommand>,
     events: Sender<Event>,
 ) -> io::Result<JoinHandle<()>> {
     let (to_us, reports) = bounded(REPORTS);
-    let telegram = Telegram::new(telegram, places, to_us, events.clone());
-    threads::spawn_owner("channels", move || Surfaces::new(setups, telegram, events).run(&commands, &reports))
+    let (to_whatsapp, news) = bounded(SIDECAR_INBOX);
+    let ChannelsSetup { telegram, whatsapp, enabled, places } = setup;
+    threads::spawn_owner("channels", move || {
+        let mut telegram = Telegram::new(telegram, places, to_us, events.clone());
+        telegram.switch(enabled.contains(&Channel::Telegram));
+        let mut whatsapp = Whatsapp::new(whatsapp, events.clone(), to_whatsapp);
+        whatsapp.switch(enabled.contains(&Channel::Whatsapp), Instant::now());
+        Surfaces::new(telegram, whatsapp, events).run(&commands, &reports, &news);
+    })
 }
 
-/// Reports of the surfaces' threads that wait; they wait when it is full.
+/// Reports of Telegram's threads that wait; they wait when it is full.
 const REPORTS: usize = 16;
+
+/// A share of a pause, so that not everybody comes back at once: up to a quarter.
+fn jitter() -> f64 {
+    let mut byte = [0];
+    // Without randomness there is no jitter, which is no harm for one.
+    let _ = getrandom::fill(&mut byte);
+    f64::from(byte[0]) / 1_024.0
+}

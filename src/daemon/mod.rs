@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 use crate::agent::demo::DEMO_AGENT;
 use crate::agent::sandbox::SandboxConfig;
 use crate::agent::{self, AgentConfig};
-use crate::channels::{self, ChannelSetup, TelegramSetup};
+use crate::channels;
 use crate::config::settings::{AgentCommand, Settings};
 use crate::error::Fatal;
 use crate::hex::hex;
@@ -30,9 +30,7 @@ use crate::metrics::METRICS;
 use crate::net::acceptor::{self, Acceptor};
 use crate::net::{NetContext, NetSettings, outbound};
 use crate::protocol::SERVER_VERSION;
-use crate::protocol::call::Channel;
 use crate::protocol::hello::Policy;
-use crate::protocol::payload::Toggles;
 use crate::state::budget::Limits;
 use crate::state::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
 use crate::state::thread::{Exits, now};
@@ -160,18 +158,14 @@ impl Gateway {
         METRICS.started.set(now().wall_ms / 1_000);
         let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
         let boot_id = boot_id().map_err(system("make random ids"))?;
-        let agent_config = agent_config(settings, &layout, own_exe)?;
-        let telegram =
-            TelegramSetup::new(&settings.telegram, settings.state_dir.join("tmp")).map_err(Fatal::Config)?;
+        let agent_config = agent_config(settings, &layout, own_exe.clone())?;
         make_private(&layout.agent_sessions()).map_err(folder_error)?;
         let (store, recovered) =
             Store::open(layout.clone(), settings.storage.max_mb * 1024 * 1024).map_err(folder_error)?;
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }
-        let is_place = |slot: &String| slot.starts_with("place/");
-        let places = recovered.slots.iter().filter(|(slot, _)| is_place(slot));
-        let places = places.map(|(slot, value)| (slot.clone(), value.clone())).collect();
+        let places = surfaces::places(&recovered);
         let state_config = state_config(settings, &layout, boot_id, agent_config.command.is_some());
         let (state, first) = State::new(state_config, recovered, now());
 
@@ -183,7 +177,7 @@ impl Gateway {
         let (to_agent_control, agent_control_inbox) = bounded(AGENT_CONTROL_INBOX);
         let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX + CHANNEL_RESERVE);
         let fanout_us = Arc::new(AtomicU64::new(0));
-        let setups = channel_setups(settings, state.toggles());
+        let surfaces = surfaces::setup(settings, state.toggles(), places, own_exe)?;
         let exits = Exits {
             outbound: to_outbound.clone(),
             store: to_store,
@@ -198,7 +192,7 @@ impl Gateway {
         let others = vec![
             outbound::spawn(outbound_inbox, Arc::clone(&fanout_us)).map_err(&thread)?,
             store::spawn(store, store_inbox, to_state.clone()).map_err(&thread)?,
-            channels::spawn(setups, telegram, places, channel_inbox, to_state.clone()).map_err(&thread)?,
+            channels::spawn(surfaces, channel_inbox, to_state.clone()).map_err(&thread)?,
             agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone())
                 .map_err(&thread)?,
         ];
@@ -349,19 +343,4 @@ fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Resul
         warm: Duration::from_secs(settings.agent.warm_seconds),
         processes_max: settings.agent.max_processes,
     })
-}
-
-fn channel_setups(settings: &Settings, toggles: &Toggles) -> Vec<ChannelSetup> {
-    let telegram = settings.telegram.bot_token.is_some();
-    // WhatsApp has no credentials to show: linking comes after switching on.
-    let whatsapp = settings.whatsapp.enabled == Some(true);
-    let setup = |channel: Channel, configured: bool, config: Option<bool>| ChannelSetup {
-        channel,
-        configured,
-        enabled: toggles.channels.get(&channel).copied().or(config).unwrap_or(configured),
-    };
-    vec![
-        setup(Channel::Telegram, telegram, settings.telegram.enabled),
-        setup(Channel::Whatsapp, whatsapp, settings.whatsapp.enabled),
-    ]
 }

@@ -1,15 +1,19 @@
-//! What the config says about the messaging surfaces, in the forms that the core compares.
+//! What the config says about the messaging surfaces: for the core, in the forms that it compares, and
+//! for the thread that talks to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::channels::address::{is_group, person_id};
+use crate::channels::{ChannelsSetup, TelegramSetup, WhatsappConfig};
 use crate::config::settings::Settings;
+use crate::error::Fatal;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
+use crate::protocol::payload::Toggles;
 use crate::state::surfaces::{GroupConfig, SurfaceConfig, SurfacesConfig};
-use crate::store::Layout;
+use crate::store::{Layout, Recovered};
 
 /// An id that cannot be one is left out, with a word in the log: nobody is let in by mistake.
 pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
@@ -85,4 +89,44 @@ fn ids(channel: Channel, place: &str, ids: &[String]) -> Vec<String> {
             .ok()
     });
     known.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Names and values of the places from which the surfaces go on.
+pub(super) fn places(recovered: &Recovered) -> BTreeMap<String, String> {
+    let places = recovered.slots.iter().filter(|(slot, _)| slot.starts_with("place/"));
+    places.map(|(slot, value)| (slot.clone(), value.clone())).collect()
+}
+
+/// What the channels' thread starts with.
+pub(super) fn setup(
+    settings: &Settings,
+    toggles: &Toggles,
+    places: BTreeMap<String, String>,
+    own_exe: PathBuf,
+) -> Result<ChannelsSetup, Fatal> {
+    let (telegram, whatsapp) = (&settings.telegram, &settings.whatsapp);
+    let bot = TelegramSetup::new(telegram, settings.state_dir.join("tmp")).map_err(Fatal::Config)?;
+    // WhatsApp has no credentials to show: linking comes after switching on.
+    let configured = whatsapp.enabled == Some(true);
+    let is_on = |channel: Channel, config: Option<bool>, configured: bool| {
+        toggles.channels.get(&channel).copied().or(config).unwrap_or(configured)
+    };
+    let on = [
+        (Channel::Telegram, is_on(Channel::Telegram, telegram.enabled, bot.is_some())),
+        (Channel::Whatsapp, is_on(Channel::Whatsapp, whatsapp.enabled, configured)),
+    ];
+    let whatsapp = WhatsappConfig {
+        configured,
+        own_exe,
+        folder: settings.state_dir.join("whatsapp"),
+        node: whatsapp.sidecar.node.clone(),
+        args: whatsapp.sidecar.args.clone(),
+        env: whatsapp.sidecar.env.clone(),
+        proxy: whatsapp.proxy.clone(),
+        media_bytes_max: whatsapp.media_max_mb.saturating_mul(1024 * 1024),
+        self_chat: whatsapp.self_chat,
+        read_receipts: whatsapp.read_receipts,
+    };
+    let enabled = on.into_iter().filter(|(_, on)| *on).map(|(channel, _)| channel).collect();
+    Ok(ChannelsSetup { telegram: bot, whatsapp, enabled, places })
 }

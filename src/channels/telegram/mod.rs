@@ -30,6 +30,7 @@ mod api;
 mod canvas;
 mod content;
 mod deliver;
+pub(super) mod download;
 mod error;
 mod facts;
 mod fetch;

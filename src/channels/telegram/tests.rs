@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::TelegramSetup;
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
 use crate::channels::message::{Arrival, Batch, Route};
-use crate::channels::{self, ChannelCommand, ChannelEvent, ChannelSetup};
+use crate::channels::{self, ChannelCommand, ChannelEvent, ChannelsSetup, WhatsappConfig};
 use crate::config::file;
 use crate::config::secret::Secret;
 use crate::protocol::call::Channel;
@@ -93,13 +93,14 @@ impl Rig {
         let (base, calls) = server();
         let bot_token = Some(Secret::new(TOKEN));
         let config = file::Telegram { bot_token, api_base: base, delete_webhook: true, ..Default::default() };
-        let setup = TelegramSetup::new(&config, std::env::temp_dir()).unwrap();
-        let setups = vec![ChannelSetup { channel: Channel::Telegram, configured: true, enabled: true }];
+        let telegram = TelegramSetup::new(&config, std::env::temp_dir()).unwrap();
         let place = place.map(|place| ("place/telegram/42".to_owned(), place.to_owned()));
         let places: BTreeMap<String, String> = place.into_iter().collect();
         let (commands, inbox) = bounded(64);
         let (to_state, events) = bounded(64);
-        channels::spawn(setups, setup, places, inbox, to_state).unwrap();
+        let whatsapp = WhatsappConfig::default();
+        let setup = ChannelsSetup { telegram, whatsapp, enabled: vec![Channel::Telegram], places };
+        channels::spawn(setup, inbox, to_state).unwrap();
         Self { calls, kept: Vec::new(), commands, events, state: String::new() }
     }
 

@@ -6,15 +6,14 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use crate::channels::delivery::{Attempt, AttemptOutcome};
-use crate::channels::telegram::api::{Api, FormFile, PROMPT, TRANSFER};
+use crate::channels::telegram::api::{Api, FormFile};
 use crate::channels::telegram::deliver::{self, Sent, chat_id, may_do_plain, reply_parameters, topic};
+use crate::channels::telegram::download;
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::http::{Http, Way, io_words, is_loopback};
+use crate::channels::telegram::http::{Way, io_words};
 use crate::channels::telegram::sniff;
 use crate::channels::telegram::split::{clip, utf16};
-use crate::limits::{
-    MEDIA_REDIRECTS_MAX, TELEGRAM_CAPTION_UNITS_MAX, TELEGRAM_PHOTO_BYTES_MAX, TELEGRAM_UPLOAD_BYTES_MAX,
-};
+use crate::limits::{TELEGRAM_CAPTION_UNITS_MAX, TELEGRAM_PHOTO_BYTES_MAX, TELEGRAM_UPLOAD_BYTES_MAX};
 
 /// An open file that is to be sent.
 struct Source {
@@ -119,37 +118,11 @@ fn source(mut file: File, bytes: u64, name: String) -> Result<Source, AttemptOut
 }
 
 fn from_url(way: &Way, tmp: &Path, url: &str) -> Result<Source, AttemptOutcome> {
-    let uri: ureq::http::Uri = url.parse().map_err(|_| refused("its URL is wrong".to_owned()))?;
-    let host = uri.host().unwrap_or_default();
-    let way = if is_loopback(host) { &Way::Direct } else { way };
-    let later = |why: String| AttemptOutcome::NotSent { why, retry_after: None };
-    let http = Http::new(way, MEDIA_REDIRECTS_MAX);
-    let response = http.run(|agent| {
-        let request = agent
-            .get(url)
-            .config()
-            .timeout_recv_response(Some(PROMPT.answer))
-            .timeout_recv_body(Some(TRANSFER.body))
-            .build();
-        request.call()
-    });
-    let response = response.map_err(|error| later(format!("the file cannot be downloaded: {error}")))?;
-    match response.status().as_u16() {
-        200 => {}
-        status @ (429 | 500..) => {
-            return Err(later(format!("the file cannot be downloaded (HTTP {status})")));
-        }
-        status => return Err(refused(format!("the file cannot be downloaded (HTTP {status})"))),
-    }
-    let unstorable = |error: io::Error| later(format!("the file cannot be stored: {error}"));
+    let unstorable = |error| download::later(format!("the file cannot be stored: {error}"));
     let mut file = nameless(tmp).map_err(unstorable)?;
-    let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
-    let copied = io::copy(&mut body.by_ref().take(TELEGRAM_UPLOAD_BYTES_MAX + 1), &mut file);
-    let bytes =
-        copied.map_err(|error| later(format!("the file cannot be downloaded: {}", io_words(&error))))?;
+    let bytes = download::copy(way, url, &mut file, TELEGRAM_UPLOAD_BYTES_MAX + 1)?;
     file.flush().and_then(|()| file.seek(SeekFrom::Start(0))).map_err(unstorable)?;
-    let name = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-    source(file, bytes, name)
+    source(file, bytes, download::name_in(url))
 }
 
 /// A file that is gone when it is closed, even by a crash.

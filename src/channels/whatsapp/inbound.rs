@@ -1,0 +1,212 @@
+//! The sidecar's messages as the core takes them. Pure, but for the loop breaker's memory.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::channels::message::{Arrival, Inbound, InboundMedia, Route};
+use crate::channels::whatsapp::wire::{Me, Media, Msg};
+use crate::limits::{QUOTE_BYTES_MAX, SELF_CHAT_PER_MINUTE, ms};
+use crate::protocol::call::Channel;
+use crate::protocol::frame::cut_encoded;
+
+/// What decides how a message is taken.
+pub(super) struct Reader {
+    /// Notes to oneself are questions too.
+    pub(super) self_chat: bool,
+    /// Largest picture or file.
+    pub(super) media_bytes_max: u64,
+    /// When the last notes to oneself came: an agent that answers itself is stopped by it.
+    own: VecDeque<Instant>,
+}
+
+impl Reader {
+    pub(super) fn new(self_chat: bool, media_bytes_max: u64) -> Self {
+        Self { self_chat, media_bytes_max, own: VecDeque::new() }
+    }
+
+    /// The message for the core, if it is one for it.
+    pub(super) fn take(&mut self, msg: Msg, me: &Me, now: Instant) -> Option<Arrival> {
+        let is_self = msg.from.me;
+        if is_self && !(self.is_self_chat(&msg, me) && self.may_speak_to_self(now)) {
+            return None;
+        }
+        let left_out = match msg.kind.as_str() {
+            // Said about messages, not to us; an edited question is not asked again.
+            "reaction" | "edit" | "revoke" => return None,
+            "undecryptable" => Some("a message that could not be decrypted; please send it again".to_owned()),
+            "sticker" => Some("a sticker".to_owned()),
+            "other" => Some("a kind of message that I do not know".to_owned()),
+            _ => self.too_large(msg.media.as_ref()),
+        };
+        let text = spoken(&msg, me);
+        let quoted = msg.quote.as_ref().and_then(|quote| quote.text.as_deref());
+        let addressed =
+            !msg.chat.group || msg.mentions_me || msg.quote.as_ref().is_some_and(|quote| quote.me);
+        let media = msg.media.as_ref().filter(|_| left_out.is_none()).and_then(taken_media);
+        // Only a known number is a person: a LID alone is nobody's phone number.
+        let from = msg.from.pn.or(msg.from.lid).or(msg.from.jid)?;
+        Some(Arrival::Message(Box::new(Inbound {
+            key: format!("{}/{}/{from}", msg.chat.jid, msg.id),
+            route: Route { channel: Channel::Whatsapp, chat: msg.chat.jid, topic: None },
+            is_group: msg.chat.group,
+            is_self,
+            from,
+            name: msg.from.name,
+            message_id: msg.id,
+            ts: msg.ts,
+            text,
+            addressed,
+            quoted: quoted.map(|text| cut_encoded(text, QUOTE_BYTES_MAX).to_owned()),
+            media: media.into_iter().collect(),
+            album: None,
+            left_out,
+        })))
+    }
+
+    fn is_self_chat(&self, msg: &Msg, me: &Me) -> bool {
+        let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+        self.self_chat && !msg.chat.group && (same(&msg.chat.pn, &me.pn) || same(&msg.chat.lid, &me.lid))
+    }
+
+    fn may_speak_to_self(&mut self, now: Instant) -> bool {
+        let minute = ms(60_000);
+        while self.own.front().is_some_and(|then| now.duration_since(*then) > minute) {
+            self.own.pop_front();
+        }
+        if self.own.len() >= SELF_CHAT_PER_MINUTE {
+            log::warn!(
+                "more than {SELF_CHAT_PER_MINUTE} notes to oneself in a minute: the rest is not answered"
+            );
+            return false;
+        }
+        self.own.push_back(now);
+        true
+    }
+
+    fn too_large(&self, media: Option<&Media>) -> Option<String> {
+        let bytes = media?.bytes;
+        let mb = 1024 * 1024;
+        (bytes > self.media_bytes_max)
+            .then(|| format!("a file of {} MB ({} at most)", bytes.div_ceil(mb), self.media_bytes_max / mb))
+    }
+}
+
+fn taken_media(media: &Media) -> Option<InboundMedia> {
+    Some(InboundMedia {
+        kind: media.kind()?,
+        mime_type: media.mime.clone(),
+        name: media.name.clone(),
+        bytes: media.bytes,
+        handle: media.handle.clone(),
+    })
+}
+
+/// The text, without the mention of us: the app writes it as `@` and our number.
+fn spoken(msg: &Msg, me: &Me) -> String {
+    let mut text = msg.text.clone().unwrap_or_default();
+    if msg.mentions_me {
+        let digits = |id: &Option<String>| {
+            id.as_deref()
+                .map(|id| id.trim_start_matches('+').split(['@', ':']).next().unwrap_or_default().to_owned())
+        };
+        for number in
+            [digits(&me.pn), digits(&me.lid)].into_iter().flatten().filter(|number| !number.is_empty())
+        {
+            text = text.replace(&format!("@{number}"), "");
+        }
+    }
+    match msg.kind.as_str() {
+        "location" => format!("[a place]\n{}", text.trim()),
+        "contact" => format!("[a contact] {}", text.trim()),
+        "poll" => format!("[a poll]\n{}", text.trim()),
+        _ => text.trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::{Value, json};
+
+    use super::Reader;
+    use crate::channels::message::{Arrival, Inbound};
+    use crate::channels::whatsapp::wire::Me;
+    use crate::limits::SELF_CHAT_PER_MINUTE;
+
+    fn me() -> Me {
+        Me { pn: Some("+1999".into()), lid: Some("77@lid".into()) }
+    }
+
+    fn base() -> Value {
+        json!({
+            "seq": 1, "id": "ABC", "chat": { "jid": "5@lid", "pn": "+1555", "lid": "5@lid", "group": false },
+            "from": { "jid": "5@lid", "pn": "+1555", "lid": "5@lid", "name": "Ann", "me": false },
+            "ts": 1_000, "kind": "text", "text": "hello"
+        })
+    }
+
+    fn take(reader: &mut Reader, change: Value) -> Option<Inbound> {
+        let mut msg = base();
+        for (name, value) in change.as_object().unwrap() {
+            msg[name] = value.clone();
+        }
+        match reader.take(serde_json::from_value(msg).unwrap(), &me(), Instant::now())? {
+            Arrival::Message(message) => Some(*message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_person_is_a_number_and_the_answer_goes_to_the_chat() {
+        let mut reader = Reader::new(false, 100);
+        let message = take(&mut reader, json!({})).unwrap();
+        assert_eq!((message.from.as_str(), message.route.chat.as_str()), ("+1555", "5@lid"));
+        assert!(message.addressed && !message.is_group);
+        let unknown = json!({ "jid": "5@lid", "lid": "5@lid", "me": false });
+        assert_eq!(take(&mut reader, json!({ "from": unknown })).unwrap().from, "5@lid");
+    }
+
+    #[test]
+    fn groups_are_addressed_by_mention_or_quote() {
+        let mut reader = Reader::new(false, 100);
+        let group = json!({ "jid": "1@g.us", "group": true });
+        assert!(!take(&mut reader, json!({ "chat": group })).unwrap().addressed);
+        let mention =
+            take(&mut reader, json!({ "chat": group, "mentionsMe": true, "text": "@77 what now?" })).unwrap();
+        assert!(mention.addressed);
+        assert_eq!(mention.text, "what now?");
+        let quote =
+            take(&mut reader, json!({ "chat": group, "quote": { "id": "x", "me": true, "text": "so" } }))
+                .unwrap();
+        assert!(quote.addressed && quote.quoted.as_deref() == Some("so"));
+    }
+
+    #[test]
+    fn own_messages_count_only_as_notes_to_oneself_and_not_without_end() {
+        let own = json!({ "jid": "77@lid", "pn": "+1999", "lid": "77@lid", "me": true });
+        let chat = json!({ "jid": "77@lid", "pn": "+1999", "lid": "77@lid", "group": false });
+        let note = json!({ "from": own, "chat": chat });
+        assert!(take(&mut Reader::new(false, 100), note.clone()).is_none());
+        let mut reader = Reader::new(true, 100);
+        assert!(take(&mut reader, json!({ "from": own })).is_none(), "to somebody else");
+        for _ in 0..SELF_CHAT_PER_MINUTE {
+            assert!(take(&mut reader, note.clone()).unwrap().is_self);
+        }
+        assert!(take(&mut reader, note).is_none());
+        let later = Instant::now() + Duration::from_secs(61);
+        assert!(reader.may_speak_to_self(later));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_said() {
+        let mut reader = Reader::new(false, 2 * 1024 * 1024);
+        let media = |bytes: u64| json!({ "kind": "image", "mime": "image/png", "bytes": bytes, "ref": "r" });
+        let small = take(&mut reader, json!({ "kind": "image", "media": media(5) })).unwrap();
+        assert_eq!((small.media.len(), small.left_out), (1, None));
+        let large = take(&mut reader, json!({ "kind": "image", "media": media(3 * 1024 * 1024) })).unwrap();
+        assert_eq!((large.media.len(), large.left_out.as_deref()), (0, Some("a file of 3 MB (2 at most)")));
+        assert!(take(&mut reader, json!({ "kind": "reaction" })).is_none());
+        assert!(take(&mut reader, json!({ "kind": "sticker" })).unwrap().left_out.is_some());
+    }
+}

@@ -1,0 +1,206 @@
+//! When the sidecar runs, and the facts about it: started on demand, restarted with growing pauses,
+//! left alone where only a person can help.
+
+use std::time::{Duration, Instant};
+
+use crate::channels::ChannelEvent;
+use crate::channels::whatsapp::locate::{self, Found};
+use crate::channels::whatsapp::{Whatsapp, process::Process};
+use crate::limits::{SIDECAR_RESTART_MAX_MS, SIDECAR_RESTART_MIN_MS, SIDECAR_STEADY_MS, ms};
+use crate::protocol::call::Channel;
+use crate::protocol::payload::ChannelHealth;
+
+/// When it starts next, and what is known about the connection.
+pub(super) struct Life {
+    start_at: Option<Instant>,
+    pause: Duration,
+    started: u64,
+    /// Since when it is connected.
+    ready_since: Option<Instant>,
+    state: &'static str,
+    reason: Option<String>,
+    linked: Option<bool>,
+    /// What was told last.
+    told: Option<ChannelHealth>,
+    last_frame_ts: Option<u64>,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self {
+            start_at: None,
+            pause: ms(SIDECAR_RESTART_MIN_MS),
+            started: 0,
+            ready_since: None,
+            state: "off",
+            reason: None,
+            linked: None,
+            told: None,
+            last_frame_ts: None,
+        }
+    }
+}
+
+impl Life {
+    /// It is to run as soon as it can.
+    pub(super) fn wake(&mut self, now: Instant) {
+        self.start_at = Some(now);
+        self.pause = ms(SIDECAR_RESTART_MIN_MS);
+    }
+
+    pub(super) fn start_at(&self) -> Option<Instant> {
+        self.start_at
+    }
+
+    /// It has ended by itself: it starts again after a pause, which grows while it does not hold.
+    pub(super) fn start_later(&mut self, now: Instant) -> Duration {
+        if self.ready_since.is_some_and(|since| now.duration_since(since) > ms(SIDECAR_STEADY_MS)) {
+            self.pause = ms(SIDECAR_RESTART_MIN_MS);
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(ms(SIDECAR_RESTART_MAX_MS));
+        let jitter = pause.mul_f64(crate::channels::jitter());
+        self.start_at = Some(now + pause + jitter);
+        pause + jitter
+    }
+
+    /// What the connection is, and why.
+    pub(super) fn set(&mut self, state: &'static str, reason: Option<String>) {
+        (self.state, self.reason) = (state, reason);
+    }
+
+    pub(super) fn set_linked(&mut self, linked: bool) {
+        self.linked = Some(linked);
+    }
+
+    pub(super) fn is_linked(&self) -> bool {
+        self.linked == Some(true)
+    }
+
+    /// Since now, or not any more.
+    pub(super) fn set_ready(&mut self, ready: bool, now: Instant) {
+        self.ready_since = if ready { self.ready_since.or(Some(now)) } else { None };
+    }
+
+    /// A sign of life of the transport.
+    pub(super) fn frame(&mut self, now_ts: u64) {
+        self.last_frame_ts = Some(now_ts);
+    }
+
+    /// Whether messages can be written.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self.state, "ready" | "syncing")
+    }
+}
+
+impl Whatsapp {
+    /// Starts the sidecar, or says what is missing.
+    pub(super) fn start(&mut self, now: Instant) {
+        self.life.start_at = None;
+        if !self.enabled || !self.config.configured {
+            return;
+        }
+        let program = match locate::find(&self.config.own_exe, &self.config.folder) {
+            Found::Program(program) => program,
+            Found::Installer { script, folder } => {
+                let text = format!(
+                    "its sidecar is not installed: `clawdis login whatsapp` does it, or run `{} {}`",
+                    script.display(),
+                    folder.display()
+                );
+                return self.life.set("unlinked", Some(text));
+            }
+            Found::Nothing => {
+                let text = "its sidecar is missing: put `scripts/whatsapp-sidecar` of this release beside the gateway";
+                return self.life.set("closed", Some(text.to_owned()));
+            }
+        };
+        self.life.started += 1;
+        let started = Process::start(&self.config, program, self.life.started, self.news.clone(), now);
+        match started {
+            Ok(process) => {
+                self.process = Some(process);
+                self.life.set("connecting", None);
+            }
+            Err(error) => {
+                let pause = self.life.start_later(now);
+                let text =
+                    format!("the sidecar cannot be started ({error}); next try in {} s", pause.as_secs());
+                self.life.set("closed", Some(text));
+            }
+        }
+    }
+
+    /// The sidecar has nothing to do until somebody acts: it ends.
+    pub(super) fn rest(&mut self, state: &'static str, reason: Option<String>, now: Instant) {
+        self.life.set(state, reason);
+        self.life.set_ready(false, now);
+        self.life.start_at = None;
+        if let Some(process) = &mut self.process {
+            process.end(now);
+        }
+        let why = self.life.reason.clone().unwrap_or_else(|| "WhatsApp is switched off".to_owned());
+        for (id, outcome) in self.outgoing.give_back(&why) {
+            self.tell(ChannelEvent::Outcome { id, outcome });
+        }
+    }
+
+    /// The sidecar is gone.
+    pub(super) fn closed(&mut self, fault: Option<String>, now: Instant) {
+        let Some(mut process) = self.process.take() else { return };
+        self.life.set_ready(false, now);
+        self.intake.forget_waiting();
+        self.outgoing.connection_lost(now);
+        for asked in process.unanswered() {
+            self.unanswered(asked);
+        }
+        let was_asked = process.is_ending();
+        if was_asked && fault.is_none() {
+            // Dropping it waits for its end, which its closed output promises.
+            return;
+        }
+        if fault.is_some() {
+            process.give_up(now);
+        }
+        let why = fault.unwrap_or_else(|| process.last_words());
+        self.login_over(Err(format!("the sidecar broke off: {why}")));
+        let pause = self.life.start_later(now);
+        log::warn!("the WhatsApp sidecar: {why}; it is started again in {} s", pause.as_secs());
+        let text = format!("the sidecar broke off ({why}); next try in {} s", pause.as_secs());
+        self.life.set("closed", Some(text));
+    }
+
+    /// Tells state the facts, if they are others than before.
+    pub(super) fn publish(&mut self) {
+        let configured = self.config.configured;
+        let (state, reason) = match (configured, self.enabled) {
+            (false, _) => ("off", None),
+            (true, false) => ("off", Some("switched off; `clawdis channel whatsapp on`".to_owned())),
+            (true, true) => (self.life.state, self.life.reason.clone()),
+        };
+        let health = ChannelHealth {
+            configured,
+            enabled: self.enabled,
+            state: state.to_owned(),
+            reason,
+            linked: self.life.linked.filter(|_| configured),
+            self_id: self.me.pn.clone().filter(|_| self.life.is_linked()),
+            last_frame_ts: self.life.last_frame_ts,
+            last_message_ts: None,
+        };
+        let same = self.life.told.as_ref().is_some_and(|told| {
+            (ChannelHealth { last_frame_ts: None, ..told.clone() })
+                == (ChannelHealth { last_frame_ts: None, ..health.clone() })
+        });
+        if !same {
+            self.life.told = Some(health.clone());
+            self.tell(ChannelEvent::Health { channel: Channel::Whatsapp, health });
+        }
+    }
+
+    /// Tells all facts once more: somebody has asked.
+    pub(in crate::channels) fn tell_facts(&mut self) {
+        self.life.told = None;
+        self.publish();
+    }
+}

@@ -1,0 +1,72 @@
+//! Where the sidecar's program is, or what makes it.
+
+use std::path::{Path, PathBuf};
+
+/// Name of the program that is built.
+const BUNDLE: &str = "dist/sidecar.mjs";
+
+/// What was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is there.
+    Program(PathBuf),
+    /// It can be made: the script, and the folder to make it in.
+    Installer { script: PathBuf, folder: PathBuf },
+    /// Neither.
+    Nothing,
+}
+
+/// Looks beside the gateway's own program (a checkout, a release, a package), then in the folder where
+/// [`Found::Installer`] puts it.
+pub(super) fn find(own_exe: &Path, folder: &Path) -> Found {
+    let sources = sources(own_exe);
+    let made = folder.join("program");
+    for home in sources.iter().chain([&made]) {
+        let program = home.join(BUNDLE);
+        if program.is_file() {
+            return Found::Program(program);
+        }
+    }
+    let scripts = sources.iter().map(|home| home.join("install"));
+    match scripts.into_iter().find(|script| script.is_file()) {
+        Some(script) => Found::Installer { script, folder: made },
+        None => Found::Nothing,
+    }
+}
+
+fn sources(own_exe: &Path) -> Vec<PathBuf> {
+    let mut homes = Vec::new();
+    let above = own_exe.ancestors().skip(1).take(4);
+    for folder in above {
+        homes.push(folder.join("scripts/whatsapp-sidecar"));
+        homes.push(folder.join("share/clawdis-gateway/whatsapp-sidecar"));
+    }
+    homes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Found, find};
+
+    #[test]
+    fn the_program_is_preferred_to_what_makes_it() {
+        let root = std::env::temp_dir().join(format!("clawdis-locate-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let home = root.join("scripts/whatsapp-sidecar");
+        let own_exe = root.join("target/release/clawdis-gateway");
+        let state = root.join("state");
+        fs::create_dir_all(&home).unwrap();
+        assert_eq!(find(&own_exe, &state), Found::Nothing);
+        fs::write(home.join("install"), "").unwrap();
+        let installer = Found::Installer { script: home.join("install"), folder: state.join("program") };
+        assert_eq!(find(&own_exe, &state), installer);
+        for folder in [state.join("program/dist"), home.join("dist")] {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("sidecar.mjs"), "").unwrap();
+            assert_eq!(find(&own_exe, &state), Found::Program(folder.join("sidecar.mjs")));
+        }
+        let _ = fs::remove_dir_all(&root);
+    }
+}

@@ -1,0 +1,76 @@
+//! Text with WhatsApp's own marks: `*bold*`, `_italic_`, `~struck~`, and backquotes around code. Pure.
+
+use crate::channels::delivery::{Entity, Part};
+
+/// The messages that show `markdown`: the same pieces as on Telegram, with marks for their looks.
+pub(crate) fn compose(markdown: &str) -> Vec<Part> {
+    let parts = crate::channels::telegram::format::compose(markdown);
+    let marked = parts.into_iter().map(|part| match part {
+        Part::Text { text, entities } => Part::Text { text: mark(&text, &entities), entities: Vec::new() },
+        media @ Part::Media { .. } => media,
+    });
+    marked.collect()
+}
+
+/// Puts the marks in. An entity that ends in white space or has none of our marks stays plain.
+fn mark(text: &str, entities: &[Entity]) -> String {
+    let mut marks: Vec<(usize, i64, String)> = Vec::new();
+    for entity in entities {
+        let end = entity.offset + entity.length;
+        let (open, close) = match entity.kind.as_str() {
+            "bold" => ("*".to_owned(), "*".to_owned()),
+            "italic" => ("_".to_owned(), "_".to_owned()),
+            "strikethrough" => ("~".to_owned(), "~".to_owned()),
+            "code" => ("`".to_owned(), "`".to_owned()),
+            "pre" => ("```\n".to_owned(), "\n```".to_owned()),
+            "text_link" => {
+                (String::new(), entity.url.as_ref().map_or_else(String::new, |url| format!(" ({url})")))
+            }
+            _ => continue,
+        };
+        // At one place what closes comes before what opens, and the inner closes before the outer.
+        let length = i64::try_from(entity.length).unwrap_or(i64::MAX);
+        marks.push((entity.offset, i64::MAX - length, open));
+        marks.push((end, length - i64::MAX, close));
+    }
+    marks.sort_by_key(|(at, order, _)| (*at, *order));
+    let mut marked = String::with_capacity(text.len() + 4 * marks.len());
+    let mut marks = marks.into_iter().peekable();
+    let mut at = 0;
+    for character in text.chars() {
+        while let Some((_, _, mark)) = marks.next_if(|(place, ..)| *place <= at) {
+            marked.push_str(&mark);
+        }
+        marked.push(character);
+        at += character.len_utf16();
+    }
+    for (_, _, mark) in marks {
+        marked.push_str(&mark);
+    }
+    marked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mark;
+    use crate::channels::delivery::Entity;
+
+    fn entity(kind: &str, offset: usize, length: usize) -> Entity {
+        Entity { kind: kind.into(), offset, length, url: Some("http://x".into()), language: None }
+    }
+
+    #[test]
+    fn marks_stand_around_what_they_mean() {
+        for (text, entities, marked) in [
+            ("so bold", vec![entity("bold", 3, 4)], "so *bold*"),
+            ("😀 hi you", vec![entity("italic", 3, 2), entity("code", 6, 3)], "😀 _hi_ `you`"),
+            ("ab", vec![entity("bold", 0, 2), entity("italic", 0, 1)], "*_a_b*"),
+            ("ab", vec![entity("bold", 0, 1), entity("italic", 1, 1)], "*a*_b_"),
+            ("x", vec![entity("pre", 0, 1)], "```\nx\n```"),
+            ("here", vec![entity("text_link", 0, 4)], "here (http://x)"),
+            ("q", vec![entity("blockquote", 0, 1)], "q"),
+        ] {
+            assert_eq!(mark(text, &entities), marked);
+        }
+    }
+}

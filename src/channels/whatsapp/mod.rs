@@ -1,0 +1,326 @@
+//! WhatsApp, through a sidecar: a Node program that speaks WhatsApp Web and is driven over stdio.
+//!
+//! This module decides when the sidecar runs, turns what it says into facts, messages and outcomes,
+//! and survives its end. It runs on the `channels` thread and never waits.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use serde_json::json;
+
+use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::message::{InboundMedia, Route};
+use crate::channels::{ChannelEvent, LoginMethod};
+use crate::limits::{CHILD_TERM_MS, WHATSAPP_TYPING_MS, ms};
+use crate::protocol::call::Channel;
+use crate::state;
+
+mod answers;
+mod fetching;
+mod inbound;
+mod intake;
+mod life;
+mod locate;
+mod login;
+pub(crate) mod marks;
+mod outgoing;
+mod process;
+mod uploading;
+mod wire;
+
+use fetching::Fetching;
+use inbound::Reader;
+use intake::Intake;
+use life::Life;
+use login::Login;
+use outgoing::Outgoing;
+use process::{Asked, Generation, Process};
+use wire::{Me, Said};
+
+/// What WhatsApp needs to know; made once from the config.
+#[derive(Debug, Clone, Default)]
+pub struct WhatsappConfig {
+    /// The config switches it on.
+    pub configured: bool,
+    /// The daemon's own binary: also the guard of the sidecar, and what the sidecar is looked for beside.
+    pub own_exe: PathBuf,
+    /// Folder (0700) of the login, of media on their way, and of a program that was made here.
+    pub folder: PathBuf,
+    /// Path of Node; the first in `PATH` if absent.
+    pub node: Option<String>,
+    /// More arguments for Node.
+    pub args: Vec<String>,
+    /// Environment of the sidecar.
+    pub env: BTreeMap<String, String>,
+    /// URL of a proxy.
+    pub proxy: Option<String>,
+    /// Largest picture or file, both ways.
+    pub media_bytes_max: u64,
+    /// Notes to oneself are questions too.
+    pub self_chat: bool,
+    /// People see that their messages were read.
+    pub read_receipts: bool,
+}
+
+/// What other threads have for this module.
+#[derive(Debug)]
+pub(in crate::channels) struct News(Told);
+
+#[derive(Debug)]
+enum Told {
+    /// A line of that sidecar.
+    Said(Generation, Box<Said>),
+    /// It closed its output, in order or not.
+    Closed(Generation, Option<String>),
+    /// A line of the installer.
+    Installing(String),
+    /// The installer has ended.
+    Installed,
+    /// What is to be sent was downloaded.
+    Downloaded(Box<Attempt>, Result<PathBuf, AttemptOutcome>),
+}
+
+/// WhatsApp as the `channels` thread drives it.
+pub(super) struct Whatsapp {
+    config: WhatsappConfig,
+    events: Sender<state::Event>,
+    news: Sender<News>,
+    enabled: bool,
+    process: Option<Process>,
+    life: Life,
+    /// Our own account, once the sidecar has said it.
+    me: Me,
+    reader: Reader,
+    intake: Intake,
+    outgoing: Outgoing,
+    fetching: Fetching,
+    /// Chats in which somebody sees us write, and when to say so again.
+    typing: BTreeMap<String, Instant>,
+    login: Option<Login>,
+}
+
+impl Whatsapp {
+    pub(super) fn new(config: WhatsappConfig, events: Sender<state::Event>, news: Sender<News>) -> Self {
+        let reader = Reader::new(config.self_chat, config.media_bytes_max);
+        Self {
+            config,
+            events,
+            news,
+            enabled: false,
+            process: None,
+            life: Life::default(),
+            me: Me::default(),
+            reader,
+            intake: Intake::default(),
+            outgoing: Outgoing::default(),
+            fetching: Fetching::default(),
+            typing: BTreeMap::new(),
+            login: None,
+        }
+    }
+
+    /// A line, or an end.
+    pub(super) fn news(&mut self, news: News, now: Instant) {
+        match news.0 {
+            Told::Said(generation, said) if self.is_current(generation) => self.said(*said, now),
+            Told::Closed(generation, fault) if self.is_current(generation) => self.closed(fault, now),
+            // Of one that was given up.
+            Told::Said(..) | Told::Closed(..) => {}
+            Told::Installing(line) => self.installing(line),
+            Told::Installed => self.installed(now),
+            Told::Downloaded(attempt, result) => self.downloaded(*attempt, result, now),
+        }
+        self.work(now);
+    }
+
+    fn is_current(&self, generation: Generation) -> bool {
+        self.process.as_ref().is_some_and(|process| process.generation == generation)
+    }
+
+    /// Switches it on or off.
+    pub(super) fn switch(&mut self, enabled: bool, now: Instant) {
+        self.enabled = enabled;
+        if enabled {
+            self.life.wake(now);
+        } else {
+            self.login_over(Err("WhatsApp was switched off".to_owned()));
+            self.rest("off", None, now);
+        }
+        self.work(now);
+    }
+
+    /// Takes a message to deliver. A file from the web is downloaded first.
+    pub(super) fn deliver(&mut self, attempt: Attempt, now: Instant) {
+        let url = match &attempt.part {
+            Part::Media { source, .. } if source.starts_with("http") => Some(source.clone()),
+            _ => None,
+        };
+        match url {
+            Some(url) => self.download(attempt, url),
+            None => self.outgoing.add(attempt, now),
+        }
+        self.work(now);
+    }
+
+    /// Fetches a picture or file.
+    pub(super) fn fetch(
+        &mut self,
+        key: String,
+        index: usize,
+        media: InboundMedia,
+        folder: PathBuf,
+        now: Instant,
+    ) {
+        self.fetching.add(key, index, media, folder, now);
+        self.work(now);
+    }
+
+    /// Shows that somebody is writing, or no longer.
+    pub(super) fn typing(&mut self, route: Route, on: bool, now: Instant) {
+        if on {
+            self.typing.insert(route.chat, now);
+        } else if self.typing.remove(&route.chat).is_some() && self.life.is_connected() {
+            self.ask("typing", json!({ "to": route.chat, "state": "paused" }), Asked::Other("typing"), now);
+        }
+        self.work(now);
+    }
+
+    /// A message is being answered: its sender may see that it was read.
+    pub(super) fn seen(&mut self, chat: &str, message_id: &str, from: &str, now: Instant) {
+        if self.config.read_receipts && self.life.is_connected() {
+            let from = crate::channels::address::chat_of(Channel::Whatsapp, from);
+            let keys = json!({ "keys": [{ "chat": chat, "id": message_id, "from": from }] });
+            self.ask("read", keys, Asked::Other("read"), now);
+        }
+    }
+
+    /// The batch that was handed over is safe, or is to be offered again.
+    pub(super) fn taken(&mut self, result: Result<(), Duration>, now: Instant) {
+        if let Some(seq) = self.intake.taken(result, now) {
+            self.ask("ack", json!({ "seq": seq }), Asked::Other("ack"), now);
+        }
+        self.work(now);
+    }
+
+    /// When [`Self::on_time`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let connected = self.life.is_connected();
+        let process = self.process.as_ref().map(Process::deadline);
+        let typing = self.typing.values().min().copied().filter(|_| connected);
+        [
+            process,
+            typing,
+            self.life.start_at(),
+            self.intake.offer_at(),
+            self.outgoing.deadline(connected),
+            self.fetching.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what is due.
+    pub(super) fn on_time(&mut self, now: Instant) {
+        if let Some(Err(why)) = self.process.as_mut().map(|process| process.on_time(now)) {
+            self.life.set("closed", Some(format!("the sidecar was ended: {why}")));
+        }
+        self.work(now);
+    }
+
+    /// What any turn may have left to do.
+    fn work(&mut self, now: Instant) {
+        if self.life.start_at().is_some_and(|at| at <= now) && self.process.is_none() {
+            self.start(now);
+        }
+        let connected = self.life.is_connected();
+        for (id, outcome) in self.outgoing.expire(connected, now) {
+            self.tell(ChannelEvent::Outcome { id, outcome });
+        }
+        for event in self.fetching.expire(now) {
+            self.tell(event);
+        }
+        if connected {
+            self.write_messages(now);
+            self.show_typing(now);
+            for (handle, asked) in self.fetching.start() {
+                let members = json!({ "ref": handle, "max": self.config.media_bytes_max });
+                self.ask("fetch", members, asked, now);
+            }
+        }
+        if let Some(batch) = self.intake.offer(now) {
+            self.tell(ChannelEvent::Arrived(batch));
+        }
+        if let Some(seq) = self.intake.nothing_to_offer() {
+            self.ask("ack", json!({ "seq": seq }), Asked::Other("ack"), now);
+        }
+        self.publish();
+    }
+
+    fn write_messages(&mut self, now: Instant) {
+        while let Some(attempt) = self.outgoing.next(now) {
+            let mut members = json!({ "id": attempt.message_id, "to": attempt.route.chat });
+            match &attempt.part {
+                Part::Text { text, .. } => members["text"] = text.as_str().into(),
+                Part::Media { source, caption } => match uploading::media(source, caption) {
+                    Ok(media) => members["media"] = media,
+                    Err(why) => {
+                        self.outgoing.over(&attempt.message_id);
+                        let outcome = AttemptOutcome::Refused { why };
+                        self.tell(ChannelEvent::Outcome { id: attempt.id, outcome });
+                        continue;
+                    }
+                },
+            }
+            self.ask("send", members, Asked::Send { id: attempt.message_id }, now);
+        }
+    }
+
+    /// WhatsApp forgets it after some ten seconds.
+    fn show_typing(&mut self, now: Instant) {
+        let due: Vec<String> =
+            self.typing.iter().filter(|(_, at)| **at <= now).map(|(chat, _)| chat.clone()).collect();
+        for chat in due {
+            let members = json!({ "to": chat, "state": "composing" });
+            self.ask("typing", members, Asked::Other("typing"), now);
+            self.typing.insert(chat, now + ms(WHATSAPP_TYPING_MS));
+        }
+    }
+
+    /// Nothing more is begun: what the server has not been given comes back.
+    pub(super) fn give_back(&mut self) {
+        for (id, outcome) in self.outgoing.give_back("the gateway is stopping") {
+            self.tell(ChannelEvent::Outcome { id, outcome });
+        }
+    }
+
+    /// Ends the sidecar in order, as far as it can be waited for.
+    pub(super) fn stop(mut self, news: &Receiver<News>) {
+        let Some(process) = &mut self.process else { return };
+        process.end(Instant::now());
+        let (generation, until) = (process.generation, Instant::now() + ms(CHILD_TERM_MS));
+        while let Ok(said) = news.recv_deadline(until) {
+            if matches!(said.0, Told::Closed(of, _) if of == generation) {
+                return;
+            }
+        }
+    }
+
+    fn ask(&mut self, op: &str, members: serde_json::Value, asked: Asked, now: Instant) {
+        if let Some(process) = &mut self.process {
+            process.ask(op, members, asked, now);
+        }
+    }
+
+    fn tell(&self, event: ChannelEvent) {
+        let _ = self.events.send(state::Event::Channel(event));
+    }
+
+    /// Starts a login: a code to scan, or one to type.
+    pub(super) fn log_in(&mut self, method: LoginMethod, now: Instant) {
+        self.begin_login(method, now);
+        self.work(now);
+    }
+}

@@ -1,0 +1,207 @@
+//! Messages on their way to WhatsApp. Sent is not accepted: a message counts when the server says so,
+//! and is written again under its own id until then. Pure: time comes from outside.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome};
+use crate::limits::{
+    WHATSAPP_ACCEPT_MS, WHATSAPP_BODIES_MAX, WHATSAPP_CHAT_INTERVAL_MS, WHATSAPP_CHATS_MAX, WHATSAPP_HOLD_MS,
+    WHATSAPP_INTERVAL_MS, WHATSAPP_WRITES_MAX, ms,
+};
+
+/// One message.
+struct Letter {
+    attempt: Attempt,
+    /// Since when it waits in this step.
+    since: Instant,
+    /// How often it was written.
+    writes: u32,
+    /// The server has not been heard of it yet, but it has left.
+    written: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Outgoing {
+    /// In the order in which they go.
+    letters: VecDeque<Letter>,
+    /// When the next one may be written to a chat, and to any.
+    chats: HashMap<String, Instant>,
+    any: Option<Instant>,
+    /// Bodies of the last messages, for receivers who ask again.
+    bodies: VecDeque<(String, String)>,
+}
+
+/// What became of messages.
+pub(super) type Outcomes = Vec<(AttemptId, AttemptOutcome)>;
+
+impl Outgoing {
+    pub(super) fn add(&mut self, attempt: Attempt, now: Instant) {
+        self.letters.push_back(Letter { attempt, since: now, writes: 0, written: false });
+    }
+
+    /// The next message that may be written now.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Attempt> {
+        if self.any.is_some_and(|at| at > now) {
+            return None;
+        }
+        let chats = &self.chats;
+        let ready = |letter: &&mut Letter| {
+            !letter.written && chats.get(&letter.attempt.route.chat).is_none_or(|at| *at <= now)
+        };
+        let letter = self.letters.iter_mut().find(ready)?;
+        letter.written = true;
+        letter.writes += 1;
+        letter.since = now;
+        let attempt = letter.attempt.clone();
+        self.any = Some(now + ms(WHATSAPP_INTERVAL_MS));
+        if self.chats.len() >= WHATSAPP_CHATS_MAX {
+            self.chats.retain(|_, at| *at > now);
+        }
+        self.chats.insert(attempt.route.chat.clone(), now + ms(WHATSAPP_CHAT_INTERVAL_MS));
+        Some(attempt)
+    }
+
+    /// When something is to be written or given up. `connected` says whether anything can be written.
+    pub(super) fn deadline(&self, connected: bool) -> Option<Instant> {
+        let waits = self.letters.iter().map(|letter| {
+            if letter.written {
+                return letter.since + ms(WHATSAPP_ACCEPT_MS);
+            }
+            let chat = self.chats.get(&letter.attempt.route.chat).copied();
+            match (connected, chat.max(self.any)) {
+                (true, Some(at)) => at,
+                _ => letter.since + ms(WHATSAPP_HOLD_MS),
+            }
+        });
+        waits.min()
+    }
+
+    /// Gives up what has waited too long: what was never written may be tried later, what was written
+    /// goes again under the same id, and in the end nobody knows.
+    pub(super) fn expire(&mut self, connected: bool, now: Instant) -> Outcomes {
+        let mut outcomes = Vec::new();
+        for letter in &mut self.letters {
+            if letter.written && letter.since + ms(WHATSAPP_ACCEPT_MS) <= now {
+                if letter.writes >= WHATSAPP_WRITES_MAX {
+                    let why = "WhatsApp has not confirmed it".to_owned();
+                    outcomes.push((letter.attempt.id, AttemptOutcome::Unknown { why }));
+                } else {
+                    letter.written = false;
+                    letter.since = now;
+                }
+            } else if !connected && !letter.written && letter.since + ms(WHATSAPP_HOLD_MS) <= now {
+                let why = "WhatsApp is not connected".to_owned();
+                let outcome = AttemptOutcome::NotSent { why, retry_after: None };
+                outcomes.push((letter.attempt.id, outcome));
+            }
+        }
+        self.letters.retain(|letter| !outcomes.iter().any(|(id, _)| *id == letter.attempt.id));
+        outcomes
+    }
+
+    /// The connection is gone: what the server has not confirmed goes again under the same id.
+    pub(super) fn connection_lost(&mut self, now: Instant) {
+        for letter in self.letters.iter_mut().filter(|letter| letter.written) {
+            letter.written = false;
+            letter.since = now;
+        }
+    }
+
+    /// A message is over.
+    pub(super) fn over(&mut self, message_id: &str) -> Option<Attempt> {
+        let at = self.letters.iter().position(|letter| letter.attempt.message_id == message_id)?;
+        self.letters.remove(at).map(|letter| letter.attempt)
+    }
+
+    /// Nothing can be sent for the time being: all of it is given back.
+    pub(super) fn give_back(&mut self, why: &str) -> Outcomes {
+        let back = |letter: Letter| {
+            let why = why.to_owned();
+            (letter.attempt.id, AttemptOutcome::NotSent { why, retry_after: None })
+        };
+        self.letters.drain(..).map(back).collect()
+    }
+
+    /// Keeps a message's body for receivers who could not read it.
+    pub(super) fn keep_body(&mut self, message_id: &str, body: String) {
+        self.bodies.push_back((message_id.to_owned(), body));
+        if self.bodies.len() > WHATSAPP_BODIES_MAX {
+            self.bodies.pop_front();
+        }
+    }
+
+    pub(super) fn body(&self, message_id: &str) -> Option<&str> {
+        self.bodies.iter().find(|(id, _)| id == message_id).map(|(_, body)| body.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Outgoing;
+    use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+    use crate::channels::message::Route;
+    use crate::limits::{WHATSAPP_ACCEPT_MS, WHATSAPP_HOLD_MS, WHATSAPP_WRITES_MAX, ms};
+    use crate::protocol::call::Channel;
+
+    fn attempt(id: u64, chat: &str) -> Attempt {
+        Attempt {
+            id,
+            route: Route { channel: Channel::Whatsapp, chat: chat.into(), topic: None },
+            reply_to: None,
+            message_id: format!("M{id}"),
+            part: Part::Text { text: "hi".into(), entities: Vec::new() },
+        }
+    }
+
+    #[test]
+    fn chats_are_paced_and_keep_their_order() {
+        let start = Instant::now();
+        let mut outgoing = Outgoing::default();
+        for (id, chat) in [(1, "a"), (2, "a"), (3, "b")] {
+            outgoing.add(attempt(id, chat), start);
+        }
+        let mut order = Vec::new();
+        for step in 0..40 {
+            let now = start + step * Duration::from_millis(100);
+            order.extend(outgoing.next(now).map(|attempt| attempt.id));
+        }
+        assert_eq!(order, [1, 3, 2]);
+    }
+
+    #[test]
+    fn what_is_not_confirmed_goes_again_under_its_id_and_then_nobody_knows() {
+        let mut now = Instant::now();
+        let mut outgoing = Outgoing::default();
+        outgoing.add(attempt(1, "a"), now);
+        for _ in 0..WHATSAPP_WRITES_MAX {
+            assert_eq!(outgoing.next(now).unwrap().message_id, "M1");
+            assert!(outgoing.expire(true, now).is_empty());
+            now += ms(WHATSAPP_ACCEPT_MS);
+            let outcomes = outgoing.expire(true, now);
+            if let [(id, outcome)] = &outcomes[..] {
+                assert!(*id == 1 && matches!(outcome, AttemptOutcome::Unknown { .. }));
+                return;
+            }
+        }
+        panic!("it was never given up");
+    }
+
+    #[test]
+    fn without_a_connection_messages_wait_a_while_and_come_back() {
+        let now = Instant::now();
+        let mut outgoing = Outgoing::default();
+        outgoing.add(attempt(1, "a"), now);
+        assert_eq!(outgoing.deadline(false), Some(now + ms(WHATSAPP_HOLD_MS)));
+        let outcomes = outgoing.expire(false, now + ms(WHATSAPP_HOLD_MS));
+        assert!(matches!(outcomes[..], [(1, AttemptOutcome::NotSent { .. })]));
+        outgoing.add(attempt(2, "a"), now);
+        outgoing.next(now).unwrap();
+        outgoing.connection_lost(now);
+        assert_eq!(outgoing.next(now + Duration::from_secs(9)).unwrap().id, 2);
+        assert_eq!(outgoing.over("M2").unwrap().id, 2);
+        assert!(outgoing.over("M2").is_none());
+    }
+}

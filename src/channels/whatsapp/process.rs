@@ -1,0 +1,201 @@
+//! One running sidecar: its pipes, the requests that it has not answered, and its end.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use serde_json::{Value, json};
+
+use crate::agent::guard;
+use crate::channels::whatsapp::wire::{self, Said};
+use crate::channels::whatsapp::{News, Told, WhatsappConfig};
+use crate::child::{Child, ChildSpec};
+use crate::limits::{CHILD_STOP_MS, CHILD_TERM_MS, SIDECAR_BEAT_MS, SIDECAR_SILENCE_MS, ms};
+
+/// V8 settings that keep it small (measured: 74 MB where the defaults take 110).
+const NODE_FLAGS: [&str; 4] =
+    ["--max-semi-space-size=1", "--optimize-for-size", "--max-old-space-size=96", "--v8-pool-size=0"];
+
+/// Tells the lines of one sidecar from those of the one before it.
+pub(super) type Generation = u64;
+
+/// What a request was for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Hello,
+    Link,
+    Logout,
+    Send {
+        id: String,
+    },
+    Fetch {
+        key: String,
+        index: usize,
+        folder: PathBuf,
+    },
+    Beat,
+    /// Only a failure is worth a word.
+    Other(&'static str),
+}
+
+pub(super) struct Process {
+    pub(super) generation: Generation,
+    child: Child,
+    asked: HashMap<u64, Asked>,
+    numbers: u64,
+    /// Its last line.
+    heard: Instant,
+    next_beat: Instant,
+    /// When its end is enforced, once it was asked to end.
+    end_by: Option<Instant>,
+    killed: bool,
+}
+
+impl Process {
+    /// Starts one and greets it.
+    pub(super) fn start(
+        config: &WhatsappConfig,
+        program: PathBuf,
+        generation: Generation,
+        news: Sender<News>,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let node = config.node.clone().unwrap_or_else(|| "node".to_owned());
+        let mut argv: Vec<OsString> = vec![node.into()];
+        argv.extend(NODE_FLAGS.map(OsString::from));
+        argv.extend(config.args.iter().map(OsString::from));
+        argv.push(program.into());
+        let temporary = config.folder.join("tmp");
+        crate::store::folder::make_private(&temporary)?;
+        let mut env = vec![
+            ("UV_THREADPOOL_SIZE".to_owned(), "2".to_owned()),
+            // Uploads pass through it: not a file system in memory.
+            ("TMPDIR".to_owned(), temporary.to_string_lossy().into_owned()),
+        ];
+        env.extend(config.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let spec = ChildSpec {
+            program: config.own_exe.clone(),
+            args: guard::args(argv),
+            cwd: &config.folder,
+            env,
+            pass_env: &[],
+            name: "whatsapp",
+        };
+        let child = Child::start(&spec, move |stdout| {
+            let said = |said: Said| news.send(News(Told::Said(generation, Box::new(said)))).is_ok();
+            let fault = wire::read(stdout, said).err();
+            let _ = news.send(News(Told::Closed(generation, fault)));
+        })?;
+        let next_beat = now + ms(SIDECAR_BEAT_MS);
+        let mut process = Self {
+            generation,
+            child,
+            asked: HashMap::new(),
+            numbers: 0,
+            heard: now,
+            next_beat,
+            end_by: None,
+            killed: false,
+        };
+        let mut hello = json!({
+            "proto": wire::PROTOCOL,
+            "authDir": config.folder.join("login"),
+            "mediaDir": config.folder.join("media"),
+            "mediaMaxBytes": config.media_bytes_max,
+        });
+        if let Some(proxy) = &config.proxy {
+            hello["proxy"] = proxy.as_str().into();
+        }
+        process.ask("hello", hello, Asked::Hello, now);
+        Ok(process)
+    }
+
+    /// Sends a request.
+    pub(super) fn ask(&mut self, op: &str, members: Value, asked: Asked, now: Instant) {
+        self.numbers += 1;
+        self.asked.insert(self.numbers, asked);
+        let line = wire::request(self.numbers, op, members);
+        self.child.stdin_mut().write(&line, now);
+    }
+
+    /// What the request with that number was for. It is answered now.
+    pub(super) fn answered(&mut self, number: u64) -> Option<Asked> {
+        self.asked.remove(&number)
+    }
+
+    /// Requests that will never be answered.
+    pub(super) fn unanswered(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked).into_values().collect()
+    }
+
+    /// It has said something.
+    pub(super) fn is_alive(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// Asks it to end in order.
+    pub(super) fn end(&mut self, now: Instant) {
+        if self.end_by.is_none() {
+            self.end_by = Some(now + ms(CHILD_TERM_MS));
+            self.ask("shutdown", json!({}), Asked::Other("shutdown"), now);
+        }
+    }
+
+    /// Whether it was asked to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.end_by.is_some()
+    }
+
+    /// Ends it now: it does not do what it should.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        self.end_by = Some(now + ms(CHILD_STOP_MS));
+        self.child.terminate();
+    }
+
+    /// When [`Self::on_time`] has something to do.
+    pub(super) fn deadline(&self) -> Instant {
+        let end = self.end_by.unwrap_or(self.next_beat).min(self.heard + ms(SIDECAR_SILENCE_MS));
+        self.child.stdin().retry_at().map_or(end, |retry| retry.min(end))
+    }
+
+    /// Keeps its pipe moving, asks whether it lives, and ends it if it does not. `Err` says why.
+    pub(super) fn on_time(&mut self, now: Instant) -> Result<(), String> {
+        if self.child.stdin().retry_at().is_some_and(|at| at <= now) {
+            self.child.stdin_mut().flush(now);
+        }
+        if let Some(end_by) = self.end_by.filter(|end_by| *end_by <= now) {
+            if self.killed {
+                self.child.kill();
+            } else {
+                self.child.terminate();
+            }
+            self.killed = true;
+            self.end_by = Some(end_by.max(now) + ms(CHILD_STOP_MS));
+            return Ok(());
+        }
+        if self.heard + ms(SIDECAR_SILENCE_MS) <= now {
+            self.heard = now;
+            self.give_up(now);
+            return Err("it was silent for too long".to_owned());
+        }
+        if self.end_by.is_none() && self.next_beat <= now {
+            self.next_beat = now + ms(SIDECAR_BEAT_MS);
+            self.ask("mem", json!({}), Asked::Beat, now);
+        }
+        Ok(())
+    }
+
+    /// How it ended, for people; its last line of stderr says most.
+    pub(super) fn last_words(&mut self) -> String {
+        let line = self.child.stderr_lines().pop().unwrap_or_default();
+        match (self.child.exit(), line.is_empty()) {
+            (Some(status), true) => format!("it ended ({status})"),
+            (Some(status), false) => format!("it ended ({status}): {line}"),
+            (None, true) => "it closed its output".to_owned(),
+            (None, false) => format!("it closed its output: {line}"),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Pictures and files that are to be sent: what they are, and how they come here from the web.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::channels::ChannelEvent;
+use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::telegram::download;
+use crate::channels::whatsapp::{News, Told, Whatsapp};
+use crate::threads;
+
+impl Whatsapp {
+    /// Downloads what is to be sent, on a thread of its own: it may take minutes.
+    pub(super) fn download(&self, attempt: Attempt, url: String) {
+        let (news, proxy) = (self.news.clone(), self.config.proxy.clone());
+        let (folder, bytes_max) = (self.config.folder.join("upload"), self.config.media_bytes_max);
+        let id = attempt.id;
+        let started = threads::spawn_expendable("wa-download", move || {
+            let name = attempt.id.to_string();
+            let result = download::to_path(proxy.as_deref(), &folder, &name, &url, bytes_max);
+            let _ = news.send(News(Told::Downloaded(Box::new(attempt), result)));
+        });
+        if let Err(error) = started {
+            let outcome = AttemptOutcome::NotSent { why: error.to_string(), retry_after: None };
+            self.tell(ChannelEvent::Outcome { id, outcome });
+        }
+    }
+
+    pub(super) fn downloaded(
+        &mut self,
+        mut attempt: Attempt,
+        result: Result<PathBuf, AttemptOutcome>,
+        now: Instant,
+    ) {
+        match (result, &mut attempt.part) {
+            (Ok(path), Part::Media { source, .. }) => {
+                *source = path.to_string_lossy().into_owned();
+                self.outgoing.add(attempt, now);
+            }
+            (Err(outcome), _) => self.tell(ChannelEvent::Outcome { id: attempt.id, outcome }),
+            (Ok(_), Part::Text { .. }) => {}
+        }
+    }
+}
+
+/// A file as the sidecar sends it. It lies in a folder that the config allows, or was downloaded.
+pub(super) fn media(source: &str, caption: &str) -> Result<Value, String> {
+    let path = Path::new(source);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if !path.is_file() {
+        return Err(format!("there is no file `{name}`"));
+    }
+    let mime = download::mime_type(path);
+    let kind = match mime.split('/').next() {
+        Some("image") if mime != "image/svg+xml" => "image",
+        Some("video") => "video",
+        Some("audio") => "audio",
+        _ => "document",
+    };
+    Ok(json!({ "path": source, "kind": kind, "mime": mime, "name": name, "caption": caption }))
+}

@@ -1,0 +1,295 @@
+//! The lines that the gateway and the sidecar exchange: one JSON object each.
+//! `schemas/sidecar.schema.json` is their reference.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::channels::message::MediaKind;
+use crate::limits::SIDECAR_LINE_BYTES_MAX;
+
+/// Version of the protocol; the sidecar refuses any other.
+pub(super) const PROTOCOL: u64 = 1;
+
+/// What the sidecar says.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Said {
+    /// Answers a request.
+    Answer(Answer),
+    /// Something happened.
+    Event(Event),
+}
+
+/// The answer to the request with the number `re`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Answer {
+    /// `None` for a line that was no request.
+    pub(super) re: Option<u64>,
+    pub(super) ok: bool,
+    /// One word for programs, where it failed.
+    #[serde(default)]
+    pub(super) code: String,
+    /// For people, where it failed.
+    #[serde(default)]
+    pub(super) error: String,
+    /// The same may succeed later.
+    #[serde(default)]
+    pub(super) retry: bool,
+    /// What it brings where it succeeded.
+    #[serde(flatten)]
+    pub(super) brings: Brings,
+}
+
+/// Members of answers, by request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Brings {
+    /// `hello`
+    pub(super) linked: bool,
+    /// `hello`
+    pub(super) me: Option<Me>,
+    /// `hello`: where the damaged login was put.
+    pub(super) damaged: Option<String>,
+    /// `link`: digits and letters to type on the phone.
+    pub(super) code: Option<String>,
+    /// `link`
+    pub(super) ttl_ms: Option<u64>,
+    /// `send`: the body, for a receiver who asks again. `hello` calls its version so.
+    pub(super) proto: Value,
+    /// `fetch`
+    pub(super) path: Option<PathBuf>,
+    /// `fetch`
+    pub(super) size: Option<u64>,
+    /// `fetch`
+    pub(super) mime: Option<String>,
+    /// `mem`
+    pub(super) rss: Option<u64>,
+}
+
+/// Whose account it is.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Me {
+    #[serde(default)]
+    pub(super) pn: Option<String>,
+    #[serde(default)]
+    pub(super) lid: Option<String>,
+}
+
+/// What happens.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "ev", rename_all = "kebab-case")]
+pub(super) enum Event {
+    /// The connection's state.
+    State(Connection),
+    /// A code for the phone to scan.
+    #[serde(rename_all = "camelCase")]
+    Qr { data: String, ttl_ms: u64 },
+    /// A message came in.
+    Msg(Box<Msg>),
+    /// How far a message of ours is.
+    Out {
+        id: String,
+        stage: Stage,
+        #[serde(default)]
+        code: Option<u64>,
+    },
+    /// A receiver asks again for a message of ours.
+    NeedBody { id: String },
+    /// For the log.
+    Log { level: String, text: String },
+    /// Last words.
+    Fatal { text: String },
+    /// What a newer sidecar may say.
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Connection {
+    pub(super) state: String,
+    #[serde(default)]
+    pub(super) me: Option<Me>,
+    #[serde(default)]
+    pub(super) code: Option<u64>,
+    #[serde(default)]
+    pub(super) reason: Option<String>,
+    #[serde(default)]
+    pub(super) action: Option<String>,
+    #[serde(default)]
+    pub(super) retry_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Stage {
+    /// The server has it.
+    Accepted,
+    Delivered,
+    Read,
+    Failed,
+}
+
+/// A message as it came in.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Msg {
+    /// Place in the sidecar's journal; acknowledged when it is safe here.
+    pub(super) seq: u64,
+    pub(super) id: String,
+    pub(super) chat: Chat,
+    pub(super) from: From,
+    pub(super) ts: u64,
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) text: Option<String>,
+    #[serde(default)]
+    pub(super) mentions_me: bool,
+    #[serde(default)]
+    pub(super) quote: Option<Quote>,
+    #[serde(default)]
+    pub(super) media: Option<Media>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Chat {
+    pub(super) jid: String,
+    #[serde(default)]
+    pub(super) pn: Option<String>,
+    #[serde(default)]
+    pub(super) lid: Option<String>,
+    pub(super) group: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct From {
+    #[serde(default)]
+    pub(super) jid: Option<String>,
+    #[serde(default)]
+    pub(super) pn: Option<String>,
+    #[serde(default)]
+    pub(super) lid: Option<String>,
+    #[serde(default)]
+    pub(super) name: Option<String>,
+    pub(super) me: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Quote {
+    #[serde(default)]
+    pub(super) me: bool,
+    #[serde(default)]
+    pub(super) text: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Media {
+    pub(super) kind: String,
+    pub(super) mime: String,
+    pub(super) bytes: u64,
+    #[serde(default)]
+    pub(super) name: Option<String>,
+    #[serde(rename = "ref")]
+    pub(super) handle: String,
+}
+
+impl Media {
+    /// What it is to us; a sticker is none.
+    pub(super) fn kind(&self) -> Option<MediaKind> {
+        match self.kind.as_str() {
+            "image" => Some(MediaKind::Image),
+            "audio" => Some(MediaKind::Audio),
+            "video" => Some(MediaKind::Video),
+            "document" => Some(MediaKind::Document),
+            _ => None,
+        }
+    }
+}
+
+/// One request as a line.
+pub(super) fn request(number: u64, op: &str, members: Value) -> Vec<u8> {
+    let mut request = json!({ "n": number, "op": op });
+    if let (Value::Object(request), Value::Object(members)) = (&mut request, members) {
+        request.extend(members);
+    }
+    let mut line = request.to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
+/// Hands every line to `take` until the end, a fault, or until that says `false`.
+pub(super) fn read(stdout: impl Read, take: impl Fn(Said) -> bool) -> Result<(), String> {
+    let mut reader = BufReader::new(stdout);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        line.shrink_to(LINE_BUFFER_BYTES);
+        let read = reader.by_ref().take(SIDECAR_LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
+        match read {
+            Ok(0) => return Ok(()),
+            Ok(bytes) if bytes as u64 > SIDECAR_LINE_BYTES_MAX => {
+                return Err(format!("it wrote a line of more than {SIDECAR_LINE_BYTES_MAX} bytes"));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(format!("it cannot be read: {error}")),
+        }
+        let said = serde_json::from_slice(&line).map_err(|_| "it wrote something that is no line of ours")?;
+        if !take(said) {
+            return Ok(());
+        }
+    }
+}
+
+/// Kept between lines; messages are shorter.
+const LINE_BUFFER_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use serde_json::json;
+
+    use super::{Event, Said, Stage, read, request};
+
+    #[test]
+    fn lines_are_told_apart() {
+        let lines = r#"{"re":1,"ok":true,"proto":1,"linked":true,"me":{"pn":"+1","lid":"9@lid"}}
+{"re":null,"ok":false,"code":"invalid","error":"not JSON","retry":false}
+{"ev":"out","id":"A","stage":"failed","code":463}
+{"ev":"state","state":"closed","code":503,"reason":"unavailable","action":"retry","retryMs":900}
+{"ev":"something-new","x":1}
+"#;
+        let said = RefCell::new(Vec::new());
+        read(lines.as_bytes(), |line| {
+            said.borrow_mut().push(line);
+            true
+        })
+        .unwrap();
+        let said = said.into_inner();
+        assert!(matches!(&said[0], Said::Answer(answer) if answer.re == Some(1) && answer.brings.linked));
+        assert!(
+            matches!(&said[1], Said::Answer(answer) if answer.re.is_none() && !answer.ok && answer.code == "invalid")
+        );
+        assert!(matches!(&said[2], Said::Event(Event::Out { stage: Stage::Failed, code: Some(463), .. })));
+        assert!(matches!(&said[3], Said::Event(Event::State(state)) if state.retry_ms == Some(900)));
+        assert!(matches!(&said[4], Said::Event(Event::Other)));
+    }
+
+    #[test]
+    fn garbage_is_a_fault() {
+        for bytes in ["nonsense\n", "{\"x\":1}\n", "\n"] {
+            assert!(read(bytes.as_bytes(), |_| true).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn requests_are_lines() {
+        let line = request(7, "ack", json!({ "seq": 3 }));
+        let parsed: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(parsed, json!({ "n": 7, "op": "ack", "seq": 3 }));
+        assert_eq!(line.last(), Some(&b'\n'));
+    }
+}
