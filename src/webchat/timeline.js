@@ -1,0 +1,155 @@
+// What a session's conversation consists of: records, runs that are followed live, prompts on their
+// way and messages of a surface, each shown once. Knows nothing of how it looks.
+
+import { SAME_MESSAGE_MS } from "./limits.js";
+import { Run } from "./run.js";
+
+const RANKS = { user: 0, run: 1, other: 2 };
+
+/** One session's conversation. */
+export class Timeline {
+  #records = new Map();
+  #surface = new Map();
+  #prompts = new Map();
+  #runs = new Map();
+
+  constructor(sessionKey) {
+    this.sessionKey = sessionKey;
+    /** The conversation under the key; a reset changes it. */
+    this.sessionId = undefined;
+    /** Cursor of the next older page. */
+    this.before = undefined;
+    /** Whether a page has come. */
+    this.loaded = false;
+  }
+
+  /** Runs that wait or work, in their order. */
+  get activeRuns() {
+    return [...this.#runs.values()].filter((run) => run.active);
+  }
+
+  /**
+   * Takes the newest page. `endedRuns` had ended when it was asked for: what is not on record of
+   * them now never will be.
+   */
+  takeNewest(page, endedRuns) {
+    const connected = page.messages.some(({ id }) => this.#records.has(id)) || page.before === undefined;
+    if (page.sessionId !== this.sessionId || !connected) {
+      this.#records.clear();
+      this.#surface.clear();
+      this.before = page.before;
+      for (const run of this.#runs.values()) if (!run.active) this.#runs.delete(run.id);
+      for (const prompt of this.#prompts.values()) if (prompt.state === "ended") this.#prompts.delete(prompt.key);
+    } else if (!this.loaded) {
+      this.before = page.before;
+    }
+    this.sessionId = page.sessionId;
+    this.loaded = true;
+    this.#record(page.messages);
+    const answered = new Set(page.messages.filter(({ role }) => role !== "user").map(({ runId }) => runId));
+    for (const run of endedRuns) if (!answered.has(run.id)) this.#runs.delete(run.id);
+  }
+
+  /** Takes the page before the oldest one. */
+  takeOlder(page) {
+    if (page.sessionId !== this.sessionId) return;
+    this.before = page.before;
+    this.#record(page.messages);
+  }
+
+  #record(messages) {
+    for (const message of messages) {
+      this.#records.set(message.id, message);
+      for (const [id, event] of this.#surface) if (isSame(event, message)) this.#surface.delete(id);
+    }
+  }
+
+  /** A message on a surface, before it is known to be on record. */
+  takeSurface(event) {
+    const known = this.#surface.get(event.id);
+    if (!known && [...this.#records.values()].some((message) => isSame(event, message))) return;
+    this.#surface.set(event.id, { ...known, ...event });
+  }
+
+  /** A prompt of this page that may not be on record yet, or a change of it. */
+  takePrompt(entry) {
+    this.#prompts.set(entry.key, entry);
+  }
+
+  /** A prompt that was given up, or is shown under another key now. */
+  dropPrompt(key) {
+    this.#prompts.delete(key);
+  }
+
+  /** Takes an `agent` event; returns its run and whether that is a new one. */
+  takeStep(payload) {
+    const known = this.#runs.get(payload.runId);
+    const run = known ?? new Run(payload.runId, this.sessionKey, payload.ts);
+    this.#runs.set(run.id, run);
+    run.apply(payload);
+    return { run, isNew: !known };
+  }
+
+  /** The run, if it was followed. */
+  run(id) {
+    return this.#runs.get(id);
+  }
+
+  /** Runs that were followed and are over. */
+  get endedRuns() {
+    return [...this.#runs.values()].filter((run) => !run.active);
+  }
+
+  /** Events may have been missed. */
+  missed() {
+    for (const run of this.#runs.values()) run.missed();
+  }
+
+  /** A prompt of a person with this key, if it is on record. */
+  recordOf(key) {
+    return [...this.#records.values()].find((message) => message.role === "user" && message.idempotencyKey === key);
+  }
+
+  /**
+   * Everything to show, in order.
+   * @returns {{key: string, kind: "message"|"run"|"prompt"|"surface", ts: number, value: object}[]}
+   */
+  items() {
+    const items = [];
+    const promptTs = new Map();
+    const answered = new Set();
+    const add = (kind, id, ts, rank, value) => items.push({ kind, key: `${kind}:${id}`, ts, rank, value });
+    for (const message of this.#records.values()) {
+      if (message.role === "user") {
+        promptTs.set(message.runId, message.ts);
+        // Under the prompt's own key, so that what was typed does not jump when it is on record.
+        const prompt = this.#prompts.get(message.idempotencyKey);
+        if (prompt) add("prompt", prompt.key, message.ts, RANKS.user, { ...prompt, record: message });
+        else add("message", message.id, message.ts, RANKS.user, message);
+      } else if (!this.#runs.get(message.runId)?.whole) {
+        answered.add(message.runId);
+        add("message", message.id, message.ts, RANKS.other, message);
+      }
+    }
+    for (const event of this.#surface.values()) add("surface", event.id, event.ts, RANKS.user, event);
+    for (const prompt of this.#prompts.values()) {
+      if (this.recordOf(prompt.key)) continue;
+      promptTs.set(prompt.runId, prompt.ts);
+      add("prompt", prompt.key, prompt.ts, RANKS.user, prompt);
+    }
+    for (const run of this.#runs.values()) {
+      if (run.mergedInto || answered.has(run.id)) continue;
+      add("run", run.id, Math.max(run.ts, promptTs.get(run.id) ?? 0), RANKS.run, run);
+    }
+    return items.sort((one, other) => one.ts - other.ts || one.rank - other.rank);
+  }
+}
+
+/** Whether a message on a surface is that record. */
+function isSame(event, message) {
+  if (event.id === message.id) return true;
+  const incoming = event.direction === "in";
+  if (incoming !== (message.role === "user")) return false;
+  if (event.runId && message.runId) return event.runId === message.runId;
+  return event.text === message.text && Math.abs(event.ts - message.ts) < SAME_MESSAGE_MS;
+}
