@@ -1,4 +1,4 @@
-//! Plain HTTP on the same port: WebChat's page, health for supervisors, numbers for Prometheus.
+//! Plain HTTP on the same port: the web page, health for supervisors, numbers for Prometheus.
 //!
 //! One request per connection, answered on its thread. Touches no state but the metrics.
 
@@ -185,7 +185,8 @@ fn respond(shared: &ConnShared, answer: &Answer, with_body: bool) {
         _ => format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len()),
     };
     let mut bytes =
-        format!("HTTP/1.1 {status} {name}\r\n{content}Connection: close\r\n{headers}{GUARDS}\r\n").into_bytes();
+        format!("HTTP/1.1 {status} {name}\r\n{content}Connection: close\r\n{headers}{GUARDS}\r\n")
+            .into_bytes();
     if with_body {
         bytes.extend_from_slice(body);
     }

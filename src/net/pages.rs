@@ -1,4 +1,4 @@
-//! WebChat's files, embedded in the binary: which one a path means, and how it may be cached.
+//! The files of the web page, embedded in the binary: which one a path means, and how it may be cached.
 //!
 //! Everything but the page itself has a hash of the whole in its path and never changes. Knows
 //! nothing of what the page does.
@@ -29,7 +29,7 @@ const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 's
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify\r\n\
     Vary: Accept-Encoding\r\n";
 
-/// The answer to a request for one of WebChat's files, or `None` if the path names none.
+/// The answer to a request for one of the page's files, or `None` if the path names none.
 pub(super) fn find(head: &Head) -> Option<Answer> {
     let file = FILES.iter().find(|file| file.path == head.path())?;
     let cache = if file.path == "/" { PAGE_CACHE } else { FILE_CACHE };

@@ -10,11 +10,12 @@ const DIRECTIVES = [
   ["/new", "begins a new conversation"],
   ["/stop", "stops what the agent is doing here"],
   ["/status", "says what the gateway and the agent are doing"],
-  ...LEVELS.map((level) => [`/think ${level}`, "sets how much the model thinks in this conversation"]),
+  ["/think ", "sets how much the model thinks in this conversation"],
   ["/pause", "stops everything"],
   ["/resume", "lets everything run again"],
   ["/help", "lists these"],
 ];
+const THINK = LEVELS.map((level) => [`/think ${level}`, ""]);
 
 export class Composer {
   #send;
@@ -104,6 +105,7 @@ export class Composer {
       return;
     }
     this.note("");
+    for (const { url } of pictures) URL.revokeObjectURL(url);
     this.#pictures = [];
     this.#showPictures();
     this.#field.value = "";
@@ -130,7 +132,7 @@ export class Composer {
     } else if (hints.length > 0 && event.key === "Escape") {
       this.#showHints([]);
     } else if (hints.length > 0 && (event.key === "Tab" || event.key === "Enter") && !event.shiftKey
-      && hints[this.#chosen].dataset.text !== this.#field.value.trim()) {
+      && hints[this.#chosen].dataset.text !== this.#field.value) {
       this.write(hints[this.#chosen].dataset.text);
     } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing && !touches()) {
       this.#submit();
@@ -143,7 +145,7 @@ export class Composer {
   #matching() {
     const text = this.#field.value.trimStart().toLowerCase();
     if (!text.startsWith("/") || text.includes("\n")) return [];
-    return DIRECTIVES.filter(([name]) => name.startsWith(text.trimEnd()));
+    return (text.startsWith("/think ") ? THINK : DIRECTIVES).filter(([name]) => name.startsWith(text));
   }
 
   #showHints(directives) {
@@ -185,6 +187,7 @@ export class Composer {
     list.replaceChildren(...this.#pictures.map((picture) => make("li", {},
       make("img", { src: picture.url, alt: picture.file.name || "Picture" }),
       iconButton("close", `Leave out ${picture.file.name || "the picture"}`, () => {
+        URL.revokeObjectURL(picture.url);
         this.#pictures = this.#pictures.filter((other) => other !== picture);
         this.#showPictures();
       }))));

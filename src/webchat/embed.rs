@@ -5,6 +5,8 @@
 //! `index.html` becomes that hash, and `RELEASE` the version of the package. Each file is embedded
 //! as it is and compressed.
 
+#![allow(clippy::print_stdout, reason = "a build script talks to cargo on stdout")]
+
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -39,14 +41,14 @@ fn main() {
             body = text.replace("VERSION", &version).replace("RELEASE", &release).into_bytes();
             "/".clone_into(&mut path);
         }
-        let (plain, packed) = (out.join(format!("{number}")), out.join(format!("{number}.gz")));
-        write(&packed, &compress(&body));
-        write(&plain, &body);
-        let entry = format!(
-            "    File {{ path: {path:?}, kind: {:?}, plain: include_bytes!({plain:?}), gzip: include_bytes!({packed:?}) }},\n",
-            kind_of(name).expect("collected for its kind"),
-        );
-        table.push_str(&entry);
+        write(&out.join(format!("{number}.gz")), &compress(&body));
+        write(&out.join(format!("{number}.plain")), &body);
+        let kind = kind_of(name).expect("collected for its kind");
+        let include = |ending| format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{number}.{ending}\"))");
+        table.extend([
+            format!("    File {{ path: {path:?}, kind: {kind:?},\n"),
+            format!("        plain: {},\n        gzip: {},\n    }},\n", include("plain"), include("gz")),
+        ]);
     }
     table.push_str("];\n");
     write(&out.join("pages.rs"), table.as_bytes());

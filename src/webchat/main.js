@@ -66,11 +66,10 @@ function openConversation(sessionKey) {
 }
 
 async function submit({ text, thinking, files }) {
-  const budget = gateway.hello?.policy.maxPayload - JSON.stringify(text).length - FRAME_OVERHEAD;
-  if (Number.isNaN(budget)) throw new Error("Not connected yet; your text is kept.");
-  if (new TextEncoder().encode(text).length > gateway.hello.policy.maxPayload - FRAME_OVERHEAD || budget < 0) {
-    throw new Error("This text is too long for one message.");
-  }
+  if (!gateway.hello) throw new Error("Not connected yet; your text is kept.");
+  const textBytes = new TextEncoder().encode(JSON.stringify(text)).length;
+  const budget = gateway.hello.policy.maxPayload - textBytes - FRAME_OVERHEAD;
+  if (budget < 0) throw new Error("This text is too long for one message.");
   if (outbox.entries.length >= OUTBOX_MAX) throw new Error("Too many messages wait already.");
   const share = Math.floor(budget / Math.max(1, files.length));
   const attachments = await Promise.all(files.map((file) => attachmentOf(file, share - 512)));
@@ -121,11 +120,28 @@ gateway.on("hello", (hello) => {
   if (!byId("status").inert) status.refresh();
 });
 
+gateway.on("phase", ({ phase }) => {
+  byId("panel").inert = phase !== "open";
+  // A newer gateway may refuse an older page.
+  if (phase === "refused") reloadIfOlder();
+  if (phase !== "waiting") return;
+  for (const timeline of timelines.values()) timeline.missed();
+  conversation.changed();
+  showStop();
+});
+
 gateway.on("gap", () => {
   for (const timeline of timelines.values()) timeline.missed();
   gateway.request("health").then((health) => status.setHealth(health), () => {});
   gateway.request("system-presence").then((entries) => status.setPresence(entries), () => {});
   refresh();
+});
+
+gateway.on("health", () => {
+  if (status.runsUnderWay > 0) return;
+  for (const timeline of timelines.values()) timeline.takeUnderWay(0);
+  conversation.changed();
+  showStop();
 });
 
 gateway.on("agent", (payload) => {
@@ -176,18 +192,25 @@ async function refreshHistory(sessionKey) {
   const page = await gateway.request("session-history", params).catch(() => undefined);
   if (!page) return;
   timeline.takeNewest(page, endedRuns);
-  if (sessionKey === current) conversation.changed();
+  timeline.takeUnderWay(status.runsUnderWay);
+  if (sessionKey !== current) return;
+  conversation.changed();
+  showStop();
 }
 
 function showStop() {
-  byId("stop").hidden = timelineOf(current).activeRuns.length === 0;
+  byId("stop").hidden = !gateway.isOpen || timelineOf(current).activeRuns.length === 0;
 }
 
 /** A page of an older build than its gateway's loads itself anew; drafts and prompts are kept. */
 async function reloadIfOlder() {
   const answer = await fetch("/", { method: "HEAD", cache: "no-store" }).catch(() => undefined);
   const served = /"(\w+)"/.exec(answer?.headers.get("etag") ?? "")?.[1];
-  if (!served || served === build || reloadedFor.get() === served || composer.hasPictures) return;
+  if (!served || served === build || reloadedFor.get() === served) return;
+  if (composer.hasPictures) {
+    composer.note("A newer version of this page is there: reload once your pictures are sent.");
+    return;
+  }
   reloadedFor.set(served);
   location.reload();
 }

@@ -32,6 +32,8 @@ function elementsOf(tokens) {
     ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false, RETURN_DOM_FRAGMENT: true,
   });
   for (const link of fragment.querySelectorAll("a")) {
+    // The sanitiser took its address away.
+    if (!link.hasAttribute("href")) link.replaceWith(...link.childNodes);
     link.target = "_blank";
     link.rel = "noopener noreferrer nofollow";
   }
@@ -50,7 +52,7 @@ function codeBlock(pre) {
   const code = pre.querySelector("code");
   const language = /language-([\w+#-]{1,20})/.exec(code?.className ?? "")?.[1] ?? "";
   const frame = make("div", { className: "code" },
-    make("div", { className: "code-head" }, make("span", {}, language), copyButton("Copy code", () => pre.textContent)));
+    make("div", { className: "code-head" }, make("span", {}, language), copyButton("Copy code", () => pre.textContent.trimEnd())));
   pre.replaceWith(frame);
   pre.tabIndex = 0;
   frame.append(pre);

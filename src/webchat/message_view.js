@@ -54,7 +54,7 @@ export class RecordView extends View {
   }
 
   draw(message) {
-    const { role, text, ts, truncated } = message;
+    const { role, text, ts, truncated, media } = message;
     const names = { user: "You", assistant: "Agent", note: "Gateway", tool: "Tool" };
     const surface = surfaceOf(message);
     const body = {
@@ -65,7 +65,9 @@ export class RecordView extends View {
         make("summary", {}, icon("tool"), "Output of a tool"), make("pre", { tabIndex: 0 }, text)),
     }[role]();
     this.element.replaceChildren(head(role === "user" && message.channel ? "" : names[role], surface, ts),
-      make("div", { className: "bubble" }, body, truncated && make("p", { className: "hint" }, "Cut: it was longer.")),
+      make("div", { className: "bubble" }, body, ...(media ?? []).map(medium),
+        truncated && make("p", { className: "hint" }, "Cut: it was longer.")),
+      below(message),
       actions(text, role === "user" && this.#reuse));
   }
 }
@@ -127,20 +129,29 @@ export class PromptView extends View {
 
 const DELIVERY = { failed: "Not delivered", unknown: "Perhaps delivered", queued: "Queued" };
 
+/** What became of a message on its surface, as far as a person should know. */
+export function deliveryOf({ status, reason }) {
+  return DELIVERY[status] ? DELIVERY[status] + (reason ? `: ${reason}` : "") : "";
+}
+
+function below(message) {
+  const text = deliveryOf(message);
+  return text && make("p", { className: message.status === "failed" ? "bad below" : "below" }, text);
+}
+
 /** A message that came in or went out on a surface. */
 export class SurfaceView extends View {
   constructor({ direction }) {
     super(direction === "in" ? "user" : "agent");
   }
 
-  draw({ direction, channel, from, to, text, media, ts, status, reason }) {
+  draw(event) {
+    const { direction, channel, from, to, text, media, ts } = event;
     const surface = surfaceOf({ channel, from: direction === "in" ? from : to });
-    const state = DELIVERY[status] && (reason ? `${DELIVERY[status]}: ${reason}` : DELIVERY[status]);
     const body = direction === "in" ? make("div", { className: "text" }, text) : new MarkdownView(text).element;
     this.element.replaceChildren(head(direction === "in" ? "" : "Agent", surface, ts),
       make("div", { className: "bubble" }, body, ...(media ?? []).map(medium)),
-      state ? make("p", { className: status === "failed" ? "bad below" : "below" }, state) : "",
-      actions(text));
+      below(event), actions(text));
   }
 }
 

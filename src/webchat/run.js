@@ -72,7 +72,15 @@ export class Run {
 
   /** The connection was away, so steps may be missing. */
   missed() {
-    if (this.active) this.whole = false;
+    if (!this.active) return;
+    this.whole = false;
+    this.revision += 1;
+  }
+
+  /** What became of its answer on a surface. */
+  delivered({ status, reason }) {
+    this.delivery = { status, reason };
+    this.revision += 1;
   }
 
   /** The final answer to the request; it also ends a run whose last event was missed. */

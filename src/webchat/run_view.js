@@ -4,6 +4,7 @@ import { copyButton, icon, make } from "./dom.js";
 import { momentOf, timeOf } from "./format.js";
 import { TOOL_PREVIEW_MAX } from "./limits.js";
 import { MarkdownView } from "./markdown.js";
+import { deliveryOf } from "./message_view.js";
 
 /** A run that is or was followed live. */
 export class RunView {
@@ -48,20 +49,21 @@ export class RunView {
     this.#body.hidden = run.parts.length === 0;
     this.#actions.hidden = run.active || run.text === "";
     this.#state.hidden = text === "";
-    this.#state.classList.toggle("bad", run.status === "error" || run.status === "timeout");
+    this.#state.classList.toggle("bad", run.status === "error" || run.status === "timeout"
+      || run.delivery?.status === "failed");
     if (this.#state.textContent === text) return;
     this.#state.replaceChildren(run.active ? make("span", { className: "busy", "aria-hidden": "true" }) : "", text);
   }
 }
 
 /** The state of a run in a few words; empty if there is nothing to say. */
-export function stateOf({ phase, position, reason, status, parts, whole }) {
+export function stateOf({ phase, position, reason, status, parts, whole, delivery = {} }) {
   const because = reason ? `: ${reason}` : "";
   if (phase === "queued") return position > 1 ? `Waiting, ${position - 1} before it` : "Waiting, next";
   if (phase === "retrying") return `Asking the model again${because}`;
   if (phase === "compacting") return "Shortening the conversation";
   if (phase === "ended") {
-    return { cancelled: "Stopped", error: `Failed${because}`, timeout: `Took too long${because}` }[status] ?? "";
+    return { cancelled: "Stopped", error: `Failed${because}`, timeout: `Took too long${because}` }[status] ?? deliveryOf(delivery);
   }
   if (!whole) return "Working; all of it will be here when it is done";
   const last = parts.at(-1);

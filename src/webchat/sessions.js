@@ -23,6 +23,10 @@ export class Sessions {
     this.#open = open;
     byId("new-conversation").append(icon("fresh"));
     byId("forget-session").append(icon("forget"));
+    gateway.on("hello", () => {
+      byId("new-conversation").hidden = !gateway.offers("session-reset");
+      byId("forget-session").hidden = !gateway.offers("session-forget");
+    });
     byId("new-conversation").onclick = () => this.#reset(changed);
     byId("forget-session").onclick = () => this.#forget(changed);
     byId("more-sessions").onclick = () => this.#load(this.#before);

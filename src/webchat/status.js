@@ -5,6 +5,9 @@ import { byId, confirmed, make } from "./dom.js";
 import { ago, bytes, channelName, duration, momentOf } from "./format.js";
 import { PANEL_REFRESH_MS } from "./limits.js";
 
+/** States of a channel that are good or bad; the others are on their way. */
+const WELL = { ready: true, closed: false, failing: false, unavailable: false, unlinked: false };
+
 /** Live copy of the gateway's state, drawn into the panel. */
 export class Status {
   #gateway;
@@ -54,6 +57,12 @@ export class Status {
 
   #visible() {
     return !byId("status").inert && !document.hidden;
+  }
+
+  /** Runs that wait or work, in all sessions. */
+  get runsUnderWay() {
+    const { active = 0, queued = 0 } = this.#health?.agent ?? {};
+    return active + queued;
   }
 
   /** Takes health as it is now. */
@@ -113,7 +122,7 @@ export class Status {
       ["Version", `${server.version} on ${server.host}`],
       ["Up for", duration(Date.now() - upSince)],
       ["Storage", storage.ok ? `${bytes(storage.usedBytes)}, ${bytes(storage.freeBytes)} free` : storage.reason,
-        storage.ok],
+        storage.ok ? undefined : false],
     ]));
   }
 
@@ -147,7 +156,7 @@ export class Status {
     const [, , place, actions] = byId(`channel-${name}`).children;
     place.replaceChildren(facts([
       ["Set up", yesNo(configured)],
-      ["State", state, enabled && configured ? !["closed", "failing", "unavailable"].includes(state) : undefined],
+      ["State", state, enabled && configured ? WELL[state] : undefined],
       ["Linked", linked === undefined ? undefined : yesNo(linked)],
       ["Account", self],
       ["Last sign of life", lastFrameTs && ago(lastFrameTs)],

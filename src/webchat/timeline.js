@@ -48,6 +48,31 @@ export class Timeline {
     this.#record(page.messages);
     const answered = new Set(page.messages.filter(({ role }) => role !== "user").map(({ runId }) => runId));
     for (const run of endedRuns) if (!answered.has(run.id)) this.#runs.delete(run.id);
+    // Nothing more will be heard of these: their end was missed.
+    for (const run of this.activeRuns) if (!run.whole && answered.has(run.id)) this.#runs.delete(run.id);
+  }
+
+  /**
+   * Shows runs that began before the page was there: prompts without an answer, the newest first.
+   * @param {number} underWay runs that wait or work, in all sessions
+   */
+  takeUnderWay(underWay) {
+    const answered = new Set(this.#answers().map(({ runId }) => runId));
+    const open = [...this.#records.values()]
+      .filter(({ role, runId }) => role === "user" && runId && !answered.has(runId))
+      .sort((one, other) => other.ts - one.ts);
+    for (const { runId, ts } of open.slice(0, underWay)) {
+      if (this.#runs.has(runId)) continue;
+      const run = new Run(runId, this.sessionKey, ts);
+      run.missed();
+      this.#runs.set(runId, run);
+    }
+    if (underWay > 0) return;
+    for (const run of this.activeRuns) if (!run.whole) this.#runs.delete(run.id);
+  }
+
+  #answers() {
+    return [...this.#records.values()].filter(({ role }) => role !== "user");
   }
 
   /** Takes the page before the oldest one. */
@@ -58,17 +83,14 @@ export class Timeline {
   }
 
   #record(messages) {
-    for (const message of messages) {
-      this.#records.set(message.id, message);
-      for (const [id, event] of this.#surface) if (isSame(event, message)) this.#surface.delete(id);
-    }
+    for (const message of messages) this.#records.set(message.id, message);
   }
 
-  /** A message on a surface, before it is known to be on record. */
+  /** A message on a surface, on record or not yet; later events with its id tell what became of it. */
   takeSurface(event) {
-    const known = this.#surface.get(event.id);
-    if (!known && [...this.#records.values()].some((message) => isSame(event, message))) return;
-    this.#surface.set(event.id, { ...known, ...event });
+    const known = { ...this.#surface.get(event.id), ...event };
+    this.#surface.set(event.id, known);
+    if (event.direction === "out") this.#runs.get(event.runId)?.delivered(known);
   }
 
   /** A prompt of this page that may not be on record yet, or a change of it. */
@@ -116,6 +138,7 @@ export class Timeline {
    */
   items() {
     const items = [];
+    const surface = new Map(this.#surface);
     const promptTs = new Map();
     const answered = new Set();
     const add = (kind, id, ts, rank, value) => items.push({ kind, key: `${kind}:${id}`, ts, rank, value });
@@ -125,13 +148,17 @@ export class Timeline {
         // Under the prompt's own key, so that what was typed does not jump when it is on record.
         const prompt = this.#prompts.get(message.idempotencyKey);
         if (prompt) add("prompt", prompt.key, message.ts, RANKS.user, { ...prompt, record: message });
-        else add("message", message.id, message.ts, RANKS.user, message);
+        else add("message", message.id, message.ts, RANKS.user, withSurface(message, surface));
       } else if (!this.#runs.get(message.runId)?.whole) {
         answered.add(message.runId);
-        add("message", message.id, message.ts, RANKS.other, message);
+        add("message", message.id, message.ts, RANKS.other, withSurface(message, surface));
       }
     }
-    for (const event of this.#surface.values()) add("surface", event.id, event.ts, RANKS.user, event);
+    for (const event of surface.values()) {
+      // The run's own view says it, and what became of it.
+      if (event.direction === "out" && this.#runs.has(event.runId) && !answered.has(event.runId)) continue;
+      add("surface", event.id, event.ts, RANKS.user, event);
+    }
     for (const prompt of this.#prompts.values()) {
       if (this.recordOf(prompt.key)) continue;
       promptTs.set(prompt.runId, prompt.ts);
@@ -143,6 +170,16 @@ export class Timeline {
     }
     return items.sort((one, other) => one.ts - other.ts || one.rank - other.rank);
   }
+}
+
+/** The record with what its surface said of it; takes that out of `surface`. */
+function withSurface(message, surface) {
+  for (const [id, event] of surface) {
+    if (!isSame(event, message)) continue;
+    surface.delete(id);
+    return { ...message, media: event.media, status: event.status, reason: event.reason };
+  }
+  return message;
 }
 
 /** Whether a message on a surface is that record. */
