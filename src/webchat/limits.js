@@ -52,5 +52,5 @@ export const SESSIONS_REFRESH_MS = 400;
 export const PANEL_REFRESH_MS = 20_000;
 /** Characters of a draft that are kept. */
 export const DRAFT_MAX = 200_000;
-/** A message event without a record is taken for a record of the same text so close to it, in ms. */
+/** Clocks and records may be so far apart that tell of the same message, in ms. */
 export const SAME_MESSAGE_MS = 10_000;

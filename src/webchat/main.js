@@ -157,7 +157,7 @@ gateway.on("agent", (payload) => {
 });
 
 gateway.on("message", (event) => {
-  timelineOf(event.sessionKey).takeSurface(event);
+  timelineOf(event.sessionKey).takeSurface(event, Date.now() + clockAhead);
   touched(event.sessionKey);
   if (event.sessionKey === current) conversation.changed();
 });

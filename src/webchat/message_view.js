@@ -66,11 +66,13 @@ export class RecordView extends View {
     }[role]();
     this.element.replaceChildren(head(role === "user" && message.channel ? "" : names[role], surface, ts),
       make("div", { className: "bubble" }, body, ...(media ?? []).map(medium),
-        truncated && make("p", { className: "hint" }, "Cut: it was longer.")),
+        truncated && cut()),
       below(message),
       actions(text, role === "user" && this.#reuse));
   }
 }
+
+const cut = () => make("p", { className: "hint" }, "Cut: it was longer.");
 
 function actions(text, reuse) {
   return make("div", { className: "actions" }, copyButton("Copy message", () => text),
@@ -146,11 +148,11 @@ export class SurfaceView extends View {
   }
 
   draw(event) {
-    const { direction, channel, from, to, text, media, ts } = event;
+    const { direction, channel, from, to, text, truncated, media, ts } = event;
     const surface = surfaceOf({ channel, from: direction === "in" ? from : to });
     const body = direction === "in" ? make("div", { className: "text" }, text) : new MarkdownView(text).element;
     this.element.replaceChildren(head(direction === "in" ? "" : "Agent", surface, ts),
-      make("div", { className: "bubble" }, body, ...(media ?? []).map(medium)),
+      make("div", { className: "bubble" }, body, ...(media ?? []).map(medium), truncated && cut()),
       below(event), actions(text));
   }
 }

@@ -78,8 +78,8 @@ export class Run {
   }
 
   /** What became of its answer on a surface. */
-  delivered({ status, reason }) {
-    this.delivery = { status, reason };
+  delivered(delivery) {
+    this.delivery = delivery;
     this.revision += 1;
   }
 

@@ -185,7 +185,16 @@ export class Status {
       make("p", { className: "hint" }, "They wrote and got no answer."),
       make("ul", { className: "presence" }, ...this.#refused.map(({ channel, id, name, count, lastTs }) =>
         make("li", {}, make("span", { className: "name" }, name ? `${name} (${id})` : id),
-          make("span", { className: "hint" }, `${channelName(channel)} \u00b7 ${count} \u00d7 \u00b7 ${ago(lastTs)}`)))));
+          make("span", { className: "hint" }, `${channelName(channel)} \u00b7 ${count} \u00d7 \u00b7 ${ago(lastTs)}`),
+          this.#gateway.offers("channel-allow") && make("div", { className: "actions" },
+            make("button", { type: "button", className: "quiet", onclick: () => this.#allow({ channel, id }) }, "Allow"),
+            make("button", { type: "button", className: "quiet", onclick: () => this.#allow({ channel, id, owner: true }) },
+              "It is me"))))));
+  }
+
+  async #allow(params) {
+    await this.#set("channel-allow", params);
+    await this.refresh();
   }
 
   /** A switch; `set(on)` is called when it is turned. */

@@ -87,10 +87,12 @@ export class Timeline {
   }
 
   /** A message on a surface, on record or not yet; later events with its id tell what became of it. */
-  takeSurface(event) {
-    const known = { ...this.#surface.get(event.id), ...event };
-    this.#surface.set(event.id, known);
-    if (event.direction === "out") this.#runs.get(event.runId)?.delivered(known);
+  takeSurface(event, seenTs) {
+    const { ts, seenTs: first } = this.#surface.get(event.id) ?? { ts: event.ts, seenTs };
+    this.#surface.set(event.id, { ...event, ts, seenTs: first });
+    if (event.direction === "in") return;
+    const parts = [...this.#surface.values()].filter(({ runId }) => runId === event.runId);
+    this.#runs.get(event.runId)?.delivered(worstOf(parts));
   }
 
   /** A prompt of this page that may not be on record yet, or a change of it. */
@@ -174,19 +176,30 @@ export class Timeline {
 
 /** The record with what its surface said of it; takes that out of `surface`. */
 function withSurface(message, surface) {
+  const events = [];
   for (const [id, event] of surface) {
     if (!isSame(event, message)) continue;
+    // One question is one event, and the further pictures of an album; an answer may be many.
+    if (event.direction === "in" && event.text !== "" && events.some(({ text }) => text !== "")) continue;
     surface.delete(id);
-    return { ...message, media: event.media, status: event.status, reason: event.reason };
+    events.push(event);
   }
-  return message;
+  return events.length === 0 ? message
+    : { ...message, ...worstOf(events), media: events.flatMap(({ media }) => media ?? []) };
 }
 
-/** Whether a message on a surface is that record. */
+/** Whether a message on a surface is part of that record, which tells less of it. */
 function isSame(event, message) {
-  if (event.id === message.id) return true;
-  const incoming = event.direction === "in";
-  if (incoming !== (message.role === "user")) return false;
-  if (event.runId && message.runId) return event.runId === message.runId;
-  return event.text === message.text && Math.abs(event.ts - message.ts) < SAME_MESSAGE_MS;
+  if ((event.direction === "in") !== (message.role === "user")) return false;
+  if (event.runId) return event.runId === message.runId;
+  if (event.channel !== message.channel && event.direction === "in") return false;
+  const late = message.ts - event.seenTs;
+  return message.text.includes(event.text) && late > -SAME_MESSAGE_MS && (event.text !== "" || late < SAME_MESSAGE_MS);
+}
+
+/** What a person should know of how the parts of a message fared: the worst. */
+function worstOf(events) {
+  const { status, reason } = ["failed", "unknown", "queued"].map((bad) => events.find((event) => event.status === bad))
+    .find(Boolean) ?? {};
+  return { status, reason };
 }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import jsqr from "jsqr";
 import { ask, launch, open, shoot } from "./support/browser.js";
-import { Fake } from "./support/fake.js";
+import { Fake, golden } from "./support/fake.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { eventually } from "./support/wait.js";
 
@@ -96,18 +96,53 @@ describe("panels", () => {
       await chat.getByText("Queued").waitFor();
       fake.event("message", { ...outgoing, status: "failed", reason: "blocked by the user" });
       await chat.getByText("Not delivered: blocked by the user").waitFor();
-      history = [{ id: "7", ts, role: "user", text: "from my phone", channel: "whatsapp", from: "+15550001111", runId: "r-1" }];
-      fake.event("message", { ...incoming, id: "wa-2", ts: ts + 60_000, text: "and once more" });
+      // On record: shown once, and what only the surface knew stays with it.
+      history = [{ id: "7", ts: Date.now(), role: "user", text: "from my phone", channel: "whatsapp", from: "Kim", runId: "r-1" }];
+      fake.event("message", { ...incoming, id: "wa-2", text: "and once more", media: [] });
       await chat.getByText("and once more").waitFor();
-      await eventually("the record instead of the event", async () =>
-        await chat.locator(".item.user", { hasText: "cat.jpg" }).count() === 1
-        && await chat.locator(".item.user", { hasText: "from my phone" }).count() === 1);
+      await chat.locator(".surface", { hasText: "Kim" }).waitFor();
+      assert.equal(await chat.getByText("from my phone", { exact: true }).count(), 1);
+      assert.equal(await chat.getByText("cat.jpg").count(), 1);
+      // An answer that is followed live is shown by its run, which also tells that it did not arrive.
+      const step = { runId: "r-1", sessionKey: "main", ts: Date.now() };
+      fake.event("agent", { ...step, seq: 1, stream: "assistant", data: { delta: "the reply" } });
+      history.unshift({ id: "8", ts: Date.now(), role: "assistant", text: "the reply", runId: "r-1" });
+      fake.event("agent", { ...step, seq: 2, stream: "lifecycle", data: { phase: "ended", status: "ok" } });
+      const reply = { ...outgoing, channel: "whatsapp", runId: "r-1", ts: Date.now() };
+      fake.event("message", { ...reply, id: "out-1", text: "the", status: "failed", reason: "no such number" });
+      fake.event("message", { ...reply, id: "out-2", text: "reply", status: "sent" });
+      await chat.locator(".agent", { hasText: "the reply" }).getByText("Not delivered: no such number").waitFor();
+      assert.equal(await chat.locator(".agent").count(), 2);
       // In another session it only marks that one.
       fake.event("message", { ...incoming, id: "wa-3", sessionKey: "dm:telegram:42", text: "elsewhere" });
       await eventually("the list of sessions to be asked for", () => fake.asked("sessions-list").length > 1);
       assert.equal(await chat.getByText("elsewhere").count(), 0);
       await shoot(chat, "surfaces");
       assert.deepEqual(chat.problems, []);
+      await chat.context().close();
+    } finally {
+      await fake.stop();
+    }
+  });
+
+  test("who was refused can be let in", async () => {
+    let refused = [{ channel: "telegram", id: "42", name: "Kim", count: 3, lastTs: Date.now() - 60_000 }];
+    const allowed = [];
+    const fake = await Fake.start({
+      status: (params, answer) => answer({ ...golden("res-status").payload, refused }),
+      "channel-allow": (params, answer) => {
+        allowed.push(params);
+        refused = [];
+        answer({ ...params, allowed: true, owner: false });
+      },
+    }, ({ features }) => features.methods.push("channel-allow"));
+    try {
+      const chat = await open(browser, fake);
+      const list = chat.locator(".card-refused");
+      await list.getByText("Kim (42)").waitFor();
+      await list.getByRole("button", { name: "Allow" }).click();
+      await list.waitFor({ state: "hidden" });
+      assert.deepEqual(allowed, [{ channel: "telegram", id: "42" }]);
       await chat.context().close();
     } finally {
       await fake.stop();
