@@ -131,8 +131,12 @@ export class Composer {
       this.#markHint();
     } else if (hints.length > 0 && event.key === "Escape") {
       this.#showHints([]);
-    } else if (hints.length > 0 && (event.key === "Tab" || event.key === "Enter") && !event.shiftKey
-      && hints[this.#chosen].dataset.text !== this.#field.value) {
+    } else if (
+      hints.length > 0 &&
+      (event.key === "Tab" || event.key === "Enter") &&
+      !event.shiftKey &&
+      hints[this.#chosen].dataset.text !== this.#field.value
+    ) {
       this.write(hints[this.#chosen].dataset.text);
     } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing && !touches()) {
       this.#submit();
@@ -149,14 +153,25 @@ export class Composer {
   }
 
   #showHints(directives) {
-    this.#hints.replaceChildren(...directives.map(([name, what], index) => make("li", {
-      id: `hint-${index}`, role: "option", "data-text": name,
-      // Before the field loses its focus, and with it the list.
-      onpointerdown: (event) => {
-        event.preventDefault();
-        this.write(name);
-      },
-    }, make("code", {}, name), make("span", {}, what))));
+    this.#hints.replaceChildren(
+      ...directives.map(([name, what], index) =>
+        make(
+          "li",
+          {
+            id: `hint-${index}`,
+            role: "option",
+            "data-text": name,
+            // Before the field loses its focus, and with it the list.
+            onpointerdown: (event) => {
+              event.preventDefault();
+              this.write(name);
+            },
+          },
+          make("code", {}, name),
+          make("span", {}, what),
+        ),
+      ),
+    );
     this.#hints.hidden = directives.length === 0;
     this.#markHint();
   }
@@ -184,13 +199,20 @@ export class Composer {
 
   #showPictures() {
     const list = byId("pictures");
-    list.replaceChildren(...this.#pictures.map((picture) => make("li", {},
-      make("img", { src: picture.url, alt: picture.file.name || "Picture" }),
-      iconButton("close", `Leave out ${picture.file.name || "the picture"}`, () => {
-        URL.revokeObjectURL(picture.url);
-        this.#pictures = this.#pictures.filter((other) => other !== picture);
-        this.#showPictures();
-      }))));
+    list.replaceChildren(
+      ...this.#pictures.map((picture) =>
+        make(
+          "li",
+          {},
+          make("img", { src: picture.url, alt: picture.file.name || "Picture" }),
+          iconButton("close", `Leave out ${picture.file.name || "the picture"}`, () => {
+            URL.revokeObjectURL(picture.url);
+            this.#pictures = this.#pictures.filter((other) => other !== picture);
+            this.#showPictures();
+          }),
+        ),
+      ),
+    );
     list.hidden = this.#pictures.length === 0;
     this.note(this.#pictures.length === PICTURES_MAX ? `${PICTURES_MAX} pictures are the most.` : "");
   }

@@ -49,10 +49,18 @@ export function icon(name) {
   return svg;
 }
 
+/** A button with a word on it. */
+export function button(className, label, onclick) {
+  return make("button", { type: "button", className, onclick }, label);
+}
+
 /** A button that shows only a drawing. */
 export function iconButton(name, label, onclick) {
-  return make("button", { type: "button", className: "icon-button", "aria-label": label, title: label, onclick },
-    icon(name));
+  return make(
+    "button",
+    { type: "button", className: "icon-button", "aria-label": label, title: label, onclick },
+    icon(name),
+  );
 }
 
 /** Says something to those who do not see the page. */

@@ -26,7 +26,11 @@ export function dayOf(ts, now = Date.now()) {
 /** How long ago a moment is, such as `3 min. ago`. */
 export function ago(ts, now = Date.now()) {
   const seconds = Math.min(0, Math.round((ts - now) / 1_000));
-  for (const [unit, length] of [["day", 86_400], ["hour", 3_600], ["minute", 60]]) {
+  for (const [unit, length] of [
+    ["day", 86_400],
+    ["hour", 3_600],
+    ["minute", 60],
+  ]) {
     if (-seconds >= length) return relative.format(Math.ceil(seconds / length), unit);
   }
   return seconds > -5 ? "just now" : relative.format(seconds, "second");

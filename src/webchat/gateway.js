@@ -2,13 +2,19 @@
 // lives. Knows protocol 1, nothing of what is shown.
 
 import {
-  CONNECT_MS, RECONNECT_JITTER, RECONNECT_MAX_MS, RECONNECT_MIN_MS, REQUEST_MS, SILENCE_SLACK_MS, SILENT_TICKS,
+  CONNECT_MS,
+  RECONNECT_JITTER,
+  RECONNECT_MAX_MS,
+  RECONNECT_MIN_MS,
+  REQUEST_MS,
+  SILENCE_SLACK_MS,
+  SILENT_TICKS,
 } from "./limits.js";
 
 /** The gateway answered a request with an error. */
 export class Refused extends Error {
   /**
-   * @param {{code: string, message: string, retryable: boolean, retryAfterMs?: number, details?: object}} error
+   * @param {{code: string, message: string, retryable: boolean, details?: object}} error
    * @param {object} [payload] what stood beside it
    */
   constructor(error, payload) {
@@ -25,8 +31,8 @@ export class Disconnected extends Error {
 }
 
 /**
- * Emits `phase` (`{phase: "connecting"|"open"|"waiting"|"token"|"refused", reason?, retryTs?, restart?}`),
- * `hello` (each time, with `hello-ok`), `gap` (events were left out) and each family of events by
+ * Emits `phase` (`{phase: "connecting"|"open"|"waiting"|"token"|"refused"}`; with `waiting` and
+ * `refused` also `reason` and `retryTs`, and `stopped` and `restart` if the gateway said so), `hello` (each time, with `hello-ok`), `gap` (events were left out) and each family of events by
  * its name (payload, stateVersion).
  */
 export class Gateway {
@@ -99,9 +105,13 @@ export class Gateway {
   #firstFrame() {
     const token = this.#token();
     return {
-      type: "hello", minProtocol: 1, maxProtocol: 1, client: this.#client,
+      type: "hello",
+      minProtocol: 1,
+      maxProtocol: 1,
+      client: this.#client,
       ...(token ? { auth: { token } } : {}),
-      locale: navigator.language.slice(0, 256), userAgent: navigator.userAgent.slice(0, 256),
+      locale: navigator.language.slice(0, 256),
+      userAgent: navigator.userAgent.slice(0, 256),
     };
   }
 
@@ -157,7 +167,9 @@ export class Gateway {
     const id = `${++this.#requests}`;
     return new Promise((resolve, reject) => {
       // A gateway that does not answer at all is as good as none.
-      const timer = acknowledged ? undefined : setTimeout(() => this.#lost(0, `no answer to ${method}`), REQUEST_MS);
+      const timer = acknowledged
+        ? undefined
+        : setTimeout(() => this.#lost(0, `no answer to ${method}`), REQUEST_MS);
       this.#pending.set(id, { resolve, reject, acknowledged, timer });
       this.#socket.send(JSON.stringify({ type: "req", id, method, ...(params ? { params } : {}) }));
     });

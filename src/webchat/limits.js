@@ -1,6 +1,6 @@
 // Every number that bounds or times something in the page, each with what happens when it is reached.
 
-/** From dialling to `hello-ok`, in ms; then it is dialled again. A wrong token may wait 23 s for its answer. */
+/** From dialling to `hello-ok`, in ms; then it is dialled again. A wrong token may wait for 23 s. */
 export const CONNECT_MS = 30_000;
 /** First pause before dialling again, in ms; it doubles up to `RECONNECT_MAX_MS`. */
 export const RECONNECT_MIN_MS = 500;

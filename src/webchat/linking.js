@@ -1,6 +1,6 @@
 // Linking a channel: the QR or the code that its app asks for, drawn in the page as it changes.
 
-import { byId, make } from "./dom.js";
+import { button, byId, make } from "./dom.js";
 import { channelName } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -17,23 +17,41 @@ export class Linking {
   constructor(gateway) {
     this.#gateway = gateway;
     byId("link-close").onclick = () => this.#dialog.close();
-    gateway.on("channel", (event) => this.#dialog.open && event.channel === this.#channel && this.#show(event));
+    gateway.on(
+      "channel",
+      (event) => this.#dialog.open && event.channel === this.#channel && this.#show(event),
+    );
   }
 
   /** Asks how, then begins. */
   open(channel) {
     this.#channel = channel;
     byId("link-title").textContent = `Link ${channelName(channel)}`;
-    const phone = make("input", { type: "tel", id: "link-phone", placeholder: "+15550001111", autocomplete: "tel" });
+    const phone = make("input", {
+      type: "tel",
+      id: "link-phone",
+      placeholder: "+15550001111",
+      autocomplete: "tel",
+    });
     this.#body.replaceChildren(
       make("p", {}, `Open ${channelName(channel)} on your phone, then Linked devices, then Link a device.`),
-      make("div", { className: "choices" },
-        make("button", { type: "button", className: "primary", onclick: () => this.#begin({}) }, "Show a QR code")),
+      make(
+        "div",
+        { className: "choices" },
+        button("primary", "Show a QR code", () => this.#begin({})),
+      ),
       make("label", { for: "link-phone" }, "Or with a code, for this phone number:"),
-      make("div", { className: "choices" }, phone, make("button", {
-        type: "button", className: "quiet",
-        onclick: () => phone.value.trim() && this.#begin({ method: "code", phone: phone.value.trim() }),
-      }, "Get a code")));
+      make(
+        "div",
+        { className: "choices" },
+        phone,
+        button(
+          "quiet",
+          "Get a code",
+          () => phone.value && this.#begin({ method: "code", phone: phone.value }),
+        ),
+      ),
+    );
     this.#dialog.showModal();
   }
 
@@ -52,9 +70,11 @@ export class Linking {
       const drawing = await qrCode(qr);
       this.#body.replaceChildren(drawing, make("p", {}, "Scan this with your phone. It renews itself."));
     } else if (code) {
-      this.#body.replaceChildren(make("p", {}, "Type this on your phone:"),
+      this.#body.replaceChildren(
+        make("p", {}, "Type this on your phone:"),
         make("output", { className: "code-to-type" }, code),
-        ttlMs ? make("p", { className: "hint" }, `It is good for ${Math.round(ttlMs / 1_000)} seconds.`) : "");
+        ttlMs ? make("p", { className: "hint" }, `It is good for ${Math.round(ttlMs / 1_000)} seconds.`) : "",
+      );
     } else {
       this.#say(reason ? `${state}: ${reason}` : state);
     }
@@ -79,7 +99,10 @@ async function qrCode(text) {
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", "QR code to scan with your phone");
   const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", data.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : ""))).join(""));
+  path.setAttribute(
+    "d",
+    data.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : ""))).join(""),
+  );
   svg.append(path);
   return svg;
 }

@@ -38,7 +38,12 @@ const conversation = new Conversation({
 });
 const sessions = new Sessions(gateway, openConversation, refreshHistory);
 const linking = new Linking(gateway);
-const status = new Status(gateway, instanceId(), (channel) => linking.open(channel), (text) => composer.note(text));
+const status = new Status(
+  gateway,
+  instanceId(),
+  (channel) => linking.open(channel),
+  (text) => composer.note(text),
+);
 const drawers = new Drawers((name) => name === "status" && gateway.isOpen && status.refresh());
 new ConnectionView(gateway);
 askForToken(gateway);
@@ -74,10 +79,20 @@ async function submit({ text, thinking, files }) {
   const share = Math.floor(budget / Math.max(1, files.length));
   const attachments = await Promise.all(files.map((file) => attachmentOf(file, share - 512)));
   conversation.follow();
-  outbox.add({
-    sessionKey: current, message: text, ...(thinking ? { thinking } : {}),
-    ...(attachments.length > 0 ? { attachments } : {}),
-  }, Date.now() + clockAhead, ({ key }) => previews.set(key, files.map((file) => URL.createObjectURL(file))));
+  outbox.add(
+    {
+      sessionKey: current,
+      message: text,
+      ...(thinking ? { thinking } : {}),
+      ...(attachments.length > 0 ? { attachments } : {}),
+    },
+    Date.now() + clockAhead,
+    ({ key }) =>
+      previews.set(
+        key,
+        files.map((file) => URL.createObjectURL(file)),
+      ),
+  );
 }
 
 function retry(key) {
@@ -132,8 +147,14 @@ gateway.on("phase", ({ phase }) => {
 
 gateway.on("gap", () => {
   for (const timeline of timelines.values()) timeline.missed();
-  gateway.request("health").then((health) => status.setHealth(health), () => {});
-  gateway.request("system-presence").then((entries) => status.setPresence(entries), () => {});
+  gateway.request("health").then(
+    (health) => status.setHealth(health),
+    () => {},
+  );
+  gateway.request("system-presence").then(
+    (entries) => status.setPresence(entries),
+    () => {},
+  );
   refresh();
 });
 
@@ -177,7 +198,8 @@ function promptChanged(entry, result) {
 
 function refresh() {
   sessions.refresh();
-  for (const [sessionKey, { loaded }] of timelines) if (loaded || sessionKey === current) refreshHistory(sessionKey);
+  for (const [sessionKey, { loaded }] of timelines)
+    if (loaded || sessionKey === current) refreshHistory(sessionKey);
 }
 
 function touched(sessionKey) {

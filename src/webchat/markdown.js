@@ -6,8 +6,31 @@ import { Marked } from "./vendor/marked.js";
 import "./vendor/purify.js";
 
 const TAGS = [
-  "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
-  "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+  "a",
+  "blockquote",
+  "br",
+  "code",
+  "del",
+  "em",
+  "h1",
+  "h2",
+  "h3",
+  "h4",
+  "h5",
+  "h6",
+  "hr",
+  "li",
+  "ol",
+  "p",
+  "pre",
+  "strong",
+  "table",
+  "tbody",
+  "td",
+  "th",
+  "thead",
+  "tr",
+  "ul",
 ];
 const ATTRIBUTES = ["href", "start", "class", "align"];
 const purify = globalThis.DOMPurify;
@@ -28,8 +51,12 @@ const marked = new Marked({
 /** Sanitised elements of a piece of Markdown that the lexer has been through. */
 function elementsOf(tokens) {
   const fragment = purify.sanitize(marked.parser(tokens), {
-    ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ATTRIBUTES, ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
-    ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false, RETURN_DOM_FRAGMENT: true,
+    ALLOWED_TAGS: TAGS,
+    ALLOWED_ATTR: ATTRIBUTES,
+    ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
+    ALLOW_DATA_ATTR: false,
+    ALLOW_ARIA_ATTR: false,
+    RETURN_DOM_FRAGMENT: true,
   });
   for (const link of fragment.querySelectorAll("a")) {
     // The sanitiser took its address away.
@@ -51,8 +78,16 @@ function elementsOf(tokens) {
 function codeBlock(pre) {
   const code = pre.querySelector("code");
   const language = /language-([\w+#-]{1,20})/.exec(code?.className ?? "")?.[1] ?? "";
-  const frame = make("div", { className: "code" },
-    make("div", { className: "code-head" }, make("span", {}, language), copyButton("Copy code", () => pre.textContent.trimEnd())));
+  const frame = make(
+    "div",
+    { className: "code" },
+    make(
+      "div",
+      { className: "code-head" },
+      make("span", {}, language),
+      copyButton("Copy code", () => pre.textContent.trimEnd()),
+    ),
+  );
   pre.replaceWith(frame);
   pre.tabIndex = 0;
   frame.append(pre);

@@ -1,6 +1,6 @@
 // One message as an element: of a person, of the agent, of a tool or of the gateway.
 
-import { copyButton, icon, iconButton, make } from "./dom.js";
+import { button, copyButton, icon, iconButton, make } from "./dom.js";
 import { bytes, channelName, momentOf, timeOf } from "./format.js";
 import { MarkdownView } from "./markdown.js";
 
@@ -10,10 +10,13 @@ const CLIENTS = { [OWN_NAME]: "", clawdis: "CLI" };
 
 /** Who, from where and when. */
 function head(name, surface, ts) {
-  return make("div", { className: "who" },
+  return make(
+    "div",
+    { className: "who" },
     make("span", { className: "name" }, name),
     surface && make("span", { className: "surface" }, surface),
-    make("time", { dateTime: new Date(ts).toISOString(), title: momentOf(ts) }, timeOf(ts)));
+    make("time", { dateTime: new Date(ts).toISOString(), title: momentOf(ts) }, timeOf(ts)),
+  );
 }
 
 /** The surface that a message came from, with the person there if it is not the owner's own page. */
@@ -61,26 +64,40 @@ export class RecordView extends View {
       user: () => make("div", { className: "text" }, text),
       assistant: () => new MarkdownView(text).element,
       note: () => make("div", { className: "text" }, text),
-      tool: () => make("details", { className: "card" },
-        make("summary", {}, icon("tool"), "Output of a tool"), make("pre", { tabIndex: 0 }, text)),
+      tool: () =>
+        make(
+          "details",
+          { className: "card" },
+          make("summary", {}, icon("tool"), "Output of a tool"),
+          make("pre", { tabIndex: 0 }, text),
+        ),
     }[role]();
-    this.element.replaceChildren(head(role === "user" && message.channel ? "" : names[role], surface, ts),
-      make("div", { className: "bubble" }, body, ...(media ?? []).map(medium),
-        truncated && cut()),
+    this.element.replaceChildren(
+      head(role === "user" && message.channel ? "" : names[role], surface, ts),
+      make("div", { className: "bubble" }, body, ...(media ?? []).map(medium), truncated && cut()),
       below(message),
-      actions(text, role === "user" && this.#reuse));
+      actions(text, role === "user" && this.#reuse),
+    );
   }
 }
 
 const cut = () => make("p", { className: "hint" }, "Cut: it was longer.");
 
 function actions(text, reuse) {
-  return make("div", { className: "actions" }, copyButton("Copy message", () => text),
-    reuse && iconButton("again", "Write again", () => reuse(text)));
+  return make(
+    "div",
+    { className: "actions" },
+    copyButton("Copy message", () => text),
+    reuse && iconButton("again", "Write again", () => reuse(text)),
+  );
 }
 
 const PROMPT_STATES = {
-  waiting: "Waits for the connection", sending: "Sending", accepted: "", ended: "", failed: "Not sent",
+  waiting: "Waits for the connection",
+  sending: "Sending",
+  accepted: "",
+  ended: "",
+  failed: "Not sent",
 };
 
 /** A prompt of this page. */
@@ -110,22 +127,34 @@ export class PromptView extends View {
     const count = params.attachments?.length ?? 0;
     this.element.classList.toggle("failed", failed);
     this.element.classList.toggle("pending", !record && !failed);
-    this.element.replaceChildren(head("You", "", record?.ts ?? ts),
-      make("div", { className: "bubble" },
+    this.element.replaceChildren(
+      head("You", "", record?.ts ?? ts),
+      make(
+        "div",
+        { className: "bubble" },
         make("div", { className: "text" }, params.message),
-        this.#previews.length > 0 ? make("div", { className: "shots" },
-          ...this.#previews.map((src) => make("img", { src, alt: "A picture that you sent" })))
-          : count > 0 && make("p", { className: "hint" }, count === 1 ? "1 picture" : `${count} pictures`)),
+        this.#previews.length > 0
+          ? make(
+              "div",
+              { className: "shots" },
+              ...this.#previews.map((src) => make("img", { src, alt: "A picture that you sent" })),
+            )
+          : count > 0 && make("p", { className: "hint" }, count === 1 ? "1 picture" : `${count} pictures`),
+      ),
       this.#below(key, record ? "" : PROMPT_STATES[state], failed, error),
-      failed ? "" : actions(params.message, this.#reuse));
+      failed ? "" : actions(params.message, this.#reuse),
+    );
   }
 
   #below(key, state, failed, error) {
     if (!state) return "";
-    return make("p", { className: failed ? "bad below" : "below" }, failed ? `${state}: ${error} ` : state,
-      failed && make("button", { type: "button", className: "quiet", onclick: () => this.#outbox.retry(key) }, "Retry"),
-      failed && make("button", { type: "button", className: "quiet", onclick: () => this.#outbox.discard(key) },
-        "Discard"));
+    return make(
+      "p",
+      { className: failed ? "bad below" : "below" },
+      failed ? `${state}: ${error} ` : state,
+      failed && button("quiet", "Retry", () => this.#outbox.retry(key)),
+      failed && button("quiet", "Discard", () => this.#outbox.discard(key)),
+    );
   }
 }
 
@@ -150,10 +179,14 @@ export class SurfaceView extends View {
   draw(event) {
     const { direction, channel, from, to, text, truncated, media, ts } = event;
     const surface = surfaceOf({ channel, from: direction === "in" ? from : to });
-    const body = direction === "in" ? make("div", { className: "text" }, text) : new MarkdownView(text).element;
-    this.element.replaceChildren(head(direction === "in" ? "" : "Agent", surface, ts),
+    const body =
+      direction === "in" ? make("div", { className: "text" }, text) : new MarkdownView(text).element;
+    this.element.replaceChildren(
+      head(direction === "in" ? "" : "Agent", surface, ts),
       make("div", { className: "bubble" }, body, ...(media ?? []).map(medium), truncated && cut()),
-      below(event), actions(text));
+      below(event),
+      actions(text),
+    );
   }
 }
 

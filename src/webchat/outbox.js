@@ -122,7 +122,9 @@ export class Outbox {
     const answered = new Set();
     for (let pages = 0; pages < KEY_SEARCH_PAGES; pages += 1) {
       const page = await this.#gateway.request("session-history", {
-        sessionKey, limit: SEARCH_PAGE, ...(before ? { before } : {}),
+        sessionKey,
+        limit: SEARCH_PAGE,
+        ...(before ? { before } : {}),
       });
       for (const { role, runId, idempotencyKey } of page.messages) {
         if (role !== "user") answered.add(runId);
@@ -131,7 +133,11 @@ export class Outbox {
       before = page.before;
       if (!before) break;
     }
-    this.#change(entry, { state: "failed", dead: true, error: "It never arrived while the connection was away." });
+    this.#change(entry, {
+      state: "failed",
+      dead: true,
+      error: "It never arrived while the connection was away.",
+    });
   }
 
   #found(entry, runId, answered) {

@@ -1,8 +1,6 @@
 // Pictures to send: scaled down in the page until they fit into a frame.
 
-import {
-  PICTURE_EDGE_MAX, PICTURE_EDGE_MIN, PICTURE_FILE_MAX, PICTURE_QUALITY,
-} from "./limits.js";
+import { PICTURE_EDGE_MAX, PICTURE_EDGE_MIN, PICTURE_FILE_MAX, PICTURE_QUALITY } from "./limits.js";
 
 /** Formats that the gateway takes as they are. */
 const FORMATS = ["image/png", "image/jpeg", "image/gif", "image/webp"];
@@ -54,8 +52,11 @@ function scaled(bitmap, edge) {
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return new Promise((resolve, reject) => {
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no memory for the picture"))),
-      "image/jpeg", PICTURE_QUALITY);
+    canvas.toBlob(
+      (blob) => (blob ? resolve(blob) : reject(new Error("no memory for the picture"))),
+      "image/jpeg",
+      PICTURE_QUALITY,
+    );
   });
 }
 

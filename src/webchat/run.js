@@ -26,17 +26,23 @@ export class Run {
 
   /** All of the answer so far. */
   get text() {
-    return this.parts.filter((part) => part.kind === "text").map((part) => part.text).join("\n\n");
+    return this.parts
+      .filter((part) => part.kind === "text")
+      .map((part) => part.text)
+      .join("\n\n");
   }
 
   /** Takes the payload of an `agent` event. */
   apply({ seq, stream, data }) {
     if (seq <= this.#seq) return;
-    if (seq !== this.#seq + 1) this.whole = false;
+    // The first step again makes whole what was only known to be under way.
+    if (seq === 1) this.whole = true;
+    else if (seq !== this.#seq + 1) this.whole = false;
     this.#seq = seq;
     this.revision += 1;
     if (stream === "lifecycle") this.#lifecycle(data);
-    else if (stream === "assistant" && data.reset) this.parts = this.parts.filter((part) => part.kind !== "text");
+    else if (stream === "assistant" && data.reset)
+      this.parts = this.parts.filter((part) => part.kind !== "text");
     else if (stream === "assistant") this.#append("text", data.delta);
     else if (stream === "thinking") this.#append("thinking", data.delta);
     else if (stream === "tool") this.#tool(data);

@@ -15,8 +15,12 @@ export class RunView {
   #actions = make("div", { className: "actions" });
 
   constructor(run) {
-    const head = make("div", { className: "who" }, make("span", { className: "name" }, "Agent"),
-      make("time", { dateTime: new Date(run.ts).toISOString(), title: momentOf(run.ts) }, timeOf(run.ts)));
+    const head = make(
+      "div",
+      { className: "who" },
+      make("span", { className: "name" }, "Agent"),
+      make("time", { dateTime: new Date(run.ts).toISOString(), title: momentOf(run.ts) }, timeOf(run.ts)),
+    );
     this.#actions.append(copyButton("Copy message", () => run.text));
     this.element = make("li", { className: "item agent" }, head, this.#body, this.#state, this.#actions);
   }
@@ -49,10 +53,15 @@ export class RunView {
     this.#body.hidden = run.parts.length === 0;
     this.#actions.hidden = run.active || run.text === "";
     this.#state.hidden = text === "";
-    this.#state.classList.toggle("bad", run.status === "error" || run.status === "timeout"
-      || run.delivery?.status === "failed");
+    this.#state.classList.toggle(
+      "bad",
+      run.status === "error" || run.status === "timeout" || run.delivery?.status === "failed",
+    );
     if (this.#state.textContent === text) return;
-    this.#state.replaceChildren(run.active ? make("span", { className: "busy", "aria-hidden": "true" }) : "", text);
+    this.#state.replaceChildren(
+      run.active ? make("span", { className: "busy", "aria-hidden": "true" }) : "",
+      text,
+    );
   }
 }
 
@@ -63,7 +72,10 @@ export function stateOf({ phase, position, reason, status, parts, whole, deliver
   if (phase === "retrying") return `Asking the model again${because}`;
   if (phase === "compacting") return "Shortening the conversation";
   if (phase === "ended") {
-    return { cancelled: "Stopped", error: `Failed${because}`, timeout: `Took too long${because}` }[status] ?? deliveryOf(delivery);
+    return (
+      { cancelled: "Stopped", error: `Failed${because}`, timeout: `Took too long${because}` }[status] ??
+      deliveryOf(delivery)
+    );
   }
   if (!whole) return "Working; all of it will be here when it is done";
   const last = parts.at(-1);
@@ -94,7 +106,12 @@ class ThinkingPart {
   kind = "thinking";
   #label = make("span", {});
   #text = make("div", { className: "thoughts" });
-  element = make("details", { className: "card" }, make("summary", {}, icon("thought"), this.#label), this.#text);
+  element = make(
+    "details",
+    { className: "card" },
+    make("summary", {}, icon("thought"), this.#label),
+    this.#text,
+  );
 
   update({ text }, growing) {
     this.#label.textContent = growing ? "Thinking" : "Thought";
@@ -110,8 +127,14 @@ class ToolPart {
   #args = make("pre", { tabIndex: 0 });
   #result = make("pre", { tabIndex: 0 });
   #cut = make("p", { className: "hint" }, "Cut: it was longer.");
-  element = make("details", { className: "card" },
-    make("summary", {}, icon("tool"), this.#label, this.#preview, this.#outcome), this.#args, this.#result, this.#cut);
+  element = make(
+    "details",
+    { className: "card" },
+    make("summary", {}, icon("tool"), this.#label, this.#preview, this.#outcome),
+    this.#args,
+    this.#result,
+    this.#cut,
+  );
 
   update({ name, args, result, ended, isError, truncated }) {
     const text = args === undefined ? "" : typeof args === "string" ? args : JSON.stringify(args, null, 2);
@@ -130,7 +153,10 @@ class ToolPart {
 /** The arguments of a tool in one line. */
 function previewOf(args) {
   if (args === null || typeof args !== "object") return String(args ?? "");
-  return Object.values(args).filter((value) => typeof value !== "object").join(" ").replaceAll(/\s+/g, " ");
+  return Object.values(args)
+    .filter((value) => typeof value !== "object")
+    .join(" ")
+    .replaceAll(/\s+/g, " ");
 }
 
 const PART_VIEWS = { text: TextPart, error: ErrorPart, thinking: ThinkingPart, tool: ToolPart };

@@ -53,9 +53,12 @@ export class Sessions {
   }
 
   async #load(before) {
-    const page = await this.#gateway.request("sessions-list", {
-      limit: SESSIONS_PAGE, ...(before ? { before } : {}),
-    }).catch(() => undefined);
+    const page = await this.#gateway
+      .request("sessions-list", {
+        limit: SESSIONS_PAGE,
+        ...(before ? { before } : {}),
+      })
+      .catch(() => undefined);
     if (!page) return;
     for (const session of page.sessions) this.#sessions.set(session.sessionKey, session);
     if (before || this.#sessions.size <= SESSIONS_PAGE) this.#before = page.before;
@@ -66,7 +69,8 @@ export class Sessions {
     const sessions = [...this.#sessions.values()].sort((one, other) => other.updatedTs - one.updatedTs);
     // The owner's own session and the open one are always there, also before anything was said.
     for (const key of ["main", this.#current]) {
-      if (!sessions.some(({ sessionKey }) => sessionKey === key)) sessions.unshift({ sessionKey: key, messages: 0 });
+      if (!sessions.some(({ sessionKey }) => sessionKey === key))
+        sessions.unshift({ sessionKey: key, messages: 0 });
     }
     byId("session-list").replaceChildren(...sessions.map((session) => this.#entry(session)));
     byId("more-sessions").hidden = !this.#before;
@@ -74,33 +78,56 @@ export class Sessions {
     const { lastChannel, messages = 0 } = this.#sessions.get(this.#current) ?? {};
     const surface = sessionSurface(this.#current, lastChannel);
     byId("session-facts").textContent = [surface, messages === 1 ? "1 message" : `${messages} messages`]
-      .filter(Boolean).join(" \u00b7 ");
+      .filter(Boolean)
+      .join(" \u00b7 ");
   }
 
   #entry({ sessionKey, updatedTs, messages, lastChannel }) {
     const surface = sessionSurface(sessionKey, lastChannel);
     const unread = this.#unread.has(sessionKey);
     const facts = [surface, updatedTs && ago(updatedTs)].filter(Boolean).join(" \u00b7 ");
-    return make("li", {}, make("button", {
-      type: "button", className: unread ? "session unread" : "session", onclick: () => this.#open(sessionKey),
-      "aria-current": sessionKey === this.#current ? "true" : undefined,
-      title: updatedTs ? `${messages} messages, the last one ${momentOf(updatedTs)}` : "Nothing said yet",
-    }, make("span", { className: "session-name" }, sessionTitle(sessionKey)),
-    make("span", { className: "session-when" }, facts || "Nothing said yet"),
-    unread && make("span", { className: "unseen" }, "new messages")));
+    return make(
+      "li",
+      {},
+      make(
+        "button",
+        {
+          type: "button",
+          className: unread ? "session unread" : "session",
+          onclick: () => this.#open(sessionKey),
+          "aria-current": sessionKey === this.#current ? "true" : undefined,
+          title: updatedTs ? `${messages} messages, the last one ${momentOf(updatedTs)}` : "Nothing said yet",
+        },
+        make("span", { className: "session-name" }, sessionTitle(sessionKey)),
+        make("span", { className: "session-when" }, facts || "Nothing said yet"),
+        unread && make("span", { className: "unseen" }, "new messages"),
+      ),
+    );
   }
 
   async #reset(changed) {
     const title = sessionTitle(this.#current);
-    if (!await confirmed("Begin a new conversation?", `The agent forgets what was said in ${title} so far. `
-      + "It stays on record.", "New conversation")) return;
+    if (
+      !(await confirmed(
+        "Begin a new conversation?",
+        `The agent forgets what was said in ${title} so far. ` + "It stays on record.",
+        "New conversation",
+      ))
+    )
+      return;
     await this.#change("session-reset", changed);
   }
 
   async #forget(changed) {
     const title = sessionTitle(this.#current);
-    if (!await confirmed(`Forget ${title}?`, "Every record, file and picture of this session is deleted for good.",
-      "Forget everything")) return;
+    if (
+      !(await confirmed(
+        `Forget ${title}?`,
+        "Every record, file and picture of this session is deleted for good.",
+        "Forget everything",
+      ))
+    )
+      return;
     await this.#change("session-forget", changed);
   }
 

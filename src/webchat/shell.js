@@ -36,7 +36,8 @@ export class Drawers {
 
   /** Closes what lies over the conversation. */
   closeOverlays() {
-    for (const name of ["sessions", "status"]) if (this.#open[name] && !WIDE[name].matches) this.#set(name, false, true);
+    for (const name of ["sessions", "status"])
+      if (this.#open[name] && !WIDE[name].matches) this.#set(name, false, true);
   }
 
   #set(name, open, byPerson) {
@@ -74,7 +75,13 @@ export class ConnectionView {
   #show(state) {
     clearInterval(this.#timer);
     const { phase } = state;
-    const names = { connecting: "Connecting", open: "Connected", waiting: "Offline", token: "Token", refused: "Refused" };
+    const names = {
+      connecting: "Connecting",
+      open: "Connected",
+      waiting: "Offline",
+      token: "Token",
+      refused: "Refused",
+    };
     this.#pill(phase === "open" ? "good" : phase === "connecting" ? "" : "bad", names[phase]);
     if (phase === "open") {
       byId("banner").hidden = true;

@@ -50,7 +50,8 @@ export const reloadedFor = {
 /** Text that was typed and not sent, by session. */
 export const draft = {
   get: (session) => read("localStorage", `draft.${session}`) ?? "",
-  set: (session, text) => write("localStorage", `draft.${session}`, text ? text.slice(0, DRAFT_MAX) : undefined),
+  set: (session, text) =>
+    write("localStorage", `draft.${session}`, text ? text.slice(0, DRAFT_MAX) : undefined),
 };
 
 /** The thinking level that was chosen, by session; empty: the gateway's. */
@@ -77,5 +78,7 @@ export function instanceId() {
 
 /** 128 random bits in hex; `crypto.randomUUID` needs a page from this machine or over TLS. */
 export function randomKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
 }

@@ -39,7 +39,8 @@ export class Timeline {
       this.#surface.clear();
       this.before = page.before;
       for (const run of this.#runs.values()) if (!run.active) this.#runs.delete(run.id);
-      for (const prompt of this.#prompts.values()) if (prompt.state === "ended") this.#prompts.delete(prompt.key);
+      for (const prompt of this.#prompts.values())
+        if (prompt.state === "ended") this.#prompts.delete(prompt.key);
     } else if (!this.loaded) {
       this.before = page.before;
     }
@@ -131,7 +132,9 @@ export class Timeline {
 
   /** A prompt of a person with this key, if it is on record. */
   recordOf(key) {
-    return [...this.#records.values()].find((message) => message.role === "user" && message.idempotencyKey === key);
+    return [...this.#records.values()].find(
+      (message) => message.role === "user" && message.idempotencyKey === key,
+    );
   }
 
   /**
@@ -184,7 +187,8 @@ function withSurface(message, surface) {
     surface.delete(id);
     events.push(event);
   }
-  return events.length === 0 ? message
+  return events.length === 0
+    ? message
     : { ...message, ...worstOf(events), media: events.flatMap(({ media }) => media ?? []) };
 }
 
@@ -194,12 +198,18 @@ function isSame(event, message) {
   if (event.runId) return event.runId === message.runId;
   if (event.channel !== message.channel && event.direction === "in") return false;
   const late = message.ts - event.seenTs;
-  return message.text.includes(event.text) && late > -SAME_MESSAGE_MS && (event.text !== "" || late < SAME_MESSAGE_MS);
+  return (
+    message.text.includes(event.text) &&
+    late > -SAME_MESSAGE_MS &&
+    (event.text !== "" || late < SAME_MESSAGE_MS)
+  );
 }
 
 /** What a person should know of how the parts of a message fared: the worst. */
 function worstOf(events) {
-  const { status, reason } = ["failed", "unknown", "queued"].map((bad) => events.find((event) => event.status === bad))
-    .find(Boolean) ?? {};
+  const { status, reason } =
+    ["failed", "unknown", "queued"]
+      .map((bad) => events.find((event) => event.status === bad))
+      .find(Boolean) ?? {};
   return { status, reason };
 }

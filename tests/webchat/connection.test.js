@@ -57,9 +57,14 @@ describe("connection", () => {
       assert.equal(gateway.prompts.filter((prompt) => prompt.includes("after the crash")).length, 1);
       assert.equal(before.length, 1);
       assert.equal(await page.locator(".user", { hasText: "[[hold crash]]" }).count(), 1);
-      await page.locator(".item", { hasText: /interrupted|unknown|restart|cancelled|stopped/i }).first().waitFor();
-      await eventually("the outbox to be empty", async () =>
-        await page.evaluate(() => sessionStorage["clawdis.outbox"]) === "[]");
+      await page
+        .locator(".item", { hasText: /interrupted|unknown|restart|cancelled|stopped/i })
+        .first()
+        .waitFor();
+      await eventually(
+        "the outbox to be empty",
+        async () => (await page.evaluate(() => sessionStorage["clawdis.outbox"])) === "[]",
+      );
       assert.equal(await page.locator("#prompt").inputValue(), "half a thought");
       await page.reload();
       await connected(page);
@@ -87,11 +92,30 @@ describe("connection", () => {
   test("a stop is announced with its end in sight", async () => {
     await withGateway({}, async (gateway) => {
       const page = await open(browser, gateway);
+      await ask(page, "hello there");
+      await page.getByText("You said: hello there", { exact: true }).waitFor();
+      await page.locator(".card", { hasText: "clock" }).locator(".outcome", { hasText: "done" }).waitFor();
       await gateway.end("SIGTERM");
       await page.locator("#banner-text", { hasText: /The gateway (restarts|was stopped)/ }).waitFor();
       await gateway.start();
       await page.locator("#banner-action").click();
       await connected(page);
+    });
+  });
+
+  test("a restart says when the gateway is expected back, and is waited for", async () => {
+    await withFake({}, undefined, async (fake) => {
+      const page = await open(browser, fake);
+      fake.event("shutdown", { reason: "an update", restartExpectedMs: 60_000 });
+      await page.getByText("The gateway stops: an update.").waitFor();
+      fake.cut();
+      await page
+        .getByText(/The gateway restarts \(an update\); it is expected back in [4-7]\d s\./)
+        .waitFor();
+      assert.equal(await page.locator("#panel").evaluate((panel) => panel.inert), true);
+      await page.getByRole("button", { name: "Try now" }).click();
+      await connected(page);
+      await page.context().close();
     });
   });
 
@@ -122,14 +146,20 @@ describe("connection", () => {
   });
 
   test("a connection that goes silent is given up", async () => {
-    await withFake({}, (hello) => { hello.policy.tickIntervalMs = 200; }, async (fake) => {
-      const page = await open(browser, fake);
-      await eventually("a second hello", () => fake.hellos.length >= 2);
-      const [one, two] = fake.hellos;
-      assert.equal(one.client.instanceId, two.client.instanceId);
-      assert.deepEqual([one.client.mode, one.minProtocol, one.maxProtocol], ["webchat", 1, 1]);
-      await page.context().close();
-    });
+    await withFake(
+      {},
+      (hello) => {
+        hello.policy.tickIntervalMs = 200;
+      },
+      async (fake) => {
+        const page = await open(browser, fake);
+        await eventually("a second hello", () => fake.hellos.length >= 2);
+        const [one, two] = fake.hellos;
+        assert.equal(one.client.instanceId, two.client.instanceId);
+        assert.deepEqual([one.client.mode, one.minProtocol, one.maxProtocol], ["webchat", 1, 1]);
+        await page.context().close();
+      },
+    );
   });
 
   test("a hole in the events is filled by asking again", async () => {
@@ -139,8 +169,13 @@ describe("connection", () => {
       const before = fake.asked("session-history").length;
       fake.event("tick", { ts: 1 });
       fake.event("tick", { ts: 2 }, 3);
-      await eventually("health, presence and history to be asked for", () => fake.asked("health").length === 1
-        && fake.asked("system-presence").length === 1 && fake.asked("session-history").length > before);
+      await eventually(
+        "health, presence and history to be asked for",
+        () =>
+          fake.asked("health").length === 1 &&
+          fake.asked("system-presence").length === 1 &&
+          fake.asked("session-history").length > before,
+      );
       await page.context().close();
     });
   });
@@ -154,7 +189,8 @@ describe("connection", () => {
         answer({ runId: "r-1", status: "accepted" });
         answer({ runId: "r-1", status: "ok", summary: "done" });
       },
-      "session-history": ({ sessionKey }, answer) => answer({ sessionKey, sessionId: "s-1", messages: history }),
+      "session-history": ({ sessionKey }, answer) =>
+        answer({ sessionKey, sessionId: "s-1", messages: history }),
     };
     await withFake(handlers, undefined, async (fake) => {
       const page = await blank(browser);
@@ -162,7 +198,10 @@ describe("connection", () => {
       await page.goto(fake.url);
       await connected(page);
       await ask(page, "first");
-      const [{ params }] = await eventually("the prompt", () => fake.asked("agent").length === 1 && fake.asked("agent"));
+      const [{ params }] = await eventually(
+        "the prompt",
+        () => fake.asked("agent").length === 1 && fake.asked("agent"),
+      );
       fake.cut();
       await page.locator("#banner").waitFor();
       await page.clock.runFor(2_000);

@@ -19,7 +19,8 @@ function elsewhere(gateway, params) {
     });
     socket.on("message", (data) => {
       const frame = JSON.parse(data);
-      if (frame.type === "hello-ok") socket.send(JSON.stringify({ type: "req", id: "1", method: "agent", params }));
+      if (frame.type === "hello-ok")
+        socket.send(JSON.stringify({ type: "req", id: "1", method: "agent", params }));
       if (frame.type !== "res" || frame.payload?.status === "accepted") return;
       socket.close();
       resolve(frame);
@@ -48,7 +49,9 @@ describe("conversation", () => {
   });
 
   test("an answer streams as Markdown, between what was thought and called", async () => {
-    const text = "# A heading\n\nSome **bold** text and `code`.\n\n```rust\nfn main() {}\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |";
+    const text =
+      "# A heading\n\nSome **bold** text and `code`.\n\n```rust\nfn main() {}\n```\n\n" +
+      "| a | b |\n|---|---|\n| 1 | 2 |";
     await ask(page, `[[think Let me see.]] [[tool]] [[say ${text}]]`);
     const item = answer("A heading");
     await item.locator("h1", { hasText: "A heading" }).waitFor();
@@ -70,11 +73,14 @@ describe("conversation", () => {
   test("code and messages can be copied", async () => {
     await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
     await answer("A heading").getByRole("button", { name: "Copy code" }).click();
-    await eventually("the code in the clipboard", async () =>
-      await page.evaluate(() => navigator.clipboard.readText()) === "fn main() {}");
+    await eventually(
+      "the code in the clipboard",
+      async () => (await page.evaluate(() => navigator.clipboard.readText())) === "fn main() {}",
+    );
     await answer("A heading").getByRole("button", { name: "Copy message" }).click();
     await eventually("the message in the clipboard", async () =>
-      (await page.evaluate(() => navigator.clipboard.readText())).startsWith("# A heading"));
+      (await page.evaluate(() => navigator.clipboard.readText())).startsWith("# A heading"),
+    );
   });
 
   test("what waits says so, and stop ends it", async () => {
@@ -85,7 +91,7 @@ describe("conversation", () => {
     await page.getByText("Waiting, next").waitFor();
     await shoot(page, "queued");
     await page.locator("#stop").click();
-    await eventually("both to be stopped", async () => await page.getByText("Stopped").count() === 2);
+    await eventually("both to be stopped", async () => (await page.getByText("Stopped").count()) === 2);
     assert.equal(await page.locator("#stop").isVisible(), false);
     assert.ok(!gateway.prompts.some((prompt) => prompt.includes("a second thing")));
   });
@@ -99,9 +105,15 @@ describe("conversation", () => {
   });
 
   test("a run that somebody else asked for appears live, with where it came from", async () => {
-    const ended = elsewhere(gateway, { message: "[[hold other]] [[say for somebody else]]", idempotencyKey: "other-1" });
+    const ended = elsewhere(gateway, {
+      message: "[[hold other]] [[say for somebody else]]",
+      idempotencyKey: "other-1",
+    });
     await page.getByText("holding other").waitFor();
-    await page.locator(".user", { hasText: "for somebody else" }).locator(".surface", { hasText: "elsewhere" }).waitFor();
+    await page
+      .locator(".user", { hasText: "for somebody else" })
+      .locator(".surface", { hasText: "elsewhere" })
+      .waitFor();
     gateway.release("other");
     assert.equal((await ended).payload.status, "ok");
     await answer("for somebody else").waitFor();
@@ -126,20 +138,24 @@ describe("conversation", () => {
 
   test("pictures come by paste, drop and picker, and are scaled to fit", async () => {
     // Noise does not compress: as PNG this is far more than a frame.
-    const large = Buffer.from(await page.evaluate(async () => {
-      const canvas = new OffscreenCanvas(1_400, 1_400);
-      const context = canvas.getContext("2d");
-      const image = context.createImageData(1_400, 1_400);
-      for (let at = 0; at < image.data.length; at += 65_536) {
-        crypto.getRandomValues(image.data.subarray(at, Math.min(at + 65_536, image.data.length)));
-      }
-      for (let at = 3; at < image.data.length; at += 4) image.data[at] = 255;
-      context.putImageData(image, 0, 0);
-      const bytes = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
-      let text = "";
-      for (let at = 0; at < bytes.length; at += 32_768) text += String.fromCharCode(...bytes.subarray(at, at + 32_768));
-      return btoa(text);
-    }), "base64");
+    const large = Buffer.from(
+      await page.evaluate(async () => {
+        const canvas = new OffscreenCanvas(1_400, 1_400);
+        const context = canvas.getContext("2d");
+        const image = context.createImageData(1_400, 1_400);
+        for (let at = 0; at < image.data.length; at += 65_536) {
+          crypto.getRandomValues(image.data.subarray(at, Math.min(at + 65_536, image.data.length)));
+        }
+        for (let at = 3; at < image.data.length; at += 4) image.data[at] = 255;
+        context.putImageData(image, 0, 0);
+        const bytes = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
+        let text = "";
+        for (let at = 0; at < bytes.length; at += 32_768)
+          text += String.fromCharCode(...bytes.subarray(at, at + 32_768));
+        return btoa(text);
+      }),
+      "base64",
+    );
     assert.ok(large.length > 2 * 1024 * 1024, `${large.length}`);
     await page.locator("#picker").setInputFiles({ name: "noise.png", mimeType: "image/png", buffer: large });
     for (const how of ["paste", "drop"]) {
@@ -173,7 +189,11 @@ describe("conversation", () => {
 
   test("history comes in pages, and the reader's place is kept", async () => {
     for (let number = 0; number < 45; number += 1) {
-      await elsewhere(gateway, { message: `[[say line ${number}]]`, sessionKey: "dm:telegram:42", idempotencyKey: `h-${number}` });
+      await elsewhere(gateway, {
+        message: `[[say line ${number}]]`,
+        sessionKey: "dm:telegram:42",
+        idempotencyKey: `h-${number}`,
+      });
     }
     await page.locator(".session", { hasText: "42" }).click();
     await page.locator("#session-facts", { hasText: "Telegram" }).waitFor();
@@ -192,7 +212,7 @@ describe("conversation", () => {
   test("a session can be begun anew and forgotten, but not by accident", async () => {
     await page.getByRole("button", { name: "New conversation" }).click();
     await page.locator("#confirm-no").click();
-    assert.ok(await page.locator(".item").count() > 0);
+    assert.ok((await page.locator(".item").count()) > 0);
     await page.getByRole("button", { name: "New conversation" }).click();
     await page.locator("#confirm-yes").click();
     await page.getByText("What can I do for you?").waitFor();

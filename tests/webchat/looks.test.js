@@ -5,7 +5,9 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, describe, test } from "node:test";
 import { ask, connected, DESKTOP, launch, open, PHONE, shoot } from "./support/browser.js";
+import { Fake } from "./support/fake.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
+import { LIVE, scene } from "./support/scene.js";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SCREENS = {
@@ -15,9 +17,10 @@ const SCREENS = {
   "phone-light": { ...PHONE, colorScheme: "light" },
   "phone-dark": { ...PHONE, colorScheme: "dark" },
 };
-const ANSWER = "Here is what I found.\n\n- **One** thing, and `another`\n- [a link](https://example.org/)\n\n"
-  + "```js\nconst answer = await ask(\"a rather long line of code that has to scroll on a phone, not widen the page\");\n"
-  + "```\n\n> A quotation.\n\n| name | value |\n|---|---|\n| first | 1 |\n| second | 2 |";
+const ANSWER =
+  "Here is what I found.\n\n- **One** thing, and `another`\n- [a link](https://example.org/)\n\n" +
+  '```js\nconst answer = await ask("a rather long line of code that has to scroll on a phone");\n' +
+  "```\n\n> A quotation.\n\n| name | value |\n|---|---|\n| first | 1 |\n| second | 2 |\n\nThat is all. ";
 
 /** Fails on anything that axe calls serious or worse. */
 async function accessible(page, what) {
@@ -40,8 +43,8 @@ describe("looks", () => {
   before(async () => {
     [browser, gateway] = await Promise.all([launch(), Gateway.start({ agent: SCRIPTED })]);
     const page = await open(browser, gateway);
-    await ask(page, `[[think A thought.]] [[tool]] [[say ${ANSWER}]]`);
-    await page.getByText("A quotation.").waitFor();
+    await ask(page, `[[think A thought.]] [[tool]] ${gateway.answering(ANSWER)}`);
+    await page.getByText("A quotation.", { exact: true }).waitFor();
     await page.context().close();
   });
   after(async () => {
@@ -52,8 +55,8 @@ describe("looks", () => {
   for (const [name, screen] of Object.entries(SCREENS)) {
     test(`${name}: everything is there, fits and can be read aloud`, async () => {
       const page = await open(browser, gateway, screen);
-      await page.getByText("A quotation.").last().waitFor();
-      await ask(page, `[[think Looking at it.]] [[tool]] [[say ${ANSWER}]] [[hold ${name}]]`);
+      await page.getByText("A quotation.", { exact: true }).last().waitFor();
+      await ask(page, `[[think Looking at it.]] [[tool]] ${gateway.answering(ANSWER)} [[hold ${name}]]`);
       await page.getByText(`holding ${name}`).waitFor();
       await fits(page, name);
       await shoot(page, `${name}-conversation`);
@@ -103,11 +106,33 @@ describe("looks", () => {
     await page.locator("#stop").waitFor({ state: "hidden" });
     await page.locator("#announcer", { hasText: "cancelled" }).waitFor({ state: "attached" });
     // Every control that can be seen can be reached.
-    const missed = await page.evaluate(() => [...document.querySelectorAll("button, select, textarea, a[href], summary")]
-      .filter((element) => element.checkVisibility() && !element.closest("[inert]") && element.tabIndex < 0)
-      .map((element) => element.outerHTML));
+    const missed = await page.evaluate(() =>
+      [...document.querySelectorAll("button, select, textarea, a[href], summary")]
+        .filter((element) => element.checkVisibility() && !element.closest("[inert]") && element.tabIndex < 0)
+        .map((element) => element.outerHTML),
+    );
     assert.deepEqual(missed, []);
     await page.context().close();
+  });
+
+  test("the picture of the README", async () => {
+    const fake = await Fake.start(...scene());
+    try {
+      const page = await open(browser, fake, {
+        viewport: { width: 1280, height: 800 },
+        colorScheme: "light",
+      });
+      await page.getByText("Two things for today").waitFor();
+      const step = { runId: "r-9", sessionKey: "main", ts: Date.now() };
+      for (const [index, [stream, data]] of LIVE.entries())
+        fake.event("agent", { ...step, seq: index + 1, stream, data });
+      await page.getByText("Writing").waitFor();
+      await accessible(page, "the picture of the README");
+      await shoot(page, "readme");
+      await page.context().close();
+    } finally {
+      await fake.stop();
+    }
   });
 
   test("the token dialog can be read aloud", async () => {

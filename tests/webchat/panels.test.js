@@ -25,8 +25,10 @@ describe("panels", () => {
     const list = page.locator(".card-presence");
     await list.getByText("clawdis-webchat (this page)").waitFor();
     const other = await open(browser, gateway);
-    await eventually("two pages in the list", async () =>
-      await list.locator("li:not(.gone)", { hasText: "clawdis-webchat" }).count() === 2);
+    await eventually(
+      "two pages in the list",
+      async () => (await list.locator("li:not(.gone)", { hasText: "clawdis-webchat" }).count()) === 2,
+    );
     await other.context().close();
     await list.locator("li.gone", { hasText: "left" }).waitFor();
   });
@@ -77,27 +79,55 @@ describe("panels", () => {
 
   test("messages on a surface appear live, once, and with their surface", async () => {
     let history = [];
-    const fake = await Fake.start({
-      "session-history": ({ sessionKey }, answer) => answer({ sessionKey, sessionId: "s-1", messages: history }),
-    }, ({ features }) => features.events.push("message", "channel"));
+    const fake = await Fake.start(
+      {
+        "session-history": ({ sessionKey }, answer) =>
+          answer({ sessionKey, sessionId: "s-1", messages: history }),
+      },
+      ({ features }) => features.events.push("message", "channel"),
+    );
     try {
       const chat = await open(browser, fake);
       const ts = Date.now();
       const incoming = {
-        id: "wa-1", ts, channel: "whatsapp", sessionKey: "main", direction: "in", from: "+15550001111", text: "from my phone",
+        id: "wa-1",
+        ts,
+        channel: "whatsapp",
+        sessionKey: "main",
+        direction: "in",
+        from: "+15550001111",
+        text: "from my phone",
         media: [{ kind: "image", mimeType: "image/jpeg", name: "cat.jpg", bytes: 34_567 }],
       };
       fake.event("message", incoming);
       const item = chat.locator(".item.user", { hasText: "from my phone" });
       await item.locator(".surface", { hasText: "WhatsApp \u00b7 +15550001111" }).waitFor();
       await item.getByText("cat.jpg (image/jpeg, 35 KB)").waitFor();
-      const outgoing = { id: "tg-1", ts: ts + 5, channel: "telegram", sessionKey: "main", direction: "out", to: "42", text: "**an** answer" };
+      const outgoing = {
+        id: "tg-1",
+        ts: ts + 5,
+        channel: "telegram",
+        sessionKey: "main",
+        direction: "out",
+        to: "42",
+        text: "**an** answer",
+      };
       fake.event("message", { ...outgoing, status: "queued" });
       await chat.getByText("Queued").waitFor();
       fake.event("message", { ...outgoing, status: "failed", reason: "blocked by the user" });
       await chat.getByText("Not delivered: blocked by the user").waitFor();
       // On record: shown once, and what only the surface knew stays with it.
-      history = [{ id: "7", ts: Date.now(), role: "user", text: "from my phone", channel: "whatsapp", from: "Kim", runId: "r-1" }];
+      history = [
+        {
+          id: "7",
+          ts: Date.now(),
+          role: "user",
+          text: "from my phone",
+          channel: "whatsapp",
+          from: "Kim",
+          runId: "r-1",
+        },
+      ];
       fake.event("message", { ...incoming, id: "wa-2", text: "and once more", media: [] });
       await chat.getByText("and once more").waitFor();
       await chat.locator(".surface", { hasText: "Kim" }).waitFor();
@@ -109,9 +139,18 @@ describe("panels", () => {
       history.unshift({ id: "8", ts: Date.now(), role: "assistant", text: "the reply", runId: "r-1" });
       fake.event("agent", { ...step, seq: 2, stream: "lifecycle", data: { phase: "ended", status: "ok" } });
       const reply = { ...outgoing, channel: "whatsapp", runId: "r-1", ts: Date.now() };
-      fake.event("message", { ...reply, id: "out-1", text: "the", status: "failed", reason: "no such number" });
+      fake.event("message", {
+        ...reply,
+        id: "out-1",
+        text: "the",
+        status: "failed",
+        reason: "no such number",
+      });
       fake.event("message", { ...reply, id: "out-2", text: "reply", status: "sent" });
-      await chat.locator(".agent", { hasText: "the reply" }).getByText("Not delivered: no such number").waitFor();
+      await chat
+        .locator(".agent", { hasText: "the reply" })
+        .getByText("Not delivered: no such number")
+        .waitFor();
       assert.equal(await chat.locator(".agent").count(), 2);
       // In another session it only marks that one.
       fake.event("message", { ...incoming, id: "wa-3", sessionKey: "dm:telegram:42", text: "elsewhere" });
@@ -128,14 +167,17 @@ describe("panels", () => {
   test("who was refused can be let in", async () => {
     let refused = [{ channel: "telegram", id: "42", name: "Kim", count: 3, lastTs: Date.now() - 60_000 }];
     const allowed = [];
-    const fake = await Fake.start({
-      status: (params, answer) => answer({ ...golden("res-status").payload, refused }),
-      "channel-allow": (params, answer) => {
-        allowed.push(params);
-        refused = [];
-        answer({ ...params, allowed: true, owner: false });
+    const fake = await Fake.start(
+      {
+        status: (params, answer) => answer({ ...golden("res-status").payload, refused }),
+        "channel-allow": (params, answer) => {
+          allowed.push(params);
+          refused = [];
+          answer({ ...params, allowed: true, owner: false });
+        },
       },
-    }, ({ features }) => features.methods.push("channel-allow"));
+      ({ features }) => features.methods.push("channel-allow"),
+    );
     try {
       const chat = await open(browser, fake);
       const list = chat.locator(".card-refused");
@@ -151,12 +193,15 @@ describe("panels", () => {
 
   test("WhatsApp is linked with a QR code that a phone can read, or with a code", async () => {
     const logins = [];
-    const fake = await Fake.start({
-      "channel-login": (params, answer, fail) => {
-        logins.push({ params, answer, fail });
-        answer({ runId: "l-1", status: "accepted" });
+    const fake = await Fake.start(
+      {
+        "channel-login": (params, answer, fail) => {
+          logins.push({ params, answer, fail });
+          answer({ runId: "l-1", status: "accepted" });
+        },
       },
-    }, ({ features }) => features.methods.push("channel-login", "channel-logout"));
+      ({ features }) => features.methods.push("channel-login", "channel-logout"),
+    );
     try {
       const chat = await open(browser, fake);
       await chat.getByRole("button", { name: "Link", exact: true }).click();
@@ -164,7 +209,7 @@ describe("panels", () => {
       for (const qr of ["2@first,abc,def==", `2@${"second/+=,".repeat(20)}`]) {
         await eventually("the login", () => logins.length === 1);
         fake.event("channel", { channel: "whatsapp", state: "linking", qr, ttlMs: 20_000 });
-        await eventually(`the code of ${qr.slice(0, 8)}`, async () => await read(chat) === qr);
+        await eventually(`the code of ${qr.slice(0, 8)}`, async () => (await read(chat)) === qr);
       }
       await shoot(chat, "linking");
       logins[0].answer({ channel: "whatsapp", state: "ready" });

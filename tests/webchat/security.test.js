@@ -9,7 +9,8 @@ import { ask, blank, connected, launch, open } from "./support/browser.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { eventually } from "./support/wait.js";
 
-const listening = (server) => new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server.address().port)));
+const listening = (server) =>
+  new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server.address().port)));
 
 describe("security", () => {
   let browser;
@@ -42,16 +43,21 @@ describe("security", () => {
     const page = await open(browser, gateway);
     const refused = await page.evaluate(async (foreign) => {
       const refusals = [];
-      document.addEventListener("securitypolicyviolation", (event) => refusals.push(event.effectiveDirective));
+      document.addEventListener("securitypolicyviolation", (event) =>
+        refusals.push(event.effectiveDirective),
+      );
       const tries = [
         () => fetch(`http://127.0.0.1:${foreign}/`),
         () => new WebSocket(`ws://127.0.0.1:${foreign}/`),
-        () => new Promise((resolve) => {
-          const image = new Image();
-          image.onerror = resolve;
-          image.src = `http://127.0.0.1:${foreign}/leak.png`;
-        }),
-        () => { document.body.innerHTML += "<img src=x onerror=alert(1)>"; },
+        () =>
+          new Promise((resolve) => {
+            const image = new Image();
+            image.onerror = resolve;
+            image.src = `http://127.0.0.1:${foreign}/leak.png`;
+          }),
+        () => {
+          document.body.innerHTML += "<img src=x onerror=alert(1)>";
+        },
         () => {
           const script = document.createElement("script");
           script.append("globalThis.ran = true");
@@ -59,10 +65,16 @@ describe("security", () => {
         },
       ];
       for (const attempt of tries) {
-        try { await attempt(); } catch { /* refused, as it should be */ }
+        try {
+          await attempt();
+        } catch {
+          /* refused, as it should be */
+        }
       }
       // Reports come with the next turn of the event loop.
-      await new Promise((resolve) => { setTimeout(resolve); });
+      await new Promise((resolve) => {
+        setTimeout(resolve);
+      });
       return { refusals: [...new Set(refusals)].sort(), ran: globalThis.ran };
     }, 9);
     assert.equal(refused.ran, undefined);
@@ -74,28 +86,37 @@ describe("security", () => {
   test("what a model or a person writes never becomes markup of its own", async () => {
     const page = await open(browser, gateway);
     const payloads = [
-      "<script>globalThis.ran = 1</script>", "<img src=x onerror='globalThis.ran = 1'>",
-      "<svg/onload=globalThis.ran=1>", "<iframe srcdoc='<script>parent.ran=1</script>'></iframe>",
-      "<a href='javascript:globalThis.ran=1'>html link</a>", "<form action='http://evil.example'><button>x</button></form>",
-      "<style>body{display:none}</style>", "<math><mtext><img src=x onerror=globalThis.ran=1>",
+      "<script>globalThis.ran = 1</script>",
+      "<img src=x onerror='globalThis.ran = 1'>",
+      "<svg/onload=globalThis.ran=1>",
+      "<iframe srcdoc='<script>parent.ran=1</script>'></iframe>",
+      "<a href='javascript:globalThis.ran=1'>html link</a>",
+      "<form action='http://evil.example'><button>x</button></form>",
+      "<style>body{display:none}</style>",
+      "<math><mtext><img src=x onerror=globalThis.ran=1>",
     ].join("\n\n");
-    const links = "(js)[x] javascript:alert(1) <javascript:alert(1)> ![shot](http://evil.example/p.png) "
-      + "![x](javascript:globalThis.ran=1) http://ok.example/";
-    await ask(page, `[[say MARK ${payloads} ${links} END]]`);
+    const links =
+      "[js](javascript:globalThis.ran=1) [data](data:text/html,x) <javascript:alert(1)> " +
+      "[ok](http://ok.example/a) ![shot](http://evil.example/p.png) ![x](javascript:globalThis.ran=1) http://ok.example/";
+    await ask(page, gateway.answering(`MARK ${payloads}\n\n${links} END`));
     await page.locator(".agent .markdown", { hasText: "END" }).waitFor();
     const found = await page.evaluate(() => {
       const answer = document.querySelector(".items");
       return {
         ran: globalThis.ran,
-        elements: [...answer.querySelectorAll("script, img, iframe, form, style, math, object, embed")].length,
+        elements: [...answer.querySelectorAll("script, img, iframe, form, style, math, object, embed")]
+          .length,
         links: [...answer.querySelectorAll("a")].map((link) => [link.protocol, link.rel, link.target]),
         handlers: [...answer.querySelectorAll("*")].filter((element) =>
-          [...element.attributes].some(({ name }) => name.startsWith("on"))).length,
+          [...element.attributes].some(({ name }) => name.startsWith("on")),
+        ).length,
         shown: answer.textContent.includes("<script>globalThis.ran = 1</script>"),
       };
     });
-    assert.deepEqual({ ...found, links: undefined },
-      { ran: undefined, elements: 0, handlers: 0, shown: true, links: undefined });
+    assert.deepEqual(
+      { ...found, links: undefined },
+      { ran: undefined, elements: 0, handlers: 0, shown: true, links: undefined },
+    );
     assert.ok(found.links.length >= 2, JSON.stringify(found.links));
     for (const [protocol, rel, target] of found.links) {
       assert.match(protocol, /^https?:$/);
@@ -120,8 +141,14 @@ describe("security", () => {
           attempt.onopen = () => resolve("open");
           attempt.onclose = ({ code }) => resolve(code);
         });
-        const read = await fetch(target).then(() => "read", () => "refused");
-        const blind = await fetch(target, { mode: "no-cors" }).then(() => "read", () => "refused");
+        const read = await fetch(target).then(
+          () => "read",
+          () => "refused",
+        );
+        const blind = await fetch(target, { mode: "no-cors" }).then(
+          () => "read",
+          () => "refused",
+        );
         return { socket, read, blind };
       }, gateway.url);
       assert.deepEqual(outcome, { socket: 1006, read: "refused", blind: "refused" });
@@ -131,7 +158,8 @@ describe("security", () => {
         document.body.append(frame);
       }, gateway.url);
       await eventually("the browser to refuse the frame", () =>
-        page.problems.some((problem) => /frame/i.test(problem)));
+        page.problems.some((problem) => /frame/i.test(problem)),
+      );
       assert.match(gateway.log, /this Origin may not connect/);
     } finally {
       foreign.close();
@@ -159,8 +187,14 @@ describe("security", () => {
 
   test("what it loads is small, and is loaded once", async () => {
     const page = await blank(browser);
-    const loaded = () => page.evaluate(() => ["navigation", "resource"].flatMap((type) =>
-      performance.getEntriesByType(type).map(({ name, transferSize }) => [new URL(name).pathname, transferSize])));
+    const loaded = () =>
+      page.evaluate(() =>
+        ["navigation", "resource"].flatMap((type) =>
+          performance
+            .getEntriesByType(type)
+            .map(({ name, transferSize }) => [new URL(name).pathname, transferSize]),
+        ),
+      );
     await page.goto(gateway.url);
     await connected(page);
     const first = await loaded();

@@ -8,7 +8,12 @@ import { BROWSER_MS, PATIENCE_MS } from "./limits.js";
 
 /** A desktop's and a phone's screen. */
 export const DESKTOP = { viewport: { width: 1440, height: 900 } };
-export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
+export const PHONE = {
+  viewport: { width: 390, height: 844 },
+  hasTouch: true,
+  isMobile: true,
+  deviceScaleFactor: 2,
+};
 
 /** Starts the browser. */
 export function launch() {
@@ -16,8 +21,14 @@ export function launch() {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     timeout: BROWSER_MS,
     args: [
-      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync",
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
     ],
   });
 }
@@ -28,7 +39,12 @@ export function launch() {
  * @param {object} [options] as of Playwright's contexts
  */
 export async function blank(browser, options = {}) {
-  const context = await browser.newContext({ ...DESKTOP, locale: "en-GB", reducedMotion: "reduce", ...options });
+  const context = await browser.newContext({
+    ...DESKTOP,
+    locale: "en-GB",
+    reducedMotion: "reduce",
+    ...options,
+  });
   context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   page.problems = [];

@@ -28,8 +28,8 @@ export class Fake {
   #hello;
 
   /**
-   * @param {Record<string, (params: object, answer: (payload: object) => void, fail: (error: object) => void) => void>}
-   *   handlers by method; others get an empty answer
+   * @param {Record<string, (params: object, answer: (payload: object) => void,
+   *   fail: (error: object) => void) => void>} handlers by method; others get an empty answer
    * @param {(hello: object) => void} [hello] changes `hello-ok` before it is sent
    */
   constructor(handlers = {}, hello = () => {}) {

@@ -1,6 +1,7 @@
 // Starts and ends the real daemon. Ends only what it started, by its handle.
 
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -59,23 +60,46 @@ export class Gateway {
   async start() {
     const { agent = "builtin:echo", config = {}, args = [], token } = this.#options;
     const file = path.join(this.#folder, "config.json");
-    writeFileSync(file, JSON.stringify({ ...config, agent: { sandbox: "none", passEnv: ["PROBE_DIR"], ...config.agent } }));
-    this.#child = spawn(BINARY, [
-      "--port", `${this.port}`, "--state-dir", path.join(this.#folder, "state"), "--config", file, "--agent", agent, ...args,
-    ], {
-      stdio: ["ignore", "pipe", "pipe"],
-      env: {
-        PATH: process.env.PATH, HOME: this.#folder, PROBE_DIR: this.probe,
-        ...(token ? { CLAWDIS_GATEWAY_TOKEN: token } : {}),
+    writeFileSync(
+      file,
+      JSON.stringify({ ...config, agent: { sandbox: "none", passEnv: ["PROBE_DIR"], ...config.agent } }),
+    );
+    this.#child = spawn(
+      BINARY,
+      [
+        "--port",
+        `${this.port}`,
+        "--state-dir",
+        path.join(this.#folder, "state"),
+        "--config",
+        file,
+        "--agent",
+        agent,
+        ...args,
+      ],
+      {
+        stdio: ["ignore", "pipe", "pipe"],
+        env: {
+          PATH: process.env.PATH,
+          HOME: this.#folder,
+          PROBE_DIR: this.probe,
+          ...(token ? { CLAWDIS_GATEWAY_TOKEN: token } : {}),
+        },
       },
+    );
+    this.#child.stderr.on("data", (data) => {
+      this.#said += data;
     });
-    this.#child.stderr.on("data", (data) => { this.#said += data; });
     const lines = createInterface({ input: this.#child.stdout });
-    lines.on("line", (line) => { this.#said += `${line}\n`; });
+    lines.on("line", (line) => {
+      this.#said += `${line}\n`;
+    });
     const deadline = AbortSignal.timeout(START_MS);
     const [first] = await Promise.race([
       once(lines, "line", { signal: deadline }),
-      once(this.#child, "exit").then(() => { throw new Error(`the gateway gave up:\n${this.#said}`); }),
+      once(this.#child, "exit").then(() => {
+        throw new Error(`the gateway gave up:\n${this.#said}`);
+      }),
     ]);
     this.port = Number(/^listening on ws:\/\/.*:(\d+)$/.exec(first)[1]);
   }
@@ -100,10 +124,25 @@ export class Gateway {
     writeFileSync(path.join(this.probe, `release-${name}`), "");
   }
 
+  /** The order to the scripted agent to answer exactly this, whatever is in it. */
+  answering(text) {
+    const file = path.join(
+      this.probe,
+      `answer-${createHash("sha256").update(text).digest("hex").slice(0, 16)}`,
+    );
+    writeFileSync(file, text);
+    return `[[sh cat ${file}]]`;
+  }
+
   /** Prompts that the scripted agent was given. */
   get prompts() {
     const file = path.join(this.probe, "prompts");
-    return existsSync(file) ? readFileSync(file, "utf8").trim().split("\n").map((line) => JSON.parse(line)) : [];
+    return existsSync(file)
+      ? readFileSync(file, "utf8")
+          .trim()
+          .split("\n")
+          .map((line) => JSON.parse(line))
+      : [];
   }
 
   /** What it said so far. */
