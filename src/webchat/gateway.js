@@ -32,8 +32,9 @@ export class Disconnected extends Error {
 
 /**
  * Emits `phase` (`{phase: "connecting"|"open"|"waiting"|"token"|"refused"}`; with `waiting` and
- * `refused` also `reason` and `retryTs`, and `stopped` and `restart` if the gateway said so), `hello` (each time, with `hello-ok`), `gap` (events were left out) and each family of events by
- * its name (payload, stateVersion).
+ * `refused` also `reason` and `retryTs`, and `stopped` and `restart` if the gateway said so), `hello`
+ * (each time, with `hello-ok`), `gap` (events were left out) and each family of events by its name
+ * (payload, stateVersion).
  */
 export class Gateway {
   #url;

@@ -48,7 +48,7 @@ export const ANNOUNCE_MAX = 300;
 export const TOOL_PREVIEW_MAX = 90;
 /** A burst of events asks for a new list of sessions once per so many ms. */
 export const SESSIONS_REFRESH_MS = 400;
-/** Times in the panel are written anew every so many ms while it is open. */
+/** What no event tells is asked for again every so many ms while the panel can be seen. */
 export const PANEL_REFRESH_MS = 20_000;
 /** Characters of a draft that are kept. */
 export const DRAFT_MAX = 200_000;

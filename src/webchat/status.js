@@ -39,7 +39,7 @@ export class Status {
     });
     gateway.on("health", ({ health }) => this.setHealth(health));
     gateway.on("presence", (change) => this.#presenceChanged(change));
-    setInterval(() => this.#visible() && this.#draw(), PANEL_REFRESH_MS);
+    setInterval(() => this.#visible() && this.refresh(), PANEL_REFRESH_MS);
   }
 
   #build() {
@@ -190,7 +190,7 @@ export class Status {
       notes(reason),
     );
     const canLink = name === "whatsapp" && this.#gateway.offers("channel-login") && !linked;
-    const canUnlink = linked && this.#gateway.offers("channel-logout");
+    const canUnlink = name === "whatsapp" && linked && this.#gateway.offers("channel-logout");
     if (actions.dataset.state === `${canLink} ${canUnlink}`) return;
     actions.dataset.state = `${canLink} ${canUnlink}`;
     actions.replaceChildren(

@@ -97,7 +97,8 @@ describe("security", () => {
     ].join("\n\n");
     const links =
       "[js](javascript:globalThis.ran=1) [data](data:text/html,x) <javascript:alert(1)> " +
-      "[ok](http://ok.example/a) ![shot](http://evil.example/p.png) ![x](javascript:globalThis.ran=1) http://ok.example/";
+      "[ok](http://ok.example/a) ![shot](http://evil.example/p.png) " +
+      "![x](javascript:globalThis.ran=1) http://ok.example/";
     await ask(page, gateway.answering(`MARK ${payloads}\n\n${links} END`));
     await page.locator(".agent .markdown", { hasText: "END" }).waitFor();
     const found = await page.evaluate(() => {

@@ -63,6 +63,7 @@ export class Gateway {
     writeFileSync(
       file,
       JSON.stringify({ ...config, agent: { sandbox: "none", passEnv: ["PROBE_DIR"], ...config.agent } }),
+      { mode: 0o600 },
     );
     this.#child = spawn(
       BINARY,
