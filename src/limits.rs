@@ -37,6 +37,8 @@ pub const HTTP_HEADERS_MAX: usize = 64;
 pub const READ_BUFFER_BYTES: usize = 2 * 1024;
 /// HTTP head and `hello` together, counted from the TCP connect and never extended.
 pub const HANDSHAKE_MS: u64 = 3_000;
+/// Writing the answer to a plain HTTP request; a peer that takes it more slowly is dropped.
+pub const HTTP_ANSWER_MS: u64 = 10_000;
 /// Connections that have not said `hello` yet. At the bound the newest waits until the oldest is
 /// `UNAUTHENTICATED_GRACE_MS` old and takes its place.
 pub const UNAUTHENTICATED_MAX: usize = 256;

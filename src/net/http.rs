@@ -1,18 +1,19 @@
-//! Plain HTTP on the same port: health for supervisors, numbers for Prometheus.
+//! Plain HTTP on the same port: the web page, health for supervisors, numbers for Prometheus.
 //!
 //! One request per connection, answered on its thread. Touches no state but the metrics.
 
-use std::io::{self, Read, Write};
+use std::borrow::Cow;
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::time::Instant;
 
 use serde_json::json;
 
-use crate::limits::{CLOSE_FLUSH_MS, LINGER_BYTES_MAX, LINGER_MS, ms};
+use crate::limits::{CLOSE_FLUSH_MS, HTTP_ANSWER_MS, LINGER_BYTES_MAX, LINGER_MS, ms};
 use crate::metrics::METRICS;
 use crate::net::head::Head;
-use crate::net::stream::read_until;
-use crate::net::{ConnShared, NetContext};
+use crate::net::stream::{read_until, write_until};
+use crate::net::{ConnShared, NetContext, pages};
 
 /// An answer that is not what was asked for: status, sentence, extra header.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Refusal {
     }
 
     const fn not_found() -> Self {
-        Self::new(404, "there is no such page; try /healthz, /readyz or /metrics")
+        Self::new(404, "there is no such page; try /, /healthz, /readyz or /metrics")
     }
 
     const fn method() -> Self {
@@ -77,44 +78,72 @@ impl Refusal {
     }
 }
 
+/// An answer in full.
+pub(super) struct Answer {
+    status: u16,
+    kind: &'static str,
+    /// Further header lines, each with its end.
+    headers: String,
+    body: Cow<'static, [u8]>,
+}
+
+impl Answer {
+    pub(super) fn new(
+        status: u16,
+        kind: &'static str,
+        headers: String,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Self {
+        Self { status, kind, headers, body: body.into() }
+    }
+
+    /// What is true now and must not be kept.
+    fn fresh(status: u16, kind: &'static str, body: String) -> Self {
+        Self::new(status, kind, "Cache-Control: no-store\r\n".to_owned(), body.into_bytes())
+    }
+}
+
+impl From<&Refusal> for Answer {
+    fn from(refusal: &Refusal) -> Self {
+        let mut answer = Self::fresh(refusal.status, JSON, format!("{}\n", json!({ "error": refusal.text })));
+        if let Some(header) = refusal.header {
+            answer.headers.push_str(header);
+            answer.headers.push_str("\r\n");
+        }
+        answer
+    }
+}
+
 /// Answers a request that asked for no WebSocket.
 pub(super) fn serve(shared: &ConnShared, head: &Head, context: &NetContext) {
-    let with_body = head.method != "HEAD";
-    match route(head, context) {
-        Ok((kind, body)) => respond(shared, 200, kind, None, &body, with_body),
-        Err(Answer::NotReady(body)) => respond(shared, 503, JSON, None, &body, with_body),
-        Err(Answer::Refused(refusal)) => refuse_as(shared, &refusal, with_body),
-    }
+    let answer = route(head, context).unwrap_or_else(|refusal| Answer::from(&refusal));
+    respond(shared, &answer, head.method != "HEAD");
 }
 
 /// Answers with a refusal and ends the connection.
 pub(super) fn refuse(shared: &ConnShared, refusal: &Refusal) {
-    refuse_as(shared, refusal, true);
+    respond(shared, &Answer::from(refusal), true);
 }
 
 const JSON: &str = "application/json";
 
-enum Answer {
-    NotReady(String),
-    Refused(Refusal),
-}
-
-fn route(head: &Head, context: &NetContext) -> Result<(&'static str, String), Answer> {
+fn route(head: &Head, context: &NetContext) -> Result<Answer, Refusal> {
     if head.method != "GET" && head.method != "HEAD" {
-        return Err(Answer::Refused(Refusal::method()));
+        return Err(Refusal::method());
     }
     match head.path() {
-        "/healthz" => Ok((JSON, format!("{}\n", json!({"ok": true, "pid": std::process::id()})))),
+        "/healthz" => {
+            Ok(Answer::fresh(200, JSON, format!("{}\n", json!({"ok": true, "pid": std::process::id()}))))
+        }
         "/readyz" => {
             let ready = METRICS.ready.get() == 1;
-            let body = format!("{}\n", json!({ "ok": ready }));
-            if ready { Ok((JSON, body)) } else { Err(Answer::NotReady(body)) }
+            Ok(Answer::fresh(if ready { 200 } else { 503 }, JSON, format!("{}\n", json!({ "ok": ready }))))
         }
         "/metrics" => {
-            authorize(head, context).map_err(Answer::Refused)?;
-            Ok(("text/plain; version=0.0.4; charset=utf-8", METRICS.render()))
+            authorize(head, context)?;
+            Ok(Answer::fresh(200, "text/plain; version=0.0.4; charset=utf-8", METRICS.render()))
         }
-        _ => Err(Answer::Refused(Refusal::not_found())),
+        _ => pages::find(head).ok_or(Refusal::not_found()),
     }
 }
 
@@ -130,14 +159,16 @@ fn authorize(head: &Head, context: &NetContext) -> Result<(), Refusal> {
     Err(Refusal::unauthorized())
 }
 
-fn refuse_as(shared: &ConnShared, refusal: &Refusal, with_body: bool) {
-    let body = format!("{}\n", json!({ "error": refusal.text }));
-    respond(shared, refusal.status, JSON, refusal.header, &body, with_body);
-}
+/// On every answer: nothing may guess its kind, frame it, load it from another site, learn where
+/// a person came from, or share a process with it.
+const GUARDS: &str = "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\nReferrer-Policy: no-referrer\r\n\
+    Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\n";
 
-fn respond(shared: &ConnShared, status: u16, kind: &str, header: Option<&str>, body: &str, with_body: bool) {
+fn respond(shared: &ConnShared, answer: &Answer, with_body: bool) {
+    let Answer { status, kind, headers, body } = answer;
     let name = match status {
         200 => "OK",
+        304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
@@ -148,16 +179,18 @@ fn respond(shared: &ConnShared, status: u16, kind: &str, header: Option<&str>, b
         431 => "Request Header Fields Too Large",
         _ => "Service Unavailable",
     };
-    let extra = header.map_or(String::new(), |header| format!("{header}\r\n"));
-    let mut answer = format!(
-        "HTTP/1.1 {status} {name}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\
-         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{extra}\r\n",
-        body.len()
-    );
+    // A 304 has no body, and says nothing about the length of the one that it stands for.
+    let content = match status {
+        304 => String::new(),
+        _ => format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len()),
+    };
+    let mut bytes =
+        format!("HTTP/1.1 {status} {name}\r\n{content}Connection: close\r\n{headers}{GUARDS}\r\n")
+            .into_bytes();
     if with_body {
-        answer.push_str(body);
+        bytes.extend_from_slice(body);
     }
-    if (&shared.stream).write_all(answer.as_bytes()).is_ok() {
+    if write_until(shared, Instant::now() + ms(HTTP_ANSWER_MS), &bytes).is_ok() {
         linger(shared);
     }
 }

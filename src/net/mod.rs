@@ -21,6 +21,7 @@ mod handshake;
 mod head;
 mod http;
 pub mod outbound;
+mod pages;
 mod refusals;
 mod requests;
 mod stream;

@@ -50,6 +50,24 @@ pub(super) fn read_until(shared: &ConnShared, deadline: Instant, buffer: &mut [u
     }
 }
 
+/// Writes all of it against an absolute deadline, which a byte taken now and then does not extend.
+pub(super) fn write_until(shared: &ConnShared, deadline: Instant, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        shared.stream.set_write_timeout(Some(left))?;
+        match (&shared.stream).write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 impl Read for ClientStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.phase {

@@ -23,6 +23,7 @@ mod http_gate;
 mod idempotency;
 mod lifecycle;
 mod memory;
+mod pages;
 mod presence;
 mod python;
 mod real_pi;

@@ -1,0 +1,222 @@
+// Where a message is written: text with its draft, pictures, hints for directives, thinking level.
+
+import { byId, icon, iconButton, make } from "./dom.js";
+import { PICTURES_MAX, PROMPT_HEIGHT_MAX } from "./limits.js";
+import { draft, thinking } from "./storage.js";
+
+const LEVELS = ["off", "minimal", "low", "medium", "high", "xhigh"];
+/** What the gateway itself understands, as the README lists it. */
+const DIRECTIVES = [
+  ["/new", "begins a new conversation"],
+  ["/stop", "stops what the agent is doing here"],
+  ["/status", "says what the gateway and the agent are doing"],
+  ["/think ", "sets how much the model thinks in this conversation"],
+  ["/pause", "stops everything"],
+  ["/resume", "lets everything run again"],
+  ["/help", "lists these"],
+];
+const THINK = LEVELS.map((level) => [`/think ${level}`, ""]);
+
+export class Composer {
+  #send;
+  #session = "main";
+  /** Pictures to send: `{file, url}`. */
+  #pictures = [];
+  #field = byId("prompt");
+  #hints = byId("hints");
+  #chosen = 0;
+
+  /** @param {(message: {text: string, thinking: string, files: File[]}) => Promise<void>} send */
+  constructor(send) {
+    this.#send = send;
+    byId("attach").append(icon("picture"));
+    byId("submit").append(icon("send"));
+    const options = LEVELS.map((level) => make("option", { value: level }, `Thinking: ${level}`));
+    byId("thinking").append(make("option", { value: "" }, "Thinking: default"), ...options);
+    this.#listen();
+  }
+
+  #listen() {
+    const field = this.#field;
+    byId("composer").onsubmit = (event) => {
+      event.preventDefault();
+      this.#submit();
+    };
+    field.oninput = () => this.#typed();
+    field.onkeydown = (event) => this.#key(event);
+    field.onblur = () => this.#showHints([]);
+    field.onfocus = () => this.#showHints(this.#matching());
+    byId("thinking").onchange = ({ target }) => thinking.set(this.#session, target.value);
+    byId("attach").onclick = () => byId("picker").click();
+    byId("picker").onchange = ({ target }) => {
+      this.#add(target.files);
+      target.value = "";
+    };
+    field.onpaste = (event) => {
+      if (this.#add(event.clipboardData.files)) event.preventDefault();
+    };
+    const main = byId("main");
+    main.ondragover = (event) => {
+      event.preventDefault();
+      main.classList.add("dropping");
+    };
+    main.ondragleave = (event) => !main.contains(event.relatedTarget) && main.classList.remove("dropping");
+    main.ondrop = (event) => {
+      event.preventDefault();
+      main.classList.remove("dropping");
+      this.#add(event.dataTransfer.files);
+    };
+  }
+
+  /** Whether pictures wait here that a reload of the page would lose. */
+  get hasPictures() {
+    return this.#pictures.length > 0;
+  }
+
+  /** Turns to another session, with its draft and thinking level. */
+  open(session) {
+    this.#session = session;
+    this.#field.value = draft.get(session);
+    byId("thinking").value = thinking.get(session);
+    this.#fit();
+  }
+
+  /** Puts a text into the field. */
+  write(text) {
+    this.#field.value = text;
+    this.#typed();
+    this.#field.focus();
+  }
+
+  /** Says something below the field. */
+  note(text) {
+    byId("composer-note").textContent = text;
+  }
+
+  async #submit() {
+    const text = this.#field.value.trim();
+    const pictures = this.#pictures;
+    if (!text && pictures.length === 0) return;
+    this.note(pictures.length > 0 ? "Preparing the pictures" : "");
+    try {
+      await this.#send({ text, thinking: byId("thinking").value, files: pictures.map(({ file }) => file) });
+    } catch (error) {
+      this.note(error.message);
+      return;
+    }
+    this.note("");
+    for (const { url } of pictures) URL.revokeObjectURL(url);
+    this.#pictures = [];
+    this.#showPictures();
+    this.#field.value = "";
+    this.#typed();
+  }
+
+  #typed() {
+    draft.set(this.#session, this.#field.value);
+    this.#fit();
+    this.#chosen = 0;
+    this.#showHints(this.#matching());
+  }
+
+  #fit() {
+    this.#field.style.height = "auto";
+    this.#field.style.height = `${Math.min(this.#field.scrollHeight, PROMPT_HEIGHT_MAX)}px`;
+  }
+
+  #key(event) {
+    const hints = this.#hints.children;
+    if (hints.length > 0 && ["ArrowDown", "ArrowUp"].includes(event.key)) {
+      this.#chosen = (this.#chosen + (event.key === "ArrowDown" ? 1 : hints.length - 1)) % hints.length;
+      this.#markHint();
+    } else if (hints.length > 0 && event.key === "Escape") {
+      this.#showHints([]);
+    } else if (
+      hints.length > 0 &&
+      (event.key === "Tab" || event.key === "Enter") &&
+      !event.shiftKey &&
+      hints[this.#chosen].dataset.text !== this.#field.value
+    ) {
+      this.write(hints[this.#chosen].dataset.text);
+    } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing && !touches()) {
+      this.#submit();
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+
+  #matching() {
+    const text = this.#field.value.trimStart().toLowerCase();
+    if (!text.startsWith("/") || text.includes("\n")) return [];
+    return (text.startsWith("/think ") ? THINK : DIRECTIVES).filter(([name]) => name.startsWith(text));
+  }
+
+  #showHints(directives) {
+    this.#hints.replaceChildren(
+      ...directives.map(([name, what], index) =>
+        make(
+          "li",
+          {
+            id: `hint-${index}`,
+            role: "option",
+            "data-text": name,
+            // Before the field loses its focus, and with it the list.
+            onpointerdown: (event) => {
+              event.preventDefault();
+              this.write(name);
+            },
+          },
+          make("code", {}, name),
+          make("span", {}, what),
+        ),
+      ),
+    );
+    this.#hints.hidden = directives.length === 0;
+    this.#markHint();
+  }
+
+  #markHint() {
+    [...this.#hints.children].forEach((hint, index) => {
+      hint.setAttribute("aria-selected", index === this.#chosen);
+      if (index === this.#chosen) hint.scrollIntoView({ block: "nearest" });
+    });
+    const chosen = this.#hints.children[this.#chosen];
+    if (chosen) this.#field.setAttribute("aria-activedescendant", chosen.id);
+    else this.#field.removeAttribute("aria-activedescendant");
+  }
+
+  /** Takes the pictures among the files; whether there were any. */
+  #add(files) {
+    const images = [...files].filter(({ type }) => type.startsWith("image/"));
+    for (const file of images.slice(0, PICTURES_MAX - this.#pictures.length)) {
+      this.#pictures.push({ file, url: URL.createObjectURL(file) });
+    }
+    if (images.length > 0) this.#showPictures();
+    if (files.length > images.length) this.note("Only pictures can be sent.");
+    return images.length > 0;
+  }
+
+  #showPictures() {
+    const list = byId("pictures");
+    list.replaceChildren(
+      ...this.#pictures.map((picture) =>
+        make(
+          "li",
+          {},
+          make("img", { src: picture.url, alt: picture.file.name || "Picture" }),
+          iconButton("close", `Leave out ${picture.file.name || "the picture"}`, () => {
+            URL.revokeObjectURL(picture.url);
+            this.#pictures = this.#pictures.filter((other) => other !== picture);
+            this.#showPictures();
+          }),
+        ),
+      ),
+    );
+    list.hidden = this.#pictures.length === 0;
+    this.note(this.#pictures.length === PICTURES_MAX ? `${PICTURES_MAX} pictures are the most.` : "");
+  }
+}
+
+/** On a touch screen Enter makes a new line, as everywhere there. */
+const touches = () => matchMedia("(pointer: coarse) and (hover: none)").matches;

@@ -1,0 +1,231 @@
+// The connection: one WebSocket to the page's own origin, dialled again for as long as the page
+// lives. Knows protocol 1, nothing of what is shown.
+
+import {
+  CONNECT_MS,
+  RECONNECT_JITTER,
+  RECONNECT_MAX_MS,
+  RECONNECT_MIN_MS,
+  REQUEST_MS,
+  SILENCE_SLACK_MS,
+  SILENT_TICKS,
+} from "./limits.js";
+
+/** The gateway answered a request with an error. */
+export class Refused extends Error {
+  /**
+   * @param {{code: string, message: string, retryable: boolean, details?: object}} error
+   * @param {object} [payload] what stood beside it
+   */
+  constructor(error, payload) {
+    super(error.message);
+    Object.assign(this, { code: error.code, retryable: error.retryable, details: error.details, payload });
+  }
+}
+
+/** There is no connection, or it ended before the answer came. */
+export class Disconnected extends Error {
+  constructor() {
+    super("not connected to the gateway");
+  }
+}
+
+/**
+ * Emits `phase` (`{phase: "connecting"|"open"|"waiting"|"token"|"refused"}`; with `waiting` and
+ * `refused` also `reason` and `retryTs`, and `stopped` and `restart` if the gateway said so), `hello`
+ * (each time, with `hello-ok`), `gap` (events were left out) and each family of events by its name
+ * (payload, stateVersion).
+ */
+export class Gateway {
+  #url;
+  #client;
+  #token;
+  #socket;
+  #listeners = new Map();
+  #pending = new Map();
+  #requests = 0;
+  #attempts = 0;
+  #timer;
+  #watchdog;
+  #heardAt = 0;
+  #seq = 0;
+  #helloError;
+  #shutdown;
+  #waiting = false;
+  /** The last `hello-ok`; kept over a disconnect. */
+  hello;
+  /** Whether requests can be sent. */
+  isOpen = false;
+
+  /**
+   * @param {string} url
+   * @param {object} client the `client` member of `hello`
+   * @param {() => (string|undefined)} token asked for at each dialling
+   */
+  constructor(url, client, token) {
+    this.#url = url;
+    this.#client = client;
+    this.#token = token;
+  }
+
+  /** Calls `listener` at each event of this name. */
+  on(name, listener) {
+    this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
+  }
+
+  #emit(name, ...values) {
+    for (const listener of this.#listeners.get(name) ?? []) listener(...values);
+  }
+
+  /** Whether this gateway answers the method. */
+  offers(method) {
+    return this.hello?.features.methods.includes(method) ?? false;
+  }
+
+  /** Dials now, unless connected. */
+  dial() {
+    if (this.isOpen) return;
+    clearTimeout(this.#timer);
+    this.#drop();
+    this.#helloError = this.#shutdown = undefined;
+    this.#waiting = false;
+    const socket = new WebSocket(this.#url);
+    this.#socket = socket;
+    socket.onopen = () => socket.send(JSON.stringify(this.#firstFrame()));
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#take(JSON.parse(data));
+    socket.onclose = ({ code, reason }) => socket === this.#socket && this.#lost(code, reason);
+    this.#timer = setTimeout(() => this.#lost(0, "the gateway did not answer"), CONNECT_MS);
+    this.#emit("phase", { phase: "connecting" });
+  }
+
+  /** Dials now if it only waits for its time: somebody looks again. */
+  dialIfWaiting() {
+    if (this.#waiting) this.dial();
+  }
+
+  #firstFrame() {
+    const token = this.#token();
+    return {
+      type: "hello",
+      minProtocol: 1,
+      maxProtocol: 1,
+      client: this.#client,
+      ...(token ? { auth: { token } } : {}),
+      locale: navigator.language.slice(0, 256),
+      userAgent: navigator.userAgent.slice(0, 256),
+    };
+  }
+
+  #take(frame) {
+    this.#heardAt = performance.now();
+    if (frame.type === "event") this.#event(frame);
+    else if (frame.type === "res") this.#answer(frame);
+    else if (frame.type === "hello-ok") this.#opened(frame);
+    else if (frame.type === "hello-error") this.#helloError = frame;
+  }
+
+  #opened(hello) {
+    clearTimeout(this.#timer);
+    this.#attempts = 0;
+    this.#seq = 0;
+    this.hello = hello;
+    this.isOpen = true;
+    this.#watch();
+    this.#emit("phase", { phase: "open" });
+    this.#emit("hello", hello);
+  }
+
+  #event({ event, payload, seq, stateVersion }) {
+    const gap = seq !== this.#seq + 1;
+    this.#seq = seq;
+    if (event === "shutdown") this.#shutdown = payload;
+    this.#emit(event, payload, stateVersion);
+    if (gap) this.#emit("gap");
+  }
+
+  #answer({ id, ok, payload, error }) {
+    const request = this.#pending.get(id);
+    if (!request) return;
+    if (ok && payload?.status === "accepted" && request.acknowledged) {
+      request.acknowledged(payload);
+      return;
+    }
+    this.#pending.delete(id);
+    clearTimeout(request.timer);
+    if (ok) request.resolve(payload);
+    else request.reject(new Refused(error, payload));
+  }
+
+  /**
+   * Asks the gateway. Rejects with `Refused` or `Disconnected`.
+   * @param {string} method
+   * @param {object} [params]
+   * @param {(ack: object) => void} [acknowledged] for methods that answer twice; they may take any time
+   * @returns {Promise<object>}
+   */
+  request(method, params, acknowledged) {
+    if (!this.isOpen) return Promise.reject(new Disconnected());
+    const id = `${++this.#requests}`;
+    return new Promise((resolve, reject) => {
+      // A gateway that does not answer at all is as good as none.
+      const timer = acknowledged
+        ? undefined
+        : setTimeout(() => this.#lost(0, `no answer to ${method}`), REQUEST_MS);
+      this.#pending.set(id, { resolve, reject, acknowledged, timer });
+      this.#socket.send(JSON.stringify({ type: "req", id, method, ...(params ? { params } : {}) }));
+    });
+  }
+
+  /** Notices a connection that is dead without having been closed. */
+  #watch() {
+    clearTimeout(this.#watchdog);
+    const longest = SILENT_TICKS * this.hello.policy.tickIntervalMs + SILENCE_SLACK_MS;
+    const left = longest - (performance.now() - this.#heardAt);
+    if (left <= 0) this.#lost(0, "the gateway went silent");
+    else this.#watchdog = setTimeout(() => this.#watch(), left);
+  }
+
+  #drop() {
+    clearTimeout(this.#watchdog);
+    const socket = this.#socket;
+    this.#socket = undefined;
+    this.isOpen = false;
+    socket?.close();
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { reject, timer } of pending) {
+      clearTimeout(timer);
+      reject(new Disconnected());
+    }
+  }
+
+  #lost(code, reason) {
+    clearTimeout(this.#timer);
+    this.#drop();
+    const refusal = this.#helloError;
+    if (refusal?.reason === "unauthorized") {
+      this.#emit("phase", { phase: "token" });
+      return;
+    }
+    const pause = this.#pause(refusal);
+    this.#timer = setTimeout(() => this.dial(), pause);
+    this.#waiting = true;
+    this.#emit("phase", {
+      phase: refusal ? "refused" : "waiting",
+      reason: refusal?.reason ?? this.#shutdown?.reason ?? reason,
+      restart: this.#shutdown?.restartExpectedMs !== undefined,
+      stopped: this.#shutdown !== undefined,
+      code,
+      retryTs: Date.now() + pause,
+    });
+  }
+
+  #pause(refusal) {
+    const doubled = RECONNECT_MIN_MS * 2 ** Math.min(this.#attempts, 10);
+    this.#attempts += 1;
+    let pause = refusal ? RECONNECT_MAX_MS : Math.min(doubled, RECONNECT_MAX_MS);
+    // The gateway knows best when it will be back, the first time.
+    if (this.#shutdown?.restartExpectedMs > pause) pause = this.#shutdown.restartExpectedMs;
+    return pause * (1 - RECONNECT_JITTER / 2 + RECONNECT_JITTER * Math.random());
+  }
+}

@@ -1,0 +1,206 @@
+// One message as an element: of a person, of the agent, of a tool or of the gateway.
+
+import { button, copyButton, icon, iconButton, make } from "./dom.js";
+import { bytes, channelName, momentOf, timeOf } from "./format.js";
+import { MarkdownView } from "./markdown.js";
+
+/** The name that this page has at the gateway; what comes from it is "You". */
+export const OWN_NAME = "clawdis-webchat";
+const CLIENTS = { [OWN_NAME]: "", clawdis: "CLI" };
+
+/** Who, from where and when. */
+function head(name, surface, ts) {
+  return make(
+    "div",
+    { className: "who" },
+    make("span", { className: "name" }, name),
+    surface && make("span", { className: "surface" }, surface),
+    make("time", { dateTime: new Date(ts).toISOString(), title: momentOf(ts) }, timeOf(ts)),
+  );
+}
+
+/** The surface that a message came from, with the person there if it is not the owner's own page. */
+export function surfaceOf({ channel, from }) {
+  if (channel) return from ? `${channelName(channel)} \u00b7 ${from}` : channelName(channel);
+  return from === undefined ? "" : (CLIENTS[from] ?? from);
+}
+
+/** An element of the conversation that `update(value)` draws anew. */
+class View {
+  #drawn;
+
+  constructor(className) {
+    this.element = make("li", { className: `item ${className}` });
+  }
+
+  update(value) {
+    const state = this.stateOf(value);
+    if (state === this.#drawn) return;
+    this.#drawn = state;
+    this.draw(value);
+  }
+
+  /** What a change of means that it is to be drawn anew. */
+  stateOf(value) {
+    return JSON.stringify(value);
+  }
+}
+
+/** A message on record. */
+export class RecordView extends View {
+  #reuse;
+
+  /** @param {(text: string) => void} reuse puts a text into the composer */
+  constructor(message, reuse) {
+    super({ user: "user", assistant: "agent", note: "gateway", tool: "agent" }[message.role]);
+    this.#reuse = reuse;
+  }
+
+  draw(message) {
+    const { role, text, ts, truncated, media } = message;
+    const names = { user: "You", assistant: "Agent", note: "Gateway", tool: "Tool" };
+    const surface = surfaceOf(message);
+    const body = {
+      user: () => make("div", { className: "text" }, text),
+      assistant: () => new MarkdownView(text).element,
+      note: () => make("div", { className: "text" }, text),
+      tool: () =>
+        make(
+          "details",
+          { className: "card" },
+          make("summary", {}, icon("tool"), "Output of a tool"),
+          make("pre", { tabIndex: 0 }, text),
+        ),
+    }[role]();
+    this.element.replaceChildren(
+      head(role === "user" && message.channel ? "" : names[role], surface, ts),
+      make("div", { className: "bubble" }, body, ...(media ?? []).map(medium), truncated && cut()),
+      below(message),
+      actions(text, role === "user" && this.#reuse),
+    );
+  }
+}
+
+const cut = () => make("p", { className: "hint" }, "Cut: it was longer.");
+
+function actions(text, reuse) {
+  return make(
+    "div",
+    { className: "actions" },
+    copyButton("Copy message", () => text),
+    reuse && iconButton("again", "Write again", () => reuse(text)),
+  );
+}
+
+const PROMPT_STATES = {
+  waiting: "Waits for the connection",
+  sending: "Sending",
+  accepted: "",
+  ended: "",
+  failed: "Not sent",
+};
+
+/** A prompt of this page. */
+export class PromptView extends View {
+  #outbox;
+  #previews;
+  #reuse;
+
+  /**
+   * @param {{retry: (key: string) => void, discard: (key: string) => void}} outbox
+   * @param {string[]} previews URLs of its pictures
+   * @param {(text: string) => void} reuse
+   */
+  constructor(outbox, previews, reuse) {
+    super("user");
+    this.#outbox = outbox;
+    this.#previews = previews;
+    this.#reuse = reuse;
+  }
+
+  stateOf({ state, error, record, ts }) {
+    return JSON.stringify([state, error, record?.id, ts]);
+  }
+
+  draw({ key, params, ts, state, error, record }) {
+    const failed = state === "failed" && !record;
+    const count = params.attachments?.length ?? 0;
+    this.element.classList.toggle("failed", failed);
+    this.element.classList.toggle("pending", !record && !failed);
+    this.element.replaceChildren(
+      head("You", "", record?.ts ?? ts),
+      make(
+        "div",
+        { className: "bubble" },
+        make("div", { className: "text" }, params.message),
+        this.#previews.length > 0
+          ? make(
+              "div",
+              { className: "shots" },
+              ...this.#previews.map((src) => make("img", { src, alt: "A picture that you sent" })),
+            )
+          : count > 0 && make("p", { className: "hint" }, count === 1 ? "1 picture" : `${count} pictures`),
+      ),
+      this.#below(key, record ? "" : PROMPT_STATES[state], failed, error),
+      failed ? "" : actions(params.message, this.#reuse),
+    );
+  }
+
+  #below(key, state, failed, error) {
+    if (!state) return "";
+    return make(
+      "p",
+      { className: failed ? "bad below" : "below" },
+      failed ? `${state}: ${error} ` : state,
+      failed && button("quiet", "Retry", () => this.#outbox.retry(key)),
+      failed && button("quiet", "Discard", () => this.#outbox.discard(key)),
+    );
+  }
+}
+
+const DELIVERY = { failed: "Not delivered", unknown: "Perhaps delivered", queued: "Queued" };
+
+/** What became of a message on its surface, as far as a person should know. */
+export function deliveryOf({ status, reason }) {
+  return DELIVERY[status] ? DELIVERY[status] + (reason ? `: ${reason}` : "") : "";
+}
+
+function below(message) {
+  const text = deliveryOf(message);
+  return text && make("p", { className: message.status === "failed" ? "bad below" : "below" }, text);
+}
+
+/** A message that came in or went out on a surface. */
+export class SurfaceView extends View {
+  constructor({ direction }) {
+    super(direction === "in" ? "user" : "agent");
+  }
+
+  draw(event) {
+    const { direction, channel, from, to, text, truncated, media, ts } = event;
+    const surface = surfaceOf({ channel, from: direction === "in" ? from : to });
+    const body =
+      direction === "in" ? make("div", { className: "text" }, text) : new MarkdownView(text).element;
+    this.element.replaceChildren(
+      head(direction === "in" ? "" : "Agent", surface, ts),
+      make("div", { className: "bubble" }, body, ...(media ?? []).map(medium), truncated && cut()),
+      below(event),
+      actions(text),
+    );
+  }
+}
+
+function medium({ kind, name, mimeType, bytes: size }) {
+  return make("p", { className: "hint" }, `${name ?? kind} (${mimeType}, ${bytes(size)})`);
+}
+
+/** A line between two days. */
+export class DayView {
+  constructor() {
+    this.element = make("li", { className: "day" });
+  }
+
+  update(text) {
+    this.element.textContent = text;
+  }
+}

@@ -1,0 +1,339 @@
+// The status panel: what is well and what is not, who is here, and the switches. Drawn from the
+// snapshot of `hello-ok` and the events after it.
+
+import { button, byId, confirmed, make } from "./dom.js";
+import { ago, bytes, channelName, duration, momentOf } from "./format.js";
+import { PANEL_REFRESH_MS } from "./limits.js";
+
+/** States of a channel that are good or bad; the others are on their way. */
+const WELL = { ready: true, closed: false, failing: false, unavailable: false, unlinked: false };
+
+/** Live copy of the gateway's state, drawn into the panel. */
+export class Status {
+  #gateway;
+  #link;
+  #failed;
+  #health;
+  #presence = new Map();
+  #heartbeats;
+  #refused = [];
+  #switches = new Map();
+  #parts = {};
+  #own;
+
+  /**
+   * @param {import("./gateway.js").Gateway} gateway
+   * @param {string} own this page's `instanceId`
+   * @param {(channel: string) => void} link begins to link a channel
+   * @param {(text: string) => void} failed shows why something did not work
+   */
+  constructor(gateway, own, link, failed) {
+    this.#gateway = gateway;
+    this.#own = own;
+    this.#link = link;
+    this.#failed = failed;
+    this.#build();
+    gateway.on("hello", ({ snapshot }) => {
+      this.setHealth(snapshot.health);
+      this.setPresence(snapshot.presence);
+    });
+    gateway.on("health", ({ health }) => this.setHealth(health));
+    gateway.on("presence", (change) => this.#presenceChanged(change));
+    setInterval(() => this.#visible() && this.refresh(), PANEL_REFRESH_MS);
+  }
+
+  #build() {
+    for (const name of ["pause", "gateway", "agent", "channels", "beats", "presence", "refused"]) {
+      this.#parts[name] = make("section", { className: `card-${name}` });
+    }
+    byId("panel").append(...Object.values(this.#parts));
+    const { pause } = this.#parts;
+    pause.append(
+      make("button", { type: "button", id: "pause", onclick: () => this.#togglePause() }),
+      make("p", { id: "pause-text", className: "hint" }),
+    );
+    this.#parts.beats.append(
+      make("h3", {}, "Heartbeats"),
+      this.#switch("heartbeats", "Ask the agent its prompt from time to time", (enabled) =>
+        this.#set("set-heartbeats", { enabled }, () => {
+          this.#heartbeats = enabled;
+        }),
+      ),
+    );
+  }
+
+  #visible() {
+    return !byId("status").inert && !document.hidden;
+  }
+
+  /** Runs that wait or work, in all sessions. */
+  get runsUnderWay() {
+    const { active = 0, queued = 0 } = this.#health?.agent ?? {};
+    return active + queued;
+  }
+
+  /** Takes health as it is now. */
+  setHealth(health) {
+    this.#health = health;
+    this.#draw();
+  }
+
+  /** Takes the whole list of who is here. */
+  setPresence(entries) {
+    this.#presence = new Map(entries.map((entry) => [entry.instanceId, entry]));
+    this.#draw();
+  }
+
+  #presenceChanged({ presence, removed }) {
+    for (const entry of presence) this.#presence.set(entry.instanceId, entry);
+    for (const id of removed) this.#presence.delete(id);
+    this.#draw();
+  }
+
+  /** Asks for what no event tells: the heartbeats' switch and who was refused. */
+  async refresh() {
+    const status = await this.#gateway.request("status").catch(() => undefined);
+    if (!status) return;
+    this.#heartbeats = status.toggles.heartbeats;
+    this.#refused = status.refused;
+    this.setHealth(status.health);
+  }
+
+  #draw() {
+    if (!this.#health || !this.#gateway.hello) return;
+    this.#drawPause();
+    this.#drawGateway();
+    this.#drawAgent();
+    this.#drawChannels();
+    this.#setSwitch("heartbeats", this.#heartbeats);
+    this.#parts.beats.hidden = this.#heartbeats === undefined;
+    this.#drawPresence();
+    this.#drawRefused();
+  }
+
+  #drawPause() {
+    const { paused } = this.#health;
+    const toggle = byId("pause");
+    toggle.textContent = paused ? "Resume" : "Pause everything";
+    toggle.className = paused ? "resume" : "pause";
+    byId("pause-text").textContent = paused
+      ? "Nothing runs and nothing is sent until you resume."
+      : "Ends what the agent does and stops every channel, until you resume.";
+  }
+
+  #drawGateway() {
+    const { server, snapshot } = this.#gateway.hello;
+    const { storage, ok } = this.#health;
+    const upSince = snapshot.health.ts - snapshot.uptimeMs;
+    this.#parts.gateway.replaceChildren(
+      make("h3", {}, "Gateway"),
+      facts([
+        ["State", ok ? "All good" : "Something needs you", ok],
+        ["Version", `${server.version} on ${server.host}`],
+        ["Up for", duration(Date.now() - upSince)],
+        [
+          "Storage",
+          storage.ok ? `${bytes(storage.usedBytes)}, ${bytes(storage.freeBytes)} free` : storage.reason,
+          storage.ok ? undefined : false,
+        ],
+      ]),
+    );
+  }
+
+  #drawAgent() {
+    const { state, active, queued, sandbox, sandboxReason, reason } = this.#health.agent;
+    this.#parts.agent.replaceChildren(
+      make("h3", {}, "Agent"),
+      facts([
+        ["State", state, !["failing", "unconfigured"].includes(state)],
+        ["Running", `${active}, ${queued} waiting`],
+        ["Sandbox", sandbox === "bwrap" ? "bubblewrap" : "none", sandbox === "none" ? undefined : true],
+      ]),
+      notes(reason, sandboxReason),
+    );
+  }
+
+  #drawChannels() {
+    const { channels } = this.#parts;
+    if (channels.childElementCount === 0) {
+      for (const name of Object.keys(this.#health.channels)) channels.append(this.#channel(name));
+    }
+    for (const [name, channel] of Object.entries(this.#health.channels)) this.#drawChannel(name, channel);
+  }
+
+  #channel(name) {
+    return make(
+      "div",
+      { className: "channel", id: `channel-${name}` },
+      make("h3", {}, channelName(name)),
+      this.#switch(name, `${channelName(name)} is switched on`, (enabled) =>
+        this.#set("set-channel", { channel: name, enabled }),
+      ),
+      make("div", { className: "facts" }),
+      make("div", { className: "actions" }),
+    );
+  }
+
+  #drawChannel(name, channel) {
+    const { configured, enabled, state, reason, linked, self, lastFrameTs, lastMessageTs } = channel;
+    this.#setSwitch(name, enabled);
+    const [, , place, actions] = byId(`channel-${name}`).children;
+    place.replaceChildren(
+      facts([
+        ["Set up", yesNo(configured)],
+        ["State", state, enabled && configured ? WELL[state] : undefined],
+        ["Linked", linked === undefined ? undefined : yesNo(linked)],
+        ["Account", self],
+        ["Last sign of life", lastFrameTs && ago(lastFrameTs)],
+        ["Last message", lastMessageTs && ago(lastMessageTs)],
+      ]),
+      notes(reason),
+    );
+    const canLink = name === "whatsapp" && this.#gateway.offers("channel-login") && !linked;
+    const canUnlink = name === "whatsapp" && linked && this.#gateway.offers("channel-logout");
+    if (actions.dataset.state === `${canLink} ${canUnlink}`) return;
+    actions.dataset.state = `${canLink} ${canUnlink}`;
+    actions.replaceChildren(
+      canLink ? button("primary", "Link", () => this.#link(name)) : "",
+      canUnlink ? button("quiet", "Unlink", () => this.#unlink(name)) : "",
+    );
+  }
+
+  #drawPresence() {
+    const entries = [...this.#presence.values()].sort(
+      (one, other) =>
+        Number(isGone(one)) - Number(isGone(other)) ||
+        (one.mode === "gateway" ? -1 : other.mode === "gateway" ? 1 : other.ts - one.ts),
+    );
+    this.#parts.presence.replaceChildren(
+      make("h3", {}, "Who is here"),
+      make("ul", { className: "presence" }, ...entries.map((entry) => present(entry, this.#own))),
+    );
+  }
+
+  #drawRefused() {
+    this.#parts.refused.hidden = this.#refused.length === 0;
+    this.#parts.refused.replaceChildren(
+      make("h3", {}, "Not allowed yet"),
+      make("p", { className: "hint" }, "They wrote and got no answer."),
+      make("ul", { className: "presence" }, ...this.#refused.map((person) => this.#refusedPerson(person))),
+    );
+  }
+
+  #refusedPerson({ channel, id, name, count, lastTs }) {
+    const facts = [channelName(channel), `${count} \u00d7`, ago(lastTs)].join(" \u00b7 ");
+    return make(
+      "li",
+      {},
+      make("span", { className: "name" }, name ? `${name} (${id})` : id),
+      make("span", { className: "hint" }, facts),
+      this.#gateway.offers("channel-allow") &&
+        make(
+          "div",
+          { className: "actions" },
+          button("quiet", "Allow", () => this.#allow({ channel, id })),
+          button("quiet", "It is me", () => this.#allow({ channel, id, owner: true })),
+        ),
+    );
+  }
+
+  async #allow(params) {
+    await this.#set("channel-allow", params);
+    await this.refresh();
+  }
+
+  /** A switch; `set(on)` is called when it is turned. */
+  #switch(name, label, set) {
+    const toggle = make(
+      "button",
+      {
+        type: "button",
+        className: "switch",
+        role: "switch",
+        "aria-checked": "false",
+        onclick: () => set(toggle.getAttribute("aria-checked") !== "true"),
+      },
+      make("span", { className: "knob" }),
+      make("span", {}, label),
+    );
+    this.#switches.set(name, toggle);
+    return toggle;
+  }
+
+  #setSwitch(name, on) {
+    this.#switches.get(name).setAttribute("aria-checked", on === true);
+  }
+
+  async #set(method, params, done = () => {}) {
+    try {
+      await this.#gateway.request(method, params);
+      done();
+    } catch (error) {
+      this.#failed(error.message);
+    }
+    this.#draw();
+  }
+
+  #togglePause() {
+    const paused = !this.#health.paused;
+    this.#set("set-paused", { paused }, () => {
+      this.#health.paused = paused;
+    });
+  }
+
+  async #unlink(channel) {
+    if (
+      !(await confirmed(
+        `Unlink ${channelName(channel)}?`,
+        "The gateway signs out there. Linking it again needs " + "your phone.",
+        "Unlink",
+      ))
+    )
+      return;
+    try {
+      await this.#gateway.request("channel-logout", { channel }, () => {});
+    } catch (error) {
+      this.#failed(error.message);
+    }
+  }
+}
+
+const yesNo = (value) => (value ? "Yes" : "No");
+const isGone = ({ reason }) => reason === "disconnect";
+
+/** A list of names and values; rows without a value are left out. `good` colours the value. */
+function facts(rows) {
+  return make(
+    "dl",
+    {},
+    ...rows
+      .filter(([, value]) => value !== undefined)
+      .flatMap(([name, value, good]) => [
+        make("dt", {}, name),
+        make("dd", { className: good === true ? "good" : good === false ? "bad" : "" }, value),
+      ]),
+  );
+}
+
+function notes(...texts) {
+  const shown = texts.filter(Boolean).map((text) => make("p", { className: "hint" }, text));
+  return shown.length > 0 ? make("div", {}, ...shown) : "";
+}
+
+function present(entry, own) {
+  const { host, ip, version, mode, reason, ts, lastInputSeconds, tags } = entry;
+  const facts = [
+    mode,
+    version,
+    ip,
+    lastInputSeconds !== undefined && `idle ${duration(lastInputSeconds * 1_000)}`,
+    ...(tags ?? []),
+    isGone(entry) ? `left ${ago(ts)}` : ago(ts),
+  ];
+  return make(
+    "li",
+    { className: isGone(entry) ? "gone" : "", title: `${reason ?? ""} ${momentOf(ts)}`.trim() },
+    make("span", { className: "name" }, entry.instanceId === own ? `${host} (this page)` : host),
+    make("span", { className: "hint" }, facts.filter(Boolean).join(" \u00b7 ")),
+  );
+}

@@ -1,0 +1,253 @@
+// The status panel, linking and messages of surfaces.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import jsqr from "jsqr";
+import { ask, launch, open, shoot } from "./support/browser.js";
+import { Fake, golden } from "./support/fake.js";
+import { Gateway, SCRIPTED } from "./support/gateway.js";
+import { eventually } from "./support/wait.js";
+
+describe("panels", () => {
+  let browser;
+  let gateway;
+  let page;
+  before(async () => {
+    [browser, gateway] = await Promise.all([launch(), Gateway.start({ agent: SCRIPTED })]);
+    page = await open(browser, gateway);
+  });
+  after(async () => {
+    await browser?.close();
+    await gateway?.remove();
+  });
+
+  test("presence is live", async () => {
+    const list = page.locator(".card-presence");
+    await list.getByText("clawdis-webchat (this page)").waitFor();
+    const other = await open(browser, gateway);
+    await eventually(
+      "two pages in the list",
+      async () => (await list.locator("li:not(.gone)", { hasText: "clawdis-webchat" }).count()) === 2,
+    );
+    await other.context().close();
+    await list.locator("li.gone", { hasText: "left" }).waitFor();
+  });
+
+  test("health and channels are shown with their facts", async () => {
+    const panel = page.locator("#panel");
+    await panel.getByText("All good").waitFor();
+    await panel.locator("#channel-whatsapp dt", { hasText: "Set up" }).waitFor();
+    await panel.locator("#channel-telegram dt", { hasText: "State" }).waitFor();
+    // It offers no login, so there is nothing to link.
+    assert.equal(await panel.getByRole("button", { name: "Link" }).count(), 0);
+    await ask(page, "[[hold health]]");
+    await panel.locator(".card-agent dd", { hasText: "busy" }).waitFor();
+    gateway.release("health");
+    await panel.locator(".card-agent dd", { hasText: "idle" }).waitFor();
+  });
+
+  test("switches do what they say, on every page", async () => {
+    const other = await open(browser, gateway);
+    const telegram = page.getByRole("switch", { name: /Telegram/ });
+    const before = await telegram.getAttribute("aria-checked");
+    await telegram.click();
+    await page.locator(`#channel-telegram [role=switch]:not([aria-checked="${before}"])`).waitFor();
+    await other.locator(`#channel-telegram [role=switch]:not([aria-checked="${before}"])`).waitFor();
+    const beats = page.getByRole("switch", { name: /prompt/ });
+    assert.equal(await beats.getAttribute("aria-checked"), "false");
+    await beats.click();
+    await page.locator('.card-beats [aria-checked="true"]').waitFor();
+    await page.reload();
+    await page.locator('.card-beats [aria-checked="true"]').waitFor();
+    await other.context().close();
+  });
+
+  test("the red button pauses everything", async () => {
+    await ask(page, "[[hold pause]]");
+    await page.getByText("holding pause", { exact: true }).waitFor();
+    await page.getByRole("button", { name: "Pause everything" }).click();
+    await page.locator("#connection-text", { hasText: "Paused" }).waitFor();
+    await page.locator("#stop").waitFor({ state: "hidden" });
+    await shoot(page, "paused");
+    await ask(page, "while paused");
+    await page.getByText(/Not sent: .*pause/).waitFor();
+    await page.getByRole("button", { name: "Resume" }).click();
+    await page.locator("#connection-text", { hasText: "Connected" }).waitFor();
+    await page.locator(".failed").getByRole("button", { name: "Retry" }).click();
+    await page.getByText("heard: while paused", { exact: true }).waitFor();
+  });
+
+  test("messages on a surface appear live, once, and with their surface", async () => {
+    let history = [];
+    const fake = await Fake.start(
+      {
+        "session-history": ({ sessionKey }, answer) =>
+          answer({ sessionKey, sessionId: "s-1", messages: history }),
+      },
+      ({ features }) => features.events.push("message", "channel"),
+    );
+    try {
+      const chat = await open(browser, fake);
+      const ts = Date.now();
+      const incoming = {
+        id: "wa-1",
+        ts,
+        channel: "whatsapp",
+        sessionKey: "main",
+        direction: "in",
+        from: "+15550001111",
+        text: "from my phone",
+        media: [{ kind: "image", mimeType: "image/jpeg", name: "cat.jpg", bytes: 34_567 }],
+      };
+      fake.event("message", incoming);
+      const item = chat.locator(".item.user", { hasText: "from my phone" });
+      await item.locator(".surface", { hasText: "WhatsApp \u00b7 +15550001111" }).waitFor();
+      await item.getByText("cat.jpg (image/jpeg, 35 KB)").waitFor();
+      const outgoing = {
+        id: "tg-1",
+        ts: ts + 5,
+        channel: "telegram",
+        sessionKey: "main",
+        direction: "out",
+        to: "42",
+        text: "**an** answer",
+      };
+      fake.event("message", { ...outgoing, status: "queued" });
+      await chat.getByText("Queued").waitFor();
+      fake.event("message", { ...outgoing, status: "failed", reason: "blocked by the user" });
+      await chat.getByText("Not delivered: blocked by the user").waitFor();
+      // On record: shown once, and what only the surface knew stays with it.
+      history = [
+        {
+          id: "7",
+          ts: Date.now(),
+          role: "user",
+          text: "from my phone",
+          channel: "whatsapp",
+          from: "Kim",
+          runId: "r-1",
+        },
+      ];
+      fake.event("message", { ...incoming, id: "wa-2", text: "and once more", media: [] });
+      await chat.getByText("and once more").waitFor();
+      await chat.locator(".surface", { hasText: "Kim" }).waitFor();
+      assert.equal(await chat.getByText("from my phone", { exact: true }).count(), 1);
+      assert.equal(await chat.getByText("cat.jpg").count(), 1);
+      // An answer that is followed live is shown by its run, which also tells that it did not arrive.
+      const step = { runId: "r-1", sessionKey: "main", ts: Date.now() };
+      fake.event("agent", { ...step, seq: 1, stream: "assistant", data: { delta: "the reply" } });
+      history.unshift({ id: "8", ts: Date.now(), role: "assistant", text: "the reply", runId: "r-1" });
+      fake.event("agent", { ...step, seq: 2, stream: "lifecycle", data: { phase: "ended", status: "ok" } });
+      const reply = { ...outgoing, channel: "whatsapp", runId: "r-1", ts: Date.now() };
+      fake.event("message", {
+        ...reply,
+        id: "out-1",
+        text: "the",
+        status: "failed",
+        reason: "no such number",
+      });
+      fake.event("message", { ...reply, id: "out-2", text: "reply", status: "sent" });
+      await chat
+        .locator(".agent", { hasText: "the reply" })
+        .getByText("Not delivered: no such number")
+        .waitFor();
+      assert.equal(await chat.locator(".agent").count(), 2);
+      // In another session it only marks that one.
+      fake.event("message", { ...incoming, id: "wa-3", sessionKey: "dm:telegram:42", text: "elsewhere" });
+      await eventually("the list of sessions to be asked for", () => fake.asked("sessions-list").length > 1);
+      assert.equal(await chat.getByText("elsewhere").count(), 0);
+      await shoot(chat, "surfaces");
+      assert.deepEqual(chat.problems, []);
+      await chat.context().close();
+    } finally {
+      await fake.stop();
+    }
+  });
+
+  test("who was refused can be let in", async () => {
+    let refused = [{ channel: "telegram", id: "42", name: "Kim", count: 3, lastTs: Date.now() - 60_000 }];
+    const allowed = [];
+    const fake = await Fake.start(
+      {
+        status: (params, answer) => answer({ ...golden("res-status").payload, refused }),
+        "channel-allow": (params, answer) => {
+          allowed.push(params);
+          refused = [];
+          answer({ ...params, allowed: true, owner: false });
+        },
+      },
+      ({ features }) => features.methods.push("channel-allow"),
+    );
+    try {
+      const chat = await open(browser, fake);
+      const list = chat.locator(".card-refused");
+      await list.getByText("Kim (42)").waitFor();
+      await list.getByRole("button", { name: "Allow" }).click();
+      await list.waitFor({ state: "hidden" });
+      assert.deepEqual(allowed, [{ channel: "telegram", id: "42" }]);
+      await chat.context().close();
+    } finally {
+      await fake.stop();
+    }
+  });
+
+  test("WhatsApp is linked with a QR code that a phone can read, or with a code", async () => {
+    const logins = [];
+    const fake = await Fake.start(
+      {
+        "channel-login": (params, answer, fail) => {
+          logins.push({ params, answer, fail });
+          answer({ runId: "l-1", status: "accepted" });
+        },
+      },
+      ({ features }) => features.methods.push("channel-login", "channel-logout"),
+    );
+    try {
+      const chat = await open(browser, fake);
+      await chat.getByRole("button", { name: "Link", exact: true }).click();
+      await chat.getByRole("button", { name: "Show a QR code" }).click();
+      for (const qr of ["2@first,abc,def==", `2@${"second/+=,".repeat(20)}`]) {
+        await eventually("the login", () => logins.length === 1);
+        fake.event("channel", { channel: "whatsapp", state: "linking", qr, ttlMs: 20_000 });
+        await eventually(`the code of ${qr.slice(0, 8)}`, async () => (await read(chat)) === qr);
+      }
+      await shoot(chat, "linking");
+      logins[0].answer({ channel: "whatsapp", state: "ready" });
+      await chat.getByText("WhatsApp is linked.").waitFor();
+      await chat.getByRole("button", { name: "Close", exact: true }).click();
+      await chat.getByRole("button", { name: "Link", exact: true }).click();
+      await chat.locator("#link-phone").fill("+15550001111");
+      await chat.getByRole("button", { name: "Get a code" }).click();
+      await eventually("the second login", () => logins.length === 2);
+      assert.deepEqual(logins[1].params, { channel: "whatsapp", method: "code", phone: "+15550001111" });
+      fake.event("channel", { channel: "whatsapp", state: "linking", code: "ABCD-EFGH", ttlMs: 60_000 });
+      await chat.locator("output", { hasText: "ABCD-EFGH" }).waitFor();
+      logins[1].fail({ code: "UNAVAILABLE", message: "nobody scanned it" });
+      await chat.getByText("nobody scanned it").waitFor();
+      assert.deepEqual(chat.problems, []);
+      await chat.context().close();
+    } finally {
+      await fake.stop();
+    }
+  });
+});
+
+/** What the drawn QR code says. */
+async function read(page) {
+  const drawn = await page.evaluate(() => {
+    const svg = document.querySelector(".qr");
+    return svg && { size: svg.viewBox.baseVal.width, path: svg.querySelector("path").getAttribute("d") };
+  });
+  if (!drawn) return undefined;
+  const scale = 4;
+  const edge = drawn.size * scale;
+  const pixels = new Uint8ClampedArray(edge * edge * 4).fill(255);
+  for (const [, x, y] of drawn.path.matchAll(/M(\d+) (\d+)h1/g)) {
+    for (let row = 0; row < scale; row += 1) {
+      const start = ((Number(y) * scale + row) * edge + Number(x) * scale) * 4;
+      for (let at = start; at < start + scale * 4; at += 1) if (at % 4 !== 3) pixels[at] = 0;
+    }
+  }
+  const decode = jsqr.default ?? jsqr;
+  return decode(pixels, edge, edge)?.data;
+}
