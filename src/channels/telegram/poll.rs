@@ -63,7 +63,7 @@ impl Polling {
         loop {
             match self.api.call::<Me>("getMe", &json!({}), PROMPT) {
                 Ok(me) => {
-                    pauses.reset();
+                    *pauses = Pauses::default();
                     self.reporter.tell(Told::Me(me.clone()));
                     return Ok(me);
                 }
@@ -75,12 +75,14 @@ impl Polling {
     /// One poll, and what it brings.
     fn step(&mut self, me: &Me, offset: &mut Option<i64>, pauses: &mut Pauses) -> Result<(), Stopped> {
         let begin = Instant::now();
-        match self.get_updates(*offset) {
+        let wait_seconds = pauses.poll_seconds();
+        match self.get_updates(*offset, wait_seconds) {
             Ok(updates) if updates.is_empty() => {
                 pauses.reset();
                 self.reporter.tell(Told::Polled);
                 // Not every server holds a poll open.
-                self.wait(ms(TELEGRAM_EMPTY_POLL_MS).saturating_sub(begin.elapsed()))
+                let least = if wait_seconds == 0 { Duration::ZERO } else { ms(TELEGRAM_EMPTY_POLL_MS) };
+                self.wait(least.saturating_sub(begin.elapsed()))
             }
             Ok(updates) => match next_offset(&updates) {
                 Some(next) => {
@@ -97,9 +99,9 @@ impl Polling {
         }
     }
 
-    fn get_updates(&self, offset: Option<i64>) -> Result<Vec<Box<RawValue>>, ApiError> {
+    fn get_updates(&self, offset: Option<i64>, wait_seconds: u64) -> Result<Vec<Box<RawValue>>, ApiError> {
         let mut parameters = json!({
-            "timeout": TELEGRAM_POLL_SECONDS,
+            "timeout": wait_seconds,
             "limit": TELEGRAM_POLL_UPDATES_MAX,
             // Without it Telegram keeps to what an earlier program asked for.
             "allowed_updates": ["message"],
@@ -107,7 +109,7 @@ impl Polling {
         if let Some(offset) = offset {
             parameters["offset"] = Value::from(offset);
         }
-        let answer = ms(TELEGRAM_POLL_SECONDS * 1_000 + TELEGRAM_POLL_SLACK_MS);
+        let answer = ms(wait_seconds * 1_000 + TELEGRAM_POLL_SLACK_MS);
         let patience = Patience { answer, ..Patience::of(TELEGRAM_ANSWER_MS) };
         self.api.call("getUpdates", &parameters, patience)
     }
@@ -171,16 +173,26 @@ fn next_offset(updates: &[Box<RawValue>]) -> Option<i64> {
     updates.iter().filter_map(|update| update::id_of(update)).max()?.checked_add(1)
 }
 
-/// How long to wait after the next failure.
+/// How long to wait: for the next poll's answer, and after the next failure.
 #[derive(Debug, Default)]
 struct Pauses {
     failures: u32,
     kind: Option<Trouble>,
+    /// The last poll was answered.
+    polled: bool,
 }
 
 impl Pauses {
+    /// A poll was answered.
     fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self { polled: true, ..Self::default() };
+    }
+
+    /// How long the server may hold the next poll. Where polls have not been answered yet it is not
+    /// to hold it, or it would take that long to know that they are; but each poll ends that of
+    /// another program, so who is in conflict knows more only after a long one.
+    fn poll_seconds(&self) -> u64 {
+        if self.polled || self.kind == Some(Trouble::Conflict) { TELEGRAM_POLL_SECONDS } else { 0 }
     }
 
     /// Doubles while the trouble stays the same, with a quarter of jitter: many gateways lose the
@@ -189,6 +201,7 @@ impl Pauses {
         if self.kind.replace(trouble) != Some(trouble) {
             self.failures = 0;
         }
+        self.polled = false;
         let (first_ms, last_ms) = match trouble {
             Trouble::Unauthorized => (TELEGRAM_UNAUTHORIZED_MIN_MS, TELEGRAM_UNAUTHORIZED_MAX_MS),
             Trouble::Conflict | Trouble::Webhook => (TELEGRAM_CONFLICT_MIN_MS, TELEGRAM_RETRY_MAX_MS),
@@ -211,6 +224,7 @@ mod tests {
 
     use super::{Pauses, next_offset};
     use crate::channels::telegram::facts::Trouble;
+    use crate::limits::TELEGRAM_POLL_SECONDS;
 
     #[test]
     fn the_place_is_behind_the_highest_number() {
@@ -239,5 +253,17 @@ mod tests {
         near(times(Trouble::Unreachable), [1, 2, 4, 8, 16, 32, 60, 60]);
         near(times(Trouble::Conflict), [5, 10, 20, 40, 60, 60, 60, 60]);
         near(times(Trouble::Unauthorized), [60, 120, 240, 480, 900, 900, 900, 900]);
+    }
+
+    #[test]
+    fn the_first_poll_is_answered_at_once() {
+        let mut pauses = Pauses::default();
+        assert_eq!(pauses.poll_seconds(), 0);
+        pauses.reset();
+        assert_eq!(pauses.poll_seconds(), TELEGRAM_POLL_SECONDS);
+        pauses.next(Trouble::Unreachable);
+        assert_eq!(pauses.poll_seconds(), 0);
+        pauses.next(Trouble::Conflict);
+        assert_eq!(pauses.poll_seconds(), TELEGRAM_POLL_SECONDS);
     }
 }

@@ -223,7 +223,10 @@ fn without_a_place_no_offset_is_sent_and_an_empty_answer_is_no_hurry() {
     let mut rig = Rig::start(None);
     rig.greet();
     let poll = rig.call("getUpdates");
-    assert_eq!(poll.parameters.get("offset"), None);
+    assert_eq!((poll.parameters.get("offset"), &poll.parameters["timeout"]), (None, &json!(0)));
+    poll.ok(json!([]));
+    let poll = rig.call("getUpdates");
+    assert_ne!(poll.parameters["timeout"], 0);
     let begin = std::time::Instant::now();
     poll.ok(json!([]));
     rig.call("getUpdates").ok(json!([]));
