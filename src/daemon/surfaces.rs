@@ -105,7 +105,8 @@ pub(super) fn setup(
     own_exe: PathBuf,
 ) -> Result<ChannelsSetup, Fatal> {
     let (telegram, whatsapp) = (&settings.telegram, &settings.whatsapp);
-    let bot = TelegramSetup::new(telegram, settings.state_dir.join("tmp")).map_err(Fatal::Config)?;
+    let tmp = settings.state_dir.join("tmp");
+    let bot = TelegramSetup::new(telegram, tmp, &settings.media_folders).map_err(Fatal::Config)?;
     // WhatsApp has no credentials to show: linking comes after switching on.
     let configured = whatsapp.enabled == Some(true);
     let is_on = |channel: Channel, config: Option<bool>, configured: bool| {

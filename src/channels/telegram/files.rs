@@ -35,6 +35,8 @@ pub(super) struct Files {
     pub(super) web: Way,
     /// Folder for downloads that are sent on.
     pub(super) tmp: PathBuf,
+    /// Folders whose files may be sent.
+    pub(super) folders: Vec<PathBuf>,
     pub(super) media_bytes_max: u64,
 }
 
@@ -65,7 +67,7 @@ impl Files {
     fn deliver(&self, attempt: &Attempt) -> AttemptOutcome {
         match &attempt.part {
             Part::Media { source, caption } => {
-                upload::deliver(&self.api, &self.web, &self.tmp, attempt, source, caption)
+                upload::deliver(&self.api, &self.web, &self.tmp, &self.folders, attempt, source, caption)
             }
             Part::Text { .. } => AttemptOutcome::Refused { why: "it is no file".to_owned() },
         }

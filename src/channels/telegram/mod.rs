@@ -65,17 +65,24 @@ pub struct TelegramSetup {
     delete_webhook: bool,
     media_bytes_max: u64,
     tmp: PathBuf,
+    media_folders: Vec<PathBuf>,
 }
 
 impl TelegramSetup {
-    /// From the settings; `None` without a token. `tmp` is a folder of ours, made when needed.
-    /// Fails with a sentence about a URL that is none.
-    pub fn new(config: &file::Telegram, tmp: PathBuf) -> Result<Option<Self>, String> {
+    /// From the settings; `None` without a token. `tmp` is a folder of ours, made when needed, and
+    /// `media_folders` are those whose files may be sent. Fails with a sentence about a URL that is none.
+    pub fn new(
+        config: &file::Telegram,
+        tmp: PathBuf,
+        media_folders: &[String],
+    ) -> Result<Option<Self>, String> {
         // Checked without a token, too: what is wrong should not wait for one.
         let token = config.bot_token.clone().unwrap_or_else(|| Secret::new(""));
         let access = Access::new(token, &config.api_base, config.proxy.as_deref())?;
         let media_bytes_max = config.media_max_mb.saturating_mul(1024 * 1024);
-        let setup = Self { access, delete_webhook: config.delete_webhook, media_bytes_max, tmp };
+        let media_folders = media_folders.iter().map(PathBuf::from).collect();
+        let delete_webhook = config.delete_webhook;
+        let setup = Self { access, delete_webhook, media_bytes_max, tmp, media_folders };
         Ok(config.bot_token.is_some().then_some(setup))
     }
 }
@@ -206,6 +213,7 @@ impl Telegram {
                 way => way.clone(),
             },
             tmp: setup.tmp.clone(),
+            folders: setup.media_folders.clone(),
             media_bytes_max: setup.media_bytes_max,
         };
         // Not joined: a request in flight can take minutes. Each ends when nobody asks any more.

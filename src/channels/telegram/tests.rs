@@ -93,7 +93,8 @@ impl Rig {
         let (base, calls) = server();
         let bot_token = Some(Secret::new(TOKEN));
         let config = file::Telegram { bot_token, api_base: base, delete_webhook: true, ..Default::default() };
-        let telegram = TelegramSetup::new(&config, std::env::temp_dir()).unwrap();
+        let folders = [std::env::temp_dir().display().to_string()];
+        let telegram = TelegramSetup::new(&config, std::env::temp_dir(), &folders).unwrap();
         let place = place.map(|place| ("place/telegram/42".to_owned(), place.to_owned()));
         let places: BTreeMap<String, String> = place.into_iter().collect();
         let (commands, inbox) = bounded(64);
@@ -360,7 +361,7 @@ fn urls_are_checked_at_the_start() {
     let wrong = |api_base: &str, proxy: Option<&str>| {
         let api_base = api_base.to_owned();
         let config = file::Telegram { api_base, proxy: proxy.map(str::to_owned), ..Default::default() };
-        TelegramSetup::new(&config, std::env::temp_dir()).err()
+        TelegramSetup::new(&config, std::env::temp_dir(), &[]).err()
     };
     for base in ["", "api.telegram.org", "ftp://x", "http://", "https://x/?a", "a b"] {
         assert!(wrong(base, None).is_some_and(|why| why.starts_with("telegram.apiBase")), "{base}");

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::channels::delivery::{Attempt, AttemptOutcome};
 use crate::channels::telegram::api::{Api, FormFile};
@@ -28,6 +28,7 @@ pub(super) fn deliver(
     api: &Api,
     way: &Way,
     tmp: &Path,
+    folders: &[PathBuf],
     attempt: &Attempt,
     source: &str,
     caption: &str,
@@ -35,7 +36,7 @@ pub(super) fn deliver(
     let opened = if source.starts_with("http://") || source.starts_with("https://") {
         from_url(way, tmp, source)
     } else {
-        from_path(Path::new(source))
+        from_path(Path::new(source), folders)
     };
     match opened {
         Ok(mut source) => deliver::outcome(attempt, send(api, attempt, &mut source, caption)),
@@ -90,9 +91,17 @@ fn too_large() -> AttemptOutcome {
     refused(format!("the file is larger than the {} MB that Telegram takes", TELEGRAM_UPLOAD_BYTES_MAX >> 20))
 }
 
-fn from_path(path: &Path) -> Result<Source, AttemptOutcome> {
+/// State has looked at the words of the path only; a link in it may lead elsewhere.
+fn from_path(path: &Path, folders: &[PathBuf]) -> Result<Source, AttemptOutcome> {
     let unreadable = |error: io::Error| refused(format!("the file cannot be read: {error}"));
-    let file = File::open(path).map_err(unreadable)?;
+    let real = path.canonicalize().map_err(unreadable)?;
+    let above = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| real.starts_with(folder));
+    if !folders.iter().any(above) {
+        return Err(refused(
+            "the file is a link out of the folders that gateway.mediaFolders names".to_owned(),
+        ));
+    }
+    let file = File::open(&real).map_err(unreadable)?;
     let about = file.metadata().map_err(unreadable)?;
     if !about.is_file() {
         return Err(refused("it is not a file".to_owned()));
