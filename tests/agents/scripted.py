@@ -3,6 +3,7 @@
 One JSON object per line on standard input and output. Orders stand in the prompt as [[order]]:
 
   [[say TEXT]]       answers exactly TEXT (default: `heard: ` and the prompt's last line)
+  [[file NAME]]      answers what is in the file PROBE_DIR/NAME
   [[hold NAME]]      says "holding NAME" and waits for the file PROBE_DIR/release-NAME or an abort
   [[deaf]]           ignores abort and SIGTERM from here on
   [[flood N BYTES]]  N pieces of BYTES bytes each
@@ -169,6 +170,9 @@ def told(name, argument, command):
     if name == "sh":
         done = subprocess.run(argument, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return done.stdout.strip() or f"exit {done.returncode}"
+    if name == "file":
+        with open(os.path.join(PROBE, argument), encoding="utf-8") as file:
+            return file.read()
     facts = {
         "say": argument,
         "env": json.dumps(dict(os.environ)),
