@@ -6,13 +6,14 @@
 use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
 use crate::cli::failure::{Failure, Result};
 
 /// Stdout and stderr of this process.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "four facts that have nothing to do with each other")]
+#[expect(clippy::struct_excessive_bools, reason = "five facts that have nothing to do with each other")]
 pub(crate) struct Output {
     /// Stdout is a terminal.
     pub(crate) stdout_terminal: bool,
@@ -20,6 +21,8 @@ pub(crate) struct Output {
     pub(crate) stderr_terminal: bool,
     /// `--json`
     pub(crate) json: bool,
+    /// Stdout is a terminal that understands escape sequences.
+    pub(crate) escapes: bool,
     /// Terminals get colours.
     colours: bool,
 }
@@ -29,10 +32,12 @@ impl Output {
     pub(crate) fn new(json: bool) -> Self {
         let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let stdout_terminal = io::stdout().is_terminal();
         Self {
-            stdout_terminal: io::stdout().is_terminal(),
+            stdout_terminal,
             stderr_terminal: io::stderr().is_terminal(),
             json,
+            escapes: stdout_terminal && !dumb,
             colours: !no_colour && !dumb,
         }
     }
@@ -45,6 +50,12 @@ impl Output {
     /// JSON on one line.
     pub(crate) fn write_json(&self, value: &Value) -> Result<()> {
         self.write_foreign(&format!("{value}\n"))
+    }
+
+    /// Columns and rows of the terminal that stdout is, now.
+    pub(crate) fn size(&self) -> Option<(usize, usize)> {
+        let size = self.stdout_terminal.then(|| tcgetwinsize(io::stdout()).ok()).flatten()?;
+        (size.ws_col > 0).then_some((size.ws_col.into(), size.ws_row.into()))
     }
 
     /// A dim remark on stderr, for a person who watches; nothing when stderr is not a terminal.
@@ -91,6 +102,13 @@ pub(crate) fn print(text: &str) -> Result<()> {
     })
 }
 
+/// Whether the locale's characters are UTF-8: the first of these variables that says something counts.
+pub(crate) fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let mut said = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable);
+    let locale = said.find(|value| !value.is_empty()).unwrap_or_default().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
 /// Without control characters (C0 but for line feed and tab, DEL, C1).
 pub(crate) fn plain(text: &str) -> String {
     text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect()
@@ -103,7 +121,16 @@ pub(crate) fn line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{line, plain};
+    use super::{is_utf8, line, plain};
+
+    #[test]
+    fn the_first_variable_that_says_something_is_the_locale() {
+        let locale = |set: &[(&str, &str)]| {
+            is_utf8(|name| set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert!(locale(&[("LANG", "en_US.UTF-8")]) && locale(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8")]));
+        assert!(!locale(&[]) && !locale(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]));
+    }
 
     #[test]
     fn escape_sequences_lose_their_escape() {

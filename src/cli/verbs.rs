@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::cli::failure::Result;
 use crate::cli::verbs::Action::{Ask, Do};
 use crate::cli::verbs::Kind::{Fixed, Message, Number, OnOff, Rest, Switch, Text, TextOr};
-use crate::cli::{Context, call, run, watch};
+use crate::cli::{Context, call, login, run, watch};
 
 /// One thing the tool can do.
 pub(crate) struct Verb {
@@ -138,6 +138,10 @@ const ALLOW: &[Take] = &[
     flag("--owner", Switch, "owner", "this person is you: direct chats there share session main"),
     flag("--remove", Switch, "remove", "shut out again who was let in"),
 ];
+const LOGIN: &[Take] = &[
+    word("CHANNEL", Text(""), "channel"),
+    flag("--phone", Text("+NUMBER"), "phone", "type a code on that phone instead of scanning one"),
+];
 const ARGS: Take = word("[ITS FLAGS]", Rest, "args");
 
 /// All verbs, in the order of the help.
@@ -157,6 +161,8 @@ pub(crate) const ALL: &[Verb] = &[
     verb("resume", &[word("", Fixed(false), "paused")], Ask("set-paused"), "let runs start again"),
     verb("heartbeats", &[SWITCH], Ask("set-heartbeats"), "switch the agent's own check-ins"),
     verb("channel", &[word("NAME", Text(""), "channel"), SWITCH], Ask("set-channel"), "switch a surface"),
+    verb("login", LOGIN, Do(login::login), "link an account: scan a code with the phone"),
+    verb("logout", &[word("CHANNEL", Text(""), "channel")], Do(login::logout), "unlink it again"),
     verb("allow", ALLOW, Ask("channel-allow"), "let a person or group on a surface talk to the agent"),
     verb("call", CALL, Do(call::call), "call any method of the protocol, answers as JSON"),
     verb("gateway", &[ARGS], Do(call::gateway), "run the gateway in the foreground"),

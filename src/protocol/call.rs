@@ -67,6 +67,10 @@ methods! {
     SetPaused = "set-paused", acts;
     /// A person or group let in on a surface, or shut out again.
     ChannelAllow = "channel-allow", acts;
+    /// Links an account to a channel.
+    ChannelLogin = "channel-login", acts;
+    /// Unlinks it.
+    ChannelLogout = "channel-logout", acts;
 }
 
 /// A surface that the gateway owns.
@@ -161,6 +165,10 @@ pub enum Call {
     SetPaused(PausedParams),
     /// `channel-allow`
     ChannelAllow(ChannelAllowParams),
+    /// `channel-login`
+    ChannelLogin(ChannelLoginParams),
+    /// `channel-logout`
+    ChannelLogout(ChannelParams),
 }
 
 /// SHA-256 over the canonical parameters of a request, its key left out.
@@ -320,4 +328,34 @@ pub struct ChannelAllowParams {
     /// Take back what was allowed.
     #[serde(default)]
     pub remove: bool,
+}
+
+/// `channel-login`
+#[derive(Debug, Deserialize)]
+pub struct ChannelLoginParams {
+    /// Which.
+    pub channel: Channel,
+    /// How.
+    #[serde(default)]
+    pub method: LoginKind,
+    /// The number of the phone, as `+15550001111`. There exactly with [`LoginKind::Code`].
+    pub phone: Option<String>,
+}
+
+/// How an account is linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoginKind {
+    /// The phone scans a QR code.
+    #[default]
+    Qr,
+    /// A code is typed on the phone.
+    Code,
+}
+
+/// `channel-logout`
+#[derive(Debug, Deserialize)]
+pub struct ChannelParams {
+    /// Which.
+    pub channel: Channel,
 }

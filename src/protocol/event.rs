@@ -19,6 +19,8 @@ pub enum EventKind {
     Agent,
     /// Something came in or went out on a surface.
     Message,
+    /// How far a login is; only for the connection that asked.
+    Channel,
     /// The gateway is about to stop.
     Shutdown,
 }
@@ -31,6 +33,7 @@ impl EventKind {
         EventKind::Health,
         EventKind::Agent,
         EventKind::Message,
+        EventKind::Channel,
         EventKind::Shutdown,
     ];
 
@@ -42,6 +45,7 @@ impl EventKind {
             EventKind::Health => "health",
             EventKind::Agent => "agent",
             EventKind::Message => "message",
+            EventKind::Channel => "channel",
             EventKind::Shutdown => "shutdown",
         }
     }
@@ -183,6 +187,28 @@ pub struct MessageEvent<'a> {
     pub reason: Option<&'a str>,
 }
 
+/// `channel`: how far a login is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoginProgress<'a> {
+    /// The channel.
+    pub channel: Channel,
+    /// `installing` or `linking`.
+    pub state: &'a str,
+    /// What the QR code to scan now says; it replaces the one before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qr: Option<&'a str>,
+    /// The code to type on the phone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'a str>,
+    /// How long `qr` or `code` holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// What goes on, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+}
+
 /// Which way a message went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -252,7 +278,7 @@ mod tests {
 
     #[test]
     fn caps_choose_families() {
-        let all = ["tick", "presence", "health", "agent", "message", "shutdown"];
+        let all = ["tick", "presence", "health", "agent", "message", "channel", "shutdown"];
         assert_eq!(subscribed(&[]), all);
         assert_eq!(subscribed(&["streaming"]), all);
         assert_eq!(subscribed(&["event:agent"]), ["tick", "agent", "shutdown"]);

@@ -9,7 +9,9 @@ use serde_json::{Map, Number, Value};
 
 use crate::limits::ERROR_MEMBER_BYTES_MAX;
 use crate::nearest::nearest;
-use crate::protocol::call::{AgentParams, Call, ChannelAllowParams, Digest, Method, SendParams};
+use crate::protocol::call::{
+    AgentParams, Call, ChannelAllowParams, ChannelLoginParams, Digest, LoginKind, Method, SendParams,
+};
 use crate::protocol::digest::digest;
 use crate::protocol::error::WireError;
 use crate::protocol::hello::Hello;
@@ -56,6 +58,8 @@ pub fn parse_call(method: Method, params: Option<Value>) -> Result<Call, WireErr
         Method::SetChannel => Call::SetChannel(typed(method, params)?),
         Method::SetPaused => Call::SetPaused(typed(method, params)?),
         Method::ChannelAllow => Call::ChannelAllow(checked_allow(typed(method, params)?)?),
+        Method::ChannelLogin => Call::ChannelLogin(checked_login(typed(method, params)?)?),
+        Method::ChannelLogout => Call::ChannelLogout(typed(method, params)?),
     })
 }
 
@@ -146,6 +150,30 @@ fn checked_allow(params: ChannelAllowParams) -> Result<ChannelAllowParams, WireE
     Ok(params)
 }
 
+/// A number that would be ignored was meant for something, so it is no good with a QR code.
+fn checked_login(params: ChannelLoginParams) -> Result<ChannelLoginParams, WireError> {
+    let wrong = match (params.method, &params.phone) {
+        (LoginKind::Code, None) => {
+            "required member is missing: method `code` needs the phone's number, such as +15550001111"
+        }
+        (LoginKind::Qr, Some(_)) => "only method `code` takes a phone's number",
+        (LoginKind::Code, Some(phone)) if !is_e164(phone) => {
+            "value is no phone number: `+`, the country code and the number, digits only, such as +15550001111"
+        }
+        _ => return Ok(params),
+    };
+    Err(WireError::invalid(format!("`/params/phone`: {wrong}")))
+}
+
+/// E.164 allows 15 digits, no country code begins with 0, and no number is shorter than 7.
+fn is_e164(phone: &str) -> bool {
+    phone.strip_prefix('+').is_some_and(|digits| {
+        (7..=15).contains(&digits.len())
+            && !digits.starts_with('0')
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 /// Alphabet, padding and length; what it decodes to is the agent's business.
 fn is_base64(text: &[u8]) -> bool {
     let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
@@ -180,6 +208,8 @@ const fn members(method: Method) -> &'static [&'static str] {
         Method::SetChannel => &["channel", "enabled"],
         Method::SetPaused => &["paused"],
         Method::ChannelAllow => &["channel", "id", "owner", "remove"],
+        Method::ChannelLogin => &["channel", "method", "phone"],
+        Method::ChannelLogout => &["channel"],
         Method::Health
         | Method::Status
         | Method::SystemPresence

@@ -309,6 +309,42 @@ pub struct Access<'a> {
     pub owner: bool,
 }
 
+/// Answers to `channel-login` and `channel-logout`: the first says `accepted`, the last how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LinkStatus<'a> {
+    /// The channel.
+    pub channel: Channel,
+    /// Which answer, or how it ended.
+    pub status: LinkPhase,
+    /// The account that is linked now, where the channel tells.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "self")]
+    pub self_id: Option<&'a str>,
+    /// Why there is none, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+}
+
+/// See [`LinkStatus`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkPhase {
+    /// It has begun; a last answer follows.
+    Accepted,
+    /// The login worked.
+    Linked,
+    /// The login did not.
+    Failed,
+    /// The logout worked.
+    Unlinked,
+}
+
+impl LinkStatus<'static> {
+    /// Nothing but that.
+    pub const fn new(channel: Channel, status: LinkPhase) -> Self {
+        Self { channel, status, self_id: None, reason: None }
+    }
+}
+
 /// `sessions-list.sessions[]`
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -64,6 +64,8 @@ validators! {
         SetChannel = "schemas/params-set-channel.json";
         SetPaused = "schemas/params-set-paused.json";
         ChannelAllow = "schemas/params-channel-allow.json";
+        ChannelLogin = "schemas/params-channel-login.json";
+        ChannelLogout = "schemas/params-channel-logout.json";
     }
 }
 

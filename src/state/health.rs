@@ -197,7 +197,8 @@ impl State {
                 self.fetched(channel, &key, index, result);
             }
             ChannelEvent::Receipt { message_id, status } => self.receipt(&message_id, status, now),
-            ChannelEvent::Login { .. } | ChannelEvent::LoggedOut { .. } => {}
+            ChannelEvent::Login { channel, step } => self.login_step(channel, step),
+            ChannelEvent::LoggedOut { channel, result } => self.logged_out(channel, result),
             ChannelEvent::Switched => self.channel_commands -= 1,
             ChannelEvent::Probed { conn, id } => {
                 self.channel_commands -= 1;

@@ -61,6 +61,7 @@ use stored::Pending;
 use surfaces::SurfacesConfig;
 use surfaces::access::Access;
 use surfaces::inbox::Inbox;
+use surfaces::logins::Logins;
 use surfaces::outbox::Outbox;
 use surfaces::overheard::Overheard;
 
@@ -202,6 +203,8 @@ pub struct State {
     surfaces_stale: bool,
     /// When there is something to do for them on time.
     surfaces_due: Option<Instant>,
+    /// Accounts that are being linked and unlinked.
+    logins: Logins,
     today: budget::Today,
     heartbeats: heartbeats::Heartbeats,
     forgetting: Forgetting,

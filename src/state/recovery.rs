@@ -19,6 +19,7 @@ use crate::state::sessions::{self, Session, Sessions};
 use crate::state::stored::Pending;
 use crate::state::surfaces::access::Access;
 use crate::state::surfaces::inbox::Inbox;
+use crate::state::surfaces::logins::Logins;
 use crate::state::surfaces::outbox::Outbox;
 use crate::state::surfaces::overheard::Overheard;
 use crate::state::{Effect, Now, State, StateConfig, budget, heartbeats, keys, switches, to_json};
@@ -46,6 +47,7 @@ impl State {
             overheard: Overheard::default(),
             surfaces_stale: true,
             surfaces_due: None,
+            logins: Logins::default(),
             sessions: Sessions::new(&config.boot_id),
             started: now.mono,
             clients: BTreeMap::new(),

@@ -43,6 +43,8 @@ impl State {
             }
             Call::SetPaused(params) => self.switch(conn, &id, Switch::Paused(params.paused), now),
             Call::ChannelAllow(params) => self.channel_allow(conn, &id, &params),
+            Call::ChannelLogin(params) => self.channel_login(conn, &id, params),
+            Call::ChannelLogout(params) => self.channel_logout(conn, &id, params.channel),
         };
         if let Err(error) = refused {
             self.refuse(conn, &id, &error);

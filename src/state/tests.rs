@@ -23,6 +23,7 @@ use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
 mod expiry;
 mod forgetting;
 mod lanes;
+mod logins;
 mod sends;
 mod surfaces;
 mod trouble;

@@ -167,6 +167,11 @@ impl Peer {
 
     /// Waits until the client has gone.
     pub(crate) fn gone(&mut self) {
-        while self.socket.read().is_ok() {}
+        self.rest();
+    }
+
+    /// The same; what it still said.
+    pub(crate) fn rest(&mut self) -> Vec<Message> {
+        std::iter::from_fn(|| self.socket.read().ok()).collect()
     }
 }

@@ -7,6 +7,7 @@ mod agent;
 mod connect;
 mod gateway;
 mod locate;
+mod login;
 mod process;
 mod usage;
 mod verbs;

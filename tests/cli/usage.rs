@@ -27,6 +27,8 @@ fn help_explains_every_verb() {
         "heartbeats",
         "channel",
         "allow",
+        "login",
+        "logout",
     ];
     for verb in verbs {
         assert!(overview.contains(&format!("\n  {verb}")), "{verb} is not in\n{overview}");
@@ -52,7 +54,7 @@ fn the_version_is_the_packages() {
 #[test]
 fn slips_end_with_2_and_the_nearest_right_name() {
     let home = Home::new("slips");
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 26] = [
         (&[], "clawdis --help"),
         (&["statsu"], "did you mean `status`"),
         (&["frobnicate"], "clawdis --help"),
@@ -73,6 +75,8 @@ fn slips_end_with_2_and_the_nearest_right_name() {
         (&["forget"], "needs SESSION"),
         (&["allow", "telegram"], "needs ID"),
         (&["allow", "telegram", "7", "--onwer"], "did you mean `--owner`"),
+        (&["login"], "needs CHANNEL"),
+        (&["login", "whatsapp", "--phnoe", "+1"], "did you mean `--phone`"),
         (&["call", "health", "--params", "[1]"], "object"),
         (&["call", "health", "--params", "{"], "not JSON"),
         (&["history", "--limit", "many"], "whole number"),

@@ -36,7 +36,7 @@ fn hello_ok_says_what_a_client_needs() {
     );
     assert_eq!(
         ok["features"]["events"],
-        json!(["tick", "presence", "health", "agent", "message", "shutdown"])
+        json!(["tick", "presence", "health", "agent", "message", "channel", "shutdown"])
     );
     let presence = ok["snapshot"]["presence"].as_array().unwrap();
     assert_eq!(presence.iter().filter(|entry| entry["mode"] == "gateway").count(), 1, "{presence:?}");
@@ -67,13 +67,15 @@ fn features_list_exactly_what_is_answered() {
         "set-channel",
         "set-paused",
         "channel-allow",
+        "channel-login",
+        "channel-logout",
     ];
     assert_eq!(listed, known);
     for method in known {
         let id = client.send(method, &json!({}));
         assert_ne!(client.answer(&id)["error"]["code"], "UNKNOWN_METHOD", "{method}");
     }
-    for method in ["channel-login", "channel-logout", "Health", "health ", "hello", "shutdown", "__proto__"] {
+    for method in ["Health", "health ", "hello", "shutdown", "__proto__"] {
         assert_eq!(client.refused(method, &json!({}))["code"], "UNKNOWN_METHOD", "{method}");
     }
 }

@@ -22,6 +22,7 @@ mod handshake;
 mod http_gate;
 mod idempotency;
 mod lifecycle;
+mod logins;
 mod memory;
 mod pages;
 mod presence;

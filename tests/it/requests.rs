@@ -175,6 +175,13 @@ fn bad_params() -> Vec<(&'static str, Value, &'static str)> {
         ("set-paused", json!({"paused": "true"}), "paused"),
         ("channel-allow", json!({"channel": "telegram"}), "id"),
         ("channel-allow", json!({"channel": "telegram", "id": "7", "owner": true, "remove": true}), "owner"),
+        ("channel-login", json!({}), "channel"),
+        ("channel-login", json!({"channel": "whatsapp", "method": "sms"}), "method"),
+        ("channel-login", json!({"channel": "whatsapp", "method": "code"}), "phone"),
+        ("channel-login", json!({"channel": "whatsapp", "method": "code", "phone": "0555"}), "phone"),
+        ("channel-login", json!({"channel": "telegram"}), "telegram.botToken"),
+        ("channel-logout", json!({}), "channel"),
+        ("channel-logout", json!({"channel": "telegram"}), "telegram.botToken"),
     ]
 }
 
@@ -214,6 +221,8 @@ fn misspelt_options_are_refused_only_where_they_could_do_harm() {
         ("set-channel", json!({"channel": "telegram", "enabled": true, "sesionKey": "typo"})),
         ("set-paused", json!({"paused": true, "sesionKey": "typo"})),
         ("channel-allow", json!({"channel": "telegram", "id": "7", "sesionKey": "typo"})),
+        ("channel-login", json!({"channel": "whatsapp", "sesionKey": "typo"})),
+        ("channel-logout", json!({"channel": "whatsapp", "sesionKey": "typo"})),
     ] {
         let error = client.refused(method, &params);
         let (code, text) = code_and_text(&error);

@@ -70,6 +70,9 @@ fn good_frames() {
         event("health", json!({"health": health()})),
         event("shutdown", json!({"reason": "stop"})),
         event("message", message()),
+        event("channel", json!({"channel": "whatsapp", "state": "installing", "reason": "18 packages"})),
+        event("channel", json!({"channel": "whatsapp", "state": "linking", "qr": "2@a", "ttlMs": 20_000})),
+        event("channel", json!({"channel": "whatsapp", "state": "linking", "code": "ABCD1234", "ttlMs": 1})),
         step("lifecycle", json!({"phase": "queued", "position": 1})),
         step("lifecycle", json!({"phase": "ended", "status": "ok"})),
         step("assistant", json!({"delta": "d"})),
@@ -113,6 +116,9 @@ fn good_answers() {
         ("set-channel", json!({"channel": "telegram", "enabled": true})),
         ("set-paused", json!({"paused": true})),
         ("channel-allow", json!({"channel": "telegram", "id": "7", "allowed": true, "owner": false})),
+        ("channel-login", json!({"channel": "whatsapp", "status": "accepted"})),
+        ("channel-login", json!({"channel": "whatsapp", "status": "linked", "self": "+15550001111"})),
+        ("channel-logout", json!({"channel": "whatsapp", "status": "unlinked"})),
     ] {
         let frame = answer(payload);
         assert_outbound(&frame);
@@ -122,6 +128,9 @@ fn good_answers() {
     failed["payload"] = json!({"runId": "r", "status": "timeout", "summary": "s"});
     assert_outbound(&failed);
     assert_answer("agent", &failed);
+    failed["payload"] = json!({"channel": "whatsapp", "status": "failed", "reason": "too late"});
+    assert_outbound(&failed);
+    assert_answer("channel-login", &failed);
 }
 
 /// `value` with one change: the member at the pointer is set, or taken away.
@@ -166,6 +175,8 @@ fn bad_frames() {
         event("message", changed(message(), "/status", Some(json!("lost")))),
         event("message", changed(message(), "/media", Some(json!([{"kind": "sticker"}])))),
         event("message", changed(message(), "/sessionKey", None)),
+        event("channel", json!({"channel": "whatsapp"})),
+        event("channel", json!({"channel": "whatsapp", "state": "linking", "status": "linked"})),
         step("lifecycle", json!({"phase": "accepted"})),
         step("assistant", json!({"delta": "d", "reset": true})),
         step("assistant", json!({})),
@@ -188,6 +199,9 @@ fn bad_answers() {
         ("health", answer(json!([presence()]))),
         ("set-paused", answer(json!({"enabled": true}))),
         ("channel-allow", answer(json!({"channel": "telegram", "id": "7", "allowed": true}))),
+        ("channel-login", answer(json!({"channel": "whatsapp", "status": "failed"}))),
+        ("channel-login", answer(json!({"channel": "whatsapp", "status": "unlinked"}))),
+        ("channel-logout", answer(json!({"channel": "whatsapp", "status": "linked"}))),
         ("agent", answer(json!({"runId": "r", "status": "ok"}))),
         ("agent", contradiction),
         ("health", beside_error),

@@ -4,8 +4,10 @@
 use std::fs;
 
 use clawdis_gateway::protocol::call::Channel;
-use clawdis_gateway::protocol::event::{Direction, MediaKind, MessageEvent, MessageMedia, MessageStatus};
-use clawdis_gateway::protocol::payload::{Access, SendResult};
+use clawdis_gateway::protocol::event::{
+    Direction, LoginProgress, MediaKind, MessageEvent, MessageMedia, MessageStatus,
+};
+use clawdis_gateway::protocol::payload::{Access, LinkPhase, LinkStatus, SendResult};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -110,4 +112,38 @@ fn send_is_answered_by_where_it_went() {
 fn channel_allow_is_answered_by_what_holds_now() {
     let access = Access { channel: Channel::Telegram, id: "123456789", allowed: true, owner: true };
     assert_answer("channel-allow", &golden("res-channel-allow", &access));
+}
+
+#[test]
+fn a_login_tells_what_to_do() {
+    let bare = LoginProgress {
+        channel: Channel::Whatsapp,
+        state: "linking",
+        qr: None,
+        code: None,
+        ttl_ms: None,
+        reason: None,
+    };
+    let installing =
+        LoginProgress { state: "installing", reason: Some("adding 18 packages"), ..bare.clone() };
+    golden("event-channel-installing", &installing);
+    let qr = "2@Y2xhd2Rpcw==,bm9pc2U=,aWRlbnRpdHk=,YWR2";
+    golden("event-channel-qr", &LoginProgress { qr: Some(qr), ttl_ms: Some(60_000), ..bare.clone() });
+    golden("event-channel-code", &LoginProgress { code: Some("ABCD1234"), ttl_ms: Some(20_000), ..bare });
+}
+
+#[test]
+fn logins_and_logouts_are_answered_twice() {
+    let status = |phase| LinkStatus::new(Channel::Whatsapp, phase);
+    let accepted = golden("res-channel-login-accepted", &status(LinkPhase::Accepted));
+    let linked = LinkStatus { self_id: Some("+15550001111"), ..status(LinkPhase::Linked) };
+    let linked = golden("res-channel-login-linked", &linked);
+    let failed = LinkStatus { reason: Some("nobody scanned the code"), ..status(LinkPhase::Failed) };
+    let failed = golden("res-channel-login-failed", &failed);
+    for frame in [&accepted, &linked, &failed] {
+        assert_answer("channel-login", frame);
+    }
+    let unlinked = golden("res-channel-logout-unlinked", &status(LinkPhase::Unlinked));
+    assert_answer("channel-logout", &accepted);
+    assert_answer("channel-logout", &unlinked);
 }

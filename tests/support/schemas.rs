@@ -109,16 +109,16 @@ pub(crate) fn assert_outbound(frame: &Value) {
     }
 }
 
-/// Panics unless `frame` is an answer of `method`. Only `agent` has a payload beside an error, and
-/// has `ok` exactly if the run was accepted or ended well.
+/// Panics unless `frame` is an answer of `method`. Only what is answered twice can have a payload
+/// beside an error, and has `ok` exactly if it was accepted or ended well.
 #[track_caller]
 pub(crate) fn assert_answer(method: &str, frame: &Value) {
     assert_valid("frame-res", frame, frame);
     let ok = frame["ok"] == true;
     let Some(payload) = frame.get("payload") else { return };
     assert_valid(&format!("payload-{method}"), payload, frame);
-    if method == "agent" {
-        let good = payload["status"] == "accepted" || payload["status"] == "ok";
+    if matches!(method, "agent" | "channel-login") {
+        let good = ["accepted", "ok", "linked"].iter().any(|good| payload["status"] == *good);
         assert_eq!(ok, good, "`ok` and `status` contradict each other: {}", shown(frame));
     } else {
         assert!(ok, "a payload beside an error: {}", shown(frame));

@@ -145,10 +145,15 @@ impl Client {
         self.push(Piece { head: None, body }, BACKLOG_BYTES_MAX)
     }
 
+    /// The same as [`Client::push_event`], for the broadcast with that number.
+    pub(super) fn push_broadcast(&mut self, number: u64, body: &EventBody, droppable: bool) -> bool {
+        self.broadcast = number;
+        self.push_event(body, droppable)
+    }
+
     /// Queues an event if it is meant for this client. `false` if the backlog is too large for it
     /// and it may not be left out.
-    pub(super) fn push_event(&mut self, number: u64, body: &EventBody, droppable: bool) -> bool {
-        self.broadcast = number;
+    pub(super) fn push_event(&mut self, body: &EventBody, droppable: bool) -> bool {
         if !self.subscriptions.is_some_and(|wanted| wanted.has(body.kind)) || self.is_sealed() {
             return true;
         }

@@ -62,6 +62,13 @@ pub enum Outbound {
         /// For whom it may be left out.
         loss: Loss,
     },
+    /// An event for one connection, if that subscribed. It may not be left out.
+    EventTo {
+        /// Which.
+        conn: ConnId,
+        /// What.
+        body: EventBody,
+    },
     /// A tick has passed: ping silent clients, drop dead ones.
     Liveness,
     /// End one connection.
@@ -196,7 +203,8 @@ impl Writer {
                     self.touched.push(conn);
                 }
             }
-            Outbound::Frame { conn, frame } => self.frame(conn, frame),
+            Outbound::Frame { conn, frame } => self.single(conn, |client| client.push_frame(frame)),
+            Outbound::EventTo { conn, body } => self.single(conn, |client| client.push_event(&body, false)),
             Outbound::Event { body, loss } => {
                 self.broadcasts_made += 1;
                 let number = self.broadcasts_made;
@@ -225,12 +233,12 @@ impl Writer {
         }
     }
 
-    /// One frame that may not be left out. The client's share of pending broadcasts goes first.
-    fn frame(&mut self, conn: ConnId, frame: Bytes) {
+    /// Something for one client alone. Its share of pending broadcasts goes first.
+    fn single(&mut self, conn: ConnId, push: impl FnOnce(&mut Client) -> bool) {
         self.catch_up(conn);
         let Some(client) = self.clients.get_mut(&conn) else { return };
         let before = client.backlog_bytes();
-        let fits = client.push_frame(frame);
+        let fits = push(client);
         self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
         self.touched.push(conn);
         if !fits {
@@ -253,7 +261,8 @@ impl Writer {
         let Some(broadcast) = self.broadcasts.get(at) else { return };
         let Some(client) = self.clients.get_mut(&conn) else { return };
         let before = client.backlog_bytes();
-        let fits = client.push_event(broadcast.number, &broadcast.body, broadcast.loss.allowed_for(conn));
+        let droppable = broadcast.loss.allowed_for(conn);
+        let fits = client.push_broadcast(broadcast.number, &broadcast.body, droppable);
         self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
         self.touched.push(conn);
         if !fits {
@@ -324,7 +333,9 @@ impl Writer {
             let Some(client) = self.clients.get_mut(&conn) else { continue };
             match client.pulse() {
                 client::Pulse::Alive => {}
-                client::Pulse::Ping => self.frame(conn, crate::protocol::frame::ping()),
+                client::Pulse::Ping => {
+                    self.single(conn, |client| client.push_frame(crate::protocol::frame::ping()));
+                }
                 client::Pulse::Dead => {
                     METRICS.silent_clients.up();
                     let close = Close::new(1008, "no answer to a ping for two tick intervals; reconnect");

@@ -111,6 +111,33 @@ fn hello_ok_comes_before_events_that_were_under_way() {
 }
 
 #[test]
+fn an_event_for_one_is_numbered_among_its_own_and_kept_from_the_others() {
+    let mut bench = Bench::new();
+    let [mut one, mut other, mut deaf] =
+        [(1, &[][..]), (2, &[]), (3, &["event:agent"])].map(|(conn, caps)| bench.join(conn, caps));
+    let to = |conn| Outbound::EventTo { conn, body: EventBody::new(EventKind::Channel, &json!(conn), None) };
+    bench.event(EventKind::Tick, &json!(0), Loss::Anybody);
+    bench.send(to(1));
+    // Whoever did not subscribe to the family, and whoever has gone.
+    bench.send(to(3));
+    bench.send(to(4));
+    bench.event(EventKind::Tick, &json!(9), Loss::Anybody);
+    bench.turn();
+    bench.turn();
+    for (peer, expected) in [
+        (&mut one, vec![("tick", 1, 0), ("channel", 2, 1), ("tick", 3, 9)]),
+        (&mut other, vec![("tick", 1, 0), ("tick", 2, 9)]),
+        (&mut deaf, vec![("tick", 1, 0), ("tick", 2, 9)]),
+    ] {
+        assert_eq!(read_json(peer)["type"], "hello-ok");
+        for (event, seq, payload) in expected {
+            let frame = json!({"type": "event", "event": event, "seq": seq, "payload": payload});
+            assert_eq!(read_json(peer), frame);
+        }
+    }
+}
+
+#[test]
 fn a_single_frame_does_not_overtake_an_event_of_the_same_client() {
     let mut bench = Bench::new();
     let mut peers: Vec<_> = (1..=200).map(|conn| bench.join(conn, &[])).collect();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{ATTACHMENT_MEMBERS, is_base64, members, parse_call, parse_hello};
 use crate::limits::ERROR_TEXT_BYTES_MAX;
 use crate::protocol::SERVER_VERSION;
-use crate::protocol::call::{Call, Channel, Digest, Method, Thinking};
+use crate::protocol::call::{Call, Channel, Digest, LoginKind, Method, Thinking};
 use crate::protocol::error::ErrorCode;
 
 fn digest_of(method: Method, params: Value) -> Digest {
@@ -175,6 +175,38 @@ fn nobody_becomes_owner_by_being_removed() {
         assert_eq!((params.channel, params.id.as_str()), (Channel::Telegram, "7"));
         assert_eq!((params.owner, params.remove), (owner, remove));
     }
+}
+
+#[test]
+fn a_login_by_code_needs_a_phone_number_and_no_other_does() {
+    let login = |method: &str, phone: Option<&str>| {
+        let mut params = json!({"channel": "whatsapp", "method": method});
+        if let Some(phone) = phone {
+            params["phone"] = phone.into();
+        }
+        params
+    };
+    let wrong =
+        "value is no phone number: `+`, the country code and the number, digits only, such as +15550001111";
+    for bad in
+        ["15550001111", "+1555", "+1 555 000 1111", "+05550001111", "+1555000111122223", "+", "+1555000111x"]
+    {
+        assert_refused(Method::ChannelLogin, login("code", Some(bad)), &format!("`/params/phone`: {wrong}"));
+    }
+    assert_refused(
+        Method::ChannelLogin,
+        login("code", None),
+        "`/params/phone`: required member is missing: method `code` needs the phone's number, such as +15550001111",
+    );
+    let message = "`/params/phone`: only method `code` takes a phone's number";
+    assert_refused(Method::ChannelLogin, login("qr", Some("+15550001111")), message);
+    assert_refused(Method::ChannelLogin, json!({"channel": "whatsapp", "phone": "+15550001111"}), message);
+    for good in ["+15550001111", "+123456789012345", "+4930123"] {
+        let call = parse_call(Method::ChannelLogin, Some(login("code", Some(good))));
+        assert!(matches!(call, Ok(Call::ChannelLogin(params)) if params.phone.as_deref() == Some(good)));
+    }
+    let qr = parse_call(Method::ChannelLogin, Some(json!({"channel": "whatsapp"})));
+    assert!(matches!(qr, Ok(Call::ChannelLogin(params)) if params.method == LoginKind::Qr));
 }
 
 #[test]

@@ -185,6 +185,10 @@ fn params_good() {
             Method::ChannelAllow,
             json!({"channel": "whatsapp", "id": "+15550001111", "owner": false, "remove": true}),
         ),
+        (Method::ChannelLogin, json!({"channel": "telegram"})),
+        (Method::ChannelLogin, json!({"channel": "whatsapp", "method": "qr"})),
+        (Method::ChannelLogin, json!({"channel": "whatsapp", "method": "code", "phone": text(32)})),
+        (Method::ChannelLogout, json!({"channel": "whatsapp"})),
     ] {
         assert_eq!(check_params(method, &params), Ok(()), "{} {params}", method.name());
     }
@@ -395,6 +399,27 @@ fn channel_allow_bad() {
         (Method::ChannelAllow, allow("owner", json!(null)), "/owner", BOOL),
         (Method::ChannelAllow, allow("remove", json!("yes")), "/remove", BOOL),
         (Method::ChannelAllow, allow("provider", json!("telegram")), "/provider", UNKNOWN),
+    ]);
+}
+
+#[test]
+fn channel_login_and_logout_bad() {
+    let login =
+        |member: &str, value: Value| with(json!({"channel": "whatsapp"}), &format!("/{member}"), value);
+    assert_params_refused(&[
+        (Method::ChannelLogin, json!({}), "/channel", MISSING),
+        (Method::ChannelLogin, login("channel", json!("sms")), "/channel", CHANNEL),
+        (
+            Method::ChannelLogin,
+            login("method", json!("sms")),
+            "/method",
+            "value is none of [\"qr\",\"code\"]",
+        ),
+        (Method::ChannelLogin, login("phone", json!(15_550_001_111_u64)), "/phone", TEXT),
+        (Method::ChannelLogin, login("phone", text(33)), "/phone", "value is longer than 32 characters"),
+        (Method::ChannelLogin, login("force", json!(true)), "/force", UNKNOWN),
+        (Method::ChannelLogout, json!({}), "/channel", MISSING),
+        (Method::ChannelLogout, login("forget", json!(true)), "/forget", UNKNOWN),
     ]);
 }
 

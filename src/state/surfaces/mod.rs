@@ -13,6 +13,7 @@ pub(super) mod access;
 mod asking;
 pub(super) mod inbox;
 pub(super) mod intake;
+pub(super) mod logins;
 mod notices;
 pub(super) mod outbox;
 pub(super) mod overheard;

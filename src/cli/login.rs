@@ -1,0 +1,98 @@
+//! `login` and `logout`: an account is linked to a channel while a person holds the phone.
+//!
+//! Without `--timeout` nothing but the gateway or Ctrl-C ends the wait for that person; a connection
+//! that dies is noticed by its silence. Ctrl-C ends this program only, not the login.
+
+use std::env;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::cli::Context;
+use crate::cli::connection::{Client, Connection, NO_EVENTS, no_answer, outcome};
+use crate::cli::failure::{Failure, Result};
+use crate::cli::linking::Linking;
+use crate::cli::qr::Look;
+use crate::cli::show::facts;
+use crate::cli::terminal::{is_utf8, line, print};
+use crate::limits::{CLI_FOREVER_MS, CLI_SEND_TIMEOUT_MS, ms};
+
+const LOGIN: Client<'static> = Client { caps: &["event:channel"], instance_id: "clawdis-login" };
+
+/// `login`
+pub(crate) fn login(context: &Context, mut params: Value) -> Result<()> {
+    if params.get("phone").is_some() {
+        params["method"] = json!("code");
+    }
+    let until = Instant::now() + context.timeout.unwrap_or(ms(CLI_FOREVER_MS));
+    let mut connection = context.connect(&LOGIN, context.deadline())?;
+    let look = Look { blocks: is_utf8(|name| env::var(name).ok()), escapes: context.output.escapes };
+    let end = follow(context, &mut connection, &params, &mut Linking::new(look), until);
+    connection.close();
+    let end = end.map_err(advise)?;
+    let payload = &end["payload"];
+    if context.output.json && payload.is_object() {
+        context.output.write_json(payload)?;
+    } else if end["ok"] == true {
+        let account =
+            payload["self"].as_str().map_or_else(String::new, |account| format!(" as {}", line(account)));
+        print(&format!("linked{account}\n"))?;
+    }
+    outcome(end).map(drop)
+}
+
+/// `logout`
+pub(crate) fn logout(context: &Context, params: Value) -> Result<()> {
+    let deadline = Instant::now() + context.timeout.unwrap_or(ms(CLI_SEND_TIMEOUT_MS));
+    let mut connection = context.connect(&NO_EVENTS, deadline)?;
+    let id = connection.send("channel-logout", &params, deadline)?;
+    let mut payload = connection.answer(&id, deadline)?;
+    if payload["status"] == "accepted" {
+        payload = connection.answer(&id, deadline)?;
+    }
+    connection.close();
+    context.show(&payload)
+}
+
+/// Asks for the login and shows how far it is; the last answer, as a frame.
+fn follow(
+    context: &Context,
+    connection: &mut Connection,
+    params: &Value,
+    view: &mut Linking,
+    until: Instant,
+) -> Result<Value> {
+    let output = &context.output;
+    let mut by = until.min(context.deadline());
+    let id = connection.send("channel-login", params, by)?;
+    loop {
+        let now = Instant::now();
+        if now >= by {
+            return Err(no_answer());
+        }
+        print(&view.pass(output.size(), now))?;
+        let Some(frame) = connection.receive(view.due(now).unwrap_or(by).min(by))? else { continue };
+        if frame["type"] == "res" && frame["id"] == id {
+            if frame["payload"]["status"] != "accepted" {
+                return Ok(frame);
+            }
+            by = until;
+        } else if frame["event"] == "channel" && output.json {
+            output.write_json(&frame)?;
+        } else if frame["event"] == "channel" {
+            print(&view.event(&frame["payload"], output.size(), Instant::now()))?;
+        } else if frame["event"] == "shutdown" {
+            output.remark(&format!("the gateway stops: {}", facts(&frame["payload"])));
+        }
+    }
+}
+
+/// What may still happen without us.
+fn advise(failure: Failure) -> Failure {
+    const ADVICE: &str = "; a login that has begun goes on until its code runs out: `clawdis health` tells";
+    match failure {
+        Failure::TimedOut(text) => Failure::TimedOut(text + ADVICE),
+        Failure::Lost(text) => Failure::Lost(text + ADVICE),
+        failure => failure,
+    }
+}

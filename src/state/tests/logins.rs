@@ -1,0 +1,190 @@
+//! Logins and logouts: what the one who asked is told, and that nobody else is.
+
+use serde_json::{Value, json};
+
+use super::world::World;
+use crate::channels::{ChannelCommand, ChannelEvent, LoginMethod, LoginStep};
+use crate::limits::CHANNEL_INBOX;
+use crate::net::ConnId;
+use crate::net::outbound::Outbound;
+use crate::protocol::call::Channel;
+use crate::protocol::event::EventKind;
+use crate::state::{Effect, Event};
+
+fn login(world: &mut World, conn: ConnId, id: &str) {
+    world.bench.request(conn, id, "channel-login", json!({ "channel": "whatsapp" }));
+}
+
+fn logout(world: &mut World, conn: ConnId, id: &str) {
+    world.bench.request(conn, id, "channel-logout", json!({ "channel": "whatsapp" }));
+}
+
+fn step(world: &mut World, step: LoginStep) {
+    world.bench.handle(Event::Channel(ChannelEvent::Login { channel: Channel::Whatsapp, step }));
+}
+
+fn logged_out(world: &mut World, result: Result<(), String>) {
+    world.bench.handle(Event::Channel(ChannelEvent::LoggedOut { channel: Channel::Whatsapp, result }));
+}
+
+fn methods(world: &mut World) -> Vec<(Channel, LoginMethod)> {
+    world.commands(|command| match command {
+        ChannelCommand::Login { channel, method } => Some((*channel, method.clone())),
+        _ => None,
+    })
+}
+
+/// Events for single connections since the last call.
+fn told(world: &mut World) -> Vec<(ConnId, Value)> {
+    let mut told = Vec::new();
+    world.bench.effects.retain(|effect| match effect {
+        Effect::Out(Outbound::EventTo { conn, body }) => {
+            assert_eq!(body.kind, EventKind::Channel);
+            let text = format!("{{\"seq\":0{}", std::str::from_utf8(body.tail()).unwrap());
+            told.push((*conn, serde_json::from_str::<Value>(&text).unwrap()["payload"].take()));
+            false
+        }
+        _ => true,
+    });
+    told
+}
+
+#[test]
+fn whoever_asked_for_a_login_is_led_through_it() {
+    let mut world = World::new();
+    world.bench.connect(2);
+    login(&mut world, 2, "l");
+    assert_eq!(methods(&mut world), [(Channel::Whatsapp, LoginMethod::Qr)]);
+    let accepted = json!({ "type": "res", "id": "l", "ok": true, "payload": { "channel": "whatsapp", "status": "accepted" } });
+    assert_eq!(world.bench.answers(), [(2, accepted)]);
+    world.bench.events();
+    step(&mut world, LoginStep::Progress { state: "installing", reason: Some("18 packages".into()) });
+    step(&mut world, LoginStep::Progress { state: "linking", reason: None });
+    step(&mut world, LoginStep::Qr { data: "2@a".into(), ttl_ms: 60_000 });
+    step(&mut world, LoginStep::Code { code: "ABCD1234".into(), ttl_ms: 20_000 });
+    let whatsapp = |state: &str| json!({ "channel": "whatsapp", "state": state });
+    let (mut installing, linking) = (whatsapp("installing"), whatsapp("linking"));
+    installing["reason"] = "18 packages".into();
+    let (mut qr, mut code) = (linking.clone(), linking.clone());
+    (qr["qr"], qr["ttlMs"]) = ("2@a".into(), 60_000.into());
+    (code["code"], code["ttlMs"]) = ("ABCD1234".into(), 20_000.into());
+    assert_eq!(told(&mut world), [(2, installing), (2, linking), (2, qr), (2, code)]);
+    assert!(world.bench.events().is_empty(), "nobody else is told");
+    assert!(world.bench.answers().is_empty());
+    step(&mut world, LoginStep::Over(Ok(Some("+15550001111".into()))));
+    let linked = json!({ "channel": "whatsapp", "status": "linked", "self": "+15550001111" });
+    let answers = world.bench.answers();
+    assert_eq!(answers, [(2, json!({ "type": "res", "id": "l", "ok": true, "payload": linked }))]);
+    // What comes after the end belongs to nobody.
+    step(&mut world, LoginStep::Qr { data: "2@b".into(), ttl_ms: 1 });
+    step(&mut world, LoginStep::Over(Ok(None)));
+    assert!(told(&mut world).is_empty() && world.bench.answers().is_empty());
+}
+
+#[test]
+fn a_login_by_code_says_for_which_phone_and_a_failed_one_why() {
+    let mut world = World::new();
+    let params = json!({ "channel": "whatsapp", "method": "code", "phone": "+15550001111" });
+    world.bench.request(1, "l", "channel-login", params);
+    let phone = "+15550001111".to_owned();
+    assert_eq!(methods(&mut world), [(Channel::Whatsapp, LoginMethod::Code { phone })]);
+    world.bench.answer();
+    step(&mut world, LoginStep::Over(Err("nobody typed the code".into())));
+    let end = world.bench.answer();
+    assert_eq!((&end["ok"], &end["error"]["code"]), (&json!(false), &json!("UNAVAILABLE")));
+    assert_eq!(end["error"]["message"], "nobody typed the code");
+    let failed = json!({ "channel": "whatsapp", "status": "failed", "reason": "nobody typed the code" });
+    assert_eq!(end["payload"], failed);
+}
+
+#[test]
+fn one_login_at_a_time() {
+    let mut world = World::new();
+    world.bench.connect(2);
+    login(&mut world, 1, "a");
+    login(&mut world, 2, "b");
+    login(&mut world, 1, "c");
+    assert_eq!(methods(&mut world).len(), 1);
+    let codes: Vec<Value> =
+        world.bench.answers().into_iter().map(|(_, answer)| answer["error"]["code"].clone()).collect();
+    assert_eq!(codes, [json!(null), json!("CONFLICT"), json!("CONFLICT")]);
+    step(&mut world, LoginStep::Over(Ok(None)));
+    assert_eq!(world.bench.answer()["payload"], json!({ "channel": "whatsapp", "status": "linked" }));
+    login(&mut world, 2, "d");
+    assert_eq!(world.bench.answer()["payload"]["status"], "accepted");
+}
+
+#[test]
+fn a_login_outlives_whoever_asked_for_it() {
+    let mut world = World::new();
+    world.bench.connect(2);
+    login(&mut world, 2, "a");
+    world.bench.handle(Event::Closed { conn: 2 });
+    world.bench.answers();
+    step(&mut world, LoginStep::Qr { data: "2@a".into(), ttl_ms: 1 });
+    login(&mut world, 1, "b");
+    assert_eq!(world.bench.answer()["error"]["code"], "CONFLICT", "it still goes on");
+    assert!(told(&mut world).iter().all(|(conn, _)| *conn == 2), "nobody else gets the code");
+    step(&mut world, LoginStep::Over(Ok(None)));
+    world.bench.answers();
+    login(&mut world, 1, "c");
+    assert_eq!(world.bench.answer()["payload"]["status"], "accepted");
+}
+
+#[test]
+fn a_logout_ends_with_unlinked_or_a_reason() {
+    let mut world = World::new();
+    world.bench.connect(2);
+    logout(&mut world, 1, "a");
+    assert_eq!(world.bench.answer()["payload"], json!({ "channel": "whatsapp", "status": "accepted" }));
+    logout(&mut world, 2, "b");
+    assert_eq!(world.bench.answer()["error"]["code"], "CONFLICT");
+    let asked = world.commands(|command| matches!(command, ChannelCommand::Logout { .. }).then_some(()));
+    assert_eq!(asked.len(), 1);
+    logged_out(&mut world, Ok(()));
+    assert_eq!(world.bench.answer()["payload"], json!({ "channel": "whatsapp", "status": "unlinked" }));
+    logout(&mut world, 2, "c");
+    world.bench.answer();
+    logged_out(&mut world, Err("no phone is linked".into()));
+    let end = world.bench.answer();
+    assert_eq!(
+        (&end["error"]["code"], &end["error"]["message"]),
+        (&json!("UNAVAILABLE"), &json!("no phone is linked"))
+    );
+    logged_out(&mut world, Ok(()));
+    assert!(world.bench.answers().is_empty(), "nobody waits");
+}
+
+#[test]
+fn commands_to_the_channels_are_given_back() {
+    let mut world = World::new();
+    for _ in 0..2 * CHANNEL_INBOX {
+        login(&mut world, 1, "in");
+        logout(&mut world, 1, "out");
+        assert!(world.bench.answers().iter().all(|(_, answer)| answer["ok"] == true));
+        step(&mut world, LoginStep::Over(Err("too late".into())));
+        logged_out(&mut world, Ok(()));
+        world.bench.answers();
+    }
+}
+
+#[test]
+fn telegram_has_no_logins_and_says_how_it_is_set_up() {
+    let mut world = World::new();
+    for method in ["channel-login", "channel-logout"] {
+        world.bench.request(1, "t", method, json!({ "channel": "telegram" }));
+        let error = world.bench.answer()["error"].take();
+        assert_eq!(error["code"], "INVALID_REQUEST");
+        assert!(error["message"].as_str().unwrap().contains("telegram.botToken"), "{error}");
+    }
+}
+
+#[test]
+fn a_gateway_that_stops_begins_no_login() {
+    let mut world = World::new();
+    world.bench.handle(Event::Stop { reason: "stop".into(), restart_expected_ms: None });
+    world.bench.answers();
+    login(&mut world, 1, "l");
+    assert_eq!(world.bench.answer()["error"]["code"], "UNAVAILABLE");
+    assert!(methods(&mut world).is_empty());
+}
