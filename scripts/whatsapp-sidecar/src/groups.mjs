@@ -1,0 +1,70 @@
+// What is known of groups. Every send to a group needs its members; asking the server each time gets an
+// account limited.
+import { Cache } from './cache.mjs'
+import { phoneOf, isLid, isPn, bare } from './identity.mjs'
+import { GROUPS_MAX, GROUP_MS } from './limits.mjs'
+
+/** Descriptions of groups, kept until something changes them. */
+export class Groups {
+  #known = new Cache(GROUP_MS, GROUPS_MAX)
+  #asking = Promise.resolve()
+
+  /** @param {string} jid @returns {object | undefined} as Baileys describes it */
+  get(jid) {
+    return this.#known.get(jid)
+  }
+
+  /** @param {string} jid @returns {string | undefined} */
+  subjectOf = jid => this.#known.get(jid)?.subject
+
+  /**
+   * The description, asked for if need be; one question at a time.
+   * @param {object} sock
+   * @param {string} jid
+   */
+  fetch(sock, jid) {
+    const answer = this.#asking.then(async () => {
+      const known = this.get(jid)
+      if (known) return known
+      const found = await sock.groupMetadata(jid)
+      this.#known.set(jid, found)
+      return found
+    })
+    this.#asking = answer.catch(() => {})
+    return answer
+  }
+
+  /** Keeps what the server says by itself, and forgets what it says has changed. */
+  listen(ev) {
+    ev.on('groups.upsert', groups => groups.forEach(group => this.#known.set(group.id, group)))
+    ev.on('group-participants.update', ({ id }) => this.#known.del(id))
+    ev.on('groups.update', updates => {
+      for (const { id, ...rest } of updates) {
+        if (rest.participants) this.#known.set(id, { id, ...rest })
+        else this.#known.del(id)
+      }
+    })
+  }
+
+  /** Nothing is certain after a time without a connection. */
+  clear() {
+    this.#known.flushAll()
+  }
+}
+
+/**
+ * A group as the gateway is shown it.
+ * @param {object} group
+ */
+export function groupView(group) {
+  return {
+    jid: group.id,
+    subject: group.subject,
+    participants: group.participants.map(({ id, lid, phoneNumber, admin }) => {
+      const jids = [id, lid, phoneNumber].map(bare)
+      const pn = phoneOf(jids.find(isPn))
+      const own = jids.find(isLid)
+      return { jid: jids[0], ...(pn && { pn }), ...(own && { lid: own }), admin: Boolean(admin) }
+    })
+  }
+}

@@ -1,0 +1,52 @@
+// Who somebody is: WhatsApp addresses one person by a phone number (PN) and by a number of its own (LID).
+import { jidDecode, jidNormalizedUser } from 'baileys'
+
+export const isLid = jid => /@(?:hosted\.)?lid$/.test(jid ?? '')
+export const isPn = jid => /@(?:s\.whatsapp\.net|hosted|c\.us)$/.test(jid ?? '')
+export const isGroup = jid => (jid ?? '').endsWith('@g.us')
+/** Status posts, broadcasts and newsletters: nothing of them is ours to answer. */
+export const isIgnored = jid => /@(?:broadcast|newsletter)$/.test(jid ?? '')
+
+/** @param {string | undefined} jid @returns {string | undefined} without the device, or undefined */
+export const bare = jid => (jid ? jidNormalizedUser(jid) || undefined : undefined)
+
+/** @param {string | undefined} jid @returns {string | undefined} "+15550001111" of a phone number's jid */
+export const phoneOf = jid => (isPn(jid) ? `+${jidDecode(jid).user}` : undefined)
+
+/** @param {string} phone in E.164 @returns {string} its jid */
+export const jidOfPhone = phone => `${phone.slice(1)}@s.whatsapp.net`
+
+/** @param {unknown} text @returns {boolean} whether it is a phone number in E.164 */
+export const isPhone = text => typeof text === 'string' && /^\+[1-9][0-9]{5,14}$/.test(text)
+
+/**
+ * One person from the jids known of them.
+ * @param {(string | undefined)[]} jids
+ * @param {{getPNForLID: Function, getLIDForPN?: Function} | undefined} mapping Baileys' table, asked for a missing number
+ * @returns {Promise<{jid: string, pn?: string, lid?: string}>} `jid` is the first that was given
+ */
+export async function personOf(jids, mapping) {
+  const known = jids.map(bare).filter(Boolean)
+  const lid = known.find(isLid)
+  let pn = known.find(isPn)
+  if (!pn && lid) pn = bare(await mapping?.getPNForLID(lid))
+  return { jid: known[0], ...(pn && { pn: phoneOf(pn) }), ...(lid && { lid }) }
+}
+
+/**
+ * Who we are.
+ * @param {object | undefined} creds
+ * @returns {{pn?: string, lid?: string, name?: string} | undefined}
+ */
+export function selfOf(creds) {
+  const me = creds?.account && creds.me
+  if (!me) return undefined
+  const lid = bare(me.lid)
+  return { pn: phoneOf(bare(me.id)), ...(lid && { lid }), ...(me.name && { name: me.name }) }
+}
+
+/** @param {object} creds @param {string | undefined} jid @returns {boolean} */
+export function isMe(creds, jid) {
+  const one = bare(jid)
+  return Boolean(one) && (one === bare(creds.me?.id) || one === bare(creds.me?.lid))
+}

@@ -1,0 +1,122 @@
+// Inbound messages on their way to the gateway: saved before the server hears that they arrived, shown a
+// bounded number at a time, and shown again after a restart until they are acknowledged.
+import { inboundOf, undecryptableOf } from './inbound.mjs'
+import { invalid } from './errors.mjs'
+import { INBOX_HIGH, INBOX_LOW, UNACKED_MAX, UNDECRYPTABLE_MS } from './limits.mjs'
+import { isCongested, onceDrained, writeLine } from './stdio.mjs'
+
+/** Decryption fails so for a message that was decrypted before: the server repeats what it had no receipt for. */
+const USED_ALREADY = 'Key used already or never filled'
+
+export class Inbox {
+  #store
+  #hold
+  #subjectOf
+  #held = false
+  #shown = 0
+  #waits = false
+  #unread = new Map()
+
+  /**
+   * @param {import('./store.mjs').Store} store
+   * @param {(held: boolean) => void} hold stops or starts reading from the server
+   * @param {(jid: string) => string | undefined} subjectOf
+   */
+  constructor(store, hold, subjectOf) {
+    this.#store = store
+    this.#hold = hold
+    this.#subjectOf = subjectOf
+  }
+
+  /**
+   * Decrypts a message and saves it together with the keys that this used up. Baileys sends the receipt after it.
+   * @param {object} sock
+   * @param {object} node as it came from the server
+   * @param {object} message Baileys' view; `decrypt` fills it
+   * @param {() => Promise<void>} decrypt
+   */
+  async receive(sock, node, message, decrypt) {
+    const context = this.#context(sock, Boolean(node.attrs.offline))
+    await this.#store.receive(async () => {
+      await decrypt()
+      if (message.messageStubType === undefined && !message.key.isViewOnce) {
+        this.#forget(message.key.id)
+        return inboundOf(message, context)
+      }
+      if (message.category === 'peer' || message.messageStubParameters?.[0] === USED_ALREADY) return undefined
+      if (message.key.isViewOnce) return undecryptableOf(message, context)
+      this.#expectAgain(message, context)
+      return undefined
+    })
+    this.#pump()
+  }
+
+  /** A message that the phone repeats because it had come to us without content. */
+  async receiveLate(sock, message) {
+    this.#forget(message.key.id)
+    await this.#store.receive(() => inboundOf(message, this.#context(sock, true)))
+    this.#pump()
+  }
+
+  /** Shows everything unacknowledged, from the start. */
+  replay() {
+    this.#shown = 0
+    this.#pump()
+  }
+
+  /** @param {unknown} seq the gateway has stored the messages up to it */
+  ack(seq) {
+    if (!Number.isSafeInteger(seq) || seq < 0) throw invalid('`seq` is no message number')
+    const before = this.#store.inbox.length
+    this.#store.ack(seq)
+    this.#shown = Math.max(0, this.#shown - (before - this.#store.inbox.length))
+    this.#pump()
+  }
+
+  /** Messages that wait for the gateway. */
+  get waiting() {
+    return this.#store.inbox.length
+  }
+
+  #context(sock, offline) {
+    return {
+      creds: this.#store.creds,
+      mapping: sock.signalRepository.lidMapping,
+      subjectOf: this.#subjectOf,
+      offline
+    }
+  }
+
+  /** The sender is asked to repeat it; only when nothing comes of that, the gateway hears. */
+  #expectAgain(message, context) {
+    const { id } = message.key
+    if (this.#unread.has(id)) return
+    const timer = setTimeout(async () => {
+      this.#unread.delete(id)
+      await this.#store.receive(() => undecryptableOf(message, context))
+      this.#pump()
+    }, UNDECRYPTABLE_MS)
+    this.#unread.set(id, timer)
+  }
+
+  #forget(id) {
+    clearTimeout(this.#unread.get(id))
+    this.#unread.delete(id)
+  }
+
+  #pump() {
+    const { inbox } = this.#store
+    while (this.#shown < Math.min(UNACKED_MAX, inbox.length) && !isCongested()) {
+      writeLine({ ev: 'msg', ...inbox[this.#shown++] })
+    }
+    if (isCongested() && !this.#waits) {
+      this.#waits = true
+      onceDrained(() => {
+        this.#waits = false
+        this.#pump()
+      })
+    }
+    const held = this.#held ? inbox.length > INBOX_LOW : inbox.length > INBOX_HIGH
+    if (held !== this.#held) this.#hold((this.#held = held))
+  }
+}

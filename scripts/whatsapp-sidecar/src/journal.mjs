@@ -1,0 +1,152 @@
+// An append-only file of JSON records, one a line, each with its checksum. Knows nothing of what they mean.
+// A record is durable when `append` returns; a record that was half written when the power went is cut off.
+import { createHash } from 'node:crypto'
+import {
+  closeSync, existsSync, fdatasyncSync, fsyncSync, ftruncateSync, openSync, readdirSync, readFileSync,
+  renameSync, rmSync, writeSync
+} from 'node:fs'
+import { join } from 'node:path'
+
+const FILE = 'journal'
+const TEMPORARY = 'journal.new'
+const DAMAGED = 'journal.damaged-'
+const SUM_CHARS = 16
+
+const sum = text => createHash('sha256').update(text).digest('hex').slice(0, SUM_CHARS)
+const encode = record => {
+  const text = JSON.stringify(record)
+  return Buffer.from(`${sum(text)} ${text}\n`)
+}
+
+/** The record of a line, or undefined if it is not one of ours. */
+function decode(line) {
+  const text = line.toString('utf8', SUM_CHARS + 1)
+  if (line[SUM_CHARS] !== 32 || line.toString('latin1', 0, SUM_CHARS) !== sum(text)) return undefined
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Reads lines up to the first bad one: the records, where they end, and whether anything good follows. */
+function scan(bytes) {
+  const records = []
+  let from = 0
+  let end = 0
+  let bad = false
+  while (from < bytes.length) {
+    const at = bytes.indexOf(10, from)
+    const record = at < 0 ? undefined : decode(bytes.subarray(from, at))
+    from = at < 0 ? bytes.length : at + 1
+    if (record === undefined) bad = true
+    else if (bad) return { records, end, damaged: true }
+    else {
+      records.push(record)
+      end = from
+    }
+  }
+  return { records, end, damaged: false }
+}
+
+function syncFolder(dir) {
+  const fd = openSync(dir, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function writeAll(fd, bytes) {
+  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done)
+}
+
+/** The journal of one folder. */
+export class Journal {
+  #dir
+  #fd
+  /** Bytes in the file. */
+  size = 0
+
+  /** @param {string} dir must exist */
+  constructor(dir) {
+    this.#dir = dir
+  }
+
+  /**
+   * Reads the file and opens it for appending.
+   * @returns {{records: object[], cutBytes: number, damaged?: string}} the records; how much was cut from the
+   *   end; and the name of a damaged file that was set aside and has not been replaced since
+   */
+  open() {
+    rmSync(join(this.#dir, TEMPORARY), { force: true })
+    const path = join(this.#dir, FILE)
+    if (!existsSync(path)) return { records: [], cutBytes: 0, damaged: this.#setAside() }
+    const bytes = readFileSync(path)
+    const { records, end, damaged } = scan(bytes)
+    // A file that never held a good record is no torn one: its first record is written before it gets its name.
+    if (damaged || !records.length) {
+      const aside = `${DAMAGED}${Date.now()}`
+      renameSync(path, join(this.#dir, aside))
+      syncFolder(this.#dir)
+      return { records: [], cutBytes: 0, damaged: aside }
+    }
+    this.#fd = openSync(path, 'a', 0o600)
+    if (end < bytes.length) {
+      ftruncateSync(this.#fd, end)
+      fsyncSync(this.#fd)
+    }
+    this.size = end
+    return { records, cutBytes: bytes.length - end }
+  }
+
+  #setAside() {
+    return readdirSync(this.#dir).filter(name => name.startsWith(DAMAGED)).sort().pop()
+  }
+
+  /** Whether there is a file to append to. */
+  get isOpen() {
+    return this.#fd !== undefined
+  }
+
+  /**
+   * Adds a record at the end.
+   * @param {object} record
+   * @param {{durable?: boolean}} options `durable: false` when losing it costs nothing
+   */
+  append(record, { durable = true } = {}) {
+    const bytes = encode(record)
+    writeAll(this.#fd, bytes)
+    if (durable) fdatasyncSync(this.#fd)
+    this.size += bytes.length
+  }
+
+  /**
+   * Replaces the file by these records, all or nothing. Makes the file if there was none.
+   * @param {Iterable<object>} records at least one
+   */
+  rewrite(records) {
+    const path = join(this.#dir, TEMPORARY)
+    const fd = openSync(path, 'w', 0o600)
+    let size = 0
+    for (const record of records) {
+      const bytes = encode(record)
+      writeAll(fd, bytes)
+      size += bytes.length
+    }
+    fsyncSync(fd)
+    renameSync(path, join(this.#dir, FILE))
+    syncFolder(this.#dir)
+    if (this.#fd !== undefined) closeSync(this.#fd)
+    this.#fd = fd
+    this.size = size
+  }
+
+  close() {
+    if (this.#fd === undefined) return
+    fsyncSync(this.#fd)
+    closeSync(this.#fd)
+    this.#fd = undefined
+  }
+}

@@ -1,0 +1,206 @@
+// Media: how a message's attachment is described to the gateway, and how it is fetched, checked and decrypted.
+import { createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto'
+import { createWriteStream, mkdirSync } from 'node:fs'
+import { rename, rm } from 'node:fs/promises'
+import https from 'node:https'
+import { extname, join } from 'node:path'
+import { Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { getMediaKeys } from 'baileys'
+import { RequestError, invalid } from './errors.mjs'
+import { MEDIA_BYTES_MAX, MEDIA_IDLE_MS, REDIRECTS_MAX } from './limits.mjs'
+
+const DEFAULT_HOST = 'mmg.whatsapp.net'
+const ORIGIN = 'https://web.whatsapp.com'
+const MAC_BYTES = 10
+/** Content types with a file: what they are to us, and whose keys they are encrypted with. */
+const KINDS = {
+  imageMessage: 'image',
+  videoMessage: 'video',
+  ptvMessage: 'video',
+  audioMessage: 'audio',
+  documentMessage: 'document',
+  stickerMessage: 'sticker'
+}
+const EXTENSIONS = {
+  'image/jpeg': '.jpg', 'image/png': '.png', 'image/webp': '.webp', 'image/gif': '.gif', 'video/mp4': '.mp4',
+  'audio/ogg': '.ogg', 'audio/mp4': '.m4a', 'audio/mpeg': '.mp3', 'application/pdf': '.pdf', 'text/plain': '.txt'
+}
+
+const text64 = bytes => (bytes ? Buffer.from(bytes).toString('base64') : undefined)
+const bytes64 = text => Buffer.from(text ?? '', 'base64')
+
+/** The host that a sender names may be anything; only WhatsApp's own are asked. */
+function hostOf(url) {
+  const host = URL.canParse(url ?? '') ? new URL(url).host : ''
+  return host.endsWith('.whatsapp.net') ? host : DEFAULT_HOST
+}
+
+/**
+ * Describes the attachment of a message.
+ * @param {string} type of the content, as Baileys names it
+ * @param {object} content
+ * @param {object} key of the message
+ * @returns {object | undefined} with `ref`, all that `fetchMedia` needs
+ */
+export function mediaOf(type, content, key) {
+  const kind = KINDS[type]
+  if (!kind || !content.directPath || !content.mediaKey?.length) return undefined
+  const { id, remoteJid, fromMe, participant } = key
+  const ref = {
+    type,
+    host: hostOf(content.url),
+    path: content.directPath,
+    mediaKey: text64(content.mediaKey),
+    sha256: text64(content.fileSha256),
+    bytes: Number(content.fileLength ?? 0),
+    mime: content.mimetype,
+    key: { id, remoteJid, fromMe, participant }
+  }
+  return {
+    kind,
+    mime: String(content.mimetype ?? 'application/octet-stream').slice(0, 255),
+    bytes: ref.bytes,
+    ...(content.fileName && { name: String(content.fileName).slice(0, 255) }),
+    ...(content.seconds && { seconds: content.seconds }),
+    ...(content.ptt && { ptt: true }),
+    ref: Buffer.from(JSON.stringify(ref)).toString('base64url')
+  }
+}
+
+/** GET of a media address; resolves with the response's body. */
+function get(url, agent, redirects = 0) {
+  return new Promise((resolve, reject) => {
+    const request = https.request(url, { agent, headers: { Origin: ORIGIN }, timeout: MEDIA_IDLE_MS }, response => {
+      const { statusCode, headers } = response
+      if (statusCode === 200) return resolve(response)
+      response.resume()
+      const next = headers.location && URL.canParse(headers.location, url) && new URL(headers.location, url)
+      const follows = statusCode >= 300 && statusCode < 400 && next && redirects < REDIRECTS_MAX
+      if (follows && hostOf(next.href) === next.host) return resolve(get(next, agent, redirects + 1))
+      const gone = statusCode === 404 || statusCode === 410
+      reject(new RequestError(gone ? 'gone' : 'media-failed', `the media server answered ${statusCode}`, !gone))
+    })
+    request.on('timeout', () => request.destroy(new Error('the media server went silent')))
+    request.on('error', error => reject(new RequestError('media-failed', error.message, true)))
+    request.end()
+  })
+}
+
+/** Decrypts a stream of AES-CBC with ten bytes of HMAC at its end, checking the HMAC and the length. */
+function decryption({ iv, cipherKey, macKey }, max) {
+  const cipher = createDecipheriv('aes-256-cbc', cipherKey, iv)
+  const mac = createHmac('sha256', macKey).update(iv)
+  let held = Buffer.alloc(0)
+  let bytes = 0
+  const push = (stream, part) => {
+    bytes += part.length
+    if (bytes > max) throw tooLarge(bytes, max)
+    stream.push(part)
+  }
+  const attempt = (done, work) => {
+    try {
+      work()
+      done()
+    } catch (error) {
+      done(error instanceof RequestError ? error : new RequestError('media-damaged', 'the file is damaged'))
+    }
+  }
+  return new Transform({
+    transform(chunk, _, done) {
+      attempt(done, () => {
+        held = Buffer.concat([held, chunk])
+        const ready = held.subarray(0, Math.max(0, held.length - MAC_BYTES))
+        held = held.subarray(ready.length)
+        mac.update(ready)
+        push(this, cipher.update(ready))
+      })
+    },
+    flush(done) {
+      attempt(done, () => {
+        if (!mac.digest().subarray(0, MAC_BYTES).equals(held)) throw new Error('wrong HMAC')
+        push(this, cipher.final())
+      })
+    }
+  })
+}
+
+const tooLarge = (bytes, max) => new RequestError('too-large', `${bytes} bytes of media, at most ${max}`)
+
+function refOf(text) {
+  try {
+    const ref = JSON.parse(Buffer.from(text, 'base64url').toString())
+    if (KINDS[ref.type] && ref.host.endsWith('.whatsapp.net') && ref.path.startsWith('/')) return ref
+  } catch {
+    // Said below.
+  }
+  throw invalid('`ref` is not one of ours')
+}
+
+async function download(ref, { dir, max, agent }) {
+  const keys = await getMediaKeys(bytes64(ref.mediaKey), KINDS[ref.type])
+  const body = await get(new URL(`https://${ref.host}${ref.path}`), agent)
+  const temporary = join(dir, `.${randomBytes(8).toString('hex')}.part`)
+  const hash = createHash('sha256')
+  let bytes = 0
+  const count = new Transform({
+    transform(chunk, _, done) {
+      hash.update(chunk)
+      bytes += chunk.length
+      done(null, chunk)
+    }
+  })
+  try {
+    await pipeline(body, decryption(keys, max), count, createWriteStream(temporary, { mode: 0o600 }))
+    const sha256 = hash.digest()
+    if (ref.sha256 && !sha256.equals(bytes64(ref.sha256))) {
+      throw new RequestError('media-damaged', 'the file is not the one that was sent')
+    }
+    const path = join(dir, sha256.toString('hex') + extensionOf(ref))
+    await rename(temporary, path)
+    return { path, bytes, sha256: sha256.toString('hex'), mime: ref.mime }
+  } catch (error) {
+    if (error instanceof RequestError) throw error
+    throw new RequestError('media-failed', error.message, true)
+  } finally {
+    await rm(temporary, { force: true })
+  }
+}
+
+function extensionOf({ mime = '', name = '' }) {
+  return EXTENSIONS[mime.split(';')[0].trim()] ?? (/^\.[a-z0-9]{1,8}$/.test(extname(name)) ? extname(name) : '.bin')
+}
+
+/**
+ * Fetches an attachment into a folder; the file is named by its hash.
+ * @param {string} text the `ref` of a message's media
+ * @param {object} options
+ * @param {string} options.dir
+ * @param {number} [options.max] bytes
+ * @param {https.Agent} [options.agent]
+ * @param {(message: object) => Promise<object>} [options.renew] asks the phone to upload the file again
+ * @returns {Promise<{path: string, bytes: number, sha256: string, mime?: string}>}
+ */
+export async function fetchMedia(text, { dir, max = MEDIA_BYTES_MAX, agent, renew }) {
+  const ref = refOf(text)
+  if (ref.bytes > max) throw tooLarge(ref.bytes, max)
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  try {
+    return await download(ref, { dir, max, agent })
+  } catch (error) {
+    if (error.code !== 'gone' || !renew) throw error
+  }
+  const content = { mediaKey: bytes64(ref.mediaKey), directPath: ref.path, mimetype: ref.mime }
+  const { message } = await renew({ key: ref.key, message: { [ref.type]: content } })
+  return download({ ...ref, path: message[ref.type].directPath }, { dir, max, agent })
+}
+
+/**
+ * What Baileys' own downloads (history, app state) go through.
+ * @param {https.Agent | undefined} agent
+ * @returns {(url: string | URL) => Promise<import('node:stream').Readable>}
+ */
+export const opener = agent => async url => {
+  const address = new URL(url)
+  return get(new URL(address.pathname + address.search, `https://${hostOf(address.href)}`), agent)
+}

@@ -1,0 +1,146 @@
+// Sending, and what becomes of what was sent. "Sent" only means that bytes were written: a message counts as
+// accepted when the server says so, which arrives as an event.
+import { isAbsolute } from 'node:path'
+import { proto } from 'baileys'
+import { Cache } from './cache.mjs'
+import { RequestError, invalid } from './errors.mjs'
+import { bare, isGroup, isLid, isPhone, isPn, jidOfPhone, personOf } from './identity.mjs'
+import { LIST_MAX, QUERY_MS, SENT_MAX, TEXT_CHARS_MAX } from './limits.mjs'
+
+const DAY_MS = 86_400_000
+/** Types of receipts that say something to a sender; nothing at all means delivered. */
+const STAGES = { undefined: 'delivered', inactive: 'delivered', read: 'read', played: 'read' }
+const ID = /^[A-Za-z0-9._-]{1,128}$/
+const MEDIA = new Set(['image', 'video', 'audio', 'document', 'sticker'])
+
+/** @param {unknown} jid @param {string} name of the member @returns {string} */
+export function checkedJid(jid, name) {
+  if (typeof jid === 'string' && (isGroup(jid) || isLid(jid) || isPn(jid))) return jid
+  throw invalid(`\`${name}\` is no jid of a person or group`)
+}
+
+const checkedText = (text, name) => {
+  if (text === undefined) return undefined
+  if (typeof text !== 'string' || text.length > TEXT_CHARS_MAX) {
+    throw invalid(`\`${name}\` is no text of at most ${TEXT_CHARS_MAX} characters`)
+  }
+  return text
+}
+
+/** The content of a `send` in Baileys' terms. */
+function contentOf({ text, media, mentions = [] }) {
+  if (!Array.isArray(mentions) || mentions.length > LIST_MAX) throw invalid('`mentions` is no list of jids')
+  const people = mentions.map(jid => (isPhone(jid) ? jidOfPhone(jid) : checkedJid(jid, 'mentions')))
+  const mention = people.length ? { mentions: people } : {}
+  if (!media) {
+    if (!checkedText(text, 'text')) throw invalid('`text` or `media` is missing')
+    // Without a preview: making one would ask the address that the text names.
+    return { text, linkPreview: null, ...mention }
+  }
+  const { path, kind, mime, name, caption, ptt, seconds } = media
+  if (!MEDIA.has(kind)) throw invalid('`media.kind` is unknown')
+  if (typeof path !== 'string' || !isAbsolute(path)) throw invalid('`media.path` is no absolute path')
+  const words = checkedText(caption ?? text, 'media.caption')
+  return {
+    [kind]: { url: path },
+    ...(mime && { mimetype: mime }),
+    ...(words && { caption: words }),
+    ...(kind === 'document' && { fileName: name ?? 'file', mimetype: mime ?? 'application/octet-stream' }),
+    ...(kind === 'audio' && { ptt: Boolean(ptt), seconds: seconds ?? 0 }),
+    // Baileys would copy the file and look for a picture library.
+    ...((kind === 'image' || kind === 'video') && { jpegThumbnail: null }),
+    ...mention
+  }
+}
+
+function quotedOf(quote, chat) {
+  if (!quote) return {}
+  if (!ID.test(quote.id)) throw invalid('`quote.id` is no message id')
+  const participant = quote.from && checkedJid(quote.from, 'quote.from')
+  const text = checkedText(quote.text, 'quote.text') ?? ''
+  return {
+    quoted: {
+      key: { remoteJid: chat, id: quote.id, fromMe: Boolean(quote.me), participant },
+      message: { conversation: text }
+    }
+  }
+}
+
+/** Sends messages and reports their fate. */
+export class Outbound {
+  #emit
+  #sent = new Cache(DAY_MS, SENT_MAX)
+
+  /** @param {(event: object) => void} emit */
+  constructor(emit) {
+    this.#emit = emit
+  }
+
+  /**
+   * Writes a message to the server.
+   * @param {object} sock
+   * @param {object} request `id`, `to`, and `text` or `media`
+   * @returns {Promise<{id: string, jid: string, proto: string}>} the message's body is for `sent-body`
+   */
+  async send(sock, { id, to, text, media, mentions, quote }) {
+    if (!ID.test(id ?? '')) throw invalid('`id` is no message id')
+    const content = contentOf({ text, media, mentions })
+    const jid = isPhone(to) ? await this.#addressOf(sock, to) : checkedJid(to, 'to')
+    const options = { messageId: id, mediaUploadTimeoutMs: QUERY_MS, ...quotedOf(quote, jid) }
+    // Before the bytes leave: the answer may be faster than our return.
+    this.#sent.set(id, jid)
+    const { message } = await sock.sendMessage(jid, content, options)
+    return { id, jid, proto: Buffer.from(proto.Message.encode(message).finish()).toString('base64') }
+  }
+
+  /** The address of a phone number; by LID if it has one, since others are refused sooner. */
+  async #addressOf(sock, phone) {
+    const jid = jidOfPhone(phone)
+    const lid = bare(await sock.signalRepository.lidMapping.getLIDForPN(jid))
+    if (lid) return lid
+    const [found] = (await sock.onWhatsApp(phone)) ?? []
+    if (!found?.exists) throw new RequestError('not-on-whatsapp', 'the number is not on WhatsApp')
+    return found.jid
+  }
+
+  /** Listens to the server's own words: Baileys has no event for success, and merges some of the others. */
+  listen(ws) {
+    ws.on('CB:ack,class:message', ({ attrs }) => {
+      if (!this.#sent.get(attrs.id)) return
+      if (attrs.error) this.#emit({ ev: 'out', id: attrs.id, stage: 'failed', code: Number(attrs.error) })
+      else this.#emit({ ev: 'out', id: attrs.id, stage: 'accepted' })
+    })
+    ws.on('CB:receipt', ({ attrs, content }) => {
+      const stage = STAGES[attrs.type]
+      // With a recipient it is about what somebody else sent, seen on our phone.
+      if (!stage || attrs.recipient) return
+      const items = Array.isArray(content) ? content.flatMap(list => list.content ?? []) : []
+      const ids = [attrs.id, ...items.map(item => item.attrs?.id)].filter(Boolean)
+      const participant = isGroup(attrs.from) ? bare(attrs.participant) : undefined
+      for (const id of ids) this.#emit({ ev: 'out', id, stage, ...(participant && { participant }) })
+    })
+  }
+
+  /**
+   * Which of these numbers are on WhatsApp.
+   * @param {object} sock
+   * @param {string[]} phones in E.164
+   */
+  async resolve(sock, phones) {
+    if (!Array.isArray(phones) || phones.length > LIST_MAX || !phones.every(isPhone)) {
+      throw invalid('`phones` is no list of numbers like +15550001111')
+    }
+    if (!phones.length) return []
+    const found = (await sock.onWhatsApp(...phones)) ?? []
+    const { lidMapping } = sock.signalRepository
+    return Promise.all(
+      phones.map(async phone => {
+        const jid = jidOfPhone(phone)
+        if (!found.some(entry => entry.jid === jid && entry.exists)) return { phone, exists: false }
+        const lid = await lidMapping.getLIDForPN(jid)
+        const person = await personOf([jid, lid], lidMapping)
+        return { phone, exists: true, jid, ...(person.lid && { lid: person.lid }) }
+      })
+    )
+  }
+}

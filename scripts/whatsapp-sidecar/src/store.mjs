@@ -1,0 +1,243 @@
+// What must survive: the credentials and keys of the login, and the inbound messages that the gateway has not
+// acknowledged. One journal holds both, so that a message and the keys it used up are saved together.
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { BufferJSON, initAuthCreds, proto } from 'baileys'
+import { Journal } from './journal.mjs'
+import { HISTORY_NOTES_MAX, JOURNAL_SLACK_BYTES } from './limits.mjs'
+
+/*
+ * A record has any of these members, applied in this order:
+ *   v      format version, in the first record of a file
+ *   seq    number of the last message that was ever kept
+ *   wipe   true: the login is gone (messages stay)
+ *   creds  { field: value }: fields of the credentials that have changed
+ *   keys   { type: { id: value or null } }: Signal keys that have changed
+ *   msg    an inbound message, as the gateway is shown it
+ *   ack    messages up to this number are the gateway's
+ */
+const FORMAT = 1
+const KEYS_PER_RECORD = 200
+
+const toText = value => JSON.stringify(value, BufferJSON.replacer)
+const toValue = text => JSON.parse(text, BufferJSON.reviver)
+
+/** The saved login and inbox of one folder. */
+export class Store {
+  #journal
+  #onFailure
+  #scope = new AsyncLocalStorage()
+  /** Texts rather than objects: smaller, and nobody can change them behind our back. */
+  #creds = new Map()
+  /** @type {Map<string, Map<string, string>>} */
+  #keys = new Map()
+  #compactAt = 0
+
+  /** Inbound messages that wait for the gateway, oldest first. */
+  inbox = []
+  /** Number of the last message. */
+  seq = 0
+  /** Bytes of an unfinished record that were cut off. */
+  cutBytes = 0
+  /** Name of a damaged journal; nothing but a new link may follow it. */
+  damaged
+  /** The credentials as Baileys uses them; undefined before linking begins. */
+  creds
+
+  /**
+   * @param {string} dir
+   * @param {(error: Error) => never} onFailure called when something could not be saved
+   */
+  constructor(dir, onFailure) {
+    this.#onFailure = onFailure
+    this.#journal = new Journal(dir)
+    const { records, cutBytes, damaged } = this.#journal.open()
+    this.cutBytes = cutBytes
+    this.damaged = damaged
+    for (const record of records) this.#apply(record)
+    if (records.length && records[0].v !== FORMAT) throw new Error(`journal format ${records[0].v} is unknown`)
+    if (this.#creds.size) {
+      this.creds = Object.fromEntries([...this.#creds].map(([field, text]) => [field, toValue(text)]))
+    }
+    this.#planCompaction()
+  }
+
+  /** Whether a phone has accepted this device. */
+  get isLinked() {
+    return Boolean(this.creds?.account)
+  }
+
+  /** Begins a new login, in memory until a phone accepts it. Never called over a saved one. */
+  newCreds() {
+    if (this.isLinked) throw new Error('there is a login already')
+    this.#keys.clear()
+    this.creds = initAuthCreds()
+  }
+
+  /** Forgets an attempt to link that came to nothing. */
+  dropAttempt() {
+    if (this.isLinked) return
+    this.creds = undefined
+    this.#keys.clear()
+  }
+
+  /**
+   * Saves what changed in the credentials.
+   * @param {object} update
+   */
+  saveCreds(update) {
+    Object.assign(this.creds, update)
+    const notes = this.creds.processedHistoryMessages
+    if (notes?.length > HISTORY_NOTES_MAX) this.creds.processedHistoryMessages = notes.slice(-HISTORY_NOTES_MAX)
+    if (!this.isLinked) return
+    const changed = {}
+    for (const [field, value] of Object.entries(this.creds)) {
+      const text = value === undefined ? undefined : toText(value)
+      if (text === undefined || text === this.#creds.get(field)) continue
+      this.#creds.set(field, text)
+      changed[field] = JSON.parse(text)
+    }
+    if (Object.keys(changed).length) this.#append({ creds: changed })
+  }
+
+  /** Forgets the login; messages stay. */
+  wipeLogin() {
+    this.creds = undefined
+    this.#creds.clear()
+    this.#keys.clear()
+    if (this.#journal.isOpen) this.#append({ wipe: true })
+  }
+
+  /** The key store that Baileys is given. */
+  keys = {
+    get: async (type, ids) => {
+      const known = this.#keys.get(type)
+      const found = {}
+      for (const id of ids) {
+        const text = known?.get(String(id))
+        if (text === undefined) continue
+        const value = toValue(text)
+        found[id] = type === 'app-state-sync-key' ? proto.Message.AppStateSyncKeyData.fromObject(value) : value
+      }
+      return found
+    },
+    set: async changes => {
+      const touched = []
+      for (const [type, values] of Object.entries(changes)) {
+        for (const [id, value] of Object.entries(values)) {
+          this.#setKey(type, id, value === null || value === undefined ? undefined : toText(value))
+          touched.push([type, id])
+        }
+      }
+      const scope = this.#scope.getStore()
+      if (scope?.open) scope.touched.push(...touched)
+      else if (this.isLinked && touched.length) this.#append({ keys: this.#current(touched) })
+    }
+  }
+
+  /**
+   * Runs `work` (the decryption of one message) and saves the keys that it changed together with the message
+   * that it returns, in one record.
+   * @param {() => Promise<object | undefined>} work
+   * @returns {Promise<object | undefined>} the message with its number
+   */
+  async receive(work) {
+    const scope = { open: true, touched: [] }
+    let message
+    try {
+      message = await this.#scope.run(scope, work)
+    } finally {
+      scope.open = false
+      const record = scope.touched.length ? { keys: this.#current(scope.touched) } : {}
+      if (message) record.msg = message = { seq: ++this.seq, ...message }
+      // Outside a login there is nothing that could be lost: a phone's first words come after it.
+      if (this.isLinked && (record.keys || record.msg)) this.#append(record)
+      if (message) this.inbox.push(message)
+    }
+    return message
+  }
+
+  /**
+   * The gateway has stored the messages up to `seq`.
+   * @param {number} seq
+   */
+  ack(seq) {
+    const before = this.inbox.length
+    while (this.inbox.length && this.inbox[0].seq <= seq) this.inbox.shift()
+    if (this.inbox.length !== before) this.#append({ ack: seq }, { durable: false })
+  }
+
+  close() {
+    this.#journal.close()
+  }
+
+  #setKey(type, id, text) {
+    let known = this.#keys.get(type)
+    if (!known) this.#keys.set(type, (known = new Map()))
+    if (text === undefined) known.delete(id)
+    else known.set(id, text)
+  }
+
+  /** The present values: between the change and this moment somebody else may have written a newer one. */
+  #current(touched) {
+    const keys = {}
+    for (const [type, id] of touched) {
+      const text = this.#keys.get(type)?.get(id)
+      keys[type] ??= {}
+      keys[type][id] = text === undefined ? null : JSON.parse(text)
+    }
+    return keys
+  }
+
+  #apply({ seq, wipe, creds, keys, msg, ack }) {
+    if (seq !== undefined) this.seq = seq
+    if (wipe) {
+      this.#creds.clear()
+      this.#keys.clear()
+    }
+    for (const [field, value] of Object.entries(creds ?? {})) this.#creds.set(field, JSON.stringify(value))
+    for (const [type, values] of Object.entries(keys ?? {})) {
+      for (const [id, value] of Object.entries(values)) {
+        this.#setKey(type, id, value === null ? undefined : JSON.stringify(value))
+      }
+    }
+    if (msg) {
+      this.seq = Math.max(this.seq, msg.seq)
+      this.inbox.push(msg)
+    }
+    if (ack !== undefined) this.inbox = this.inbox.filter(message => message.seq > ack)
+  }
+
+  #append(record, options) {
+    try {
+      if (this.#journal.isOpen && this.#journal.size <= this.#compactAt) {
+        return this.#journal.append(record, options)
+      }
+      // The snapshot has the change in it already, but the message is not in the inbox yet.
+      this.#journal.rewrite(this.#snapshot(record.msg))
+    } catch (error) {
+      this.#onFailure(error)
+    }
+    this.#planCompaction()
+    this.damaged = undefined
+  }
+
+  #planCompaction() {
+    const alive = this.#journal.size
+    this.#compactAt = 2 * alive + JOURNAL_SLACK_BYTES
+  }
+
+  *#snapshot(newest) {
+    yield { v: FORMAT, seq: this.seq }
+    const creds = Object.fromEntries([...this.#creds].map(([field, text]) => [field, JSON.parse(text)]))
+    if (this.#creds.size) yield { creds }
+    for (const [type, values] of this.#keys) {
+      const entries = [...values]
+      for (let at = 0; at < entries.length; at += KEYS_PER_RECORD) {
+        const part = entries.slice(at, at + KEYS_PER_RECORD).map(([id, text]) => [id, JSON.parse(text)])
+        yield { keys: { [type]: Object.fromEntries(part) } }
+      }
+    }
+    for (const msg of this.inbox) yield { msg }
+    if (newest) yield { msg: newest }
+  }
+}

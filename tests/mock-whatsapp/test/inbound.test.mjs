@@ -1,0 +1,153 @@
+// What people write, as the gateway is shown it.
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+import { test } from 'node:test'
+import { ALICE, BOB, OWNER, World } from './support/world.mjs'
+
+const world = await World.start()
+const sidecar = await world.linked()
+
+/** Lets the mock do something, and waits for the message that comes of it. */
+async function told(op, fields, wanted = {}) {
+  sidecar.mark()
+  const sent = await world.op(op, fields)
+  return { sent, message: await sidecar.event({ ev: 'msg', id: sent.id, ...wanted }) }
+}
+
+test('text by LID and by number comes from one and the same person', async () => {
+  const lid = (await told('send-text', { from: ALICE, text: 'by lid', addressing: 'lid' })).message
+  const pn = (await told('send-text', { from: ALICE, text: 'by number', addressing: 'pn' })).message
+  for (const message of [lid, pn]) {
+    assert.equal(message.from.pn, `+${ALICE}`)
+    assert.match(message.from.lid, /@lid$/)
+    assert.equal(message.from.me, false)
+    assert.equal(message.from.name, 'Contact 1111')
+    assert.equal(message.chat.group, false)
+    assert.equal(message.kind, 'text')
+    assert.equal(message.offline, false)
+  }
+  assert.deepEqual([lid.text, pn.text], ['by lid', 'by number'])
+  assert.match(lid.chat.jid, /@lid$/)
+  assert.match(pn.chat.jid, /@s\.whatsapp\.net$/)
+  assert.equal(lid.from.lid, pn.from.lid)
+  assert.ok(pn.seq > lid.seq)
+  assert.ok(Math.abs(lid.ts - Date.now()) < 60_000)
+})
+
+test('in groups a mention shows, by whatever of our names', async () => {
+  const group = await world.op('create-group', { subject: 'Team', members: [ALICE, BOB] })
+  const plain = (await told('send-text', { from: ALICE, group: group.id, text: 'hello all' })).message
+  assert.deepEqual(
+    [plain.chat.jid, plain.chat.group, plain.chat.subject, plain.from.pn, plain.mentionsMe],
+    [group.id, true, 'Team', `+${ALICE}`, undefined]
+  )
+  const mention = (await told('send-text', { from: BOB, group: group.id, text: '@us hi', mention: ['me'] })).message
+  assert.deepEqual([mention.mentionsMe, mention.from.pn], [true, `+${BOB}`])
+  const byNumber = { from: BOB, group: group.id, text: '@us', mention: [`${OWNER}@s.whatsapp.net`] }
+  assert.equal((await told('send-text', byNumber)).message.mentionsMe, true)
+  const other = { from: BOB, group: group.id, text: '@alice', mention: [`${ALICE}@s.whatsapp.net`] }
+  assert.equal((await told('send-text', other)).message.mentionsMe, undefined)
+})
+
+test('a quotation tells what it answers', async () => {
+  const quoted = { id: '3EB0FEED', participant: `${OWNER}@s.whatsapp.net`, text: 'what we said' }
+  const { message } = await told('send-text', { from: ALICE, text: 'an answer', quoted })
+  assert.equal(message.quote.id, '3EB0FEED')
+  assert.equal(message.quote.me, true)
+  assert.equal(message.quote.text, 'what we said')
+  assert.equal(message.quote.from.pn, `+${OWNER}`)
+})
+
+test('ephemeral and view-once wrappings come off', async () => {
+  const ephemeral = (await told('send-text', { from: ALICE, text: 'soon gone', ephemeral: 86_400 })).message
+  assert.deepEqual([ephemeral.text, ephemeral.ephemeralSeconds], ['soon gone', 86_400])
+  const once = (await told('send-media', { from: ALICE, kind: 'image', viewOnce: true, caption: 'look' })).message
+  assert.deepEqual([once.kind, once.viewOnce, once.text], ['image', true, 'look'])
+  const both = { from: ALICE, kind: 'image', viewOnce: true, ephemeral: 60 }
+  assert.equal((await told('send-media', both)).message.viewOnce, true)
+})
+
+test('reactions, edits and revocations name their target', async () => {
+  const reaction = (await told('react', { from: ALICE, target: '3EB0AB', text: '👍' })).message
+  assert.deepEqual([reaction.kind, reaction.target, reaction.text], ['reaction', '3EB0AB', '👍'])
+  const edit = { protocolMessage: { type: 14, key: { id: '3EB0CD' }, editedMessage: { conversation: 'better' } } }
+  const edited = (await told('send-raw', { from: ALICE, message: { editedMessage: { message: edit } } })).message
+  assert.deepEqual([edited.kind, edited.target, edited.text], ['edit', '3EB0CD', 'better'])
+  const revoke = { protocolMessage: { type: 0, key: { id: '3EB0EF' } } }
+  const revoked = (await told('send-raw', { from: ALICE, message: revoke })).message
+  assert.deepEqual([revoked.kind, revoked.target], ['revoke', '3EB0EF'])
+})
+
+test('places, contacts and polls have a text', async () => {
+  const place = { locationMessage: { degreesLatitude: 52.5, degreesLongitude: 13.4, name: 'Here' } }
+  assert.equal((await told('send-raw', { from: ALICE, message: place })).message.text, 'Here\n52.5,13.4')
+  const contact = { contactMessage: { displayName: 'Carol', vcard: 'BEGIN:VCARD' } }
+  assert.equal((await told('send-raw', { from: ALICE, message: contact })).message.text, 'Carol')
+  const poll = { pollCreationMessage: { name: 'Lunch?', options: [{ optionName: 'yes' }, { optionName: 'no' }] } }
+  const { message } = await told('send-raw', { from: ALICE, message: poll })
+  assert.deepEqual([message.kind, message.text], ['poll', 'Lunch?\n- yes\n- no'])
+})
+
+test('what the owner writes on the phone is marked as our own', async () => {
+  const { message } = await told('phone-sends', { to: ALICE, text: 'from my phone' })
+  assert.equal(message.from.me, true)
+  assert.equal(message.from.pn, `+${OWNER}`)
+  assert.equal(message.chat.pn, `+${ALICE}`)
+})
+
+test('the same text to oneself is a chat with oneself', async () => {
+  const { message } = await told('phone-sends', { to: OWNER, text: 'note to self' })
+  assert.deepEqual([message.from.me, message.chat.pn], [true, `+${OWNER}`])
+})
+
+for (const kind of ['image', 'audio', 'video', 'document', 'sticker']) {
+  test(`${kind}: fetched, decrypted and checked`, async () => {
+    const { sent, message } = await told('send-media', { from: ALICE, kind, size: 70_001, ptt: kind === 'audio' })
+    assert.equal(message.media.kind, kind)
+    assert.equal(message.media.bytes, 70_001)
+    const file = await sidecar.do('fetch', { ref: message.media.ref })
+    assert.equal(file.sha256, sent.sha256)
+    assert.equal(createHash('sha256').update(readFileSync(file.path)).digest('hex'), sent.sha256)
+    assert.equal(statSync(file.path).mode & 0o777, 0o600)
+    assert.ok(file.path.startsWith(sidecar.folder.mediaDir))
+  })
+}
+
+test('media that is too large, gone, damaged or not ours is refused', async () => {
+  const { message } = await told('send-media', { from: ALICE, size: 5_000 })
+  assert.equal((await sidecar.ask('fetch', { ref: message.media.ref, max: 4_999 })).code, 'too-large')
+  assert.equal((await sidecar.ask('fetch', { ref: 'bm9wZQ' })).code, 'invalid')
+  const ref = JSON.parse(Buffer.from(message.media.ref, 'base64url'))
+  const altered = more => Buffer.from(JSON.stringify({ ...ref, ...more })).toString('base64url')
+  assert.equal((await sidecar.ask('fetch', { ref: altered({ host: 'example.org' }) })).code, 'invalid')
+  const other = Buffer.alloc(32, 7).toString('base64')
+  assert.equal((await sidecar.ask('fetch', { ref: altered({ sha256: other }) })).code, 'media-damaged')
+  assert.equal((await sidecar.ask('fetch', { ref: altered({ mediaKey: other }) })).code, 'media-damaged')
+  // A sender may lie about the length.
+  assert.equal((await sidecar.ask('fetch', { ref: altered({ bytes: 1 }), max: 100 })).code, 'too-large')
+  await world.op('media-fail', { count: 1 })
+  const failed = await sidecar.ask('fetch', { ref: message.media.ref })
+  assert.deepEqual([failed.code, failed.retry], ['media-failed', true])
+  assert.equal((await sidecar.do('fetch', { ref: message.media.ref })).bytes, 5_000)
+})
+
+test('a message that arrives garbled is asked for again, and shown once', async () => {
+  const { sent } = await told('send-text', { from: ALICE, text: 'at the second try', garbleTimes: 1 })
+  const { text } = await sidecar.event({ ev: 'msg', id: sent.id })
+  assert.equal(text, 'at the second try')
+  assert.equal(sidecar.all({ ev: 'msg', id: sent.id }).length, 1)
+})
+
+test('a contact with a new phone is understood', async () => {
+  await world.op('reinstall', { pn: ALICE })
+  assert.equal((await told('send-text', { from: ALICE, text: 'new phone' })).message.text, 'new phone')
+})
+
+test('receipts go out, and reading is told when asked for', async () => {
+  const { message } = await told('send-text', { from: BOB, text: 'read me' })
+  const since = world.now
+  await sidecar.do('read', { keys: [{ chat: message.chat.jid, id: message.id, from: message.from.jid }] })
+  const receipt = await world.wait({ type: 'receipt', kind: 'read' }, since)
+  assert.deepEqual(receipt.ids, [message.id])
+})

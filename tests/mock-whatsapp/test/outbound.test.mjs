@@ -1,0 +1,183 @@
+// What the gateway sends, as it arrives, and what is said of its fate.
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { ALICE, BOB, OWNER, World } from './support/world.mjs'
+
+const world = await World.start()
+const sidecar = await world.linked()
+const newId = () => `3EB0${randomBytes(9).toString('hex').toUpperCase()}`
+
+/** Sends, and waits until it has arrived at the mock. */
+async function send(fields) {
+  const id = newId()
+  sidecar.mark()
+  const answer = await sidecar.do('send', { id, ...fields })
+  await world.wait({ type: 'message', id })
+  const [received] = (await world.op('list-received', { full: true })).filter(message => message.id === id)
+  return { id, answer, received }
+}
+
+test('text to a number goes to its LID, under the id that the gateway chose', async () => {
+  const { id, answer, received } = await send({ to: `+${ALICE}`, text: 'hello Alice' })
+  assert.deepEqual([answer.id, answer.jid], [id, received.to])
+  assert.match(received.to, /@lid$/)
+  assert.equal(received.text, 'hello Alice')
+  assert.ok(Buffer.from(answer.proto, 'base64').includes('hello Alice'))
+})
+
+test('a reply goes to the address that the message came from', async () => {
+  const sent = await world.op('send-text', { from: BOB, text: 'ping', addressing: 'pn' })
+  const { chat } = await sidecar.event({ ev: 'msg', id: sent.id })
+  const { received } = await send({ to: chat.jid, text: 'pong' })
+  assert.deepEqual([received.to, received.text], [`${BOB}@s.whatsapp.net`, 'pong'])
+})
+
+test('accepted, delivered and read are told, in that order', async () => {
+  await world.op('set', { knobs: { read: true } })
+  const { id } = await send({ to: `+${ALICE}`, text: 'watch me' })
+  await sidecar.event({ ev: 'out', id, stage: 'read' })
+  assert.deepEqual(sidecar.all({ ev: 'out', id }).map(event => event.stage), ['accepted', 'delivered', 'read'])
+  await world.op('set', { knobs: { read: false } })
+})
+
+test('without an acknowledgement nothing is called accepted; the same id may be sent again', async () => {
+  await world.op('set', { knobs: { ack: 'none' } })
+  const { id } = await send({ to: `+${ALICE}`, text: 'into the void' })
+  await sidecar.do('mem')
+  assert.deepEqual(sidecar.all({ ev: 'out', id }), [])
+  await world.op('set', { knobs: { ack: 'auto' } })
+  await sidecar.do('send', { id, to: `+${ALICE}`, text: 'into the void' })
+  await sidecar.event({ ev: 'out', id, stage: 'accepted' })
+  const copies = (await world.op('list-received')).filter(message => message.id === id)
+  assert.deepEqual(copies.map(message => message.text), ['into the void', 'into the void'])
+})
+
+test('a refusal is told with its code', async () => {
+  await world.op('set', { knobs: { ack: 'error:463' } })
+  const { id } = await send({ to: `+${ALICE}`, text: 'unwanted' })
+  assert.equal((await sidecar.event({ ev: 'out', id, stage: 'failed' })).code, 463)
+  assert.deepEqual(sidecar.all({ ev: 'out', id, stage: 'accepted' }), [])
+  await world.op('set', { knobs: { ack: 'auto' } })
+})
+
+test('groups: everybody can read it, members are asked for once, receipts name the reader', async () => {
+  const group = await world.op('create-group', { subject: 'Team', members: [ALICE, BOB], announce: false })
+  const since = world.now
+  const { id, received } = await send({ to: group.id, text: 'to all' })
+  assert.equal(received.text, 'to all')
+  const readers = received.group.filter(one => one.ok).map(one => one.pn)
+  assert.deepEqual(readers.sort(), [ALICE, BOB, OWNER].sort())
+  const delivered = await sidecar.event({ ev: 'out', id, stage: 'delivered' })
+  assert.match(delivered.participant, /@lid$/)
+  const { group: view } = await sidecar.do('group', { jid: group.id })
+  assert.equal(view.subject, 'Team')
+  assert.deepEqual(view.participants.map(one => one.pn).sort(), [ALICE, BOB, OWNER].map(pn => `+${pn}`).sort())
+  await send({ to: group.id, text: 'again' })
+  const questions = await world.op('events', { since, type: 'group-iq' })
+  assert.ok(questions.length <= 2, `${questions.length} questions`)
+  const before = world.now
+  await world.op('group-change', { group: group.id, subject: 'Crew' })
+  await sidecar.do('group', { jid: group.id }).catch(() => {})
+  await send({ to: group.id, text: 'after the change' })
+  assert.equal((await sidecar.do('group', { jid: group.id })).group.subject, 'Crew', `since ${before}`)
+})
+
+test('quotations and mentions go along', async () => {
+  const lid = (await sidecar.do('resolve', { phones: [`+${ALICE}`] })).people[0].lid
+  const { received } = await send({
+    to: `+${ALICE}`,
+    text: 'as you said',
+    quote: { id: '3AFEED', from: lid, text: 'her words' },
+    mentions: [lid]
+  })
+  assert.equal(received.contextInfo.stanzaId, '3AFEED')
+  assert.equal(received.contextInfo.participant, lid)
+  assert.equal(received.contextInfo.quotedMessage.conversation, 'her words')
+  assert.deepEqual(received.contextInfo.mentionedJid, [lid])
+})
+
+for (const kind of ['image', 'document', 'audio', 'video']) {
+  test(`${kind} goes out whole`, async () => {
+    const path = join(world.dir, `out.${kind}`)
+    writeFileSync(path, randomBytes(90_000))
+    const media = { path, kind, mime: kind === 'image' ? 'image/png' : undefined, name: 'report.bin', caption: 'see' }
+    const { received } = await send({ to: `+${ALICE}`, media })
+    assert.deepEqual([received.kind, received.media.size, received.media.ok], [kind, 90_000, true])
+    if (kind === 'document') assert.equal(received.fileName, 'report.bin')
+    if (kind === 'image') assert.deepEqual([received.mimetype, received.text], ['image/png', 'see'])
+    const left = readdirSync(tmpdir()).filter(name => name.startsWith(kind) && /-(enc|original)$/.test(name))
+    assert.deepEqual(left, [])
+  })
+}
+
+test('media that cannot be uploaded is a failure that may pass', async () => {
+  const path = join(world.dir, 'late.png')
+  writeFileSync(path, randomBytes(1_000))
+  await world.op('media-fail', { count: 2 })
+  const request = { id: newId(), to: `+${ALICE}`, media: { path, kind: 'image', mime: 'image/png' } }
+  const answer = await sidecar.ask('send', request)
+  assert.deepEqual([answer.ok, answer.retry], [false, true])
+  await world.op('media-fail', { count: 0 })
+  assert.equal((await sidecar.do('send', request)).id, request.id)
+})
+
+test('a contact who could not read it gets it again, also after a restart', async () => {
+  const { id, answer, received } = await send({ to: `+${BOB}`, text: 'once more' })
+  const since = world.now
+  await world.op('ask-retry', { from: BOB, id, to: received.to })
+  const again = await world.wait({ type: 'message', id }, since)
+  assert.deepEqual([again.ok, again.text], [true, 'once more'])
+  const folder = sidecar.folder
+  const other = await world.linked(world.folder(), { account: '15550008888' })
+  const first = newId()
+  const { proto } = await other.do('send', { id: first, to: `+${BOB}`, text: 'remember' })
+  await other.event({ ev: 'out', id: first, stage: 'accepted' })
+  await other.end()
+  const revived = await world.connected(other.folder)
+  const before = world.now
+  await world.op('ask-retry', { account: '15550008888', from: BOB, id: first })
+  const need = await revived.event({ ev: 'need-body', id: first })
+  assert.match(need.chat, /@lid$/)
+  await revived.do('sent-body', { id: first, proto })
+  assert.equal((await world.wait({ type: 'message', id: first }, before)).text, 'remember')
+  assert.ok(answer.proto && folder)
+})
+
+test('typing shows, and stops', async () => {
+  const { people } = await sidecar.do('resolve', { phones: [`+${ALICE}`] })
+  const since = world.now
+  await sidecar.do('typing', { to: people[0].lid, state: 'composing' })
+  await world.wait({ type: 'chatstate', state: 'composing' }, since)
+  await sidecar.do('typing', { to: people[0].lid, state: 'paused' })
+  await world.wait({ type: 'chatstate', state: 'paused' }, since)
+})
+
+test('numbers that are not on WhatsApp are known before anything is sent', async () => {
+  await world.op('contact', { pn: '15550007777', exists: false })
+  const { people } = await sidecar.do('resolve', { phones: [`+${ALICE}`, '+15550007777'] })
+  assert.deepEqual(people.map(one => [one.phone, one.exists]), [[`+${ALICE}`, true], ['+15550007777', false]])
+  const answer = await sidecar.ask('send', { id: newId(), to: '+15550007777', text: 'anybody?' })
+  assert.deepEqual([answer.code, answer.retry], ['not-on-whatsapp', false])
+})
+
+test('what cannot be sent is refused by name', async () => {
+  const refusal = async fields => (await sidecar.ask('send', { id: newId(), to: `+${ALICE}`, ...fields })).code
+  assert.equal(await refusal({}), 'invalid')
+  assert.equal(await refusal({ text: 'x', id: 'no good' }), 'invalid')
+  assert.equal(await refusal({ text: 'x', to: 'alice' }), 'invalid')
+  assert.equal(await refusal({ text: 'x'.repeat(65_537) }), 'invalid')
+  assert.equal(await refusal({ media: { kind: 'image', path: 'relative.png' } }), 'invalid')
+  assert.equal(await refusal({ media: { kind: 'hologram', path: '/x' } }), 'invalid')
+})
+
+test('a contact whose signed key is forged is not written to', async () => {
+  const carol = '15550003333'
+  await world.op('forge-key', { pn: carol })
+  const answer = await sidecar.ask('send', { id: newId(), to: `+${carol}`, text: 'secret' })
+  assert.equal(answer.ok, false)
+  assert.ok(!(await world.op('list-received')).some(message => message.text === 'secret'))
+})
