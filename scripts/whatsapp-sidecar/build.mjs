@@ -40,7 +40,12 @@ const ours = {
       onLoad({ filter: new RegExp(`${escaped(file)}$`) }, async ({ path }) => {
         if (!path.endsWith(`node_modules${sep}${file}`)) return undefined
         applied.add(file)
-        return { contents: edited(await readFile(path, 'utf8'), EDITS.filter(edit => edit.file === file)) }
+        return {
+          contents: edited(
+            await readFile(path, 'utf8'),
+            EDITS.filter(edit => edit.file === file)
+          )
+        }
       })
     }
     onEnd(() => {

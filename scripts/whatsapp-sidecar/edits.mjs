@@ -50,18 +50,62 @@ export const EDITS = [
     put: '                await config.onInbound(node, msg, decrypt);'
   },
   {
-    file: 'baileys/lib/Utils/auth-utils.js',
-    why: 'lets a transaction commit what it has so far',
-    find: '        isInTransaction,\n        transaction: async (work, key) => {',
-    put: `        isInTransaction,
-        commit: async () => {
+    file: 'libsignal/src/queue_job.js',
+    why: "a queued job ran in its predecessor's transaction, and its keys were committed or rolled back with that",
+    find: `queue.push({
+        awaitable,`,
+    put: `queue.push({
+        awaitable: require('node:async_hooks').AsyncResource.bind(awaitable),`
+  },
+  {
+    file: 'baileys/lib/Signal/Group/sender-message-key.js',
+    why: 'a saved key of a skipped group message comes back as a plain object, and late messages failed',
+    find: 'deriveSecrets(seed, ',
+    put: 'deriveSecrets(Buffer.from(seed), '
+  },
+  ...[
+    [
+      `        get: async (type, ids) => {
             const ctx = txStorage.getStore();
-            if (!ctx) return;
-            const mutations = ctx.mutations;
-            ctx.mutations = {};
-            await commitWithRetry(mutations);
-        },
-        transaction: async (work, key) => {`
+            if (!ctx) {`,
+      `        get: async (type, ids) => {
+            const ctx = txStorage.getStore();
+            if (!ctx || isRatchet(type)) {`
+    ],
+    [
+      `        set: async (data) => {
+            const ctx = txStorage.getStore();`,
+      `        set: async (all) => {
+            const pick = wanted => Object.fromEntries(Object.entries(all).filter(([type]) => isRatchet(type) === wanted));
+            await state.set(pick(true));
+            const data = pick(false);
+            const ctx = txStorage.getStore();`
+    ],
+    [
+      'export const addTransactionCapability = (',
+      `const isRatchet = type => type === 'session' || type === 'sender-key';
+export const addTransactionCapability = (`
+    ]
+  ].map(([find, put]) => ({
+    file: 'baileys/lib/Utils/auth-utils.js',
+    why: 'a transaction kept a copy of a session while it waited, and wrote it over what had been received meanwhile',
+    find,
+    put
+  })),
+  {
+    file: 'baileys/lib/Utils/auth-utils.js',
+    why: 'a queue of writes ran them in the context of whoever came first; the store needs no queue',
+    find: `                await Promise.all(types.map(type => getQueue(type).add(async () => {
+                    const typeData = { [type]: data[type] };
+                    await state.set(typeData);
+                })));`,
+    put: '                await state.set(data);'
+  },
+  {
+    file: 'baileys/lib/Utils/auth-utils.js',
+    why: 'lets a sender wait until its keys are durable',
+    find: '        isInTransaction,\n        transaction: async (work, key) => {',
+    put: '        isInTransaction,\n        commit: () => state.commit(),\n        transaction: async (work, key) => {'
   },
   {
     file: 'baileys/lib/Socket/messages-send.js',
@@ -73,7 +117,7 @@ export const EDITS = [
   },
   {
     file: 'baileys/lib/Utils/messages-media.js',
-    why: 'downloads of Baileys itself take our way out, with its proxy; Node\'s fetch stays unloaded (it is large)',
+    why: "downloads of Baileys itself take our way out, with its proxy; Node's fetch stays unloaded (it is large)",
     find: 'export const getHttpStream = async (url, options = {}) => {',
     put: 'export const getHttpStream = async (url, options = {}) => {\n    return options.openStream(url);'
   }

@@ -31,6 +31,7 @@ export function asAnswer(error) {
   if (error instanceof RequestError) return { code: error.code, error: redacted(error), retry: error.retry }
   const status = error?.output?.statusCode
   if (CONNECTION_CODES.has(status)) return { code: 'not-connected', error: redacted(error), retry: true }
-  if (error?.data === 429 || status === 429) return { code: 'rate-limited', error: redacted(error), retry: true }
+  if (error?.data === 429 || status === 429)
+    return { code: 'rate-limited', error: redacted(error), retry: true }
   return { code: 'failed', error: redacted(error), retry: true }
 }

@@ -15,7 +15,9 @@ function pollText(poll) {
 }
 
 function placeText(place) {
-  return [place.name, place.address, `${place.degreesLatitude},${place.degreesLongitude}`].filter(Boolean).join('\n')
+  return [place.name, place.address, `${place.degreesLatitude},${place.degreesLongitude}`]
+    .filter(Boolean)
+    .join('\n')
 }
 
 /** Content by its type: how it is called here, and its text. */
@@ -39,7 +41,11 @@ const KINDS = {
 }
 /** What a device says to another one, or what only follows up on something else. */
 const SILENT = new Set([
-  'senderKeyDistributionMessage', 'pollUpdateMessage', 'encReactionMessage', 'keepInChatMessage', 'pinInChatMessage'
+  'senderKeyDistributionMessage',
+  'pollUpdateMessage',
+  'encReactionMessage',
+  'keepInChatMessage',
+  'pinInChatMessage'
 ])
 
 /** Kind, text and target of a message, or undefined when there is nothing for a person in it. */
@@ -86,8 +92,14 @@ async function placeOf({ key, pushName }, creds, mapping, subjectOf) {
     : { ...(await personOf([key.remoteJid, key.remoteJidAlt], mapping)), group }
   const from = key.fromMe
     ? await personOf([creds.me.id, creds.me.lid], mapping)
-    : await personOf(group ? [key.participant, key.participantAlt] : [key.remoteJid, key.remoteJidAlt], mapping)
-  return { chat, from: { ...from, ...(pushName && { name: pushName.slice(0, 128) }), me: Boolean(key.fromMe) } }
+    : await personOf(
+        group ? [key.participant, key.participantAlt] : [key.remoteJid, key.remoteJidAlt],
+        mapping
+      )
+  return {
+    chat,
+    from: { ...from, ...(pushName && { name: pushName.slice(0, 128) }), me: Boolean(key.fromMe) }
+  }
 }
 
 /**
@@ -129,7 +141,7 @@ export async function inboundOf(message, { creds, mapping, subjectOf, offline })
 }
 
 /**
- * What is shown of a message that could not be read.
+ * What is shown of a message that cannot be read.
  * @param {object} message
  * @param {object} context as for `inboundOf`
  * @returns {Promise<object>}
@@ -140,8 +152,6 @@ export async function undecryptableOf(message, { creds, mapping, subjectOf, offl
     ...(await placeOf(message, creds, mapping, subjectOf)),
     ts: seconds(message.messageTimestamp) * 1000,
     offline,
-    kind: 'undecryptable',
-    ...(message.key.isViewOnce && { viewOnce: true })
+    kind: 'undecryptable'
   }
 }
-

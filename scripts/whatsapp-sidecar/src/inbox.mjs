@@ -5,8 +5,8 @@ import { invalid } from './errors.mjs'
 import { INBOX_HIGH, INBOX_LOW, UNACKED_MAX, UNDECRYPTABLE_MS } from './limits.mjs'
 import { isCongested, onceDrained, writeLine } from './stdio.mjs'
 
-/** Decryption fails so for a message that was decrypted before: the server repeats what it had no receipt for. */
-const USED_ALREADY = 'Key used already or never filled'
+/** Whether the sender made this copy because we asked for one. */
+const isRepetition = ({ content }) => Array.isArray(content) && content.some(({ attrs }) => attrs?.count)
 
 export class Inbox {
   #store
@@ -37,15 +37,19 @@ export class Inbox {
    */
   async receive(sock, node, message, decrypt) {
     const context = this.#context(sock, Boolean(node.attrs.offline))
+    const unread = await undecryptableOf(message, context)
+    // The server repeats what it has no receipt for, if we died before that. Its keys are used up: to try again
+    // would fail, and make Baileys ask the sender for a new copy.
+    if (this.#store.has(unread) && !isRepetition(node)) return
     await this.#store.receive(async () => {
       await decrypt()
       if (message.messageStubType === undefined && !message.key.isViewOnce) {
-        this.#forget(message.key.id)
+        this.#forget(unread.id)
         return inboundOf(message, context)
       }
-      if (message.category === 'peer' || message.messageStubParameters?.[0] === USED_ALREADY) return undefined
-      if (message.key.isViewOnce) return undecryptableOf(message, context)
-      this.#expectAgain(message, context)
+      if (message.category === 'peer') return undefined
+      if (message.key.isViewOnce) return { ...unread, viewOnce: true }
+      if (!this.#store.has(unread)) this.#expectAgain(unread)
       return undefined
     })
     this.#pump()
@@ -88,12 +92,12 @@ export class Inbox {
   }
 
   /** The sender is asked to repeat it; only when nothing comes of that, the gateway hears. */
-  #expectAgain(message, context) {
-    const { id } = message.key
+  #expectAgain(unread) {
+    const { id } = unread
     if (this.#unread.has(id)) return
     const timer = setTimeout(async () => {
       this.#unread.delete(id)
-      await this.#store.receive(() => undecryptableOf(message, context))
+      await this.#store.receive(async () => unread)
       this.#pump()
     }, UNDECRYPTABLE_MS)
     this.#unread.set(id, timer)

@@ -2,8 +2,17 @@
 // A record is durable when `append` returns; a record that was half written when the power went is cut off.
 import { createHash } from 'node:crypto'
 import {
-  closeSync, existsSync, fdatasyncSync, fsyncSync, ftruncateSync, openSync, readdirSync, readFileSync,
-  renameSync, rmSync, writeSync
+  closeSync,
+  existsSync,
+  fdatasyncSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync
 } from 'node:fs'
 import { join } from 'node:path'
 
@@ -59,13 +68,14 @@ function syncFolder(dir) {
 }
 
 function writeAll(fd, bytes) {
-  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done)
+  for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done)
 }
 
 /** The journal of one folder. */
 export class Journal {
   #dir
   #fd
+  #isSynced = true
   /** Bytes in the file. */
   size = 0
 
@@ -102,7 +112,10 @@ export class Journal {
   }
 
   #setAside() {
-    return readdirSync(this.#dir).filter(name => name.startsWith(DAMAGED)).sort().pop()
+    return readdirSync(this.#dir)
+      .filter(name => name.startsWith(DAMAGED))
+      .sort()
+      .pop()
   }
 
   /** Whether there is a file to append to. */
@@ -113,13 +126,21 @@ export class Journal {
   /**
    * Adds a record at the end.
    * @param {object} record
-   * @param {{durable?: boolean}} options `durable: false` when losing it costs nothing
+   * @param {{durable?: boolean}} options `durable: false` when it may be lost, or `sync` follows
    */
   append(record, { durable = true } = {}) {
     const bytes = encode(record)
     writeAll(this.#fd, bytes)
-    if (durable) fdatasyncSync(this.#fd)
     this.size += bytes.length
+    this.#isSynced = false
+    if (durable) this.sync()
+  }
+
+  /** Makes everything appended so far durable. */
+  sync() {
+    if (this.#isSynced) return
+    fdatasyncSync(this.#fd)
+    this.#isSynced = true
   }
 
   /**
@@ -140,6 +161,7 @@ export class Journal {
     syncFolder(this.#dir)
     if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = fd
+    this.#isSynced = true
     this.size = size
   }
 

@@ -20,6 +20,9 @@ export const UNACKED_MAX = 100
 export const INBOX_HIGH = 500
 export const INBOX_LOW = 250
 
+/** Newest messages whose repetition is recognised. */
+export const RECENT_MAX = 1_000
+
 /** The journal is rewritten when it has grown by this and by the size of what is alive. */
 export const JOURNAL_SLACK_BYTES = 1 << 20
 /** Notes of processed history that Baileys keeps in the credentials without end. */
@@ -58,6 +61,8 @@ export const MEDIA_BYTES_MAX = 20 << 20
 /** Silence on a media connection after which it is given up, and redirections followed. */
 export const MEDIA_IDLE_MS = 30_000
 export const REDIRECTS_MAX = 3
+/** How long the phone may take to upload a file again. */
+export const RENEW_MS = 30_000
 /** Answer of a proxy that is still no answer. */
 export const PROXY_ANSWER_BYTES_MAX = 8_192
 export const PROXY_MS = 30_000

@@ -61,7 +61,8 @@ function parsed(line) {
   } catch {
     throw invalid('not JSON')
   }
-  if (typeof request !== 'object' || request === null || Array.isArray(request)) throw invalid('not a JSON object')
+  if (typeof request !== 'object' || request === null || Array.isArray(request))
+    throw invalid('not a JSON object')
   return request
 }
 
@@ -82,6 +83,11 @@ async function onLine(line) {
 
 readLines(
   line => void onLine(line),
-  bytes => writeLine({ re: null, ok: false, ...asAnswer(invalid(`a line of ${bytes} bytes, at most ${LINE_BYTES_MAX}`)) }),
+  bytes =>
+    writeLine({
+      re: null,
+      ok: false,
+      ...asAnswer(invalid(`a line of ${bytes} bytes, at most ${LINE_BYTES_MAX}`))
+    }),
   () => void end()
 )

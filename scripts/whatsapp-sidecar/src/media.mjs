@@ -8,7 +8,7 @@ import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { getMediaKeys } from 'baileys'
 import { RequestError, invalid } from './errors.mjs'
-import { MEDIA_BYTES_MAX, MEDIA_IDLE_MS, REDIRECTS_MAX } from './limits.mjs'
+import { MEDIA_BYTES_MAX, MEDIA_IDLE_MS, REDIRECTS_MAX, RENEW_MS } from './limits.mjs'
 
 const DEFAULT_HOST = 'mmg.whatsapp.net'
 const ORIGIN = 'https://web.whatsapp.com'
@@ -23,8 +23,16 @@ const KINDS = {
   stickerMessage: 'sticker'
 }
 const EXTENSIONS = {
-  'image/jpeg': '.jpg', 'image/png': '.png', 'image/webp': '.webp', 'image/gif': '.gif', 'video/mp4': '.mp4',
-  'audio/ogg': '.ogg', 'audio/mp4': '.m4a', 'audio/mpeg': '.mp3', 'application/pdf': '.pdf', 'text/plain': '.txt'
+  'image/jpeg': '.jpg',
+  'image/png': '.png',
+  'image/webp': '.webp',
+  'image/gif': '.gif',
+  'video/mp4': '.mp4',
+  'audio/ogg': '.ogg',
+  'audio/mp4': '.m4a',
+  'audio/mpeg': '.mp3',
+  'application/pdf': '.pdf',
+  'text/plain': '.txt'
 }
 
 const text64 = bytes => (bytes ? Buffer.from(bytes).toString('base64') : undefined)
@@ -71,16 +79,22 @@ export function mediaOf(type, content, key) {
 /** GET of a media address; resolves with the response's body. */
 function get(url, agent, redirects = 0) {
   return new Promise((resolve, reject) => {
-    const request = https.request(url, { agent, headers: { Origin: ORIGIN }, timeout: MEDIA_IDLE_MS }, response => {
-      const { statusCode, headers } = response
-      if (statusCode === 200) return resolve(response)
-      response.resume()
-      const next = headers.location && URL.canParse(headers.location, url) && new URL(headers.location, url)
-      const follows = statusCode >= 300 && statusCode < 400 && next && redirects < REDIRECTS_MAX
-      if (follows && hostOf(next.href) === next.host) return resolve(get(next, agent, redirects + 1))
-      const gone = statusCode === 404 || statusCode === 410
-      reject(new RequestError(gone ? 'gone' : 'media-failed', `the media server answered ${statusCode}`, !gone))
-    })
+    const request = https.request(
+      url,
+      { agent, headers: { Origin: ORIGIN }, timeout: MEDIA_IDLE_MS },
+      response => {
+        const { statusCode, headers } = response
+        if (statusCode === 200) return resolve(response)
+        response.resume()
+        const next = headers.location && URL.canParse(headers.location, url) && new URL(headers.location, url)
+        const follows = statusCode >= 300 && statusCode < 400 && next && redirects < REDIRECTS_MAX
+        if (follows && hostOf(next.href) === next.host) return resolve(get(next, agent, redirects + 1))
+        const gone = statusCode === 404 || statusCode === 410
+        reject(
+          new RequestError(gone ? 'gone' : 'media-failed', `the media server answered ${statusCode}`, !gone)
+        )
+      }
+    )
     request.on('timeout', () => request.destroy(new Error('the media server went silent')))
     request.on('error', error => reject(new RequestError('media-failed', error.message, true)))
     request.end()
@@ -168,7 +182,10 @@ async function download(ref, { dir, max, agent }) {
 }
 
 function extensionOf({ mime = '', name = '' }) {
-  return EXTENSIONS[mime.split(';')[0].trim()] ?? (/^\.[a-z0-9]{1,8}$/.test(extname(name)) ? extname(name) : '.bin')
+  return (
+    EXTENSIONS[mime.split(';')[0].trim()] ??
+    (/^\.[a-z0-9]{1,8}$/.test(extname(name)) ? extname(name) : '.bin')
+  )
 }
 
 /**
@@ -190,9 +207,26 @@ export async function fetchMedia(text, { dir, max = MEDIA_BYTES_MAX, agent, rene
   } catch (error) {
     if (error.code !== 'gone' || !renew) throw error
   }
+  return download({ ...ref, path: await renewedPath(ref, renew) }, { dir, max, agent })
+}
+
+/** The phone uploads the file again, if it is on line and still has it. */
+async function renewedPath(ref, renew) {
   const content = { mediaKey: bytes64(ref.mediaKey), directPath: ref.path, mimetype: ref.mime }
-  const { message } = await renew({ key: ref.key, message: { [ref.type]: content } })
-  return download({ ...ref, path: message[ref.type].directPath }, { dir, max, agent })
+  let timer
+  const late = new Promise((_, reject) => {
+    const error = new RequestError('gone', 'the file is gone, and the phone does not upload it again', true)
+    timer = setTimeout(() => reject(error), RENEW_MS)
+  })
+  try {
+    const { message } = await Promise.race([renew({ key: ref.key, message: { [ref.type]: content } }), late])
+    return message[ref.type].directPath
+  } catch (error) {
+    if (error instanceof RequestError) throw error
+    throw new RequestError('gone', 'the file is gone, and the phone does not have it any more')
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 /**

@@ -8,8 +8,15 @@ import { PROXY_ANSWER_BYTES_MAX, PROXY_MS } from './limits.mjs'
 
 const PORTS = { 'http:': 80, 'https:': 443, 'socks5:': 1080, 'socks5h:': 1080 }
 const SOCKS_ERRORS = [
-  '', 'failed', 'does not allow it', 'network unreachable', 'host unreachable', 'connection refused', 'timed out',
-  'command not supported', 'address type not supported'
+  '',
+  'failed',
+  'does not allow it',
+  'network unreachable',
+  'host unreachable',
+  'connection refused',
+  'timed out',
+  'command not supported',
+  'address type not supported'
 ]
 
 /** Reads from a socket until `want` says how many bytes belong to the answer, and leaves the rest in it. */
@@ -41,7 +48,10 @@ function read(socket, want) {
   })
 }
 
-const credentialsOf = url => ({ user: decodeURIComponent(url.username), password: decodeURIComponent(url.password) })
+const credentialsOf = url => ({
+  user: decodeURIComponent(url.username),
+  password: decodeURIComponent(url.password)
+})
 
 async function httpConnect(socket, url, host, port) {
   const target = `${net.isIPv6(host) ? `[${host}]` : host}:${port}`
@@ -89,8 +99,11 @@ function dial(url) {
   const host = url.hostname.replace(/^\[|\]$/g, '')
   const port = Number(url.port) || PORTS[url.protocol]
   return new Promise((resolve, reject) => {
-    const socket = url.protocol === 'https:' ? tls.connect({ host, port, servername: host }) : net.connect({ host, port })
-    socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () => resolve(socket)).once('error', reject)
+    const socket =
+      url.protocol === 'https:' ? tls.connect({ host, port, servername: host }) : net.connect({ host, port })
+    socket
+      .once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () => resolve(socket))
+      .once('error', reject)
     socket.setTimeout(PROXY_MS, () => socket.destroy(new Error('the proxy does not answer')))
   })
 }

@@ -28,6 +28,7 @@ export class Session {
   #restarts = 0
   #refusals = 0
   #openedAt
+  #isSynced = false
   #http
   /** Caches outlive a socket, or every reconnect would ask for everything again. */
   #caches = {
@@ -90,7 +91,10 @@ export class Session {
     // Ours to close: what Baileys reports then is our own doing.
     this.#release()
     this.#state = 'off'
-    const device = { tag: 'remove-companion-device', attrs: { jid: this.#store.creds.me.id, reason: 'user_initiated' } }
+    const device = {
+      tag: 'remove-companion-device',
+      attrs: { jid: this.#store.creds.me.id, reason: 'user_initiated' }
+    }
     const attrs = { to: 's.whatsapp.net', type: 'set', xmlns: 'md' }
     // Baileys' own `logout` does not wait for the answer.
     const heard = await sock.query({ tag: 'iq', attrs, content: [device] }, limits.LOGOUT_MS).then(
@@ -119,6 +123,7 @@ export class Session {
     this.#retry = undefined
     this.#http = undefined
     this.#openedAt = undefined
+    this.#isSynced = false
     this.#tell(this.#store.isLinked ? 'connecting' : 'linking')
     const sock = makeWASocket(this.#config())
     this.#sock = sock
@@ -167,17 +172,19 @@ export class Session {
       this.#clear()
       this.#handlers.onQr(qr)
     }
+    // The end of the backlog may be told before Baileys calls the connection open; `ready` takes both.
+    if (receivedPendingNotifications) this.#isSynced = true
     if (connection === 'open') {
       this.#clear()
       this.#openedAt = performance.now()
-      this.#tell('syncing')
+      if (!this.#isSynced) this.#tell('syncing')
       this.#after(limits.SYNC_MS, () => {
         // The server forgot to say that this was all; held back events would stay held back.
         sock.ev.flush()
-        if (this.#sock === sock && this.#state === 'syncing') this.#tell('ready')
+        this.#tell('ready')
       })
     }
-    if (receivedPendingNotifications && this.#state !== 'ready') {
+    if (this.#isSynced && this.#openedAt !== undefined && this.#state !== 'ready') {
       this.#clear()
       this.#tell('ready')
     }

@@ -136,7 +136,8 @@ export class Sidecar {
   }
 
   #connect() {
-    if (this.#store.damaged) throw new RequestError('damaged', `the login is damaged: see ${this.#store.damaged}`)
+    if (this.#store.damaged)
+      throw new RequestError('damaged', `the login is damaged: see ${this.#store.damaged}`)
     if (!this.#store.isLinked) throw unlinked()
     this.#session.start()
   }

@@ -3,7 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { BufferJSON, initAuthCreds, proto } from 'baileys'
 import { Journal } from './journal.mjs'
-import { HISTORY_NOTES_MAX, JOURNAL_SLACK_BYTES } from './limits.mjs'
+import { HISTORY_NOTES_MAX, JOURNAL_SLACK_BYTES, RECENT_MAX } from './limits.mjs'
 
 /*
  * A record has any of these members, applied in this order:
@@ -14,9 +14,15 @@ import { HISTORY_NOTES_MAX, JOURNAL_SLACK_BYTES } from './limits.mjs'
  *   keys   { type: { id: value or null } }: Signal keys that have changed
  *   msg    an inbound message, as the gateway is shown it
  *   ack    messages up to this number are the gateway's
+ *   recent names of messages that were kept before, in the first record of a file
  */
 const FORMAT = 1
 const KEYS_PER_RECORD = 200
+/** Keys that move on with every message; who sends one waits for `commit`. */
+const RATCHETS = new Set(['session', 'sender-key'])
+
+/** What makes two deliveries the same message. */
+const nameOf = ({ id, from }) => `${id} ${from.lid ?? from.pn ?? from.jid}`
 
 const toText = value => JSON.stringify(value, BufferJSON.replacer)
 const toValue = text => JSON.parse(text, BufferJSON.reviver)
@@ -26,11 +32,15 @@ export class Store {
   #journal
   #onFailure
   #scope = new AsyncLocalStorage()
+  /** Messages being received: what they have changed is not saved yet. */
+  #open = new Set()
   /** Texts rather than objects: smaller, and nobody can change them behind our back. */
   #creds = new Map()
   /** @type {Map<string, Map<string, string>>} */
   #keys = new Map()
   #compactAt = 0
+  /** Names of the newest messages, the oldest first. */
+  #recent = new Set()
 
   /** Inbound messages that wait for the gateway, oldest first. */
   inbox = []
@@ -54,7 +64,8 @@ export class Store {
     this.cutBytes = cutBytes
     this.damaged = damaged
     for (const record of records) this.#apply(record)
-    if (records.length && records[0].v !== FORMAT) throw new Error(`journal format ${records[0].v} is unknown`)
+    if (records.length && records[0].v !== FORMAT)
+      throw new Error(`journal format ${records[0].v} is unknown`)
     if (this.#creds.size) {
       this.creds = Object.fromEntries([...this.#creds].map(([field, text]) => [field, toValue(text)]))
     }
@@ -87,7 +98,8 @@ export class Store {
   saveCreds(update) {
     Object.assign(this.creds, update)
     const notes = this.creds.processedHistoryMessages
-    if (notes?.length > HISTORY_NOTES_MAX) this.creds.processedHistoryMessages = notes.slice(-HISTORY_NOTES_MAX)
+    if (notes?.length > HISTORY_NOTES_MAX)
+      this.creds.processedHistoryMessages = notes.slice(-HISTORY_NOTES_MAX)
     if (!this.isLinked) return
     const changed = {}
     for (const [field, value] of Object.entries(this.creds)) {
@@ -116,7 +128,8 @@ export class Store {
         const text = known?.get(String(id))
         if (text === undefined) continue
         const value = toValue(text)
-        found[id] = type === 'app-state-sync-key' ? proto.Message.AppStateSyncKeyData.fromObject(value) : value
+        found[id] =
+          type === 'app-state-sync-key' ? proto.Message.AppStateSyncKeyData.fromObject(value) : value
       }
       return found
     },
@@ -125,35 +138,74 @@ export class Store {
       for (const [type, values] of Object.entries(changes)) {
         for (const [id, value] of Object.entries(values)) {
           this.#setKey(type, id, value === null || value === undefined ? undefined : toText(value))
-          touched.push([type, id])
+          touched.push({ type, id, name: `${type} ${id}` })
         }
       }
       const scope = this.#scope.getStore()
-      if (scope?.open) scope.touched.push(...touched)
-      else if (this.isLinked && touched.length) this.#append({ keys: this.#current(touched) })
+      if (scope?.isOpen) for (const key of touched) scope.touched.set(key.name, key)
+      else if (this.isLinked) this.#saveKeys(touched)
+    },
+    /** Resolves when all that was set is durable. */
+    commit: async () => {
+      await Promise.all([...this.#open].filter(scope => scope.isShared).map(scope => scope.closed))
+      this.#guarded(() => this.#journal.sync())
     }
+  }
+
+  /** Saves keys that were changed outside of a `receive`. */
+  #saveKeys(touched) {
+    const keys = touched.filter(({ name }) => {
+      // Also changed by a message that is being received: to be saved with it, or it would be lost with a crash.
+      const scope = [...this.#open].find(one => one.touched.has(name))
+      if (scope) scope.isShared = true
+      return !scope
+    })
+    const durable = !keys.every(({ type }) => RATCHETS.has(type))
+    if (keys.length) this.#append({ keys: this.#current(keys) }, { durable })
   }
 
   /**
    * Runs `work` (the decryption of one message) and saves the keys that it changed together with the message
-   * that it returns, in one record.
+   * that it returns, in one record. A message that was kept before is not kept again: senders repeat what they
+   * have no receipt for.
    * @param {() => Promise<object | undefined>} work
    * @returns {Promise<object | undefined>} the message with its number
    */
   async receive(work) {
-    const scope = { open: true, touched: [] }
+    const scope = { isOpen: true, isShared: false, touched: new Map() }
+    scope.closed = new Promise(resolve => (scope.close = resolve))
+    this.#open.add(scope)
     let message
     try {
-      message = await this.#scope.run(scope, work)
+      const received = await this.#scope.run(scope, work)
+      if (received && !this.has(received)) message = { seq: ++this.seq, ...received }
     } finally {
-      scope.open = false
-      const record = scope.touched.length ? { keys: this.#current(scope.touched) } : {}
-      if (message) record.msg = message = { seq: ++this.seq, ...message }
+      scope.isOpen = false
+      this.#open.delete(scope)
+      const keys = scope.touched.size ? this.#current(scope.touched.values()) : undefined
       // Outside a login there is nothing that could be lost: a phone's first words come after it.
-      if (this.isLinked && (record.keys || record.msg)) this.#append(record)
-      if (message) this.inbox.push(message)
+      if (this.isLinked && (keys || message))
+        this.#append({ ...(keys && { keys }), ...(message && { msg: message }) })
+      if (message) this.#keep(message)
+      scope.close()
     }
     return message
+  }
+
+  /** @param {{id: string, from: object}} message @returns {boolean} whether it is among the newest that were kept */
+  has(message) {
+    return this.#recent.has(nameOf(message))
+  }
+
+  #keep(message) {
+    this.inbox.push(message)
+    // The repetition of one that could not be read is news.
+    if (message.kind !== 'undecryptable') this.#remember(nameOf(message))
+  }
+
+  #remember(name) {
+    this.#recent.add(name)
+    if (this.#recent.size > RECENT_MAX) this.#recent.delete(this.#recent.values().next().value)
   }
 
   /**
@@ -180,7 +232,7 @@ export class Store {
   /** The present values: between the change and this moment somebody else may have written a newer one. */
   #current(touched) {
     const keys = {}
-    for (const [type, id] of touched) {
+    for (const { type, id } of touched) {
       const text = this.#keys.get(type)?.get(id)
       keys[type] ??= {}
       keys[type][id] = text === undefined ? null : JSON.parse(text)
@@ -188,8 +240,9 @@ export class Store {
     return keys
   }
 
-  #apply({ seq, wipe, creds, keys, msg, ack }) {
+  #apply({ seq, recent, wipe, creds, keys, msg, ack }) {
     if (seq !== undefined) this.seq = seq
+    for (const name of recent ?? []) this.#remember(name)
     if (wipe) {
       this.#creds.clear()
       this.#keys.clear()
@@ -202,23 +255,29 @@ export class Store {
     }
     if (msg) {
       this.seq = Math.max(this.seq, msg.seq)
-      this.inbox.push(msg)
+      this.#keep(msg)
     }
     if (ack !== undefined) this.inbox = this.inbox.filter(message => message.seq > ack)
   }
 
   #append(record, options) {
-    try {
-      if (this.#journal.isOpen && this.#journal.size <= this.#compactAt) {
-        return this.#journal.append(record, options)
-      }
+    this.#guarded(() => {
+      // Not in the middle of receiving: the snapshot would have the used-up keys, but not the message.
+      const isRoomy = this.#journal.size <= this.#compactAt || this.#open.size > 0
+      if (this.#journal.isOpen && isRoomy) return this.#journal.append(record, options)
       // The snapshot has the change in it already, but the message is not in the inbox yet.
       this.#journal.rewrite(this.#snapshot(record.msg))
+      this.#planCompaction()
+      this.damaged = undefined
+    })
+  }
+
+  #guarded(write) {
+    try {
+      write()
     } catch (error) {
       this.#onFailure(error)
     }
-    this.#planCompaction()
-    this.damaged = undefined
   }
 
   #planCompaction() {
@@ -227,7 +286,7 @@ export class Store {
   }
 
   *#snapshot(newest) {
-    yield { v: FORMAT, seq: this.seq }
+    yield { v: FORMAT, seq: this.seq, recent: [...this.#recent] }
     const creds = Object.fromEntries([...this.#creds].map(([field, text]) => [field, JSON.parse(text)]))
     if (this.#creds.size) yield { creds }
     for (const [type, values] of this.#keys) {

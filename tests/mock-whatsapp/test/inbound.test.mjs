@@ -42,7 +42,8 @@ test('in groups a mention shows, by whatever of our names', async () => {
     [plain.chat.jid, plain.chat.group, plain.chat.subject, plain.from.pn, plain.mentionsMe],
     [group.id, true, 'Team', `+${ALICE}`, undefined]
   )
-  const mention = (await told('send-text', { from: BOB, group: group.id, text: '@us hi', mention: ['me'] })).message
+  const mention = (await told('send-text', { from: BOB, group: group.id, text: '@us hi', mention: ['me'] }))
+    .message
   assert.deepEqual([mention.mentionsMe, mention.from.pn], [true, `+${BOB}`])
   const byNumber = { from: BOB, group: group.id, text: '@us', mention: [`${OWNER}@s.whatsapp.net`] }
   assert.equal((await told('send-text', byNumber)).message.mentionsMe, true)
@@ -62,7 +63,8 @@ test('a quotation tells what it answers', async () => {
 test('ephemeral and view-once wrappings come off', async () => {
   const ephemeral = (await told('send-text', { from: ALICE, text: 'soon gone', ephemeral: 86_400 })).message
   assert.deepEqual([ephemeral.text, ephemeral.ephemeralSeconds], ['soon gone', 86_400])
-  const once = (await told('send-media', { from: ALICE, kind: 'image', viewOnce: true, caption: 'look' })).message
+  const once = (await told('send-media', { from: ALICE, kind: 'image', viewOnce: true, caption: 'look' }))
+    .message
   assert.deepEqual([once.kind, once.viewOnce, once.text], ['image', true, 'look'])
   const both = { from: ALICE, kind: 'image', viewOnce: true, ephemeral: 60 }
   assert.equal((await told('send-media', both)).message.viewOnce, true)
@@ -71,8 +73,11 @@ test('ephemeral and view-once wrappings come off', async () => {
 test('reactions, edits and revocations name their target', async () => {
   const reaction = (await told('react', { from: ALICE, target: '3EB0AB', text: '👍' })).message
   assert.deepEqual([reaction.kind, reaction.target, reaction.text], ['reaction', '3EB0AB', '👍'])
-  const edit = { protocolMessage: { type: 14, key: { id: '3EB0CD' }, editedMessage: { conversation: 'better' } } }
-  const edited = (await told('send-raw', { from: ALICE, message: { editedMessage: { message: edit } } })).message
+  const edit = {
+    protocolMessage: { type: 14, key: { id: '3EB0CD' }, editedMessage: { conversation: 'better' } }
+  }
+  const edited = (await told('send-raw', { from: ALICE, message: { editedMessage: { message: edit } } }))
+    .message
   assert.deepEqual([edited.kind, edited.target, edited.text], ['edit', '3EB0CD', 'better'])
   const revoke = { protocolMessage: { type: 0, key: { id: '3EB0EF' } } }
   const revoked = (await told('send-raw', { from: ALICE, message: revoke })).message
@@ -84,7 +89,9 @@ test('places, contacts and polls have a text', async () => {
   assert.equal((await told('send-raw', { from: ALICE, message: place })).message.text, 'Here\n52.5,13.4')
   const contact = { contactMessage: { displayName: 'Carol', vcard: 'BEGIN:VCARD' } }
   assert.equal((await told('send-raw', { from: ALICE, message: contact })).message.text, 'Carol')
-  const poll = { pollCreationMessage: { name: 'Lunch?', options: [{ optionName: 'yes' }, { optionName: 'no' }] } }
+  const poll = {
+    pollCreationMessage: { name: 'Lunch?', options: [{ optionName: 'yes' }, { optionName: 'no' }] }
+  }
   const { message } = await told('send-raw', { from: ALICE, message: poll })
   assert.deepEqual([message.kind, message.text], ['poll', 'Lunch?\n- yes\n- no'])
 })
@@ -103,7 +110,12 @@ test('the same text to oneself is a chat with oneself', async () => {
 
 for (const kind of ['image', 'audio', 'video', 'document', 'sticker']) {
   test(`${kind}: fetched, decrypted and checked`, async () => {
-    const { sent, message } = await told('send-media', { from: ALICE, kind, size: 70_001, ptt: kind === 'audio' })
+    const { sent, message } = await told('send-media', {
+      from: ALICE,
+      kind,
+      size: 70_001,
+      ptt: kind === 'audio'
+    })
     assert.equal(message.media.kind, kind)
     assert.equal(message.media.bytes, 70_001)
     const file = await sidecar.do('fetch', { ref: message.media.ref })
@@ -130,6 +142,14 @@ test('media that is too large, gone, damaged or not ours is refused', async () =
   const failed = await sidecar.ask('fetch', { ref: message.media.ref })
   assert.deepEqual([failed.code, failed.retry], ['media-failed', true])
   assert.equal((await sidecar.do('fetch', { ref: message.media.ref })).bytes, 5_000)
+})
+
+test('a file that the server has forgotten is had from the phone, if the phone has it', async () => {
+  const { sent, message } = await told('send-media', { from: ALICE, size: 3_000, gone: true })
+  assert.equal((await sidecar.do('fetch', { ref: message.media.ref })).sha256, sent.sha256)
+  const lost = (await told('send-media', { from: ALICE, size: 3_000, lost: true })).message
+  const answer = await sidecar.ask('fetch', { ref: lost.media.ref })
+  assert.deepEqual([answer.code, answer.retry], ['gone', false])
 })
 
 test('a message that arrives garbled is asked for again, and shown once', async () => {

@@ -40,7 +40,10 @@ test('accepted, delivered and read are told, in that order', async () => {
   await world.op('set', { knobs: { read: true } })
   const { id } = await send({ to: `+${ALICE}`, text: 'watch me' })
   await sidecar.event({ ev: 'out', id, stage: 'read' })
-  assert.deepEqual(sidecar.all({ ev: 'out', id }).map(event => event.stage), ['accepted', 'delivered', 'read'])
+  assert.deepEqual(
+    sidecar.all({ ev: 'out', id }).map(event => event.stage),
+    ['accepted', 'delivered', 'read']
+  )
   await world.op('set', { knobs: { read: false } })
 })
 
@@ -53,7 +56,10 @@ test('without an acknowledgement nothing is called accepted; the same id may be 
   await sidecar.do('send', { id, to: `+${ALICE}`, text: 'into the void' })
   await sidecar.event({ ev: 'out', id, stage: 'accepted' })
   const copies = (await world.op('list-received')).filter(message => message.id === id)
-  assert.deepEqual(copies.map(message => message.text), ['into the void', 'into the void'])
+  assert.deepEqual(
+    copies.map(message => message.text),
+    ['into the void', 'into the void']
+  )
 })
 
 test('a refusal is told with its code', async () => {
@@ -75,7 +81,10 @@ test('groups: everybody can read it, members are asked for once, receipts name t
   assert.match(delivered.participant, /@lid$/)
   const { group: view } = await sidecar.do('group', { jid: group.id })
   assert.equal(view.subject, 'Team')
-  assert.deepEqual(view.participants.map(one => one.pn).sort(), [ALICE, BOB, OWNER].map(pn => `+${pn}`).sort())
+  assert.deepEqual(
+    view.participants.map(one => one.pn).sort(),
+    [ALICE, BOB, OWNER].map(pn => `+${pn}`).sort()
+  )
   await send({ to: group.id, text: 'again' })
   const questions = await world.op('events', { since, type: 'group-iq' })
   assert.ok(questions.length <= 2, `${questions.length} questions`)
@@ -104,7 +113,13 @@ for (const kind of ['image', 'document', 'audio', 'video']) {
   test(`${kind} goes out whole`, async () => {
     const path = join(world.dir, `out.${kind}`)
     writeFileSync(path, randomBytes(90_000))
-    const media = { path, kind, mime: kind === 'image' ? 'image/png' : undefined, name: 'report.bin', caption: 'see' }
+    const media = {
+      path,
+      kind,
+      mime: kind === 'image' ? 'image/png' : undefined,
+      name: 'report.bin',
+      caption: 'see'
+    }
     const { received } = await send({ to: `+${ALICE}`, media })
     assert.deepEqual([received.kind, received.media.size, received.media.ok], [kind, 90_000, true])
     if (kind === 'document') assert.equal(received.fileName, 'report.bin')
@@ -159,13 +174,20 @@ test('typing shows, and stops', async () => {
 test('numbers that are not on WhatsApp are known before anything is sent', async () => {
   await world.op('contact', { pn: '15550007777', exists: false })
   const { people } = await sidecar.do('resolve', { phones: [`+${ALICE}`, '+15550007777'] })
-  assert.deepEqual(people.map(one => [one.phone, one.exists]), [[`+${ALICE}`, true], ['+15550007777', false]])
+  assert.deepEqual(
+    people.map(one => [one.phone, one.exists]),
+    [
+      [`+${ALICE}`, true],
+      ['+15550007777', false]
+    ]
+  )
   const answer = await sidecar.ask('send', { id: newId(), to: '+15550007777', text: 'anybody?' })
   assert.deepEqual([answer.code, answer.retry], ['not-on-whatsapp', false])
 })
 
 test('what cannot be sent is refused by name', async () => {
-  const refusal = async fields => (await sidecar.ask('send', { id: newId(), to: `+${ALICE}`, ...fields })).code
+  const refusal = async fields =>
+    (await sidecar.ask('send', { id: newId(), to: `+${ALICE}`, ...fields })).code
   assert.equal(await refusal({}), 'invalid')
   assert.equal(await refusal({ text: 'x', id: 'no good' }), 'invalid')
   assert.equal(await refusal({ text: 'x', to: 'alice' }), 'invalid')

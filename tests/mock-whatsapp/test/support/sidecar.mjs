@@ -5,13 +5,21 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = new URL('../../../../', import.meta.url)
-const BUNDLE = process.env.SIDECAR_BUNDLE ?? fileURLToPath(new URL('scripts/whatsapp-sidecar/dist/sidecar.mjs', ROOT))
+const BUNDLE =
+  process.env.SIDECAR_BUNDLE ?? fileURLToPath(new URL('scripts/whatsapp-sidecar/dist/sidecar.mjs', ROOT))
 const PRELOAD = fileURLToPath(new URL('tests/mock-whatsapp/trust-preload.mjs', ROOT))
-const FLAGS = ['--max-semi-space-size=1', '--optimize-for-size', '--max-old-space-size=96', '--v8-pool-size=0']
+const FLAGS = [
+  '--max-semi-space-size=1',
+  '--optimize-for-size',
+  '--max-old-space-size=96',
+  '--v8-pool-size=0'
+]
 const DEADLINE_MS = 20_000
 
 const matches = (event, wanted) =>
-  Object.entries(wanted).every(([name, value]) => (Array.isArray(value) ? value.includes(event[name]) : event[name] === value))
+  Object.entries(wanted).every(([name, value]) =>
+    Array.isArray(value) ? value.includes(event[name]) : event[name] === value
+  )
 
 /** A running sidecar. Every line of its stdout must be JSON. */
 export class Sidecar {
@@ -27,13 +35,16 @@ export class Sidecar {
   /** @param {Record<string, string>} env @param {{autoAck?: boolean, bare?: boolean}} options */
   constructor(env, { autoAck = true, bare = false } = {}) {
     const args = [...FLAGS, ...(bare ? [] : ['--import', PRELOAD]), BUNDLE]
-    this.child = spawn(process.execPath, args, { env: { PATH: process.env.PATH, UV_THREADPOOL_SIZE: '2', ...env } })
+    this.child = spawn(process.execPath, args, {
+      env: { PATH: process.env.PATH, UV_THREADPOOL_SIZE: '2', ...env }
+    })
     this.autoAck = autoAck
     this.child.stderr.on('data', text => (this.stderr += text))
     this.child.stdin.on('error', () => {})
     this.exited = once(this.child, 'close').then(([code, signal]) => {
       this.exit = { code, signal }
-      for (const { reject } of this.#answers.values()) reject(new Error(`the sidecar ended: ${JSON.stringify(this.exit)}`))
+      for (const { reject } of this.#answers.values())
+        reject(new Error(`the sidecar ended: ${JSON.stringify(this.exit)}`))
       for (const check of this.#waiting) check()
       return this.exit
     })
@@ -104,7 +115,11 @@ export class Sidecar {
       }
       const timer = setTimeout(() => {
         this.#waiting.delete(check)
-        reject(new Error(`waited for ${wanted instanceof Function ? wanted : JSON.stringify(wanted)}\n${this.report()}`))
+        reject(
+          new Error(
+            `waited for ${wanted instanceof Function ? wanted : JSON.stringify(wanted)}\n${this.report()}`
+          )
+        )
       }, deadlineMs)
       this.#waiting.add(check)
       check()

@@ -1,0 +1,218 @@
+// What the world sends to a client: messages (kept until it has them), receipts, and repetitions.
+import { randomBytes } from 'node:crypto'
+import * as libsignal from 'libsignal'
+import { shareHistory } from './history.mjs'
+import { SERVER, digits, isGroup, lidJid, newId, pnJid } from './jids.mjs'
+import { encryptRenewal } from './media.mjs'
+import { addressOf } from './people.mjs'
+import { popPreKey } from './queries.mjs'
+import { allKids, el, generateSignalPubKey, kid, kids, nowSec } from './wa.mjs'
+
+const RETRIES_MAX = 5
+/** Types of receipts that do not say that a message has arrived. */
+const NO_ARRIVAL = new Set(['hist_sync', 'read', 'retry', 'server-error'])
+
+/** A client wants its messages: those that waited, then the news. */
+export async function pushBacklog(wa, conn) {
+  const { acc, comp } = conn
+  comp.active = true
+  const ib = content => wa.send(conn, el('ib', { from: SERVER }, [content]))
+  const { edgeRouting, history, offlineEnd } = wa.knobs
+  if (edgeRouting) ib(el('edge_routing', {}, [el('routing_info', {}, Buffer.from([8, 13, 8, 5]))]))
+  const count = comp.pending.length
+  if (count) ib(el('offline_preview', { count, message: count, notification: 0, receipt: 0 }))
+  for (const stanza of comp.pending) push(wa, comp, stanza, { offline: true })
+  if (offlineEnd) ib(el('offline', { count }))
+  wa.log('active', { account: acc.pn, device: comp.id, offline: count })
+  if (history && !comp.historySent) {
+    comp.historySent = true
+    await shareHistory(wa, acc, comp)
+  }
+}
+
+/** A person writes to an account, or to a group that it is in; or (`self`) its owner writes on the phone. */
+export async function inbound(wa, request) {
+  const { account, from, group, message, id, type = 'text', t, garbleTimes = 0, self, companion } = request
+  const acc = wa.people.account(account)
+  const person = self ? acc : wa.people.person(from)
+  const mode = request.addressing || wa.people.groups.get(group)?.addressing || wa.knobs.addressing
+  const isLid = mode === 'lid'
+  const nameOf = (who, device) => (isLid ? lidJid(who.lid, device) : pnJid(who.pn, device))
+  const otherOf = who => (isLid ? pnJid(who.pn) : lidJid(who.lid))
+  const other = isLid ? 'pn' : 'lid'
+  const attrs = { type, notify: request.pushName || person.name, addressing_mode: mode }
+  const item = {
+    id: id || newId(),
+    t: t || nowSec(),
+    sender: self ? acc.phone : person.devices[companion || 0],
+    message,
+    group,
+    garbleTimes,
+    attrs,
+    fromJid: group || nameOf(person, companion)
+  }
+  if (group)
+    Object.assign(attrs, {
+      participant: nameOf(person, companion),
+      [`participant_${other}`]: otherOf(person)
+    })
+  else if (self) {
+    const peer = wa.people.person(from)
+    item.sentTo = nameOf(peer)
+    Object.assign(attrs, { recipient: item.sentTo, [`peer_recipient_${other}`]: otherOf(peer) })
+  } else attrs[`sender_${other}`] = otherOf(person)
+  return { id: item.id, live: await deliver(wa, acc, item) }
+}
+
+/** Encrypts a message for every linked client, and pushes it to those that are there. */
+async function deliver(wa, acc, item) {
+  let live = 0
+  for (const comp of acc.companions.values()) {
+    if (await queue(wa, acc, comp, item)) live++
+  }
+  return live
+}
+
+/**
+ * Encrypts a message for a client and keeps that copy until the client has said what became of it. The server
+ * repeats it as it is; only a sender makes another one.
+ */
+function queue(wa, acc, comp, item, count) {
+  return item.sender.exclusive(async () => {
+    const stanza = { item, encs: await encrypted(acc, comp, item, count) }
+    comp.pending.push(stanza)
+    return push(wa, comp, stanza, { count })
+  })
+}
+
+/** A client is done with the oldest copy of a message. */
+export function settle(comp, id) {
+  const at = comp?.pending.findIndex(({ item }) => item.id === id) ?? -1
+  if (at >= 0) comp.pending.splice(at, 1)
+}
+
+/** What an account's phone tells its linked client. */
+export async function fromPhone(wa, acc, comp, message) {
+  const attrs = { type: 'text', category: 'peer', push_priority: 'high_force' }
+  const item = { id: newId(), t: nowSec(), sender: acc.phone, message, attrs }
+  item.fromJid = pnJid(acc.pn)
+  await queue(wa, acc, comp, item)
+}
+
+/** The content of a message for one client; `count` when the client has asked for it again. */
+async function encrypted(acc, comp, item, count) {
+  const address = addressOf(acc, comp)
+  const { sender, group, message } = item
+  if (count || !(await sender.hasSession(address))) await startSession(sender, address, comp)
+  const garbled = item.garbleTimes > (count ?? 0)
+  const enc = ({ type, data }) =>
+    el('enc', { v: 2, type, count }, garbled ? Buffer.concat([data.subarray(0, -4), randomBytes(4)]) : data)
+  const encs = []
+  if (!group) {
+    const body = item.sentTo ? { deviceSentMessage: { destinationJid: item.sentTo, message } } : message
+    encs.push(enc(await sender.encrypt(address, body)))
+  } else {
+    const self = new libsignal.ProtocolAddress(sender.user, sender.id)
+    const known = (sender.keyKnownTo ??= new Set())
+    if (count || !known.has(group + comp.id)) {
+      const skdm = {
+        groupId: group,
+        axolotlSenderKeyDistributionMessage: await sender.groupSkdm(group, self)
+      }
+      const body = { senderKeyDistributionMessage: skdm, ...(count ? message : {}) }
+      encs.push(enc(await sender.encrypt(address, body)))
+      known.add(group + comp.id)
+    }
+    if (!count) encs.push(enc({ type: 'skmsg', data: await sender.groupEncrypt(group, self, message) }))
+  }
+  return encs
+}
+
+function startSession(sender, address, comp) {
+  const preKey = popPreKey(comp)
+  return sender.startSession(address, {
+    registrationId: comp.registrationId,
+    identityKey: generateSignalPubKey(comp.identityPub),
+    signedPreKey: {
+      keyId: comp.signed.id,
+      publicKey: generateSignalPubKey(comp.signed.pub),
+      signature: comp.signed.sig
+    },
+    preKey: preKey && { keyId: preKey.id, publicKey: generateSignalPubKey(preKey.public) }
+  })
+}
+
+/** Sends a message to one client, if it is on line. */
+function push(wa, comp, { item, encs }, { offline, count } = {}) {
+  const { conn } = comp
+  if (!comp.active || conn?.ws.readyState !== 1) return false
+  wa.sent.set(item.id, item)
+  const attrs = {
+    from: item.fromJid,
+    id: item.id,
+    t: item.t,
+    ...item.attrs,
+    offline: offline ? 1 : undefined
+  }
+  wa.send(conn, el('message', attrs, encs))
+  wa.log('pushed', { id: item.id, from: item.fromJid, offline: !!offline, count })
+  return true
+}
+
+/** A client says what has become of messages. */
+export async function onReceipt(wa, conn, node) {
+  const { id, type, to, participant } = node.attrs
+  const ids = [id, ...kids(kid(node, 'list')).map(item => item.attrs.id)]
+  wa.log('receipt', { ids, kind: type || 'delivered', to, participant })
+  if (wa.knobs.ackReceipts) wa.send(conn, el('ack', { class: 'receipt', id, from: to, type, t: nowSec() }))
+  if (type === 'retry') await repeat(wa, conn, node)
+  if (type === 'server-error') renewMedia(wa, conn, node)
+  if (NO_ARRIVAL.has(type)) return
+  for (const one of ids) settle(conn.comp, one)
+}
+
+/** A client could not read a message: its sender begins a new session. */
+async function repeat(wa, conn, node) {
+  const { acc, comp } = conn
+  const item = wa.sent.get(node.attrs.id)
+  const count = Number(allKids(node, 'retry')[0]?.attrs.count || 1)
+  if (!item || count > RETRIES_MAX) return
+  await queue(wa, acc, comp, item, count)
+}
+
+/** A client finds a file gone, and asks the phone to upload it again. */
+function renewMedia(wa, conn, node) {
+  const { id, to } = node.attrs
+  const { directPath, mediaKey } = fileIn(wa.sent.get(id).message)
+  const path = wa.media.renew(directPath)
+  wa.log('media-renewal', { id, found: !!path })
+  const { iv, data } = encryptRenewal(mediaKey, id, path)
+  const content = [
+    el('encrypt', {}, [el('enc_p', {}, data), el('enc_iv', {}, iv)]),
+    el('rmr', kid(node, 'rmr').attrs)
+  ]
+  wa.send(conn, el('notification', { from: to, id, type: 'mediaretry', t: nowSec() }, content))
+}
+
+/** The part of a message that names a file, however it is wrapped. */
+function fileIn(message) {
+  if (message.directPath) return message
+  for (const part of Object.values(message)) {
+    const found = part && typeof part === 'object' && !Buffer.isBuffer(part) ? fileIn(part) : undefined
+    if (found) return found
+  }
+  return undefined
+}
+
+/** People's devices say what has become of what a client sent. */
+export function sendReceipt(wa, { account, id, to, type, participant }) {
+  const acc = wa.people.account(account)
+  const tell = attrs => {
+    for (const comp of acc.companions.values())
+      wa.send(comp.conn, el('receipt', { from: to, id, type, t: nowSec(), ...attrs }))
+  }
+  if (!isGroup(to)) return tell({})
+  const group = wa.people.groups.get(to)
+  const readers = participant ? [digits(participant)] : group.members.filter(pn => pn !== acc.pn)
+  for (const pn of readers) tell({ participant: wa.people.memberJid(group, pn) })
+}

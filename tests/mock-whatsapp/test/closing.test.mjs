@@ -1,0 +1,163 @@
+// Every way a connection can end, and what follows. Timers of a second and more run twenty times faster here.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { ALICE, World } from './support/world.mjs'
+
+const FAST = { MOCK_WA_FAST: '20' }
+const world = await World.start()
+let number = 15550010000
+
+/** A linked sidecar with an account of its own, so that a test can end it alone. */
+async function one(t) {
+  const account = String(++number)
+  const sidecar = await world.linked(world.folder(), { account, env: FAST })
+  sidecar.account = account
+  t.after(() => sidecar.kill())
+  return sidecar
+}
+
+const closed = sidecar => sidecar.event({ ev: 'state', state: 'closed' })
+const ready = sidecar => sidecar.event({ ev: 'state', state: 'ready' })
+const summary = ({ code, reason, action }) => [code, reason, action]
+
+for (const [code, reason] of [
+  [500, 'server-error'],
+  [503, 'unavailable'],
+  [428, 'connection-closed'],
+  [408, 'timed-out']
+]) {
+  test(`${code}: tries again after a while`, async t => {
+    const sidecar = await one(t)
+    await world.op('drop', { account: sidecar.account, code })
+    const close = await closed(sidecar)
+    assert.deepEqual(summary(close), [code, reason, 'retry'])
+    assert.ok(close.retryMs >= 700 && close.retryMs <= 1_000, `${close.retryMs} ms`)
+    await ready(sidecar)
+  })
+}
+
+test('515: comes back at once', async t => {
+  const sidecar = await one(t)
+  await world.op('drop', { account: sidecar.account, code: 515 })
+  const close = await closed(sidecar)
+  assert.deepEqual([...summary(close), close.retryMs], [515, 'restart-required', 'restart', 0])
+  await ready(sidecar)
+})
+
+test('401: the login is gone, and forgotten; messages are not', async t => {
+  const sidecar = await one(t)
+  sidecar.autoAck = false
+  const sent = await world.op('send-text', { account: sidecar.account, from: ALICE, text: 'before the end' })
+  await sidecar.event({ ev: 'msg', id: sent.id })
+  await world.op('drop', { account: sidecar.account, code: 401 })
+  assert.deepEqual(summary(await closed(sidecar)), [401, 'logged-out', 'relink'])
+  assert.equal((await sidecar.ask('connect')).code, 'unlinked')
+  await sidecar.end()
+  const again = await world.sidecar(sidecar.folder, { env: FAST })
+  assert.deepEqual([again.hello.linked, again.hello.waiting], [false, 1])
+  assert.equal((await again.event({ ev: 'msg' })).text, 'before the end')
+  await again.do('link', { mode: 'qr' })
+  const { data } = await again.event({ ev: 'qr' })
+  await world.op('scan-qr', { qr: data, account: sidecar.account })
+  await ready(again)
+})
+
+for (const [code, reason] of [
+  [403, 'forbidden'],
+  [411, 'multi-device-mismatch'],
+  [440, 'replaced']
+]) {
+  test(`${code}: stops and keeps the login`, async t => {
+    const sidecar = await one(t)
+    await world.op('drop', { account: sidecar.account, code })
+    const close = await closed(sidecar)
+    assert.deepEqual([...summary(close), close.retryMs], [code, reason, 'stop', undefined])
+    await sidecar.mark().do('connect')
+    await ready(sidecar)
+  })
+}
+
+test('405: waits long, and says that it is outdated', async t => {
+  const sidecar = await one(t)
+  await sidecar.do('disconnect')
+  await world.op('set', { knobs: { failLogin: 405 } })
+  await sidecar.mark().do('connect')
+  const close = await closed(sidecar)
+  assert.deepEqual(summary(close), [405, 'outdated', 'retry'])
+  assert.ok(close.retryMs >= 225_000, `${close.retryMs} ms`)
+})
+
+test('500 again and again after the login is called a bad session; the login stays', async t => {
+  const sidecar = await one(t)
+  await sidecar.do('disconnect')
+  sidecar.mark()
+  for (let i = 0; i < 5; i++) {
+    await world.op('set', { knobs: { failLogin: 500 } })
+    if (i === 0) await sidecar.do('connect')
+    const close = await closed(sidecar)
+    if (i === 4) assert.deepEqual(summary(close), [500, 'bad-session', 'retry'])
+    else assert.deepEqual(summary(close), [500, 'server-error', 'retry'])
+    sidecar.mark()
+  }
+  await sidecar.end()
+  assert.equal((await world.sidecar(sidecar.folder)).hello.linked, true)
+})
+
+for (const status of [401, 403, 503]) {
+  test(`HTTP ${status} instead of a WebSocket: never a logout, never a hang`, async t => {
+    const sidecar = await one(t)
+    await world.op('set', { knobs: { refuse: 2, refuseStatus: status } })
+    await world.op('drop', { account: sidecar.account, mode: 'tcp' })
+    const refused = await sidecar.event({ ev: 'state', reason: 'http-refused' })
+    assert.deepEqual([refused.code, refused.action], [status, 'retry'])
+    await ready(sidecar)
+  })
+}
+
+for (const mode of ['tcp', 'close', 'end']) {
+  test(`a connection that just ends (${mode}) comes back`, async t => {
+    const sidecar = await one(t)
+    await world.op('drop', { account: sidecar.account, mode })
+    assert.equal((await closed(sidecar)).action, 'retry')
+    await ready(sidecar)
+  })
+}
+
+test('a server that says nothing is given up', async t => {
+  const sidecar = await one(t)
+  await sidecar.do('disconnect')
+  await world.op('set', { knobs: { silent: true } })
+  await sidecar.mark().do('connect')
+  assert.deepEqual(summary(await closed(sidecar)), [408, 'timed-out', 'retry'])
+  await world.op('set', { knobs: { silent: false } })
+  await ready(sidecar)
+})
+
+test('a server that never tells the end of the backlog does not keep messages back', async t => {
+  const sidecar = await one(t)
+  await sidecar.do('disconnect')
+  await world.op('set', { knobs: { offlineEnd: false } })
+  await sidecar.mark().do('connect')
+  await sidecar.event({ ev: 'state', state: 'syncing' })
+  const sent = await world.op('send-text', { account: sidecar.account, from: ALICE, text: 'live' })
+  await sidecar.event({ ev: 'msg', id: sent.id })
+  await ready(sidecar)
+  await world.op('set', { knobs: { offlineEnd: true } })
+})
+
+test('while the server is away, delays grow; when it is back, so are we', async t => {
+  const sidecar = await one(t)
+  await world.op('listen', { on: false })
+  const delays = []
+  for (let i = 0; i < 4; i++) {
+    delays.push((await closed(sidecar)).retryMs)
+    sidecar.mark()
+  }
+  for (let i = 0; i < 4; i++) assert.ok(delays[i] <= 1_000 * 2 ** i && delays[i] >= 750 * 2 ** i, `${delays}`)
+  assert.equal(
+    (await sidecar.ask('send', { id: '3EB0AB', to: `+${ALICE}`, text: 'x' })).code,
+    'not-connected'
+  )
+  await world.op('listen', { on: true })
+  await ready(sidecar)
+})

@@ -1,0 +1,257 @@
+// Restarts, kills and damage: what must survive them, and what must not be guessed.
+import assert from 'node:assert/strict'
+import { randomBytes, randomInt } from 'node:crypto'
+import { appendFileSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import { ALICE, BOB, World } from './support/world.mjs'
+
+const world = await World.start()
+let number = 15550020000
+const newId = () => `3EB0${randomBytes(9).toString('hex').toUpperCase()}`
+const journalOf = folder => join(folder.authDir, 'journal')
+const damagedIn = folder => readdirSync(folder.authDir).filter(name => name.startsWith('journal.damaged-'))
+
+async function linked(t, options) {
+  const account = String(++number)
+  const sidecar = await world.linked(world.folder(), { account, ...options })
+  sidecar.account = account
+  t.after(() => sidecar.kill())
+  return sidecar
+}
+
+test('the backlog of an outage comes once, marked as such', async t => {
+  const first = await linked(t)
+  const { account, folder } = first
+  await first.end()
+  const sent = []
+  for (let i = 0; i < 20; i++) {
+    sent.push((await world.op('send-text', { account, from: i % 2 ? ALICE : BOB, text: `late ${i}` })).id)
+  }
+  const second = await world.connected(folder)
+  await second.event({ ev: 'msg', id: sent.at(-1) })
+  const shown = second.all({ ev: 'msg' })
+  assert.deepEqual(shown.map(message => message.id).sort(), [...sent].sort())
+  assert.ok(shown.every(message => message.offline))
+  await second.do('mem')
+  await second.end()
+  const third = await world.connected(folder)
+  await third.do('mem')
+  assert.deepEqual(third.all({ ev: 'msg' }), [])
+  await third.end()
+})
+
+test('what was not acknowledged is shown again, with the same number', async t => {
+  const first = await linked(t, { autoAck: false })
+  const { account, folder } = first
+  for (let i = 0; i < 3; i++) {
+    const { id } = await world.op('send-text', { account, from: ALICE, text: `keep ${i}` })
+    await first.event({ ev: 'msg', id })
+  }
+  const shown = first.all({ ev: 'msg' })
+  await first.do('ack', { seq: shown[0].seq })
+  await first.kill()
+  const second = await world.sidecar(folder)
+  assert.equal(second.hello.waiting, 2)
+  await second.event({ ev: 'msg', id: shown[2].id })
+  assert.deepEqual(second.all({ ev: 'msg' }), shown.slice(1))
+  await second.do('ack', { seq: shown[2].seq })
+  await second.do('connect')
+  await second.event({ ev: 'state', state: 'ready' })
+  const { id } = await world.op('send-text', { account, from: ALICE, text: 'next' })
+  assert.ok((await second.event({ ev: 'msg', id })).seq > shown[2].seq)
+  await second.end()
+})
+
+test('a gateway that does not acknowledge is shown no more than a hundred', async t => {
+  const sidecar = await linked(t, { autoAck: false })
+  const { account } = sidecar
+  const sent = []
+  for (let i = 0; i < 130; i++)
+    sent.push((await world.op('send-text', { account, from: ALICE, text: `${i}` })).id)
+  await sidecar.event({ ev: 'msg', id: sent[99] })
+  while ((await sidecar.do('mem')).waiting < 130) await pause(20)
+  assert.equal(sidecar.all({ ev: 'msg' }).length, 100)
+  await sidecar.do('ack', { seq: sidecar.all({ ev: 'msg' })[49].seq })
+  await sidecar.event({ ev: 'msg', id: sent[129] })
+  assert.deepEqual(
+    sidecar.all({ ev: 'msg' }).map(message => message.id),
+    sent
+  )
+})
+
+/** A gateway over many lives of the sidecar: acknowledges now and then, and repeats what was not accepted. */
+class Gateway {
+  seen = new Map()
+  outbound = new Map()
+  #newest = 0
+
+  /** Plays on one life, until its end. */
+  async play(sidecar) {
+    sidecar.post('connect')
+    for (let done = false; !done;) {
+      done = Boolean(sidecar.exit)
+      for (const event of sidecar.events.splice(0)) this.#take(sidecar, event)
+      if (!done) await pause(20)
+    }
+  }
+
+  #take(sidecar, event) {
+    assert.ok(
+      event.ev !== 'qr' && event.ev !== 'garbage' && event.state !== 'unlinked',
+      JSON.stringify(event)
+    )
+    if (event.state === 'ready') {
+      for (const [id, accepted] of this.outbound) {
+        if (!accepted) sidecar.post('send', { id, to: `+${BOB}`, text: `out ${id}` })
+      }
+    }
+    if (event.ev === 'out' && event.stage === 'accepted') this.outbound.set(event.id, true)
+    if (event.ev !== 'msg') return
+    const { id, seq } = event
+    if (this.seen.has(id)) assert.equal(seq, this.seen.get(id), `${id} changed its number`)
+    else assert.ok(seq > this.#newest, `${seq} after ${this.#newest}`)
+    this.#newest = Math.max(this.#newest, seq)
+    this.seen.set(id, seq)
+    if (randomInt(3)) sidecar.post('ack', { seq })
+  }
+}
+
+test('killed at twenty moments under traffic: no message lost, none shown as two, the login kept', async t => {
+  const first = await linked(t)
+  const { account, folder } = first
+  await first.kill()
+  const group = (await world.op('create-group', { account, members: [ALICE, BOB] })).id
+  const gateway = new Gateway()
+  const inbound = new Set()
+  const live = async until => {
+    const sidecar = await world.sidecar(folder, { autoAck: false })
+    assert.equal(sidecar.hello.linked, true)
+    const playing = gateway.play(sidecar)
+    await until()
+    await sidecar.kill()
+    await playing
+  }
+  for (let life = 0; life < 20; life++) {
+    for (let i = 0; i < 3; i++) gateway.outbound.set(newId(), false)
+    const end = randomInt(50, 900)
+    await live(async () => {
+      for (const started = performance.now(); performance.now() - started < end;) {
+        const place = randomInt(3) ? {} : { group }
+        const text = `in ${inbound.size}`
+        const sent = await world.op('send-text', {
+          account,
+          from: randomInt(2) ? ALICE : BOB,
+          ...place,
+          text
+        })
+        inbound.add(sent.id)
+        await pause(randomInt(25))
+      }
+    })
+  }
+  const lost = () => [...inbound].filter(id => !gateway.seen.has(id))
+  const unaccepted = () => [...gateway.outbound].filter(([, accepted]) => !accepted)
+  await live(async () => {
+    const deadline = performance.now() + 20_000
+    while ((lost().length || unaccepted().length) && performance.now() < deadline) await pause(50)
+  })
+  assert.deepEqual(lost(), [], `lost of ${inbound.size} inbound messages`)
+  assert.deepEqual(unaccepted(), [], 'never accepted')
+  const received = (await world.op('list-received')).filter(message => gateway.outbound.has(message.id))
+  const unreadable = received.filter(message => message.text !== `out ${message.id}`)
+  assert.deepEqual(unreadable, [], 'the contact could not read these')
+  const receipts = await world.op('events', { type: 'receipt' })
+  assert.deepEqual(
+    receipts.filter(receipt => receipt.kind === 'retry'),
+    [],
+    'had to be asked for again'
+  )
+  t.diagnostic(`${inbound.size} inbound, ${gateway.outbound.size} outbound in ${received.length} copies`)
+})
+
+test('a record that was half written is cut off, and said so', async t => {
+  const first = await linked(t)
+  const { folder } = first
+  await first.kill()
+  const size = statSync(journalOf(folder)).size
+  appendFileSync(journalOf(folder), '0123456789abcdef {"keys":{"session"')
+  const second = await world.connected(folder)
+  assert.equal(second.hello.cutBytes, 35)
+  assert.ok(statSync(journalOf(folder)).size >= size)
+  await second.kill()
+  truncateSync(journalOf(folder), statSync(journalOf(folder)).size - 7)
+  const third = await world.sidecar(folder)
+  assert.equal(third.hello.linked, true)
+  assert.ok(third.hello.cutBytes > 0)
+})
+
+test('a journal damaged in its middle is set aside, and nothing is guessed', async t => {
+  const first = await linked(t)
+  const { folder } = first
+  await first.kill()
+  const bytes = readFileSync(journalOf(folder))
+  bytes[Math.floor(bytes.length / 2)] ^= 1
+  writeFileSync(journalOf(folder), bytes)
+  for (let i = 0; i < 2; i++) {
+    const sidecar = await world.sidecar(folder)
+    assert.equal(sidecar.hello.linked, false)
+    assert.equal(sidecar.hello.damaged, damagedIn(folder)[0])
+    assert.equal((await sidecar.ask('connect')).code, 'damaged')
+    await sidecar.end()
+  }
+  assert.deepEqual(readFileSync(join(folder.authDir, damagedIn(folder)[0])), bytes)
+  // Only a person who links again gets past it.
+  const again = await world.linked(folder, { account: first.account })
+  await again.end()
+  assert.equal((await world.sidecar(folder)).hello.damaged, undefined)
+})
+
+test('an empty or foreign journal is damage, not a new beginning', async () => {
+  for (const text of ['', 'hello\n', '\0'.repeat(4096)]) {
+    const folder = world.folder()
+    const sidecar = await world.sidecar(folder)
+    await sidecar.end()
+    writeFileSync(journalOf(folder), text)
+    const again = await world.sidecar(folder)
+    assert.equal(again.hello.damaged, damagedIn(folder)[0], JSON.stringify(text.slice(0, 10)))
+    await again.end()
+  }
+})
+
+test('the journal is for our eyes only, and is rewritten before it grows too far', async t => {
+  const sidecar = await linked(t)
+  const { account, folder } = sidecar
+  assert.equal(statSync(folder.authDir).mode & 0o777, 0o700)
+  assert.equal(statSync(journalOf(folder)).mode & 0o777, 0o600)
+  const text = 'x'.repeat(30_000)
+  for (let batch = 0; batch < 10; batch++) {
+    let id
+    for (let i = 0; i < 10; i++) ({ id } = await world.op('send-text', { account, from: ALICE, text }))
+    await sidecar.event({ ev: 'msg', id })
+  }
+  const { size } = statSync(journalOf(folder))
+  assert.ok(size < 2_500_000, `${size} bytes`)
+  await sidecar.kill()
+  const again = await world.connected(folder)
+  const next = await world.op('send-text', { account, from: ALICE, text: 'still there' })
+  await again.event({ ev: 'msg', id: next.id })
+  await again.end()
+})
+
+test('a second sidecar on the same folder is refused; after a kill the folder is free', async t => {
+  const first = await linked(t)
+  const { folder } = first
+  const second = world.spawn()
+  const answer = await second.ask('hello', { proto: 1, ...folder })
+  assert.deepEqual([answer.ok, answer.code, answer.retry], [false, 'locked', true])
+  assert.match(answer.error, new RegExp(String(first.child.pid)))
+  assert.equal((await second.exited).code, 75)
+  await first.kill()
+  // The dead one's number may belong to somebody else by now.
+  writeFileSync(join(folder.authDir, 'lock'), JSON.stringify({ pid: process.pid, start: '1', bootId: 'x' }))
+  const third = await world.connected(folder)
+  await third.end()
+  assert.ok(!readdirSync(folder.authDir).includes('lock'))
+})
