@@ -57,6 +57,21 @@ export const EDITS = [
     put: `queue.push({
         awaitable: require('node:async_hooks').AsyncResource.bind(awaitable),`
   },
+  ...[
+    [
+      'msg.previousCounter = session.currentRatchet.previousCounter;',
+      'msg.previousCounter = Math.max(0, session.currentRatchet.previousCounter);'
+    ],
+    [
+      'this.fillMessageKeys(previousRatchet, previousCounter);',
+      'this.fillMessageKeys(previousRatchet, previousCounter | 0);'
+    ]
+  ].map(([find, put]) => ({
+    file: 'libsignal/src/session_cipher.js',
+    why: 'the counter of a chain that was never used, -1, went out as 4294967295, and was refused as such',
+    find,
+    put
+  })),
   {
     file: 'baileys/lib/Signal/Group/sender-message-key.js',
     why: 'a saved key of a skipped group message comes back as a plain object, and late messages failed',

@@ -11,7 +11,7 @@ export const ALICE = '15550001111'
 export const BOB = '15550002222'
 
 // libsignal prints; its words are no test results.
-console.log = console.info = console.warn = () => {}
+console.log = console.info = console.warn = console.error = () => {}
 
 let next = 0
 
