@@ -8,7 +8,7 @@ let shown = 0
 let held = 0
 
 /**
- * @param {'warn' | 'error' | 'info'} level
+ * @param {'warn' | 'error'} level
  * @param {string} text
  */
 export function log(level, text) {

@@ -1,8 +1,9 @@
 // Media: how a message's attachment is described to the gateway, and how it is fetched, checked and decrypted.
 import { createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto'
-import { createWriteStream, mkdirSync } from 'node:fs'
+import { createWriteStream } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import https from 'node:https'
+import { tmpdir } from 'node:os'
 import { extname, join } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -154,7 +155,7 @@ function refOf(text) {
 async function download(ref, { dir, max, agent }) {
   const keys = await getMediaKeys(bytes64(ref.mediaKey), KINDS[ref.type])
   const body = await get(new URL(`https://${ref.host}${ref.path}`), agent)
-  const temporary = join(dir, `.${randomBytes(8).toString('hex')}.part`)
+  const temporary = join(tmpdir(), `${randomBytes(8).toString('hex')}.part`)
   const hash = createHash('sha256')
   let bytes = 0
   const count = new Transform({
@@ -201,7 +202,6 @@ function extensionOf({ mime = '', name = '' }) {
 export async function fetchMedia(text, { dir, max = MEDIA_BYTES_MAX, agent, renew }) {
   const ref = refOf(text)
   if (ref.bytes > max) throw tooLarge(ref.bytes, max)
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
   try {
     return await download(ref, { dir, max, agent })
   } catch (error) {

@@ -68,9 +68,10 @@ export class Session {
     return this.#state === 'linking' ? this.#sock : undefined
   }
 
-  /** Opens the connection, unless it is there or on its way. */
+  /** Opens the connection now, unless it is there or on its way. */
   start() {
-    if (this.#sock || this.#retry) return
+    if (this.#sock) return
+    clearTimeout(this.#retry)
     this.#attempts = 0
     this.#open()
   }
@@ -134,7 +135,10 @@ export class Session {
       void sock.end(ending('refused over HTTP', 503))
     })
     this.#after(limits.CONNECT_MS, () => this.#fail(sock, 'nothing came of the connection'))
-    sock.ev.on('creds.update', update => this.#store.saveCreds(update))
+    // What a socket says after it was let go of is about a login that may be another one by now.
+    sock.ev.on('creds.update', update => {
+      if (this.#sock === sock) this.#store.saveCreds(update)
+    })
     sock.ev.on('connection.update', update => {
       if (this.#sock === sock) this.#onUpdate(sock, update)
     })

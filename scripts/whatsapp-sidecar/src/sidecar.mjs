@@ -1,6 +1,6 @@
 // Puts the parts together: what each request does.
-import { mkdirSync } from 'node:fs'
-import { isAbsolute } from 'node:path'
+import { mkdirSync, rmSync } from 'node:fs'
+import { isAbsolute, join } from 'node:path'
 import { proto } from 'baileys'
 import { RequestError, invalid } from './errors.mjs'
 import { Groups, groupView } from './groups.mjs'
@@ -92,6 +92,7 @@ export class Sidecar {
     this.#mediaDir = mediaDir
     this.#mediaMax = mediaMaxBytes
     this.#openStore(authDir)
+    this.#makeTemporary()
     const handlers = {
       attach: sock => this.#attach(sock),
       onInbound: (node, message, decrypt) => this.#inbox.receive(this.#current, node, message, decrypt),
@@ -120,8 +121,22 @@ export class Sidecar {
     makeFolder(authDir)
     const { pid, release } = lockFolder(authDir)
     if (pid !== undefined) throw new RequestError('locked', `process ${pid} uses this folder`, true)
+    try {
+      this.#store = new Store(authDir, this.onFailure)
+    } catch (error) {
+      release()
+      throw error
+    }
     this.#lock = { release }
-    this.#store = new Store(authDir, this.onFailure)
+  }
+
+  /** A place for unfinished files; whatever an earlier life left there goes. */
+  #makeTemporary() {
+    const dir = join(this.#mediaDir, '.unfinished')
+    rmSync(dir, { recursive: true, force: true })
+    makeFolder(dir)
+    // Baileys encrypts what it uploads into the system's folder, which may be memory.
+    process.env.TMPDIR = dir
   }
 
   #attach(sock) {

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { readdirSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { ALICE, BOB, OWNER, World } from './support/world.mjs'
@@ -124,7 +123,7 @@ for (const kind of ['image', 'document', 'audio', 'video']) {
     assert.deepEqual([received.kind, received.media.size, received.media.ok], [kind, 90_000, true])
     if (kind === 'document') assert.equal(received.fileName, 'report.bin')
     if (kind === 'image') assert.deepEqual([received.mimetype, received.text], ['image/png', 'see'])
-    const left = readdirSync(tmpdir()).filter(name => name.startsWith(kind) && /-(enc|original)$/.test(name))
+    const left = readdirSync(join(sidecar.folder.mediaDir, '.unfinished'))
     assert.deepEqual(left, [])
   })
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { test } from 'node:test'
+import { checkRequest } from './support/schemas.mjs'
 import { ALICE, World } from './support/world.mjs'
 
 const world = await World.start()
@@ -140,4 +141,26 @@ test('an error that nothing foresaw ends it, with a last line', async () => {
   assert.ok(!receipts.some(receipt => receipt.ids.includes(id)))
   const again = await world.connected(folder)
   assert.equal((await again.event({ ev: 'msg', id })).text, 'no room')
+})
+
+test('what a gateway says is as the schema has it, and what it must not say is not', () => {
+  const folder = { authDir: '/a', mediaDir: '/m' }
+  const good = [
+    { n: 1, op: 'hello', proto: 1, ...folder },
+    { n: 2, op: 'connect' },
+    { n: 3, op: 'send', id: '3EB0AA', to: '+15550001111', text: 'x', quote: { id: '1' } },
+    { n: 4, op: 'send', id: '3EB0AA', to: '1@lid', media: { path: '/x', kind: 'image' } },
+    { n: 5, op: 'read', keys: [{ chat: '1@lid', id: '2' }] },
+    { n: 6, op: 'ack', seq: 7 },
+    { n: 7, op: 'sent-body', id: '1', proto: null }
+  ]
+  for (const request of good) checkRequest(request)
+  const bad = [
+    { op: 'connect' },
+    { n: 1, op: 'dance' },
+    { n: 1, op: 'connect', now: true },
+    { n: 1, op: 'send', id: '1', to: '2' },
+    { n: 1, op: 'hello', proto: 2, ...folder }
+  ]
+  for (const request of bad) assert.throws(() => checkRequest(request), JSON.stringify(request))
 })

@@ -3,9 +3,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { checkAnswer, checkEvent } from './schemas.mjs'
 
 const ROOT = new URL('../../../../', import.meta.url)
-const BUNDLE =
+/** The built file that is tested. */
+export const BUNDLE =
   process.env.SIDECAR_BUNDLE ?? fileURLToPath(new URL('scripts/whatsapp-sidecar/dist/sidecar.mjs', ROOT))
 const PRELOAD = fileURLToPath(new URL('tests/mock-whatsapp/trust-preload.mjs', ROOT))
 const FLAGS = [
@@ -29,6 +31,7 @@ export class Sidecar {
   #waiting = new Set()
   #answers = new Map()
   #n = 0
+  #ops = new Map()
   stderr = ''
   exited
 
@@ -58,6 +61,8 @@ export class Sidecar {
     } catch {
       message = { ev: 'garbage', line }
     }
+    if (message.re !== undefined) checkAnswer(this.#ops.get(message.re), message)
+    else if (message.ev !== 'garbage') checkEvent(message)
     if (message.re !== undefined && this.#answers.has(message.re)) {
       this.#answers.get(message.re).resolve(message)
       this.#answers.delete(message.re)
@@ -71,6 +76,7 @@ export class Sidecar {
   /** Sends a request without waiting for its answer. */
   post(op, fields = {}) {
     const n = ++this.#n
+    this.#ops.set(n, op)
     this.child.stdin.write(`${JSON.stringify({ n, op, ...fields })}\n`)
     return n
   }

@@ -19,15 +19,20 @@ export class World {
   #sidecars = new Set()
 
   /** @param {object} [knobs] of the mock @returns {Promise<World>} torn down after the tests of the file */
-  static async start(knobs = {}) {
-    const world = new World()
-    world.dir = mkdtempSync(join(tmpdir(), 'mock-whatsapp-'))
-    world.wa = new MockWa({ knobs: { history: false, ...knobs } })
-    await world.wa.listen()
-    world.ca = join(world.dir, 'ca.pem')
-    writeFileSync(world.ca, world.wa.media.tls.cert)
+  static async start(knobs) {
+    const world = await new World().open(knobs)
     after(() => world.stop())
     return world
+  }
+
+  /** Starts the mock. */
+  async open(knobs = {}) {
+    this.dir = mkdtempSync(join(tmpdir(), 'mock-whatsapp-'))
+    this.wa = new MockWa({ knobs: { history: false, ...knobs } })
+    await this.wa.listen()
+    this.ca = join(this.dir, 'ca.pem')
+    writeFileSync(this.ca, this.wa.media.tls.cert)
+    return this
   }
 
   /** A control operation of the mock. */
