@@ -92,11 +92,25 @@ class Gateway {
   /** Plays on one life, until its end. */
   async play(sidecar) {
     sidecar.post('connect')
+    let nextRound = Infinity
     for (let done = false; !done;) {
       done = Boolean(sidecar.exit)
-      for (const event of sidecar.events.splice(0)) this.#take(sidecar, event)
+      for (const event of sidecar.events.splice(0)) {
+        this.#take(sidecar, event)
+        if (event.state === 'ready') nextRound = 0
+      }
+      if (performance.now() > nextRound) {
+        nextRound = performance.now() + 3_000
+        this.#repeat(sidecar)
+      }
       if (!done) await pause(20)
     }
+  }
+
+  /** Sends what was not accepted, under the same id; not more at once than is answered. */
+  #repeat(sidecar) {
+    const waiting = [...this.outbound].filter(([, accepted]) => !accepted).slice(0, 100)
+    for (const [id] of waiting) sidecar.post('send', { id, to: `+${BOB}`, text: `out ${id}` })
   }
 
   #take(sidecar, event) {
