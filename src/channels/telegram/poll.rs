@@ -90,8 +90,11 @@ impl Polling {
                     self.reporter.tell(Told::Polled);
                     let place = (place_name(me.id), next.to_string());
                     self.hand_over(&self.arrivals(updates, me), &place)?;
-                    *offset = Some(next);
-                    Ok(())
+                    // Some servers do not forget what they are told to.
+                    if offset.replace(next) != Some(next) {
+                        return Ok(());
+                    }
+                    self.wait(ms(TELEGRAM_EMPTY_POLL_MS).saturating_sub(begin.elapsed()))
                 }
                 None => self.suffer(ApiError::Strange("its updates have no numbers".to_owned()), pauses),
             },
