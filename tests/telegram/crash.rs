@@ -75,7 +75,7 @@ fn kills_at_random_moments_answer_each_question_once() {
 fn one_folder(kills: u32, random: &mut Random, seed: u64) -> usize {
     let mut lab = Lab::over(BotApi::start(), daemon);
     let mut asked: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-    for life in 0..kills {
+    for _ in 0..kills {
         for _ in 0..2 + random.below(5) {
             let chat = FIRST + i64::try_from(random.below(CHATS.unsigned_abs())).unwrap();
             let questions = asked.entry(chat).or_default();
@@ -83,16 +83,14 @@ fn one_folder(kills: u32, random: &mut Random, seed: u64) -> usize {
             lab.text(chat, chat, &format!("[[key {key}]] [[slow {}]]", random.below(80)));
             questions.push(key);
         }
-        let fault = match random.below(8) {
-            0 => Some(Fault::ResetDone),
-            1 => Some(Fault::Hang),
-            2 => Some(Fault::Html(502)),
-            _ => None,
-        };
         lab.api.with(|world| {
             world.heal();
-            if let Some(fault) = fault {
-                world.fail(if life % 2 == 0 { "sendMessage" } else { "getUpdates" }, 1, fault);
+            match random.below(6) {
+                0 | 1 => world.fail("sendMessage", 1, Fault::ResetDone),
+                2 => world.fail("getUpdates", 1, Fault::Hang),
+                3 => world.fail("sendMessage", 1, Fault::Html(502)),
+                4 => world.double_queue(),
+                _ => {}
             }
         });
         // The one thing here that time decides: when the daemon dies.

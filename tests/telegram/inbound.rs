@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -42,8 +43,19 @@ fn what_comes_again_after_a_crash_is_no_news() {
         world.text(OWNER, OWNER, "[[say only once]]");
     });
     lab.api.answers(OWNER, 2);
-    assert_eq!(lab.api.with(|world| world.unconfirmed().len()), 1);
+    let update = lab.api.with(|world| world.waiting().remove(0));
     lab.crash();
+    lab.api.confirmed();
+    // A server that has forgotten how far we were.
+    lab.api.with(|world| {
+        world.next_update = update.0;
+        world.push_raw(update.0, update.1);
+    });
+    let begin = Instant::now();
+    let before = lab.api.with(|world| world.calls("getUpdates").len());
+    lab.api.wait("some deliveries", |world| (world.calls("getUpdates").len() > before + 3).then_some(()));
+    assert!(begin.elapsed() > Duration::from_secs(2), "polls that bring nothing new, without a pause");
+    lab.api.with(|world| world.next_update += 1);
     lab.api.confirmed();
     lab.sync();
     assert_eq!(lab.prompts_with("only once"), 1);

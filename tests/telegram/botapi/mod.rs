@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,18 @@ struct Shared {
     connections: Mutex<HashMap<u64, TcpStream>>,
 }
 
+/// A test that fails while it looks at the world must not take the others down with it.
+impl Shared {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a change, so long at most.
+    fn wait<'a>(&self, world: MutexGuard<'a, World>, left: Duration) -> MutexGuard<'a, World> {
+        self.changed.wait_timeout(world, left).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
 impl BotApi {
     pub(crate) fn start() -> Self {
         let shared = Shared {
@@ -57,7 +69,7 @@ impl BotApi {
     pub(crate) fn up(&mut self) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).expect("our own port is free");
         self.port = listener.local_addr().unwrap().port();
-        self.shared.world.lock().unwrap().stopping = false;
+        self.shared.world().stopping = false;
         let shared = Arc::clone(&self.shared);
         self.accepting = Some(thread::spawn(move || accept(&listener, &shared)));
     }
@@ -86,7 +98,7 @@ impl BotApi {
 
     /// Looks at or changes the world.
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
-        let result = change(&mut self.shared.world.lock().unwrap());
+        let result = change(&mut self.shared.world());
         self.shared.changed.notify_all();
         result
     }
@@ -105,7 +117,7 @@ impl BotApi {
         mut look: impl FnMut(&World) -> Option<T>,
     ) -> T {
         let deadline = Instant::now() + within;
-        let mut world = self.shared.world.lock().unwrap();
+        let mut world = self.shared.world();
         loop {
             if let Some(found) = look(&world) {
                 return found;
@@ -116,7 +128,7 @@ impl BotApi {
                 drop(world);
                 panic!("waited {within:?} in vain for {what}; the last requests were {last:#?}");
             }
-            world = self.shared.changed.wait_timeout(world, left).unwrap().0;
+            world = self.shared.wait(world, left);
         }
     }
 
@@ -147,7 +159,7 @@ fn brief(request: &world::Request) -> String {
 impl Drop for BotApi {
     fn drop(&mut self) {
         self.down();
-        let violations = std::mem::take(&mut self.shared.world.lock().unwrap().violations);
+        let violations = std::mem::take(&mut self.shared.world().violations);
         if !thread::panicking() {
             assert!(violations.is_empty(), "the client broke rules of the Bot API: {violations:#?}");
         }
@@ -157,7 +169,7 @@ impl Drop for BotApi {
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for number in 0.. {
         let Ok((stream, _)) = listener.accept() else { continue };
-        if shared.world.lock().unwrap().stopping {
+        if shared.world().stopping {
             return;
         }
         let shared = Arc::clone(shared);
@@ -182,7 +194,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut connection = Connection::new(stream);
     while let Some(head) = connection.head()? {
         let (token, method, path) = parse_target(&head.target);
-        let resets_unread = shared.world.lock().unwrap().resets_unread(&method);
+        let resets_unread = shared.world().resets_unread(&method);
         if resets_unread {
             shared.changed.notify_all();
             connection.reset();
@@ -267,7 +279,7 @@ fn respond(shared: &Shared, head: &Head, bytes: &[u8], token: &str, method: &str
 
 /// Puts the request on record and picks its fault.
 fn note(shared: &Shared, method: &str, body: Option<&Body>) -> Option<Fault> {
-    let mut world = shared.world.lock().unwrap();
+    let mut world = shared.world();
     let params = body.map(|body| body.params.clone()).unwrap_or_default();
     let chat = world::chat_of(&params);
     let at = Instant::now();
@@ -289,7 +301,7 @@ fn note(shared: &Shared, method: &str, body: Option<&Body>) -> Option<Fault> {
 }
 
 fn answer(shared: &Shared, body: Result<&Body, &String>, token: &str, method: &str, path: &str) -> Answer {
-    let good = shared.world.lock().unwrap().token == token;
+    let good = shared.world().token == token;
     let refusal = match (good, body) {
         (false, _) if token.contains(':') => Refusal::new(401, "Unauthorized"),
         (false, _) => Refusal::new(404, "Not Found"),
@@ -305,7 +317,7 @@ fn answer(shared: &Shared, body: Result<&Body, &String>, token: &str, method: &s
 fn carry_out(shared: &Shared, method: &str, path: &str, body: &Body) -> Result<Answer, Refusal> {
     let good = |result: Value| Answer::json(200, &json!({"ok": true, "result": result}));
     if method == "file" {
-        let world = shared.world.lock().unwrap();
+        let world = shared.world();
         let found = world.files.values().find(|(place, _)| place == path);
         let (_, bytes) = found.ok_or_else(|| Refusal::new(404, "Not Found"))?;
         let mut answer = Answer::text(200, "application/octet-stream", String::new());
@@ -313,7 +325,7 @@ fn carry_out(shared: &Shared, method: &str, path: &str, body: &Body) -> Result<A
         return Ok(answer);
     }
     if method.eq_ignore_ascii_case("getUpdates") {
-        return updates::get_updates(&shared.world, &shared.changed, &body.params).map(good);
+        return updates::get_updates(shared, &body.params).map(good);
     }
-    methods::call(&mut shared.world.lock().unwrap(), method, body).map(good)
+    methods::call(&mut shared.world(), method, body).map(good)
 }

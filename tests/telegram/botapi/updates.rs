@@ -1,10 +1,10 @@
 //! `getUpdates`: waits, delivers again what was not confirmed, and serves one poller at a time.
 
-use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use super::Shared;
 use super::methods::Refusal;
 use super::world::World;
 
@@ -12,12 +12,8 @@ const PARAMS: [&str; 4] = ["offset", "limit", "timeout", "allowed_updates"];
 /// The server waits no longer, whatever is asked.
 const TIMEOUT_MAX: u64 = 50;
 
-pub(super) fn get_updates(
-    world: &Mutex<World>,
-    changed: &Condvar,
-    params: &Map<String, Value>,
-) -> Result<Value, Refusal> {
-    let mut world = world.lock().unwrap();
+pub(super) fn get_updates(shared: &Shared, params: &Map<String, Value>) -> Result<Value, Refusal> {
+    let mut world = shared.world();
     if !world.webhook.is_empty() {
         return Err(Refusal::new(
             409,
@@ -36,7 +32,7 @@ pub(super) fn get_updates(
     let deadline = Instant::now() + Duration::from_secs(timeout);
     world.poll += 1;
     let own = world.poll;
-    changed.notify_all();
+    shared.changed.notify_all();
     loop {
         if world.poll != own {
             return Err(Refusal::new(
@@ -52,8 +48,8 @@ pub(super) fn get_updates(
             return Ok(json!(updates));
         }
         world.polls_waiting += 1;
-        changed.notify_all();
-        world = changed.wait_timeout(world, left).unwrap().0;
+        shared.changed.notify_all();
+        world = shared.wait(world, left);
         world.polls_waiting -= 1;
     }
 }

@@ -245,6 +245,11 @@ impl World {
         self.queue.clear();
     }
 
+    /// The same with what they hold.
+    pub(crate) fn waiting(&self) -> Vec<(i64, Value)> {
+        self.queue.iter().cloned().collect()
+    }
+
     /// Turns the queue around.
     pub(crate) fn reverse_queue(&mut self) {
         self.queue = std::mem::take(&mut self.queue).into_iter().rev().collect();
