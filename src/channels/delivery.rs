@@ -32,6 +32,16 @@ pub enum Part {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         caption: String,
     },
+    /// A text that is too long for messages, as a file.
+    #[serde(rename = "f")]
+    File {
+        /// What the file is called.
+        name: String,
+        /// What is in it.
+        text: String,
+        /// Text below it.
+        caption: String,
+    },
 }
 
 /// A stretch of text that looks different. Telegram's own shape: it is sent as it is.

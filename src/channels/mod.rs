@@ -38,7 +38,7 @@ use whatsapp::Whatsapp;
 /// What a text becomes on a surface: one or more messages that it shows without cutting them.
 pub fn compose(channel: Channel, markdown: &str) -> Vec<Part> {
     match channel {
-        Channel::Telegram => telegram::format::compose(markdown),
+        Channel::Telegram => telegram::compose(markdown),
         Channel::Whatsapp => whatsapp::marks::compose(markdown),
     }
 }

@@ -126,6 +126,7 @@ pub(super) fn setup(
         proxy: whatsapp.proxy.clone(),
         media_bytes_max: whatsapp.media_max_mb.saturating_mul(1024 * 1024),
         self_chat: whatsapp.self_chat,
+        media_folders: folders(&settings.media_folders),
         read_receipts: whatsapp.read_receipts,
     };
     let enabled = on.into_iter().filter(|(_, on)| *on).map(|(channel, _)| channel).collect();

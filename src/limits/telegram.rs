@@ -87,3 +87,7 @@ pub const MEDIA_REDIRECTS_MAX: u32 = 3;
 pub const MEDIA_FETCH_MS: u64 = 60_000;
 /// Name of a fetched file.
 pub const MEDIA_NAME_BYTES_MAX: usize = 80;
+/// Messages that an answer may come in; a longer one comes as a file.
+pub const TELEGRAM_MESSAGES_MAX: usize = 5;
+/// Beginning of such an answer below the file, in UTF-16 units.
+pub const TELEGRAM_FILE_CAPTION_UNITS: usize = 300;

@@ -95,6 +95,22 @@ fn a_long_answer_comes_in_parts_that_join_to_it() {
 }
 
 #[test]
+fn a_very_long_answer_comes_as_a_file() {
+    let lab = Lab::start("file");
+    let (_, source) = sample(60_000);
+    lab.agent_file("answer", &source);
+    lab.owner("[[file answer]]");
+    let document = lab.api.wait("a document", |world| {
+        world.sent_to(OWNER).iter().find_map(|sent| Some((sent.method.clone(), sent.upload.clone()?)))
+    });
+    assert_eq!(document.0, "sendDocument");
+    assert_eq!(String::from_utf8(document.1.bytes).unwrap().trim_end(), source.trim_end());
+    lab.sync();
+    let count = lab.api.with(|world| world.texts(OWNER).len());
+    assert!(count <= 4, "{count} messages");
+}
+
+#[test]
 fn looks_that_are_refused_are_left_out() {
     let lab = Lab::start("plain");
     lab.agent_file("answer", "some **bold** words");

@@ -69,6 +69,9 @@ impl Files {
             Part::Media { source, caption } => {
                 upload::deliver(&self.api, &self.web, &self.tmp, &self.folders, attempt, source, caption)
             }
+            Part::File { name, text, caption } => {
+                upload::deliver_text(&self.api, &self.tmp, attempt, name, text, caption)
+            }
             Part::Text { .. } => AttemptOutcome::Refused { why: "it is no file".to_owned() },
         }
     }

@@ -19,7 +19,10 @@ use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
 use crate::channels::message::{Batch, InboundMedia, Route};
 use crate::config::file;
 use crate::config::secret::Secret;
-use crate::limits::{TELEGRAM_ALIVE_MS, TELEGRAM_JOBS_MAX, TELEGRAM_PROBE_MS, ms};
+use crate::limits::{
+    TELEGRAM_ALIVE_MS, TELEGRAM_FILE_CAPTION_UNITS, TELEGRAM_JOBS_MAX, TELEGRAM_MESSAGES_MAX,
+    TELEGRAM_PROBE_MS, ms,
+};
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::state::Event;
@@ -85,6 +88,16 @@ impl TelegramSetup {
         let setup = Self { access, delete_webhook, media_bytes_max, tmp, media_folders };
         Ok(config.bot_token.is_some().then_some(setup))
     }
+}
+
+/// What a text becomes: messages, or a file where there would be too many of them.
+pub(super) fn compose(markdown: &str) -> Vec<Part> {
+    let parts = format::compose(markdown);
+    let Some(Part::Text { text, .. }) = parts.first().filter(|_| parts.len() > TELEGRAM_MESSAGES_MAX) else {
+        return parts;
+    };
+    let caption = format!("{}… (all of it is in the file)", split::clip(text, TELEGRAM_FILE_CAPTION_UNITS));
+    vec![Part::File { name: "answer.md".to_owned(), text: markdown.to_owned(), caption }]
 }
 
 /// The surface.
@@ -247,7 +260,9 @@ impl Telegram {
         let id = attempt.id;
         let accepted = self.running.as_ref().is_some_and(|running| match attempt.part {
             Part::Text { .. } => running.send.try_send(Job::Deliver(attempt)).is_ok(),
-            Part::Media { .. } => running.files.try_send(FileJob::Deliver(attempt)).is_ok(),
+            Part::Media { .. } | Part::File { .. } => {
+                running.files.try_send(FileJob::Deliver(attempt)).is_ok()
+            }
         });
         if !accepted {
             let outcome = AttemptOutcome::NotSent { why: self.why_not(), retry_after: None };

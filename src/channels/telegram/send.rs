@@ -138,7 +138,9 @@ impl Sending {
         self.pace.spend(&attempt.route.chat, Instant::now());
         let result = match &attempt.part {
             Part::Text { text, entities } => deliver::text(&self.api, attempt, text, entities),
-            Part::Media { .. } => Err(ApiError::Unreachable("a file is not sent by this thread".to_owned())),
+            Part::Media { .. } | Part::File { .. } => {
+                Err(ApiError::Unreachable("a file is not sent by this thread".to_owned()))
+            }
         };
         if let Some(error) = result.as_ref().err().filter(|error| error.is_unauthorized()) {
             self.reporter.tell(Told::Trouble(error.clone()));

@@ -44,6 +44,25 @@ pub(super) fn deliver(
     }
 }
 
+/// Sends a text as a file.
+pub(super) fn deliver_text(
+    api: &Api,
+    tmp: &Path,
+    attempt: &Attempt,
+    name: &str,
+    text: &str,
+    caption: &str,
+) -> AttemptOutcome {
+    let written = nameless(tmp).and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file));
+    let file = match written {
+        Ok(file) => file,
+        Err(error) => return download::later(format!("the file cannot be stored: {error}")),
+    };
+    let (bytes, mime_type) = (text.len() as u64, "text/markdown".to_owned());
+    let mut source = Source { file, bytes, name: name.to_owned(), mime_type };
+    deliver::outcome(attempt, send(api, attempt, &mut source, caption))
+}
+
 /// As a picture where it is one, and else, or if Telegram does not want it so, as a file; at last
 /// without what ties it to a topic or another message.
 fn send(api: &Api, attempt: &Attempt, source: &mut Source, caption: &str) -> Result<Sent, ApiError> {

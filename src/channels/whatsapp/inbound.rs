@@ -38,6 +38,7 @@ impl Reader {
             "other" => Some("a kind of message that I do not know".to_owned()),
             _ => self.too_large(msg.media.as_ref()),
         };
+        let unreadable = msg.kind == "undecryptable";
         let text = spoken(&msg, me);
         let quoted = msg.quote.as_ref().and_then(|quote| quote.text.as_deref());
         let addressed =
@@ -46,7 +47,8 @@ impl Reader {
         // Only a known number is a person: a LID alone is nobody's phone number.
         let from = msg.from.pn.or(msg.from.lid).or(msg.from.jid)?;
         Some(Arrival::Message(Box::new(Inbound {
-            key: format!("{}/{}/{from}", msg.chat.jid, msg.id),
+            // One that could not be read may still come in a form that can.
+            key: format!("{}/{}/{from}{}", msg.chat.jid, msg.id, if unreadable { "/unreadable" } else { "" }),
             route: Route { channel: Channel::Whatsapp, chat: msg.chat.jid, topic: None },
             is_group: msg.chat.group,
             is_self,

@@ -7,7 +7,7 @@ pub(crate) fn compose(markdown: &str) -> Vec<Part> {
     let parts = crate::channels::telegram::format::compose(markdown);
     let marked = parts.into_iter().map(|part| match part {
         Part::Text { text, entities } => Part::Text { text: mark(&text, &entities), entities: Vec::new() },
-        media @ Part::Media { .. } => media,
+        file @ (Part::Media { .. } | Part::File { .. }) => file,
     });
     marked.collect()
 }

@@ -60,6 +60,8 @@ pub struct WhatsappConfig {
     pub media_bytes_max: u64,
     /// Notes to oneself are questions too.
     pub self_chat: bool,
+    /// Folders whose files may be sent.
+    pub media_folders: Vec<PathBuf>,
     /// People see that their messages were read.
     pub read_receipts: bool,
 }
@@ -263,8 +265,9 @@ impl Whatsapp {
         while let Some(attempt) = self.outgoing.next(now) {
             let mut members = json!({ "id": attempt.message_id, "to": attempt.route.chat });
             match &attempt.part {
-                Part::Text { text, .. } => members["text"] = text.as_str().into(),
-                Part::Media { source, caption } => match uploading::media(source, caption) {
+                // It takes long texts as they are.
+                Part::Text { text, .. } | Part::File { text, .. } => members["text"] = text.as_str().into(),
+                Part::Media { source, caption } => match self.upload(source, caption) {
                     Ok(media) => members["media"] = media,
                     Err(why) => {
                         self.outgoing.over(&attempt.message_id);

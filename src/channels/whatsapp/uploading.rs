@@ -11,11 +11,14 @@ use crate::channels::telegram::download;
 use crate::channels::whatsapp::{News, Told, Whatsapp};
 use crate::threads;
 
+/// Folder for what was downloaded.
+const UPLOAD: &str = "upload";
+
 impl Whatsapp {
     /// Downloads what is to be sent, on a thread of its own: it may take minutes.
     pub(super) fn download(&self, attempt: Attempt, url: String) {
         let (news, proxy) = (self.news.clone(), self.config.proxy.clone());
-        let (folder, bytes_max) = (self.config.folder.join("upload"), self.config.media_bytes_max);
+        let (folder, bytes_max) = (self.config.folder.join(UPLOAD), self.config.media_bytes_max);
         let id = attempt.id;
         let started = threads::spawn_expendable("wa-download", move || {
             let name = attempt.id.to_string();
@@ -26,6 +29,17 @@ impl Whatsapp {
             let outcome = AttemptOutcome::NotSent { why: error.to_string(), retry_after: None };
             self.tell(ChannelEvent::Outcome { id, outcome });
         }
+    }
+
+    /// A file as the sidecar sends it: from a folder that the config allows, or downloaded by us. State
+    /// has looked at the words of the path only; a link in it may lead elsewhere.
+    pub(super) fn upload(&self, source: &str, caption: &str) -> Result<Value, String> {
+        let path = Path::new(source);
+        let ours = [self.config.folder.join(UPLOAD)];
+        if leads_into(path, &self.config.media_folders) || leads_into(path, &ours) {
+            return media(path, caption);
+        }
+        Err("there is no such file in the folders that gateway.mediaFolders names".to_owned())
     }
 
     pub(super) fn downloaded(
@@ -40,14 +54,26 @@ impl Whatsapp {
                 self.outgoing.add(attempt, now);
             }
             (Err(outcome), _) => self.tell(ChannelEvent::Outcome { id: attempt.id, outcome }),
-            (Ok(_), Part::Text { .. }) => {}
+            (Ok(_), Part::Text { .. } | Part::File { .. }) => {}
         }
     }
 }
 
-/// A file as the sidecar sends it. It lies in a folder that the config allows, or was downloaded.
-pub(super) fn media(source: &str, caption: &str) -> Result<Value, String> {
-    let path = Path::new(source);
+/// Whether a path leads into one of these folders, also through links.
+fn leads_into(path: &Path, folders: &[PathBuf]) -> bool {
+    let real = path.canonicalize();
+    let above = |folder: &PathBuf| {
+        folder
+            .canonicalize()
+            .ok()
+            .zip(real.as_ref().ok())
+            .is_some_and(|(folder, real)| real.starts_with(folder))
+    };
+    folders.iter().any(above)
+}
+
+/// A file as the sidecar sends it.
+fn media(path: &Path, caption: &str) -> Result<Value, String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if !path.is_file() {
         return Err(format!("there is no file `{name}`"));
@@ -59,5 +85,5 @@ pub(super) fn media(source: &str, caption: &str) -> Result<Value, String> {
         Some("audio") => "audio",
         _ => "document",
     };
-    Ok(json!({ "path": source, "kind": kind, "mime": mime, "name": name, "caption": caption }))
+    Ok(json!({ "path": path, "kind": kind, "mime": mime, "name": name, "caption": caption }))
 }

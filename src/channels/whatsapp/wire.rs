@@ -62,8 +62,6 @@ pub(super) struct Brings {
     /// `fetch`
     pub(super) path: Option<PathBuf>,
     /// `fetch`
-    pub(super) size: Option<u64>,
-    /// `fetch`
     pub(super) mime: Option<String>,
     /// `mem`
     pub(super) rss: Option<u64>,

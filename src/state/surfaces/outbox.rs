@@ -98,7 +98,7 @@ impl Letter {
     /// What it says, for people who watch.
     pub(crate) fn text(&self) -> String {
         let texts = self.parts.iter().map(|part| match part {
-            Part::Text { text, .. } => text.as_str(),
+            Part::Text { text, .. } | Part::File { text, .. } => text.as_str(),
             Part::Media { caption, .. } => caption.as_str(),
         });
         texts.collect::<Vec<_>>().join("\n")
@@ -116,6 +116,7 @@ impl Letter {
         let parts = self.parts.iter().map(|part| match part {
             Part::Text { text, entities } => text.len() + 64 * entities.len(),
             Part::Media { source, caption } => source.len() + caption.len(),
+            Part::File { name, text, caption } => name.len() + text.len() + caption.len(),
         });
         parts.sum()
     }

@@ -126,7 +126,7 @@ impl State {
         let caption = match parts.first() {
             Some(part) if parts.len() == 1 && fits(part) => match parts.remove(0) {
                 Part::Text { text, .. } => text,
-                Part::Media { .. } => String::new(),
+                Part::Media { .. } | Part::File { .. } => String::new(),
             },
             _ => String::new(),
         };

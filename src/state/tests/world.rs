@@ -215,7 +215,7 @@ impl World {
 
 fn text(part: &Part) -> String {
     match part {
-        Part::Text { text, .. } => text.clone(),
+        Part::Text { text, .. } | Part::File { text, .. } => text.clone(),
         Part::Media { source, caption } => format!("{source} {caption}"),
     }
 }
