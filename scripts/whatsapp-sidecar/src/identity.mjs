@@ -22,7 +22,7 @@ export const isPhone = text => typeof text === 'string' && /^\+[1-9][0-9]{5,14}$
 /**
  * One person from the jids known of them.
  * @param {(string | undefined)[]} jids
- * @param {{getPNForLID: Function, getLIDForPN?: Function} | undefined} mapping Baileys' table, asked for a missing number
+ * @param {{getPNForLID: Function} | undefined} mapping Baileys' table, asked for a missing number
  * @returns {Promise<{jid: string, pn?: string, lid?: string}>} `jid` is the first that was given
  */
 export async function personOf(jids, mapping) {

@@ -29,7 +29,7 @@ export class Inbox {
   }
 
   /**
-   * Decrypts a message and saves it together with the keys that this used up. Baileys sends the receipt after it.
+   * Decrypts a message and saves it together with the keys that this used up. Baileys sends the receipt then.
    * @param {object} sock
    * @param {object} node as it came from the server
    * @param {object} message Baileys' view; `decrypt` fills it
@@ -38,8 +38,8 @@ export class Inbox {
   async receive(sock, node, message, decrypt) {
     const context = this.#context(sock, Boolean(node.attrs.offline))
     const unread = await undecryptableOf(message, context)
-    // The server repeats what it has no receipt for, if we died before that. Its keys are used up: to try again
-    // would fail, and make Baileys ask the sender for a new copy.
+    // The server repeats what it has no receipt for, if we died before that. Its keys are used up: to try
+    // again would fail, and make Baileys ask the sender for a new copy.
     if (this.#store.has(unread) && !isRepetition(node)) return
     await this.#store.receive(async () => {
       await decrypt()

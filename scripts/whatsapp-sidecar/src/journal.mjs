@@ -95,7 +95,7 @@ export class Journal {
     if (!existsSync(path)) return { records: [], cutBytes: 0, damaged: this.#setAside() }
     const bytes = readFileSync(path)
     const { records, end, damaged } = scan(bytes)
-    // A file that never held a good record is no torn one: its first record is written before it gets its name.
+    // Without one good record it is no torn file: the first is written before the file gets its name.
     if (damaged || !records.length) {
       const aside = `${DAMAGED}${Date.now()}`
       renameSync(path, join(this.#dir, aside))

@@ -52,7 +52,7 @@ function holder(text) {
 /**
  * Takes the folder for this process.
  * @param {string} dir
- * @returns {{pid?: number, release?: () => void}} `pid` of the process that has it, or `release` to give it back
+ * @returns {{pid?: number, release?: () => void}} `pid` of who has it, or `release` to give it back
  */
 export function lockFolder(dir) {
   const path = join(dir, 'lock')

@@ -1,4 +1,4 @@
-// Media: how a message's attachment is described to the gateway, and how it is fetched, checked and decrypted.
+// Media: how a message's attachment is described to the gateway, and how it is fetched, decrypted, checked.
 import { createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'

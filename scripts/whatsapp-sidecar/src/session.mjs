@@ -41,8 +41,8 @@ export class Session {
   /**
    * @param {import('./store.mjs').Store} store
    * @param {(event: object) => void} emit
-   * @param {object} handlers `attach(sock)`, `onInbound(node, message, decrypt)`, `onQr(data)`, `onClose(close)`,
-   *   `getMessage(key)`, `group(jid)`
+   * @param {object} handlers `attach(sock)`, `onInbound(node, message, decrypt)`, `onQr(data)`,
+   *   `onClose(close)`, `getMessage(key)`, `group(jid)`
    * @param {import('node:https').Agent} [agent]
    */
   constructor(store, emit, handlers, agent) {

@@ -155,7 +155,7 @@ export class Store {
   /** Saves keys that were changed outside of a `receive`. */
   #saveKeys(touched) {
     const keys = touched.filter(({ name }) => {
-      // Also changed by a message that is being received: to be saved with it, or it would be lost with a crash.
+      // Also changed by a message that is being received: saved with it, or a crash would lose the message.
       const scope = [...this.#open].find(one => one.touched.has(name))
       if (scope) scope.isShared = true
       return !scope
@@ -192,7 +192,7 @@ export class Store {
     return message
   }
 
-  /** @param {{id: string, from: object}} message @returns {boolean} whether it is among the newest that were kept */
+  /** @param {{id: string, from: object}} message @returns {boolean} whether it was kept lately */
   has(message) {
     return this.#recent.has(nameOf(message))
   }

@@ -1,4 +1,4 @@
-// A throw-away certificate for 127.0.0.1 and localhost, written in DER by hand: enough for one self-signed key.
+// A throw-away certificate for 127.0.0.1 and localhost, written in DER by hand.
 import { createSign, generateKeyPairSync, randomBytes } from 'node:crypto'
 
 const len = n =>

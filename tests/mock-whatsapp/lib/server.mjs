@@ -1,5 +1,5 @@
-// The mock's server: sockets, the Noise transport, and who takes which stanza. Everything that happens becomes
-// an event that a test can wait for.
+// The mock's server: sockets, the Noise transport, and who takes which stanza. Everything that happens
+// becomes an event that a test can wait for.
 import { EventEmitter } from 'node:events'
 import http from 'node:http'
 import { WebSocketServer } from 'ws'
@@ -91,7 +91,7 @@ export class MockWa extends EventEmitter {
     return event
   }
 
-  /** Waits for an event whose members are as in `match`, past ones included; a list fits if it has the value. */
+  /** Waits for an event with the members of `match`, past ones included; a list fits if it has the value. */
   wait(match, since = 0, timeoutMs = WAIT_MS) {
     const fits = event =>
       event.seq > since &&

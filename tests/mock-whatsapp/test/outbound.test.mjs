@@ -202,3 +202,36 @@ test('a contact whose signed key is forged is not written to', async () => {
   assert.equal(answer.ok, false)
   assert.ok(!(await world.op('list-received')).some(message => message.text === 'secret'))
 })
+
+test('both writing at once, again and again: nobody has to ask for anything twice', async () => {
+  const since = world.now
+  const [sent, said] = [[], []]
+  sidecar.mark()
+  const write = async () => {
+    for (let i = 0; i < 60; i++) {
+      const id = newId()
+      sent.push(id)
+      await sidecar.do('send', { id, to: `+${BOB}`, text: `we ${i}` })
+    }
+  }
+  const listen = async () => {
+    for (let i = 0; i < 60; i++) {
+      const { id } = await world.op('send-text', { from: BOB, text: `they ${i}` })
+      said.push(id)
+      // A little apart, or all of one side is through before the other one begins.
+      if (i % 3 === 0) await sidecar.do('mem')
+    }
+  }
+  await Promise.all([write(), listen()])
+  await Promise.all(said.map(id => sidecar.event({ ev: 'msg', id })))
+  const receipts = await world.op('events', { since, type: 'receipt' })
+  assert.deepEqual(
+    receipts.filter(receipt => receipt.kind === 'retry'),
+    []
+  )
+  const received = new Map((await world.op('list-received')).map(message => [message.id, message.text]))
+  assert.deepEqual(
+    sent.map(id => received.get(id)),
+    sent.map((_, i) => `we ${i}`)
+  )
+})
