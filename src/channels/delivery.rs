@@ -94,6 +94,11 @@ pub enum AttemptOutcome {
         /// When the surface wants to be asked again.
         retry_after: Option<Duration>,
     },
+    /// It may have been sent, but the same message id can be tried again without harm.
+    Unsure {
+        /// Why, for people.
+        why: String,
+    },
     /// The surface will never take it.
     Refused {
         /// Why, for people.

@@ -18,6 +18,12 @@ pub const SIDECAR_RESTART_MAX_MS: u64 = 60_000;
 pub const SIDECAR_STEADY_MS: u64 = 120_000;
 /// How long the server may take to confirm a message before it is written again under the same id.
 pub const WHATSAPP_ACCEPT_MS: u64 = 30_000;
+/// How long the sidecar may take to give a message to the server: a large file over a slow line.
+pub const WHATSAPP_WRITE_MS: u64 = 600_000;
+/// How long the sidecar's installer may take.
+pub const WHATSAPP_INSTALL_MS: u64 = 900_000;
+/// A line of the installer; the rest of a longer one counts as the next.
+pub const INSTALLER_LINE_BYTES_MAX: u64 = 4_096;
 /// How often a message is written before nobody knows what became of it.
 pub const WHATSAPP_WRITES_MAX: u32 = 3;
 /// How long a message waits for a connection before it is given back to be tried later.

@@ -189,7 +189,8 @@ export class Status {
       ]),
       notes(reason),
     );
-    const canLink = name === "whatsapp" && this.#gateway.offers("channel-login") && !linked;
+    const isOn = name === "whatsapp" && enabled && configured;
+    const canLink = isOn && !linked && this.#gateway.offers("channel-login");
     const canUnlink = name === "whatsapp" && linked && this.#gateway.offers("channel-logout");
     if (actions.dataset.state === `${canLink} ${canUnlink}`) return;
     actions.dataset.state = `${canLink} ${canUnlink}`;

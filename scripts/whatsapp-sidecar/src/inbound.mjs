@@ -1,14 +1,16 @@
 // Inbound messages as the gateway is shown them: unwrapped, with one identity per person, bounded.
 import { getContentType, normalizeMessageContent, proto } from 'baileys'
 import { isGroup, isIgnored, isMe, personOf } from './identity.mjs'
-import { TEXT_CHARS_MAX } from './limits.mjs'
+import { ID_CHARS_MAX, NAME_CHARS_MAX, SECONDS_MAX, TEXT_CHARS_MAX } from './limits.mjs'
 import { mediaOf } from './media.mjs'
 
 const { REVOKE, MESSAGE_EDIT } = proto.Message.ProtocolMessage.Type
 const VIEW_ONCE = ['viewOnceMessage', 'viewOnceMessageV2', 'viewOnceMessageV2Extension']
 
-const clipped = text => (text ? String(text).slice(0, TEXT_CHARS_MAX) : undefined)
-const seconds = value => Number(value ?? 0)
+/** No longer than that, and without the half of a character at its end. */
+const clip = (text, max) => (text ? String(text).slice(0, max).toWellFormed() : undefined)
+const clipped = text => clip(text, TEXT_CHARS_MAX)
+const seconds = value => Math.min(Math.max(Math.trunc(Number(value ?? 0)) || 0, 0), SECONDS_MAX)
 
 function pollText(poll) {
   return [poll.name, ...(poll.options ?? []).map(option => `- ${option.optionName}`)].join('\n')
@@ -75,7 +77,7 @@ async function quoteOf(info, creds, mapping) {
   const text = clipped(quoted?.text)
   const author = info.participant && (await personOf([info.participant], mapping))
   return {
-    id: info.stanzaId,
+    id: clip(info.stanzaId, ID_CHARS_MAX),
     me: isMe(creds, info.participant),
     ...(author && { from: author }),
     ...(quoted && { kind: quoted.kind }),
@@ -98,7 +100,7 @@ async function placeOf({ key, pushName }, creds, mapping, subjectOf) {
       )
   return {
     chat,
-    from: { ...from, ...(pushName && { name: pushName.slice(0, 128) }), me: Boolean(key.fromMe) }
+    from: { ...from, ...(pushName && { name: clip(pushName, NAME_CHARS_MAX) }), me: Boolean(key.fromMe) }
   }
 }
 
@@ -125,18 +127,18 @@ export async function inboundOf(message, { creds, mapping, subjectOf, offline })
   const viewOnce = isViewOnce(message.message, content)
   const media = type && mediaOf(type, content, key)
   return {
-    id: key.id,
+    id: clip(key.id, ID_CHARS_MAX),
     ...place,
     ts: seconds(message.messageTimestamp) * 1000,
     offline,
     kind,
     ...(text && { text }),
-    ...(target && { target }),
+    ...(target && { target: clip(target, ID_CHARS_MAX) }),
     ...((info?.mentionedJid ?? []).some(jid => isMe(creds, jid)) && { mentionsMe: true }),
     ...(quote && { quote }),
     ...(media && { media }),
     ...(viewOnce && { viewOnce }),
-    ...(info?.expiration && { ephemeralSeconds: info.expiration })
+    ...(info?.expiration && { ephemeralSeconds: seconds(info.expiration) })
   }
 }
 
@@ -148,7 +150,7 @@ export async function inboundOf(message, { creds, mapping, subjectOf, offline })
  */
 export async function undecryptableOf(message, { creds, mapping, subjectOf, offline }) {
   return {
-    id: message.key.id,
+    id: clip(message.key.id, ID_CHARS_MAX),
     ...(await placeOf(message, creds, mapping, subjectOf)),
     ts: seconds(message.messageTimestamp) * 1000,
     offline,

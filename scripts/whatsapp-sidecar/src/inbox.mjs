@@ -108,6 +108,11 @@ export class Inbox {
     this.#unread.delete(id)
   }
 
+  /** A new connection knows nothing of the hold on the one before. */
+  reapplyHold() {
+    if (this.#held) this.#hold(true)
+  }
+
   #pump() {
     const { inbox } = this.#store
     while (this.#shown < Math.min(UNACKED_MAX, inbox.length) && !isCongested()) {

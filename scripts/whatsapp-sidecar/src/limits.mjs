@@ -11,6 +11,14 @@ export const OUT_BYTES_HIGH = 1 << 20
 export const REQUESTS_MAX = 256
 /** Characters of text that a message may have (WhatsApp's own bound); more is answered `invalid`. */
 export const TEXT_CHARS_MAX = 65_536
+/** Characters kept of an id and of a name that somebody chose; a longer one is cut. */
+export const ID_CHARS_MAX = 128
+export const NAME_CHARS_MAX = 128
+/** Latest time in seconds that is taken for one; a date after the year 9999 is a lie. */
+export const SECONDS_MAX = 253_402_300_799
+/** Path and key of an attachment; with longer ones it is none. */
+export const PATH_CHARS_MAX = 4_096
+export const KEY_BYTES_MAX = 256
 /** People that a message may mention, keys in one `read`, numbers in one `resolve`. */
 export const LIST_MAX = 256
 

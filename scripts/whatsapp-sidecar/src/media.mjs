@@ -9,7 +9,7 @@ import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { getMediaKeys } from 'baileys'
 import { RequestError, invalid } from './errors.mjs'
-import { MEDIA_BYTES_MAX, MEDIA_IDLE_MS, REDIRECTS_MAX, RENEW_MS } from './limits.mjs'
+import { KEY_BYTES_MAX, MEDIA_BYTES_MAX, MEDIA_IDLE_MS, PATH_CHARS_MAX, REDIRECTS_MAX, RENEW_MS } from './limits.mjs'
 
 const DEFAULT_HOST = 'mmg.whatsapp.net'
 const ORIGIN = 'https://web.whatsapp.com'
@@ -36,6 +36,8 @@ const EXTENSIONS = {
   'text/plain': '.txt'
 }
 
+/** A name as its sender wrote it, bounded, and without the half of a character at its end. */
+const clip = text => (text === undefined || text === null ? undefined : String(text).slice(0, 255).toWellFormed())
 const text64 = bytes => (bytes ? Buffer.from(bytes).toString('base64') : undefined)
 const bytes64 = text => Buffer.from(text ?? '', 'base64')
 
@@ -55,6 +57,7 @@ function hostOf(url) {
 export function mediaOf(type, content, key) {
   const kind = KINDS[type]
   if (!kind || !content.directPath || !content.mediaKey?.length) return undefined
+  if (content.directPath.length > PATH_CHARS_MAX || content.mediaKey.length > KEY_BYTES_MAX) return undefined
   const { id, remoteJid, fromMe, participant } = key
   const ref = {
     type,
@@ -62,16 +65,16 @@ export function mediaOf(type, content, key) {
     path: content.directPath,
     mediaKey: text64(content.mediaKey),
     sha256: text64(content.fileSha256),
-    bytes: Number(content.fileLength ?? 0),
-    mime: content.mimetype,
+    bytes: Math.min(Number(content.fileLength ?? 0) || 0, Number.MAX_SAFE_INTEGER),
+    mime: clip(content.mimetype),
     key: { id, remoteJid, fromMe, participant }
   }
   return {
     kind,
-    mime: String(content.mimetype ?? 'application/octet-stream').slice(0, 255),
+    mime: clip(content.mimetype ?? 'application/octet-stream'),
     bytes: ref.bytes,
-    ...(content.fileName && { name: String(content.fileName).slice(0, 255) }),
-    ...(content.seconds && { seconds: content.seconds }),
+    ...(content.fileName && { name: clip(content.fileName) }),
+    ...(content.seconds && { seconds: Math.min(content.seconds, 0xffffffff) }),
     ...(content.ptt && { ptt: true }),
     ref: Buffer.from(JSON.stringify(ref)).toString('base64url')
   }

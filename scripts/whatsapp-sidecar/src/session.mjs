@@ -181,6 +181,7 @@ export class Session {
     if (connection === 'open') {
       this.#clear()
       this.#openedAt = performance.now()
+      this.#handlers.onOpen()
       if (!this.#isSynced) this.#tell('syncing')
       this.#after(limits.SYNC_MS, () => {
         // The server forgot to say that this was all; held back events would stay held back.

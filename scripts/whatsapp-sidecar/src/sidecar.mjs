@@ -97,6 +97,7 @@ export class Sidecar {
       attach: sock => this.#attach(sock),
       onInbound: (node, message, decrypt) => this.#inbox.receive(this.#current, node, message, decrypt),
       onQr: data => void this.#linking.onQr(data, this.#session.linkSock),
+      onOpen: () => this.#inbox.reapplyHold(),
       onClose: close => this.#onLoginGone(close),
       getMessage: key => this.#bodyOf(key),
       group: jid => this.#groups.get(jid)

@@ -115,7 +115,7 @@ mod tests {
             AttemptOutcome::NotSent { .. } => "not sent",
             AttemptOutcome::Refused { .. } => "refused",
             AttemptOutcome::Moved { .. } => "moved",
-            AttemptOutcome::Unknown { .. } => "unknown",
+            AttemptOutcome::Unsure { .. } | AttemptOutcome::Unknown { .. } => "unknown",
         };
         assert_eq!(name(Err(ApiError::Unreachable(String::new()))), "not sent");
         assert_eq!(name(Err(ApiError::Lost(String::new()))), "unknown");

@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -11,14 +12,13 @@ use crate::channels::delivery::AttemptOutcome;
 use crate::channels::telegram::api::{PROMPT, TRANSFER};
 use crate::channels::telegram::http::{Http, Way, io_words, is_loopback};
 use crate::channels::telegram::sniff;
+use crate::channels::telegram::split::clip;
 use crate::limits::MEDIA_REDIRECTS_MAX;
 
-/// Downloads into a file with that name in a folder of ours; the one before it is replaced. At most
-/// `bytes_max`.
+/// Downloads into a folder of ours, under the name that the URL has. At most `bytes_max`.
 pub(in crate::channels) fn to_path(
     proxy: Option<&str>,
     folder: &Path,
-    name: &str,
     url: &str,
     bytes_max: u64,
 ) -> Result<PathBuf, AttemptOutcome> {
@@ -29,7 +29,10 @@ pub(in crate::channels) fn to_path(
     };
     let unstorable = |error: io::Error| later(format!("the file cannot be stored: {error}"));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unstorable)?;
-    let path = folder.join(name);
+    let mut name = name_in(url);
+    name.retain(|character| character.is_ascii_alphanumeric() || "._-".contains(character));
+    let name = name.trim_start_matches('.');
+    let path = folder.join(if name.is_empty() { "file" } else { clip(name, 100) });
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&path).map_err(unstorable)?;
@@ -48,10 +51,40 @@ pub(in crate::channels) fn mime_type(path: &Path) -> &'static str {
 
 /// Copies what is behind a URL, at most so many bytes; says how many there were.
 pub(super) fn copy(way: &Way, url: &str, to: &mut impl Write, bytes_max: u64) -> Result<u64, AttemptOutcome> {
-    let uri: Uri = url.parse().map_err(|_| refused("its URL is wrong".to_owned()))?;
-    let way = if is_loopback(uri.host().unwrap_or_default()) { &Way::Direct } else { way };
-    let http = Http::new(way, MEDIA_REDIRECTS_MAX);
-    let response = http.run(|agent| {
+    let mut url = url.to_owned();
+    let mut trusted = true;
+    for _ in 0..=MEDIA_REDIRECTS_MAX {
+        let response = get(way, &url, trusted)?;
+        let status = response.status().as_u16();
+        match status {
+            200 => {
+                let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+                return io::copy(&mut body.take(bytes_max), to)
+                    .map_err(|error| later(format!("the file cannot be downloaded: {}", io_words(&error))));
+            }
+            301 | 302 | 303 | 307 | 308 => {
+                let place = response.headers().get("location").and_then(|place| place.to_str().ok());
+                url = place.map(str::to_owned).unwrap_or_default();
+                trusted = false;
+            }
+            429 | 500.. => return Err(later(format!("the file cannot be downloaded (HTTP {status})"))),
+            _ => return Err(refused(format!("the file cannot be downloaded (HTTP {status})"))),
+        }
+    }
+    Err(refused("the file cannot be downloaded: too many redirects".to_owned()))
+}
+
+/// Asks once. Where the web sends us, and not whoever wants the file sent, this machine and its
+/// network are out of bounds.
+fn get(way: &Way, url: &str, trusted: bool) -> Result<ureq::http::Response<ureq::Body>, AttemptOutcome> {
+    let wrong = || refused("its URL is wrong".to_owned());
+    let uri: Uri = url.parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?;
+    if !trusted && is_inside(host) {
+        return Err(refused("the file is not on the web: its URL leads back into this network".to_owned()));
+    }
+    let way = if is_loopback(host) { &Way::Direct } else { way };
+    let response = Http::new(way, 0).run(|agent| {
         let request = agent
             .get(url)
             .config()
@@ -60,17 +93,21 @@ pub(super) fn copy(way: &Way, url: &str, to: &mut impl Write, bytes_max: u64) ->
             .build();
         request.call()
     });
-    let response = response.map_err(|error| later(format!("the file cannot be downloaded: {error}")))?;
-    match response.status().as_u16() {
-        200 => {}
-        status @ (429 | 500..) => {
-            return Err(later(format!("the file cannot be downloaded (HTTP {status})")));
+    response.map_err(|error| later(format!("the file cannot be downloaded: {error}")))
+}
+
+/// Whether that is this machine, or an address that only its own network has.
+fn is_inside(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => {
+            ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified()
         }
-        status => return Err(refused(format!("the file cannot be downloaded (HTTP {status})"))),
+        Ok(IpAddr::V6(ip)) => {
+            ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local()
+        }
+        Err(_) => matches!(bare.rsplit('.').next(), Some("localhost" | "local")),
     }
-    let body = response.into_body().into_with_config().limit(u64::MAX).reader();
-    io::copy(&mut body.take(bytes_max), to)
-        .map_err(|error| later(format!("the file cannot be downloaded: {}", io_words(&error))))
 }
 
 /// The name at the end of a URL.

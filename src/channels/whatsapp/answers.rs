@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::AttemptOutcome;
+use crate::channels::message::Arrival;
 use crate::channels::whatsapp::process::Asked;
 use crate::channels::whatsapp::wire::{Answer, Brings, Connection, Event, Said, Stage};
 use crate::channels::whatsapp::{Whatsapp, fetching};
@@ -21,6 +22,10 @@ impl Whatsapp {
         match said {
             Said::Answer(answer) => self.answer(answer, now),
             Said::Event(event) => self.event(event, now),
+            Said::Unreadable { seq, raw } => {
+                let why = "the sidecar's line cannot be read".to_owned();
+                self.intake.add(seq, Some(Arrival::Garbled { key: format!("seq-{seq}"), why, raw }));
+            }
         }
     }
 
@@ -29,22 +34,21 @@ impl Whatsapp {
         let Some(asked) = asked else {
             return log::warn!("the WhatsApp sidecar did not understand a line: {}", answer.error);
         };
-        if answer.ok { self.granted(asked, answer.brings, now) } else { self.denied(asked, &answer, now) }
+        if answer.ok { self.granted(asked, answer, now) } else { self.denied(asked, &answer, now) }
     }
 
-    fn granted(&mut self, asked: Asked, brings: Brings, now: Instant) {
+    fn granted(&mut self, asked: Asked, answer: Answer, now: Instant) {
+        let brings = answer.brings;
         match asked {
             Asked::Hello => self.greeted(brings, now),
-            Asked::Link => {
-                if let Some(code) = brings.code {
-                    self.login_code(code, brings.ttl_ms.unwrap_or(0));
-                }
-            }
+            Asked::Link if answer.code.is_empty() => {}
+            Asked::Link => self.login_code(answer.code, brings.ttl_ms.unwrap_or(0)),
             Asked::Logout => {
                 self.logged_out(Ok(()));
                 self.rest("unlinked", Some(LINK_HINT.to_owned()), now);
             }
             Asked::Send { id } => {
+                self.outgoing.left(&id, brings.jid, now);
                 if let Value::String(body) = brings.proto {
                     self.outgoing.keep_body(&id, body);
                 }
@@ -66,9 +70,14 @@ impl Whatsapp {
     }
 
     fn greeted(&mut self, brings: Brings, now: Instant) {
+        if let Some(process) = &mut self.process {
+            process.greeted = true;
+        }
         self.life.set_linked(brings.linked);
         self.me = brings.me.unwrap_or_default();
-        if brings.linked {
+        if brings.linked && self.logout_wanted {
+            self.ask("logout", json!({}), Asked::Logout, now);
+        } else if brings.linked {
             self.login_over(
                 Err("this gateway is linked already: `clawdis logout whatsapp` first".to_owned()),
             );
@@ -76,6 +85,7 @@ impl Whatsapp {
         } else if self.login.is_some() {
             self.link(now);
         } else {
+            self.logged_out_if_wanted(Err("no phone is linked"));
             let reason = brings.damaged.map_or_else(
                 || LINK_HINT.to_owned(),
                 |aside| format!("its login was damaged and is kept in `{aside}`: {LINK_HINT}"),
@@ -93,6 +103,7 @@ impl Whatsapp {
                     _ => format!("its sidecar refuses to work: {why}"),
                 };
                 self.login_over(Err(text.clone()));
+                self.logged_out_if_wanted(Err(&text));
                 if answer.retry {
                     self.life.start_later(now);
                     self.life.set("closed", Some(text));
@@ -103,17 +114,18 @@ impl Whatsapp {
                     self.rest("closed", Some(text), now);
                 }
             }
-            Asked::Link => self.login_over(Err(why.to_owned())),
+            Asked::Link => {
+                self.login_over(Err(why.to_owned()));
+                self.rest("unlinked", Some(LINK_HINT.to_owned()), now);
+            }
             Asked::Logout => self.logged_out(Err(why.to_owned())),
             Asked::Send { id } => {
-                let Some(attempt) = self.outgoing.over(&id) else { return };
-                let why = why.to_owned();
-                let outcome = if answer.retry {
-                    AttemptOutcome::NotSent { why, retry_after: None }
-                } else {
-                    AttemptOutcome::Refused { why }
-                };
-                self.tell(ChannelEvent::Outcome { id: attempt.id, outcome });
+                let put_off = answer.retry.then(|| self.outgoing.put_off(&id, why));
+                if let Some((id, outcome)) = put_off.flatten() {
+                    self.outcome(id, outcome);
+                } else if let Some((attempt, _)) = self.outgoing.over(&id) {
+                    self.outcome(attempt.id, AttemptOutcome::Refused { why: why.to_owned() });
+                }
             }
             Asked::Fetch { key, index, .. } => self.tell(fetching::failed(key, index, why)),
             // A growing process that cannot say how large it is, or a typing sign that came to nothing.
@@ -158,14 +170,14 @@ impl Whatsapp {
         self.life.frame(clocks().wall_ms);
         let status = match stage {
             Stage::Accepted | Stage::Failed => {
-                let Some(attempt) = self.outgoing.over(id) else { return };
+                let Some((attempt, jid)) = self.outgoing.over(id) else { return };
                 let outcome = if stage == Stage::Accepted {
-                    let chat = Some(attempt.route.chat);
+                    let chat = jid.or(Some(attempt.route.chat));
                     AttemptOutcome::Sent { message_id: id.to_owned(), chat }
                 } else {
                     AttemptOutcome::Refused { why: refusal(code) }
                 };
-                return self.tell(ChannelEvent::Outcome { id: attempt.id, outcome });
+                return self.outcome(attempt.id, outcome);
             }
             Stage::Delivered => MessageStatus::Delivered,
             Stage::Read => MessageStatus::Read,
@@ -197,6 +209,8 @@ impl Whatsapp {
     fn connection_closed(&mut self, state: Connection, now: Instant) {
         self.life.set_ready(false, now);
         self.outgoing.connection_lost(now);
+        // The answer of a proxy or portal says nothing about the account.
+        let code = state.code.filter(|_| state.reason.as_deref() != Some("http-refused"));
         let cause = format!(
             "{} ({})",
             state.reason.as_deref().unwrap_or("the connection ended"),
@@ -211,17 +225,15 @@ impl Whatsapp {
             Some("stop") => {
                 let text = format!(
                     "WhatsApp stopped it: {}; `clawdis channel whatsapp on` tries again",
-                    explain(state.code, &cause)
+                    explain(code, &cause)
                 );
                 self.login_over(Err(text.clone()));
                 self.rest("closed", Some(text), now);
             }
             _ => {
                 let seconds = state.retry_ms.unwrap_or(0).div_ceil(1_000);
-                let text = format!(
-                    "the connection is gone: {}; next try in {seconds} s",
-                    explain(state.code, &cause)
-                );
+                let text =
+                    format!("the connection is gone: {}; next try in {seconds} s", explain(code, &cause));
                 self.life.set("closed", Some(text));
             }
         }

@@ -1,16 +1,21 @@
 //! Pictures and files that the sidecar fetches: moved to where they belong when they are there.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::FetchedFile;
 use crate::channels::message::InboundMedia;
+use crate::channels::telegram::download;
 use crate::channels::whatsapp::process::Asked;
 use crate::limits::{WHATSAPP_FETCH_MS, ms};
 use crate::protocol::call::Channel;
 use crate::store::folder;
+
+/// What has no first bytes that tell.
+const UNKNOWN: &str = "application/octet-stream";
 
 #[derive(Default)]
 pub(super) struct Fetching {
@@ -76,13 +81,21 @@ pub(super) fn settle(
     let moved = || {
         folder::make_private(folder)?;
         let target = folder.join(path.file_name().unwrap_or_default());
-        fs::rename(path, &target)?;
+        match fs::rename(path, &target) {
+            // The same picture once more: it is there already.
+            Err(error) if error.kind() == ErrorKind::NotFound && target.is_file() => {}
+            renamed => renamed?,
+        }
+        let mime_type = match download::mime_type(&target) {
+            UNKNOWN if !mime_type.starts_with("image/") => mime_type,
+            sniffed => sniffed.to_owned(),
+        };
         let bytes = fs::metadata(&target)?.len();
         Ok::<_, std::io::Error>(FetchedFile { path: target, mime_type, bytes })
     };
     let result = moved().map_err(|error| {
         log::warn!("a file from WhatsApp could not be kept: {error}");
-        "there is no room for it here".to_owned()
+        "it cannot be kept here".to_owned()
     });
     ChannelEvent::Fetched { channel: Channel::Whatsapp, key, index, result }
 }

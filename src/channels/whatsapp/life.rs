@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use crate::channels::ChannelEvent;
+use crate::channels::whatsapp::Whatsapp;
 use crate::channels::whatsapp::locate::{self, Found};
-use crate::channels::whatsapp::{Whatsapp, process::Process};
+use crate::channels::whatsapp::process::{Generation, Process};
 use crate::limits::{SIDECAR_RESTART_MAX_MS, SIDECAR_RESTART_MIN_MS, SIDECAR_STEADY_MS, ms};
 use crate::protocol::call::Channel;
 use crate::protocol::payload::ChannelHealth;
@@ -64,6 +65,12 @@ impl Life {
         pause + jitter
     }
 
+    /// A number that no process of ours had before.
+    pub(super) fn next_generation(&mut self) -> Generation {
+        self.started += 1;
+        self.started
+    }
+
     /// What the connection is, and why.
     pub(super) fn set(&mut self, state: &'static str, reason: Option<String>) {
         (self.state, self.reason) = (state, reason);
@@ -97,7 +104,8 @@ impl Whatsapp {
     /// Starts the sidecar, or says what is missing.
     pub(super) fn start(&mut self, now: Instant) {
         self.life.start_at = None;
-        if !self.enabled || !self.config.configured {
+        // An account can be unlinked while the channel is off.
+        if !self.config.configured || !(self.enabled || self.logout_wanted) {
             return;
         }
         let program = match locate::find(&self.config.own_exe, &self.config.folder) {
@@ -108,15 +116,18 @@ impl Whatsapp {
                     script.display(),
                     folder.display()
                 );
+                self.logged_out_if_wanted(Err("no phone is linked"));
                 return self.life.set("unlinked", Some(text));
             }
             Found::Nothing => {
                 let text = "its sidecar is missing: put `scripts/whatsapp-sidecar` of this release beside the gateway";
-                return self.life.set("closed", Some(text.to_owned()));
+                self.life.set("closed", Some(text.to_owned()));
+                self.logged_out_if_wanted(Err(text));
+                return self.login_over(Err(text.to_owned()));
             }
         };
-        self.life.started += 1;
-        let started = Process::start(&self.config, program, self.life.started, self.news.clone(), now);
+        let generation = self.life.next_generation();
+        let started = Process::start(&self.config, program, generation, self.news.clone(), now);
         match started {
             Ok(process) => {
                 self.process = Some(process);
@@ -126,6 +137,8 @@ impl Whatsapp {
                 let pause = self.life.start_later(now);
                 let text =
                     format!("the sidecar cannot be started ({error}); next try in {} s", pause.as_secs());
+                self.logged_out_if_wanted(Err(&text));
+                self.login_over(Err(text.clone()));
                 self.life.set("closed", Some(text));
             }
         }
@@ -141,29 +154,33 @@ impl Whatsapp {
         }
         let why = self.life.reason.clone().unwrap_or_else(|| "WhatsApp is switched off".to_owned());
         for (id, outcome) in self.outgoing.give_back(&why) {
-            self.tell(ChannelEvent::Outcome { id, outcome });
+            self.outcome(id, outcome);
         }
     }
 
-    /// The sidecar is gone.
+    /// The sidecar says nothing more.
     pub(super) fn closed(&mut self, fault: Option<String>, now: Instant) {
         let Some(mut process) = self.process.take() else { return };
-        self.life.set_ready(false, now);
         self.intake.forget_waiting();
         self.outgoing.connection_lost(now);
         for asked in process.unanswered() {
             self.unanswered(asked);
         }
-        let was_asked = process.is_ending();
-        if was_asked && fault.is_none() {
-            // Dropping it waits for its end, which its closed output promises.
-            return;
+        let in_order = process.ends_in_order() && fault.is_none();
+        if !in_order {
+            let why = fault.unwrap_or_else(|| process.last_words());
+            self.broke_off(&why, now);
+            if !process.is_ending() {
+                process.give_up(now);
+            }
         }
-        if fault.is_some() {
-            process.give_up(now);
-        }
-        let why = fault.unwrap_or_else(|| process.last_words());
+        self.life.set_ready(false, now);
+        self.dying.push(process);
+    }
+
+    fn broke_off(&mut self, why: &str, now: Instant) {
         self.login_over(Err(format!("the sidecar broke off: {why}")));
+        self.logged_out_if_wanted(Err("the sidecar broke off"));
         let pause = self.life.start_later(now);
         log::warn!("the WhatsApp sidecar: {why}; it is started again in {} s", pause.as_secs());
         let text = format!("the sidecar broke off ({why}); next try in {} s", pause.as_secs());

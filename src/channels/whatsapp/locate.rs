@@ -1,5 +1,7 @@
 //! Where the sidecar's program is, or what makes it.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Name of the program that is built.
@@ -23,15 +25,21 @@ pub(super) fn find(own_exe: &Path, folder: &Path) -> Found {
     let made = folder.join("program");
     for home in sources.iter().chain([&made]) {
         let program = home.join(BUNDLE);
-        if program.is_file() {
+        if is_ours(&program) {
             return Found::Program(program);
         }
     }
     let scripts = sources.iter().map(|home| home.join("install"));
-    match scripts.into_iter().find(|script| script.is_file()) {
+    match scripts.into_iter().find(|script| is_ours(script)) {
         Some(script) => Found::Installer { script, folder: made },
         None => Found::Nothing,
     }
+}
+
+/// What is run here must belong to us or to the system: anybody may write into `/tmp/scripts`.
+fn is_ours(path: &Path) -> bool {
+    let owner = path.metadata().ok().filter(Metadata::is_file).map(|about| about.uid());
+    owner.is_some_and(|owner| owner == 0 || owner == rustix::process::geteuid().as_raw())
 }
 
 fn sources(own_exe: &Path) -> Vec<PathBuf> {

@@ -1,27 +1,39 @@
 //! Linking a phone, one login at a time: the sidecar is installed first if it has to be.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Instant;
 
 use serde_json::json;
 
+use crate::agent::guard;
 use crate::channels::whatsapp::locate::{self, Found};
-use crate::channels::whatsapp::process::Asked;
+use crate::channels::whatsapp::process::{Asked, Generation};
 use crate::channels::whatsapp::{News, Told, Whatsapp};
 use crate::channels::{ChannelEvent, LoginMethod, LoginStep};
 use crate::child::{Child, ChildSpec};
-use crate::limits::ERROR_TEXT_BYTES_MAX;
+use crate::limits::{ERROR_TEXT_BYTES_MAX, INSTALLER_LINE_BYTES_MAX, WHATSAPP_INSTALL_MS, ms};
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
 
 /// A login under way.
 pub(super) struct Login {
     method: LoginMethod,
-    /// Makes the sidecar, while it does.
-    installer: Option<Child>,
+    /// Makes the sidecar, while it does: its number, and when it is given up.
+    installer: Option<(Child, Generation, Instant)>,
     /// Its last line.
     last_line: String,
+}
+
+impl Login {
+    /// When to give the installer up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.installer.as_ref().map(|(_, _, until)| *until)
+    }
+
+    fn is_installed_by(&self, generation: Generation) -> bool {
+        self.installer.as_ref().is_some_and(|(_, of, _)| *of == generation)
+    }
 }
 
 impl Whatsapp {
@@ -43,29 +55,47 @@ impl Whatsapp {
         self.login = Some(Login { method, installer: None, last_line: String::new() });
         match locate::find(&self.config.own_exe, &self.config.folder) {
             Found::Installer { script, folder } => {
-                if let Err(error) = self.install(script.into(), folder.into()) {
+                if let Err(error) = self.install(script.into(), folder.into(), now) {
                     self.login_over(Err(format!("the sidecar's installer cannot be started: {error}")));
                 }
             }
-            _ if self.process.as_ref().is_some_and(|process| !process.is_ending()) => self.link(now),
-            // Its greeting goes on with the login.
-            _ => self.life.wake(now),
+            _ => match self.process.as_ref().filter(|process| !process.is_ending()) {
+                Some(process) if process.greeted => self.link(now),
+                // Its greeting goes on with the login.
+                Some(_) => {}
+                None => self.life.wake(now),
+            },
         }
     }
 
-    fn install(&mut self, script: OsString, folder: OsString) -> std::io::Result<()> {
-        let news = self.news.clone();
+    fn install(&mut self, script: OsString, folder: OsString, now: Instant) -> std::io::Result<()> {
+        let (news, generation) = (self.news.clone(), self.life.next_generation());
         let read = move |stdout| {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = news.send(News(Told::Installing(line)));
+            // More than that of one line is nobody's to read.
+            let mut lines = BufReader::new(stdout);
+            let mut line = Vec::new();
+            while matches!(
+                lines.by_ref().take(INSTALLER_LINE_BYTES_MAX).read_until(b'\n', &mut line),
+                Ok(1..)
+            ) {
+                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+                let _ = news.send(News(Told::Installing(generation, text)));
+                line.clear();
             }
-            let _ = news.send(News(Told::Installed));
+            let _ = news.send(News(Told::Installed(generation)));
         };
         crate::store::folder::make_private(&self.config.folder)?;
         let spec = ChildSpec {
-            program: "/bin/sh".into(),
+            // Under the guard: it has children of its own, which must not outlive us.
+            program: self.config.own_exe.clone(),
             // What it says about its progress is on stderr.
-            args: vec!["-c".into(), "exec \"$0\" \"$1\" 2>&1".into(), script, folder],
+            args: guard::args(vec![
+                "/bin/sh".into(),
+                "-c".into(),
+                "exec \"$0\" \"$1\" 2>&1".into(),
+                script,
+                folder,
+            ]),
             cwd: &self.config.folder,
             env: Vec::new(),
             pass_env: &[],
@@ -73,22 +103,25 @@ impl Whatsapp {
         };
         let child = Child::start(&spec, read)?;
         if let Some(login) = &mut self.login {
-            login.installer = Some(child);
+            login.installer = Some((child, generation, now + ms(WHATSAPP_INSTALL_MS)));
         }
         Ok(())
     }
 
-    pub(super) fn installing(&mut self, line: String) {
+    pub(super) fn installing(&mut self, generation: Generation, line: String) {
         let line = cut_encoded(&line, ERROR_TEXT_BYTES_MAX).to_owned();
         log::info!("whatsapp: {line}");
-        if let Some(login) = &mut self.login {
-            login.last_line.clone_from(&line);
-        }
+        let Some(login) = self.login.as_mut().filter(|login| login.is_installed_by(generation)) else {
+            return;
+        };
+        login.last_line.clone_from(&line);
         self.step(LoginStep::Progress { state: "installing", reason: Some(line) });
     }
 
-    pub(super) fn installed(&mut self, now: Instant) {
-        let Some(login) = &mut self.login else { return };
+    pub(super) fn installed(&mut self, generation: Generation, now: Instant) {
+        let Some(login) = self.login.as_mut().filter(|login| login.is_installed_by(generation)) else {
+            return;
+        };
         login.installer = None;
         let line = std::mem::take(&mut login.last_line);
         match locate::find(&self.config.own_exe, &self.config.folder) {
@@ -128,20 +161,37 @@ impl Whatsapp {
         self.tell(ChannelEvent::Login { channel: Channel::Whatsapp, step });
     }
 
-    /// Unlinks the phone.
+    /// Unlinks the phone. A sidecar that is not running is started for it.
     pub(in crate::channels) fn log_out(&mut self, now: Instant) {
-        if self.process.as_ref().is_some_and(|process| !process.is_ending()) && self.life.is_linked() {
-            return self.ask("logout", json!({}), Asked::Logout, now);
+        if !self.config.configured {
+            return self.logged_out(Err("WhatsApp is not set up".to_owned()));
         }
-        let why = if self.life.is_linked() {
-            "the sidecar is not running; `clawdis channel whatsapp on` starts it"
-        } else {
-            "no phone is linked"
-        };
-        self.logged_out(Err(why.to_owned()));
+        if self.login.is_some() {
+            self.login_over(Err("it was given up".to_owned()));
+            self.rest("unlinked", None, now);
+            return self.logged_out(Ok(()));
+        }
+        self.logout_wanted = true;
+        match self.process.as_ref().filter(|process| !process.is_ending()) {
+            Some(process) if process.greeted => {
+                self.ask("logout", json!({}), Asked::Logout, now);
+            }
+            // Its greeting goes on with it.
+            Some(_) => {}
+            None => self.life.wake(now),
+        }
+        self.work(now);
+    }
+
+    /// Whoever wants to log out is told that it cannot be done.
+    pub(super) fn logged_out_if_wanted(&mut self, result: Result<(), &str>) {
+        if self.logout_wanted {
+            self.logged_out(result.map_err(str::to_owned));
+        }
     }
 
     pub(super) fn logged_out(&mut self, result: Result<(), String>) {
+        self.logout_wanted = false;
         if result.is_ok() {
             self.life.set_linked(false);
         }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use serde_json::json;
 
-use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
 use crate::channels::message::{InboundMedia, Route};
 use crate::channels::{ChannelEvent, LoginMethod};
-use crate::limits::{CHILD_TERM_MS, WHATSAPP_TYPING_MS, ms};
+use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, WHATSAPP_TYPING_MS, ms};
 use crate::protocol::call::Channel;
 use crate::state;
 
@@ -76,10 +76,10 @@ enum Told {
     Said(Generation, Box<Said>),
     /// It closed its output, in order or not.
     Closed(Generation, Option<String>),
-    /// A line of the installer.
-    Installing(String),
-    /// The installer has ended.
-    Installed,
+    /// A line of that installer.
+    Installing(Generation, String),
+    /// It has ended.
+    Installed(Generation),
     /// What is to be sent was downloaded.
     Downloaded(Box<Attempt>, Result<PathBuf, AttemptOutcome>),
 }
@@ -101,11 +101,19 @@ pub(super) struct Whatsapp {
     /// Chats in which somebody sees us write, and when to say so again.
     typing: BTreeMap<String, Instant>,
     login: Option<Login>,
+    /// The account is to be unlinked as soon as the sidecar can.
+    logout_wanted: bool,
+    /// Sidecars that closed their output and are not gone yet.
+    dying: Vec<Process>,
 }
 
 impl Whatsapp {
     pub(super) fn new(config: WhatsappConfig, events: Sender<state::Event>, news: Sender<News>) -> Self {
         let reader = Reader::new(config.self_chat, config.media_bytes_max);
+        // What the last life left on its way.
+        for folder in ["media", uploading::UPLOAD] {
+            let _ = std::fs::remove_dir_all(config.folder.join(folder));
+        }
         Self {
             config,
             events,
@@ -120,6 +128,8 @@ impl Whatsapp {
             fetching: Fetching::default(),
             typing: BTreeMap::new(),
             login: None,
+            logout_wanted: false,
+            dying: Vec::new(),
         }
     }
 
@@ -130,8 +140,8 @@ impl Whatsapp {
             Told::Closed(generation, fault) if self.is_current(generation) => self.closed(fault, now),
             // Of one that was given up.
             Told::Said(..) | Told::Closed(..) => {}
-            Told::Installing(line) => self.installing(line),
-            Told::Installed => self.installed(now),
+            Told::Installing(of, line) => self.installing(of, line),
+            Told::Installed(of) => self.installed(of, now),
             Told::Downloaded(attempt, result) => self.downloaded(*attempt, result, now),
         }
         self.work(now);
@@ -141,14 +151,18 @@ impl Whatsapp {
         self.process.as_ref().is_some_and(|process| process.generation == generation)
     }
 
-    /// Switches it on or off.
+    /// Switches it on or off. Switching it on once more tries again at once.
     pub(super) fn switch(&mut self, enabled: bool, now: Instant) {
         self.enabled = enabled;
-        if enabled {
-            self.life.wake(now);
-        } else {
+        if !enabled {
             self.login_over(Err("WhatsApp was switched off".to_owned()));
             self.rest("off", None, now);
+        } else if self.process.as_ref().is_some_and(|process| !process.is_ending()) {
+            if self.life.is_linked() {
+                self.ask("connect", json!({}), Asked::Other("connect"), now);
+            }
+        } else {
+            self.life.wake(now);
         }
         self.work(now);
     }
@@ -214,7 +228,9 @@ impl Whatsapp {
         [
             process,
             typing,
-            self.life.start_at(),
+            self.life.start_at().filter(|_| self.process.is_none()),
+            self.login.as_ref().and_then(Login::deadline),
+            self.dying.first().map(|_| Instant::now() + ms(CHILD_POLL_MS)),
             self.intake.offer_at(),
             self.outgoing.deadline(connected),
             self.fetching.deadline(),
@@ -227,7 +243,11 @@ impl Whatsapp {
     /// Does what is due.
     pub(super) fn on_time(&mut self, now: Instant) {
         if let Some(Err(why)) = self.process.as_mut().map(|process| process.on_time(now)) {
-            self.life.set("closed", Some(format!("the sidecar was ended: {why}")));
+            self.life.set("closed", Some(format!("the sidecar is ended: {why}")));
+        }
+        self.dying.retain_mut(|process| !process.is_gone(now));
+        if self.login.as_ref().and_then(Login::deadline).is_some_and(|at| at <= now) {
+            self.login_over(Err("installing the sidecar took too long".to_owned()));
         }
         self.work(now);
     }
@@ -239,7 +259,7 @@ impl Whatsapp {
         }
         let connected = self.life.is_connected();
         for (id, outcome) in self.outgoing.expire(connected, now) {
-            self.tell(ChannelEvent::Outcome { id, outcome });
+            self.outcome(id, outcome);
         }
         for event in self.fetching.expire(now) {
             self.tell(event);
@@ -263,7 +283,9 @@ impl Whatsapp {
 
     fn write_messages(&mut self, now: Instant) {
         while let Some(attempt) = self.outgoing.next(now) {
-            let mut members = json!({ "id": attempt.message_id, "to": attempt.route.chat });
+            // A phone number is looked up there: it may have another address, or none.
+            let to = crate::channels::address::person_of(Channel::Whatsapp, &attempt.route.chat);
+            let mut members = json!({ "id": attempt.message_id, "to": to });
             match &attempt.part {
                 // It takes long texts as they are.
                 Part::Text { text, .. } | Part::File { text, .. } => members["text"] = text.as_str().into(),
@@ -271,8 +293,7 @@ impl Whatsapp {
                     Ok(media) => members["media"] = media,
                     Err(why) => {
                         self.outgoing.over(&attempt.message_id);
-                        let outcome = AttemptOutcome::Refused { why };
-                        self.tell(ChannelEvent::Outcome { id: attempt.id, outcome });
+                        self.outcome(attempt.id, AttemptOutcome::Refused { why });
                         continue;
                     }
                 },
@@ -295,7 +316,7 @@ impl Whatsapp {
     /// Nothing more is begun: what the server has not been given comes back.
     pub(super) fn give_back(&mut self) {
         for (id, outcome) in self.outgoing.give_back("the gateway is stopping") {
-            self.tell(ChannelEvent::Outcome { id, outcome });
+            self.outcome(id, outcome);
         }
     }
 
@@ -315,6 +336,12 @@ impl Whatsapp {
         if let Some(process) = &mut self.process {
             process.ask(op, members, asked, now);
         }
+    }
+
+    /// The one outcome of an attempt. What was downloaded for it goes.
+    fn outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
+        let _ = std::fs::remove_dir_all(self.config.folder.join(uploading::UPLOAD).join(id.to_string()));
+        self.tell(ChannelEvent::Outcome { id, outcome });
     }
 
     fn tell(&self, event: ChannelEvent) {

@@ -2,23 +2,35 @@
 //! and is written again under its own id until then. Pure: time comes from outside.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome};
 use crate::limits::{
     WHATSAPP_ACCEPT_MS, WHATSAPP_BODIES_MAX, WHATSAPP_CHAT_INTERVAL_MS, WHATSAPP_CHATS_MAX, WHATSAPP_HOLD_MS,
-    WHATSAPP_INTERVAL_MS, WHATSAPP_WRITES_MAX, ms,
+    WHATSAPP_INTERVAL_MS, WHATSAPP_WRITE_MS, WHATSAPP_WRITES_MAX, ms,
 };
 
 /// One message.
 struct Letter {
     attempt: Attempt,
-    /// Since when it waits in this step.
+    step: Step,
+    /// Since when.
     since: Instant,
-    /// How often it was written.
+    /// How often it was given to the sidecar.
     writes: u32,
-    /// The server has not been heard of it yet, but it has left.
-    written: bool,
+    /// The chat that it went to, where the sidecar knows better.
+    jid: Option<String>,
+}
+
+/// How far a message is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// To be written.
+    Waiting,
+    /// In the sidecar's hands; a file may take its time.
+    Writing,
+    /// It has left; the server has not confirmed it.
+    Left,
 }
 
 #[derive(Default)]
@@ -37,7 +49,7 @@ pub(super) type Outcomes = Vec<(AttemptId, AttemptOutcome)>;
 
 impl Outgoing {
     pub(super) fn add(&mut self, attempt: Attempt, now: Instant) {
-        self.letters.push_back(Letter { attempt, since: now, writes: 0, written: false });
+        self.letters.push_back(Letter { attempt, step: Step::Waiting, since: now, writes: 0, jid: None });
     }
 
     /// The next message that may be written now.
@@ -47,10 +59,10 @@ impl Outgoing {
         }
         let chats = &self.chats;
         let ready = |letter: &&mut Letter| {
-            !letter.written && chats.get(&letter.attempt.route.chat).is_none_or(|at| *at <= now)
+            letter.step == Step::Waiting && chats.get(&letter.attempt.route.chat).is_none_or(|at| *at <= now)
         };
         let letter = self.letters.iter_mut().find(ready)?;
-        letter.written = true;
+        letter.step = Step::Writing;
         letter.writes += 1;
         letter.since = now;
         let attempt = letter.attempt.clone();
@@ -62,38 +74,41 @@ impl Outgoing {
         Some(attempt)
     }
 
+    /// The sidecar has given it to the server: now it is confirmed, or written again.
+    pub(super) fn left(&mut self, message_id: &str, jid: Option<String>, now: Instant) {
+        let letter = self.letters.iter_mut().find(|letter| letter.attempt.message_id == message_id);
+        if let Some(letter) = letter {
+            (letter.step, letter.since, letter.jid) = (Step::Left, now, jid);
+        }
+    }
+
     /// When something is to be written or given up. `connected` says whether anything can be written.
     pub(super) fn deadline(&self, connected: bool) -> Option<Instant> {
         let waits = self.letters.iter().map(|letter| {
-            if letter.written {
-                return letter.since + ms(WHATSAPP_ACCEPT_MS);
-            }
             let chat = self.chats.get(&letter.attempt.route.chat).copied();
-            match (connected, chat.max(self.any)) {
-                (true, Some(at)) => at,
-                _ => letter.since + ms(WHATSAPP_HOLD_MS),
+            match (letter.step, connected, chat.max(self.any)) {
+                (Step::Waiting, true, Some(at)) => at,
+                _ => letter.since + letter.patience(),
             }
         });
         waits.min()
     }
 
-    /// Gives up what has waited too long: what was never written may be tried later, what was written
+    /// Gives up what has waited too long: what cannot be written may be tried later, what was written
     /// goes again under the same id, and in the end nobody knows.
     pub(super) fn expire(&mut self, connected: bool, now: Instant) -> Outcomes {
         let mut outcomes = Vec::new();
         for letter in &mut self.letters {
-            if letter.written && letter.since + ms(WHATSAPP_ACCEPT_MS) <= now {
-                if letter.writes >= WHATSAPP_WRITES_MAX {
-                    let why = "WhatsApp has not confirmed it".to_owned();
-                    outcomes.push((letter.attempt.id, AttemptOutcome::Unknown { why }));
-                } else {
-                    letter.written = false;
-                    letter.since = now;
-                }
-            } else if !connected && !letter.written && letter.since + ms(WHATSAPP_HOLD_MS) <= now {
-                let why = "WhatsApp is not connected".to_owned();
-                let outcome = AttemptOutcome::NotSent { why, retry_after: None };
-                outcomes.push((letter.attempt.id, outcome));
+            if letter.since + letter.patience() > now || (letter.step == Step::Waiting && connected) {
+                continue;
+            }
+            if letter.step == Step::Waiting {
+                outcomes.push((letter.attempt.id, letter.not_now("WhatsApp is not connected")));
+            } else if letter.writes >= WHATSAPP_WRITES_MAX {
+                let why = "WhatsApp has not confirmed it".to_owned();
+                outcomes.push((letter.attempt.id, AttemptOutcome::Unknown { why }));
+            } else {
+                (letter.step, letter.since) = (Step::Waiting, now);
             }
         }
         self.letters.retain(|letter| !outcomes.iter().any(|(id, _)| *id == letter.attempt.id));
@@ -102,25 +117,27 @@ impl Outgoing {
 
     /// The connection is gone: what the server has not confirmed goes again under the same id.
     pub(super) fn connection_lost(&mut self, now: Instant) {
-        for letter in self.letters.iter_mut().filter(|letter| letter.written) {
-            letter.written = false;
-            letter.since = now;
+        for letter in self.letters.iter_mut().filter(|letter| letter.step != Step::Waiting) {
+            (letter.step, letter.since) = (Step::Waiting, now);
         }
     }
 
-    /// A message is over.
-    pub(super) fn over(&mut self, message_id: &str) -> Option<Attempt> {
+    /// A message is over; the chat that it went to.
+    pub(super) fn over(&mut self, message_id: &str) -> Option<(Attempt, Option<String>)> {
         let at = self.letters.iter().position(|letter| letter.attempt.message_id == message_id)?;
-        self.letters.remove(at).map(|letter| letter.attempt)
+        self.letters.remove(at).map(|letter| (letter.attempt, letter.jid))
+    }
+
+    /// A message cannot be written now.
+    pub(super) fn put_off(&mut self, message_id: &str, why: &str) -> Option<(AttemptId, AttemptOutcome)> {
+        let at = self.letters.iter().position(|letter| letter.attempt.message_id == message_id)?;
+        let letter = self.letters.remove(at)?;
+        Some((letter.attempt.id, letter.not_now(why)))
     }
 
     /// Nothing can be sent for the time being: all of it is given back.
     pub(super) fn give_back(&mut self, why: &str) -> Outcomes {
-        let back = |letter: Letter| {
-            let why = why.to_owned();
-            (letter.attempt.id, AttemptOutcome::NotSent { why, retry_after: None })
-        };
-        self.letters.drain(..).map(back).collect()
+        self.letters.drain(..).map(|letter| (letter.attempt.id, letter.not_now(why))).collect()
     }
 
     /// Keeps a message's body for receivers who could not read it.
@@ -133,6 +150,27 @@ impl Outgoing {
 
     pub(super) fn body(&self, message_id: &str) -> Option<&str> {
         self.bodies.iter().find(|(id, _)| id == message_id).map(|(_, body)| body.as_str())
+    }
+}
+
+impl Letter {
+    /// How long it may stay in its step.
+    fn patience(&self) -> Duration {
+        ms(match self.step {
+            Step::Waiting => WHATSAPP_HOLD_MS,
+            Step::Writing => WHATSAPP_WRITE_MS,
+            Step::Left => WHATSAPP_ACCEPT_MS,
+        })
+    }
+
+    /// It is tried later. One that was written before may be there already.
+    fn not_now(&self, why: &str) -> AttemptOutcome {
+        let why = why.to_owned();
+        if self.writes > 0 {
+            AttemptOutcome::Unsure { why }
+        } else {
+            AttemptOutcome::NotSent { why, retry_after: None }
+        }
     }
 }
 
@@ -178,6 +216,7 @@ mod tests {
         outgoing.add(attempt(1, "a"), now);
         for _ in 0..WHATSAPP_WRITES_MAX {
             assert_eq!(outgoing.next(now).unwrap().message_id, "M1");
+            outgoing.left("M1", None, now);
             assert!(outgoing.expire(true, now).is_empty());
             now += ms(WHATSAPP_ACCEPT_MS);
             let outcomes = outgoing.expire(true, now);
@@ -201,7 +240,9 @@ mod tests {
         outgoing.next(now).unwrap();
         outgoing.connection_lost(now);
         assert_eq!(outgoing.next(now + Duration::from_secs(9)).unwrap().id, 2);
-        assert_eq!(outgoing.over("M2").unwrap().id, 2);
+        assert!(outgoing.expire(true, now + ms(WHATSAPP_ACCEPT_MS)).is_empty(), "a file may take longer");
+        // It was written: nobody may say that it was not sent.
+        assert!(matches!(outgoing.give_back("off")[..], [(2, AttemptOutcome::Unsure { .. })]));
         assert!(outgoing.over("M2").is_none());
     }
 }

@@ -49,8 +49,12 @@ pub(super) struct Process {
     /// Its last line.
     heard: Instant,
     next_beat: Instant,
-    /// When its end is enforced, once it was asked to end.
+    /// `hello` was answered.
+    pub(super) greeted: bool,
+    /// When its end is enforced, once it is to end.
     end_by: Option<Instant>,
+    /// It is ended because it does not do what it should.
+    given_up: bool,
     killed: bool,
 }
 
@@ -97,7 +101,9 @@ impl Process {
             numbers: 0,
             heard: now,
             next_beat,
+            greeted: false,
             end_by: None,
+            given_up: false,
             killed: false,
         };
         let mut hello = json!({
@@ -144,15 +150,38 @@ impl Process {
         }
     }
 
-    /// Whether it was asked to end.
+    /// Whether it is to end.
     pub(super) fn is_ending(&self) -> bool {
         self.end_by.is_some()
     }
 
+    /// Whether it was asked to end, and does so.
+    pub(super) fn ends_in_order(&self) -> bool {
+        self.end_by.is_some() && !self.given_up
+    }
+
     /// Ends it now: it does not do what it should.
     pub(super) fn give_up(&mut self, now: Instant) {
+        self.given_up = true;
         self.end_by = Some(now + ms(CHILD_STOP_MS));
         self.child.terminate();
+    }
+
+    /// Its output is closed: whether it is gone, or still to be ended.
+    pub(super) fn is_gone(&mut self, now: Instant) -> bool {
+        if self.child.exit().is_some() {
+            return true;
+        }
+        if *self.end_by.get_or_insert(now + ms(CHILD_TERM_MS)) <= now {
+            if self.killed {
+                self.child.kill();
+            } else {
+                self.child.terminate();
+            }
+            self.killed = true;
+            self.end_by = Some(now + ms(CHILD_STOP_MS));
+        }
+        false
     }
 
     /// When [`Self::on_time`] has something to do.

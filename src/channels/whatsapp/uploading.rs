@@ -5,29 +5,28 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
 use crate::channels::telegram::download;
 use crate::channels::whatsapp::{News, Told, Whatsapp};
 use crate::threads;
 
 /// Folder for what was downloaded.
-const UPLOAD: &str = "upload";
+pub(super) const UPLOAD: &str = "upload";
 
 impl Whatsapp {
     /// Downloads what is to be sent, on a thread of its own: it may take minutes.
     pub(super) fn download(&self, attempt: Attempt, url: String) {
         let (news, proxy) = (self.news.clone(), self.config.proxy.clone());
-        let (folder, bytes_max) = (self.config.folder.join(UPLOAD), self.config.media_bytes_max);
         let id = attempt.id;
+        let folder = self.config.folder.join(UPLOAD).join(id.to_string());
+        let bytes_max = self.config.media_bytes_max;
         let started = threads::spawn_expendable("wa-download", move || {
-            let name = attempt.id.to_string();
-            let result = download::to_path(proxy.as_deref(), &folder, &name, &url, bytes_max);
+            let result = download::to_path(proxy.as_deref(), &folder, &url, bytes_max);
             let _ = news.send(News(Told::Downloaded(Box::new(attempt), result)));
         });
         if let Err(error) = started {
             let outcome = AttemptOutcome::NotSent { why: error.to_string(), retry_after: None };
-            self.tell(ChannelEvent::Outcome { id, outcome });
+            self.outcome(id, outcome);
         }
     }
 
@@ -37,7 +36,7 @@ impl Whatsapp {
         let path = Path::new(source);
         let ours = [self.config.folder.join(UPLOAD)];
         if leads_into(path, &self.config.media_folders) || leads_into(path, &ours) {
-            return media(path, caption);
+            return media(path, caption, self.config.media_bytes_max);
         }
         Err("there is no such file in the folders that gateway.mediaFolders names".to_owned())
     }
@@ -53,7 +52,7 @@ impl Whatsapp {
                 *source = path.to_string_lossy().into_owned();
                 self.outgoing.add(attempt, now);
             }
-            (Err(outcome), _) => self.tell(ChannelEvent::Outcome { id: attempt.id, outcome }),
+            (Err(outcome), _) => self.outcome(attempt.id, outcome),
             (Ok(_), Part::Text { .. } | Part::File { .. }) => {}
         }
     }
@@ -73,10 +72,14 @@ fn leads_into(path: &Path, folders: &[PathBuf]) -> bool {
 }
 
 /// A file as the sidecar sends it.
-fn media(path: &Path, caption: &str) -> Result<Value, String> {
+fn media(path: &Path, caption: &str, bytes_max: u64) -> Result<Value, String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if !path.is_file() {
-        return Err(format!("there is no file `{name}`"));
+    match path.metadata() {
+        Ok(about) if about.is_file() && about.len() <= bytes_max => {}
+        Ok(about) if about.is_file() => {
+            return Err(format!("the file is larger than {} MB", bytes_max >> 20));
+        }
+        _ => return Err(format!("there is no file `{name}`")),
     }
     let mime = download::mime_type(path);
     let kind = match mime.split('/').next() {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::channels::message::MediaKind;
-use crate::limits::SIDECAR_LINE_BYTES_MAX;
+use crate::limits::{GARBLED_BYTES_MAX, SIDECAR_LINE_BYTES_MAX};
 
 /// Version of the protocol; the sidecar refuses any other.
 pub(super) const PROTOCOL: u64 = 1;
@@ -21,6 +21,9 @@ pub(super) enum Said {
     Answer(Answer),
     /// Something happened.
     Event(Event),
+    /// A message that cannot be read here, with its place: it is passed.
+    #[serde(skip)]
+    Unreadable { seq: u64, raw: String },
 }
 
 /// The answer to the request with the number `re`.
@@ -29,7 +32,7 @@ pub(super) struct Answer {
     /// `None` for a line that was no request.
     pub(super) re: Option<u64>,
     pub(super) ok: bool,
-    /// One word for programs, where it failed.
+    /// One word for programs, where it failed. `link` brings the code to type on the phone so.
     #[serde(default)]
     pub(super) code: String,
     /// For people, where it failed.
@@ -53,10 +56,10 @@ pub(super) struct Brings {
     pub(super) me: Option<Me>,
     /// `hello`: where the damaged login was put.
     pub(super) damaged: Option<String>,
-    /// `link`: digits and letters to type on the phone.
-    pub(super) code: Option<String>,
     /// `link`
     pub(super) ttl_ms: Option<u64>,
+    /// `send`: the chat that it went to.
+    pub(super) jid: Option<String>,
     /// `send`: the body, for a receiver who asks again. `hello` calls its version so.
     pub(super) proto: Value,
     /// `fetch`
@@ -234,11 +237,23 @@ pub(super) fn read(stdout: impl Read, take: impl Fn(Said) -> bool) -> Result<(),
             Ok(_) => {}
             Err(error) => return Err(format!("it cannot be read: {error}")),
         }
-        let said = serde_json::from_slice(&line).map_err(|_| "it wrote something that is no line of ours")?;
+        let said = match serde_json::from_slice(&line) {
+            Ok(said) => said,
+            Err(_) => unreadable(&line).ok_or("it wrote something that is no line of ours")?,
+        };
         if !take(said) {
             return Ok(());
         }
     }
+}
+
+/// A message that somebody made so that it cannot be read: it must not stand in the way of the others.
+fn unreadable(line: &[u8]) -> Option<Said> {
+    let rest = line.strip_prefix(br#"{"ev":"msg","seq":"#)?;
+    let digits: String =
+        rest.iter().take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect();
+    let raw = String::from_utf8_lossy(&line[..line.len().min(GARBLED_BYTES_MAX)]).into_owned();
+    Some(Said::Unreadable { seq: digits.parse().ok()?, raw })
 }
 
 /// Kept between lines; messages are shorter.
@@ -259,6 +274,8 @@ mod tests {
 {"ev":"out","id":"A","stage":"failed","code":463}
 {"ev":"state","state":"closed","code":503,"reason":"unavailable","action":"retry","retryMs":900}
 {"ev":"something-new","x":1}
+{"re":2,"ok":true,"code":"ABCD1234","ttlMs":5}
+{"ev":"msg","seq":7,"id":"x","text":"\ud83d"}
 "#;
         let said = RefCell::new(Vec::new());
         read(lines.as_bytes(), |line| {
@@ -274,6 +291,10 @@ mod tests {
         assert!(matches!(&said[2], Said::Event(Event::Out { stage: Stage::Failed, code: Some(463), .. })));
         assert!(matches!(&said[3], Said::Event(Event::State(state)) if state.retry_ms == Some(900)));
         assert!(matches!(&said[4], Said::Event(Event::Other)));
+        assert!(
+            matches!(&said[5], Said::Answer(answer) if answer.code == "ABCD1234" && answer.brings.ttl_ms == Some(5))
+        );
+        assert!(matches!(&said[6], Said::Unreadable { seq: 7, .. }));
     }
 
     #[test]

@@ -55,6 +55,9 @@ pub(crate) struct Head {
     /// Some part's fate is not known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) unknown: bool,
+    /// The part that is tried may be there already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) may_have_left: bool,
     /// Makes the ids that we choose for messages.
     pub(crate) seed: String,
 }

@@ -44,6 +44,7 @@ impl State {
             message_id: None,
             chat: None,
             unknown: false,
+            may_have_left: false,
             seed: format!("{}-{}", self.config.boot_id, self.outbox.made()),
         }
     }
@@ -144,6 +145,12 @@ impl State {
         match outcome {
             AttemptOutcome::Sent { message_id, chat } => self.part_sent(id, message_id, chat, now),
             AttemptOutcome::NotSent { why, retry_after } => self.part_not_sent(id, &why, retry_after, now),
+            AttemptOutcome::Unsure { why } => {
+                if let Some(letter) = self.outbox.get_mut(id) {
+                    letter.head.may_have_left = true;
+                }
+                self.part_not_sent(id, &why, None, now);
+            }
             AttemptOutcome::Refused { why } => self.end_letter(id, MessageStatus::Failed, Some(&why), now),
             AttemptOutcome::Moved { chat } => self.part_moved(id, &chat, now),
             AttemptOutcome::Unknown { why } => self.part_unknown(id, &why, now),
@@ -172,6 +179,7 @@ impl State {
     fn next_part(&mut self, id: LetterId, now: Now) {
         let Some(letter) = self.outbox.get_mut(id) else { return };
         letter.head.done += 1;
+        letter.head.may_have_left = false;
         if letter.head.done < letter.parts.len() {
             // A gateway that stops leaves the rest to its next life.
             let (ops, pending) = if self.stopping.is_some() {
@@ -216,7 +224,11 @@ impl State {
         let Some(letter) = self.outbox.get(id) else { return };
         if letter.head.route.channel == Channel::Whatsapp {
             // It goes again under the same id, by which the receiver drops a second one.
-            return drop(self.outbox.wait(id, None));
+            if let Some(letter) = self.outbox.get_mut(id) {
+                letter.head.may_have_left = true;
+            }
+            let ops = self.outbox.wait(id, None);
+            return self.store(ops, Pending::Nothing);
         }
         self.part_unknown(id, "the gateway was stopped while it was being sent", now);
     }
@@ -232,6 +244,11 @@ impl State {
 
     /// The end of a letter is put on record, with what a person should know of it.
     fn end_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>, now: Now) {
+        let may_have_left = self.outbox.get(id).is_some_and(|letter| letter.head.may_have_left);
+        let status = match status {
+            MessageStatus::Failed if may_have_left => MessageStatus::Unknown,
+            status => status,
+        };
         self.show_letter(id, status, reason, now);
         let mut ops = self.outbox.end(id);
         let Some(letter) = self.outbox.get(id) else { return };
