@@ -39,6 +39,8 @@ pub const WHATSAPP_CHATS_MAX: usize = 256;
 pub const WHATSAPP_BODIES_MAX: usize = 100;
 /// How long the picture of a message waits for a connection.
 pub const WHATSAPP_FETCH_MS: u64 = 60_000;
+/// A sign of life so much younger than the one that was told is told.
+pub const WHATSAPP_ALIVE_MS: u64 = 60_000;
 /// Between two signs that somebody is writing; WhatsApp forgets them after some ten seconds.
 pub const WHATSAPP_TYPING_MS: u64 = 8_000;
 /// Notes to oneself that are answered in a minute; an echo would go on for ever.

@@ -7,7 +7,9 @@ use crate::channels::ChannelEvent;
 use crate::channels::whatsapp::Whatsapp;
 use crate::channels::whatsapp::locate::{self, Found};
 use crate::channels::whatsapp::process::{Generation, Process};
-use crate::limits::{SIDECAR_RESTART_MAX_MS, SIDECAR_RESTART_MIN_MS, SIDECAR_STEADY_MS, ms};
+use crate::limits::{
+    SIDECAR_RESTART_MAX_MS, SIDECAR_RESTART_MIN_MS, SIDECAR_STEADY_MS, WHATSAPP_ALIVE_MS, ms,
+};
 use crate::protocol::call::Channel;
 use crate::protocol::payload::ChannelHealth;
 
@@ -205,10 +207,16 @@ impl Whatsapp {
             last_frame_ts: self.life.last_frame_ts,
             last_message_ts: None,
         };
-        let same = self.life.told.as_ref().is_some_and(|told| {
-            (ChannelHealth { last_frame_ts: None, ..told.clone() })
-                == (ChannelHealth { last_frame_ts: None, ..health.clone() })
-        });
+        let told_frame = self.life.told.as_ref().and_then(|told| told.last_frame_ts);
+        let is_news = match (self.life.last_frame_ts, told_frame) {
+            (Some(last), told) => last >= told.unwrap_or(0) + WHATSAPP_ALIVE_MS,
+            (None, _) => false,
+        };
+        let same = !is_news
+            && self.life.told.as_ref().is_some_and(|told| {
+                (ChannelHealth { last_frame_ts: None, ..told.clone() })
+                    == (ChannelHealth { last_frame_ts: None, ..health.clone() })
+            });
         if !same {
             self.life.told = Some(health.clone());
             self.tell(ChannelEvent::Health { channel: Channel::Whatsapp, health });
