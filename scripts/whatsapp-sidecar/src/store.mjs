@@ -264,7 +264,8 @@ export class Store {
     this.#guarded(() => {
       // Not in the middle of receiving: the snapshot would have the used-up keys, but not the message.
       const isRoomy = this.#journal.size <= this.#compactAt || this.#open.size > 0
-      if (this.#journal.isOpen && isRoomy) return this.#journal.append(record, options)
+      // A login that is gone is to be nowhere in the file.
+      if (this.#journal.isOpen && isRoomy && !record.wipe) return this.#journal.append(record, options)
       // The snapshot has the change in it already, but the message is not in the inbox yet.
       this.#journal.rewrite(this.#snapshot(record.msg))
       this.#planCompaction()
