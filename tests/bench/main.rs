@@ -32,13 +32,14 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 type Group = (&'static str, fn(&Setup) -> Outcome<Vec<Row>>);
 
 /// In the order of the report.
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 8] = [
     ("idle", rows::idle::rows),
     ("start", rows::start::rows),
     ("requests", rows::requests::rows),
     ("fanout", rows::fanout::rows),
     ("crowd", rows::crowd::rows),
     ("agent", rows::agent::rows),
+    ("whatsapp", rows::whatsapp::rows),
     ("project", rows::project::rows),
 ];
 
@@ -47,7 +48,7 @@ Measures the release build against the project's targets and beside a bare serve
 
   --full        longer, and with a clean release build
   --json FILE   also write the results there
-  --only GROUP  idle, start, requests, fanout, crowd, agent or project
+  --only GROUP  idle, start, requests, fanout, crowd, agent, whatsapp or project
 
 CLAWDIS_BENCH_BIN names the folder of another build to measure.
 ";

@@ -23,9 +23,11 @@ async function memory(pid) {
 }
 
 async function bareNode() {
+  const started = performance.now()
   const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000); console.log(1)'])
   await once(child.stdout, 'data')
-  print({ what: 'bare node', ...(await memory(child.pid)) })
+  const ms = Math.round(performance.now() - started)
+  print({ what: 'bare node', ms, ...(await memory(child.pid)) })
   child.kill('SIGKILL')
 }
 

@@ -1,6 +1,6 @@
 //! Why connections end, and what happens next.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::Client;
 use crate::harness::{PATIENCE, eventually};

@@ -7,3 +7,4 @@ pub(crate) mod idle;
 pub(crate) mod project;
 pub(crate) mod requests;
 pub(crate) mod start;
+pub(crate) mod whatsapp;
