@@ -96,5 +96,6 @@ fn pictures_are_sent_from_allowed_folders_and_from_the_web() {
         assert_eq!(client.refused("send", &params)["code"], "INVALID_REQUEST", "{source}");
     }
     let params = json!({"to": format!("+{FRIEND}"), "message": "", "mediaUrl": file("none.png"), "idempotencyKey": "none"});
-    assert!(client.refused("send", &params)["message"].as_str().unwrap().contains("no file"));
+    let error = client.refused("send", &params);
+    assert!(error["message"].as_str().unwrap().contains("no such file"), "{error}");
 }

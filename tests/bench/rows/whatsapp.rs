@@ -14,6 +14,7 @@ const BUSY_MIB: f64 = 100.0;
 
 /// Memory and start-up time, as `tests/mock-whatsapp/bench.mjs` measures them.
 pub(crate) fn rows(setup: &Setup) -> Outcome<Vec<Row>> {
+    #[expect(clippy::disallowed_methods, reason = "no child of the gateway")]
     let mut command = Command::new("node");
     command.arg(setup.root.join("tests/mock-whatsapp/bench.mjs")).stderr(Stdio::inherit());
     let output = command.output()?;
