@@ -25,7 +25,8 @@ pub fn route(channel: Channel, to: &str) -> Result<Route, WireError> {
     let chat = match channel {
         Channel::Telegram if bare.starts_with('@') && is_telegram(bare) => bare.to_owned(),
         Channel::Telegram => telegram_id(bare).map_err(no_address)?,
-        Channel::Whatsapp => chat_of(channel, &whatsapp_id(bare).map_err(no_address)?),
+        // A number stays one: WhatsApp is asked for its address when something is sent.
+        Channel::Whatsapp => whatsapp_id(bare).map_err(no_address)?,
     };
     Ok(Route { channel, chat, topic: None })
 }
@@ -160,7 +161,8 @@ mod tests {
             ("-100123", "-100123"),
             ("@durov", "@durov"),
             ("telegram:@durov", "@durov"),
-            ("+1555 000 1111", "15550001111@s.whatsapp.net"),
+            ("+1555 000 1111", "+15550001111"),
+            ("15550001111@s.whatsapp.net", "+15550001111"),
             ("123-456@g.us", "123-456@g.us"),
         ] {
             assert_eq!(route(channel_of(&to.replace(' ', "")).unwrap(), to).unwrap().chat, chat, "{to}");

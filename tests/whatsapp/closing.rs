@@ -40,11 +40,10 @@ fn every_way_to_be_closed_is_shown_and_acted_on() {
     lab.mock.wait_since(seq, &json!({"type": "active"}));
     in_state(&mut client, "ready");
     let events = client.drain();
-    let closed = |frame: &&Value| frame["payload"]["channels"]["whatsapp"]["state"] == "closed";
-    let reasons: Vec<String> = events
-        .iter()
-        .filter(closed)
-        .map(|frame| frame["payload"]["channels"]["whatsapp"]["reason"].to_string())
+    let facts = events.iter().map(|event| &event["payload"]["health"]["channels"]["whatsapp"]);
+    let reasons: Vec<&str> = facts
+        .filter(|facts| facts["state"] == "closed")
+        .filter_map(|facts| facts["reason"].as_str())
         .collect();
     assert!(reasons.iter().all(|reason| reason.contains("next try in 0 s")), "{reasons:?}");
     for (code, words, next) in CLOSES {

@@ -63,7 +63,7 @@ fn kills_at_random_moments_answer_each_question_once() {
     let mut lab = start();
     let mut asked: Vec<(usize, String)> = Vec::new();
     for _ in 0..kills {
-        for _ in 0..1 + random.below(3) {
+        for _ in 0..=random.below(3) {
             let person = usize::try_from(random.below(3)).unwrap();
             let key = format!("c{person}q{}", asked.len());
             lab.text(PEOPLE[person], &format!("[[key {key}]] [[slow {}]]", random.below(80)));
@@ -89,14 +89,14 @@ fn settle(lab: &Lab, asked: &[(usize, String)], seed: u64) -> usize {
     let what = format!("an answer to each question (CLAWDIS_SOAK_SEED={seed})");
     let unknown = eventually(&what, SETTLE, || {
         let mut unknown = 0;
-        for person in 0..PEOPLE.len() {
+        for (person, number) in PEOPLE.iter().enumerate() {
             let answered: BTreeSet<String> = texts(person).iter().flat_map(|text| keys_in(text)).collect();
             let keys = asked.iter().filter(|(of, _)| *of == person).map(|(_, key)| key);
             let left: Vec<&String> = keys.filter(|key| !answered.contains(*key)).collect();
             if left.is_empty() {
                 continue;
             }
-            let reported = reported(&mut client, PEOPLE[person]);
+            let reported = reported(&mut client, number);
             if left.iter().any(|key| !reported.contains(*key)) {
                 thread::sleep(Duration::from_millis(100));
                 return None;

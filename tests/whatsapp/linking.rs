@@ -51,7 +51,7 @@ fn a_phone_is_linked_by_qr_before_the_eyes_of_the_asker_only_and_unlinked() {
 /// States of the channel in `health` events.
 fn states(frames: &[Value]) -> Vec<&Value> {
     let health = frames.iter().filter(|frame| frame["event"] == "health");
-    health.map(|frame| &frame["payload"]["channels"]["whatsapp"]["state"]).collect()
+    health.map(|frame| &frame["payload"]["health"]["channels"]["whatsapp"]["state"]).collect()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, eventually};
-use crate::lab::{FRIEND, Lab, OWNER, lid};
+use crate::lab::{FRIEND, Lab, OWNER, lid, pn};
 
 /// A picture of one dot.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f\0\x05\0\x01\xff\x89\x99=\x1d\0\0\0\0IEND\xaeB`\x82";
@@ -82,8 +82,8 @@ fn pictures_are_sent_from_allowed_folders_and_from_the_web() {
         let params = json!({"to": format!("+{FRIEND}"), "message": "look", "mediaUrl": source,
             "idempotencyKey": format!("k{number}")});
         let answer = client.ask("send", &params);
-        let to = answer["toJid"].as_str().unwrap();
-        let got = lab.mock.received(to).pop().unwrap();
+        assert_eq!(answer["toJid"], pn(FRIEND), "{answer}");
+        let got = lab.mock.received(&lid(FRIEND)).pop().unwrap();
         assert_eq!(got["id"], answer["messageId"], "{got}");
         assert!(got["text"] == "look" && got["media"]["ok"] == true, "{got}");
         let (kind, bytes) = if number == 2 { ("document", 18) } else { ("image", PNG.len()) };

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{eventually, process};
-use crate::lab::{FRIEND, Lab, in_state, lid};
+use crate::lab::{FRIEND, Lab, STRANGER, in_state, lid};
 
 /// Makes the sidecar print what is no line of the protocol when it gets SIGUSR2.
 const GARBAGE: &str = "data:text/javascript,import {writeSync} from 'node:fs'; \
@@ -49,4 +49,33 @@ fn no_sidecar_outlives_a_gateway_that_was_killed() {
         lab.gateway = lab.gateway.setup().spawn();
         in_state(&mut lab.gateway.client(), "ready");
     }
+}
+
+/// Every message comes to the gateway before it is known whether its sender is let in.
+#[test]
+fn what_a_stranger_makes_up_stops_nobody() {
+    let lab = Lab::start("poison");
+    let former = lab.sidecar();
+    // Cut in the middle of a character, and longer than any file can be.
+    let name = format!("{}😀", "a".repeat(127));
+    lab.mock.op("send-text", json!({"from": STRANGER, "text": "hi", "pushName": name}));
+    let picture = json!({"url": "https://mmg.whatsapp.net/x", "directPath": "/x", "mimetype": "image/png",
+        "mediaKey": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "fileLength": "18446744073709551615"});
+    lab.mock.op("send-raw", json!({"from": STRANGER, "message": {"imageMessage": picture}}));
+    lab.text(FRIEND, "[[say still here]]");
+    lab.mock.said(&lid(FRIEND), "still here");
+    assert_eq!(lab.sidecar(), former, "it went on");
+}
+
+#[test]
+fn switching_on_what_is_on_changes_nothing() {
+    let lab = Lab::start("twice");
+    let mut client = lab.gateway.client();
+    let former = lab.sidecar();
+    for _ in 0..3 {
+        client.ask("set-channel", &json!({"channel": "whatsapp", "enabled": true}));
+    }
+    lab.text(FRIEND, "[[say still here]]");
+    lab.mock.said(&lid(FRIEND), "still here");
+    assert_eq!(lab.sidecar(), former);
 }

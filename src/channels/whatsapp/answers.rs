@@ -48,7 +48,7 @@ impl Whatsapp {
                 self.rest("unlinked", Some(LINK_HINT.to_owned()), now);
             }
             Asked::Send { id } => {
-                self.outgoing.left(&id, brings.jid, now);
+                self.outgoing.left(&id, now);
                 if let Value::String(body) = brings.proto {
                     self.outgoing.keep_body(&id, body);
                 }
@@ -123,7 +123,7 @@ impl Whatsapp {
                 let put_off = answer.retry.then(|| self.outgoing.put_off(&id, why));
                 if let Some((id, outcome)) = put_off.flatten() {
                     self.outcome(id, outcome);
-                } else if let Some((attempt, _)) = self.outgoing.over(&id) {
+                } else if let Some(attempt) = self.outgoing.over(&id) {
                     self.outcome(attempt.id, AttemptOutcome::Refused { why: why.to_owned() });
                 }
             }
@@ -170,10 +170,9 @@ impl Whatsapp {
         self.life.frame(clocks().wall_ms);
         let status = match stage {
             Stage::Accepted | Stage::Failed => {
-                let Some((attempt, jid)) = self.outgoing.over(id) else { return };
+                let Some(attempt) = self.outgoing.over(id) else { return };
                 let outcome = if stage == Stage::Accepted {
-                    let chat = jid.or(Some(attempt.route.chat));
-                    AttemptOutcome::Sent { message_id: id.to_owned(), chat }
+                    AttemptOutcome::Sent { message_id: id.to_owned(), chat: None }
                 } else {
                     AttemptOutcome::Refused { why: refusal(code) }
                 };

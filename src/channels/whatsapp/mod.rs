@@ -283,9 +283,7 @@ impl Whatsapp {
 
     fn write_messages(&mut self, now: Instant) {
         while let Some(attempt) = self.outgoing.next(now) {
-            // A phone number is looked up there: it may have another address, or none.
-            let to = crate::channels::address::person_of(Channel::Whatsapp, &attempt.route.chat);
-            let mut members = json!({ "id": attempt.message_id, "to": to });
+            let mut members = json!({ "id": attempt.message_id, "to": attempt.route.chat });
             match &attempt.part {
                 // It takes long texts as they are.
                 Part::Text { text, .. } | Part::File { text, .. } => members["text"] = text.as_str().into(),

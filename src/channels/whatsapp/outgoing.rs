@@ -18,8 +18,6 @@ struct Letter {
     since: Instant,
     /// How often it was given to the sidecar.
     writes: u32,
-    /// The chat that it went to, where the sidecar knows better.
-    jid: Option<String>,
 }
 
 /// How far a message is.
@@ -49,7 +47,7 @@ pub(super) type Outcomes = Vec<(AttemptId, AttemptOutcome)>;
 
 impl Outgoing {
     pub(super) fn add(&mut self, attempt: Attempt, now: Instant) {
-        self.letters.push_back(Letter { attempt, step: Step::Waiting, since: now, writes: 0, jid: None });
+        self.letters.push_back(Letter { attempt, step: Step::Waiting, since: now, writes: 0 });
     }
 
     /// The next message that may be written now.
@@ -75,10 +73,10 @@ impl Outgoing {
     }
 
     /// The sidecar has given it to the server: now it is confirmed, or written again.
-    pub(super) fn left(&mut self, message_id: &str, jid: Option<String>, now: Instant) {
+    pub(super) fn left(&mut self, message_id: &str, now: Instant) {
         let letter = self.letters.iter_mut().find(|letter| letter.attempt.message_id == message_id);
         if let Some(letter) = letter {
-            (letter.step, letter.since, letter.jid) = (Step::Left, now, jid);
+            (letter.step, letter.since) = (Step::Left, now);
         }
     }
 
@@ -122,10 +120,10 @@ impl Outgoing {
         }
     }
 
-    /// A message is over; the chat that it went to.
-    pub(super) fn over(&mut self, message_id: &str) -> Option<(Attempt, Option<String>)> {
+    /// A message is over.
+    pub(super) fn over(&mut self, message_id: &str) -> Option<Attempt> {
         let at = self.letters.iter().position(|letter| letter.attempt.message_id == message_id)?;
-        self.letters.remove(at).map(|letter| (letter.attempt, letter.jid))
+        self.letters.remove(at).map(|letter| letter.attempt)
     }
 
     /// A message cannot be written now.
@@ -216,7 +214,7 @@ mod tests {
         outgoing.add(attempt(1, "a"), now);
         for _ in 0..WHATSAPP_WRITES_MAX {
             assert_eq!(outgoing.next(now).unwrap().message_id, "M1");
-            outgoing.left("M1", None, now);
+            outgoing.left("M1", now);
             assert!(outgoing.expire(true, now).is_empty());
             now += ms(WHATSAPP_ACCEPT_MS);
             let outcomes = outgoing.expire(true, now);

@@ -58,8 +58,6 @@ pub(super) struct Brings {
     pub(super) damaged: Option<String>,
     /// `link`
     pub(super) ttl_ms: Option<u64>,
-    /// `send`: the chat that it went to.
-    pub(super) jid: Option<String>,
     /// `send`: the body, for a receiver who asks again. `hello` calls its version so.
     pub(super) proto: Value,
     /// `fetch`

@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 
-use crate::channels::address;
 use crate::channels::message::{Inbound, Route};
 use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_MS, ms};
 use crate::logging::utc;
@@ -29,7 +28,7 @@ impl State {
             self.health.channel(*channel).is_some_and(|health| health.configured && health.enabled)
         });
         channels.find_map(|channel| {
-            let chat = address::chat_of(channel, self.access.owner(channel)?);
+            let chat = self.access.owner(channel)?.to_owned();
             Some(Reply { route: Route { channel, chat, topic: None }, to: None })
         })
     }

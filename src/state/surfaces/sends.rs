@@ -99,7 +99,7 @@ impl State {
         let is_owner = self
             .access
             .owner(channel)
-            .is_some_and(|owner| address::chat_of(channel, owner) == reply.route.chat);
+            .is_some_and(|owner| owner == address::person_of(channel, &reply.route.chat));
         if is_owner {
             return crate::state::sessions::MAIN.to_owned();
         }
@@ -229,6 +229,7 @@ pub(super) fn outcome(head: &Head, status: MessageStatus, reason: &str, now: Now
 /// Of the answer to `send`, what depends on the surface.
 fn sent_payload(head: &Head) -> serde_json::Value {
     let chat = head.chat.as_deref().unwrap_or(&head.route.chat);
+    let chat = address::chat_of(head.route.channel, chat);
     let name = if head.route.channel == Channel::Whatsapp { "toJid" } else { "chatId" };
     let mut payload = json!({ "channel": head.route.channel, "messageId": head.message_id });
     payload[name] = chat.into();
