@@ -1,5 +1,7 @@
 // An append-only file of JSON records, one a line, each with its checksum. Knows nothing of what they mean.
-// A record is durable when `append` returns; a record that was half written when the power went is cut off.
+// A record is durable when `append` returns. What was being written when the power went may be there in part,
+// and not in order: each record says how much of the file was durable when it was written, so that a hole
+// behind that is no damage and is cut off with what follows it.
 import { createHash } from 'node:crypto'
 import {
   closeSync,
@@ -20,10 +22,12 @@ const FILE = 'journal'
 const TEMPORARY = 'journal.new'
 const DAMAGED = 'journal.damaged-'
 const SUM_CHARS = 16
+/** Member of each record: bytes of the file that were durable before it. */
+const DURABLE = 'd'
 
 const sum = text => createHash('sha256').update(text).digest('hex').slice(0, SUM_CHARS)
-const encode = record => {
-  const text = JSON.stringify(record)
+const encode = (record, durable) => {
+  const text = JSON.stringify({ ...record, [DURABLE]: durable })
   return Buffer.from(`${sum(text)} ${text}\n`)
 }
 
@@ -49,8 +53,9 @@ function scan(bytes) {
     const record = at < 0 ? undefined : decode(bytes.subarray(from, at))
     from = at < 0 ? bytes.length : at + 1
     if (record === undefined) bad = true
-    else if (bad) return { records, end, damaged: true }
-    else {
+    else if (bad && record[DURABLE] > end) return { records, end, damaged: true }
+    else if (!bad) {
+      delete record[DURABLE]
       records.push(record)
       end = from
     }
@@ -76,6 +81,8 @@ export class Journal {
   #dir
   #fd
   #isSynced = true
+  /** Bytes of the file that are durable. */
+  #durable = 0
   /** Bytes in the file. */
   size = 0
 
@@ -103,11 +110,11 @@ export class Journal {
       return { records: [], cutBytes: 0, damaged: aside }
     }
     this.#fd = openSync(path, 'a', 0o600)
-    if (end < bytes.length) {
-      ftruncateSync(this.#fd, end)
-      fsyncSync(this.#fd)
-    }
+    if (end < bytes.length) ftruncateSync(this.#fd, end)
+    // What was read need not be durable: its writer may have been killed before it could see to that.
+    fsyncSync(this.#fd)
     this.size = end
+    this.#durable = end
     return { records, cutBytes: bytes.length - end }
   }
 
@@ -129,7 +136,7 @@ export class Journal {
    * @param {{durable?: boolean}} options `durable: false` when it may be lost, or `sync` follows
    */
   append(record, { durable = true } = {}) {
-    const bytes = encode(record)
+    const bytes = encode(record, this.#durable)
     writeAll(this.#fd, bytes)
     this.size += bytes.length
     this.#isSynced = false
@@ -141,6 +148,7 @@ export class Journal {
     if (this.#isSynced) return
     fdatasyncSync(this.#fd)
     this.#isSynced = true
+    this.#durable = this.size
   }
 
   /**
@@ -152,7 +160,8 @@ export class Journal {
     const fd = openSync(path, 'w', 0o600)
     let size = 0
     for (const record of records) {
-      const bytes = encode(record)
+      // All of it becomes durable before the file gets its name.
+      const bytes = encode(record, size)
       writeAll(fd, bytes)
       size += bytes.length
     }
@@ -162,6 +171,7 @@ export class Journal {
     if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = fd
     this.#isSynced = true
+    this.#durable = size
     this.size = size
   }
 
