@@ -38,7 +38,7 @@ describe("panels", () => {
     await panel.getByText("All good").waitFor();
     await panel.locator("#channel-whatsapp dt", { hasText: "Set up" }).waitFor();
     await panel.locator("#channel-telegram dt", { hasText: "State" }).waitFor();
-    // It offers no login, so there is nothing to link.
+    // WhatsApp is not set up, so there is nothing to link.
     assert.equal(await panel.getByRole("button", { name: "Link" }).count(), 0);
     await ask(page, "[[hold health]]");
     await panel.locator(".card-agent dd", { hasText: "busy" }).waitFor();
@@ -195,12 +195,17 @@ describe("panels", () => {
     const logins = [];
     const fake = await Fake.start(
       {
+        // Its health is that of a gateway without channels.
+        status: (params, answer, fail) => fail({ code: "UNAVAILABLE", message: "not now" }),
         "channel-login": (params, answer, fail) => {
           logins.push({ params, answer, fail });
           answer({ runId: "l-1", status: "accepted" });
         },
       },
-      ({ features }) => features.methods.push("channel-login", "channel-logout"),
+      ({ features, snapshot }) => {
+        features.methods.push("channel-login", "channel-logout");
+        Object.assign(snapshot.health.channels.whatsapp, { configured: true, enabled: true, linked: false });
+      },
     );
     try {
       const chat = await open(browser, fake);
