@@ -109,7 +109,10 @@ impl Whatsapp {
     }
 
     pub(super) fn installing(&mut self, generation: Generation, line: String) {
-        let line = cut_encoded(&line, ERROR_TEXT_BYTES_MAX).to_owned();
+        let line = cut_encoded(line.trim(), ERROR_TEXT_BYTES_MAX).to_owned();
+        if line.is_empty() {
+            return;
+        }
         log::info!("whatsapp: {line}");
         let Some(login) = self.login.as_mut().filter(|login| login.is_installed_by(generation)) else {
             return;
