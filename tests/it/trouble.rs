@@ -127,22 +127,11 @@ fn a_full_disk_is_said_and_left_behind() {
     });
 }
 
-/// The preloaded library of Debian's `faketime`, without its wrapper, which would be another
-/// process in between.
-fn faketime() -> String {
-    let folders = fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
-    let library =
-        folders.map(|folder| folder.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
-    let library =
-        library.expect("libfaketime is not installed; scripts/test does that (Debian: apt install faketime)");
-    library.to_str().unwrap().to_owned()
-}
-
 #[test]
 fn a_clock_that_was_never_set_is_said_and_does_not_stop_it() {
     let setup = Gateway::builder("clock-unset")
         .agent_echo()
-        .env("LD_PRELOAD", &faketime())
+        .env("LD_PRELOAD", &process::faketime())
         .env("FAKETIME", "@1970-01-02 00:00:00")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .env("DONT_FAKE_MONOTONIC", "1");
@@ -170,7 +159,7 @@ fn a_clock_that_was_never_set_is_said_and_does_not_stop_it() {
 fn after_five_minutes_the_gone_are_unlisted_and_keys_are_free() {
     let gateway = Gateway::builder("five-minutes")
         .agent_scripted()
-        .env("LD_PRELOAD", &faketime())
+        .env("LD_PRELOAD", &process::faketime())
         .env("FAKETIME", "+0 x40")
         .config(json!({"agent": {"warmSeconds": 3600, "startTimeoutSeconds": 600}}))
         .spawn();
@@ -208,7 +197,7 @@ fn after_five_minutes_the_gone_are_unlisted_and_keys_are_free() {
 fn a_clock_set_back_loses_nothing() {
     let ahead = Gateway::builder("clock-back")
         .agent_echo()
-        .env("LD_PRELOAD", &faketime())
+        .env("LD_PRELOAD", &process::faketime())
         .env("FAKETIME", "+400d")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .env("DONT_FAKE_MONOTONIC", "1");

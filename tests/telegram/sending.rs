@@ -8,7 +8,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::botapi::{BotApi, Fault};
-use crate::harness::{Client, PATIENCE, eventually, params_agent};
+use crate::harness::{Client, PATIENCE, eventually, params_agent, process};
 use crate::lab::{CLUB, FORUM, FRIEND, Lab, OWNER, in_state, setup};
 
 fn params(to: &str, message: &str, key: &str) -> Value {
@@ -213,7 +213,8 @@ fn a_heartbeat_that_has_something_to_say_is_delivered() {
             .config(json!({"heartbeat": {
                 "everyMinutes": 1, "prompt": "[[say water the plants]]", "channel": "telegram", "to": OWNER.to_string(),
             }}))
-            .wrapper(["faketime", "-f", "+0 x40"])
+            .env("LD_PRELOAD", &process::faketime())
+            .env("FAKETIME", "+0 x40")
     });
     // An empty conversation has no heartbeats.
     lab.sync();

@@ -70,3 +70,14 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Output {
 pub(crate) fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
+
+/// The preloaded library of Debian's `faketime`, without its wrapper, which would be another
+/// process in between.
+pub(crate) fn faketime() -> String {
+    let folders = fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
+    let library =
+        folders.map(|folder| folder.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
+    let library =
+        library.expect("libfaketime is not installed; scripts/test does that (Debian: apt install faketime)");
+    library.to_str().unwrap().to_owned()
+}
