@@ -12,6 +12,7 @@ use crate::facts::{key_of, keys_in};
 use crate::harness::client::Received;
 use crate::harness::gateway::Builder;
 use crate::harness::{Client, Gateway, PATIENCE, eventually, process};
+use crate::random::Random;
 use crate::scenario;
 
 /// Kills, unless `CLAWDIS_SOAK_KILLS` says otherwise.
@@ -25,19 +26,6 @@ const SESSIONS: u64 = 3;
 const LIFE_MS: u64 = 400;
 /// Every process of a daemon is gone so soon after it.
 const DESCENDANTS: Duration = Duration::from_secs(2);
-
-/// Numbers that look random and are the same for the same seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
 
 /// What a client knows of a run.
 #[derive(Debug, Clone, Default)]

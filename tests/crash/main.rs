@@ -26,6 +26,8 @@ mod disk_tests;
 mod facts;
 mod kills;
 mod power_cut;
+#[path = "../support/random.rs"]
+mod random;
 mod scenario;
 mod talk;
 mod trace;

@@ -11,6 +11,7 @@ use crate::botapi::{BotApi, Fault};
 use crate::harness::gateway::Builder;
 use crate::harness::{Client, process};
 use crate::lab::{Lab, OWNER, without_agent};
+use crate::random::Random;
 
 /// Kills, unless `CLAWDIS_SOAK_KILLS` says otherwise.
 const KILLS: u32 = 20;
@@ -22,19 +23,6 @@ const FIRST: i64 = 100;
 const LIFE_MS: u64 = 700;
 /// What is said to whom was interrupted too often.
 const GIVEN_UP: &str = "interrupted again and again";
-
-/// Numbers that look random and are the same for the same seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
 
 /// A daemon whose agent notes every prompt and names the keys in its answer.
 fn daemon(api: &BotApi) -> Builder {

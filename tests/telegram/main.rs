@@ -25,6 +25,8 @@ mod lab;
 mod media;
 mod outbound;
 mod peer;
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/schemas.rs"]
 mod schemas;
 mod secrets;

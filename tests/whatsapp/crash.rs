@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{eventually, process};
 use crate::lab::{Lab, in_state, lid};
+use crate::random::Random;
 
 /// Kills, unless `CLAWDIS_SOAK_KILLS` says otherwise.
 const KILLS: u64 = 20;
@@ -19,19 +20,6 @@ const PEOPLE: [&str; 3] = ["15551000001", "15551000002", "15551000003"];
 const LIFE_MS: u64 = 1_500;
 /// How long the answers to all of it may take at the end.
 const SETTLE: Duration = Duration::from_secs(90);
-
-/// Numbers that look random and are the same for the same seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
 
 /// A daemon whose agent names the keys of a prompt in its answer.
 fn start() -> Lab {

@@ -24,6 +24,8 @@ mod lab;
 mod linking;
 mod media;
 mod mock;
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/schemas.rs"]
 mod schemas;
 mod sending;
