@@ -109,7 +109,8 @@ function discard(key) {
 }
 
 function stop() {
-  for (const run of timelineOf(current).activeRuns) {
+  // The last first: the end of a run hands over to what waits behind it.
+  for (const run of timelineOf(current).activeRuns.reverse()) {
     gateway.request("agent-cancel", { runId: run.id }).catch((error) => {
       // It may have ended just now.
       if (!(error instanceof Refused)) composer.note(error.message);

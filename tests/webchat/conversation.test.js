@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import WebSocket from "ws";
 import { ask, launch, open, shoot } from "./support/browser.js";
+import { Fake } from "./support/fake.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { eventually } from "./support/wait.js";
 
@@ -94,6 +95,27 @@ describe("conversation", () => {
     await eventually("both to be stopped", async () => (await page.getByText("Stopped").count()) === 2);
     assert.equal(await page.locator("#stop").isVisible(), false);
     assert.ok(!gateway.prompts.some((prompt) => prompt.includes("a second thing")));
+  });
+
+  test("what waits is stopped before what works, which would else hand over to it", async () => {
+    const fake = await Fake.start();
+    try {
+      const own = await open(browser, fake);
+      const step = (runId, data) =>
+        fake.event("agent", { runId, sessionKey: "main", seq: 1, ts: 1, stream: "lifecycle", data });
+      step("r-1", { phase: "started" });
+      step("r-2", { phase: "queued", position: 1 });
+      await own.getByText("Waiting, next").waitFor();
+      await own.locator("#stop").click();
+      await eventually("two requests", () => fake.asked("agent-cancel").length === 2);
+      assert.deepEqual(
+        fake.asked("agent-cancel").map(({ params }) => params.runId),
+        ["r-2", "r-1"],
+      );
+      await own.context().close();
+    } finally {
+      await fake.stop();
+    }
   });
 
   test("the thinking level goes with the prompt", async () => {
