@@ -165,7 +165,7 @@ pub enum ChannelEvent {
         /// Which.
         channel: Channel,
         /// All of them.
-        health: ChannelHealth,
+        health: Box<ChannelHealth>,
     },
     /// Something came in. The channel waits for [`ChannelCommand::Taken`] before it hands over more.
     Arrived(Batch),
@@ -234,7 +234,7 @@ pub struct ChannelsSetup {
 /// Starts the thread.
 pub fn spawn(
     setup: ChannelsSetup,
-    commands: Receiver<ChannelCommand>,
+    commands: Receiver<Box<ChannelCommand>>,
     events: Sender<Event>,
 ) -> io::Result<JoinHandle<()>> {
     let (to_us, reports) = bounded(REPORTS);

@@ -24,7 +24,7 @@ impl Surfaces {
 
     pub(super) fn run(
         mut self,
-        commands: &Receiver<ChannelCommand>,
+        commands: &Receiver<Box<ChannelCommand>>,
         reports: &Receiver<Report>,
         news: &Receiver<News>,
     ) {
@@ -32,7 +32,7 @@ impl Surfaces {
             let due = [self.telegram.deadline(), self.whatsapp.deadline()].into_iter().flatten().min();
             let alarm = due.map_or_else(never, at);
             select! {
-                recv(commands) -> command => match command {
+                recv(commands) -> command => match command.map(|command| *command) {
                     Ok(ChannelCommand::Stop) | Err(_) => return self.whatsapp.stop(news),
                     Ok(command) => self.obey(command),
                 },

@@ -142,7 +142,7 @@ struct Gateway {
     context: Arc<NetContext>,
     acceptor: Acceptor,
     to_state: Sender<Event>,
-    to_channels: Sender<channels::ChannelCommand>,
+    to_channels: Sender<Box<channels::ChannelCommand>>,
     state: JoinHandle<()>,
     /// They end when whoever sends to them has ended.
     others: Vec<JoinHandle<()>>,
@@ -217,7 +217,7 @@ impl Gateway {
         let _ = self.to_state.send(stop);
         drop(self.to_state);
         in_time &= join_unless_signalled(self.state, deadline, &mut signals);
-        let _ = self.to_channels.try_send(channels::ChannelCommand::Stop);
+        let _ = self.to_channels.try_send(Box::new(channels::ChannelCommand::Stop));
         // The last senders to `outbound` are the connections; it shuts their sockets.
         drop(self.context);
         for thread in self.others {

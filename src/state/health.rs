@@ -188,7 +188,7 @@ impl State {
             ChannelEvent::Health { channel, mut health } => {
                 let before = self.health.channels.remove(&channel);
                 health.last_message_ts = before.and_then(|before| before.last_message_ts);
-                self.health.channels.insert(channel, health);
+                self.health.channels.insert(channel, *health);
                 self.health.touch();
             }
             ChannelEvent::Arrived(batch) => self.arrived(batch, now),

@@ -102,6 +102,9 @@ pub enum Event {
     },
 }
 
+/// Room for `STATE_INBOX` of them is held from the start, so that what is large is boxed.
+const _: () = assert!(size_of::<Event>() <= 112);
+
 impl From<AgentEvent> for Event {
     fn from(event: AgentEvent) -> Self {
         Event::Agent(event)

@@ -30,8 +30,8 @@ pub struct Exits {
     pub agent: Sender<AgentCommand>,
     /// What must get through.
     pub agent_control: Sender<AgentControl>,
-    /// Channels.
-    pub channels: Sender<ChannelCommand>,
+    /// Channels. Boxed, since its room is for a thousand.
+    pub channels: Sender<Box<ChannelCommand>>,
     /// What `outbound` says of the last fan-out.
     pub fanout_us: Arc<AtomicU64>,
 }
@@ -104,9 +104,9 @@ impl Exits {
                 Effect::AgentControl(control) => hand_over("agent control", &self.agent_control, control),
                 // Nobody misses these where the surfaces are busy.
                 Effect::Channel(command @ (ChannelCommand::Typing { .. } | ChannelCommand::Seen { .. })) => {
-                    let _ = self.channels.try_send(command);
+                    let _ = self.channels.try_send(Box::new(command));
                 }
-                Effect::Channel(command) => hand_over("channels", &self.channels, command),
+                Effect::Channel(command) => hand_over("channels", &self.channels, Box::new(command)),
             }
         }
     }

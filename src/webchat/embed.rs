@@ -3,10 +3,11 @@
 //! Every file but `index.html` gets a path with a hash of all of them in it, so that browsers may
 //! keep it for ever; relative imports between the files stay as they are. `VERSION` in
 //! `index.html` becomes that hash, and `RELEASE` the version of the package. Each file is embedded
-//! as it is and compressed.
+//! compressed.
 
 #![allow(clippy::print_stdout, reason = "a build script talks to cargo on stdout")]
 
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -42,13 +43,10 @@ fn main() {
             "/".clone_into(&mut path);
         }
         write(&out.join(format!("{number}.gz")), &compress(&body));
-        write(&out.join(format!("{number}.plain")), &body);
         let kind = kind_of(name).expect("collected for its kind");
-        let include = |ending| format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{number}.{ending}\"))");
-        table.extend([
-            format!("    File {{ path: {path:?}, kind: {kind:?},\n"),
-            format!("        plain: {},\n        gzip: {},\n    }},\n", include("plain"), include("gz")),
-        ]);
+        let include = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{number}.gz\"))");
+        writeln!(table, "    File {{ path: {path:?}, kind: {kind:?}, gzip: {include} }},")
+            .expect("memory takes it");
     }
     table.push_str("];\n");
     write(&out.join("pages.rs"), table.as_bytes());

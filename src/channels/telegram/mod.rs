@@ -382,7 +382,7 @@ impl Telegram {
 
     fn tell(&mut self) {
         self.told_ms = now().wall_ms;
-        let health = self.facts.health();
+        let health = Box::new(self.facts.health());
         let _ = self.events.send(Event::Channel(ChannelEvent::Health { channel: Channel::Telegram, health }));
     }
 }

@@ -83,7 +83,7 @@ struct Rig {
     calls: Receiver<Call>,
     /// Calls that came while another method was awaited.
     kept: Vec<Call>,
-    commands: Sender<ChannelCommand>,
+    commands: Sender<Box<ChannelCommand>>,
     events: Receiver<Event>,
     state: String,
 }
@@ -162,7 +162,7 @@ impl Rig {
     }
 
     fn taken(&self, result: Result<(), Duration>) {
-        self.commands.send(ChannelCommand::Taken { channel: Channel::Telegram, result }).unwrap();
+        self.commands.send(Box::new(ChannelCommand::Taken { channel: Channel::Telegram, result })).unwrap();
     }
 
     fn deliver(&self, id: u64, chat: &str) {
@@ -170,11 +170,13 @@ impl Rig {
         let part = Part::Text { text: "hi".to_owned(), entities: Vec::new() };
         let reply_to = Some("9".to_owned());
         let attempt = Attempt { id, route, reply_to, message_id: String::new(), part };
-        self.commands.send(ChannelCommand::Deliver(Box::new(attempt))).unwrap();
+        self.commands.send(Box::new(ChannelCommand::Deliver(Box::new(attempt)))).unwrap();
     }
 
     fn switch(&mut self, enabled: bool) {
-        self.commands.send(ChannelCommand::SetEnabled { channel: Channel::Telegram, enabled }).unwrap();
+        self.commands
+            .send(Box::new(ChannelCommand::SetEnabled { channel: Channel::Telegram, enabled }))
+            .unwrap();
         assert!(matches!(self.event(), ChannelEvent::Switched));
     }
 }
@@ -261,7 +263,7 @@ fn switched_off_means_nothing_more_comes() {
     assert_eq!(keys(&rig.batch()), ["42/1", "42/2"]);
     rig.taken(Ok(()));
     assert_eq!(rig.call("getUpdates").parameters["offset"], 3);
-    rig.commands.send(ChannelCommand::Stop).unwrap();
+    rig.commands.send(Box::new(ChannelCommand::Stop)).unwrap();
 }
 
 #[test]
@@ -269,7 +271,7 @@ fn trouble_is_named_and_ends() {
     let mut rig = Rig::start(None);
     rig.call("getMe").refuse(401, json!({}));
     rig.until_state("unauthorized");
-    rig.commands.send(ChannelCommand::Probe { conn: 1, id: "p".to_owned() }).unwrap();
+    rig.commands.send(Box::new(ChannelCommand::Probe { conn: 1, id: "p".to_owned() })).unwrap();
     rig.greet();
     assert!(matches!(rig.event(), ChannelEvent::Probed { .. }), "a probe is answered");
     // And it woke the poll, which would have waited a minute.
@@ -331,7 +333,7 @@ fn files_go_out_as_forms_and_typing_is_shown() {
     let mut rig = Rig::start(None);
     rig.greet();
     let route = Route { channel: Channel::Telegram, chat: "5".to_owned(), topic: None };
-    rig.commands.send(ChannelCommand::Typing { route: route.clone(), on: true }).unwrap();
+    rig.commands.send(Box::new(ChannelCommand::Typing { route: route.clone(), on: true })).unwrap();
     let typing = rig.call("sendChatAction");
     assert_eq!(typing.parameters, json!({ "chat_id": "5", "action": "typing" }));
     typing.refuse(404, json!({}));
@@ -341,7 +343,7 @@ fn files_go_out_as_forms_and_typing_is_shown() {
     let send = |id: u64, source: &str| {
         let part = Part::Media { source: source.to_owned(), caption: "see".to_owned() };
         let attempt = Attempt { id, route: route.clone(), reply_to: None, message_id: String::new(), part };
-        rig.commands.send(ChannelCommand::Deliver(Box::new(attempt))).unwrap();
+        rig.commands.send(Box::new(ChannelCommand::Deliver(Box::new(attempt)))).unwrap();
     };
     send(1, path.to_str().unwrap());
     send(2, "/does/not/exist");

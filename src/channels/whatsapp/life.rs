@@ -219,7 +219,7 @@ impl Whatsapp {
             });
         if !same {
             self.life.told = Some(health.clone());
-            self.tell(ChannelEvent::Health { channel: Channel::Whatsapp, health });
+            self.tell(ChannelEvent::Health { channel: Channel::Whatsapp, health: Box::new(health) });
         }
     }
 

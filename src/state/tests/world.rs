@@ -67,7 +67,10 @@ impl World {
             ..ChannelHealth::default()
         };
         self.bench.connect(1);
-        self.bench.handle(Event::Channel(ChannelEvent::Health { channel: Channel::Telegram, health }));
+        self.bench.handle(Event::Channel(ChannelEvent::Health {
+            channel: Channel::Telegram,
+            health: Box::new(health),
+        }));
         self.keep();
         self.bench.events();
     }
