@@ -291,7 +291,11 @@ impl State {
         let person = address::person_id(params.channel, &params.id)?;
         let ops = self.access.change(params, &person)?;
         let owner = self.access.owner(params.channel) == Some(&person);
-        let allowed = self.access.may_write(params.channel, &person);
+        let allowed = if address::is_group(params.channel, &person) {
+            self.access.group(params.channel, &person).is_some()
+        } else {
+            self.access.may_write(params.channel, &person)
+        };
         let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner };
         let payload = json!(payload);
         self.store(ops, Pending::Switch { conn, id: id.to_owned(), payload });

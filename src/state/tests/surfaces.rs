@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::{World, message, settings};
 use crate::agent::RunStep;
@@ -64,6 +64,20 @@ fn strangers_get_silence_and_are_listed() {
     world.restart();
     world.say(message("3", "3", "3", "now?"));
     assert_eq!(world.run().session_key, "dm:telegram:3");
+}
+
+#[test]
+fn a_group_that_is_let_in_is_allowed_until_it_is_shut_out() {
+    let mut world = World::new();
+    let mut ask = |params: Value| {
+        world.bench.request(1, "a", "channel-allow", params);
+        world.keep();
+        world.bench.answer()["payload"].clone()
+    };
+    let group =
+        |allowed: bool| json!({ "channel": "telegram", "id": "-100", "allowed": allowed, "owner": false });
+    assert_eq!(ask(json!({ "channel": "telegram", "id": "-100" })), group(true));
+    assert_eq!(ask(json!({ "channel": "telegram", "id": "-100", "remove": true })), group(false));
 }
 
 #[test]
