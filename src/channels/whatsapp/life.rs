@@ -110,7 +110,12 @@ impl Whatsapp {
         if !self.config.configured || !(self.enabled || self.logout_wanted) {
             return;
         }
-        let program = match locate::find(&self.config.own_exe, &self.config.folder) {
+        let found = locate::find(&self.config.own_exe, &self.config.folder);
+        if !matches!(found, Found::Program(_)) {
+            // Nothing can be sent before somebody acts: who sends shall hear that, and not wait.
+            self.life.set_linked(false);
+        }
+        let program = match found {
             Found::Program(program) => program,
             Found::Installer { script, folder } => {
                 let text = format!(
@@ -227,5 +232,32 @@ impl Whatsapp {
     pub(in crate::channels) fn tell_facts(&mut self) {
         self.life.told = None;
         self.publish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Instant;
+
+    use crossbeam_channel::unbounded;
+
+    use crate::channels::ChannelEvent;
+    use crate::channels::whatsapp::{Whatsapp, WhatsappConfig};
+    use crate::state::Event;
+
+    #[test]
+    fn without_its_program_nothing_is_linked() {
+        let (events, told) = unbounded();
+        let nowhere = |name: &str| PathBuf::from("/nowhere/at/all/on/this/machine").join(name);
+        let (own_exe, folder) = (nowhere("clawdis-gateway"), nowhere("state"));
+        let config = WhatsappConfig { configured: true, own_exe, folder, ..WhatsappConfig::default() };
+        let mut whatsapp = Whatsapp::new(config, events, unbounded().0);
+        whatsapp.switch(true, Instant::now());
+        let health = told.try_iter().filter_map(|event| match event {
+            Event::Channel(ChannelEvent::Health { health, .. }) => Some(health),
+            _ => None,
+        });
+        assert_eq!(health.last().map(|health| health.linked), Some(Some(false)), "`send` would wait for it");
     }
 }
