@@ -1,7 +1,8 @@
 //! Finds the gateway and its token: flags, environment, lock file, config, in that order.
 //!
 //! Only flags and environment may name another machine, and a token that was found on this machine
-//! goes to this machine only. The token is shown nowhere, not even in errors.
+//! goes to this machine only. The token is shown nowhere, not even in errors. Blanks around it do not
+//! count, as in the gateway.
 
 use std::env;
 use std::fs;
@@ -94,13 +95,13 @@ fn configured_address() -> Result<Address> {
 
 fn named_token(args: &Args) -> Result<Option<Token>> {
     if let Some(secret) = args.value("--token") {
-        return Ok(Some(Token { secret: secret.to_owned(), source: "--token".to_owned() }));
+        return Ok(Some(Token { secret: secret.trim().to_owned(), source: "--token".to_owned() }));
     }
     if let Some(path) = args.value("--token-file") {
         return token_file(Path::new(path)).map(Some);
     }
     let name = "CLAWDIS_GATEWAY_TOKEN";
-    Ok(variable(name).map(|secret| Token { secret, source: name.to_owned() }))
+    Ok(variable(name).map(|secret| Token { secret: secret.trim().to_owned(), source: name.to_owned() }))
 }
 
 fn found_token() -> Result<Option<Token>> {

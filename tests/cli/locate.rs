@@ -101,6 +101,10 @@ fn token_files_are_found_and_trimmed() {
     };
     visited(&home, Some("from-named-file"), &with_file).ok();
 
+    // The daemon takes the blanks off the same variable.
+    let typed = |gateway: &Gateway| [url(gateway), vec!["--token".to_owned(), " typed ".to_owned()]].concat();
+    visited(&home, Some("typed"), &typed).ok();
+
     home.write("empty", "\n");
     home.clawdis(["status", "--token-file", "empty"]).run().fails(2, &["empty"]);
     home.clawdis(["status", "--token-file", "missing"]).run().fails(2, &["missing"]);
