@@ -30,7 +30,10 @@ pub(super) struct Access {
 impl Access {
     /// Fails with what is wrong with a URL, and where it stands.
     pub(super) fn new(token: Secret, base: &str, proxy: Option<&str>) -> Result<Self, String> {
-        let wrong = || "telegram.apiBase: needs a URL such as https://api.telegram.org".to_owned();
+        let wrong = || {
+            "telegram.apiBase (or CLAWDIS_TELEGRAM_API_BASE): needs a URL such as https://api.telegram.org"
+                .to_owned()
+        };
         let base = base.trim_end_matches('/').to_owned();
         let uri: ureq::http::Uri = base.parse().map_err(|_| wrong())?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.query().is_some() {
