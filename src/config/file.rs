@@ -232,7 +232,7 @@ impl Default for Telegram {
 pub struct TelegramGroup {
     /// Answer only when mentioned.
     pub require_mention: bool,
-    /// Who may ask; everybody if empty.
+    /// Who may ask besides those who may anywhere; `*` is everybody.
     pub allow_from: Vec<String>,
 }
 
@@ -246,7 +246,7 @@ impl Default for TelegramGroup {
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Whatsapp {
-    /// On or off; on with a linked account if absent.
+    /// Set up or not; not if absent.
     pub enabled: Option<bool>,
     /// Who may write.
     pub allow_from: Vec<String>,

@@ -27,7 +27,7 @@ What it runs and keeps
 
 What it says
   --log-format FORMAT   text or json                                         [default text]
-  -v, --verbose         say more; -vv still more          [RUST_LOG chooses by module]
+  -v, --verbose         say more    [RUST_LOG chooses by module: clawdis_gateway::net=debug]
   -h, --help            this text
   -V, --version         the version
 
