@@ -31,7 +31,7 @@ pub struct HeartbeatConfig {
     pub every: Option<Duration>,
     /// What is asked.
     pub prompt: String,
-    /// Where an answer goes besides the session's history.
+    /// Where an answer goes besides the session's history; what `to` says if absent.
     pub channel: Option<Channel>,
     /// To whom; the owner if absent.
     pub to: Option<String>,
@@ -118,13 +118,10 @@ impl State {
     /// Where the config wants an answer besides the history.
     fn heartbeat_reply(&self) -> Option<Reply> {
         let HeartbeatConfig { channel, to, .. } = &self.heartbeats.config;
-        let channel = (*channel)?;
-        let to = to.as_deref().or_else(|| self.access.owner(channel))?;
+        let to = to.as_deref().or_else(|| self.access.owner((*channel)?))?;
         let route = self
-            .route_to(Some(channel), to)
-            .inspect_err(|error| {
-                log::warn!("heartbeat.to is no address on {}: {}", channel.name(), error.message);
-            })
+            .route_to(*channel, to)
+            .inspect_err(|error| log::warn!("a heartbeat's answer cannot be delivered: {}", error.message))
             .ok()?;
         Some(Reply { route, to: None })
     }

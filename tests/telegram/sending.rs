@@ -208,11 +208,16 @@ fn what_comes_and_goes_is_shown_to_all_clients() {
 
 #[test]
 fn a_heartbeat_that_has_something_to_say_is_delivered() {
-    let lab = Lab::with("heartbeat", |setup| {
+    heartbeat_reaches_the_owner("heartbeat", &json!({"channel": "telegram"}));
+    // As in `send`, an address can tell its channel.
+    heartbeat_reaches_the_owner("heartbeat-to", &json!({"to": format!("telegram:{OWNER}")}));
+}
+
+fn heartbeat_reaches_the_owner(name: &str, whereto: &Value) {
+    let lab = Lab::with(name, |setup| {
         setup
-            .config(json!({"heartbeat": {
-                "everyMinutes": 1, "prompt": "[[say water the plants]]", "channel": "telegram", "to": OWNER.to_string(),
-            }}))
+            .config(json!({"heartbeat": {"everyMinutes": 1, "prompt": "[[say water the plants]]"}}))
+            .config(json!({"heartbeat": whereto}))
             .env("LD_PRELOAD", &process::faketime())
             .env("FAKETIME", "+0 x40")
     });
