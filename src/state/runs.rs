@@ -331,7 +331,11 @@ impl State {
         let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
         let (letters, more) = self.settle_owed(owed, run_id, &session_key, status, &summary, now);
         if let Some(role) = role {
-            let text = if status == RunStatus::Ok { summary } else { format!("{}: {kept}", status.name()) };
+            let text = match status {
+                RunStatus::Ok => summary,
+                _ if kept == status.name() => kept.to_owned(),
+                _ => format!("{}: {kept}", status.name()),
+            };
             let message = Message {
                 run_id: Some(run_id.to_string()),
                 idempotency_key: key.as_deref().map(|key| keys::of_client(key).to_owned()),

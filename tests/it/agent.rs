@@ -136,6 +136,11 @@ fn a_run_can_be_cancelled_active_or_queued() {
         assert_eq!(other.refused("agent-cancel", &json!({"runId": run.id}))["code"], "INVALID_REQUEST");
     }
     assert_eq!(other.refused("agent-cancel", &json!({"runId": "no-such-run"}))["code"], "INVALID_REQUEST");
+    let page = client.ask("session-history", &json!({"sessionKey": "main"}));
+    let messages = page["messages"].as_array().unwrap().iter();
+    let notes: Vec<&Value> =
+        messages.filter(|message| message["role"] == "note").map(|message| &message["text"]).collect();
+    assert_eq!(notes, ["cancelled", "cancelled"]);
     assert_eq!(gateway.prompts().len(), 1);
     assert_eq!(client.outcome(&params_agent("[[say next]]", "next"))["payload"]["summary"], "next");
 }
