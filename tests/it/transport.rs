@@ -325,3 +325,25 @@ fn a_flood_of_pings_is_answered_in_order() {
     writing.join().unwrap();
     answers(&mut socket);
 }
+
+#[test]
+fn half_a_surrogate_pair_is_answered() {
+    let gateway = Gateway::builder("surrogates").agent_echo().spawn();
+    let mut client = gateway.client();
+    for half in ["\\ud83d", "\\ud83d!", "\\ud83d\\n", "\\ud83d\\ud83d", "\\ud83d\\u0041", "\\udc00"] {
+        client.send_text(&format!(
+            "{{\"type\":\"req\",\"id\":\"half\",\"method\":\"agent\",\"params\":{{\"message\":\"cut {half}\",\"idempotencyKey\":\"k\"}}}}"
+        ));
+        let answer = client.wait_for(&format!("an answer to {half}"), |frame| frame["type"] == "res");
+        assert_eq!(answer["error"]["code"], "INVALID_REQUEST", "{half}: {answer}");
+        assert_eq!(answer["id"], "half", "{half}: {answer}");
+        client.send_text(&format!("{{\"type\":\"req\",\"id\":\"{half}\",\"method\":\"health\"}}"));
+        assert_eq!(client.answer("invalid")["error"]["code"], "INVALID_REQUEST", "{half}");
+    }
+    // What is no JSON behind it is still no JSON.
+    for text in ["{\"id\":\"\\udc00\" x}", "{\"id\":\"\\ud83d\"", "{\"id\":1e999"] {
+        let mut socket = gateway.greeted();
+        socket.send(TEXT, text.as_bytes());
+        socket.closed_with(1007);
+    }
+}
