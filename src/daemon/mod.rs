@@ -213,6 +213,7 @@ impl Gateway {
         log::info!("{reason}");
         self.context.stop();
         let mut in_time = self.acceptor.stop(deadline);
+        self.context.end_handshakes();
         let stop = Event::Stop { reason: reason.to_owned(), restart_expected_ms };
         let _ = self.to_state.send(stop);
         drop(self.to_state);

@@ -27,6 +27,14 @@ struct Waiting {
     shared: Arc<ConnShared>,
 }
 
+impl Waiting {
+    fn evict(&self) {
+        self.shared.evicted.store(true, Ordering::Relaxed);
+        // Only the read side: its thread wakes up and can still say why.
+        let _ = self.shared.stream.shutdown(Shutdown::Read);
+    }
+}
+
 impl Admission {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         // The list is whole after any panic: every change to it is a single call.
@@ -42,13 +50,17 @@ impl Admission {
                 waiting = self.left.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
             } else if let Some(oldest) = waiting.pop_front() {
                 METRICS.refused_capacity.up();
-                oldest.shared.evicted.store(true, Ordering::Relaxed);
-                // Only the read side: its thread wakes up and can still say why.
-                let _ = oldest.shared.stream.shutdown(Shutdown::Read);
+                oldest.evict();
             }
         }
         waiting.push_back(Waiting { conn, since: Instant::now(), shared: Arc::clone(shared) });
         METRICS.unauthenticated.set(waiting.len() as u64);
+    }
+
+    /// Evicts them all. Nobody may enter any more: the gateway stops, and silent peers would hold
+    /// it up for as long as their handshake may take.
+    pub(super) fn evict_all(&self) {
+        self.lock().drain(..).for_each(|waiting| waiting.evict());
     }
 
     /// Gives the place back, once `hello` came or the connection ended. Twice does no harm.

@@ -38,7 +38,7 @@ pub(super) fn serve(
     }
     let head = match Head::read(shared, deadline) {
         Ok(head) => head,
-        Err(error) => return refuse_head(shared, &error),
+        Err(error) => return refuse_head(shared, &error, context),
     };
     if let Err(refusal) = gate::check(&head, context) {
         METRICS.refused_origin.up();
@@ -72,8 +72,9 @@ pub(super) fn serve(
     drop(place);
 }
 
-fn refuse_head(shared: &ConnShared, error: &HeadError) {
+fn refuse_head(shared: &ConnShared, error: &HeadError, context: &NetContext) {
     let refusal = match error {
+        _ if context.stopping.load(Ordering::Relaxed) => Refusal::stopping(),
         _ if shared.evicted.load(Ordering::Relaxed) => Refusal::overrun(),
         HeadError::Gone => return,
         HeadError::TooSlow => {

@@ -113,12 +113,16 @@ pub(super) fn await_hello(
                 Err(Refused::Gone)
             }
             Ok(_) => continue,
-            Err(error) => Err(read_failed(&error, shared)),
+            Err(error) => Err(read_failed(&error, shared, context)),
         };
     }
 }
 
-fn read_failed(error: &Error, shared: &ConnShared) -> Refused {
+fn read_failed(error: &Error, shared: &ConnShared, context: &NetContext) -> Refused {
+    if context.stopping.load(Ordering::Relaxed) {
+        let reason = "the gateway is stopping".to_owned();
+        return Refused::Because { close: Close::new(1001, reason.clone()), reason: Some(reason) };
+    }
     if shared.evicted.load(Ordering::Relaxed) {
         return Refused::hello("too many connections are in their handshake; try again");
     }

@@ -62,6 +62,10 @@ impl Refusal {
         }
     }
 
+    pub(super) const fn stopping() -> Self {
+        Self::new(503, "the gateway is stopping")
+    }
+
     const fn not_found() -> Self {
         Self::new(404, "there is no such page; try /, /healthz, /readyz or /metrics")
     }

@@ -96,6 +96,11 @@ impl NetContext {
         self.refusals.stop();
     }
 
+    /// Ends the handshakes that are under way. Called once the acceptor has ended.
+    pub fn end_handshakes(&self) {
+        self.admission.evict_all();
+    }
+
     /// Takes a client's place, or `None` if all are taken. The place is free again on drop.
     fn take_place(self: &Arc<Self>) -> Option<Place> {
         let taken = self.upgraded.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +125,7 @@ pub struct ConnShared {
     pub stream: TcpStream,
     /// A close frame is on its way: whatever still comes in is thrown away.
     pub sealed: AtomicBool,
-    /// The place was given to a newer connection before `hello` came.
+    /// The place was given to a newer connection, or the gateway stops, before `hello` came.
     pub evicted: AtomicBool,
     /// Counts what came in (it wraps): `outbound` compares it between ticks to find silent clients.
     pub heard: AtomicU32,

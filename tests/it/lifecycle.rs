@@ -184,6 +184,20 @@ fn a_stalled_client_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn peers_in_their_handshake_do_not_hold_up_the_end() {
+    let mut gateway = Gateway::builder("handshake-end").spawn();
+    let mut without_head = gateway.raw();
+    without_head.write(b"GET / HT");
+    let mut without_hello = gateway.upgraded();
+    gateway.sigterm();
+    assert_eq!(without_hello.json("hello-error")["reason"], "the gateway is stopping");
+    without_hello.closed_with(1001);
+    let answer = String::from_utf8(without_head.read_to_end()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert_eq!(gateway.wait_exit(Duration::from_secs(5)).code(), Some(0));
+}
+
+#[test]
 fn usage_errors_exit_with_two() {
     let rows: [(&[&str], &str); 11] = [
         (&["--no-such-flag"], "--no-such-flag"),
