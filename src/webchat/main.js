@@ -122,7 +122,7 @@ async function loadOlder() {
   const timeline = timelineOf(current);
   const params = { sessionKey: current, limit: HISTORY_PAGE, before: timeline.before };
   const page = await gateway.request("session-history", params).catch(() => undefined);
-  if (page) timeline.takeOlder(page);
+  if (page) timeline.takeOlder(page, params.before);
 }
 
 // ---- what the gateway says ------------------------------------------------------------------------

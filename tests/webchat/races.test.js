@@ -67,6 +67,114 @@ describe("races", () => {
     });
   });
 
+  test("runs that the page knows from the record only are stopped in the same order", async () => {
+    const record = (number) => ({
+      id: `${number}`,
+      ts: number,
+      role: "user",
+      text: `prompt ${number}`,
+      runId: `r-${number}`,
+    });
+    let health;
+    const handlers = {
+      "session-history": ({ sessionKey }, answer) =>
+        answer({ sessionKey, sessionId: "s-0", messages: [record(3), record(2), record(1)] }),
+      status: (params, answer, fail) => fail({ code: "UNAVAILABLE", message: "not now" }),
+    };
+    const fake = await Fake.start(handlers, ({ snapshot }) => {
+      health = snapshot.health;
+      Object.assign(health.agent, { active: 1, queued: 2 });
+    });
+    try {
+      const page = await open(browser, fake);
+      await page.locator("#stop").waitFor();
+      const step = { runId: "r-1", sessionKey: "main", seq: 7, ts: 9, stream: "assistant" };
+      fake.event("agent", { ...step, data: { delta: "in the middle" } });
+      await page.getByText("in the middle").waitFor();
+      await page.locator("#stop").click();
+      await eventually("three requests", () => fake.asked("agent-cancel").length === 3);
+      assert.deepEqual(
+        fake.asked("agent-cancel").map(({ params }) => params.runId),
+        ["r-3", "r-2", "r-1"],
+      );
+      await page.context().close();
+    } finally {
+      await fake.stop();
+    }
+  });
+
+  test("a page of history that comes too late changes nothing", async () => {
+    const messages = (first, count) =>
+      Array.from({ length: count }, (_, at) => ({
+        id: `${first - at}`,
+        ts: first - at,
+        role: "user",
+        text: `line ${first - at}`,
+      }));
+    const held = [];
+    let newest = 500;
+    await withPage(
+      {
+        "session-history": ({ sessionKey, before }, answer) => {
+          if (before) return held.push({ before, answer });
+          const page = { messages: messages(newest, 50), before: `${newest - 49}` };
+          return answer({ sessionKey, sessionId: sessionKey, ...page });
+        },
+      },
+      async (page, fake) => {
+        await page.getByText("line 500", { exact: true }).waitFor();
+        await page.locator("#scroller").evaluate((scroller) => scroller.scrollTo(0, 0));
+        await eventually("an older page to be asked for", () => held.length === 1);
+        assert.equal(held[0].before, "451");
+        // Meanwhile so much is said that the newest page does not reach what is shown.
+        newest = 900;
+        fake.event("tick", { ts: 1 }, 3);
+        await page.getByText("line 900", { exact: true }).waitFor();
+        held[0].answer({ sessionKey: "main", sessionId: "main", messages: messages(450, 50), before: "401" });
+        await page.locator(".session", { hasText: "42" }).click();
+        await page.locator("#session-title", { hasText: "42" }).waitFor();
+        await page.locator(".session", { hasText: "Main" }).click();
+        await page.getByText("line 900", { exact: true }).waitFor();
+        assert.equal(await page.getByText("line 450", { exact: true }).count(), 0);
+        await page.locator("#scroller").evaluate((scroller) => scroller.scrollTo(0, 0));
+        await eventually("the page before the newest", () => held.some(({ before }) => before === "851"));
+      },
+    );
+  });
+
+  test("a session that is opened while an older page is on its way shows its end", async () => {
+    const messages = Array.from({ length: 50 }, (_, at) => ({
+      id: `${500 - at}`,
+      ts: 500 - at,
+      role: "user",
+      text: `line ${500 - at}`,
+    }));
+    const held = [];
+    await withPage(
+      {
+        "session-history": ({ sessionKey, before }, answer) =>
+          before
+            ? held.push(answer)
+            : answer({ sessionKey, sessionId: sessionKey, messages, before: "451" }),
+      },
+      async (page, fake) => {
+        await page.getByText("line 500", { exact: true }).waitFor();
+        await page.locator("#scroller").evaluate((scroller) => scroller.scrollTo(0, 0));
+        await eventually("an older page to be asked for", () => held.length === 1);
+        await page.locator(".session", { hasText: "42" }).click();
+        await page.getByText("line 500", { exact: true }).waitFor();
+        held[0]({ sessionKey: "main", sessionId: "main", messages: [] });
+        // Behind the answer, by the same connection.
+        fake.event("message", { ...MESSAGE, sessionKey: "dm:telegram:42", id: "m-1" });
+        await page.getByText("hi", { exact: true }).waitFor();
+        const left = await page
+          .locator("#scroller")
+          .evaluate(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight);
+        assert.ok(left < 5, `${left}`);
+      },
+    );
+  });
+
   test("a page that cannot keep the draft does not load itself anew", async () => {
     await withPage({}, async (page, fake) => {
       await page.evaluate(() => {
