@@ -36,7 +36,7 @@ const conversation = new Conversation({
   previews: (key) => previews.get(key) ?? [],
   loadOlder,
 });
-const sessions = new Sessions(gateway, openConversation, refreshHistory);
+const sessions = new Sessions(gateway, openConversation, refreshHistory, (text) => composer.note(text));
 const linking = new Linking(gateway);
 const status = new Status(
   gateway,

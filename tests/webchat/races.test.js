@@ -175,6 +175,35 @@ describe("races", () => {
     );
   });
 
+  test("neither a click nor the focus is lost when the list of sessions is drawn anew", async () => {
+    let messages = 3;
+    const list = (params, answer) => answer({ sessions: SESSIONS.map((one) => ({ ...one, messages })) });
+    await withPage({ "sessions-list": list }, async (page, fake) => {
+      const entry = page.locator(".session", { hasText: "42" });
+      await entry.focus();
+      await entry.hover();
+      await page.mouse.down();
+      messages = 4;
+      fake.event("message", { ...MESSAGE, sessionKey: "dm:telegram:7", id: "m-1" });
+      await page.locator('.session[title^="4 messages"]', { hasText: "42" }).waitFor();
+      assert.equal(await entry.evaluate((button) => document.activeElement === button), true);
+      await page.mouse.up();
+      await page.locator("#session-title", { hasText: "42" }).waitFor();
+    });
+  });
+
+  test("a session that could not be forgotten or begun anew says why", async () => {
+    const refuse = (params, answer, fail) => fail({ code: "UNAVAILABLE", message: "the disk is full" });
+    await withPage({ "session-reset": refuse, "session-forget": refuse }, async (page) => {
+      for (const name of ["New conversation", "Forget this session"]) {
+        await page.getByRole("button", { name }).click();
+        await page.locator("#confirm-yes").click();
+        await page.locator("#composer-note", { hasText: "the disk is full" }).waitFor();
+        await page.locator("#composer-note").evaluate((note) => note.replaceChildren());
+      }
+    });
+  });
+
   test("a page that cannot keep the draft does not load itself anew", async () => {
     await withPage({}, async (page, fake) => {
       await page.evaluate(() => {
