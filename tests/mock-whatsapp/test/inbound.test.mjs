@@ -97,6 +97,27 @@ test('places, contacts and polls have a text', async () => {
   assert.deepEqual([message.kind, message.text], ['poll', 'Lunch?\n- yes\n- no'])
 })
 
+test('what only announces or repeats something is not shown', async () => {
+  const hidden = [
+    // Comes before the pictures of an album.
+    { albumMessage: { expectedImageCount: 2 } },
+    { encCommentMessage: { targetMessageKey: { id: '3EB0AB' } } },
+    { encEventResponseMessage: {} },
+    { secretEncryptedMessage: { targetMessageKey: { id: '3EB0AB' } } },
+    // The large copy of a picture that came before it.
+    {
+      messageContextInfo: { messageAssociation: { associationType: 10, parentMessageKey: { id: '3EB0AB' } } },
+      associatedChildMessage: { message: { imageMessage: { caption: 'once more' } } }
+    }
+  ]
+  for (const message of hidden) {
+    const { id } = await world.op('send-raw', { from: ALICE, message })
+    const { message: next } = await told('send-text', { from: ALICE, text: 'behind it' })
+    assert.equal(next.text, 'behind it')
+    assert.deepEqual(sidecar.all({ ev: 'msg', id }), [], Object.keys(message).join())
+  }
+})
+
 test('an answer to an event that names no message of ours harms nothing', async () => {
   for (const key of [undefined, {}, { id: '' }, { remoteJid: `${ALICE}@s.whatsapp.net` }, { id: '3EB0AB' }]) {
     const message = { encEventResponseMessage: { ...(key && { eventCreationMessageKey: key }) } }
