@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { ask, connected, launch, open } from "./support/browser.js";
+import { ask, connected, launch, open, session } from "./support/browser.js";
 import { Fake } from "./support/fake.js";
 import { eventually } from "./support/wait.js";
 
@@ -54,14 +54,14 @@ describe("races", () => {
       await ask(page, "look at this");
       await page.locator("#submit").click();
       await field.fill("look at this, and what comes next");
-      await page.locator(".session", { hasText: "42" }).click();
+      await session(page, "42").click();
       await field.fill("for somebody else");
       await page.evaluate(() => globalThis.finish());
       const { params } = await eventually("the prompt", () => fake.asked("agent")[0]);
       assert.deepEqual([params.sessionKey, params.message], ["main", "look at this"]);
       await page.locator("#pictures").waitFor({ state: "hidden" });
       assert.equal(await field.inputValue(), "for somebody else");
-      await page.locator(".session", { hasText: "Main" }).click();
+      await session(page, "Main").click();
       assert.equal(await field.inputValue(), ", and what comes next");
       assert.equal(fake.asked("agent").length, 1);
     });
@@ -131,9 +131,9 @@ describe("races", () => {
         fake.event("tick", { ts: 1 }, 3);
         await page.getByText("line 900", { exact: true }).waitFor();
         held[0].answer({ sessionKey: "main", sessionId: "main", messages: messages(450, 50), before: "401" });
-        await page.locator(".session", { hasText: "42" }).click();
+        await session(page, "42").click();
         await page.locator("#session-title", { hasText: "42" }).waitFor();
-        await page.locator(".session", { hasText: "Main" }).click();
+        await session(page, "Main").click();
         await page.getByText("line 900", { exact: true }).waitFor();
         assert.equal(await page.getByText("line 450", { exact: true }).count(), 0);
         await page.locator("#scroller").evaluate((scroller) => scroller.scrollTo(0, 0));
@@ -161,7 +161,7 @@ describe("races", () => {
         await page.getByText("line 500", { exact: true }).waitFor();
         await page.locator("#scroller").evaluate((scroller) => scroller.scrollTo(0, 0));
         await eventually("an older page to be asked for", () => held.length === 1);
-        await page.locator(".session", { hasText: "42" }).click();
+        await session(page, "42").click();
         await page.getByText("line 500", { exact: true }).waitFor();
         held[0]({ sessionKey: "main", sessionId: "main", messages: [] });
         // Behind the answer, by the same connection.
@@ -179,7 +179,7 @@ describe("races", () => {
     let messages = 3;
     const list = (params, answer) => answer({ sessions: SESSIONS.map((one) => ({ ...one, messages })) });
     await withPage({ "sessions-list": list }, async (page, fake) => {
-      const entry = page.locator(".session", { hasText: "42" });
+      const entry = session(page, "42");
       await entry.focus();
       await entry.hover();
       await page.mouse.down();
