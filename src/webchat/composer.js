@@ -25,8 +25,12 @@ export class Composer {
   #field = byId("prompt");
   #hints = byId("hints");
   #chosen = 0;
+  #sending = false;
 
-  /** @param {(message: {text: string, thinking: string, files: File[]}) => Promise<void>} send */
+  /**
+   * @param {(message: {session: string, text: string, thinking: string, files: File[]}) =>
+   *   Promise<void>} send
+   */
   constructor(send) {
     this.#send = send;
     byId("attach").append(icon("picture"));
@@ -68,9 +72,12 @@ export class Composer {
     };
   }
 
-  /** Whether pictures wait here that a reload of the page would lose. */
-  get hasPictures() {
-    return this.#pictures.length > 0;
+  /** Whether something is written here that a reload of the page would lose. */
+  get losesByReload() {
+    const text = this.#field.value;
+    // Nothing written here says nothing about a draft of another tab.
+    if (text) draft.set(this.#session, text);
+    return this.#pictures.length > 0 || (text !== "" && draft.get(this.#session) !== text);
   }
 
   /** Turns to another session, with its draft and thinking level. */
@@ -94,21 +101,39 @@ export class Composer {
   }
 
   async #submit() {
-    const text = this.#field.value.trim();
-    const pictures = this.#pictures;
-    if (!text && pictures.length === 0) return;
+    const session = this.#session;
+    const typed = this.#field.value;
+    const text = typed.trim();
+    const pictures = [...this.#pictures];
+    if (this.#sending || (!text && pictures.length === 0)) return;
+    this.#sending = true;
     this.note(pictures.length > 0 ? "Preparing the pictures" : "");
     try {
-      await this.#send({ text, thinking: byId("thinking").value, files: pictures.map(({ file }) => file) });
+      const files = pictures.map(({ file }) => file);
+      await this.#send({ session, text, thinking: byId("thinking").value, files });
     } catch (error) {
       this.note(error.message);
       return;
+    } finally {
+      this.#sending = false;
     }
-    this.note("");
     for (const { url } of pictures) URL.revokeObjectURL(url);
-    this.#pictures = [];
+    this.#pictures = this.#pictures.filter((picture) => !pictures.includes(picture));
     this.#showPictures();
-    this.#field.value = "";
+    this.#takeOut(session, typed);
+  }
+
+  /** Removes what was sent; what was written while its pictures were made ready stays. */
+  #takeOut(session, typed) {
+    const isOpen = session === this.#session;
+    const now = isOpen ? this.#field.value : draft.get(session);
+    if (!now.startsWith(typed)) return;
+    const rest = now.slice(typed.length);
+    if (!isOpen) {
+      draft.set(session, rest);
+      return;
+    }
+    this.#field.value = rest;
     this.#typed();
   }
 

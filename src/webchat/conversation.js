@@ -106,9 +106,11 @@ export class Conversation {
   async #loadOlder() {
     if (this.#loadingOlder || !this.#timeline?.before) return;
     this.#loadingOlder = true;
+    const timeline = this.#timeline;
     try {
       const end = this.#scroller.scrollHeight - this.#scroller.scrollTop;
       await this.#actions.loadOlder();
+      if (timeline !== this.#timeline) return;
       this.#following = false;
       this.draw();
       this.#scroller.scrollTop = this.#scroller.scrollHeight - end;

@@ -22,6 +22,23 @@ export function make(tag, props = {}, ...children) {
   return element;
 }
 
+/**
+ * Gives `parent` these children. What stays in its place is not touched, so that neither the focus on
+ * it nor a click that has begun is lost.
+ */
+export function place(parent, children) {
+  const focused = document.activeElement;
+  const wanted = new Set(children);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  let next = parent.firstElementChild;
+  for (const child of children) {
+    if (child === next) next = next.nextElementSibling;
+    else parent.insertBefore(child, next);
+  }
+  // One that was moved has lost it.
+  if (parent.contains(focused)) focused.focus({ preventScroll: true });
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
   menu: "M4 7h16M4 12h16M4 17h16",

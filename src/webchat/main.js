@@ -36,7 +36,7 @@ const conversation = new Conversation({
   previews: (key) => previews.get(key) ?? [],
   loadOlder,
 });
-const sessions = new Sessions(gateway, openConversation, refreshHistory);
+const sessions = new Sessions(gateway, openConversation, refreshHistory, (text) => composer.note(text));
 const linking = new Linking(gateway);
 const status = new Status(
   gateway,
@@ -70,7 +70,7 @@ function openConversation(sessionKey) {
   refreshHistory(sessionKey);
 }
 
-async function submit({ text, thinking, files }) {
+async function submit({ session, text, thinking, files }) {
   if (!gateway.hello) throw new Error("Not connected yet; your text is kept.");
   const textBytes = new TextEncoder().encode(JSON.stringify(text)).length;
   const budget = gateway.hello.policy.maxPayload - textBytes - FRAME_OVERHEAD;
@@ -81,7 +81,7 @@ async function submit({ text, thinking, files }) {
   conversation.follow();
   outbox.add(
     {
-      sessionKey: current,
+      sessionKey: session,
       message: text,
       ...(thinking ? { thinking } : {}),
       ...(attachments.length > 0 ? { attachments } : {}),
@@ -122,7 +122,7 @@ async function loadOlder() {
   const timeline = timelineOf(current);
   const params = { sessionKey: current, limit: HISTORY_PAGE, before: timeline.before };
   const page = await gateway.request("session-history", params).catch(() => undefined);
-  if (page) timeline.takeOlder(page);
+  if (page) timeline.takeOlder(page, params.before);
 }
 
 // ---- what the gateway says ------------------------------------------------------------------------
@@ -230,8 +230,8 @@ async function reloadIfOlder() {
   const answer = await fetch("/", { method: "HEAD", cache: "no-store" }).catch(() => undefined);
   const served = /"(\w+)"/.exec(answer?.headers.get("etag") ?? "")?.[1];
   if (!served || served === build || reloadedFor.get() === served) return;
-  if (composer.hasPictures) {
-    composer.note("A newer version of this page is there: reload once your pictures are sent.");
+  if (composer.losesByReload) {
+    composer.note("A newer version of this page is there: reload it once this is sent.");
     return;
   }
   reloadedFor.set(served);

@@ -24,6 +24,11 @@ export class Run {
     return this.phase !== "ended";
   }
 
+  /** Whether the agent is known to have it in hand. */
+  get works() {
+    return this.#seq > 0 && this.phase !== "queued" && !this.mergedInto;
+  }
+
   /** All of the answer so far. */
   get text() {
     return this.parts

@@ -1,14 +1,17 @@
 // The list of sessions, and what can be done to the open one.
 
-import { byId, confirmed, icon, make } from "./dom.js";
+import { byId, confirmed, icon, make, place } from "./dom.js";
 import { ago, momentOf, sessionSurface, sessionTitle } from "./format.js";
 import { SESSIONS_PAGE, SESSIONS_REFRESH_MS } from "./limits.js";
 
 export class Sessions {
   #gateway;
   #open;
+  #failed;
   #current = "main";
   #sessions = new Map();
+  /** Elements by key. */
+  #entries = new Map();
   #unread = new Set();
   #before;
   #timer;
@@ -17,10 +20,12 @@ export class Sessions {
    * @param {import("./gateway.js").Gateway} gateway
    * @param {(key: string) => void} open shows another session
    * @param {() => void} changed the conversation under the open key is another one now
+   * @param {(text: string) => void} failed shows why something did not work
    */
-  constructor(gateway, open, changed) {
+  constructor(gateway, open, changed, failed) {
     this.#gateway = gateway;
     this.#open = open;
+    this.#failed = failed;
     byId("new-conversation").append(icon("fresh"));
     byId("forget-session").append(icon("forget"));
     gateway.on("hello", () => {
@@ -72,7 +77,10 @@ export class Sessions {
       if (!sessions.some(({ sessionKey }) => sessionKey === key))
         sessions.unshift({ sessionKey: key, messages: 0 });
     }
-    byId("session-list").replaceChildren(...sessions.map((session) => this.#entry(session)));
+    place(
+      byId("session-list"),
+      sessions.map((session) => this.#entry(session)),
+    );
     byId("more-sessions").hidden = !this.#before;
     byId("session-title").textContent = sessionTitle(this.#current);
     const { lastChannel, messages = 0 } = this.#sessions.get(this.#current) ?? {};
@@ -86,23 +94,34 @@ export class Sessions {
     const surface = sessionSurface(sessionKey, lastChannel);
     const unread = this.#unread.has(sessionKey);
     const facts = [surface, updatedTs && ago(updatedTs)].filter(Boolean).join(" \u00b7 ");
-    return make(
+    const entry = this.#entries.get(sessionKey) ?? this.#newEntry(sessionKey);
+    const button = entry.firstElementChild;
+    const [, when, news] = button.children;
+    button.className = unread ? "session unread" : "session";
+    button.title = updatedTs
+      ? `${messages} messages, the last one ${momentOf(updatedTs)}`
+      : "Nothing said yet";
+    if (sessionKey === this.#current) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+    when.textContent = facts || "Nothing said yet";
+    news.textContent = unread ? "new messages" : "";
+    return entry;
+  }
+
+  #newEntry(sessionKey) {
+    const entry = make(
       "li",
       {},
       make(
         "button",
-        {
-          type: "button",
-          className: unread ? "session unread" : "session",
-          onclick: () => this.#open(sessionKey),
-          "aria-current": sessionKey === this.#current ? "true" : undefined,
-          title: updatedTs ? `${messages} messages, the last one ${momentOf(updatedTs)}` : "Nothing said yet",
-        },
+        { type: "button", onclick: () => this.#open(sessionKey) },
         make("span", { className: "session-name" }, sessionTitle(sessionKey)),
-        make("span", { className: "session-when" }, facts || "Nothing said yet"),
-        unread && make("span", { className: "unseen" }, "new messages"),
+        make("span", { className: "session-when" }),
+        make("span", { className: "unseen" }),
       ),
     );
+    this.#entries.set(sessionKey, entry);
+    return entry;
   }
 
   async #reset(changed) {
@@ -133,7 +152,12 @@ export class Sessions {
 
   async #change(method, changed) {
     const sessionKey = this.#current;
-    await this.#gateway.request(method, { sessionKey });
+    try {
+      await this.#gateway.request(method, { sessionKey });
+    } catch (error) {
+      this.#failed(error.message);
+      return;
+    }
     this.#sessions.delete(sessionKey);
     await changed(sessionKey);
     await this.refresh();

@@ -214,6 +214,10 @@ export class Status {
 
   #drawRefused() {
     this.#parts.refused.hidden = this.#refused.length === 0;
+    // Drawn at each event; a button that somebody is about to press must not be another one by then.
+    const state = JSON.stringify(this.#refused.map((person) => [person, ago(person.lastTs)]));
+    if (this.#parts.refused.dataset.state === state) return;
+    this.#parts.refused.dataset.state = state;
     this.#parts.refused.replaceChildren(
       make("h3", {}, "Not allowed yet"),
       make("p", { className: "hint" }, "They wrote and got no answer."),

@@ -23,9 +23,10 @@ export class Timeline {
     this.loaded = false;
   }
 
-  /** Runs that wait or work, in their order. */
+  /** Runs that wait or work: the one that works first, whichever the page heard of first. */
   get activeRuns() {
-    return [...this.#runs.values()].filter((run) => run.active);
+    const active = [...this.#runs.values()].filter((run) => run.active);
+    return active.sort((one, other) => other.works - one.works || one.ts - other.ts);
   }
 
   /**
@@ -76,9 +77,9 @@ export class Timeline {
     return [...this.#records.values()].filter(({ role }) => role !== "user");
   }
 
-  /** Takes the page before the oldest one. */
-  takeOlder(page) {
-    if (page.sessionId !== this.sessionId) return;
+  /** Takes the page before `before`, unless that is no longer the oldest on show. */
+  takeOlder(page, before) {
+    if (page.sessionId !== this.sessionId || before !== this.before) return;
     this.before = page.before;
     this.#record(page.messages);
   }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import WebSocket from "ws";
-import { ask, launch, open, shoot } from "./support/browser.js";
+import { ask, launch, open, session, shoot } from "./support/browser.js";
 import { Fake } from "./support/fake.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { eventually } from "./support/wait.js";
@@ -217,7 +217,7 @@ describe("conversation", () => {
         idempotencyKey: `h-${number}`,
       });
     }
-    await page.locator(".session", { hasText: "42" }).click();
+    await session(page, "42").click();
     await page.locator("#session-facts", { hasText: "Telegram" }).waitFor();
     await page.locator(".agent", { hasText: "line 44" }).waitFor();
     assert.equal(await page.getByText("line 0", { exact: true }).count(), 0);
@@ -228,7 +228,7 @@ describe("conversation", () => {
     await page.getByRole("button", { name: "Latest messages" }).click();
     await page.getByRole("button", { name: "Latest messages" }).waitFor({ state: "hidden" });
     assert.equal(await page.locator(".item.user").count(), 45);
-    await page.locator(".session", { hasText: "Main" }).click();
+    await session(page, "Main").click();
   });
 
   test("a session can be begun anew and forgotten, but not by accident", async () => {
@@ -238,7 +238,7 @@ describe("conversation", () => {
     await page.getByRole("button", { name: "New conversation" }).click();
     await page.locator("#confirm-yes").click();
     await page.getByText("What can I do for you?").waitFor();
-    await page.locator(".session", { hasText: "42" }).click();
+    await session(page, "42").click();
     await page.locator(".agent", { hasText: "line 44" }).waitFor();
     await page.getByRole("button", { name: "Forget this session" }).click();
     await page.getByRole("button", { name: "Forget everything" }).click();

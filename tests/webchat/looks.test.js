@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, describe, test } from "node:test";
-import { ask, connected, DESKTOP, launch, open, PHONE, shoot } from "./support/browser.js";
+import { ask, connected, DESKTOP, launch, open, PHONE, session, shoot } from "./support/browser.js";
 import { Fake } from "./support/fake.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { LIVE, scene } from "./support/scene.js";
@@ -76,7 +76,7 @@ describe("looks", () => {
         await page.locator("#sessions.open").waitFor();
         await shoot(page, `${name}-sessions`);
         await accessible(page, `${name}: sessions`);
-        await page.locator(".session", { hasText: "Main" }).click();
+        await session(page, "Main").click();
         await page.locator("#sessions.open").waitFor({ state: "detached" });
       }
       gateway.release(name);

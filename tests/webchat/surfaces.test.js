@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { ask, launch, open, shoot } from "./support/browser.js";
+import { ask, launch, open, session, shoot } from "./support/browser.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { Telegram } from "./support/telegram.js";
 import { eventually } from "./support/wait.js";
@@ -65,7 +65,7 @@ describe("surfaces", () => {
     await page.getByRole("button", { name: "Allow" }).click();
     await page.locator(".card-refused").waitFor({ state: "hidden" });
     telegram.write("43", "Kim", "[[say welcome]]");
-    await page.locator(".session", { hasText: "43" }).click();
+    await session(page, "43").click();
     await page.locator(".agent", { hasText: "welcome" }).waitFor();
     assert.deepEqual(page.problems, []);
   });

@@ -62,6 +62,11 @@ fn what_a_stranger_makes_up_stops_nobody() {
     let picture = json!({"url": "https://mmg.whatsapp.net/x", "directPath": "/x", "mimetype": "image/png",
         "mediaKey": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "fileLength": "18446744073709551615"});
     lab.mock.op("send-raw", json!({"from": STRANGER, "message": {"imageMessage": picture}}));
+    // Makes Baileys ask us for the message that it is about: none.
+    for response in [json!({}), json!({"eventCreationMessageKey": {}})] {
+        let message = json!({"encEventResponseMessage": response});
+        lab.mock.op("send-raw", json!({"from": STRANGER, "message": message}));
+    }
     lab.text(FRIEND, "[[say still here]]");
     lab.mock.said(&lid(FRIEND), "still here");
     assert_eq!(lab.sidecar(), former, "it went on");

@@ -5,6 +5,7 @@ import { ID_CHARS_MAX, NAME_CHARS_MAX, SECONDS_MAX, TEXT_CHARS_MAX } from './lim
 import { mediaOf } from './media.mjs'
 
 const { REVOKE, MESSAGE_EDIT } = proto.Message.ProtocolMessage.Type
+const { AssociationType } = proto.MessageAssociation
 const VIEW_ONCE = ['viewOnceMessage', 'viewOnceMessageV2', 'viewOnceMessageV2Extension']
 
 /** No longer than that, and without the half of a character at its end. */
@@ -41,17 +42,29 @@ const KINDS = {
   pollCreationMessageV3: content => ({ kind: 'poll', text: pollText(content) }),
   reactionMessage: content => ({ kind: 'reaction', text: content.text, target: content.key?.id })
 }
-/** What a device says to another one, or what only follows up on something else. */
+/** What a device says to another one, or what only announces or follows up on something else. */
 const SILENT = new Set([
   'senderKeyDistributionMessage',
+  'albumMessage',
   'pollUpdateMessage',
+  'encCommentMessage',
+  'encEventResponseMessage',
   'encReactionMessage',
+  'secretEncryptedMessage',
   'keepInChatMessage',
   'pinInChatMessage'
+])
+/** Ways in which a message is another copy of the picture or video before it: larger, or moving. */
+const COPIES = new Set([
+  AssociationType.HD_VIDEO_DUAL_UPLOAD,
+  AssociationType.HD_IMAGE_DUAL_UPLOAD,
+  AssociationType.HEVC_VIDEO_DUAL_UPLOAD,
+  AssociationType.MOTION_PHOTO
 ])
 
 /** Kind, text and target of a message, or undefined when there is nothing for a person in it. */
 function contentOf(message) {
+  if (COPIES.has(message?.messageContextInfo?.messageAssociation?.associationType)) return undefined
   const content = normalizeMessageContent(message)
   const protocol = content?.protocolMessage
   if (protocol) {

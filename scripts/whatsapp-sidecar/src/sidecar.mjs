@@ -6,7 +6,7 @@ import { RequestError, invalid } from './errors.mjs'
 import { Groups, groupView } from './groups.mjs'
 import { bare, isGroup, selfOf } from './identity.mjs'
 import { Inbox } from './inbox.mjs'
-import { BODY_MS, LIST_MAX, MEDIA_BYTES_MAX, PROTOCOL } from './limits.mjs'
+import { BODY_MS, ID_CHARS_MAX, LIST_MAX, MEDIA_BYTES_MAX, PROTOCOL } from './limits.mjs'
 import { Linking } from './linking.mjs'
 import { lockFolder } from './lock.mjs'
 import { fetchMedia } from './media.mjs'
@@ -223,7 +223,10 @@ export class Sidecar {
   }
 
   /** A contact could not read what we sent and asks again; after a restart only the gateway has it. */
-  #bodyOf({ id, remoteJid }) {
+  #bodyOf(key) {
+    const { id, remoteJid } = key ?? {}
+    // Whoever writes to us may make Baileys ask for anything.
+    if (!id || id.length > ID_CHARS_MAX || !remoteJid) return Promise.resolve(undefined)
     return new Promise(resolve => {
       const timer = setTimeout(() => settle(undefined), BODY_MS)
       const settle = body => {

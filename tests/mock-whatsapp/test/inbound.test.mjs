@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { test } from 'node:test'
+import { BODY_MS } from '../../../scripts/whatsapp-sidecar/src/limits.mjs'
 import { ALICE, BOB, OWNER, World } from './support/world.mjs'
 
 const world = await World.start()
@@ -94,6 +95,39 @@ test('places, contacts and polls have a text', async () => {
   }
   const { message } = await told('send-raw', { from: ALICE, message: poll })
   assert.deepEqual([message.kind, message.text], ['poll', 'Lunch?\n- yes\n- no'])
+})
+
+test('what only announces or repeats something is not shown', async () => {
+  const hidden = [
+    // Comes before the pictures of an album.
+    { albumMessage: { expectedImageCount: 2 } },
+    { encCommentMessage: { targetMessageKey: { id: '3EB0AB' } } },
+    { encEventResponseMessage: {} },
+    { secretEncryptedMessage: { targetMessageKey: { id: '3EB0AB' } } },
+    // The large copy of a picture that came before it.
+    {
+      messageContextInfo: { messageAssociation: { associationType: 10, parentMessageKey: { id: '3EB0AB' } } },
+      associatedChildMessage: { message: { imageMessage: { caption: 'once more' } } }
+    }
+  ]
+  for (const message of hidden) {
+    const { id } = await world.op('send-raw', { from: ALICE, message })
+    const { message: next } = await told('send-text', { from: ALICE, text: 'behind it' })
+    assert.equal(next.text, 'behind it')
+    assert.deepEqual(sidecar.all({ ev: 'msg', id }), [], Object.keys(message).join())
+  }
+})
+
+test('an answer to an event that names no message of ours harms nothing', async () => {
+  for (const key of [undefined, {}, { id: '' }, { remoteJid: `${ALICE}@s.whatsapp.net` }, { id: '3EB0AB' }]) {
+    const message = { encEventResponseMessage: { ...(key && { eventCreationMessageKey: key }) } }
+    await world.op('send-raw', { from: ALICE, message })
+    const started = Date.now()
+    assert.equal((await told('send-text', { from: ALICE, text: 'go on' })).message.text, 'go on')
+    assert.ok(Date.now() - started < BODY_MS, 'nobody waits for a body that nobody was asked for')
+  }
+  assert.deepEqual(sidecar.all({ ev: 'need-body' }), [])
+  assert.equal(sidecar.exit, undefined)
 })
 
 test('what the owner writes on the phone is marked as our own', async () => {

@@ -69,6 +69,12 @@ export async function connected(page) {
   await page.locator('#connection[data-state="good"]').waitFor();
 }
 
+/** The entry of a session in the list, by its name: its age may hold any number. */
+export function session(page, name) {
+  const named = page.locator(".session-name", { hasText: new RegExp(`^${name}$`) });
+  return page.locator(".session", { has: named });
+}
+
 /** Types a prompt and sends it. */
 export async function ask(page, text) {
   await page.locator("#prompt").fill(text);
