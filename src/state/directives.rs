@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::limits::ms;
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::{Role, RunStatus};
-use crate::state::runs::Ended;
+use crate::state::runs::{Ended, Run};
+use crate::state::surfaces::inbox::Number;
 use crate::state::switches::Switch;
 use crate::state::{Now, State};
 use crate::store::StoreOp;
@@ -62,12 +63,14 @@ pub(super) fn parse(message: &str) -> Option<Directive> {
 impl State {
     /// Carries a directive out and answers it as a run would be, without the agent.
     pub(super) fn obey(&mut self, run_id: &RunId, session_key: &str, directive: Directive, now: Now) {
+        // What was said behind it is not meant.
+        let before = self.runs.get(run_id).map_or(Number::MAX, Run::first_number);
         let (text, ops) = match directive {
             Directive::New => {
                 self.hush(session_key, run_id);
                 self.cancel_session(session_key, now);
                 let (_, mut ops) = self.sessions.reset(session_key, now.wall_ms);
-                ops.extend(self.drop_waiting(session_key, now));
+                ops.extend(self.drop_waiting(session_key, before, now));
                 self.end_session(session_key, false);
                 ("A new conversation begins.".to_owned(), ops)
             }
@@ -75,7 +78,7 @@ impl State {
             Directive::BriefStatus => (self.describe(session_key, false, now), Vec::new()),
             Directive::Stop => {
                 self.hush(session_key, run_id);
-                let dropped = self.drop_waiting(session_key, now);
+                let dropped = self.drop_waiting(session_key, before, now);
                 let text = match self.cancel_session(session_key, now) {
                     0 if dropped.is_empty() => "Nothing was running here.".to_owned(),
                     0 | 1 => "Stopped.".to_owned(),

@@ -1,6 +1,6 @@
 //! Runs of the agent: from the ack to the last word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -140,6 +140,19 @@ impl Run {
 }
 
 impl Run {
+    /// Of the messages of the inbox that it answers, the first; beyond all of them if it answers none.
+    pub(super) fn first_number(&self) -> Number {
+        match &self.origin {
+            Origin::Surface { numbers } => numbers.iter().copied().min().unwrap_or(Number::MAX),
+            Origin::Client | Origin::Heartbeat => Number::MAX,
+        }
+    }
+
+    /// A directive that is not carried out yet.
+    fn is_directive(&self) -> bool {
+        matches!(self.phase, Phase::Storing(Work::Directive(_)))
+    }
+
     /// Where a client wants the answer sent besides.
     pub(super) fn delivered_to(&self) -> Option<&Route> {
         let by_client = matches!(self.origin, Origin::Client);
@@ -179,6 +192,12 @@ impl Runs {
     /// The runs of one session.
     pub(super) fn of_session(&self, session_key: &str) -> impl Iterator<Item = (&RunId, &Run)> {
         self.by_id.iter().filter(move |(_, run)| run.session_key == session_key)
+    }
+
+    /// Sessions in which a directive is about to be carried out.
+    pub(super) fn about_to_obey(&self) -> BTreeSet<String> {
+        let directives = self.by_id.values().filter(|run| run.is_directive());
+        directives.map(|run| run.session_key.clone()).collect()
     }
 
     /// Ids of the runs for which `wanted` holds.

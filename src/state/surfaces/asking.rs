@@ -1,7 +1,5 @@
 //! Messages that are whole become runs, in the order in which they came.
 
-use std::collections::BTreeSet;
-
 use crate::agent::RunSpec;
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
@@ -42,7 +40,8 @@ impl State {
             return;
         }
         let mut full = self.agent_is_full();
-        let mut blocked = BTreeSet::new();
+        // What was said behind a directive waits for it: it may end all that was said before.
+        let mut blocked = self.runs.about_to_obey();
         let waiting: Vec<Number> =
             self.inbox.iter().filter(|(_, entry)| entry.run.is_none()).map(|(number, _)| number).collect();
         for number in waiting {
@@ -52,7 +51,9 @@ impl State {
             }
             if is_directive(entry) {
                 // Also past what waits: it may be there to stop that.
+                let session_key = entry.place.session_key.clone();
                 self.ask(&[number], now);
+                blocked.insert(session_key);
             } else if !full && !blocked.contains(&entry.place.session_key) {
                 let session_key = entry.place.session_key.clone();
                 let pieces = self.inbox.pieces(number);

@@ -206,11 +206,11 @@ impl Inbox {
         self.iter().filter(|(_, entry)| of(entry)).map(|(number, _)| number).collect()
     }
 
-    /// Messages of a session that have no run.
-    pub(crate) fn unasked_in(&self, session_key: &str) -> Vec<Number> {
+    /// Messages of a session that have no run, and came in before that one.
+    pub(crate) fn unasked_in(&self, session_key: &str, before: Number) -> Vec<Number> {
         let of =
             |entry: &Entry| entry.place.session_key == session_key && entry.run.is_none() && entry.stored;
-        self.iter().filter(|(_, entry)| of(entry)).map(|(number, _)| number).collect()
+        self.waiting.range(..before).filter(|(_, entry)| of(entry)).map(|(number, _)| *number).collect()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Number, &mut Entry)> {

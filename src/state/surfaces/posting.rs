@@ -10,6 +10,7 @@ use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageStatus};
 use crate::protocol::frame::{EventBody, cut_encoded};
 use crate::protocol::payload::{Message, Role};
 use crate::state::stored::Pending;
+use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::outbox::{Head, Letter, LetterId, Phase};
 use crate::state::surfaces::replies::Reply;
 use crate::state::surfaces::sends;
@@ -119,16 +120,21 @@ impl State {
         let _ = self.outbox.wait(id, Some(now.mono + ms(INBOX_RETRY_MS)));
     }
 
-    /// What waits to be asked in a session is not asked any more.
-    pub(in crate::state) fn drop_waiting(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
-        let unasked = self.inbox.unasked_in(session_key);
+    /// What waits to be asked in a session, and came in before that number, is not asked any more.
+    pub(in crate::state) fn drop_waiting(
+        &mut self,
+        session_key: &str,
+        before: Number,
+        now: Now,
+    ) -> Vec<StoreOp> {
+        let unasked = self.inbox.unasked_in(session_key, before);
         unasked.into_iter().flat_map(|number| self.inbox.finish(number, now.wall_ms)).collect()
     }
 
     /// What waits to be said or answered in a session that is forgotten goes with it.
     pub(in crate::state) fn forget_surfaces(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
         self.overheard.clear(session_key);
-        let mut ops = self.drop_waiting(session_key, now);
+        let mut ops = self.drop_waiting(session_key, Number::MAX, now);
         for number in self.inbox.of_session(session_key) {
             ops.extend(self.inbox.finish(number, now.wall_ms));
         }
