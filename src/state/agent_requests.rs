@@ -177,6 +177,11 @@ impl State {
     /// Counts a run against today's budget.
     pub(super) fn count_run(&mut self, person: &str, now: Now) -> StoreOp {
         self.today.count(person, now.wall_ms);
+        self.today_op()
+    }
+
+    /// Puts today's count, and who was told that it is used up, on record.
+    pub(super) fn today_op(&self) -> StoreOp {
         StoreOp::Put { slot: budget::SLOT.to_owned(), value: to_json(&self.today) }
     }
 

@@ -25,6 +25,7 @@ mod expiry;
 mod forgetting;
 mod lanes;
 mod logins;
+mod notices;
 mod sends;
 mod surfaces;
 mod trouble;

@@ -137,10 +137,13 @@ impl State {
         for number in &question.numbers {
             ops.extend(self.inbox.finish(*number, now.wall_ms));
         }
-        if over_budget && !question.place.is_owner() && self.today.tell(OWNER) {
-            let (letter, more) = self.notice_budget(&question.place, now);
-            letters.extend(letter);
-            ops.extend(more);
+        if over_budget {
+            if !question.place.is_owner() && self.today.tell(OWNER) {
+                let (letter, more) = self.notice_budget(&question.place, now);
+                letters.extend(letter);
+                ops.extend(more);
+            }
+            ops.push(self.today_op());
         }
         self.store(ops, Pending::Letters(letters));
     }

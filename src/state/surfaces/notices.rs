@@ -13,6 +13,7 @@ use crate::state::runs::Phase;
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
 use crate::state::surfaces::access::Place;
+use crate::state::surfaces::inbox::Entry;
 use crate::state::surfaces::outbox::LetterId;
 use crate::state::surfaces::replies::Reply;
 use crate::state::{Now, State};
@@ -79,29 +80,34 @@ impl State {
 
     /// People whose message has waited for a while are told so, once.
     pub(in crate::state) fn tell_who_waits(&mut self, now: Now) {
+        let has_room = self.store_has_room();
         let mut waiting: Vec<(Reply, String)> = Vec::new();
         let runs = &self.runs;
+        let in_line = |entry: &Entry| match &entry.run {
+            None => entry.fetching == 0,
+            Some(run_id) => {
+                runs.get(run_id).is_some_and(|run| matches!(run.phase, Phase::Waiting | Phase::Held(_)))
+            }
+        };
+        // Who types in a burst knows by the first line of it.
+        let told = self.inbox.iter().filter(|(_, entry)| entry.told && in_line(entry));
+        let mut told: Vec<Route> = told.map(|(_, entry)| entry.message.route.clone()).collect();
         for (_, entry) in self.inbox.iter_mut() {
             if !entry.stored || entry.told || entry.tell_at > now.mono {
                 continue;
             }
-            let in_line = match &entry.run {
-                None => entry.fetching == 0,
-                Some(run_id) => {
-                    runs.get(run_id).is_some_and(|run| matches!(run.phase, Phase::Waiting | Phase::Held(_)))
-                }
-            };
-            if in_line {
+            if has_room && in_line(entry) {
                 entry.told = true;
                 let reply = Reply::to(&entry.message);
-                if !waiting.iter().any(|(known, _)| known.route == reply.route) {
+                if !told.contains(&reply.route) {
+                    told.push(reply.route.clone());
                     waiting.push((reply, entry.place.session_key.clone()));
                 }
             } else {
                 entry.tell_at = now.mono + ms(QUEUE_NOTICE_MS);
             }
         }
-        if waiting.is_empty() || !self.store_has_room() {
+        if waiting.is_empty() {
             return;
         }
         let mut letters = Vec::new();
