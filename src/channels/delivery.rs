@@ -126,3 +126,11 @@ pub struct FetchedFile {
     /// How large it is.
     pub bytes: u64,
 }
+
+impl FetchedFile {
+    /// Whether models take it for a picture. Their providers refuse any other kind, and with it
+    /// every later prompt of the conversation that has it.
+    pub fn is_picture(&self) -> bool {
+        matches!(self.mime_type.as_str(), "image/jpeg" | "image/png" | "image/gif" | "image/webp")
+    }
+}

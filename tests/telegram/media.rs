@@ -79,6 +79,26 @@ fn a_document_is_a_path_for_the_agent() {
 }
 
 #[test]
+fn what_no_model_takes_for_a_picture_is_a_file() {
+    // A provider refuses such a picture, and every later prompt of the conversation that has it.
+    let lab = Lab::start("no-picture");
+    let heic: &[u8] = b"\0\0\0\x20ftypheic\0\0\0\0";
+    let files = [
+        ("a.heic", "image/heic", heic),
+        ("a.svg", "image/svg+xml", b"<svg/>"),
+        ("a.png", "image/png", b"none"),
+    ];
+    for (number, (name, mime_type, bytes)) in files.into_iter().enumerate() {
+        let document = document(&lab, name, mime_type, bytes);
+        let more = json!({"document": document, "caption": format!("[[images]] {name}")});
+        lab.api.with(|world| world.says(OWNER, OWNER, more));
+        assert_eq!(lab.api.answers(OWNER, number + 1)[number], "images=0", "{name}");
+        let prompts = lab.gateway.prompts();
+        assert!(prompts.last().unwrap().contains(&format!("-{name}")), "{prompts:?}");
+    }
+}
+
+#[test]
 fn a_voice_message_alone_is_a_question() {
     let lab = Lab::start("voice");
     let mut voice = document(&lab, "", "audio/ogg", b"OggS and so on");

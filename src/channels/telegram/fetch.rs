@@ -29,7 +29,9 @@ pub(super) fn fetch(
     let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
     let head_bytes = sniff::HEAD_BYTES as u64;
     content.by_ref().take(head_bytes).read_to_end(&mut head).map_err(|_| BROKEN.to_owned())?;
-    let mime_type = sniff::mime_type(&head).unwrap_or(&media.mime_type).to_owned();
+    // What does not begin like any picture is none, whatever its sender says.
+    let claimed = if media.mime_type.starts_with("image/") { UNKNOWN } else { &media.mime_type };
+    let mime_type = sniff::mime_type(&head).unwrap_or(claimed).to_owned();
     let name = name_of(index, media.name.as_deref(), &mime_type);
     let (mut file, path) = create(folder, &name).map_err(|error| {
         log::warn!("cannot make a file in `{}`: {error}", folder.display());
@@ -46,6 +48,7 @@ pub(super) fn fetch(
     }
 }
 
+const UNKNOWN: &str = "application/octet-stream";
 const BROKEN: &str = "it could not be fetched from Telegram; please send it again";
 
 fn too_large(bytes_max: u64) -> String {

@@ -84,7 +84,7 @@ impl Entry {
     /// Pictures that were fetched, for the model.
     pub(crate) fn image_files(&self) -> impl Iterator<Item = (String, PathBuf)> {
         let fetched = self.files.iter().filter_map(|file| file.as_ref().ok());
-        let images = fetched.filter(|(_, file)| file.mime_type.starts_with("image/"));
+        let images = fetched.filter(|(_, file)| file.is_picture());
         images.map(|(_, file)| (file.mime_type.clone(), file.path.clone()))
     }
 }
