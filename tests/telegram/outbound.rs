@@ -155,6 +155,18 @@ fn a_topic_that_is_gone_and_a_question_that_is_deleted_cost_no_answer() {
 }
 
 #[test]
+fn an_answer_whose_looks_are_refused_stays_in_its_topic() {
+    let lab = Lab::start("topic-looks");
+    let refusal = Fault::Error(400, "Bad Request: can't parse entities");
+    lab.api.with(|world| world.fail_in(FORUM, "sendMessage", 1, refusal));
+    let text = format!("@{BOT_NAME} [[say **found**]]");
+    let more = json!({"text": text, "message_thread_id": TOPICS[0], "is_topic_message": true});
+    lab.api.with(|world| world.says(FORUM, FRIEND, more));
+    assert_eq!(lab.api.answers(FORUM, 1), ["found"]);
+    lab.api.with(|world| assert_eq!(world.sent_to(FORUM)[0].topic, Some(TOPICS[0])));
+}
+
+#[test]
 fn a_limit_is_waited_for_and_nothing_lost_or_doubled() {
     let lab = Lab::start("limit");
     let (seen, source) = sample(9_000);

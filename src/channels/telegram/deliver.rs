@@ -19,11 +19,16 @@ struct SentChat {
     id: i64,
 }
 
-/// Sends a text. What the server finds wrong with its looks, its topic or the message that it
-/// answers is left out the second time: the words matter.
+/// Sends a text. What the server finds wrong with its looks, the message that it answers or, at last,
+/// its topic is left out the next time: the words matter.
 pub(super) fn text(api: &Api, attempt: &Attempt, text: &str, entities: &[Entity]) -> Result<Sent, ApiError> {
-    let plain = json!({ "chat_id": chat_id(attempt), "text": text });
-    let mut full = plain.clone();
+    let mut bare = json!({ "chat_id": chat_id(attempt), "text": text });
+    let mut ways = vec![bare.clone()];
+    if let Some(topic) = topic(attempt) {
+        bare["message_thread_id"] = topic.into();
+        ways.push(bare.clone());
+    }
+    let mut full = bare;
     full["link_preview_options"] = json!({ "is_disabled": true });
     if !entities.is_empty() {
         full["entities"] = json!(entities);
@@ -31,12 +36,13 @@ pub(super) fn text(api: &Api, attempt: &Attempt, text: &str, entities: &[Entity]
     if let Some(reply) = reply_parameters(attempt) {
         full["reply_parameters"] = reply;
     }
-    if let Some(topic) = topic(attempt) {
-        full["message_thread_id"] = topic.into();
-    }
-    let sent = api.call("sendMessage", &full, PROMPT);
-    if sent.as_ref().err().is_some_and(may_do_plain) {
-        return api.call("sendMessage", &plain, PROMPT);
+    let mut sent = api.call("sendMessage", &full, PROMPT);
+    while sent.as_ref().err().is_some_and(may_do_plain) {
+        if sent.as_ref().err().is_some_and(blames_topic) {
+            ways.truncate(1);
+        }
+        let Some(less) = ways.pop() else { break };
+        sent = api.call("sendMessage", &less, PROMPT);
     }
     sent
 }
@@ -44,6 +50,12 @@ pub(super) fn text(api: &Api, attempt: &Attempt, text: &str, entities: &[Entity]
 /// Whether less of the same may be taken.
 pub(super) fn may_do_plain(error: &ApiError) -> bool {
     matches!(error, ApiError::Refused(Refusal { code: 400, migrate_to: None, .. }))
+}
+
+/// Only a hint, which saves an attempt: words of the server may change.
+fn blames_topic(error: &ApiError) -> bool {
+    let words = error.refusal().map(|refusal| refusal.description.to_ascii_lowercase());
+    words.is_some_and(|words| words.contains("thread") || words.contains("topic"))
 }
 
 /// The chat as the Bot API takes it: a number, or `@name`.

@@ -301,7 +301,11 @@ fn messages_go_out_and_every_attempt_has_one_outcome() {
     assert_eq!(call.parameters["reply_parameters"], reply);
     call.refuse(400, json!({}));
     let call = rig.call("sendMessage");
-    assert_eq!(call.parameters, json!({ "chat_id": 5, "text": "hi" }), "plain the second time");
+    let plain = json!({ "chat_id": 5, "text": "hi", "message_thread_id": 3 });
+    assert_eq!(call.parameters, plain, "plain the second time, and in its topic");
+    call.refuse(400, json!({}));
+    let call = rig.call("sendMessage");
+    assert_eq!(call.parameters, json!({ "chat_id": 5, "text": "hi" }), "bare the third time");
     call.ok(json!({ "message_id": 77 }));
     let sent = AttemptOutcome::Sent { message_id: "77".to_owned(), chat: None };
     assert_eq!(rig.outcome(), (1, sent));
