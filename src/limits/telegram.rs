@@ -41,6 +41,8 @@ pub const TELEGRAM_EMPTY_POLL_MS: u64 = 1_000;
 pub const TELEGRAM_RETRY_MIN_MS: u64 = 1_000;
 /// Longest such pause.
 pub const TELEGRAM_RETRY_MAX_MS: u64 = 60_000;
+/// Longest pause that the server can ask for: a day, as long as it keeps messages.
+pub const TELEGRAM_RETRY_AFTER_SECONDS_MAX: f64 = 86_400.0;
 /// First pause where somebody else polls with our token: each poll of ours ends one of theirs.
 pub const TELEGRAM_CONFLICT_MIN_MS: u64 = 5_000;
 /// First pause after the token was not accepted; it will not get right by asking.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::limits::TELEGRAM_RETRY_AFTER_SECONDS_MAX;
+
 /// Why a call brought no result.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ApiError {
@@ -115,7 +117,8 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(
 }
 
 fn seconds(count: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(count).ok()
+    // More than a day is a mistake of whoever says so, and more than there is time cannot be waited for.
+    (count >= 0.0).then(|| Duration::from_secs_f64(count.min(TELEGRAM_RETRY_AFTER_SECONDS_MAX)))
 }
 
 #[cfg(test)]
@@ -166,6 +169,12 @@ mod tests {
             ["<html>log in to this WLAN</html>", r#"{"ok":true,"result":"x"}"#, r#"{"ok":true}"#, "[]"]
         {
             assert!(matches!(outcome(200, body), Err(ApiError::Strange(_))), "{body}");
+        }
+        // Added to the time it must not overflow.
+        for count in ["1e19", "99999999999"] {
+            let body = format!(r#"{{"ok":false,"error_code":429,"parameters":{{"retry_after":{count}}}}}"#);
+            let day = Some(24 * 3_600);
+            assert_eq!(outcome(429, &body), Err(refused(429, "", day, None)), "{count}");
         }
         assert!(refused(404, "", None, None).is_unauthorized());
         assert!(!refused(403, "", None, None).is_unauthorized());
