@@ -87,6 +87,21 @@ fn a_webhook_is_removed_where_the_config_says_so() {
 }
 
 #[test]
+fn a_webhook_whose_removal_fails_is_removed_later() {
+    let api = BotApi::start();
+    api.with(|world| {
+        world.webhook = "https://bots.example.org/hook".to_owned();
+        world.fail("deleteWebhook", 1, Fault::Html(502));
+    });
+    let lab = Lab::over(api, |api| {
+        setup("delete-webhook-later", api).config(json!({"telegram": {"deleteWebhook": true}}))
+    });
+    lab.sync();
+    lab.api.with(|world| assert_eq!(world.calls("deleteWebhook").len(), 2));
+    in_state(&mut lab.gateway.client(), "ready");
+}
+
+#[test]
 fn a_server_that_goes_away_and_comes_back_loses_nothing() {
     let mut lab = Lab::start("gone");
     let mut client = lab.gateway.client();

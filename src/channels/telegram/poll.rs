@@ -143,16 +143,18 @@ impl Polling {
         let asked = error.refusal().and_then(|refusal| refusal.retry_after);
         log::debug!("telegram: {error}");
         self.reporter.tell(Told::Trouble(error));
-        if trouble == Trouble::Webhook && std::mem::take(&mut self.delete_webhook) {
+        // Of one that comes back it is not the first, and nothing is won by haste.
+        let is_first = pauses.kind != Some(Trouble::Webhook);
+        let pause = pauses.next(trouble);
+        if trouble == Trouble::Webhook && self.delete_webhook {
             match self.api.call::<bool>("deleteWebhook", &json!({ "drop_pending_updates": false }), PROMPT) {
                 Ok(_) => {
                     log::info!("telegram: the webhook that was set for this bot is deleted, as configured");
-                    return self.wait(Duration::ZERO);
+                    return self.wait(if is_first { Duration::ZERO } else { pause });
                 }
                 Err(error) => log::warn!("telegram: cannot delete the webhook: {error}"),
             }
         }
-        let pause = pauses.next(trouble);
         self.wait(asked.map_or(pause, |asked| asked.max(ms(TELEGRAM_RETRY_MIN_MS))))
     }
 
