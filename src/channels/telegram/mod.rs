@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
@@ -123,6 +123,8 @@ struct Running {
     poll: Sender<PollCommand>,
     send: Sender<Job>,
     files: Sender<FileJob>,
+    /// The other end of it, to take back what waits there.
+    file_jobs: Receiver<FileJob>,
     off: Arc<AtomicBool>,
     stop_polling: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -130,6 +132,8 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.off.store(true, Relaxed);
+        // It may be waiting for a chat's turn. With a full queue it is awake.
+        let _ = self.send.try_send(Job::Off);
         if let Some(stop) = self.stop_polling.take() {
             stop();
         }
@@ -164,9 +168,7 @@ impl Telegram {
             self.epoch += 1;
             self.start();
         } else if !enabled {
-            // What the poll in flight brings belongs to an epoch that is over.
-            self.epoch += 1;
-            (self.running, self.next) = (None, None);
+            self.halt();
         } else {
             self.facts = before;
         }
@@ -175,8 +177,23 @@ impl Telegram {
 
     /// The gateway is about to stop: what waits comes back as not sent.
     pub(super) fn give_back(&mut self) {
+        self.halt();
+    }
+
+    fn halt(&mut self) {
+        // What the poll in flight brings belongs to an epoch that is over.
         self.epoch += 1;
-        (self.running, self.next) = (None, None);
+        self.next = None;
+        let Some(running) = self.running.take() else { return };
+        // Behind a file that is on its way they would wait for minutes.
+        let waiting: Vec<FileJob> = running.file_jobs.try_iter().collect();
+        drop(running);
+        for job in waiting {
+            match job {
+                FileJob::Deliver(attempt) => self.deliver(attempt),
+                FileJob::Fetch { key, index, media, folder } => self.fetch(key, index, media, folder),
+            }
+        }
     }
 
     fn start(&mut self) {
@@ -217,7 +234,7 @@ impl Telegram {
         let sending = Sending::new(api(), jobs, reporter.clone(), Arc::clone(&off));
         let moving = Files {
             api: api(),
-            jobs: file_jobs,
+            jobs: file_jobs.clone(),
             pace: send.clone(),
             reporter,
             off: Arc::clone(&off),
@@ -233,7 +250,7 @@ impl Telegram {
         threads::spawn_owner("tg-send", move || sending.run())?;
         threads::spawn_owner("tg-files", move || moving.run())?;
         threads::spawn_owner("tg-poll", move || polling.run())?;
-        Ok(Running { poll, send, files, off, stop_polling: Some(stop_polling) })
+        Ok(Running { poll, send, files, file_jobs, off, stop_polling: Some(stop_polling) })
     }
 
     /// State's answer to the batch that was offered.

@@ -33,6 +33,8 @@ pub(super) enum Job {
     },
     /// Is the server there, and who are we?
     Look,
+    /// Wakes the thread to see that it was switched off.
+    Off,
     /// The files' thread has sent something there.
     Went {
         chat: String,
@@ -101,6 +103,7 @@ impl Sending {
                 let me = self.api.call("getMe", &json!({}), Patience::of(TELEGRAM_PROBE_MS));
                 self.reporter.tell(Told::Looked(me));
             }
+            Job::Off => {}
             Job::Went { chat, outcome } => {
                 self.pace.spend(&chat, Instant::now());
                 self.heed(&chat, &outcome);
@@ -171,6 +174,8 @@ impl Sending {
     }
 
     fn give_back(&mut self) {
+        // The thread that moves files may keep this one waiting for its end.
+        self.typing = Typing::default();
         for attempt in self.queue.drain(..) {
             let why = "telegram is switched off".to_owned();
             self.reporter.outcome(attempt.id, AttemptOutcome::NotSent { why, retry_after: None });

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::TelegramSetup;
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
-use crate::channels::message::{Arrival, Batch, Route};
+use crate::channels::message::{Arrival, Batch, InboundMedia, MediaKind, Route};
 use crate::channels::{self, ChannelCommand, ChannelEvent, ChannelsSetup, WhatsappConfig};
 use crate::config::file;
 use crate::config::secret::Secret;
@@ -166,8 +166,11 @@ impl Rig {
     }
 
     fn deliver(&self, id: u64, chat: &str) {
+        self.deliver_part(id, chat, Part::Text { text: "hi".to_owned(), entities: Vec::new() });
+    }
+
+    fn deliver_part(&self, id: u64, chat: &str, part: Part) {
         let route = Route { channel: Channel::Telegram, chat: chat.to_owned(), topic: Some("3".to_owned()) };
-        let part = Part::Text { text: "hi".to_owned(), entities: Vec::new() };
         let reply_to = Some("9".to_owned());
         let attempt = Attempt { id, route, reply_to, message_id: String::new(), part };
         self.commands.send(Box::new(ChannelCommand::Deliver(Box::new(attempt)))).unwrap();
@@ -381,4 +384,42 @@ fn urls_are_checked_at_the_start() {
     for proxy in [None, Some("http://127.0.0.1:3128"), Some("https://u:p@host"), Some("socks5://h:1080")] {
         assert_eq!(wrong("http://127.0.0.1:8081/sub/", proxy), None);
     }
+}
+
+#[test]
+fn switching_off_gives_back_what_waits_though_a_file_is_on_its_way() {
+    let mut rig = Rig::start(None);
+    rig.greet();
+    rig.deliver(1, "7");
+    rig.call("sendMessage").refuse(429, json!({ "parameters": { "retry_after": 50 } }));
+    assert_eq!(rig.outcome().0, 1);
+    rig.deliver(2, "7");
+    let media = InboundMedia {
+        kind: MediaKind::Document,
+        mime_type: "text/plain".to_owned(),
+        name: None,
+        bytes: 5,
+        handle: "f".to_owned(),
+    };
+    let (channel, folder) = (Channel::Telegram, std::env::temp_dir());
+    let fetch = ChannelCommand::Fetch { key: "42/1".to_owned(), index: 0, channel, media, folder };
+    rig.commands.send(Box::new(fetch)).unwrap();
+    let hanging = rig.call("getFile");
+    let source = "/nowhere".to_owned();
+    rig.deliver_part(3, "8", Part::Media { source, caption: String::new() });
+    let off = ChannelCommand::SetEnabled { channel, enabled: false };
+    rig.commands.send(Box::new(off)).unwrap();
+    let mut given_back = Vec::new();
+    // The switch itself, and two attempts.
+    for _ in 0..3 {
+        match rig.event() {
+            ChannelEvent::Outcome { id, outcome: AttemptOutcome::NotSent { .. } } => given_back.push(id),
+            ChannelEvent::Switched => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    given_back.sort_unstable();
+    assert_eq!(given_back, [2, 3]);
+    hanging.refuse(400, json!({}));
+    assert!(matches!(rig.event(), ChannelEvent::Fetched { .. }));
 }
