@@ -2,7 +2,7 @@
 //!
 //! File modes do not help against a process of our own user. In the sandbox the agent sees the
 //! machine as it is, but the state folder is empty except for its own session's folder, the config
-//! is empty, and no process outside of it can be seen (or traced, or asked for its environment).
+//! and the files of tokens are empty, and no process outside of it can be seen (or traced, or asked for its environment).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ pub struct SandboxConfig {
     pub wanted: Wanted,
     /// Hidden, but for the session's own folder.
     pub state_dir: PathBuf,
-    /// Hidden if it lies elsewhere and exists.
-    pub config_path: PathBuf,
+    /// Hidden if they lie elsewhere and exist: the config, and whatever holds a token.
+    pub files: Vec<PathBuf>,
 }
 
 /// What was decided at the start.
@@ -72,7 +72,8 @@ impl Sandbox {
         let Self::Bwrap(program) = self else { return agent };
         let mut argv = vec![program.into()];
         argv.extend(walls(config));
-        argv.extend(["--bind".into(), session_folder.into(), session_folder.into(), "--".into()]);
+        let session_folder: OsString = real(session_folder).into();
+        argv.extend(["--bind".into(), session_folder.clone(), session_folder, "--".into()]);
         argv.extend(agent);
         argv
     }
@@ -84,11 +85,19 @@ fn walls(config: &SandboxConfig) -> Vec<OsString> {
         ["--die-with-parent", "--unshare-pid", "--dev-bind", "/", "/", "--proc", "/proc"]
             .map(OsString::from)
             .to_vec();
-    if config.config_path.is_file() && !config.config_path.starts_with(&config.state_dir) {
-        walls.extend(["--ro-bind".into(), "/dev/null".into(), config.config_path.clone().into()]);
+    let state_dir = real(&config.state_dir);
+    let files = config.files.iter().map(|file| real(file));
+    for file in files.filter(|file| file.is_file() && !file.starts_with(&state_dir)) {
+        walls.extend(["--ro-bind".into(), "/dev/null".into(), file.into()]);
     }
-    walls.extend(["--tmpfs".into(), config.state_dir.clone().into()]);
+    walls.extend(["--tmpfs".into(), state_dir.into()]);
     walls
+}
+
+/// Where a path leads: a wall in front of a link would leave open what is behind it, and bubblewrap
+/// does not start then.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 fn works(program: &Path, config: &SandboxConfig) -> bool {

@@ -100,6 +100,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The config file, which need not exist; absolute.
     pub config_path: PathBuf,
+    /// Files that the agent must not see, the config among them; they need not exist.
+    pub secret_files: Vec<PathBuf>,
     /// What to run.
     pub agent_command: Option<AgentCommand>,
     /// Form of the log.
@@ -156,6 +158,9 @@ impl Settings {
             ("gateway.token", gateway.token.clone()),
         ])?;
         let agent_command = agent_command(flags.agent, environment.agent, agent.command.take())?;
+        let token_files = [flags.token_file, telegram.bot_token_file.as_ref().map(PathBuf::from)];
+        let secret_files = token_files.into_iter().flatten().map(absolute);
+        let secret_files = std::iter::once(config_path.clone()).chain(secret_files).collect();
         telegram.bot_token = environment.telegram_token.or(telegram.bot_token);
         telegram.api_base = environment.telegram_api_base.unwrap_or(telegram.api_base);
         Ok(Self {
@@ -170,6 +175,7 @@ impl Settings {
             tick_interval_ms: flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms),
             state_dir,
             config_path,
+            secret_files,
             agent_command,
             log_format: flags.log_format,
             verbosity: flags.verbosity,

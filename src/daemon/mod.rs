@@ -337,7 +337,7 @@ fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Resul
         sandbox: SandboxConfig {
             wanted: settings.agent.sandbox,
             state_dir: settings.state_dir.clone(),
-            config_path: settings.config_path.clone(),
+            files: settings.secret_files.clone(),
         },
         idle_timeout: Duration::from_secs(settings.agent.idle_timeout_seconds),
         start_timeout: Duration::from_secs(settings.agent.start_timeout_seconds),

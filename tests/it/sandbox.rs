@@ -1,6 +1,7 @@
 //! What the agent's tools can reach: everything of the machine, nothing of the gateway.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use serde_json::json;
 
@@ -63,6 +64,52 @@ fn a_config_outside_of_the_state_folder_cannot_be_read_or_changed_either() {
     assert!(!shell(&mut client, &format!("cat {path}"), "1").contains("299"));
     let said = shell(&mut client, &format!("echo hacked > {path}; rm -f {path}; mv {path} {path}.old"), "2");
     assert!(fs::read_to_string(&config).unwrap().contains("299"), "{said}");
+}
+
+#[test]
+fn links_to_the_state_folder_and_the_config_hide_what_they_lead_to() {
+    let members = json!({ "agent": { "sandbox": "bwrap", "warmSeconds": 299 } });
+    let setup = Gateway::builder("sandbox-links").agent_scripted().config(members);
+    let folder = setup.scratch();
+    let [real, link] = ["disk", "state"].map(|name| folder.join(name));
+    fs::create_dir(&real).unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o700)).unwrap();
+    symlink(&real, &link).unwrap();
+    let config = folder.join("dotfiles.json");
+    symlink(&config, folder.join("config.json")).unwrap();
+    let gateway = setup.in_state_dir(&link).spawn();
+    fs::write(real.join("canary"), "swordfish").unwrap();
+    let mut client = gateway.client();
+    wait_for_sandbox(&mut client, "bwrap");
+    for (key, path) in [real.join("canary"), link.join("canary"), config].iter().enumerate() {
+        let said = shell(&mut client, &format!("cat {}", path.display()), &key.to_string());
+        assert!(!said.contains("swordfish") && !said.contains("299"), "{}: {said}", path.display());
+    }
+    let own =
+        shell(&mut client, &format!("cd {}/agent/*/ && touch mine && echo written", link.display()), "own");
+    assert_eq!(own, "written");
+}
+
+#[test]
+fn files_of_tokens_cannot_be_read_either() {
+    let setup = Gateway::builder("sandbox-tokens").agent_scripted();
+    let files = ["client", "bot"].map(|name| setup.scratch().join(name));
+    for (file, token) in files.iter().zip(["swordfish-1", "42:swordfish-2"]) {
+        fs::write(file, token).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let members = json!({
+        "agent": { "sandbox": "bwrap" },
+        "telegram": { "enabled": false, "botTokenFile": files[1] },
+    });
+    let setup = setup.config(members).arg("--token-file").arg(&files[0].display().to_string());
+    let gateway = setup.clients_say("swordfish-1").spawn();
+    let mut client = gateway.client();
+    wait_for_sandbox(&mut client, "bwrap");
+    for (key, file) in files.iter().enumerate() {
+        let said = shell(&mut client, &format!("cat {}", file.display()), &key.to_string());
+        assert!(!said.contains("swordfish"), "{said}");
+    }
 }
 
 #[test]

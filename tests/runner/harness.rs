@@ -96,7 +96,7 @@ pub(super) fn config(folder: &Folder, command: &[&str]) -> AgentConfig {
         sandbox: SandboxConfig {
             wanted: Sandbox::None,
             state_dir: folder.path().to_owned(),
-            config_path: folder.path().join("clawdis.json"),
+            files: Vec::new(),
         },
         idle_timeout: PATIENCE,
         start_timeout: PATIENCE,
