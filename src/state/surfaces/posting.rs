@@ -250,7 +250,8 @@ impl State {
 
     /// The end of a letter is put on record, with what a person should know of it.
     fn end_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>, now: Now) {
-        let may_have_left = self.outbox.get(id).is_some_and(|letter| letter.head.may_have_left);
+        let may_have_left =
+            self.outbox.get(id).is_some_and(|letter| letter.head.may_have_left || letter.head.unknown);
         let status = match status {
             MessageStatus::Failed if may_have_left => MessageStatus::Unknown,
             status => status,
@@ -258,7 +259,7 @@ impl State {
         self.show_letter(id, status, reason, now);
         let mut ops = self.outbox.end(id);
         let Some(letter) = self.outbox.get(id) else { return };
-        let (head, letter_forgotten) = (letter.head.clone(), letter.forgotten);
+        let (head, letter_forgotten, parts) = (letter.head.clone(), letter.forgotten, letter.parts.len());
         let reason = reason.unwrap_or_default().to_owned();
         if status == MessageStatus::Sent {
             METRICS.messages_out.up();
@@ -267,7 +268,7 @@ impl State {
             METRICS.messages_failed.up();
             let name = head.route.channel.name();
             let text = match status {
-                MessageStatus::Failed => format!("not sent on {name}: {reason}"),
+                MessageStatus::Failed => sends::failure(&head, parts, &format!(" on {name}"), &reason),
                 _ => format!("outcome unknown: it may or may not have been sent on {name} ({reason})"),
             };
             log::warn!("an answer was {text}");
@@ -277,7 +278,7 @@ impl State {
                 ops.extend(self.sessions.append(&head.session_key, &session_id, note));
             }
         }
-        let outcome = head.key.as_ref().map(|_| sends::outcome(&head, status, &reason, now));
+        let outcome = head.key.as_ref().map(|_| sends::outcome(&head, parts, status, &reason, now));
         if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
             ops.extend(self.send_ended_op(key, outcome));
         }

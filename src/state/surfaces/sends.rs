@@ -217,13 +217,23 @@ impl State {
 }
 
 /// What a `send` has come to, as its key keeps it.
-pub(super) fn outcome(head: &Head, status: MessageStatus, reason: &str, now: Now) -> Outcome {
+pub(super) fn outcome(head: &Head, parts: usize, status: MessageStatus, reason: &str, now: Now) -> Outcome {
     let (status, summary) = match status {
-        MessageStatus::Failed => (Some(RunStatus::Error), format!("not sent: {reason}")),
+        MessageStatus::Failed => (Some(RunStatus::Error), failure(head, parts, "", reason)),
         MessageStatus::Unknown => (None, format!("it may or may not have been sent: {reason}")),
         _ => (Some(RunStatus::Ok), sent_payload(head).to_string()),
     };
     Outcome { ended_ts: now.wall_ms, status, summary, truncated: false }
+}
+
+/// What is said of a message that failed. Who hears "not sent" sends all of it again.
+pub(super) fn failure(head: &Head, parts: usize, place: &str, reason: &str) -> String {
+    match head.done {
+        0 => format!("not sent{place}: {reason}"),
+        done => {
+            format!("sent in part{place}: {done} of {parts} messages arrived, the rest did not: {reason}")
+        }
+    }
 }
 
 /// Of the answer to `send`, what depends on the surface.

@@ -136,3 +136,17 @@ fn deliver_goes_to_the_address_or_back_where_the_last_message_came_from() {
         world.sent(&attempt);
     }
 }
+
+#[test]
+fn a_message_that_arrived_in_part_is_not_called_unsent() {
+    let mut world = World::new();
+    send(&mut world, "a", &json!({ "to": "5", "message": "word ".repeat(1_500) }));
+    let first = world.attempts().remove(0);
+    world.sent(&first);
+    let second = world.attempts().remove(0);
+    world.outcome(&second, AttemptOutcome::Refused { why: "blocked (403)".into() });
+    let message = world.bench.answer()["error"]["message"].as_str().unwrap().to_owned();
+    assert_eq!(message, "sent in part: 1 of 2 messages arrived, the rest did not: blocked (403)");
+    let note = world.said.last().unwrap();
+    assert!(note.contains("1 of 2 messages arrived") && !note.contains("not sent on"), "{note}");
+}
