@@ -32,7 +32,7 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
                 owner: owner(Channel::Telegram, settings.owner.telegram.as_deref()),
                 allowed: ids(Channel::Telegram, "allowFrom", &telegram.allow_from),
                 groups: telegram_groups.collect(),
-                max_age: Duration::from_secs(60 * telegram.max_age_minutes),
+                max_age: max_age(telegram.max_age_minutes),
             },
         ),
         (
@@ -41,7 +41,7 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
                 owner: owner(Channel::Whatsapp, settings.owner.whatsapp.as_deref()),
                 allowed: ids(Channel::Whatsapp, "allowFrom", &whatsapp.allow_from),
                 groups: whatsapp_groups.collect(),
-                max_age: Duration::from_secs(60 * whatsapp.max_age_minutes),
+                max_age: max_age(whatsapp.max_age_minutes),
             },
         ),
     ]);
@@ -50,6 +50,11 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
         session_folders: layout.agent_sessions(),
         media_folders: folders(&settings.media_folders),
     }
+}
+
+/// Of 0, as in `agent.idleMinutes`, nothing follows: else every message would be too old.
+fn max_age(minutes: u64) -> Duration {
+    if minutes == 0 { Duration::MAX } else { Duration::from_secs(60 * minutes) }
 }
 
 fn folders(names: &[String]) -> Vec<PathBuf> {

@@ -209,3 +209,10 @@ fn with_a_full_disk_the_place_is_kept() {
     }
     assert_eq!(lab.prompts_with("the last."), 1);
 }
+
+#[test]
+fn an_age_of_nothing_lets_every_message_in() {
+    let lab = Lab::with("age-zero", |setup| setup.config(json!({"telegram": {"maxAgeMinutes": 0}})));
+    lab.owner("[[say fresh]]");
+    assert_eq!(lab.api.answers(OWNER, 1), ["fresh"]);
+}
