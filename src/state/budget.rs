@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::SANE_CLOCK_MS;
+
 /// Slot that keeps the count across restarts.
 pub(super) const SLOT: &str = "today";
 
@@ -31,10 +33,10 @@ pub(super) struct Today {
 }
 
 impl Today {
-    /// Begins a new count at midnight.
+    /// Begins a new count at midnight. A clock that is not set yet knows no midnight.
     pub(super) fn turn_over(&mut self, wall_ms: u64) {
         let day = wall_ms / DAY_MS;
-        if self.day != day {
+        if self.day != day && wall_ms >= SANE_CLOCK_MS {
             *self = Self { day, ..Self::default() };
         }
     }
@@ -75,7 +77,7 @@ mod tests {
     fn the_budget_is_per_person_in_all_and_per_day() {
         let limits = Limits { runs: 3, runs_per_person: 2 };
         let mut today = Today::default();
-        let noon = 100 * DAY_MS + DAY_MS / 2;
+        let noon = 30_000 * DAY_MS + DAY_MS / 2;
         today.count("a", noon);
         today.count("a", noon);
         assert_eq!(today.wait_ms("a", limits, noon), Some(DAY_MS / 2));
@@ -84,5 +86,14 @@ mod tests {
         assert_eq!(today.wait_ms("b", limits, noon), Some(DAY_MS / 2), "three in all");
         assert_eq!(today.wait_ms("a", limits, noon + DAY_MS / 2), None, "a new day");
         assert_eq!(today.runs(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_not_set_yet_begins_no_day() {
+        let limits = Limits { runs: 1, runs_per_person: 1 };
+        let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
+        today.count("a", noon);
+        assert!(today.wait_ms("a", limits, 60_000).is_some(), "a start without a clock of its own");
+        assert!(today.wait_ms("a", limits, noon + 1).is_some(), "and the count is still there");
     }
 }
