@@ -2,7 +2,8 @@
 //!
 //! File modes do not help against a process of our own user. In the sandbox the agent sees the
 //! machine as it is, but the state folder is empty except for its own session's folder, the config
-//! and the files of tokens are empty, and no process outside of it can be seen (or traced, or asked for its environment).
+//! and the files of tokens are empty, and no process outside of it can be seen (or traced, or asked for
+//! its environment).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
