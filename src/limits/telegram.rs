@@ -87,6 +87,8 @@ pub const TELEGRAM_PHOTO_BYTES_MAX: u64 = 10 * 1024 * 1024;
 pub const MEDIA_REDIRECTS_MAX: u32 = 3;
 /// Fetching a picture or file that somebody sent, in all.
 pub const MEDIA_FETCH_MS: u64 = 60_000;
+/// Before the second and the third attempt to fetch it.
+pub const MEDIA_FETCH_PAUSES_MS: [u64; 2] = [1_000, 4_000];
 /// Name of a fetched file.
 pub const MEDIA_NAME_BYTES_MAX: usize = 80;
 /// Messages that an answer may come in; a longer one comes as a file.

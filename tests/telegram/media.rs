@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::botapi::Fault;
 use crate::lab::{FRIEND, Lab, OWNER};
 
 /// A picture of one dot.
@@ -108,6 +109,31 @@ fn a_voice_message_alone_is_a_question() {
     let prompts = lab.gateway.prompts();
     let path = prompts[0].split(['[', ']', ' ']).find(|word| word.starts_with('/')).unwrap();
     assert_eq!(fs::read(path).unwrap(), b"OggS and so on", "{prompts:?}");
+}
+
+#[test]
+fn trouble_on_the_way_is_not_the_senders() {
+    let lab = Lab::start("picture-again");
+    let photo = photo(&lab, PNG);
+    let more = json!({"photo": photo, "caption": "[[images]] what is this?"});
+    lab.api.with(|world| {
+        world.fail("getFile", 1, Fault::Html(502));
+        world.fail("file", 1, Fault::HalfDone);
+        world.says(OWNER, OWNER, more.clone())
+    });
+    assert_eq!(lab.api.answers(OWNER, 1), ["images=1"]);
+
+    lab.api.with(|world| {
+        world.fail("file", usize::MAX, Fault::Error(500, "Internal Server Error"));
+        world.says(OWNER, OWNER, more)
+    });
+    let texts = lab.api.wait("a line on the picture", |world| {
+        let texts = world.texts(OWNER).join("\n");
+        texts.contains("please send it again").then_some(texts)
+    });
+    assert!(!texts.contains("500") && !texts.contains("Internal"), "{texts}");
+    let asked = lab.api.with(|world| world.calls("file").len());
+    assert_eq!(asked, 2 + 3, "an end is made of it");
 }
 
 #[test]

@@ -17,27 +17,58 @@ use crate::channels::telegram::sniff;
 use crate::limits::{MEDIA_FETCH_MS, MEDIA_NAME_BYTES_MAX, ms};
 use crate::protocol::cut;
 
-/// Fetches it as `<index>-<name>`. The error is for the person who sent it.
+/// Why there is no file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum FetchError {
+    /// Trouble on the way: the next attempt may bring it.
+    Passing,
+    /// No attempt will, for this reason.
+    Lasting(String),
+}
+
+impl FetchError {
+    /// For the person who sent it.
+    pub(super) fn into_words(self) -> String {
+        match self {
+            Self::Passing => "it could not be fetched from Telegram; please send it again".to_owned(),
+            Self::Lasting(why) => why,
+        }
+    }
+
+    fn not_there() -> Self {
+        Self::Lasting(Self::Passing.into_words())
+    }
+
+    fn not_stored() -> Self {
+        Self::Lasting("the gateway cannot store it".to_owned())
+    }
+
+    fn too_large(bytes_max: u64) -> Self {
+        Self::Lasting(format!("it is larger than {} MB", bytes_max / (1024 * 1024)))
+    }
+}
+
+/// Fetches it as `<index>-<name>`.
 pub(super) fn fetch(
     api: &Api,
     index: usize,
     media: &InboundMedia,
     folder: &Path,
     bytes_max: u64,
-) -> Result<FetchedFile, String> {
+) -> Result<FetchedFile, FetchError> {
     let mut content = open(api, &media.handle, bytes_max)?;
     let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
     let head_bytes = sniff::HEAD_BYTES as u64;
-    content.by_ref().take(head_bytes).read_to_end(&mut head).map_err(|_| BROKEN.to_owned())?;
+    content.by_ref().take(head_bytes).read_to_end(&mut head).map_err(|_| FetchError::Passing)?;
     // What does not begin like any picture is none, whatever its sender says.
     let claimed = if media.mime_type.starts_with("image/") { UNKNOWN } else { &media.mime_type };
     let mime_type = sniff::mime_type(&head).unwrap_or(claimed).to_owned();
     let name = name_of(index, media.name.as_deref(), &mime_type);
     let (mut file, path) = create(folder, &name).map_err(|error| {
         log::warn!("cannot make a file in `{}`: {error}", folder.display());
-        "the gateway cannot store it".to_owned()
+        FetchError::not_stored()
     })?;
-    let copied = file.write_all(&head).map_err(|_| "the gateway cannot store it".to_owned());
+    let copied = file.write_all(&head).map_err(|_| FetchError::not_stored());
     let copied = copied.and_then(|()| copy(&mut content, &mut file, head.len() as u64, bytes_max));
     match copied {
         Ok(bytes) => Ok(FetchedFile { path, mime_type, bytes }),
@@ -49,13 +80,8 @@ pub(super) fn fetch(
 }
 
 const UNKNOWN: &str = "application/octet-stream";
-const BROKEN: &str = "it could not be fetched from Telegram; please send it again";
 
-fn too_large(bytes_max: u64) -> String {
-    format!("it is larger than {} MB", bytes_max / (1024 * 1024))
-}
-
-fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, String> {
+fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, FetchError> {
     #[derive(Deserialize)]
     struct Found {
         #[serde(default)]
@@ -64,24 +90,28 @@ fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, Strin
     }
     let reason = |error: &ApiError| match error.refusal() {
         Some(Refusal { code: 400, description, .. }) if description.contains("too big") => {
-            "it is larger than the 20 MB that Telegram gives to bots".to_owned()
+            FetchError::Lasting("it is larger than the 20 MB that Telegram gives to bots".to_owned())
         }
-        _ => {
+        refusal => {
             log::warn!("telegram: cannot fetch a file: {error}");
-            BROKEN.to_owned()
+            match refusal {
+                Some(Refusal { code: 400..=428 | 430..=499, .. }) => FetchError::not_there(),
+                _ => FetchError::Passing,
+            }
         }
     };
     let found: Found =
         api.call("getFile", &json!({ "file_id": file_id }), PROMPT).map_err(|error| reason(&error))?;
     if found.file_size > bytes_max {
-        return Err(too_large(bytes_max));
+        return Err(FetchError::too_large(bytes_max));
     }
-    let path = found.file_path.filter(|path| !path.split('/').any(|part| part == "..")).ok_or(BROKEN)?;
+    let path = found.file_path.filter(|path| !path.split('/').any(|part| part == ".."));
+    let path = path.ok_or_else(FetchError::not_there)?;
     if path.starts_with('/') && api.access().is_local() {
         // A Bot API server with `--local` on this machine says where the file lies.
         let file = File::open(&path).map_err(|error| {
             log::warn!("cannot read `{path}` of the Bot API server: {error}");
-            BROKEN.to_owned()
+            FetchError::not_there()
         })?;
         return Ok(Box::new(file));
     }
@@ -90,27 +120,25 @@ fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, Strin
 }
 
 /// Copies the rest, of which `copied` bytes are done.
-fn copy(from: &mut dyn Read, to: &mut File, mut copied: u64, bytes_max: u64) -> Result<u64, String> {
+fn copy(from: &mut dyn Read, to: &mut File, mut copied: u64, bytes_max: u64) -> Result<u64, FetchError> {
     let deadline = Instant::now() + ms(MEDIA_FETCH_MS);
     let mut buffer = vec![0; 16 * 1024];
     loop {
         if copied > bytes_max {
-            return Err(too_large(bytes_max));
+            return Err(FetchError::too_large(bytes_max));
         }
         if Instant::now() >= deadline {
-            return Err(format!(
-                "it did not arrive within {} seconds",
-                Duration::as_secs(&ms(MEDIA_FETCH_MS))
-            ));
+            let seconds = Duration::as_secs(&ms(MEDIA_FETCH_MS));
+            return Err(FetchError::Lasting(format!("it did not arrive within {seconds} seconds")));
         }
         match from.read(&mut buffer) {
             Ok(0) => return Ok(copied),
             Ok(bytes) => {
-                to.write_all(&buffer[..bytes]).map_err(|_| "the gateway cannot store it".to_owned())?;
+                to.write_all(&buffer[..bytes]).map_err(|_| FetchError::not_stored())?;
                 copied += bytes as u64;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Err(BROKEN.to_owned()),
+            Err(_) => return Err(FetchError::Passing),
         }
     }
 }
@@ -157,7 +185,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    use super::{copy, create, name_of};
+    use super::{FetchError, copy, create, name_of};
 
     #[test]
     fn names_are_harmless() {
@@ -192,7 +220,7 @@ mod tests {
         assert_eq!(copy(&mut vec![7; 50_000].as_slice(), &mut file, 16, 60_000), Ok(50_016));
         assert_eq!(
             copy(&mut vec![7; 3 << 20].as_slice(), &mut file, 0, 2 << 20),
-            Err("it is larger than 2 MB".to_owned())
+            Err(FetchError::Lasting("it is larger than 2 MB".to_owned()))
         );
         fs::remove_dir_all(folder).unwrap();
     }

@@ -1,18 +1,20 @@
 //! The thread `tg-files`: whatever moves a picture or file, so that texts do not wait for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part};
 use crate::channels::message::InboundMedia;
 use crate::channels::telegram::api::Api;
+use crate::channels::telegram::fetch::FetchError;
 use crate::channels::telegram::http::Way;
 use crate::channels::telegram::report::Reporter;
 use crate::channels::telegram::send::Job;
 use crate::channels::telegram::{fetch, upload};
+use crate::limits::{MEDIA_FETCH_PAUSES_MS, ms};
 
 /// What the thread is asked.
 #[derive(Debug)]
@@ -44,24 +46,37 @@ impl Files {
     /// Until nobody asks any more.
     pub(super) fn run(self) {
         while let Ok(job) = self.jobs.recv() {
-            let off = self.off.load(Relaxed);
             match job {
                 FileJob::Deliver(attempt) => {
-                    let outcome = if off { switched_off() } else { self.deliver(&attempt) };
+                    let outcome =
+                        if self.off.load(Relaxed) { switched_off() } else { self.deliver(&attempt) };
                     let chat = attempt.route.chat.clone();
                     let _ = self.pace.try_send(Job::Went { chat, outcome: outcome.clone() });
                     self.reporter.outcome(attempt.id, outcome);
                 }
                 FileJob::Fetch { key, index, media, folder } => {
-                    let result = if off {
-                        Err("Telegram is switched off".to_owned())
-                    } else {
-                        fetch::fetch(&self.api, index, &media, &folder, self.media_bytes_max)
-                    };
-                    self.reporter.fetched(key, index, result);
+                    let result = self.fetch(index, &media, &folder);
+                    self.reporter.fetched(key, index, result.map_err(FetchError::into_words));
                 }
             }
         }
+    }
+
+    /// Tries again for a while: to send a picture again is more work than to wait for it.
+    fn fetch(&self, index: usize, media: &InboundMedia, folder: &Path) -> Result<FetchedFile, FetchError> {
+        let attempt = || {
+            if self.off.load(Relaxed) {
+                return Err(FetchError::Lasting("Telegram is switched off".to_owned()));
+            }
+            fetch::fetch(&self.api, index, media, folder, self.media_bytes_max)
+        };
+        for pause_ms in MEDIA_FETCH_PAUSES_MS {
+            match attempt() {
+                Err(FetchError::Passing) => std::thread::sleep(ms(pause_ms)),
+                result => return result,
+            }
+        }
+        attempt()
     }
 
     fn deliver(&self, attempt: &Attempt) -> AttemptOutcome {
