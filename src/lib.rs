@@ -41,7 +41,6 @@ pub mod cli;
 
 mod child;
 pub mod error;
-mod hex;
 pub mod logging;
 pub mod metrics;
 pub mod nearest;

@@ -3,9 +3,10 @@
 
 use std::io::{self, IsTerminal as _, Read as _};
 
+use data_encoding::HEXLOWER;
+
 use crate::cli::connection::too_large;
 use crate::cli::failure::{Failure, Result};
-use crate::hex::hex;
 use crate::limits::PAYLOAD_BYTES_MAX;
 
 /// The message made of `words`; with none, or a single `-`, what stdin holds.
@@ -46,5 +47,5 @@ pub(crate) fn random_key() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
         .map_err(|error| Failure::Failed(format!("no randomness for a key: {error}")))?;
-    Ok(hex(&bytes))
+    Ok(HEXLOWER.encode(&bytes))
 }

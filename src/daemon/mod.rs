@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
+use data_encoding::HEXLOWER;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -20,7 +21,6 @@ use crate::agent::{self, AgentConfig};
 use crate::channels;
 use crate::config::settings::{AgentCommand, Settings};
 use crate::error::Fatal;
-use crate::hex::hex;
 use crate::limits::{
     AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, CHANNEL_RESERVE, OUTBOUND_INBOX,
     PAYLOAD_BYTES_MAX, SANE_CLOCK_MS, SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, STORE_RESERVE, ms,
@@ -253,7 +253,7 @@ fn join_unless_signalled(thread: JoinHandle<()>, deadline: Instant, signals: &mu
 fn boot_id() -> io::Result<String> {
     let mut bytes = [0; 6];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(hex(&bytes))
+    Ok(HEXLOWER.encode(&bytes))
 }
 
 fn net_settings(settings: &Settings) -> NetSettings {

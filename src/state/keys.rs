@@ -5,9 +5,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use crate::hex::hex;
 use crate::limits::{KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, SANE_CLOCK_MS, ms};
 use crate::protocol::call::{Digest, RunId};
 use crate::protocol::error::WireError;
@@ -148,7 +148,7 @@ impl Keys {
             let free_at = self.expiring.front().map(|(at, _)| at.saturating_duration_since(now));
             return Lookup::Full(free_at.unwrap_or(ms(KEY_TTL_MS)).max(ms(1)));
         };
-        if record.digest != hex(digest) {
+        if record.digest != HEXLOWER.encode(digest) {
             return Lookup::Conflict;
         }
         match &record.outcome {
@@ -165,8 +165,12 @@ impl Keys {
         run_id: RunId,
         session_key: &str,
     ) -> KeyRecord {
-        let record =
-            KeyRecord { digest: hex(digest), run_id, session_key: session_key.to_owned(), outcome: None };
+        let record = KeyRecord {
+            digest: HEXLOWER.encode(digest),
+            run_id,
+            session_key: session_key.to_owned(),
+            outcome: None,
+        };
         self.outcome_bytes += bytes(&record);
         self.records.insert(key.to_owned(), record.clone());
         record

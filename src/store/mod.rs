@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::hex::hex;
+use data_encoding::HEXLOWER;
 
 mod backlog;
 mod commit;
@@ -138,5 +138,5 @@ impl Layout {
 /// A file name for a session key: keys are free text of up to 256 characters.
 pub fn file_name(session_key: &str) -> String {
     use sha2::{Digest, Sha256};
-    hex(&Sha256::digest(session_key.as_bytes())[..20])
+    HEXLOWER.encode(&Sha256::digest(session_key.as_bytes())[..20])
 }

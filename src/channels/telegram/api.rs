@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write as _};
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::{Body, Proxy, SendBody};
@@ -222,7 +223,7 @@ fn boundary() -> String {
     let mut bytes = [0; 16];
     // Without randomness it could only be guessed by whoever wrote the file.
     let _ = getrandom::fill(&mut bytes);
-    crate::hex::hex(&bytes)
+    HEXLOWER.encode(&bytes)
 }
 
 /// A path of the server as part of a URL.

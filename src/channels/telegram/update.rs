@@ -3,6 +3,7 @@
 //! What nobody asked for (other kinds of updates, channels, anonymous admins, bots) is passed in
 //! silence; what cannot be read is kept for a person.
 
+use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -10,7 +11,6 @@ use crate::channels::message::{Arrival, Inbound, Route};
 use crate::channels::telegram::content::{self, Content};
 use crate::channels::telegram::mention::{Addressing, address};
 use crate::channels::telegram::split::clip;
-use crate::hex::hex;
 use crate::limits::{GARBLED_BYTES_MAX, QUOTED_UNITS_MAX};
 use crate::protocol::call::Channel;
 use crate::protocol::cut;
@@ -59,7 +59,7 @@ pub(super) fn parse(update: &RawValue, me: &Me, media_bytes_max: u64) -> Option<
 
 fn digest(text: &str) -> String {
     use sha2::Digest as _;
-    hex(&sha2::Sha256::digest(text)[..8])
+    HEXLOWER.encode(&sha2::Sha256::digest(text)[..8])
 }
 
 fn arrival(key: String, message: Post, me: &Me, media_bytes_max: u64) -> Option<Arrival> {

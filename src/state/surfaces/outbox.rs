@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXUPPER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::channels::delivery::{Attempt, AttemptId, Part};
 use crate::channels::message::Route;
-use crate::hex::hex;
 use crate::limits::{
     ATTEMPTS_IN_FLIGHT_MAX, LETTER_AGE_MS_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX, RECEIPT_TEXT_BYTES_MAX,
     RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY_MAX_MS, SEND_RETRY_MIN_MS, ms,
@@ -137,7 +137,7 @@ impl Letter {
             route: self.head.route.clone(),
             reply_to: self.head.reply_to.clone().filter(|_| self.head.done == 0),
             // The shape of the ids that WhatsApp Web gives to its own messages.
-            message_id: format!("3EB0{}", hex(&digest[..9]).to_ascii_uppercase()),
+            message_id: format!("3EB0{}", HEXUPPER.encode(&digest[..9])),
             part,
         })
     }
