@@ -131,39 +131,22 @@ struct RawLine<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     // Members that lines of different types use differently are parsed only where they are read.
-    #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     command: Option<&'a RawValue>,
-    #[serde(borrow)]
     success: Option<&'a RawValue>,
-    #[serde(borrow)]
     error: Option<&'a RawValue>,
-    #[serde(borrow)]
     data: Option<&'a RawValue>,
-    #[serde(borrow)]
     message: Option<&'a RawValue>,
-    #[serde(borrow)]
     assistant_message_event: Option<RawUpdate<'a>>,
-    #[serde(borrow)]
     tool_call_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     tool_name: Option<&'a RawValue>,
-    #[serde(borrow)]
     args: Option<&'a RawValue>,
-    #[serde(borrow)]
     partial_result: Option<&'a RawValue>,
-    #[serde(borrow)]
     result: Option<&'a RawValue>,
-    #[serde(borrow)]
     is_error: Option<&'a RawValue>,
-    #[serde(borrow)]
     error_message: Option<&'a RawValue>,
-    #[serde(borrow)]
     final_error: Option<&'a RawValue>,
-    #[serde(borrow)]
     will_retry: Option<&'a RawValue>,
-    #[serde(borrow)]
     method: Option<&'a RawValue>,
 }
 
@@ -174,9 +157,7 @@ struct RawUpdate<'a> {
     kind: Cow<'a, str>,
     #[serde(default)]
     content_index: u64,
-    #[serde(borrow)]
     delta: Option<&'a RawValue>,
-    #[serde(borrow)]
     content: Option<&'a RawValue>,
 }
 
@@ -185,9 +166,7 @@ struct RawUpdate<'a> {
 struct RawMessage<'a> {
     #[serde(borrow)]
     role: Cow<'a, str>,
-    #[serde(borrow)]
     stop_reason: Option<&'a RawValue>,
-    #[serde(borrow)]
     error_message: Option<&'a RawValue>,
 }
 
@@ -208,7 +187,6 @@ struct RawResult<'a> {
 struct RawBlock<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
-    #[serde(borrow)]
     text: Option<&'a RawValue>,
 }
 
