@@ -145,7 +145,7 @@ pub struct Status<'a> {
     /// Senders that are not allowed, newest first.
     pub refused: &'a [RefusedSender],
     /// Connections; cut (`truncated`) where a frame could not hold them.
-    pub clients_list: Vec<ClientEntry<'a>>,
+    pub clients_list: Vec<&'a ClientEntry>,
     /// `clientsList` is not whole.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
@@ -203,26 +203,26 @@ pub struct RefusedSender {
     pub last_ts: u64,
 }
 
-/// `status.clientsList[]`
+/// `status.clientsList[]`: what a client said about itself in `hello`, and its connection.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ClientEntry<'a> {
+pub struct ClientEntry {
     /// Connection.
-    pub conn_id: &'a str,
-    /// What it said in `hello`.
-    pub name: &'a str,
-    /// What it said in `hello`.
-    pub version: &'a str,
-    /// What it said in `hello`.
-    pub platform: &'a str,
-    /// What it said in `hello`.
-    pub mode: &'a str,
-    /// What it said in `hello`.
+    pub conn_id: String,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it runs on.
+    pub platform: String,
+    /// What kind of client it is.
+    pub mode: String,
+    /// Its language.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub locale: Option<&'a str>,
-    /// What it said in `hello`.
+    pub locale: Option<String>,
+    /// Its browser.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<&'a str>,
+    pub user_agent: Option<String>,
     /// When it connected.
     pub since_ts: u64,
 }

@@ -16,36 +16,8 @@ use crate::state::{Effect, Now, Opened, State};
 /// Kept of `locale` and `userAgent`: the 256 characters that the schema lets through.
 const LONG_TEXT_BYTES_MAX: usize = 4 * 256;
 
-/// Connections past their handshake.
-pub(super) type Clients = BTreeMap<ConnId, Client>;
-
-/// What a client said about itself, cut to what others may be shown.
-pub(super) struct Client {
-    /// On the wire.
-    pub(super) conn_id: String,
-    pub(super) name: String,
-    version: String,
-    platform: String,
-    mode: String,
-    locale: Option<String>,
-    user_agent: Option<String>,
-    since_ts: u64,
-}
-
-impl Client {
-    pub(super) fn entry(&self) -> ClientEntry<'_> {
-        ClientEntry {
-            conn_id: &self.conn_id,
-            name: &self.name,
-            version: &self.version,
-            platform: &self.platform,
-            mode: &self.mode,
-            locale: self.locale.as_deref(),
-            user_agent: self.user_agent.as_deref(),
-            since_ts: self.since_ts,
-        }
-    }
-}
+/// Connections past their handshake, with what each said about itself, cut to what others may be shown.
+pub(super) type Clients = BTreeMap<ConnId, ClientEntry>;
 
 /// Without control characters, and cut to so many bytes of JSON.
 pub(super) fn clean(text: &str, bytes_max: usize) -> String {
@@ -57,7 +29,7 @@ impl State {
     pub(super) fn opened(&mut self, opened: Opened, now: Now) {
         let Opened { conn, ip, hello, subscriptions } = opened;
         let short = |text: &str| clean(text, PRESENCE_TEXT_BYTES_MAX);
-        let client = Client {
+        let client = ClientEntry {
             conn_id: format!("{}-{conn}", self.config.boot_id),
             name: short(&hello.client.name),
             version: short(&hello.client.version),

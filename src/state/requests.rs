@@ -70,12 +70,11 @@ impl State {
         let mut clients_list = Vec::new();
         let mut bytes = 0;
         for client in self.clients.values() {
-            let entry = client.entry();
-            bytes += to_json(&entry).len() + 1;
+            bytes += to_json(client).len() + 1;
             if bytes > PAGE_BYTES_MAX {
                 break;
             }
-            clients_list.push(entry);
+            clients_list.push(client);
         }
         self.today.turn_over(now.wall_ms);
         let status = Status {
