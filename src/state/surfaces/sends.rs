@@ -12,7 +12,7 @@ use crate::net::ConnId;
 use crate::protocol::call::{Channel, Digest, RunId, SendParams};
 use crate::protocol::error::WireError;
 use crate::protocol::event::MessageStatus;
-use crate::protocol::payload::{Message, Role, RunStatus};
+use crate::protocol::payload::{Message, Role, RunStatus, SendResult};
 use crate::state::keys::{self, Lookup, Outcome};
 use crate::state::stored::Pending;
 use crate::state::surfaces::outbox::{Head, LetterId};
@@ -221,7 +221,7 @@ pub(super) fn outcome(head: &Head, parts: usize, status: MessageStatus, reason: 
     let (status, summary) = match status {
         MessageStatus::Failed => (Some(RunStatus::Error), failure(head, parts, "", reason)),
         MessageStatus::Unknown => (None, format!("it may or may not have been sent: {reason}")),
-        _ => (Some(RunStatus::Ok), sent_payload(head).to_string()),
+        _ => (Some(RunStatus::Ok), sent_payload(head)),
     };
     Outcome { ended_ts: now.wall_ms, status, summary, truncated: false }
 }
@@ -236,12 +236,16 @@ pub(super) fn failure(head: &Head, parts: usize, place: &str, reason: &str) -> S
     }
 }
 
-/// Of the answer to `send`, what depends on the surface.
-fn sent_payload(head: &Head) -> serde_json::Value {
-    let chat = head.chat.as_deref().unwrap_or(&head.route.chat);
-    let chat = address::chat_of(head.route.channel, chat);
-    let name = if head.route.channel == Channel::Whatsapp { "toJid" } else { "chatId" };
-    let mut payload = json!({ "channel": head.route.channel, "messageId": head.message_id });
-    payload[name] = chat.into();
-    payload
+/// The answer to `send`.
+fn sent_payload(head: &Head) -> String {
+    let channel = head.route.channel;
+    let chat = address::chat_of(channel, head.chat.as_deref().unwrap_or(&head.route.chat));
+    let of = |wanted: Channel| (channel == wanted).then_some(chat.as_str());
+    to_json(&SendResult {
+        run_id: head.run_id.as_deref().unwrap_or_default(),
+        channel,
+        message_id: head.message_id.as_deref().unwrap_or_default(),
+        to_jid: of(Channel::Whatsapp),
+        chat_id: of(Channel::Telegram),
+    })
 }
