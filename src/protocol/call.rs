@@ -248,8 +248,6 @@ pub struct AgentParams {
 pub struct Attachment {
     /// `image/png`, ...
     pub mime_type: String,
-    /// File name, for the record.
-    pub name: Option<String>,
     /// Base64.
     pub content: String,
 }

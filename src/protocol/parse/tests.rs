@@ -53,7 +53,7 @@ fn agent_params_arrive() {
     assert_eq!(params.channel, Some(Channel::Whatsapp));
     assert_eq!(params.timeout, Some(30));
     assert_eq!(params.attachments[0].content, "AAA=");
-    assert_eq!(params.attachments[0].name.as_deref(), Some("a.png"));
+    assert_eq!(params.attachments[0].mime_type, "image/png");
     assert_eq!(params.idempotency_key, "k");
 }
 
