@@ -51,7 +51,7 @@ pub(super) fn serve(
     }
     let Some(place) = context.take_place() else {
         METRICS.refused_capacity.up();
-        return http::refuse(shared, &Refusal::full());
+        return http::refuse(shared, &Refusal::FULL);
     };
     let mut socket = match handshake::upgrade(shared, head, deadline) {
         Ok(socket) => socket,
@@ -74,15 +74,15 @@ pub(super) fn serve(
 
 fn refuse_head(shared: &ConnShared, error: &HeadError, context: &NetContext) {
     let refusal = match error {
-        _ if context.stopping.load(Ordering::Relaxed) => Refusal::stopping(),
-        _ if shared.evicted.load(Ordering::Relaxed) => Refusal::overrun(),
+        _ if context.stopping.load(Ordering::Relaxed) => Refusal::STOPPING,
+        _ if shared.evicted.load(Ordering::Relaxed) => Refusal::OVERRUN,
         HeadError::Gone => return,
         HeadError::TooSlow => {
             METRICS.refused_timeout.up();
-            Refusal::timeout()
+            Refusal::TIMEOUT
         }
-        HeadError::TooLarge => Refusal::too_large(),
-        HeadError::Malformed => Refusal::bad_request("this is not an HTTP/1.1 request"),
+        HeadError::TooLarge => Refusal::TOO_LARGE,
+        HeadError::Malformed => Refusal::new(400, "this is not an HTTP/1.1 request"),
     };
     http::refuse(shared, &refusal);
 }

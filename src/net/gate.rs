@@ -14,25 +14,28 @@ use crate::net::http::Refusal;
 /// `Err` is what to answer instead of serving the request.
 pub(super) fn check(head: &Head, context: &NetContext) -> Result<(), Refusal> {
     let Ok(Some(host)) = head.single("host") else {
-        return Err(Refusal::bad_request("send exactly one Host header"));
+        return Err(Refusal::new(400, "send exactly one Host header"));
     };
     if !host_allowed(host, &context.settings.allowed_hosts) {
-        return Err(Refusal::forbidden(
+        return Err(Refusal::new(
+            403,
             "this Host is not served; connect to 127.0.0.1 or localhost, or list the name in gateway.allowedHosts",
         ));
     }
     let Ok(origin) = head.single("origin") else {
-        return Err(Refusal::bad_request("send at most one Origin header"));
+        return Err(Refusal::new(400, "send at most one Origin header"));
     };
     if let Some(origin) = origin {
         if !origin_allowed(origin, host, &context.settings.allowed_origins) {
-            return Err(Refusal::forbidden(
+            return Err(Refusal::new(
+                403,
                 "this Origin may not connect; open the gateway's own page, or list the origin in gateway.allowedOrigins",
             ));
         }
     }
     if context.settings.token.is_none() && head.headers().any(|(name, _)| forwards(name)) {
-        return Err(Refusal::forbidden(
+        return Err(Refusal::new(
+            403,
             "this request came through a proxy; set a token (--token-file) before putting one in front",
         ));
     }

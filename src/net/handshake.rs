@@ -30,17 +30,17 @@ pub(super) fn upgrade(
     head: Head,
     deadline: Instant,
 ) -> Result<WebSocket<ClientStream>, Refusal> {
-    let request = as_request(&head).ok_or(Refusal::bad_request("the upgrade request is malformed"))?;
+    let request = as_request(&head).ok_or(Refusal::new(400, "the upgrade request is malformed"))?;
     let response = create_response(&request).map_err(|error| match error {
         Error::Protocol(tungstenite::error::ProtocolError::MissingSecWebSocketVersionHeader) => {
-            Refusal::upgrade_version()
+            Refusal::UPGRADE_VERSION
         }
-        _ => Refusal::bad_request("the upgrade request is not a valid WebSocket handshake (RFC 6455, 4.2.1)"),
+        _ => Refusal::new(400, "the upgrade request is not a valid WebSocket handshake (RFC 6455, 4.2.1)"),
     })?;
     let mut answer = Vec::with_capacity(256);
     let written = write_response(&mut answer, &response);
     if written.is_err() || (&shared.stream).write_all(&answer).is_err() {
-        return Err(Refusal::bad_request("the connection broke"));
+        return Err(Refusal::new(400, "the connection broke"));
     }
     // All five sizes by name: the defaults are 128 KiB of buffers and 64 MiB messages.
     let config = WebSocketConfig::default()

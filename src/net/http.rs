@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::time::Instant;
 
 use serde_json::json;
+use tungstenite::http::StatusCode;
 
 use crate::limits::{CLOSE_FLUSH_MS, HTTP_ANSWER_MS, LINGER_BYTES_MAX, LINGER_MS, ms};
 use crate::metrics::METRICS;
@@ -24,61 +25,28 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    const fn new(status: u16, text: &'static str) -> Self {
+    pub(super) const TIMEOUT: Self = Self::new(408, "the request took longer than 3 seconds");
+    pub(super) const TOO_LARGE: Self =
+        Self::new(431, "the request's head is larger than 8 KiB or has more than 64 headers");
+    pub(super) const UPGRADE_VERSION: Self =
+        Self::new(426, "speak WebSocket version 13").with("Sec-WebSocket-Version: 13");
+    pub(super) const FULL: Self =
+        Self::new(503, "too many clients are connected; close some or raise --max-clients")
+            .with("Retry-After: 5");
+    pub(super) const OVERRUN: Self =
+        Self::new(503, "too many connections are in their handshake; try again").with("Retry-After: 1");
+    pub(super) const STOPPING: Self = Self::new(503, "the gateway is stopping");
+    const NOT_FOUND: Self = Self::new(404, "there is no such page; try /, /healthz, /readyz or /metrics");
+    const METHOD: Self = Self::new(405, "only GET and HEAD are answered").with("Allow: GET, HEAD");
+    const UNAUTHORIZED: Self = Self::new(401, "send the gateway's token as `Authorization: Bearer TOKEN`")
+        .with("WWW-Authenticate: Bearer");
+
+    pub(super) const fn new(status: u16, text: &'static str) -> Self {
         Self { status, text, header: None }
     }
 
-    pub(super) const fn bad_request(text: &'static str) -> Self {
-        Self::new(400, text)
-    }
-
-    pub(super) const fn forbidden(text: &'static str) -> Self {
-        Self::new(403, text)
-    }
-
-    pub(super) const fn timeout() -> Self {
-        Self::new(408, "the request took longer than 3 seconds")
-    }
-
-    pub(super) const fn too_large() -> Self {
-        Self::new(431, "the request's head is larger than 8 KiB or has more than 64 headers")
-    }
-
-    pub(super) const fn upgrade_version() -> Self {
-        Self { header: Some("Sec-WebSocket-Version: 13"), ..Self::new(426, "speak WebSocket version 13") }
-    }
-
-    pub(super) const fn full() -> Self {
-        Self {
-            header: Some("Retry-After: 5"),
-            ..Self::new(503, "too many clients are connected; close some or raise --max-clients")
-        }
-    }
-
-    pub(super) const fn overrun() -> Self {
-        Self {
-            header: Some("Retry-After: 1"),
-            ..Self::new(503, "too many connections are in their handshake; try again")
-        }
-    }
-
-    pub(super) const fn stopping() -> Self {
-        Self::new(503, "the gateway is stopping")
-    }
-
-    const fn not_found() -> Self {
-        Self::new(404, "there is no such page; try /, /healthz, /readyz or /metrics")
-    }
-
-    const fn method() -> Self {
-        Self { header: Some("Allow: GET, HEAD"), ..Self::new(405, "only GET and HEAD are answered") }
-    }
-
-    const fn unauthorized() -> Self {
-        Self {
-            header: Some("WWW-Authenticate: Bearer"),
-            ..Self::new(401, "send the gateway's token as `Authorization: Bearer TOKEN`")
-        }
+    const fn with(self, header: &'static str) -> Self {
+        Self { header: Some(header), ..self }
     }
 }
 
@@ -133,7 +101,7 @@ const JSON: &str = "application/json";
 
 fn route(head: &Head, context: &NetContext) -> Result<Answer, Refusal> {
     if head.method != "GET" && head.method != "HEAD" {
-        return Err(Refusal::method());
+        return Err(Refusal::METHOD);
     }
     match head.path() {
         "/healthz" => {
@@ -147,20 +115,20 @@ fn route(head: &Head, context: &NetContext) -> Result<Answer, Refusal> {
             authorize(head, context)?;
             Ok(Answer::fresh(200, "text/plain; version=0.0.4; charset=utf-8", METRICS.render()))
         }
-        _ => pages::find(head).ok_or(Refusal::not_found()),
+        _ => pages::find(head).ok_or(Refusal::NOT_FOUND),
     }
 }
 
 fn authorize(head: &Head, context: &NetContext) -> Result<(), Refusal> {
     let Some(token) = &context.settings.token else { return Ok(()) };
-    let Ok(Some(header)) = head.single("authorization") else { return Err(Refusal::unauthorized()) };
+    let Ok(Some(header)) = head.single("authorization") else { return Err(Refusal::UNAUTHORIZED) };
     let given = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     if given.is_some_and(|(_, given)| token.matches(given.trim())) {
         return Ok(());
     }
     METRICS.refused_token.up();
     context.refusals.wait_turn();
-    Err(Refusal::unauthorized())
+    Err(Refusal::UNAUTHORIZED)
 }
 
 /// On every answer: nothing may guess its kind, frame it, load it from another site, learn where
@@ -170,19 +138,8 @@ const GUARDS: &str = "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r
 
 fn respond(shared: &ConnShared, answer: &Answer, with_body: bool) {
     let Answer { status, kind, headers, body } = answer;
-    let name = match status {
-        200 => "OK",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        426 => "Upgrade Required",
-        431 => "Request Header Fields Too Large",
-        _ => "Service Unavailable",
-    };
+    let name =
+        StatusCode::from_u16(*status).ok().and_then(|code| code.canonical_reason()).unwrap_or_default();
     // A 304 has no body, and says nothing about the length of the one that it stands for.
     let content = match status {
         304 => String::new(),
