@@ -116,6 +116,16 @@ pub enum AttemptOutcome {
     },
 }
 
+/// Not sent, and nobody says when it may work.
+pub(crate) fn not_sent(why: impl Into<String>) -> AttemptOutcome {
+    AttemptOutcome::NotSent { why: why.into(), retry_after: None }
+}
+
+/// Not sent, for good.
+pub(crate) fn refused(why: impl Into<String>) -> AttemptOutcome {
+    AttemptOutcome::Refused { why: why.into() }
+}
+
 /// A picture or file that was fetched.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchedFile {

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::channels::delivery::{Attempt, AttemptOutcome, Entity};
+use crate::channels::delivery::{Attempt, AttemptOutcome, Entity, not_sent};
+use crate::channels::message::Route;
 use crate::channels::telegram::api::{Api, PROMPT};
 use crate::channels::telegram::error::{ApiError, Refusal};
 
@@ -24,7 +25,7 @@ struct SentChat {
 pub(super) fn text(api: &Api, attempt: &Attempt, text: &str, entities: &[Entity]) -> Result<Sent, ApiError> {
     let mut bare = json!({ "chat_id": chat_id(attempt), "text": text });
     let mut ways = vec![bare.clone()];
-    if let Some(topic) = topic(attempt) {
+    if let Some(topic) = topic(&attempt.route) {
         bare["message_thread_id"] = topic.into();
         ways.push(bare.clone());
     }
@@ -64,8 +65,8 @@ pub(super) fn chat_id(attempt: &Attempt) -> Value {
     chat.parse::<i64>().map_or_else(|_| Value::from(chat), Value::from)
 }
 
-pub(super) fn topic(attempt: &Attempt) -> Option<i64> {
-    attempt.route.topic.as_ref().and_then(|topic| topic.parse().ok())
+pub(super) fn topic(route: &Route) -> Option<i64> {
+    route.topic.as_ref().and_then(|topic| topic.parse().ok())
 }
 
 /// The message may be gone meanwhile; the answer to it is sent all the same.
@@ -86,7 +87,7 @@ pub(super) fn outcome(attempt: &Attempt, result: Result<Sent, ApiError>) -> Atte
     };
     let why = format!("Telegram: {error}");
     match error {
-        ApiError::Unreachable(_) => AttemptOutcome::NotSent { why, retry_after: None },
+        ApiError::Unreachable(_) => not_sent(why),
         ApiError::Lost(_) | ApiError::Strange(_) => AttemptOutcome::Unknown { why },
         ApiError::Refused(Refusal { migrate_to: Some(chat), .. }) => {
             AttemptOutcome::Moved { chat: chat.to_string() }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ureq::http::Uri;
 
-use crate::channels::delivery::AttemptOutcome;
+use crate::channels::delivery::{AttemptOutcome, not_sent, refused};
 use crate::channels::telegram::api::{PROMPT, TRANSFER};
 use crate::channels::telegram::http::{Http, Way, io_words, is_loopback};
 use crate::channels::telegram::sniff;
@@ -24,10 +24,10 @@ pub(in crate::channels) fn to_path(
 ) -> Result<PathBuf, AttemptOutcome> {
     let way = match proxy.map(ureq::Proxy::new) {
         Some(Ok(proxy)) => Way::Through(proxy),
-        Some(Err(_)) => return Err(later("the proxy of the config is no URL of one".to_owned())),
+        Some(Err(_)) => return Err(not_sent("the proxy of the config is no URL of one")),
         None => Way::Environment,
     };
-    let unstorable = |error: io::Error| later(format!("the file cannot be stored: {error}"));
+    let unstorable = |error: io::Error| not_sent(format!("the file cannot be stored: {error}"));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unstorable)?;
     let mut name = name_in(url);
     name.retain(|character| character.is_ascii_alphanumeric() || "._-".contains(character));
@@ -59,29 +59,34 @@ pub(super) fn copy(way: &Way, url: &str, to: &mut impl Write, bytes_max: u64) ->
         match status {
             200 => {
                 let body = response.into_body().into_with_config().limit(u64::MAX).reader();
-                return io::copy(&mut body.take(bytes_max), to)
-                    .map_err(|error| later(format!("the file cannot be downloaded: {}", io_words(&error))));
+                return io::copy(&mut body.take(bytes_max), to).map_err(|error| {
+                    not_sent(format!("the file cannot be downloaded: {}", io_words(&error)))
+                });
             }
             301 | 302 | 303 | 307 | 308 => {
                 let place = response.headers().get("location").and_then(|place| place.to_str().ok());
                 url = place.map(str::to_owned).unwrap_or_default();
                 trusted = false;
             }
-            429 | 500.. => return Err(later(format!("the file cannot be downloaded (HTTP {status})"))),
-            _ => return Err(refused(format!("the file cannot be downloaded (HTTP {status})"))),
+            429 | 500.. => {
+                return Err(not_sent(format!("the file cannot be downloaded (HTTP {status})")));
+            }
+            _ => {
+                return Err(refused(format!("the file cannot be downloaded (HTTP {status})")));
+            }
         }
     }
-    Err(refused("the file cannot be downloaded: too many redirects".to_owned()))
+    Err(refused("the file cannot be downloaded: too many redirects"))
 }
 
 /// Asks once. Where the web sends us, and not whoever wants the file sent, this machine and its
 /// network are out of bounds.
 fn get(way: &Way, url: &str, trusted: bool) -> Result<ureq::http::Response<ureq::Body>, AttemptOutcome> {
-    let wrong = || refused("its URL is wrong".to_owned());
+    let wrong = || refused("its URL is wrong");
     let uri: Uri = url.parse().map_err(|_| wrong())?;
     let host = uri.host().ok_or_else(wrong)?;
     if !trusted && is_inside(host) {
-        return Err(refused("the file is not on the web: its URL leads back into this network".to_owned()));
+        return Err(refused("the file is not on the web: its URL leads back into this network"));
     }
     let way = if is_loopback(host) { &Way::Direct } else { way };
     let response = Http::new(way, 0).run(|agent| {
@@ -93,7 +98,7 @@ fn get(way: &Way, url: &str, trusted: bool) -> Result<ureq::http::Response<ureq:
             .build();
         request.call()
     });
-    response.map_err(|error| later(format!("the file cannot be downloaded: {error}")))
+    response.map_err(|error| not_sent(format!("the file cannot be downloaded: {error}")))
 }
 
 /// Whether that is this machine, or an address that only its own network has.
@@ -114,12 +119,4 @@ fn is_inside(host: &str) -> bool {
 pub(super) fn name_in(url: &str) -> String {
     let path = url.parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
     path.rsplit('/').next().unwrap_or_default().to_owned()
-}
-
-pub(super) fn later(why: String) -> AttemptOutcome {
-    AttemptOutcome::NotSent { why, retry_after: None }
-}
-
-fn refused(why: String) -> AttemptOutcome {
-    AttemptOutcome::Refused { why }
 }

@@ -67,77 +67,56 @@ impl Trouble {
     }
 }
 
-/// All that is known.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Facts {
-    configured: bool,
-    enabled: bool,
-    state: &'static str,
-    reason: Option<String>,
-    linked: Option<bool>,
-    me: Option<String>,
-    polled_ms: Option<u64>,
-}
+/// All that is known, as state is told it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Facts(pub(super) ChannelHealth);
 
 impl Facts {
     pub(super) fn new(configured: bool) -> Self {
-        Self { configured, state: "off", ..Self::default() }
+        Self(ChannelHealth { configured, state: "off".to_owned(), ..ChannelHealth::default() })
+    }
+
+    fn set(&mut self, state: &str, reason: Option<String>) {
+        (self.0.state, self.0.reason) = (state.to_owned(), reason);
     }
 
     pub(super) fn switched(&mut self, enabled: bool) {
-        self.enabled = enabled;
-        (self.state, self.reason) = match (self.configured, enabled) {
-            (false, _) => ("off", None),
-            (true, true) => ("connecting", None),
-            (true, false) => ("off", Some("switched off; `clawdis channel telegram on`".to_owned())),
-        };
+        self.0.enabled = enabled;
+        match (self.0.configured, enabled) {
+            (false, _) => self.set("off", None),
+            (true, true) => self.set("connecting", None),
+            (true, false) => self.set("off", Some("switched off; `clawdis channel telegram on`".to_owned())),
+        }
     }
 
     /// The token was accepted.
     pub(super) fn is(&mut self, me: &Me) {
-        self.linked = Some(true);
-        self.me = Some(format!("@{}", me.username));
+        self.0.linked = Some(true);
+        self.0.self_id = Some(format!("@{}", me.username));
     }
 
     pub(super) fn polled(&mut self, wall_ms: u64) {
-        (self.state, self.reason) = ("ready", None);
-        self.polled_ms = Some(wall_ms);
+        self.set("ready", None);
+        self.0.last_frame_ts = Some(wall_ms);
     }
 
     pub(super) fn trouble(&mut self, error: &ApiError) {
         let trouble = Trouble::of(error);
         if trouble == Trouble::Unauthorized {
-            self.linked = Some(false);
+            self.0.linked = Some(false);
         }
-        (self.state, self.reason) = (trouble.state(), Some(trouble.reason(error)));
+        self.set(trouble.state(), Some(trouble.reason(error)));
     }
 
     /// Whether anything but the time of the last poll differs.
     pub(super) fn differs(&self, other: &Self) -> bool {
-        let timeless = |facts: &Self| Self { polled_ms: None, ..facts.clone() };
+        let timeless = |facts: &Self| ChannelHealth { last_frame_ts: None, ..facts.0.clone() };
         timeless(self) != timeless(other)
     }
 
     /// For the log: state and reason.
-    pub(super) fn summary(&self) -> (&'static str, Option<&str>) {
-        (self.state, self.reason.as_deref())
-    }
-
-    pub(super) fn polled_ms(&self) -> Option<u64> {
-        self.polled_ms
-    }
-
-    pub(super) fn health(&self) -> ChannelHealth {
-        ChannelHealth {
-            configured: self.configured,
-            enabled: self.enabled,
-            state: self.state.to_owned(),
-            reason: self.reason.clone(),
-            linked: self.linked,
-            self_id: self.me.clone(),
-            last_frame_ts: self.polled_ms,
-            last_message_ts: None,
-        }
+    pub(super) fn summary(&self) -> (&str, Option<&str>) {
+        (&self.0.state, self.0.reason.as_deref())
     }
 }
 
@@ -181,12 +160,12 @@ mod tests {
         assert!(!facts.differs(&before), "only the time");
         facts.trouble(&refused(401, "Unauthorized"));
         assert!(facts.differs(&before));
-        let health = facts.health();
+        let health = &facts.0;
         assert_eq!(
             (health.state.as_str(), health.linked, health.last_frame_ts),
             ("unauthorized", Some(false), Some(6))
         );
-        assert!(health.reason.is_some_and(|reason| reason.contains("@BotFather")));
+        assert!(health.reason.as_ref().is_some_and(|reason| reason.contains("@BotFather")));
         facts.polled(7);
         assert_eq!(facts.summary(), ("ready", None));
         facts.switched(false);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part};
+use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part, not_sent, refused};
 use crate::channels::message::InboundMedia;
 use crate::channels::telegram::api::Api;
 use crate::channels::telegram::fetch::FetchError;
@@ -48,8 +48,11 @@ impl Files {
         while let Ok(job) = self.jobs.recv() {
             match job {
                 FileJob::Deliver(attempt) => {
-                    let outcome =
-                        if self.off.load(Relaxed) { switched_off() } else { self.deliver(&attempt) };
+                    let outcome = if self.off.load(Relaxed) {
+                        not_sent("telegram is switched off")
+                    } else {
+                        self.deliver(&attempt)
+                    };
                     let chat = attempt.route.chat.clone();
                     let _ = self.pace.try_send(Job::Went { chat, outcome: outcome.clone() });
                     self.reporter.outcome(attempt.id, outcome);
@@ -87,11 +90,7 @@ impl Files {
             Part::File { name, text, caption } => {
                 upload::deliver_text(&self.api, &self.tmp, attempt, name, text, caption)
             }
-            Part::Text { .. } => AttemptOutcome::Refused { why: "it is no file".to_owned() },
+            Part::Text { .. } => refused("it is no file"),
         }
     }
-}
-
-fn switched_off() -> AttemptOutcome {
-    AttemptOutcome::NotSent { why: "telegram is switched off".to_owned(), retry_after: None }
 }

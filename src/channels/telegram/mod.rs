@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::channels::ChannelEvent;
-use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::delivery::{Attempt, Part, not_sent};
 use crate::channels::message::{Batch, InboundMedia, Route};
 use crate::config::file;
 use crate::config::secret::Secret;
@@ -168,19 +168,15 @@ impl Telegram {
             self.epoch += 1;
             self.start();
         } else if !enabled {
-            self.halt();
+            self.give_back();
         } else {
             self.facts = before;
         }
         self.tell();
     }
 
-    /// The gateway is about to stop: what waits comes back as not sent.
+    /// Ends the threads; what waits comes back as not sent.
     pub(super) fn give_back(&mut self) {
-        self.halt();
-    }
-
-    fn halt(&mut self) {
         // What the poll in flight brings belongs to an epoch that is over.
         self.epoch += 1;
         self.next = None;
@@ -282,7 +278,7 @@ impl Telegram {
             }
         });
         if !accepted {
-            let outcome = AttemptOutcome::NotSent { why: self.why_not(), retry_after: None };
+            let outcome = not_sent(self.why_not());
             let _ = self.events.send(Event::Channel(ChannelEvent::Outcome { id, outcome }));
         }
     }
@@ -381,7 +377,8 @@ impl Telegram {
                 self.answer_probes(|_| true);
             }
         }
-        let alive = self.facts.polled_ms().is_some_and(|polled| polled >= self.told_ms + TELEGRAM_ALIVE_MS);
+        let alive =
+            self.facts.0.last_frame_ts.is_some_and(|polled| polled >= self.told_ms + TELEGRAM_ALIVE_MS);
         if self.facts.differs(&before) {
             self.log();
             self.tell();
@@ -399,7 +396,7 @@ impl Telegram {
 
     fn tell(&mut self) {
         self.told_ms = now().wall_ms;
-        let health = Box::new(self.facts.health());
+        let health = Box::new(self.facts.0.clone());
         let _ = self.events.send(Event::Channel(ChannelEvent::Health { channel: Channel::Telegram, health }));
     }
 }

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::channels::jitter;
 use crate::channels::message::Arrival;
 use crate::channels::telegram::api::{Api, PROMPT};
 use crate::channels::telegram::error::ApiError;
@@ -214,10 +215,7 @@ impl Pauses {
         };
         let whole_ms = first_ms.saturating_mul(1 << self.failures.min(16)).min(last_ms);
         self.failures += 1;
-        let mut random = [0];
-        // Without randomness there is no jitter, which is no harm for one.
-        let _ = getrandom::fill(&mut random);
-        ms(whole_ms - whole_ms / 4 * u64::from(random[0]) / 255)
+        ms(whole_ms).mul_f64(1.0 - jitter())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde_json::json;
 
-use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::delivery::{Attempt, AttemptOutcome, Part, not_sent};
 use crate::channels::message::Route;
 use crate::channels::telegram::api::Api;
 use crate::channels::telegram::deliver;
@@ -163,7 +163,7 @@ impl Sending {
     fn type_in(&mut self, route: &Route) {
         let patience = Patience::of(TELEGRAM_TYPING_ANSWER_MS);
         let mut action = json!({ "chat_id": route.chat, "action": "typing" });
-        if let Some(topic) = route.topic.as_ref().and_then(|topic| topic.parse::<i64>().ok()) {
+        if let Some(topic) = deliver::topic(route) {
             action["message_thread_id"] = topic.into();
         }
         let result: Result<serde::de::IgnoredAny, _> = self.api.call("sendChatAction", &action, patience);
@@ -177,8 +177,7 @@ impl Sending {
         // The thread that moves files may keep this one waiting for its end.
         self.typing = Typing::default();
         for attempt in self.queue.drain(..) {
-            let why = "telegram is switched off".to_owned();
-            self.reporter.outcome(attempt.id, AttemptOutcome::NotSent { why, retry_after: None });
+            self.reporter.outcome(attempt.id, not_sent("telegram is switched off"));
         }
     }
 }

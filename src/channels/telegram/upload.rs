@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::channels::delivery::{Attempt, AttemptOutcome};
+use crate::channels::delivery::{Attempt, AttemptOutcome, not_sent, refused};
 use crate::channels::telegram::api::{Api, FormFile};
 use crate::channels::telegram::deliver::{self, Sent, chat_id, may_do_plain, reply_parameters, topic};
 use crate::channels::telegram::download;
@@ -56,7 +56,7 @@ pub(super) fn deliver_text(
     let written = nameless(tmp).and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file));
     let file = match written {
         Ok(file) => file,
-        Err(error) => return download::later(format!("the file cannot be stored: {error}")),
+        Err(error) => return not_sent(format!("the file cannot be stored: {error}")),
     };
     let (bytes, mime_type) = (text.len() as u64, "text/markdown".to_owned());
     let mut source = Source { file, bytes, name: name.to_owned(), mime_type };
@@ -96,18 +96,10 @@ fn form(attempt: &Attempt, caption: &str, full: bool) -> Vec<(&'static str, Stri
         fields.push(("caption", caption.to_owned()));
     }
     if full {
-        fields.extend(topic(attempt).map(|topic| ("message_thread_id", topic.to_string())));
+        fields.extend(topic(&attempt.route).map(|topic| ("message_thread_id", topic.to_string())));
         fields.extend(reply_parameters(attempt).map(|reply| ("reply_parameters", reply.to_string())));
     }
     fields
-}
-
-fn refused(why: String) -> AttemptOutcome {
-    AttemptOutcome::Refused { why }
-}
-
-fn too_large() -> AttemptOutcome {
-    refused(format!("the file is larger than the {} MB that Telegram takes", TELEGRAM_UPLOAD_BYTES_MAX >> 20))
 }
 
 /// State has looked at the words of the path only; a link in it may lead elsewhere.
@@ -116,14 +108,12 @@ fn from_path(path: &Path, folders: &[PathBuf]) -> Result<Source, AttemptOutcome>
     let real = path.canonicalize().map_err(unreadable)?;
     let above = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| real.starts_with(folder));
     if !folders.iter().any(above) {
-        return Err(refused(
-            "the file is a link out of the folders that gateway.mediaFolders names".to_owned(),
-        ));
+        return Err(refused("the file is a link out of the folders that gateway.mediaFolders names"));
     }
     let file = File::open(&real).map_err(unreadable)?;
     let about = file.metadata().map_err(unreadable)?;
     if !about.is_file() {
-        return Err(refused("it is not a file".to_owned()));
+        return Err(refused("it is not a file"));
     }
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     source(file, about.len(), name)
@@ -131,10 +121,11 @@ fn from_path(path: &Path, folders: &[PathBuf]) -> Result<Source, AttemptOutcome>
 
 fn source(mut file: File, bytes: u64, name: String) -> Result<Source, AttemptOutcome> {
     if bytes > TELEGRAM_UPLOAD_BYTES_MAX {
-        return Err(too_large());
+        let mb = TELEGRAM_UPLOAD_BYTES_MAX >> 20;
+        return Err(refused(format!("the file is larger than the {mb} MB that Telegram takes")));
     }
     if bytes == 0 {
-        return Err(refused("the file is empty".to_owned()));
+        return Err(refused("the file is empty"));
     }
     let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
     let read = Read::by_ref(&mut file).take(sniff::HEAD_BYTES as u64).read_to_end(&mut head);
@@ -146,7 +137,7 @@ fn source(mut file: File, bytes: u64, name: String) -> Result<Source, AttemptOut
 }
 
 fn from_url(way: &Way, tmp: &Path, url: &str) -> Result<Source, AttemptOutcome> {
-    let unstorable = |error| download::later(format!("the file cannot be stored: {error}"));
+    let unstorable = |error| not_sent(format!("the file cannot be stored: {error}"));
     let mut file = nameless(tmp).map_err(unstorable)?;
     let bytes = download::copy(way, url, &mut file, TELEGRAM_UPLOAD_BYTES_MAX + 1)?;
     file.flush().and_then(|()| file.seek(SeekFrom::Start(0))).map_err(unstorable)?;
