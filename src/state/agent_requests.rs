@@ -84,7 +84,7 @@ impl State {
             return Err(WireError::conflict(hint));
         }
         self.require_store()?;
-        if self.runs.waiting() + self.runs.active() >= self.config.queue_max + self.config.processes_max {
+        if self.agent_is_full() {
             return Err(WireError::rate_limited("the agent's queue is full; wait for a run to end", 5_000));
         }
         if directive.is_none() {
@@ -137,15 +137,18 @@ impl State {
         };
         let from = message.from.clone().unwrap_or_default();
         let key = keys::name("agent", &params.idempotency_key);
-        ops.extend(self.keys.take_dropped().iter().map(|key| StoreOp::Delete { slot: keys::slot(key) }));
         ops.extend(self.sessions.append(&session_key, &session_id, message));
-        let record = self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key);
-        ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
+        ops.extend(self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key));
         let work = if let Some(directive) = directive {
             Work::Directive(directive)
         } else {
             ops.push(self.count_run(OWNER, now));
-            Work::Prompt(self.spec(params, &run_id, &session_key, &session_id))
+            let mut spec = self.usual_run(&run_id, &session_key, &session_id, params.message);
+            spec.images =
+                params.attachments.into_iter().map(|image| (image.mime_type, image.content)).collect();
+            spec.thinking = params.thinking.unwrap_or(spec.thinking);
+            spec.timeout = params.timeout.map_or(spec.timeout, |seconds| ms(seconds * 1_000));
+            Work::Prompt(spec)
         };
         let mut run = Run::new(work, session_key, session_id, now);
         run.key = Some(key);
@@ -185,23 +188,23 @@ impl State {
         StoreOp::Put { slot: budget::SLOT.to_owned(), value: to_json(&self.today) }
     }
 
-    fn spec(
-        &mut self,
-        params: AgentParams,
+    /// A run as the session and the config have it.
+    pub(super) fn usual_run(
+        &self,
         run_id: &RunId,
         session_key: &str,
         session_id: &str,
+        prompt: String,
     ) -> Box<RunSpec> {
-        let usual = self.sessions.thinking(session_key).unwrap_or(self.config.thinking);
         Box::new(RunSpec {
             run_id: RunId::clone(run_id),
             session_key: session_key.to_owned(),
             session_id: session_id.to_owned(),
-            images: params.attachments.into_iter().map(|image| (image.mime_type, image.content)).collect(),
+            prompt,
+            images: Vec::new(),
             image_files: Vec::new(),
-            thinking: params.thinking.unwrap_or(usual),
-            timeout: params.timeout.map_or(self.config.run_timeout, |seconds| ms(seconds * 1_000)),
-            prompt: params.message,
+            thinking: self.sessions.thinking(session_key).unwrap_or(self.config.thinking),
+            timeout: self.config.run_timeout,
         })
     }
 

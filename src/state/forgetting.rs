@@ -10,7 +10,7 @@ use crate::net::ConnId;
 use crate::protocol::error::WireError;
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
-use crate::state::{Now, State, keys, to_json};
+use crate::state::{Now, State};
 use crate::store::StoreOp;
 
 /// Slots of sessions whose agent files have to go.
@@ -64,9 +64,7 @@ impl State {
         let (session_id, mut ops) = self.sessions.forget(key);
         ops.extend(self.forget_surfaces(key, now));
         ops.push(StoreOp::Put { slot: slot(key), value: "true".to_owned() });
-        for (key, record) in self.keys.forget_session(key) {
-            ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
-        }
+        ops.extend(self.keys.forget_session(key));
         if key == MAIN {
             ops.extend(self.notes.take().1);
         }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::RunSpec;
 use crate::limits::{SANE_CLOCK_MS, ms};
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::payload::{HeartbeatStatus, Role, RunStatus};
@@ -139,16 +138,8 @@ impl State {
         }
         let run_id = self.new_run_id();
         let session_id = self.sessions.current(MAIN).id.clone();
-        let spec = Box::new(RunSpec {
-            run_id: RunId::clone(&run_id),
-            session_key: MAIN.to_owned(),
-            session_id: session_id.clone(),
-            prompt: self.heartbeats.config.prompt.clone(),
-            images: Vec::new(),
-            image_files: Vec::new(),
-            thinking: self.sessions.thinking(MAIN).unwrap_or(self.config.thinking),
-            timeout: self.config.run_timeout,
-        });
+        let prompt = self.heartbeats.config.prompt.clone();
+        let spec = self.usual_run(&run_id, MAIN, &session_id, prompt);
         let mut run = Run::new(Work::Prompt(spec), MAIN.to_owned(), session_id, now);
         run.origin = Origin::Heartbeat;
         run.reply = self.heartbeat_reply();

@@ -12,6 +12,8 @@ use crate::limits::{KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, SANE_CLOCK_MS, ms};
 use crate::protocol::call::{Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::RunStatus;
+use crate::state::to_json;
+use crate::store::StoreOp;
 
 /// What a key has come to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,8 +99,13 @@ pub(super) fn of_client(name: &str) -> &str {
 }
 
 /// The slot that keeps a key.
-pub(super) fn slot(name: &str) -> String {
+fn slot(name: &str) -> String {
     format!("{SLOT_PREFIX}{name}")
+}
+
+/// What puts a key on record.
+pub(super) fn put(name: &str, record: &KeyRecord) -> StoreOp {
+    StoreOp::Put { slot: slot(name), value: to_json(record) }
 }
 
 impl Keys {
@@ -157,14 +164,14 @@ impl Keys {
         }
     }
 
-    /// A new key is acted on.
+    /// A new key is acted on. Returns what to store: those that were dropped go with the same write.
     pub(super) fn begin(
         &mut self,
         key: &str,
         digest: &Digest,
         run_id: RunId,
         session_key: &str,
-    ) -> KeyRecord {
+    ) -> Vec<StoreOp> {
         let record = KeyRecord {
             digest: HEXLOWER.encode(digest),
             run_id,
@@ -172,8 +179,11 @@ impl Keys {
             outcome: None,
         };
         self.outcome_bytes += bytes(&record);
-        self.records.insert(key.to_owned(), record.clone());
-        record
+        let dropped = std::mem::take(&mut self.dropped);
+        let mut ops: Vec<_> = dropped.iter().map(|key| StoreOp::Delete { slot: slot(key) }).collect();
+        ops.push(put(key, &record));
+        self.records.insert(key.to_owned(), record);
+        ops
     }
 
     /// It never was: nothing had been done yet.
@@ -183,9 +193,10 @@ impl Keys {
         }
     }
 
-    /// The record that a key will have once this outcome is durable.
-    pub(super) fn ending(&self, key: &str, outcome: &Outcome) -> Option<KeyRecord> {
-        self.records.get(key).map(|record| KeyRecord { outcome: Some(outcome.clone()), ..record.clone() })
+    /// What makes this outcome durable.
+    pub(super) fn ending(&self, key: &str, outcome: &Outcome) -> Option<StoreOp> {
+        let record = self.records.get(key)?.clone();
+        Some(put(key, &KeyRecord { outcome: Some(outcome.clone()), ..record }))
     }
 
     /// What came of it. Its lifetime counts from now.
@@ -209,21 +220,16 @@ impl Keys {
         }
     }
 
-    /// The names of dropped keys that are still on disk; they go with the next write.
-    pub(super) fn take_dropped(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.dropped)
-    }
-
     /// Takes what was said out of the outcomes of a session that is forgotten; the keys stay, so
     /// that a late retry does not run again. Returns what to store.
-    pub(super) fn forget_session(&mut self, session_key: &str) -> Vec<(String, KeyRecord)> {
+    pub(super) fn forget_session(&mut self, session_key: &str) -> Vec<StoreOp> {
         let mut changed = Vec::new();
         for (key, record) in self.records.iter_mut().filter(|(_, record)| record.session_key == session_key) {
             let before = bytes(record);
             let Some(outcome) = &mut record.outcome else { continue };
             FORGOTTEN.clone_into(&mut outcome.summary);
             self.outcome_bytes = self.outcome_bytes - before + bytes(record);
-            changed.push((key.clone(), record.clone()));
+            changed.push(put(key, record));
         }
         changed
     }
@@ -262,9 +268,9 @@ mod tests {
         assert_eq!(keys.look_up("k", &B, now), Lookup::Conflict);
         let later = now + Duration::from_millis(KEY_TTL_MS);
         keys.drop_expired(now + Duration::from_millis(KEY_TTL_MS - 1));
-        assert!(keys.take_dropped().is_empty());
+        assert!(keys.dropped.is_empty());
         keys.drop_expired(later);
-        assert_eq!(keys.take_dropped(), ["k"]);
+        assert_eq!(keys.dropped, ["k"]);
         assert_eq!(keys.look_up("k", &A, later), Lookup::New);
         assert_eq!(keys.outcome_bytes, 0);
     }
@@ -288,14 +294,15 @@ mod tests {
     fn interrupted_keys_come_back_as_unknown_for_their_whole_lifetime() {
         let now = Instant::now();
         let mut first = Keys::default();
-        let record = first.begin("k", &A, "r1".into(), "main");
+        first.begin("k", &A, "r1".into(), "main");
+        let record = first.records["k"].clone();
         let mut second = Keys::default();
         let stored = second.recover("k", record, false, now, SANE_CLOCK_MS).unwrap();
         assert_eq!(stored.outcome.unwrap().status, None);
         let Lookup::Ended(_, outcome) = second.look_up("k", &A, now) else { panic!("not ended") };
         assert_eq!(outcome.status, None);
         second.drop_expired(now + Duration::from_millis(KEY_TTL_MS));
-        assert_eq!(second.take_dropped(), ["k"]);
+        assert_eq!(second.dropped, ["k"]);
     }
 
     #[test]
@@ -315,10 +322,10 @@ mod tests {
             assert_eq!(keys.recover("k", record.clone(), false, now, wall_ms), None);
             if left_ms > 0 {
                 keys.drop_expired(now + Duration::from_millis(left_ms - 1));
-                assert!(keys.take_dropped().is_empty());
+                assert!(keys.dropped.is_empty());
             }
             keys.drop_expired(now + Duration::from_millis(left_ms));
-            assert_eq!(keys.take_dropped(), ["k"], "at {wall_ms}");
+            assert_eq!(keys.dropped, ["k"], "at {wall_ms}");
         }
     }
 }

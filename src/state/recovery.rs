@@ -22,7 +22,7 @@ use crate::state::surfaces::inbox::Inbox;
 use crate::state::surfaces::logins::Logins;
 use crate::state::surfaces::outbox::Outbox;
 use crate::state::surfaces::overheard::Overheard;
-use crate::state::{Effect, Now, State, StateConfig, budget, heartbeats, keys, switches, to_json};
+use crate::state::{Effect, Now, State, StateConfig, budget, heartbeats, keys, switches};
 use crate::store::{Recovered, StoreOp};
 
 impl State {
@@ -119,7 +119,7 @@ impl State {
                 let Some(record) = parse::<KeyRecord>(&slot, &json) else { continue };
                 let goes_on = sending.contains(key);
                 if let Some(record) = self.keys.recover(key, record, goes_on, now.mono, now.wall_ms) {
-                    ops.push(StoreOp::Put { slot: slot.clone(), value: to_json(&record) });
+                    ops.push(keys::put(key, &record));
                     interrupted.push((key.to_owned(), record));
                 }
             }
@@ -142,16 +142,13 @@ impl State {
     }
 
     fn note_interruption(&mut self, key: &str, record: &KeyRecord, now: Now) -> Vec<StoreOp> {
-        let Some(session_id) = self.sessions.id(&record.session_key).map(str::to_owned) else {
-            return Vec::new();
-        };
         let text = "interrupted: the gateway was stopped while this ran; it is not repeated".to_owned();
         let message = Message {
             run_id: Some(record.run_id.to_string()),
             idempotency_key: Some(keys::of_client(key).to_owned()),
             ..Message::new(Role::Note, text, now.wall_ms)
         };
-        self.sessions.append(&record.session_key, &session_id, message)
+        self.sessions.append_to_current(&record.session_key, message)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::state::keys::Outcome;
 use crate::state::stored::Pending;
 use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::replies::{Owed, Reply};
-use crate::state::{Effect, Now, State, keys, steps, to_json};
+use crate::state::{Effect, Now, State, keys, steps};
 use crate::store::StoreOp;
 
 /// The runs that are not over.
@@ -365,11 +365,7 @@ impl State {
             ops.extend(self.sessions.append(&session_key, &session_id, message));
         }
         ops.extend(more);
-        if let Some(key) = key {
-            if let Some(record) = self.keys.ending(&key, &outcome) {
-                ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
-            }
-        }
+        ops.extend(key.and_then(|key| self.keys.ending(&key, &outcome)));
         self.store(ops, Pending::RunEnd { run_id: RunId::clone(run_id), outcome, letters });
     }
 
@@ -383,8 +379,7 @@ impl State {
             }
             let record = self.keys.end(&key, kept, now.mono);
             if let Some(record) = record.filter(|_| forgotten) {
-                let op = StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) };
-                self.store(vec![op], Pending::Nothing);
+                self.store(vec![keys::put(&key, &record)], Pending::Nothing);
             }
         }
         let outcome = &mut outcome;

@@ -120,6 +120,12 @@ impl Sessions {
         vec![append_op(key, &record), put_op(key, session)]
     }
 
+    /// The same for the conversation that the key stands for now, if there is one.
+    pub(super) fn append_to_current(&mut self, key: &str, message: Message) -> Vec<StoreOp> {
+        let Some(session_id) = self.id(key).map(str::to_owned) else { return Vec::new() };
+        self.append(key, &session_id, message)
+    }
+
     /// Where the last message from a surface came from.
     pub(super) fn route(&self, key: &str) -> Option<&Route> {
         self.by_key.get(key)?.route.as_ref()

@@ -1,6 +1,5 @@
 //! Messages that are whole become runs, in the order in which they came.
 
-use crate::agent::RunSpec;
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
 use crate::limits::{ASKED_MAX, INBOX_RETRY_MS, ms};
@@ -67,7 +66,7 @@ impl State {
         }
     }
 
-    fn agent_is_full(&self) -> bool {
+    pub(in crate::state) fn agent_is_full(&self) -> bool {
         self.runs.waiting() + self.runs.active() >= self.config.queue_max + self.config.processes_max
     }
 
@@ -167,16 +166,9 @@ impl State {
             Work::Directive(for_person(directive, &question.place))
         } else {
             ops.push(self.count_run(&question.place.person, now));
-            Work::Prompt(Box::new(RunSpec {
-                run_id: RunId::clone(&run_id),
-                session_key: key.clone(),
-                session_id: session_id.clone(),
-                prompt: question.prompt,
-                images: Vec::new(),
-                image_files: question.images,
-                thinking: self.sessions.thinking(&key).unwrap_or(self.config.thinking),
-                timeout: self.config.run_timeout,
-            }))
+            let mut spec = self.usual_run(&run_id, &key, &session_id, question.prompt);
+            spec.image_files = question.images;
+            Work::Prompt(spec)
         };
         let mut letters = Vec::new();
         if !question.left_out.is_empty() {

@@ -36,9 +36,9 @@ impl State {
 
     /// Tells the owner, in their chat and on the record of `main`.
     fn tell_owner(&mut self, text: &str, now: Now) -> (Option<LetterId>, Vec<StoreOp>) {
-        let session_id = self.sessions.current(MAIN).id.clone();
+        self.sessions.current(MAIN);
         let note = Message::new(Role::Note, text.to_owned(), now.wall_ms);
-        let mut ops = self.sessions.append(MAIN, &session_id, note);
+        let mut ops = self.sessions.append_to_current(MAIN, note);
         let Some(reply) = self.owner_chat() else { return (None, ops) };
         let (letter, more) = self.post_text(&reply, text, MAIN, None, now);
         ops.extend(more);

@@ -272,15 +272,12 @@ impl State {
                 _ => format!("outcome unknown: it may or may not have been sent on {name} ({reason})"),
             };
             log::warn!("an answer was {text}");
-            if let Some(session_id) = self.sessions.id(&head.session_key).map(str::to_owned) {
-                let note =
-                    Message { run_id: head.run_id.clone(), ..Message::new(Role::Note, text, now.wall_ms) };
-                ops.extend(self.sessions.append(&head.session_key, &session_id, note));
-            }
+            let note = Message { run_id: head.run_id.clone(), ..Message::new(Role::Note, text, now.wall_ms) };
+            ops.extend(self.sessions.append_to_current(&head.session_key, note));
         }
         let outcome = head.key.as_ref().map(|_| sends::outcome(&head, parts, status, &reason, now));
         if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
-            ops.extend(self.send_ended_op(key, outcome));
+            ops.extend(self.keys.ending(key, outcome));
         }
         self.store(ops, Pending::LetterEnd { letter: id, outcome });
     }

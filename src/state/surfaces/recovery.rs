@@ -50,13 +50,10 @@ impl State {
                 continue;
             }
             if entry.asked > 0 {
-                let session_key = entry.place.session_key.clone();
                 let text =
                     "interrupted: the gateway was stopped while this ran; it is asked again".to_owned();
-                if let Some(session_id) = self.sessions.id(&session_key).map(str::to_owned) {
-                    let note = Message::new(Role::Note, text, now.wall_ms);
-                    ops.extend(self.sessions.append(&session_key, &session_id, note));
-                }
+                let note = Message::new(Role::Note, text, now.wall_ms);
+                ops.extend(self.sessions.append_to_current(&entry.place.session_key, note));
             }
             self.make_whole(number, now);
         }

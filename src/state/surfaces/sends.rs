@@ -52,10 +52,7 @@ impl State {
         let run_id = self.new_run_id();
         let session_key = self.session_of(&reply);
         self.sessions.current(&session_key);
-        let mut ops: Vec<StoreOp> =
-            self.keys.take_dropped().iter().map(|key| StoreOp::Delete { slot: keys::slot(key) }).collect();
-        let record = self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key);
-        ops.push(StoreOp::Put { slot: keys::slot(&key), value: to_json(&record) });
+        let mut ops = self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key);
         let head =
             Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key, now) };
         let (letter, more) = self.post(head, parts, now);
@@ -165,22 +162,14 @@ impl State {
 
     /// A message that was sent is on record in its session, for whoever looks there for its key.
     pub(super) fn note_sent(&mut self, head: &Head, now: Now) -> Vec<StoreOp> {
-        let (Some(key), Some(session_id)) = (&head.key, self.sessions.id(&head.session_key)) else {
-            return Vec::new();
-        };
-        let session_id = session_id.to_owned();
+        let Some(key) = &head.key else { return Vec::new() };
         let note = Message {
             channel: Some(head.route.channel),
             run_id: head.run_id.clone(),
             idempotency_key: Some(keys::of_client(key).to_owned()),
             ..Message::new(Role::Note, format!("sent to {}", head.route.chat), now.wall_ms)
         };
-        self.sessions.append(&head.session_key, &session_id, note)
-    }
-
-    pub(super) fn send_ended_op(&self, key: &str, outcome: &Outcome) -> Option<StoreOp> {
-        let record = self.keys.ending(key, outcome)?;
-        Some(StoreOp::Put { slot: keys::slot(key), value: to_json(&record) })
+        self.sessions.append_to_current(&head.session_key, note)
     }
 
     /// A letter's end is on record: whoever waits for it is told, and the next one may go.
