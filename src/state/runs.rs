@@ -348,7 +348,7 @@ impl State {
         let outcome =
             Outcome { ended_ts: now.wall_ms, status: Some(status), summary: kept.to_owned(), truncated };
         let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
-        let (letters, more) = self.settle_owed(owed, run_id, &session_key, status, &summary, now);
+        let posted = self.settle_owed(owed, run_id, &session_key, status, &summary, now);
         if let Some(role) = role {
             let text = match status {
                 RunStatus::Ok => summary,
@@ -364,9 +364,9 @@ impl State {
             let session_id = if anew { self.sessions.current(&session_key).id.clone() } else { asked_in };
             ops.extend(self.sessions.append(&session_key, &session_id, message));
         }
-        ops.extend(more);
+        ops.extend(posted.ops);
         ops.extend(key.and_then(|key| self.keys.ending(&key, &outcome)));
-        self.store(ops, Pending::RunEnd { run_id: RunId::clone(run_id), outcome, letters });
+        self.store(ops, Pending::RunEnd { run_id: RunId::clone(run_id), outcome, letters: posted.letters });
     }
 
     /// The outcome is durable (or, with a broken disk, as good as it gets): tell everybody.

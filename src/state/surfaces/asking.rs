@@ -11,6 +11,7 @@ use crate::state::runs::{Origin, Run, Work};
 use crate::state::stored::Pending;
 use crate::state::surfaces::access::{Place, Verdict};
 use crate::state::surfaces::inbox::{Entry, Number};
+use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::question::{Question, left_out_line};
 use crate::state::{Effect, Now, State};
 
@@ -121,43 +122,41 @@ impl State {
         let Refusal { line, over_budget } = refusal;
         let key = question.place.session_key.clone();
         let session_id = self.sessions.current(&key).id.clone();
-        let mut ops = Vec::new();
+        let mut posted = Posted::default();
         if question.asked == 0 {
-            ops.extend(self.sessions.append(&key, &session_id, question.message(None, now)));
+            posted.ops.extend(self.sessions.append(&key, &session_id, question.message(None, now)));
         }
-        let mut letters = Vec::new();
         if let Some(line) = line {
             let note = Message::new(Role::Note, line.clone(), now.wall_ms);
-            ops.extend(self.sessions.append(&key, &session_id, note));
-            let (letter, more) = self.post_text(&question.reply, &line, &key, None, now);
-            letters.push(letter);
-            ops.extend(more);
+            posted.ops.extend(self.sessions.append(&key, &session_id, note));
+            self.post_text(&mut posted, &question.reply, &line, &key, None, now);
         }
         for number in &question.numbers {
-            ops.extend(self.inbox.finish(*number, now.wall_ms));
+            posted.ops.extend(self.inbox.finish(*number, now.wall_ms));
         }
         if over_budget {
             if !question.place.is_owner() && self.today.tell(OWNER) {
-                let (letter, more) = self.notice_budget(&question.place, now);
-                letters.extend(letter);
-                ops.extend(more);
+                self.notice_budget(&mut posted, &question.place, now);
             }
-            ops.push(self.today_op());
+            posted.ops.push(self.today_op());
         }
-        self.store(ops, Pending::Letters(letters));
+        self.store(posted.ops, Pending::Letters(posted.letters));
     }
 
     fn begin_asking(&mut self, question: Question, now: Now) {
         let key = question.place.session_key.clone();
         let run_id = self.new_run_id();
-        let mut ops = if question.asked == 0 { self.begin_anew_if_idle(&key, now) } else { Vec::new() };
+        let mut posted = Posted::default();
+        if question.asked == 0 {
+            posted.ops = self.begin_anew_if_idle(&key, now);
+        }
         let session_id = self.sessions.current(&key).id.clone();
         self.sessions.set_route(&key, &question.reply.route);
         if question.asked == 0 {
-            ops.extend(self.sessions.append(&key, &session_id, question.message(Some(&run_id), now)));
+            posted.ops.extend(self.sessions.append(&key, &session_id, question.message(Some(&run_id), now)));
         }
         for number in &question.numbers {
-            ops.extend(self.inbox.ask(*number, &run_id));
+            posted.ops.extend(self.inbox.ask(*number, &run_id));
         }
         if question.directive.is_none() {
             self.overheard.clear(&key);
@@ -165,17 +164,14 @@ impl State {
         let work = if let Some(directive) = question.directive {
             Work::Directive(for_person(directive, &question.place))
         } else {
-            ops.push(self.count_run(&question.place.person, now));
+            posted.ops.push(self.count_run(&question.place.person, now));
             let mut spec = self.usual_run(&run_id, &key, &session_id, question.prompt);
             spec.image_files = question.images;
             Work::Prompt(spec)
         };
-        let mut letters = Vec::new();
         if !question.left_out.is_empty() {
             let line = left_out_line(&question.left_out);
-            let (letter, more) = self.post_text(&question.reply, &line, &key, None, now);
-            letters.push(letter);
-            ops.extend(more);
+            self.post_text(&mut posted, &question.reply, &line, &key, None, now);
         }
         self.mark_seen(&question.numbers);
         let mut run = Run::new(work, key, session_id, now);
@@ -184,7 +180,7 @@ impl State {
         run.reply = Some(question.reply);
         self.runs.insert(RunId::clone(&run_id), run);
         self.health.touch();
-        self.store(ops, Pending::RunBegin { run_id, letters });
+        self.store(posted.ops, Pending::RunBegin { run_id, letters: posted.letters });
     }
 
     /// Its sender may see that it was read; one who is not let in never does.

@@ -11,6 +11,7 @@ use crate::state::stored::Pending;
 use crate::state::surfaces::access::Verdict;
 use crate::state::surfaces::inbox::{Inbox, Number};
 use crate::state::surfaces::outbox::LetterId;
+use crate::state::surfaces::posting::Posted;
 use crate::state::{Effect, Now, State};
 use crate::store::{StoreOp, file_name};
 
@@ -32,12 +33,13 @@ impl State {
             return self.taken(channel, Err(ms(INBOX_RETRY_MS)));
         }
         let arrivals = with_addressed_albums(arrivals, &self.inbox);
-        let mut ops = Vec::new();
+        let mut posted = Posted::default();
+        let ops = &mut posted.ops;
         let mut taken = Taken::default();
         let mut missed = Vec::new();
         for arrival in arrivals {
             match arrival {
-                Arrival::Message(message) => self.take_in(*message, &mut ops, &mut taken, &mut missed, now),
+                Arrival::Message(message) => self.take_in(*message, ops, &mut taken, &mut missed, now),
                 Arrival::Migrated { from, to, .. } => {
                     ops.extend(self.access.group_moved(channel, &from, &to));
                     ops.extend(self.outbox.reroute(channel, &from, &to));
@@ -52,8 +54,10 @@ impl State {
             }
         }
         if !missed.is_empty() {
-            taken.letters.extend(self.report_missed(&missed, now, &mut ops));
+            self.report_missed(&mut posted, &missed, now);
         }
+        let Posted { letters, mut ops } = posted;
+        taken.letters = letters;
         if ops.is_empty() {
             // Nothing that anybody would miss: the place alone is not worth a write.
             return self.taken(channel, Ok(()));

@@ -17,7 +17,7 @@ pub(super) mod logins;
 mod notices;
 pub(super) mod outbox;
 pub(super) mod overheard;
-mod posting;
+pub(super) mod posting;
 mod question;
 mod recovery;
 pub(super) mod replies;

@@ -14,10 +14,9 @@ use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
 use crate::state::surfaces::access::Place;
 use crate::state::surfaces::inbox::Entry;
-use crate::state::surfaces::outbox::LetterId;
+use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::replies::Reply;
 use crate::state::{Now, State};
-use crate::store::StoreOp;
 
 /// Messages named in one report; the rest is counted.
 const LISTED_MAX: usize = 10;
@@ -35,23 +34,17 @@ impl State {
     }
 
     /// Tells the owner, in their chat and on the record of `main`.
-    fn tell_owner(&mut self, text: &str, now: Now) -> (Option<LetterId>, Vec<StoreOp>) {
+    fn tell_owner(&mut self, posted: &mut Posted, text: &str, now: Now) {
         self.sessions.current(MAIN);
         let note = Message::new(Role::Note, text.to_owned(), now.wall_ms);
-        let mut ops = self.sessions.append_to_current(MAIN, note);
-        let Some(reply) = self.owner_chat() else { return (None, ops) };
-        let (letter, more) = self.post_text(&reply, text, MAIN, None, now);
-        ops.extend(more);
-        (Some(letter), ops)
+        posted.ops.extend(self.sessions.append_to_current(MAIN, note));
+        if let Some(reply) = self.owner_chat() {
+            self.post_text(posted, &reply, text, MAIN, None, now);
+        }
     }
 
     /// Messages that are too old to be answered are listed to the owner.
-    pub(super) fn report_missed(
-        &mut self,
-        missed: &[Inbound],
-        now: Now,
-        ops: &mut Vec<StoreOp>,
-    ) -> Option<LetterId> {
+    pub(super) fn report_missed(&mut self, posted: &mut Posted, missed: &[Inbound], now: Now) {
         let mut text = format!("While I was away {} messages grew too old to be answered:", missed.len());
         if missed.len() == 1 {
             "While I was away a message grew too old to be answered:".clone_into(&mut text);
@@ -64,18 +57,16 @@ impl State {
         if missed.len() > LISTED_MAX {
             let _ = write!(text, "\n- and {} more", missed.len() - LISTED_MAX);
         }
-        let (letter, more) = self.tell_owner(&text, now);
-        ops.extend(more);
-        letter
+        self.tell_owner(posted, &text, now);
     }
 
     /// Today's runs are used up, by everybody or by one person.
-    pub(super) fn notice_budget(&mut self, place: &Place, now: Now) -> (Option<LetterId>, Vec<StoreOp>) {
+    pub(super) fn notice_budget(&mut self, posted: &mut Posted, place: &Place, now: Now) {
         let text = format!(
             "Today's runs are used up for {} (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC.",
             place.person
         );
-        self.tell_owner(&text, now)
+        self.tell_owner(posted, &text, now);
     }
 
     /// People whose message has waited for a while are told so, once.
@@ -110,14 +101,11 @@ impl State {
         if waiting.is_empty() {
             return;
         }
-        let mut letters = Vec::new();
-        let mut ops = Vec::new();
+        let mut posted = Posted::default();
         for (reply, session_key) in waiting {
             let line = "Your message is in line: I am busy with something else and answer when I am done.";
-            let (letter, more) = self.post_text(&reply, line, &session_key, None, now);
-            letters.push(letter);
-            ops.extend(more);
+            self.post_text(&mut posted, &reply, line, &session_key, None, now);
         }
-        self.store(ops, Pending::Letters(letters));
+        self.store(posted.ops, Pending::Letters(posted.letters));
     }
 }

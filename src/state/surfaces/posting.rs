@@ -17,19 +17,29 @@ use crate::state::surfaces::sends;
 use crate::state::{Effect, Now, State};
 use crate::store::StoreOp;
 
+/// Letters that were made, with what puts them, and what belongs to them, on record.
+#[derive(Debug, Default)]
+pub(in crate::state) struct Posted {
+    pub(in crate::state) letters: Vec<LetterId>,
+    pub(in crate::state) ops: Vec<StoreOp>,
+}
+
 impl State {
-    /// Puts an answer into the outbox; it goes when what is returned is on record.
+    /// Puts an answer into the outbox; it goes when what is in `posted` is on record.
     pub(super) fn post_text(
         &mut self,
+        posted: &mut Posted,
         reply: &Reply,
         markdown: &str,
         session_key: &str,
         run_id: Option<&RunId>,
         now: Now,
-    ) -> (LetterId, Vec<StoreOp>) {
+    ) {
         let parts = crate::channels::compose(reply.route.channel, markdown);
         let head = Head { run_id: run_id.map(ToString::to_string), ..self.head(reply, session_key, now) };
-        self.post(head, parts, now)
+        let (letter, ops) = self.post(head, parts, now);
+        posted.letters.push(letter);
+        posted.ops.extend(ops);
     }
 
     pub(super) fn head(&self, reply: &Reply, session_key: &str, now: Now) -> Head {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::payload::{Message, Role};
 use crate::state::stored::Pending;
+use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::{access, inbox, outbox};
 use crate::state::{Now, State};
 
@@ -40,26 +41,28 @@ impl State {
     /// What was taken in is asked, what was on its way goes on, and what was being tried is reported.
     pub(in crate::state) fn go_on_with_surfaces(&mut self, now: Now) {
         let waiting: Vec<inbox::Number> = self.inbox.iter().map(|(number, _)| number).collect();
-        let mut ops = Vec::new();
+        let mut posted = Posted::default();
         let mut missed = Vec::new();
         for number in waiting {
             let Some(entry) = self.inbox.get(number) else { continue };
             if self.is_too_old(&entry.message, now) {
                 missed.push(entry.message.clone());
-                ops.extend(self.inbox.finish(number, now.wall_ms));
+                posted.ops.extend(self.inbox.finish(number, now.wall_ms));
                 continue;
             }
             if entry.asked > 0 {
                 let text =
                     "interrupted: the gateway was stopped while this ran; it is asked again".to_owned();
                 let note = Message::new(Role::Note, text, now.wall_ms);
-                ops.extend(self.sessions.append_to_current(&entry.place.session_key, note));
+                posted.ops.extend(self.sessions.append_to_current(&entry.place.session_key, note));
             }
             self.make_whole(number, now);
         }
-        let letter = if missed.is_empty() { None } else { self.report_missed(&missed, now, &mut ops) };
-        if !ops.is_empty() {
-            self.store(ops, Pending::Letters(letter.into_iter().collect()));
+        if !missed.is_empty() {
+            self.report_missed(&mut posted, &missed, now);
+        }
+        if !posted.ops.is_empty() {
+            self.store(posted.ops, Pending::Letters(posted.letters));
         }
         for letter in self.outbox.interrupted() {
             self.resume_letter(letter, now);

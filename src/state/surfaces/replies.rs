@@ -6,9 +6,8 @@ use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
 use crate::state::runs::Origin;
 use crate::state::surfaces::inbox::Number;
-use crate::state::surfaces::outbox::LetterId;
+use crate::state::surfaces::posting::Posted;
 use crate::state::{Effect, Now, State};
-use crate::store::StoreOp;
 
 /// Where an answer goes. Fixed when the message is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,14 +66,14 @@ impl State {
         status: RunStatus,
         summary: &str,
         now: Now,
-    ) -> (Vec<LetterId>, Vec<StoreOp>) {
-        let mut ops = Vec::new();
+    ) -> Posted {
+        let mut posted = Posted::default();
         if self.stopping.is_some() && status != RunStatus::Ok {
             // They are asked again when the gateway is back.
-            return (Vec::new(), ops);
+            return posted;
         }
         for number in &owed.numbers {
-            ops.extend(self.inbox.finish(*number, now.wall_ms));
+            posted.ops.extend(self.inbox.finish(*number, now.wall_ms));
         }
         let text = match status {
             RunStatus::Ok if summary.trim().is_empty() => "(The answer is empty.)",
@@ -87,15 +86,12 @@ impl State {
             }
             RunStatus::Cancelled => "This was stopped.",
         };
-        let mut letters = Vec::new();
         if status == RunStatus::Ok || owed.by_person {
             for reply in &owed.replies {
-                let (letter, more) = self.post_text(reply, text, session_key, Some(run_id), now);
-                letters.push(letter);
-                ops.extend(more);
+                self.post_text(&mut posted, reply, text, session_key, Some(run_id), now);
             }
         }
-        (letters, ops)
+        posted
     }
 
     /// The agent has begun: the people who wait for it see that somebody writes.
