@@ -40,6 +40,7 @@ pub mod config;
 pub mod cli;
 
 mod child;
+mod clock;
 pub mod error;
 pub mod logging;
 pub mod metrics;

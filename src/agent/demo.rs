@@ -7,10 +7,11 @@
 use std::io::{self, BufRead as _, Write as _};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::clock::wall_ms;
 use crate::threads;
 
 /// First argument of the demo agent.
@@ -99,7 +100,7 @@ impl Demo {
         let pause = pause_of(asked);
         say(&json!({ "type": "agent_start" }))?;
         say(&json!({ "type": "turn_start" }))?;
-        let user = json!({ "role": "user", "content": text_content(asked), "timestamp": now_ms() });
+        let user = json!({ "role": "user", "content": text_content(asked), "timestamp": wall_ms() });
         say(&json!({ "type": "message_start", "message": user }))?;
         say(&json!({ "type": "message_end", "message": user }))?;
         self.call_clock()?;
@@ -144,12 +145,12 @@ impl Demo {
         let mut line =
             json!({ "type": "tool_execution_start", "toolCallId": id, "toolName": "clock", "args": args });
         say(&line)?;
-        let content = text_content(&format!("{} seconds since 1970", now_ms() / 1_000));
+        let content = text_content(&format!("{} seconds since 1970", wall_ms() / 1_000));
         line = json!({ "type": "tool_execution_end", "toolCallId": id, "toolName": "clock",
             "result": { "content": content }, "isError": false });
         say(&line)?;
         let result = json!({ "role": "toolResult", "toolCallId": id, "toolName": "clock", "content": content,
-            "isError": false, "timestamp": now_ms() });
+            "isError": false, "timestamp": wall_ms() });
         say(&json!({ "type": "message_start", "message": result }))?;
         say(&json!({ "type": "message_end", "message": result }))?;
         say(&json!({ "type": "turn_end", "message": message, "toolResults": [result] }))
@@ -202,7 +203,7 @@ fn text_content(text: &str) -> Value {
 
 fn assistant(content: &Value, stop: &str) -> Value {
     json!({ "role": "assistant", "content": content, "api": "builtin", "provider": "builtin", "model": "echo",
-        "stopReason": stop, "timestamp": now_ms() })
+        "stopReason": stop, "timestamp": wall_ms() })
 }
 
 /// Pi repeats the message so far in every update, twice.
@@ -240,11 +241,6 @@ fn say(line: &Value) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
+use crate::clock::wall_ms;
 use crate::limits::AGENT_SESSION_HEADER_BYTES_MAX;
 use crate::store::file_name;
 
@@ -39,8 +39,7 @@ pub(super) fn prepare(sessions_dir: &Path, session_key: &str, session_id: &str) 
             None
         }
         Ok(_) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let aside = folder.join(format!("{session_id}.jsonl.damaged-{}", now.as_millis()));
+            let aside = folder.join(format!("{session_id}.jsonl.damaged-{}", wall_ms()));
             fs::rename(&path, &aside)?;
             Some(aside)
         }

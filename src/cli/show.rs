@@ -4,11 +4,10 @@
 //!
 //! Everything goes through `terminal::line` or `terminal::plain`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde_json::{Map, Value};
 
 use crate::cli::terminal::{Output, Style, line, plain};
+use crate::clock::wall_ms;
 use crate::protocol::cut;
 
 /// Of one cell or fact.
@@ -153,7 +152,7 @@ fn value(name: &str, value: &Value) -> String {
         (Value::Null, _) => String::new(),
         (Value::Bool(yes), _) => if *yes { "yes" } else { "no" }.to_owned(),
         (_, Some(ts)) if name == "ts" || name.ends_with("Ts") => {
-            format!("{} ago", duration(now_ms().saturating_sub(ts)))
+            format!("{} ago", duration(wall_ms().saturating_sub(ts)))
         }
         (_, Some(ms)) if name.ends_with("Ms") => duration(ms),
         (_, Some(seconds)) if name.ends_with("Seconds") => duration(seconds.saturating_mul(1_000)),
@@ -165,12 +164,6 @@ fn value(name: &str, value: &Value) -> String {
         (Value::Object(_), _) => facts(value),
         (other, _) => other.to_string(),
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// In its largest unit.

@@ -12,8 +12,9 @@ use crate::cli::connection::{Client, Connection};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::message::random_key;
 use crate::cli::reconnect::reconnect;
-use crate::cli::show::{bytes, facts, now_ms, states};
+use crate::cli::show::{bytes, facts, states};
 use crate::cli::terminal::{Output, Style, line, plain, print};
+use crate::clock::{utc, wall_ms};
 use crate::limits::{CLI_FOREVER_MS, ms};
 
 /// What is asked for after events were missed, and as what it is shown.
@@ -151,9 +152,9 @@ impl View<'_> {
 
     /// The time of day, in UTC because std knows no local time, and what it is.
     fn prefix(&self, what: &str) -> String {
-        let seconds = now_ms() / 1_000 % 86_400;
-        let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-        self.output.styled(Style::Dim, &format!("{hours:02}:{minutes:02}:{seconds:02}Z {what:<12}"))
+        let now = utc(wall_ms() / 1_000);
+        let time = now.split('T').next_back().unwrap_or_default();
+        self.output.styled(Style::Dim, &format!("{time} {what:<12}"))
     }
 
     fn end_line(&mut self) -> Result<()> {

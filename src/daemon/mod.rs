@@ -19,13 +19,14 @@ use crate::agent::demo::DEMO_AGENT;
 use crate::agent::sandbox::SandboxConfig;
 use crate::agent::{self, AgentConfig};
 use crate::channels;
+use crate::clock::{utc, wall_ms};
 use crate::config::settings::{AgentCommand, Settings};
 use crate::error::Fatal;
 use crate::limits::{
     AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, CHANNEL_RESERVE, OUTBOUND_INBOX,
     PAYLOAD_BYTES_MAX, SANE_CLOCK_MS, SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, STORE_RESERVE, ms,
 };
-use crate::logging::{self, Log};
+use crate::logging::Log;
 use crate::metrics::METRICS;
 use crate::net::acceptor::{self, Acceptor};
 use crate::net::{NetContext, NetSettings, outbound};
@@ -128,9 +129,9 @@ fn report(settings: &Settings, warnings: &[String]) {
     if settings.agent_command.is_none() {
         log::info!("no agent is configured; start with --agent pi, or try --agent builtin:echo");
     }
-    let wall_ms = now().wall_ms;
+    let wall_ms = wall_ms();
     if wall_ms < SANE_CLOCK_MS {
-        let clock = logging::utc(wall_ms / 1_000);
+        let clock = utc(wall_ms / 1_000);
         log::warn!(
             "the clock says {clock}, which cannot be: set it (NTP does); until then ages of messages and keys count from now"
         );
@@ -155,7 +156,7 @@ impl Gateway {
         listeners: Vec<TcpListener>,
         own_exe: PathBuf,
     ) -> Result<Self, Fatal> {
-        METRICS.started.set(now().wall_ms / 1_000);
+        METRICS.started.set(wall_ms() / 1_000);
         let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
         let boot_id = boot_id().map_err(system("make random ids"))?;
         let agent_config = agent_config(settings, &layout, own_exe.clone())?;

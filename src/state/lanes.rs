@@ -5,8 +5,8 @@ use serde_json::json;
 
 use crate::agent::{AgentCommand, RunSpec};
 use crate::channels::message::Route;
+use crate::clock::utc;
 use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX};
-use crate::logging::utc;
 use crate::protocol::call::RunId;
 use crate::protocol::event::AgentStream;
 use crate::state::runs::{Phase, Run, Runs};

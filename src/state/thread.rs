@@ -4,12 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use crate::agent::{AgentCommand, AgentControl};
 use crate::channels::ChannelCommand;
+use crate::clock::wall_ms;
 use crate::metrics::METRICS;
 use crate::net::outbound::Outbound;
 use crate::state::{Effect, Event, Now, State};
@@ -38,8 +39,7 @@ pub struct Exits {
 
 /// Both clocks, read together.
 pub fn now() -> Now {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now { mono: Instant::now(), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+    Now { mono: Instant::now(), wall_ms: wall_ms() }
 }
 
 /// Starts the thread. It ends after an [`Event::Stop`] when everything is told and on record.

@@ -9,7 +9,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::clock::wall_ms;
 
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -101,9 +102,8 @@ pub(super) fn replace(path: &Path, mut content: impl Read) -> io::Result<()> {
 
 /// Keeps a durable copy of a damaged file beside it; returns the copy's path.
 pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let mut name = path.as_os_str().to_owned();
-    name.push(format!("{DAMAGED}{millis}"));
+    name.push(format!("{DAMAGED}{}", wall_ms()));
     let copy = PathBuf::from(name);
     let mut file = create(&copy)?;
     io::copy(&mut File::open(path)?, &mut file)?;

@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, Part, not_sent};
 use crate::channels::message::{Batch, InboundMedia, Route};
+use crate::clock::wall_ms;
 use crate::config::file;
 use crate::config::secret::Secret;
 use crate::limits::{
@@ -26,7 +27,6 @@ use crate::limits::{
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::state::Event;
-use crate::state::thread::now;
 use crate::threads;
 
 mod api;
@@ -348,7 +348,7 @@ impl Telegram {
             return;
         }
         let before = self.facts.clone();
-        let wall_ms = now().wall_ms;
+        let wall_ms = wall_ms();
         match report.told {
             Told::Me(me) => {
                 let privacy = if me.can_read_all_group_messages { "all" } else { "only its own" };
@@ -395,7 +395,7 @@ impl Telegram {
     }
 
     fn tell(&mut self) {
-        self.told_ms = now().wall_ms;
+        self.told_ms = wall_ms();
         let health = Box::new(self.facts.0.clone());
         let _ = self.events.send(Event::Channel(ChannelEvent::Health { channel: Channel::Telegram, health }));
     }

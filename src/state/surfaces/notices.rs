@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use crate::channels::message::{Inbound, Route};
+use crate::clock::utc;
 use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_MS, ms};
-use crate::logging::utc;
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::{Message, Role};

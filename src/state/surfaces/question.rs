@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use crate::clock::utc;
 use crate::limits::ATTACHMENTS_MAX;
-use crate::logging::utc;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
 use crate::state::directives::{self, Directive};
