@@ -28,6 +28,8 @@ pub const BACKLOG_BYTES_MAX: usize = 3 * 512 * 1024;
 pub const BACKLOG_DROPPABLE_BYTES_MAX: usize = BACKLOG_BYTES_MAX - PAYLOAD_BYTES_MAX;
 /// What all backlogs together may hold; over it the largest one's connection is closed first.
 pub const BACKLOG_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// TCP port unless configured.
+pub const PORT_DEFAULT: u16 = 18_789;
 /// HTTP head of a request; a longer one is answered 431 and closed.
 pub const HTTP_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// HTTP headers in one head; more are answered 431.
@@ -104,7 +106,7 @@ pub const LARGE_FRAME_BYTES: usize = 16 * 1024;
 pub const LARGE_FRAMES_MAX: usize = 16;
 /// Outbound's inbox, in messages; senders wait.
 pub const OUTBOUND_INBOX: usize = 1_024;
-/// Store's inbox, in commands; state asks with `try_send` and answers `UNAVAILABLE` when full.
+/// Commands that the store has not answered; beyond it requests that need it get `RATE_LIMITED`.
 pub const STORE_INBOX: usize = 256;
 /// Room in the store's inbox beyond what requests may take: ends of runs, notes that were used and
 /// forgotten sessions are stored without asking, and a full inbox would be a defect.
@@ -118,9 +120,10 @@ pub const STORE_GROUP_MAX: usize = 128;
 pub const AGENT_CONTROL_INBOX: usize = 512;
 /// Lines read from one agent process that wait for the agent thread; the reader waits beyond.
 pub const AGENT_LINES_INBOX: usize = 64;
-/// Channel commands waiting; beyond it `set-channel` and `health` with `probe` get `RATE_LIMITED`.
+/// Orders to channels that are not answered; beyond it `set-channel`, logins, logouts and `health` with
+/// `probe` get `RATE_LIMITED`.
 pub const CHANNEL_INBOX: usize = 64;
-/// Room beyond that for what state sends without asking: attempts, files to fetch, typing.
+/// Room beyond that for what state sends without asking: attempts, files to fetch, typing, receipts.
 pub const CHANNEL_RESERVE: usize = 4 * INBOX_MAX + 2 * ATTEMPTS_IN_FLIGHT_MAX;
 
 // ---- protocol state ---------------------------------------------------------------------------
@@ -193,7 +196,7 @@ pub const AGENT_BARRIER_MS: u64 = 2_000;
 pub const MERGED_PROMPT_BYTES_MAX: usize = 256 * 1024;
 /// Images of one `agent` call, and of a merged prompt.
 pub const ATTACHMENTS_MAX: usize = 4;
-/// Messages of one `session-history` page, and its default.
+/// Messages of one `session-history` page.
 pub const HISTORY_PAGE_MAX: usize = 200;
 /// Messages of a page when `limit` is absent.
 pub const HISTORY_PAGE_DEFAULT: usize = 50;
@@ -262,7 +265,8 @@ pub const RECEIPTS_MAX: usize = 200;
 pub const RECEIPT_TEXT_BYTES_MAX: usize = 256;
 /// Beginning of a message that was quoted, for the model; longer is cut.
 pub const QUOTE_BYTES_MAX: usize = 1_024;
-/// Text below a picture, in UTF-16 units (Telegram's limit); longer follows as a message.
+/// Text below a picture or file, in UTF-16 units (Telegram's limit); longer follows as a message, or is
+/// cut where it says what is in a file.
 pub const CAPTION_UNITS_MAX: usize = 1_024;
 
 // ---- files ------------------------------------------------------------------------------------

@@ -6,9 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tungstenite::http::Uri;
 
 use crate::cli::failure::{Failure, Result};
-
-/// The gateway's port unless configured.
-pub(crate) const PORT_DEFAULT: u16 = 18_789;
+use crate::limits::PORT_DEFAULT;
 
 const WRONG: &str = "the gateway's url must look like ws://127.0.0.1:18789; a token goes into --token-file";
 const NO_TLS: &str = "only ws:// is spoken here, without TLS; to reach another machine use an SSH tunnel: \

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::cli::address::{Address, PORT_DEFAULT};
+use crate::cli::address::Address;
 use crate::cli::args::Args;
 use crate::cli::failure::{Failure, Result};
+use crate::limits::PORT_DEFAULT;
 
 /// A gateway to connect to. Deliberately without `Debug`.
 pub(crate) struct Target {

@@ -7,13 +7,10 @@ use serde::Deserialize;
 
 use crate::config::secret::Secret;
 use crate::limits::{
-    AGENT_QUEUE_DEFAULT, CLIENTS_MAX_DEFAULT, RETENTION_DAYS_DEFAULT, STORAGE_MB_DEFAULT,
+    AGENT_QUEUE_DEFAULT, CLIENTS_MAX_DEFAULT, PORT_DEFAULT, RETENTION_DAYS_DEFAULT, STORAGE_MB_DEFAULT,
     TICK_INTERVAL_MS_DEFAULT,
 };
 use crate::protocol::call::{Channel, Thinking};
-
-/// Port where none is set.
-pub const PORT_DEFAULT: u16 = 18_789;
 
 /// The whole file. No `Debug` here and below: it holds tokens, and proxies with passwords.
 #[derive(Clone, Default, Deserialize)]

@@ -10,6 +10,7 @@ use crate::config::flags::{ADDRESS, Flags, LogFormat, address};
 use crate::config::load::{ConfigError, read_token};
 use crate::config::secret::Secret;
 use crate::limits::TOKEN_CHARS_MAX;
+use crate::protocol::semver;
 
 const SPEC: &str = "`pi`, `builtin:echo` or a JSON array of texts (a program and its first arguments)";
 
@@ -268,12 +269,8 @@ fn binds(flags: Vec<IpAddr>, gateway: &Gateway, has_token: bool) -> Result<Vec<I
 
 /// What is no version would let every client in, since only versions are compared.
 fn min_client(text: String) -> Result<String, SettingsError> {
-    let core = text.split(['-', '+']).next().unwrap_or_default();
-    let numbers = core.split('.').filter(|part| part.parse::<u64>().is_ok()).count();
-    if numbers == 3 && core.split('.').count() == 3 {
-        return Ok(text);
-    }
-    Err(SettingsError::Wrong { place: "gateway.minClient", expected: "a version such as 1.2.0" })
+    let wrong = SettingsError::Wrong { place: "gateway.minClient", expected: "a version such as 1.2.0" };
+    if semver(&text).is_some() { Ok(text) } else { Err(wrong) }
 }
 
 fn agent_command(

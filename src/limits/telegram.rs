@@ -3,8 +3,6 @@
 
 /// Text of one message in UTF-16 units, after the looks were taken out of it; longer is split.
 pub const TELEGRAM_TEXT_UNITS_MAX: usize = 4_096;
-/// Text below a picture or file, in UTF-16 units; longer is cut.
-pub const TELEGRAM_CAPTION_UNITS_MAX: usize = 1_024;
 /// Looks of one message; Telegram ignores further ones, so the message ends before them.
 pub const TELEGRAM_ENTITIES_MAX: usize = 100;
 /// Beginning of a message that another one answers, in UTF-16 units.

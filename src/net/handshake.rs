@@ -22,7 +22,7 @@ use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{self, Close};
 use crate::protocol::hello::{Hello, HelloError};
 use crate::protocol::parse::parse_hello;
-use crate::protocol::{SERVER_VERSION, VERSION};
+use crate::protocol::{SERVER_VERSION, VERSION, semver};
 
 /// Answers the upgrade with 101 and puts a WebSocket on the socket.
 pub(super) fn upgrade(
@@ -191,15 +191,6 @@ fn judge(text: &str, context: &NetContext) -> Result<Accepted, Refused> {
 /// Whether `version` is semver and lower than `least`. Pre-releases are lower than their release.
 fn older(version: &str, least: &str) -> bool {
     matches!((semver(version), semver(least)), (Some(version), Some(least)) if version < least)
-}
-
-/// Orders by the three numbers, then releases above pre-releases.
-fn semver(text: &str) -> Option<([u64; 3], bool)> {
-    let text = text.split('+').next()?;
-    let (numbers, pre) = text.split_once('-').map_or((text, None), |(numbers, pre)| (numbers, Some(pre)));
-    let mut parts = numbers.split('.').map(|part| part.parse::<u64>().ok());
-    let version = [parts.next()??, parts.next()??, parts.next()??];
-    (parts.next().is_none()).then_some((version, pre.is_none()))
 }
 
 /// Says why, then closes and lingers. Called on the connection's own thread, before anybody else

@@ -34,6 +34,15 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
+/// A version that is one, as what orders it: the three numbers, then releases above pre-releases.
+pub(crate) fn semver(text: &str) -> Option<([u64; 3], bool)> {
+    let text = text.split('+').next()?;
+    let (numbers, pre) = text.split_once('-').map_or((text, None), |(numbers, pre)| (numbers, Some(pre)));
+    let mut parts = numbers.split('.').map(|part| part.parse::<u64>().ok());
+    let version = [parts.next()??, parts.next()??, parts.next()??];
+    (parts.next().is_none()).then_some((version, pre.is_none()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::cut;

@@ -1,8 +1,8 @@
 //! The state folder: private, counted, and held by one gateway at a time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
 use std::path::Path;
 use std::time::Instant;
 
@@ -47,16 +47,9 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Takes the lock. `Err(Some(text))` carries what the holder wrote into the file.
+    /// Takes the lock. `Err(Ok(text))` carries what the holder wrote into the file.
     pub fn take(path: &Path) -> Result<Self, Result<String, io::Error>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(Err)?;
+        let file = disk::open(path).map_err(Err)?;
         let deadline = Instant::now() + ms(LOCK_WAIT_MS);
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -65,7 +58,7 @@ impl FolderLock {
                 Err(error) => return Err(Err(error.into())),
             }
             let mut text = vec![0; 4096];
-            let count = std::os::unix::fs::FileExt::read_at(&file, &mut text, 0).map_err(Err)?;
+            let count = file.read_at(&mut text, 0).map_err(Err)?;
             let text = String::from_utf8_lossy(&text[..count]).into_owned();
             if is_alive(&text) || Instant::now() >= deadline {
                 return Err(Ok(text));
@@ -76,7 +69,6 @@ impl FolderLock {
 
     /// Writes who holds it.
     pub fn announce(&self, text: &str) -> io::Result<()> {
-        use std::os::unix::fs::FileExt;
         self.file.set_len(0)?;
         self.file.write_all_at(text.as_bytes(), 0)
     }

@@ -179,17 +179,7 @@ mod tests {
     }
 
     fn record(session: &str, text: &str) -> StoreOp {
-        let message = Message {
-            id: String::new(),
-            ts: 1,
-            role: Role::User,
-            text: text.to_owned(),
-            channel: None,
-            from: None,
-            run_id: None,
-            idempotency_key: None,
-            truncated: false,
-        };
+        let message = Message::new(Role::User, text.to_owned(), 1);
         let record = SessionRecord { s: session.to_owned(), m: Some(message) };
         StoreOp::Append { session_key: "main".to_owned(), record: serde_json::to_string(&record).unwrap() }
     }

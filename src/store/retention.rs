@@ -35,10 +35,7 @@ pub(super) fn make_room(layout: &Layout, max_bytes: u64) -> io::Result<()> {
     }
     let records = folder::used_bytes(&layout.sessions());
     excess = excess.min(records.saturating_sub(max_bytes / RECORDS_SHARE));
-    let mut sessions = Vec::new();
-    for entry in fs::read_dir(layout.sessions())? {
-        sessions.push(entry?.path());
-    }
+    let mut sessions = files_in(&layout.sessions())?;
     sessions.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     for path in oldest_first(sessions)? {
         if excess == 0 {

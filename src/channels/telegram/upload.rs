@@ -13,7 +13,7 @@ use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::http::{Way, io_words};
 use crate::channels::telegram::sniff;
 use crate::channels::telegram::split::{clip, utf16};
-use crate::limits::{TELEGRAM_CAPTION_UNITS_MAX, TELEGRAM_PHOTO_BYTES_MAX, TELEGRAM_UPLOAD_BYTES_MAX};
+use crate::limits::{CAPTION_UNITS_MAX, TELEGRAM_PHOTO_BYTES_MAX, TELEGRAM_UPLOAD_BYTES_MAX};
 
 /// An open file that is to be sent.
 struct Source {
@@ -90,8 +90,8 @@ fn send(api: &Api, attempt: &Attempt, source: &mut Source, caption: &str) -> Res
 fn form(attempt: &Attempt, caption: &str, full: bool) -> Vec<(&'static str, String)> {
     let chat = chat_id(attempt);
     let mut fields = vec![("chat_id", chat.as_str().map_or_else(|| chat.to_string(), str::to_owned))];
-    if utf16(caption) > TELEGRAM_CAPTION_UNITS_MAX {
-        fields.push(("caption", format!("{}…", clip(caption, TELEGRAM_CAPTION_UNITS_MAX - 1))));
+    if utf16(caption) > CAPTION_UNITS_MAX {
+        fields.push(("caption", format!("{}…", clip(caption, CAPTION_UNITS_MAX - 1))));
     } else if !caption.is_empty() {
         fields.push(("caption", caption.to_owned()));
     }
