@@ -362,6 +362,21 @@ pub struct SessionEntry<'a> {
     pub last_channel: Option<Channel>,
 }
 
+/// `session-history`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryPage {
+    /// As asked.
+    pub session_key: String,
+    /// Empty if the session is not known.
+    pub session_id: String,
+    /// Newest first.
+    pub messages: Vec<Message>,
+    /// Where the next (older) page begins, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+}
+
 /// Who said a message on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -12,7 +12,7 @@ use crate::limits::{HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_TEXT_BYTES_M
 use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::error::WireError;
 use crate::protocol::frame::cut_encoded;
-use crate::protocol::payload::Message;
+use crate::protocol::payload::{HistoryPage, Message};
 use crate::store::session_file::Opened;
 use crate::store::{Layout, record};
 
@@ -24,19 +24,6 @@ pub struct SessionRecord {
     /// The message; absent in the record that only begins a conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub m: Option<Message>,
-}
-
-/// `session-history`
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HistoryPage {
-    session_key: String,
-    /// Empty if the session is not known.
-    session_id: String,
-    messages: Vec<Message>,
-    /// Where the next (older) page begins, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<String>,
 }
 
 /// Reads pages.
