@@ -1,6 +1,6 @@
 //! The agent thread: owns the agent's processes and the queue of runs in front of them.
 //!
-//! Knows nothing of clients, connections or the protocol's frames. It takes [`AgentCommand`]s and
+//! Knows nothing of clients, connections or the protocol's frames. It takes [`RunSpec`]s and
 //! [`AgentControl`]s, and tells the state thread what happens as [`AgentEvent`]s.
 
 pub mod demo;
@@ -34,14 +34,14 @@ use crate::threads;
 /// finds no room there waits in the thread, where text merges.
 pub fn spawn<T>(
     config: AgentConfig,
-    commands: Receiver<AgentCommand>,
+    runs: Receiver<Box<RunSpec>>,
     control: Receiver<AgentControl>,
     events: Sender<T>,
 ) -> io::Result<JoinHandle<()>>
 where
     T: From<AgentEvent> + Send + 'static,
 {
-    threads::spawn_owner("agent", move || thread::Owner::new(config, commands, control, events).run())
+    threads::spawn_owner("agent", move || thread::Owner::new(config, runs, control, events).run())
 }
 
 /// What the agent thread needs to know; made once from the config.
@@ -93,13 +93,6 @@ pub struct RunSpec {
     pub thinking: Thinking,
     /// Limit on the whole run, from its start (waiting in the queue does not count).
     pub timeout: Duration,
-}
-
-/// Work, through a bounded queue that state fills with `try_send`.
-#[derive(Debug)]
-pub enum AgentCommand {
-    /// Start it, or queue it behind its session's lane.
-    Run(Box<RunSpec>),
 }
 
 /// What must get through while the queue is full: a slot of its own.

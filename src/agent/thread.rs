@@ -14,9 +14,7 @@ use crate::agent::process::{News, Patience, Process};
 use crate::agent::reader::{self, Found};
 use crate::agent::sandbox::Sandbox;
 use crate::agent::scheduler::{Action, ProcessId, Scheduler};
-use crate::agent::{
-    AgentCommand, AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, guard, session_file,
-};
+use crate::agent::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, guard, session_file};
 use crate::child::{Child, ChildSpec};
 use crate::limits::{AGENT_LINES_INBOX, CHILD_STOP_MS, ms};
 use crate::protocol::call::RunId;
@@ -31,7 +29,7 @@ const LITERAL: [&str; 3] = ["--no-extensions", "--no-skills", "--no-prompt-templ
 /// Everything the thread owns.
 pub(super) struct Owner<T> {
     config: AgentConfig,
-    commands: Receiver<AgentCommand>,
+    runs: Receiver<Box<RunSpec>>,
     control: Receiver<AgentControl>,
     events: Sender<T>,
     /// Cloned into every reader.
@@ -53,7 +51,7 @@ pub(super) struct Owner<T> {
 impl<T: From<AgentEvent>> Owner<T> {
     pub(super) fn new(
         config: AgentConfig,
-        commands: Receiver<AgentCommand>,
+        runs: Receiver<Box<RunSpec>>,
         control: Receiver<AgentControl>,
         events: Sender<T>,
     ) -> Self {
@@ -61,7 +59,7 @@ impl<T: From<AgentEvent>> Owner<T> {
         let (finder, found) = crossbeam_channel::bounded(AGENT_LINES_INBOX);
         Self {
             config,
-            commands,
+            runs,
             control,
             events,
             finder,
@@ -118,7 +116,7 @@ impl<T: From<AgentEvent>> Owner<T> {
         let mut select = Select::new();
         // Once stopping, senders that are gone would make the receivers ready for ever.
         if self.stop_by.is_none() {
-            select.recv(&self.commands);
+            select.recv(&self.runs);
             select.recv(&self.control);
         }
         if !self.outbox.is_full() {
@@ -138,15 +136,15 @@ impl<T: From<AgentEvent>> Owner<T> {
         self.parked.is_some() || !self.outbox.is_empty()
     }
 
-    /// Takes commands and controls until there are none. Controls were sent after the runs they
+    /// Takes runs and controls until there are none. Controls were sent after the runs they
     /// speak of and before the runs that build on them, so every run is queued before a control is
     /// looked at, and nothing is planned before all of them were.
     fn take_orders(&mut self) {
         while self.stop_by.is_none() {
-            self.take_commands();
+            self.take_runs();
             match self.control.try_recv() {
                 Ok(AgentControl::Cancel(run_id)) => {
-                    self.take_commands();
+                    self.take_runs();
                     self.cancel(&run_id);
                 }
                 Ok(AgentControl::EndSession { session_key, delete }) => {
@@ -158,11 +156,11 @@ impl<T: From<AgentEvent>> Owner<T> {
         }
     }
 
-    fn take_commands(&mut self) {
+    fn take_runs(&mut self) {
         loop {
-            match self.commands.try_recv() {
-                Ok(AgentCommand::Run(run)) if self.config.command.is_some() => self.scheduler.enqueue(run),
-                Ok(AgentCommand::Run(run)) => {
+            match self.runs.try_recv() {
+                Ok(run) if self.config.command.is_some() => self.scheduler.enqueue(run),
+                Ok(run) => {
                     self.ended(run.run_id, RunStatus::Error, "no agent is configured".into());
                 }
                 Err(TryRecvError::Disconnected) if self.stop_by.is_none() => return self.shut_down(),
@@ -202,7 +200,7 @@ impl<T: From<AgentEvent>> Owner<T> {
         // A moment more than the processes get, so that their last words are heard.
         self.stop_by = Some(Instant::now() + ms(CHILD_STOP_MS + 100));
         let why = "the gateway is stopping";
-        self.take_commands();
+        self.take_runs();
         let queued: Vec<_> = self.scheduler.unqueue_all().collect();
         for run in queued {
             self.ended(run.run_id, RunStatus::Cancelled, why.into());

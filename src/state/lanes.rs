@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::agent::{AgentCommand, RunSpec};
+use crate::agent::RunSpec;
 use crate::channels::message::Route;
 use crate::clock::utc;
 use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX};
@@ -69,7 +69,7 @@ impl State {
             parts.push(Part { run_id, from: run.from.clone(), asked_ts: run.asked_ts, delivered_to, spec });
         }
         if let Some(prompt) = self.merge(session_key, parts, now) {
-            self.effects.push(Effect::Agent(AgentCommand::Run(prompt)));
+            self.effects.push(Effect::Run(prompt));
             self.health.touch();
         }
     }

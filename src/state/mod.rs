@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::agent::{AgentCommand, AgentControl, AgentEvent};
+use crate::agent::{AgentControl, AgentEvent, RunSpec};
 use crate::channels::{ChannelCommand, ChannelEvent};
 use crate::limits::{CHANNEL_INBOX, STORE_INBOX, ms};
 use crate::metrics::METRICS;
@@ -131,8 +131,8 @@ pub enum Effect {
     Out(Outbound),
     /// To the store.
     Store(StoreCommand),
-    /// To the agent.
-    Agent(AgentCommand),
+    /// To the agent: start it, or queue it behind its session's lane.
+    Run(Box<RunSpec>),
     /// To the agent's slot for what must get through.
     AgentControl(AgentControl),
     /// To the channels.

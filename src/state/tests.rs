@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::agent::{AgentCommand, AgentControl, AgentEvent, RunSpec, RunStep};
+use crate::agent::{AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::limits::{PAYLOAD_BYTES_MAX, SANE_CLOCK_MS, STORE_INBOX};
 use crate::net::ConnId;
 use crate::net::outbound::{Loss, Outbound};
@@ -172,7 +172,7 @@ impl Bench {
         let mut specs = Vec::new();
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Agent(AgentCommand::Run(spec)) => specs.push(*spec),
+                Effect::Run(spec) => specs.push(*spec),
                 other => self.effects.push(other),
             }
         }

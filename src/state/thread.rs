@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
-use crate::agent::{AgentCommand, AgentControl};
+use crate::agent::{AgentControl, RunSpec};
 use crate::channels::ChannelCommand;
 use crate::clock::wall_ms;
 use crate::metrics::METRICS;
@@ -28,7 +28,7 @@ pub struct Exits {
     /// a full one is a defect and is logged as such.
     pub store: Sender<StoreCommand>,
     /// Runs.
-    pub agent: Sender<AgentCommand>,
+    pub agent: Sender<Box<RunSpec>>,
     /// What must get through.
     pub agent_control: Sender<AgentControl>,
     /// Channels. Boxed, since its room is for a thousand.
@@ -100,7 +100,7 @@ impl Exits {
                 // Waits for room; only fails when the process ends.
                 Effect::Out(message) => drop(self.outbound.send(message)),
                 Effect::Store(command) => hand_over("store", &self.store, command),
-                Effect::Agent(command) => hand_over("agent", &self.agent, command),
+                Effect::Run(spec) => hand_over("agent", &self.agent, spec),
                 Effect::AgentControl(control) => hand_over("agent control", &self.agent_control, control),
                 // Nobody misses these where the surfaces are busy.
                 Effect::Channel(command @ (ChannelCommand::Typing { .. } | ChannelCommand::Seen { .. })) => {

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clawdis_gateway::agent::sandbox::SandboxConfig;
-use clawdis_gateway::agent::{self, AgentCommand, AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
+use clawdis_gateway::agent::{self, AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
 use clawdis_gateway::config::file::Sandbox;
 use clawdis_gateway::protocol::call::{RunId, Thinking};
 use clawdis_gateway::protocol::payload::RunStatus;
@@ -73,7 +73,7 @@ impl Finished {
 /// A running agent thread.
 pub(super) struct Rig {
     pub(super) folder: Folder,
-    pub(super) commands: Sender<AgentCommand>,
+    pub(super) commands: Sender<Box<RunSpec>>,
     pub(super) control: Sender<AgentControl>,
     pub(super) events: Receiver<AgentEvent>,
     /// Events that were read while another run was waited for.
@@ -137,7 +137,7 @@ impl Rig {
             timeout: PATIENCE,
         };
         adjust(&mut spec);
-        self.commands.send(AgentCommand::Run(Box::new(spec))).unwrap();
+        self.commands.send(Box::new(spec)).unwrap();
         run_id
     }
 
