@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{self, Path, PathBuf};
 
 use crate::config::environment::{self, Environment};
-use crate::config::file::{Agent, Command, Config, Gateway, Heartbeat, Owner, Storage, Telegram, Whatsapp};
+use crate::config::file::{Command, Config, Gateway, Telegram};
 use crate::config::flags::{ADDRESS, Flags, LogFormat, address};
 use crate::config::load::{ConfigError, read_token};
 use crate::config::secret::Secret;
@@ -79,29 +79,14 @@ pub enum AgentCommand {
 
 /// Everything that is set. No `Debug`: it holds tokens.
 pub struct Settings {
-    /// TCP port; 0 is any.
-    pub port: u16,
+    /// The config, with what flags and environment say about the same things. What stands below counts
+    /// instead of its `gateway.bind` and `agent.command`.
+    pub config: Config,
     /// Addresses to listen on, at least one, no two equal.
     pub binds: Vec<IpAddr>,
-    /// What clients must say.
-    pub token: Option<Secret>,
-    /// Names in `Host` besides the loopback ones.
-    pub allowed_hosts: Vec<String>,
-    /// Folders whose files `send` may take.
-    pub media_folders: Vec<String>,
-    /// Origins besides the gateway's own.
-    pub allowed_origins: Vec<String>,
-    /// Oldest client version served: three numbers with dots, perhaps a pre-release.
-    pub min_client: String,
-    /// Connections at a time.
-    pub clients_max: usize,
-    /// Between two ticks.
-    pub tick_interval_ms: u64,
     /// Where state is kept; absolute.
     pub state_dir: PathBuf,
-    /// The config file, which need not exist; absolute.
-    pub config_path: PathBuf,
-    /// Files that the agent must not see, the config among them; they need not exist.
+    /// Files that the agent must not see, the config's own first; they need not exist.
     pub secret_files: Vec<PathBuf>,
     /// What to run.
     pub agent_command: Option<AgentCommand>,
@@ -109,18 +94,6 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// How many `-v`.
     pub verbosity: u8,
-    /// The person.
-    pub owner: Owner,
-    /// The agent's section, whose `command` has become `agent_command`.
-    pub agent: Agent,
-    /// A prompt from time to time.
-    pub heartbeat: Heartbeat,
-    /// With what the environment says.
-    pub telegram: Telegram,
-    /// An account on WhatsApp.
-    pub whatsapp: Whatsapp,
-    /// How much is kept.
-    pub storage: Storage,
 }
 
 impl Settings {
@@ -147,46 +120,32 @@ impl Settings {
         flags: Flags,
         token_file: Option<Secret>,
         environment: Environment,
-        config: Config,
+        mut config: Config,
         state_dir: PathBuf,
         config_path: PathBuf,
     ) -> Result<Self, SettingsError> {
-        let Config { gateway, owner, mut agent, heartbeat, mut telegram, whatsapp, storage } = config;
-        let token = token([
+        let Config { gateway, agent, telegram, .. } = &mut config;
+        gateway.token = token([
             ("--token", flags.token),
             ("--token-file", token_file),
             (environment::TOKEN, environment.token),
-            ("gateway.token", gateway.token.clone()),
+            ("gateway.token", gateway.token.take()),
         ])?;
         let agent_command = agent_command(flags.agent, environment.agent, agent.command.take())?;
         let token_files = [flags.token_file, telegram.bot_token_file.as_ref().map(PathBuf::from)];
         let secret_files = token_files.into_iter().flatten().map(absolute);
-        let secret_files = std::iter::once(config_path.clone()).chain(secret_files).collect();
-        telegram.bot_token = environment.telegram_token.or(telegram.bot_token);
-        telegram.api_base = environment.telegram_api_base.unwrap_or(telegram.api_base);
-        Ok(Self {
-            port: port(flags.port, environment.port.as_deref(), gateway.port)?,
-            binds: binds(flags.bind, &gateway, token.is_some())?,
-            token,
-            min_client: min_client(gateway.min_client)?,
-            allowed_hosts: gateway.allowed_hosts,
-            media_folders: gateway.media_folders,
-            allowed_origins: gateway.allowed_origins,
-            clients_max: flags.max_clients.unwrap_or(gateway.max_clients),
-            tick_interval_ms: flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms),
-            state_dir,
-            config_path,
-            secret_files,
-            agent_command,
-            log_format: flags.log_format,
-            verbosity: flags.verbosity,
-            owner,
-            agent,
-            heartbeat,
-            telegram,
-            whatsapp,
-            storage,
-        })
+        let secret_files = std::iter::once(config_path).chain(secret_files).collect();
+        telegram.bot_token = environment.telegram_token.or(telegram.bot_token.take());
+        if let Some(api_base) = environment.telegram_api_base {
+            telegram.api_base = api_base;
+        }
+        gateway.port = port(flags.port, environment.port.as_deref(), gateway.port)?;
+        let binds = binds(flags.bind, gateway)?;
+        check_min_client(&gateway.min_client)?;
+        gateway.max_clients = flags.max_clients.unwrap_or(gateway.max_clients);
+        gateway.tick_interval_ms = flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms);
+        let (log_format, verbosity) = (flags.log_format, flags.verbosity);
+        Ok(Self { config, binds, state_dir, secret_files, agent_command, log_format, verbosity })
     }
 }
 
@@ -245,7 +204,7 @@ fn token(places: [(&'static str, Option<Secret>); 4]) -> Result<Option<Secret>, 
     Ok(Some(token))
 }
 
-fn binds(flags: Vec<IpAddr>, gateway: &Gateway, has_token: bool) -> Result<Vec<IpAddr>, SettingsError> {
+fn binds(flags: Vec<IpAddr>, gateway: &Gateway) -> Result<Vec<IpAddr>, SettingsError> {
     let mut binds = flags;
     if binds.is_empty() {
         let wrong = SettingsError::Wrong { place: "gateway.bind", expected: ADDRESS };
@@ -257,7 +216,7 @@ fn binds(flags: Vec<IpAddr>, gateway: &Gateway, has_token: bool) -> Result<Vec<I
     }
     let mut unique = Vec::with_capacity(binds.len());
     for bind in binds {
-        if !has_token && !bind.is_loopback() {
+        if gateway.token.is_none() && !bind.is_loopback() {
             return Err(SettingsError::OpenBind(bind));
         }
         if !unique.contains(&bind) {
@@ -268,9 +227,9 @@ fn binds(flags: Vec<IpAddr>, gateway: &Gateway, has_token: bool) -> Result<Vec<I
 }
 
 /// What is no version would let every client in, since only versions are compared.
-fn min_client(text: String) -> Result<String, SettingsError> {
+fn check_min_client(text: &str) -> Result<(), SettingsError> {
     let wrong = SettingsError::Wrong { place: "gateway.minClient", expected: "a version such as 1.2.0" };
-    if semver(&text).is_some() { Ok(text) } else { Err(wrong) }
+    semver(text).map(|_| ()).ok_or(wrong)
 }
 
 fn agent_command(

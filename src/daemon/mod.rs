@@ -29,7 +29,7 @@ use crate::limits::{
 use crate::logging::Log;
 use crate::metrics::METRICS;
 use crate::net::acceptor::{self, Acceptor};
-use crate::net::{NetContext, NetSettings, outbound};
+use crate::net::{NetContext, outbound};
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::hello::Policy;
 use crate::state::budget::Limits;
@@ -93,7 +93,7 @@ fn take_folder(layout: &Layout) -> Result<FolderLock, Fatal> {
 }
 
 fn listen(settings: &Settings) -> Result<Vec<TcpListener>, Fatal> {
-    let mut port = settings.port;
+    let mut port = settings.config.gateway.port;
     let mut listeners = Vec::new();
     for ip in &settings.binds {
         let address = SocketAddr::new(*ip, port);
@@ -121,7 +121,7 @@ fn report(settings: &Settings, warnings: &[String]) {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    if settings.token.is_none() {
+    if settings.config.gateway.token.is_none() {
         log::info!(
             "no token is set: every program of this machine's users may connect; --token-file sets one"
         );
@@ -161,8 +161,8 @@ impl Gateway {
         let boot_id = boot_id().map_err(system("make random ids"))?;
         let agent_config = agent_config(settings, &layout, own_exe.clone())?;
         make_private(&layout.agent_sessions()).map_err(folder_error)?;
-        let (store, recovered) =
-            Store::open(layout.clone(), settings.storage.max_mb * 1024 * 1024).map_err(folder_error)?;
+        let (store, recovered) = Store::open(layout.clone(), settings.config.storage.max_mb * 1024 * 1024)
+            .map_err(folder_error)?;
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }
@@ -173,8 +173,9 @@ impl Gateway {
         let thread = system("start a thread");
         let (to_state, state_inbox) = bounded(STATE_INBOX);
         let (to_outbound, outbound_inbox) = bounded(OUTBOUND_INBOX);
-        let (to_store, store_inbox) = bounded(STORE_INBOX + STORE_RESERVE + 4 * settings.agent.queue);
-        let (to_agent, agent_inbox) = bounded(settings.agent.queue + settings.agent.max_processes);
+        let (to_store, store_inbox) = bounded(STORE_INBOX + STORE_RESERVE + 4 * settings.config.agent.queue);
+        let (to_agent, agent_inbox) =
+            bounded(settings.config.agent.queue + settings.config.agent.max_processes);
         let (to_agent_control, agent_control_inbox) = bounded(AGENT_CONTROL_INBOX);
         let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX + CHANNEL_RESERVE);
         let fanout_us = Arc::new(AtomicU64::new(0));
@@ -188,8 +189,12 @@ impl Gateway {
             fanout_us: Arc::clone(&fanout_us),
         };
 
-        let context =
-            NetContext::new(net_settings(settings), to_state.clone(), to_outbound, History::new(layout));
+        let context = NetContext::new(
+            settings.config.gateway.clone(),
+            to_state.clone(),
+            to_outbound,
+            History::new(layout),
+        );
         let others = vec![
             outbound::spawn(outbound_inbox, Arc::clone(&fanout_us)).map_err(&thread)?,
             store::spawn(store, store_inbox, to_state.clone()).map_err(&thread)?,
@@ -257,16 +262,6 @@ fn boot_id() -> io::Result<String> {
     Ok(HEXLOWER.encode(&bytes))
 }
 
-fn net_settings(settings: &Settings) -> NetSettings {
-    NetSettings {
-        allowed_hosts: settings.allowed_hosts.clone(),
-        allowed_origins: settings.allowed_origins.clone(),
-        token: settings.token.clone(),
-        min_client: settings.min_client.clone(),
-        clients_max: settings.clients_max,
-    }
-}
-
 fn state_config(
     settings: &Settings,
     layout: &Layout,
@@ -280,24 +275,24 @@ fn state_config(
         policy: Policy {
             max_payload: PAYLOAD_BYTES_MAX,
             max_buffered_bytes: BACKLOG_BYTES_MAX,
-            tick_interval_ms: settings.tick_interval_ms,
+            tick_interval_ms: settings.config.gateway.tick_interval_ms,
         },
         agent_configured,
-        thinking: settings.agent.thinking,
-        run_timeout: Duration::from_secs(settings.agent.timeout_seconds),
-        idle: minutes(settings.agent.idle_minutes),
-        processes_max: settings.agent.max_processes,
-        queue_max: settings.agent.queue,
+        thinking: settings.config.agent.thinking,
+        run_timeout: Duration::from_secs(settings.config.agent.timeout_seconds),
+        idle: minutes(settings.config.agent.idle_minutes),
+        processes_max: settings.config.agent.max_processes,
+        queue_max: settings.config.agent.queue,
         budget: Limits {
-            runs: settings.agent.daily_runs,
-            runs_per_person: settings.agent.daily_runs_per_person,
+            runs: settings.config.agent.daily_runs,
+            runs_per_person: settings.config.agent.daily_runs_per_person,
         },
-        retention: Duration::from_secs(settings.storage.retention_days * 86_400),
+        retention: Duration::from_secs(settings.config.storage.retention_days * 86_400),
         heartbeat: HeartbeatConfig {
-            every: minutes(settings.heartbeat.every_minutes),
-            prompt: settings.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned()),
-            channel: settings.heartbeat.channel,
-            to: settings.heartbeat.to.clone(),
+            every: minutes(settings.config.heartbeat.every_minutes),
+            prompt: settings.config.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned()),
+            channel: settings.config.heartbeat.channel,
+            to: settings.config.heartbeat.to.clone(),
         },
         surfaces: surfaces::config(settings, layout),
     }
@@ -320,7 +315,7 @@ fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Resul
         }
     };
     let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
-    let cwd = settings.agent.cwd.as_ref().map_or_else(home, PathBuf::from);
+    let cwd = settings.config.agent.cwd.as_ref().map_or_else(home, PathBuf::from);
     if command.is_some() && !Path::is_dir(&cwd) {
         return Err(Fatal::Config(format!(
             "agent.cwd: `{}` is not a folder; make it or name another",
@@ -331,18 +326,18 @@ fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Resul
         command,
         own_exe,
         cwd,
-        env: settings.agent.env.clone(),
-        pass_env: settings.agent.pass_env.clone(),
-        model: settings.agent.model.clone(),
+        env: settings.config.agent.env.clone(),
+        pass_env: settings.config.agent.pass_env.clone(),
+        model: settings.config.agent.model.clone(),
         sessions_dir: layout.agent_sessions(),
         sandbox: SandboxConfig {
-            wanted: settings.agent.sandbox,
+            wanted: settings.config.agent.sandbox,
             state_dir: settings.state_dir.clone(),
             files: settings.secret_files.clone(),
         },
-        idle_timeout: Duration::from_secs(settings.agent.idle_timeout_seconds),
-        start_timeout: Duration::from_secs(settings.agent.start_timeout_seconds),
-        warm: Duration::from_secs(settings.agent.warm_seconds),
-        processes_max: settings.agent.max_processes,
+        idle_timeout: Duration::from_secs(settings.config.agent.idle_timeout_seconds),
+        start_timeout: Duration::from_secs(settings.config.agent.start_timeout_seconds),
+        warm: Duration::from_secs(settings.config.agent.warm_seconds),
+        processes_max: settings.config.agent.max_processes,
     })
 }

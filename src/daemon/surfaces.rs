@@ -17,7 +17,7 @@ use crate::store::{Layout, Recovered};
 
 /// An id that cannot be one is left out, with a word in the log: nobody is let in by mistake.
 pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
-    let (telegram, whatsapp) = (&settings.telegram, &settings.whatsapp);
+    let (telegram, whatsapp) = (&settings.config.telegram, &settings.config.whatsapp);
     let telegram_groups = telegram.groups.iter().map(|(id, group)| {
         (id.clone(), group_config(Channel::Telegram, group.require_mention, &group.allow_from))
     });
@@ -29,7 +29,7 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
         (
             Channel::Telegram,
             SurfaceConfig {
-                owner: owner(Channel::Telegram, settings.owner.telegram.as_deref()),
+                owner: owner(Channel::Telegram, settings.config.owner.telegram.as_deref()),
                 allowed: ids(Channel::Telegram, "allowFrom", &telegram.allow_from),
                 groups: telegram_groups.collect(),
                 max_age: max_age(telegram.max_age_minutes),
@@ -38,7 +38,7 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
         (
             Channel::Whatsapp,
             SurfaceConfig {
-                owner: owner(Channel::Whatsapp, settings.owner.whatsapp.as_deref()),
+                owner: owner(Channel::Whatsapp, settings.config.owner.whatsapp.as_deref()),
                 allowed: ids(Channel::Whatsapp, "allowFrom", &whatsapp.allow_from),
                 groups: whatsapp_groups.collect(),
                 max_age: max_age(whatsapp.max_age_minutes),
@@ -48,7 +48,7 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
     SurfacesConfig {
         by_channel,
         session_folders: layout.agent_sessions(),
-        media_folders: folders(&settings.media_folders),
+        media_folders: folders(&settings.config.gateway.media_folders),
     }
 }
 
@@ -109,9 +109,10 @@ pub(super) fn setup(
     places: BTreeMap<String, String>,
     own_exe: PathBuf,
 ) -> Result<ChannelsSetup, Fatal> {
-    let (telegram, whatsapp) = (&settings.telegram, &settings.whatsapp);
+    let (telegram, whatsapp) = (&settings.config.telegram, &settings.config.whatsapp);
     let tmp = settings.state_dir.join("tmp");
-    let bot = TelegramSetup::new(telegram, tmp, &settings.media_folders).map_err(Fatal::Config)?;
+    let bot =
+        TelegramSetup::new(telegram, tmp, &settings.config.gateway.media_folders).map_err(Fatal::Config)?;
     // WhatsApp has no credentials to show: linking comes after switching on.
     let configured = whatsapp.enabled == Some(true);
     let is_on = |channel: Channel, config: Option<bool>, configured: bool| {
@@ -131,7 +132,7 @@ pub(super) fn setup(
         proxy: whatsapp.proxy.clone(),
         media_bytes_max: whatsapp.media_max_mb.saturating_mul(1024 * 1024),
         self_chat: whatsapp.self_chat,
-        media_folders: folders(&settings.media_folders),
+        media_folders: folders(&settings.config.gateway.media_folders),
         read_receipts: whatsapp.read_receipts,
     };
     let enabled = on.into_iter().filter(|(_, on)| *on).map(|(channel, _)| channel).collect();

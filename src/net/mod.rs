@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::config::secret::Secret;
+use crate::config::file::Gateway;
 use crate::limits::LARGE_FRAMES_MAX;
 use crate::state::Event;
 use crate::store::history::History;
@@ -36,7 +36,7 @@ pub type ConnId = u64;
 /// What all connections share: settings and the ways out of a connection thread.
 pub struct NetContext {
     /// What was configured.
-    pub settings: NetSettings,
+    pub settings: Gateway,
     /// To the state thread.
     pub state: Sender<Event>,
     /// To the outbound thread.
@@ -54,24 +54,10 @@ pub struct NetContext {
     stopping: AtomicBool,
 }
 
-/// Who may connect.
-pub struct NetSettings {
-    /// Hosts that `Host` may name besides loopback.
-    pub allowed_hosts: Vec<String>,
-    /// Origins besides the server's own.
-    pub allowed_origins: Vec<String>,
-    /// The shared token, if one is set.
-    pub token: Option<Secret>,
-    /// Oldest client version served (semver).
-    pub min_client: String,
-    /// Connections past their upgrade at a time.
-    pub clients_max: usize,
-}
-
 impl NetContext {
     /// Shared by the acceptor and every connection.
     pub fn new(
-        settings: NetSettings,
+        settings: Gateway,
         state: Sender<Event>,
         outbound: Sender<Outbound>,
         history: History,
@@ -105,11 +91,11 @@ impl NetContext {
     fn take_place(self: &Arc<Self>) -> Option<Place> {
         let taken = self.upgraded.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(self));
-        (taken < self.settings.clients_max).then_some(place)
+        (taken < self.settings.max_clients).then_some(place)
     }
 }
 
-/// A place among `clients_max`.
+/// A place among `max_clients`.
 struct Place(Arc<NetContext>);
 
 impl Drop for Place {

@@ -36,7 +36,7 @@ fn error(line: &[&str], variables: &[(&str, &str)], config: Value) -> String {
 #[test]
 fn flag_before_variable_before_config_before_default() {
     let port = |line: &[&str], variables: &[(&str, &str)], config| {
-        resolve(line, variables, config).ok().unwrap().port
+        resolve(line, variables, config).ok().unwrap().config.gateway.port
     };
     let config = || json!({"gateway": {"port": 3}});
     assert_eq!(port(&["--port", "1"], &[("CLAWDIS_GATEWAY_PORT", "2")], config()), 1);
@@ -59,6 +59,8 @@ fn flag_before_variable_before_config_before_default() {
         resolve(line, variables, json!({"gateway": {"token": "c"}}))
             .ok()
             .unwrap()
+            .config
+            .gateway
             .token
             .unwrap()
             .expose()
@@ -81,21 +83,20 @@ fn the_rest_of_the_sources() {
     )
     .ok()
     .unwrap();
-    assert_eq!((settings.clients_max, settings.tick_interval_ms, settings.verbosity), (7, 200, 1));
+    let Config { gateway, owner, agent, telegram, .. } = settings.config;
+    assert_eq!((gateway.max_clients, gateway.tick_interval_ms, settings.verbosity), (7, 200, 1));
     assert_eq!(
-        (settings.allowed_hosts, settings.allowed_origins),
+        (gateway.allowed_hosts, gateway.allowed_origins),
         (vec!["h".to_owned()], vec!["o".to_owned()])
     );
-    assert_eq!((settings.min_client.as_str(), settings.agent.queue), ("1.0.0-rc.1", 9));
-    assert!(settings.telegram.bot_token.unwrap().matches("b"));
-    assert_eq!(
-        (settings.telegram.api_base.as_str(), settings.owner.telegram.as_deref()),
-        ("http://t", Some("1"))
-    );
+    assert_eq!((gateway.min_client.as_str(), agent.queue), ("1.0.0-rc.1", 9));
+    assert!(telegram.bot_token.unwrap().matches("b"));
+    assert_eq!((telegram.api_base.as_str(), owner.telegram.as_deref()), ("http://t", Some("1")));
     let settings =
         resolve(&[], &[], json!({"gateway": {"maxClients": 8, "tickIntervalMs": 300}})).ok().unwrap();
-    assert_eq!((settings.clients_max, settings.tick_interval_ms, settings.verbosity), (8, 300, 0));
-    assert!(settings.token.is_none());
+    let gateway = settings.config.gateway;
+    assert_eq!((gateway.max_clients, gateway.tick_interval_ms, settings.verbosity), (8, 300, 0));
+    assert!(gateway.token.is_none());
 }
 
 #[test]
@@ -210,18 +211,18 @@ fn folders_and_files() {
     let (settings, warnings) =
         read(&["--state-dir", state_text], &[("CLAWDIS_STATE_DIR", "/no")]).ok().unwrap();
     assert_eq!(
-        (settings.port, settings.state_dir, settings.config_path),
-        (5, state.clone(), state.join("clawdis.json"))
+        (settings.config.gateway.port, settings.state_dir, settings.secret_files),
+        (5, state.clone(), vec![state.join("clawdis.json")])
     );
     assert_eq!(warnings, ["unknown key `/gateway/prot` is ignored; did you mean `port`?"]);
 
     let variables = [("CLAWDIS_STATE_DIR", state_text), ("CLAWDIS_CONFIG", &at("other.json"))];
-    assert_eq!(read(&[], &variables).ok().unwrap().0.port, 6);
-    assert_eq!(read(&["--config", &at("clawdis.json")], &variables).ok().unwrap().0.port, 5);
+    assert_eq!(read(&[], &variables).ok().unwrap().0.config.gateway.port, 6);
+    assert_eq!(read(&["--config", &at("clawdis.json")], &variables).ok().unwrap().0.config.gateway.port, 5);
     assert!(read(&["--config", &at("none.json")], &variables).err().unwrap().contains("cannot be read"));
 
     let (settings, _) = read(&["--token-file", &at("token")], &variables).ok().unwrap();
-    assert!(settings.token.unwrap().matches("s3cret"));
+    assert!(settings.config.gateway.token.unwrap().matches("s3cret"));
     let blank = read(&["--token-file", &at("blank")], &variables).err().unwrap();
     assert_eq!(blank, "the token of `--token-file` is empty: put one there or leave it out");
     assert!(read(&["--token-file", &at("none")], &variables).err().unwrap().contains("cannot be read"));
@@ -245,7 +246,7 @@ fn the_bots_token_is_read_from_its_file_unless_it_stands_elsewhere() {
         let line = ["--state-dir".into(), folder.clone().into_os_string()];
         let Ok(Parsed::Run(flags)) = Flags::parse(line.into()) else { panic!("a good command line") };
         let read = Settings::read(*flags, environment(variables));
-        read.map(|(settings, _)| settings.telegram.bot_token.map(|token| token.expose().to_owned()))
+        read.map(|(settings, _)| settings.config.telegram.bot_token.map(|token| token.expose().to_owned()))
             .map_err(|error| error.to_string())
     };
     let from_file = || json!({ "botTokenFile": file });
