@@ -196,12 +196,8 @@ impl Writer {
             }
             Outbound::Join { conn, hello_ok, subscriptions } => {
                 let latest = self.broadcasts_made;
-                if let Some(client) = self.clients.get_mut(&conn) {
-                    self.backlog_bytes -= client.backlog_bytes();
-                    client.join(hello_ok, subscriptions, latest);
-                    self.backlog_bytes += client.backlog_bytes();
-                    self.touched.push(conn);
-                }
+                self.with(conn, |client| client.join(hello_ok, subscriptions, latest));
+                self.touched.push(conn);
             }
             Outbound::Frame { conn, frame } => self.single(conn, |client| client.push_frame(frame)),
             Outbound::EventTo { conn, body } => self.single(conn, |client| client.push_event(&body, false)),
@@ -236,10 +232,21 @@ impl Writer {
     /// Something for one client alone. Its share of pending broadcasts goes first.
     fn single(&mut self, conn: ConnId, push: impl FnOnce(&mut Client) -> bool) {
         self.catch_up(conn);
-        let Some(client) = self.clients.get_mut(&conn) else { return };
+        if let Some(fits) = self.with(conn, push) {
+            self.pushed(conn, fits);
+        }
+    }
+
+    /// Lets a client do something, and keeps the sum of all backlogs right.
+    fn with<T>(&mut self, conn: ConnId, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
+        let client = self.clients.get_mut(&conn)?;
         let before = client.backlog_bytes();
-        let fits = push(client);
+        let done = act(client);
         self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
+        Some(done)
+    }
+
+    fn pushed(&mut self, conn: ConnId, fits: bool) {
         self.touched.push(conn);
         if !fits {
             self.slow_consumer(conn);
@@ -264,11 +271,7 @@ impl Writer {
         let droppable = broadcast.loss.allowed_for(conn);
         let fits = client.push_broadcast(broadcast.number, &broadcast.body, droppable);
         self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
-        self.touched.push(conn);
-        if !fits {
-            self.slow_consumer(conn);
-        }
-        self.relieve();
+        self.pushed(conn, fits);
     }
 
     /// Gives the oldest broadcast to the next few clients.
@@ -307,11 +310,8 @@ impl Writer {
     }
 
     fn flush(&mut self, conn: ConnId, now: Instant) {
-        let Some(client) = self.clients.get_mut(&conn) else { return };
-        let before = client.backlog_bytes();
-        let flushed = client.flush(now);
-        self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
-        if flushed == Flush::Waits && !self.timed.contains(&conn) {
+        let flushed = self.with(conn, |client| client.flush(now));
+        if flushed == Some(Flush::Waits) && !self.timed.contains(&conn) {
             self.timed.push(conn);
         }
     }
@@ -351,10 +351,9 @@ impl Writer {
     }
 
     fn close_within(&mut self, conn: ConnId, close: &Close, patience: Duration) {
-        let Some(client) = self.clients.get_mut(&conn) else { return };
-        let before = client.backlog_bytes();
-        client.seal(close, Instant::now() + patience);
-        self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
+        if self.with(conn, |client| client.seal(close, Instant::now() + patience)).is_none() {
+            return;
+        }
         self.touched.push(conn);
         if !self.timed.contains(&conn) {
             self.timed.push(conn);
