@@ -163,24 +163,21 @@ pub(super) fn linger(shared: &ConnShared) {
     if shared.stream.shutdown(Shutdown::Write).is_err() {
         return;
     }
-    let mut scrap = [0; 1024];
-    let mut left = LINGER_BYTES_MAX;
-    while let Ok(count) = read_until(shared, deadline, &mut scrap) {
-        if count == 0 || count > left {
-            return;
-        }
-        left -= count;
-    }
+    let _ = throw_away(|scrap| read_until(shared, deadline, scrap));
 }
 
 /// Reads and throws away until the other side, or `outbound`, ends the connection.
 pub(super) fn discard(shared: &ConnShared) -> io::Result<()> {
     // `outbound` shuts the socket when its own deadline passes; this one only covers its absence.
     shared.stream.set_read_timeout(Some(ms(CLOSE_FLUSH_MS + 2 * LINGER_MS)))?;
+    throw_away(|scrap| (&shared.stream).read(scrap))
+}
+
+fn throw_away(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<()> {
     let mut scrap = [0; 1024];
     let mut left = LINGER_BYTES_MAX;
     loop {
-        let count = (&shared.stream).read(&mut scrap)?;
+        let count = read(&mut scrap)?;
         if count == 0 || count > left {
             return Ok(());
         }
