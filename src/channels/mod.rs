@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile, Part};
 use crate::channels::message::{Batch, InboundMedia, Route};
-use crate::limits::SIDECAR_INBOX;
+use crate::limits::{SIDECAR_INBOX, TELEGRAM_REPORTS_INBOX};
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::event::MessageStatus;
@@ -237,7 +237,7 @@ pub fn spawn(
     commands: Receiver<Box<ChannelCommand>>,
     events: Sender<Event>,
 ) -> io::Result<JoinHandle<()>> {
-    let (to_us, reports) = bounded(REPORTS);
+    let (to_us, reports) = bounded(TELEGRAM_REPORTS_INBOX);
     let (to_whatsapp, news) = bounded(SIDECAR_INBOX);
     let ChannelsSetup { telegram, whatsapp, enabled, places } = setup;
     threads::spawn_owner("channels", move || {
@@ -248,9 +248,6 @@ pub fn spawn(
         Surfaces::new(telegram, whatsapp, events).run(&commands, &reports, &news);
     })
 }
-
-/// Reports of Telegram's threads that wait; they wait when it is full.
-const REPORTS: usize = 16;
 
 /// A share of a pause, so that not everybody comes back at once: up to a quarter.
 fn jitter() -> f64 {

@@ -51,6 +51,11 @@ pub const TELEGRAM_UNAUTHORIZED_MAX_MS: u64 = 15 * 60_000;
 pub const TELEGRAM_ALIVE_MS: u64 = 10_000;
 /// How long `health` with `probe` waits for the Bot API.
 pub const TELEGRAM_PROBE_MS: u64 = 5_000;
+/// Reports of Telegram's threads to the channels thread; the threads wait beyond.
+pub const TELEGRAM_REPORTS_INBOX: usize = 16;
+/// What the polling thread is told: state answers one batch at a time, the rest is for waking, and one
+/// more is left out.
+pub const TELEGRAM_POLL_INBOX: usize = 8;
 /// Jobs that wait for the sending thread, and for the one that moves files; one more is answered
 /// "not now". State hands out fewer.
 pub const TELEGRAM_JOBS_MAX: usize = 128;

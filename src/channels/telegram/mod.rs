@@ -22,7 +22,7 @@ use crate::config::file;
 use crate::config::secret::Secret;
 use crate::limits::{
     TELEGRAM_ALIVE_MS, TELEGRAM_FILE_CAPTION_UNITS, TELEGRAM_JOBS_MAX, TELEGRAM_MESSAGES_MAX,
-    TELEGRAM_PROBE_MS, ms,
+    TELEGRAM_POLL_INBOX, TELEGRAM_PROBE_MS, ms,
 };
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
@@ -215,7 +215,7 @@ impl Telegram {
             Reporter { epoch: self.epoch, reports: self.reports.clone(), events: self.events.clone() };
         let off = Arc::new(AtomicBool::new(false));
         let api = || Api::new(setup.access.clone());
-        let (poll, commands) = bounded(POLL_COMMANDS);
+        let (poll, commands) = bounded(TELEGRAM_POLL_INBOX);
         let (send, jobs) = bounded(TELEGRAM_JOBS_MAX);
         let (files, file_jobs) = bounded(TELEGRAM_JOBS_MAX);
         let polling = Polling {
@@ -400,9 +400,6 @@ impl Telegram {
         let _ = self.events.send(Event::Channel(ChannelEvent::Health { channel: Channel::Telegram, health }));
     }
 }
-
-/// State answers one batch at a time; the rest is for waking.
-const POLL_COMMANDS: usize = 8;
 
 #[cfg(test)]
 mod tests;
