@@ -73,59 +73,33 @@ methods! {
     ChannelLogout = "channel-logout", acts;
 }
 
-/// A surface that the gateway owns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Channel {
-    /// The Telegram Bot API.
-    Telegram,
-    /// WhatsApp Web.
-    Whatsapp,
-}
-
-impl Channel {
-    /// Both, in the order in which they are shown.
-    pub const ALL: [Channel; 2] = [Channel::Telegram, Channel::Whatsapp];
-
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Channel::Telegram => "telegram",
-            Channel::Whatsapp => "whatsapp",
-        }
+named! {
+    /// A surface that the gateway owns.
+    Channel {
+        /// The Telegram Bot API.
+        Telegram = "telegram",
+        /// WhatsApp Web.
+        Whatsapp = "whatsapp",
     }
 }
 
-/// How much the model may think. Pi takes an unknown level for `off`, so it is checked here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum Thinking {
-    /// Not at all.
-    #[default]
-    Off,
-    /// A little.
-    Minimal,
-    /// Some.
-    Low,
-    /// More.
-    Medium,
-    /// A lot.
-    High,
-    /// As much as there is.
-    Xhigh,
-}
-
-impl Thinking {
-    /// The name on the wire and on Pi's command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Thinking::Off => "off",
-            Thinking::Minimal => "minimal",
-            Thinking::Low => "low",
-            Thinking::Medium => "medium",
-            Thinking::High => "high",
-            Thinking::Xhigh => "xhigh",
-        }
+named! {
+    /// How much the model may think. Pi takes an unknown level for `off`, so it is checked here.
+    #[derive(Default)]
+    Thinking {
+        /// Not at all.
+        #[default]
+        Off = "off",
+        /// A little.
+        Minimal = "minimal",
+        /// Some.
+        Low = "low",
+        /// More.
+        Medium = "medium",
+        /// A lot.
+        High = "high",
+        /// As much as there is.
+        Xhigh = "xhigh",
     }
 }
 

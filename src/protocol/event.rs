@@ -6,50 +6,27 @@ use serde_json::Value;
 use crate::protocol::call::Channel;
 use crate::protocol::payload::{Health, PresenceEntry};
 
-/// The families of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
-    /// Keep-alive.
-    Tick,
-    /// Who came, changed or went.
-    Presence,
-    /// Something in health changed state.
-    Health,
-    /// A run's stream.
-    Agent,
-    /// Something came in or went out on a surface.
-    Message,
-    /// How far a login is; only for the connection that asked.
-    Channel,
-    /// The gateway is about to stop.
-    Shutdown,
+named! {
+    /// The families of events.
+    EventKind {
+        /// Keep-alive.
+        Tick = "tick",
+        /// Who came, changed or went.
+        Presence = "presence",
+        /// Something in health changed state.
+        Health = "health",
+        /// A run's stream.
+        Agent = "agent",
+        /// Something came in or went out on a surface.
+        Message = "message",
+        /// How far a login is; only for the connection that asked.
+        Channel = "channel",
+        /// The gateway is about to stop.
+        Shutdown = "shutdown",
+    }
 }
 
 impl EventKind {
-    /// All of them, in the order of `features.events`.
-    pub const ALL: &'static [EventKind] = &[
-        EventKind::Tick,
-        EventKind::Presence,
-        EventKind::Health,
-        EventKind::Agent,
-        EventKind::Message,
-        EventKind::Channel,
-        EventKind::Shutdown,
-    ];
-
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            EventKind::Tick => "tick",
-            EventKind::Presence => "presence",
-            EventKind::Health => "health",
-            EventKind::Agent => "agent",
-            EventKind::Message => "message",
-            EventKind::Channel => "channel",
-            EventKind::Shutdown => "shutdown",
-        }
-    }
-
     const fn bit(self) -> u8 {
         1 << self as u8
     }

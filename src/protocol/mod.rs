@@ -3,6 +3,25 @@
 //! Knows nothing of threads, sockets or files. A derive here is a promise to a client; its schema
 //! stands in `schemas/`.
 
+/// Declares a closed list of things with the names that they have on the wire, once.
+macro_rules! named {
+    ($(#[$attr:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)* }) => {
+        $(#[$attr])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $type { $($(#[$doc])* #[serde(rename = $name)] $variant,)* }
+
+        impl $type {
+            /// All of them, in the order in which they are shown.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
+
+            /// The name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
 pub mod call;
 mod digest;
 pub mod error;

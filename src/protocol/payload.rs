@@ -227,29 +227,17 @@ pub struct ClientEntry {
     pub since_ts: u64,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RunStatus {
-    /// With an answer.
-    Ok,
-    /// With an error.
-    Error,
-    /// At its time limit.
-    Timeout,
-    /// By `agent-cancel`, a pause or a shutdown.
-    Cancelled,
-}
-
-impl RunStatus {
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            RunStatus::Ok => "ok",
-            RunStatus::Error => "error",
-            RunStatus::Timeout => "timeout",
-            RunStatus::Cancelled => "cancelled",
-        }
+named! {
+    /// How a run ended.
+    RunStatus {
+        /// With an answer.
+        Ok = "ok",
+        /// With an error.
+        Error = "error",
+        /// At its time limit.
+        Timeout = "timeout",
+        /// By `agent-cancel`, a pause or a shutdown.
+        Cancelled = "cancelled",
     }
 }
 

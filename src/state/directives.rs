@@ -1,7 +1,5 @@
 //! Lines that begin with a slash and are for the gateway, not for the model.
 
-use serde_json::json;
-
 use crate::limits::ms;
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::{Role, RunStatus};
@@ -43,8 +41,8 @@ pub(super) fn parse(message: &str) -> Option<Directive> {
     let name = words.next()?.strip_prefix('/')?.to_ascii_lowercase();
     let (argument, more) = (words.next(), words.next());
     if name == "think" && more.is_none() {
-        let level = argument.map(|level| json!(level.to_ascii_lowercase()));
-        return Some(Directive::Think(level.and_then(|level| serde_json::from_value(level).ok())));
+        let level = argument.unwrap_or_default().to_ascii_lowercase();
+        return Some(Directive::Think(Thinking::ALL.into_iter().find(|known| known.name() == level)));
     }
     if argument.is_some() {
         return None;

@@ -16,7 +16,7 @@ use crate::protocol::payload::{Access as AccessAnswer, RefusedSender};
 use crate::state::agent_requests::OWNER;
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
-use crate::state::surfaces::{GroupConfig, SurfacesConfig};
+use crate::state::surfaces::{GroupConfig, SurfacesConfig, in_slot, slot};
 use crate::state::{Now, State, to_json};
 use crate::store::StoreOp;
 
@@ -83,7 +83,7 @@ impl Access {
     pub(crate) fn recover(&mut self, name: &str, json: &str) -> Result<(), serde_json::Error> {
         if name == HAD_OWNER {
             self.had_owner = true;
-        } else if let Some((channel, id)) = parse_name(name) {
+        } else if let Some((channel, id)) = in_slot(name) {
             // What cannot be read may have been an owner.
             let grant = serde_json::from_str(json).inspect_err(|_| self.had_owner = true)?;
             self.granted.insert((channel, id), grant);
@@ -93,7 +93,7 @@ impl Access {
 
     /// Takes over that a group has moved.
     pub(crate) fn recover_move(&mut self, name: &str, json: &str) -> Result<(), serde_json::Error> {
-        if let Some((channel, id)) = parse_name(name) {
+        if let Some((channel, id)) = in_slot(name) {
             self.moved.insert((channel, id), serde_json::from_str(json)?);
         }
         Ok(())
@@ -266,17 +266,6 @@ impl Access {
 
 fn put(channel: Channel, id: &str, grant: Grant) -> StoreOp {
     StoreOp::Put { slot: slot(SLOT_PREFIX, channel, id), value: to_json(&grant) }
-}
-
-fn slot(prefix: &str, channel: Channel, id: &str) -> String {
-    format!("{prefix}{}/{id}", channel.name())
-}
-
-/// Channel and id in the rest of a slot's name.
-fn parse_name(name: &str) -> Option<(Channel, String)> {
-    let (channel, id) = name.split_once('/')?;
-    let channel = Channel::ALL.into_iter().find(|known| known.name() == channel)?;
-    Some((channel, id.to_owned()))
 }
 
 impl State {

@@ -12,6 +12,7 @@ use crate::channels::message::{Inbound, InboundMedia, Route};
 use crate::limits::{INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX, QUEUE_NOTICE_MS, ms};
 use crate::protocol::call::{Channel, RunId};
 use crate::state::surfaces::access::Place;
+use crate::state::surfaces::{in_slot, slot};
 use crate::state::to_json;
 use crate::store::StoreOp;
 
@@ -107,7 +108,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Takes over a slot of the last life.
     pub(crate) fn recover(&mut self, name: &str, json: &str, now: Instant) -> Result<(), serde_json::Error> {
-        let Some((channel, key)) = split(name) else { return Ok(()) };
+        let Some((channel, key)) = in_slot(name) else { return Ok(()) };
         match serde_json::from_str(json)? {
             Record::Done(ts) => {
                 self.by_key.insert((channel, key.clone()), None);
@@ -265,12 +266,15 @@ impl Inbox {
         let Some(entry) = self.waiting.remove(&number) else { return Vec::new() };
         self.bytes -= weight(&entry.message);
         let (channel, key) = (entry.message.route.channel, entry.message.key);
-        let mut ops = vec![StoreOp::Put { slot: slot(channel, &key), value: to_json(&Record::Done(now_ts)) }];
+        let mut ops = vec![StoreOp::Put {
+            slot: slot(SLOT_PREFIX, channel, &key),
+            value: to_json(&Record::Done(now_ts)),
+        }];
         self.by_key.insert((channel, key.clone()), None);
         self.done.push_back((now_ts, channel, key));
         if self.done.len() > INBOX_DONE_MAX {
             if let Some((_, channel, key)) = self.done.pop_front() {
-                ops.push(StoreOp::Delete { slot: slot(channel, &key) });
+                ops.push(StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, &key) });
                 self.by_key.remove(&(channel, key));
             }
         }
@@ -279,7 +283,7 @@ impl Inbox {
 
     /// Sets aside what could not be understood, in the place of the oldest such thing.
     pub(crate) fn set_aside(&mut self, channel: Channel, key: &str, why: &str, raw: &str) -> Vec<StoreOp> {
-        let slot = format!("{ASIDE_PREFIX}{}/{key}", channel.name());
+        let slot = slot(ASIDE_PREFIX, channel, key);
         let value = to_json(&serde_json::json!({ "why": why, "raw": raw }));
         let mut ops = vec![StoreOp::Put { slot: slot.clone(), value }];
         self.aside.push_back(slot);
@@ -305,18 +309,10 @@ fn put(number: Number, entry: &Entry) -> StoreOp {
         person: entry.place.person.clone(),
         asked: entry.asked,
     };
-    StoreOp::Put { slot: slot(entry.message.route.channel, &entry.message.key), value: to_json(&record) }
-}
-
-fn slot(channel: Channel, key: &str) -> String {
-    format!("{SLOT_PREFIX}{}/{key}", channel.name())
-}
-
-/// Channel and key in the rest of a slot's name.
-fn split(name: &str) -> Option<(Channel, String)> {
-    let (channel, key) = name.split_once('/')?;
-    let channel = Channel::ALL.into_iter().find(|known| known.name() == channel)?;
-    Some((channel, key.to_owned()))
+    StoreOp::Put {
+        slot: slot(SLOT_PREFIX, entry.message.route.channel, &entry.message.key),
+        value: to_json(&record),
+    }
 }
 
 /// What a message counts against `INBOX_BYTES_MAX`.

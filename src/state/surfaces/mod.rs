@@ -55,3 +55,15 @@ pub struct GroupConfig {
     /// Who may ask there besides those who may write anyway; `*` is everybody.
     pub allowed: Vec<String>,
 }
+
+/// Name of the slot of something on a surface.
+fn slot(prefix: &str, channel: Channel, key: &str) -> String {
+    format!("{prefix}{}/{key}", channel.name())
+}
+
+/// Surface and key in what such a name has behind its prefix.
+fn in_slot(name: &str) -> Option<(Channel, String)> {
+    let (channel, key) = name.split_once('/')?;
+    let channel = Channel::ALL.into_iter().find(|known| known.name() == channel)?;
+    Some((channel, key.to_owned()))
+}
