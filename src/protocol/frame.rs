@@ -8,6 +8,8 @@ use std::io::Write as _;
 
 use serde::Serialize;
 use tungstenite::Bytes;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::limits::{CLOSE_REASON_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::protocol::cut;
@@ -15,34 +17,21 @@ use crate::protocol::error::WireError;
 use crate::protocol::event::EventKind;
 use crate::protocol::hello::StateVersion;
 
-const OPCODE_TEXT: u8 = 0x1;
-const OPCODE_CLOSE: u8 = 0x8;
-const OPCODE_PING: u8 = 0x9;
-const FIN: u8 = 0x80;
+const TEXT: OpCode = OpCode::Data(Data::Text);
 /// Longest header of an unmasked frame (RFC 6455, 5.2).
 const HEADER_BYTES_MAX: usize = 10;
 
 /// Writes the header of an unmasked, final frame; returns its length.
-fn write_header(opcode: u8, payload_bytes: usize, out: &mut [u8; HEADER_BYTES_MAX]) -> usize {
-    out[0] = FIN | opcode;
-    if let Ok(short) = u8::try_from(payload_bytes) {
-        if short < 126 {
-            out[1] = short;
-            return 2;
-        }
-    }
-    if let Ok(medium) = u16::try_from(payload_bytes) {
-        out[1] = 126;
-        out[2..4].copy_from_slice(&medium.to_be_bytes());
-        return 4;
-    }
-    out[1] = 127;
-    out[2..10].copy_from_slice(&(payload_bytes as u64).to_be_bytes());
-    10
+fn write_header(opcode: OpCode, payload_bytes: usize, out: &mut [u8; HEADER_BYTES_MAX]) -> usize {
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    let mut rest = &mut out[..];
+    // Cannot fail: there is room for the longest.
+    let _ = header.format(payload_bytes as u64, &mut rest);
+    HEADER_BYTES_MAX - rest.len()
 }
 
 /// Puts the header in front of a payload that was written behind `HEADER_BYTES_MAX` spare bytes.
-fn finish(mut buffer: Vec<u8>, opcode: u8) -> Bytes {
+fn finish(mut buffer: Vec<u8>, opcode: OpCode) -> Bytes {
     let mut header = [0; HEADER_BYTES_MAX];
     let header_bytes = write_header(opcode, buffer.len() - HEADER_BYTES_MAX, &mut header);
     let start = HEADER_BYTES_MAX - header_bytes;
@@ -69,7 +58,7 @@ fn append_json(buffer: &mut Vec<u8>, value: &impl Serialize) {
 pub fn text(value: &impl Serialize) -> Bytes {
     let mut buffer = begin(512);
     append_json(&mut buffer, value);
-    finish(buffer, OPCODE_TEXT)
+    finish(buffer, TEXT)
 }
 
 /// A good answer to the request `id`. One that would not fit a frame becomes an error.
@@ -83,7 +72,7 @@ pub fn res_ok(id: &str, payload: &impl Serialize) -> Bytes {
     if buffer.len() - HEADER_BYTES_MAX > PAYLOAD_BYTES_MAX {
         return res_error(id, &WireError::internal("the answer is larger than a frame may be; ask for less"));
     }
-    finish(buffer, OPCODE_TEXT)
+    finish(buffer, TEXT)
 }
 
 /// A bad answer to the request `id`.
@@ -104,12 +93,12 @@ pub fn res_error_with(id: &str, payload: Option<&impl Serialize>, error: &WireEr
     buffer.extend_from_slice(b",\"error\":");
     append_json(&mut buffer, error);
     buffer.push(b'}');
-    finish(buffer, OPCODE_TEXT)
+    finish(buffer, TEXT)
 }
 
 /// A ping frame without content.
 pub fn ping() -> Bytes {
-    finish(begin(0), OPCODE_PING)
+    finish(begin(0), OpCode::Control(Control::Ping))
 }
 
 /// Why a connection is closed: a code of RFC 6455 and a sentence that a person can act on.
@@ -132,7 +121,7 @@ impl Close {
         let mut buffer = begin(2 + CLOSE_REASON_BYTES_MAX);
         buffer.extend_from_slice(&self.code.to_be_bytes());
         buffer.extend_from_slice(cut(&self.reason, CLOSE_REASON_BYTES_MAX).as_bytes());
-        finish(buffer, OPCODE_CLOSE)
+        finish(buffer, OpCode::Control(Control::Close))
     }
 }
 
@@ -191,7 +180,7 @@ impl EventBody {
         let _ = write!(text, "{{\"type\":\"event\",\"event\":\"{}\",\"seq\":{seq}", self.kind.name());
         let text_bytes = room - text.len();
         let mut header = [0; HEADER_BYTES_MAX];
-        let header_bytes = write_header(OPCODE_TEXT, text_bytes + self.tail.len(), &mut header);
+        let header_bytes = write_header(TEXT, text_bytes + self.tail.len(), &mut header);
         let start = HEADER_BYTES_MAX - header_bytes;
         bytes[start..HEADER_BYTES_MAX].copy_from_slice(&header[..header_bytes]);
         let end = HEADER_BYTES_MAX + text_bytes;
