@@ -10,8 +10,8 @@
 //!
 //! - **State does no IO**, takes no lock and never sleeps: `State::handle(event, now)` returns
 //!   effects and its thread carries them out. (It logs; a line that does not fit stdout is dropped.)
-//! - **Blocking sends go down the flow only** (conn -> state -> outbound; agent, channels,
-//!   store -> state). Upwards state uses `try_send`, and a full queue is an answer.
+//! - **Blocking sends go down the flow only** (conn -> state -> outbound; channels, store -> state;
+//!   `agent` waits for nobody). Upwards state uses `try_send`, and a full queue is an answer.
 //! - **One thread writes to clients** after the handshake: `outbound`.
 //! - **A record is durable before the ack that promises it** and before the side effect that it
 //!   guards.
