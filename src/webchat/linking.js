@@ -12,6 +12,8 @@ export class Linking {
   #channel;
   #dialog = byId("link-dialog");
   #body = byId("link-body");
+  /** Requests so far: one that another has followed says nothing more. */
+  #begun = 0;
 
   /** @param {import("./gateway.js").Gateway} gateway */
   constructor(gateway) {
@@ -56,12 +58,14 @@ export class Linking {
   }
 
   async #begin(how) {
+    const number = ++this.#begun;
+    const end = (...said) => number === this.#begun && this.#say(...said);
     this.#say("Asking for it");
     try {
       await this.#gateway.request("channel-login", { channel: this.#channel, ...how }, () => {});
-      this.#say(`${channelName(this.#channel)} is linked.`, "good");
+      end(`${channelName(this.#channel)} is linked.`, "good");
     } catch (error) {
-      this.#say(error.message, "bad");
+      end(error.message, "bad");
     }
   }
 

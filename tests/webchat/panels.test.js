@@ -227,8 +227,21 @@ describe("panels", () => {
       assert.deepEqual(logins[1].params, { channel: "whatsapp", method: "code", phone: "+15550001111" });
       fake.event("channel", { channel: "whatsapp", state: "linking", code: "ABCD-EFGH", ttlMs: 60_000 });
       await chat.locator("output", { hasText: "ABCD-EFGH" }).waitFor();
-      logins[1].fail({ code: "UNAVAILABLE", message: "nobody scanned it" });
+      await chat.getByRole("button", { name: "Close", exact: true }).click();
+      await chat.getByRole("button", { name: "Link", exact: true }).click();
+      await chat.getByRole("button", { name: "Show a QR code" }).click();
+      await eventually("the third login", () => logins.length === 3);
+      await chat.evaluate(() => {
+        const body = document.querySelector("#link-body");
+        globalThis.said = [];
+        const observer = new MutationObserver(() => globalThis.said.push(body.textContent));
+        observer.observe(body, { childList: true });
+      });
+      // The end of the one before is not that of this one.
+      logins[1].fail({ code: "UNAVAILABLE", message: "another login took its place" });
+      logins[2].fail({ code: "UNAVAILABLE", message: "nobody scanned it" });
       await chat.getByText("nobody scanned it").waitFor();
+      assert.deepEqual(await chat.evaluate(() => globalThis.said), ["nobody scanned it"]);
       assert.deepEqual(chat.problems, []);
       await chat.context().close();
     } finally {
