@@ -136,6 +136,36 @@ fn a_code_that_nobody_scans_is_replaced_and_then_given_up() {
 }
 
 #[test]
+fn a_login_that_its_asker_has_left_makes_way_for_the_next() {
+    let lab = Lab::unlinked("link-left", |setup| setup);
+    let mut command = lab.command(&["login", "whatsapp", "--json"]);
+    let mut tool = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tool.stdout.take().unwrap()).lines();
+    let first = lines.find_map(|line| {
+        let frame: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        frame["payload"]["qr"].as_str().map(str::to_owned)
+    });
+    let mut next = lab.gateway.client();
+    assert_eq!(next.refused("channel-login", &whatsapp())["code"], "CONFLICT", "its asker still looks at it");
+    tool.kill().unwrap();
+    tool.wait().unwrap();
+    let left = eventually("the next login to begin", PATIENCE, || {
+        let login = next.send("channel-login", &whatsapp());
+        (next.answer(&login)["payload"]["status"] == "accepted").then_some(login)
+    });
+    assert_ne!(Some(shown(&mut next, "qr")), first);
+    // Somebody who asks once more, and otherwise, is done with what they asked for before.
+    let by_code = json!({"channel": "whatsapp", "method": "code", "phone": SELF});
+    let login = begin_login(&mut next, &by_code);
+    let end = next.answer(&left);
+    assert_eq!((&end["ok"], &end["payload"]["status"]), (&json!(false), &json!("failed")), "{end}");
+    let code = shown(&mut next, "code");
+    lab.mock.op("enter-code", json!({"account": SELF, "code": code}));
+    assert_eq!(next.answer(&login)["payload"]["self"], SELF);
+    in_state(&mut next, "ready");
+}
+
+#[test]
 fn while_whatsapp_is_not_set_up_nothing_of_it_runs() {
     let lab = Lab::unlinked("link-off", |setup| setup.config(json!({"whatsapp": {"enabled": false}})));
     let mut client = lab.gateway.client();

@@ -41,7 +41,7 @@ impl Whatsapp {
         let brings = answer.brings;
         match asked {
             Asked::Hello => self.greeted(brings, now),
-            Asked::Link if answer.code.is_empty() => {}
+            Asked::Link if answer.code.is_empty() || self.is_ending() => {}
             Asked::Link => self.login_code(answer.code, brings.ttl_ms.unwrap_or(0)),
             Asked::Logout => {
                 self.logged_out(Ok(()));
@@ -114,6 +114,7 @@ impl Whatsapp {
                     self.rest("closed", Some(text), now);
                 }
             }
+            Asked::Link if self.is_ending() => {}
             Asked::Link => {
                 self.login_over(Err(why.to_owned()));
                 self.rest("unlinked", Some(LINK_HINT.to_owned()), now);
@@ -146,6 +147,7 @@ impl Whatsapp {
     fn event(&mut self, event: Event, now: Instant) {
         match event {
             Event::State(state) => self.connection(state, now),
+            Event::Qr { .. } if self.is_ending() => {}
             Event::Qr { data, ttl_ms } => self.login_qr(data, ttl_ms),
             Event::Msg(msg) => {
                 self.life.frame(clocks().wall_ms);
@@ -200,6 +202,8 @@ impl Whatsapp {
                 self.login_over(Ok(self.me.pn.clone()));
             }
             "unlinked" => self.life.set_linked(false),
+            // Ended by us, it has nothing to say about what comes next.
+            "closed" if self.is_ending() => {}
             "closed" => self.connection_closed(state, now),
             _ => {}
         }

@@ -44,13 +44,14 @@ impl Whatsapp {
             Some("WhatsApp is switched off: `clawdis channel whatsapp on` first")
         } else if self.life.is_linked() {
             Some("this gateway is linked already: `clawdis logout whatsapp` first")
-        } else if self.login.is_some() {
-            Some("another login is under way")
         } else {
             None
         };
         if let Some(refusal) = refusal {
             return self.step(LoginStep::Over(Err(refusal.to_owned())));
+        }
+        if self.login.is_some() {
+            return self.replace_login(method, now);
         }
         self.login = Some(Login { method, installer: None, last_line: String::new() });
         match locate::find(&self.config.own_exe, &self.config.folder) {
@@ -66,6 +67,24 @@ impl Whatsapp {
                 None => self.life.wake(now),
             },
         }
+    }
+
+    /// Whoever asked for the login under way has left it.
+    fn replace_login(&mut self, method: LoginMethod, now: Instant) {
+        let Some(Login { installer, last_line, .. }) = self.login.take() else { return };
+        self.step(LoginStep::Over(Err("another login took its place".to_owned())));
+        let is_installing = installer.is_some();
+        self.login = Some(Login { method, installer, last_line });
+        if is_installing {
+            return;
+        }
+        // Codes that were shown are good for nothing any more once their sidecar is gone.
+        match self.process.as_mut().filter(|process| process.greeted) {
+            Some(process) => process.end(now),
+            // Its greeting goes on with the login.
+            None => return,
+        }
+        self.life.wake(now);
     }
 
     fn install(&mut self, script: OsString, folder: OsString, now: Instant) -> std::io::Result<()> {

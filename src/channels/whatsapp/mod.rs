@@ -151,6 +151,11 @@ impl Whatsapp {
         self.process.as_ref().is_some_and(|process| process.generation == generation)
     }
 
+    /// Whether its sidecar is to end: what that still says about a login is about one that is over.
+    fn is_ending(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_ending)
+    }
+
     /// Switches it on or off. Switching it on once more tries again at once.
     pub(super) fn switch(&mut self, enabled: bool, now: Instant) {
         self.enabled = enabled;

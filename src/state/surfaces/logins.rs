@@ -2,6 +2,8 @@
 //!
 //! Knows no surface's way to link an account, and no code longer than it takes to pass it on.
 
+use std::collections::VecDeque;
+
 use crate::channels::{ChannelCommand, LoginMethod, LoginStep};
 use crate::net::ConnId;
 use crate::net::outbound::Outbound;
@@ -12,10 +14,13 @@ use crate::protocol::frame::{self, EventBody};
 use crate::protocol::payload::{LinkPhase, LinkStatus};
 use crate::state::{Effect, State};
 
-/// At most one of each is under way. Neither ends because its asker has gone.
+/// At most one of each is under way. Neither ends because its asker has gone; a login that its asker
+/// has left makes way for the next.
 #[derive(Debug, Default)]
 pub(in crate::state) struct Logins {
-    login: Option<UnderWay>,
+    /// The last one is under way. Those before it have made way, and the channel is yet to end them:
+    /// what it tells is about the first.
+    logins: VecDeque<UnderWay>,
     logout: Option<UnderWay>,
 }
 
@@ -39,15 +44,18 @@ impl State {
     ) -> Result<(), WireError> {
         let channel = params.channel;
         self.may_link(channel)?;
-        if let Some(login) = &self.logins.login {
-            return Err(under_way("login", login));
+        if let Some(login) = self.logins.logins.back() {
+            // Whoever asks once more is done with what they asked for before.
+            if login.conn != conn && self.clients.contains_key(&login.conn) {
+                return Err(under_way("login", login));
+            }
         }
         let method = match (params.method, params.phone) {
             (LoginKind::Code, Some(phone)) => LoginMethod::Code { phone },
             _ => LoginMethod::Qr,
         };
         self.ask_channels(ChannelCommand::Login { channel, method })?;
-        self.logins.login = Some(UnderWay { channel, conn, id: id.to_owned() });
+        self.logins.logins.push_back(UnderWay { channel, conn, id: id.to_owned() });
         self.answer(conn, id, &LinkStatus::new(channel, LinkPhase::Accepted));
         Ok(())
     }
@@ -85,11 +93,11 @@ impl State {
 
     /// A login has got further, or is over.
     pub(in crate::state) fn login_step(&mut self, channel: Channel, step: LoginStep) {
-        let Some(login) = self.logins.login.take_if(|login| login.channel == channel) else { return };
+        let Some(login) = self.logins.logins.front().filter(|login| login.channel == channel) else { return };
         let mut progress =
             LoginProgress { channel, state: "linking", qr: None, code: None, ttl_ms: None, reason: None };
         match &step {
-            LoginStep::Over(result) => return self.login_over(&login, result),
+            LoginStep::Over(result) => return self.login_over(result),
             LoginStep::Progress { state, reason } => {
                 progress.state = state;
                 progress.reason = reason.as_deref();
@@ -103,10 +111,10 @@ impl State {
         }
         let body = EventBody::new(EventKind::Channel, &progress, None);
         self.effects.push(Effect::Out(Outbound::EventTo { conn: login.conn, body }));
-        self.logins.login = Some(login);
     }
 
-    fn login_over(&mut self, login: &UnderWay, result: &Result<Option<String>, String>) {
+    fn login_over(&mut self, result: &Result<Option<String>, String>) {
+        let Some(login) = self.logins.logins.pop_front() else { return };
         self.channel_commands -= 1;
         let frame = match result {
             Ok(account) => {
