@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clawdis_gateway::limits::WHATSAPP_ACCEPT_MS;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, eventually};
+use crate::harness::{PATIENCE, eventually, process};
 use crate::lab::{CLUB, FRIEND, Lab, OWNER, in_state, lid, pn};
 
 fn params(to: &str, message: &str, key: &str) -> Value {
@@ -93,4 +94,24 @@ fn what_is_not_confirmed_goes_again_under_its_id() {
     lab.mock.op("drop", json!({"mode": "tcp"}));
     let answer = client.answer(&request);
     assert!(answer["ok"] == true || answer["error"]["details"]["outcome"] == "unknown", "{answer}");
+}
+
+#[test]
+fn a_receiver_who_could_not_read_it_gets_it_again_and_nobody_else_does() {
+    let lab = Lab::start("again");
+    let mut client = lab.gateway.client();
+    let former = lab.sidecar().unwrap();
+    let answer = client.ask("send", &params(&format!("+{FRIEND}"), "for a friend", "again"));
+    let id = answer["messageId"].as_str().unwrap();
+    // A new sidecar knows nothing of it.
+    process::signal(former, Signal::KILL);
+    eventually("another sidecar", PATIENCE, || lab.sidecar().filter(|pid| *pid != former));
+    in_state(&mut client, "ready");
+    let since = lab.mock.seq();
+    lab.mock.op("ask-retry", json!({"from": OWNER, "id": id}));
+    lab.mock.op("ask-retry", json!({"from": FRIEND, "id": id}));
+    let again = lab.mock.wait_since(since, &json!({"type": "message", "id": id}));
+    assert_eq!((&again["text"], &again["to"]), (&json!("for a friend"), &json!(lid(FRIEND))), "{again}");
+    let written = lab.mock.events("message").into_iter().filter(|event| event["id"] == id).count();
+    assert_eq!(written, 2);
 }

@@ -1,9 +1,13 @@
 // Who somebody is: WhatsApp addresses one person by a phone number (PN) and by a number of its own (LID).
 import { jidDecode, jidNormalizedUser } from 'baileys'
+import { ID_CHARS_MAX } from './limits.mjs'
 
 export const isLid = jid => /@(?:hosted\.)?lid$/.test(jid ?? '')
 export const isPn = jid => /@(?:s\.whatsapp\.net|hosted|c\.us)$/.test(jid ?? '')
 export const isGroup = jid => (jid ?? '').endsWith('@g.us')
+/** Whether it is the address of a person or group, and no longer than those are. */
+export const isChat = jid =>
+  typeof jid === 'string' && jid.length <= ID_CHARS_MAX && (isGroup(jid) || isLid(jid) || isPn(jid))
 /** Status posts, broadcasts and newsletters: nothing of them is ours to answer. */
 export const isIgnored = jid => /@(?:broadcast|newsletter)$/.test(jid ?? '')
 
@@ -31,6 +35,19 @@ export async function personOf(jids, mapping) {
   let pn = known.find(isPn)
   if (!pn && lid) pn = bare(await mapping?.getPNForLID(lid))
   return { jid: known[0], ...(pn && { pn: phoneOf(pn) }), ...(lid && { lid }) }
+}
+
+/**
+ * Whether two addresses are of one chat; a person has two.
+ * @param {string} one
+ * @param {string} other
+ * @param {{getPNForLID: Function}} mapping
+ */
+export async function isSameChat(one, other, mapping) {
+  if (bare(one) === bare(other)) return true
+  if (isGroup(one) || isGroup(other)) return false
+  const [a, b] = await Promise.all([personOf([one], mapping), personOf([other], mapping)])
+  return a.pn !== undefined && a.pn === b.pn
 }
 
 /**

@@ -4,7 +4,7 @@ import { isAbsolute } from 'node:path'
 import { proto } from 'baileys'
 import { Cache } from './cache.mjs'
 import { RequestError, invalid } from './errors.mjs'
-import { bare, isGroup, isLid, isPhone, isPn, jidOfPhone, personOf } from './identity.mjs'
+import { bare, isChat, isGroup, isPhone, jidOfPhone, personOf } from './identity.mjs'
 import { LIST_MAX, QUERY_MS, SENT_MAX, TEXT_CHARS_MAX } from './limits.mjs'
 
 const DAY_MS = 86_400_000
@@ -15,7 +15,7 @@ const MEDIA = new Set(['image', 'video', 'audio', 'document', 'sticker'])
 
 /** @param {unknown} jid @param {string} name of the member @returns {string} */
 export function checkedJid(jid, name) {
-  if (typeof jid === 'string' && (isGroup(jid) || isLid(jid) || isPn(jid))) return jid
+  if (isChat(jid)) return jid
   throw invalid(`\`${name}\` is no jid of a person or group`)
 }
 

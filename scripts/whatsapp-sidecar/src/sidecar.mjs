@@ -4,7 +4,7 @@ import { isAbsolute, join } from 'node:path'
 import { proto } from 'baileys'
 import { RequestError, invalid } from './errors.mjs'
 import { Groups, groupView } from './groups.mjs'
-import { bare, isGroup, selfOf } from './identity.mjs'
+import { bare, isChat, isGroup, isSameChat, selfOf } from './identity.mjs'
 import { Inbox } from './inbox.mjs'
 import { BODY_MS, ID_CHARS_MAX, LIST_MAX, MEDIA_BYTES_MAX, PROTOCOL } from './limits.mjs'
 import { Linking } from './linking.mjs'
@@ -225,8 +225,10 @@ export class Sidecar {
   /** A contact could not read what we sent and asks again; after a restart only the gateway has it. */
   #bodyOf(key) {
     const { id, remoteJid } = key ?? {}
-    // Whoever writes to us may make Baileys ask for anything.
-    if (!id || id.length > ID_CHARS_MAX || !remoteJid) return Promise.resolve(undefined)
+    // Whoever writes to us may make Baileys ask for anything, and more than once at a time.
+    if (!id || id.length > ID_CHARS_MAX || !isChat(remoteJid) || this.#bodies.has(id)) {
+      return Promise.resolve(undefined)
+    }
     return new Promise(resolve => {
       const timer = setTimeout(() => settle(undefined), BODY_MS)
       const settle = body => {
@@ -234,19 +236,22 @@ export class Sidecar {
         this.#bodies.delete(id)
         resolve(body)
       }
-      this.#bodies.set(id, settle)
+      this.#bodies.set(id, { chat: remoteJid, settle })
       writeLine({ ev: 'need-body', id, chat: remoteJid })
     })
   }
 
-  #sentBody({ id, proto: body }) {
-    const settle = this.#bodies.get(id)
-    if (!settle) throw invalid('nobody waits for this body')
+  async #sentBody({ id, to, proto: body }) {
+    const asker = this.#bodies.get(id)
+    if (!asker) throw invalid('nobody waits for this body')
     try {
-      settle(body ? proto.Message.decode(Buffer.from(body, 'base64')) : undefined)
-    } catch {
-      settle(undefined)
-      throw invalid('`proto` is no message')
+      const { lidMapping } = this.#current.signalRepository
+      // Somebody else may have seen its id.
+      const isTheirs = body && (await isSameChat(asker.chat, checkedJid(to, 'to'), lidMapping))
+      asker.settle(isTheirs ? proto.Message.decode(Buffer.from(body, 'base64')) : undefined)
+    } catch (error) {
+      asker.settle(undefined)
+      throw error instanceof RequestError ? error : invalid('`proto` is no message')
     }
   }
 }

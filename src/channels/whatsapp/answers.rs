@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::AttemptOutcome;
 use crate::channels::message::Arrival;
+use crate::channels::whatsapp::outgoing::Body;
 use crate::channels::whatsapp::process::Asked;
 use crate::channels::whatsapp::wire::{Answer, Brings, Connection, Event, Said, Stage};
 use crate::channels::whatsapp::{Whatsapp, fetching};
@@ -50,7 +51,7 @@ impl Whatsapp {
             Asked::Send { id } => {
                 self.outgoing.left(&id, now);
                 if let Value::String(body) = brings.proto {
-                    self.outgoing.keep_body(&id, body);
+                    self.outgoing.keep_body(Body { id, to: brings.jid, proto: body });
                 }
             }
             Asked::Fetch { key, index, folder } => {
@@ -157,8 +158,12 @@ impl Whatsapp {
             }
             Event::Out { id, stage, code } => self.out(&id, stage, code),
             Event::NeedBody { id } => {
-                let body = self.outgoing.body(&id).map(str::to_owned);
-                self.ask("sent-body", json!({ "id": id, "proto": body }), Asked::Other("sent-body"), now);
+                // It goes only to the chat that it went to; the sidecar knows a person's two addresses.
+                let members = match self.outgoing.body(&id) {
+                    Some(Body { to, proto, .. }) => json!({ "id": id, "to": to, "proto": proto }),
+                    None => json!({ "id": id, "proto": null }),
+                };
+                self.ask("sent-body", members, Asked::Other("sent-body"), now);
             }
             Event::Log { level, text } if level == "error" => log::error!("whatsapp: {text}"),
             Event::Log { level, text } if level == "warn" => log::warn!("whatsapp: {text}"),

@@ -39,7 +39,17 @@ pub(super) struct Outgoing {
     chats: HashMap<String, Instant>,
     any: Option<Instant>,
     /// Bodies of the last messages, for receivers who ask again.
-    bodies: VecDeque<(String, String)>,
+    bodies: VecDeque<Body>,
+}
+
+/// What a message said, as WhatsApp has it.
+pub(super) struct Body {
+    /// Of the message.
+    pub(super) id: String,
+    /// The chat that it went to.
+    pub(super) to: String,
+    /// Base64.
+    pub(super) proto: String,
 }
 
 /// What became of messages.
@@ -139,15 +149,15 @@ impl Outgoing {
     }
 
     /// Keeps a message's body for receivers who could not read it.
-    pub(super) fn keep_body(&mut self, message_id: &str, body: String) {
-        self.bodies.push_back((message_id.to_owned(), body));
+    pub(super) fn keep_body(&mut self, body: Body) {
+        self.bodies.push_back(body);
         if self.bodies.len() > WHATSAPP_BODIES_MAX {
             self.bodies.pop_front();
         }
     }
 
-    pub(super) fn body(&self, message_id: &str) -> Option<&str> {
-        self.bodies.iter().find(|(id, _)| id == message_id).map(|(_, body)| body.as_str())
+    pub(super) fn body(&self, message_id: &str) -> Option<&Body> {
+        self.bodies.iter().find(|body| body.id == message_id)
     }
 }
 

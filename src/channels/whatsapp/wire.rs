@@ -58,6 +58,8 @@ pub(super) struct Brings {
     pub(super) damaged: Option<String>,
     /// `link`
     pub(super) ttl_ms: Option<u64>,
+    /// `send`: the address that it went to.
+    pub(super) jid: String,
     /// `send`: the body, for a receiver who asks again. `hello` calls its version so.
     pub(super) proto: Value,
     /// `fetch`

@@ -147,18 +147,34 @@ test('a contact who could not read it gets it again, also after a restart', asyn
   assert.deepEqual([again.ok, again.text], [true, 'once more'])
   const folder = sidecar.folder
   const other = await world.linked(world.folder(), { account: '15550008888' })
-  const first = newId()
-  const { proto } = await other.do('send', { id: first, to: `+${BOB}`, text: 'remember' })
-  await other.event({ ev: 'out', id: first, stage: 'accepted' })
+  const [first, second] = [newId(), newId()]
+  const { proto, jid } = await other.do('send', { id: first, to: `+${BOB}`, text: 'remember' })
+  const secret = await other.do('send', { id: second, to: `+${BOB}`, text: 'for Bob' })
+  await other.event({ ev: 'out', id: second, stage: 'accepted' })
   await other.end()
   const revived = await world.connected(other.folder)
   const before = world.now
   await world.op('ask-retry', { account: '15550008888', from: BOB, id: first })
   const need = await revived.event({ ev: 'need-body', id: first })
   assert.match(need.chat, /@lid$/)
-  await revived.do('sent-body', { id: first, proto })
+  await revived.do('sent-body', { id: first, to: jid, proto })
   assert.equal((await world.wait({ type: 'message', id: first }, before)).text, 'remember')
   assert.ok(answer.proto && folder)
+  // Whoever else has seen its id does not get it; the chat's other name is the same chat.
+  await world.op('ask-retry', { account: '15550008888', from: ALICE, id: second })
+  const { chat } = await revived.event({ ev: 'need-body', id: second })
+  assert.notEqual(chat, jid)
+  await revived.do('sent-body', { id: second, to: secret.jid, proto: secret.proto })
+  revived.mark()
+  await world.op('ask-retry', { account: '15550008888', from: BOB, id: second })
+  await revived.event({ ev: 'need-body', id: second })
+  await revived.do('sent-body', { id: second, to: `${BOB}@s.whatsapp.net`, proto: secret.proto })
+  await world.wait({ type: 'message', id: second }, before)
+  const told = (await world.op('events', { type: 'message' })).filter(event => event.id === second)
+  assert.deepEqual(
+    told.map(event => event.to),
+    [jid, jid]
+  )
 })
 
 test('typing shows, and stops', async () => {
