@@ -1,6 +1,6 @@
 // Inbound messages as the gateway is shown them: unwrapped, with one identity per person, bounded.
 import { getContentType, normalizeMessageContent, proto } from 'baileys'
-import { isGroup, isIgnored, isMe, personOf } from './identity.mjs'
+import { isChat, isGroup, isIgnored, isMe, personOf } from './identity.mjs'
 import { ID_CHARS_MAX, NAME_CHARS_MAX, SECONDS_MAX, TEXT_CHARS_MAX } from './limits.mjs'
 import { mediaOf } from './media.mjs'
 
@@ -88,7 +88,7 @@ async function quoteOf(info, creds, mapping) {
   if (!info?.stanzaId) return undefined
   const quoted = contentOf(info.quotedMessage)
   const text = clipped(quoted?.text)
-  const author = info.participant && (await personOf([info.participant], mapping))
+  const author = isChat(info.participant) && (await personOf([info.participant], mapping))
   return {
     id: clip(info.stanzaId, ID_CHARS_MAX),
     me: isMe(creds, info.participant),

@@ -16,7 +16,7 @@ export const ID_CHARS_MAX = 128
 export const NAME_CHARS_MAX = 128
 /** Latest time in seconds that is taken for one; a date after the year 9999 is a lie. */
 export const SECONDS_MAX = 253_402_300_799
-/** Path and key of an attachment; with longer ones it is none. */
+/** Path, and key or hash, of an attachment; with longer ones it is none. */
 export const PATH_CHARS_MAX = 4_096
 export const KEY_BYTES_MAX = 256
 /** People that a message may mention, keys in one `read`, numbers in one `resolve`. */

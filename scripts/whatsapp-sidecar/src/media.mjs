@@ -58,6 +58,7 @@ export function mediaOf(type, content, key) {
   const kind = KINDS[type]
   if (!kind || !content.directPath || !content.mediaKey?.length) return undefined
   if (content.directPath.length > PATH_CHARS_MAX || content.mediaKey.length > KEY_BYTES_MAX) return undefined
+  if (content.fileSha256?.length > KEY_BYTES_MAX) return undefined
   const { id, remoteJid, fromMe, participant } = key
   const ref = {
     type,

@@ -118,6 +118,19 @@ test('what only announces or repeats something is not shown', async () => {
   }
 })
 
+test('whatever a message claims, its line stays short', async () => {
+  const long = '9'.repeat(1_200_000)
+  const lies = {
+    quote: { extendedTextMessage: { text: 'x', contextInfo: { stanzaId: 'A', participant: `${long}@s.whatsapp.net` } } },
+    hash: { imageMessage: { directPath: '/x', mediaKey: 'AAAA', fileSha256: long } }
+  }
+  for (const [name, message] of Object.entries(lies)) {
+    const { id } = await world.op('send-raw', { from: ALICE, message })
+    const line = JSON.stringify(await sidecar.event({ ev: 'msg', id }))
+    assert.ok(line.length < 10_000, `${name}: ${line.length}`)
+  }
+})
+
 test('an answer to an event that names no message of ours harms nothing', async () => {
   for (const key of [undefined, {}, { id: '' }, { remoteJid: `${ALICE}@s.whatsapp.net` }, { id: '3EB0AB' }]) {
     const message = { encEventResponseMessage: { ...(key && { eventCreationMessageKey: key }) } }
