@@ -8,11 +8,8 @@ import { GROUPS_MAX, GROUP_MS } from './limits.mjs'
 export class Groups {
   #known = new Cache(GROUP_MS, GROUPS_MAX)
   #asking = Promise.resolve()
-
-  /** @param {string} jid @returns {object | undefined} as Baileys describes it */
-  get(jid) {
-    return this.#known.get(jid)
-  }
+  /** Counts what the server says has changed: an answer from before that is not kept. */
+  #changes = 0
 
   /** @param {string} jid @returns {string | undefined} */
   subjectOf = jid => this.#known.get(jid)?.subject
@@ -21,13 +18,15 @@ export class Groups {
    * The description, asked for if need be; one question at a time.
    * @param {object} sock
    * @param {string} jid
+   * @returns {Promise<object>} as Baileys describes it
    */
   fetch(sock, jid) {
     const answer = this.#asking.then(async () => {
-      const known = this.get(jid)
+      const known = this.#known.get(jid)
       if (known) return known
+      const changes = this.#changes
       const found = await sock.groupMetadata(jid)
-      this.#known.set(jid, found)
+      if (changes === this.#changes) this.#known.set(jid, found)
       return found
     })
     this.#asking = answer.catch(() => {})
@@ -35,19 +34,21 @@ export class Groups {
   }
 
   /** Keeps what the server says by itself, and forgets what it says has changed. */
-  listen(ev) {
+  listen({ ev, ws }) {
+    // Before Baileys' own events, which may wait in its buffer.
+    ws.on('CB:notification,type:w:gp2', ({ attrs }) => {
+      this.#changes++
+      this.#known.del(attrs.from)
+    })
     ev.on('groups.upsert', groups => groups.forEach(group => this.#known.set(group.id, group)))
-    ev.on('group-participants.update', ({ id }) => this.#known.del(id))
     ev.on('groups.update', updates => {
-      for (const { id, ...rest } of updates) {
-        if (rest.participants) this.#known.set(id, { id, ...rest })
-        else this.#known.del(id)
-      }
+      for (const group of updates) if (group.participants) this.#known.set(group.id, group)
     })
   }
 
   /** Nothing is certain after a time without a connection. */
   clear() {
+    this.#changes++
     this.#known.flushAll()
   }
 }

@@ -100,7 +100,7 @@ export class Sidecar {
       onOpen: () => this.#inbox.reapplyHold(),
       onClose: close => this.#onLoginGone(close),
       getMessage: key => this.#bodyOf(key),
-      group: jid => this.#groups.get(jid)
+      group: jid => this.#groups.fetch(this.#current, jid)
     }
     this.#session = new Session(this.#store, writeLine, handlers, this.#agent)
     this.#inbox = new Inbox(this.#store, held => this.#session.hold(held), this.#groups.subjectOf)
@@ -143,7 +143,7 @@ export class Sidecar {
   #attach(sock) {
     this.#current = sock
     this.#groups.clear()
-    this.#groups.listen(sock.ev)
+    this.#groups.listen(sock)
     this.#outbound.listen(sock.ws)
     sock.ev.on('messages.upsert', ({ messages, requestId }) => {
       // Everything else was taken before its receipt; these come through the phone.
