@@ -81,6 +81,13 @@ export function mediaOf(type, content, key) {
   }
 }
 
+/** A path may be written so that it leads to another host: that is none of WhatsApp's. */
+function addressOf(host, path) {
+  const text = `https://${host}${path}`
+  if (path?.startsWith('/') && URL.canParse(text)) return new URL(text)
+  throw new RequestError('media-failed', 'the path of the file is none')
+}
+
 /** GET of a media address; resolves with the response's body. */
 function get(url, agent, redirects = 0) {
   return new Promise((resolve, reject) => {
@@ -158,7 +165,7 @@ function refOf(text) {
 
 async function download(ref, { dir, max, agent }) {
   const keys = await getMediaKeys(bytes64(ref.mediaKey), KINDS[ref.type])
-  const body = await get(new URL(`https://${ref.host}${ref.path}`), agent)
+  const body = await get(addressOf(ref.host, ref.path), agent)
   const temporary = join(tmpdir(), `${randomBytes(8).toString('hex')}.part`)
   const hash = createHash('sha256')
   let bytes = 0
@@ -240,5 +247,5 @@ async function renewedPath(ref, renew) {
  */
 export const opener = agent => async url => {
   const address = new URL(url)
-  return get(new URL(address.pathname + address.search, `https://${hostOf(address.href)}`), agent)
+  return get(addressOf(hostOf(address.href), address.pathname + address.search), agent)
 }

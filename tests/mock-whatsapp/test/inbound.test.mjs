@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { test } from 'node:test'
 import { BODY_MS } from '../../../scripts/whatsapp-sidecar/src/limits.mjs'
+import { opener } from '../../../scripts/whatsapp-sidecar/src/media.mjs'
 import { ALICE, BOB, OWNER, World } from './support/world.mjs'
 
 const world = await World.start()
@@ -193,6 +194,20 @@ test('media that is too large, gone, damaged or not ours is refused', async () =
   const failed = await sidecar.ask('fetch', { ref: message.media.ref })
   assert.deepEqual([failed.code, failed.retry], ['media-failed', true])
   assert.equal((await sidecar.do('fetch', { ref: message.media.ref })).bytes, 5_000)
+})
+
+test('a path that leads to another host is not followed', async () => {
+  const asked = []
+  const agent = {
+    addRequest(request, { host }) {
+      asked.push(host)
+      queueMicrotask(() => request.emit('error', new Error('no network')))
+    }
+  }
+  for (const path of ['/v/t62', '//example.org/v', '/\\example.org/v', '.example.org/v', '@example.org/v']) {
+    await assert.rejects(opener(agent)(`https://mmg.whatsapp.net${path}`))
+  }
+  assert.deepEqual([...new Set(asked)], ['mmg.whatsapp.net'])
 })
 
 test('a file that the server has forgotten is had from the phone, if the phone has it', async () => {
