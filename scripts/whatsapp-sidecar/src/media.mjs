@@ -68,6 +68,7 @@ export function mediaOf(type, content, key) {
     sha256: text64(content.fileSha256),
     bytes: Math.min(Number(content.fileLength ?? 0) || 0, Number.MAX_SAFE_INTEGER),
     mime: clip(content.mimetype),
+    name: clip(content.fileName),
     key: { id, remoteJid, fromMe, participant }
   }
   return {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { BODY_MS } from '../../../scripts/whatsapp-sidecar/src/limits.mjs'
 import { opener } from '../../../scripts/whatsapp-sidecar/src/media.mjs'
@@ -194,6 +195,18 @@ test('media that is too large, gone, damaged or not ours is refused', async () =
   const failed = await sidecar.ask('fetch', { ref: message.media.ref })
   assert.deepEqual([failed.code, failed.retry], ['media-failed', true])
   assert.equal((await sidecar.do('fetch', { ref: message.media.ref })).bytes, 5_000)
+})
+
+test('a document keeps the ending of its name, if that is one', async () => {
+  for (const [fileName, ending] of [
+    ['table.csv', '.csv'],
+    ['odd.../../x', '.bin']
+  ]) {
+    const media = { from: ALICE, kind: 'document', size: 100, mimetype: 'text/csv', fileName }
+    const { message } = await told('send-media', media)
+    const { path, sha256 } = await sidecar.do('fetch', { ref: message.media.ref })
+    assert.equal(path, join(sidecar.folder.mediaDir, sha256 + ending))
+  }
 })
 
 test('a path that leads to another host is not followed', async () => {
