@@ -99,6 +99,8 @@ pub enum ChannelCommand {
         /// Who wrote it.
         from: String,
     },
+    /// Something was forgotten: what was taken in may not stay in a channel's own records.
+    Tidy,
     /// Link an account. What comes of it is told in [`ChannelEvent::Login`].
     Login {
         /// Which.

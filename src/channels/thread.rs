@@ -88,6 +88,7 @@ impl Surfaces {
             ChannelCommand::Seen { route, message_id, from } if route.channel == Channel::Whatsapp => {
                 self.whatsapp.seen(&route.chat, &message_id, &from, now);
             }
+            ChannelCommand::Tidy => self.whatsapp.tidy(now),
             ChannelCommand::Login { channel: Channel::Whatsapp, method } => self.whatsapp.log_in(method, now),
             ChannelCommand::Login { channel: Channel::Telegram, .. } => {
                 let why = "telegram needs no login: the config or TELEGRAM_BOT_TOKEN has the bot's token";

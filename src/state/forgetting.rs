@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::channels::ChannelCommand;
 use crate::net::ConnId;
 use crate::protocol::error::WireError;
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
-use crate::state::{Now, State};
+use crate::state::{Effect, Now, State};
 use crate::store::StoreOp;
 
 /// Slots of sessions whose agent files have to go.
@@ -69,6 +70,7 @@ impl State {
             ops.extend(self.notes.take().1);
         }
         self.runs.forget(key);
+        self.effects.push(Effect::Channel(ChannelCommand::Tidy));
         (session_id, ops)
     }
 

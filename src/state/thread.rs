@@ -102,8 +102,12 @@ impl Exits {
                 Effect::Store(command) => hand_over("store", &self.store, command),
                 Effect::Run(spec) => hand_over("agent", &self.agent, spec),
                 Effect::AgentControl(control) => hand_over("agent control", &self.agent_control, control),
-                // Nobody misses these where the surfaces are busy.
-                Effect::Channel(command @ (ChannelCommand::Typing { .. } | ChannelCommand::Seen { .. })) => {
+                // Nobody misses these where the surfaces are busy; the next one or the end tidies too.
+                Effect::Channel(
+                    command @ (ChannelCommand::Typing { .. }
+                    | ChannelCommand::Seen { .. }
+                    | ChannelCommand::Tidy),
+                ) => {
                     let _ = self.channels.try_send(Box::new(command));
                 }
                 Effect::Channel(command) => hand_over("channels", &self.channels, Box::new(command)),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, PATIENCE, eventually};
+use crate::harness::{Client, PATIENCE, eventually, process};
 use crate::lab::{FRIEND, Lab, OWNER, SELF, STRANGER, lid, pn};
 
 /// Waits for a text in a session.
@@ -46,6 +46,23 @@ fn people_are_known_by_number_and_answered_where_they_wrote() {
         let shown = typing.iter().any(|event| event["state"] == state && event["to"] == lid(FRIEND).as_str());
         assert!(shown, "{FRIEND} saw no {state}: {typing:?}");
     }
+}
+
+#[test]
+fn what_was_said_in_a_forgotten_session_is_in_no_file() {
+    let lab = Lab::start("forget");
+    let mut client = lab.gateway.client();
+    lab.text(FRIEND, "[[say understood]] between you and me");
+    lab.mock.said(&lid(FRIEND), "understood");
+    let (of_friend, state_dir) = (format!("dm:whatsapp:+{FRIEND}"), lab.gateway.state_dir());
+    said_in(&mut client, &of_friend, "between you and me");
+    client.ask("session-forget", &json!({"sessionKey": of_friend}));
+    eventually("no file with it", PATIENCE, || {
+        let grep = process::run("grep", &["-rl", "between you and me", state_dir.to_str().unwrap()]);
+        grep.stdout.is_empty().then_some(())
+    });
+    // The login has stayed.
+    lab.sync();
 }
 
 #[test]

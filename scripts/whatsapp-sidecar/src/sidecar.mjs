@@ -59,6 +59,7 @@ export class Sidecar {
     resolve: async ({ phones }) => ({ people: await this.#outbound.resolve(this.#session.sock, phones) }),
     group: request => this.#group(request),
     ack: ({ seq }) => void this.#inbox.ack(seq),
+    tidy: () => this.#store.tidy(),
     'sent-body': request => this.#sentBody(request),
     mem: () => memory(this.#inbox)
   }

@@ -39,6 +39,8 @@ export class Store {
   /** @type {Map<string, Map<string, string>>} */
   #keys = new Map()
   #compactAt = 0
+  /** Whether acknowledged messages are still in the file. */
+  #hasOld = false
   /** Names of the newest messages, the oldest first. */
   #recent = new Set()
 
@@ -215,10 +217,21 @@ export class Store {
   ack(seq) {
     const before = this.inbox.length
     while (this.inbox.length && this.inbox[0].seq <= seq) this.inbox.shift()
-    if (this.inbox.length !== before) this.#append({ ack: seq }, { durable: false })
+    if (this.inbox.length === before) return
+    this.#append({ ack: seq }, { durable: false })
+    this.#hasOld = true
+  }
+
+  /** Takes what was acknowledged out of the file: nothing of it may be left where it is to be forgotten. */
+  tidy() {
+    if (!this.#hasOld || !this.#journal.isOpen) return
+    // In the middle of receiving the next record does it.
+    if (this.#open.size) this.#compactAt = 0
+    else this.#guarded(() => this.#rewrite())
   }
 
   close() {
+    this.tidy()
     this.#journal.close()
   }
 
@@ -257,7 +270,10 @@ export class Store {
       this.seq = Math.max(this.seq, msg.seq)
       this.#keep(msg)
     }
-    if (ack !== undefined) this.inbox = this.inbox.filter(message => message.seq > ack)
+    if (ack !== undefined) {
+      this.inbox = this.inbox.filter(message => message.seq > ack)
+      this.#hasOld = true
+    }
   }
 
   #append(record, options) {
@@ -266,11 +282,16 @@ export class Store {
       const isRoomy = this.#journal.size <= this.#compactAt || this.#open.size > 0
       // A login that is gone is to be nowhere in the file.
       if (this.#journal.isOpen && isRoomy && !record.wipe) return this.#journal.append(record, options)
-      // The snapshot has the change in it already, but the message is not in the inbox yet.
-      this.#journal.rewrite(this.#snapshot(record.msg))
-      this.#planCompaction()
+      this.#rewrite(record.msg)
       this.damaged = undefined
     })
+  }
+
+  /** All that is alive as the new file; a message that is being received is not in the inbox yet. */
+  #rewrite(newest) {
+    this.#journal.rewrite(this.#snapshot(newest))
+    this.#planCompaction()
+    this.#hasOld = false
   }
 
   #guarded(write) {

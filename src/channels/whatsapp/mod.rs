@@ -217,6 +217,13 @@ impl Whatsapp {
         }
     }
 
+    /// Takes what is safe with us out of the sidecar's journal; at its end it does that by itself.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        if self.process.as_ref().is_some_and(|process| process.greeted) {
+            self.ask("tidy", json!({}), Asked::Other("tidy"), now);
+        }
+    }
+
     /// The batch that was handed over is safe, or is to be offered again.
     pub(super) fn taken(&mut self, result: Result<(), Duration>, now: Instant) {
         if let Some(seq) = self.intake.taken(result, now) {

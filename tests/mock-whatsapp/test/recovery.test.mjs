@@ -66,6 +66,27 @@ test('what was not acknowledged is shown again, with the same number', async t =
   await second.end()
 })
 
+test('what was acknowledged is not in the file any more when it is tidied, nor after the end', async t => {
+  const sidecar = await linked(t)
+  const { account } = sidecar
+  const journal = () => readFileSync(journalOf(sidecar.folder), 'utf8')
+  const take = async text => {
+    const { id } = await world.op('send-text', { account, from: ALICE, text })
+    await sidecar.do('ack', { seq: (await sidecar.event({ ev: 'msg', id })).seq })
+    assert.ok(journal().includes(text))
+  }
+  await take('the first secret')
+  await sidecar.do('tidy')
+  assert.ok(!journal().includes('the first secret'))
+  await take('the second secret')
+  await sidecar.end()
+  assert.ok(!journal().includes('the second secret'))
+  const again = await world.connected(sidecar.folder)
+  t.after(() => again.kill())
+  await world.op('send-text', { account, from: ALICE, text: 'go on' })
+  await again.event({ ev: 'msg', text: 'go on' })
+})
+
 test('a gateway that does not acknowledge is shown a hundred, and the server is not read any more', async t => {
   const sidecar = await linked(t, { autoAck: false })
   const { account } = sidecar
