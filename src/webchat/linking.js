@@ -12,17 +12,18 @@ export class Linking {
   #channel;
   #dialog = byId("link-dialog");
   #body = byId("link-body");
-  /** Requests so far: one that another has followed says nothing more. */
-  #begun = 0;
+  /** What is being asked for, and what was told of it last. One that another has followed says nothing more. */
+  #asked = { how: "", last: undefined };
 
   /** @param {import("./gateway.js").Gateway} gateway */
   constructor(gateway) {
     this.#gateway = gateway;
     byId("link-close").onclick = () => this.#dialog.close();
-    gateway.on(
-      "channel",
-      (event) => this.#dialog.open && event.channel === this.#channel && this.#show(event),
-    );
+    gateway.on("channel", (event) => {
+      if (event.channel !== this.#channel) return;
+      this.#asked.last = event;
+      if (this.#dialog.open) this.#show(event);
+    });
   }
 
   /** Asks how, then begins. */
@@ -57,12 +58,22 @@ export class Linking {
     this.#dialog.showModal();
   }
 
-  async #begin(how) {
-    const number = ++this.#begun;
-    const end = (...said) => number === this.#begun && this.#say(...said);
+  async #begin(method) {
+    const how = JSON.stringify([this.#channel, method]);
+    if (how === this.#asked.how) {
+      // The dialog was closed for a while, and the login went on.
+      return this.#asked.last ? this.#show(this.#asked.last) : this.#say("Asking for it");
+    }
+    const asked = { how, last: undefined };
+    const end = (...said) => {
+      if (asked !== this.#asked) return;
+      asked.how = "";
+      this.#say(...said);
+    };
+    this.#asked = asked;
     this.#say("Asking for it");
     try {
-      await this.#gateway.request("channel-login", { channel: this.#channel, ...how }, () => {});
+      await this.#gateway.request("channel-login", { channel: this.#channel, ...method }, () => {});
       end(`${channelName(this.#channel)} is linked.`, "good");
     } catch (error) {
       end(error.message, "bad");

@@ -229,6 +229,13 @@ describe("panels", () => {
       await chat.locator("output", { hasText: "ABCD-EFGH" }).waitFor();
       await chat.getByRole("button", { name: "Close", exact: true }).click();
       await chat.getByRole("button", { name: "Link", exact: true }).click();
+      await chat.locator("#link-phone").fill("+15550001111");
+      await chat.getByRole("button", { name: "Get a code" }).click();
+      // The same code as before: it is still good.
+      await chat.locator("output", { hasText: "ABCD-EFGH" }).waitFor();
+      assert.equal(logins.length, 2);
+      await chat.getByRole("button", { name: "Close", exact: true }).click();
+      await chat.getByRole("button", { name: "Link", exact: true }).click();
       await chat.getByRole("button", { name: "Show a QR code" }).click();
       await eventually("the third login", () => logins.length === 3);
       await chat.evaluate(() => {

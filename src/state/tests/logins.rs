@@ -103,10 +103,11 @@ fn one_login_at_a_time() {
     world.bench.connect(2);
     login(&mut world, 1, "a");
     login(&mut world, 2, "b");
+    login(&mut world, 1, "c");
     assert_eq!(methods(&mut world).len(), 1);
     let codes: Vec<Value> =
         world.bench.answers().into_iter().map(|(_, answer)| answer["error"]["code"].clone()).collect();
-    assert_eq!(codes, [json!(null), json!("CONFLICT")]);
+    assert_eq!(codes, [json!(null), json!("CONFLICT"), json!("CONFLICT")]);
     step(&mut world, LoginStep::Over(Ok(None)));
     assert_eq!(world.bench.answer()["payload"], json!({ "channel": "whatsapp", "status": "linked" }));
     login(&mut world, 2, "d");
@@ -142,10 +143,11 @@ fn a_login_outlives_whoever_asked_for_it_until_somebody_asks_for_the_next() {
 }
 
 #[test]
-fn whoever_asks_once_more_gets_a_new_login_and_the_end_of_the_old_one() {
+fn whoever_asks_for_another_kind_gets_that_and_the_end_of_the_first() {
     let mut world = World::new();
     login(&mut world, 1, "a");
-    login(&mut world, 1, "b");
+    let by_code = json!({ "channel": "whatsapp", "method": "code", "phone": "+15550001111" });
+    world.bench.request(1, "b", "channel-login", by_code);
     assert_eq!(methods(&mut world).len(), 2);
     assert!(world.bench.answers().iter().all(|(_, answer)| answer["payload"]["status"] == "accepted"));
     step(&mut world, LoginStep::Over(Err("another one began".into())));
