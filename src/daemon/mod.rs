@@ -52,6 +52,7 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
     // Before any thread, so that none of them ever sees the signals' default action.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(system("listen for signals"))?;
     raise_descriptor_limit();
+    leave_no_core_dump();
     let own_exe = std::env::current_exe().map_err(system("find the gateway's own program"))?;
     let layout = Layout::new(&settings.state_dir);
     let lock = take_folder(&layout)?;
@@ -81,6 +82,14 @@ fn raise_descriptor_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // Where the system refuses, accepting says so when it matters.
     let _ = setrlimit(Resource::Nofile, raised);
+}
+
+/// Tokens and what people said are in memory, and whoever collects core dumps keeps them for long.
+/// Only the soft limit: an agent's program may raise its own.
+fn leave_no_core_dump() {
+    let none = Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum };
+    // Lowering it is always allowed.
+    let _ = setrlimit(Resource::Core, none);
 }
 
 fn take_folder(layout: &Layout) -> Result<FolderLock, Fatal> {

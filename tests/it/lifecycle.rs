@@ -293,6 +293,15 @@ fn help_and_version_go_to_stdout_and_exit_with_zero() {
 }
 
 #[test]
+fn no_core_dump_can_take_the_secrets_along() {
+    let allow = "ulimit -S -c $(ulimit -H -c) && exec \"$@\"";
+    let gateway = Gateway::builder("core").wrapper(["sh", "-c", allow, "sh"]).spawn();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", gateway.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+}
+
+#[test]
 fn everything_in_the_state_folder_is_private() {
     let gateway = Gateway::builder("modes").agent_scripted().spawn();
     let mut client = gateway.client();
