@@ -1,6 +1,7 @@
 //! Group commit: many commands, one line of the journal, one sync; then the sessions' files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::io;
 
 use crate::limits::{JOURNAL_BYTES_MAX, STORAGE_GROWTH_BYTES};
@@ -60,7 +61,7 @@ impl Store {
         let mut has_forgotten = false;
         let slots = &mut recovered.slots;
         let path = layout.journal();
-        let (journal, is_damaged) =
+        let (journal, mut is_damaged) =
             Journal::open(path.clone(), &mut recovered.problems, |line| match line {
                 Line::Put { slot, value } => drop(slots.insert(slot, value.get().to_owned())),
                 Line::Del(slot) => drop(slots.remove(&slot)),
@@ -73,6 +74,11 @@ impl Store {
             })?;
         // Killed while it wrote a new journal.
         disk::unlink(&path.with_extension("new"))?;
+        let says_nothing = recovered.slots.is_empty() && backlog.keys().is_empty() && !has_forgotten;
+        if says_nothing && !is_damaged && has_sessions(&layout)? {
+            recovered.problems.push(LOST_JOURNAL.to_owned());
+            is_damaged = true;
+        }
         recovered.damaged = is_damaged;
         let used_bytes = folder::used_bytes(layout.root());
         let is_full = used_bytes > max_bytes;
@@ -307,6 +313,18 @@ impl Store {
         let text = format!("the file `{}` of a session cannot be used: {error}", path.display());
         io::Error::new(error.kind(), text)
     }
+}
+
+/// Each session stands in the journal for as long as it has a file.
+const LOST_JOURNAL: &str = "the journal is empty although there are sessions: what else it said is lost";
+
+fn has_sessions(layout: &Layout) -> io::Result<bool> {
+    for entry in fs::read_dir(layout.sessions())? {
+        if entry?.path().extension().is_some_and(|extension| extension == "log") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Group {

@@ -287,6 +287,34 @@ fn damaged_records_are_set_aside_or_refused_but_never_ignored() {
 }
 
 #[test]
+fn a_journal_that_is_gone_while_sessions_are_there_is_no_fresh_install() {
+    let gateway = Gateway::builder("journal-gone").agent_echo().spawn();
+    gateway.client().outcome(&params_agent("remember", "k"));
+    let setup = gateway.setup();
+    let journal = gateway.state_dir().join("journal");
+    drop(gateway);
+    let whole = fs::read(&journal).unwrap();
+    let first_line = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    for left in [None, Some(0), Some(first_line / 2), Some(first_line)] {
+        fs::remove_file(&journal).unwrap();
+        if let Some(left) = left {
+            fs::write(&journal, &whole[..left]).unwrap();
+        }
+        let gateway = setup.clone().spawn();
+        gateway.output.wait_for("the journal is empty", PATIENCE);
+        let health = gateway.client().ask("health", &json!({}));
+        assert_eq!(health["paused"], true, "{left:?}: what it said may have been `paused`");
+        drop(gateway);
+        let gateway = setup.clone().spawn();
+        assert_eq!(
+            gateway.client().ask("health", &json!({}))["paused"],
+            true,
+            "{left:?}: until somebody looked"
+        );
+    }
+}
+
+#[test]
 fn a_torn_last_record_is_cut_off_and_reported() {
     let mut gateway = Gateway::builder("torn").agent_echo().spawn();
     let params = params_agent("keep this", "k");
