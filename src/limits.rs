@@ -302,6 +302,11 @@ pub const STORAGE_SLACK_SHARE: u64 = 10;
 pub const RECORDS_SHARE: u64 = 4;
 /// Between two looks for sessions that were not used for longer than records are kept.
 pub const EXPIRY_INTERVAL_MS: u64 = 3_600_000;
+/// How long the clock has to go evenly before the first of these looks, and after it leapt: one that
+/// is wrong is set right soon after the network is there.
+pub const EXPIRY_STEADY_MS: u64 = 10 * 60_000;
+/// What the clock may go wrong meanwhile: less than records are kept.
+pub const EXPIRY_LEAP_MS: u64 = 3_600_000;
 /// Sessions that are forgotten in one such look; if there are more, the next comes after
 /// `EXPIRY_PAUSE_MS`.
 pub const EXPIRY_SESSIONS_MAX: usize = 32;

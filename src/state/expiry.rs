@@ -1,6 +1,9 @@
 //! Sessions that nobody used for longer than records are kept are forgotten.
 
-use crate::limits::{EXPIRY_INTERVAL_MS, EXPIRY_PAUSE_MS, EXPIRY_SESSIONS_MAX, SANE_CLOCK_MS, ms};
+use crate::limits::{
+    EXPIRY_INTERVAL_MS, EXPIRY_LEAP_MS, EXPIRY_PAUSE_MS, EXPIRY_SESSIONS_MAX, EXPIRY_STEADY_MS,
+    SANE_CLOCK_MS, ms,
+};
 use crate::state::stored::Pending;
 use crate::state::{Now, State};
 
@@ -10,11 +13,15 @@ impl State {
         if now.mono < self.expiry_due || now.wall_ms < SANE_CLOCK_MS || self.stopping.is_some() {
             return;
         }
+        if !self.is_clock_steady(now) {
+            self.plan_expiry(EXPIRY_STEADY_MS, now);
+            return;
+        }
         let kept_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
         let since = now.wall_ms.saturating_sub(kept_ms);
         let keys = self.sessions.unused_since(since, EXPIRY_SESSIONS_MAX);
         let is_all = keys.len() < EXPIRY_SESSIONS_MAX;
-        self.expiry_due = now.mono + ms(if is_all { EXPIRY_INTERVAL_MS } else { EXPIRY_PAUSE_MS });
+        self.plan_expiry(if is_all { EXPIRY_INTERVAL_MS } else { EXPIRY_PAUSE_MS }, now);
         for key in keys {
             if !self.store_has_room() {
                 return;
@@ -23,5 +30,19 @@ impl State {
             let (_, ops) = self.forget_ops(&key, now);
             self.store(ops, Pending::Forget { session_key: key, asker: None });
         }
+    }
+
+    fn plan_expiry(&mut self, pause_ms: u64, now: Now) {
+        self.expiry_due = now.mono + ms(pause_ms);
+        self.expiry_planned = now;
+    }
+
+    /// Whether the wall clock has gone as evenly as the other one since the look was planned: what
+    /// one that is wrong has forgotten does not come back when it is set right.
+    fn is_clock_steady(&self, now: Now) -> bool {
+        let since = now.mono.saturating_duration_since(self.expiry_planned.mono);
+        let expected_ms =
+            self.expiry_planned.wall_ms + u64::try_from(since.as_millis()).unwrap_or(u64::MAX / 2);
+        now.wall_ms.abs_diff(expected_ms) < EXPIRY_LEAP_MS
     }
 }

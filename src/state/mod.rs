@@ -213,6 +213,8 @@ pub struct State {
     forgetting: Forgetting,
     /// When to look for sessions that expired.
     expiry_due: Instant,
+    /// Both clocks when that was decided.
+    expiry_planned: Now,
     /// What waits for the store.
     pending: HashMap<Ticket, Pending>,
     /// What could not be put on record and still holds: it goes in front of the next write.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use crate::limits::{EXPIRY_STEADY_MS, ms};
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::payload::{Message, PresenceEntry, Role, Toggles};
 use crate::state::budget::Today;
@@ -59,7 +60,8 @@ impl State {
             today: Today::default(),
             heartbeats: Heartbeats::new(config.heartbeat.clone()),
             forgetting: Forgetting::default(),
-            expiry_due: now.mono,
+            expiry_due: now.mono + ms(EXPIRY_STEADY_MS),
+            expiry_planned: now,
             pending: HashMap::new(),
             unsaved: Vec::new(),
             tickets: 0,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Bench, config};
-use crate::limits::{EXPIRY_INTERVAL_MS, SANE_CLOCK_MS, ms};
+use crate::limits::{EXPIRY_INTERVAL_MS, EXPIRY_STEADY_MS, SANE_CLOCK_MS, ms};
 use crate::protocol::payload::RunStatus;
 use crate::store::{Recovered, StoreOp};
 
@@ -56,4 +56,37 @@ fn a_session_that_is_used_stays() {
         bench.pass(config().retention.saturating_sub(Duration::from_secs(60)));
         assert!(bench.forgotten().is_empty(), "day {day}");
     }
+}
+
+#[test]
+fn a_clock_that_leaps_ahead_forgets_nothing_before_it_was_steady() {
+    let mut bench = Bench::new();
+    let kept = u64::try_from(config().retention.as_millis()).unwrap();
+    bench.connect(1);
+    bench.agent(1, "a", "k", "hello");
+    bench.keep();
+    let run_id = bench.started_runs()[0].run_id.clone();
+    bench.end(&run_id, RunStatus::Ok, "hi");
+    bench.keep();
+    bench.pass(ms(EXPIRY_INTERVAL_MS));
+    bench.now.wall_ms += 2 * kept;
+    bench.pass(ms(EXPIRY_INTERVAL_MS));
+    assert!(bench.forgotten().is_empty(), "it may be set right at any moment");
+    bench.pass(ms(EXPIRY_STEADY_MS));
+    assert_eq!(bench.forgotten(), ["main"]);
+}
+
+#[test]
+fn a_start_forgets_nothing_before_the_clock_was_steady() {
+    let slots = [("session/main".to_owned(), session(SANE_CLOCK_MS))].into();
+    let mut bench = Bench::recovered(Recovered { slots, ..Recovered::default() });
+    let kept = u64::try_from(config().retention.as_millis()).unwrap();
+    bench.now.wall_ms += 2 * kept;
+    bench.connect(1);
+    bench.pass(ms(EXPIRY_STEADY_MS));
+    assert!(bench.forgotten().is_empty(), "it is ahead");
+    bench.now.wall_ms -= 2 * kept;
+    bench.pass(ms(EXPIRY_STEADY_MS));
+    bench.pass(ms(EXPIRY_INTERVAL_MS));
+    assert!(bench.forgotten().is_empty(), "and is set right");
 }
