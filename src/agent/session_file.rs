@@ -3,9 +3,9 @@
 //! Pi silently overwrites a file whose beginning it cannot read, and glues its next record to a
 //! torn last one. Both are prevented here, before a process starts on the file.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -30,6 +30,8 @@ pub(super) fn prepare(sessions_dir: &Path, session_key: &str, session_id: &str) 
     }
     let folder = folder(sessions_dir, session_key);
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    // One that was there already may come from a backup.
+    fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
     let path = folder.join(format!("{session_id}.jsonl"));
     let set_aside = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -97,7 +99,6 @@ fn end_last_line(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     const HEADER: &str = "{\"type\":\"session\",\"version\":3,\"id\":\"u\",\"cwd\":\"/\"}\n";
 

@@ -5,9 +5,9 @@
 //! that failed says nothing about a later one that succeeds: the kernel may have given up what it
 //! could not write, so what was to be synced has to be written again.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::clock::wall_ms;
@@ -18,18 +18,26 @@ fn private() -> OpenOptions {
     options
 }
 
+/// A file that was there already may come from a backup, with whatever mode that gave it.
+fn ours_alone(file: File) -> io::Result<File> {
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
 /// Opens a file for reading and writing, and makes an empty one if there is none.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     fault::strike()?;
-    private().create(true).truncate(false).open(path)
+    ours_alone(private().create(true).truncate(false).open(path)?)
 }
 
 /// Makes an empty file, or empties the one that is there.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     fault::strike()?;
-    private().create(true).truncate(true).open(path)
+    ours_alone(private().create(true).truncate(true).open(path)?)
 }
 
 /// Writes all of `bytes` at a place. After an error any part of them may be there.
