@@ -88,7 +88,7 @@ pub const TELEGRAM_UPLOAD_BYTES_MAX: u64 = 50 * 1024 * 1024;
 pub const TELEGRAM_PHOTO_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// Redirects that are followed to a file to be sent.
 pub const MEDIA_REDIRECTS_MAX: u32 = 3;
-/// Fetching a picture or file that somebody sent, in all.
+/// One attempt to fetch a picture or file that somebody sent, and how late another may begin.
 pub const MEDIA_FETCH_MS: u64 = 60_000;
 /// Before the second and the third attempt to fetch it.
 pub const MEDIA_FETCH_PAUSES_MS: [u64; 2] = [1_000, 4_000];

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -14,7 +16,7 @@ use crate::channels::telegram::http::Way;
 use crate::channels::telegram::report::Reporter;
 use crate::channels::telegram::send::Job;
 use crate::channels::telegram::{fetch, upload};
-use crate::limits::{MEDIA_FETCH_PAUSES_MS, ms};
+use crate::limits::{MEDIA_FETCH_MS, MEDIA_FETCH_PAUSES_MS, ms};
 
 /// What the thread is asked.
 #[derive(Debug)]
@@ -65,7 +67,8 @@ impl Files {
         }
     }
 
-    /// Tries again for a while: to send a picture again is more work than to wait for it.
+    /// Tries again, unless it has taken its time already: to send a picture again is more work than to
+    /// wait for it, but others wait behind it.
     fn fetch(&self, index: usize, media: &InboundMedia, folder: &Path) -> Result<FetchedFile, FetchError> {
         let attempt = || {
             if self.off.load(Relaxed) {
@@ -73,9 +76,12 @@ impl Files {
             }
             fetch::fetch(&self.api, index, media, folder, self.media_bytes_max)
         };
+        let begun = Instant::now();
         for pause_ms in MEDIA_FETCH_PAUSES_MS {
             match attempt() {
-                Err(FetchError::Passing) => std::thread::sleep(ms(pause_ms)),
+                Err(FetchError::Passing) if begun.elapsed() < ms(MEDIA_FETCH_MS) => {
+                    thread::sleep(ms(pause_ms));
+                }
                 result => return result,
             }
         }
