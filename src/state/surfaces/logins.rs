@@ -20,7 +20,7 @@ use crate::state::{Effect, State};
 pub(in crate::state) struct Logins {
     /// The last one is under way. Those before it have made way, and the channel is yet to end them:
     /// what it tells is about the first.
-    logins: VecDeque<(UnderWay, LoginMethod)>,
+    asked: VecDeque<(UnderWay, LoginMethod)>,
     logout: Option<UnderWay>,
 }
 
@@ -48,7 +48,7 @@ impl State {
             (LoginKind::Code, Some(phone)) => LoginMethod::Code { phone },
             _ => LoginMethod::Qr,
         };
-        if let Some((login, how)) = self.logins.logins.back() {
+        if let Some((login, how)) = self.logins.asked.back() {
             // Whoever asks for another kind is done with what they asked for before.
             let makes_way =
                 if login.conn == conn { *how != method } else { !self.clients.contains_key(&login.conn) };
@@ -57,7 +57,7 @@ impl State {
             }
         }
         self.ask_channels(ChannelCommand::Login { channel, method: method.clone() })?;
-        self.logins.logins.push_back((UnderWay { channel, conn, id: id.to_owned() }, method));
+        self.logins.asked.push_back((UnderWay { channel, conn, id: id.to_owned() }, method));
         self.answer(conn, id, &LinkStatus::new(channel, LinkPhase::Accepted));
         Ok(())
     }
@@ -95,7 +95,7 @@ impl State {
 
     /// A login has got further, or is over.
     pub(in crate::state) fn login_step(&mut self, channel: Channel, step: LoginStep) {
-        let first = self.logins.logins.front().map(|(login, _)| login);
+        let first = self.logins.asked.front().map(|(login, _)| login);
         let Some(login) = first.filter(|login| login.channel == channel) else { return };
         let mut progress =
             LoginProgress { channel, state: "linking", qr: None, code: None, ttl_ms: None, reason: None };
@@ -117,7 +117,7 @@ impl State {
     }
 
     fn login_over(&mut self, result: &Result<Option<String>, String>) {
-        let Some((login, _)) = self.logins.logins.pop_front() else { return };
+        let Some((login, _)) = self.logins.asked.pop_front() else { return };
         self.channel_commands -= 1;
         let frame = match result {
             Ok(account) => {
