@@ -313,6 +313,9 @@ pub const EXPIRY_SESSIONS_MAX: usize = 32;
 /// Pause after a look that found more than it may forget.
 pub const EXPIRY_PAUSE_MS: u64 = 10_000;
 
+/// Sentence of a warning in `status`; longer is cut.
+pub const WARNING_BYTES_MAX: usize = 1_024;
+
 // ---- log --------------------------------------------------------------------------------------
 
 /// One log line's message; longer is cut. Below the 4,096 bytes that a writable pipe always takes.

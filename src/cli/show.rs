@@ -71,7 +71,9 @@ fn joined<'a>(members: impl IntoIterator<Item = (&'a String, &'a Value)>) -> Str
 
 fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, sections: &mut Vec<String>, output: &Output) {
     if let Value::Array(items) = of {
-        if items.first().is_some_and(Value::is_object) {
+        if name == "warnings" {
+            sections.extend(warnings(items, output));
+        } else if items.first().is_some_and(Value::is_object) {
             let title = output.styled(Style::Bold, &words(name));
             let table = if name == "refused" { table(&with_remedy(items)) } else { table(items) };
             sections.push(format!("{title}\n{table}"));
@@ -91,6 +93,14 @@ fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, sections: &mut V
     for (name, of) in nested {
         collect(name, of, rows, sections, output);
     }
+}
+
+/// What a person should mend, a sentence each.
+fn warnings(items: &[Value], output: &Output) -> Option<String> {
+    let sentences = items.iter().filter_map(|item| item["message"].as_str());
+    let lines: Vec<String> = sentences.map(|sentence| format!("- {}", line(sentence))).collect();
+    let title = output.styled(Style::Bold, "warnings");
+    (!lines.is_empty()).then(|| format!("{title}\n{}\n", lines.join("\n")))
 }
 
 /// Refused senders, each with the command that lets it in. An id that a shell would not take as one
@@ -213,6 +223,24 @@ mod tests {
              längeres           2 h\n"
         );
         assert_eq!(payload(&json!({ "paused": true }), &Output::default()), "paused yes\n");
+    }
+
+    #[test]
+    fn warnings_are_a_sentence_each() {
+        let status = json!({
+            "warnings": [
+                { "code": "no-token", "message": "no token\u{1b}[1m is set" },
+                { "code": "later", "message": "x".repeat(900) },
+            ],
+            "host": "pi",
+        });
+        let shown = payload(&status, &Output::default());
+        let long = "x".repeat(900);
+        assert_eq!(shown, format!("gateway    host pi\n\nwarnings\n- no token[1m is set\n- {long}\n"));
+        assert_eq!(
+            payload(&json!({ "warnings": [], "host": "pi" }), &Output::default()),
+            "gateway    host pi\n"
+        );
     }
 
     #[test]

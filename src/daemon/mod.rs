@@ -32,6 +32,7 @@ use crate::net::acceptor::{self, Acceptor};
 use crate::net::{NetContext, outbound};
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::hello::Policy;
+use crate::protocol::payload::Auth;
 use crate::state::budget::Limits;
 use crate::state::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
 use crate::state::thread::{Exits, now};
@@ -44,6 +45,7 @@ use crate::threads;
 mod holder;
 mod start;
 mod surfaces;
+mod warnings;
 
 pub use start::main;
 
@@ -63,7 +65,7 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
     let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
     let who = json!({ "pid": std::process::id(), "url": url });
     lock.announce(&who.to_string()).map_err(folder_error)?;
-    let gateway = Gateway::start(&settings, layout, listeners, own_exe)?;
+    let gateway = Gateway::start(&settings, layout, listeners, &url, own_exe)?;
     Log::release(&format!("listening on {url}"));
     report(&settings, warnings);
     let in_time = gateway.serve(signals);
@@ -130,11 +132,6 @@ fn report(settings: &Settings, warnings: &[String]) {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    if settings.config.gateway.token.is_none() {
-        log::info!(
-            "no token is set: every program of this machine's users may connect; --token-file sets one"
-        );
-    }
     if settings.agent_command.is_none() {
         log::info!("no agent is configured; start with --agent pi, or try --agent builtin:echo");
     }
@@ -163,6 +160,7 @@ impl Gateway {
         settings: &Settings,
         layout: Layout,
         listeners: Vec<TcpListener>,
+        url: &str,
         own_exe: PathBuf,
     ) -> Result<Self, Fatal> {
         METRICS.started.set(wall_ms() / 1_000);
@@ -176,7 +174,7 @@ impl Gateway {
             log::warn!("{problem}");
         }
         let places = surfaces::places(&recovered);
-        let state_config = state_config(settings, &layout, boot_id, agent_config.command.is_some());
+        let state_config = state_config(settings, &layout, boot_id, url);
         let (state, first) = State::new(state_config, recovered, now());
 
         let thread = system("start a thread");
@@ -271,22 +269,20 @@ fn boot_id() -> io::Result<String> {
     Ok(HEXLOWER.encode(&bytes))
 }
 
-fn state_config(
-    settings: &Settings,
-    layout: &Layout,
-    boot_id: String,
-    agent_configured: bool,
-) -> StateConfig {
+fn state_config(settings: &Settings, layout: &Layout, boot_id: String, url: &str) -> StateConfig {
     StateConfig {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         ip: settings.binds.first().map_or_else(String::new, ToString::to_string),
+        url: url.to_owned(),
+        auth: if settings.config.gateway.token.is_some() { Auth::Token } else { Auth::None },
+        warnings: warnings::found(settings),
         boot_id,
         policy: Policy {
             max_payload: PAYLOAD_BYTES_MAX,
             max_buffered_bytes: BACKLOG_BYTES_MAX,
             tick_interval_ms: settings.config.gateway.tick_interval_ms,
         },
-        agent_configured,
+        agent_configured: settings.agent_command.is_some(),
         thinking: settings.config.agent.thinking,
         run_timeout: Duration::from_secs(settings.config.agent.timeout_seconds),
         idle: minutes(settings.config.agent.idle_minutes),

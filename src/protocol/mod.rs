@@ -31,6 +31,7 @@ pub mod hello;
 pub mod parse;
 pub mod payload;
 pub mod schema;
+pub mod warning;
 
 /// The version that this server speaks. It changes on breaking changes only.
 pub const VERSION: u64 = 1;

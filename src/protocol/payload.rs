@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::call::{Channel, RunId};
+use crate::protocol::warning::Warning;
 
 /// One participant. `ts` is milliseconds since 1970 of its last change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -130,6 +131,12 @@ pub struct Status<'a> {
     pub uptime_ms: u64,
     /// Host name.
     pub host: &'a str,
+    /// Where it listens.
+    pub url: &'a str,
+    /// What clients must show.
+    pub auth: Auth,
+    /// What a person should mend.
+    pub warnings: Vec<&'a Warning>,
     /// Connections past their handshake.
     pub clients: usize,
     /// As `health` answers.
@@ -149,6 +156,16 @@ pub struct Status<'a> {
     /// `clientsList` is not whole.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+}
+
+named! {
+    /// `status.auth`: what clients must show to be let in.
+    Auth {
+        /// The gateway's token.
+        Token = "token",
+        /// Nothing: whoever reaches the port is let in.
+        None = "none",
+    }
 }
 
 /// The three toggles. Kept across restarts.

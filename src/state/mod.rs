@@ -20,7 +20,8 @@ use crate::protocol::error::WireError;
 use crate::protocol::event::{EventKind, PresenceDelta, Subscriptions, Tick};
 use crate::protocol::frame::{self, EventBody};
 use crate::protocol::hello::{Hello, Policy, StateVersion};
-use crate::protocol::payload::Toggles;
+use crate::protocol::payload::{Auth, Toggles};
+use crate::protocol::warning::{Warning, WarningCode};
 use crate::store::{StoreCommand, StoreEvent, StoreOp, Ticket, Usage};
 
 mod agent_requests;
@@ -45,6 +46,7 @@ mod stored;
 pub mod surfaces;
 mod switches;
 pub mod thread;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +66,7 @@ use surfaces::inbox::Inbox;
 use surfaces::logins::Logins;
 use surfaces::outbox::Outbox;
 use surfaces::overheard::Overheard;
+use warnings::Warnings;
 
 /// Everything that can make the state thread do work. Closed on purpose: to add a source, add a
 /// variant, and the compiler lists what must handle it.
@@ -93,6 +96,10 @@ pub enum Event {
     Store(StoreEvent),
     /// From the channels thread.
     Channel(ChannelEvent),
+    /// Something that a person should mend has turned up.
+    Warning(Warning),
+    /// What this warning was about has been mended.
+    WarningOver(WarningCode),
     /// The gateway is to stop.
     Stop {
         /// For the clients.
@@ -155,6 +162,12 @@ pub struct StateConfig {
     pub host: String,
     /// Address that the gateway lists for itself.
     pub ip: String,
+    /// Where clients connect.
+    pub url: String,
+    /// What they must show.
+    pub auth: Auth,
+    /// What was found at the start and a person should mend.
+    pub warnings: Vec<Warning>,
     /// Random, new at every start; makes ids unique over restarts.
     pub boot_id: String,
     /// What `hello-ok` promises.
@@ -188,6 +201,8 @@ pub struct State {
     clients: Clients,
     presence: Presence,
     health: HealthBoard,
+    /// What a person should mend.
+    warnings: Warnings,
     toggles: Toggles,
     keys: Keys,
     runs: Runs,
@@ -245,6 +260,8 @@ impl State {
             Event::Store(StoreEvent::Done { ticket, result, back }) => self.stored(ticket, result, back, now),
             Event::Store(StoreEvent::Usage(usage)) => self.usage(usage),
             Event::Channel(event) => self.channel_event(event, now),
+            Event::Warning(warning) => self.warn(warning),
+            Event::WarningOver(code) => self.end_warning(code),
             Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms, now),
         }
         self.settle(now);

@@ -23,6 +23,7 @@ use crate::state::surfaces::inbox::Inbox;
 use crate::state::surfaces::logins::Logins;
 use crate::state::surfaces::outbox::Outbox;
 use crate::state::surfaces::overheard::Overheard;
+use crate::state::warnings::Warnings;
 use crate::state::{Effect, Now, State, StateConfig, budget, heartbeats, keys, switches};
 use crate::store::{Recovered, StoreOp};
 
@@ -42,6 +43,7 @@ impl State {
         };
         let mut state = Self {
             health: HealthBoard::new(config.agent_configured),
+            warnings: Warnings::default(),
             access: Access::new(config.surfaces.clone()),
             inbox: Inbox::default(),
             outbox: Outbox::default(),
@@ -72,6 +74,9 @@ impl State {
             effects: Vec::new(),
             config,
         };
+        for warning in std::mem::take(&mut state.config.warnings) {
+            state.warn(warning);
+        }
         if recovered.damaged {
             // What the damaged lines said may have been "paused".
             log::error!(

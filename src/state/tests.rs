@@ -13,7 +13,7 @@ use crate::protocol::call::{Method, Thinking};
 use crate::protocol::event::{EventKind, Subscriptions};
 use crate::protocol::hello::Policy;
 use crate::protocol::parse::{parse_call, parse_hello};
-use crate::protocol::payload::RunStatus;
+use crate::protocol::payload::{Auth, RunStatus};
 use crate::state::budget::Limits;
 use crate::state::heartbeats::HeartbeatConfig;
 use crate::state::surfaces::SurfacesConfig;
@@ -29,6 +29,7 @@ mod notices;
 mod sends;
 mod surfaces;
 mod trouble;
+mod warnings;
 mod world;
 
 struct Bench {
@@ -41,6 +42,9 @@ fn config() -> StateConfig {
     StateConfig {
         host: "host".into(),
         ip: "127.0.0.1".into(),
+        url: "ws://127.0.0.1:1".into(),
+        auth: Auth::Token,
+        warnings: Vec::new(),
         boot_id: "boot".into(),
         policy: Policy { max_payload: PAYLOAD_BYTES_MAX, max_buffered_bytes: 1, tick_interval_ms: 1_000 },
         agent_configured: true,

@@ -17,6 +17,7 @@ export class Status {
   #presence = new Map();
   #heartbeats;
   #refused = [];
+  #warnings = [];
   #switches = new Map();
   #parts = {};
   #own;
@@ -43,7 +44,7 @@ export class Status {
   }
 
   #build() {
-    for (const name of ["pause", "gateway", "agent", "channels", "beats", "presence", "refused"]) {
+    for (const name of ["pause", "warnings", "gateway", "agent", "channels", "beats", "presence", "refused"]) {
       this.#parts[name] = make("section", { className: `card-${name}` });
     }
     byId("panel").append(...Object.values(this.#parts));
@@ -90,18 +91,20 @@ export class Status {
     this.#draw();
   }
 
-  /** Asks for what no event tells: the heartbeats' switch and who was refused. */
+  /** Asks for what no event tells: the heartbeats' switch, who was refused and what to mend. */
   async refresh() {
     const status = await this.#gateway.request("status").catch(() => undefined);
     if (!status) return;
     this.#heartbeats = status.toggles.heartbeats;
     this.#refused = status.refused;
+    this.#warnings = status.warnings ?? [];
     this.setHealth(status.health);
   }
 
   #draw() {
     if (!this.#health || !this.#gateway.hello) return;
     this.#drawPause();
+    this.#drawWarnings();
     this.#drawGateway();
     this.#drawAgent();
     this.#drawChannels();
@@ -209,6 +212,18 @@ export class Status {
     this.#parts.presence.replaceChildren(
       make("h3", {}, "Who is here"),
       make("ul", { className: "presence" }, ...entries.map((entry) => present(entry, this.#own))),
+    );
+  }
+
+  #drawWarnings() {
+    this.#parts.warnings.hidden = this.#warnings.length === 0;
+    // Drawn at each event; somebody may be copying a command out of it.
+    const state = JSON.stringify(this.#warnings);
+    if (this.#parts.warnings.dataset.state === state) return;
+    this.#parts.warnings.dataset.state = state;
+    this.#parts.warnings.replaceChildren(
+      make("h3", {}, "To be mended"),
+      make("ul", {}, ...this.#warnings.map(({ message }) => make("li", {}, message))),
     );
   }
 

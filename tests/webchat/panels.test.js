@@ -164,6 +164,25 @@ describe("panels", () => {
     }
   });
 
+  test("what a person should mend stands in the panel, as text", async () => {
+    let warnings = [{ code: "no-token", message: "no token is set: <b>run this</b>" }];
+    const fake = await Fake.start({
+      status: (params, answer) => answer({ ...golden("res-status").payload, warnings }),
+    });
+    try {
+      const chat = await open(browser, fake);
+      const card = chat.locator(".card-warnings");
+      await card.getByText("no token is set: <b>run this</b>").waitFor();
+      warnings = [];
+      await chat.reload();
+      await chat.getByText("Who is here").waitFor();
+      await card.waitFor({ state: "hidden" });
+      await chat.context().close();
+    } finally {
+      await fake.stop();
+    }
+  });
+
   test("who was refused can be let in", async () => {
     let refused = [{ channel: "telegram", id: "42", name: "Kim", count: 3, lastTs: Date.now() - 60_000 }];
     const allowed = [];

@@ -1,0 +1,22 @@
+//! What settings say, at the start, that a person should mend.
+
+use crate::config::settings::Settings;
+use crate::protocol::warning::{Warning, WarningCode};
+
+/// The warnings that follow from the settings alone.
+pub(super) fn found(settings: &Settings) -> Vec<Warning> {
+    no_token(settings).into_iter().collect()
+}
+
+/// A gateway that can do nothing may stand open.
+fn no_token(settings: &Settings) -> Option<Warning> {
+    let surfaces =
+        settings.config.telegram.bot_token.is_some() || settings.config.whatsapp.enabled == Some(true);
+    if settings.config.gateway.token.is_some() || !(surfaces || settings.agent_command.is_some()) {
+        return None;
+    }
+    let message = "no token is set: every program of every user of this machine, the agent's own included, \
+        may command this gateway; put 32 random characters into a file (`openssl rand -hex 16`) and start \
+        it with --token-file FILE";
+    Some(Warning::new(WarningCode::NoToken, message))
+}
