@@ -12,7 +12,7 @@ use crate::net::outbound::Outbound;
 use crate::protocol::call::{Call, Channel, HealthParams, SessionsListParams, SystemEventParams};
 use crate::protocol::error::WireError;
 use crate::protocol::frame;
-use crate::protocol::payload::{Status, Today};
+use crate::protocol::payload::{Auth, Status, Today};
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
 use crate::state::clients::clean;
 use crate::state::stored::Pending;
@@ -181,6 +181,19 @@ impl State {
     pub(super) fn end_session(&mut self, key: &str, delete: bool) {
         let session_key = key.to_owned();
         self.effects.push(Effect::AgentControl(AgentControl::EndSession { session_key, delete }));
+    }
+
+    /// Rights are handed out only over a connection that has proved a token; where there is none,
+    /// whoever reaches the port would give them to themselves, the sandboxed agent included.
+    pub(super) fn require_token(&self) -> Result<(), WireError> {
+        match self.config.auth {
+            Auth::Token => Ok(()),
+            Auth::None => Err(WireError::unavailable(
+                "rights are handed out only where a token protects the gateway, and this one has none: write one into \
+                 a file (`openssl rand -hex 16`), start the gateway with --token-file FILE, and ask again",
+            )
+            .not_retryable()),
+        }
     }
 
     pub(super) fn require_store(&self) -> Result<(), WireError> {

@@ -7,7 +7,7 @@ use crate::harness::Gateway;
 
 #[test]
 fn a_login_or_logout_that_cannot_be_done_is_begun_and_ended_with_a_reason_each_time() {
-    let gateway = Gateway::builder("logins").spawn();
+    let gateway = Gateway::builder("logins").token("a-token-for-logins").spawn();
     let mut client = gateway.client();
     for (method, payload) in [("channel-login", "failed"), ("channel-logout", "")].repeat(2) {
         let id = client.send(method, &json!({"channel": "whatsapp"}));
@@ -16,5 +16,37 @@ fn a_login_or_logout_that_cannot_be_done_is_begun_and_ended_with_a_reason_each_t
         assert_eq!((&end["ok"], &end["error"]["code"]), (&json!(false), &json!("UNAVAILABLE")), "{end}");
         assert_eq!(end["payload"]["status"].as_str().unwrap_or_default(), payload, "{end}");
         assert!(!end["error"]["message"].as_str().unwrap().is_empty(), "{end}");
+    }
+}
+
+/// Whoever reaches the port of a gateway without a token, its own agent included, could make itself the
+/// owner, or link the gateway to an account of its own.
+#[test]
+fn rights_are_handed_out_only_where_there_is_a_token() {
+    let requests = [
+        ("channel-allow", json!({"channel": "telegram", "id": "7"})),
+        ("channel-allow", json!({"channel": "telegram", "id": "7", "owner": true})),
+        ("channel-allow", json!({"channel": "whatsapp", "id": "+15550001111", "remove": true})),
+        ("channel-login", json!({"channel": "whatsapp"})),
+        ("channel-login", json!({"channel": "whatsapp", "method": "code", "phone": "+15550001111"})),
+        ("channel-logout", json!({"channel": "whatsapp"})),
+    ];
+    let open = Gateway::builder("rights-open").spawn();
+    let mut client = open.client();
+    assert_eq!(client.ask("status", &json!({}))["auth"], "none");
+    for (method, params) in &requests {
+        let error = client.refused(method, params);
+        assert_eq!((&error["code"], &error["retryable"]), (&json!("UNAVAILABLE"), &json!(false)), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("--token-file"), "{error}");
+    }
+    // Nothing came of them.
+    let guarded = open.setup().token("a-token-for-rights");
+    drop(open);
+    let guarded = guarded.spawn();
+    let mut client = guarded.client();
+    assert_eq!(client.ask("status", &json!({}))["auth"], "token");
+    for (method, params) in &requests[..2] {
+        let answer = client.ask(method, params);
+        assert_eq!(answer["id"], params["id"], "{answer}");
     }
 }

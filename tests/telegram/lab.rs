@@ -35,6 +35,7 @@ pub(crate) fn bare(name: &str, api: &BotApi) -> Builder {
 /// The same without an agent.
 pub(crate) fn without_agent(name: &str, api: &BotApi) -> Builder {
     Gateway::builder(name)
+        .token("a-token-for-telegram-labs")
         .env("TELEGRAM_BOT_TOKEN", TOKEN)
         .env("CLAWDIS_TELEGRAM_API_BASE", &api.base())
         .config(json!({"agent": {"maxProcesses": 3}}))
@@ -129,6 +130,7 @@ impl Lab {
         let url = format!("ws://{}", self.gateway.addr);
         let mut command = Command::new(env!("CARGO_BIN_EXE_clawdis"));
         command.env_clear().env("HOME", self.gateway.state_dir()).args(["--url", &url]).args(args);
+        command.envs(self.gateway.token().map(|token| ("CLAWDIS_GATEWAY_TOKEN", token)));
         command.output().unwrap()
     }
 }

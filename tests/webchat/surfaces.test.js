@@ -14,7 +14,11 @@ describe("surfaces", () => {
   let page;
   before(async () => {
     [browser, telegram] = await Promise.all([launch(), Telegram.start()]);
-    gateway = await Gateway.start({ agent: SCRIPTED, config: telegram.config("42") });
+    gateway = await Gateway.start({
+      agent: SCRIPTED,
+      config: telegram.config("42"),
+      token: "a-token-for-surfaces",
+    });
     page = await open(browser, gateway);
   });
   after(async () => {

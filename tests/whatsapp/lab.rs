@@ -45,7 +45,7 @@ fn setup(name: &str, mock: &Mock, mark: &str) -> Builder {
     let mut env = mock.environment();
     env["WHATSAPP_LAB"] = json!(mark);
     let preload = process::repository("tests/mock-whatsapp/trust-preload.mjs");
-    Gateway::builder(name).config(json!({
+    Gateway::builder(name).token("a-token-for-whatsapp-labs").config(json!({
         "agent": {"maxProcesses": 3},
         "owner": {"whatsapp": format!("+{OWNER}")},
         "whatsapp": {
@@ -178,6 +178,7 @@ impl Lab {
         let url = format!("ws://{}", self.gateway.addr);
         let mut command = Command::new(env!("CARGO_BIN_EXE_clawdis"));
         command.env_clear().env("HOME", self.gateway.state_dir()).args(["--url", &url]).args(args);
+        command.envs(self.gateway.token().map(|token| ("CLAWDIS_GATEWAY_TOKEN", token)));
         command
     }
 }

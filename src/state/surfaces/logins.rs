@@ -79,7 +79,7 @@ impl State {
         Ok(())
     }
 
-    /// Whether that channel has logins at all, and there is time for one.
+    /// Whether that channel has logins at all, the gateway may hand out an account, and there is time for it.
     fn may_link(&self, channel: Channel) -> Result<(), WireError> {
         if channel == Channel::Telegram {
             return Err(WireError::invalid(
@@ -87,6 +87,7 @@ impl State {
                  set telegram.botToken in the config (or TELEGRAM_BOT_TOKEN) and restart the gateway",
             ));
         }
+        self.require_token()?;
         if self.stopping.is_some() {
             return Err(WireError::unavailable("the gateway is stopping"));
         }

@@ -349,6 +349,11 @@ impl Gateway {
         hello
     }
 
+    /// The token that clients need, if there is one.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.setup.token.as_deref()
+    }
+
     /// A client past its handshake.
     #[track_caller]
     pub(crate) fn client(&self) -> Client {

@@ -60,6 +60,10 @@ export async function blank(browser, options = {}) {
 export async function open(browser, gateway, options) {
   const page = await blank(browser, options);
   await page.goto(gateway.url);
+  if (gateway.token) {
+    await page.locator("#token").fill(gateway.token);
+    await page.getByRole("button", { name: "Connect" }).click();
+  }
   await connected(page);
   return page;
 }

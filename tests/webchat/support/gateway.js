@@ -51,6 +51,11 @@ export class Gateway {
     return `http://127.0.0.1:${this.port}`;
   }
 
+  /** What it wants to be told, if anything. */
+  get token() {
+    return this.#options.token;
+  }
+
   /** Where the scripted agent leaves its traces. */
   get probe() {
     return path.join(this.#folder, "probe");
