@@ -54,7 +54,7 @@ impl Head {
         }
     }
 
-    fn parse(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
         let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
         let mut request = httparse::Request::new(&mut headers);
         let head_bytes = match request.parse(bytes) {

@@ -29,9 +29,27 @@ mod stream;
 use admission::Admission;
 use outbound::Outbound;
 use refusals::Refusals;
+use requests::Parsed;
 
 /// Number of a connection, rising from 1. The wire shows it behind the boot's id.
 pub type ConnId = u64;
+
+/// Whether a stranger's bytes are the head of a request, for `tests/fuzz`: over sockets it would try
+/// a thousandth as many.
+#[doc(hidden)]
+pub fn is_head(bytes: &[u8]) -> bool {
+    matches!(head::Head::parse(bytes), Ok(Some(head)) if head.asks_for_websocket() || !head.path().is_empty())
+}
+
+/// What a frame that is no good request is told, for the same reason.
+#[doc(hidden)]
+pub fn objection(text: &str) -> Option<String> {
+    match requests::parse(text) {
+        Parsed::Call { .. } => None,
+        Parsed::Refused { error, .. } | Parsed::Invalid { error, .. } => Some(error.message),
+        Parsed::Unreadable(close) => Some(close.reason),
+    }
+}
 
 /// What all connections share: settings and the ways out of a connection thread.
 pub struct NetContext {
