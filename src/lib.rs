@@ -45,4 +45,5 @@ pub mod error;
 pub mod logging;
 pub mod metrics;
 pub mod nearest;
+mod plain_file;
 pub mod threads;

@@ -290,6 +290,9 @@ pub const CONFIG_WARNINGS_MAX: usize = 20;
 pub const RETENTION_DAYS_DEFAULT: u64 = 90;
 /// Storage unless configured: megabytes in the state folder.
 pub const STORAGE_MB_DEFAULT: u64 = 512;
+/// Names that are tried for something that is set aside because it cannot be what it should be; beyond it
+/// what wanted its place fails.
+pub const ASIDE_NAMES_MAX: u64 = 100;
 /// Files that people sent, and the agent's files of conversations that are over, stay at least this
 /// long: a run may still work with them.
 pub const LEFTOVER_AGE_MS_MIN: u64 = 3_600_000;

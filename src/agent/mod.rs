@@ -27,6 +27,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::RunStatus;
+use crate::store::Layout;
 use crate::threads;
 
 /// Starts the agent thread. It ends after [`AgentControl::Shutdown`], or when the sending side of
@@ -60,8 +61,8 @@ pub struct AgentConfig {
     pub pass_env: Vec<String>,
     /// `--model`, if configured.
     pub model: Option<String>,
-    /// Folder (0700) with one folder per session for the agent's own session files.
-    pub sessions_dir: PathBuf,
+    /// Where the agent's own session files lie, and what people sent.
+    pub layout: Layout,
     /// What the agent must not reach.
     pub sandbox: sandbox::SandboxConfig,
     /// Silence after which a run is given up.
@@ -87,7 +88,7 @@ pub struct RunSpec {
     pub prompt: String,
     /// Pictures: MIME type and base64.
     pub images: Vec<(String, String)>,
-    /// Pictures that lie in files: MIME type and path. They are read when the run starts.
+    /// Pictures among what people sent: MIME type and path. They are read when the run starts.
     pub image_files: Vec<(String, PathBuf)>,
     /// Level for this run.
     pub thinking: Thinking,

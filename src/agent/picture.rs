@@ -1,19 +1,19 @@
 //! Pictures that lie in files, for the model.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use data_encoding::BASE64;
 
 use crate::limits::IMAGE_BYTES_MAX;
+use crate::store::media;
 
 /// MIME type and base64 of a picture. One that is too large or cannot be read is left out: the
 /// prompt names its file anyway.
 pub(super) fn read(mime_type: &str, path: &Path) -> Option<(String, String)> {
     let read = || {
         let mut bytes = Vec::new();
-        File::open(path)?.take(IMAGE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        media::open(path)?.take(IMAGE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
         Ok::<_, std::io::Error>(bytes)
     };
     match read() {

@@ -1,8 +1,8 @@
 //! Keeps the agent out of the state folder and the config, with bubblewrap where it works.
 //!
 //! File modes do not help against a process of our own user. In the sandbox the agent sees the
-//! machine as it is, but the state folder is empty except for its own session's folder, the config
-//! and the files of tokens are empty, and no process outside of it can be seen (or traced, or asked for
+//! machine as it is, but the state folder is empty except for its own session's folder and, to be read,
+//! what people sent in the session; the config and the files of tokens are empty, and no process outside of it can be seen (or traced, or asked for
 //! its environment).
 
 use std::ffi::OsString;
@@ -62,19 +62,23 @@ impl Sandbox {
         }
     }
 
-    /// The agent's argv inside of the sandbox, in which only `session_folder` of the state folder
-    /// is there.
+    /// The agent's argv inside of the sandbox. Of the state folder only these two folders are there, and
+    /// only the first can be written.
     pub(super) fn wrap(
         &self,
         config: &SandboxConfig,
         session_folder: &Path,
+        media_folder: &Path,
         agent: Vec<OsString>,
     ) -> Vec<OsString> {
         let Self::Bwrap(program) = self else { return agent };
         let mut argv = vec![program.into()];
         argv.extend(walls(config));
-        let session_folder: OsString = real(session_folder).into();
-        argv.extend(["--bind".into(), session_folder.clone(), session_folder, "--".into()]);
+        for (bind, folder) in [("--bind", session_folder), ("--ro-bind", media_folder)] {
+            let folder: OsString = real(folder).into();
+            argv.extend([bind.into(), folder.clone(), folder]);
+        }
+        argv.push("--".into());
         argv.extend(agent);
         argv
     }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::clock::wall_ms;
 use crate::limits::AGENT_SESSION_HEADER_BYTES_MAX;
-use crate::store::file_name;
+use crate::store::{Layout, file_name};
 
 /// A file that a process may be started on.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ pub(super) struct SessionFile {
 }
 
 /// Finds the file of a conversation, makes its folder, and sets a damaged file aside.
-pub(super) fn prepare(sessions_dir: &Path, session_key: &str, session_id: &str) -> io::Result<SessionFile> {
+pub(super) fn prepare(layout: &Layout, session_key: &str, session_id: &str) -> io::Result<SessionFile> {
     if !is_plain_name(session_id) {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the session's id is no file name"));
     }
-    let folder = folder(sessions_dir, session_key);
+    let folder = layout.agent_sessions().join(file_name(session_key));
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     // One that was there already may come from a backup.
     fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
@@ -50,21 +50,19 @@ pub(super) fn prepare(sessions_dir: &Path, session_key: &str, session_id: &str) 
 }
 
 /// Removes every file of a session, for good.
-pub(super) fn delete(sessions_dir: &Path, session_key: &str) -> io::Result<()> {
-    match fs::remove_dir_all(folder(sessions_dir, session_key)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        // Also if there were none: a gateway that was killed may have removed them in memory only.
-        _ => {}
+pub(super) fn delete(layout: &Layout, session_key: &str) -> io::Result<()> {
+    for parent in [layout.agent_sessions(), layout.media()] {
+        match fs::remove_dir_all(parent.join(file_name(session_key))) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            // Also if there were none: a gateway that was killed may have removed them in memory only.
+            _ => {}
+        }
+        match File::open(parent) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            opened => opened?.sync_all()?,
+        }
     }
-    match File::open(sessions_dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        opened => opened?.sync_all(),
-    }
-}
-
-/// Keys hold chat ids and whatever a client sends; their digests are safe file names.
-fn folder(sessions_dir: &Path, session_key: &str) -> PathBuf {
-    sessions_dir.join(file_name(session_key))
+    Ok(())
 }
 
 fn is_plain_name(id: &str) -> bool {
@@ -102,19 +100,19 @@ mod tests {
 
     const HEADER: &str = "{\"type\":\"session\",\"version\":3,\"id\":\"u\",\"cwd\":\"/\"}\n";
 
-    struct Folder(PathBuf);
+    struct Folder(Layout);
 
     impl Folder {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("clawdis-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
-            Self(path)
+            Self(Layout::new(&path))
         }
     }
 
     impl Drop for Folder {
         fn drop(&mut self) {
-            fs::remove_dir_all(&self.0).unwrap();
+            fs::remove_dir_all(self.0.root()).unwrap();
         }
     }
 
@@ -124,7 +122,7 @@ mod tests {
         for key in ["main", "../../etc", "group:telegram:-1:2", ""] {
             let file = prepare(&root.0, key, "abc-1").unwrap();
             let folder = file.path.parent().unwrap();
-            assert_eq!(folder.parent().unwrap(), root.0);
+            assert_eq!(folder.parent().unwrap(), root.0.agent_sessions());
             assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
             assert!(!file.path.exists() && file.set_aside.is_none());
         }
@@ -167,8 +165,9 @@ mod tests {
         let path = prepare(&root.0, "main", "s").unwrap().path;
         fs::write(&path, "garbage").unwrap();
         let aside = prepare(&root.0, "main", "s").unwrap().set_aside.unwrap();
+        fs::create_dir_all(root.0.media_of("main")).unwrap();
         delete(&root.0, "main").unwrap();
         delete(&root.0, "main").unwrap();
-        assert!(!aside.exists() && !path.parent().unwrap().exists());
+        assert!(!aside.exists() && !path.parent().unwrap().exists() && !root.0.media_of("main").exists());
     }
 }

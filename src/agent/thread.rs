@@ -19,6 +19,7 @@ use crate::child::{Child, ChildSpec};
 use crate::limits::{AGENT_LINES_INBOX, CHILD_STOP_MS, ms};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
+use crate::store::media;
 
 /// Environment of every agent: it neither calls home nor paints its error texts.
 const QUIET: [(&str, &str); 4] =
@@ -231,7 +232,7 @@ impl<T: From<AgentEvent>> Owner<T> {
                 Action::Give(id, run) => self.with_id(id, |process, news| process.give(*run, now, news)),
                 Action::End(id) => self.with_id(id, |process, news| process.terminate(now, news)),
                 Action::Delete(session_key) => {
-                    let result = session_file::delete(&self.config.sessions_dir, &session_key)
+                    let result = session_file::delete(&self.config.layout, &session_key)
                         .map_err(|error| format!("they cannot be deleted: {error}"))
                         .inspect_err(|why| log::error!("the agent's files of a forgotten session: {why}"));
                     self.outbox.push(AgentEvent::Forgotten { session_key, result });
@@ -267,7 +268,10 @@ impl<T: From<AgentEvent>> Owner<T> {
         if let Sandbox::Missing(why) = self.sandbox {
             return Err(io::Error::other(why));
         }
-        let file = session_file::prepare(&config.sessions_dir, &run.session_key, &run.session_id)?;
+        let file = session_file::prepare(&config.layout, &run.session_key, &run.session_id)?;
+        // It is bound into the sandbox: what comes while the process lives must be seen there.
+        let media_folder = config.layout.media_of(&run.session_key);
+        media::folder(&media_folder)?;
         if let Some(aside) = &file.set_aside {
             log::error!("the agent's session file was damaged and is now {}", aside.display());
             let said =
@@ -276,7 +280,7 @@ impl<T: From<AgentEvent>> Owner<T> {
         }
         let mut agent: Vec<OsString> = config.command.iter().flatten().map(OsString::from).collect();
         agent.extend(["--mode", "rpc", "--session"].map(OsString::from));
-        let session_folder = file.path.parent().unwrap_or(&config.sessions_dir).to_owned();
+        let session_folder = file.path.parent().unwrap_or(config.layout.root()).to_owned();
         agent.push(file.path.into());
         agent.extend(["--thinking", run.thinking.name()].map(OsString::from));
         agent.extend(LITERAL.map(OsString::from));
@@ -287,7 +291,7 @@ impl<T: From<AgentEvent>> Owner<T> {
         let env = quiet.chain(config.env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let spec = ChildSpec {
             program: config.own_exe.clone(),
-            args: guard::args(self.sandbox.wrap(&config.sandbox, &session_folder, agent)),
+            args: guard::args(self.sandbox.wrap(&config.sandbox, &session_folder, &media_folder, agent)),
             cwd: &config.cwd,
             env: env.collect(),
             pass_env: &config.pass_env,

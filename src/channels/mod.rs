@@ -80,7 +80,7 @@ pub enum ChannelCommand {
         channel: Channel,
         /// What it is.
         media: InboundMedia,
-        /// Where to: made (0700) if it is not there.
+        /// Where to: a folder of the gateway's own for what people send, made if it is not there.
         folder: PathBuf,
     },
     /// Show that somebody is writing there, until it is taken back.

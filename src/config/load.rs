@@ -1,8 +1,8 @@
 //! Reads the config file.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use crate::config::file::Config;
 use crate::config::secret::Secret;
 use crate::config::unknown;
 use crate::limits::{CONFIG_BYTES_MAX, TOKEN_FILE_BYTES_MAX};
+use crate::plain_file;
 use crate::protocol::parse::fold_integers;
 use crate::protocol::schema::{SchemaError, check_config};
 
@@ -91,8 +92,7 @@ pub fn read_token(path: &Path) -> Result<(Secret, Option<String>), ConfigError> 
 
 fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ConfigError> {
     let unreadable = |error| ConfigError::Unreadable(path.to_owned(), error);
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    let bytes = plain_file::read_named(path, bytes_max).map_err(unreadable)?;
     if bytes.len() as u64 > bytes_max {
         return Err(ConfigError::TooLarge(path.to_owned(), bytes_max));
     }

@@ -168,6 +168,7 @@ impl Gateway {
         let boot_id = boot_id().map_err(system("make random ids"))?;
         let agent_config = agent_config(settings, &layout, own_exe.clone())?;
         make_private(&layout.agent_sessions()).map_err(folder_error)?;
+        make_private(&layout.media()).map_err(folder_error)?;
         let (store, recovered) = Store::open(layout.clone(), settings.config.storage.max_mb * 1024 * 1024)
             .map_err(folder_error)?;
         for problem in &recovered.problems {
@@ -334,7 +335,7 @@ fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Resul
         env: settings.config.agent.env.clone(),
         pass_env: settings.config.agent.pass_env.clone(),
         model: settings.config.agent.model.clone(),
-        sessions_dir: layout.agent_sessions(),
+        layout: layout.clone(),
         sandbox: SandboxConfig {
             wanted: settings.config.agent.sandbox,
             state_dir: settings.state_dir.clone(),

@@ -47,7 +47,7 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
     ]);
     SurfacesConfig {
         by_channel,
-        session_folders: layout.agent_sessions(),
+        media: layout.media(),
         media_folders: folders(&settings.config.gateway.media_folders),
     }
 }

@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::clock::wall_ms;
+use crate::plain_file;
 
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -30,14 +31,23 @@ fn ours_alone(file: File) -> io::Result<File> {
 pub(super) fn open(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     fault::strike()?;
-    ours_alone(private().create(true).truncate(false).open(path)?)
+    ours_alone(plain_file::open(private().create(true).truncate(false), path)?)
 }
 
-/// Makes an empty file, or empties the one that is there.
+/// Opens a file for reading.
+pub(super) fn read(path: &Path) -> io::Result<File> {
+    plain_file::open(OpenOptions::new().read(true), path)
+}
+
+/// Makes an empty file in the place of what is there: that may be a link, or have another name elsewhere.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     fault::strike()?;
-    ours_alone(private().create(true).truncate(true).open(path)?)
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    private().create_new(true).open(path)
 }
 
 /// Writes all of `bytes` at a place. After an error any part of them may be there.
@@ -114,14 +124,14 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     name.push(format!("{DAMAGED}{}", wall_ms()));
     let copy = PathBuf::from(name);
     let mut file = create(&copy)?;
-    io::copy(&mut File::open(path)?, &mut file)?;
+    io::copy(&mut read(path)?, &mut file)?;
     sync(&file)?;
     sync_folder(path.parent().unwrap_or(Path::new("")))?;
     Ok(copy)
 }
 
 /// What the name of a copy of a damaged file has behind the file's own.
-const DAMAGED: &str = ".damaged-";
+pub(super) const DAMAGED: &str = ".damaged-";
 
 /// The copies that were kept of that file when it was damaged.
 pub(super) fn copies_of(path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -14,9 +14,11 @@ mod backlog;
 mod commit;
 mod disk;
 pub mod folder;
+pub(crate) mod handle;
 pub mod history;
 mod journal;
 mod line;
+pub(crate) mod media;
 mod record;
 mod retention;
 mod session_file;
@@ -123,6 +125,16 @@ impl Layout {
     /// Records of conversations, one file per session key.
     pub fn sessions(&self) -> PathBuf {
         self.root.join("sessions")
+    }
+
+    /// What people sent, one folder per session key.
+    pub fn media(&self) -> PathBuf {
+        self.root.join("media")
+    }
+
+    /// What people sent in a session.
+    pub fn media_of(&self, session_key: &str) -> PathBuf {
+        self.media().join(file_name(session_key))
     }
 
     /// The agent's own files, one folder per session key.

@@ -49,6 +49,9 @@ pub(super) fn make_room(layout: &Layout, max_bytes: u64) -> io::Result<()> {
 /// What lies in the sessions' folders and nobody works with any more.
 fn leftovers(layout: &Layout) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
+    for folder in files_in(&layout.media())?.into_iter().filter(|path| path.is_dir()) {
+        files.extend(files_in(&folder)?);
+    }
     for folder in files_in(&layout.agent_sessions())?.into_iter().filter(|path| path.is_dir()) {
         let media = files_in(&folder.join("media"))?;
         let (conversations, others): (Vec<_>, Vec<_>) = files_in(&folder)?
@@ -134,11 +137,11 @@ mod tests {
         let _ = fs::remove_dir_all(&root);
         folder::make_private(&root).unwrap();
         let layout = Layout::new(&root);
-        let session = layout.agent_sessions().join("s");
-        fs::create_dir_all(session.join("media")).unwrap();
-        let [over, current, sent, fresh] =
-            ["over.jsonl", "current.jsonl", "media/sent.png", "media/fresh.png"]
-                .map(|name| session.join(name));
+        let (session, media) = (layout.agent_sessions().join("s"), layout.media_of("s"));
+        fs::create_dir_all(&session).unwrap();
+        fs::create_dir_all(&media).unwrap();
+        let [over, current] = ["over.jsonl", "current.jsonl"].map(|name| session.join(name));
+        let [sent, fresh] = ["sent.png", "fresh.png"].map(|name| media.join(name));
         lay(&over, 20_000, 30);
         lay(&current, 20_000, 29);
         lay(&sent, 20_000, 28);

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::disk::Reading;
+use crate::store::disk::{self, Reading};
 use crate::store::record;
 
 /// Format of session files.
@@ -50,7 +50,7 @@ impl Opened {
     /// Opens for reading. `None` if there is no such file; `InvalidData` if its beginning cannot be
     /// read, `Unsupported` if another version wrote it.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
-        match File::open(path) {
+        match disk::read(path) {
             Ok(file) => Self::parse(file).map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

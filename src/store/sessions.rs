@@ -2,7 +2,7 @@
 //! until [`sync`](SessionFiles::sync) has been called.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 
 use crate::store::session_file::{Header, Opened};
@@ -178,7 +178,7 @@ impl SessionFiles {
 
     fn sync_file(&mut self, key: &str) -> io::Result<()> {
         let path = self.layout.session(key);
-        let file = match File::open(&path) {
+        let file = match disk::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             file => file?,
         };

@@ -35,8 +35,8 @@ fn the_agent_reaches_neither_the_state_folder_nor_the_config_nor_our_processes()
     );
     assert_eq!(
         shell(&mut client, &format!("ls {state}"), "3"),
-        "agent",
-        "its own session's folder and nothing else"
+        "agent\nmedia",
+        "its own session's folders and nothing else"
     );
     shell(&mut client, &format!("echo '{{}}' > {state}/clawdis.json; rm -rf {state}/journal"), "4");
     assert!(gateway.state_dir().join("journal").exists(), "what it writes there is not there");
@@ -50,6 +50,36 @@ fn the_agent_reaches_neither_the_state_folder_nor_the_config_nor_our_processes()
     assert!(shell(&mut client, "ls /usr/bin/env", "7").contains("/usr/bin/env"));
     let own = shell(&mut client, &format!("cd {state}/agent/*/ && touch mine && echo written"), "8");
     assert_eq!(own, "written");
+}
+
+#[test]
+fn what_people_sent_can_be_read_and_not_changed() {
+    for (name, as_ordinary_user) in [("sandbox-media", false), ("sandbox-media-user", true)] {
+        let setup =
+            Gateway::builder(name).agent_scripted().config(json!({ "agent": { "sandbox": "bwrap" } }));
+        let setup = if as_ordinary_user { setup.as_ordinary_user() } else { setup };
+        let gateway = setup.spawn();
+        let mut client = gateway.client();
+        wait_for_sandbox(&mut client, "bwrap");
+        let media = gateway.state_dir().join("media");
+        // The first run makes the folder; what comes later is seen by the same process.
+        let inside = format!("{}/*", media.display());
+        assert_eq!(shell(&mut client, &format!("ls {inside}"), "1"), "exit 0");
+        let own = fs::read_dir(&media).unwrap().next().unwrap().unwrap().path();
+        let other = media.join("another-session");
+        fs::create_dir(&other).unwrap();
+        for folder in [&own, &other] {
+            fs::write(folder.join("0-file.txt"), "swordfish").unwrap();
+            fs::set_permissions(folder.join("0-file.txt"), fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        assert_eq!(shell(&mut client, &format!("cat {inside}/0-file.txt"), "2"), "swordfish");
+        let change =
+            "echo x > 0-file.txt; rm -f 0-file.txt; mv 0-file.txt a; ln -s /etc/passwd b; mkdir c; touch d";
+        shell(&mut client, &format!("cd {inside}; {change}; cd ..; rm -rf *; ln -s / e"), "3");
+        assert_eq!(fs::read_to_string(own.join("0-file.txt")).unwrap(), "swordfish");
+        assert_eq!(fs::read_dir(&own).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&media).unwrap().count(), 2);
+    }
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn long_pieces_are_split() {
 fn an_ended_session_forgets_and_its_next_run_starts_anew() {
     let mut rig = acting(|_| {});
     assert_eq!(rig.ask("one").summary, "1: one");
-    let sessions = rig.folder.path().join("sessions");
+    let sessions = rig.folder.path().join("agent");
     assert_eq!(std::fs::read_dir(&sessions).unwrap().count(), 1);
     rig.control.send(AgentControl::EndSession { session_key: "main".into(), delete: true }).unwrap();
     let event = rig.event("word that the files are gone");
@@ -219,8 +219,7 @@ fn an_ended_session_forgets_and_its_next_run_starts_anew() {
 fn a_damaged_session_file_is_reported_and_kept() {
     let mut rig = acting(|config| config.warm = Duration::ZERO);
     assert_eq!(rig.ask("one").status, Ok);
-    let folder =
-        std::fs::read_dir(rig.folder.path().join("sessions")).unwrap().next().unwrap().unwrap().path();
+    let folder = std::fs::read_dir(rig.folder.path().join("agent")).unwrap().next().unwrap().unwrap().path();
     std::fs::write(folder.join("s1.jsonl"), "garbage").unwrap();
     let finished = rig.ask("two");
     assert_eq!(finished.status, Ok);

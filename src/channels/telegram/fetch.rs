@@ -1,8 +1,7 @@
 //! Gets a picture or file that somebody sent into a folder, within limits.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use crate::channels::telegram::error::{ApiError, Refusal};
 use crate::channels::telegram::sniff;
 use crate::limits::{MEDIA_FETCH_MS, MEDIA_NAME_BYTES_MAX, ms};
 use crate::protocol::cut;
+use crate::store::media;
 
 /// Why there is no file.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,15 +145,15 @@ fn copy(from: &mut dyn Read, to: &mut File, mut copied: u64, bytes_max: u64) -> 
 
 /// Makes a file that was not there: a link that somebody put in its place is not followed.
 fn create(folder: &Path, name: &str) -> io::Result<(File, PathBuf)> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let opened = media::folder(folder)?;
     let mut attempt = 0;
     loop {
-        let path = if attempt == 0 { folder.join(name) } else { folder.join(format!("{attempt}-{name}")) };
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        let name = if attempt == 0 { name.to_owned() } else { format!("{attempt}-{name}") };
+        match opened.create_new(name.as_ref()) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < SAME_NAMES_MAX => {
                 attempt += 1;
             }
-            result => return result.map(|file| (file, path)),
+            result => return result.map(|file| (file, folder.join(name))),
         }
     }
 }
@@ -207,7 +207,8 @@ mod tests {
     #[test]
     fn files_are_private_and_nothing_is_overwritten() {
         let folder = std::env::temp_dir().join(format!("clawdis-fetch-{}", std::process::id()));
-        let inner = folder.join("a/b");
+        let inner = folder.join("b");
+        fs::create_dir(&folder).unwrap();
         let (_, first) = create(&inner, "0-x").unwrap();
         let (_, second) = create(&inner, "0-x").unwrap();
         assert_ne!(first, second);
@@ -222,6 +223,10 @@ mod tests {
             copy(&mut vec![7; 3 << 20].as_slice(), &mut file, 0, 2 << 20),
             Err(FetchError::Lasting("it is larger than 2 MB".to_owned()))
         );
+        // Nor is a link in the place of the folder.
+        symlink(&inner, folder.join("c")).unwrap();
+        create(&folder.join("c"), "2-x").unwrap();
+        assert!(folder.join("c/2-x").exists() && !inner.join("2-x").exists());
         fs::remove_dir_all(folder).unwrap();
     }
 }

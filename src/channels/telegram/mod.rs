@@ -45,7 +45,7 @@ mod pace;
 mod poll;
 mod report;
 mod send;
-mod sniff;
+pub(in crate::channels) mod sniff;
 mod split;
 mod table;
 mod typing;

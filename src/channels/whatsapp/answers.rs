@@ -57,7 +57,8 @@ impl Whatsapp {
             Asked::Fetch { key, index, folder } => {
                 let path = brings.path.unwrap_or_default();
                 let mime = brings.mime.unwrap_or_else(|| "application/octet-stream".to_owned());
-                self.tell(fetching::settle(key, index, &path, mime, &folder));
+                let fetched = self.config.folder.join("media");
+                self.tell(fetching::settle(key, index, &fetched, &path, mime, &folder));
             }
             Asked::Beat if brings.rss.is_some_and(|rss| rss > SIDECAR_RSS_BYTES_MAX) => {
                 log::warn!("the WhatsApp sidecar has grown beyond its bound: it is started anew");

@@ -1,21 +1,18 @@
 //! Pictures and files that the sidecar fetches: moved to where they belong when they are there.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::FetchedFile;
 use crate::channels::message::InboundMedia;
-use crate::channels::telegram::download;
+use crate::channels::telegram::sniff;
 use crate::channels::whatsapp::process::Asked;
 use crate::limits::{WHATSAPP_FETCH_MS, ms};
 use crate::protocol::call::Channel;
-use crate::store::folder;
-
-/// What has no first bytes that tell.
-const UNKNOWN: &str = "application/octet-stream";
+use crate::store::handle::FolderHandle;
+use crate::store::media;
 
 #[derive(Default)]
 pub(super) struct Fetching {
@@ -70,32 +67,45 @@ pub(super) fn failed(key: String, index: usize, why: &str) -> ChannelEvent {
     ChannelEvent::Fetched { channel: Channel::Whatsapp, key, index, result: Err(why.to_owned()) }
 }
 
-/// Moves what was fetched to where it belongs.
+/// Moves what the sidecar has put into `fetched` to where it belongs.
 pub(super) fn settle(
     key: String,
     index: usize,
+    fetched: &Path,
     path: &Path,
     mime_type: String,
     folder: &Path,
 ) -> ChannelEvent {
-    let moved = || {
-        folder::make_private(folder)?;
-        let target = folder.join(path.file_name().unwrap_or_default());
-        match fs::rename(path, &target) {
-            // The same picture once more: it is there already.
-            Err(error) if error.kind() == ErrorKind::NotFound && target.is_file() => {}
-            renamed => renamed?,
-        }
-        let mime_type = match download::mime_type(&target) {
-            UNKNOWN if !mime_type.starts_with("image/") => mime_type,
-            sniffed => sniffed.to_owned(),
-        };
-        let bytes = fs::metadata(&target)?.len();
-        Ok::<_, std::io::Error>(FetchedFile { path: target, mime_type, bytes })
-    };
-    let result = moved().map_err(|error| {
+    let moved = move_into(folder, fetched, path, mime_type);
+    let result = moved.map_err(|error| {
         log::warn!("a file from WhatsApp could not be kept: {error}");
         "it cannot be kept here".to_owned()
     });
     ChannelEvent::Fetched { channel: Channel::Whatsapp, key, index, result }
+}
+
+/// Of the path that the sidecar said only the name counts: it says where it puts things, not we.
+fn move_into(folder: &Path, fetched: &Path, path: &Path, mime_type: String) -> io::Result<FetchedFile> {
+    let name = path.file_name().unwrap_or_default();
+    let from = FolderHandle::open(fetched)?;
+    let to = media::folder(folder)?;
+    match from.read(name).map(drop) {
+        // The same picture once more: it is there already.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        found => {
+            found?;
+            from.rename(name, &to, name)?;
+        }
+    }
+    let file = to.read(name)?;
+    let bytes = file.metadata()?.len();
+    let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
+    file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head)?;
+    let mime_type = match sniff::mime_type(&head) {
+        Some(sniffed) => sniffed.to_owned(),
+        // What does not begin like any picture is none, whatever its sender says.
+        None if mime_type.starts_with("image/") => "application/octet-stream".to_owned(),
+        None => mime_type,
+    };
+    Ok(FetchedFile { path: folder.join(name), mime_type, bytes })
 }

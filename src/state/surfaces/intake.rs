@@ -157,7 +157,7 @@ impl State {
     /// Has pictures and files fetched where the surface can; what takes too long is left out.
     pub(super) fn fetch_media(&mut self, now: Now) {
         let open = Channel::ALL.map(|channel| self.is_open(channel));
-        let folders = &self.config.surfaces.session_folders;
+        let media_folder = &self.config.surfaces.media;
         for (_, entry) in self.inbox.iter_mut().filter(|(_, entry)| entry.stored && entry.fetching > 0) {
             let channel = entry.message.route.channel;
             match entry.fetch_until {
@@ -167,7 +167,7 @@ impl State {
                 }
                 None if open[channel as usize] => {
                     entry.fetch_until = Some(now.mono + ms(FETCH_MS_MAX));
-                    let folder = folders.join(file_name(&entry.place.session_key)).join("media");
+                    let folder = media_folder.join(file_name(&entry.place.session_key));
                     for (index, media) in entry.message.media.iter().enumerate() {
                         self.effects.push(Effect::Channel(ChannelCommand::Fetch {
                             key: entry.message.key.clone(),

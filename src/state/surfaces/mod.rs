@@ -28,8 +28,8 @@ mod sends;
 pub struct SurfacesConfig {
     /// By surface.
     pub by_channel: BTreeMap<Channel, SurfaceConfig>,
-    /// Folder with one folder per session that the session's agent can read.
-    pub session_folders: PathBuf,
+    /// Folder for what people send, with one folder per session.
+    pub media: PathBuf,
     /// Folders whose files `send` may take.
     pub media_folders: Vec<PathBuf>,
 }

@@ -42,7 +42,7 @@ pub(super) fn settings() -> StateConfig {
         max_age: Duration::from_secs(3_600),
     };
     config.surfaces.by_channel.insert(Channel::Telegram, telegram);
-    config.surfaces.session_folders = "/sessions".into();
+    config.surfaces.media = "/media".into();
     config
 }
 

@@ -33,6 +33,7 @@ pub(crate) struct Builder {
     token: Option<String>,
     stdout: Stdout,
     own_port: bool,
+    ordinary_user: bool,
 }
 
 /// What becomes of the daemon's standard output behind its first line.
@@ -158,9 +159,17 @@ impl Builder {
         self
     }
 
+    /// The daemon as an ordinary user, who owns the test's folder: tests may be run by root, who may do
+    /// what other people may not.
+    pub(crate) fn as_ordinary_user(mut self) -> Self {
+        self.ordinary_user = rustix::process::geteuid().is_root();
+        self
+    }
+
     fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_clawdis-gateway");
-        let mut argv = self.wrapper.clone();
+        let mut argv = if self.ordinary_user { process::ordinary_user() } else { Vec::new() };
+        argv.extend(self.wrapper.iter().cloned());
         argv.push(binary.to_owned());
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).arg("--state-dir").arg(self.state_dir());
@@ -171,6 +180,9 @@ impl Builder {
             let file = self.folder.0.join("config.json");
             fs::write(&file, self.config.to_string()).unwrap();
             command.arg("--config").arg(file);
+        }
+        if self.ordinary_user {
+            process::give_away(&self.folder.0);
         }
         command.args(&self.args).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -296,6 +308,7 @@ impl Gateway {
             token: None,
             stdout: Stdout::Drained,
             own_port: false,
+            ordinary_user: false,
         }
     }
 

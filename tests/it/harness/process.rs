@@ -1,7 +1,8 @@
 //! What the kernel says about a process, and signals to one that we started.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::lchown;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Once;
 
@@ -64,6 +65,24 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).output().unwrap_or_else(|error| {
         panic!("`{program}` cannot be started ({error}); scripts/test installs what the tests need")
     })
+}
+
+/// Nobody's account: it owns nothing on a system.
+const ORDINARY: u32 = 65_534;
+
+/// The beginning of a command line that is carried out as an ordinary user, by root.
+pub(crate) fn ordinary_user() -> Vec<String> {
+    let id = ORDINARY.to_string();
+    ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"].map(str::to_owned).to_vec()
+}
+
+/// Gives a folder and everything in it to the ordinary user.
+pub(crate) fn give_away(path: &Path) {
+    lchown(path, Some(ORDINARY), Some(ORDINARY)).unwrap();
+    let is_folder = path.symlink_metadata().unwrap().is_dir();
+    for entry in is_folder.then(|| fs::read_dir(path).unwrap()).into_iter().flatten() {
+        give_away(&entry.unwrap().path());
+    }
 }
 
 /// A file of this repository.

@@ -1,0 +1,214 @@
+//! A folder held by its descriptor: what is planted below it leads nowhere else.
+//!
+//! Each step goes one name further and follows no link. So there is nothing to resolve, and nobody who
+//! moves things about meanwhile changes where a step ends.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::clock::wall_ms;
+use crate::limits::ASIDE_NAMES_MAX;
+use crate::plain_file;
+use crate::store::disk::DAMAGED;
+
+/// An open folder.
+#[derive(Debug)]
+pub(crate) struct FolderHandle(OwnedFd);
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+impl FolderHandle {
+    /// Opens a folder of ours. The last name of its path may be no link; what is above is trusted.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(rustix::fs::openat(CWD, path, FOLDER | OFlags::NOFOLLOW, Mode::empty())?))
+    }
+
+    /// The same, made for us alone if it is not there.
+    pub(crate) fn make(path: &Path) -> io::Result<Self> {
+        match rustix::fs::mkdir(path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => Self::open(path),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Opens a folder in it, as it is.
+    pub(crate) fn folder(&self, name: &OsStr) -> io::Result<Self> {
+        Ok(Self(rustix::fs::openat(&self.0, checked(name)?, FOLDER | OFlags::NOFOLLOW, Mode::empty())?))
+    }
+
+    /// Opens a folder in it and makes it ours alone, also one that its owner was locked out of.
+    pub(crate) fn own_folder(&self, name: &OsStr) -> io::Result<Self> {
+        let folder = match self.folder(name) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                self.unlock(name)?;
+                self.folder(name)?
+            }
+            folder => folder?,
+        };
+        if Mode::from_raw_mode(rustix::fs::fstat(&folder.0)?.st_mode) & ALL != Mode::RWXU {
+            rustix::fs::fchmod(&folder.0, Mode::RWXU)?;
+        }
+        Ok(folder)
+    }
+
+    /// The same, made if it is not there. What else lies in its place is set aside.
+    pub(crate) fn make_folder(&self, name: &OsStr) -> io::Result<Self> {
+        match self.look(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            found => {
+                if FileType::from_raw_mode(found?.st_mode) == FileType::Directory {
+                    return self.own_folder(name);
+                }
+                let aside = self.set_aside(name)?;
+                log::error!("something that is no folder lay in the place of {name:?}: it is {aside:?} now");
+            }
+        }
+        rustix::fs::mkdirat(&self.0, checked(name)?, Mode::RWXU)?;
+        self.own_folder(name)
+    }
+
+    /// What lies under a name; a link is a link.
+    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Stat> {
+        Ok(rustix::fs::statat(&self.0, checked(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Opens a plain file in it for reading.
+    pub(crate) fn read(&self, name: &OsStr) -> io::Result<File> {
+        match rustix::fs::openat(&self.0, checked(name)?, OFlags::RDONLY | FILE, Mode::empty()) {
+            Ok(file) => plain_file::check(file.into()),
+            Err(errno) => {
+                let found = rustix::fs::statat(&self.0, checked(name)?, AtFlags::SYMLINK_NOFOLLOW);
+                Err(plain_file::named(found, errno.into()))
+            }
+        }
+    }
+
+    /// Makes a file that was not there, for us alone.
+    pub(crate) fn create_new(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | FILE;
+        Ok(rustix::fs::openat(&self.0, checked(name)?, flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
+    /// Gives what lies under a name another one, in the same folder or in another.
+    pub(crate) fn rename(&self, from: &OsStr, folder: &Self, to: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.0, checked(from)?, &folder.0, checked(to)?)?)
+    }
+
+    /// Keeps what lies under a name beside it, whatever it is; returns the name that it has then.
+    pub(crate) fn set_aside(&self, name: &OsStr) -> io::Result<OsString> {
+        let now = wall_ms();
+        for number in now..now.saturating_add(ASIDE_NAMES_MAX) {
+            let mut aside = name.to_owned();
+            aside.push(format!("{DAMAGED}{number}"));
+            match self.look(&aside) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    self.rename(name, self, &aside)?;
+                    return Ok(aside);
+                }
+                found => drop(found?),
+            }
+        }
+        Err(io::Error::new(ErrorKind::AlreadyExists, "every name for it is taken"))
+    }
+
+    /// Lets its owner into a folder in it.
+    #[cfg(target_os = "linux")]
+    fn unlock(&self, name: &OsStr) -> io::Result<()> {
+        use std::os::fd::AsRawFd as _;
+        let held = OFlags::PATH | FOLDER | OFlags::NOFOLLOW;
+        let held = rustix::fs::openat(&self.0, checked(name)?, held, Mode::empty())?;
+        // Neither `fchmod` nor `fchmodat` takes what may not be opened and may not be a link.
+        Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", held.as_raw_fd()), Mode::RWXU)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn unlock(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::chmodat(&self.0, checked(name)?, Mode::RWXU, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+}
+
+const ALL: Mode = Mode::RWXU.union(Mode::RWXG).union(Mode::RWXO);
+
+/// One name and no path.
+fn checked(name: &OsStr) -> io::Result<CString> {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.contains(&b'/') {
+        return Err(Errno::INVAL.into());
+    }
+    Ok(CString::new(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::ErrorKind;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::path::PathBuf;
+
+    use super::FolderHandle;
+
+    struct Temp(PathBuf);
+
+    impl Temp {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("clawdis-handle-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(path.join("ours")).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Temp {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn no_link_and_no_path_leads_out_of_it() {
+        let temp = Temp::new("out");
+        fs::create_dir(temp.0.join("theirs")).unwrap();
+        fs::write(temp.0.join("theirs/secret"), "swordfish").unwrap();
+        symlink(temp.0.join("theirs"), temp.0.join("ours/folder")).unwrap();
+        symlink(temp.0.join("theirs/secret"), temp.0.join("ours/file")).unwrap();
+        let ours = FolderHandle::open(&temp.0.join("ours")).unwrap();
+        for name in ["file", "folder", "../theirs/secret", "..", ".", "", "a\0b"] {
+            assert!(ours.read(name.as_ref()).is_err(), "{name:?}");
+            assert!(ours.folder(name.as_ref()).is_err(), "{name:?}");
+            assert!(ours.create_new(name.as_ref()).is_err(), "{name:?}");
+        }
+        assert_eq!(ours.read("file".as_ref()).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert!(FolderHandle::open(&temp.0.join("ours/folder")).is_err());
+        // A folder is made in the place of the link, which is kept as it is.
+        ours.make_folder("folder".as_ref()).unwrap().create_new("new".as_ref()).unwrap();
+        assert!(!temp.0.join("theirs/new").exists() && temp.0.join("ours/folder/new").exists());
+        let names = fs::read_dir(temp.0.join("ours")).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        let aside = names.iter().find(|name| name.to_string_lossy().starts_with("folder.damaged-")).unwrap();
+        assert_eq!(fs::read_link(temp.0.join("ours").join(aside)).unwrap(), temp.0.join("theirs"));
+        assert_eq!(names.len(), 3, "{names:?}");
+    }
+
+    #[test]
+    fn folders_are_made_for_us_alone() {
+        let temp = Temp::new("modes");
+        let ours = FolderHandle::open(&temp.0.join("ours")).unwrap();
+        for mode in [0o755, 0o500, 0] {
+            let path = temp.0.join("ours/a");
+            fs::create_dir_all(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            ours.make_folder("a".as_ref()).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        let file = ours.create_new("b".as_ref()).unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
