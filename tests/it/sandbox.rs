@@ -57,7 +57,7 @@ fn what_people_sent_can_be_read_and_not_changed() {
     for (name, as_ordinary_user) in [("sandbox-media", false), ("sandbox-media-user", true)] {
         let setup =
             Gateway::builder(name).agent_scripted().config(json!({ "agent": { "sandbox": "bwrap" } }));
-        let setup = if as_ordinary_user { setup.as_ordinary_user() } else { setup };
+        let setup = if as_ordinary_user { setup.by_ordinary_user() } else { setup };
         let gateway = setup.spawn();
         let mut client = gateway.client();
         wait_for_sandbox(&mut client, "bwrap");

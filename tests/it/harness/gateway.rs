@@ -161,7 +161,7 @@ impl Builder {
 
     /// The daemon as an ordinary user, who owns the test's folder: tests may be run by root, who may do
     /// what other people may not.
-    pub(crate) fn as_ordinary_user(mut self) -> Self {
+    pub(crate) fn by_ordinary_user(mut self) -> Self {
         self.ordinary_user = rustix::process::geteuid().is_root();
         self
     }
