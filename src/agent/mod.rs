@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -43,6 +43,22 @@ where
     T: From<AgentEvent> + Send + 'static,
 {
     threads::spawn_owner("agent", move || thread::Owner::new(config, runs, control, events).run())
+}
+
+/// Reads lines as those of one run, for `tests/fuzz`: through processes it would try a thousandth as
+/// many. The error is what a person is told about a line.
+#[doc(hidden)]
+pub fn read_run(lines: &[u8]) -> Result<(), String> {
+    let now = Instant::now();
+    let (mut run, mut out) = (pi_run::PiRun::new(1, "", &[]).0, Vec::new());
+    for line in lines.split(|byte| *byte == b'\n') {
+        out.clear();
+        run.handle(pi_line::parse(line)?, now, &mut out);
+        if matches!(out.last(), Some(pi_run::Output::Finished(_))) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// What the agent thread needs to know; made once from the config.

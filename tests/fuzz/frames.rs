@@ -19,6 +19,8 @@ use crate::watch::{ROUND, Watch};
 /// Codes that end a connection because of what its client sent.
 pub(crate) const CODES: &[u16] = &[1002, 1003, 1007, 1008, 1009];
 const BATCH_MAX: usize = 24;
+/// Rights are handed out only where there is one.
+const TOKEN: &str = "a token of thirty-two characters";
 
 /// Requests with mistakes.
 struct Requests {
@@ -76,7 +78,7 @@ fn no_frame_harms_the_gateway_or_keeps_others_waiting() {
         }
     }
     while !campaign.is_over() {
-        let mut watch = Watch::over(Gateway::builder("fuzz-frames").agent_echo().spawn());
+        let mut watch = Watch::over(Gateway::builder("fuzz-frames").token(TOKEN).agent_echo().spawn());
         campaign.not_beyond(ROUND);
         while let Some(mut random) = campaign.next() {
             let batch = Batch::new(&requests, &mut random);

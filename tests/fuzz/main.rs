@@ -26,8 +26,10 @@ mod hello;
 mod http_head;
 mod json;
 mod mutate;
+mod pi_lines;
 #[path = "../support/random.rs"]
 mod random;
+mod relay;
 #[path = "../support/schemas.rs"]
 mod schemas;
 mod watch;
