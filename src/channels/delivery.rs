@@ -104,6 +104,11 @@ pub enum AttemptOutcome {
         /// Why, for people.
         why: String,
     },
+    /// The request asks for what may not be sent: a fault of whoever asked, surely not sent.
+    Invalid {
+        /// Why, for people.
+        why: String,
+    },
     /// The chat has another id now; surely not sent.
     Moved {
         /// The new id.
@@ -124,6 +129,11 @@ pub(crate) fn not_sent(why: impl Into<String>) -> AttemptOutcome {
 /// Not sent, for good.
 pub(crate) fn refused(why: impl Into<String>) -> AttemptOutcome {
     AttemptOutcome::Refused { why: why.into() }
+}
+
+/// Not sent, for good: what is asked for may not be sent.
+pub(crate) fn invalid(why: impl Into<String>) -> AttemptOutcome {
+    AttemptOutcome::Invalid { why: why.into() }
 }
 
 /// A picture or file that was fetched.

@@ -23,7 +23,10 @@ use crate::threads;
 
 pub mod address;
 pub mod delivery;
+pub mod media_hosts;
+pub mod media_sources;
 pub mod message;
+mod special_ranges;
 pub mod telegram;
 mod thread;
 mod whatsapp;

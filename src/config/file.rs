@@ -46,6 +46,8 @@ pub struct Gateway {
     pub allowed_hosts: Vec<String>,
     /// Origins besides the gateway's own.
     pub allowed_origins: Vec<String>,
+    /// Hosts of this network that `mediaUrl` may reach.
+    pub media_hosts: Vec<String>,
     /// Folders whose files `send` may take.
     pub media_folders: Vec<String>,
     /// Oldest client version served.
@@ -64,6 +66,7 @@ impl Default for Gateway {
             token: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            media_hosts: Vec::new(),
             media_folders: Vec::new(),
             min_client: "0.0.0".to_owned(),
             max_clients: CLIENTS_MAX_DEFAULT,

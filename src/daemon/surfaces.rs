@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::channels::address::{is_group, person_id};
+use crate::channels::media_hosts::MediaHosts;
+use crate::channels::media_sources::MediaSources;
 use crate::channels::{ChannelsSetup, TelegramSetup, WhatsappConfig};
 use crate::config::settings::Settings;
 use crate::error::Fatal;
@@ -66,6 +68,14 @@ fn folders(names: &[String]) -> Vec<PathBuf> {
     good
 }
 
+fn hosts(entries: &[String]) -> MediaHosts {
+    let (hosts, wrong) = MediaHosts::new(entries);
+    for entry in wrong {
+        log::warn!("gateway.mediaHosts: `{entry}` is left out: give a host's name or address, or NAME:PORT");
+    }
+    hosts
+}
+
 fn owner(channel: Channel, id: Option<&str>) -> Option<String> {
     ids(channel, "owner", id.map(str::to_owned).as_slice()).pop()
 }
@@ -111,8 +121,12 @@ pub(super) fn setup(
 ) -> Result<ChannelsSetup, Fatal> {
     let (telegram, whatsapp) = (&settings.config.telegram, &settings.config.whatsapp);
     let tmp = settings.state_dir.join("tmp");
-    let bot =
-        TelegramSetup::new(telegram, tmp, &settings.config.gateway.media_folders).map_err(Fatal::Config)?;
+    let sources = MediaSources {
+        folders: folders(&settings.config.gateway.media_folders),
+        state_dir: settings.state_dir.clone(),
+        hosts: hosts(&settings.config.gateway.media_hosts),
+    };
+    let bot = TelegramSetup::new(telegram, tmp, sources.clone()).map_err(Fatal::Config)?;
     // WhatsApp has no credentials to show: linking comes after switching on.
     let configured = whatsapp.enabled == Some(true);
     let is_on = |channel: Channel, config: Option<bool>, configured: bool| {
@@ -132,7 +146,7 @@ pub(super) fn setup(
         proxy: whatsapp.proxy.clone(),
         media_bytes_max: whatsapp.media_max_mb.saturating_mul(1024 * 1024),
         self_chat: whatsapp.self_chat,
-        media_folders: folders(&settings.config.gateway.media_folders),
+        sources,
         read_receipts: whatsapp.read_receipts,
     };
     let enabled = on.into_iter().filter(|(_, on)| *on).map(|(channel, _)| channel).collect();

@@ -40,6 +40,9 @@ pub(super) struct Outcome {
     pub(super) summary: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) truncated: bool,
+    /// It failed because the request asks for what may not be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) invalid: bool,
 }
 
 /// What a request with a key is to be told.
@@ -128,7 +131,8 @@ impl Keys {
         if interrupted {
             let summary =
                 "the gateway was stopped while this ran; whether it had effects is not known".to_owned();
-            record.outcome = Some(Outcome { ended_ts: wall_ms, status: None, summary, truncated: false });
+            record.outcome =
+                Some(Outcome { ended_ts: wall_ms, status: None, summary, truncated: false, invalid: false });
         }
         let ended_ts = record.outcome.as_ref().map_or(wall_ms, |outcome| outcome.ended_ts);
         let sane = wall_ms >= SANE_CLOCK_MS && ended_ts >= SANE_CLOCK_MS && ended_ts <= wall_ms;
@@ -252,7 +256,13 @@ mod tests {
     const B: [u8; 32] = [2; 32];
 
     fn outcome(ended_ts: u64) -> Outcome {
-        Outcome { ended_ts, status: Some(RunStatus::Ok), summary: "hi".into(), truncated: false }
+        Outcome {
+            ended_ts,
+            status: Some(RunStatus::Ok),
+            summary: "hi".into(),
+            truncated: false,
+            invalid: false,
+        }
     }
 
     #[test]

@@ -345,8 +345,13 @@ impl State {
         let truncated = kept.len() < summary.len();
         // The runner keeps a little more than that of a longer answer.
         let summary_bytes = summary.len();
-        let outcome =
-            Outcome { ended_ts: now.wall_ms, status: Some(status), summary: kept.to_owned(), truncated };
+        let outcome = Outcome {
+            ended_ts: now.wall_ms,
+            status: Some(status),
+            summary: kept.to_owned(),
+            truncated,
+            invalid: false,
+        };
         let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
         let posted = self.settle_owed(owed, run_id, &session_key, status, &summary, now);
         if let Some(role) = role {

@@ -27,6 +27,7 @@ mod outbound;
 mod peer;
 #[path = "../support/random.rs"]
 mod random;
+mod reach;
 #[path = "../support/schemas.rs"]
 mod schemas;
 mod secrets;

@@ -125,7 +125,7 @@ fn media_come_from_the_web_or_an_allowed_folder() {
         fs::write(folder.join("report.txt"), "the report").unwrap();
         fs::write(setup.scratch().join("secret.txt"), "the secret").unwrap();
         std::os::unix::fs::symlink("../secret.txt", folder.join("link.txt")).unwrap();
-        setup.config(json!({"gateway": {"mediaFolders": [folder]}}))
+        setup.config(json!({"gateway": {"mediaFolders": [folder], "mediaHosts": ["127.0.0.1"]}}))
     });
     let mut client = client(&lab);
     let picture = [b"\x89PNG\r\n\x1a\n", b"picture".as_slice()].concat();

@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, eventually};
+use crate::harness::{PATIENCE, eventually, process};
 use crate::lab::{FRIEND, Lab, OWNER, lid, pn};
 
 /// A picture of one dot.
@@ -72,7 +72,7 @@ fn pictures_are_sent_from_allowed_folders_and_from_the_web() {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("dot.png"), PNG).unwrap();
         fs::write(folder.join("notes.pdf"), b"%PDF-1.4 and so on").unwrap();
-        setup.config(json!({"gateway": {"mediaFolders": [folder]}}))
+        setup.config(json!({"gateway": {"mediaFolders": [folder], "mediaHosts": ["127.0.0.1"]}}))
     });
     let folder = lab.gateway.setup().scratch().join("pictures");
     let mut client = lab.gateway.client();
@@ -98,4 +98,44 @@ fn pictures_are_sent_from_allowed_folders_and_from_the_web() {
     let params = json!({"to": format!("+{FRIEND}"), "message": "", "mediaUrl": file("none.png"), "idempotencyKey": "none"});
     let error = client.refused("send", &params);
     assert!(error["message"].as_str().unwrap().contains("no such file"), "{error}");
+}
+
+#[test]
+fn a_file_is_judged_by_where_it_lies_and_a_host_by_its_address() {
+    let lab = Lab::with("media-judged", |setup| {
+        let folder = setup.scratch().join("pictures");
+        fs::create_dir_all(&folder).unwrap();
+        let folders = [folder, setup.state_dir()];
+        setup.config(json!({"gateway": {"mediaFolders": folders}}))
+    });
+    let folder = lab.gateway.setup().scratch().join("pictures");
+    let state = lab.gateway.state_dir();
+    fs::write(folder.join("dot.png"), PNG).unwrap();
+    symlink(folder.join("dot.png"), folder.join("link.png")).unwrap();
+    symlink("/dev/zero", folder.join("zero")).unwrap();
+    symlink(&state, folder.join("state")).unwrap();
+    assert!(process::run("mkfifo", &[folder.join("pipe").to_str().unwrap()]).status.success());
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let mut client = lab.gateway.client();
+    let params = |source: &str| json!({"to": format!("+{FRIEND}"), "mediaUrl": source, "message": "", "idempotencyKey": source});
+    let inside = web();
+    for source in [
+        file("pipe"),
+        file("zero"),
+        file("state/gateway.lock"),
+        state.join("gateway.lock").to_str().unwrap().to_owned(),
+        format!("{inside}/dot.png"),
+        inside.replace("127.0.0.1", "127.1"),
+        inside.replace("127.0.0.1", "[::ffff:7f00:1]"),
+        "http://169.254.169.254/latest".to_owned(),
+    ] {
+        let error = client.refused("send", &params(&source));
+        assert_eq!(error["code"], "INVALID_REQUEST", "{source}: {error}");
+    }
+    client.ask("send", &params(&file("link.png")));
+    let got = lab.mock.received(&lid(FRIEND));
+    assert!(got.len() == 1 && got[0]["media"]["size"] == PNG.len(), "{got:?}");
+    // Nothing of it is left on its way.
+    let left = fs::read_dir(state.join("whatsapp/upload")).map_or(0, Iterator::count);
+    assert_eq!(left, 0);
 }

@@ -126,7 +126,7 @@ mod tests {
         let name = |result: Result<Sent, ApiError>| match outcome(&attempt("5"), result) {
             AttemptOutcome::Sent { .. } => "sent",
             AttemptOutcome::NotSent { .. } => "not sent",
-            AttemptOutcome::Refused { .. } => "refused",
+            AttemptOutcome::Refused { .. } | AttemptOutcome::Invalid { .. } => "refused",
             AttemptOutcome::Moved { .. } => "moved",
             AttemptOutcome::Unsure { .. } | AttemptOutcome::Unknown { .. } => "unknown",
         };

@@ -2,24 +2,37 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use ureq::http::Uri;
+use ureq::Body;
+use ureq::http::{Response, Uri};
 
-use crate::channels::delivery::{AttemptOutcome, not_sent, refused};
+use crate::channels::delivery::{AttemptOutcome, invalid, not_sent, refused};
+use crate::channels::media_hosts::MediaHosts;
+use crate::channels::media_sources::MediaSources;
 use crate::channels::telegram::api::{PROMPT, TRANSFER};
-use crate::channels::telegram::http::{Http, Way, io_words, is_loopback};
+use crate::channels::telegram::http::{Http, OffWeb, Way, io_words, is_loopback, port_of};
 use crate::channels::telegram::sniff;
 use crate::channels::telegram::split::clip;
-use crate::limits::MEDIA_REDIRECTS_MAX;
+use crate::limits::{ERROR_MEMBER_BYTES_MAX, MEDIA_REDIRECTS_MAX};
+use crate::protocol::cut;
 
-/// Downloads into a folder of ours, under the name that the URL has. At most `bytes_max`.
+/// How files are fetched that a URL names.
+#[derive(Clone)]
+pub(super) struct Web {
+    way: Way,
+    /// Hosts of this network that the config names.
+    hosts: MediaHosts,
+}
+
+/// Puts what is to be sent into a folder of ours, under the name that it has: from the web, or from a folder
+/// that the config names. At most `bytes_max`.
 pub(in crate::channels) fn to_path(
     proxy: Option<&str>,
+    sources: &MediaSources,
     folder: &Path,
-    url: &str,
+    source: &str,
     bytes_max: u64,
 ) -> Result<PathBuf, AttemptOutcome> {
     let way = match proxy.map(ureq::Proxy::new) {
@@ -28,18 +41,35 @@ pub(in crate::channels) fn to_path(
         None => Way::Environment,
     };
     let unstorable = |error: io::Error| not_sent(format!("the file cannot be stored: {error}"));
+    let too_large = || refused(format!("the file is larger than {} MB", bytes_max >> 20));
+    let local = if is_url(source) { None } else { Some(sources.open(Path::new(source))?) };
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unstorable)?;
-    let mut name = name_in(url);
-    name.retain(|character| character.is_ascii_alphanumeric() || "._-".contains(character));
-    let name = name.trim_start_matches('.');
-    let path = folder.join(if name.is_empty() { "file" } else { clip(name, 100) });
+    let name = match local {
+        Some(_) => Path::new(source).file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        None => safe_name(&name_in(source)),
+    };
+    let path = folder.join(name);
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&path).map_err(unstorable)?;
-    if copy(&way, url, &mut file, bytes_max + 1)? > bytes_max {
-        return Err(refused(format!("the file is larger than {} MB", bytes_max >> 20)));
-    }
-    Ok(path)
+    let bytes = match local {
+        Some(local) => io::copy(&mut local.take(bytes_max + 1), &mut file).map_err(unstorable)?,
+        None => Web::new(way, sources.hosts.clone()).copy(source, &mut file, bytes_max + 1)?,
+    };
+    if bytes > bytes_max { Err(too_large()) } else { Ok(path) }
+}
+
+/// Whether what is to be sent is on the web, and no file of this machine.
+pub(in crate::channels) fn is_url(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
+}
+
+/// A name without anything that a path would mind.
+fn safe_name(name: &str) -> String {
+    let safe = |character: &char| character.is_ascii_alphanumeric() || "._-".contains(*character);
+    let name: String = name.chars().filter(safe).collect();
+    let name = name.trim_start_matches('.');
+    if name.is_empty() { "file".to_owned() } else { clip(name, 100).to_owned() }
 }
 
 /// What a file is, by its first bytes.
@@ -49,69 +79,96 @@ pub(in crate::channels) fn mime_type(path: &Path) -> &'static str {
     read.ok().and_then(|_| sniff::mime_type(&head)).unwrap_or("application/octet-stream")
 }
 
-/// Copies what is behind a URL, at most so many bytes; says how many there were.
-pub(super) fn copy(way: &Way, url: &str, to: &mut impl Write, bytes_max: u64) -> Result<u64, AttemptOutcome> {
-    let mut url = url.to_owned();
-    let mut trusted = true;
-    for _ in 0..=MEDIA_REDIRECTS_MAX {
-        let response = get(way, &url, trusted)?;
-        let status = response.status().as_u16();
-        match status {
-            200 => {
-                let body = response.into_body().into_with_config().limit(u64::MAX).reader();
-                return io::copy(&mut body.take(bytes_max), to).map_err(|error| {
-                    not_sent(format!("the file cannot be downloaded: {}", io_words(&error)))
-                });
-            }
-            301 | 302 | 303 | 307 | 308 => {
-                let place = response.headers().get("location").and_then(|place| place.to_str().ok());
-                url = place.map(str::to_owned).unwrap_or_default();
-                trusted = false;
-            }
-            429 | 500.. => {
-                return Err(not_sent(format!("the file cannot be downloaded (HTTP {status})")));
-            }
-            _ => {
-                return Err(refused(format!("the file cannot be downloaded (HTTP {status})")));
+impl Web {
+    pub(super) fn new(way: Way, hosts: MediaHosts) -> Self {
+        Self { way, hosts }
+    }
+
+    /// Copies what is behind a URL, at most so many bytes; says how many there were.
+    pub(super) fn copy(&self, url: &str, to: &mut impl Write, bytes_max: u64) -> Result<u64, AttemptOutcome> {
+        let mut url = url.to_owned();
+        let mut referrer = Referrer::Request;
+        for _ in 0..=MEDIA_REDIRECTS_MAX {
+            let (response, next) = self.get(&url, referrer)?;
+            referrer = next;
+            let status = response.status().as_u16();
+            match status {
+                200 => {
+                    let body = response.into_body().into_with_config().limit(u64::MAX).reader();
+                    return io::copy(&mut body.take(bytes_max), to).map_err(|error| {
+                        not_sent(format!("the file cannot be downloaded: {}", io_words(&error)))
+                    });
+                }
+                301 | 302 | 303 | 307 | 308 => {
+                    let place = response.headers().get("location").and_then(|place| place.to_str().ok());
+                    url = place.map(str::to_owned).unwrap_or_default();
+                }
+                429 | 500.. => {
+                    return Err(not_sent(format!("the file cannot be downloaded (HTTP {status})")));
+                }
+                _ => {
+                    return Err(refused(format!("the file cannot be downloaded (HTTP {status})")));
+                }
             }
         }
+        Err(refused("the file cannot be downloaded: too many redirects"))
     }
-    Err(refused("the file cannot be downloaded: too many redirects"))
+
+    /// Asks once; says as whom a redirect of the answer counts.
+    fn get(&self, url: &str, referrer: Referrer) -> Result<(Response<Body>, Referrer), AttemptOutcome> {
+        let wrong = || invalid("the URL of the file, or one that it leads to, is wrong");
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(wrong());
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
+        let named = referrer != Referrer::Web && self.hosts.has(host, port_of(&uri));
+        let http = if named {
+            Http::new(if is_loopback(host) { &Way::Direct } else { &self.way }, 0)
+        } else {
+            Http::to_web(&self.way, &uri).map_err(|why| unasked(host, referrer, why))?
+        };
+        let response = http.run(|agent| {
+            let request = agent
+                .get(url)
+                .config()
+                .timeout_recv_response(Some(PROMPT.answer))
+                .timeout_recv_body(Some(TRANSFER.body))
+                .build();
+            request.call()
+        });
+        let next = if named { Referrer::NamedHost } else { Referrer::Web };
+        response
+            .map(|response| (response, next))
+            .map_err(|error| not_sent(format!("the file cannot be downloaded: {error}")))
+    }
 }
 
-/// Asks once. Where the web sends us, and not whoever wants the file sent, this machine and its
-/// network are out of bounds.
-fn get(way: &Way, url: &str, trusted: bool) -> Result<ureq::http::Response<ureq::Body>, AttemptOutcome> {
-    let wrong = || refused("its URL is wrong");
-    let uri: Uri = url.parse().map_err(|_| wrong())?;
-    let host = uri.host().ok_or_else(wrong)?;
-    if !trusted && is_inside(host) {
-        return Err(refused("the file is not on the web: its URL leads back into this network"));
-    }
-    let way = if is_loopback(host) { &Way::Direct } else { way };
-    let response = Http::new(way, 0).run(|agent| {
-        let request = agent
-            .get(url)
-            .config()
-            .timeout_recv_response(Some(PROMPT.answer))
-            .timeout_recv_body(Some(TRANSFER.body))
-            .build();
-        request.call()
-    });
-    response.map_err(|error| not_sent(format!("the file cannot be downloaded: {error}")))
+/// Who gave a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Referrer {
+    /// Whoever wants the file sent.
+    Request,
+    /// A host that the config names, by a redirect.
+    NamedHost,
+    /// The web, by a redirect: it has no business in this network, whichever hosts are named.
+    Web,
 }
 
-/// Whether that is this machine, or an address that only its own network has.
-fn is_inside(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => {
-            ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified()
-        }
-        Ok(IpAddr::V6(ip)) => {
-            ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local()
-        }
-        Err(_) => matches!(bare.rsplit('.').next(), Some("localhost" | "local")),
+/// Why a host is not asked, and what to do about it.
+fn unasked(host: &str, referrer: Referrer, why: OffWeb) -> AttemptOutcome {
+    let host = cut(host, ERROR_MEMBER_BYTES_MAX);
+    match (why, referrer) {
+        (OffWeb::Unknown, _) => not_sent(format!(
+            "the file cannot be downloaded: the name `{host}` cannot be resolved: is there a network?"
+        )),
+        (OffWeb::Inside(why), Referrer::Request) => invalid(format!(
+            "`{host}` is not on the web: {why}; if files may be fetched there, name it in gateway.mediaHosts"
+        )),
+        (OffWeb::Inside(why), _) => invalid(format!(
+            "its URL leads to `{host}`, which is not on the web: {why}; if files may be fetched there, name it \
+             in gateway.mediaHosts and give a URL of that host"
+        )),
     }
 }
 
@@ -120,3 +177,6 @@ pub(super) fn name_in(url: &str) -> String {
     let path = url.parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
     path.rsplit('/').next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::channels::delivery::FetchedFile;
+use crate::channels::media_sources::open_plain;
 use crate::channels::message::InboundMedia;
 use crate::channels::telegram::api::{Api, PROMPT};
 use crate::channels::telegram::error::{ApiError, Refusal};
@@ -109,7 +110,7 @@ fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, Fetch
     let path = path.ok_or_else(FetchError::not_there)?;
     if path.starts_with('/') && api.access().is_local() {
         // A Bot API server with `--local` on this machine says where the file lies.
-        let file = File::open(&path).map_err(|error| {
+        let file = open_plain(Path::new(&path)).map_err(|error| {
             log::warn!("cannot read `{path}` of the Bot API server: {error}");
             FetchError::not_there()
         })?;

@@ -9,10 +9,11 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part, not_sent, refused};
+use crate::channels::media_sources::MediaSources;
 use crate::channels::message::InboundMedia;
 use crate::channels::telegram::api::Api;
+use crate::channels::telegram::download::Web;
 use crate::channels::telegram::fetch::FetchError;
-use crate::channels::telegram::http::Way;
 use crate::channels::telegram::report::Reporter;
 use crate::channels::telegram::send::Job;
 use crate::channels::telegram::{fetch, upload};
@@ -35,12 +36,12 @@ pub(super) struct Files {
     pub(super) pace: Sender<Job>,
     pub(super) reporter: Reporter,
     pub(super) off: Arc<AtomicBool>,
-    /// The proxy to the web.
-    pub(super) web: Way,
+    /// How files of the web are fetched.
+    pub(super) web: Web,
     /// Folder for downloads that are sent on.
     pub(super) tmp: PathBuf,
-    /// Folders whose files may be sent.
-    pub(super) folders: Vec<PathBuf>,
+    /// Whose files may be sent.
+    pub(super) sources: MediaSources,
     pub(super) media_bytes_max: u64,
 }
 
@@ -91,7 +92,7 @@ impl Files {
     fn deliver(&self, attempt: &Attempt) -> AttemptOutcome {
         match &attempt.part {
             Part::Media { source, caption } => {
-                upload::deliver(&self.api, &self.web, &self.tmp, &self.folders, attempt, source, caption)
+                upload::deliver(&self.api, &self.web, &self.tmp, &self.sources, attempt, source, caption)
             }
             Part::File { name, text, caption } => {
                 upload::deliver_text(&self.api, &self.tmp, attempt, name, text, caption)

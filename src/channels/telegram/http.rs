@@ -2,7 +2,7 @@
 //! that sees errors of `ureq`, because some of them hold URLs, and URLs hold the token.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, Error, Proxy, Timeout};
 
+use crate::channels::media_hosts::{against_address, against_text, spelled_addresses};
 use crate::channels::telegram::error::ApiError;
 use crate::limits::{TELEGRAM_CONNECT_MS, TELEGRAM_IDLE_CONNECTION_MS, TELEGRAM_WRITE_MS, ms};
 use crate::protocol::SERVER_VERSION;
@@ -37,28 +38,40 @@ pub(super) struct Http {
 impl Http {
     /// `redirects` of 0 takes a redirect for an answer.
     pub(super) fn new(way: &Way, redirects: u32) -> Self {
-        Self::with_names(way, redirects, Names)
+        Self::with_config(config(way, redirects), Names)
     }
 
-    fn with_names(way: &Way, redirects: u32, names: impl Resolver) -> Self {
-        let mut config = Config::builder()
-            .http_status_as_error(false)
-            .max_redirects(redirects)
-            .max_redirects_will_error(redirects > 0)
-            .user_agent(format!("clawdis-gateway/{SERVER_VERSION}"))
-            .timeout_connect(Some(ms(TELEGRAM_CONNECT_MS)))
-            .timeout_send_request(Some(ms(TELEGRAM_WRITE_MS)))
-            // A server that closed an idle connection looks like one that lost a message.
-            .max_idle_age(ms(TELEGRAM_IDLE_CONNECTION_MS))
-            .max_idle_connections(1);
-        match way {
-            Way::Through(proxy) => config = config.proxy(Some(proxy.clone())),
-            Way::Environment => {}
-            Way::Direct => config = config.proxy(None),
+    /// A client for one URL that may come from anybody, redirects included: it connects to nothing in this
+    /// network. The addresses that are judged are the ones that are connected to, so it does not matter what
+    /// the host's name leads to a moment later. Where a proxy looks names up, only the text can be judged.
+    pub(super) fn to_web(way: &Way, uri: &Uri) -> Result<Self, OffWeb> {
+        let host = uri.host().unwrap_or_default();
+        let config = config(way, 0);
+        let proxy = config.proxy().filter(|proxy| !proxy.is_no_proxy(uri));
+        if proxy.is_some_and(|proxy| !proxy.resolve_target()) {
+            return match against_text(host) {
+                Some(why) => Err(OffWeb::Inside(why)),
+                None => Ok(Self::with_config(config, Names)),
+            };
         }
+        let found = look_up(uri).map_err(|_| OffWeb::Unknown)?;
+        let (inside, web): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|address| against_address(address.ip()).is_some());
+        match inside.first().and_then(|address| against_address(address.ip())) {
+            Some(why) if web.is_empty() => Err(OffWeb::Inside(why)),
+            _ => Ok(Self::with_config(config, Judged(web))),
+        }
+    }
+
+    #[cfg(test)]
+    fn with_names(way: &Way, redirects: u32, names: impl Resolver) -> Self {
+        Self::with_config(config(way, redirects), names)
+    }
+
+    fn with_config(config: Config, names: impl Resolver) -> Self {
         let phase = Phase::default();
         let connector = Begun(phase.clone()).chain(DefaultConnector::new()).chain(Made(phase.clone()));
-        Self { agent: Agent::with_parts(config.build(), connector, names), phase }
+        Self { agent: Agent::with_parts(config, connector, names), phase }
     }
 
     /// Ends the request in progress, and every later one at once.
@@ -72,6 +85,34 @@ impl Http {
         self.phase.0.store(0, Relaxed);
         request(&self.agent).map_err(|error| meaning(&error, self.phase.connecting()))
     }
+}
+
+fn config(way: &Way, redirects: u32) -> Config {
+    let mut config = Config::builder()
+        .http_status_as_error(false)
+        .max_redirects(redirects)
+        .max_redirects_will_error(redirects > 0)
+        .user_agent(format!("clawdis-gateway/{SERVER_VERSION}"))
+        .timeout_connect(Some(ms(TELEGRAM_CONNECT_MS)))
+        .timeout_send_request(Some(ms(TELEGRAM_WRITE_MS)))
+        // A server that closed an idle connection looks like one that lost a message.
+        .max_idle_age(ms(TELEGRAM_IDLE_CONNECTION_MS))
+        .max_idle_connections(1);
+    match way {
+        Way::Through(proxy) => config = config.proxy(Some(proxy.clone())),
+        Way::Environment => {}
+        Way::Direct => config = config.proxy(None),
+    }
+    config.build()
+}
+
+/// Why a host is not asked as one of the web.
+#[derive(Debug, PartialEq)]
+pub(super) enum OffWeb {
+    /// It is in this network, or may be: what is known against it.
+    Inside(String),
+    /// Its name cannot be resolved.
+    Unknown,
 }
 
 /// What an error means for a request that was not complete, or whose answer was not.
@@ -172,16 +213,38 @@ struct Names;
 
 impl Resolver for Names {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let host = uri.host().ok_or(Error::HostNotFound)?;
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let found = (bare, port).to_socket_addrs().map_err(|_| Error::HostNotFound)?;
-        let mut known: Vec<SocketAddr> = found.collect();
-        known.sort_by_key(SocketAddr::is_ipv6);
         let mut addresses = self.empty();
-        for address in known.into_iter().take(ADDRESSES_MAX) {
-            addresses.push(address);
+        look_up(uri)?.into_iter().take(ADDRESSES_MAX).for_each(|address| addresses.push(address));
+        if addresses.is_empty() { Err(Error::HostNotFound) } else { Ok(addresses) }
+    }
+}
+
+fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, Error> {
+    let host = uri.host().ok_or(Error::HostNotFound)?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let found = (bare, port_of(uri)).to_socket_addrs().map_err(|_| Error::HostNotFound)?;
+    let mut known: Vec<SocketAddr> = found.collect();
+    known.sort_by_key(SocketAddr::is_ipv6);
+    Ok(known)
+}
+
+/// The port that a URL names, or that of its scheme.
+pub(super) fn port_of(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 })
+}
+
+/// Addresses of the one host that is asked: they were judged, and no others are looked up.
+#[derive(Debug)]
+struct Judged(Vec<SocketAddr>);
+
+impl Resolver for Judged {
+    fn resolve(&self, uri: &Uri, config: &Config, time: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        // The name of a SOCKS proxy comes here as well.
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Names.resolve(uri, config, time);
         }
+        let mut addresses = self.empty();
+        self.0.iter().take(ADDRESSES_MAX).for_each(|address| addresses.push(*address));
         if addresses.is_empty() { Err(Error::HostNotFound) } else { Ok(addresses) }
     }
 }
@@ -191,8 +254,8 @@ const ADDRESSES_MAX: usize = 16;
 
 /// Whether this host is the machine itself.
 pub(super) fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || spelled_addresses(host).first().is_some_and(|address| address.to_canonical().is_loopback())
 }
 
 /// How long the phases of a request may take beyond connecting and writing its head.

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, Part, not_sent};
+use crate::channels::media_sources::MediaSources;
 use crate::channels::message::{Batch, InboundMedia, Route};
 use crate::clock::wall_ms;
 use crate::config::file;
@@ -53,6 +54,7 @@ mod update;
 mod upload;
 
 use api::{Access, Api};
+use download::Web;
 use error::{ApiError, Refusal};
 use facts::Facts;
 use files::{FileJob, Files};
@@ -68,25 +70,29 @@ pub struct TelegramSetup {
     delete_webhook: bool,
     media_bytes_max: u64,
     tmp: PathBuf,
-    media_folders: Vec<PathBuf>,
+    sources: MediaSources,
 }
 
 impl TelegramSetup {
     /// From the settings; `None` without a token. `tmp` is a folder of ours, made when needed, and
-    /// `media_folders` are those whose files may be sent. Fails with a sentence about a URL that is none.
-    pub fn new(
-        config: &file::Telegram,
-        tmp: PathBuf,
-        media_folders: &[String],
-    ) -> Result<Option<Self>, String> {
+    /// `sources` says what may be sent. Fails with a sentence about a URL that is none.
+    pub fn new(config: &file::Telegram, tmp: PathBuf, sources: MediaSources) -> Result<Option<Self>, String> {
         // Checked without a token, too: what is wrong should not wait for one.
         let token = config.bot_token.clone().unwrap_or_else(|| Secret::new(""));
         let access = Access::new(token, &config.api_base, config.proxy.as_deref())?;
         let media_bytes_max = config.media_max_mb.saturating_mul(1024 * 1024);
-        let media_folders = media_folders.iter().map(PathBuf::from).collect();
         let delete_webhook = config.delete_webhook;
-        let setup = Self { access, delete_webhook, media_bytes_max, tmp, media_folders };
+        let setup = Self { access, delete_webhook, media_bytes_max, tmp, sources };
         Ok(config.bot_token.is_some().then_some(setup))
+    }
+
+    /// How files of the web are fetched: as the Bot API is reached, unless that is this machine.
+    fn web(&self) -> Web {
+        let way = match &self.access.way {
+            Way::Direct => Way::Environment,
+            way => way.clone(),
+        };
+        Web::new(way, self.sources.hosts.clone())
     }
 }
 
@@ -234,12 +240,9 @@ impl Telegram {
             pace: send.clone(),
             reporter,
             off: Arc::clone(&off),
-            web: match &setup.access.way {
-                Way::Direct => Way::Environment,
-                way => way.clone(),
-            },
+            web: setup.web(),
             tmp: setup.tmp.clone(),
-            folders: setup.media_folders.clone(),
+            sources: setup.sources.clone(),
             media_bytes_max: setup.media_bytes_max,
         };
         // Not joined: a request in flight can take minutes. Each ends when nobody asks any more.

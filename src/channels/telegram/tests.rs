@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::TelegramSetup;
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::media_sources::MediaSources;
 use crate::channels::message::{Arrival, Batch, InboundMedia, MediaKind, Route};
 use crate::channels::{self, ChannelCommand, ChannelEvent, ChannelsSetup, WhatsappConfig};
 use crate::config::file;
@@ -93,8 +94,12 @@ impl Rig {
         let (base, calls) = server();
         let bot_token = Some(Secret::new(TOKEN));
         let config = file::Telegram { bot_token, api_base: base, delete_webhook: true, ..Default::default() };
-        let folders = [std::env::temp_dir().display().to_string()];
-        let telegram = TelegramSetup::new(&config, std::env::temp_dir(), &folders).unwrap();
+        let sources = MediaSources {
+            folders: vec![std::env::temp_dir()],
+            state_dir: "/nowhere".into(),
+            ..MediaSources::default()
+        };
+        let telegram = TelegramSetup::new(&config, std::env::temp_dir(), sources).unwrap();
         let place = place.map(|place| ("place/telegram/42".to_owned(), place.to_owned()));
         let places: BTreeMap<String, String> = place.into_iter().collect();
         let (commands, inbox) = bounded(64);
@@ -361,7 +366,7 @@ fn files_go_out_as_forms_and_typing_is_shown() {
     let sent = AttemptOutcome::Sent { message_id: "1".to_owned(), chat: None };
     assert_eq!(rig.outcome(), (1, sent));
     let (id, outcome) = rig.outcome();
-    assert!(id == 2 && matches!(outcome, AttemptOutcome::Refused { .. }), "{outcome:?}");
+    assert!(id == 2 && matches!(outcome, AttemptOutcome::Invalid { .. }), "{outcome:?}");
     std::fs::remove_file(path).unwrap();
 }
 
@@ -370,7 +375,7 @@ fn urls_are_checked_at_the_start() {
     let wrong = |api_base: &str, proxy: Option<&str>| {
         let api_base = api_base.to_owned();
         let config = file::Telegram { api_base, proxy: proxy.map(str::to_owned), ..Default::default() };
-        TelegramSetup::new(&config, std::env::temp_dir(), &[]).err()
+        TelegramSetup::new(&config, std::env::temp_dir(), MediaSources::default()).err()
     };
     for base in ["", "api.telegram.org", "ftp://x", "http://", "https://x/?a", "a b"] {
         assert!(wrong(base, None).is_some_and(|why| why.starts_with("telegram.apiBase")), "{base}");

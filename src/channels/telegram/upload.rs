@@ -3,14 +3,15 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, not_sent, refused};
+use crate::channels::media_sources::MediaSources;
 use crate::channels::telegram::api::{Api, FormFile};
 use crate::channels::telegram::deliver::{self, Sent, chat_id, may_do_plain, reply_parameters, topic};
-use crate::channels::telegram::download;
+use crate::channels::telegram::download::{self, Web};
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::http::{Way, io_words};
+use crate::channels::telegram::http::io_words;
 use crate::channels::telegram::sniff;
 use crate::channels::telegram::split::{clip, utf16};
 use crate::limits::{CAPTION_UNITS_MAX, TELEGRAM_PHOTO_BYTES_MAX, TELEGRAM_UPLOAD_BYTES_MAX};
@@ -26,17 +27,17 @@ struct Source {
 /// Sends `source` with its caption. `tmp` is a folder of ours for what must be downloaded first.
 pub(super) fn deliver(
     api: &Api,
-    way: &Way,
+    web: &Web,
     tmp: &Path,
-    folders: &[PathBuf],
+    sources: &MediaSources,
     attempt: &Attempt,
     source: &str,
     caption: &str,
 ) -> AttemptOutcome {
-    let opened = if source.starts_with("http://") || source.starts_with("https://") {
-        from_url(way, tmp, source)
+    let opened = if download::is_url(source) {
+        from_url(web, tmp, source)
     } else {
-        from_path(Path::new(source), folders)
+        from_path(Path::new(source), sources)
     };
     match opened {
         Ok(mut source) => deliver::outcome(attempt, send(api, attempt, &mut source, caption)),
@@ -102,19 +103,9 @@ fn form(attempt: &Attempt, caption: &str, full: bool) -> Vec<(&'static str, Stri
     fields
 }
 
-/// State has looked at the words of the path only; a link in it may lead elsewhere.
-fn from_path(path: &Path, folders: &[PathBuf]) -> Result<Source, AttemptOutcome> {
-    let unreadable = |error: io::Error| refused(format!("the file cannot be read: {error}"));
-    let real = path.canonicalize().map_err(unreadable)?;
-    let above = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| real.starts_with(folder));
-    if !folders.iter().any(above) {
-        return Err(refused("the file is a link out of the folders that gateway.mediaFolders names"));
-    }
-    let file = File::open(&real).map_err(unreadable)?;
-    let about = file.metadata().map_err(unreadable)?;
-    if !about.is_file() {
-        return Err(refused("it is not a file"));
-    }
+fn from_path(path: &Path, sources: &MediaSources) -> Result<Source, AttemptOutcome> {
+    let file = sources.open(path)?;
+    let about = file.metadata().map_err(|error| refused(format!("the file cannot be read: {error}")))?;
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     source(file, about.len(), name)
 }
@@ -136,10 +127,10 @@ fn source(mut file: File, bytes: u64, name: String) -> Result<Source, AttemptOut
     Ok(Source { file, bytes, name, mime_type })
 }
 
-fn from_url(way: &Way, tmp: &Path, url: &str) -> Result<Source, AttemptOutcome> {
+fn from_url(web: &Web, tmp: &Path, url: &str) -> Result<Source, AttemptOutcome> {
     let unstorable = |error| not_sent(format!("the file cannot be stored: {error}"));
     let mut file = nameless(tmp).map_err(unstorable)?;
-    let bytes = download::copy(way, url, &mut file, TELEGRAM_UPLOAD_BYTES_MAX + 1)?;
+    let bytes = web.copy(url, &mut file, TELEGRAM_UPLOAD_BYTES_MAX + 1)?;
     file.flush().and_then(|()| file.seek(SeekFrom::Start(0))).map_err(unstorable)?;
     source(file, bytes, download::name_in(url))
 }

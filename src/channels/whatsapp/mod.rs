@@ -4,13 +4,14 @@
 //! and survives its end. It runs on the `channels` thread and never waits.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use serde_json::json;
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
+use crate::channels::media_sources::MediaSources;
 use crate::channels::message::{InboundMedia, Route};
 use crate::channels::{ChannelEvent, LoginMethod};
 use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, WHATSAPP_TYPING_MS, ms};
@@ -60,8 +61,8 @@ pub struct WhatsappConfig {
     pub media_bytes_max: u64,
     /// Notes to oneself are questions too.
     pub self_chat: bool,
-    /// Folders whose files may be sent.
-    pub media_folders: Vec<PathBuf>,
+    /// Whose files may be sent.
+    pub sources: MediaSources,
     /// People see that their messages were read.
     pub read_receipts: bool,
 }
@@ -172,14 +173,14 @@ impl Whatsapp {
         self.work(now);
     }
 
-    /// Takes a message to deliver. A file from the web is downloaded first.
+    /// Takes a message to deliver. A file is brought here first.
     pub(super) fn deliver(&mut self, attempt: Attempt, now: Instant) {
-        let url = match &attempt.part {
-            Part::Media { source, .. } if source.starts_with("http") => Some(source.clone()),
-            _ => None,
+        let source = match &attempt.part {
+            Part::Media { source, .. } => Some(source.clone()),
+            Part::Text { .. } | Part::File { .. } => None,
         };
-        match url {
-            Some(url) => self.download(attempt, url),
+        match source {
+            Some(source) => self.download(attempt, source),
             None => self.outgoing.add(attempt, now),
         }
         self.work(now);
@@ -299,14 +300,9 @@ impl Whatsapp {
             match &attempt.part {
                 // It takes long texts as they are.
                 Part::Text { text, .. } | Part::File { text, .. } => members["text"] = text.as_str().into(),
-                Part::Media { source, caption } => match self.upload(source, caption) {
-                    Ok(media) => members["media"] = media,
-                    Err(why) => {
-                        self.outgoing.over(&attempt.message_id);
-                        self.outcome(attempt.id, AttemptOutcome::Refused { why });
-                        continue;
-                    }
-                },
+                Part::Media { source, caption } => {
+                    members["media"] = uploading::media(Path::new(source), caption);
+                }
             }
             self.ask("send", members, Asked::Send { id: attempt.message_id }, now);
         }

@@ -54,7 +54,7 @@ fn missing_file() {
 #[test]
 fn every_member_arrives() {
     let text = json!({
-        "gateway": {"port": 1.0, "bind": ["::1"], "token": " t\n", "allowedHosts": ["h"], "allowedOrigins": ["o"],
+        "gateway": {"port": 1.0, "bind": ["::1"], "token": " t\n", "allowedHosts": ["h"], "allowedOrigins": ["o"], "mediaHosts": ["m"],
                     "minClient": "1.2.3", "maxClients": 9, "tickIntervalMs": 100},
         "owner": {"telegram": "1", "whatsapp": "+2"},
         "agent": {"command": ["p", "q"], "cwd": "/c", "env": {"A": "b"}, "passEnv": ["E"], "model": "m", "thinking": "high",
@@ -77,6 +77,7 @@ fn every_member_arrives() {
         (1, vec!["::1".to_owned()], vec!["h".to_owned()])
     );
     assert_eq!((gateway.allowed_origins, gateway.min_client), (vec!["o".to_owned()], "1.2.3".to_owned()));
+    assert_eq!(gateway.media_hosts, ["m"]);
     assert_eq!((gateway.max_clients, gateway.tick_interval_ms), (9, 100));
     assert_eq!((owner.telegram.as_deref(), owner.whatsapp.as_deref()), (Some("1"), Some("+2")));
     assert_eq!(agent.command, Some(Command::Argv(vec!["p".to_owned(), "q".to_owned()])));
@@ -186,6 +187,7 @@ fn defaults_are_those_of_the_schema() {
         ("gateway/properties/port", json!(gateway.port)),
         ("gateway/properties/bind", json!(gateway.bind)),
         ("gateway/properties/allowedHosts", json!(gateway.allowed_hosts)),
+        ("gateway/properties/mediaHosts", json!(gateway.media_hosts)),
         ("gateway/properties/mediaFolders", json!(gateway.media_folders)),
         ("gateway/properties/allowedOrigins", json!(gateway.allowed_origins)),
         ("gateway/properties/minClient", json!(gateway.min_client)),

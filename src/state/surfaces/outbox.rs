@@ -88,6 +88,8 @@ pub(crate) struct Letter {
     pub(crate) give_up_at: Instant,
     /// Its session was forgotten: it is not tried again, and nothing is noted of it.
     pub(crate) forgotten: bool,
+    /// It asks for what may not be sent.
+    pub(crate) invalid: bool,
     /// What it says is on record, and not only how far it is.
     recorded: bool,
     failures: u32,
@@ -194,6 +196,7 @@ impl Outbox {
             not_before: None,
             give_up_at,
             forgotten: false,
+            invalid: false,
             recorded: false,
             failures: 0,
             why: None,

@@ -9,6 +9,7 @@ use crate::protocol::call::{Channel, RunId};
 use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageStatus};
 use crate::protocol::frame::{EventBody, cut_encoded};
 use crate::protocol::payload::{Message, Role};
+use crate::state::keys::Outcome;
 use crate::state::stored::Pending;
 use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::outbox::{Head, Letter, LetterId, Phase};
@@ -168,6 +169,12 @@ impl State {
                 self.part_not_sent(id, &why, None, now);
             }
             AttemptOutcome::Refused { why } => self.end_letter(id, MessageStatus::Failed, Some(&why), now),
+            AttemptOutcome::Invalid { why } => {
+                if let Some(letter) = self.outbox.get_mut(id) {
+                    letter.invalid = true;
+                }
+                self.end_letter(id, MessageStatus::Failed, Some(&why), now);
+            }
             AttemptOutcome::Moved { chat } => self.part_moved(id, &chat, now),
             AttemptOutcome::Unknown { why } => self.part_unknown(id, &why, now),
         }
@@ -270,6 +277,7 @@ impl State {
         let mut ops = self.outbox.end(id);
         let Some(letter) = self.outbox.get(id) else { return };
         let (head, letter_forgotten, parts) = (letter.head.clone(), letter.forgotten, letter.parts.len());
+        let invalid = letter.invalid;
         let reason = reason.unwrap_or_default().to_owned();
         if status == MessageStatus::Sent {
             METRICS.messages_out.up();
@@ -286,6 +294,7 @@ impl State {
             ops.extend(self.sessions.append_to_current(&head.session_key, note));
         }
         let outcome = head.key.as_ref().map(|_| sends::outcome(&head, parts, status, &reason, now));
+        let outcome = outcome.map(|outcome| Outcome { invalid, ..outcome });
         if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
             ops.extend(self.keys.ending(key, outcome));
         }

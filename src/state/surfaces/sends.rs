@@ -199,6 +199,9 @@ impl State {
             None => WireError::unavailable(&outcome.summary)
                 .not_retryable()
                 .with_details(json!({ "outcome": "unknown", "runId": &**run_id })),
+            Some(_) if outcome.invalid => {
+                WireError::invalid(format!("`/params/mediaUrl`: {}", outcome.summary))
+            }
             Some(_) => WireError::unavailable(&outcome.summary).not_retryable(),
         };
         self.refuse(conn, id, &error);
@@ -212,7 +215,7 @@ pub(super) fn outcome(head: &Head, parts: usize, status: MessageStatus, reason: 
         MessageStatus::Unknown => (None, format!("it may or may not have been sent: {reason}")),
         _ => (Some(RunStatus::Ok), sent_payload(head)),
     };
-    Outcome { ended_ts: now.wall_ms, status, summary, truncated: false }
+    Outcome { ended_ts: now.wall_ms, status, summary, truncated: false, invalid: false }
 }
 
 /// What is said of a message that failed. Who hears "not sent" sends all of it again.

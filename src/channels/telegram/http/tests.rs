@@ -11,7 +11,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq::{Error, Proxy};
 
-use super::{Http, Way, is_loopback};
+use super::{Http, Judged, OffWeb, Way, is_loopback};
 use crate::channels::telegram::error::ApiError;
 
 /// Answers with these addresses, whatever the name.
@@ -141,8 +141,31 @@ fn a_request_can_be_ended_from_outside() {
 }
 
 #[test]
+fn what_is_connected_to_is_what_was_judged() {
+    let inside = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = inside.local_addr().unwrap().port();
+    let socks = Way::Through(Proxy::new("socks5://127.0.0.1:1").unwrap());
+    for way in [&Way::Direct, &socks] {
+        for host in ["localhost", "127.1", "127.0.0.1", "0", "[::ffff:127.0.0.1]"] {
+            let refused = Http::to_web(way, &format!("http://{host}:{port}/").parse().unwrap());
+            assert!(matches!(refused, Err(OffWeb::Inside(_))), "{host}");
+        }
+        let unknown = Http::to_web(way, &"http://does.not.exist.invalid/".parse().unwrap());
+        assert!(matches!(unknown, Err(OffWeb::Unknown)));
+    }
+    // No name is looked up again.
+    std::thread::scope(|scope| {
+        let judged = Judged(vec![serve(scope, OK)]);
+        let http = Http::with_names(&Way::Direct, 0, judged);
+        assert_eq!(get(&http, "http://does.not.exist.invalid/", SOON), Ok(200));
+    });
+    inside.set_nonblocking(true).unwrap();
+    assert!(inside.accept().is_err(), "somebody connected");
+}
+
+#[test]
 fn this_machine_is_known() {
-    for host in ["127.0.0.1", "127.9.9.9", "localhost", "[::1]", "::1"] {
+    for host in ["127.0.0.1", "127.9.9.9", "localhost", "[::1]", "::1", "127.1", "0x7f000001"] {
         assert!(is_loopback(host), "{host}");
     }
     for host in ["api.telegram.org", "128.0.0.1", "localhost.example.com", "[fe80::1]"] {
