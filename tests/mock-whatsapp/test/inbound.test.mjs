@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import { BODY_MS } from '../../../scripts/whatsapp-sidecar/src/limits.mjs'
 import { opener } from '../../../scripts/whatsapp-sidecar/src/media.mjs'
@@ -221,6 +222,37 @@ test('a path that leads to another host is not followed', async () => {
     await assert.rejects(opener(agent)(`https://mmg.whatsapp.net${path}`))
   }
   assert.deepEqual([...new Set(asked)], ['mmg.whatsapp.net'])
+})
+
+test('a redirect leads to no other host, and to no other scheme or port', async () => {
+  const asked = []
+  let location
+  const agent = {
+    defaultPort: 443,
+    addRequest(request, { host, port }) {
+      asked.push(`${host}:${port}`)
+      const response = Object.assign(Readable.from([]), { statusCode: 302, headers: { location } })
+      queueMicrotask(() => request.emit('response', response))
+    }
+  }
+  const places = [
+    'https://127.0.0.1/v',
+    'https://2130706433/v',
+    'https://[::ffff:7f00:1]/v',
+    'https://localhost/v',
+    'https://example.org/v',
+    'https://whatsapp.net.example.org/v',
+    'https://notwhatsapp.net/v',
+    'https://mmg.whatsapp.net@127.0.0.1/v',
+    '//127.0.0.1/v',
+    'https://mmg.whatsapp.net:18789/v',
+    'http://mmg.whatsapp.net/v',
+    'file:///etc/passwd'
+  ]
+  for (location of places) {
+    await assert.rejects(opener(agent)('https://mmg.whatsapp.net/v'), undefined, location)
+  }
+  assert.deepEqual(asked, places.map(() => 'mmg.whatsapp.net:443'))
 })
 
 test('a file that the server has forgotten is had from the phone, if the phone has it', async () => {
