@@ -231,11 +231,17 @@ fn update(update: Option<RawUpdate<'_>>) -> PiLine {
     }
 }
 
+/// A tool whose name is missing.
+const UNNAMED: &str = "tool";
+
 fn tool(raw: &RawLine<'_>, phase: ToolPhase, full: String) -> PiLine {
+    let named = |raw: Option<&RawValue>| raw.and_then(short).filter(|name| !name.is_empty());
+    // Without its id nobody can say which call goes on or ends.
+    let Some(call_id) = named(raw.tool_call_id) else { return PiLine::Other };
     let (text, truncated) = bounded(full);
     PiLine::Tool(ToolLine {
-        call_id: raw.tool_call_id.and_then(short).unwrap_or_default(),
-        name: raw.tool_name.and_then(short).unwrap_or_default(),
+        call_id,
+        name: named(raw.tool_name).unwrap_or_else(|| UNNAMED.to_owned()),
         text,
         truncated,
         phase,
@@ -391,6 +397,22 @@ mod tests {
         assert_eq!((tool.text.len(), tool.truncated), (TOOL_BYTES_MAX, true));
         assert!(tool.text.starts_with("one\n[image]\nyyy"));
         assert_eq!(tool.phase, ToolPhase::End { is_error: true });
+    }
+
+    #[test]
+    fn a_tool_has_a_name_and_its_call_an_id_for_whoever_draws_it() {
+        for name in [r#""toolName":"""#, r#""toolName":7"#, r#""x":1"#] {
+            let PiLine::Tool(tool) =
+                line(&format!(r#"{{"type":"tool_execution_start","toolCallId":"c",{name}}}"#))
+            else {
+                panic!("no tool")
+            };
+            assert_eq!((tool.call_id.as_str(), tool.name.as_str()), ("c", "tool"), "{name}");
+        }
+        for id in [r#""toolCallId":"""#, r#""toolCallId":null"#, r#""x":1"#] {
+            let odd = format!(r#"{{"type":"tool_execution_end","toolName":"bash",{id}}}"#);
+            assert_eq!(line(&odd), PiLine::Other, "{id}");
+        }
     }
 
     #[test]

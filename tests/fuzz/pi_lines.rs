@@ -163,7 +163,7 @@ fn no_line_of_an_agent_takes_more_than_its_own_run() {
 fn daemon(relay: &Relay) -> Gateway {
     let agent = json!({
         "command": [Relay::program()], "env": relay.environment(), "sandbox": "none", "maxProcesses": 2,
-        "idleTimeoutSeconds": 5, "timeoutSeconds": 10, "startTimeoutSeconds": 10, "dailyRuns": 100_000,
+        "idleTimeoutSeconds": 5, "timeoutSeconds": 10, "startTimeoutSeconds": 10, "dailyRuns": 100_000, "dailyRunsPerPerson": 100_000,
     });
     Gateway::builder("fuzz-pi").config(json!({"agent": agent})).spawn()
 }
