@@ -46,4 +46,5 @@ pub mod logging;
 pub mod metrics;
 pub mod nearest;
 mod plain_file;
+pub mod text;
 pub mod threads;

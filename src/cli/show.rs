@@ -147,7 +147,7 @@ fn words(name: &str) -> String {
         ["Ts", "Ms", "Bytes", "Seconds"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name);
     let name = if name == "ts" { "since" } else { name };
     let mut words = String::new();
-    for c in name.chars().filter(|c| !c.is_control()) {
+    for c in line(name).chars() {
         if c.is_ascii_uppercase() {
             words.push(' ');
         }

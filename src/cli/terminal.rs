@@ -10,6 +10,7 @@ use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
 use crate::cli::failure::{Failure, Result};
+use crate::text;
 
 /// Stdout and stderr of this process.
 #[derive(Default)]
@@ -109,14 +110,14 @@ pub(crate) fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     locale.contains("utf-8") || locale.contains("utf8")
 }
 
-/// Without control characters (C0 but for line feed and tab, DEL, C1).
+/// Without what a terminal obeys instead of showing it: control characters, and what reorders or hides.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect()
+    text::printable(text)
 }
 
 /// The same on one line: runs of white space become one space.
 pub(crate) fn line(text: &str) -> String {
-    plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
+    text::one_line(text)
 }
 
 #[cfg(test)]
@@ -136,5 +137,7 @@ mod tests {
     fn escape_sequences_lose_their_escape() {
         assert_eq!(plain("a\x1b[31mb\u{9b}2Jc\x07\x7f\r\n\td"), "a[31mb2Jc\n\td");
         assert_eq!(line("  one\n\ntwo\tthree\x1b "), "one two three");
+        assert_eq!(line("\u{202e}gnp.exe\u{2066} \u{200b}x"), "gnp.exe x", "nothing is written backwards");
+        assert_eq!(plain("a\u{2067}b\u{202c}\u{2029}c"), "ab\nc");
     }
 }

@@ -12,6 +12,7 @@ use crate::protocol::hello::{Features, HelloOk, ServerInfo, Snapshot};
 use crate::protocol::payload::{ClientEntry, PresenceEntry};
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
 use crate::state::{Effect, Now, Opened, State};
+use crate::text;
 
 /// Kept of `locale` and `userAgent`: the 256 characters that the schema lets through.
 const LONG_TEXT_BYTES_MAX: usize = 4 * 256;
@@ -19,10 +20,15 @@ const LONG_TEXT_BYTES_MAX: usize = 4 * 256;
 /// Connections past their handshake, with what each said about itself, cut to what others may be shown.
 pub(super) type Clients = BTreeMap<ConnId, ClientEntry>;
 
-/// Without control characters, and cut to so many bytes of JSON.
+/// On one line, without anything hidden, and cut to so many bytes of JSON.
 pub(super) fn clean(text: &str, bytes_max: usize) -> String {
-    let printable: String = text.chars().filter(|character| !character.is_control()).collect();
-    cut_encoded(&printable, bytes_max).to_owned()
+    cut_encoded(&text::one_line(text), bytes_max).to_owned()
+}
+
+/// An id the same way, but for its blanks: whoever chose it looks for it.
+fn clean_id(id: &str) -> String {
+    let shown: String = id.chars().filter(|c| !c.is_control() && !text::is_hidden(*c)).collect();
+    cut_encoded(&shown, PRESENCE_TEXT_BYTES_MAX).to_owned()
 }
 
 impl State {
@@ -52,7 +58,7 @@ impl State {
                 .client
                 .instance_id
                 .as_deref()
-                .map(short)
+                .map(clean_id)
                 .filter(|instance| !instance.is_empty())
                 .unwrap_or_else(|| client.conn_id.clone()),
         };

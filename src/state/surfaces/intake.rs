@@ -2,11 +2,11 @@
 
 use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia};
 use crate::channels::{ChannelCommand, delivery::FetchedFile};
-use crate::limits::{ALBUM_QUIET_MS, FETCH_MS_MAX, INBOX_RETRY_MS, NAME_BYTES_MAX, SANE_CLOCK_MS, ms};
+use crate::limits::{ALBUM_QUIET_MS, FETCH_MS_MAX, INBOX_RETRY_MS, SANE_CLOCK_MS, ms};
 use crate::metrics::METRICS;
 use crate::protocol::call::Channel;
 use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageMedia};
-use crate::protocol::frame::{EventBody, cut_encoded};
+use crate::protocol::frame::EventBody;
 use crate::state::stored::Pending;
 use crate::state::surfaces::access::Verdict;
 use crate::state::surfaces::inbox::{Inbox, Number};
@@ -14,6 +14,7 @@ use crate::state::surfaces::outbox::LetterId;
 use crate::state::surfaces::posting::Posted;
 use crate::state::{Effect, Now, State};
 use crate::store::{StoreOp, file_name};
+use crate::text;
 
 /// What a batch comes to.
 #[derive(Debug, Default)]
@@ -261,16 +262,13 @@ fn with_addressed_albums(mut arrivals: Vec<Arrival>, inbox: &Inbox) -> Vec<Arriv
 
 /// Names are what people say they are: nothing in them may look like words of ours.
 fn clean(message: &mut Inbound) {
-    message.name = message.name.as_deref().map(plain_name).filter(|name| !name.is_empty());
+    let clean = |name: &mut Option<String>| {
+        *name = name.as_deref().map(text::name).filter(|name| !name.is_empty());
+    };
+    clean(&mut message.name);
     for media in &mut message.media {
-        media.name = media.name.as_deref().map(plain_name).filter(|name| !name.is_empty());
+        clean(&mut media.name);
     }
-}
-
-fn plain_name(name: &str) -> String {
-    let plain: String =
-        name.chars().filter(|character| !character.is_control() && !"[]`".contains(*character)).collect();
-    cut_encoded(plain.trim(), NAME_BYTES_MAX).to_owned()
 }
 
 /// A picture or file in a few words.
