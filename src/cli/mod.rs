@@ -6,6 +6,7 @@
 
 // Modules in the order in which they are best read.
 mod address;
+mod allow;
 mod answer;
 mod args;
 mod call;

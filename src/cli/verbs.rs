@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::cli::failure::Result;
 use crate::cli::verbs::Action::{Ask, Do};
 use crate::cli::verbs::Kind::{Fixed, Message, Number, OnOff, Rest, Switch, Text, TextOr};
-use crate::cli::{Context, call, login, run, watch};
+use crate::cli::{Context, allow, call, login, run, watch};
 
 /// One thing the tool can do.
 pub(crate) struct Verb {
@@ -163,7 +163,7 @@ pub(crate) const ALL: &[Verb] = &[
     verb("channel", &[word("NAME", Text(""), "channel"), SWITCH], Ask("set-channel"), "switch a surface"),
     verb("login", LOGIN, Do(login::login), "link an account: scan a code with the phone"),
     verb("logout", &[word("CHANNEL", Text(""), "channel")], Do(login::logout), "unlink it again"),
-    verb("allow", ALLOW, Ask("channel-allow"), "let a person or group on a surface talk to the agent"),
+    verb("allow", ALLOW, Do(allow::allow), "let a person or group on a surface talk to the agent"),
     verb("call", CALL, Do(call::call), "call any method of the protocol, answers as JSON"),
     verb("gateway", &[ARGS], Do(call::gateway), "run the gateway in the foreground"),
 ];

@@ -226,6 +226,19 @@ impl Default for Telegram {
     }
 }
 
+/// `groups.commands`: whose runs `/stop` ends in a group, and who may `/new` and `/think` there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Commands {
+    /// Everybody stops what they asked themselves; the rest is the owner's.
+    #[default]
+    Asker,
+    /// The owner's alone.
+    Owner,
+    /// Everybody's who may write there.
+    All,
+}
+
 /// `telegram.groups`
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -234,11 +247,13 @@ pub struct TelegramGroup {
     pub require_mention: bool,
     /// Who may ask besides those who may anywhere; `*` is everybody.
     pub allow_from: Vec<String>,
+    /// Whose runs lines for the gateway may touch.
+    pub commands: Commands,
 }
 
 impl Default for TelegramGroup {
     fn default() -> Self {
-        Self { require_mention: true, allow_from: Vec::new() }
+        Self { require_mention: true, allow_from: Vec::new(), commands: Commands::default() }
     }
 }
 
@@ -288,11 +303,13 @@ impl Default for Whatsapp {
 pub struct WhatsappGroup {
     /// Answer only when mentioned.
     pub require_mention: bool,
+    /// Whose runs lines for the gateway may touch.
+    pub commands: Commands,
 }
 
 impl Default for WhatsappGroup {
     fn default() -> Self {
-        Self { require_mention: true }
+        Self { require_mention: true, commands: Commands::default() }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::channels::address::{is_group, person_id};
 use crate::channels::media_hosts::MediaHosts;
 use crate::channels::media_sources::MediaSources;
 use crate::channels::{ChannelsSetup, TelegramSetup, WhatsappConfig};
+use crate::config::file::{TelegramGroup, WhatsappGroup};
 use crate::config::settings::Settings;
 use crate::error::Fatal;
 use crate::protocol::call::Channel;
@@ -21,12 +22,14 @@ use crate::store::{Layout, Recovered};
 pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
     let (telegram, whatsapp) = (&settings.config.telegram, &settings.config.whatsapp);
     let telegram_groups = telegram.groups.iter().map(|(id, group)| {
-        (id.clone(), group_config(Channel::Telegram, group.require_mention, &group.allow_from))
+        let allowed = group_members(Channel::Telegram, &group.allow_from);
+        let TelegramGroup { require_mention, commands, .. } = *group;
+        (id.clone(), GroupConfig { require_mention, allowed, commands })
     });
-    let whatsapp_groups = whatsapp
-        .groups
-        .iter()
-        .map(|(id, group)| (id.clone(), group_config(Channel::Whatsapp, group.require_mention, &[])));
+    let whatsapp_groups = whatsapp.groups.iter().map(|(id, group)| {
+        let WhatsappGroup { require_mention, commands } = *group;
+        (id.clone(), GroupConfig { require_mention, allowed: Vec::new(), commands })
+    });
     let by_channel = BTreeMap::from([
         (
             Channel::Telegram,
@@ -80,11 +83,10 @@ fn owner(channel: Channel, id: Option<&str>) -> Option<String> {
     ids(channel, "owner", id.map(str::to_owned).as_slice()).pop()
 }
 
-fn group_config(channel: Channel, require_mention: bool, allowed: &[String]) -> GroupConfig {
+fn group_members(channel: Channel, allowed: &[String]) -> Vec<String> {
     let everybody = allowed.iter().filter(|id| *id == "*").cloned();
     let people: Vec<String> = allowed.iter().filter(|id| *id != "*").cloned().collect();
-    let allowed = everybody.chain(ids(channel, "groups.allowFrom", &people)).collect();
-    GroupConfig { require_mention, allowed }
+    everybody.chain(ids(channel, "groups.allowFrom", &people)).collect()
 }
 
 /// Each person once. A group is none: everybody in it would be let in, or be the owner.

@@ -312,6 +312,9 @@ pub struct Access<'a> {
     pub allowed: bool,
     /// Is the owner on this surface.
     pub owner: bool,
+    /// What whoever asked should know besides, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Answers to `channel-login` and `channel-logout`: the first says `accepted`, the last how it ended.

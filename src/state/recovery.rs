@@ -101,6 +101,8 @@ impl State {
     fn recover(&mut self, recovered: Recovered, now: Now) {
         let mut ops = Vec::new();
         let mut interrupted = Vec::new();
+        // Nothing lost, and something there: else what a folder does not say tells nothing.
+        let is_whole = !recovered.damaged && !recovered.slots.is_empty();
         let sending = self.recover_surfaces(&recovered.slots, now);
         for (slot, json) in recovered.slots {
             if slot == switches::SLOT {
@@ -132,6 +134,8 @@ impl State {
             }
         }
         self.keys.recovered();
+        ops.extend(self.access.settle_owner(is_whole));
+        self.warn_of_implied_owner();
         self.go_on_with_surfaces(now);
         if !interrupted.is_empty() {
             log::warn!("runs were interrupted when the gateway last stopped; their sessions say so");

@@ -235,7 +235,11 @@ export class Status {
     this.#parts.refused.dataset.state = state;
     this.#parts.refused.replaceChildren(
       make("h3", {}, "Not allowed yet"),
-      make("p", { className: "hint" }, "They wrote and got no answer."),
+      make(
+        "p",
+        { className: "hint" },
+        "They wrote and got no answer. Whoever you let in commands a shell with your rights, within the sandbox's walls.",
+      ),
       make("ul", { className: "presence" }, ...this.#refused.map((person) => this.#refusedPerson(person))),
     );
   }
@@ -245,7 +249,7 @@ export class Status {
     return make(
       "li",
       {},
-      make("span", { className: "name" }, name ? `${name} (${id})` : id),
+      make("span", { className: "name" }, name && make("bdi", {}, name), name ? ` (${id})` : id),
       make("span", { className: "hint" }, facts),
       this.#gateway.offers("channel-allow") &&
         make(

@@ -110,8 +110,13 @@ fn send_is_answered_by_where_it_went() {
 
 #[test]
 fn channel_allow_is_answered_by_what_holds_now() {
-    let access = Access { channel: Channel::Telegram, id: "123456789", allowed: true, owner: true };
+    let access =
+        Access { channel: Channel::Telegram, id: "123456789", allowed: true, owner: true, note: None };
     assert_answer("channel-allow", &golden("res-channel-allow", &access));
+    let note =
+        Some("Nobody is the owner yet: `clawdis allow telegram 123456789 --owner` makes one.".to_owned());
+    let noted = Access { owner: false, note, ..access };
+    assert_answer("channel-allow", &golden("res-channel-allow-no-owner", &noted));
 }
 
 #[test]

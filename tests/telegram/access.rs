@@ -93,13 +93,38 @@ fn an_owner_made_by_allow_shares_the_main_session() {
 }
 
 #[test]
-fn the_only_person_allowed_is_the_owner() {
-    let lab = Lab::over(BotApi::start(), |api| {
+fn nobody_is_the_owner_by_being_the_only_one_let_in() {
+    let mut lab = Lab::over(BotApi::start(), |api| {
         bare("only-one", api).config(json!({"telegram": {"allowFrom": [OWNER.to_string()]}}))
     });
     lab.owner("[[say alone]]");
     assert_eq!(lab.api.answers(OWNER, 1), ["alone"]);
-    said_in(&mut lab.gateway.client(), "main", "alone");
+    said_in(&mut lab.gateway.client(), &format!("dm:telegram:{OWNER}"), "alone");
+    // Guests come and go, and one is left.
+    let allow = |lab: &Lab, more: &[&str]| {
+        let output = lab.cli(&[&["allow", "telegram"], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let told = allow(&lab, &["222"]);
+    assert!(
+        told.contains("commands a shell") && told.contains("clawdis allow telegram 222 --owner"),
+        "{told}"
+    );
+    allow(&lab, &[&STRANGER.to_string()]);
+    allow(&lab, &["222", "--remove"]);
+    lab.crash();
+    lab.text(STRANGER, STRANGER, "/pause");
+    assert!(lab.api.answers(STRANGER, 1)[0].contains("Only the owner"));
+    lab.text(STRANGER, STRANGER, "[[say a guest]]");
+    lab.api.answers(STRANGER, 2);
+    said_in(&mut lab.gateway.client(), &format!("dm:telegram:{STRANGER}"), "a guest");
+    // Owners are made by name.
+    let told = allow(&lab, &[&OWNER.to_string(), "--owner"]);
+    assert!(told.contains("owner yes") && !told.contains("Nobody is the owner"), "{told}");
+    lab.owner("[[say mine]]");
+    lab.api.answers(OWNER, 2);
+    said_in(&mut lab.gateway.client(), "main", "mine");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::read_token;
 use crate::config::file::{Agent, Command, Config, Gateway, Heartbeat, Sandbox, Storage, Telegram, Whatsapp};
-use crate::config::file::{TelegramGroup, WhatsappGroup};
+use crate::config::file::{Commands, TelegramGroup, WhatsappGroup};
 use crate::limits::CONFIG_BYTES_MAX;
 use crate::protocol::call::Thinking;
 
@@ -214,6 +214,7 @@ fn defaults_are_those_of_the_schema() {
             "telegram/properties/groups/additionalProperties/properties/requireMention",
             json!(TelegramGroup::default().require_mention),
         ),
+        ("telegram/properties/groups/additionalProperties/properties/commands", json!("asker")),
         ("whatsapp/properties/allowFrom", json!(whatsapp.allow_from)),
         ("whatsapp/properties/selfChat", json!(whatsapp.self_chat)),
         ("whatsapp/properties/readReceipts", json!(whatsapp.read_receipts)),
@@ -223,10 +224,17 @@ fn defaults_are_those_of_the_schema() {
             "whatsapp/properties/groups/additionalProperties/properties/requireMention",
             json!(WhatsappGroup::default().require_mention),
         ),
+        ("whatsapp/properties/groups/additionalProperties/properties/commands", json!("asker")),
         ("whatsapp/properties/sidecar/properties/args", json!(whatsapp.sidecar.args)),
         ("storage/properties/retentionDays", json!(storage.retention_days)),
         ("storage/properties/maxMb", json!(storage.max_mb)),
     ] {
         assert_eq!(told(pointer), value, "{pointer}");
+    }
+    assert_eq!(TelegramGroup::default().commands, Commands::Asker);
+    assert_eq!(WhatsappGroup::default().commands, Commands::Asker);
+    for (name, commands) in [("asker", Commands::Asker), ("owner", Commands::Owner), ("all", Commands::All)] {
+        let group: WhatsappGroup = serde_json::from_value(json!({ "commands": name })).unwrap();
+        assert_eq!(group.commands, commands);
     }
 }

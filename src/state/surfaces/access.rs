@@ -8,11 +8,13 @@ use serde_json::json;
 
 use crate::channels::address;
 use crate::channels::message::Inbound;
+use crate::config::file::Commands;
 use crate::limits::{ALLOWED_MAX, REFUSED_MAX};
 use crate::net::ConnId;
 use crate::protocol::call::{Channel, ChannelAllowParams};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::{Access as AccessAnswer, RefusedSender};
+use crate::protocol::warning::{Warning, WarningCode};
 use crate::state::agent_requests::OWNER;
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
@@ -25,7 +27,11 @@ pub(crate) const SLOT_PREFIX: &str = "allow/";
 /// Slots of groups that got another id.
 pub(crate) const MOVED_PREFIX: &str = "moved/";
 
-/// Rest of the name of the slot that says that an owner was named.
+/// Rest of the name of the slot that says that owners are only made by name in this folder.
+const BY_NAME: &str = "owners-by-name";
+/// Rest of the name of the slot with the owner that the rule before that one gave.
+const IMPLIED: &str = "implied-owner";
+/// Rest of the name of the slot by which that rule knew that an owner had been named.
 const HAD_OWNER: &str = "had-owner";
 
 /// What a message may do.
@@ -66,8 +72,12 @@ struct Grant {
 pub(crate) struct Access {
     config: SurfacesConfig,
     granted: BTreeMap<(Channel, String), Grant>,
-    /// An owner was named once: nobody becomes one by being left over.
+    /// The folder knows that owners are only made by name.
+    by_name: bool,
+    /// An owner was named under the rule before that, or may have been.
     had_owner: bool,
+    /// Whom that rule took for the owner. Counts for as long as nobody is named.
+    implied: Option<(Channel, String)>,
     /// New ids of groups, with the ids that config and sessions know them by.
     moved: BTreeMap<(Channel, String), String>,
     /// Newest first.
@@ -81,14 +91,63 @@ impl Access {
 
     /// Takes over what `channel-allow` said in the last life.
     pub(crate) fn recover(&mut self, name: &str, json: &str) -> Result<(), serde_json::Error> {
-        if name == HAD_OWNER {
-            self.had_owner = true;
-        } else if let Some((channel, id)) = in_slot(name) {
-            // What cannot be read may have been an owner.
-            let grant = serde_json::from_str(json).inspect_err(|_| self.had_owner = true)?;
-            self.granted.insert((channel, id), grant);
+        match name {
+            BY_NAME => self.by_name = true,
+            HAD_OWNER => self.had_owner = true,
+            IMPLIED => self.implied = Some(serde_json::from_str(json)?),
+            name => {
+                let Some(key) = in_slot(name) else { return Ok(()) };
+                // What cannot be read may have been an owner.
+                let grant = serde_json::from_str(json).inspect_err(|_| self.had_owner = true)?;
+                self.granted.insert(key, grant);
+            }
         }
         Ok(())
+    }
+
+    /// Once everything is recovered: a folder from before owners were only made by name keeps the
+    /// owner that it had, if `is_whole` says that nothing of what it knew is lost.
+    pub(crate) fn settle_owner(&mut self, is_whole: bool) -> Vec<StoreOp> {
+        let mut ops = Vec::new();
+        if !self.by_name {
+            self.by_name = true;
+            ops.push(put(BY_NAME, &true));
+            self.implied = self.left_over().filter(|_| is_whole);
+            ops.extend(self.implied.as_ref().map(|implied| put(IMPLIED, implied)));
+        }
+        // The config has named somebody since, or lets that person in no more.
+        let stands = |(channel, id): &(Channel, String)| {
+            !self.is_owner_named() && self.people(*channel).any(|(_, person)| person == id)
+        };
+        if self.implied.as_ref().is_some_and(|implied| !stands(implied)) {
+            ops.extend(self.drop_implied());
+        }
+        ops
+    }
+
+    /// The owner by the old rule: the only person who is let in.
+    fn left_over(&self) -> Option<(Channel, String)> {
+        if self.had_owner || self.is_owner_named() {
+            return None;
+        }
+        let mut people = Channel::ALL.iter().flat_map(|channel| self.people(*channel));
+        let (channel, id) = people.next().filter(|_| people.next().is_none())?;
+        Some((channel, id.to_owned()))
+    }
+
+    fn drop_implied(&mut self) -> Option<StoreOp> {
+        self.implied.take().map(|_| StoreOp::Delete { slot: format!("{SLOT_PREFIX}{IMPLIED}") })
+    }
+
+    /// Whom an older version took for the owner, while nobody is named.
+    pub(crate) fn implied_owner(&self) -> Option<(Channel, &str)> {
+        self.implied.as_ref().map(|(channel, id)| (*channel, id.as_str()))
+    }
+
+    /// Somebody was named as the owner, by the config or with `channel-allow`.
+    fn is_owner_named(&self) -> bool {
+        self.config.by_channel.values().any(|config| config.owner.is_some())
+            || self.granted.values().any(|grant| grant.owner)
     }
 
     /// Takes over that a group has moved.
@@ -113,7 +172,7 @@ impl Access {
         let configured = self.config.by_channel.get(&channel).and_then(|config| config.groups.get(chat));
         let granted = || {
             let granted = self.granted.contains_key(&(channel, chat.to_owned()));
-            granted.then(|| GroupConfig { require_mention: true, allowed: Vec::new() })
+            granted.then(GroupConfig::default)
         };
         configured.cloned().or_else(granted)
     }
@@ -125,17 +184,14 @@ impl Access {
 
     /// The owner's id on a surface.
     pub(crate) fn owner(&self, channel: Channel) -> Option<&str> {
-        let configured = |channel: &Channel| self.config.by_channel.get(channel)?.owner.as_deref();
-        if Channel::ALL.iter().any(|channel| configured(channel).is_some()) {
-            return configured(&channel).or_else(|| self.granted_owner(channel));
-        }
-        if self.had_owner || self.granted.values().any(|grant| grant.owner) {
-            return self.granted_owner(channel);
-        }
-        // Nobody was named, and only one person can be meant.
-        let mut people = Channel::ALL.iter().flat_map(|channel| self.people(*channel));
-        let only = people.next().filter(|_| people.next().is_none())?;
-        (only.0 == channel).then_some(only.1)
+        let configured = self.config.by_channel.get(&channel).and_then(|config| config.owner.as_deref());
+        let implied = || self.implied_owner().filter(|(on, _)| *on == channel).map(|(_, id)| id);
+        configured.or_else(|| self.granted_owner(channel)).or_else(implied)
+    }
+
+    /// Whether there is an owner on any surface.
+    fn has_owner(&self) -> bool {
+        Channel::ALL.iter().any(|channel| self.owner(*channel).is_some())
     }
 
     fn granted_owner(&self, channel: Channel) -> Option<&str> {
@@ -178,12 +234,27 @@ impl Access {
         Verdict::Allowed(Place { session_key, person })
     }
 
+    /// What holds in the group that a message came in on, if it is let in.
+    fn group_of(&self, message: &Inbound) -> Option<GroupConfig> {
+        let channel = message.route.channel;
+        let known = self.group(channel, self.known_as(channel, &message.route.chat));
+        known.or_else(|| self.group(channel, &message.route.chat))
+    }
+
+    /// Whose runs the lines for the gateway may touch where that message came in: in a chat of their own
+    /// there is nobody else.
+    pub(crate) fn commands(&self, message: &Inbound) -> Commands {
+        if !message.is_group {
+            return Commands::All;
+        }
+        self.group_of(message).map_or(Commands::Owner, |group| group.commands)
+    }
+
     fn verdict_in_group(&self, message: &Inbound, person: String) -> Verdict {
         let channel = message.route.channel;
         let chat = self.known_as(channel, &message.route.chat);
         let unwelcome = if message.addressed { Verdict::Refused } else { Verdict::Ignored };
-        let group = self.group(channel, chat).or_else(|| self.group(channel, &message.route.chat));
-        let Some(group) = group else { return unwelcome };
+        let Some(group) = self.group_of(message) else { return unwelcome };
         let welcome = |allowed: &String| allowed == "*" || *allowed == message.from;
         if !group.allowed.iter().any(welcome) && !self.may_write(channel, &message.from) {
             return unwelcome;
@@ -205,8 +276,7 @@ impl Access {
     pub(crate) fn note_refused(&mut self, message: &Inbound, now_ts: u64) {
         let channel = message.route.channel;
         let chat = &message.route.chat;
-        let known = self.group(channel, self.known_as(channel, chat)).or_else(|| self.group(channel, chat));
-        let by_group = message.is_group && known.is_none();
+        let by_group = message.is_group && self.group_of(message).is_none();
         let id = if by_group { chat.clone() } else { message.from.clone() };
         let at = self.refused.iter().position(|refused| refused.channel == channel && refused.id == id);
         let count = at.map_or(0, |at| self.refused.remove(at).count) + 1;
@@ -230,7 +300,10 @@ impl Access {
                     "`/params/id`: {id} was not let in by channel-allow; whom the config names, only the config can take out"
                 )));
             }
-            return Ok(vec![StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, id) }]);
+            let mut ops = vec![StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, id) }];
+            let is_implied = self.implied.as_ref() == Some(&key);
+            ops.extend(is_implied.then(|| self.drop_implied()).flatten());
+            return Ok(ops);
         }
         if params.owner && address::is_group(channel, id) {
             return Err(WireError::invalid("`/params/owner`: a group cannot be the owner"));
@@ -246,25 +319,44 @@ impl Access {
             for ((on, former), grant) in &mut self.granted {
                 if *on == channel && grant.owner {
                     grant.owner = false;
-                    ops.push(put(channel, former, *grant));
+                    ops.push(put_grant(channel, former, *grant));
                 }
             }
+            ops.extend(self.drop_implied());
         }
         let was_owner = self.granted.get(&key).is_some_and(|grant| grant.owner);
         let grant = Grant { owner: params.owner || was_owner };
-        if grant.owner && !self.had_owner {
-            self.had_owner = true;
-            let slot = format!("{SLOT_PREFIX}{HAD_OWNER}");
-            ops.push(StoreOp::Put { slot, value: "true".to_owned() });
-        }
-        ops.push(put(channel, id, grant));
+        ops.push(put_grant(channel, id, grant));
         self.granted.insert(key, grant);
         self.refused.retain(|refused| refused.channel != channel || refused.id != id);
         Ok(ops)
     }
 }
 
-fn put(channel: Channel, id: &str, grant: Grant) -> StoreOp {
+impl Access {
+    /// What whoever lets somebody in should know, besides what holds for them now.
+    fn note(&self, params: &ChannelAllowParams, id: &str) -> Option<String> {
+        let channel = params.channel;
+        let name = channel.name();
+        let configured = self.config.by_channel.get(&channel).and_then(|config| config.owner.as_deref());
+        if let Some(owner) = configured.filter(|owner| params.owner && *owner != id) {
+            return Some(format!("The config names {owner} as the owner (`owner.{name}`), and that counts."));
+        }
+        if self.has_owner() {
+            return None;
+        }
+        let id = if address::is_group(channel, id) || params.remove { "YOUR-ID" } else { id };
+        Some(format!(
+            "Nobody is the owner yet: `clawdis allow {name} {id} --owner`, or `owner.{name}` in the config, makes one."
+        ))
+    }
+}
+
+fn put(name: &str, value: &impl Serialize) -> StoreOp {
+    StoreOp::Put { slot: format!("{SLOT_PREFIX}{name}"), value: to_json(value) }
+}
+
+fn put_grant(channel: Channel, id: &str, grant: Grant) -> StoreOp {
     StoreOp::Put { slot: slot(SLOT_PREFIX, channel, id), value: to_json(&grant) }
 }
 
@@ -286,10 +378,25 @@ impl State {
         } else {
             self.access.may_write(params.channel, &person)
         };
-        let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner };
+        let note = self.access.note(params, &person);
+        let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner, note };
         let payload = json!(payload);
         self.store(ops, Pending::Switch { conn, id: id.to_owned(), payload });
+        self.warn_of_implied_owner();
         Ok(())
+    }
+
+    /// An owner whom nobody named is one that a person should confirm, or replace.
+    pub(in crate::state) fn warn_of_implied_owner(&mut self) {
+        let Some((channel, id)) = self.access.implied_owner() else {
+            return self.end_warning(WarningCode::OwnerImplied);
+        };
+        let name = channel.name();
+        let message = format!(
+            "nobody was named as the owner, so {id} on {name} is, as in older versions: if that is you, say so with \
+             `clawdis allow {name} {id} --owner`; if not, name yourself that way"
+        );
+        self.warn(Warning::new(WarningCode::OwnerImplied, message));
     }
 
     /// Writes down that somebody who is not let in tried.

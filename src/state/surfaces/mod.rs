@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::file::Commands;
 use crate::protocol::call::Channel;
 
 pub(super) mod access;
@@ -54,6 +55,14 @@ pub struct GroupConfig {
     pub require_mention: bool,
     /// Who may ask there besides those who may write anyway; `*` is everybody.
     pub allowed: Vec<String>,
+    /// Whose runs `/stop` ends there, and who may `/new` and `/think`.
+    pub commands: Commands,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self { require_mention: true, allowed: Vec::new(), commands: Commands::default() }
+    }
 }
 
 /// Name of the slot of something on a surface.

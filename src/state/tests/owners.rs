@@ -1,0 +1,189 @@
+//! Owners are made by name: letting people in or out makes nobody one.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Bench;
+use super::world::{World, message, settings};
+use crate::protocol::call::Channel;
+use crate::state::StateConfig;
+use crate::state::surfaces::SurfaceConfig;
+use crate::store::Recovered;
+
+/// Nobody is named, and these people are let in by the config.
+fn nobody_named(allowed: &[&str]) -> StateConfig {
+    let mut config = settings();
+    for channel in Channel::ALL {
+        config.surfaces.by_channel.entry(channel).or_insert_with(SurfaceConfig::default).owner = None;
+    }
+    let telegram = config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap();
+    telegram.allowed = allowed.iter().map(|id| (*id).to_owned()).collect();
+    config
+}
+
+fn allow(world: &mut World, id: &str, more: Value) -> Value {
+    let mut params = json!({ "channel": "telegram", "id": id });
+    params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    world.ask("channel-allow", params)["payload"].clone()
+}
+
+/// Where somebody's private chat goes.
+fn session_of(world: &mut World, key: &str, id: &str) -> String {
+    world.say(message(key, id, id, "hello"));
+    let run = world.run();
+    world.answer(&run, "hi");
+    world.letters();
+    run.session_key
+}
+
+fn warnings(world: &mut World) -> Vec<String> {
+    let status = world.ask("status", json!({}));
+    let warnings = status["payload"]["warnings"].as_array().unwrap().iter();
+    warnings.map(|warning| format!("{}: {}", warning["code"], warning["message"])).collect()
+}
+
+/// A folder from before the rule, with what `channel-allow` had stored in it.
+fn old_folder(grants: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let grants = grants.iter().map(|(slot, value)| (format!("allow/{slot}"), (*value).to_owned()));
+    grants.chain([("today".to_owned(), "{}".to_owned())]).collect()
+}
+
+#[test]
+fn letting_people_in_or_out_makes_nobody_the_owner() {
+    let mut world = World::with(nobody_named(&[]));
+    let first = allow(&mut world, "222", json!({}));
+    assert_eq!(first["owner"], false, "the first guest is a guest");
+    assert!(first["note"].as_str().unwrap().contains("clawdis allow telegram 222 --owner"), "{first}");
+    allow(&mut world, "333", json!({}));
+    let removed = allow(&mut world, "222", json!({ "remove": true }));
+    assert!(removed["note"].as_str().unwrap().contains("Nobody is the owner yet"), "{removed}");
+    assert_eq!(session_of(&mut world, "1", "333"), "dm:telegram:333");
+    world.say(message("2", "333", "333", "/pause"));
+    assert_eq!(world.letters(), [("333".to_owned(), "Only the owner can do that.".to_owned())]);
+    world.restart();
+    assert_eq!(session_of(&mut world, "3", "333"), "dm:telegram:333", "nor does a restart");
+    assert_eq!(allow(&mut world, "-100", json!({}))["owner"], false, "nor a group");
+}
+
+#[test]
+fn the_only_person_of_the_config_is_a_guest_until_named() {
+    let mut world = World::with(nobody_named(&["2"]));
+    assert_eq!(session_of(&mut world, "1", "2"), "dm:telegram:2");
+    assert_eq!(warnings(&mut world), Vec::<String>::new());
+    let named = allow(&mut world, "2", json!({ "owner": true }));
+    assert_eq!((&named["owner"], &named["note"]), (&json!(true), &Value::Null));
+    assert_eq!(session_of(&mut world, "2", "2"), "main");
+    world.restart();
+    assert_eq!(session_of(&mut world, "3", "2"), "main");
+}
+
+#[test]
+fn each_surface_has_its_owner() {
+    let mut world = World::with(nobody_named(&["5", "6"]));
+    allow(&mut world, "5", json!({ "owner": true }));
+    let whatsapp = json!({ "channel": "whatsapp", "id": "+15550002222", "owner": true });
+    assert_eq!(world.ask("channel-allow", whatsapp)["payload"]["owner"], true);
+    assert_eq!(session_of(&mut world, "1", "5"), "main", "the second took nothing from the first");
+    assert_eq!(allow(&mut world, "6", json!({ "owner": true }))["owner"], true);
+    assert_eq!(session_of(&mut world, "2", "6"), "main");
+    assert_eq!(session_of(&mut world, "3", "5"), "dm:telegram:5", "one on each surface");
+    allow(&mut world, "6", json!({ "remove": true }));
+    world.restart();
+    assert_eq!(session_of(&mut world, "4", "5"), "dm:telegram:5", "nobody moves up");
+}
+
+#[test]
+fn whom_the_config_names_counts_and_that_is_said() {
+    let mut world = World::new();
+    let other = allow(&mut world, "2", json!({ "owner": true }));
+    assert_eq!(other["owner"], false);
+    assert!(other["note"].as_str().unwrap().contains("`owner.telegram`"), "{other}");
+    assert_eq!(session_of(&mut world, "1", "1"), "main");
+}
+
+#[test]
+fn an_old_folder_keeps_its_owner_and_asks_for_the_name() {
+    for (allowed, grants) in [(vec![], vec![("telegram/2", "{}")]), (vec!["2"], vec![])] {
+        let mut world = World::on(nobody_named(&allowed), old_folder(&grants));
+        let said = warnings(&mut world);
+        assert!(
+            said.len() == 1
+                && said[0].contains("owner-implied")
+                && said[0].contains("clawdis allow telegram 2 --owner"),
+            "{said:?}"
+        );
+        allow(&mut world, "3", json!({}));
+        world.restart();
+        assert_eq!(session_of(&mut world, "1", "2"), "main", "whoever else is let in since");
+        assert_eq!(session_of(&mut world, "2", "3"), "dm:telegram:3");
+        assert_eq!(warnings(&mut world).len(), 1);
+        allow(&mut world, "3", json!({ "owner": true }));
+        assert_eq!(warnings(&mut world), Vec::<String>::new(), "somebody is named");
+        world.restart();
+        assert_eq!(warnings(&mut world), Vec::<String>::new());
+        assert_eq!(session_of(&mut world, "3", "3"), "main");
+        assert_eq!(session_of(&mut world, "4", "2"), "dm:telegram:2");
+    }
+}
+
+#[test]
+fn an_implied_owner_who_is_taken_out_is_nobody() {
+    let mut world = World::on(nobody_named(&[]), old_folder(&[("telegram/2", "{}")]));
+    allow(&mut world, "3", json!({}));
+    allow(&mut world, "2", json!({ "remove": true }));
+    assert_eq!(warnings(&mut world), Vec::<String>::new());
+    allow(&mut world, "2", json!({}));
+    world.restart();
+    assert_eq!(session_of(&mut world, "1", "2"), "dm:telegram:2");
+    // The same by the config, which may also name somebody.
+    let mut world = World::on(nobody_named(&["2"]), old_folder(&[]));
+    world.restart_with(|config| {
+        config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap().allowed = vec!["3".to_owned()];
+    });
+    assert_eq!(warnings(&mut world), Vec::<String>::new());
+    assert_eq!(session_of(&mut world, "1", "3"), "dm:telegram:3");
+    world.restart_with(|config| {
+        config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap().allowed = vec!["2".to_owned()];
+    });
+    assert_eq!(session_of(&mut world, "2", "2"), "dm:telegram:2", "and does not come back");
+}
+
+#[test]
+fn an_old_folder_with_a_doubt_implies_nobody() {
+    let odd: [&[(&str, &str)]; 5] = [
+        &[("telegram/2", "{}"), ("telegram/3", "{}")],
+        &[("telegram/2", "{}"), ("whatsapp/+15550001111", "{}")],
+        // An owner had been named, and was taken out.
+        &[("telegram/2", "{}"), ("had-owner", "true")],
+        // One of them may have been the owner.
+        &[("telegram/2", "{}"), ("telegram/3", "{\"owner\":tr")],
+        &[("telegram/2", "{}"), ("implied-owner", "[]")],
+    ];
+    for (index, grants) in odd.iter().enumerate() {
+        let mut slots = old_folder(grants);
+        if index == 4 {
+            slots.insert("allow/owners-by-name".to_owned(), "true".to_owned());
+        }
+        let mut world = World::on(nobody_named(&[]), slots);
+        assert_eq!(warnings(&mut world), Vec::<String>::new(), "{grants:?}");
+        assert_eq!(session_of(&mut world, "1", "2"), "dm:telegram:2", "{grants:?}");
+    }
+    // What a damaged journal does not say tells nothing.
+    let slots = old_folder(&[("telegram/2", "{}")]);
+    let damaged = Recovered { slots, damaged: true, ..Recovered::default() };
+    let mut bench = Bench::with(nobody_named(&[]), damaged);
+    bench.connect(1);
+    bench.request(1, "s", "status", json!({}));
+    assert_eq!(bench.answers().pop().unwrap().1["payload"]["warnings"], json!([]));
+}
+
+#[test]
+fn a_named_owner_of_an_old_folder_stays_the_owner() {
+    let slots =
+        old_folder(&[("telegram/2", "{\"owner\":true}"), ("telegram/3", "{}"), ("had-owner", "true")]);
+    let mut world = World::on(nobody_named(&[]), slots);
+    assert_eq!(warnings(&mut world), Vec::<String>::new());
+    assert_eq!(session_of(&mut world, "1", "2"), "main");
+    assert_eq!(session_of(&mut world, "2", "3"), "dm:telegram:3");
+}
