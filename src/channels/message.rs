@@ -42,6 +42,9 @@ pub struct Inbound {
     pub ts: u64,
     /// Its text or caption, without the mention of us.
     pub text: String,
+    /// What the text is, where it does not say so itself, in our words: `forwarded from Ann`, `a place`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// A direct chat, a mention, a reply to us or a command for us.
     pub addressed: bool,
     /// Beginning of the message that it answers.
@@ -56,6 +59,17 @@ pub struct Inbound {
     /// What was in it that cannot be given to the agent: `a sticker`, `a picture of 31 MB (20 at most)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
+}
+
+impl Inbound {
+    /// Its text as people are shown it.
+    pub fn shown_text(&self) -> String {
+        match &self.about {
+            Some(about) if self.text.trim().is_empty() => format!("[{about}]"),
+            Some(about) => format!("[{about}] {}", self.text),
+            None => self.text.clone(),
+        }
+    }
 }
 
 /// A picture or file that has not been fetched yet.

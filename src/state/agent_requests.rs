@@ -11,12 +11,14 @@ use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunAck};
 use crate::state::directives::{self, Directive};
 use crate::state::keys::{self, Lookup};
+use crate::state::prompt::Prompt;
 use crate::state::runs::{Phase, Run, Work};
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
 use crate::state::surfaces::replies::Reply;
 use crate::state::{Now, State, budget, to_json};
 use crate::store::StoreOp;
+use crate::text;
 
 /// Whoever speaks the protocol has the token, or is on this machine: the owner.
 pub(super) const OWNER: &str = "owner";
@@ -130,12 +132,18 @@ impl State {
         };
         let session_id = self.sessions.current(&session_key).id.clone();
         let message = Message {
-            from: self.clients.get(&conn).map(|client| client.name.clone()),
+            from: self
+                .clients
+                .get(&conn)
+                .map(|client| text::name(&client.name))
+                .filter(|name| !name.is_empty()),
             run_id: Some(run_id.to_string()),
             idempotency_key: Some(params.idempotency_key.clone()),
             ..Message::new(Role::User, params.message.clone(), now.wall_ms)
         };
-        let from = message.from.clone().unwrap_or_default();
+        let mut prompt = Prompt::default();
+        prompt.speaker(message.from.as_deref(), OWNER, now.wall_ms);
+        prompt.person(&params.message);
         let key = keys::name("agent", &params.idempotency_key);
         ops.extend(self.sessions.append(&session_key, &session_id, message));
         ops.extend(self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key));
@@ -143,17 +151,16 @@ impl State {
             Work::Directive(directive)
         } else {
             ops.push(self.count_run(OWNER, now));
-            let mut spec = self.usual_run(&run_id, &session_key, &session_id, params.message);
+            let mut spec = self.usual_run(&run_id, &session_key, &session_id);
             spec.images =
                 params.attachments.into_iter().map(|image| (image.mime_type, image.content)).collect();
             spec.thinking = params.thinking.unwrap_or(spec.thinking);
             spec.timeout = params.timeout.map_or(spec.timeout, |seconds| ms(seconds * 1_000));
-            Work::Prompt(spec)
+            Work::Prompt { spec, prompt, has_place: self.has_place(&session_key, false) }
         };
-        let mut run = Run::new(work, session_key, session_id, now);
+        let mut run = Run::new(work, session_key, session_id, OWNER.to_owned());
         run.key = Some(key);
         run.reply = reply;
-        run.from = from;
         run.owner = Some(conn);
         run.waiters.push((conn, id.to_owned()));
         self.runs.insert(RunId::clone(&run_id), run);
@@ -188,19 +195,13 @@ impl State {
         StoreOp::Put { slot: budget::SLOT.to_owned(), value: to_json(&self.today) }
     }
 
-    /// A run as the session and the config have it.
-    pub(super) fn usual_run(
-        &self,
-        run_id: &RunId,
-        session_key: &str,
-        session_id: &str,
-        prompt: String,
-    ) -> Box<RunSpec> {
+    /// A run as the session and the config have it; its prompt is written when the agent gets it.
+    pub(super) fn usual_run(&self, run_id: &RunId, session_key: &str, session_id: &str) -> Box<RunSpec> {
         Box::new(RunSpec {
             run_id: RunId::clone(run_id),
             session_key: session_key.to_owned(),
             session_id: session_id.to_owned(),
-            prompt,
+            prompt: String::new(),
             images: Vec::new(),
             image_files: Vec::new(),
             thinking: self.sessions.thinking(session_key).unwrap_or(self.config.thinking),

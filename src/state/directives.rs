@@ -4,7 +4,6 @@ use crate::limits::ms;
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::{Role, RunStatus};
 use crate::state::runs::{Ended, Run};
-use crate::state::surfaces::inbox::Number;
 use crate::state::switches::Switch;
 use crate::state::{Now, State};
 use crate::store::StoreOp;
@@ -17,6 +16,8 @@ pub(super) enum Directive {
     Stop,
     Pause,
     Resume,
+    /// The same by somebody who may end only what they asked themselves.
+    StopOwn,
     /// Asked by somebody who may not.
     OwnerOnly,
     /// The same as `Status`, for others than the owner.
@@ -31,7 +32,8 @@ const HELP: &str = "/new - begin a new conversation\n\
     /status - what the gateway and the agent are doing\n\
     /think LEVEL - off, minimal, low, medium, high or xhigh, for this conversation\n\
     /pause, /resume - stop everything, let it run again (owner only)\n\
-    /help - this list";
+    /help - this list\n\
+    In a group /stop ends what you asked there yourself, and /new and /think are the owner's, unless the owner decided otherwise.";
 
 const LEVELS: &str = "say one of: /think off, minimal, low, medium, high, xhigh";
 
@@ -61,28 +63,20 @@ pub(super) fn parse(message: &str) -> Option<Directive> {
 impl State {
     /// Carries a directive out and answers it as a run would be, without the agent.
     pub(super) fn obey(&mut self, run_id: &RunId, session_key: &str, directive: Directive, now: Now) {
-        // What was said behind it is not meant.
-        let before = self.runs.get(run_id).map_or(Number::MAX, Run::first_number);
         let (text, ops) = match directive {
             Directive::New => {
-                self.hush(session_key, run_id);
-                self.cancel_session(session_key, now);
+                let dropped = self.end_before(run_id, None, now).1;
                 let (_, mut ops) = self.sessions.reset(session_key, now.wall_ms);
-                ops.extend(self.drop_waiting(session_key, before, now));
+                ops.extend(dropped);
                 self.end_session(session_key, false);
                 ("A new conversation begins.".to_owned(), ops)
             }
             Directive::Status => (self.describe(session_key, true, now), Vec::new()),
             Directive::BriefStatus => (self.describe(session_key, false, now), Vec::new()),
-            Directive::Stop => {
-                self.hush(session_key, run_id);
-                let dropped = self.drop_waiting(session_key, before, now);
-                let text = match self.cancel_session(session_key, now) {
-                    0 if dropped.is_empty() => "Nothing was running here.".to_owned(),
-                    0 | 1 => "Stopped.".to_owned(),
-                    count => format!("Stopped; {count} messages were under way."),
-                };
-                (text, dropped)
+            Directive::Stop => self.stop_runs(run_id, None, now),
+            Directive::StopOwn => {
+                let person = self.runs.get(run_id).map(|run| run.person.clone());
+                self.stop_runs(run_id, person.as_deref(), now)
             }
             Directive::Pause => {
                 let ops = self.flip_and_keep(&Switch::Paused(true), now);
@@ -105,6 +99,34 @@ impl State {
         let ended = Ended::new(RunStatus::Ok, text, Some(Role::Note));
         let anew = directive == Directive::New;
         self.end_run(run_id, Ended { ops, anew, owed, ..ended }, now);
+    }
+
+    /// Ends what was asked before, by everybody or by that person; the answer, and what to store.
+    fn stop_runs(&mut self, run_id: &RunId, person: Option<&str>, now: Now) -> (String, Vec<StoreOp>) {
+        let (ended, dropped) = self.end_before(run_id, person, now);
+        let text = match (ended, person) {
+            (0, None) if dropped.is_empty() => "Nothing was running here.".to_owned(),
+            (0, Some(_)) if dropped.is_empty() => "Nothing that you asked was running here.".to_owned(),
+            (0 | 1, _) => "Stopped.".to_owned(),
+            (count, _) => format!("Stopped; {count} messages were under way."),
+        };
+        (text, dropped)
+    }
+
+    /// Ends what was asked in the session before that run, and drops what waits to be asked; of one
+    /// person only, if one is named. What was said behind it is not meant. Returns how many runs ended,
+    /// and what to store.
+    fn end_before(&mut self, run_id: &RunId, person: Option<&str>, now: Now) -> (usize, Vec<StoreOp>) {
+        let Some(run) = self.runs.get(run_id) else { return Default::default() };
+        let (number, before, session_key) = (run.number, run.first_number(), run.session_key.clone());
+        let meant = |run: &Run| {
+            run.session_key == session_key
+                && run.number < number
+                && person.is_none_or(|person| run.person == person)
+        };
+        self.hush(meant);
+        let dropped = self.drop_waiting(&session_key, before, person, now);
+        (self.cancel_all(meant, now), dropped)
     }
 
     /// What a person wants to know in a chat.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits::{SANE_CLOCK_MS, ms};
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::payload::{HeartbeatStatus, Role, RunStatus};
+use crate::state::prompt::Prompt;
 use crate::state::runs::{Origin, Run, Work};
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
@@ -138,9 +139,10 @@ impl State {
         }
         let run_id = self.new_run_id();
         let session_id = self.sessions.current(MAIN).id.clone();
-        let prompt = self.heartbeats.config.prompt.clone();
-        let spec = self.usual_run(&run_id, MAIN, &session_id, prompt);
-        let mut run = Run::new(Work::Prompt(spec), MAIN.to_owned(), session_id, now);
+        let prompt = Prompt::of_config(self.heartbeats.config.prompt.clone());
+        let spec = self.usual_run(&run_id, MAIN, &session_id);
+        let work = Work::Prompt { spec, prompt, has_place: self.has_place(MAIN, false) };
+        let mut run = Run::new(work, MAIN.to_owned(), session_id, PERSON.to_owned());
         run.origin = Origin::Heartbeat;
         run.reply = self.heartbeat_reply();
         self.runs.insert(RunId::clone(&run_id), run);

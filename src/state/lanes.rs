@@ -1,155 +1,291 @@
-//! One prompt at a time per session, and bursts: what is asked while a session's run is under way
-//! waits here and becomes one next prompt. People type in bursts; five lines are not five runs.
+//! What waits for the agent: first come first served over all sessions, one prompt at a time per
+//! session, and bursts, where what is asked while a session's run is under way becomes one next
+//! prompt. People type in bursts; five lines are not five runs.
+//!
+//! Only what can start is handed to the agent, and that a message from a surface is tried is durable
+//! before its prompt is given away. So a message that the gateway does not live through is tried a few
+//! times, and nothing that only waited behind it is counted with it. What was interrupted once is
+//! alone with the agent the next time, in its prompt and beside it: the count is its own.
 
 use serde_json::json;
 
 use crate::agent::RunSpec;
-use crate::channels::message::Route;
-use crate::clock::utc;
-use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX};
+use crate::limits::{ATTACHMENTS_MAX, INBOX_RETRY_MS, MERGED_PROMPT_BYTES_MAX, ms};
 use crate::protocol::call::RunId;
 use crate::protocol::event::AgentStream;
-use crate::state::runs::{Phase, Run, Runs};
+use crate::protocol::payload::{Message, Role, RunStatus};
+use crate::state::prompt::Prompt;
+use crate::state::runs::{Origin, Phase, Run, Runs, Work};
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
+use crate::state::surfaces::inbox::Number;
 use crate::state::{Effect, Now, State};
+use crate::store::StoreOp;
 
 impl Runs {
-    /// Whether a prompt of that session is in the agent's hands.
-    fn is_busy(&self, session_key: &str) -> bool {
-        let busy = |run: &Run| matches!(run.phase, Phase::Waiting | Phase::Active);
-        self.of_session(session_key).any(|(_, run)| busy(run))
+    /// Prompts in the agent's hands, or on their way there.
+    fn with_agent(&self) -> impl Iterator<Item = &Run> {
+        let is_there = |run: &&Run| match &run.phase {
+            Phase::Counting(_) | Phase::Waiting | Phase::Active => true,
+            Phase::Storing(Work::Prompt { has_place, .. }) => *has_place,
+            _ => false,
+        };
+        self.iter().map(|(_, run)| run).filter(is_there)
     }
 
-    /// What waits for that session, in the order in which it was asked.
-    fn held(&self, session_key: &str) -> Vec<RunId> {
+    /// Whether the agent, which takes so many prompts at a time, can take this one.
+    fn can_start(&self, session_key: &str, was_interrupted: bool, places: usize) -> bool {
+        let mut taken = 0;
+        let goes_beside = |run: &Run| {
+            taken += 1;
+            !was_interrupted && !run.was_interrupted() && run.session_key != session_key
+        };
+        self.with_agent().all(goes_beside) && taken < places
+    }
+
+    /// What waits, in the order in which it was asked.
+    fn held(&self) -> Vec<RunId> {
         let mut held: Vec<(u64, RunId)> = self
-            .of_session(session_key)
+            .iter()
             .filter(|(_, run)| matches!(run.phase, Phase::Held(_)))
             .map(|(run_id, run)| (run.number, RunId::clone(run_id)))
             .collect();
         held.sort_unstable();
         held.into_iter().map(|(_, run_id)| run_id).collect()
     }
+
+    /// What waits and goes into one prompt with the first, which waits too.
+    fn burst(&self, first: &RunId, held: &[RunId]) -> Vec<RunId> {
+        let mut parts = Parts::default();
+        let Some(lead) = self.get(first).filter(|lead| parts.take(lead)) else { return Vec::new() };
+        let same_session = |run_id: &&RunId| {
+            *run_id != first && self.get(run_id).is_some_and(|run| run.session_key == lead.session_key)
+        };
+        let fits = |run_id: &&RunId| self.get(run_id).is_some_and(|run| parts.take(run));
+        held.iter().filter(same_session).take_while(fits).cloned().collect()
+    }
+
+    /// Messages of the inbox that these runs stand for.
+    fn numbers<'a>(&self, runs: impl Iterator<Item = &'a RunId>) -> Vec<Number> {
+        let numbers = runs.filter_map(|run_id| match &self.get(run_id)?.origin {
+            Origin::Surface { numbers, .. } => Some(numbers),
+            Origin::Client | Origin::Heartbeat => None,
+        });
+        numbers.flatten().copied().collect()
+    }
+}
+
+/// What shares a prompt has to be of one kind, and to stay bearable together.
+#[derive(Default)]
+struct Parts<'a> {
+    first: Option<(&'a Run, &'a RunSpec)>,
+    images: usize,
+    bytes: usize,
+}
+
+impl<'a> Parts<'a> {
+    /// Takes a waiting run in, if it may share the prompt of those before.
+    fn take(&mut self, run: &'a Run) -> bool {
+        let Phase::Held(spec) = &run.phase else { return false };
+        let images = self.images + spec.images.len() + spec.image_files.len();
+        let bytes = self.bytes + run.prompt.bytes();
+        if let Some((first, first_spec)) = self.first {
+            let shares = !first.was_interrupted()
+                && !run.was_interrupted()
+                && first.delivered_to() == run.delivered_to()
+                && first_spec.thinking == spec.thinking
+                && first_spec.session_id == spec.session_id;
+            if !shares || images > ATTACHMENTS_MAX || bytes > MERGED_PROMPT_BYTES_MAX {
+                return false;
+            }
+        }
+        self.first.get_or_insert((run, spec));
+        (self.images, self.bytes) = (images, bytes);
+        true
+    }
 }
 
 impl State {
-    /// A durable prompt: it goes to the agent, or waits until its session is free.
-    pub(super) fn enqueue(&mut self, run_id: &RunId, spec: Box<RunSpec>, now: Now) {
-        let session_key = spec.session_key.clone();
-        let busy = self.runs.is_busy(&session_key);
-        let position = self.runs.held(&session_key).len() + 1;
-        if let Some(run) = self.runs.get_mut(run_id) {
+    /// Whether a prompt that is about to be put on record can go to the agent right after: then that
+    /// it is tried goes on record with it.
+    pub(super) fn has_place(&self, session_key: &str, was_interrupted: bool) -> bool {
+        let none_waits = !self.runs.iter().any(|(_, run)| matches!(run.phase, Phase::Held(_)));
+        none_waits && self.runs.can_start(session_key, was_interrupted, self.config.processes_max)
+    }
+
+    /// A durable prompt: it goes to the agent, or waits for its turn.
+    pub(super) fn enqueue(
+        &mut self,
+        run_id: &RunId,
+        spec: Box<RunSpec>,
+        prompt: Prompt,
+        has_place: bool,
+        now: Now,
+    ) {
+        let Some(run) = self.runs.get_mut(run_id) else { return };
+        run.prompt = prompt;
+        if has_place {
+            run.phase = Phase::Counting(spec);
+            self.hand_over(run_id, now);
+        } else {
             run.phase = Phase::Held(spec);
         }
-        if busy {
-            let data = json!({ "phase": "queued", "position": position });
-            self.agent_step(run_id, AgentStream::Lifecycle, data, now);
-        } else {
-            self.release(&session_key, now);
-        }
     }
 
-    /// Sends what waits for a session as one prompt, if the session is free.
-    pub(super) fn release(&mut self, session_key: &str, now: Now) {
-        if self.runs.is_busy(session_key) || self.stopping.is_some() {
+    /// Lets start what can, at the end of a turn in which something may have ended.
+    pub(super) fn release(&mut self, now: Now) {
+        let is_on_hold = self.inbox.hold_until.is_some_and(|until| until > now.mono);
+        if self.stopping.is_some() || is_on_hold {
             return;
         }
-        let mut parts: Vec<Part> = Vec::new();
-        for run_id in self.runs.held(session_key) {
-            let Some(run) = self.runs.get_mut(&run_id) else { continue };
-            let Phase::Held(spec) = &run.phase else { continue };
-            let shares =
-                |first: &Part| fits(&parts, spec) && first.delivered_to.as_ref() == run.delivered_to();
-            if !parts.first().is_none_or(shares) {
+        let held = self.runs.held();
+        for run_id in &held {
+            // It may have gone with one before it.
+            let Some(run) = self.runs.get(run_id).filter(|run| matches!(run.phase, Phase::Held(_))) else {
+                continue;
+            };
+            if self.runs.can_start(&run.session_key, run.was_interrupted(), self.config.processes_max) {
+                self.take_up(run_id, &held, now);
+            } else if run.was_interrupted() && self.runs.can_start(&run.session_key, false, usize::MAX) {
+                // What came later waits, or it would never be alone.
                 break;
             }
-            let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Waiting) else { continue };
-            let delivered_to = run.delivered_to().cloned();
-            parts.push(Part { run_id, from: run.from.clone(), asked_ts: run.asked_ts, delivered_to, spec });
         }
-        if let Some(prompt) = self.merge(session_key, parts, now) {
-            self.effects.push(Effect::Run(prompt));
-            self.health.touch();
-        }
+        self.tell_positions(&held, now);
     }
 
-    /// Makes one prompt of several. The first is the one that the agent knows; the others ride.
-    fn merge(&mut self, session_key: &str, parts: Vec<Part>, now: Now) -> Option<Box<RunSpec>> {
-        if parts.is_empty() {
-            // Notes wait for a prompt: the end of a run is none.
-            return None;
-        }
-        let prompt = self.with_notes(session_key, &merged_prompt(&parts));
-        let mut parts = parts.into_iter();
-        let Part { run_id: lead, mut spec, .. } = parts.next()?;
-        spec.prompt = prompt;
-        let mut riders = Vec::new();
-        for part in parts {
-            spec.images.extend(part.spec.images.iter().cloned());
-            spec.image_files.extend(part.spec.image_files.iter().cloned());
-            spec.timeout = spec.timeout.max(part.spec.timeout);
-            let data = json!({ "phase": "started", "mergedInto": &*lead });
-            self.agent_step(&part.run_id, AgentStream::Lifecycle, data, now);
-            if let Some(run) = self.runs.get_mut(&part.run_id) {
-                run.phase = Phase::Riding(part.spec);
+    /// Takes a waiting run up, with those that go into its prompt: first that they are tried is made
+    /// durable.
+    fn take_up(&mut self, lead: &RunId, held: &[RunId], now: Now) {
+        let riders = self.runs.burst(lead, held);
+        for rider in &riders {
+            let Some(run) = self.runs.get_mut(rider) else { continue };
+            if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Obeying) {
+                run.phase = Phase::Riding(spec);
             }
-            riders.push(part.run_id);
         }
-        if let Some(run) = self.runs.get_mut(&lead) {
-            run.riders = riders;
+        let numbers = self.runs.numbers(std::iter::once(lead).chain(&riders));
+        let mut ops = Vec::new();
+        let mut counted = Vec::new();
+        for number in numbers {
+            if let Some(op) = self.inbox.count(number) {
+                ops.push(op);
+                counted.push(number);
+            }
         }
-        Some(spec)
+        let Some(run) = self.runs.get_mut(lead) else { return };
+        run.riders = riders;
+        if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Obeying) {
+            run.phase = Phase::Counting(spec);
+        }
+        if ops.is_empty() {
+            return self.hand_over(lead, now);
+        }
+        if run.was_interrupted() {
+            let session_key = run.session_key.clone();
+            ops.extend(self.note_again(&session_key, now));
+        }
+        self.store(ops, Pending::Counted { run_id: RunId::clone(lead), numbers: counted });
     }
 
-    /// The message, behind the notes that wait for the owner's next turn.
-    fn with_notes(&mut self, session_key: &str, message: &str) -> String {
+    /// Says in the history that something was interrupted and is asked again.
+    pub(super) fn note_again(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
+        let text = "interrupted: the gateway was stopped while this ran; it is asked again".to_owned();
+        self.sessions.append_to_current(session_key, Message::new(Role::Note, text, now.wall_ms))
+    }
+
+    /// That a prompt is tried is on record, or could not be put there.
+    pub(super) fn counted(
+        &mut self,
+        run_id: &RunId,
+        numbers: &[Number],
+        result: Result<(), String>,
+        now: Now,
+    ) {
+        if result.is_err() {
+            for number in numbers {
+                self.inbox.uncount(*number);
+            }
+            self.inbox.hold_until = Some(now.mono + ms(INBOX_RETRY_MS));
+        }
+        let Some(run) = self.runs.get_mut(run_id) else { return };
+        if run.cancelled {
+            return self.run_ended(run_id, RunStatus::Cancelled, String::new(), now);
+        }
+        if result.is_ok() {
+            return self.hand_over(run_id, now);
+        }
+        let riders = std::mem::take(&mut run.riders);
+        for run_id in std::iter::once(run_id).chain(&riders) {
+            let Some(run) = self.runs.get_mut(run_id) else { continue };
+            run.phase = match std::mem::replace(&mut run.phase, Phase::Obeying) {
+                Phase::Counting(spec) | Phase::Riding(spec) => Phase::Held(spec),
+                other => other,
+            };
+        }
+    }
+
+    /// Gives a prompt to the agent. The first of its messages is the one that the agent knows; the
+    /// others ride.
+    fn hand_over(&mut self, lead: &RunId, now: Now) {
+        let Some(run) = self.runs.get_mut(lead) else { return };
+        let phase = std::mem::replace(&mut run.phase, Phase::Waiting);
+        let Phase::Counting(mut spec) = phase else { return run.phase = phase };
+        let session_key = run.session_key.clone();
+        let (own, riders) = (run.prompt.clone(), std::mem::take(&mut run.riders));
+        let mut prompt = self.waiting_notes(&session_key);
+        prompt.append(own);
+        let mut riding = Vec::new();
+        for rider in riders {
+            let Some(run) = self.runs.get(&rider) else { continue };
+            let Phase::Riding(rider_spec) = &run.phase else { continue };
+            prompt.append(run.prompt.clone());
+            spec.images.extend(rider_spec.images.iter().cloned());
+            spec.image_files.extend(rider_spec.image_files.iter().cloned());
+            spec.timeout = spec.timeout.max(rider_spec.timeout);
+            let data = json!({ "phase": "started", "mergedInto": &**lead });
+            self.agent_step(&rider, AgentStream::Lifecycle, data, now);
+            riding.push(rider);
+        }
+        if let Some(run) = self.runs.get_mut(lead) {
+            run.riders = riding;
+        }
+        spec.prompt = prompt.written();
+        self.effects.push(Effect::Run(spec));
+        self.health.touch();
+    }
+
+    /// The notes that wait for the owner's next turn.
+    fn waiting_notes(&mut self, session_key: &str) -> Prompt {
+        let mut prompt = Prompt::default();
         let (notes, ops) = if session_key == MAIN { self.notes.take() } else { Default::default() };
         if notes.is_empty() {
-            return message.to_owned();
+            return prompt;
         }
         self.store(ops, Pending::Nothing);
-        let mut prompt = String::from("[Notes from the owner's devices since the last turn:\n");
+        prompt.line("Notes from the owner's devices since the last turn:");
         for note in notes {
-            prompt.push_str("- ");
-            prompt.push_str(&note);
-            prompt.push('\n');
+            prompt.person(&note);
         }
-        prompt.push_str("]\n\n");
-        prompt.push_str(message);
+        prompt.line("End of the notes.");
         prompt
     }
-}
 
-/// A message that may share a prompt with others.
-struct Part {
-    run_id: RunId,
-    from: String,
-    asked_ts: u64,
-    /// A client wants the answer sent there: nobody else's may go with it.
-    delivered_to: Option<Route>,
-    spec: Box<RunSpec>,
-}
-
-/// Whether one more message still makes a prompt of the same kind and a bearable size.
-fn fits(parts: &[Part], spec: &RunSpec) -> bool {
-    let count = |spec: &RunSpec| spec.images.len() + spec.image_files.len();
-    let images: usize = parts.iter().map(|part| count(&part.spec)).sum();
-    let bytes: usize = parts.iter().map(|part| part.spec.prompt.len()).sum();
-    parts[0].spec.thinking == spec.thinking
-        && parts[0].spec.session_id == spec.session_id
-        && images + count(spec) <= ATTACHMENTS_MAX
-        && bytes + spec.prompt.len() <= MERGED_PROMPT_BYTES_MAX
-}
-
-/// A lone message stays as it is; several are told apart by sender and time.
-fn merged_prompt(parts: &[Part]) -> String {
-    if let [part] = parts {
-        return part.spec.prompt.clone();
+    /// Tells clients at which place their runs wait, where that has changed.
+    fn tell_positions(&mut self, held: &[RunId], now: Now) {
+        let mut position = 0;
+        for run_id in held {
+            let Some(run) = self.runs.get_mut(run_id) else { continue };
+            if !matches!(run.phase, Phase::Held(_)) {
+                run.position = 0;
+                continue;
+            }
+            position += 1;
+            if run.position != position {
+                run.position = position;
+                let data = json!({ "phase": "queued", "position": position });
+                self.agent_step(run_id, AgentStream::Lifecycle, data, now);
+            }
+        }
     }
-    let texts = parts.iter().map(|part| {
-        let from = if part.from.is_empty() { "somebody" } else { &part.from };
-        format!("[{from}, {}]\n{}", utc(part.asked_ts / 1_000), part.spec.prompt)
-    });
-    texts.collect::<Vec<_>>().join("\n\n")
 }

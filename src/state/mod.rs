@@ -36,6 +36,7 @@ mod keys;
 mod lanes;
 mod notes;
 mod presence;
+mod prompt;
 mod recovery;
 mod requests;
 mod runs;
@@ -311,6 +312,7 @@ impl State {
         }
         self.expire_sessions(now);
         if self.surfaces_stale || self.surfaces_due.is_some_and(|due| due <= now.mono) {
+            self.release(now);
             self.settle_surfaces(now);
         }
         self.settle_health(now);

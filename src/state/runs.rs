@@ -17,6 +17,7 @@ use crate::protocol::frame::{self, cut_encoded};
 use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
 use crate::state::directives::Directive;
 use crate::state::keys::Outcome;
+use crate::state::prompt::Prompt;
 use crate::state::stored::Pending;
 use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::replies::{Owed, Reply};
@@ -41,9 +42,12 @@ pub(super) struct Run {
     pub(super) reply: Option<Reply>,
     /// Name of the idempotency key that it was asked with.
     pub(super) key: Option<String>,
-    /// Who asked, as the model may be told.
-    pub(super) from: String,
-    pub(super) asked_ts: u64,
+    /// Who asked: `owner`, or `CHANNEL:ID`.
+    pub(super) person: String,
+    /// What is asked, as long as it can be asked again.
+    pub(super) prompt: Prompt,
+    /// Place among those that wait, as clients were last told it; 0 before.
+    pub(super) position: usize,
     /// Who started it: pieces of the stream may not be left out for it.
     pub(super) owner: Option<ConnId>,
     /// Who is owed an answer, with the id to answer to.
@@ -65,16 +69,18 @@ pub(super) struct Run {
 pub(super) enum Origin {
     /// A client, with a key.
     Client,
-    /// Somebody on a surface: messages of the inbox that are answered with it.
-    Surface { numbers: Vec<Number> },
+    /// Somebody on a surface: messages of the inbox that are answered with it. `was_interrupted`: the
+    /// gateway did not live through it once, so it is alone with the agent, and nothing else is counted
+    /// for what it does.
+    Surface { numbers: Vec<Number>, was_interrupted: bool },
     /// The gateway itself.
     Heartbeat,
 }
 
 /// What a run is to do.
 pub(super) enum Work {
-    /// Ask the agent.
-    Prompt(Box<RunSpec>),
+    /// Ask the agent this. `has_place`: a place with the agent is kept for it meanwhile.
+    Prompt { spec: Box<RunSpec>, prompt: Prompt, has_place: bool },
     /// Do it ourselves.
     Directive(Directive),
 }
@@ -82,8 +88,10 @@ pub(super) enum Work {
 pub(super) enum Phase {
     /// Being made durable; nobody has been told "accepted" yet.
     Storing(Work),
-    /// Waits until its session is free.
+    /// Waits until its session is free, and the agent.
     Held(Box<RunSpec>),
+    /// That it is tried is being made durable; then it goes to the agent.
+    Counting(Box<RunSpec>),
     /// Part of another run's prompt; kept in case that one is cancelled.
     Riding(Box<RunSpec>),
     /// In the agent's hands, not started.
@@ -117,7 +125,7 @@ impl Ended {
 }
 
 impl Run {
-    pub(super) fn new(work: Work, session_key: String, session_id: String, now: Now) -> Self {
+    pub(super) fn new(work: Work, session_key: String, session_id: String, person: String) -> Self {
         Self {
             number: 0,
             session_key,
@@ -125,8 +133,9 @@ impl Run {
             origin: Origin::Client,
             reply: None,
             key: None,
-            from: String::new(),
-            asked_ts: now.wall_ms,
+            person,
+            prompt: Prompt::default(),
+            position: 0,
             owner: None,
             waiters: Vec::new(),
             phase: Phase::Storing(work),
@@ -143,9 +152,14 @@ impl Run {
     /// Of the messages of the inbox that it answers, the first; beyond all of them if it answers none.
     pub(super) fn first_number(&self) -> Number {
         match &self.origin {
-            Origin::Surface { numbers } => numbers.iter().copied().min().unwrap_or(Number::MAX),
+            Origin::Surface { numbers, .. } => numbers.iter().copied().min().unwrap_or(Number::MAX),
             Origin::Client | Origin::Heartbeat => Number::MAX,
         }
+    }
+
+    /// Whether the gateway did not live through it once.
+    pub(super) fn was_interrupted(&self) -> bool {
+        matches!(self.origin, Origin::Surface { was_interrupted: true, .. })
     }
 
     /// A directive that is not carried out yet.
@@ -212,8 +226,15 @@ impl Runs {
 
     /// Runs accepted, or about to be, that have not started.
     pub(super) fn waiting(&self) -> usize {
-        let waits = |run: &&Run| matches!(run.phase, Phase::Storing(_) | Phase::Held(_) | Phase::Waiting);
+        let waits = |run: &&Run| {
+            matches!(run.phase, Phase::Storing(_) | Phase::Held(_) | Phase::Counting(_) | Phase::Waiting)
+        };
         self.by_id.values().filter(waits).count()
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&RunId, &Run)> {
+        self.by_id.iter()
     }
 }
 
@@ -232,7 +253,7 @@ impl State {
         self.health.touch();
         match work {
             _ if cancelled => self.end_cancelled(run_id, now),
-            Work::Prompt(spec) => self.enqueue(run_id, spec, now),
+            Work::Prompt { spec, prompt, has_place } => self.enqueue(run_id, spec, prompt, has_place, now),
             Work::Directive(directive) => self.obey(run_id, &session_key, directive, now),
         }
     }
@@ -240,7 +261,7 @@ impl State {
     /// Nothing was promised and nothing done: the key is free again.
     fn run_not_stored(&mut self, run_id: &RunId, trouble: &str, now: Now) {
         let Some(run) = self.runs.remove(run_id) else { return };
-        if let Origin::Surface { numbers } = &run.origin {
+        if let Origin::Surface { numbers, .. } = &run.origin {
             self.unask(numbers, now);
         }
         if let Some(key) = &run.key {
@@ -300,7 +321,7 @@ impl State {
     }
 
     /// The agent's last word on a run, and on those that shared its prompt.
-    fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String, now: Now) {
+    pub(super) fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String, now: Now) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
         if matches!(run.phase, Phase::Saving) {
             return;
@@ -309,7 +330,7 @@ impl State {
         let cancelled = run.cancelled;
         let (status, summary) =
             if cancelled { (RunStatus::Cancelled, CANCELLED.to_owned()) } else { (status, summary) };
-        let (session_key, riders) = (run.session_key.clone(), std::mem::take(&mut run.riders));
+        let riders = std::mem::take(&mut run.riders);
         // First, because the answer goes on record with it: no rider is told what a crash can lose.
         let role = self.role_of_answer(run_id, status, &summary);
         // A message that was not the one that was cancelled is asked again, and answered then.
@@ -326,7 +347,6 @@ impl State {
                 other => rider.phase = other,
             }
         }
-        self.release(&session_key, now);
     }
 
     fn end_cancelled(&mut self, run_id: &RunId, now: Now) {
@@ -435,7 +455,7 @@ impl State {
         }
         match run.phase {
             Phase::Saving | Phase::Obeying => return false,
-            Phase::Storing(_) => run.cancelled = true,
+            Phase::Storing(_) | Phase::Counting(_) => run.cancelled = true,
             Phase::Waiting | Phase::Active => {
                 run.cancelled = true;
                 self.effects.push(Effect::AgentControl(AgentControl::Cancel(RunId::clone(run_id))));
@@ -453,7 +473,9 @@ impl State {
         let ids = self.runs.ids(|run| !run.cancelled && wanted(run));
         // Those that wait first: what rides along must not be asked again when its lead ends.
         let (waiting, with_agent): (Vec<RunId>, Vec<RunId>) = ids.into_iter().partition(|run_id| {
-            self.runs.get_mut(run_id).is_some_and(|run| !matches!(run.phase, Phase::Waiting | Phase::Active))
+            let is_lead =
+                |run: &Run| matches!(run.phase, Phase::Counting(_) | Phase::Waiting | Phase::Active);
+            self.runs.get(run_id).is_some_and(|run| !is_lead(run))
         });
         waiting.iter().chain(&with_agent).filter(|run_id| self.cancel(run_id, now)).count()
     }

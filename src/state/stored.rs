@@ -8,6 +8,7 @@ use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
 use crate::state::forgetting::Asker;
 use crate::state::keys::Outcome;
+use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::intake::Taken;
 use crate::state::surfaces::outbox::LetterId;
 use crate::state::{Now, State};
@@ -18,6 +19,8 @@ use crate::store::{StoreOp, Ticket};
 pub(super) enum Pending {
     /// A run was put on record: it may be acknowledged and start.
     RunBegin { run_id: RunId, letters: Vec<LetterId> },
+    /// That the prompt of a run is tried was put on record: it may go to the agent.
+    Counted { run_id: RunId, numbers: Vec<Number> },
     /// A run's outcome was put on record: it may be told.
     RunEnd { run_id: RunId, outcome: Outcome, letters: Vec<LetterId> },
     /// What a surface handed over.
@@ -77,6 +80,7 @@ impl State {
                 }
                 self.run_stored(&run_id, result, now);
             }
+            Some(Pending::Counted { run_id, numbers }) => self.counted(&run_id, &numbers, result, now),
             // With a broken disk the answer is still worth more than silence; health says the rest.
             Some(Pending::RunEnd { run_id, outcome, letters }) => {
                 self.letters_stored(&letters, now);

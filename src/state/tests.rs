@@ -23,11 +23,14 @@ use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
 mod directives;
 mod expiry;
 mod forgetting;
+mod groups;
 mod lanes;
 mod logins;
 mod notices;
+mod owners;
 mod sends;
 mod surfaces;
+mod tries;
 mod trouble;
 mod warnings;
 mod world;
@@ -345,9 +348,16 @@ fn notes_go_in_front_of_the_next_prompt_of_main_once() {
     bench.request(1, "o", "agent", json!({ "message": "x", "sessionKey": "other", "idempotencyKey": "1" }));
     bench.agent(1, "a", "2", "hello");
     bench.keep();
-    let runs = bench.started_runs();
-    assert_eq!(runs[0].prompt, "x");
-    assert!(runs[1].prompt.contains("the laptop woke up") && runs[1].prompt.ends_with("hello"));
+    let other = bench.started_runs().remove(0);
+    assert_eq!(other.prompt, "x");
+    bench.end(&other.run_id, RunStatus::Ok, "hi");
+    let prompt = bench.started_runs().remove(0).prompt;
+    assert!(prompt.contains("\n| the laptop woke up\n") && prompt.ends_with("\n| hello"), "{prompt}");
+    bench.keep();
+    bench.answers();
+    bench.agent(1, "b", "3", "again");
+    bench.keep();
+    assert!(bench.started_runs().is_empty(), "it waits for its turn, and the notes are gone");
 }
 
 #[test]

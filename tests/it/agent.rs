@@ -76,7 +76,8 @@ fn the_ack_comes_before_the_events_and_the_last_event_before_the_answer() {
 fn pieces_add_up_to_the_summary() {
     let gateway = Gateway::builder("pieces").agent_scripted().spawn();
     let mut client = gateway.client();
-    let run = client.run(&params_agent("[[think Hmm.]] [[say Line one, \u{1f980} and \u{2028} that.]]", "k"));
+    let run = client
+        .run(&params_agent("Please [[think Hmm.]] [[say Line one, \u{1f980} and \u{2028} that.]]", "k"));
     let last = client.finish(&run);
     assert_eq!(last["payload"]["summary"], "Line one, \u{1f980} and \u{2028} that.");
     let steps = client.steps(&run.id);

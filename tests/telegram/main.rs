@@ -25,6 +25,7 @@ mod lab;
 mod media;
 mod outbound;
 mod peer;
+mod people;
 #[path = "../support/random.rs"]
 mod random;
 mod reach;
@@ -33,4 +34,5 @@ mod schemas;
 mod secrets;
 mod sending;
 mod starting;
+mod tries;
 mod trouble;

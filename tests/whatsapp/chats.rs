@@ -101,7 +101,8 @@ fn wrapped_and_quoted_text_is_read_and_our_own_is_not() {
     let quoted = json!({"id": "3EB0QUOTED", "participant": lid(OWNER), "text": "what he had said"});
     lab.says(json!({"from": FRIEND, "text": "[[say about that]]", "quoted": quoted}));
     lab.mock.said(&lid(FRIEND), "about that");
-    assert_eq!(lab.prompts_with("> what he had said\n\n[[say about that]]"), 1);
+    let both = "[in answer to:]\n| what he had said\n[and says:]\n| [[say about that]]";
+    assert_eq!(lab.prompts_with(both), 1);
     lab.mock.op("phone-sends", json!({"to": FRIEND, "text": "[[say an echo]]"}));
     lab.mock.op("phone-sends", json!({"to": SELF, "text": "[[say a note]]"}));
     lab.mock.op("react", json!({"from": FRIEND, "target": "3EB0QUOTED", "text": "👍"}));

@@ -40,6 +40,8 @@ pub(super) struct Body {
 /// What is given to the agent, and a word for what is not.
 pub(super) struct Content {
     pub(super) text: String,
+    /// What the text is, where it is no message's.
+    pub(super) about: Option<String>,
     pub(super) media: Vec<InboundMedia>,
     pub(super) left_out: Option<String>,
 }
@@ -80,7 +82,8 @@ pub(super) fn of(body: &Body, media_bytes_max: u64) -> Content {
     }
     left_out.extend(unsupported(body).map(str::to_owned));
     let left_out = (!left_out.is_empty()).then(|| left_out.join(", "));
-    Content { text: text_of(body), media, left_out }
+    let (about, text) = text_of(body);
+    Content { text, about: about.map(str::to_owned), media, left_out }
 }
 
 fn unsupported(body: &Body) -> Option<&'static str> {
@@ -104,23 +107,23 @@ fn too_large(what: &str, bytes: u64, bytes_max: u64) -> String {
 
 const MEGABYTE: u64 = 1024 * 1024;
 
-/// What can be said in words is text.
-fn text_of(body: &Body) -> String {
+/// What can be said in words is text, with a word for what it is.
+fn text_of(body: &Body) -> (Option<&'static str>, String) {
     if let Some(text) = body.text.as_ref().or(body.caption.as_ref()) {
-        return text.clone();
+        return (None, text.clone());
     }
     if let Some(Venue { location, title, address }) = &body.venue {
-        return format!("[place: {title}, {address}, {}]", location.words());
+        return (Some("a place"), format!("{title}, {address}, {}", location.words()));
     }
     if let Some(location) = &body.location {
-        return format!("[location: {}]", location.words());
+        return (Some("a place"), location.words());
     }
     if let Some(contact) = &body.contact {
         let name = [Some(&contact.first_name), contact.last_name.as_ref()];
         let name: Vec<&str> = name.into_iter().flatten().map(String::as_str).collect();
-        return format!("[contact: {}, {}]", name.join(" "), contact.phone_number);
+        return (Some("a contact"), format!("{}, {}", name.join(" "), contact.phone_number));
     }
-    String::new()
+    (None, String::new())
 }
 
 #[derive(Deserialize)]

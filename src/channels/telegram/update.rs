@@ -14,6 +14,7 @@ use crate::channels::telegram::split::clip;
 use crate::limits::{GARBLED_BYTES_MAX, QUOTED_UNITS_MAX};
 use crate::protocol::call::Channel;
 use crate::protocol::cut;
+use crate::text;
 
 /// The bot: what `getMe` says.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -72,7 +73,7 @@ fn arrival(key: String, message: Post, me: &Me, media_bytes_max: u64) -> Option<
         _ => return None,
     };
     let from = message.from.as_ref().filter(|from| !from.is_bot && message.sender_chat.is_none())?;
-    let Content { mut text, media, left_out } = content::of(&message.body, media_bytes_max);
+    let Content { mut text, mut about, media, left_out } = content::of(&message.body, media_bytes_max);
     let written = message.body.text.as_ref().or(message.body.caption.as_ref());
     let entities =
         if message.body.text.is_some() { &message.body.entities } else { &message.body.caption_entities };
@@ -90,8 +91,8 @@ fn arrival(key: String, message: Post, me: &Me, media_bytes_max: u64) -> Option<
         return None;
     }
     if let Some(origin) = &message.forward_origin {
-        text.insert_str(0, &format!("[forwarded from {}] ", origin.name()));
-        text.truncate(text.trim_end().len());
+        let forwarded = format!("forwarded from {}", origin.name());
+        about = Some(about.map_or(forwarded.clone(), |about| format!("{about}, {forwarded}")));
     }
     let topic = message.message_thread_id.filter(|_| message.is_topic_message);
     Some(Arrival::Message(Box::new(Inbound {
@@ -108,6 +109,7 @@ fn arrival(key: String, message: Post, me: &Me, media_bytes_max: u64) -> Option<
         message_id: message.id.to_string(),
         ts: message.date.saturating_mul(1_000),
         text,
+        about,
         addressed,
         quoted: message.quoted(),
         media,
@@ -223,7 +225,8 @@ impl Origin {
     fn name(&self) -> String {
         let user = self.sender_user.as_ref().and_then(User::name).or_else(|| self.sender_user_name.clone());
         let chat = || self.sender_chat.as_ref().or(self.chat.as_ref()).and_then(|chat| chat.title.clone());
-        user.or_else(chat).unwrap_or_else(|| "somebody".to_owned())
+        let name = user.or_else(chat).map(|name| text::name(&name));
+        name.filter(|name| !name.is_empty()).unwrap_or_else(|| "somebody".to_owned())
     }
 }
 

@@ -40,6 +40,12 @@ impl Reader {
         };
         let unreadable = msg.kind == "undecryptable";
         let text = spoken(&msg, me);
+        let about = match msg.kind.as_str() {
+            "location" => Some("a place"),
+            "contact" => Some("a contact"),
+            "poll" => Some("a poll"),
+            _ => None,
+        };
         let quoted = msg.quote.as_ref().and_then(|quote| quote.text.as_deref());
         let addressed =
             !msg.chat.group || msg.mentions_me || msg.quote.as_ref().is_some_and(|quote| quote.me);
@@ -57,6 +63,7 @@ impl Reader {
             message_id: msg.id,
             ts: msg.ts,
             text,
+            about: about.map(str::to_owned),
             addressed,
             quoted: quoted.map(|text| cut_encoded(text, QUOTE_BYTES_MAX).to_owned()),
             media: media.into_iter().collect(),
@@ -117,12 +124,7 @@ fn spoken(msg: &Msg, me: &Me) -> String {
             text = text.replace(&format!("@{number}"), "");
         }
     }
-    match msg.kind.as_str() {
-        "location" => format!("[a place]\n{}", text.trim()),
-        "contact" => format!("[a contact] {}", text.trim()),
-        "poll" => format!("[a poll]\n{}", text.trim()),
-        _ => text.trim().to_owned(),
-    }
+    text.trim().to_owned()
 }
 
 #[cfg(test)]

@@ -231,6 +231,10 @@ fn defaults_are_those_of_the_schema() {
     ] {
         assert_eq!(told(pointer), value, "{pointer}");
     }
+}
+
+#[test]
+fn groups_have_the_careful_rule_unless_told() {
     assert_eq!(TelegramGroup::default().commands, Commands::Asker);
     assert_eq!(WhatsappGroup::default().commands, Commands::Asker);
     for (name, commands) in [("asker", Commands::Asker), ("owner", Commands::Owner), ("all", Commands::All)] {

@@ -2,17 +2,18 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
+use crate::config::file::Commands;
 use crate::limits::{ASKED_MAX, INBOX_RETRY_MS, ms};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
 use crate::state::agent_requests::OWNER;
-use crate::state::directives::{self, Directive};
+use crate::state::directives::Directive;
 use crate::state::runs::{Origin, Run, Work};
 use crate::state::stored::Pending;
-use crate::state::surfaces::access::{Place, Verdict};
+use crate::state::surfaces::access::Verdict;
 use crate::state::surfaces::inbox::{Entry, Number};
 use crate::state::surfaces::posting::Posted;
-use crate::state::surfaces::question::{Question, left_out_line};
+use crate::state::surfaces::question::{Question, directive_of, left_out_line};
 use crate::state::{Effect, Now, State};
 
 /// Why the agent is not asked, as a person may hear it.
@@ -123,7 +124,7 @@ impl State {
         let key = question.place.session_key.clone();
         let session_id = self.sessions.current(&key).id.clone();
         let mut posted = Posted::default();
-        if question.asked == 0 {
+        if !question.said {
             posted.ops.extend(self.sessions.append(&key, &session_id, question.message(None, now)));
         }
         if let Some(line) = line {
@@ -147,36 +148,39 @@ impl State {
         let key = question.place.session_key.clone();
         let run_id = self.new_run_id();
         let mut posted = Posted::default();
-        if question.asked == 0 {
+        if !question.said {
             posted.ops = self.begin_anew_if_idle(&key, now);
         }
         let session_id = self.sessions.current(&key).id.clone();
         self.sessions.set_route(&key, &question.reply.route);
-        if question.asked == 0 {
+        if !question.said {
             posted.ops.extend(self.sessions.append(&key, &session_id, question.message(Some(&run_id), now)));
         }
+        let was_interrupted = question.asked > 0;
+        let has_place = question.directive.is_none() && self.has_place(&key, was_interrupted);
         for number in &question.numbers {
-            posted.ops.extend(self.inbox.ask(*number, &run_id));
+            posted.ops.extend(self.inbox.ask(*number, &run_id, has_place));
         }
-        if question.directive.is_none() {
-            self.overheard.clear(&key);
+        if has_place && was_interrupted {
+            posted.ops.extend(self.note_again(&key, now));
         }
+        let person = question.place.person;
         let work = if let Some(directive) = question.directive {
-            Work::Directive(for_person(directive, &question.place))
+            Work::Directive(for_person(directive, &person, question.commands))
         } else {
-            posted.ops.push(self.count_run(&question.place.person, now));
-            let mut spec = self.usual_run(&run_id, &key, &session_id, question.prompt);
+            self.overheard.clear(&key);
+            posted.ops.push(self.count_run(&person, now));
+            let mut spec = self.usual_run(&run_id, &key, &session_id);
             spec.image_files = question.images;
-            Work::Prompt(spec)
+            Work::Prompt { spec, prompt: question.prompt, has_place }
         };
         if !question.left_out.is_empty() {
             let line = left_out_line(&question.left_out);
             self.post_text(&mut posted, &question.reply, &line, &key, None, now);
         }
         self.mark_seen(&question.numbers);
-        let mut run = Run::new(work, key, session_id, now);
-        run.from = question.from;
-        run.origin = Origin::Surface { numbers: question.numbers };
+        let mut run = Run::new(work, key, session_id, person);
+        run.origin = Origin::Surface { numbers: question.numbers, was_interrupted };
         run.reply = Some(question.reply);
         self.runs.insert(RunId::clone(&run_id), run);
         self.health.touch();
@@ -205,16 +209,21 @@ impl State {
 
 /// Whether it is for the gateway itself.
 fn is_directive(entry: &Entry) -> bool {
-    entry.stored && entry.message.media.is_empty() && directives::parse(&entry.message.text).is_some()
+    entry.stored && directive_of(&entry.message).is_some()
 }
 
-/// What only the owner may say is answered to others.
-fn for_person(directive: Directive, place: &Place) -> Directive {
-    match directive {
-        _ if place.is_owner() => directive,
-        Directive::Pause | Directive::Resume => Directive::OwnerOnly,
+/// What a line for the gateway comes to when others than the owner say it, where the lines may touch
+/// that much.
+fn for_person(directive: Directive, person: &str, commands: Commands) -> Directive {
+    match (directive, commands) {
+        _ if person == OWNER => directive,
         // What is wrong with the machine is nobody else's business.
-        Directive::Status => Directive::BriefStatus,
-        directive => directive,
+        (Directive::Status, _) => Directive::BriefStatus,
+        (Directive::Stop, Commands::Asker) => Directive::StopOwn,
+        // A new conversation, or another level, is everybody's there.
+        (Directive::Pause | Directive::Resume, _)
+        | (Directive::New | Directive::Think(_), Commands::Asker)
+        | (Directive::New | Directive::Think(_) | Directive::Stop, Commands::Owner) => Directive::OwnerOnly,
+        (directive, _) => directive,
     }
 }

@@ -29,7 +29,15 @@ pub(crate) type Number = u64;
 enum Record {
     /// It is to be answered.
     #[serde(rename = "w")]
-    Waiting { n: Number, m: Box<Inbound>, session: String, person: String, asked: u32 },
+    Waiting {
+        n: Number,
+        m: Box<Inbound>,
+        session: String,
+        person: String,
+        asked: u32,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        said: bool,
+    },
     /// It was, then.
     #[serde(rename = "d")]
     Done(u64),
@@ -40,8 +48,12 @@ enum Record {
 pub(crate) struct Entry {
     pub(crate) message: Inbound,
     pub(crate) place: Place,
-    /// How often its run was put on record.
+    /// In how many lives of the gateway its prompt was given to the agent.
     pub(crate) asked: u32,
+    /// The same without this life.
+    asked_before: u32,
+    /// The history has it from an earlier life.
+    pub(crate) said: bool,
     /// On record.
     pub(crate) stored: bool,
     /// Pictures and files still to be fetched.
@@ -66,6 +78,8 @@ impl Entry {
             message,
             place,
             asked: 0,
+            asked_before: 0,
+            said: false,
             stored: false,
             fetching: 0,
             fetch_until: None,
@@ -75,6 +89,10 @@ impl Entry {
             told: false,
             tell_at: now + ms(QUEUE_NOTICE_MS),
         }
+    }
+
+    fn count(&mut self) {
+        self.asked = self.asked_before + 1;
     }
 
     /// Nothing that belongs to it is still to come.
@@ -114,9 +132,10 @@ impl Inbox {
                 self.by_key.insert((channel, key.clone()), None);
                 self.done.push_back((ts, channel, key));
             }
-            Record::Waiting { n, m, session, person, asked } => {
+            Record::Waiting { n, m, session, person, asked, said } => {
                 let mut entry = Entry::new(*m, Place { session_key: session, person }, now);
-                (entry.asked, entry.stored) = (asked, true);
+                (entry.asked, entry.asked_before) = (asked, asked);
+                (entry.said, entry.stored) = (said || asked > 0, true);
                 self.bytes += weight(&entry.message);
                 self.by_key.insert((channel, key), Some(n));
                 self.waiting.insert(n, entry);
@@ -207,10 +226,14 @@ impl Inbox {
         self.iter().filter(|(_, entry)| of(entry)).map(|(number, _)| number).collect()
     }
 
-    /// Messages of a session that have no run, and came in before that one.
-    pub(crate) fn unasked_in(&self, session_key: &str, before: Number) -> Vec<Number> {
-        let of =
-            |entry: &Entry| entry.place.session_key == session_key && entry.run.is_none() && entry.stored;
+    /// Messages of a session that have no run, and came in before that one; of one person, if named.
+    pub(crate) fn unasked_in(&self, session_key: &str, before: Number, person: Option<&str>) -> Vec<Number> {
+        let of = |entry: &Entry| {
+            entry.place.session_key == session_key
+                && entry.run.is_none()
+                && entry.stored
+                && person.is_none_or(|person| entry.place.person == person)
+        };
         self.waiting.range(..before).filter(|(_, entry)| of(entry)).map(|(number, _)| *number).collect()
     }
 
@@ -244,19 +267,37 @@ impl Inbox {
         self.iter().filter(|(_, other)| belongs(other)).map(|(number, _)| number).collect()
     }
 
-    /// It is about to be asked; returns what puts that on record.
-    pub(crate) fn ask(&mut self, number: Number, run_id: &RunId) -> Option<StoreOp> {
+    /// It has a run, and will be in the history with that; returns what puts that on record. `counts`
+    /// where nothing comes between that and the agent.
+    pub(crate) fn ask(&mut self, number: Number, run_id: &RunId, counts: bool) -> Option<StoreOp> {
         let entry = self.waiting.get_mut(&number)?;
-        entry.asked += 1;
         entry.run = Some(RunId::clone(run_id));
+        if counts {
+            entry.count();
+        }
         Some(put(number, entry))
     }
 
     /// Its run never was.
     pub(crate) fn unask(&mut self, number: Number) {
+        self.uncount(number);
         if let Some(entry) = self.waiting.get_mut(&number) {
-            entry.asked -= 1;
             entry.run = None;
+        }
+    }
+
+    /// Its prompt is about to be given to the agent; returns what has to be on record before. Nothing
+    /// if it is already: each life counts once.
+    pub(crate) fn count(&mut self, number: Number) -> Option<StoreOp> {
+        let entry = self.waiting.get_mut(&number).filter(|entry| entry.asked == entry.asked_before)?;
+        entry.count();
+        Some(put(number, entry))
+    }
+
+    /// That could not be put on record, so it was not given to the agent.
+    pub(crate) fn uncount(&mut self, number: Number) {
+        if let Some(entry) = self.waiting.get_mut(&number) {
+            entry.asked = entry.asked_before;
         }
     }
 
@@ -308,6 +349,8 @@ fn put(number: Number, entry: &Entry) -> StoreOp {
         session: entry.place.session_key.clone(),
         person: entry.place.person.clone(),
         asked: entry.asked,
+        // A run goes on record with its message.
+        said: entry.said || entry.run.is_some(),
     };
     StoreOp::Put {
         slot: slot(SLOT_PREFIX, entry.message.route.channel, &entry.message.key),

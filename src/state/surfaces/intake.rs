@@ -81,7 +81,7 @@ impl State {
         clean(&mut message);
         let place = match self.access.verdict(&message) {
             Verdict::Allowed(place) => place,
-            Verdict::Overheard(place) => return self.overheard.add(&place.session_key, &message),
+            Verdict::Overheard(place) => return self.overheard.add(place, &message),
             Verdict::Refused => return self.refuse_sender(&message, now),
             Verdict::Ignored => return,
         };
@@ -226,7 +226,7 @@ impl State {
             direction: Direction::In,
             from: Some(message.name.as_deref().unwrap_or(&message.from)),
             to: None,
-            text: &message.text,
+            text: &message.shown_text(),
             truncated: false,
             media: media.collect(),
             run_id: None,

@@ -17,6 +17,7 @@ use crate::state::surfaces::inbox::Entry;
 use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::replies::Reply;
 use crate::state::{Now, State};
+use crate::text;
 
 /// Messages named in one report; the rest is counted.
 const LISTED_MAX: usize = 10;
@@ -52,7 +53,9 @@ impl State {
         }
         for message in missed.iter().take(LISTED_MAX) {
             let name = message.name.as_deref().unwrap_or(&message.from);
-            let said = cut_encoded(&message.text, ERROR_TEXT_BYTES_MAX / 4);
+            // On one line, or it could pass for several people's words.
+            let said = text::one_line(&message.shown_text());
+            let said = cut_encoded(&said, ERROR_TEXT_BYTES_MAX / 4);
             let _ = write!(text, "\n- {name}, {}: {said}", utc(message.ts / 1_000));
         }
         if missed.len() > LISTED_MAX {
@@ -77,9 +80,9 @@ impl State {
         let runs = &self.runs;
         let in_line = |entry: &Entry| match &entry.run {
             None => entry.fetching == 0,
-            Some(run_id) => {
-                runs.get(run_id).is_some_and(|run| matches!(run.phase, Phase::Waiting | Phase::Held(_)))
-            }
+            Some(run_id) => runs
+                .get(run_id)
+                .is_some_and(|run| matches!(run.phase, Phase::Waiting | Phase::Counting(_) | Phase::Held(_))),
         };
         // Who types in a burst knows by the first line of it.
         let told = self.inbox.iter().filter(|(_, entry)| entry.told && in_line(entry));

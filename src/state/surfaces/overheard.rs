@@ -6,40 +6,54 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::channels::message::Inbound;
 use crate::limits::{OVERHEARD_GROUPS_MAX, OVERHEARD_LINE_BYTES_MAX, OVERHEARD_LINES_MAX};
 use crate::protocol::frame::cut_encoded;
+use crate::state::prompt::Prompt;
+use crate::state::surfaces::access::Place;
+use crate::text;
 
 #[derive(Default)]
 pub(crate) struct Overheard {
-    by_session: BTreeMap<String, VecDeque<String>>,
+    by_session: BTreeMap<String, VecDeque<Line>>,
+}
+
+struct Line {
+    name: Option<String>,
+    /// What its speaker is known by.
+    person: String,
+    said: String,
 }
 
 impl Overheard {
     /// Remembers what somebody said.
-    pub(crate) fn add(&mut self, session_key: &str, message: &Inbound) {
-        if message.text.trim().is_empty() {
+    pub(crate) fn add(&mut self, place: Place, message: &Inbound) {
+        let said = text::one_line(&message.text);
+        if said.is_empty() {
             return;
         }
-        if !self.by_session.contains_key(session_key) && self.by_session.len() >= OVERHEARD_GROUPS_MAX {
+        let Place { session_key, person } = place;
+        if !self.by_session.contains_key(&session_key) && self.by_session.len() >= OVERHEARD_GROUPS_MAX {
             self.by_session.pop_first();
         }
-        let lines = self.by_session.entry(session_key.to_owned()).or_default();
-        let name = message.name.as_deref().unwrap_or(&message.from);
-        // In one line, or it could pass for several people's words.
-        let said: Vec<&str> = message.text.split_whitespace().collect();
-        lines.push_back(format!("{name}: {}", cut_encoded(&said.join(" "), OVERHEARD_LINE_BYTES_MAX)));
+        let lines = self.by_session.entry(session_key).or_default();
+        let said = cut_encoded(&said, OVERHEARD_LINE_BYTES_MAX).to_owned();
+        lines.push_back(Line { name: message.name.clone(), person, said });
         if lines.len() > OVERHEARD_LINES_MAX {
             lines.pop_front();
         }
     }
 
-    /// What was said in that session since it was last asked about, for a prompt.
-    pub(crate) fn lines(&self, session_key: &str) -> String {
-        let Some(lines) = self.by_session.get(session_key) else { return String::new() };
-        let mut text = String::from("[Said in this group before:\n");
-        for line in lines {
-            text.push_str(line);
-            text.push('\n');
+    /// What was said in that session since it was last asked about.
+    pub(crate) fn prompt(&self, session_key: &str) -> Prompt {
+        let mut prompt = Prompt::default();
+        let Some(lines) = self.by_session.get(session_key) else { return prompt };
+        prompt.line("Said in this group before, not to you:");
+        let mut last = None;
+        for Line { name, person, said } in lines {
+            if last.replace(person) != Some(person) {
+                prompt.earlier_speaker(name.as_deref(), person);
+            }
+            prompt.person(said);
         }
-        text + "]\n\n"
+        prompt
     }
 
     /// The model has seen it, or nobody may any more.

@@ -131,21 +131,23 @@ impl State {
         let _ = self.outbox.wait(id, Some(now.mono + ms(INBOX_RETRY_MS)));
     }
 
-    /// What waits to be asked in a session, and came in before that number, is not asked any more.
+    /// What waits to be asked in a session, and came in before that number, is not asked any more; of
+    /// one person only, if one is named.
     pub(in crate::state) fn drop_waiting(
         &mut self,
         session_key: &str,
         before: Number,
+        person: Option<&str>,
         now: Now,
     ) -> Vec<StoreOp> {
-        let unasked = self.inbox.unasked_in(session_key, before);
+        let unasked = self.inbox.unasked_in(session_key, before, person);
         unasked.into_iter().flat_map(|number| self.inbox.finish(number, now.wall_ms)).collect()
     }
 
     /// What waits to be said or answered in a session that is forgotten goes with it.
     pub(in crate::state) fn forget_surfaces(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
         self.overheard.clear(session_key);
-        let mut ops = self.drop_waiting(session_key, Number::MAX, now);
+        let mut ops = self.drop_waiting(session_key, Number::MAX, None, now);
         for number in self.inbox.of_session(session_key) {
             ops.extend(self.inbox.finish(number, now.wall_ms));
         }

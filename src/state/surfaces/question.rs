@@ -1,13 +1,14 @@
 //! A message with its pieces, files and surroundings, as it is asked.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use crate::clock::utc;
+use crate::channels::message::Inbound;
+use crate::config::file::Commands;
 use crate::limits::ATTACHMENTS_MAX;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
 use crate::state::directives::{self, Directive};
+use crate::state::prompt::Prompt;
 use crate::state::surfaces::access::Place;
 use crate::state::surfaces::inbox::{Entry, Number};
 use crate::state::surfaces::intake::describe;
@@ -23,14 +24,19 @@ pub(super) struct Question {
     /// What the person wrote, as the history has it.
     pub(super) text: String,
     /// What the model gets.
-    pub(super) prompt: String,
+    pub(super) prompt: Prompt,
     pub(super) images: Vec<(String, PathBuf)>,
     /// What could not be taken, for the person.
     pub(super) left_out: Vec<String>,
     /// There is something that the model can answer.
     pub(super) has_content: bool,
     pub(super) directive: Option<Directive>,
+    /// Whose runs that may touch.
+    pub(super) commands: Commands,
+    /// In how many lives its prompt was given to the agent.
     pub(super) asked: u32,
+    /// The history has it already.
+    pub(super) said: bool,
 }
 
 impl State {
@@ -39,7 +45,7 @@ impl State {
         let entries: Vec<&Entry> = numbers.iter().filter_map(|number| self.inbox.get(*number)).collect();
         let first = *entries.first()?;
         let message = &first.message;
-        let text = join(entries.iter().map(|entry| entry.message.text.as_str()));
+        let shown: Vec<String> = entries.iter().map(|entry| entry.message.shown_text()).collect();
         let failed =
             entries.iter().flat_map(|entry| &entry.files).filter_map(|file| file.as_ref().err().cloned());
         let left_out =
@@ -48,28 +54,72 @@ impl State {
             .iter()
             .flat_map(|entry| &entry.files)
             .filter_map(|file| file.as_ref().ok())
-            .map(|(media, file)| format!("[{} is in the file {}]", describe(media), file.path.display()))
+            .map(|(media, file)| format!("{} is in the file {}", describe(media), file.path.display()))
             .collect();
-        let directive =
-            directives::parse(&message.text).filter(|_| numbers.len() == 1 && message.media.is_empty());
+        let directive = directive_of(message).filter(|_| numbers.len() == 1);
         let from = message.name.clone().unwrap_or_else(|| message.from.clone());
-        let said = join([text.as_str()].into_iter().chain(files.iter().map(String::as_str)));
+        let notices: Vec<String> = files.iter().map(|file| format!("[{file}]")).collect();
+        let text = join(shown.iter().chain(&notices).map(String::as_str));
         Some(Question {
             numbers: numbers.to_vec(),
             place: first.place.clone(),
             reply: Reply::to(message),
-            prompt: prompt(first, &from, &said, self.overheard.lines(&first.place.session_key)),
+            prompt: self.prompt_of(&entries, &files),
             from,
-            has_content: !said.trim().is_empty() || message.quoted.is_some(),
-            text: said,
+            has_content: !text.trim().is_empty() || message.quoted.is_some(),
+            text,
             // The others are named in the prompt.
             images: entries.iter().flat_map(|entry| entry.image_files()).take(ATTACHMENTS_MAX).collect(),
             left_out,
             directive,
-            asked: first.asked,
+            commands: self.access.commands(message),
+            asked: entries.iter().map(|entry| entry.asked).max().unwrap_or(0),
+            said: first.said,
         })
     }
+
+    /// What the model gets: in a group it has to know what was said before.
+    fn prompt_of(&self, entries: &[&Entry], files: &[String]) -> Prompt {
+        let mut prompt = Prompt::default();
+        let Some(first) = entries.first() else { return prompt };
+        let Inbound { name, ts, quoted, is_group, .. } = &first.message;
+        if entries.iter().any(|entry| entry.asked > 0) {
+            prompt.line(INTERRUPTED);
+        }
+        if *is_group {
+            prompt.append(self.overheard.prompt(&first.place.session_key));
+        }
+        let (name, person) = (name.as_deref(), &first.place.person);
+        if *is_group {
+            prompt.speaker_in_group(name, person, *ts);
+        } else {
+            prompt.speaker(name, person, *ts);
+        }
+        if let Some(quoted) = quoted {
+            prompt.line("in answer to:");
+            prompt.person(quoted);
+            prompt.line("and says:");
+        }
+        for entry in entries {
+            if let Some(about) = &entry.message.about {
+                prompt.line(&format!("{about}:"));
+            }
+            prompt.person(&entry.message.text);
+        }
+        for file in files {
+            prompt.line(file);
+        }
+        prompt
+    }
 }
+
+/// The line for the gateway that a message is, if it is one and nothing else.
+pub(super) fn directive_of(message: &Inbound) -> Option<Directive> {
+    directives::parse(&message.text).filter(|_| message.media.is_empty() && message.about.is_none())
+}
+
+/// For the model, of what was interrupted.
+const INTERRUPTED: &str = "This was being worked on when the gateway stopped. Something may have been done already: look before you do it again.";
 
 impl Question {
     /// As the session's history has it.
@@ -81,30 +131,6 @@ impl Question {
             ..Message::new(Role::User, self.text.clone(), now.wall_ms)
         }
     }
-}
-
-/// What the model gets: in a group it has to know who speaks, and what was said before.
-fn prompt(entry: &Entry, from: &str, said: &str, overheard: String) -> String {
-    let mut prompt = String::new();
-    if entry.asked > 0 {
-        prompt.push_str(
-            "[This was being worked on when the gateway stopped. Something may have been done already: look before you do it again.]\n\n",
-        );
-    }
-    if entry.message.is_group {
-        prompt.push_str(&overheard);
-        let id = &entry.place.person;
-        let _ = writeln!(prompt, "[{from} ({id}), {}]", utc(entry.message.ts / 1_000));
-    }
-    if let Some(quoted) = &entry.message.quoted {
-        for line in quoted.lines() {
-            prompt.push_str("> ");
-            prompt.push_str(line);
-            prompt.push('\n');
-        }
-        prompt.push('\n');
-    }
-    prompt + said
 }
 
 fn join<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {

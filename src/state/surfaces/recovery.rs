@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::protocol::payload::{Message, Role};
 use crate::state::stored::Pending;
 use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::{access, inbox, outbox};
@@ -49,12 +48,6 @@ impl State {
                 missed.push(entry.message.clone());
                 posted.ops.extend(self.inbox.finish(number, now.wall_ms));
                 continue;
-            }
-            if entry.asked > 0 {
-                let text =
-                    "interrupted: the gateway was stopped while this ran; it is asked again".to_owned();
-                let note = Message::new(Role::Note, text, now.wall_ms);
-                posted.ops.extend(self.sessions.append_to_current(&entry.place.session_key, note));
             }
             self.make_whole(number, now);
         }

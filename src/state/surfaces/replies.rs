@@ -4,7 +4,7 @@ use crate::channels::ChannelCommand;
 use crate::channels::message::{Inbound, Route};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
-use crate::state::runs::Origin;
+use crate::state::runs::{Origin, Run};
 use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::posting::Posted;
 use crate::state::{Effect, Now, State};
@@ -41,7 +41,7 @@ impl State {
         let mut owed = Owed::default();
         for run_id in std::iter::once(run_id).chain(riders) {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
-            if let Origin::Surface { numbers } = &mut run.origin {
+            if let Origin::Surface { numbers, .. } = &mut run.origin {
                 owed.numbers.append(numbers);
                 owed.by_person |= run.reply.is_some();
             }
@@ -108,10 +108,11 @@ impl State {
         }
     }
 
-    /// What is said in a session ends what was under way there, so nobody has to be told of it.
-    pub(in crate::state) fn hush(&mut self, session_key: &str, but: &RunId) {
-        let others: Vec<RunId> = self.runs.of_session(session_key).map(|(id, _)| RunId::clone(id)).collect();
-        for run_id in others.iter().filter(|run_id| *run_id != but) {
+    /// What somebody says ends runs, so nobody has to be told of their end.
+    pub(in crate::state) fn hush(&mut self, meant: impl Fn(&Run) -> bool) {
+        let meant = self.runs.iter().filter(|(_, run)| meant(run));
+        let meant: Vec<RunId> = meant.map(|(id, _)| RunId::clone(id)).collect();
+        for run_id in &meant {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
             let reply = run.reply.take();
             if let Some(reply) = reply.filter(|_| std::mem::take(&mut run.shows_typing)) {

@@ -32,6 +32,15 @@ fn what_is_said_behind_a_stop_or_a_new_is_asked() {
 }
 
 #[test]
+fn a_line_behind_a_stop_is_answered_too() {
+    let mut world = World::new();
+    world.arrive(vec![message("1", "1", "1", "/stop"), message("2", "1", "1", "/think high")]);
+    world.keep();
+    let letters: Vec<String> = world.letters().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(letters, ["Nothing was running here.", "Thinking is high for this conversation."]);
+}
+
+#[test]
 fn a_stop_ends_what_was_said_before_it() {
     let mut world = World::new();
     world.say(message("1", "2", "2", "first"));

@@ -62,7 +62,7 @@ fn what_comes_in_while_a_run_is_active_becomes_one_next_prompt() {
     assert_eq!(runs.len(), 1, "five lines are not five paid runs");
     let (at_second, at_third) =
         (runs[0].prompt.find("second").unwrap(), runs[0].prompt.find("third").unwrap());
-    assert!(at_second < at_third && runs[0].prompt.contains("[test, 20"), "{}", runs[0].prompt);
+    assert!(at_second < at_third && runs[0].prompt.contains("[test (owner), 20"), "{}", runs[0].prompt);
     bench.keep();
     bench.answers();
     bench.end(&runs[0].run_id, RunStatus::Ok, "both");

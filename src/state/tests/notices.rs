@@ -21,8 +21,8 @@ fn a_burst_that_waits_is_told_so_once() {
     let letters = world.letters();
     assert!(letters.len() == 1 && letters[0].1.contains("in line"), "{letters:?}");
     // Another wait is another line.
-    let second = world.run();
     world.answer(&first, "one");
+    let second = world.run();
     world.answer(&second, "two");
     assert!(world.run().prompt.contains('4'), "the rest of the burst");
     world.letters();

@@ -8,14 +8,13 @@ use super::Bench;
 use super::world::{World, message, settings};
 use crate::protocol::call::Channel;
 use crate::state::StateConfig;
-use crate::state::surfaces::SurfaceConfig;
 use crate::store::Recovered;
 
 /// Nobody is named, and these people are let in by the config.
 fn nobody_named(allowed: &[&str]) -> StateConfig {
     let mut config = settings();
     for channel in Channel::ALL {
-        config.surfaces.by_channel.entry(channel).or_insert_with(SurfaceConfig::default).owner = None;
+        config.surfaces.by_channel.entry(channel).or_default().owner = None;
     }
     let telegram = config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap();
     telegram.allowed = allowed.iter().map(|id| (*id).to_owned()).collect();

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{Bench, config};
 use crate::agent::{RunSpec, RunStep};
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
 use crate::channels::message::{Arrival, Batch, Inbound, Route};
 use crate::channels::{ChannelCommand, ChannelEvent};
+use crate::config::file::Commands;
 use crate::limits::SANE_CLOCK_MS;
 use crate::protocol::call::Channel;
 use crate::protocol::payload::{ChannelHealth, RunStatus};
@@ -31,6 +34,7 @@ pub(super) fn settings() -> StateConfig {
     let group = |require_mention, allowed: &[&str]| GroupConfig {
         require_mention,
         allowed: allowed.iter().map(|id| (*id).to_owned()).collect(),
+        commands: Commands::Asker,
     };
     let telegram = SurfaceConfig {
         owner: Some("1".into()),
@@ -52,8 +56,14 @@ impl World {
     }
 
     pub(super) fn with(config: StateConfig) -> Self {
-        let bench = Bench::with(config.clone(), Recovered::default());
-        let mut world = Self { bench, disk: BTreeMap::new(), said: Vec::new(), config };
+        Self::on(config, BTreeMap::new())
+    }
+
+    /// On a folder that has these slots.
+    pub(super) fn on(config: StateConfig, disk: BTreeMap<String, String>) -> Self {
+        let recovered = Recovered { slots: disk.clone(), ..Recovered::default() };
+        let bench = Bench::with_unkept(config.clone(), recovered);
+        let mut world = Self { bench, disk, said: Vec::new(), config };
         world.switch_on();
         world
     }
@@ -83,6 +93,26 @@ impl World {
         bench.now.wall_ms = now.wall_ms;
         self.bench = bench;
         self.switch_on();
+    }
+
+    /// The same with another config.
+    pub(super) fn restart_with(&mut self, change: impl FnOnce(&mut StateConfig)) {
+        change(&mut self.config);
+        self.restart();
+    }
+
+    /// A client asks, and is answered when that is durable.
+    pub(super) fn ask(&mut self, method: &str, params: Value) -> Value {
+        self.bench.answers();
+        self.bench.request(1, "ask", method, params);
+        self.keep();
+        self.bench.answer()
+    }
+
+    /// In how many lives the message with that key was given to the agent, as the disk has it.
+    pub(super) fn asked(&self, key: &str) -> u64 {
+        let record: Value = serde_json::from_str(&self.disk[&format!("inbox/telegram/9/{key}")]).unwrap();
+        record["w"]["asked"].as_u64().unwrap()
     }
 
     /// Writes what is for the store, until there is nothing more.
@@ -234,6 +264,7 @@ pub(super) fn message(key: &str, chat: &str, from: &str, text: &str) -> Inbound 
         message_id: key.into(),
         ts: TS,
         text: text.into(),
+        about: None,
         addressed: true,
         quoted: None,
         media: Vec::new(),

@@ -125,11 +125,12 @@ fn media() {
     let sticker = json!({"sticker": {"file_id": "s", "emoji": "😀"}});
     assert_eq!(inbound(&private(sticker)).left_out.as_deref(), Some("a sticker"));
     let location = json!({"location": {"latitude": 52.52, "longitude": -13.4}});
-    assert_eq!(inbound(&private(location)).text, "[location: 52.520000, -13.400000]");
+    assert_eq!(inbound(&private(location)).shown_text(), "[a place] 52.520000, -13.400000");
     let contact = json!({"contact": {"phone_number": "+1555", "first_name": "Bob"}});
-    assert_eq!(inbound(&private(contact)).text, "[contact: Bob, +1555]");
+    assert_eq!(inbound(&private(contact)).shown_text(), "[a contact] Bob, +1555");
     let forwarded = json!({"text": "/new", "forward_origin": {"type": "user", "date": 1, "sender_user": {"id": 1, "is_bot": false, "first_name": "Eve"}}});
-    assert_eq!(inbound(&private(forwarded)).text, "[forwarded from Eve] /new");
+    let forwarded = inbound(&private(forwarded));
+    assert_eq!((forwarded.text.as_str(), forwarded.about.as_deref()), ("/new", Some("forwarded from Eve")));
 }
 
 #[test]
