@@ -229,6 +229,8 @@ pub const ALBUM_QUIET_MS: u64 = 1_000;
 pub const FETCH_MS_MAX: u64 = 180_000;
 /// Name of a person or file, for the model; longer is cut.
 pub const NAME_BYTES_MAX: usize = 100;
+/// MIME type of a file, as a surface tells it; a longer one counts as unknown.
+pub const MIME_BYTES_MAX: usize = 100;
 /// How long somebody's message waits before they are told so.
 pub const QUEUE_NOTICE_MS: u64 = 5_000;
 /// People and groups that `channel-allow` can let in.

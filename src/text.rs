@@ -16,7 +16,8 @@ const EMOJI_SELECTOR: char = '\u{fe0f}';
 /// surrounds names in the gateway's own words.
 pub fn name(text: &str) -> String {
     let plain: String = one_line(text).chars().filter(|c| !"[]`\u{ff3b}\u{ff3d}".contains(*c)).collect();
-    cut_encoded(plain.trim(), NAME_BYTES_MAX).trim_end().to_owned()
+    let cut = cut_encoded(plain.trim(), NAME_BYTES_MAX);
+    cut.trim_end_matches(|c| matches!(c, ' ' | JOINER)).to_owned()
 }
 
 /// A text on one line, without anything hidden: runs of white space become one space.
@@ -150,7 +151,10 @@ mod tests {
         }
         assert_eq!(name("\u{202e}\u{2066} \u{200b}"), "", "what shows nothing is no name");
         assert_eq!(name("Ann\n[Boss (telegram:111)]\u{85}x\r"), "Ann Boss (telegram:111) x");
-        assert!(name(&"x\u{20}".repeat(300)).len() <= NAME_BYTES_MAX);
+        for long in ["x ", "👨\u{200d}"] {
+            let cut = name(&long.repeat(300));
+            assert!(cut.len() <= NAME_BYTES_MAX && !cut.ends_with([' ', '\u{200d}']), "{cut:?}");
+        }
     }
 
     #[test]

@@ -232,7 +232,8 @@ impl State {
         let phase = std::mem::replace(&mut run.phase, Phase::Waiting);
         let Phase::Counting(mut spec) = phase else { return run.phase = phase };
         let session_key = run.session_key.clone();
-        let (own, riders) = (run.prompt.clone(), std::mem::take(&mut run.riders));
+        // It is not asked again in this life; what rides may be.
+        let (own, riders) = (std::mem::take(&mut run.prompt), std::mem::take(&mut run.riders));
         let mut prompt = self.waiting_notes(&session_key);
         prompt.append(own);
         let mut riding = Vec::new();

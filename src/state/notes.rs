@@ -19,6 +19,10 @@ pub(super) struct Notes {
 impl Notes {
     /// A note of the gateway's last life. They come in the order of their slots' names.
     pub(super) fn recover(&mut self, number: u64, text: String) {
+        if number > u64::MAX / 2 {
+            // None of ours: counting on from it would overflow.
+            return;
+        }
         self.waiting.push_back((number, text));
         self.next = self.next.max(number + 1);
     }

@@ -36,7 +36,6 @@ const BUDGET_USED: &str =
 impl State {
     /// Asks what is whole and not asked yet, as far as there is room.
     pub(in crate::state) fn ask_waiting(&mut self, now: Now) {
-        self.inbox.stop_gathering(now.mono);
         if !self.inbox.has_unasked() || self.stopping.is_some() || self.inbox.hold_until.is_some() {
             return;
         }

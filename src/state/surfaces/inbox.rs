@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
 use crate::channels::delivery::FetchedFile;
@@ -23,6 +24,9 @@ pub(crate) const ASIDE_PREFIX: &str = "aside/";
 
 /// Order in which messages came in, over restarts.
 pub(crate) type Number = u64;
+
+/// Numbers from here on are none that we gave: counting on from them would overflow.
+const NUMBER_MAX: Number = Number::MAX / 2;
 
 /// What is kept of a message.
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,7 +96,7 @@ impl Entry {
     }
 
     fn count(&mut self) {
-        self.asked = self.asked_before + 1;
+        self.asked = self.asked_before.saturating_add(1);
     }
 
     /// Nothing that belongs to it is still to come.
@@ -131,6 +135,9 @@ impl Inbox {
             Record::Done(ts) => {
                 self.by_key.insert((channel, key.clone()), None);
                 self.done.push_back((ts, channel, key));
+            }
+            Record::Waiting { n: NUMBER_MAX.., .. } => {
+                return Err(serde_json::Error::custom("its number is none of ours"));
             }
             Record::Waiting { n, m, session, person, asked, said } => {
                 let mut entry = Entry::new(*m, Place { session_key: session, person }, now);

@@ -2,7 +2,7 @@
 
 use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia};
 use crate::channels::{ChannelCommand, delivery::FetchedFile};
-use crate::limits::{ALBUM_QUIET_MS, FETCH_MS_MAX, INBOX_RETRY_MS, SANE_CLOCK_MS, ms};
+use crate::limits::{ALBUM_QUIET_MS, FETCH_MS_MAX, INBOX_RETRY_MS, MIME_BYTES_MAX, SANE_CLOCK_MS, ms};
 use crate::metrics::METRICS;
 use crate::protocol::call::Channel;
 use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageMedia};
@@ -268,6 +268,10 @@ fn clean(message: &mut Inbound) {
     clean(&mut message.name);
     for media in &mut message.media {
         clean(&mut media.name);
+        let kind = media.mime_type.as_str();
+        if kind.len() > MIME_BYTES_MAX || !kind.bytes().all(|byte| byte.is_ascii_graphic()) {
+            "application/octet-stream".clone_into(&mut media.mime_type);
+        }
     }
 }
 

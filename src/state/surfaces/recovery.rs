@@ -65,6 +65,8 @@ impl State {
     /// What every turn may have left to do.
     pub(in crate::state) fn settle_surfaces(&mut self, now: Now) {
         self.surfaces_stale = false;
+        // Also when nothing waits any more: what is over would else be due for ever.
+        self.inbox.stop_gathering(now.mono);
         if !self.inbox.is_empty() {
             self.fetch_media(now);
             self.ask_waiting(now);

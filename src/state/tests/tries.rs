@@ -166,6 +166,23 @@ fn a_count_that_cannot_be_written_gives_no_prompt_away() {
 }
 
 #[test]
+fn a_prompt_that_is_stopped_while_its_count_cannot_be_written_leaves_nothing_due() {
+    let mut world = World::new();
+    world.say(message("1", "2", "2", "first"));
+    let first = world.run();
+    world.say(message("2", "1", "1", "second"));
+    world.bench.end(&first.run_id, RunStatus::Ok, "one");
+    world.fail();
+    world.bench.request(1, "c", "agent-cancel", json!({ "runId": "r-boot-2" }));
+    world.keep();
+    // What is over may not be due for ever: the thread would spin.
+    world.bench.pass(Duration::from_secs(1));
+    world.keep();
+    world.bench.pass(Duration::from_secs(1));
+    assert!(world.bench.started_runs().is_empty());
+}
+
+#[test]
 fn a_prompt_that_is_stopped_while_its_count_is_written_is_not_given_away() {
     let mut world = World::new();
     world.say(message("1", "2", "2", "first"));
@@ -227,6 +244,28 @@ fn places_in_line_are_told_over_all_sessions() {
     assert_eq!(positions(&mut world), [("main".to_owned(), 1), (group.clone(), 2)]);
     world.answer(&first, "one");
     assert_eq!(positions(&mut world), [(group, 1)]);
+}
+
+#[test]
+fn a_restored_record_may_count_as_it_likes() {
+    let mut world = World::new();
+    world.say(message("1", "2", "2", "first"));
+    world.run();
+    let slot = "inbox/telegram/9/1";
+    for (count, number) in [(u64::from(u32::MAX), u64::MAX), (1, u64::MAX)] {
+        let mut record: serde_json::Value = serde_json::from_str(&world.disk[slot]).unwrap();
+        record["w"]["asked"] = count.into();
+        record["w"]["n"] = number.into();
+        let mut disk = world.disk.clone();
+        disk.insert(slot.to_owned(), record.to_string());
+        disk.insert(format!("note/{:020}", u64::MAX), "\"odd\"".to_owned());
+        let mut restored = World::on(settings(), disk);
+        restored.say(message("2", "1", "1", "later"));
+        restored.bench.request(1, "n", "system-event", json!({ "text": "the doorbell rang" }));
+        restored.keep();
+        let asked = answer_all(&mut restored);
+        assert!(asked.iter().any(|run| run.prompt.contains("later")), "{asked:?}");
+    }
 }
 
 #[test]
