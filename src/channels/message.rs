@@ -1,7 +1,9 @@
 //! What comes in on a surface, made equal for all surfaces. Stored as it is, so names are short and
 //! additions need defaults.
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::protocol::call::Channel;
 pub use crate::protocol::event::MediaKind;
@@ -21,7 +23,7 @@ pub struct Route {
 /// One message from a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inbound {
-    /// Unique on its surface for good, such as `BOT/UPDATE`; what comes twice is known by it.
+    /// Unique on its surface for good, such as `BOT/UPDATE`; what comes twice is known by it. Names nobody.
     pub key: String,
     /// Where it came from and its answer goes.
     pub route: Route,
@@ -70,6 +72,12 @@ impl Inbound {
             None => self.text.clone(),
         }
     }
+}
+
+/// An [`Inbound::key`] for surfaces whose own would name people: it stays on record longer than what they
+/// said.
+pub fn anonymous_key(of: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(of)[..16])
 }
 
 /// A picture or file that has not been fetched yet.

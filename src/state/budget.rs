@@ -9,6 +9,9 @@ use crate::limits::SANE_CLOCK_MS;
 /// Slot that keeps the count across restarts.
 pub(super) const SLOT: &str = "today";
 
+/// Stands for the people whose sessions were forgotten.
+const FORGOTTEN: &str = "forgotten";
+
 /// A day in milliseconds; days begin at midnight UTC.
 const DAY_MS: u64 = 86_400_000;
 
@@ -60,6 +63,14 @@ impl Today {
         *self.by_person.entry(person.to_owned()).or_default() += 1;
     }
 
+    /// Takes a person off the count; what was spent stays spent. Says whether they were on it.
+    pub(super) fn forget(&mut self, person: &str) -> bool {
+        let was_told = self.told.remove(person);
+        let Some(runs) = self.by_person.remove(person) else { return was_told };
+        *self.by_person.entry(FORGOTTEN.to_owned()).or_default() += runs;
+        true
+    }
+
     pub(super) fn runs(&self) -> u64 {
         self.by_person.values().sum()
     }
@@ -86,6 +97,19 @@ mod tests {
         assert_eq!(today.wait_ms("b", limits, noon), Some(DAY_MS / 2), "three in all");
         assert_eq!(today.wait_ms("a", limits, noon + DAY_MS / 2), None, "a new day");
         assert_eq!(today.runs(), 0);
+    }
+
+    #[test]
+    fn a_person_who_is_forgotten_frees_nothing_for_the_others() {
+        let limits = Limits { runs: 3, runs_per_person: 2 };
+        let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
+        for person in ["a", "b", "b"] {
+            today.count(person, noon);
+        }
+        assert!(today.tell("b") && today.forget("b") && today.forget("a") && !today.forget("c"));
+        assert_eq!(today.by_person().iter().collect::<Vec<_>>(), [(&"forgotten".to_owned(), &3)]);
+        assert!(today.wait_ms("c", limits, noon).is_some(), "three in all");
+        assert!(today.tell("b"), "nobody knows that they were told");
     }
 
     #[test]

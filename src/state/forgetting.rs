@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::channels::ChannelCommand;
 use crate::net::ConnId;
+use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
@@ -64,6 +65,7 @@ impl State {
     pub(super) fn forget_ops(&mut self, key: &str, now: Now) -> (String, Vec<StoreOp>) {
         let (session_id, mut ops) = self.sessions.forget(key);
         ops.extend(self.forget_surfaces(key, now));
+        ops.extend(self.forget_person(key));
         ops.push(StoreOp::Put { slot: slot(key), value: "true".to_owned() });
         ops.extend(self.keys.forget_session(key));
         if key == MAIN {
@@ -72,6 +74,27 @@ impl State {
         self.runs.forget(key);
         self.effects.push(Effect::Channel(ChannelCommand::Tidy));
         (session_id, ops)
+    }
+
+    /// What is kept beside a session's records and names its person goes, too; what lets that person in is
+    /// the owner's word, and stays.
+    fn forget_person(&mut self, key: &str) -> Vec<StoreOp> {
+        let mut ops = Vec::new();
+        if let Some(person) = key.strip_prefix("dm:") {
+            if self.today.forget(person) {
+                ops.push(self.today_op());
+            }
+        }
+        for channel in Channel::ALL {
+            let [direct, group] = ["dm", "group"].map(|kind| format!("{kind}:{}:", channel.name()));
+            if let Some(id) = key.strip_prefix(&direct) {
+                self.access.forget_refused(channel, id);
+            }
+            if key == MAIN || key.starts_with(&direct) || key.starts_with(&group) {
+                ops.extend(self.inbox.forget_aside(channel));
+            }
+        }
+        ops
     }
 
     /// The records are gone, or nothing is.
@@ -109,7 +132,8 @@ impl State {
         if !next.is_empty() {
             self.forget_agent_files(key, next);
         } else if result.is_ok() {
-            self.store(vec![StoreOp::Delete { slot: slot(&key) }], Pending::Nothing);
+            // The slot's own name is the last thing that names the session.
+            self.store(vec![StoreOp::Delete { slot: slot(&key) }, StoreOp::Compact], Pending::Nothing);
         }
     }
 }

@@ -75,6 +75,18 @@ impl Lookup<'_> {
     }
 }
 
+impl Outcome {
+    /// What is kept of it where its session was forgotten: that it ended, and how.
+    pub(super) fn forgotten(&self) -> Self {
+        Self { summary: FORGOTTEN.to_owned(), ..self.clone() }
+    }
+
+    /// Whether what was said is gone.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.summary == FORGOTTEN
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Keys {
     records: HashMap<String, KeyRecord>,
@@ -86,7 +98,7 @@ pub(super) struct Keys {
 }
 
 /// Stands for a summary whose session was forgotten.
-pub(super) const FORGOTTEN: &str = "(forgotten)";
+const FORGOTTEN: &str = "(forgotten)";
 
 /// Slots that keep keys.
 pub(super) const SLOT_PREFIX: &str = "key/";
@@ -224,14 +236,14 @@ impl Keys {
         }
     }
 
-    /// Takes what was said out of the outcomes of a session that is forgotten; the keys stay, so
-    /// that a late retry does not run again. Returns what to store.
+    /// Takes what was said, and the session's name, out of the records of a session that is forgotten; the
+    /// keys stay, so that a late retry does not run again. Returns what to store.
     pub(super) fn forget_session(&mut self, session_key: &str) -> Vec<StoreOp> {
         let mut changed = Vec::new();
         for (key, record) in self.records.iter_mut().filter(|(_, record)| record.session_key == session_key) {
             let before = bytes(record);
-            let Some(outcome) = &mut record.outcome else { continue };
-            FORGOTTEN.clone_into(&mut outcome.summary);
+            record.session_key.clear();
+            record.outcome = record.outcome.as_ref().map(Outcome::forgotten);
             self.outcome_bytes = self.outcome_bytes - before + bytes(record);
             changed.push(put(key, record));
         }

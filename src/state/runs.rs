@@ -372,6 +372,7 @@ impl State {
             truncated,
             invalid: false,
         };
+        let recorded = if run.forgotten { outcome.forgotten() } else { outcome.clone() };
         let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
         let posted = self.settle_owed(owed, run_id, &session_key, status, &summary, now);
         if let Some(role) = role {
@@ -390,7 +391,7 @@ impl State {
             ops.extend(self.sessions.append(&session_key, &session_id, message));
         }
         ops.extend(posted.ops);
-        ops.extend(key.and_then(|key| self.keys.ending(&key, &outcome)));
+        ops.extend(key.and_then(|key| self.keys.ending(&key, &recorded)));
         self.store(ops, Pending::RunEnd { run_id: RunId::clone(run_id), outcome, letters: posted.letters });
     }
 
@@ -398,10 +399,7 @@ impl State {
     pub(super) fn run_end_stored(&mut self, run_id: &RunId, mut outcome: Outcome, now: Now) {
         let forgotten = self.runs.get_mut(run_id).is_some_and(|run| run.forgotten);
         if let Some(key) = self.runs.get_mut(run_id).and_then(|run| run.key.clone()) {
-            let mut kept = outcome.clone();
-            if forgotten {
-                keys::FORGOTTEN.clone_into(&mut kept.summary);
-            }
+            let kept = if forgotten { outcome.forgotten() } else { outcome.clone() };
             let record = self.keys.end(&key, kept, now.mono);
             if let Some(record) = record.filter(|_| forgotten) {
                 self.store(vec![keys::put(&key, &record)], Pending::Nothing);

@@ -49,6 +49,8 @@ struct Group {
     works: Vec<(String, Work)>,
     /// Logical offset behind the last record of each session in it.
     ends: HashMap<String, u64>,
+    /// The journal is to be written anew behind it.
+    compacts: bool,
 }
 
 impl Store {
@@ -139,7 +141,7 @@ impl Store {
         self.journal.append(&line)?;
         self.used_bytes += line.len() as u64;
         METRICS.commits.up();
-        let mut has_forgotten = false;
+        let mut has_forgotten = group.compacts;
         for (key, work) in group.works {
             match work {
                 Work::Append { offset, record } => self.backlog.append(&key, offset, record),
@@ -177,12 +179,17 @@ impl Store {
                     own.works.push((key.clone(), Work::Forget));
                     Line::Forget(key.clone())
                 }
+                StoreOp::Compact => {
+                    own.compacts = true;
+                    continue;
+                }
             };
             own.lines.push(serde_json::to_string(&line)?);
         }
         group.lines.append(&mut own.lines);
         group.works.append(&mut own.works);
         group.ends.extend(own.ends);
+        group.compacts |= own.compacts;
         Ok(())
     }
 

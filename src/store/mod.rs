@@ -67,6 +67,8 @@ pub enum StoreOp {
         /// The session.
         session_key: String,
     },
+    /// Nothing stays in the journal of what was deleted so far: it is written anew.
+    Compact,
 }
 
 /// What state learns from the store.

@@ -16,6 +16,7 @@ mod access;
 mod botapi;
 mod crash;
 mod crowd;
+mod forgetting;
 mod gramlab;
 #[allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 #[path = "../it/harness/mod.rs"]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{Client, PATIENCE, eventually, process};
-use crate::lab::{FRIEND, Lab, OWNER, SELF, STRANGER, lid, pn};
+use crate::lab::{FRIEND, Lab, OWNER, SELF, STRANGER, in_state, lid, pn};
 
 /// Waits for a text in a session.
 #[track_caller]
@@ -49,18 +49,38 @@ fn people_are_known_by_number_and_answered_where_they_wrote() {
 }
 
 #[test]
-fn what_was_said_in_a_forgotten_session_is_in_no_file() {
-    let lab = Lab::start("forget");
+fn what_was_said_in_a_forgotten_session_is_in_no_file_nor_who_said_it() {
+    let mut lab = Lab::start("forget");
     let mut client = lab.gateway.client();
-    lab.text(FRIEND, "[[say understood]] between you and me");
+    lab.says(json!({"from": FRIEND, "text": "[[say understood]] between you and me", "pushName": "Zebulon"}));
     lab.mock.said(&lid(FRIEND), "understood");
     let (of_friend, state_dir) = (format!("dm:whatsapp:+{FRIEND}"), lab.gateway.state_dir());
     said_in(&mut client, &of_friend, "between you and me");
+    let send = json!({"to": format!("+{FRIEND}"), "message": "between us", "idempotencyKey": "k"});
+    client.ask("send", &send);
+    let grep = |words: &str, more: &[&str]| {
+        let found = process::run("grep", &[&["-rl", words, state_dir.to_str().unwrap()], more].concat());
+        String::from_utf8(found.stdout).unwrap()
+    };
+    // The keys of the encryption between the two phones are kept under the number: without them the next
+    // message could not be read.
+    let no_file_has = |words: &str, when: &str| {
+        let login: &[&str] = if words == FRIEND { &["--exclude-dir=login"] } else { &[] };
+        let what = format!("no file with `{words}` {when}");
+        eventually(&what, PATIENCE, || grep(words, login).is_empty().then_some(()));
+    };
+    assert!(
+        [FRIEND, "Zebulon", "between"].iter().all(|words| !grep(words, &["--exclude-dir=login"]).is_empty())
+    );
     client.ask("session-forget", &json!({"sessionKey": of_friend}));
-    eventually("no file with it", PATIENCE, || {
-        let grep = process::run("grep", &["-rl", "between you and me", state_dir.to_str().unwrap()]);
-        grep.stdout.is_empty().then_some(())
-    });
+    drop(client);
+    for when in ["at once", "after a crash"] {
+        for words in [FRIEND, "Zebulon", "between"] {
+            no_file_has(words, when);
+        }
+        lab.crash();
+        in_state(&mut lab.gateway.client(), "ready");
+    }
     // The login has stayed.
     lab.sync();
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::channels::message::{Arrival, Inbound, InboundMedia, Route};
+use crate::channels::message::{Arrival, Inbound, InboundMedia, Route, anonymous_key};
 use crate::channels::whatsapp::wire::{Me, Media, Msg};
 use crate::limits::{QUOTE_BYTES_MAX, SELF_CHAT_PER_MINUTE, ms};
 use crate::protocol::call::Channel;
@@ -52,9 +52,10 @@ impl Reader {
         let media = msg.media.as_ref().filter(|_| left_out.is_none()).and_then(taken_media);
         // Only a known number is a person: a LID alone is nobody's phone number.
         let from = msg.from.pn.or(msg.from.lid).or(msg.from.jid)?;
+        // One that could not be read may still come in a form that can.
+        let end = if unreadable { "/unreadable" } else { "" };
         Some(Arrival::Message(Box::new(Inbound {
-            // One that could not be read may still come in a form that can.
-            key: format!("{}/{}/{from}{}", msg.chat.jid, msg.id, if unreadable { "/unreadable" } else { "" }),
+            key: anonymous_key(&format!("{}/{}/{from}{end}", msg.chat.jid, msg.id)),
             route: Route { channel: Channel::Whatsapp, chat: msg.chat.jid, topic: None },
             is_group: msg.chat.group,
             is_self,

@@ -285,6 +285,11 @@ impl Access {
         self.refused.truncate(REFUSED_MAX);
     }
 
+    /// Whoever it was is no longer listed.
+    pub(crate) fn forget_refused(&mut self, channel: Channel, id: &str) {
+        self.refused.retain(|refused| refused.channel != channel || refused.id != id);
+    }
+
     /// Who was refused lately, newest first.
     pub(crate) fn refused(&self) -> &[RefusedSender] {
         &self.refused
@@ -328,7 +333,7 @@ impl Access {
         let grant = Grant { owner: params.owner || was_owner };
         ops.push(put_grant(channel, id, grant));
         self.granted.insert(key, grant);
-        self.refused.retain(|refused| refused.channel != channel || refused.id != id);
+        self.forget_refused(channel, id);
         Ok(ops)
     }
 }

@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
 use crate::channels::delivery::FetchedFile;
-use crate::channels::message::{Inbound, InboundMedia, Route};
+use crate::channels::message::{Inbound, InboundMedia, Route, anonymous_key};
 use crate::limits::{INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX, QUEUE_NOTICE_MS, ms};
 use crate::protocol::call::{Channel, RunId};
 use crate::state::surfaces::access::Place;
@@ -121,6 +121,8 @@ pub(crate) struct Inbox {
     done: VecDeque<(u64, Channel, String)>,
     /// Slots of what was set aside, oldest first.
     aside: VecDeque<String>,
+    /// What gives slots of a former version names that name nobody.
+    renamed: Vec<StoreOp>,
     bytes: usize,
     next: Number,
     /// Nothing is asked before then: the last attempt could not be put on record.
@@ -130,9 +132,19 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Takes over a slot of the last life.
     pub(crate) fn recover(&mut self, name: &str, json: &str, now: Instant) -> Result<(), serde_json::Error> {
-        let Some((channel, key)) = in_slot(name) else { return Ok(()) };
+        let Some((channel, written)) = in_slot(name) else { return Ok(()) };
+        // A former version wrote the addresses of people there.
+        let key = if written.contains('@') { anonymous_key(&written) } else { written.clone() };
+        let is_renamed = key != written;
+        if is_renamed {
+            self.renamed.push(StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, &written) });
+        }
         match serde_json::from_str(json)? {
             Record::Done(ts) => {
+                if is_renamed {
+                    let value = json.to_owned();
+                    self.renamed.push(StoreOp::Put { slot: slot(SLOT_PREFIX, channel, &key), value });
+                }
                 self.by_key.insert((channel, key.clone()), None);
                 self.done.push_back((ts, channel, key));
             }
@@ -143,6 +155,10 @@ impl Inbox {
                 let mut entry = Entry::new(*m, Place { session_key: session, person }, now);
                 (entry.asked, entry.asked_before) = (asked, asked);
                 (entry.said, entry.stored) = (said || asked > 0, true);
+                entry.message.key.clone_from(&key);
+                if is_renamed {
+                    self.renamed.push(put(n, &entry));
+                }
                 self.bytes += weight(&entry.message);
                 self.by_key.insert((channel, key), Some(n));
                 self.waiting.insert(n, entry);
@@ -157,9 +173,10 @@ impl Inbox {
         self.aside.push_back(slot);
     }
 
-    /// Puts what was recovered in order.
-    pub(crate) fn recovered(&mut self) {
+    /// Puts what was recovered in order; returns what has to be stored of it.
+    pub(crate) fn recovered(&mut self) -> Vec<StoreOp> {
         self.done.make_contiguous().sort_unstable_by_key(|(ts, _, _)| *ts);
+        std::mem::take(&mut self.renamed)
     }
 
     /// Whether the surfaces have to wait before they hand over more.
@@ -339,6 +356,16 @@ impl Inbox {
             ops.extend(self.aside.pop_front().map(|slot| StoreOp::Delete { slot }));
         }
         ops
+    }
+
+    /// A session of that surface is forgotten: nobody knows whose words are in what was not understood, so
+    /// all of it goes.
+    pub(crate) fn forget_aside(&mut self, channel: Channel) -> Vec<StoreOp> {
+        let prefix = slot(ASIDE_PREFIX, channel, "");
+        let (gone, kept): (VecDeque<_>, _) =
+            std::mem::take(&mut self.aside).into_iter().partition(|slot| slot.starts_with(&prefix));
+        self.aside = kept;
+        gone.into_iter().map(|slot| StoreOp::Delete { slot }).collect()
     }
 
     /// When an album may be whole.

@@ -409,8 +409,9 @@ impl Outbox {
     /// not tried again.
     pub(crate) fn forget(&mut self, session_key: &str) -> Vec<LetterId> {
         let mut waiting = Vec::new();
+        self.over.retain(|(_, letter)| letter.head.session_key != session_key);
         for (id, letter) in &mut self.letters {
-            if letter.head.session_key == session_key && letter.head.key.is_none() {
+            if letter.head.session_key == session_key {
                 letter.forgotten = true;
                 if letter.phase == Phase::Waiting {
                     waiting.push(*id);

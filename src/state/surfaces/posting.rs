@@ -152,8 +152,13 @@ impl State {
             ops.extend(self.inbox.finish(number, now.wall_ms));
         }
         for id in self.outbox.forget(session_key) {
-            ops.extend(self.outbox.end(id));
-            self.outbox.remove(id);
+            if self.outbox.get(id).is_some_and(|letter| letter.head.key.is_some()) {
+                // Somebody waits for it.
+                self.end_letter(id, MessageStatus::Failed, Some("its session was forgotten"), now);
+            } else {
+                ops.extend(self.outbox.end(id));
+                self.outbox.remove(id);
+            }
         }
         ops
     }
@@ -283,7 +288,9 @@ impl State {
         let reason = reason.unwrap_or_default().to_owned();
         if status == MessageStatus::Sent {
             METRICS.messages_out.up();
-            ops.extend(self.note_sent(&head, now));
+            if !letter_forgotten {
+                ops.extend(self.note_sent(&head, now));
+            }
         } else if !letter_forgotten {
             METRICS.messages_failed.up();
             let name = head.route.channel.name();
@@ -298,7 +305,8 @@ impl State {
         let outcome = head.key.as_ref().map(|_| sends::outcome(&head, parts, status, &reason, now));
         let outcome = outcome.map(|outcome| Outcome { invalid, ..outcome });
         if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
-            ops.extend(self.keys.ending(key, outcome));
+            let recorded = if letter_forgotten { outcome.forgotten() } else { outcome.clone() };
+            ops.extend(self.keys.ending(key, &recorded));
         }
         self.store(ops, Pending::LetterEnd { letter: id, outcome });
     }

@@ -178,18 +178,25 @@ impl State {
         let waiters = std::mem::take(&mut letter.waiters);
         if let (Some(key), Some(outcome)) = (&letter.head.key, outcome) {
             let run_id = RunId::from(letter.head.run_id.clone().unwrap_or_default());
-            self.keys.end(key, outcome.clone(), now.mono);
+            let kept = if letter.forgotten { outcome.forgotten() } else { outcome.clone() };
+            let record = self.keys.end(key, kept, now.mono);
+            if let Some(record) = record.filter(|_| letter.forgotten) {
+                self.store(vec![keys::put(key, &record)], Pending::Nothing);
+            }
             for (conn, id) in &waiters {
                 self.answer_send(*conn, id, &run_id, &outcome);
             }
         }
-        if letter.head.message_id.is_some() {
+        if letter.head.message_id.is_some() && !letter.forgotten {
             self.outbox.remember(id, letter);
         }
     }
 
     fn answer_send(&mut self, conn: ConnId, id: &str, run_id: &RunId, outcome: &Outcome) {
         let error = match outcome.status {
+            Some(RunStatus::Ok) if outcome.is_forgotten() => {
+                WireError::unavailable("it was sent, and its session was forgotten since").not_retryable()
+            }
             Some(RunStatus::Ok) => {
                 let mut payload: serde_json::Value =
                     serde_json::from_str(&outcome.summary).unwrap_or_default();

@@ -3,7 +3,12 @@
 use serde_json::json;
 
 use super::Bench;
+use super::world::{World, message, settings};
 use crate::agent::{AgentControl, AgentEvent};
+use crate::channels::ChannelEvent;
+use crate::channels::delivery::AttemptOutcome;
+use crate::channels::message::{Arrival, Batch};
+use crate::protocol::call::Channel;
 use crate::state::{Effect, Event};
 use crate::store::{Recovered, StoreEvent, StoreOp};
 
@@ -46,7 +51,7 @@ fn the_answer_waits_for_the_records_and_for_the_agents_files() {
     bench.agent_forgot(Ok(()));
     assert_eq!(bench.answer()["ok"], true);
     let ops = bench.take_store().remove(0).ops;
-    assert_eq!(ops, [StoreOp::Delete { slot: SLOT.into() }]);
+    assert_eq!(ops, [StoreOp::Delete { slot: SLOT.into() }, StoreOp::Compact]);
 }
 
 #[test]
@@ -86,5 +91,140 @@ fn what_was_left_is_done_at_the_next_start() {
     let mut bench = Bench::recovered(Recovered { slots, ..Recovered::default() });
     assert_eq!(bench.deletions(), 1);
     bench.agent_forgot(Ok(()));
-    assert_eq!(bench.take_store()[0].ops, [StoreOp::Delete { slot: SLOT.into() }]);
+    assert_eq!(bench.take_store()[0].ops, [StoreOp::Delete { slot: SLOT.into() }, StoreOp::Compact]);
+}
+
+const PERSON: &str = "730418265";
+
+/// A gateway that PERSON may write to, within that many runs a day.
+fn acquainted(runs_per_person: u64) -> World {
+    let mut config = settings();
+    config.budget.runs_per_person = runs_per_person;
+    config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap().allowed.push(PERSON.into());
+    World::with(config)
+}
+
+fn traces(world: &World) -> Vec<String> {
+    let lines = world.disk.iter().map(|(slot, value)| format!("{slot} {value}"));
+    lines.filter(|line| [PERSON, "tangerine"].iter().any(|trace| line.contains(trace))).collect()
+}
+
+fn forget(world: &mut World) {
+    forget_session(world, &format!("dm:telegram:{PERSON}"));
+}
+
+fn forget_session(world: &mut World, session_key: &str) {
+    world.bench.request(1, "forget", "session-forget", json!({ "sessionKey": session_key }));
+    world.keep();
+    let session_key = session_key.to_owned();
+    world.bench.handle(Event::Agent(AgentEvent::Forgotten { session_key, result: Ok(()) }));
+    world.keep();
+}
+
+#[test]
+fn what_was_spent_stays_spent_under_no_name() {
+    let mut world = acquainted(1);
+    for key in ["1", "2"] {
+        world.say(message(key, PERSON, PERSON, "a tangerine"));
+        if key == "1" {
+            let run = world.run();
+            world.answer(&run, "ok");
+        }
+        world.letters();
+    }
+    let today = |world: &World| world.disk["today"].clone();
+    assert_eq!(today(&world).matches(PERSON).count(), 2, "counted and told: {}", today(&world));
+    forget(&mut world);
+    assert!(today(&world).contains(r#""forgotten":1"#), "{}", today(&world));
+    assert_eq!(traces(&world), Vec::<String>::new());
+    world.restart();
+    world.bench.request(1, "s", "status", json!({}));
+    let answers = world.bench.answers();
+    let status = &answers.last().unwrap().1["payload"]["today"];
+    assert_eq!((&status["runs"], &status["runsByPerson"]), (&json!(1), &json!({ "forgotten": 1 })));
+}
+
+#[test]
+fn a_message_under_way_to_somebody_who_is_forgotten_leaves_nothing() {
+    for arrives in [true, false] {
+        let mut world = acquainted(9);
+        let send = |world: &mut World, key: &str| {
+            let params = json!({ "to": format!("telegram:{PERSON}"), "message": "a tangerine", "idempotencyKey": key });
+            world.bench.request(1, key, "send", params);
+            world.keep();
+        };
+        send(&mut world, "first");
+        send(&mut world, "second");
+        let attempt = world.attempts().remove(0);
+        forget(&mut world);
+        // What had not begun is not sent any more, and whoever waits for it is told.
+        let answers = world.bench.answers();
+        let second = &answers.iter().find(|(_, answer)| answer["id"] == "second").expect("an answer").1;
+        assert!(second["error"]["message"].to_string().contains("forgotten"), "{second}");
+        let outcome = if arrives {
+            AttemptOutcome::Sent { message_id: "77".into(), chat: None }
+        } else {
+            AttemptOutcome::NotSent { why: "no network".into(), retry_after: None }
+        };
+        world.outcome(&attempt, outcome);
+        // Its caller learns what became of it, and nobody else.
+        let first = world.bench.answer();
+        assert_eq!((&first["id"], &first["ok"]), (&json!("first"), &json!(arrives)));
+        assert!(!arrives || first["payload"]["chatId"] == PERSON);
+        assert_eq!(traces(&world), Vec::<String>::new());
+        world.restart();
+        send(&mut world, "first");
+        let again = world.bench.answer();
+        assert!(world.attempts().is_empty() && !again.to_string().contains(PERSON), "{again}");
+        assert_eq!(traces(&world), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_could_not_be_understood_goes_with_a_session_of_its_surface() {
+    let garbled = Arrival::Garbled { key: "9/7".into(), why: "?".into(), raw: format!("{PERSON} tangerine") };
+    let arrivals = vec![garbled];
+    for (session_key, goes) in [
+        (format!("dm:telegram:{PERSON}"), true),
+        ("group:telegram:-5".to_owned(), true),
+        ("main".to_owned(), true),
+        ("dm:whatsapp:+15550001111".to_owned(), false),
+        ("web:1".to_owned(), false),
+    ] {
+        let mut world = acquainted(9);
+        let batch = Batch { channel: Channel::Telegram, arrivals: arrivals.clone(), place: None };
+        world.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
+        world.keep();
+        assert_eq!(traces(&world).len(), 1);
+        forget_session(&mut world, &session_key);
+        assert_eq!(traces(&world).is_empty(), goes, "{session_key}");
+    }
+}
+
+#[test]
+fn a_refused_person_is_no_longer_listed_once_forgotten() {
+    let mut world = World::new();
+    world.say(message("1", PERSON, PERSON, "a tangerine"));
+    let refused = |world: &mut World| {
+        world.bench.request(1, "s", "status", json!({}));
+        world.bench.answers().pop().unwrap().1["payload"]["refused"].to_string()
+    };
+    assert!(refused(&mut world).contains(PERSON));
+    forget(&mut world);
+    assert!(!refused(&mut world).contains(PERSON));
+}
+
+#[test]
+fn names_of_answered_messages_are_no_addresses() {
+    // As a former version wrote them.
+    let raw = "whatsapp/15550001111@s.whatsapp.net/3EB0/+15550001111";
+    let slots = [(format!("inbox/{raw}"), r#"{"d":5}"#.to_owned())].into();
+    let mut bench = Bench::with_unkept(super::config(), Recovered { slots, ..Recovered::default() });
+    let ops = bench.take_store().remove(0).ops;
+    assert!(ops.contains(&StoreOp::Delete { slot: format!("inbox/{raw}") }), "{ops:?}");
+    let [StoreOp::Put { slot, value }] = &ops[1..] else { panic!("{ops:?}") };
+    assert!(
+        slot.starts_with("inbox/whatsapp/") && !slot.contains("1555") && value == r#"{"d":5}"#,
+        "{ops:?}"
+    );
 }

@@ -133,7 +133,7 @@ impl World {
                     StoreOp::Put { slot, value } => drop(self.disk.insert(slot, value)),
                     StoreOp::Delete { slot } => drop(self.disk.remove(&slot)),
                     StoreOp::Append { record, .. } => self.said.push(record),
-                    StoreOp::Forget { .. } => {}
+                    StoreOp::Forget { .. } | StoreOp::Compact => {}
                 }
             }
             let done = StoreEvent::Done { ticket: command.ticket, result: Ok(()), back: Vec::new() };
