@@ -41,6 +41,9 @@ pub const READ_BUFFER_BYTES: usize = 2 * 1024;
 pub const HANDSHAKE_MS: u64 = 3_000;
 /// Writing the answer to a plain HTTP request; a peer that takes it more slowly is dropped.
 pub const HTTP_ANSWER_MS: u64 = 10_000;
+/// Longest wait for a peer to take a piece of such an answer, before a look whether the place is still
+/// its own.
+pub const WRITE_SLICE_MS: u64 = 250;
 /// Connections that have not said `hello` yet. At the bound the newest waits until the oldest is
 /// `UNAUTHENTICATED_GRACE_MS` old and takes its place.
 pub const UNAUTHENTICATED_MAX: usize = 256;
@@ -57,6 +60,19 @@ pub const LISTEN_BACKLOG: i32 = 4_096;
 pub const REFUSAL_INTERVAL_MS: u64 = 700;
 /// Refusals waiting their turn; more are closed at once without an answer.
 pub const REFUSALS_WAITING_MAX: usize = 32;
+/// Descriptors that sockets of clients may not take: the journal and files of sessions, the surfaces'
+/// connections and pipes, listeners, pages that are being read. At the bound new connections wait.
+pub const DESCRIPTORS_KEPT_BACK: usize = 32;
+/// The same for each agent process that may be there at a time: its pipes, and its start.
+pub const DESCRIPTORS_PER_AGENT: usize = 4;
+/// Descriptors that sockets may have even where that leaves too few: else nobody could connect.
+pub const DESCRIPTORS_FOR_SOCKETS_MIN: usize = 8;
+/// While all that sockets may have are taken: between two looks whether one is free again.
+pub const SOCKETS_POLL_MS: u64 = 20;
+/// Entries of `gateway.allowedHosts` that a warning shows; further ones are counted.
+pub const HOSTS_SHOWN_MAX: usize = 5;
+/// Bytes of each of them; longer is cut.
+pub const HOST_SHOWN_BYTES_MAX: usize = 80;
 /// Frames that are no valid request a client may send within `INVALID_FRAMES_WINDOW_MS` before it
 /// is closed with 1008.
 pub const INVALID_FRAMES_MAX: usize = 20;
@@ -280,10 +296,17 @@ pub const JOURNAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const UNAPPLIED_RECORDS_MAX: usize = 1_024;
 /// The same for their bytes.
 pub const UNAPPLIED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What is read of a lock file; the rest of a longer one is not looked at.
+pub const LOCK_BYTES_MAX: u64 = 4_096;
 /// Config file; a larger one is refused at start.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// Token file; a larger one is refused at start, since it is some other file.
 pub const TOKEN_FILE_BYTES_MAX: u64 = 8 * 1024;
+/// Age from which a token file that looks the same is taken to be the same: file systems tell times
+/// in steps of up to two seconds. A younger one is read at each handshake.
+pub const TOKEN_FILE_SETTLED_MS: i64 = 3_000;
+/// Characters below which a token is warned of: shorter ones can be guessed.
+pub const TOKEN_CHARS_ADVISED: usize = 16;
 /// Characters of a token: what `hello.auth.token` may have.
 pub const TOKEN_CHARS_MAX: usize = 1_024;
 /// Warnings about unknown config keys; further ones are not shown.
@@ -329,6 +352,11 @@ pub const LOG_LINE_BYTES_MAX: usize = 1_500;
 pub const LOG_REPEAT_WINDOW_MS: u64 = 60_000;
 /// Lines that are remembered for that.
 pub const LOG_REPEATS_TRACKED: usize = 16;
+/// Lines from one place in the code within `LOG_KIND_WINDOW_MS`; further ones are counted, and one line
+/// says how many they were.
+pub const LOG_KIND_LINES_MAX: u64 = 60;
+/// A minute of the above.
+pub const LOG_KIND_WINDOW_MS: u64 = 60_000;
 
 // ---- stopping ---------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ const WITH_VALUE: &[&str] = &[
 ];
 
 /// The others.
-const ALONE: &[&str] = &["--verbose", "-v", "--help", "-h", "--version", "-V"];
+const ALONE: &[&str] = &["--check-config", "--verbose", "-v", "--help", "-h", "--version", "-V"];
 
 /// Form of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -105,11 +105,13 @@ pub struct Flags {
     pub log_format: LogFormat,
     /// How many `-v`.
     pub verbosity: u8,
+    /// `--check-config`
+    pub check_config: bool,
 }
 
 /// What the command line asks for.
 pub enum Parsed {
-    /// To serve.
+    /// To serve, or to say whether that would go.
     Run(Box<Flags>),
     /// [`HELP`] on stdout.
     Help,
@@ -148,6 +150,7 @@ impl Flags {
             })?,
             log_format: value(&mut args, "--log-format", "`text` or `json`", log_format)?.unwrap_or_default(),
             verbosity: verbosity(&mut args),
+            check_config: args.contains("--check-config"),
         };
         while let Some(address) = value(&mut args, "--bind", ADDRESS, address)? {
             flags.bind.push(address);

@@ -9,12 +9,14 @@ Usage: clawdis-gateway [FLAGS]
 Where it listens
   --port N              TCP port, 0 for any free one      [CLAWDIS_GATEWAY_PORT, default 18789]
   --bind ADDR           IP address to listen on; may be given several times  [default 127.0.0.1]
-                        One that is not a loopback address needs a token.
+                        One that is not a loopback address needs a token; loopback is
+                        served beside it.
   --max-clients N       connections at a time                                [default 2048]
   --tick-interval-ms N  milliseconds between two keep-alive events           [default 30000]
 
 Who may connect
-  --token-file FILE     a file that holds the token that clients must send
+  --token-file FILE     a file that holds the token that clients must send; a new one that is
+                        written there counts at once
   --token TOKEN         the token itself                  [CLAWDIS_GATEWAY_TOKEN]
                         Prefer the file or the variable: a shell keeps what is typed.
 
@@ -26,6 +28,7 @@ What it runs and keeps
                         in the state folder]
 
 What it says
+  --check-config        say whether flags, environment and configuration are good, and end
   --log-format FORMAT   text or json                                         [default text]
   -v, --verbose         say more    [RUST_LOG chooses by module: clawdis_gateway::net=debug]
   -h, --help            this text
@@ -35,7 +38,7 @@ A flag counts more than its variable, a variable more than the configuration. Ch
 TELEGRAM_BOT_TOKEN and CLAWDIS_TELEGRAM_API_BASE.
 
 Exit codes
-  0  stopped by SIGTERM or SIGINT
+  0  stopped by SIGTERM, SIGINT or SIGHUP
   1  failed while running
   2  wrong usage or configuration: starting it again will not help
   3  another gateway holds the state folder or the port

@@ -84,6 +84,8 @@ pub struct Settings {
     pub config: Config,
     /// Addresses to listen on, at least one, no two equal.
     pub binds: Vec<IpAddr>,
+    /// The file that the token came from, if it did; absolute.
+    pub token_file: Option<PathBuf>,
     /// Where state is kept; absolute.
     pub state_dir: PathBuf,
     /// Files that the agent must not see, the config's own first; they need not exist.
@@ -118,7 +120,7 @@ impl Settings {
 
     fn resolve(
         flags: Flags,
-        token_file: Option<Secret>,
+        file_token: Option<Secret>,
         environment: Environment,
         mut config: Config,
         state_dir: PathBuf,
@@ -127,13 +129,14 @@ impl Settings {
         let Config { gateway, agent, telegram, .. } = &mut config;
         gateway.token = token([
             ("--token", flags.token),
-            ("--token-file", token_file),
+            ("--token-file", file_token),
             (environment::TOKEN, environment.token),
             ("gateway.token", gateway.token.take()),
         ])?;
         let agent_command = agent_command(flags.agent, environment.agent, agent.command.take())?;
-        let token_files = [flags.token_file, telegram.bot_token_file.as_ref().map(PathBuf::from)];
-        let secret_files = token_files.into_iter().flatten().map(absolute);
+        let token_file = flags.token_file.map(absolute);
+        let bot_token_file = telegram.bot_token_file.as_ref().map(PathBuf::from).map(absolute);
+        let secret_files = token_file.clone().into_iter().chain(bot_token_file);
         let secret_files = std::iter::once(config_path).chain(secret_files).collect();
         telegram.bot_token = environment.telegram_token.or(telegram.bot_token.take());
         if let Some(api_base) = environment.telegram_api_base {
@@ -145,7 +148,7 @@ impl Settings {
         gateway.max_clients = flags.max_clients.unwrap_or(gateway.max_clients);
         gateway.tick_interval_ms = flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms);
         let (log_format, verbosity) = (flags.log_format, flags.verbosity);
-        Ok(Self { config, binds, state_dir, secret_files, agent_command, log_format, verbosity })
+        Ok(Self { config, binds, token_file, state_dir, secret_files, agent_command, log_format, verbosity })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Puts the threads together, starts them in order and stops them in reverse.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,7 +12,7 @@ use crossbeam_channel::{Sender, bounded};
 use data_encoding::HEXLOWER;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::agent::demo::DEMO_AGENT;
@@ -28,11 +28,12 @@ use crate::limits::{
 };
 use crate::logging::Log;
 use crate::metrics::METRICS;
-use crate::net::acceptor::{self, Acceptor};
-use crate::net::{NetContext, outbound};
+use crate::net::acceptor::Acceptor;
+use crate::net::shares::Shares;
+use crate::net::{NetConfig, NetContext, outbound};
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::hello::Policy;
-use crate::protocol::payload::Auth;
+use crate::protocol::payload::{Auth, Toggles};
 use crate::state::budget::Limits;
 use crate::state::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
 use crate::state::thread::{Exits, now};
@@ -43,29 +44,29 @@ use crate::store::{self, Layout, Store};
 use crate::threads;
 
 mod holder;
+mod listeners;
 mod start;
 mod surfaces;
 mod warnings;
 
+use listeners::Listeners;
 pub use start::main;
 
 /// Serves until a signal comes. `warnings` are about the configuration.
 pub fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
     // Before any thread, so that none of them ever sees the signals' default action.
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(system("listen for signals"))?;
-    raise_descriptor_limit();
+    let signals = Signals::new(signals_to_end_at()).map_err(system("listen for signals"))?;
+    let descriptors = raise_descriptor_limit();
     leave_no_core_dump();
     let own_exe = std::env::current_exe().map_err(system("find the gateway's own program"))?;
     let layout = Layout::new(&settings.state_dir);
     let lock = take_folder(&layout)?;
-    let listeners = listen(&settings)?;
-    let first =
-        listeners.first().map(TcpListener::local_addr).transpose().map_err(system("read its own address"))?;
-    let url = first.map_or_else(String::new, |address| format!("ws://{address}"));
+    let listeners = listeners::open(&settings.binds, settings.config.gateway.port)?;
+    let url = listeners.url.clone();
     let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
-    let who = json!({ "pid": std::process::id(), "url": url });
+    let who = json!({ "pid": std::process::id(), "url": listeners.local_url });
     lock.announce(&who.to_string()).map_err(folder_error)?;
-    let gateway = Gateway::start(&settings, layout, listeners, &url, own_exe)?;
+    let gateway = Gateway::start(&settings, layout, listeners, descriptors, own_exe)?;
     Log::release(&format!("listening on {url}"));
     report(&settings, warnings);
     let in_time = gateway.serve(signals);
@@ -74,16 +75,46 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
     Ok(())
 }
 
+/// Says what a start would say of the settings, and makes nothing.
+fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
+    let own_exe = std::env::current_exe().map_err(system("find the gateway's own program"))?;
+    let layout = Layout::new(&settings.state_dir);
+    agent_config(settings, &layout, own_exe.clone())?;
+    surfaces::config(settings, &layout);
+    surfaces::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
+    let found = warnings::found(settings);
+    for warning in warnings.iter().chain(found.iter().map(|warning| &warning.message)) {
+        log::warn!("{warning}");
+    }
+    Log::release("ok");
+    Ok(())
+}
+
 fn system(what: &'static str) -> impl Fn(io::Error) -> Fatal {
     move |source| Fatal::System { what, source }
 }
 
-/// Many clients need many descriptors, and the soft limit is often 1,024.
-fn raise_descriptor_limit() {
+/// Many clients need many descriptors, and the soft limit is often 1,024. Returns how many there may be now
+/// (`None`: any number).
+fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // Where the system refuses, accepting says so when it matters.
+    // Where the system refuses, there are as many as before.
     let _ = setrlimit(Resource::Nofile, raised);
+    getrlimit(Resource::Nofile).current
+}
+
+/// A terminal that goes away sends SIGHUP, unless whoever started us (`nohup`) had it ignored.
+fn signals_to_end_at() -> Vec<i32> {
+    const SIGHUP_BIT: u64 = 1 << (SIGHUP - 1);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let mut signals = vec![SIGTERM, SIGINT];
+    if ignored & SIGHUP_BIT == 0 {
+        signals.push(SIGHUP);
+    }
+    signals
 }
 
 /// Tokens and what people said are in memory, and whoever collects core dumps keeps them for long.
@@ -101,25 +132,6 @@ fn take_folder(layout: &Layout) -> Result<FolderLock, Fatal> {
         Ok(holder) => Fatal::Held { folder: folder(), holder: holder::describe(&holder) },
         Err(source) => Fatal::Folder { folder: folder(), source },
     })
-}
-
-fn listen(settings: &Settings) -> Result<Vec<TcpListener>, Fatal> {
-    let mut port = settings.config.gateway.port;
-    let mut listeners = Vec::new();
-    for ip in &settings.binds {
-        let address = SocketAddr::new(*ip, port);
-        let listener = acceptor::listen(address).map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => match holder::pid_at(address) {
-                Some(pid) => Fatal::PortHeld { address, pid },
-                None => Fatal::Bind { address, source },
-            },
-            _ => Fatal::Bind { address, source },
-        })?;
-        // With port 0 all addresses share the one that the system chose for the first.
-        port = listener.local_addr().map_or(port, |address| address.port());
-        listeners.push(listener);
-    }
-    Ok(listeners)
 }
 
 /// What a person should know at the start.
@@ -159,8 +171,8 @@ impl Gateway {
     fn start(
         settings: &Settings,
         layout: Layout,
-        listeners: Vec<TcpListener>,
-        url: &str,
+        listeners: Listeners,
+        descriptors: Option<u64>,
         own_exe: PathBuf,
     ) -> Result<Self, Fatal> {
         METRICS.started.set(wall_ms() / 1_000);
@@ -175,7 +187,7 @@ impl Gateway {
             log::warn!("{problem}");
         }
         let places = surfaces::places(&recovered);
-        let state_config = state_config(settings, &layout, boot_id, url);
+        let state_config = state_config(settings, &layout, boot_id, &listeners);
         let (state, first) = State::new(state_config, recovered, now());
 
         let thread = system("start a thread");
@@ -198,7 +210,7 @@ impl Gateway {
         };
 
         let context = NetContext::new(
-            settings.config.gateway.clone(),
+            net_config(settings, descriptors),
             to_state.clone(),
             to_outbound,
             History::new(layout),
@@ -211,7 +223,7 @@ impl Gateway {
                 .map_err(&thread)?,
         ];
         let state = state::thread::spawn(state, first, state_inbox, exits).map_err(&thread)?;
-        let acceptor = Acceptor::start(listeners, Arc::clone(&context)).map_err(&thread)?;
+        let acceptor = Acceptor::start(listeners.sockets, Arc::clone(&context)).map_err(&thread)?;
         Ok(Self { context, acceptor, to_state, to_channels, state, others })
     }
 
@@ -270,13 +282,13 @@ fn boot_id() -> io::Result<String> {
     Ok(HEXLOWER.encode(&bytes))
 }
 
-fn state_config(settings: &Settings, layout: &Layout, boot_id: String, url: &str) -> StateConfig {
+fn state_config(settings: &Settings, layout: &Layout, boot_id: String, listeners: &Listeners) -> StateConfig {
     StateConfig {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         ip: settings.binds.first().map_or_else(String::new, ToString::to_string),
-        url: url.to_owned(),
+        url: listeners.local_url.clone(),
         auth: if settings.config.gateway.token.is_some() { Auth::Token } else { Auth::None },
-        warnings: warnings::found(settings),
+        warnings: warnings::found(settings).into_iter().chain(listeners.warning.clone()).collect(),
         boot_id,
         policy: Policy {
             max_payload: PAYLOAD_BYTES_MAX,
@@ -301,6 +313,26 @@ fn state_config(settings: &Settings, layout: &Layout, boot_id: String, url: &str
             to: settings.config.heartbeat.to.clone(),
         },
         surfaces: surfaces::config(settings, layout),
+    }
+}
+
+fn net_config(settings: &Settings, descriptors: Option<u64>) -> NetConfig {
+    let gateway = &settings.config.gateway;
+    let shares = Shares::of(descriptors, gateway.max_clients, settings.config.agent.max_processes);
+    if shares.clients < gateway.max_clients {
+        log::warn!(
+            "the limit on open files ({}) has room for {} clients at a time, not for {}; more are not accepted: raise \
+             it (`ulimit -n`, LimitNOFILE= in a unit), or set --max-clients",
+            descriptors.unwrap_or_default(),
+            shares.clients,
+            gateway.max_clients
+        );
+    }
+    NetConfig {
+        settings: gateway.clone(),
+        bound: settings.binds.clone(),
+        token_file: settings.token_file.clone(),
+        shares,
     }
 }
 

@@ -40,11 +40,12 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
     if let Some(token) = flags.token.as_ref().filter(|token| !token.is_empty()) {
         return Err(start_again_without(&args, token.expose()));
     }
+    let check_config = flags.check_config;
     let config = |error: crate::config::settings::SettingsError| Fatal::Config(error.to_string());
     let (settings, warnings) =
         Settings::read(flags, Environment::of_process().map_err(config)?).map_err(config)?;
     Log::install(settings.log_format, settings.verbosity > 0);
-    super::run(settings, &warnings)
+    if check_config { super::check(&settings, &warnings) } else { super::run(settings, &warnings) }
 }
 
 fn print(text: &str) {

@@ -1,11 +1,16 @@
 //! What settings say, at the start, that a person should mend.
 
 use crate::config::settings::Settings;
+use crate::net::hosts::stray_entries;
+use crate::net::token::short_token;
 use crate::protocol::warning::{Warning, WarningCode};
 
 /// The warnings that follow from the settings alone.
 pub(super) fn found(settings: &Settings) -> Vec<Warning> {
-    no_token(settings).into_iter().collect()
+    let gateway = &settings.config.gateway;
+    let short_token = gateway.token.as_ref().and_then(short_token);
+    let stray_entries = stray_entries(&gateway.allowed_hosts);
+    [no_token(settings), short_token, stray_entries].into_iter().flatten().collect()
 }
 
 /// A gateway that can do nothing may stand open.

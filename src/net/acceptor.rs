@@ -1,5 +1,5 @@
-//! The accept thread: owns the listeners, bounds what has not said `hello`, starts a thread per
-//! connection. Parses nothing.
+//! The accept thread: owns the listeners, bounds what has not said `hello` and what is open at all,
+//! starts a thread per connection. Parses nothing.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,10 +10,12 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::limits::{ACCEPT_RETRY_MAX_MS, ACCEPT_RETRY_MIN_MS, HANDSHAKE_MS, LISTEN_BACKLOG, ms};
+use crate::limits::{
+    ACCEPT_RETRY_MAX_MS, ACCEPT_RETRY_MIN_MS, HANDSHAKE_MS, LISTEN_BACKLOG, SOCKETS_POLL_MS, ms,
+};
 use crate::metrics::METRICS;
 use crate::net::{ConnShared, NetContext, conn};
 use crate::threads;
@@ -21,12 +23,26 @@ use crate::threads;
 /// Opens a listening socket. std's own uses a short backlog, which drops SYNs in a burst of
 /// reconnecting clients.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    open(address, false)
+}
+
+/// The same on an address that this machine need not have yet.
+pub fn listen_ahead(address: SocketAddr) -> io::Result<TcpListener> {
+    open(address, true)
+}
+
+fn open(address: SocketAddr, ahead: bool) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket: OwnedFd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if ahead && address.is_ipv4() {
+        sockopt::set_ip_freebind(&socket, true)?;
+    } else if ahead {
+        sockopt::set_ipv6_freebind(&socket, true)?;
     }
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, LISTEN_BACKLOG)?;
@@ -56,13 +72,16 @@ impl Acceptor {
 
 fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>) {
     let mut pause = Pause::default();
+    let mut ticks = Ticks::new(context);
     while !context.stopping.load(Ordering::Relaxed) {
         let mut watched: Vec<PollFd<'_>> = listeners
             .iter()
             .map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN))
             .collect();
         watched.push(PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN));
-        if poll(&mut watched, None).is_err() {
+        let polled = poll(&mut watched, ticks.timeout(context).as_ref());
+        ticks.look_when_due(context);
+        if polled.is_err() {
             continue;
         }
         if watched.last().is_some_and(|wake| !wake.revents().is_empty()) {
@@ -80,6 +99,7 @@ fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>)
 /// Takes what waits on one listener, but never so many that another one starves.
 fn accept(listener: &TcpListener, context: &Arc<NetContext>) -> io::Result<()> {
     for _ in 0..64 {
+        await_room(context);
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -97,7 +117,7 @@ fn accept(listener: &TcpListener, context: &Arc<NetContext>) -> io::Result<()> {
         // Answers are single writes: waiting for more to say only adds 40 ms.
         stream.set_nodelay(true)?;
         let conn = context.next_conn.fetch_add(1, Ordering::Relaxed);
-        let shared = ConnShared::new(stream);
+        let shared = ConnShared::new(stream, &context.sockets);
         context.admission.enter(conn, &shared);
         let (theirs, for_thread) = (Arc::clone(context), Arc::clone(&shared));
         let name = format!("conn-{conn}");
@@ -110,6 +130,59 @@ fn accept(listener: &TcpListener, context: &Arc<NetContext>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Waits while as many sockets are open as there may be: the rest of the descriptors are for others than
+/// clients. Whoever wants to connect meanwhile waits in the kernel's queue.
+fn await_room(context: &NetContext) {
+    let is_full = || {
+        context.sockets.load(Ordering::Relaxed) >= context.shares.sockets
+            && !context.stopping.load(Ordering::Relaxed)
+    };
+    if !is_full() {
+        return;
+    }
+    log::warn!(
+        "connections are accepted as others end: {} are open, all that --max-clients and the limit on open files \
+         have room for",
+        context.shares.sockets
+    );
+    while is_full() {
+        context.admission.evict_oldest();
+        std::thread::sleep(ms(SOCKETS_POLL_MS));
+    }
+}
+
+/// When to look whether the token has changed: at each handshake, and as often as clients are told that
+/// the gateway lives, so that what an old token opened ends though nobody connects.
+struct Ticks {
+    interval: Duration,
+    next: Instant,
+}
+
+impl Ticks {
+    fn new(context: &NetContext) -> Self {
+        let interval = ms(context.settings.tick_interval_ms);
+        Self { interval, next: Instant::now() + interval }
+    }
+
+    /// Nothing wakes up for it while nobody is connected.
+    fn timeout(&self, context: &NetContext) -> Option<Timespec> {
+        let is_wanted = context.token.may_change() && context.sockets.load(Ordering::Relaxed) > 0;
+        let left = self.next.saturating_duration_since(Instant::now());
+        is_wanted.then(|| Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        })
+    }
+
+    fn look_when_due(&mut self, context: &NetContext) {
+        let now = Instant::now();
+        if context.token.may_change() && self.next <= now {
+            context.look_at_token();
+            self.next = now + self.interval;
+        }
+    }
 }
 
 /// Back-off after a failed accept, such as "too many open files": spinning would not free any.

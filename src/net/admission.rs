@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::limits::{UNAUTHENTICATED_GRACE_MS, UNAUTHENTICATED_MAX, ms};
+use crate::limits::{UNAUTHENTICATED_GRACE_MS, ms};
 use crate::metrics::METRICS;
 use crate::net::{ConnId, ConnShared};
 
 /// The connections in their handshake, oldest first.
-#[derive(Default)]
 pub struct Admission {
+    waiting_max: usize,
     waiting: Mutex<VecDeque<Waiting>>,
     left: Condvar,
 }
@@ -36,6 +36,11 @@ impl Waiting {
 }
 
 impl Admission {
+    /// With room for so many.
+    pub(super) fn new(waiting_max: usize) -> Self {
+        Self { waiting_max, waiting: Mutex::default(), left: Condvar::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         // The list is whole after any panic: every change to it is a single call.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,7 +49,7 @@ impl Admission {
     /// Takes a place, waiting or evicting the oldest if there is none. Called by the acceptor.
     pub(super) fn enter(&self, conn: ConnId, shared: &Arc<ConnShared>) {
         let mut waiting = self.lock();
-        while waiting.len() >= UNAUTHENTICATED_MAX {
+        while waiting.len() >= self.waiting_max {
             let age = waiting.front().map_or(ms(0), |oldest| oldest.since.elapsed());
             if let Some(left) = ms(UNAUTHENTICATED_GRACE_MS).checked_sub(age).filter(|left| !left.is_zero()) {
                 waiting = self.left.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -55,6 +60,17 @@ impl Admission {
         }
         waiting.push_back(Waiting { conn, since: Instant::now(), shared: Arc::clone(shared) });
         METRICS.unauthenticated.set(waiting.len() as u64);
+    }
+
+    /// Takes the place of the oldest connection if it has had it for long enough: more sockets than
+    /// there may be are open. Called by the acceptor.
+    pub(super) fn evict_oldest(&self) {
+        let mut waiting = self.lock();
+        let is_due = |oldest: &Waiting| oldest.since.elapsed() >= ms(UNAUTHENTICATED_GRACE_MS);
+        if waiting.front().is_some_and(is_due) {
+            METRICS.refused_capacity.up();
+            waiting.drain(..1).for_each(|oldest| oldest.evict());
+        }
     }
 
     /// Evicts them all. Nobody may enter any more: the gateway stops, and silent peers would hold

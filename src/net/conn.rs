@@ -9,7 +9,7 @@ use tungstenite::{Message, WebSocket};
 
 use crate::limits::{INVALID_FRAMES_MAX, INVALID_FRAMES_WINDOW_MS, LARGE_FRAME_BYTES, ms};
 use crate::metrics::METRICS;
-use crate::net::handshake::{self, Accepted};
+use crate::net::handshake::{self, Accepted, Refused};
 use crate::net::head::{Head, HeadError};
 use crate::net::http::{self, Refusal};
 use crate::net::outbound::Outbound;
@@ -49,27 +49,25 @@ pub(super) fn serve(
     if !head.asks_for_websocket() {
         return http::serve(shared, &head, context);
     }
-    let Some(place) = context.take_place() else {
+    if !context.has_place() {
         METRICS.refused_capacity.up();
         return http::refuse(shared, &Refusal::FULL);
-    };
+    }
     let mut socket = match handshake::upgrade(shared, head, deadline) {
         Ok(socket) => socket,
         Err(refusal) => return http::refuse(shared, &refusal),
     };
-    match handshake::await_hello(&mut socket, shared, context) {
-        Ok(accepted) => {
+    // A client's place is taken by who has passed the handshake, and by nobody before.
+    let accepted = handshake::await_hello(&mut socket, shared, context)
+        .and_then(|accepted| Ok((accepted, context.take_place().ok_or_else(Refused::full)?)));
+    match accepted {
+        Ok((accepted, _place)) => {
             drop(waiting);
             Session { conn, peer, shared, context, invalid: Budget::new(Instant::now()) }
                 .run(socket, accepted);
         }
-        Err(refused) => {
-            // The answer to a wrong token waits its turn outside of the handshake's places.
-            drop(waiting);
-            handshake::refuse(shared, context, refused);
-        }
+        Err(refused) => handshake::refuse(shared, context, refused, waiting),
     }
-    drop(place);
 }
 
 fn refuse_head(shared: &ConnShared, error: &HeadError, context: &NetContext) {
@@ -87,7 +85,8 @@ fn refuse_head(shared: &ConnShared, error: &HeadError, context: &NetContext) {
     http::refuse(shared, &refusal);
 }
 
-struct LeaveOnDrop<'a> {
+/// A place among the handshakes.
+pub(super) struct LeaveOnDrop<'a> {
     conn: ConnId,
     context: &'a NetContext,
 }
@@ -124,7 +123,7 @@ impl Drop for Farewell<'_> {
 
 impl Session<'_> {
     fn run(mut self, mut socket: WebSocket<ClientStream>, accepted: Accepted) {
-        let Accepted { hello, subscriptions } = accepted;
+        let Accepted { hello, subscriptions, token } = accepted;
         if socket.get_mut().join(self.conn, self.context.outbound.clone()).is_err() {
             return;
         }
@@ -144,7 +143,7 @@ impl Session<'_> {
         METRICS.clients.up();
         let farewell = Farewell { conn: self.conn, context: self.context };
         let attach = Outbound::Attach { conn: self.conn, shared: Arc::clone(self.shared) };
-        let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, subscriptions });
+        let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, subscriptions, token });
         let attached = self.context.outbound.send(attach).is_ok();
         let reason = if attached && self.context.state.send(Event::Opened(opened)).is_ok() {
             let reason = self.read_until_the_end(&mut socket);

@@ -13,8 +13,9 @@ use tungstenite::{Error, Message, WebSocket, http};
 
 use crate::limits::{HELLO_BYTES_MAX, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES};
 use crate::metrics::METRICS;
+use crate::net::conn::LeaveOnDrop;
 use crate::net::head::Head;
-use crate::net::http::{Refusal, linger};
+use crate::net::http::{Refusal, TOO_MANY, linger};
 use crate::net::requests::nests_deeper;
 use crate::net::stream::ClientStream;
 use crate::net::{ConnShared, NetContext};
@@ -68,6 +69,8 @@ fn as_request(head: &Head) -> Option<Request> {
 pub(super) struct Accepted {
     pub(super) hello: Hello,
     pub(super) subscriptions: Subscriptions,
+    /// Number of the token that it proved.
+    pub(super) token: u64,
 }
 
 /// Why there was no handshake.
@@ -84,6 +87,12 @@ impl Refused {
     fn hello(reason: impl Into<String>) -> Self {
         let reason = reason.into();
         Self::Because { close: Close::new(1008, reason.clone()), reason: Some(reason) }
+    }
+
+    /// The last place was taken while this handshake was under way.
+    pub(super) fn full() -> Self {
+        METRICS.refused_capacity.up();
+        Self::Because { close: Close::new(1013, TOO_MANY), reason: Some(TOO_MANY.to_owned()) }
     }
 }
 
@@ -168,12 +177,8 @@ fn judge(text: &str, context: &NetContext) -> Result<Accepted, Refused> {
         return Err(Refused::hello("the first frame must be `hello`"));
     }
     let hello = parse_hello(value).map_err(|error| Refused::hello(format!("bad `hello`: {error}")))?;
-    if let Some(token) = &context.settings.token {
-        let given = hello.auth.as_ref().and_then(|auth| auth.token.as_deref()).unwrap_or_default();
-        if !token.matches(given) {
-            return Err(Refused::Token);
-        }
-    }
+    let given = hello.auth.as_ref().and_then(|auth| auth.token.as_deref()).unwrap_or_default();
+    let token = context.prove(given).ok_or(Refused::Token)?;
     if hello.min_protocol > VERSION || hello.max_protocol < VERSION {
         let reason = format!(
             "no common protocol: this server speaks {VERSION}, the client {} to {}",
@@ -185,7 +190,7 @@ fn judge(text: &str, context: &NetContext) -> Result<Accepted, Refused> {
         return Err(Refused::hello("client too old"));
     }
     let subscriptions = Subscriptions::from_caps(&hello.caps);
-    Ok(Accepted { hello, subscriptions })
+    Ok(Accepted { hello, subscriptions, token })
 }
 
 /// Whether `version` is semver and lower than `least`. Pre-releases are lower than their release.
@@ -194,8 +199,11 @@ fn older(version: &str, least: &str) -> bool {
 }
 
 /// Says why, then closes and lingers. Called on the connection's own thread, before anybody else
-/// may write to it.
-pub(super) fn refuse(shared: &ConnShared, context: &NetContext, refused: Refused) {
+/// may write to it. A refusal holds a place among the handshakes, which a newer one may take; one that
+/// waits for its turn holds none.
+pub(super) fn refuse(shared: &ConnShared, context: &NetContext, refused: Refused, waiting: LeaveOnDrop<'_>) {
+    let mut waiting = Some(waiting);
+    let mut turn = None;
     let (reason, close) = match refused {
         Refused::Gone => return,
         Refused::Because { reason, close } => {
@@ -204,7 +212,10 @@ pub(super) fn refuse(shared: &ConnShared, context: &NetContext, refused: Refused
         }
         Refused::Token => {
             METRICS.refused_token.up();
-            if context.refusals.wait_turn() {
+            turn = context.refusals.take_turn();
+            if let Some(turn) = &turn {
+                waiting.take();
+                turn.wait();
                 let close = Close::new(1008, "unauthorized: send the gateway's token in hello.auth.token");
                 (Some("unauthorized".to_owned()), close)
             } else {
@@ -219,7 +230,9 @@ pub(super) fn refuse(shared: &ConnShared, context: &NetContext, refused: Refused
         bytes.extend_from_slice(&frame::text(&error));
     }
     bytes.extend_from_slice(&close.frame());
-    if (&shared.stream).write_all(&bytes).is_ok() {
+    // Out of turn there is no time to wait for whether it was read.
+    let is_heard = reason.is_some() || turn.is_some();
+    if (&shared.stream).write_all(&bytes).is_ok() && is_heard {
         linger(shared);
     }
     let _ = shared.stream.shutdown(Shutdown::Both);

@@ -1,5 +1,6 @@
 //! The HTTP head of a connection, read once before anything else is decided.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Instant;
 
@@ -10,6 +11,9 @@ use crate::net::stream::read_until;
 /// A parsed head and what came behind it.
 pub(super) struct Head {
     pub(super) method: String,
+    /// Who is asked, where the target was in absolute form.
+    pub(super) authority: Option<String>,
+    /// Path and query.
     pub(super) target: String,
     pub(super) http11: bool,
     headers: Vec<(String, Vec<u8>)>,
@@ -66,9 +70,11 @@ impl Head {
         if head_bytes > HTTP_HEAD_BYTES_MAX {
             return Err(HeadError::TooLarge);
         }
+        let (authority, target) = split_target(request.path.unwrap_or_default());
         Ok(Some(Head {
+            authority: authority.map(str::to_owned),
+            target: target.into_owned(),
             method: request.method.unwrap_or_default().to_owned(),
-            target: request.path.unwrap_or_default().to_owned(),
             http11: request.version == Some(1),
             headers: request
                 .headers
@@ -108,5 +114,47 @@ impl Head {
     /// The target without its query.
     pub(super) fn path(&self) -> &str {
         self.target.split(['?', '#']).next().unwrap_or_default()
+    }
+}
+
+/// Takes the absolute form (`http://HOST/PATH`) apart, as proxies and a few clients send it; any other
+/// target is one as a whole.
+fn split_target(target: &str) -> (Option<&str>, Cow<'_, str>) {
+    let schemes = ["http://", "https://"];
+    let is_absolute =
+        |scheme: &&str| target.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+    let Some(scheme) = schemes.iter().find(|scheme| is_absolute(scheme)) else {
+        return (None, target.into());
+    };
+    let rest = &target[scheme.len()..];
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    // The root may be left out before a query.
+    let path = if path.starts_with('/') { path.into() } else { format!("/{path}").into() };
+    (Some(authority), path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_target;
+
+    #[test]
+    fn absolute_targets_are_taken_apart() {
+        for (target, authority, path) in [
+            ("/a?b", None, "/a?b"),
+            ("*", None, "*"),
+            ("//h/a", None, "//h/a"),
+            ("http:/a", None, "http:/a"),
+            ("ftp://h/a", None, "ftp://h/a"),
+            ("http://h:1/a?b", Some("h:1"), "/a?b"),
+            ("hTTps://[::1]", Some("[::1]"), "/"),
+            ("http://h?b", Some("h"), "/?b"),
+            ("http://h#/a", Some("h"), "/#/a"),
+            ("http://a@b/c", Some("a@b"), "/c"),
+            ("http://", Some(""), "/"),
+            ("http://\u{fc}/a", Some("\u{fc}"), "/a"),
+        ] {
+            let (found, rest) = split_target(target);
+            assert_eq!((found, rest.as_ref()), (authority, path), "{target}");
+        }
     }
 }

@@ -24,15 +24,17 @@ pub(super) struct Refusal {
     header: Option<&'static str>,
 }
 
+/// What whoever finds no place is told.
+pub(super) const TOO_MANY: &str =
+    "too many clients are connected: close some, or raise --max-clients and the limit on open files";
+
 impl Refusal {
     pub(super) const TIMEOUT: Self = Self::new(408, "the request took longer than 3 seconds");
     pub(super) const TOO_LARGE: Self =
         Self::new(431, "the request's head is larger than 8 KiB or has more than 64 headers");
     pub(super) const UPGRADE_VERSION: Self =
         Self::new(426, "speak WebSocket version 13").with("Sec-WebSocket-Version: 13");
-    pub(super) const FULL: Self =
-        Self::new(503, "too many clients are connected; close some or raise --max-clients")
-            .with("Retry-After: 5");
+    pub(super) const FULL: Self = Self::new(503, TOO_MANY).with("Retry-After: 5");
     pub(super) const OVERRUN: Self =
         Self::new(503, "too many connections are in their handshake; try again").with("Retry-After: 1");
     pub(super) const STOPPING: Self = Self::new(503, "the gateway is stopping");
@@ -120,14 +122,18 @@ fn route(head: &Head, context: &NetContext) -> Result<Answer, Refusal> {
 }
 
 fn authorize(head: &Head, context: &NetContext) -> Result<(), Refusal> {
-    let Some(token) = &context.settings.token else { return Ok(()) };
+    if !context.token.is_required() {
+        return Ok(());
+    }
     let Ok(Some(header)) = head.single("authorization") else { return Err(Refusal::UNAUTHORIZED) };
     let given = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    if given.is_some_and(|(_, given)| token.matches(given.trim())) {
+    if given.is_some_and(|(_, given)| context.prove(given.trim()).is_some()) {
         return Ok(());
     }
     METRICS.refused_token.up();
-    context.refusals.wait_turn();
+    if let Some(turn) = context.refusals.take_turn() {
+        turn.wait();
+    }
     Err(Refusal::UNAUTHORIZED)
 }
 

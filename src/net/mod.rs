@@ -2,7 +2,8 @@
 //!
 //! Knows frames and limits, but nothing of what a request means: that is `state`'s.
 
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -19,17 +20,23 @@ mod conn;
 mod gate;
 mod handshake;
 mod head;
+pub mod hosts;
 mod http;
 pub mod outbound;
 mod pages;
 mod refusals;
 mod requests;
+pub mod shares;
 mod stream;
+pub mod token;
 
 use admission::Admission;
+use hosts::Hosts;
 use outbound::Outbound;
 use refusals::Refusals;
 use requests::Parsed;
+use shares::Shares;
+use token::Token;
 
 /// Number of a connection, rising from 1. The wire shows it behind the boot's id.
 pub type ConnId = u64;
@@ -51,10 +58,28 @@ pub fn objection(text: &str) -> Option<String> {
     }
 }
 
-/// What all connections share: settings and the ways out of a connection thread.
-pub struct NetContext {
+/// What the sockets' side of the gateway is started with. No `Debug`: there may be a token.
+pub struct NetConfig {
     /// What was configured.
     pub settings: Gateway,
+    /// The addresses that it was told to bind.
+    pub bound: Vec<IpAddr>,
+    /// Where the token came from, if that is a file.
+    pub token_file: Option<PathBuf>,
+    /// How many sockets there may be.
+    pub shares: Shares,
+}
+
+/// What all connections share: settings and the ways out of a connection thread.
+pub struct NetContext {
+    /// What was configured, without the token.
+    settings: Gateway,
+    /// The token in force.
+    token: Token,
+    /// The names by which clients may come.
+    hosts: Hosts,
+    /// How many of them may.
+    shares: Shares,
     /// To the state thread.
     pub state: Sender<Event>,
     /// To the outbound thread.
@@ -68,28 +93,36 @@ pub struct NetContext {
     /// Large requests inside.
     pub large_frames: LargeFrames,
     next_conn: AtomicU64,
-    upgraded: AtomicUsize,
+    /// Places of clients that are taken.
+    places: AtomicUsize,
+    /// Sockets that are open.
+    sockets: Arc<AtomicUsize>,
     stopping: AtomicBool,
 }
 
 impl NetContext {
     /// Shared by the acceptor and every connection.
     pub fn new(
-        settings: Gateway,
+        config: NetConfig,
         state: Sender<Event>,
         outbound: Sender<Outbound>,
         history: History,
     ) -> Arc<Self> {
+        let NetConfig { mut settings, bound, token_file, shares } = config;
         Arc::new(Self {
+            token: Token::new(settings.token.take(), token_file),
+            hosts: Hosts::new(&settings.allowed_hosts, bound),
+            shares,
             settings,
             state,
             outbound,
             history,
-            admission: Admission::default(),
-            refusals: Refusals::default(),
+            admission: Admission::new(shares.handshakes),
+            refusals: Refusals::new(shares.refusals),
             large_frames: LargeFrames::new(),
             next_conn: AtomicU64::new(1),
-            upgraded: AtomicUsize::new(0),
+            places: AtomicUsize::new(0),
+            sockets: Arc::default(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -105,20 +138,35 @@ impl NetContext {
         self.admission.evict_all();
     }
 
+    /// The number of the token in force if `given` is it.
+    fn prove(&self, given: &str) -> Option<u64> {
+        self.token.prove(given, &self.state)
+    }
+
+    /// Looks whether the token has changed.
+    fn look_at_token(&self) {
+        self.token.look(&self.state);
+    }
+
+    /// Whether one more client would find a place now.
+    fn has_place(&self) -> bool {
+        self.places.load(Ordering::Relaxed) < self.shares.clients
+    }
+
     /// Takes a client's place, or `None` if all are taken. The place is free again on drop.
     fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let taken = self.upgraded.fetch_add(1, Ordering::Relaxed);
+        let taken = self.places.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(self));
-        (taken < self.settings.max_clients).then_some(place)
+        (taken < self.shares.clients).then_some(place)
     }
 }
 
-/// A place among `max_clients`.
+/// A client's place.
 struct Place(Arc<NetContext>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.upgraded.fetch_sub(1, Ordering::Relaxed);
+        self.0.places.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -133,16 +181,26 @@ pub struct ConnShared {
     pub evicted: AtomicBool,
     /// Counts what came in (it wraps): `outbound` compares it between ticks to find silent clients.
     pub heard: AtomicU32,
+    /// Sockets that are open, this one among them.
+    open: Arc<AtomicUsize>,
 }
 
 impl ConnShared {
-    fn new(stream: TcpStream) -> Arc<Self> {
+    fn new(stream: TcpStream, open: &Arc<AtomicUsize>) -> Arc<Self> {
+        open.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             stream,
+            open: Arc::clone(open),
             sealed: AtomicBool::new(false),
             evicted: AtomicBool::new(false),
             heard: AtomicU32::new(0),
         })
+    }
+}
+
+impl Drop for ConnShared {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,14 +1,15 @@
-//! Paces the answers to wrong tokens over all connections, so that guessing is slow from anywhere,
-//! loopback included, while someone with the right token never waits.
+//! Paces the answers to wrong tokens over all connections. That spares the log and the processor; it
+//! is no lock: the right token is answered at once, so that silence is an answer too, and nothing but
+//! a token's length keeps somebody from guessing it.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::limits::{REFUSAL_INTERVAL_MS, REFUSALS_WAITING_MAX, ms};
+use crate::limits::{REFUSAL_INTERVAL_MS, ms};
 
 /// When the next refusal may leave, and how many wait for their turn.
-#[derive(Default)]
 pub struct Refusals {
+    waiting_max: usize,
     turns: Mutex<Turns>,
     stopped: Condvar,
 }
@@ -20,30 +21,59 @@ struct Turns {
     stopping: bool,
 }
 
+/// One refusal's turn; until this is dropped it counts among those that wait.
+pub(super) struct Turn<'a> {
+    refusals: &'a Refusals,
+    at: Instant,
+}
+
 impl Refusals {
-    /// Waits for this refusal's turn. `false` if too many wait already: close without an answer.
-    pub(super) fn wait_turn(&self) -> bool {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if turns.waiting >= REFUSALS_WAITING_MAX || turns.stopping {
-            return false;
+    /// At most so many wait.
+    pub(super) fn new(waiting_max: usize) -> Self {
+        Self { waiting_max, turns: Mutex::default(), stopped: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the next turn. `None` if too many wait already: close without an answer.
+    pub(super) fn take_turn(&self) -> Option<Turn<'_>> {
+        let mut turns = self.lock();
+        if turns.waiting >= self.waiting_max || turns.stopping {
+            return None;
         }
         let now = Instant::now();
-        let turn = turns.next.map_or(now, |next| next.max(now));
-        turns.next = Some(turn + ms(REFUSAL_INTERVAL_MS));
+        let at = turns.next.map_or(now, |next| next.max(now));
+        turns.next = Some(at + ms(REFUSAL_INTERVAL_MS));
         turns.waiting += 1;
-        loop {
-            let left = turn.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO || turns.stopping {
-                turns.waiting -= 1;
-                return true;
-            }
-            turns = self.stopped.wait_timeout(turns, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        Some(Turn { refusals: self, at })
     }
 
     /// Lets everybody who waits go at once: the gateway stops.
     pub(super) fn stop(&self) {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
+        self.lock().stopping = true;
         self.stopped.notify_all();
+    }
+}
+
+impl Turn<'_> {
+    /// Waits until it has come.
+    pub(super) fn wait(&self) {
+        let mut turns = self.refusals.lock();
+        loop {
+            let left = self.at.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO || turns.stopping {
+                return;
+            }
+            let waited = self.refusals.stopped.wait_timeout(turns, left);
+            turns = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.refusals.lock().waiting -= 1;
     }
 }

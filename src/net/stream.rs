@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use crate::limits::{WRITE_SLICE_MS, ms};
 use crate::net::outbound::Outbound;
 use crate::net::{ConnId, ConnShared};
 
@@ -57,10 +58,16 @@ pub(super) fn write_until(shared: &ConnShared, deadline: Instant, mut bytes: &[u
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        shared.stream.set_write_timeout(Some(left))?;
+        shared.stream.set_write_timeout(Some(left.min(ms(WRITE_SLICE_MS))))?;
         match (&shared.stream).write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
+            // Whoever has lost their place to somebody newer is not waited for.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if shared.evicted.load(Ordering::Relaxed) {
+                    return Err(error);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

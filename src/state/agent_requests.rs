@@ -135,7 +135,7 @@ impl State {
             from: self
                 .clients
                 .get(&conn)
-                .map(|client| text::name(&client.name))
+                .map(|client| text::name(&client.about.name))
                 .filter(|name| !name.is_empty()),
             run_id: Some(run_id.to_string()),
             idempotency_key: Some(params.idempotency_key.clone()),

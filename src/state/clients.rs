@@ -17,8 +17,16 @@ use crate::text;
 /// Kept of `locale` and `userAgent`: the 256 characters that the schema lets through.
 const LONG_TEXT_BYTES_MAX: usize = 4 * 256;
 
-/// Connections past their handshake, with what each said about itself, cut to what others may be shown.
-pub(super) type Clients = BTreeMap<ConnId, ClientEntry>;
+/// Connections past their handshake.
+pub(super) type Clients = BTreeMap<ConnId, Client>;
+
+/// One of them.
+pub(super) struct Client {
+    /// What it said about itself, cut to what others may be shown.
+    pub(super) about: ClientEntry,
+    /// Number of the token that it proved.
+    token: u64,
+}
 
 /// On one line, without anything hidden, and cut to so many bytes of JSON.
 pub(super) fn clean(text: &str, bytes_max: usize) -> String {
@@ -31,11 +39,15 @@ fn clean_id(id: &str) -> String {
     cut_encoded(&shown, PRESENCE_TEXT_BYTES_MAX).to_owned()
 }
 
+fn token_changed() -> Close {
+    Close::new(1008, "token changed")
+}
+
 impl State {
     pub(super) fn opened(&mut self, opened: Opened, now: Now) {
-        let Opened { conn, ip, hello, subscriptions } = opened;
+        let Opened { conn, ip, hello, subscriptions, token } = opened;
         let short = |text: &str| clean(text, PRESENCE_TEXT_BYTES_MAX);
-        let client = ClientEntry {
+        let about = ClientEntry {
             conn_id: format!("{}-{conn}", self.config.boot_id),
             name: short(&hello.client.name),
             version: short(&hello.client.version),
@@ -46,10 +58,10 @@ impl State {
             since_ts: now.wall_ms,
         };
         let entry = PresenceEntry {
-            host: client.name.clone(),
+            host: about.name.clone(),
             ip: ip.to_string(),
-            version: client.version.clone(),
-            mode: client.mode.clone(),
+            version: about.version.clone(),
+            mode: about.mode.clone(),
             last_input_seconds: None,
             ts: now.wall_ms,
             reason: Some("connect".to_owned()),
@@ -60,18 +72,22 @@ impl State {
                 .as_deref()
                 .map(clean_id)
                 .filter(|instance| !instance.is_empty())
-                .unwrap_or_else(|| client.conn_id.clone()),
+                .unwrap_or_else(|| about.conn_id.clone()),
         };
         // Nobody was there to be told of these; whoever comes now gets the whole list.
         self.presence.expire(now.mono);
         self.presence.connect(conn, entry);
-        let hello_ok = self.hello_ok(&client.conn_id, now);
+        let hello_ok = self.hello_ok(&about.conn_id, now);
         self.effects.push(Effect::Out(Outbound::Join { conn, hello_ok, subscriptions }));
         if let Some(stopping) = &self.stopping {
             let close = Close::new(1001, stopping.reason.clone());
             self.effects.push(Effect::Out(Outbound::Close { conn, close }));
         }
-        self.clients.insert(conn, client);
+        if token < self.token {
+            // Another one came into force while this client was on its way here.
+            self.effects.push(Effect::Out(Outbound::Close { conn, close: token_changed() }));
+        }
+        self.clients.insert(conn, Client { about, token });
         if self.next_tick.is_none() {
             self.next_tick = Some(now.mono + ms(self.config.policy.tick_interval_ms));
         }
@@ -94,6 +110,14 @@ impl State {
             snapshot: Snapshot { presence: self.presence.json(), health: &health, state_version, uptime_ms },
             policy: self.config.policy,
         })
+    }
+
+    /// What was opened with an older token than the newest ends.
+    pub(super) fn token_changed(&mut self, number: u64) {
+        self.token = self.token.max(number);
+        let old = self.clients.iter().filter(|(_, client)| client.token < self.token);
+        let close = |conn: &ConnId| Effect::Out(Outbound::Close { conn: *conn, close: token_changed() });
+        self.effects.extend(old.map(|(conn, _)| close(conn)));
     }
 
     pub(super) fn closed(&mut self, conn: ConnId, now: Now) {

@@ -101,6 +101,11 @@ pub enum Event {
     Warning(Warning),
     /// What this warning was about has been mended.
     WarningOver(WarningCode),
+    /// Another token is in force.
+    TokenChanged {
+        /// Its number, higher than those before it.
+        number: u64,
+    },
     /// The gateway is to stop.
     Stop {
         /// For the clients.
@@ -130,6 +135,8 @@ pub struct Opened {
     pub hello: Hello,
     /// The events it wants.
     pub subscriptions: Subscriptions,
+    /// Number of the token that it proved.
+    pub token: u64,
 }
 
 /// What the state thread's loop is to carry out, in this order.
@@ -200,6 +207,8 @@ pub struct State {
     config: StateConfig,
     started: Instant,
     clients: Clients,
+    /// Number of the newest token that clients were let in with.
+    token: u64,
     presence: Presence,
     health: HealthBoard,
     /// What a person should mend.
@@ -263,6 +272,7 @@ impl State {
             Event::Channel(event) => self.channel_event(event, now),
             Event::Warning(warning) => self.warn(warning),
             Event::WarningOver(code) => self.end_warning(code),
+            Event::TokenChanged { number } => self.token_changed(number),
             Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms, now),
         }
         self.settle(now);

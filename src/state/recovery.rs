@@ -54,6 +54,7 @@ impl State {
             sessions: Sessions::new(&config.boot_id),
             started: now.mono,
             clients: BTreeMap::new(),
+            token: 0,
             presence: Presence::new(own),
             toggles: Toggles { heartbeats: config.heartbeat.every.is_some(), ..Toggles::default() },
             keys: Keys::default(),

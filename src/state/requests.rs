@@ -70,6 +70,7 @@ impl State {
         let mut clients_list = Vec::new();
         let mut bytes = 0;
         for client in self.clients.values() {
+            let client = &client.about;
             bytes += to_json(client).len() + 1;
             if bytes > PAGE_BYTES_MAX {
                 break;

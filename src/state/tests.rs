@@ -98,13 +98,19 @@ impl Bench {
     }
 
     fn connect(&mut self, conn: ConnId) {
+        self.connect_with(conn, 0);
+    }
+
+    /// The same with a token of that number.
+    fn connect_with(&mut self, conn: ConnId, token: u64) {
         let hello = json!({
             "type": "hello", "minProtocol": 1, "maxProtocol": 1,
             "client": { "name": "test", "version": "1", "platform": "linux", "mode": "cli" }
         });
         let hello = parse_hello(hello).unwrap();
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let opened = Opened { conn, ip, hello, subscriptions: Subscriptions::from_caps(&[]) };
+        let subscriptions = Subscriptions::from_caps(&[]);
+        let opened = Opened { conn, ip, hello, subscriptions, token };
         self.handle(Event::Opened(Box::new(opened)));
     }
 

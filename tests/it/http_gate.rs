@@ -6,7 +6,7 @@ use clawdis_gateway::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 use serde_json::json;
 
 use crate::harness::http::{self, Answer, exchange, metric};
-use crate::harness::{Client, Gateway};
+use crate::harness::{Client, Gateway, PATIENCE, eventually};
 
 /// The status of an upgrade with these header lines. `PORT` stands for the daemon's.
 #[track_caller]
@@ -71,19 +71,52 @@ const GATE: &[(u16, &str)] = &[
     (403, "Host: 127.0.0.1:PORT\r\nX-Forwarded-Anything: x\r\n"),
     (403, "Host: 127.0.0.1:PORT\r\nX-Real-IP: 127.0.0.1\r\n"),
     (403, "Host: 127.0.0.1:PORT\r\nTailscale-User-Login: a@example.org\r\n"),
+    (403, "Host: 127.0.0.1:PORT\r\nVia: 1.1 nginx\r\n"),
+    (403, "Host: 127.0.0.1:PORT\r\nX-Client-IP: 1.2.3.4\r\n"),
+    (403, "Host: 127.0.0.1:PORT\r\nTrue-Client-IP: 1.2.3.4\r\n"),
+    (403, "Host: 127.0.0.1:PORT\r\nCF-Connecting-IP: 1.2.3.4\r\n"),
+    (403, "Host: 127.0.0.1:PORT\r\ncdn-loop: cloudflare\r\n"),
+    (403, "Host: 127.0.0.1:PORT\r\nvIa: \r\n"),
+    (101, "Host: 127.0.0.1:PORT\r\nX-Via: me\r\n"),
+    (101, "Host: pi.local:8443\r\n"),
+    (403, "Host: pi.local:8444\r\n"),
+    (403, "Host: pi.local:PORT\r\n"),
+    (403, "Host: pi.local\r\n"),
+    (101, "Host: tls.local\r\n"),
+    (101, "Host: tls.local:443\r\n"),
+    (403, "Host: tls.local:80\r\n"),
+    (101, "Host: [fd00::7]:PORT\r\n"),
+    (101, "Host: [FD00:0::7]\r\n"),
+    (403, "Host: [::ffff:127.0.0.1]:PORT\r\n"),
+    (403, "Host: [::ffff:7f00:1]\r\n"),
+    (403, "Host: [::1%25lo]:PORT\r\n"),
+    (403, "Host: https://stray.example\r\n"),
+    (403, "Host: *.example\r\n"),
+    (403, "Host: a.example\r\n"),
 ];
 
 #[test]
 fn host_and_origin_decide_before_any_upgrade() {
     let gateway = Gateway::builder("gate")
         .config(json!({"gateway": {
-            "allowedHosts": ["pi.example.ts.net"],
+            "allowedHosts": [
+                "pi.example.ts.net", "pi.local:8443", "tls.local:443", "fd00::7",
+                "https://stray.example", "*.example", "name:99999", "a b",
+            ],
             "allowedOrigins": ["https://chat.example"],
         }}))
         .spawn();
     for (status, headers) in GATE {
         assert_eq!(upgrade_status(gateway.addr, headers), *status, "{headers:?}");
     }
+    let mut client = gateway.client();
+    let warnings = client.ask("status", &json!({}))["warnings"].take();
+    let stray = warnings.as_array().unwrap().iter().find(|warning| warning["code"] == "hosts-entry");
+    let message = stray.expect("a warning of the entries that name no host")["message"].as_str().unwrap();
+    for entry in ["`https://stray.example`", "`*.example`", "`name:99999`", "`a b`"] {
+        assert!(message.contains(entry), "no {entry} in {message}");
+    }
+    assert!(!message.contains("pi.local") && !message.contains("fd00"), "{message}");
     // None or two of them: not for us to choose.
     for headers in [
         "",
@@ -238,4 +271,148 @@ fn upgrades_that_are_no_upgrades() {
         ),
     );
     assert!(answer.status == 400 || answer.status == 405, "{answer:?}");
+}
+
+/// The status of a plain request with this target and `Host`; `PORT` stands for the daemon's.
+#[track_caller]
+fn status_of(addr: SocketAddr, target: &str, host: &str) -> u16 {
+    let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    exchange(addr, &head.replace("PORT", &addr.port().to_string())).status
+}
+
+#[test]
+fn the_absolute_form_is_served_if_its_authority_is() {
+    let gateway = Gateway::builder("absolute-form").spawn();
+    for (status, target, host) in [
+        (200, "http://127.0.0.1:PORT/healthz", "127.0.0.1:PORT"),
+        (200, "HTTP://localhost:PORT/healthz?x", "127.0.0.1"),
+        (200, "http://[::1]/healthz", "127.0.0.1:PORT"),
+        (200, "http://127.0.0.1:PORT", "127.0.0.1:PORT"),
+        (200, "http://127.0.0.1:PORT?x", "127.0.0.1:PORT"),
+        (404, "http://127.0.0.1:PORT//healthz", "127.0.0.1:PORT"),
+        (404, "http://127.0.0.1:PORT/nothing", "127.0.0.1:PORT"),
+        (403, "http://evil.example/healthz", "127.0.0.1:PORT"),
+        (403, "http://127.0.0.1:PORT/healthz", "evil.example"),
+        (403, "http://127.0.0.1:PORT@evil.example/healthz", "127.0.0.1:PORT"),
+        (403, "http://evil.example#127.0.0.1/healthz", "127.0.0.1:PORT"),
+        (403, "http:///healthz", "127.0.0.1:PORT"),
+        (404, "ftp://127.0.0.1/healthz", "127.0.0.1:PORT"),
+        (404, "http:/healthz", "127.0.0.1:PORT"),
+    ] {
+        assert_eq!(status_of(gateway.addr, target, host), status, "{target} for {host}");
+    }
+    // An upgrade is judged alike, and the authority is what `Origin` is held against.
+    for (status, target, more) in [
+        (101, "http://localhost:PORT/", ""),
+        (403, "http://evil.example/", ""),
+        (101, "http://localhost:PORT/", "Origin: http://localhost:PORT\r\n"),
+        (403, "http://localhost:PORT/", "Origin: http://127.0.0.1:PORT\r\n"),
+        (403, "http://evil.example/", "Origin: http://evil.example\r\n"),
+    ] {
+        let port = gateway.addr.port().to_string();
+        let mut socket = crate::harness::raw::Raw::connect(gateway.addr);
+        let head = socket.upgrade_head(&more.replace("PORT", &port));
+        socket.write(head.replace("GET / ", &format!("GET {target} ").replace("PORT", &port)).as_bytes());
+        let answer = socket.read_head();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target} {more}: {answer}");
+    }
+}
+
+#[test]
+fn addresses_that_the_gateway_was_told_to_bind_are_hosts() {
+    // An address that is not there yet: it is waited for.
+    let bound = Gateway::builder("bound-hosts").arg("--bind").arg("192.0.2.7").arg("--bind").arg("127.0.0.1");
+    let gateway = bound.token("a-token-for-hosts").spawn();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], gateway.addr.port()));
+    for (status, host) in [
+        (200, "192.0.2.7:PORT"),
+        (200, "192.0.2.7"),
+        (200, "192.0.2.7:9999"),
+        (200, "127.0.0.1:PORT"),
+        (403, "192.0.2.8:PORT"),
+        (403, "[::ffff:192.0.2.7]:PORT"),
+        (403, "192.0.2.7.evil.example"),
+        (403, "3221225991"),
+    ] {
+        assert_eq!(status_of(loopback, "/healthz", host), status, "{host}");
+    }
+    let wild = Gateway::builder("wild-hosts").arg("--bind").arg("0.0.0.0").token("a-token-for-hosts").spawn();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], wild.addr.port()));
+    for (status, host) in [
+        (200, "10.1.2.3:PORT"),
+        (200, "[fd00::1]:PORT"),
+        (200, "[::ffff:10.1.2.3]"),
+        (403, "evil.example:PORT"),
+        (403, "10.1.2.3.evil.example"),
+        (403, "0x7f.1"),
+        (403, "[fe80::1%25eth0]:PORT"),
+    ] {
+        assert_eq!(status_of(loopback, "/healthz", host), status, "{host}");
+    }
+}
+
+#[test]
+fn loopback_is_bound_beside_an_address_that_is_not_there_yet() {
+    let gateway =
+        Gateway::builder("not-there").arg("--bind").arg("192.0.2.7").token("a-token-not-there").spawn();
+    assert_eq!(gateway.addr.ip().to_string(), "192.0.2.7");
+    for ip in ["127.0.0.1", "::1"] {
+        let loopback = SocketAddr::new(ip.parse().unwrap(), gateway.addr.port());
+        let mut client = Client::connect(loopback, &gateway.hello());
+        let url = client.ask("status", &json!({}))["url"].take();
+        assert_eq!(url, format!("ws://127.0.0.1:{}", gateway.addr.port()));
+    }
+    let lock = std::fs::read_to_string(gateway.state_dir().join("gateway.lock")).unwrap();
+    assert!(lock.contains(&format!("ws://127.0.0.1:{}", gateway.addr.port())), "{lock}");
+    assert!(gateway.output.out().contains("192.0.2.7"), "{}", gateway.output.out());
+}
+
+#[test]
+fn localhost_is_ours_on_both_loopbacks() {
+    let gateway = Gateway::builder("both-loopbacks").spawn();
+    let other = SocketAddr::new("::1".parse().unwrap(), gateway.addr.port());
+    assert_eq!(gateway.addr.ip().to_string(), "127.0.0.1");
+    let mut client = Client::connect(other, &gateway.hello());
+    assert_eq!(client.ask("status", &json!({}))["warnings"], json!([]));
+    let page = exchange(other, &format!("GET / HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", other.port()));
+    assert_eq!(page.status, 200);
+}
+
+#[test]
+fn another_programs_ipv6_port_is_a_warning() {
+    let taken = std::net::TcpListener::bind("[::1]:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let gateway = Gateway::builder("ipv6-taken").port(port).spawn();
+    let warnings = gateway.client().ask("status", &json!({}))["warnings"].take();
+    assert_eq!(warnings[0]["code"], "ipv6-taken", "{warnings}");
+    assert!(warnings[0]["message"].as_str().unwrap().contains(&format!("[::1]:{port}")), "{warnings}");
+    assert!(gateway.output.out().contains("WARN"), "{}", gateway.output.out());
+    // Another gateway's is no better.
+    drop((taken, gateway));
+    let only_v6 = Gateway::builder("only-v6").port(port).arg("--bind").arg("::1").spawn();
+    let gateway = Gateway::builder("ipv6-gateway").port(port).spawn();
+    let warnings = gateway.client().ask("status", &json!({}))["warnings"].take();
+    let message = warnings[0]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("pid {}", only_v6.pid())), "{warnings}");
+}
+
+#[test]
+fn a_host_without_ipv6_is_no_trouble() {
+    let flags = ["-n", "-rn"].into_iter().find(|flags| {
+        std::process::Command::new("unshare")
+            .args([flags, "true"])
+            .output()
+            .is_ok_and(|tried| tried.status.success())
+    });
+    let flags = flags.expect("this test needs a network namespace, and `unshare` may make none here");
+    let script = "ip link set lo up && echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6 && exec \"$@\"";
+    let gateway = Gateway::builder("no-ipv6")
+        .wrapper(["unshare", flags, "sh", "-c", script, "sh"])
+        .agent_echo()
+        .spawn();
+    let started = eventually("the end of the start", PATIENCE, || {
+        let said = gateway.output.out();
+        said.contains("clawdis-gateway 0").then_some(said)
+    });
+    assert!(!started.contains("[::1]"), "{started}");
 }

@@ -370,3 +370,50 @@ fn ready_turns_with_what_is_usable() {
     let gateway = Gateway::builder("ready").spawn();
     assert_eq!(http::request(gateway.addr, "GET", "/readyz", "").status, 200);
 }
+
+#[test]
+fn a_hangup_is_an_orderly_end_unless_it_was_ignored_at_the_start() {
+    let mut gateway = Gateway::builder("hangup").spawn();
+    let mut client = gateway.client();
+    process::signal(gateway.pid(), Signal::HUP);
+    client.event("shutdown", |_| true);
+    assert_eq!(gateway.wait_exit(PATIENCE).code(), Some(0));
+    for (name, wrapper) in
+        [("nohup", vec!["nohup"]), ("trapped", vec!["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"])]
+    {
+        let mut gateway = Gateway::builder(name).wrapper(wrapper).spawn();
+        let mut client = gateway.client();
+        process::signal(gateway.pid(), Signal::HUP);
+        // The one after it ends the gateway, and says that it was that one.
+        process::signal(gateway.pid(), Signal::INT);
+        let shutdown = client.event("shutdown", |_| true);
+        assert!(
+            shutdown["payload"]["reason"].as_str().unwrap().contains("interrupted"),
+            "{name}: {shutdown}"
+        );
+        assert_eq!(gateway.wait_exit(PATIENCE).code(), Some(0), "{name}");
+    }
+}
+
+#[test]
+fn settings_are_checked_without_a_start() {
+    let check = |name: &str, config: Value| Gateway::builder(name).config(config).arg("--check-config");
+    let setup = check("check", json!({"gateway": {"prot": 1, "allowedHosts": ["https://x.example"]}}));
+    let exit = setup.clone().agent_echo().run_to_exit();
+    exit.expect(0, &["/gateway/prot", "`https://x.example`", "no token", "ok"]);
+    assert!(!setup.state_dir().exists(), "a check makes nothing");
+    // One that serves does not hinder it.
+    let serving = Gateway::builder("check-beside").spawn();
+    serving.setup().arg("--check-config").run_to_exit().expect(0, &["ok"]);
+    serving.client().ask("health", &json!({}));
+
+    check("check-type", json!({"gateway": {"port": "many"}})).run_to_exit().expect(2, &["port"]);
+    check("check-bind", json!({"gateway": {"bind": ["0.0.0.0"]}})).run_to_exit().expect(2, &["0.0.0.0"]);
+    check("check-cwd", json!({"agent": {"cwd": "/nonexistent/folder"}}))
+        .agent_echo()
+        .run_to_exit()
+        .expect(2, &["agent.cwd"]);
+    check("check-flag", json!({})).arg("--prot").run_to_exit().expect(2, &["--port"]);
+    check("check-token", json!({})).arg("--token-file").arg("/none").run_to_exit().expect(2, &["/none"]);
+    check("check-agent", json!({})).arg("--agent").arg("[1]").run_to_exit().expect(2, &["--agent"]);
+}

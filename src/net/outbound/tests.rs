@@ -23,7 +23,7 @@ fn pair() -> (Arc<ConnShared>, WebSocket<TcpStream>) {
     // Fixed sizes: the kernel grows its buffers otherwise, and "full" would be a moving target.
     sockopt::set_socket_recv_buffer_size(&peer, 64 * 1024).unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let shared = ConnShared::new(listener.accept().unwrap().0);
+    let shared = ConnShared::new(listener.accept().unwrap().0, &Arc::default());
     sockopt::set_socket_send_buffer_size(&shared.stream, 64 * 1024).unwrap();
     (shared, WebSocket::from_raw_socket(peer, Role::Client, None))
 }

@@ -1,12 +1,14 @@
-//! Warnings in `status`: set at the start and while the gateway runs, one of each kind.
+//! Warnings in `status`, one of each kind, and what a changed token does to who is there.
 
 use serde_json::{Value, json};
 
 use super::{Bench, config};
 use crate::limits::WARNING_BYTES_MAX;
+use crate::net::ConnId;
+use crate::net::outbound::Outbound;
 use crate::protocol::payload::Auth;
 use crate::protocol::warning::{Warning, WarningCode};
-use crate::state::Event;
+use crate::state::{Effect, Event};
 use crate::store::Recovered;
 
 fn status(bench: &mut Bench) -> Value {
@@ -45,4 +47,41 @@ fn a_long_warning_is_cut() {
     let seen = status(&mut bench);
     let message = seen["warnings"][0]["message"].as_str().unwrap();
     assert!(!message.is_empty() && message.len() <= WARNING_BYTES_MAX, "{}", message.len());
+}
+
+/// Connections that were told to go, with the reason.
+fn closed(bench: &mut Bench) -> Vec<(ConnId, String)> {
+    let effects = std::mem::take(&mut bench.effects);
+    let closes = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Out(Outbound::Close { conn, close }) => {
+            Some((conn, format!("{} {}", close.code, close.reason)))
+        }
+        _ => None,
+    });
+    closes.collect()
+}
+
+#[test]
+fn what_an_old_token_opened_ends_in_whatever_order_it_is_told() {
+    let mut bench = Bench::new();
+    let ended = |conn: ConnId| (conn, "1008 token changed".to_owned());
+    bench.connect_with(1, 0);
+    bench.connect_with(2, 0);
+    // The first with the new token overtakes the word of it, and one with the old comes behind both.
+    bench.connect_with(3, 1);
+    assert_eq!(closed(&mut bench), []);
+    bench.handle(Event::TokenChanged { number: 1 });
+    assert_eq!(closed(&mut bench), [ended(1), ended(2)]);
+    bench.handle(Event::Closed { conn: 1 });
+    bench.handle(Event::Closed { conn: 2 });
+    bench.connect_with(4, 0);
+    assert_eq!(closed(&mut bench), [ended(4)]);
+    bench.handle(Event::Closed { conn: 4 });
+    // Two changes at once, told by two threads.
+    bench.connect_with(5, 3);
+    bench.handle(Event::TokenChanged { number: 3 });
+    assert_eq!(closed(&mut bench), [ended(3)]);
+    bench.handle(Event::Closed { conn: 3 });
+    bench.handle(Event::TokenChanged { number: 2 });
+    assert_eq!(closed(&mut bench), []);
 }

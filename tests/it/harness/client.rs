@@ -119,6 +119,13 @@ impl Client {
         }
     }
 
+    /// Whether the upgrade is answered with 101.
+    pub(crate) fn try_upgrade(addr: SocketAddr) -> bool {
+        let stream = TcpStream::connect(addr).expect("the daemon accepts");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        tungstenite::client(format!("ws://{addr}/"), stream).is_ok()
+    }
+
     /// This client reads too little: events may be left out for it.
     pub(crate) fn expects_holes(&mut self) {
         self.holes_expected = true;

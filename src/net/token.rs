@@ -1,0 +1,179 @@
+//! The gateway's token: the one in force, and the file from which a new one may come at any time.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+
+use crate::clock::wall_ms;
+use crate::config::load::read_token;
+use crate::config::secret::Secret;
+use crate::limits::{TOKEN_CHARS_ADVISED, TOKEN_CHARS_MAX, TOKEN_FILE_SETTLED_MS};
+use crate::protocol::warning::{Warning, WarningCode};
+use crate::state::Event;
+
+/// A warning if the token is short enough to be guessed.
+pub fn short_token(secret: &Secret) -> Option<Warning> {
+    (secret.chars() < TOKEN_CHARS_ADVISED).then(|| {
+        let message = format!(
+            "the token has fewer than {TOKEN_CHARS_ADVISED} characters, and nothing but its length keeps somebody \
+             from guessing it: take a longer one (`openssl rand -hex 16` makes one)"
+        );
+        Warning::new(WarningCode::ShortToken, message)
+    })
+}
+
+/// The token in force, if there is one. Nobody else knows it.
+pub(super) struct Token {
+    file: Option<PathBuf>,
+    /// Whether clients need one; a token that is there is never taken away again.
+    required: bool,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    secret: Option<Secret>,
+    /// How many there were before it.
+    number: u64,
+    /// The file as it was when it was last read.
+    seen: Option<Fingerprint>,
+    /// Why the file could not be used then.
+    trouble: Option<String>,
+}
+
+/// What of a file changes when its content does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Fingerprint {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Fingerprint {
+    fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            bytes: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+
+    /// Whether another change would show: clocks of file systems are coarse, and one just behind this
+    /// one may bear the same time.
+    fn is_settled(&self) -> bool {
+        let changed_ms = self.changed.0.saturating_mul(1_000).saturating_add(self.changed.1 / 1_000_000);
+        let age_ms = i64::try_from(wall_ms()).unwrap_or(i64::MAX).saturating_sub(changed_ms);
+        !(0..TOKEN_FILE_SETTLED_MS).contains(&age_ms)
+    }
+}
+
+impl Token {
+    /// The token that was found at the start, and the file that it came from, if it did.
+    pub(super) fn new(secret: Option<Secret>, file: Option<PathBuf>) -> Self {
+        let required = secret.is_some();
+        let current = Mutex::new(Current { secret, number: 0, seen: None, trouble: None });
+        Self { file, required, current }
+    }
+
+    /// Whether clients must show one.
+    pub(super) fn is_required(&self) -> bool {
+        self.required
+    }
+
+    /// Whether it may change while the gateway runs.
+    pub(super) fn may_change(&self) -> bool {
+        self.file.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        // Whole after any panic: each member is changed by a single assignment.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the token in force if `given` is it. State hears of what the file has become.
+    pub(super) fn prove(&self, given: &str, state: &Sender<Event>) -> Option<u64> {
+        let mut current = self.lock();
+        self.look_again(&mut current, state);
+        match &current.secret {
+            Some(secret) if !secret.matches(given) => None,
+            _ => Some(current.number),
+        }
+    }
+
+    /// Looks whether the file has changed.
+    pub(super) fn look(&self, state: &Sender<Event>) {
+        self.look_again(&mut self.lock(), state);
+    }
+
+    /// State is told under the lock, so that it hears of changes in their order. It never takes it.
+    fn look_again(&self, current: &mut Current, state: &Sender<Event>) {
+        let Some(path) = &self.file else { return };
+        let before = Fingerprint::of(path);
+        if before.is_some() && before == current.seen {
+            return;
+        }
+        let read = read_good(path);
+        // One that changes while it is read is read again the next time.
+        let is_whole = before == Fingerprint::of(path);
+        current.seen = before.filter(|seen| is_whole && seen.is_settled());
+        match read {
+            Ok(secret) => {
+                if current.trouble.take().is_some() {
+                    let _ = state.send(Event::WarningOver(WarningCode::TokenFile));
+                }
+                current.accept(secret, state);
+            }
+            Err(trouble) => {
+                if current.trouble.as_ref() != Some(&trouble) {
+                    let message =
+                        format!("{trouble}; the last good token stays in force until that is mended");
+                    let _ = state.send(Event::Warning(Warning::new(WarningCode::TokenFile, message)));
+                    current.trouble = Some(trouble);
+                }
+            }
+        }
+    }
+}
+
+impl Current {
+    fn accept(&mut self, secret: Secret, state: &Sender<Event>) {
+        if self.secret.as_ref() == Some(&secret) {
+            return;
+        }
+        log::info!(
+            "the token file has another token: it counts from now on, and what the old one opened ends"
+        );
+        let _ = state.send(match short_token(&secret) {
+            Some(warning) => Event::Warning(warning),
+            None => Event::WarningOver(WarningCode::ShortToken),
+        });
+        self.secret = Some(secret);
+        self.number += 1;
+        let _ = state.send(Event::TokenChanged { number: self.number });
+    }
+}
+
+/// A token that can be used, or what is wrong with the file.
+fn read_good(path: &Path) -> Result<Secret, String> {
+    let (secret, readable_by_others) = read_token(path).map_err(|error| format!("the token file {error}"))?;
+    if let Some(warning) = readable_by_others {
+        log::warn!("{warning}");
+    }
+    if secret.is_empty() {
+        return Err(format!("the token file `{}` is empty", path.display()));
+    }
+    if secret.chars() > TOKEN_CHARS_MAX {
+        return Err(format!(
+            "the token in `{}` is longer than the {TOKEN_CHARS_MAX} characters that clients can send",
+            path.display()
+        ));
+    }
+    Ok(secret)
+}
