@@ -1,19 +1,24 @@
 //! Finds the gateway and its token: flags, environment, lock file, config, in that order.
 //!
 //! Only flags and environment may name another machine, and a token that was found on this machine
-//! goes to this machine only. The token is shown nowhere, not even in errors. Blanks around it do not
+//! goes to this machine only; where a gateway has its lock file here, only to the one that holds it,
+//! because anybody may sit on the port of one that has ended. The token is shown nowhere, not even in errors. Blanks around it do not
 //! count, as in the gateway.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::cli::address::Address;
 use crate::cli::args::Args;
 use crate::cli::failure::{Failure, Result};
-use crate::limits::PORT_DEFAULT;
+use crate::limits::{LOCK_BYTES_MAX, PORT_DEFAULT};
+use crate::plain_file;
 
 /// A gateway to connect to. Deliberately without `Debug`.
 pub(crate) struct Target {
@@ -23,6 +28,8 @@ pub(crate) struct Target {
     pub(crate) source: &'static str,
     /// What to show in `hello`.
     pub(crate) token: Option<Token>,
+    /// The lock file that nobody holds, because of which a token that was found is not shown.
+    pub(crate) stale_lock: Option<PathBuf>,
 }
 
 /// A token and where it was found. Deliberately without `Debug`.
@@ -35,20 +42,25 @@ pub(crate) struct Token {
 
 /// Looks at everything anew, so that a gateway that moved to another port is found again.
 pub(crate) fn target(args: &Args) -> Result<Target> {
+    let lock = lock_file();
+    let mut stale_lock = None;
     let (address, source) = if let Some(url) = args.value("--url") {
         (Address::parse(url)?, "--url")
     } else if let Some(url) = variable("CLAWDIS_GATEWAY_URL") {
         (Address::parse(&url)?, "CLAWDIS_GATEWAY_URL")
-    } else if let Some(address) = locked_address() {
+    } else if let Lock::Held(address) = lock {
         (address, "the lock file")
     } else {
+        if let Lock::Stale(path) = lock {
+            stale_lock = Some(path);
+        }
         (configured_address()?, "the config")
     };
     let token = match named_token(args)? {
-        None if address.is_loopback() => found_token()?,
+        None if address.is_loopback() && stale_lock.is_none() => found_token()?,
         named => named,
     };
-    Ok(Target { address, source, token })
+    Ok(Target { address, source, token, stale_lock })
 }
 
 /// An environment variable; an empty one counts as unset.
@@ -62,9 +74,32 @@ fn state_file(name: &str) -> Option<PathBuf> {
     Some(variable("CLAWDIS_STATE_DIR").map(PathBuf::from).or_else(home)?.join(name))
 }
 
-/// A lock file that is missing, half written or of another make says nothing.
-fn locked_address() -> Option<Address> {
-    let text = fs::read_to_string(state_file("gateway.lock")?).ok()?;
+/// What the state folder says about a gateway that serves it.
+enum Lock {
+    /// No gateway has ever served it.
+    None,
+    /// None does now, or it has not said yet where it listens.
+    Stale(PathBuf),
+    /// One does.
+    Held(Address),
+}
+
+/// The kernel knows whether somebody holds the lock; what stands in the file may be of a life before.
+fn lock_file() -> Lock {
+    let Some(path) = state_file("gateway.lock") else { return Lock::None };
+    match fs::symlink_metadata(&path) {
+        Ok(_) => held_address(&path).map_or(Lock::Stale(path), Lock::Held),
+        Err(_) => Lock::None,
+    }
+}
+
+fn held_address(path: &Path) -> Option<Address> {
+    let mut file = plain_file::open(File::options().read(true), path).ok()?;
+    if !matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::AGAIN)) {
+        return None;
+    }
+    let mut text = String::new();
+    file.by_ref().take(LOCK_BYTES_MAX).read_to_string(&mut text).ok()?;
     let lock: Value = serde_json::from_str(&text).ok()?;
     let address = Address::parse(lock["url"].as_str()?).ok()?;
     Address::of_listener(&address.host, address.port)

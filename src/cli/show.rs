@@ -72,7 +72,8 @@ fn joined<'a>(members: impl IntoIterator<Item = (&'a String, &'a Value)>) -> Str
 fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, sections: &mut Vec<String>, output: &Output) {
     if let Value::Array(items) = of {
         if name == "warnings" {
-            sections.extend(warnings(items, output));
+            // Before all tables, or nobody would see them.
+            sections.splice(0..0, warnings(items, output));
         } else if items.first().is_some_and(Value::is_object) {
             let title = output.styled(Style::Bold, &words(name));
             let table = if name == "refused" { table(&with_remedy(items)) } else { table(items) };

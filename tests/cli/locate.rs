@@ -1,5 +1,12 @@
 //! Finding the gateway and its token.
 
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use serde_json::json;
 
 use crate::gateway::Gateway;
@@ -30,6 +37,15 @@ fn lock(gateway: &Gateway) -> String {
     json!({ "pid": 123, "url": gateway.url }).to_string()
 }
 
+/// A lock file as a running gateway has it, for as long as what is returned lives.
+fn held_lock(home: &Home, text: impl AsRef<str>) -> File {
+    let file =
+        File::options().read(true).write(true).open(home.write(".clawdis/gateway.lock", text.as_ref()));
+    let file = file.unwrap();
+    flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+    file
+}
+
 #[test]
 fn the_config_tells_port_and_token() {
     let home = Home::new("config");
@@ -44,9 +60,85 @@ fn the_config_tells_port_and_token() {
 fn the_lock_file_goes_before_the_config() {
     let home = Home::new("lock");
     home.write(".clawdis/clawdis.json", r#"{"gateway":{"port":1,"token":"from-config"}}"#);
+    let held = RefCell::new(None);
     let done = visited(&home, Some("from-config"), &|gateway| {
-        home.write(".clawdis/gateway.lock", lock(gateway));
+        held.replace(Some(held_lock(&home, lock(gateway))));
         vec!["status".to_owned()]
+    });
+    done.ok();
+}
+
+/// Somebody else may sit on the port of a gateway that has died, and must not be shown its token.
+#[test]
+fn a_lock_that_nobody_holds_says_where_no_gateway_is() {
+    let home = Home::new("stale-lock");
+    home.write(".clawdis/token", "of-the-dead-gateway");
+    let trap = Gateway::raw(|_| panic!("somebody called where the gateway has died"));
+    home.write(".clawdis/gateway.lock", lock(&trap));
+    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    home.write(".clawdis/clawdis.json", json!({ "gateway": { "port": nowhere } }).to_string());
+    home.clawdis(["status"]).run().fails(3, &[&nowhere.to_string(), "gateway.lock"]);
+
+    // Nor to whoever sits on the port that the config names.
+    let done = visited(&home, None, &|gateway| {
+        home.write(".clawdis/clawdis.json", config(gateway, "of-the-config"));
+        vec!["status".to_owned()]
+    });
+    done.ok();
+    // What somebody names is another matter.
+    let done = visited(&home, Some("named"), &|gateway| {
+        home.write(".clawdis/clawdis.json", config(gateway, "of-the-config"));
+        ["status", "--token", "named"].map(str::to_owned).to_vec()
+    });
+    done.ok();
+    let done = visited(&home, Some("of-the-config"), &|gateway| {
+        vec!["status".to_owned(), format!("--url={}", gateway.url)]
+    });
+    done.ok();
+}
+
+/// A gateway that is just starting holds its lock before it listens.
+#[test]
+fn a_held_lock_that_names_no_address_shows_the_token_to_nobody() {
+    for text in ["", "{", "{\"pid\":1}", "{\"pid\":1,\"url\":\"ws://192.0.2.9:1\"}"] {
+        let home = Home::new("starting-lock");
+        home.write(".clawdis/token", "of-the-starting-gateway");
+        let _held = held_lock(&home, text);
+        let done = visited(&home, None, &|gateway| {
+            home.write(".clawdis/clawdis.json", json!({ "gateway": { "port": gateway.port } }).to_string());
+            vec!["status".to_owned()]
+        });
+        done.ok();
+    }
+}
+
+/// What stands in the place of a lock file must not stop the command.
+#[test]
+fn a_lock_file_that_is_none_is_passed_over() {
+    for (name, make) in [
+        (
+            "pipe",
+            (|path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap()) as fn(&Path),
+        ),
+        ("folder", |path| fs::create_dir(path).unwrap()),
+        ("device", |path| symlink("/dev/zero", path).unwrap()),
+    ] {
+        let home = Home::new(&format!("lock-{name}"));
+        home.write(".clawdis/other", "");
+        make(&home.0.join(".clawdis/gateway.lock"));
+        let done = visited(&home, None, &|gateway| {
+            home.write(".clawdis/clawdis.json", json!({ "gateway": { "port": gateway.port } }).to_string());
+            vec!["status".to_owned()]
+        });
+        done.ok();
+    }
+}
+
+#[test]
+fn localhost_is_the_gateways_own_loopback() {
+    let home = Home::new("localhost");
+    let done = visited(&home, None, &|gateway| {
+        ["status".to_owned(), format!("--url=ws://LocalHost:{}", gateway.port)].to_vec()
     });
     done.ok();
 }

@@ -1,5 +1,8 @@
 //! `watch`: events, gaps, restarts.
 
+use std::fs::File;
+
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, Peer};
@@ -125,9 +128,11 @@ fn a_gateway_that_moves_to_another_port_is_found_again() {
         peer.gone();
     });
     let lock = |gateway: &Gateway| {
-        home.write(".clawdis/gateway.lock", json!({ "pid": 1, "url": gateway.url }).to_string());
+        let text = json!({ "pid": 1, "url": gateway.url }).to_string();
+        home.write(".clawdis/gateway.lock", text)
     };
-    lock(&first);
+    let held = File::open(lock(&first)).unwrap();
+    flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
     let mut running = home.clawdis(["watch"]).start();
     running.line("connected");
     running.line("disconnected");
