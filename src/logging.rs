@@ -3,10 +3,12 @@
 //! - A pipe that nobody reads must not stop the gateway: a line is only written when it fits, and
 //!   is counted otherwise.
 //! - The same line again and again is counted, not repeated.
+//! - Lines of one kind (from one place in the code) are counted beyond so many a minute: what strangers
+//!   can bring about, each time with another number in it, must not fill a disk.
 //! - A bot's token is taken out of a line, wherever it came from.
 //! - Lines wait until [`Log::release`], because the first line on stdout says where we listen.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -18,7 +20,9 @@ use serde_json::json;
 
 use crate::clock::{utc, wall_ms};
 use crate::config::flags::LogFormat;
-use crate::limits::{LOG_LINE_BYTES_MAX, LOG_REPEAT_WINDOW_MS, LOG_REPEATS_TRACKED, ms};
+use crate::limits::{
+    LOG_KIND_LINES_MAX, LOG_KIND_WINDOW_MS, LOG_LINE_BYTES_MAX, LOG_REPEAT_WINDOW_MS, LOG_REPEATS_TRACKED, ms,
+};
 use crate::metrics::METRICS;
 use crate::protocol::cut;
 
@@ -38,6 +42,7 @@ struct LogState {
     released: bool,
     held: Vec<String>,
     recent: VecDeque<Recent>,
+    kinds: Kinds,
 }
 
 /// A line that was written a moment ago.
@@ -45,6 +50,60 @@ struct Recent {
     line: (Level, String),
     since: Instant,
     repeats: u64,
+}
+
+/// A place in the code that says something: its file and line.
+type Kind = (&'static str, u32);
+
+/// How much each place has said lately. They are as many as there are calls in the code.
+#[derive(Default)]
+struct Kinds(BTreeMap<Kind, Said>);
+
+/// What one place has said in its window.
+struct Said {
+    since: Instant,
+    lines: u64,
+    level: Level,
+    /// The last line that was only counted.
+    last: String,
+}
+
+/// Lines that were counted and not written.
+struct LeftOut {
+    level: Level,
+    message: String,
+}
+
+impl Kinds {
+    /// Whether one more line of this kind may be written.
+    fn allow(&mut self, kind: Kind, level: Level, message: &str, now: Instant) -> bool {
+        let said =
+            self.0.entry(kind).or_insert_with(|| Said { since: now, lines: 0, level, last: String::new() });
+        said.lines += 1;
+        if said.lines <= LOG_KIND_LINES_MAX {
+            return true;
+        }
+        message.clone_into(&mut said.last);
+        false
+    }
+
+    /// What the windows that are over by now left out; all of them if there is no `now`.
+    fn settle(&mut self, now: Option<Instant>) -> Vec<LeftOut> {
+        let is_over =
+            |said: &Said| now.is_none_or(|now| now.duration_since(said.since) >= ms(LOG_KIND_WINDOW_MS));
+        let mut left_out = Vec::new();
+        self.0.retain(|_, said| {
+            if !is_over(said) {
+                return true;
+            }
+            if let more @ 1.. = said.lines.saturating_sub(LOG_KIND_LINES_MAX) {
+                let message = format!("{more} more lines like this one within a minute: {}", said.last);
+                left_out.push(LeftOut { level: said.level, message });
+            }
+            false
+        });
+        left_out
+    }
 }
 
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -97,6 +156,13 @@ impl Log {
         }
     }
 
+    /// Writes how many lines were only counted.
+    fn settle(&self, state: &mut LogState, now: Option<Instant>) {
+        for LeftOut { level, message } in state.kinds.settle(now) {
+            self.write(state, level, "log", &message);
+        }
+    }
+
     /// Whether the line is a repetition that only counts.
     fn repeats(&self, state: &mut LogState, record: &Record<'_>, message: &str) -> bool {
         let now = Instant::now();
@@ -137,9 +203,18 @@ impl log::Log for Log {
         let message = cut(&redact(&text), LOG_LINE_BYTES_MAX).replace(['\n', '\r'], " ");
         let target = record.target().strip_prefix("clawdis_gateway::").unwrap_or(record.target());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.repeats(&mut state, record, &message) {
-            self.write(&mut state, record.level(), target, &message);
+        let now = Instant::now();
+        self.settle(&mut state, Some(now));
+        if self.repeats(&mut state, record, &message) {
+            return;
         }
+        let kind = (record.file_static().unwrap_or_default(), record.line().unwrap_or_default());
+        // Whoever asks for details gets them all.
+        if record.level() <= Level::Info && !state.kinds.allow(kind, record.level(), &message, now) {
+            METRICS.log_dropped.up();
+            return;
+        }
+        self.write(&mut state, record.level(), target, &message);
     }
 
     /// Says what was counted and not written; called at the end.
@@ -151,6 +226,7 @@ impl log::Log for Log {
                 self.write(&mut state, recent.line.0, "log", &text);
             }
         }
+        self.settle(&mut state, None);
     }
 }
 
@@ -162,5 +238,35 @@ fn write_if_it_fits(line: &str) {
     let mut out = stdout.lock();
     if !ready || out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
         METRICS.log_dropped.up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use log::Level;
+
+    use super::Kinds;
+    use crate::limits::{LOG_KIND_LINES_MAX, LOG_KIND_WINDOW_MS};
+
+    #[test]
+    fn what_one_place_says_too_often_is_counted_and_other_places_are_heard() {
+        let (mut kinds, start) = (Kinds::default(), Instant::now());
+        let mut said = |kind: u32, number: u64, at: Instant| {
+            kinds.allow(("file.rs", kind), Level::Info, &format!("conn {number}: connected"), at)
+        };
+        assert!((1..=LOG_KIND_LINES_MAX).all(|number| said(1, number, start)));
+        assert!((0..500).all(|number| !said(1, 1_000 + number, start + Duration::from_secs(1))));
+        assert!(said(2, 1, start));
+        // Within the window nothing is summed up, at its end all of it, once.
+        assert!(kinds.settle(Some(start + Duration::from_millis(LOG_KIND_WINDOW_MS - 1))).is_empty());
+        let end = start + Duration::from_millis(LOG_KIND_WINDOW_MS);
+        let left_out = kinds.settle(Some(end));
+        let [summary] = left_out.as_slice() else { panic!("{} summaries", left_out.len()) };
+        assert!(summary.message.starts_with("500 more lines like"), "{}", summary.message);
+        assert!(summary.message.ends_with("conn 1499: connected"), "{}", summary.message);
+        assert!(kinds.settle(None).is_empty());
+        assert!(kinds.allow(("file.rs", 1), Level::Info, "conn 9: connected", end));
     }
 }

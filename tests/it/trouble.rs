@@ -352,3 +352,23 @@ fn memory_stays_bounded_under_hostile_frames() {
     assert!(gateway.rss() < before + 16 * 1024 * 1024, "{before} to {}", gateway.rss());
     assert!(process::fd_count(gateway.pid()) < 40);
 }
+
+/// Each connection's number is another, so that no two of their lines are alike.
+#[test]
+fn connections_cannot_fill_the_log() {
+    let mut gateway = Gateway::builder("log-flood").token("a-token-for-the-log").spawn();
+    for _ in 0..400 {
+        gateway.client();
+    }
+    let lines = |word: &str| gateway.output.out().lines().filter(|line| line.contains(word)).count();
+    eventually("the last of them to be gone", PATIENCE, || {
+        (gateway.client().ask("status", &json!({}))["clients"] == 1).then_some(())
+    });
+    assert!(lines("connected") <= 100 && lines("closed") <= 100, "{}", gateway.output.out());
+    // Other kinds of lines are not crowded out, and what was left out is counted.
+    gateway.sigterm();
+    assert_eq!(gateway.wait_exit(PATIENCE).code(), Some(0));
+    let said = gateway.output.out();
+    assert!(said.contains("the gateway is stopping"), "{said}");
+    assert!(said.lines().any(|line| line.contains("more lines like")), "{said}");
+}
