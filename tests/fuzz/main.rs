@@ -16,6 +16,10 @@
     reason = "what was tried, and with which seed, is for whoever reads a failure"
 )]
 
+mod bot_api;
+#[allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
+#[path = "../telegram/botapi/mod.rs"]
+mod botapi;
 mod campaign;
 mod frames;
 mod golden;

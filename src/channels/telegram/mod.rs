@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use serde_json::value::RawValue;
 
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, Part, not_sent};
@@ -94,6 +95,18 @@ impl TelegramSetup {
         };
         Web::new(way, self.sources.hosts.clone())
     }
+}
+
+/// Reads an answer with updates, and what they bring, for `tests/fuzz`: through a server it would try a
+/// thousandth as many. The error says what is wrong with the answer.
+#[doc(hidden)]
+pub fn read_answer(body: &[u8]) -> Result<(), String> {
+    let me = update::Me { id: 1, username: "bot".to_owned(), can_read_all_group_messages: false };
+    let updates = error::read::<Vec<Box<RawValue>>>(200, Some("7"), body, str::to_owned);
+    for update in &updates.map_err(|error| error.to_string())? {
+        update::parse(update, &me, u64::MAX);
+    }
+    Ok(())
 }
 
 /// What a text becomes: messages, or a file where there would be too many of them.

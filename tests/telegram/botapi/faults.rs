@@ -13,6 +13,9 @@ pub(crate) enum Fault {
     Html(u16),
     /// 200 with this body.
     Body(String),
+    /// These bytes instead of an answer, and the end of the connection.
+    #[allow(dead_code, reason = "each test binary uses its own part")]
+    Bytes(Vec<u8>),
     /// 200 with a body of this many bytes that never becomes JSON.
     Huge(usize),
     /// To another place.

@@ -136,7 +136,7 @@ impl Connection {
         self.write(&[head.as_bytes(), &answer.body[..answer.body.len() / 2]].concat())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.reader.get_mut().write_all(bytes)
     }
 

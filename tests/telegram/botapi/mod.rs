@@ -186,6 +186,7 @@ enum After {
     Go(Answer),
     Slowly(Answer, Duration),
     Half(Answer),
+    Bytes(Vec<u8>),
     Reset,
     Hang,
 }
@@ -205,6 +206,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             After::Go(answer) => connection.answer(&answer, head.keep_alive)?,
             After::Slowly(answer, pause) => return connection.answer_slowly(&answer, pause),
             After::Half(answer) => return connection.answer_half(&answer),
+            After::Bytes(bytes) => return connection.write(&bytes),
             After::Reset => {
                 connection.reset();
                 return Ok(());
@@ -258,6 +260,7 @@ fn respond(shared: &Shared, head: &Head, bytes: &[u8], token: &str, method: &str
             After::Go(Answer::text(status, "text/html", page))
         }
         Some(Fault::Body(text)) => After::Go(Answer::text(200, "application/json", text)),
+        Some(Fault::Bytes(bytes)) => After::Bytes(bytes),
         Some(Fault::Huge(length)) => {
             After::Go(Answer::text(200, "application/json", format!("[{}", " ".repeat(length))))
         }
