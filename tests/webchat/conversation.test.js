@@ -53,7 +53,7 @@ describe("conversation", () => {
     const text =
       "# A heading\n\nSome **bold** text and `code`.\n\n```rust\nfn main() {}\n```\n\n" +
       "| a | b |\n|---|---|\n| 1 | 2 |";
-    await ask(page, `[[think Let me see.]] [[tool]] [[say ${text}]]`);
+    await ask(page, `Please [[think Let me see.]] [[tool]] [[say ${text}]]`);
     const item = answer("A heading");
     await item.locator("h1", { hasText: "A heading" }).waitFor();
     await item.locator("strong", { hasText: "bold" }).waitFor();
