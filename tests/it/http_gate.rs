@@ -78,6 +78,8 @@ const GATE: &[(u16, &str)] = &[
     (403, "Host: 127.0.0.1:PORT\r\ncdn-loop: cloudflare\r\n"),
     (403, "Host: 127.0.0.1:PORT\r\nvIa: \r\n"),
     (101, "Host: 127.0.0.1:PORT\r\nX-Via: me\r\n"),
+    // A proxy that says nothing of itself looks like this.
+    (101, "Host: 127.0.0.1:PORT\r\nPragma: no-cache\r\nAccept-Encoding: gzip\r\n"),
     (101, "Host: pi.local:8443\r\n"),
     (403, "Host: pi.local:8444\r\n"),
     (403, "Host: pi.local:PORT\r\n"),
@@ -136,10 +138,14 @@ fn host_and_origin_decide_before_any_upgrade() {
 
 #[test]
 fn a_proxy_may_forward_once_a_token_is_set() {
-    let gateway = Gateway::builder("proxy").token("proxy-token").spawn();
-    for header in
-        ["Forwarded: for=1.2.3.4\r\n", "X-Forwarded-For: 1.2.3.4\r\n", "Tailscale-User-Login: a\r\n"]
-    {
+    let gateway = Gateway::builder("proxy").token("a-token-for-proxies").spawn();
+    for header in [
+        "Forwarded: for=1.2.3.4\r\n",
+        "X-Forwarded-For: 1.2.3.4\r\n",
+        "Tailscale-User-Login: a\r\n",
+        "Via: 1.1 nginx\r\n",
+        "CF-Connecting-IP: 1.2.3.4\r\n",
+    ] {
         assert_eq!(upgrade_status(gateway.addr, &format!("Host: localhost\r\n{header}")), 101, "{header}");
     }
     assert_eq!(upgrade_status(gateway.addr, "Host: evil.example\r\nX-Real-IP: 1.2.3.4\r\n"), 403);
