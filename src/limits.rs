@@ -20,14 +20,24 @@ pub const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
 pub const HELLO_BYTES_MAX: usize = 32 * 1024;
 /// JSON nesting accepted from a client; deeper closes with 1007.
 pub const JSON_DEPTH_MAX: usize = 64;
+/// Values of one frame, names of members counted too: each is something of its own in memory, a hundred
+/// times as large as it was written. More are `INVALID_REQUEST`, found before anything is built.
+pub const JSON_VALUES_MAX: usize = 20_000;
+/// The same before the `hello` is accepted; more are refused with 1008.
+pub const HELLO_VALUES_MAX: usize = 200;
+/// Text of a single member that is looked at by itself; one that is longer is too long for whatever it
+/// is.
+pub const OUTLINE_BYTES_MAX: usize = 16 * 1024;
 /// What one connection may have waiting in our memory; over it droppable events are skipped and
 /// anything else ends the connection (1008 `slow consumer`).
 pub const BACKLOG_BYTES_MAX: usize = 3 * 512 * 1024;
 /// How much of it droppable events may fill: the rest is for one frame that may not be left out,
 /// or a long stream of pieces would leave no room for the few bytes that say that it is over.
 pub const BACKLOG_DROPPABLE_BYTES_MAX: usize = BACKLOG_BYTES_MAX - PAYLOAD_BYTES_MAX;
-/// What all backlogs together may hold; over it the largest one's connection is closed first.
-pub const BACKLOG_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What all backlogs together may take in memory; over it the largest one's connection is closed first.
+pub const BACKLOG_TOTAL_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// How much of that droppable events may fill: nobody is closed for what may be left out.
+pub const BACKLOG_DROPPABLE_TOTAL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// TCP port unless configured.
 pub const PORT_DEFAULT: u16 = 18_789;
 /// HTTP head of a request; a longer one is answered 431 and closed.
@@ -104,6 +114,8 @@ pub const OUTBOUND_DRAIN_MAX: usize = 256;
 pub const BROADCAST_SLICE: usize = 64;
 /// Events waiting to be fanned out; at the bound `outbound` stops reading its queue.
 pub const BROADCASTS_PENDING_MAX: usize = 256;
+/// The same for their bytes.
+pub const BROADCASTS_PENDING_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// A silent client is pinged at a tick and dropped after this many unanswered tick intervals.
 pub const PING_UNANSWERED_TICKS_MAX: u32 = 2;
 /// Stack of a connection thread (address space only; what is touched counts).
@@ -115,13 +127,27 @@ pub const THREAD_STACK_BYTES: usize = 512 * 1024;
 
 /// State's inbox, in events; senders wait (that is the back-pressure on sockets and children).
 pub const STATE_INBOX: usize = 256;
-/// Frames larger than this need one of the tokens below on their way through the state inbox, so
-/// that 256 of the largest frames never meet in memory.
-pub const LARGE_FRAME_BYTES: usize = 16 * 1024;
-/// Large frames inside at a time; further senders wait.
-pub const LARGE_FRAMES_MAX: usize = 16;
+/// Requests that become more than this in memory need permits for it until state has taken them in,
+/// so that 256 of the largest never meet.
+pub const LARGE_REQUEST_BYTES: usize = 16 * 1024;
+/// What all of these may become together; further ones wait, still as they were written. The largest
+/// possible one becomes some 6 MiB.
+pub const BUILT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// One permit stands for so many bytes.
+pub const PERMIT_BYTES: usize = 64 * 1024;
+/// Pages of records that are being made, with all that it takes; further ones wait.
+pub const PAGES_BYTES_MAX: usize = 2 * PAGE_BUILT_BYTES;
+/// What one page takes while it is made: records, text and frame.
+pub const PAGE_BUILT_BYTES: usize = 4 * 1024 * 1024;
+/// A connection gets its next page when the one before is with the kernel; one for which the kernel took
+/// nothing for so long is a slow consumer.
+pub const PAGE_STALL_MS: u64 = 10_000;
 /// Outbound's inbox, in messages; senders wait.
 pub const OUTBOUND_INBOX: usize = 1_024;
+/// Messages to outbound larger than this need permits until it has taken them in.
+pub const OUTBOUND_LARGE_BYTES: usize = 4 * 1024;
+/// What all of these may hold together; senders wait.
+pub const OUTBOUND_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Commands that the store has not answered; beyond it requests that need it get `RATE_LIMITED`.
 pub const STORE_INBOX: usize = 256;
 /// Room in the store's inbox beyond what requests may take: ends of runs, notes that were used and
@@ -174,11 +200,18 @@ pub const PRESENCE_WINDOW_FANOUTS: u32 = 10;
 /// Idempotency keys remembered; beyond it new keys get `RATE_LIMITED`.
 pub const KEYS_MAX: usize = 1_000;
 /// Bytes of stored answers; beyond it new keys get `RATE_LIMITED`.
-pub const KEYS_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const KEYS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// One connection, one installation of a client and one person may each hold one part in so many of the
+/// keys and of their bytes; beyond it they get `RATE_LIMITED`, and others do not.
+pub const KEY_SHARES: usize = 2;
+/// Keys of lines for the gateway itself (`/stop`, ...), which take none of the places above; the one that
+/// ended first is forgotten early.
+pub const DIRECTIVE_KEYS_MAX: usize = 256;
 /// Lifetime of a key, from the end of what it stands for.
 pub const KEY_TTL_MS: u64 = 5 * 60_000;
-/// Callers that may wait for one key in flight; further ones get `RATE_LIMITED`.
-pub const KEY_JOINERS_MAX: usize = 256;
+/// Callers that may wait for one key in flight; further ones get `RATE_LIMITED`. Each is sent the whole
+/// answer, in one turn.
+pub const KEY_JOINERS_MAX: usize = 32;
 /// Accepted runs waiting for the agent unless configured; beyond it `agent` gets `RATE_LIMITED`.
 pub const AGENT_QUEUE_DEFAULT: usize = 32;
 /// `system-event` notes waiting for the owner's next turn; the oldest goes.
@@ -191,6 +224,8 @@ pub const DELTA_BYTES_MAX: usize = 64 * 1024;
 pub const TOOL_BYTES_MAX: usize = 16 * 1024;
 /// Longest line read from an agent process; a longer one ends the process and the run.
 pub const AGENT_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Name of a member in a long line from an agent; a longer one ends the process and the run.
+pub const AGENT_NAME_BYTES_MAX: usize = 64 * 1024;
 /// Stderr lines of a child kept for an error's text.
 pub const CHILD_STDERR_LINES: usize = 20;
 /// Bytes of each of them; the rest of a longer line is thrown away.
@@ -216,6 +251,12 @@ pub const ATTACHMENTS_MAX: usize = 4;
 pub const HISTORY_PAGE_MAX: usize = 200;
 /// Messages of a page when `limit` is absent.
 pub const HISTORY_PAGE_DEFAULT: usize = 50;
+/// Sessions on record. Beyond it no client can begin another (`UNAVAILABLE`, with what to do); none is
+/// ever forgotten to make room.
+pub const SESSIONS_MAX: usize = 2_000;
+/// Sessions that people on surfaces can begin beyond that: as many as can be let in. What they write then
+/// is answered with a sentence.
+pub const SESSIONS_RESERVE: usize = ALLOWED_MAX;
 /// Sessions of one `sessions-list` page.
 pub const SESSIONS_PAGE_MAX: usize = 200;
 /// Bytes of messages in one page: the frame's other members fit into the rest.
@@ -420,7 +461,9 @@ pub const fn ms(value: u64) -> Duration {
 
 const _: () = assert!(PAYLOAD_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= BACKLOG_TOTAL_BYTES_MAX);
-const _: () = assert!(LARGE_FRAMES_MAX * PAYLOAD_BYTES_MAX + STATE_INBOX * LARGE_FRAME_BYTES <= 16 << 20);
+const _: () = assert!(BUILT_BYTES_MAX + STATE_INBOX * LARGE_REQUEST_BYTES <= 16 << 20);
+const _: () = assert!(OUTBOUND_BYTES_MAX + OUTBOUND_INBOX * OUTBOUND_LARGE_BYTES <= 8 << 20);
+const _: () = assert!(PAYLOAD_BYTES_MAX <= OUTBOUND_BYTES_MAX);
 const _: () = assert!(SUMMARY_BYTES_MAX <= KEYS_BYTES_MAX);
 const _: () = assert!(PRESENCE_MAX * PRESENCE_ENTRY_BYTES_MAX < PAYLOAD_BYTES_MAX - 64 * 1024);
 // JSON may escape every byte of a text to six: these stay frames even then, but for texts of

@@ -23,8 +23,8 @@ use crate::clock::{utc, wall_ms};
 use crate::config::settings::{AgentCommand, Settings};
 use crate::error::Fatal;
 use crate::limits::{
-    AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, CHANNEL_RESERVE, OUTBOUND_INBOX,
-    PAYLOAD_BYTES_MAX, SANE_CLOCK_MS, SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, STORE_RESERVE, ms,
+    AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, CHANNEL_RESERVE, PAYLOAD_BYTES_MAX, SANE_CLOCK_MS,
+    SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, STORE_RESERVE, ms,
 };
 use crate::logging::Log;
 use crate::metrics::METRICS;
@@ -192,7 +192,7 @@ impl Gateway {
 
         let thread = system("start a thread");
         let (to_state, state_inbox) = bounded(STATE_INBOX);
-        let (to_outbound, outbound_inbox) = bounded(OUTBOUND_INBOX);
+        let (to_outbound, outbound_inbox) = outbound::queue();
         let (to_store, store_inbox) = bounded(STORE_INBOX + STORE_RESERVE + 4 * settings.config.agent.queue);
         let (to_agent, agent_inbox) =
             bounded(settings.config.agent.queue + settings.config.agent.max_processes);

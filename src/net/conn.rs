@@ -5,18 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Message, Utf8Bytes, WebSocket};
 
-use crate::limits::{INVALID_FRAMES_MAX, INVALID_FRAMES_WINDOW_MS, LARGE_FRAME_BYTES, ms};
+use crate::limits::{
+    INVALID_FRAMES_MAX, INVALID_FRAMES_WINDOW_MS, LARGE_REQUEST_BYTES, PAGE_BUILT_BYTES, PAGE_STALL_MS, ms,
+};
 use crate::metrics::METRICS;
 use crate::net::handshake::{self, Accepted, Refused};
 use crate::net::head::{Head, HeadError};
 use crate::net::http::{self, Refusal};
 use crate::net::outbound::Outbound;
-use crate::net::requests::{self, Parsed};
+use crate::net::permits::{Permit, Permits};
+use crate::net::requests::{self, Rejected};
 use crate::net::stream::ClientStream;
 use crate::net::{ConnId, ConnShared, NetContext, gate};
-use crate::protocol::call::Call;
+use crate::protocol::call::{Call, SessionHistoryParams};
 use crate::protocol::frame::{self, Close};
 use crate::state::{Event, Opened};
 
@@ -63,8 +66,8 @@ pub(super) fn serve(
     match accepted {
         Ok((accepted, _place)) => {
             drop(waiting);
-            Session { conn, peer, shared, context, invalid: Budget::new(Instant::now()) }
-                .run(socket, accepted);
+            let invalid = Budget::new(Instant::now());
+            Session { conn, peer, shared, context, invalid, turns: None }.run(socket, accepted);
         }
         Err(refused) => handshake::refuse(shared, context, refused, waiting),
     }
@@ -104,6 +107,8 @@ struct Session<'a> {
     shared: &'a Arc<ConnShared>,
     context: &'a NetContext,
     invalid: Budget,
+    /// One at a time: whoever does not read its page gets no further one made.
+    turns: Option<Permits>,
 }
 
 /// Tells the others that the connection is over, also when its thread panics.
@@ -117,7 +122,7 @@ impl Drop for Farewell<'_> {
         METRICS.clients.down();
         let conn = self.conn;
         let _ = self.context.state.send(Event::Closed { conn });
-        let _ = self.context.outbound.send(Outbound::Detach { conn });
+        self.context.outbound.send(Outbound::Detach { conn });
     }
 }
 
@@ -144,13 +149,13 @@ impl Session<'_> {
         let farewell = Farewell { conn: self.conn, context: self.context };
         let attach = Outbound::Attach { conn: self.conn, shared: Arc::clone(self.shared) };
         let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, subscriptions, token });
-        let attached = self.context.outbound.send(attach).is_ok();
+        let attached = self.context.outbound.send(attach);
         let reason = if attached && self.context.state.send(Event::Opened(opened)).is_ok() {
             let reason = self.read_until_the_end(&mut socket);
             reason.unwrap_or_else(|| "closed by the gateway".to_owned())
         } else {
             let close = Close::new(1001, "the gateway is stopping");
-            let _ = self.context.outbound.send(Outbound::Close { conn: self.conn, close });
+            self.context.outbound.send(Outbound::Close { conn: self.conn, close });
             let _ = http::discard(self.shared);
             "the gateway is stopping".to_owned()
         };
@@ -167,7 +172,7 @@ impl Session<'_> {
                 return None;
             }
             let close = match message {
-                Ok(Message::Text(text)) => self.take(&text),
+                Ok(Message::Text(text)) => self.take(text),
                 Ok(Message::Binary(_)) => {
                     Some(Close::new(1003, "binary frames are not understood; send JSON as text"))
                 }
@@ -187,7 +192,7 @@ impl Session<'_> {
             };
             if let Some(close) = close {
                 let reason = format!("{} {}", close.code, close.reason);
-                let _ = self.context.outbound.send(Outbound::Close { conn: self.conn, close });
+                self.context.outbound.send(Outbound::Close { conn: self.conn, close });
                 let _ = http::discard(self.shared);
                 return Some(reason);
             }
@@ -195,40 +200,83 @@ impl Session<'_> {
     }
 
     /// Handles one text frame. `Some` ends the connection.
-    fn take(&mut self, text: &str) -> Option<Close> {
-        let (id, call) = match requests::parse(text) {
-            Parsed::Call { id, call } => (id, call),
-            Parsed::Refused { id, error } => {
-                self.answer(frame::res_error(&id, &error));
-                return None;
-            }
-            Parsed::Invalid { id, error } => {
-                METRICS.invalid_frames.up();
-                if self.invalid.spend(Instant::now()) {
-                    self.answer(frame::res_error(&id, &error));
-                    return None;
-                }
-                return Some(Close::new(1008, "more than 20 invalid frames in 10 seconds; mend the client"));
-            }
-            Parsed::Unreadable(close) => return Some(close),
+    fn take(&mut self, text: Utf8Bytes) -> Option<Close> {
+        let request = match requests::read(&text) {
+            Ok(request) => request,
+            Err(rejected) => return self.reject(rejected),
+        };
+        let bytes = request.built_bytes();
+        let built = (bytes > LARGE_REQUEST_BYTES).then(|| Box::new(self.context.built.take(bytes)));
+        let (id, call) = match request.build() {
+            Ok(call) => call,
+            Err(rejected) => return self.reject(rejected),
         };
         METRICS.requests.up();
+        // State may be busy for a while.
+        drop(text);
         if let Call::SessionHistory(params) = &call {
-            let page = self.context.history.page(params);
-            self.answer(match page {
-                Ok(page) => frame::res_ok(&id, &page),
-                Err(error) => frame::res_error(&id, &error),
-            });
-            return None;
+            return self.send_page(&id, params);
         }
-        let large = (text.len() > LARGE_FRAME_BYTES).then(|| self.context.large_frames.take());
-        let request = Event::Request { conn: self.conn, id, call, large };
+        let request = Event::Request { conn: self.conn, id, call, built };
         // State only goes away when the process does.
         self.context.state.send(request).err().map(|_| Close::new(1001, "the gateway is stopping"))
     }
 
+    fn reject(&mut self, rejected: Rejected) -> Option<Close> {
+        let (id, error) = match rejected {
+            Rejected::Refused { id, error } => (id, error),
+            Rejected::Invalid { id, error } => {
+                METRICS.invalid_frames.up();
+                if !self.invalid.spend(Instant::now()) {
+                    let reason = "more than 20 invalid frames in 10 seconds; mend the client";
+                    return Some(Close::new(1008, reason));
+                }
+                (id, error)
+            }
+            Rejected::Unreadable(close) => return Some(close),
+        };
+        self.answer(frame::res_error(&id, &error));
+        None
+    }
+
+    /// Makes a page once the one before is with the kernel.
+    fn send_page(&mut self, id: &str, params: &SessionHistoryParams) -> Option<Close> {
+        let Some(turn) = self.await_turn() else {
+            METRICS.slow_consumers.up();
+            log::warn!("conn {}: slow consumer: it asks for pages and reads none, closing", self.conn);
+            return Some(Close::new(1008, "slow consumer: read the answers before you ask for more"));
+        };
+        let made = self.context.pages.take(PAGE_BUILT_BYTES);
+        if self.shared.sealed.load(Ordering::Acquire) {
+            // Nobody is there any more to read it.
+            return None;
+        }
+        let frame = match self.context.history.page(params) {
+            Ok(page) => frame::res_ok(id, &page),
+            Err(error) => frame::res_error(id, &error),
+        };
+        self.context.outbound.send_page(self.conn, frame, turn, made);
+        None
+    }
+
+    /// Waits while the kernel takes something of what was sent before. `None`: it took nothing for long.
+    fn await_turn(&mut self) -> Option<Permit> {
+        let turns = self.turns.get_or_insert_with(|| Permits::new(1));
+        let (mut written, mut since) = (self.shared.written.load(Ordering::Relaxed), Instant::now());
+        while since.elapsed() < ms(PAGE_STALL_MS) {
+            if let Some(turn) = turns.take_one_within(ms(PAGE_STALL_MS / 10)) {
+                return Some(turn);
+            }
+            let now = self.shared.written.load(Ordering::Relaxed);
+            if now != written {
+                (written, since) = (now, Instant::now());
+            }
+        }
+        None
+    }
+
     fn answer(&self, frame: tungstenite::Bytes) {
-        let _ = self.context.outbound.send(Outbound::Frame { conn: self.conn, frame });
+        self.context.outbound.send(Outbound::Frame { conn: self.conn, frame });
     }
 }
 

@@ -11,18 +11,20 @@ use tungstenite::handshake::server::{Request, create_response, write_response};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket, http};
 
-use crate::limits::{HELLO_BYTES_MAX, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES};
+use crate::limits::{
+    HELLO_BYTES_MAX, HELLO_VALUES_MAX, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES,
+};
 use crate::metrics::METRICS;
 use crate::net::conn::LeaveOnDrop;
 use crate::net::head::Head;
 use crate::net::http::{Refusal, TOO_MANY, linger};
-use crate::net::requests::nests_deeper;
 use crate::net::stream::ClientStream;
 use crate::net::{ConnShared, NetContext};
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{self, Close};
 use crate::protocol::hello::{Hello, HelloError};
 use crate::protocol::parse::parse_hello;
+use crate::protocol::scan::Shape;
 use crate::protocol::{SERVER_VERSION, VERSION, semver};
 
 /// Answers the upgrade with 101 and puts a WebSocket on the socket.
@@ -165,12 +167,14 @@ pub(super) fn close_for(error: &Error) -> Option<Close> {
 }
 
 fn judge(text: &str, context: &NetContext) -> Result<Accepted, Refused> {
-    let value = if nests_deeper(text.as_bytes(), JSON_DEPTH_MAX) {
-        None
-    } else {
-        serde_json::from_str::<serde_json::Value>(text).ok()
-    };
-    let Some(value) = value else {
+    let shape = Shape::of(text.as_bytes());
+    if shape.depth <= JSON_DEPTH_MAX && shape.values > HELLO_VALUES_MAX {
+        return Err(Refused::hello(
+            "the first frame must be a `hello`, and that has at most 200 JSON values",
+        ));
+    }
+    let value = (shape.depth <= JSON_DEPTH_MAX).then(|| serde_json::from_str::<serde_json::Value>(text));
+    let Some(Ok(value)) = value else {
         return Err(Refused::hello("the first frame is not JSON; send a `hello` object first"));
     };
     if value.get("type").and_then(|kind| kind.as_str()) != Some("hello") {

@@ -142,6 +142,9 @@ fn authorize(head: &Head, context: &NetContext) -> Result<(), Refusal> {
 const GUARDS: &str = "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\nReferrer-Policy: no-referrer\r\n\
     Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\n";
 
+/// A body that goes out in one write with its head. A larger one is not copied behind it.
+const SMALL_BODY: usize = 4 * 1024;
+
 fn respond(shared: &ConnShared, answer: &Answer, with_body: bool) {
     let Answer { status, kind, headers, body } = answer;
     let name =
@@ -154,10 +157,13 @@ fn respond(shared: &ConnShared, answer: &Answer, with_body: bool) {
     let mut bytes =
         format!("HTTP/1.1 {status} {name}\r\n{content}Connection: close\r\n{headers}{GUARDS}\r\n")
             .into_bytes();
-    if with_body {
-        bytes.extend_from_slice(body);
+    let mut body: &[u8] = if with_body { body } else { b"" };
+    if body.len() <= SMALL_BODY {
+        bytes.extend_from_slice(std::mem::take(&mut body));
     }
-    if write_until(shared, Instant::now() + ms(HTTP_ANSWER_MS), &bytes).is_ok() {
+    let deadline = Instant::now() + ms(HTTP_ANSWER_MS);
+    let written = write_until(shared, deadline, &bytes).and_then(|()| write_until(shared, deadline, body));
+    if written.is_ok() {
         linger(shared);
     }
 }

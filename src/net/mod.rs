@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Sender;
 
 use crate::config::file::Gateway;
-use crate::limits::LARGE_FRAMES_MAX;
+use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX};
 use crate::state::Event;
 use crate::store::history::History;
 
@@ -24,6 +24,7 @@ pub mod hosts;
 mod http;
 pub mod outbound;
 mod pages;
+pub mod permits;
 mod refusals;
 mod requests;
 pub mod shares;
@@ -32,9 +33,10 @@ pub mod token;
 
 use admission::Admission;
 use hosts::Hosts;
-use outbound::Outbound;
+use outbound::ToOutbound;
+use permits::Permits;
 use refusals::Refusals;
-use requests::Parsed;
+use requests::{Rejected, Request};
 use shares::Shares;
 use token::Token;
 
@@ -51,10 +53,9 @@ pub fn is_head(bytes: &[u8]) -> bool {
 /// What a frame that is no good request is told, for the same reason.
 #[doc(hidden)]
 pub fn objection(text: &str) -> Option<String> {
-    match requests::parse(text) {
-        Parsed::Call { .. } => None,
-        Parsed::Refused { error, .. } | Parsed::Invalid { error, .. } => Some(error.message),
-        Parsed::Unreadable(close) => Some(close.reason),
+    match requests::read(text).and_then(Request::build).err()? {
+        Rejected::Refused { error, .. } | Rejected::Invalid { error, .. } => Some(error.message),
+        Rejected::Unreadable(close) => Some(close.reason),
     }
 }
 
@@ -83,15 +84,17 @@ pub struct NetContext {
     /// To the state thread.
     pub state: Sender<Event>,
     /// To the outbound thread.
-    pub outbound: Sender<Outbound>,
+    pub outbound: ToOutbound,
     /// Reads pages of session records.
     pub history: History,
     /// Who may still be without a `hello`.
     pub admission: Admission,
     /// Paces the answers to wrong tokens.
     pub refusals: Refusals,
-    /// Large requests inside.
-    pub large_frames: LargeFrames,
+    /// For what large requests become, until state has taken them in.
+    pub built: Permits,
+    /// For pages of records while they are made, until `outbound` has taken them in.
+    pub pages: Permits,
     next_conn: AtomicU64,
     /// Places of clients that are taken.
     places: AtomicUsize,
@@ -102,12 +105,7 @@ pub struct NetContext {
 
 impl NetContext {
     /// Shared by the acceptor and every connection.
-    pub fn new(
-        config: NetConfig,
-        state: Sender<Event>,
-        outbound: Sender<Outbound>,
-        history: History,
-    ) -> Arc<Self> {
+    pub fn new(config: NetConfig, state: Sender<Event>, outbound: ToOutbound, history: History) -> Arc<Self> {
         let NetConfig { mut settings, bound, token_file, shares } = config;
         Arc::new(Self {
             token: Token::new(settings.token.take(), token_file),
@@ -119,7 +117,8 @@ impl NetContext {
             history,
             admission: Admission::new(shares.handshakes),
             refusals: Refusals::new(shares.refusals),
-            large_frames: LargeFrames::new(),
+            built: Permits::new(BUILT_BYTES_MAX),
+            pages: Permits::new(PAGES_BYTES_MAX),
             next_conn: AtomicU64::new(1),
             places: AtomicUsize::new(0),
             sockets: Arc::default(),
@@ -181,6 +180,8 @@ pub struct ConnShared {
     pub evicted: AtomicBool,
     /// Counts what came in (it wraps): `outbound` compares it between ticks to find silent clients.
     pub heard: AtomicU32,
+    /// Counts what the kernel took for the peer (it wraps): whoever waits for that sees that it goes on.
+    pub written: AtomicU32,
     /// Sockets that are open, this one among them.
     open: Arc<AtomicUsize>,
 }
@@ -194,6 +195,7 @@ impl ConnShared {
             sealed: AtomicBool::new(false),
             evicted: AtomicBool::new(false),
             heard: AtomicU32::new(0),
+            written: AtomicU32::new(0),
         })
     }
 }
@@ -201,41 +203,5 @@ impl ConnShared {
 impl Drop for ConnShared {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Tokens for large requests on their way through the state thread, so that a full inbox of the
-/// largest frames never meets in memory. A crossbeam channel is the semaphore: giving a token back
-/// never blocks, which is what the state thread needs.
-pub struct LargeFrames {
-    give: Sender<()>,
-    take: Receiver<()>,
-}
-
-/// Held by a large request until state has taken it in.
-#[derive(Debug)]
-pub struct LargeFrame(Sender<()>);
-
-impl LargeFrames {
-    fn new() -> Self {
-        let (give, take) = bounded(LARGE_FRAMES_MAX);
-        for _ in 0..LARGE_FRAMES_MAX {
-            // There is room for each: the channel was made for exactly these.
-            let _ = give.try_send(());
-        }
-        Self { give, take }
-    }
-
-    /// Waits for a token.
-    fn take(&self) -> LargeFrame {
-        // Never disconnected: `give` lives beside it.
-        let _ = self.take.recv();
-        LargeFrame(self.give.clone())
-    }
-}
-
-impl Drop for LargeFrame {
-    fn drop(&mut self) {
-        let _ = self.0.try_send(());
     }
 }

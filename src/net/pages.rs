@@ -4,6 +4,7 @@
 //! nothing of what the page does.
 
 use std::io::Read as _;
+use std::sync::OnceLock;
 
 use flate2::read::GzDecoder;
 
@@ -34,7 +35,7 @@ const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 's
 
 /// The answer to a request for one of the page's files, or `None` if the path names none.
 pub(super) fn find(head: &Head) -> Option<Answer> {
-    let file = FILES.iter().find(|file| file.path == head.path())?;
+    let (number, file) = FILES.iter().enumerate().find(|(_, file)| file.path == head.path())?;
     let cache = if file.path == "/" { PAGE_CACHE } else { FILE_CACHE };
     // Weak: the two encodings are one file.
     let mut headers = format!("Cache-Control: {cache}\r\nETag: W/\"{VERSION}\"\r\n{POLICY}");
@@ -45,8 +46,13 @@ pub(super) fn find(head: &Head) -> Option<Answer> {
         headers.push_str("Content-Encoding: gzip\r\n");
         return Some(Answer::new(200, file.kind, headers, file.gzip));
     }
-    Some(Answer::new(200, file.kind, headers, file.plain()))
+    let plain = PLAIN.get(number)?.get_or_init(|| file.plain());
+    Some(Answer::new(200, file.kind, headers, plain.as_slice()))
 }
+
+/// The files as they were written, once somebody has asked for them so: hundreds who ask and do not
+/// read share them.
+static PLAIN: [OnceLock<Vec<u8>>; FILES.len()] = [const { OnceLock::new() }; FILES.len()];
 
 impl File {
     /// As it was written; at most as long as the longest file that was embedded.

@@ -1,22 +1,21 @@
-//! From a text frame to a validated call, on the client's own thread.
+//! From a text frame to a validated call, on the client's own thread, in two steps: what it is and
+//! what it would become is read without building anything; then its parameters are built.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::limits::JSON_DEPTH_MAX;
+use crate::limits::{JSON_DEPTH_MAX, JSON_VALUES_MAX};
 use crate::protocol::call::{Call, Method};
 use crate::protocol::error::WireError;
 use crate::protocol::frame::Close;
-use crate::protocol::parse::parse_call;
+use crate::protocol::members::{members_of, outline};
+use crate::protocol::parse::{build_params, parse_call};
+use crate::protocol::scan::Shape;
 use crate::protocol::{SERVER_VERSION, schema};
 
-/// What a frame turned out to be.
-pub(super) enum Parsed {
-    /// A request to carry out.
-    Call { id: String, call: Call },
+/// A frame that is answered without a request being carried out.
+pub(super) enum Rejected {
     /// A request that is answered with an error.
     Refused { id: String, error: WireError },
     /// JSON, but no request: answered too, within the budget of invalid frames.
@@ -27,119 +26,175 @@ pub(super) enum Parsed {
 
 /// `id` of the answer to a frame that has none to answer to.
 const NO_ID: &str = "invalid";
+/// What JSON can write and no program of ours can keep.
+const UNREPRESENTABLE: &str = "a number beyond 1e308 or half a surrogate pair cannot be represented";
+/// Members of the envelope; others are ignored.
+const ENVELOPE: [&str; 4] = ["type", "id", "method", "params"];
 
-/// Parses and validates one frame.
-pub(super) fn parse(text: &str) -> Parsed {
-    if nests_deeper(text.as_bytes(), JSON_DEPTH_MAX) {
-        return Parsed::Unreadable(Close::new(1007, "the JSON nests deeper than 64 levels"));
-    }
-    let value = match serde_json::from_str::<Value>(text) {
-        Ok(value) => value,
-        Err(_) if is_grammatical(text) => {
-            return Parsed::Invalid {
-                id: id_of(text),
-                error: WireError::invalid(
-                    "a number beyond 1e308 or half a surrogate pair cannot be represented",
-                ),
-            };
-        }
-        Err(error) => {
-            let place = format!("the frame is not JSON (line {}, column {})", error.line(), error.column());
-            return Parsed::Unreadable(Close::new(1007, place));
-        }
-    };
-    if let Err(error) = schema::check_req(&value) {
-        let id = value.get("id").and_then(Value::as_str).filter(|id| (1..=128).contains(&id.chars().count()));
-        return Parsed::Invalid {
-            id: id.unwrap_or(NO_ID).to_owned(),
-            error: WireError::invalid(format!("not a valid request: {error}")),
-        };
-    }
-    envelope(value)
+/// A request whose parameters are still as they were written.
+pub(super) struct Request<'a> {
+    id: String,
+    method: Method,
+    params: Option<&'a RawValue>,
+    shape: Shape,
 }
 
-fn envelope(value: Value) -> Parsed {
-    let Value::Object(mut members) = value else { return unexpected_envelope() };
-    let (Some(Value::String(id)), Some(Value::String(name))) =
-        (members.remove("id"), members.remove("method"))
-    else {
-        return unexpected_envelope();
+/// Reads what a frame is.
+pub(super) fn read(text: &str) -> Result<Request<'_>, Rejected> {
+    let shape = Shape::of(text.as_bytes());
+    if shape.depth > JSON_DEPTH_MAX {
+        return Err(Rejected::Unreadable(Close::new(1007, "the JSON nests deeper than 64 levels")));
+    }
+    let Ok(members) = members_of(text, &ENVELOPE) else { return Err(unreadable(text)) };
+    let (id, params) = members.map_or((None, None), |[_, id, _, params]| (id, params));
+    let id = id.and_then(|id| outline(id).ok()).and_then(|id| id.as_str().map(str::to_owned));
+    let id = id.filter(|id| (1..=128).contains(&id.chars().count()));
+    let answered = id.as_deref().unwrap_or(NO_ID);
+    if shape.values > JSON_VALUES_MAX {
+        let hint = format!("the frame holds more than {JSON_VALUES_MAX} JSON values; send less at once");
+        return Err(invalid(answered, &hint));
+    }
+    let Ok(envelope) = outline_of(members) else { return Err(invalid(answered, UNREPRESENTABLE)) };
+    if let Err(error) = schema::check_req(&envelope) {
+        return Err(invalid(answered, &format!("not a valid request: {error}")));
+    }
+    let (Some(id), Some(name)) = (id, envelope["method"].as_str()) else {
+        // The schema has made sure of both; a gap in it must not panic.
+        return Err(invalid(NO_ID, "not a valid request"));
     };
-    let Some(method) = Method::from_name(&name) else {
+    let Some(method) = Method::from_name(name) else {
         let error = WireError::unknown_method(format!(
             "unknown method; clawdis-gateway {SERVER_VERSION} answers the ones in hello-ok.features.methods"
         ));
-        return Parsed::Refused { id, error };
+        return Err(Rejected::Refused { id, error });
     };
-    match parse_call(method, members.remove("params")) {
-        Ok(call) => Parsed::Call { id, call },
-        Err(error) => Parsed::Refused { id, error },
-    }
+    Ok(Request { id, method, params, shape })
 }
 
-/// The schema has made sure of the envelope; this answer exists so that a gap in it cannot panic.
-fn unexpected_envelope() -> Parsed {
-    Parsed::Invalid { id: NO_ID.to_owned(), error: WireError::invalid("not a valid request") }
-}
-
-/// Whether the frame is JSON by its grammar (RFC 8259). A number beyond f64 and half of a surrogate
-/// pair are; `serde_json` refuses them only where it has to keep the value.
-fn is_grammatical(text: &str) -> bool {
-    serde_json::from_str::<IgnoredAny>(text).is_ok()
-}
-
-/// The `id` of a frame whose other members cannot be represented.
-fn id_of(text: &str) -> String {
-    #[derive(Deserialize)]
-    struct OnlyId<'a> {
-        #[serde(borrow)]
-        id: Cow<'a, str>,
-    }
-    serde_json::from_str::<OnlyId<'_>>(text)
-        .ok()
-        .filter(|only| (1..=128).contains(&only.id.chars().count()))
-        .map_or_else(|| NO_ID.to_owned(), |only| only.id.into_owned())
-}
-
-/// Whether brackets nest deeper than `depth_max`. Looks at bytes only, so it costs no stack.
-pub(super) fn nests_deeper(json: &[u8], depth_max: usize) -> bool {
-    let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut escaped = false;
-    for byte in json {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > depth_max {
-                    return true;
-                }
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
+/// The envelope, as far as its schema looks at it. What is no object has none.
+fn outline_of(members: Option<[Option<&RawValue>; 4]>) -> Result<Value, serde_json::Error> {
+    let Some(members) = members else { return Ok(Value::Null) };
+    let mut envelope = serde_json::Map::new();
+    for (name, member) in ENVELOPE.into_iter().zip(members) {
+        if let Some(member) = member {
+            envelope.insert(name.to_owned(), outline(member)?);
         }
     }
-    false
+    Ok(Value::Object(envelope))
+}
+
+/// A frame whose members cannot be told apart.
+fn unreadable(text: &str) -> Rejected {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        // JSON by its grammar (RFC 8259), but for half of a surrogate pair in a name.
+        Ok(_) => invalid(NO_ID, UNREPRESENTABLE),
+        Err(error) => {
+            let place = format!("the frame is not JSON (line {}, column {})", error.line(), error.column());
+            Rejected::Unreadable(Close::new(1007, place))
+        }
+    }
+}
+
+fn invalid(id: &str, message: &str) -> Rejected {
+    Rejected::Invalid { id: id.to_owned(), error: WireError::invalid(message) }
+}
+
+impl Request<'_> {
+    /// At most what its parameters take in memory.
+    pub(super) fn built_bytes(&self) -> usize {
+        // Of the others only single members are built, each of them small.
+        if self.method.has_side_effects() { self.shape.built_bytes() } else { 0 }
+    }
+
+    /// Builds the parameters and checks them.
+    pub(super) fn build(self) -> Result<(String, Call), Rejected> {
+        let Ok(params) = self.params.map(|params| build_params(self.method, params)).transpose() else {
+            return Err(invalid(&self.id, UNREPRESENTABLE));
+        };
+        match parse_call(self.method, params) {
+            Ok(call) => Ok((self.id, call)),
+            Err(error) => Err(Rejected::Refused { id: self.id, error }),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::nests_deeper;
+    use super::{Rejected, read};
+    use crate::limits::JSON_VALUES_MAX;
+    use crate::protocol::call::Call;
+
+    fn rejected(text: &str) -> (String, String) {
+        let (Err(rejected) | Ok(Err(rejected))) = read(text).map(super::Request::build) else {
+            panic!("a good request: {text}")
+        };
+        match rejected {
+            Rejected::Refused { id, error } => (format!("refused {id}"), error.message),
+            Rejected::Invalid { id, error } => (format!("invalid {id}"), error.message),
+            Rejected::Unreadable(close) => (close.code.to_string(), close.reason),
+        }
+    }
+
+    fn with_values(count: usize) -> String {
+        // The envelope: an object, four names and four values.
+        let items = vec!["0"; count - 9].join(",");
+        format!(r#"{{"type":"req","id":"many","method":"health","params":[{items}]}}"#)
+    }
 
     #[test]
-    fn depth_counts_brackets_outside_of_strings() {
-        assert!(!nests_deeper(br#"{"a":[1,{"b":"[[[[[[\"[["}]}"#, 3));
-        assert!(nests_deeper(b"[[[[]]]]", 3));
-        assert!(!nests_deeper(b"[[[]],[[]]]", 3));
-        assert!(!nests_deeper(b"]]]][", 3));
+    fn values_are_counted_before_anything_else_is_said() {
+        let (who, what) = rejected(&with_values(JSON_VALUES_MAX));
+        assert_eq!((who.as_str(), what.contains("/params")), ("invalid many", true), "{what}");
+        let (who, what) = rejected(&with_values(JSON_VALUES_MAX + 1));
+        assert_eq!(
+            (who.as_str(), what.as_str()),
+            ("invalid many", "the frame holds more than 20000 JSON values; send less at once")
+        );
+        let (who, _) = rejected(&format!("[{}]", vec!["[]"; JSON_VALUES_MAX].join(",")));
+        assert_eq!(who, "invalid invalid");
+        // What is no JSON stays that, however much of it there is.
+        assert_eq!(rejected(&format!("[{}", "0,".repeat(JSON_VALUES_MAX))).0, "1007");
+    }
+
+    #[test]
+    fn what_is_ignored_is_not_built() {
+        for params in [r#"{"future":1e999}"#, r#"{"future":"\ud800","probe":false}"#, "{}"] {
+            let text =
+                format!(r#"{{"type":"req","id":"a","method":"health","x":"\ud800","params":{params}}}"#);
+            let request = read(&text).unwrap_or_else(|_| panic!("{text}"));
+            assert_eq!(request.built_bytes(), 0);
+            assert!(matches!(request.build(), Ok((id, Call::Health(params))) if id == "a" && !params.probe));
+        }
+        let text = r#"{"type":"req","id":"a","method":"set-paused","params":{"paused":true,"future":1e999}}"#;
+        assert_eq!(rejected(text).0, "invalid a");
+    }
+
+    #[test]
+    fn the_last_of_two_members_counts() {
+        let text =
+            r#"{"type":"req","id":"x","id":"b","method":"status","method":"health","params":1,"params":{}}"#;
+        assert!(matches!(read(text).map(super::Request::build), Ok(Ok((id, Call::Health(_)))) if id == "b"));
+    }
+
+    #[test]
+    fn members_far_too_long_are_refused_like_those_a_little_too_long() {
+        for length in [129, 200_000] {
+            let id = "i".repeat(length);
+            let text = format!(r#"{{"type":"req","id":"{id}","method":"health"}}"#);
+            let (who, what) = rejected(&text);
+            assert_eq!(who, "invalid invalid");
+            assert!(what.contains("`/id`") && what.contains("128"), "{what}");
+            let key = "k".repeat(length * 2);
+            let text = format!(
+                r#"{{"type":"req","id":"h","method":"session-history","params":{{"sessionKey":"{key}"}}}}"#
+            );
+            let (who, what) = rejected(&text);
+            assert_eq!(who, "refused h");
+            assert!(what.contains("`/params/sessionKey`") && what.contains("256"), "{what}");
+        }
+        let digits = "9".repeat(100_000);
+        let text =
+            format!(r#"{{"type":"req","id":"n","method":"sessions-list","params":{{"limit":{digits}}}}}"#);
+        assert_eq!(rejected(&text).0, "invalid n");
     }
 }

@@ -9,10 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
-
 use crate::limits::{WRITE_SLICE_MS, ms};
-use crate::net::outbound::Outbound;
+use crate::net::outbound::{Outbound, ToOutbound};
 use crate::net::{ConnId, ConnShared};
 
 pub(super) struct ClientStream {
@@ -22,7 +20,7 @@ pub(super) struct ClientStream {
 
 enum Phase {
     Handshake { deadline: Instant },
-    Joined { conn: ConnId, outbound: Sender<Outbound> },
+    Joined { conn: ConnId, outbound: ToOutbound },
 }
 
 impl ClientStream {
@@ -30,7 +28,7 @@ impl ClientStream {
         Self { shared, phase: Phase::Handshake { deadline } }
     }
 
-    pub(super) fn join(&mut self, conn: ConnId, outbound: Sender<Outbound>) -> io::Result<()> {
+    pub(super) fn join(&mut self, conn: ConnId, outbound: ToOutbound) -> io::Result<()> {
         self.shared.stream.set_read_timeout(None)?;
         self.phase = Phase::Joined { conn, outbound };
         Ok(())
@@ -95,8 +93,7 @@ impl Write for ClientStream {
             Phase::Joined { conn, outbound } => {
                 // tungstenite hands over whole control frames here, and all of it is taken.
                 let message = Outbound::Frame { conn: *conn, frame: bytes.to_vec().into() };
-                outbound.send(message).map_err(|_| io::ErrorKind::BrokenPipe)?;
-                Ok(bytes.len())
+                if outbound.send(message) { Ok(bytes.len()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
             }
         }
     }

@@ -36,8 +36,19 @@ fn finish(mut buffer: Vec<u8>, opcode: OpCode) -> Bytes {
     let header_bytes = write_header(opcode, buffer.len() - HEADER_BYTES_MAX, &mut header);
     let start = HEADER_BYTES_MAX - header_bytes;
     buffer[start..HEADER_BYTES_MAX].copy_from_slice(&header[..header_bytes]);
+    give_back(&mut buffer);
     Bytes::from(buffer).slice(start..)
 }
+
+/// It may wait in a backlog, which counts its bytes and not those that it grew by.
+fn give_back(buffer: &mut Vec<u8>) {
+    if buffer.capacity() - buffer.len() > SPARE_BYTES {
+        buffer.shrink_to_fit();
+    }
+}
+
+/// Room that a buffer may have left: moving a small one costs more than it saves.
+const SPARE_BYTES: usize = 1_024;
 
 fn begin(capacity: usize) -> Vec<u8> {
     let mut buffer = Vec::with_capacity(HEADER_BYTES_MAX + capacity);
@@ -163,6 +174,7 @@ impl EventBody {
             append_json(&mut tail, &version);
         }
         tail.push(b'}');
+        give_back(&mut tail);
         Self { kind, tail: tail.into() }
     }
 

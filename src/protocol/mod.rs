@@ -28,8 +28,10 @@ pub mod error;
 pub mod event;
 pub mod frame;
 pub mod hello;
+pub mod members;
 pub mod parse;
 pub mod payload;
+pub mod scan;
 pub mod schema;
 pub mod warning;
 

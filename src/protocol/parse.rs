@@ -5,6 +5,7 @@
 //! business.
 
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 use crate::limits::ERROR_MEMBER_BYTES_MAX;
@@ -15,6 +16,7 @@ use crate::protocol::call::{
 use crate::protocol::digest::digest;
 use crate::protocol::error::WireError;
 use crate::protocol::hello::Hello;
+use crate::protocol::members::{collect, outline};
 use crate::protocol::schema::{SchemaError, check_hello, check_params};
 use crate::protocol::{SERVER_VERSION, cut};
 
@@ -23,6 +25,25 @@ pub fn parse_hello(mut frame: Value) -> Result<Hello, SchemaError> {
     check_hello(&frame)?;
     fold_integers(&mut frame);
     serde_json::from_value(frame).map_err(|_| SchemaError::new("", "value is no `hello`"))
+}
+
+/// Builds the parameters of `method`. Where unknown members are ignored nothing is built of them, and
+/// of the known ones, which are short texts and numbers, no more than it takes to refuse others.
+pub fn build_params(method: Method, params: &RawValue) -> Result<Value, serde_json::Error> {
+    // The envelope has been checked: it is an object.
+    if method.has_side_effects() {
+        return serde_json::from_str(params.get());
+    }
+    let known = members(method);
+    let mut found = vec![None; known.len()];
+    collect(params.get(), known, &mut found)?;
+    let mut built = Map::new();
+    for (name, member) in known.iter().zip(found) {
+        if let Some(member) = member {
+            built.insert((*name).to_owned(), outline(member)?);
+        }
+    }
+    Ok(Value::Object(built))
 }
 
 /// Validates and parses the parameters of `method`; absent ones count as `{}`.
@@ -183,7 +204,7 @@ fn is_base64(text: &[u8]) -> bool {
         && data.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
-/// The members that a method with side effects knows. They repeat its schema (a test compares
+/// The members that a method knows. They repeat its schema (a test compares
 /// them), because the schemas themselves are not part of the binary.
 const fn members(method: Method) -> &'static [&'static str] {
     match method {
@@ -210,11 +231,10 @@ const fn members(method: Method) -> &'static [&'static str] {
         Method::ChannelAllow => &["channel", "id", "owner", "remove"],
         Method::ChannelLogin => &["channel", "method", "phone"],
         Method::ChannelLogout => &["channel"],
-        Method::Health
-        | Method::Status
-        | Method::SystemPresence
-        | Method::SessionsList
-        | Method::SessionHistory => &[],
+        Method::Health => &["probe"],
+        Method::Status | Method::SystemPresence => &[],
+        Method::SessionsList => &["limit", "before"],
+        Method::SessionHistory => &["sessionKey", "limit", "before"],
     }
 }
 

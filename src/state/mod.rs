@@ -13,8 +13,9 @@ use crate::agent::{AgentControl, AgentEvent, RunSpec};
 use crate::channels::{ChannelCommand, ChannelEvent};
 use crate::limits::{CHANNEL_INBOX, STORE_INBOX, ms};
 use crate::metrics::METRICS;
+use crate::net::ConnId;
 use crate::net::outbound::{Loss, Outbound};
-use crate::net::{ConnId, LargeFrame};
+use crate::net::permits::Permit;
 use crate::protocol::call::{Call, Thinking};
 use crate::protocol::error::WireError;
 use crate::protocol::event::{EventKind, PresenceDelta, Subscriptions, Tick};
@@ -83,8 +84,8 @@ pub enum Event {
         id: String,
         /// What, validated.
         call: Call,
-        /// Given back when the request has been taken in.
-        large: Option<LargeFrame>,
+        /// For what it became, if that is large; given back when it has been taken in.
+        built: Option<Box<Permit>>,
     },
     /// A client is gone.
     Closed {
@@ -261,9 +262,9 @@ impl State {
         self.surfaces_stale |= !matches!(event, Event::Agent(AgentEvent::Step { .. }));
         match event {
             Event::Opened(opened) => self.opened(*opened, now),
-            Event::Request { conn, id, call, large } => {
+            Event::Request { conn, id, call, built } => {
                 self.request(conn, id, call, now);
-                drop(large);
+                drop(built);
             }
             Event::Closed { conn } => self.closed(conn, now),
             Event::Agent(event) => self.agent_event(event, now),

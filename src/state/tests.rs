@@ -116,7 +116,7 @@ impl Bench {
 
     fn request(&mut self, conn: ConnId, id: &str, method: &str, params: Value) {
         let call = parse_call(Method::from_name(method).unwrap(), Some(params)).unwrap();
-        self.handle(Event::Request { conn, id: id.into(), call, large: None });
+        self.handle(Event::Request { conn, id: id.into(), call, built: None });
     }
 
     fn agent(&mut self, conn: ConnId, id: &str, key: &str, message: &str) {

@@ -12,7 +12,7 @@ use crate::agent::{AgentControl, RunSpec};
 use crate::channels::ChannelCommand;
 use crate::clock::wall_ms;
 use crate::metrics::METRICS;
-use crate::net::outbound::Outbound;
+use crate::net::outbound::ToOutbound;
 use crate::state::{Effect, Event, Now, State};
 use crate::store::StoreCommand;
 use crate::threads;
@@ -23,7 +23,7 @@ const SLOW_TURN: Duration = Duration::from_millis(100);
 /// The ways out of the state thread.
 pub struct Exits {
     /// Down the flow: state waits for room.
-    pub outbound: Sender<Outbound>,
+    pub outbound: ToOutbound,
     /// Up the flow, as all below: state never waits. Their bounds are above what state lets in, so
     /// a full one is a defect and is logged as such.
     pub store: Sender<StoreCommand>,
@@ -98,7 +98,7 @@ impl Exits {
         for effect in effects.drain(..) {
             match effect {
                 // Waits for room; only fails when the process ends.
-                Effect::Out(message) => drop(self.outbound.send(message)),
+                Effect::Out(message) => _ = self.outbound.send(message),
                 Effect::Store(command) => hand_over("store", &self.store, command),
                 Effect::Run(spec) => hand_over("agent", &self.agent, spec),
                 Effect::AgentControl(control) => hand_over("agent control", &self.agent_control, control),

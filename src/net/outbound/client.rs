@@ -19,6 +19,7 @@ use crate::limits::{
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
+use crate::net::permits::Permit;
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{Close, EventBody, EventHead};
 
@@ -30,13 +31,27 @@ struct Piece {
     /// What differs per connection; events only.
     head: Option<EventHead>,
     body: Bytes,
+    /// Pages only: given back when nothing of it is left.
+    _turn: Option<Permit>,
 }
 
 impl Piece {
+    fn new(body: Bytes) -> Self {
+        Self { head: None, body, _turn: None }
+    }
+
     fn len(&self) -> usize {
         self.head.as_ref().map_or(0, |head| head.as_bytes().len()) + self.body.len()
     }
+
+    /// What it takes in memory until all of it is gone.
+    fn held_bytes(&self) -> usize {
+        self.body.len() + PIECE_BYTES
+    }
 }
+
+/// A piece besides its body, and what the allocator and the body's own count add.
+const PIECE_BYTES: usize = size_of::<Piece>() + 64;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Flush {
@@ -77,7 +92,10 @@ pub(super) struct Client {
     queue: VecDeque<Piece>,
     /// Of the first piece, what the kernel has taken already.
     sent_bytes: usize,
+    /// What waits for the kernel.
     backlog_bytes: usize,
+    /// What the queue takes in memory: a piece of which one byte waits is all there.
+    held_bytes: usize,
     retry: Option<Retry>,
     phase: Phase,
     heard: u32,
@@ -100,6 +118,7 @@ impl Client {
             queue: VecDeque::new(),
             sent_bytes: 0,
             backlog_bytes: 0,
+            held_bytes: 0,
             retry: None,
             phase: Phase::Open,
             heard,
@@ -113,8 +132,10 @@ impl Client {
         self.subscriptions = Some(subscriptions);
         self.broadcast = latest_broadcast;
         if !self.is_sealed() {
-            self.backlog_bytes += hello_ok.len();
-            self.queue.push_front(Piece { head: None, body: hello_ok });
+            let piece = Piece::new(hello_ok);
+            self.backlog_bytes += piece.len();
+            self.held_bytes += piece.held_bytes();
+            self.queue.push_front(piece);
         }
     }
 
@@ -122,8 +143,8 @@ impl Client {
         self.broadcast
     }
 
-    pub(super) fn backlog_bytes(&self) -> usize {
-        self.backlog_bytes
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -142,44 +163,55 @@ impl Client {
 
     /// Queues a frame that may not be left out. `false` if the backlog is too large for it.
     pub(super) fn push_frame(&mut self, body: Bytes) -> bool {
-        self.push(Piece { head: None, body }, BACKLOG_BYTES_MAX)
+        self.push(Piece::new(body), BACKLOG_BYTES_MAX, usize::MAX)
+    }
+
+    /// The same for a page.
+    pub(super) fn push_page(&mut self, body: Bytes, turn: Permit) -> bool {
+        self.push(Piece { _turn: Some(turn), ..Piece::new(body) }, BACKLOG_BYTES_MAX, usize::MAX)
     }
 
     /// The same as [`Client::push_event`], for the broadcast with that number.
-    pub(super) fn push_broadcast(&mut self, number: u64, body: &EventBody, droppable: bool) -> bool {
+    pub(super) fn push_broadcast(&mut self, number: u64, body: &EventBody, room: Option<usize>) -> bool {
         self.broadcast = number;
-        self.push_event(body, droppable)
+        self.push_event(body, room)
     }
 
-    /// Queues an event if it is meant for this client. `false` if the backlog is too large for it
-    /// and it may not be left out.
-    pub(super) fn push_event(&mut self, body: &EventBody, droppable: bool) -> bool {
+    /// Queues an event if it is meant for this client. With `room` it may be left out, and is if it
+    /// would take more. `false` if the backlog is too large for it and it may not be left out.
+    pub(super) fn push_event(&mut self, body: &EventBody, room: Option<usize>) -> bool {
         if !self.subscriptions.is_some_and(|wanted| wanted.has(body.kind)) || self.is_sealed() {
             return true;
         }
         self.seq += 1;
-        let piece = Piece { head: Some(body.head(self.seq)), body: body.tail().clone() };
-        let limit = if droppable { BACKLOG_DROPPABLE_BYTES_MAX } else { BACKLOG_BYTES_MAX };
-        if self.push(piece, limit) {
+        let piece = Piece { head: Some(body.head(self.seq)), ..Piece::new(body.tail().clone()) };
+        let fits = match room {
+            Some(room) => self.push(piece, BACKLOG_DROPPABLE_BYTES_MAX, room),
+            None => self.push(piece, BACKLOG_BYTES_MAX, usize::MAX),
+        };
+        if fits {
             return true;
         }
         METRICS.dropped_events.up();
-        droppable
+        room.is_some()
     }
 
-    fn push(&mut self, piece: Piece, limit: usize) -> bool {
+    /// Whether a piece fits into so many bytes of backlog, and into so much more memory.
+    fn push(&mut self, piece: Piece, backlog_max: usize, room: usize) -> bool {
         if self.is_sealed() {
             return true;
         }
-        let bytes = piece.len();
-        if self.backlog_bytes + bytes > limit {
+        let (bytes, held) = (piece.len(), piece.held_bytes());
+        if self.backlog_bytes + bytes > backlog_max || held > room {
             // It may keep up perfectly and only have been sent much within one turn.
             self.write();
         }
-        if self.backlog_bytes + bytes > limit {
+        // What is empty takes its first piece whatever the others hold: the kernel may take it at once.
+        if self.backlog_bytes + bytes > backlog_max || (held > room && !self.queue.is_empty()) {
             return false;
         }
         self.backlog_bytes += bytes;
+        self.held_bytes += held;
         self.queue.push_back(piece);
         true
     }
@@ -197,10 +229,16 @@ impl Client {
             self.subscriptions = Some(Subscriptions::from_caps(&[]));
         }
         self.queue.truncate(usize::from(self.sent_bytes > 0));
-        self.queue.push_back(Piece { head: None, body: close.frame() });
+        self.queue.push_back(Piece::new(close.frame()));
         self.backlog_bytes = self.queue.iter().map(Piece::len).sum::<usize>() - self.sent_bytes;
+        self.held_bytes = self.queue.iter().map(Piece::held_bytes).sum();
         self.phase = Phase::Sealed { deadline };
         self.shared.sealed.store(true, Ordering::Release);
+    }
+
+    /// Ends both sides at once, whatever the peer was still to read.
+    pub(super) fn give_up(&mut self) {
+        self.shut(Shutdown::Both);
     }
 
     /// Writes what the kernel takes. Half-closes behind a close frame.
@@ -272,10 +310,12 @@ impl Client {
     }
 
     fn consume(&mut self, count: usize) {
+        self.shared.written.fetch_add(1, Ordering::Relaxed);
         self.backlog_bytes -= count;
         self.sent_bytes += count;
-        while let Some(bytes) = self.queue.front().map(Piece::len).filter(|bytes| *bytes <= self.sent_bytes) {
-            self.sent_bytes -= bytes;
+        while let Some(piece) = self.queue.front().filter(|piece| piece.len() <= self.sent_bytes) {
+            self.sent_bytes -= piece.len();
+            self.held_bytes -= piece.held_bytes();
             self.queue.pop_front();
         }
     }
@@ -285,6 +325,7 @@ impl Client {
         self.queue = VecDeque::new();
         self.sent_bytes = 0;
         self.backlog_bytes = 0;
+        self.held_bytes = 0;
         self.retry = None;
         self.phase = Phase::Shut;
         self.shared.sealed.store(true, Ordering::Release);

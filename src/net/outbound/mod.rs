@@ -16,18 +16,22 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use tungstenite::Bytes;
 
 use crate::limits::{
-    BACKLOG_TOTAL_BYTES_MAX, BROADCAST_SLICE, BROADCASTS_PENDING_MAX, CLOSE_FLUSH_MS, GOODBYE_FLUSH_MS,
+    BACKLOG_DROPPABLE_TOTAL_BYTES_MAX, BACKLOG_TOTAL_BYTES_MAX, BROADCAST_SLICE,
+    BROADCASTS_PENDING_BYTES_MAX, BROADCASTS_PENDING_MAX, CLOSE_FLUSH_MS, GOODBYE_FLUSH_MS,
     OUTBOUND_DRAIN_MAX, ms,
 };
 use crate::metrics::METRICS;
+use crate::net::permits::Permit;
 use crate::net::{ConnId, ConnShared};
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{Close, EventBody};
 use crate::threads;
 
 mod client;
+mod queue;
 
 use client::{Client, Flush};
+pub use queue::{Queued, ToOutbound, queue};
 
 /// What the outbound thread is asked to do.
 #[derive(Debug)]
@@ -54,6 +58,15 @@ pub enum Outbound {
         conn: ConnId,
         /// With its header.
         frame: Bytes,
+    },
+    /// The same, a page: its connection gets the next one when this is with the kernel.
+    Page {
+        /// Which.
+        conn: ConnId,
+        /// With its header.
+        frame: Bytes,
+        /// Given back then.
+        turn: Permit,
     },
     /// An event for everybody who subscribed.
     Event {
@@ -90,6 +103,23 @@ pub enum Outbound {
     },
 }
 
+impl Outbound {
+    /// What it holds besides itself.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Join { hello_ok: frame, .. } | Self::Frame { frame, .. } | Self::Page { frame, .. } => {
+                frame.len()
+            }
+            Self::Event { body, .. } | Self::EventTo { body, .. } => body.tail().len(),
+            Self::Attach { .. }
+            | Self::Liveness
+            | Self::Close { .. }
+            | Self::CloseAll { .. }
+            | Self::Detach { .. } => 0,
+        }
+    }
+}
+
 /// Who may miss an event when it reads too slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
@@ -113,7 +143,7 @@ impl Loss {
 
 /// Starts the thread. It writes to `fanout_us` what the last event to everybody took, in
 /// microseconds: state keeps presence deltas at a distance from it.
-pub fn spawn(inbox: Receiver<Outbound>, fanout_us: Arc<AtomicU64>) -> io::Result<JoinHandle<()>> {
+pub fn spawn(inbox: Receiver<Queued>, fanout_us: Arc<AtomicU64>) -> io::Result<JoinHandle<()>> {
     threads::spawn_owner("outbound", move || Writer { fanout_us, ..Writer::default() }.run(&inbox))
 }
 
@@ -132,21 +162,23 @@ struct Broadcast {
 struct Writer {
     clients: BTreeMap<ConnId, Client>,
     broadcasts: VecDeque<Broadcast>,
+    broadcasts_bytes: usize,
     broadcasts_made: u64,
     /// Connections with something new to write in this turn.
     touched: Vec<ConnId>,
     /// Connections that wait for room in the kernel, or linger after their close.
     timed: Vec<ConnId>,
-    backlog_bytes: usize,
+    /// What all backlogs together take in memory.
+    held_bytes: usize,
     fanout_us: Arc<AtomicU64>,
 }
 
 impl Writer {
-    fn run(mut self, inbox: &Receiver<Outbound>) {
+    fn run(mut self, inbox: &Receiver<Queued>) {
         loop {
             match self.next(inbox) {
-                Ok(message) => {
-                    self.take(message);
+                Ok(queued) => {
+                    self.take(queued.message);
                     self.drain(inbox);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -156,14 +188,14 @@ impl Writer {
             self.serve_slice();
             self.flush_touched();
             self.run_timers(Instant::now());
-            METRICS.backlog_bytes.set(self.backlog_bytes as u64);
+            METRICS.backlog_bytes.set(self.held_bytes as u64);
         }
     }
 
     /// Waits for a message only when there is nothing else to do.
-    fn next(&self, inbox: &Receiver<Outbound>) -> Result<Outbound, RecvTimeoutError> {
+    fn next(&self, inbox: &Receiver<Queued>) -> Result<Queued, RecvTimeoutError> {
         if !self.broadcasts.is_empty() {
-            return if self.broadcasts.len() >= BROADCASTS_PENDING_MAX {
+            return if self.is_behind() {
                 Err(RecvTimeoutError::Timeout)
             } else {
                 inbox.try_recv().map_err(|error| match error {
@@ -179,14 +211,20 @@ impl Writer {
         }
     }
 
-    fn drain(&mut self, inbox: &Receiver<Outbound>) {
+    fn drain(&mut self, inbox: &Receiver<Queued>) {
         for _ in 1..OUTBOUND_DRAIN_MAX {
-            if self.broadcasts.len() >= BROADCASTS_PENDING_MAX {
+            if self.is_behind() {
                 return;
             }
-            let Ok(message) = inbox.try_recv() else { return };
-            self.take(message);
+            let Ok(queued) = inbox.try_recv() else { return };
+            self.take(queued.message);
         }
+    }
+
+    /// So many events wait to be fanned out that no more should come.
+    fn is_behind(&self) -> bool {
+        self.broadcasts.len() >= BROADCASTS_PENDING_MAX
+            || self.broadcasts_bytes >= BROADCASTS_PENDING_BYTES_MAX
     }
 
     fn take(&mut self, message: Outbound) {
@@ -197,11 +235,15 @@ impl Writer {
             Outbound::Join { conn, hello_ok, subscriptions } => {
                 let latest = self.broadcasts_made;
                 self.with(conn, |client| client.join(hello_ok, subscriptions, latest));
-                self.touched.push(conn);
+                self.pushed(conn, true);
             }
             Outbound::Frame { conn, frame } => self.single(conn, |client| client.push_frame(frame)),
-            Outbound::EventTo { conn, body } => self.single(conn, |client| client.push_event(&body, false)),
+            Outbound::Page { conn, frame, turn } => {
+                self.single(conn, |client| client.push_page(frame, turn));
+            }
+            Outbound::EventTo { conn, body } => self.single(conn, |client| client.push_event(&body, None)),
             Outbound::Event { body, loss } => {
+                self.broadcasts_bytes += body.tail().len();
                 self.broadcasts_made += 1;
                 let number = self.broadcasts_made;
                 let started = Instant::now();
@@ -223,7 +265,7 @@ impl Writer {
                 // The echo of the client's close came in the same turn as this.
                 self.flush(conn, Instant::now());
                 if let Some(client) = self.clients.remove(&conn) {
-                    self.backlog_bytes -= client.backlog_bytes();
+                    self.held_bytes -= client.held_bytes();
                 }
             }
         }
@@ -240,9 +282,9 @@ impl Writer {
     /// Lets a client do something, and keeps the sum of all backlogs right.
     fn with<T>(&mut self, conn: ConnId, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
         let client = self.clients.get_mut(&conn)?;
-        let before = client.backlog_bytes();
+        let before = client.held_bytes();
         let done = act(client);
-        self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
+        self.held_bytes = self.held_bytes - before + client.held_bytes();
         Some(done)
     }
 
@@ -267,10 +309,11 @@ impl Writer {
     fn give(&mut self, conn: ConnId, at: usize) {
         let Some(broadcast) = self.broadcasts.get(at) else { return };
         let Some(client) = self.clients.get_mut(&conn) else { return };
-        let before = client.backlog_bytes();
-        let droppable = broadcast.loss.allowed_for(conn);
-        let fits = client.push_broadcast(broadcast.number, &broadcast.body, droppable);
-        self.backlog_bytes = self.backlog_bytes - before + client.backlog_bytes();
+        let before = client.held_bytes();
+        let room = BACKLOG_DROPPABLE_TOTAL_BYTES_MAX.saturating_sub(self.held_bytes);
+        let room = broadcast.loss.allowed_for(conn).then_some(room);
+        let fits = client.push_broadcast(broadcast.number, &broadcast.body, room);
+        self.held_bytes = self.held_bytes - before + client.held_bytes();
         self.pushed(conn, fits);
     }
 
@@ -291,6 +334,7 @@ impl Writer {
         if slice.len() < BROADCAST_SLICE {
             self.flush_touched();
             if let Some(done) = self.broadcasts.pop_front() {
+                self.broadcasts_bytes -= done.body.tail().len();
                 let took = u64::try_from(done.started.elapsed().as_micros()).unwrap_or(u64::MAX);
                 METRICS.fanout_us.set(took);
                 self.fanout_us.store(took, Ordering::Relaxed);
@@ -367,15 +411,22 @@ impl Writer {
         self.close(conn, &close);
     }
 
-    /// Over the bound of all backlogs together, the largest goes first.
+    /// Over the bound of all backlogs together, the largest goes first. One that is being closed already
+    /// loses what it was still to read.
     fn relieve(&mut self) {
-        while self.backlog_bytes > BACKLOG_TOTAL_BYTES_MAX {
-            // Some of it may just not have been written yet.
-            self.flush_touched();
-            let largest = self.clients.iter().filter(|(_, client)| !client.is_sealed());
-            let Some((conn, _)) = largest.max_by_key(|(_, client)| client.backlog_bytes()) else { return };
-            if self.backlog_bytes > BACKLOG_TOTAL_BYTES_MAX {
-                self.slow_consumer(*conn);
+        if self.held_bytes <= BACKLOG_TOTAL_BYTES_MAX {
+            return;
+        }
+        // Some of it may just not have been written yet.
+        self.flush_touched();
+        while self.held_bytes > BACKLOG_TOTAL_BYTES_MAX {
+            let largest = self.clients.iter().max_by_key(|(_, client)| client.held_bytes());
+            let Some((conn, client)) = largest.filter(|(_, client)| client.held_bytes() > 0) else { return };
+            let conn = *conn;
+            if client.is_sealed() {
+                self.with(conn, Client::give_up);
+            } else {
+                self.slow_consumer(conn);
             }
         }
     }

@@ -169,7 +169,7 @@ fn events_nobody_subscribed_to_take_no_number() {
 /// Fills the kernel's buffers and then the backlog with `text` until it is nearly full.
 fn fill(bench: &mut Bench, conn: ConnId) {
     let frame = text(&"x".repeat(100_000));
-    while bench.writer.clients[&conn].backlog_bytes() + 2 * frame.len() < BACKLOG_BYTES_MAX {
+    while bench.writer.clients[&conn].held_bytes() + 2 * frame.len() < BACKLOG_BYTES_MAX {
         bench.send(Outbound::Frame { conn, frame: frame.clone() });
         bench.turn();
     }
@@ -263,9 +263,9 @@ fn backlog_accounts_add_up_to_nothing_in_the_end() {
     let _stalled = bench.join(1, &[]);
     let _idle = bench.join(2, &[]);
     fill(&mut bench, 1);
-    assert!(bench.writer.backlog_bytes > 1_000_000);
+    assert!(bench.writer.held_bytes > 1_000_000);
     bench.send(Outbound::Frame { conn: 2, frame: Bytes::from_static(b"") });
     bench.send(Outbound::Detach { conn: 1 });
     bench.send(Outbound::Detach { conn: 2 });
-    assert_eq!(bench.writer.backlog_bytes, 0);
+    assert_eq!(bench.writer.held_bytes, 0);
 }

@@ -1,0 +1,48 @@
+//! The way into `outbound`: bounded in messages, and in the bytes of those that are not small.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tungstenite::Bytes;
+
+use super::Outbound;
+use crate::limits::{OUTBOUND_BYTES_MAX, OUTBOUND_INBOX, OUTBOUND_LARGE_BYTES};
+use crate::net::ConnId;
+use crate::net::permits::{Permit, Permits};
+
+/// A message on its way. What it holds is given back when `outbound` has taken it in.
+#[derive(Debug)]
+pub struct Queued {
+    pub(super) message: Outbound,
+    _permit: Option<Permit>,
+}
+
+/// The senders' end. Sending waits for room, and `outbound` waits for nobody, so there always is some
+/// soon.
+#[derive(Clone)]
+pub struct ToOutbound {
+    inbox: Sender<Queued>,
+    large: Arc<Permits>,
+}
+
+/// Makes the queue.
+pub fn queue() -> (ToOutbound, Receiver<Queued>) {
+    let (inbox, receiver) = bounded(OUTBOUND_INBOX);
+    (ToOutbound { inbox, large: Arc::new(Permits::new(OUTBOUND_BYTES_MAX)) }, receiver)
+}
+
+impl ToOutbound {
+    /// Hands a message over. `false`: `outbound` has ended.
+    pub fn send(&self, message: Outbound) -> bool {
+        let bytes = message.bytes();
+        let permit = (bytes > OUTBOUND_LARGE_BYTES).then(|| self.large.take(bytes));
+        self.inbox.send(Queued { message, _permit: permit }).is_ok()
+    }
+
+    /// The same for a page, whose maker holds a permit for it already. `turn` is given back when the
+    /// kernel has taken all of it, or nothing can reach the client any more.
+    pub(in crate::net) fn send_page(&self, conn: ConnId, frame: Bytes, turn: Permit, made: Permit) -> bool {
+        let message = Outbound::Page { conn, frame, turn };
+        self.inbox.send(Queued { message, _permit: Some(made) }).is_ok()
+    }
+}
