@@ -9,6 +9,7 @@ mod outbox;
 mod pi_command;
 mod pi_line;
 mod pi_run;
+mod pi_text;
 mod picture;
 mod process;
 mod reader;
@@ -53,7 +54,10 @@ pub fn read_run(lines: &[u8]) -> Result<(), String> {
     let (mut run, mut out) = (pi_run::PiRun::new(1, "", &[]).0, Vec::new());
     for line in lines.split(|byte| *byte == b'\n') {
         out.clear();
-        run.handle(pi_line::parse(line)?, now, &mut out);
+        pi_line::parse(line, &mut |line| {
+            run.handle(line, now, &mut out);
+            true
+        })?;
         if matches!(out.last(), Some(pi_run::Output::Finished(_))) {
             break;
         }

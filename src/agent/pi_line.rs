@@ -1,18 +1,21 @@
 //! One line of Pi's stdout, reduced to what a run needs.
 //!
 //! Each `message_update` repeats the whole message twice, so a long answer is hundreds of
-//! megabytes of lines. Only the few members below are looked at; all others are skipped without
-//! being built, and nothing of a line is kept but the bounded texts inside a [`PiLine`].
+//! megabytes of lines. Only the few members below are looked at, where they stand in the line; all
+//! others are skipped without being built, and nothing of a line is kept but the bounded texts inside
+//! a [`PiLine`]. A text of the answer that is longer comes as several, so that a line of the largest
+//! size never is in memory twice.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::limits::{ERROR_TEXT_BYTES_MAX, TOOL_BYTES_MAX};
+use crate::agent::pi_text::{excerpt, pieces};
+use crate::limits::{AGENT_LINE_BUFFER_BYTES, AGENT_NAME_BYTES_MAX, ERROR_TEXT_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::protocol::cut;
+use crate::protocol::scan::Shape;
 
 /// What a line means to the run in progress. Events carry no id: a process has one run at a time.
 #[derive(Debug, PartialEq)]
@@ -36,8 +39,10 @@ pub(super) enum PiLine {
     TextEnd {
         /// `contentIndex`
         block: u64,
-        /// All of it.
+        /// All of it, or as much as fits a piece.
         content: String,
+        /// The next line is more of it.
+        more: bool,
     },
     /// More of its thinking.
     Thinking(String),
@@ -129,7 +134,7 @@ pub(super) enum ToolPhase {
 #[serde(rename_all = "camelCase")]
 struct RawLine<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
+    kind: &'a RawValue,
     // Members that lines of different types use differently are parsed only where they are read.
     id: Option<&'a RawValue>,
     command: Option<&'a RawValue>,
@@ -154,7 +159,7 @@ struct RawLine<'a> {
 #[serde(rename_all = "camelCase")]
 struct RawUpdate<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
+    kind: &'a RawValue,
     #[serde(default)]
     content_index: u64,
     delta: Option<&'a RawValue>,
@@ -165,7 +170,7 @@ struct RawUpdate<'a> {
 #[serde(rename_all = "camelCase")]
 struct RawMessage<'a> {
     #[serde(borrow)]
-    role: Cow<'a, str>,
+    role: &'a RawValue,
     stop_reason: Option<&'a RawValue>,
     error_message: Option<&'a RawValue>,
 }
@@ -178,56 +183,71 @@ struct RawState {
 }
 
 #[derive(Deserialize)]
-struct RawResult<'a> {
-    #[serde(borrow)]
-    content: Vec<RawBlock<'a>>,
+struct RawResult {
+    content: BlocksText,
 }
 
 #[derive(Deserialize)]
 struct RawBlock<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
+    kind: &'a RawValue,
     text: Option<&'a RawValue>,
 }
 
-/// Parses one line without its LF. The error is what a person may read about it.
-pub(super) fn parse(line: &[u8]) -> Result<PiLine, String> {
-    let raw: RawLine<'_> = serde_json::from_slice(line).map_err(|_| {
+/// Parses one line without its LF and hands over what it means, until `take` says `false`; that is
+/// returned. The error is what a person may read about it.
+pub(super) fn parse(line: &[u8], take: &mut dyn FnMut(PiLine) -> bool) -> Result<bool, String> {
+    let foreign = || {
         let excerpt = String::from_utf8_lossy(&line[..line.len().min(80)]);
         let excerpt: String = excerpt.chars().filter(|char| !char.is_control()).collect();
         format!("the agent wrote a line that is not its protocol: `{excerpt}`")
-    })?;
-    Ok(match &*raw.kind {
-        "message_update" => update(raw.assistant_message_event),
-        "tool_execution_start" => tool(&raw, ToolPhase::Start, raw.args.map_or_else(String::new, json)),
-        "tool_execution_update" => tool(&raw, ToolPhase::Update, result_text(raw.partial_result)),
+    };
+    // Names are the one thing of which a copy is made, if they are written with escapes.
+    if line.len() > AGENT_LINE_BUFFER_BYTES && Shape::of(line).name_bytes > AGENT_NAME_BYTES_MAX {
+        return Err(foreign());
+    }
+    let raw: RawLine<'_> = serde_json::from_slice(line).map_err(|_| foreign())?;
+    let kind = short(raw.kind).ok_or_else(foreign)?;
+    Ok(match (kind.as_str(), &raw.assistant_message_event) {
+        ("message_update", Some(event)) => update(event, take),
+        _ => take(whole(&kind, &raw)),
+    })
+}
+
+/// A line that is one thing.
+fn whole(kind: &str, raw: &RawLine<'_>) -> PiLine {
+    match kind {
+        "tool_execution_start" => tool(raw, ToolPhase::Start, raw.args.map_or_else(String::new, json)),
+        "tool_execution_update" => tool(raw, ToolPhase::Update, result_text(raw.partial_result)),
         "tool_execution_end" => {
-            tool(&raw, ToolPhase::End { is_error: flag(raw.is_error) }, result_text(raw.result))
+            tool(raw, ToolPhase::End { is_error: flag(raw.is_error) }, result_text(raw.result))
         }
-        "response" => PiLine::Response(response(&raw)),
+        "response" => PiLine::Response(response(raw)),
         "agent_start" => PiLine::AgentStart,
         "agent_end" => PiLine::AgentEnd,
         "message_start" if is_assistant(raw.message) => PiLine::MessageStart,
         "message_end" => message_end(raw.message),
-        "auto_retry_start" => PiLine::RetryStart(raw.error_message.and_then(text).unwrap_or_default()),
+        "auto_retry_start" => PiLine::RetryStart(raw.error_message.and_then(sentence).unwrap_or_default()),
         "auto_retry_end" => {
-            PiLine::RetryEnd { success: flag(raw.success), error: raw.final_error.and_then(text) }
+            PiLine::RetryEnd { success: flag(raw.success), error: raw.final_error.and_then(sentence) }
         }
         "compaction_start" => PiLine::CompactionStart,
         "compaction_end" => PiLine::CompactionEnd { will_retry: flag(raw.will_retry) },
-        "extension_ui_request" => question(&raw),
+        "extension_ui_request" => question(raw),
         _ => PiLine::Other,
-    })
+    }
 }
 
-fn update(update: Option<RawUpdate<'_>>) -> PiLine {
-    let Some(update) = update else { return PiLine::Other };
+/// A piece of the answer, as several if it is long.
+fn update(update: &RawUpdate<'_>, take: &mut dyn FnMut(PiLine) -> bool) -> bool {
     let block = update.content_index;
-    match &*update.kind {
-        "text_delta" => PiLine::Text { block, delta: update.delta.and_then(text).unwrap_or_default() },
-        "text_end" => PiLine::TextEnd { block, content: update.content.and_then(text).unwrap_or_default() },
-        "thinking_delta" => PiLine::Thinking(update.delta.and_then(text).unwrap_or_default()),
-        _ => PiLine::Other,
+    match short(update.kind).as_deref() {
+        Some("text_delta") => pieces(update.delta).all(|(delta, _)| take(PiLine::Text { block, delta })),
+        Some("text_end") => {
+            pieces(update.content).all(|(content, more)| take(PiLine::TextEnd { block, content, more }))
+        }
+        Some("thinking_delta") => pieces(update.delta).all(|(delta, _)| take(PiLine::Thinking(delta))),
+        _ => take(PiLine::Other),
     }
 }
 
@@ -250,7 +270,8 @@ fn tool(raw: &RawLine<'_>, phase: ToolPhase, full: String) -> PiLine {
 
 fn response(raw: &RawLine<'_>) -> Response {
     let state: RawState = raw.data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
-    let refusal = || raw.error.map_or_else(String::new, |error| text(error).unwrap_or_else(|| json(error)));
+    let refusal =
+        || raw.error.map_or_else(String::new, |error| sentence(error).unwrap_or_else(|| json(error)));
     Response {
         id: raw.id.and_then(short),
         command: raw.command.and_then(short).unwrap_or_default(),
@@ -260,7 +281,9 @@ fn response(raw: &RawLine<'_>) -> Response {
 }
 
 fn parse_message(message: Option<&RawValue>) -> Option<RawMessage<'_>> {
-    serde_json::from_str(message?.get()).ok().filter(|message: &RawMessage<'_>| message.role == "assistant")
+    serde_json::from_str(message?.get())
+        .ok()
+        .filter(|message: &RawMessage<'_>| short(message.role).as_deref() == Some("assistant"))
 }
 
 fn is_assistant(message: Option<&RawValue>) -> bool {
@@ -269,17 +292,17 @@ fn is_assistant(message: Option<&RawValue>) -> bool {
 
 fn message_end(message: Option<&RawValue>) -> PiLine {
     let Some(message) = parse_message(message) else { return PiLine::Other };
-    let stop = match message.stop_reason.and_then(text).as_deref() {
+    let stop = match message.stop_reason.and_then(short).as_deref() {
         Some("error") => StopReason::Error,
         Some("aborted") => StopReason::Aborted,
         _ => StopReason::Complete,
     };
-    PiLine::MessageEnd { stop, error: message.error_message.and_then(text) }
+    PiLine::MessageEnd { stop, error: message.error_message.and_then(sentence) }
 }
 
 fn question(raw: &RawLine<'_>) -> PiLine {
     // The other methods only show something.
-    match raw.method.and_then(text).as_deref() {
+    match raw.method.and_then(short).as_deref() {
         Some("confirm" | "select" | "input" | "editor") => {
             raw.id.and_then(short).map_or(PiLine::Other, PiLine::Question)
         }
@@ -287,22 +310,52 @@ fn question(raw: &RawLine<'_>) -> PiLine {
     }
 }
 
-/// What a tool put out: its text blocks, or the JSON of a result of another shape.
+/// What a tool put out: its text blocks, or the JSON of a result of another shape. One character more
+/// than is shown is kept of a longer one, so that whoever cuts it sees that.
 fn result_text(result: Option<&RawValue>) -> String {
     let Some(result) = result else { return String::new() };
-    let Ok(parsed) = serde_json::from_str::<RawResult<'_>>(result.get()) else { return json(result) };
-    let mut all = String::new();
-    for block in parsed.content {
-        if !all.is_empty() {
-            all.push('\n');
-        }
-        match block.text.and_then(text) {
-            Some(text) => all.push_str(&text),
-            None => all.extend(["[", &*block.kind, "]"]),
-        }
+    match serde_json::from_str::<RawResult>(result.get()) {
+        Ok(parsed) => parsed.content.0,
+        Err(_) => json(result),
     }
-    all
 }
+
+/// The texts of a tool's blocks, built no further than they are shown.
+struct BlocksText(String);
+
+impl<'de> Deserialize<'de> for BlocksText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Blocks;
+        impl<'de> Visitor<'de> for Blocks {
+            type Value = BlocksText;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of blocks")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut blocks: A) -> Result<BlocksText, A::Error> {
+                let mut all = String::new();
+                while let Some(block) = blocks.next_element::<RawBlock<'de>>()? {
+                    // A block that is not of this shape makes the whole result one that is not.
+                    let kind = short(block.kind).ok_or_else(|| serde::de::Error::custom("no type"))?;
+                    if all.len() > TOOL_BYTES_MAX {
+                        continue;
+                    }
+                    if !all.is_empty() {
+                        all.push('\n');
+                    }
+                    match block.text.and_then(|text| excerpt(text, TOOL_TEXT_BYTES)) {
+                        Some(text) => all.push_str(&text),
+                        None => all.extend(["[", &kind, "]"]),
+                    }
+                }
+                Ok(BlocksText(all))
+            }
+        }
+        from.deserialize_seq(Blocks)
+    }
+}
+
+/// Kept of a tool's text before it is cut: whoever cuts it sees that it was longer.
+const TOOL_TEXT_BYTES: usize = TOOL_BYTES_MAX + 4;
 
 fn bounded(mut full: String) -> (String, bool) {
     let kept = cut(&full, TOOL_BYTES_MAX).len();
@@ -313,7 +366,7 @@ fn bounded(mut full: String) -> (String, bool) {
 }
 
 fn json(raw: &RawValue) -> String {
-    raw.get().to_owned()
+    cut(raw.get(), TOOL_TEXT_BYTES).to_owned()
 }
 
 fn flag(raw: Option<&RawValue>) -> bool {
@@ -322,164 +375,13 @@ fn flag(raw: Option<&RawValue>) -> bool {
 
 /// A name or id: nothing of ours is longer.
 fn short(raw: &RawValue) -> Option<String> {
-    text(raw).map(|text| cut(&text, ERROR_TEXT_BYTES_MAX).to_owned())
+    excerpt(raw, ERROR_TEXT_BYTES_MAX)
 }
 
-/// The text of a JSON string. JavaScript cuts astral characters in halves and escapes each half,
-/// which no UTF-8 text can hold: such a half becomes a replacement character.
-fn text(raw: &RawValue) -> Option<String> {
-    struct Lossy(String);
-    impl<'de> Deserialize<'de> for Lossy {
-        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-            struct Bytes;
-            impl Visitor<'_> for Bytes {
-                type Value = Lossy;
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("a string")
-                }
-                fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Lossy, E> {
-                    Ok(Lossy(String::from_utf8_lossy(bytes).into_owned()))
-                }
-            }
-            from.deserialize_bytes(Bytes)
-        }
-    }
-    // serde_json would also take an array of numbers for bytes.
-    if !raw.get().starts_with('"') {
-        return None;
-    }
-    serde_json::from_str::<Lossy>(raw.get()).ok().map(|lossy| lossy.0)
+/// What an error says, before blanks are taken out of it.
+fn sentence(raw: &RawValue) -> Option<String> {
+    excerpt(raw, 2 * ERROR_TEXT_BYTES_MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(text: &str) -> PiLine {
-        parse(text.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn a_delta_is_read_past_two_snapshots() {
-        let update = r#"{"type":"message_update","assistantMessageEvent":{"type":"text_delta","contentIndex":2,
-            "delta":"a\"\u2028b","partial":{"content":[{"type":"text","text":"x"}]}},"message":{"role":"assistant"}}"#;
-        assert_eq!(line(update), PiLine::Text { block: 2, delta: "a\"\u{2028}b".into() });
-    }
-
-    #[test]
-    fn half_a_surrogate_pair_does_not_fail_the_line() {
-        let update = r#"{"type":"message_update","assistantMessageEvent":{"type":"text_delta","contentIndex":0,"delta":"a\ud83d"}}"#;
-        let PiLine::Text { delta, .. } = line(update) else { panic!("no text") };
-        assert!(delta.starts_with('a') && delta.contains('\u{fffd}'), "{delta}");
-    }
-
-    #[test]
-    fn responses_keep_id_refusal_and_state() {
-        let refused =
-            line(r#"{"id":"p1","type":"response","command":"prompt","success":false,"error":"busy"}"#);
-        let PiLine::Response(refused) = refused else { panic!("no response") };
-        assert_eq!((refused.id.as_deref(), refused.refusal.as_deref()), (Some("p1"), Some("busy")));
-        let state = line(
-            r#"{"id":7,"type":"response","command":"get_state","success":true,"data":{"isStreaming":false,"isCompacting":true}}"#,
-        );
-        let PiLine::Response(state) = state else { panic!("no response") };
-        assert_eq!((state.id, state.refusal, state.busy), (None, None, true));
-    }
-
-    #[test]
-    fn tool_results_become_bounded_text() {
-        let long = "y".repeat(TOOL_BYTES_MAX + 1);
-        let end = line(&format!(
-            r#"{{"type":"tool_execution_end","toolCallId":"c","toolName":"bash","isError":true,"result":
-            {{"content":[{{"type":"text","text":"one"}},{{"type":"image","data":"AAAA"}},{{"type":"text","text":"{long}"}}]}}}}"#
-        ));
-        let PiLine::Tool(tool) = end else { panic!("no tool") };
-        assert_eq!((tool.text.len(), tool.truncated), (TOOL_BYTES_MAX, true));
-        assert!(tool.text.starts_with("one\n[image]\nyyy"));
-        assert_eq!(tool.phase, ToolPhase::End { is_error: true });
-    }
-
-    #[test]
-    fn a_tool_has_a_name_and_its_call_an_id_for_whoever_draws_it() {
-        for name in [r#""toolName":"""#, r#""toolName":7"#, r#""x":1"#] {
-            let PiLine::Tool(tool) =
-                line(&format!(r#"{{"type":"tool_execution_start","toolCallId":"c",{name}}}"#))
-            else {
-                panic!("no tool")
-            };
-            assert_eq!((tool.call_id.as_str(), tool.name.as_str()), ("c", "tool"), "{name}");
-        }
-        for id in [r#""toolCallId":"""#, r#""toolCallId":null"#, r#""x":1"#] {
-            let odd = format!(r#"{{"type":"tool_execution_end","toolName":"bash",{id}}}"#);
-            assert_eq!(line(&odd), PiLine::Other, "{id}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_object_with_a_type_is_an_error() {
-        for bad in [
-            "null",
-            "",
-            "[]",
-            "{",
-            "{}",
-            "hello",
-            r#"{"type":1}"#,
-            r#"{"type":"agent_end""#,
-            "{\"type\":\"\u{0}\"}",
-        ] {
-            let error = parse(bad.as_bytes()).unwrap_err();
-            assert!(error.len() < 200 && !error.contains('\u{0}'), "{error}");
-        }
-        assert!(parse(b"{\"type\":\"x\",\"message\":\"\xff\"}").is_err());
-    }
-
-    #[test]
-    fn unknown_types_and_odd_members_are_a_sign_of_life() {
-        for odd in [
-            r#"{"type":"brand_new","id":{},"message":[1]}"#,
-            r#"{"type":"message_end","message":"text"}"#,
-            r#"{"type":"message_start","message":{"role":"user"}}"#,
-            r#"{"type":"extension_ui_request","id":"q","method":"notify","message":"hi"}"#,
-        ] {
-            assert_eq!(line(odd), PiLine::Other, "{odd}");
-        }
-    }
-
-    /// Every line that Pi was recorded to write.
-    fn recorded() -> Vec<String> {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pi");
-        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let traces = files.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
-        let texts: Vec<_> = traces.map(|path| std::fs::read_to_string(path).unwrap()).collect();
-        let entries = texts.iter().flat_map(|text| text.lines());
-        entries
-            .map(|entry| serde_json::from_str::<serde_json::Value>(entry).unwrap())
-            .filter(|entry| entry["d"] == "out")
-            .map(|entry| entry["s"].as_str().unwrap().to_owned())
-            .collect()
-    }
-
-    #[test]
-    fn every_recorded_line_is_read_and_pieces_make_up_their_blocks() {
-        let (mut lines, mut blocks, mut tools) = (0, 0, 0);
-        let mut text = std::collections::BTreeMap::<u64, String>::new();
-        for recorded in recorded() {
-            lines += 1;
-            match line(&recorded) {
-                PiLine::MessageStart => text.clear(),
-                PiLine::Text { block, delta } => text.entry(block).or_default().push_str(&delta),
-                PiLine::TextEnd { block, content } => {
-                    blocks += 1;
-                    assert_eq!(text.remove(&block).unwrap_or_default(), content, "{recorded}");
-                }
-                PiLine::Tool(tool) => {
-                    tools += 1;
-                    assert!(!tool.call_id.is_empty() && !tool.name.is_empty(), "{recorded}");
-                }
-                _ => {}
-            }
-        }
-        assert!(lines > 1_000 && blocks > 50 && tools > 50, "{lines} lines, {blocks} blocks, {tools} tools");
-    }
-}
+mod tests;

@@ -117,7 +117,7 @@ impl PiRun {
             }
             PiLine::MessageStart => self.answer.begin(),
             PiLine::Text { block, delta } => self.answer.text(block, delta, out),
-            PiLine::TextEnd { block, content } => self.answer.text_end(block, content, out),
+            PiLine::TextEnd { block, content, more } => self.answer.text_end(block, content, more, out),
             PiLine::Thinking(delta) if delta.is_empty() => {}
             PiLine::Thinking(delta) => out.push(Output::Step(RunStep::Thinking(delta))),
             PiLine::MessageEnd { stop, error } => {
@@ -264,6 +264,8 @@ struct Answer {
     current: String,
     /// Block of the last delta.
     block: Option<u64>,
+    /// While the end of a block comes in pieces: whether they count.
+    end_counts: Option<bool>,
     /// Texts of complete messages, as shown.
     complete: String,
     /// The last complete one that had any.
@@ -293,10 +295,12 @@ impl Answer {
     }
 
     /// A block's end repeats its text, which counts only if it came in no pieces.
-    fn text_end(&mut self, block: u64, content: String, out: &mut Vec<Output>) {
-        if self.block != Some(block) {
+    fn text_end(&mut self, block: u64, content: String, more: bool, out: &mut Vec<Output>) {
+        let counts = self.end_counts.unwrap_or(self.block != Some(block));
+        if counts {
             self.text(block, content, out);
         }
+        self.end_counts = more.then_some(counts);
     }
 
     fn complete(&mut self) {

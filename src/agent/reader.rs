@@ -29,8 +29,12 @@ pub(super) fn read(id: ProcessId, stdout: impl Read, found: Sender<(ProcessId, F
     }
 }
 
-/// Hands every line to `take`, until that says `false`, the end, or something that is no line.
-fn read_lines(stdout: impl Read, bytes_max: usize, take: impl Fn(PiLine) -> bool) -> Result<(), String> {
+/// Hands what every line means to `take`, until that says `false`, the end, or something that is no line.
+fn read_lines(
+    stdout: impl Read,
+    bytes_max: usize,
+    mut take: impl FnMut(PiLine) -> bool,
+) -> Result<(), String> {
     let mut reader = BufReader::with_capacity(64 * 1024, stdout);
     let mut line = Vec::new();
     loop {
@@ -51,12 +55,9 @@ fn read_lines(stdout: impl Read, bytes_max: usize, take: impl Fn(PiLine) -> bool
         if text.is_empty() {
             continue;
         }
-        match pi_line::parse(text) {
-            Ok(parsed) => {
-                if !take(parsed) {
-                    return Ok(());
-                }
-            }
+        match pi_line::parse(text, &mut take) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
             Err(_) if !whole => return Err("the agent's output ended in the middle of a line".into()),
             Err(fault) => return Err(fault),
         }

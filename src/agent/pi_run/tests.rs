@@ -110,9 +110,20 @@ fn a_block_without_pieces_is_shown_from_its_end() {
     let mut fed = Fed::new();
     fed.feed([PiLine::AgentStart, PiLine::MessageStart, text("one ")]);
     fed.feed([
-        PiLine::TextEnd { block: 0, content: "one ".into() },
-        PiLine::TextEnd { block: 1, content: "two".into() },
+        PiLine::TextEnd { block: 0, content: "one ".into(), more: false },
+        PiLine::TextEnd { block: 1, content: "two".into(), more: false },
     ]);
+    fed.feed([end(StopReason::Complete, None), PiLine::AgentEnd]);
+    assert_eq!(fed.answer_state(false), [finished(RunStatus::Ok, "one two", true)]);
+}
+
+#[test]
+fn a_blocks_end_in_pieces_counts_as_a_whole_or_not_at_all() {
+    let mut fed = Fed::new();
+    let part = |block, content: &str, more| PiLine::TextEnd { block, content: content.into(), more };
+    fed.feed([PiLine::AgentStart, PiLine::MessageStart, text("one ")]);
+    fed.feed([part(0, "o", true), part(0, "n", true), part(0, "e ", false)]);
+    fed.feed([part(1, "t", true), part(1, "w", true), part(1, "o", false), part(1, "again", false)]);
     fed.feed([end(StopReason::Complete, None), PiLine::AgentEnd]);
     assert_eq!(fed.answer_state(false), [finished(RunStatus::Ok, "one two", true)]);
 }
