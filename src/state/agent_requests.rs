@@ -4,13 +4,13 @@ use serde_json::json;
 
 use crate::agent::RunSpec;
 use crate::channels::message::Route;
-use crate::limits::{KEY_JOINERS_MAX, ms};
+use crate::limits::{KEY_JOINERS_MAX, SESSIONS_MAX, ms};
 use crate::net::ConnId;
 use crate::protocol::call::{AgentParams, Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunAck};
 use crate::state::directives::{self, Directive};
-use crate::state::keys::{self, Lookup};
+use crate::state::keys::{self, Holder, KeyRecord, Lookup};
 use crate::state::prompt::Prompt;
 use crate::state::runs::{Phase, Run, Work};
 use crate::state::sessions::MAIN;
@@ -34,6 +34,7 @@ struct Admitted {
     directive: Option<Directive>,
     /// Where `deliver` sends the answer.
     reply: Option<Reply>,
+    holder: Holder,
 }
 
 impl State {
@@ -47,7 +48,15 @@ impl State {
     ) -> Result<(), WireError> {
         self.keys.drop_expired(now.mono);
         let key = keys::name("agent", &params.idempotency_key);
-        match self.keys.look_up(&key, digest, now.mono) {
+        let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
+        let directive = directives::parse(&params.message).filter(|_| params.attachments.is_empty());
+        let holder = self.key_holder(conn, &session_key);
+        let known = match directive {
+            // It is obeyed also when no key is free: it may be there to stop what took them.
+            Some(_) => self.keys.look_up(&key, digest).unwrap_or(Lookup::New),
+            None => self.keys.look_up_or_begin(&key, digest, &holder, now.mono),
+        };
+        match known {
             Lookup::New => {}
             Lookup::Joins(run_id) => {
                 let run_id = RunId::clone(run_id);
@@ -60,12 +69,28 @@ impl State {
             }
             other => return Err(other.refusal()),
         }
-        let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
-        let directive = directives::parse(&params.message).filter(|_| params.attachments.is_empty());
         let reply = self.admit(&params, &session_key, directive, now)?;
-        let admitted = Admitted { params, session_key, directive, reply };
+        let admitted = Admitted { params, session_key, directive, reply, holder };
         self.begin_run(conn, id, admitted, digest, now);
         Ok(())
+    }
+
+    /// Whose keys a client's request uses.
+    pub(super) fn key_holder(&self, conn: ConnId, session_key: &str) -> Holder {
+        let instance = self.clients.get(&conn).map(|client| client.instance.clone());
+        let person = session_key.starts_with("dm:").then(|| session_key.to_owned());
+        Holder { conn: Some(conn), instance, person }
+    }
+
+    /// Whether a client may begin a session under that key, if there is none.
+    pub(super) fn require_session_room(&self, session_key: &str) -> Result<(), WireError> {
+        if self.sessions.is_known(session_key) || self.sessions.len() < SESSIONS_MAX {
+            return Ok(());
+        }
+        let hint = format!(
+            "there are {SESSIONS_MAX} sessions, which is all that are kept: use one of them, or forget one (`clawdis forget KEY`)"
+        );
+        Err(WireError::unavailable(hint).not_retryable())
     }
 
     /// Everything that can be refused is, before anything is promised.
@@ -86,10 +111,16 @@ impl State {
             return Err(WireError::conflict(hint));
         }
         self.require_store()?;
-        if self.agent_is_full() {
-            return Err(WireError::rate_limited("the agent's queue is full; wait for a run to end", 5_000));
+        if directive.is_none_or(Directive::needs_session) {
+            self.require_session_room(session_key)?;
         }
         if directive.is_none() {
+            if self.agent_is_full() {
+                return Err(WireError::rate_limited(
+                    "the agent's queue is full; wait for a run to end",
+                    5_000,
+                ));
+            }
             self.agent_may_run(OWNER, now)?;
         }
         Ok(reply)
@@ -124,13 +155,13 @@ impl State {
     }
 
     fn begin_run(&mut self, conn: ConnId, id: &str, admitted: Admitted, digest: &Digest, now: Now) {
-        let Admitted { params, session_key, directive, reply } = admitted;
+        let Admitted { params, session_key, directive, reply, holder } = admitted;
         let run_id = self.new_run_id();
         let mut ops = match params.session_id {
             Some(_) => Vec::new(),
             None => self.begin_anew_if_idle(&session_key, now),
         };
-        let session_id = self.sessions.current(&session_key).id.clone();
+        let session_id = self.conversation_for(&session_key, directive);
         let message = Message {
             from: self
                 .clients
@@ -146,7 +177,8 @@ impl State {
         prompt.person(&params.message);
         let key = keys::name("agent", &params.idempotency_key);
         ops.extend(self.sessions.append(&session_key, &session_id, message));
-        ops.extend(self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key));
+        let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holder);
+        ops.extend(self.keys.begin(&key, KeyRecord { directive: directive.is_some(), ..record }));
         let work = if let Some(directive) = directive {
             Work::Directive(directive)
         } else {
@@ -166,6 +198,15 @@ impl State {
         self.runs.insert(RunId::clone(&run_id), run);
         self.health.touch();
         self.store(ops, Pending::RunBegin { run_id, letters: Vec::new() });
+    }
+
+    /// The conversation that a message belongs to. A line for the gateway itself begins none: what is said
+    /// with it where there is no session stays off the record.
+    pub(super) fn conversation_for(&mut self, session_key: &str, directive: Option<Directive>) -> String {
+        if directive.is_some() && !self.sessions.is_known(session_key) {
+            return String::new();
+        }
+        self.sessions.current(session_key).id.clone()
     }
 
     /// After a long silence the next message begins a new conversation.
@@ -213,6 +254,8 @@ impl State {
         let Some(run) = self.runs.get_mut(run_id) else {
             return Err(WireError::internal("the run of this key is lost; look into session-history"));
         };
+        // Who has gone waits for nothing.
+        run.waiters.retain(|(conn, _)| self.clients.contains_key(conn));
         if run.waiters.len() >= KEY_JOINERS_MAX {
             return Err(WireError::rate_limited("too many callers wait for this run", 5_000));
         }

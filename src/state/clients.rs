@@ -24,6 +24,8 @@ pub(super) type Clients = BTreeMap<ConnId, Client>;
 pub(super) struct Client {
     /// What it said about itself, cut to what others may be shown.
     pub(super) about: ClientEntry,
+    /// Its own name for its installation, or its connection's.
+    pub(super) instance: String,
     /// Number of the token that it proved.
     token: u64,
 }
@@ -57,6 +59,9 @@ impl State {
             user_agent: hello.user_agent.as_deref().map(|text| clean(text, LONG_TEXT_BYTES_MAX)),
             since_ts: now.wall_ms,
         };
+        let instance =
+            hello.client.instance_id.as_deref().map(clean_id).filter(|instance| !instance.is_empty());
+        let instance = instance.unwrap_or_else(|| about.conn_id.clone());
         let entry = PresenceEntry {
             host: about.name.clone(),
             ip: ip.to_string(),
@@ -66,13 +71,7 @@ impl State {
             ts: now.wall_ms,
             reason: Some("connect".to_owned()),
             tags: None,
-            instance_id: hello
-                .client
-                .instance_id
-                .as_deref()
-                .map(clean_id)
-                .filter(|instance| !instance.is_empty())
-                .unwrap_or_else(|| about.conn_id.clone()),
+            instance_id: instance.clone(),
         };
         // Nobody was there to be told of these; whoever comes now gets the whole list.
         self.presence.expire(now.mono);
@@ -87,7 +86,7 @@ impl State {
             // Another one came into force while this client was on its way here.
             self.effects.push(Effect::Out(Outbound::Close { conn, close: token_changed() }));
         }
-        self.clients.insert(conn, Client { about, token });
+        self.clients.insert(conn, Client { about, instance, token });
         if self.next_tick.is_none() {
             self.next_tick = Some(now.mono + ms(self.config.policy.tick_interval_ms));
         }

@@ -27,6 +27,13 @@ pub(super) enum Directive {
     Help,
 }
 
+impl Directive {
+    /// It chooses something that is kept with the session.
+    pub(super) fn needs_session(self) -> bool {
+        matches!(self, Self::Think(Some(_)))
+    }
+}
+
 const HELP: &str = "/new - begin a new conversation\n\
     /stop - stop what the agent is doing here\n\
     /status - what the gateway and the agent are doing\n\
@@ -66,7 +73,11 @@ impl State {
         let (text, ops) = match directive {
             Directive::New => {
                 let dropped = self.end_before(run_id, None, now).1;
-                let (_, mut ops) = self.sessions.reset(session_key, now.wall_ms);
+                let mut ops = Vec::new();
+                // Where there is none, the next message begins one anyway.
+                if self.sessions.is_known(session_key) {
+                    ops = self.sessions.reset(session_key, now.wall_ms).1;
+                }
                 ops.extend(dropped);
                 self.end_session(session_key, false);
                 ("A new conversation begins.".to_owned(), ops)

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, SANE_CLOCK_MS, ms};
+use crate::limits::{
+    DIRECTIVE_KEYS_MAX, KEY_SHARES, KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, SANE_CLOCK_MS, ms,
+};
+use crate::net::ConnId;
 use crate::protocol::call::{Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::RunStatus;
@@ -23,9 +26,39 @@ pub(super) struct KeyRecord {
     pub(super) digest: String,
     pub(super) run_id: RunId,
     pub(super) session_key: String,
+    /// Of a line for the gateway itself: it takes no place of a run's key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) directive: bool,
+    /// Who asked; unknown of the gateway's last life.
+    #[serde(skip)]
+    pub(super) holder: Holder,
     /// Absent while the run is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) outcome: Option<Outcome>,
+}
+
+/// Who asked with a key. One connection, one installation and one person each may hold a share of all
+/// keys.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Holder {
+    pub(super) conn: Option<ConnId>,
+    /// The client's `instanceId`, or its connection's.
+    pub(super) instance: Option<String>,
+    /// Whose session it is; `None` for the owner's: every client is the owner.
+    pub(super) person: Option<String>,
+}
+
+impl Holder {
+    fn is_one_with(&self, other: &Self) -> [bool; 3] {
+        fn same<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
+            one.is_some() && one == other
+        }
+        [
+            same(self.conn.as_ref(), other.conn.as_ref()),
+            same(self.instance.as_ref(), other.instance.as_ref()),
+            same(self.person.as_ref(), other.person.as_ref()),
+        ]
+    }
 }
 
 /// How what was asked ended.
@@ -58,16 +91,22 @@ pub(super) enum Lookup<'a> {
     Conflict,
     /// There is no room for a new key until then.
     Full(Duration),
+    /// Whoever asks holds as many as one may, until then.
+    Share(Duration),
 }
 
 impl Lookup<'_> {
     /// What to say where nothing can be done with the key.
     pub(super) fn refusal(&self) -> WireError {
+        let wait_ms = |wait: &Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
         match self {
-            Lookup::Full(free_in) => {
-                let wait_ms = u64::try_from(free_in.as_millis()).unwrap_or(u64::MAX).max(1);
-                WireError::rate_limited("too many idempotency keys are in use", wait_ms)
+            Lookup::Full(wait) => {
+                WireError::rate_limited("too many idempotency keys are in use", wait_ms(wait))
             }
+            Lookup::Share(wait) => WireError::rate_limited(
+                "this client, or the person of this session, holds half of all idempotency keys; the rest is for others",
+                wait_ms(wait),
+            ),
             _ => WireError::conflict(
                 "this idempotencyKey was used for another request; make a new key for a new request",
             ),
@@ -92,7 +131,9 @@ pub(super) struct Keys {
     records: HashMap<String, KeyRecord>,
     /// Ended keys, in the order in which they expire.
     expiring: VecDeque<(Instant, String)>,
+    /// Without those of directives, as is the number that is bounded.
     outcome_bytes: usize,
+    directives: usize,
     /// Expired, but still on disk. No longer than the keys of a few minutes.
     dropped: Vec<String>,
 }
@@ -123,6 +164,20 @@ pub(super) fn put(name: &str, record: &KeyRecord) -> StoreOp {
     StoreOp::Put { slot: slot(name), value: to_json(record) }
 }
 
+impl KeyRecord {
+    /// Of something that is begun now.
+    pub(super) fn new(digest: &Digest, run_id: RunId, session_key: &str, holder: Holder) -> Self {
+        Self {
+            digest: HEXLOWER.encode(digest),
+            run_id,
+            session_key: session_key.to_owned(),
+            directive: false,
+            holder,
+            outcome: None,
+        }
+    }
+}
+
 impl Keys {
     /// Takes over a key of the gateway's last life. Returns the record if it had no outcome, unless
     /// what it stands for goes on: it is now on record as unknown and wants to be stored so.
@@ -135,8 +190,7 @@ impl Keys {
         wall_ms: u64,
     ) -> Option<KeyRecord> {
         if record.outcome.is_none() && goes_on {
-            self.outcome_bytes += bytes(&record);
-            self.records.insert(key.to_owned(), record);
+            self.insert(key, record);
             return None;
         }
         let interrupted = record.outcome.is_none();
@@ -150,10 +204,9 @@ impl Keys {
         let sane = wall_ms >= SANE_CLOCK_MS && ended_ts >= SANE_CLOCK_MS && ended_ts <= wall_ms;
         // With a clock that has not been set the whole lifetime counts from now.
         let left_ms = if sane { KEY_TTL_MS.saturating_sub(wall_ms - ended_ts) } else { KEY_TTL_MS };
-        self.outcome_bytes += bytes(&record);
         self.expiring.push_back((now + ms(left_ms), key.to_owned()));
         let stored = interrupted.then(|| record.clone());
-        self.records.insert(key.to_owned(), record);
+        self.insert(key, record);
         stored
     }
 
@@ -163,49 +216,97 @@ impl Keys {
     }
 
     /// What to do with a request. Expired keys must have been dropped before.
-    pub(super) fn look_up(&self, key: &str, digest: &Digest, now: Instant) -> Lookup<'_> {
-        let Some(record) = self.records.get(key) else {
-            if self.records.len() < KEYS_MAX && self.outcome_bytes < KEYS_BYTES_MAX {
-                return Lookup::New;
-            }
-            let free_at = self.expiring.front().map(|(at, _)| at.saturating_duration_since(now));
-            return Lookup::Full(free_at.unwrap_or(ms(KEY_TTL_MS)).max(ms(1)));
-        };
+    pub(super) fn look_up(&self, key: &str, digest: &Digest) -> Option<Lookup<'_>> {
+        let record = self.records.get(key)?;
         if record.digest != HEXLOWER.encode(digest) {
-            return Lookup::Conflict;
+            return Some(Lookup::Conflict);
         }
-        match &record.outcome {
+        Some(match &record.outcome {
             None => Lookup::Joins(&record.run_id),
             Some(outcome) => Lookup::Ended(&record.run_id, outcome),
+        })
+    }
+
+    /// The same for one that may be a run's or message's, for which there must be room.
+    pub(super) fn look_up_or_begin(
+        &self,
+        key: &str,
+        digest: &Digest,
+        holder: &Holder,
+        now: Instant,
+    ) -> Lookup<'_> {
+        if let Some(known) = self.look_up(key, digest) {
+            return known;
+        }
+        let free_at = |held: &dyn Fn(&KeyRecord) -> bool| {
+            let theirs = |key: &String| self.records.get(key).is_some_and(held);
+            let first = self.expiring.iter().find(|(_, key)| theirs(key));
+            first.map_or(ms(KEY_TTL_MS), |(at, _)| at.saturating_duration_since(now)).max(ms(1))
+        };
+        let counted = |record: &KeyRecord| !record.directive;
+        if self.records.len() - self.directives >= KEYS_MAX || self.outcome_bytes >= KEYS_BYTES_MAX {
+            return Lookup::Full(free_at(&counted));
+        }
+        let mut held = [(0, 0); 3];
+        for record in self.records.values().filter(|record| counted(record)) {
+            for (held, is_one) in held.iter_mut().zip(record.holder.is_one_with(holder)) {
+                *held = (held.0 + usize::from(is_one), held.1 + usize::from(is_one) * bytes(record));
+            }
+        }
+        let is_share =
+            |held: &(usize, usize)| held.0 >= KEYS_MAX / KEY_SHARES || held.1 >= KEYS_BYTES_MAX / KEY_SHARES;
+        match held.iter().position(is_share) {
+            None => Lookup::New,
+            Some(which) => {
+                Lookup::Share(free_at(&|record| counted(record) && record.holder.is_one_with(holder)[which]))
+            }
         }
     }
 
     /// A new key is acted on. Returns what to store: those that were dropped go with the same write.
-    pub(super) fn begin(
-        &mut self,
-        key: &str,
-        digest: &Digest,
-        run_id: RunId,
-        session_key: &str,
-    ) -> Vec<StoreOp> {
-        let record = KeyRecord {
-            digest: HEXLOWER.encode(digest),
-            run_id,
-            session_key: session_key.to_owned(),
-            outcome: None,
-        };
-        self.outcome_bytes += bytes(&record);
+    pub(super) fn begin(&mut self, key: &str, record: KeyRecord) -> Vec<StoreOp> {
+        if record.directive && self.directives >= DIRECTIVE_KEYS_MAX {
+            self.drop_oldest_directive();
+        }
         let dropped = std::mem::take(&mut self.dropped);
         let mut ops: Vec<_> = dropped.iter().map(|key| StoreOp::Delete { slot: slot(key) }).collect();
         ops.push(put(key, &record));
-        self.records.insert(key.to_owned(), record);
+        self.insert(key, record);
         ops
     }
 
     /// It never was: nothing had been done yet.
     pub(super) fn undo(&mut self, key: &str) {
-        if let Some(record) = self.records.remove(key) {
+        self.remove(key);
+    }
+
+    fn insert(&mut self, key: &str, record: KeyRecord) {
+        if record.directive {
+            self.directives += 1;
+        } else {
+            self.outcome_bytes += bytes(&record);
+        }
+        self.records.insert(key.to_owned(), record);
+    }
+
+    fn remove(&mut self, key: &str) -> bool {
+        let Some(record) = self.records.remove(key) else { return false };
+        if record.directive {
+            self.directives -= 1;
+        } else {
             self.outcome_bytes -= bytes(&record);
+        }
+        true
+    }
+
+    /// A directive is obeyed also when no key is free, so the oldest answer of one makes room.
+    fn drop_oldest_directive(&mut self) {
+        let is_directive =
+            |(_, key): &(Instant, String)| self.records.get(key).is_some_and(|record| record.directive);
+        let Some(at) = self.expiring.iter().position(is_directive) else { return };
+        if let Some((_, key)) = self.expiring.remove(at) {
+            self.remove(&key);
+            self.dropped.push(key);
         }
     }
 
@@ -218,9 +319,11 @@ impl Keys {
     /// What came of it. Its lifetime counts from now.
     pub(super) fn end(&mut self, key: &str, outcome: Outcome, now: Instant) -> Option<KeyRecord> {
         let record = self.records.get_mut(key)?;
-        self.outcome_bytes -= bytes(record);
+        let before = bytes(record);
         record.outcome = Some(outcome);
-        self.outcome_bytes += bytes(record);
+        if !record.directive {
+            self.outcome_bytes = self.outcome_bytes - before + bytes(record);
+        }
         self.expiring.push_back((now + ms(KEY_TTL_MS), key.to_owned()));
         Some(record.clone())
     }
@@ -229,8 +332,7 @@ impl Keys {
     pub(super) fn drop_expired(&mut self, now: Instant) {
         while self.expiring.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, key)) = self.expiring.pop_front() else { break };
-            if let Some(record) = self.records.remove(&key) {
-                self.outcome_bytes -= bytes(&record);
+            if self.remove(&key) {
                 self.dropped.push(key);
             }
         }
@@ -243,8 +345,11 @@ impl Keys {
         for (key, record) in self.records.iter_mut().filter(|(_, record)| record.session_key == session_key) {
             let before = bytes(record);
             record.session_key.clear();
+            record.holder.person = None;
             record.outcome = record.outcome.as_ref().map(Outcome::forgotten);
-            self.outcome_bytes = self.outcome_bytes - before + bytes(record);
+            if !record.directive {
+                self.outcome_bytes = self.outcome_bytes - before + bytes(record);
+            }
             changed.push(put(key, record));
         }
         changed
@@ -257,97 +362,4 @@ fn bytes(record: &KeyRecord) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use super::{Keys, Lookup, Outcome};
-    use crate::limits::{KEY_TTL_MS, KEYS_MAX, SANE_CLOCK_MS};
-    use crate::protocol::payload::RunStatus;
-
-    const A: [u8; 32] = [1; 32];
-    const B: [u8; 32] = [2; 32];
-
-    fn outcome(ended_ts: u64) -> Outcome {
-        Outcome {
-            ended_ts,
-            status: Some(RunStatus::Ok),
-            summary: "hi".into(),
-            truncated: false,
-            invalid: false,
-        }
-    }
-
-    #[test]
-    fn a_key_joins_then_answers_then_expires() {
-        let now = Instant::now();
-        let mut keys = Keys::default();
-        assert_eq!(keys.look_up("k", &A, now), Lookup::New);
-        keys.begin("k", &A, "r1".into(), "main");
-        assert_eq!(keys.look_up("k", &A, now), Lookup::Joins(&"r1".into()));
-        assert_eq!(keys.look_up("k", &B, now), Lookup::Conflict);
-        keys.end("k", outcome(1), now);
-        assert_eq!(keys.look_up("k", &A, now), Lookup::Ended(&"r1".into(), &outcome(1)));
-        assert_eq!(keys.look_up("k", &B, now), Lookup::Conflict);
-        let later = now + Duration::from_millis(KEY_TTL_MS);
-        keys.drop_expired(now + Duration::from_millis(KEY_TTL_MS - 1));
-        assert!(keys.dropped.is_empty());
-        keys.drop_expired(later);
-        assert_eq!(keys.dropped, ["k"]);
-        assert_eq!(keys.look_up("k", &A, later), Lookup::New);
-        assert_eq!(keys.outcome_bytes, 0);
-    }
-
-    #[test]
-    fn full_tables_refuse_new_keys_and_keep_old_ones() {
-        let now = Instant::now();
-        let mut keys = Keys::default();
-        for n in 0..KEYS_MAX {
-            keys.begin(&n.to_string(), &A, "r".into(), "main");
-        }
-        keys.end("5", outcome(1), now);
-        let soon = now + Duration::from_secs(1);
-        assert_eq!(keys.look_up("new", &A, soon), Lookup::Full(Duration::from_millis(KEY_TTL_MS - 1000)));
-        assert!(matches!(keys.look_up("5", &A, soon), Lookup::Ended(..)));
-        keys.undo("6");
-        assert_eq!(keys.look_up("new", &A, soon), Lookup::New);
-    }
-
-    #[test]
-    fn interrupted_keys_come_back_as_unknown_for_their_whole_lifetime() {
-        let now = Instant::now();
-        let mut first = Keys::default();
-        first.begin("k", &A, "r1".into(), "main");
-        let record = first.records["k"].clone();
-        let mut second = Keys::default();
-        let stored = second.recover("k", record, false, now, SANE_CLOCK_MS).unwrap();
-        assert_eq!(stored.outcome.unwrap().status, None);
-        let Lookup::Ended(_, outcome) = second.look_up("k", &A, now) else { panic!("not ended") };
-        assert_eq!(outcome.status, None);
-        second.drop_expired(now + Duration::from_millis(KEY_TTL_MS));
-        assert_eq!(second.dropped, ["k"]);
-    }
-
-    #[test]
-    fn lifetimes_go_on_across_a_restart_if_the_clock_is_sane() {
-        let now = Instant::now();
-        let ended = SANE_CLOCK_MS + 1_000;
-        let mut old = Keys::default();
-        old.begin("k", &A, "r".into(), "main");
-        let record = old.end("k", outcome(ended), now).unwrap();
-        for (wall_ms, left_ms) in [
-            (ended + 60_000, KEY_TTL_MS - 60_000),
-            (5, KEY_TTL_MS),
-            (ended - 10, KEY_TTL_MS),
-            (ended + 9 * KEY_TTL_MS, 0),
-        ] {
-            let mut keys = Keys::default();
-            assert_eq!(keys.recover("k", record.clone(), false, now, wall_ms), None);
-            if left_ms > 0 {
-                keys.drop_expired(now + Duration::from_millis(left_ms - 1));
-                assert!(keys.dropped.is_empty());
-            }
-            keys.drop_expired(now + Duration::from_millis(left_ms));
-            assert_eq!(keys.dropped, ["k"], "at {wall_ms}");
-        }
-    }
-}
+mod tests;

@@ -387,7 +387,8 @@ impl State {
                 truncated: summary_bytes > SUMMARY_BYTES_MAX,
                 ..Message::new(role, text, now.wall_ms)
             };
-            let session_id = if anew { self.sessions.current(&session_key).id.clone() } else { asked_in };
+            let now_in = self.sessions.id(&session_key).filter(|_| anew).map(str::to_owned);
+            let session_id = now_in.unwrap_or(asked_in);
             ops.extend(self.sessions.append(&session_key, &session_id, message));
         }
         ops.extend(posted.ops);

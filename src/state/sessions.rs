@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::channels::message::Route;
-use crate::limits::{SANE_CLOCK_MS, SESSIONS_PAGE_MAX, ms};
+use crate::limits::{SANE_CLOCK_MS, SESSIONS_MAX, SESSIONS_PAGE_MAX, SESSIONS_RESERVE, ms};
 use crate::protocol::call::{Channel, SessionsListParams, Thinking};
 use crate::protocol::payload::{Message, SessionEntry};
 use crate::store::StoreOp;
@@ -68,6 +68,10 @@ impl Sessions {
     /// The conversation under that key, made if there is none. Nothing is stored for it yet.
     pub(super) fn current(&mut self, key: &str) -> &Session {
         if !self.by_key.contains_key(key) {
+            if self.by_key.len() >= SESSIONS_MAX + SESSIONS_RESERVE {
+                // Only the ids of what may come next in sessions that were forgotten.
+                self.by_key.retain(|_, session| !session.unrecorded);
+            }
             let session = self.fresh(0);
             self.by_key.insert(key.to_owned(), session);
         }

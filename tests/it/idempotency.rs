@@ -1,9 +1,11 @@
 //! Keys: the same request twice acts once.
 
-use clawdis_gateway::limits::{KEY_JOINERS_MAX, KEYS_MAX, SUMMARY_BYTES_MAX};
+use clawdis_gateway::limits::{
+    KEY_JOINERS_MAX, KEY_SHARES, KEYS_BYTES_MAX, KEYS_MAX, SESSIONS_MAX, SUMMARY_BYTES_MAX,
+};
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, params_agent};
+use crate::harness::{Client, Gateway, params_agent};
 
 #[test]
 fn a_second_caller_joins_a_run_in_flight() {
@@ -141,24 +143,153 @@ fn an_acked_run_is_on_record_whenever_the_power_goes() {
     }
 }
 
-#[test]
-fn the_thousand_and_first_key_waits() {
-    let gateway = Gateway::builder("keys-max")
+/// No run of these costs a budget.
+fn many_runs(name: &str) -> Gateway {
+    Gateway::builder(name)
         .agent_scripted()
         .config(json!({"agent": {"dailyRuns": 100_000, "dailyRunsPerPerson": 100_000}}))
-        .spawn();
-    let mut client = gateway.client();
-    for number in 0..KEYS_MAX {
-        let params = params_agent("[[say x]]", &format!("key-{number}"));
-        let last = client.outcome(&params);
-        assert_eq!(last["ok"], true, "{number}: {last}");
+        .spawn()
+}
+
+/// Uses up so many keys.
+fn use_up(client: &mut Client, name: &str, count: usize) {
+    for number in 0..count {
+        let last = client.outcome(&params_agent("[[say x]]", &format!("{name}-{number}")));
+        assert_eq!(last["ok"], true, "{name} {number}: {last}");
         client.drain();
     }
-    let error = client.refused("agent", &params_agent("[[say x]]", "one too many"));
+}
+
+#[track_caller]
+fn waits(client: &mut Client, params: &Value, word: &str) {
+    let error = client.refused("agent", params);
     assert_eq!(error["code"], "RATE_LIMITED", "{error}");
+    assert!(error["message"].as_str().unwrap().contains(word), "{error}");
     assert!(error["retryAfterMs"].as_u64().is_some_and(|wait| wait > 0 && wait <= 5 * 60_000), "{error}");
-    // The old ones still answer.
-    assert_eq!(client.outcome(&params_agent("[[say x]]", "key-0"))["ok"], true);
+}
+
+#[test]
+fn one_client_gets_half_of_the_keys_and_the_thousand_and_first_key_waits() {
+    let gateway = many_runs("keys-max");
+    let mut greedy = gateway.client_as("greedy");
+    use_up(&mut greedy, "greedy", KEYS_MAX / KEY_SHARES);
+    waits(&mut greedy, &params_agent("[[say x]]", "one too many"), "half");
+    // Another connection of the same installation is the same client.
+    waits(&mut gateway.client_as("greedy"), &params_agent("[[say x]]", "one too many"), "half");
+    let mut other = gateway.client_as("other");
+    use_up(&mut other, "other", KEYS_MAX / KEY_SHARES);
+    let mut third = gateway.client_as("third");
+    waits(&mut third, &params_agent("[[say x]]", "one too many"), "in use");
+    // The old ones still answer, and what the gateway itself is told is done.
+    assert_eq!(third.outcome(&params_agent("[[say x]]", "greedy-0"))["ok"], true);
+    let help = params_agent("/help", "help");
+    for (client, params) in [(&mut third, params_agent("/stop", "stop")), (&mut greedy, help.clone())] {
+        assert_eq!(client.outcome(&params)["payload"]["status"], "ok");
+    }
+    // Once.
+    let again = third.outcome(&help);
+    assert_eq!(
+        again,
+        json!({"type": "res", "id": again["id"], "ok": true, "payload": third.outcome(&help)["payload"]})
+    );
+    assert_eq!(third.refused("agent", &params_agent("/status", "help"))["code"], "CONFLICT");
+}
+
+/// A person is somebody whose session it is, whichever clients speak for them.
+#[test]
+fn one_person_gets_half_of_the_keys_through_however_many_clients() {
+    let gateway = many_runs("keys-person");
+    let theirs = |key: &str| {
+        let mut params = params_agent("[[say x]]", key);
+        params["sessionKey"] = json!("dm:telegram:7");
+        params
+    };
+    for client in 0..5 {
+        let mut client = gateway.client_as(&format!("bridge-{client}"));
+        for number in 0..KEYS_MAX / KEY_SHARES / 5 {
+            let name = client.conn_id().to_owned();
+            assert_eq!(client.outcome(&theirs(&format!("{name}-{number}")))["ok"], true);
+            client.drain();
+        }
+    }
+    let mut client = gateway.client_as("bridge-6");
+    waits(&mut client, &theirs("one too many"), "half");
+    assert_eq!(client.outcome(&params_agent("[[say mine]]", "the owner's"))["ok"], true);
+}
+
+#[test]
+fn lines_for_the_gateway_take_no_keys_and_begin_no_sessions() {
+    let gateway = Gateway::builder("directives-flood").agent_scripted().spawn();
+    let mut client = gateway.client();
+    client.expects_holes();
+    let lines = ["/help", "/status", "/stop", "/new", "/resume", "/think hard"];
+    let ids: Vec<String> = (0..KEYS_MAX + 100)
+        .map(|number| {
+            let mut params = params_agent(lines[number % lines.len()], &format!("line-{number}"));
+            params["sessionKey"] = json!(format!("fresh-{number}"));
+            let id = client.send("agent", &params);
+            // Fewer at a time than the store takes.
+            if number % 50 == 49 {
+                let mark = client.send("health", &json!({}));
+                client.answer(&mark);
+            }
+            id
+        })
+        .collect();
+    for id in &ids {
+        let ack = client.answer(id);
+        assert_eq!(ack["payload"]["status"], "accepted", "{ack}");
+        assert_eq!(client.answer(id)["payload"]["status"], "ok");
+    }
+    assert_eq!(client.ask("sessions-list", &json!({}))["sessions"], json!([]));
+    let files = std::fs::read_dir(gateway.state_dir().join("sessions")).unwrap().count();
+    assert_eq!(files, 0, "files of sessions");
+    // The first real message begins one, with what it asks and what it is told.
+    let mut params = params_agent("[[say hello]]", "real");
+    params["sessionKey"] = json!("fresh-0");
+    assert_eq!(client.outcome(&params)["payload"]["summary"], "hello");
+    let page = client.ask("session-history", &json!({"sessionKey": "fresh-0"}));
+    assert_eq!(page["messages"].as_array().unwrap().len(), 2, "{page}");
+    // From then on such lines are said there.
+    params["message"] = json!("/help");
+    params["idempotencyKey"] = json!("help there");
+    client.outcome(&params);
+    let page = client.ask("session-history", &json!({"sessionKey": "fresh-0"}));
+    assert_eq!(page["messages"].as_array().unwrap().len(), 4, "{page}");
+}
+
+/// A level that is chosen before the first message is kept for it, so it begins the session.
+#[test]
+fn beyond_their_bound_no_session_begins_and_none_is_lost() {
+    let gateway = Gateway::builder("sessions-max").agent_scripted().spawn();
+    let mut client = gateway.client();
+    client.expects_holes();
+    let in_session = |message: &str, number: usize| {
+        let mut params = params_agent(message, &format!("{message} {number}"));
+        params["sessionKey"] = json!(format!("s{number}"));
+        params
+    };
+    for number in 0..SESSIONS_MAX {
+        let last = client.outcome(&in_session("/think low", number));
+        assert_eq!(last["ok"], true, "{number}: {last}");
+        if number % 100 == 0 {
+            client.drain();
+        }
+    }
+    for message in ["[[say one too many]]", "/think low"] {
+        let error = client.refused("agent", &in_session(message, SESSIONS_MAX));
+        assert_eq!((&error["code"], &error["retryable"]), (&json!("UNAVAILABLE"), &json!(false)), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("forget"), "{error}");
+    }
+    for number in [0, SESSIONS_MAX - 1] {
+        assert_eq!(client.outcome(&in_session("[[say here]]", number))["payload"]["summary"], "here");
+    }
+    assert_eq!(client.outcome(&params_agent("[[say main]]", "main"))["payload"]["summary"], "main");
+    assert_eq!(client.ask("status", &json!({}))["sessions"], SESSIONS_MAX + 1);
+    // Whoever makes room has it.
+    client.ask("session-forget", &json!({"sessionKey": "s7"}));
+    client.ask("session-forget", &json!({"sessionKey": "s8"}));
+    assert_eq!(client.outcome(&in_session("[[say room]]", SESSIONS_MAX))["payload"]["summary"], "room");
 }
 
 #[test]
@@ -179,22 +310,20 @@ fn callers_that_wait_for_one_key_are_bounded() {
     assert_eq!(gateway.prompts().len(), 1);
 }
 
-/// The bound on stored answers counts bytes too.
+/// The bound on stored answers counts bytes too, and so do the shares in it.
 #[test]
 fn large_answers_use_up_the_keys_sooner() {
     let gateway = Gateway::builder("keys-bytes").agent_scripted().spawn();
-    let mut client = gateway.client();
-    let refused = (0..100).find(|number| {
-        let pieces = SUMMARY_BYTES_MAX / 8_192;
-        let id = client
-            .send("agent", &params_agent(&format!("[[flood {pieces} 8192]]"), &format!("key-{number}")));
-        let mut answer = client.answer(&id);
-        if answer["payload"]["status"] == "accepted" {
-            answer = client.answer(&id);
-        }
-        client.drain();
-        answer["error"]["code"] == "RATE_LIMITED"
-    });
-    let number = refused.expect("16 MiB of answers is the most that is stored");
-    assert!((50..70).contains(&number), "refused at {number}");
+    let answers = KEYS_BYTES_MAX / SUMMARY_BYTES_MAX;
+    for (name, expected) in [("one", answers / KEY_SHARES), ("other", answers / KEY_SHARES), ("third", 0)] {
+        let mut client = gateway.client_as(name);
+        let refused = (0..answers).find(|number| {
+            let pieces = SUMMARY_BYTES_MAX / 8_192;
+            let message = format!("[[flood {pieces} 8192]]");
+            let last = client.outcome(&params_agent(&message, &format!("{name}-{number}")));
+            client.drain();
+            last["error"]["code"] == "RATE_LIMITED"
+        });
+        assert_eq!(refused, Some(expected), "{name}");
+    }
 }

@@ -3,7 +3,7 @@
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
 use crate::config::file::Commands;
-use crate::limits::{ASKED_MAX, INBOX_RETRY_MS, ms};
+use crate::limits::{ASKED_MAX, INBOX_RETRY_MS, SESSIONS_MAX, SESSIONS_RESERVE, ms};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
 use crate::state::agent_requests::OWNER;
@@ -32,6 +32,9 @@ impl Refusal {
 const INTERRUPTED: &str = "I was interrupted again and again while I worked on this, so I left it. Please ask once more if you still need it.";
 const BUDGET_USED: &str =
     "That was all for today: the day's answers are used up. I am back after midnight (UTC).";
+
+const NO_ROOM: &str =
+    "I have no room for another conversation. Whoever runs me has to forget one first (`clawdis forget`).";
 
 impl State {
     /// Asks what is whole and not asked yet, as far as there is room.
@@ -110,6 +113,9 @@ impl State {
         if !self.config.agent_configured {
             return Some(Refusal::say("There is nobody here to answer yet: no agent is set up."));
         }
+        if !self.has_session_room(&question.place.session_key) {
+            return Some(Refusal::say(NO_ROOM));
+        }
         let person = &question.place.person;
         self.today.wait_ms(person, self.config.budget, now.wall_ms)?;
         // Once a day; after that there is silence.
@@ -117,11 +123,17 @@ impl State {
         Some(Refusal { line, over_budget: true })
     }
 
+    /// Whether somebody may begin a session under that key, if there is none.
+    fn has_session_room(&self, session_key: &str) -> bool {
+        self.sessions.is_known(session_key) || self.sessions.len() < SESSIONS_MAX + SESSIONS_RESERVE
+    }
+
     /// Answers without the agent: the message goes on record with what was said.
     fn decline(&mut self, question: &Question, refusal: Refusal, now: Now) {
         let Refusal { line, over_budget } = refusal;
         let key = question.place.session_key.clone();
-        let session_id = self.sessions.current(&key).id.clone();
+        let has_room = self.has_session_room(&key);
+        let session_id = if has_room { self.sessions.current(&key).id.clone() } else { String::new() };
         let mut posted = Posted::default();
         if !question.said {
             posted.ops.extend(self.sessions.append(&key, &session_id, question.message(None, now)));
@@ -150,7 +162,7 @@ impl State {
         if !question.said {
             posted.ops = self.begin_anew_if_idle(&key, now);
         }
-        let session_id = self.sessions.current(&key).id.clone();
+        let session_id = self.conversation_for(&key, question.directive);
         self.sessions.set_route(&key, &question.reply.route);
         if !question.said {
             posted.ops.extend(self.sessions.append(&key, &session_id, question.message(Some(&run_id), now)));

@@ -13,7 +13,7 @@ use crate::protocol::call::{Channel, Digest, RunId, SendParams};
 use crate::protocol::error::WireError;
 use crate::protocol::event::MessageStatus;
 use crate::protocol::payload::{Message, Role, RunStatus, SendResult};
-use crate::state::keys::{self, Lookup, Outcome};
+use crate::state::keys::{self, KeyRecord, Lookup, Outcome};
 use crate::state::stored::Pending;
 use crate::state::surfaces::outbox::{Head, LetterId};
 use crate::state::surfaces::replies::Reply;
@@ -32,7 +32,8 @@ impl State {
     ) -> Result<(), WireError> {
         let key = keys::name("send", &params.idempotency_key);
         self.keys.drop_expired(now.mono);
-        match self.keys.look_up(&key, digest, now.mono) {
+        let holder = self.key_holder(conn, "");
+        match self.keys.look_up_or_begin(&key, digest, &holder, now.mono) {
             Lookup::New => {}
             Lookup::Joins(_) => return self.join_send(conn, id, &key),
             Lookup::Ended(run_id, outcome) => {
@@ -49,10 +50,12 @@ impl State {
         self.require_store()?;
         self.outbox_has_room()?;
         let parts = self.parts_of(reply.route.channel, params)?;
-        let run_id = self.new_run_id();
         let session_key = self.session_of(&reply);
+        self.require_session_room(&session_key)?;
+        let run_id = self.new_run_id();
         self.sessions.current(&session_key);
-        let mut ops = self.keys.begin(&key, digest, RunId::clone(&run_id), &session_key);
+        let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holder);
+        let mut ops = self.keys.begin(&key, record);
         let head =
             Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key, now) };
         let (letter, more) = self.post(head, parts, now);
@@ -83,6 +86,7 @@ impl State {
         let Some(letter) = self.outbox.with_key(key) else {
             return Err(WireError::internal("the message of this key is lost"));
         };
+        letter.waiters.retain(|(conn, _)| self.clients.contains_key(conn));
         if letter.waiters.len() >= KEY_JOINERS_MAX {
             return Err(WireError::rate_limited("too many callers wait for this message", 5_000));
         }
