@@ -25,6 +25,7 @@ use crate::limits::{
 };
 use crate::metrics::METRICS;
 use crate::protocol::cut;
+use crate::text;
 
 pub(crate) mod redact;
 
@@ -199,8 +200,7 @@ impl log::Log for Log {
         if !record.target().starts_with(OWN_TARGETS) || !self.filter.matches(record) {
             return;
         }
-        let text = record.args().to_string();
-        let message = cut(&redact(&text), LOG_LINE_BYTES_MAX).replace(['\n', '\r'], " ");
+        let message = shown(&record.args().to_string());
         let target = record.target().strip_prefix("clawdis_gateway::").unwrap_or(record.target());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -230,6 +230,12 @@ impl log::Log for Log {
     }
 }
 
+/// What a line says, on one line, without secrets and without what would make a reader's terminal do
+/// or hide anything: ids and errors of others are in it.
+fn shown(message: &str) -> String {
+    text::one_line(cut(&redact(message), LOG_LINE_BYTES_MAX))
+}
+
 /// A writable pipe takes at least 4,096 bytes without blocking (pipe(7)), and lines are shorter.
 fn write_if_it_fits(line: &str) {
     let stdout = io::stdout();
@@ -247,8 +253,16 @@ mod tests {
 
     use log::Level;
 
-    use super::Kinds;
+    use super::{Kinds, shown};
     use crate::limits::{LOG_KIND_LINES_MAX, LOG_KIND_WINDOW_MS};
+
+    #[test]
+    fn a_line_is_one_line_and_nothing_but_text() {
+        assert_eq!(
+            shown("from 5\u{1b}[2J\u{202e}@lid\nERROR\r\u{2028} forged"),
+            "from 5[2J@lid ERROR forged"
+        );
+    }
 
     #[test]
     fn what_one_place_says_too_often_is_counted_and_other_places_are_heard() {
