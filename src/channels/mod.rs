@@ -23,6 +23,7 @@ use crate::threads;
 
 pub mod address;
 pub mod delivery;
+mod lease;
 pub mod media_hosts;
 pub mod media_sources;
 pub mod message;

@@ -86,6 +86,11 @@ pub const TELEGRAM_TYPING_ANSWER_MS: u64 = 3_000;
 pub const TELEGRAM_UPLOAD_BYTES_MAX: u64 = 50 * 1024 * 1024;
 /// Largest picture; larger ones are sent as files.
 pub const TELEGRAM_PHOTO_BYTES_MAX: u64 = 10 * 1024 * 1024;
+/// Before a bot is claimed again that a thread of ours, which is ending, still polls.
+pub const LEASE_ENDING_MS: u64 = 100;
+/// How far up the parents of a process are looked at that holds an account; one that is further down is
+/// taken for a gateway.
+pub const LEASE_ANCESTORS_MAX: usize = 64;
 /// Redirects that are followed to a file to be sent.
 pub const MEDIA_REDIRECTS_MAX: u32 = 3;
 /// One attempt to fetch a picture or file that somebody sent, and how late another may begin.

@@ -23,6 +23,7 @@ mod gramlab;
 mod harness;
 mod inbound;
 mod lab;
+mod lease;
 mod media;
 mod outbound;
 mod peer;

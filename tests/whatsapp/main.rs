@@ -21,6 +21,7 @@ mod groups;
 #[path = "../it/harness/mod.rs"]
 mod harness;
 mod lab;
+mod lease;
 mod linking;
 mod media;
 mod mock;

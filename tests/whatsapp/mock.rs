@@ -47,6 +47,11 @@ impl Mock {
         })
     }
 
+    /// Name and port of the server that sidecars connect to.
+    pub(crate) fn host(&self) -> &str {
+        self.info["url"].as_str().unwrap().split('/').nth(2).unwrap()
+    }
+
     /// Does what `request` asks for; its README lists the operations.
     #[track_caller]
     pub(crate) fn op(&self, op: &str, mut request: Value) -> Value {

@@ -1,7 +1,7 @@
 // Puts the parts together: what each request does.
 import { mkdirSync, rmSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
-import { proto } from 'baileys'
+import { DEFAULT_CONNECTION_CONFIG, proto } from 'baileys'
 import { RequestError, invalid } from './errors.mjs'
 import { Groups, groupView } from './groups.mjs'
 import { bare, isChat, isGroup, isSameChat, selfOf } from './identity.mjs'
@@ -111,6 +111,7 @@ export class Sidecar {
       version: SIDECAR_VERSION,
       baileys: BAILEYS_VERSION,
       node: process.versions.node,
+      host: new URL(DEFAULT_CONNECTION_CONFIG.waWebSocketUrl).host,
       linked: isLinked,
       waiting: inbox.length,
       ...(isLinked && { me: selfOf(creds) }),

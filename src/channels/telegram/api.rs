@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use ureq::{Body, Proxy, SendBody};
 
 use crate::channels::telegram::error::{self, ApiError, Refusal};
-use crate::channels::telegram::http::{Http, Patience, Way, is_loopback};
+use crate::channels::telegram::http::{Http, Patience, Way, is_loopback, port_of};
 use crate::config::secret::Secret;
 use crate::limits::{
     MEDIA_FETCH_MS, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ANSWER_MS, TELEGRAM_ERROR_TEXT_BYTES_MAX,
@@ -62,6 +62,15 @@ impl Access {
     pub(super) fn is_local(&self) -> bool {
         let uri: Option<ureq::http::Uri> = self.base.parse().ok();
         uri.is_some_and(|uri| uri.host().is_some_and(is_loopback))
+    }
+
+    /// Name and port of the server, in one form.
+    pub(super) fn server(&self) -> String {
+        let uri: Option<ureq::http::Uri> = self.base.parse().ok();
+        let uri = uri.filter(|uri| uri.host().is_some());
+        uri.map_or_else(String::new, |uri| {
+            format!("{}:{}", uri.host().unwrap_or_default().to_ascii_lowercase(), port_of(&uri))
+        })
     }
 
     fn url(&self, method: &str) -> String {

@@ -69,20 +69,25 @@ impl Trouble {
 
 /// All that is known, as state is told it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Facts(pub(super) ChannelHealth);
+pub(super) struct Facts {
+    pub(super) health: ChannelHealth,
+    /// What is to be known while it works.
+    note: Option<String>,
+}
 
 impl Facts {
     pub(super) fn new(configured: bool) -> Self {
-        Self(ChannelHealth { configured, state: "off".to_owned(), ..ChannelHealth::default() })
+        let health = ChannelHealth { configured, state: "off".to_owned(), ..ChannelHealth::default() };
+        Self { health, note: None }
     }
 
     fn set(&mut self, state: &str, reason: Option<String>) {
-        (self.0.state, self.0.reason) = (state.to_owned(), reason);
+        (self.health.state, self.health.reason) = (state.to_owned(), reason);
     }
 
     pub(super) fn switched(&mut self, enabled: bool) {
-        self.0.enabled = enabled;
-        match (self.0.configured, enabled) {
+        self.health.enabled = enabled;
+        match (self.health.configured, enabled) {
             (false, _) => self.set("off", None),
             (true, true) => self.set("connecting", None),
             (true, false) => self.set("off", Some("switched off; `clawdis channel telegram on`".to_owned())),
@@ -91,32 +96,54 @@ impl Facts {
 
     /// The token was accepted.
     pub(super) fn is(&mut self, me: &Me) {
-        self.0.linked = Some(true);
-        self.0.self_id = Some(format!("@{}", me.username));
+        self.health.linked = Some(true);
+        self.health.self_id = Some(format!("@{}", me.username));
     }
 
     pub(super) fn polled(&mut self, wall_ms: u64) {
-        self.set("ready", None);
-        self.0.last_frame_ts = Some(wall_ms);
+        self.set("ready", self.note.clone());
+        self.health.last_frame_ts = Some(wall_ms);
     }
 
     pub(super) fn trouble(&mut self, error: &ApiError) {
         let trouble = Trouble::of(error);
         if trouble == Trouble::Unauthorized {
-            self.0.linked = Some(false);
+            self.health.linked = Some(false);
         }
         self.set(trouble.state(), Some(trouble.reason(error)));
     }
 
+    /// Another gateway on this host polls this bot.
+    pub(super) fn taken(&mut self, who: &str) {
+        let reason = format!(
+            "another gateway on this host ({who}) receives the messages of this bot: stop it, or give this \
+             gateway a bot of its own; sending still works"
+        );
+        self.set(Trouble::Conflict.state(), Some(reason));
+    }
+
+    /// Something else holds the bot's name on this host, or no longer does.
+    pub(super) fn disputed(&mut self, why: Option<&str>) {
+        self.note = why.map(|why| {
+            format!(
+                "whether another gateway on this host polls this bot cannot be told: {why}; this one polls it all \
+                 the same"
+            )
+        });
+        if self.health.state == "ready" {
+            self.health.reason.clone_from(&self.note);
+        }
+    }
+
     /// Whether anything but the time of the last poll differs.
     pub(super) fn differs(&self, other: &Self) -> bool {
-        let timeless = |facts: &Self| ChannelHealth { last_frame_ts: None, ..facts.0.clone() };
+        let timeless = |facts: &Self| ChannelHealth { last_frame_ts: None, ..facts.health.clone() };
         timeless(self) != timeless(other)
     }
 
     /// For the log: state and reason.
     pub(super) fn summary(&self) -> (&str, Option<&str>) {
-        (&self.0.state, self.0.reason.as_deref())
+        (&self.health.state, self.health.reason.as_deref())
     }
 }
 
@@ -150,6 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn who_has_the_bot_is_said_and_a_dispute_stops_nobody() {
+        let mut facts = Facts::new(true);
+        facts.switched(true);
+        facts.taken("process 7");
+        assert_eq!(facts.summary().0, "conflict");
+        assert!(facts.summary().1.is_some_and(|reason| reason.contains("process 7")));
+        facts.disputed(Some("process 8 of user id 9 holds it"));
+        facts.polled(5);
+        assert_eq!(facts.summary().0, "ready");
+        assert!(facts.summary().1.is_some_and(|reason| reason.contains("user id 9")));
+        facts.disputed(None);
+        assert_eq!(facts.summary(), ("ready", None));
+    }
+
+    #[test]
     fn facts_follow_what_happens() {
         let mut facts = Facts::new(true);
         facts.switched(true);
@@ -160,7 +202,7 @@ mod tests {
         assert!(!facts.differs(&before), "only the time");
         facts.trouble(&refused(401, "Unauthorized"));
         assert!(facts.differs(&before));
-        let health = &facts.0;
+        let health = &facts.health;
         assert_eq!(
             (health.state.as_str(), health.linked, health.last_frame_ts),
             ("unauthorized", Some(false), Some(6))

@@ -373,6 +373,8 @@ impl Telegram {
             }
             Told::Polled => self.facts.polled(wall_ms),
             Told::Trouble(error) => self.facts.trouble(&error),
+            Told::Taken(who) => self.facts.taken(&who),
+            Told::Disputed(why) => self.facts.disputed(why.as_deref()),
             Told::Batch { arrivals, place } => {
                 let batch = Batch { channel: Channel::Telegram, arrivals, place };
                 // The answer to a batch of an earlier epoch may be on its way.
@@ -394,7 +396,7 @@ impl Telegram {
             }
         }
         let alive =
-            self.facts.0.last_frame_ts.is_some_and(|polled| polled >= self.told_ms + TELEGRAM_ALIVE_MS);
+            self.facts.health.last_frame_ts.is_some_and(|polled| polled >= self.told_ms + TELEGRAM_ALIVE_MS);
         if self.facts.differs(&before) {
             self.log();
             self.tell();
@@ -412,7 +414,7 @@ impl Telegram {
 
     fn tell(&mut self) {
         self.told_ms = wall_ms();
-        let health = Box::new(self.facts.0.clone());
+        let health = Box::new(self.facts.health.clone());
         let _ = self.events.send(Event::Channel(ChannelEvent::Health { channel: Channel::Telegram, health }));
     }
 }

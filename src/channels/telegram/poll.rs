@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::channels::jitter;
+use crate::channels::lease::{self, Claim, Lease};
 use crate::channels::message::Arrival;
 use crate::channels::telegram::api::{Api, PROMPT};
 use crate::channels::telegram::error::ApiError;
@@ -17,9 +18,9 @@ use crate::channels::telegram::http::Patience;
 use crate::channels::telegram::report::{Reporter, Told};
 use crate::channels::telegram::update::{self, Me};
 use crate::limits::{
-    TELEGRAM_ANSWER_MS, TELEGRAM_CONFLICT_MIN_MS, TELEGRAM_EMPTY_POLL_MS, TELEGRAM_POLL_SECONDS,
-    TELEGRAM_POLL_SLACK_MS, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY_MAX_MS, TELEGRAM_RETRY_MIN_MS,
-    TELEGRAM_UNAUTHORIZED_MAX_MS, TELEGRAM_UNAUTHORIZED_MIN_MS, ms,
+    LEASE_ENDING_MS, TELEGRAM_ANSWER_MS, TELEGRAM_CONFLICT_MIN_MS, TELEGRAM_EMPTY_POLL_MS,
+    TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_SLACK_MS, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY_MAX_MS,
+    TELEGRAM_RETRY_MIN_MS, TELEGRAM_UNAUTHORIZED_MAX_MS, TELEGRAM_UNAUTHORIZED_MIN_MS, ms,
 };
 
 /// What the thread is told.
@@ -57,7 +58,45 @@ impl Polling {
         let mut pauses = Pauses::default();
         let Ok(me) = self.who_are_we(&mut pauses) else { return };
         let mut offset = self.places.get(&place_name(me.id)).and_then(|place| place.parse().ok());
-        while self.step(&me, &mut offset, &mut pauses).is_ok() {}
+        // A bot is one of its server: others may have one of the same number.
+        let account = format!("telegram {} {}", self.api.access().server(), me.id);
+        let mut lease = None;
+        while self.hold(&account, &mut lease, &mut pauses).is_ok()
+            && self.step(&me, &mut offset, &mut pauses).is_ok()
+        {}
+    }
+
+    /// Waits until no other gateway on this host polls this bot.
+    fn hold(&mut self, account: &str, lease: &mut Option<Lease>, pauses: &mut Pauses) -> Result<(), Stopped> {
+        if let Some(lease) = lease {
+            lease.drain();
+            return Ok(());
+        }
+        let mut has_waited = false;
+        loop {
+            match lease::claim(account) {
+                Claim::Ours(ours) => {
+                    *lease = Some(ours);
+                    self.reporter.tell(Told::Disputed(None));
+                    break;
+                }
+                Claim::Disputed(why) => {
+                    self.reporter.tell(Told::Disputed(Some(why)));
+                    break;
+                }
+                Claim::Ending => self.wait(ms(LEASE_ENDING_MS))?,
+                Claim::Taken(who) => {
+                    self.reporter.tell(Told::Taken(who));
+                    has_waited = true;
+                    self.wait(pauses.next(Trouble::Conflict))?;
+                }
+            }
+        }
+        if has_waited {
+            // Nobody else polls now: the next poll is to be answered at once.
+            *pauses = Pauses::default();
+        }
+        Ok(())
     }
 
     fn who_are_we(&mut self, pauses: &mut Pauses) -> Result<Me, Stopped> {

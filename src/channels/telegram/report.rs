@@ -29,6 +29,10 @@ pub(super) enum Told {
     Polled,
     /// A poll, or a send, found trouble.
     Trouble(ApiError),
+    /// Another gateway on this host polls: which, in words.
+    Taken(String),
+    /// Why nobody can say whether one does, or that it is clear again.
+    Disputed(Option<String>),
     /// What a poll brought.
     Batch {
         /// In order.

@@ -77,13 +77,16 @@ impl Whatsapp {
         }
         self.life.set_linked(brings.linked);
         self.me = brings.me.unwrap_or_default();
+        self.host = brings.host;
         if brings.linked && self.logout_wanted {
             self.ask("logout", json!({}), Asked::Logout, now);
         } else if brings.linked {
             self.login_over(
                 Err("this gateway is linked already: `clawdis logout whatsapp` first".to_owned()),
             );
-            self.ask("connect", json!({}), Asked::Other("connect"), now);
+            if self.holds_account(now) {
+                self.ask("connect", json!({}), Asked::Other("connect"), now);
+            }
         } else if self.login.is_some() {
             self.link(now);
         } else {
@@ -197,6 +200,10 @@ impl Whatsapp {
         if let Some(me) = &state.me {
             self.me = me.clone();
             self.life.set_linked(true);
+        }
+        let has_session = matches!(state.state.as_str(), "connecting" | "syncing" | "ready");
+        if has_session && (self.is_ending() || !self.holds_account(now)) {
+            return;
         }
         match state.state.as_str() {
             "linking" => self.life.set("linking", None),

@@ -78,6 +78,11 @@ impl Life {
         (self.state, self.reason) = (state, reason);
     }
 
+    /// Why it is what it is.
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
     pub(super) fn set_linked(&mut self, linked: bool) {
         self.linked = Some(linked);
     }
@@ -108,6 +113,10 @@ impl Whatsapp {
         self.life.start_at = None;
         // An account can be unlinked while the channel is off.
         if !self.config.configured || !(self.enabled || self.logout_wanted) {
+            return;
+        }
+        // It is known from the last time who we are: a sidecar would be started for nothing.
+        if !self.logout_wanted && !self.holds_account(now) {
             return;
         }
         let found = locate::find(&self.config.own_exe, &self.config.folder);
@@ -200,6 +209,7 @@ impl Whatsapp {
         let (state, reason) = match (configured, self.enabled) {
             (false, _) => ("off", None),
             (true, false) => ("off", Some("switched off; `clawdis channel whatsapp on`".to_owned())),
+            (true, true) if self.life.is_connected() => (self.life.state, self.disputed.clone()),
             (true, true) => (self.life.state, self.life.reason.clone()),
         };
         let health = ChannelHealth {

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 use serde_json::json;
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
+use crate::channels::lease::Lease;
 use crate::channels::media_sources::MediaSources;
 use crate::channels::message::{InboundMedia, Route};
 use crate::channels::{ChannelEvent, LoginMethod};
@@ -18,6 +19,7 @@ use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, WHATSAPP_TYPING_MS, ms};
 use crate::protocol::call::Channel;
 use crate::state;
 
+mod account;
 mod answers;
 mod fetching;
 mod inbound;
@@ -95,6 +97,12 @@ pub(super) struct Whatsapp {
     life: Life,
     /// Our own account, once the sidecar has said it.
     me: Me,
+    /// The server that the sidecar connects to, once it has said it.
+    host: Option<String>,
+    /// Our account, held against other gateways on this host: its name there.
+    lease: Option<(String, Lease)>,
+    /// Why nobody can say whether another gateway has it.
+    disputed: Option<String>,
     reader: Reader,
     intake: Intake,
     outgoing: Outgoing,
@@ -123,6 +131,9 @@ impl Whatsapp {
             process: None,
             life: Life::default(),
             me: Me::default(),
+            host: None,
+            lease: None,
+            disputed: None,
             reader,
             intake: Intake::default(),
             outgoing: Outgoing::default(),
@@ -259,6 +270,9 @@ impl Whatsapp {
             self.life.set("closed", Some(format!("the sidecar is ended: {why}")));
         }
         self.dying.retain_mut(|process| !process.is_gone(now));
+        if let Some((_, lease)) = &self.lease {
+            lease.drain();
+        }
         if self.login.as_ref().and_then(Login::deadline).is_some_and(|at| at <= now) {
             self.login_over(Err("installing the sidecar took too long".to_owned()));
         }
@@ -291,6 +305,7 @@ impl Whatsapp {
         if let Some(seq) = self.intake.nothing_to_offer() {
             self.ask("ack", json!({ "seq": seq }), Asked::Other("ack"), now);
         }
+        self.release_account();
         self.publish();
     }
 

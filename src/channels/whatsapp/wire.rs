@@ -54,6 +54,8 @@ pub(super) struct Brings {
     pub(super) linked: bool,
     /// `hello`
     pub(super) me: Option<Me>,
+    /// `hello`: the server that it connects to.
+    pub(super) host: Option<String>,
     /// `hello`: where the damaged login was put.
     pub(super) damaged: Option<String>,
     /// `link`
