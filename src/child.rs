@@ -4,7 +4,10 @@
 //! thread for stdout and one for stderr, and an end: a [`Child`] that is dropped alive is
 //! stopped. Knows nothing of what its children say or are for.
 
+pub(crate) mod cgroup;
 mod environment;
+pub(crate) mod family;
+pub(crate) mod orphans;
 mod stderr;
 mod stdin;
 
@@ -62,8 +65,9 @@ impl Child {
         let mut command = command(&spec.program);
         command.args(&spec.args).current_dir(spec.cwd).env_clear();
         command.envs(environment::allowed(std::env::vars_os(), spec.pass_env, &spec.env));
+        command.envs(orphans::mark());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut inner = command.spawn()?;
+        let mut inner = orphans::spawn(&mut command)?;
         let pipes = (inner.stdin.take(), inner.stdout.take(), inner.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::Error::other("a child without pipes"));
@@ -100,7 +104,7 @@ impl Child {
     /// How it ended, once it has.
     pub(crate) fn exit(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
-            self.exit = self.inner.try_wait().unwrap_or_else(|error| {
+            self.exit = orphans::reap(&mut self.inner).unwrap_or_else(|error| {
                 log::error!("cannot ask for the end of process {}: {error}", self.inner.id());
                 None
             });
@@ -123,8 +127,7 @@ impl Child {
         if self.exit().is_some() {
             return;
         }
-        let pid = i32::try_from(self.inner.id()).ok().and_then(Pid::from_raw);
-        if let Some(Err(error)) = pid.map(send) {
+        if let Some(Err(error)) = orphans::pid(&self.inner).map(send) {
             log::debug!("cannot signal process {}: {error}", self.inner.id());
         }
     }
@@ -157,15 +160,16 @@ pub(crate) fn become_program(program: &OsString, args: &[OsString]) -> io::Error
 pub(crate) fn succeeds(program: &Path, args: &[OsString], patience: Duration) -> bool {
     let mut command = command(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(mut child) = command.spawn() else { return false };
+    let Ok(mut child) = orphans::spawn(&mut command) else { return false };
     let deadline = Instant::now() + patience;
     loop {
-        match child.try_wait() {
+        match orphans::reap(&mut child) {
             Ok(Some(status)) => return status.success(),
             Ok(None) if Instant::now() < deadline => std::thread::sleep(ms(CHILD_POLL_MS)),
             Ok(None) | Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
+                let _ = orphans::reap(&mut child);
                 return false;
             }
         }

@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+mod process;
 mod telegram;
 mod whatsapp;
 
+pub use process::*;
 pub use telegram::*;
 pub use whatsapp::*;
 

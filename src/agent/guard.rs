@@ -8,8 +8,6 @@
 //! Two stages, because a process can only ask for its own death with its parent: `guard` starts
 //! this binary once more as `guard-exec`, which makes its arrangements and becomes the agent.
 
-mod tree;
-
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
@@ -20,12 +18,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
-use rustix::process::{Pid, Signal, WaitOptions, getppid, umask, wait};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, umask, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
-use crate::child;
-use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, GUARD_KILL_MS, ms};
+use crate::child::{self, cgroup, family};
+use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, GUARD_HUNT_MS, GUARD_KILL_MS, ms};
 
 /// First argument of the guard.
 pub const GUARD: &str = "guard";
@@ -66,19 +64,20 @@ pub fn exec_main(args: &[OsString]) -> ExitCode {
 
 fn guard(args: &[OsString]) -> io::Result<u8> {
     let (parent, command) = split(args)?;
-    tree::adopt_orphans()?;
-    tree::die_with_parent(Signal::TERM)?;
+    family::adopt_orphans()?;
+    family::die_with_parent(Signal::TERM)?;
     let mut signals = Signals::new()?;
     if getppid() != Some(parent) {
         return Err(io::Error::other("the gateway is gone"));
     }
+    cgroup::make(getpid());
     let mut stage: Vec<OsString> = vec![GUARD_EXEC.into(), process::id().to_string().into()];
     stage.extend_from_slice(command);
     let agent = child::start_inheriting(&std::env::current_exe()?, &stage)?;
     let mut code = None;
     // Whatever goes wrong from here on, nothing is left behind.
     let watched = watch(parent, agent, &mut code, &mut signals);
-    end_all(agent, &mut code, &mut signals)?;
+    end_all(agent, &mut code, &mut signals);
     watched?;
     Ok(code.unwrap_or(128 + 9))
 }
@@ -94,16 +93,17 @@ fn watch(parent: Pid, agent: Pid, code: &mut Option<u8>, signals: &mut Signals) 
         if code.is_some() || signals.stop() || getppid() != Some(parent) {
             return Ok(());
         }
-        signals.wait(tree::PARENT_POLL)?;
+        signals.wait(family::PARENT_POLL)?;
     }
 }
 
 fn exec(args: &[OsString]) -> io::Result<std::convert::Infallible> {
     let (parent, command) = split(args)?;
-    tree::die_with_parent(Signal::KILL)?;
+    family::die_with_parent(Signal::KILL)?;
     if getppid() != Some(parent) {
         return Err(io::Error::other("the guard is gone"));
     }
+    cgroup::enter(parent);
     // Not everywhere, and the agent runs without it.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
     // Its session files hold everything that was said.
@@ -121,27 +121,32 @@ fn split(args: &[OsString]) -> io::Result<(Pid, &[OsString])> {
 }
 
 /// Ends whatever is left below this process: SIGTERM, a second, SIGKILL.
-fn end_all(agent: Pid, code: &mut Option<u8>, signals: &mut Signals) -> io::Result<()> {
+fn end_all(agent: Pid, code: &mut Option<u8>, signals: &mut Signals) {
     let kill_at = Instant::now() + ms(CHILD_TERM_MS);
-    let leave_at = kill_at + ms(GUARD_KILL_MS);
     let mut asked = Vec::new();
-    loop {
+    while Instant::now() < kill_at {
         reap(agent, code);
-        let alive = tree::alive(agent);
-        let now = Instant::now();
-        if alive.is_empty() || now >= leave_at {
-            return Ok(());
+        let alive = family::alive(&family::children(agent));
+        if alive.is_empty() {
+            break;
         }
         for pid in alive {
-            if now >= kill_at {
-                tree::signal(pid, Signal::KILL);
-            } else if !asked.contains(&pid) {
-                tree::signal(pid, Signal::TERM);
+            if !asked.contains(&pid) {
+                family::signal(pid, Signal::TERM);
                 asked.push(pid);
             }
         }
-        signals.wait(Some(ms(CHILD_POLL_MS)))?;
+        if signals.wait(Some(ms(CHILD_POLL_MS))).is_err() {
+            break;
+        }
     }
+    cgroup::kill(getpid());
+    let left = || {
+        reap(agent, code);
+        family::children(agent)
+    };
+    family::end(left, ms(GUARD_KILL_MS), ms(GUARD_HUNT_MS));
+    cgroup::remove(getpid());
 }
 
 /// Takes every dead child, orphans included, and keeps the agent's exit code.

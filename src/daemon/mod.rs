@@ -12,13 +12,14 @@ use crossbeam_channel::{Sender, bounded};
 use data_encoding::HEXLOWER;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::agent::demo::DEMO_AGENT;
 use crate::agent::sandbox::SandboxConfig;
 use crate::agent::{self, AgentConfig};
 use crate::channels;
+use crate::child::orphans;
 use crate::clock::{utc, wall_ms};
 use crate::config::settings::{AgentCommand, Settings};
 use crate::error::Fatal;
@@ -55,7 +56,8 @@ pub use start::main;
 /// Serves until a signal comes. `warnings` are about the configuration.
 pub fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
     // Before any thread, so that none of them ever sees the signals' default action.
-    let signals = Signals::new(signals_to_end_at()).map_err(system("listen for signals"))?;
+    let signals = Signals::new(signals_to_end_at().into_iter().chain([SIGCHLD]))
+        .map_err(system("listen for signals"))?;
     let descriptors = raise_descriptor_limit();
     leave_no_core_dump();
     let own_exe = std::env::current_exe().map_err(system("find the gateway's own program"))?;
@@ -178,6 +180,7 @@ impl Gateway {
         METRICS.started.set(wall_ms() / 1_000);
         let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
         let boot_id = boot_id().map_err(system("make random ids"))?;
+        orphans::adopt(&boot_id, &settings.state_dir).map_err(system("adopt orphans"))?;
         let agent_config = agent_config(settings, &layout, own_exe.clone())?;
         make_private(&layout.agent_sessions()).map_err(folder_error)?;
         make_private(&layout.media()).map_err(folder_error)?;
@@ -229,7 +232,8 @@ impl Gateway {
 
     /// Waits for a signal, then stops. `false` if something had to be left behind.
     fn serve(self, mut signals: Signals) -> bool {
-        let signal = signals.forever().next();
+        orphans::end_leftovers();
+        let signal = await_stop(&mut signals);
         let deadline = Instant::now() + ms(SHUTDOWN_MS);
         let (reason, restart_expected_ms) = match signal {
             Some(SIGINT) => ("the gateway was interrupted", None),
@@ -250,8 +254,20 @@ impl Gateway {
         for thread in self.others {
             in_time &= join_unless_signalled(thread, deadline, &mut signals);
         }
+        orphans::end();
         in_time
     }
+}
+
+/// Waits for a signal that stops the gateway, and ends what comes to it from guards that were killed.
+fn await_stop(signals: &mut Signals) -> Option<i32> {
+    signals.forever().find(|signal| {
+        let is_child = *signal == SIGCHLD;
+        if is_child {
+            orphans::end();
+        }
+        !is_child
+    })
 }
 
 /// What clients are told of a restart by a supervisor: systemd waits 100 ms, launchd up to 10 s.
@@ -266,7 +282,7 @@ fn supervised() -> bool {
 /// A second signal means "at once": what is durable is durable, and the guards end the agents.
 fn join_unless_signalled(thread: JoinHandle<()>, deadline: Instant, signals: &mut Signals) -> bool {
     while !thread.is_finished() && Instant::now() < deadline {
-        if signals.pending().next().is_some() {
+        if signals.pending().any(|signal| signal != SIGCHLD) {
             log::warn!("second signal: leaving at once");
             log::logger().flush();
             std::process::exit(0);

@@ -21,6 +21,7 @@ mod golden;
 mod handshake;
 mod http_gate;
 mod idempotency;
+mod leftovers;
 mod lifecycle;
 mod logins;
 mod memory;

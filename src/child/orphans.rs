@@ -1,0 +1,155 @@
+//! What an agent left behind although its guard is dead: found and ended here.
+//!
+//! A guard ends everything below it, but nothing keeps an agent without a sandbox from killing its
+//! guard first. The gateway is the next to whom orphans fall, so whoever becomes its child without
+//! having been started by it is ended. If the gateway was killed as well, its next life finds them
+//! by a mark in their environment.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rustix::process::{Pid, WaitOptions, getpid, getuid, waitpid};
+
+use crate::child::{cgroup, family};
+use crate::limits::{
+    CHILD_ENVIRONMENT_BYTES_MAX, CHILD_KILL_AFTER_MS, GUARD_KILL_MS, LEFTOVERS_MS_MAX, ORPHANS_MS_MAX, ms,
+};
+use crate::threads;
+
+/// Variable of every child, and of what it starts: the gateway's life, a space, its state folder.
+const MARK: &str = "CLAWDIS_STARTED_BY";
+
+/// Set once this process adopts orphans.
+static ADOPTION: OnceLock<Adoption> = OnceLock::new();
+
+struct Adoption {
+    /// The value of [`MARK`].
+    mark: String,
+    /// Others than we have processes here as well, which are not to be touched: the first process of a
+    /// container gets everybody's orphans, and a script may have started something and become us.
+    has_company: bool,
+}
+
+/// Children that were started here and are not reaped. Locked while one is being started, so that
+/// it never passes for an orphan.
+static STARTED: Mutex<Option<HashSet<Pid>>> = Mutex::new(None);
+
+/// From now on orphans come to this process. `life` tells it from the earlier ones with the same
+/// state folder.
+pub(crate) fn adopt(life: &str, state_dir: &Path) -> io::Result<()> {
+    let has_company = getpid() == Pid::INIT || !family::children(getpid()).is_empty();
+    let _ = ADOPTION.set(Adoption { mark: format!("{life} {}", state_dir.display()), has_company });
+    family::adopt_orphans()
+}
+
+/// The variable by which what a child leaves behind is known.
+pub(super) fn mark() -> Option<(&'static str, &'static str)> {
+    ADOPTION.get().map(|adoption| (MARK, adoption.mark.as_str()))
+}
+
+/// Starts a child that is no orphan until [`reap`] has seen its end.
+pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mut started = lock();
+    let child = command.spawn()?;
+    started.get_or_insert_default().extend(pid(&child));
+    Ok(child)
+}
+
+/// How a child ended, once it has.
+pub(super) fn reap(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    let exit = {
+        let mut started = lock();
+        let exit = child.try_wait()?;
+        if let (Some(_), Some(started), Some(pid)) = (exit, started.as_mut(), pid(child)) {
+            started.remove(&pid);
+        }
+        exit
+    };
+    if exit.is_some() {
+        // It may have been a guard that was killed before it could do this.
+        cgroup::end_abandoned();
+    }
+    Ok(exit)
+}
+
+pub(super) fn pid(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
+
+fn lock() -> MutexGuard<'static, Option<HashSet<Pid>>> {
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every orphan that has come to this process, and reaps it. To be called whenever a child may
+/// have ended.
+pub(crate) fn end() {
+    let Some(adoption) = ADOPTION.get() else { return };
+    let orphans = || adopted(adoption);
+    if orphans().is_empty() {
+        return;
+    }
+    log::warn!("an agent left processes behind whose guard is gone; they are ended");
+    if !family::end(orphans, ms(GUARD_KILL_MS), ms(ORPHANS_MS_MAX)) {
+        log::warn!("not all of them have ended yet");
+    }
+}
+
+/// Children that nobody here has started, without those that are dead: these are reaped.
+fn adopted(adoption: &Adoption) -> Vec<Pid> {
+    let started = lock();
+    let is_started = |pid: &Pid| started.as_ref().is_some_and(|started| started.contains(pid));
+    let strangers = family::children(getpid()).into_iter().filter(|pid| !is_started(pid));
+    let alive = strangers.filter(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
+    alive.filter(|pid| !adoption.has_company || mark_of(*pid).is_some()).collect()
+}
+
+/// Looks for what agents of an earlier life with this state folder have left behind, and ends it once
+/// the guards of that life have had their time.
+pub(crate) fn end_leftovers() {
+    cgroup::end_abandoned();
+    if leftovers().is_empty() {
+        return;
+    }
+    let started = threads::spawn_expendable("leftovers", || {
+        std::thread::sleep(ms(CHILD_KILL_AFTER_MS));
+        if leftovers().is_empty() {
+            return;
+        }
+        log::warn!("agents of the gateway's last life left processes behind; they are ended");
+        if !family::end(leftovers, ms(GUARD_KILL_MS), ms(LEFTOVERS_MS_MAX)) {
+            log::error!("not all of them end; look for `{MARK}` in /proc/*/environ");
+        }
+    });
+    if let Err(error) = started {
+        log::error!("what agents of the last life left behind is not ended: {error}");
+    }
+}
+
+/// Processes with the mark of an earlier life. (One that forks and exits in a loop is gone before
+/// everybody has been looked at. Only a control group or a sandbox holds that.)
+fn leftovers() -> Vec<Pid> {
+    let own = ADOPTION.get().map(|adoption| adoption.mark.as_str()).unwrap_or_default();
+    let Some((_, state_dir)) = own.split_once(' ') else { return Vec::new() };
+    let is_left = |mark: String| mark != own && mark.split_once(' ').is_some_and(|(_, of)| of == state_dir);
+    family::pids().into_iter().filter(|pid| mark_of(*pid).is_some_and(is_left)).collect()
+}
+
+/// What the environment that a process was started with says about its origin.
+fn mark_of(pid: Pid) -> Option<String> {
+    let folder = format!("/proc/{}", pid.as_raw_nonzero());
+    if std::fs::metadata(&folder).ok()?.uid() != getuid().as_raw() {
+        return None;
+    }
+    let mut environment = Vec::new();
+    let file = File::open(format!("{folder}/environ")).ok()?;
+    file.take(CHILD_ENVIRONMENT_BYTES_MAX).read_to_end(&mut environment).ok()?;
+    environment.split(|byte| *byte == 0).find_map(|entry| {
+        let value = entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"=")?;
+        String::from_utf8(value.to_vec()).ok()
+    })
+}
