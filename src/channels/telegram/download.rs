@@ -1,6 +1,6 @@
 //! Files from the web that are sent on. The other surfaces use it, too.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use ureq::http::{Response, Uri};
 
 use crate::channels::delivery::{AttemptOutcome, invalid, not_sent, refused};
 use crate::channels::media_hosts::MediaHosts;
-use crate::channels::media_sources::MediaSources;
+use crate::channels::media_sources::{MediaSources, open_plain};
 use crate::channels::telegram::api::{PROMPT, TRANSFER};
 use crate::channels::telegram::http::{Http, OffWeb, Way, io_words, is_loopback, port_of};
 use crate::channels::telegram::sniff;
@@ -75,7 +75,7 @@ fn safe_name(name: &str) -> String {
 /// What a file is, by its first bytes.
 pub(in crate::channels) fn mime_type(path: &Path) -> &'static str {
     let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
-    let read = File::open(path).and_then(|file| file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head));
+    let read = open_plain(path).and_then(|file| file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head));
     read.ok().and_then(|_| sniff::mime_type(&head)).unwrap_or("application/octet-stream")
 }
 
