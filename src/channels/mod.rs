@@ -39,6 +39,13 @@ use telegram::Telegram;
 use thread::Surfaces;
 use whatsapp::Whatsapp;
 
+/// Reads lines as those of a sidecar, for `tests/fuzz`: through processes it would try a thousandth as
+/// many. The error says what ends the sidecar.
+#[doc(hidden)]
+pub fn read_sidecar(lines: &[u8]) -> Result<(), String> {
+    whatsapp::read(lines)
+}
+
 /// What a text becomes on a surface: one or more messages that it shows without cutting them.
 pub fn compose(channel: Channel, markdown: &str) -> Vec<Part> {
     match channel {

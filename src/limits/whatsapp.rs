@@ -2,6 +2,10 @@
 
 /// A line of the sidecar; a longer one ends it.
 pub const SIDECAR_LINE_BYTES_MAX: u64 = 1024 * 1024;
+/// Nesting of such a line, whose values are built before they are sorted out; a deeper one ends it.
+pub const SIDECAR_DEPTH_MAX: usize = 16;
+/// Values of such a line; one of more ends it.
+pub const SIDECAR_VALUES_MAX: usize = 1_000;
 /// Lines of the sidecar that wait for the `channels` thread; its reader waits beyond.
 pub const SIDECAR_INBOX: usize = 64;
 /// Between two questions to the sidecar whether it lives, and how large it is.

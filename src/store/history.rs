@@ -200,6 +200,8 @@ mod tests {
         seen.reverse();
         assert_eq!(seen, texts);
         assert!(history.page(&params(None, Some("nonsense".to_owned()))).is_err());
+        let beyond = history.page(&params(Some(1), Some(u64::MAX.to_string()))).unwrap();
+        assert_eq!(beyond.messages[0].text, *texts.last().unwrap());
         std::fs::remove_dir_all(&path).unwrap();
     }
 

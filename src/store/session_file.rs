@@ -85,9 +85,10 @@ impl Opened {
         self.header.base + (physical - self.first)
     }
 
-    /// Place of the record with this name; the first one's if it is older than all in the file.
+    /// Place of the record with this name; the first one's if it is older than all in the file. A
+    /// client may give any number for one.
     pub(super) fn physical(&self, logical: u64) -> u64 {
-        self.first + logical.saturating_sub(self.header.base)
+        self.first.saturating_add(logical.saturating_sub(self.header.base))
     }
 
     /// Physical offset of the first line from `start` on that is damaged, or behind the last one.

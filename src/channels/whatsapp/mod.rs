@@ -69,6 +69,17 @@ pub struct WhatsappConfig {
     pub read_receipts: bool,
 }
 
+/// Reads lines, and takes the messages in them, for `tests/fuzz`.
+pub(super) fn read(lines: &[u8]) -> Result<(), String> {
+    let reader = std::cell::RefCell::new(Reader::new(true, u64::MAX));
+    wire::read(lines, |said| {
+        if let Said::Event(wire::Event::Msg(msg)) = said {
+            reader.borrow_mut().take(*msg, &Me::default(), Instant::now());
+        }
+        true
+    })
+}
+
 /// What other threads have for this module.
 #[derive(Debug)]
 pub(in crate::channels) struct News(Told);

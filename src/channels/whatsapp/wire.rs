@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::channels::message::MediaKind;
-use crate::limits::{GARBLED_BYTES_MAX, SIDECAR_LINE_BYTES_MAX};
+use crate::limits::{GARBLED_BYTES_MAX, SIDECAR_DEPTH_MAX, SIDECAR_LINE_BYTES_MAX, SIDECAR_VALUES_MAX};
+use crate::protocol::scan::Shape;
 
 /// Version of the protocol; the sidecar refuses any other.
 pub(super) const PROTOCOL: u64 = 1;
@@ -239,10 +240,10 @@ pub(super) fn read(stdout: impl Read, take: impl Fn(Said) -> bool) -> Result<(),
             Ok(_) => {}
             Err(error) => return Err(format!("it cannot be read: {error}")),
         }
-        let said = match serde_json::from_slice(&line) {
-            Ok(said) => said,
-            Err(_) => unreadable(&line).ok_or("it wrote something that is no line of ours")?,
-        };
+        let shape = Shape::of(&line);
+        let is_ours = shape.depth <= SIDECAR_DEPTH_MAX && shape.values <= SIDECAR_VALUES_MAX;
+        let said = is_ours.then(|| serde_json::from_slice(&line).ok()).flatten();
+        let said = said.or_else(|| unreadable(&line)).ok_or("it wrote something that is no line of ours")?;
         if !take(said) {
             return Ok(());
         }
@@ -304,6 +305,26 @@ mod tests {
         for bytes in ["nonsense\n", "{\"x\":1}\n", "\n"] {
             assert!(read(bytes.as_bytes(), |_| true).is_err(), "{bytes:?}");
         }
+    }
+
+    /// The stack of the thread that reads is small, and what is nested is built on it.
+    #[test]
+    fn what_nests_or_grows_beyond_a_line_of_ours_is_never_built() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let many = |values: usize| format!("[{}0]", "0,".repeat(values));
+        let fits = |odd: &str, begin: &str| {
+            let line = format!("{begin},\"x\":{odd}}}\n");
+            let reading = std::thread::Builder::new().stack_size(crate::limits::CONN_STACK_BYTES);
+            reading.spawn(move || read(line.as_bytes(), |_| true).is_ok()).unwrap().join().unwrap()
+        };
+        for begin in [r#"{"re":1,"ok":true"#, r#"{"ev":"qr","data":"x","ttlMs":1"#] {
+            assert!(fits(&nested(8), begin) && fits(&many(500), begin), "{begin}");
+            for odd in [nested(100), nested(100_000), many(10_000)] {
+                assert!(!fits(&odd, begin), "{begin} {}", &odd[..20]);
+            }
+        }
+        // One of these is passed, like any other message that cannot be read.
+        assert!(fits(&nested(100), r#"{"ev":"msg","seq":7"#));
     }
 
     #[test]
