@@ -65,7 +65,7 @@ pub(crate) fn changed(mut value: Value, others: &[Value], random: &mut Random) -
 fn once(value: &mut Value, others: &[Value], random: &mut Random) {
     let at = index(random, nodes(value));
     let Some(node) = node(value, &mut { at }) else { return };
-    match (random.below(12), &mut *node) {
+    match (random.below(18), &mut *node) {
         (0 | 1, _) => *node = odd(random),
         (2, _) => *node = nested(&text(node), random),
         (3, _) => {
@@ -80,7 +80,9 @@ fn once(value: &mut Value, others: &[Value], random: &mut Random) {
         (7, Value::Object(members)) => again(members, random),
         (8, Value::Object(members)) => rename(members, others, random),
         (5..=8, Value::Array(items)) => repeat(items, random),
-        (9 | 10, Value::String(text)) => stretch(text, random),
+        (9..=15, Value::String(text)) => stretch(text, random),
+        (9..=15, Value::Number(_)) => *node = number(random),
+        (9..=15, Value::Bool(yes)) => *yes = !*yes,
         _ => *node = if one_in(random, 2) { json!([node.take()]) } else { json!({ "": node.take() }) },
     }
 }
@@ -116,8 +118,17 @@ fn odd(random: &mut Random) -> Value {
         5 => json!({}),
         6 => json!(one_in(random, 2)),
         7 => json!("x".repeat(*pick(random, LENGTHS))),
-        8 => json!(pick(random, &[0, -1, 1, i64::MAX, i64::MIN, 1 << 31, 1 << 53, (1 << 53) + 1])),
-        _ => json!(u64::MAX),
+        _ => number(random),
+    }
+}
+
+/// A number at the end of a range.
+fn number(random: &mut Random) -> Value {
+    match random.below(4) {
+        0 => json!(u64::MAX >> random.below(64)),
+        1 => json!(1_u64 << random.below(64)),
+        2 => json!(i64::MIN >> random.below(64)),
+        _ => json!(random.below(300)),
     }
 }
 

@@ -36,4 +36,5 @@ mod random;
 mod relay;
 #[path = "../support/schemas.rs"]
 mod schemas;
+mod sidecar_lines;
 mod watch;
