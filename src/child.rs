@@ -12,18 +12,19 @@ mod stderr;
 mod stdin;
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::child::stderr::StderrTail;
 use crate::child::stdin::PatientStdin;
-use crate::limits::{CHILD_KILL_AFTER_MS, CHILD_POLL_MS, ms};
+use crate::limits::{ATTEMPT_POLL_MS, CHILD_KILL_AFTER_MS, CHILD_POLL_MS, CHILD_STDERR_LINE_BYTES_MAX, ms};
 use crate::threads;
 
 /// What to start. The environment is empty but for what the allow-list, `pass_env` and `env` put
@@ -156,24 +157,40 @@ pub(crate) fn become_program(program: &OsString, args: &[OsString]) -> io::Error
     command(program).args(args).exec()
 }
 
-/// Whether a program without input ends well within that time. It has no terminal and no say.
-pub(crate) fn succeeds(program: &Path, args: &[OsString], patience: Duration) -> bool {
+/// Whether a program without input ends well within that time; if not, its own words or what is
+/// known of its end. It has no terminal.
+pub(crate) fn attempt(program: &Path, args: &[OsString], patience: Duration) -> Result<(), String> {
     let mut command = command(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(mut child) = orphans::spawn(&mut command) else { return false };
+    command.args(args).env_clear().envs(environment::allowed(std::env::vars_os(), &[], &[]));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = orphans::spawn(&mut command).map_err(|error| format!("it cannot be run: {error}"))?;
     let deadline = Instant::now() + patience;
-    loop {
+    let failure = loop {
         match orphans::reap(&mut child) {
-            Ok(Some(status)) => return status.success(),
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(ms(CHILD_POLL_MS)),
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => break status.to_string(),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(ms(ATTEMPT_POLL_MS)),
             Ok(None) | Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
                 let _ = orphans::reap(&mut child);
-                return false;
+                break format!("it did not end within {} s", patience.as_secs_f64());
             }
         }
-    }
+    };
+    Err(last_words(child).unwrap_or(failure))
+}
+
+/// The beginning of what a child said that has ended, on one line.
+fn last_words(mut child: process::Child) -> Option<String> {
+    let stderr = child.stderr.take()?;
+    // What it started may still hold the other end.
+    fcntl_setfl(&stderr, fcntl_getfl(&stderr).ok()? | OFlags::NONBLOCK).ok()?;
+    let mut bytes = Vec::new();
+    let _ = stderr.take(CHILD_STDERR_LINE_BYTES_MAX as u64).read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<String> = text.lines().map(stderr::plain).filter(|line| !line.is_empty()).collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
 }
 
 fn command(program: impl AsRef<OsStr>) -> Command {

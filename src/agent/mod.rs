@@ -19,6 +19,7 @@ mod session_file;
 mod thread;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -33,17 +34,19 @@ use crate::threads;
 
 /// Starts the agent thread. It ends after [`AgentControl::Shutdown`], or when the sending side of
 /// either queue is gone, within `CHILD_STOP_MS` and a moment. It never waits for `events`: what
-/// finds no room there waits in the thread, where text merges.
+/// finds no room there waits in the thread, where text merges. `tried` is dropped once `events` has
+/// been told what is around the agents.
 pub fn spawn<T>(
     config: AgentConfig,
     runs: Receiver<Box<RunSpec>>,
     control: Receiver<AgentControl>,
     events: Sender<T>,
+    tried: Sender<Infallible>,
 ) -> io::Result<JoinHandle<()>>
 where
     T: From<AgentEvent> + Send + 'static,
 {
-    threads::spawn_owner("agent", move || thread::Owner::new(config, runs, control, events).run())
+    threads::spawn_owner("agent", move || thread::Owner::new(config, runs, control, events).run(tried))
 }
 
 /// Reads lines as those of one run, for `tests/fuzz`: through processes it would try a thousandth as
@@ -73,7 +76,7 @@ pub struct AgentConfig {
     pub command: Option<Vec<String>>,
     /// The daemon's own binary, which is also the guard between the gateway and each agent.
     pub own_exe: PathBuf,
-    /// Working directory of the agent; the person's home if not configured.
+    /// Working directory of the agent.
     pub cwd: PathBuf,
     /// Extra environment from the config.
     pub env: BTreeMap<String, String>,
@@ -153,12 +156,12 @@ pub enum AgentEvent {
         /// `SUMMARY_BYTES_MAX` comes with at most one character more than that.
         summary: String,
     },
-    /// What keeps the agent out of the state folder, decided once at the start.
+    /// What keeps the agent to what it was given: told at the start, and when that has changed.
     Sandbox {
         /// `bwrap` or `none`.
         kind: &'static str,
         /// Why it is `none`, and what to do.
-        reason: Option<&'static str>,
+        reason: Option<String>,
     },
     /// Answers [`AgentControl::EndSession`] with `delete`: the agent's files of that session are
     /// gone for good, or why they are not. Several that waited together have one answer.

@@ -9,7 +9,7 @@ use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{Outcome, Output, PiRun, one_sentence};
 use crate::agent::picture;
 use crate::agent::scheduler::ProcessId;
-use crate::agent::{RunSpec, RunStep};
+use crate::agent::{RunSpec, RunStep, sandbox};
 use crate::child::Child;
 use crate::limits::{CHILD_ABORT_MS, CHILD_CLOSED_MS, CHILD_KILL_AFTER_MS, CHILD_POLL_MS, CHILD_STOP_MS, ms};
 use crate::protocol::call::RunId;
@@ -299,6 +299,11 @@ impl Process {
     /// `what`, with what the agent said about it on stderr.
     fn obituary(&self, what: &str) -> String {
         let lines = self.child.stderr_lines();
+        let in_the_way =
+            lines.first().filter(|_| !self.has_answered()).and_then(|line| sandbox::explain(line));
+        if let Some(why) = in_the_way {
+            return one_sentence(&why);
+        }
         let names_it =
             |line: &&String| line.to_ascii_lowercase().contains("error") && !line.starts_with("    ");
         // What stopped a start is said first, details follow; later the last words count.

@@ -1,117 +1,167 @@
-//! Keeps the agent out of the state folder and the config, with bubblewrap where it works.
+//! Keeps the agent to what it was given, with bubblewrap where it works.
 //!
 //! File modes do not help against a process of our own user. In the sandbox the agent sees the
-//! machine as it is, but the state folder is empty except for its own session's folder and, to be read,
-//! what people sent in the session; the config and the files of tokens are empty, and no process outside of it can be seen (or traced, or asked for
-//! its environment).
+//! machine read-only but for its working folder and what else it was given (`walls`); the state
+//! folder is empty except for its own session's folder, the config and the files of tokens are
+//! empty, and no process outside of it can be seen (or traced, or asked for its environment).
+
+mod program;
+mod sockets;
+mod walls;
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use crate::agent::AgentConfig;
 use crate::child;
 use crate::config::file::Sandbox as Wanted;
+use crate::limits::{SANDBOX_TRIAL_MS, ms};
 
-/// How long bubblewrap may take to show that it works here.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What is to be hidden from the agent.
+/// What the agent may reach besides reading the machine, beyond its working folder.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
     /// `agent.sandbox`.
     pub wanted: Wanted,
-    /// Hidden, but for the session's own folder.
-    pub state_dir: PathBuf,
-    /// Hidden if they lie elsewhere and exist: the config, and whatever holds a token.
+    /// Hidden wherever they lie: the config, and whatever holds a token.
     pub files: Vec<PathBuf>,
+    /// `agent.hidden`.
+    pub hidden: Vec<PathBuf>,
+    /// May be written besides the working folder: the agent's own folders and `agent.writable`.
+    pub writable: Vec<PathBuf>,
+    /// The person's home, if there is one.
+    pub home: Option<PathBuf>,
 }
 
-/// What was decided at the start.
+/// What of the state folder is there for an agent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Folders<'a> {
+    /// Its own files, which it writes.
+    pub(super) own: &'a Path,
+    /// What people sent to its session.
+    pub(super) media: &'a Path,
+}
+
+/// What was found out when it was last tried. Only where bubblewrap does not work at all do agents
+/// start without it: whatever else is in the way may be an agent's own doing.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Sandbox {
     /// Agents start in it; the program to use.
     Bwrap(PathBuf),
     /// Agents start without; why.
-    None(&'static str),
-    /// No agent starts: it was demanded and is not there.
-    Missing(&'static str),
+    None(String),
+    /// No agent starts: it was demanded and is not there, or a folder is in the way.
+    Missing(String),
 }
 
-const SWITCHED_OFF: &str = "agent.sandbox is none: the agent can read and change the gateway's files";
-const NOT_INSTALLED: &str = "bubblewrap is not installed: the agent can read and change the gateway's files; install it (apt-get install bubblewrap)";
-const DOES_NOT_WORK: &str = "bubblewrap does not work here: the agent can read and change the gateway's files; allow user namespaces (sysctl kernel.unprivileged_userns_clone=1)";
+const SWITCHED_OFF: &str =
+    "agent.sandbox is none: the agent has all your rights and can change the gateway's files";
+const OPEN: &str =
+    "until then the agent runs without a sandbox, has all your rights and can change the gateway's files";
+const CLOSED: &str = "until then no agent starts, since agent.sandbox demands it";
+const BARRED: &str = "until that is mended no agent starts";
 
 impl Sandbox {
-    /// Looks for bubblewrap and tries it.
-    pub(super) fn decide(config: &SandboxConfig) -> Self {
-        if config.wanted == Wanted::None {
-            return Self::None(SWITCHED_OFF);
+    /// Looks for bubblewrap and tries it with the walls of a real run.
+    pub(super) fn decide(config: &AgentConfig) -> Self {
+        let wanted = config.sandbox.wanted;
+        if wanted == Wanted::None {
+            return Self::None(SWITCHED_OFF.to_owned());
         }
-        let why = match find("bwrap") {
-            None => NOT_INSTALLED,
-            Some(program) if works(&program, config) => return Self::Bwrap(program),
-            Some(_) => DOES_NOT_WORK,
+        let lacking = |why: String| match wanted {
+            Wanted::Bwrap => Self::Missing(format!("{why}; {CLOSED}")),
+            _ => Self::None(format!("{why}; {OPEN}")),
         };
-        if config.wanted == Wanted::Bwrap { Self::Missing(why) } else { Self::None(why) }
+        let program = match program::find() {
+            Ok(program) => program,
+            Err(why) => return lacking(why),
+        };
+        let all = Folders { own: &config.layout.agent_sessions(), media: &config.layout.media() };
+        let tried = walls::walls(config, all)
+            .and_then(|walls| attempt(&program, walls, config).map_err(|words| format!("`{words}`")));
+        let Err(why) = tried else { return Self::Bwrap(program) };
+        match attempt(&program, walls::base(), config) {
+            Ok(()) => Self::Missing(format!(
+                "the agent's folders cannot be laid out in its sandbox: {why}; {BARRED}"
+            )),
+            Err(words) => lacking(format!("bubblewrap does not work here: `{words}`")),
+        }
+    }
+
+    /// Whether another look may come to something else: what was missing may have been installed or
+    /// allowed since, or the machine was too busy.
+    pub(super) fn may_change(&self, config: &AgentConfig) -> bool {
+        !matches!(self, Self::Bwrap(_)) && config.sandbox.wanted != Wanted::None
     }
 
     /// The name in `health`, and the sentence about it.
-    pub(super) fn describe(&self) -> (&'static str, Option<&'static str>) {
+    pub(super) fn describe(&self) -> (&'static str, Option<String>) {
         match self {
             Self::Bwrap(_) => ("bwrap", None),
-            Self::None(why) | Self::Missing(why) => ("none", Some(why)),
+            Self::None(why) | Self::Missing(why) => ("none", Some(why.clone())),
         }
     }
 
-    /// The agent's argv inside of the sandbox. Of the state folder only these two folders are there, and
-    /// only the first can be written.
+    /// The agent's argv inside of the sandbox. Fails with a sentence.
     pub(super) fn wrap(
         &self,
-        config: &SandboxConfig,
-        session_folder: &Path,
-        media_folder: &Path,
+        config: &AgentConfig,
+        session: Folders<'_>,
         agent: Vec<OsString>,
-    ) -> Vec<OsString> {
-        let Self::Bwrap(program) = self else { return agent };
-        let mut argv = vec![program.into()];
-        argv.extend(walls(config));
-        for (bind, folder) in [("--bind", session_folder), ("--ro-bind", media_folder)] {
-            let folder: OsString = real(folder).into();
-            argv.extend([bind.into(), folder.clone(), folder]);
+    ) -> io::Result<Vec<OsString>> {
+        match self {
+            Self::Bwrap(program) => {
+                let mut argv = vec![program.into()];
+                argv.extend(walls::walls(config, session).map_err(io::Error::other)?);
+                argv.push("--".into());
+                argv.extend(agent);
+                Ok(argv)
+            }
+            Self::None(_) => Ok(agent),
+            Self::Missing(why) => Err(io::Error::other(why.clone())),
         }
-        argv.push("--".into());
-        argv.extend(agent);
-        argv
     }
 }
 
-/// Everything but the state folder and the config, and none of our processes.
-fn walls(config: &SandboxConfig) -> Vec<OsString> {
-    let mut walls: Vec<OsString> =
-        ["--die-with-parent", "--unshare-pid", "--dev-bind", "/", "/", "--proc", "/proc"]
-            .map(OsString::from)
-            .to_vec();
-    let state_dir = real(&config.state_dir);
-    let files = config.files.iter().map(|file| real(file));
-    for file in files.filter(|file| file.is_file() && !file.starts_with(&state_dir)) {
-        walls.extend(["--ro-bind".into(), "/dev/null".into(), file.into()]);
+/// The program that is run is our own: it is there in any case, and ends at once.
+fn attempt(program: &Path, walls: Vec<OsString>, config: &AgentConfig) -> Result<(), String> {
+    let mut args = walls;
+    args.extend(["--".into(), config.own_exe.clone().into(), "--version".into()]);
+    child::attempt(program, &args, ms(SANDBOX_TRIAL_MS))
+}
+
+/// Why an agent cannot be given a folder, whose real path this is.
+pub fn refusal(path: &Path, state_dir: &Path) -> Option<&'static str> {
+    if path.parent().is_none() {
+        Some("is the whole machine")
+    } else if path.starts_with(walls::real(state_dir)) {
+        Some("is in the gateway's state folder, which is hidden from the agent")
+    } else {
+        None
     }
-    walls.extend(["--tmpfs".into(), state_dir.into()]);
-    walls
 }
 
-/// Where a path leads: a wall in front of a link would leave open what is behind it, and bubblewrap
-/// does not start then.
-fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+/// What the first line on stderr of an agent that never answered says, if it is bubblewrap's.
+pub(super) fn explain(line: &str) -> Option<String> {
+    let words = line.strip_prefix("bwrap: ")?;
+    let Some((program, why)) = words.strip_prefix("execvp ").and_then(|words| words.split_once(": ")) else {
+        return Some(format!("the agent's sandbox cannot be made: {line}"));
+    };
+    Some(format!(
+        "the agent cannot be started: `{program}`: {why}; install it or give its whole path (of /tmp, /run and what is hidden nothing is there in the sandbox)"
+    ))
 }
 
-fn works(program: &Path, config: &SandboxConfig) -> bool {
-    let mut args = walls(config);
-    args.extend(["--", "true"].map(OsString::from));
-    child::succeeds(program, &args, PATIENCE)
-}
+#[cfg(test)]
+mod tests {
+    use super::explain;
 
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
+    #[test]
+    fn bubblewrap_s_own_words_are_kept() {
+        let line = "bwrap: Can't find source path /x: Permission denied";
+        assert_eq!(explain(line).unwrap(), format!("the agent's sandbox cannot be made: {line}"));
+        let line = "bwrap: execvp pi: No such file or directory";
+        assert!(explain(line).unwrap().starts_with("the agent cannot be started: `pi`: No such file"));
+        assert_eq!(explain("Error: no API key"), None);
+    }
 }

@@ -3,6 +3,7 @@
 //! It waits for everything at once and for nothing in particular; without runs and processes it
 //! sleeps without a timer.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
 use std::time::Instant;
@@ -12,7 +13,7 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 use crate::agent::outbox::Outbox;
 use crate::agent::process::{News, Patience, Process};
 use crate::agent::reader::{self, Found};
-use crate::agent::sandbox::Sandbox;
+use crate::agent::sandbox::{Folders, Sandbox};
 use crate::agent::scheduler::{Action, ProcessId, Scheduler};
 use crate::agent::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, guard, session_file};
 use crate::child::{Child, ChildSpec};
@@ -69,17 +70,20 @@ impl<T: From<AgentEvent>> Owner<T> {
             processes: Vec::new(),
             outbox: Outbox::default(),
             parked: None,
-            sandbox: Sandbox::None(""),
+            sandbox: Sandbox::None(String::new()),
             in_trouble: false,
             stop_by: None,
         }
     }
 
     /// Runs until it was told to stop and everything has ended.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, tried: Sender<Infallible>) {
         if self.config.command.is_some() {
-            self.choose_sandbox();
+            self.try_sandbox();
+            // Before any client can ask.
+            self.send_events();
         }
+        drop(tried);
         loop {
             self.take_orders();
             self.take_lines();
@@ -102,13 +106,17 @@ impl<T: From<AgentEvent>> Owner<T> {
     }
 
     /// Here and not at the gateway's start: trying it takes a few milliseconds.
-    fn choose_sandbox(&mut self) {
-        self.sandbox = Sandbox::decide(&self.config.sandbox);
-        let (kind, reason) = self.sandbox.describe();
-        self.outbox.push(AgentEvent::Sandbox { kind, reason });
-        if let (Sandbox::Missing(_), Some(reason)) = (&self.sandbox, reason) {
-            self.trouble(reason.to_owned());
+    fn try_sandbox(&mut self) {
+        let found = Sandbox::decide(&self.config);
+        if found == self.sandbox {
+            return;
         }
+        self.sandbox = found;
+        let (kind, reason) = self.sandbox.describe();
+        if let Sandbox::Missing(why) = &self.sandbox {
+            self.trouble(why.clone());
+        }
+        self.outbox.push(AgentEvent::Sandbox { kind, reason });
     }
 
     /// Sleeps until anything can be done.
@@ -245,6 +253,9 @@ impl<T: From<AgentEvent>> Owner<T> {
     }
 
     fn start(&mut self, id: ProcessId, run: RunSpec, now: Instant) {
+        if self.sandbox.may_change(&self.config) {
+            self.try_sandbox();
+        }
         match self.start_child(id, &run) {
             Ok(child) => {
                 let patience = Patience { start: self.config.start_timeout, idle: self.config.idle_timeout };
@@ -265,9 +276,6 @@ impl<T: From<AgentEvent>> Owner<T> {
         if !config.cwd.is_dir() {
             return Err(io::Error::other(format!("its folder `{}` does not exist", config.cwd.display())));
         }
-        if let Sandbox::Missing(why) = self.sandbox {
-            return Err(io::Error::other(why));
-        }
         let file = session_file::prepare(&config.layout, &run.session_key, &run.session_id)?;
         // It is bound into the sandbox: what comes while the process lives must be seen there.
         let media_folder = config.layout.media_of(&run.session_key);
@@ -280,8 +288,10 @@ impl<T: From<AgentEvent>> Owner<T> {
         }
         let mut agent: Vec<OsString> = config.command.iter().flatten().map(OsString::from).collect();
         agent.extend(["--mode", "rpc", "--session"].map(OsString::from));
-        let session_folder = file.path.parent().unwrap_or(config.layout.root()).to_owned();
-        agent.push(file.path.into());
+        // Not through links: what they lead through may not be there in the sandbox.
+        let session_folder = file.path.parent().unwrap_or(config.layout.root()).canonicalize()?;
+        let folders = Folders { own: &session_folder, media: &media_folder };
+        agent.push(session_folder.join(file.path.file_name().unwrap_or_default()).into());
         agent.extend(["--thinking", run.thinking.name()].map(OsString::from));
         agent.extend(LITERAL.map(OsString::from));
         if let Some(model) = &config.model {
@@ -291,7 +301,7 @@ impl<T: From<AgentEvent>> Owner<T> {
         let env = quiet.chain(config.env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let spec = ChildSpec {
             program: config.own_exe.clone(),
-            args: guard::args(self.sandbox.wrap(&config.sandbox, &session_folder, &media_folder, agent)),
+            args: guard::args(self.sandbox.wrap(config, folders, agent)?),
             cwd: &config.cwd,
             env: env.collect(),
             pass_env: &config.pass_env,

@@ -114,7 +114,7 @@ pub enum Sandbox {
 pub struct Agent {
     /// What to run.
     pub command: Option<Command>,
-    /// Working directory; the person's home if absent.
+    /// Working directory; `~/clawdis` if absent, or the home with a state folder from before that.
     pub cwd: Option<String>,
     /// Environment that it gets.
     pub env: BTreeMap<String, String>,
@@ -138,8 +138,12 @@ pub struct Agent {
     pub queue: usize,
     /// Silence after which a session begins anew; 0 is never.
     pub idle_minutes: u64,
-    /// What keeps it out of the state folder.
+    /// What keeps it to what it was given.
     pub sandbox: Sandbox,
+    /// What it may write in the sandbox besides its own folders.
+    pub writable: Vec<String>,
+    /// What is not there in the sandbox.
+    pub hidden: Vec<String>,
     /// Runs a day in all.
     pub daily_runs: u64,
     /// Runs a day for one person.
@@ -163,6 +167,8 @@ impl Default for Agent {
             queue: AGENT_QUEUE_DEFAULT,
             idle_minutes: 60,
             sandbox: Sandbox::Auto,
+            writable: Vec::new(),
+            hidden: HIDDEN_DEFAULT.map(str::to_owned).to_vec(),
             daily_runs: 500,
             daily_runs_per_person: 200,
         }
@@ -341,6 +347,8 @@ impl Default for Storage {
     }
 }
 
+/// Keys to other machines, and to what is signed and encrypted.
+const HIDDEN_DEFAULT: [&str; 2] = ["~/.ssh", "~/.gnupg"];
 const MEDIA_MB_DEFAULT: u64 = 20;
 /// A day.
 const MAX_AGE_MINUTES_DEFAULT: u64 = 1_440;

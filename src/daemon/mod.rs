@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
@@ -15,13 +15,11 @@ use serde_json::json;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::agent::demo::DEMO_AGENT;
-use crate::agent::sandbox::SandboxConfig;
-use crate::agent::{self, AgentConfig};
+use crate::agent;
 use crate::channels;
 use crate::child::orphans;
 use crate::clock::{utc, wall_ms};
-use crate::config::settings::{AgentCommand, Settings};
+use crate::config::settings::Settings;
 use crate::error::Fatal;
 use crate::limits::{
     AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, CHANNEL_RESERVE, PAYLOAD_BYTES_MAX, SANE_CLOCK_MS,
@@ -35,15 +33,17 @@ use crate::net::{NetConfig, NetContext, outbound};
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::hello::Policy;
 use crate::protocol::payload::{Auth, Toggles};
+use crate::protocol::warning::Warning;
 use crate::state::budget::Limits;
 use crate::state::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
 use crate::state::thread::{Exits, now};
-use crate::state::{self, Event, State, StateConfig};
+use crate::state::{self, Event, State, StateConfig, recovery};
 use crate::store::folder::{FolderLock, make_private};
 use crate::store::history::History;
 use crate::store::{self, Layout, Store};
 use crate::threads;
 
+mod agent_setup;
 mod holder;
 mod listeners;
 mod start;
@@ -81,10 +81,10 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
 fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
     let own_exe = std::env::current_exe().map_err(system("find the gateway's own program"))?;
     let layout = Layout::new(&settings.state_dir);
-    agent_config(settings, &layout, own_exe.clone())?;
+    let (_, warning) = agent_setup::setup(settings, &layout, &own_exe, false)?;
     surfaces::config(settings, &layout);
     surfaces::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
-    let found = warnings::found(settings);
+    let found: Vec<Warning> = warnings::found(settings).into_iter().chain(warning).collect();
     for warning in warnings.iter().chain(found.iter().map(|warning| &warning.message)) {
         log::warn!("{warning}");
     }
@@ -181,7 +181,6 @@ impl Gateway {
         let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
         let boot_id = boot_id().map_err(system("make random ids"))?;
         orphans::adopt(&boot_id, &settings.state_dir).map_err(system("adopt orphans"))?;
-        let agent_config = agent_config(settings, &layout, own_exe.clone())?;
         make_private(&layout.agent_sessions()).map_err(folder_error)?;
         make_private(&layout.media()).map_err(folder_error)?;
         let (store, recovered) = Store::open(layout.clone(), settings.config.storage.max_mb * 1024 * 1024)
@@ -190,7 +189,11 @@ impl Gateway {
             log::warn!("{problem}");
         }
         let places = surfaces::places(&recovered);
-        let state_config = state_config(settings, &layout, boot_id, &listeners);
+        let (agent_config, warning) =
+            agent_setup::setup(settings, &layout, &own_exe, recovery::keeps_home(&recovered))?;
+        let mut state_config = state_config(settings, &layout, boot_id, &listeners);
+        state_config.warnings.extend(warning);
+        agent_setup::make_work_folder(&agent_config)?;
         let (state, first) = State::new(state_config, recovered, now());
 
         let thread = system("start a thread");
@@ -212,17 +215,19 @@ impl Gateway {
             fanout_us: Arc::clone(&fanout_us),
         };
 
+        let (tried, agent_tried) = bounded(0);
         let context = NetContext::new(
             net_config(settings, descriptors),
             to_state.clone(),
             to_outbound,
             History::new(layout),
+            agent_tried,
         );
         let others = vec![
             outbound::spawn(outbound_inbox, Arc::clone(&fanout_us)).map_err(&thread)?,
             store::spawn(store, store_inbox, to_state.clone()).map_err(&thread)?,
             channels::spawn(surfaces, channel_inbox, to_state.clone()).map_err(&thread)?,
-            agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone())
+            agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone(), tried)
                 .map_err(&thread)?,
         ];
         let state = state::thread::spawn(state, first, state_inbox, exits).map_err(&thread)?;
@@ -355,43 +360,4 @@ fn net_config(settings: &Settings, descriptors: Option<u64>) -> NetConfig {
 /// Minutes of the config, where 0 means never.
 fn minutes(count: u64) -> Option<Duration> {
     (count > 0).then(|| Duration::from_secs(60 * count))
-}
-
-fn agent_config(settings: &Settings, layout: &Layout, own_exe: PathBuf) -> Result<AgentConfig, Fatal> {
-    let command = match &settings.agent_command {
-        None => None,
-        Some(AgentCommand::Argv(argv)) => Some(argv.clone()),
-        Some(AgentCommand::Echo) => {
-            let own = own_exe.to_str().map(str::to_owned);
-            let unsayable =
-                || Fatal::Config("`builtin:echo` needs a gateway whose path is valid UTF-8".to_owned());
-            Some(vec![own.ok_or_else(unsayable)?, DEMO_AGENT.to_owned()])
-        }
-    };
-    let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
-    let cwd = settings.config.agent.cwd.as_ref().map_or_else(home, PathBuf::from);
-    if command.is_some() && !Path::is_dir(&cwd) {
-        return Err(Fatal::Config(format!(
-            "agent.cwd: `{}` is not a folder; make it or name another",
-            cwd.display()
-        )));
-    }
-    Ok(AgentConfig {
-        command,
-        own_exe,
-        cwd,
-        env: settings.config.agent.env.clone(),
-        pass_env: settings.config.agent.pass_env.clone(),
-        model: settings.config.agent.model.clone(),
-        layout: layout.clone(),
-        sandbox: SandboxConfig {
-            wanted: settings.config.agent.sandbox,
-            state_dir: settings.state_dir.clone(),
-            files: settings.secret_files.clone(),
-        },
-        idle_timeout: Duration::from_secs(settings.config.agent.idle_timeout_seconds),
-        start_timeout: Duration::from_secs(settings.config.agent.start_timeout_seconds),
-        warm: Duration::from_secs(settings.config.agent.warm_seconds),
-        processes_max: settings.config.agent.max_processes,
-    })
 }

@@ -1,4 +1,4 @@
-//! Bounds of what ends child processes, also those that do not want to.
+//! Bounds of what ends child processes, also those that do not want to, and of the agent's sandbox.
 
 /// How long a guard goes on ending what starts ever new processes. Where the gateway lives, it kills
 /// the guard long before and goes on itself.
@@ -11,3 +11,14 @@ pub const LEFTOVERS_MS_MAX: u64 = 10_000;
 pub const CHILD_ENVIRONMENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Looks whether a control group is empty, one per `CHILD_POLL_MS`, before it is left.
 pub const CGROUP_TRIES: usize = 10;
+/// Between two looks at a child that should end by itself at once.
+pub const ATTEMPT_POLL_MS: u64 = 1;
+/// How long bubblewrap may take to show that it works; then the sandbox counts as missing, and is tried
+/// again before the next agent starts.
+pub const SANDBOX_TRIAL_MS: u64 = 2_000;
+/// How long `hello-ok` waits for that at most, from the start on.
+pub const SANDBOX_HELLO_MS: u64 = 2_000;
+/// Unix sockets of other programs that are hidden one by one; further ones stay.
+pub const SANDBOX_SOCKETS_MAX: usize = 128;
+/// What is read of the system's list of Unix sockets.
+pub const SANDBOX_SOCKET_LIST_BYTES_MAX: u64 = 1024 * 1024;

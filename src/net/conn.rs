@@ -66,6 +66,7 @@ pub(super) fn serve(
     match accepted {
         Ok((accepted, _place)) => {
             drop(waiting);
+            context.await_agent();
             let invalid = Budget::new(Instant::now());
             Session { conn, peer, shared, context, invalid, turns: None }.run(socket, accepted);
         }

@@ -2,15 +2,17 @@
 //!
 //! Knows frames and limits, but nothing of what a request means: that is `state`'s.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::config::file::Gateway;
-use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX};
+use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_MS, ms};
 use crate::state::Event;
 use crate::store::history::History;
 
@@ -95,6 +97,10 @@ pub struct NetContext {
     pub built: Permits,
     /// For pages of records while they are made, until `outbound` has taken them in.
     pub pages: Permits,
+    /// Closed once state knows what is around the agents.
+    agent_tried: Receiver<Infallible>,
+    /// Nobody waits for that beyond this.
+    agent_tried_by: Instant,
     next_conn: AtomicU64,
     /// Places of clients that are taken.
     places: AtomicUsize,
@@ -105,7 +111,13 @@ pub struct NetContext {
 
 impl NetContext {
     /// Shared by the acceptor and every connection.
-    pub fn new(config: NetConfig, state: Sender<Event>, outbound: ToOutbound, history: History) -> Arc<Self> {
+    pub fn new(
+        config: NetConfig,
+        state: Sender<Event>,
+        outbound: ToOutbound,
+        history: History,
+        agent_tried: Receiver<Infallible>,
+    ) -> Arc<Self> {
         let NetConfig { mut settings, bound, token_file, shares } = config;
         Arc::new(Self {
             token: Token::new(settings.token.take(), token_file),
@@ -119,11 +131,19 @@ impl NetContext {
             refusals: Refusals::new(shares.refusals),
             built: Permits::new(BUILT_BYTES_MAX),
             pages: Permits::new(PAGES_BYTES_MAX),
+            agent_tried,
+            agent_tried_by: Instant::now() + ms(SANDBOX_HELLO_MS),
             next_conn: AtomicU64::new(1),
             places: AtomicUsize::new(0),
             sockets: Arc::default(),
             stopping: AtomicBool::new(false),
         })
+    }
+
+    /// Waits, for a moment after the start, until a snapshot can say what is around the agents.
+    fn await_agent(&self) {
+        // An error either way: it was closed, or that takes too long.
+        let _ = self.agent_tried.recv_deadline(self.agent_tried_by);
     }
 
     /// From now on nobody new is let in and waiting refusals end.

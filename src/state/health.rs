@@ -19,7 +19,7 @@ pub(super) struct HealthBoard {
     channels: BTreeMap<Channel, ChannelHealth>,
     agent_configured: bool,
     /// What was decided, and why it is `none`.
-    sandbox: (&'static str, Option<&'static str>),
+    sandbox: (&'static str, Option<String>),
     /// Why agent processes cannot be started.
     agent_trouble: Option<String>,
     usage: Usage,
@@ -34,6 +34,7 @@ pub(super) struct HealthBoard {
 
 const UNCONFIGURED: &str =
     "no agent is configured: start with --agent pi, or set agent.command in the config";
+const UNTRIED: &str = "bubblewrap is still being tried; no agent starts before that is done";
 
 impl HealthBoard {
     pub(super) fn new(agent_configured: bool) -> Self {
@@ -42,7 +43,7 @@ impl HealthBoard {
         Self {
             channels: Channel::ALL.map(|channel| (channel, unknown())).into(),
             agent_configured,
-            sandbox: ("none", None),
+            sandbox: ("none", agent_configured.then(|| UNTRIED.to_owned())),
             agent_trouble: None,
             usage: Usage::default(),
             version: 1,
@@ -79,7 +80,7 @@ impl HealthBoard {
         self.touch();
     }
 
-    pub(super) fn set_sandbox(&mut self, kind: &'static str, reason: Option<&'static str>) {
+    pub(super) fn set_sandbox(&mut self, kind: &'static str, reason: Option<String>) {
         self.sandbox = (kind, reason);
         self.touch();
     }
@@ -131,7 +132,7 @@ impl HealthBoard {
             active: runs.active(),
             queued: runs.waiting(),
             sandbox: self.sandbox.0.to_owned(),
-            sandbox_reason: self.sandbox.1.map(str::to_owned),
+            sandbox_reason: self.sandbox.1.clone(),
         }
     }
 

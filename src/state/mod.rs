@@ -38,7 +38,7 @@ mod lanes;
 mod notes;
 mod presence;
 mod prompt;
-mod recovery;
+pub mod recovery;
 mod requests;
 mod runs;
 mod sessions;

@@ -27,6 +27,16 @@ use crate::state::warnings::Warnings;
 use crate::state::{Effect, Now, State, StateConfig, budget, heartbeats, keys, switches};
 use crate::store::{Recovered, StoreOp};
 
+/// Slot of every state folder since agents have a working folder of their own.
+const WORK_FOLDER_SLOT: &str = "work-folder";
+
+/// Whether the state folder is from before that, so that the agent goes on working in the home.
+pub fn keeps_home(recovered: &Recovered) -> bool {
+    // What a damaged journal does not say is no reason to give the agent more.
+    let says_nothing = recovered.damaged || recovered.slots.is_empty();
+    !says_nothing && !recovered.slots.contains_key(WORK_FOLDER_SLOT)
+}
+
 impl State {
     /// Starts from what was recovered. The effects store what is known about interrupted runs.
     pub fn new(config: StateConfig, recovered: Recovered, now: Now) -> (Self, Vec<Effect>) {
@@ -105,6 +115,9 @@ impl State {
         // Nothing lost, and something there: else what a folder does not say tells nothing.
         let is_whole = !recovered.damaged && !recovered.slots.is_empty();
         let sending = self.recover_surfaces(&recovered.slots, now);
+        if !keeps_home(&recovered) && !recovered.slots.contains_key(WORK_FOLDER_SLOT) {
+            ops.push(StoreOp::Put { slot: WORK_FOLDER_SLOT.to_owned(), value: "true".to_owned() });
+        }
         for (slot, json) in recovered.slots {
             if slot == switches::SLOT {
                 let kept: Option<Toggles> = parse(&slot, &json);

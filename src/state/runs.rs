@@ -15,6 +15,7 @@ use crate::protocol::error::WireError;
 use crate::protocol::event::{AgentStep, AgentStream, EventKind};
 use crate::protocol::frame::{self, cut_encoded};
 use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
+use crate::protocol::warning::{Warning, WarningCode};
 use crate::state::directives::Directive;
 use crate::state::keys::Outcome;
 use crate::state::prompt::Prompt;
@@ -278,7 +279,13 @@ impl State {
         match event {
             AgentEvent::Step { run_id, step } => self.run_step(&run_id, step, now),
             AgentEvent::Ended { run_id, status, summary } => self.run_ended(&run_id, status, summary, now),
-            AgentEvent::Sandbox { kind, reason } => self.health.set_sandbox(kind, reason),
+            AgentEvent::Sandbox { kind, reason } => {
+                match &reason {
+                    Some(reason) => self.warn(Warning::new(WarningCode::NoSandbox, reason.clone())),
+                    None => self.end_warning(WarningCode::NoSandbox),
+                }
+                self.health.set_sandbox(kind, reason);
+            }
             AgentEvent::Trouble(trouble) => self.health.set_agent_trouble(trouble),
             AgentEvent::Forgotten { session_key, result } => self.agent_forgot(session_key, result),
         }

@@ -80,7 +80,7 @@ impl Server {
     /// Starts the gateway on a state folder that may have been used before.
     pub(crate) fn gateway_in(setup: &Setup, state: &Path, arguments: &[&str]) -> Outcome<Self> {
         let mut command = bare_command(&setup.gateway);
-        command.env("HOME", state).args(["--port", "0", "--state-dir"]).arg(state).args(arguments);
+        command.env("HOME", &setup.scratch).args(["--port", "0", "--state-dir"]).arg(state).args(arguments);
         Self::start(command)
     }
 

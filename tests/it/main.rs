@@ -39,3 +39,4 @@ mod token;
 mod token_file;
 mod transport;
 mod trouble;
+mod walls;

@@ -1,33 +1,27 @@
-//! What the agent's tools can reach: everything of the machine, nothing of the gateway.
+//! What the agent's tools can reach of the gateway: nothing but their own session.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use serde_json::json;
 
-use crate::harness::{Client, Gateway, PATIENCE, eventually, params_agent};
+use crate::harness::{Client, Gateway, params_agent};
 
 /// What a shell of the agent says.
-fn shell(client: &mut Client, command: &str, key: &str) -> String {
+pub(crate) fn shell(client: &mut Client, command: &str, key: &str) -> String {
     let last = client.outcome(&params_agent(&format!("[[sh {command}]]"), key));
     last["payload"]["summary"].as_str().unwrap_or_else(|| panic!("{last}")).to_owned()
 }
 
-fn wait_for_sandbox(client: &mut Client, kind: &str) {
-    eventually("health says what is around the agent", PATIENCE, || {
-        (client.ask("health", &json!({}))["agent"]["sandbox"] == kind).then_some(())
-    });
-}
-
 #[test]
 fn the_agent_reaches_neither_the_state_folder_nor_the_config_nor_our_processes() {
-    let setup =
-        Gateway::builder("sandbox").agent_scripted().config(json!({ "agent": { "sandbox": "bwrap" } }));
+    let setup = Gateway::builder_in_view("sandbox")
+        .agent_scripted()
+        .config(json!({ "agent": { "sandbox": "bwrap" } }));
     let gateway = setup.spawn();
     let state = gateway.state_dir();
     fs::write(state.join("canary"), "swordfish").unwrap();
     let mut client = gateway.client();
-    wait_for_sandbox(&mut client, "bwrap");
     let state = state.display();
     assert!(!shell(&mut client, &format!("cat {state}/canary"), "1").contains("swordfish"));
     assert!(
@@ -55,12 +49,12 @@ fn the_agent_reaches_neither_the_state_folder_nor_the_config_nor_our_processes()
 #[test]
 fn what_people_sent_can_be_read_and_not_changed() {
     for (name, as_ordinary_user) in [("sandbox-media", false), ("sandbox-media-user", true)] {
-        let setup =
-            Gateway::builder(name).agent_scripted().config(json!({ "agent": { "sandbox": "bwrap" } }));
+        let setup = Gateway::builder_in_view(name)
+            .agent_scripted()
+            .config(json!({ "agent": { "sandbox": "bwrap" } }));
         let setup = if as_ordinary_user { setup.by_ordinary_user() } else { setup };
         let gateway = setup.spawn();
         let mut client = gateway.client();
-        wait_for_sandbox(&mut client, "bwrap");
         let media = gateway.state_dir().join("media");
         // The first run makes the folder; what comes later is seen by the same process.
         let inside = format!("{}/*", media.display());
@@ -86,10 +80,9 @@ fn what_people_sent_can_be_read_and_not_changed() {
 fn a_config_outside_of_the_state_folder_cannot_be_read_or_changed_either() {
     // The harness keeps the config beside the state folder.
     let members = json!({ "agent": { "sandbox": "bwrap", "warmSeconds": 299 } });
-    let gateway = Gateway::builder("sandbox-config").agent_scripted().config(members).spawn();
+    let gateway = Gateway::builder_in_view("sandbox-config").agent_scripted().config(members).spawn();
     let config = gateway.state_dir().parent().unwrap().join("config.json");
     let mut client = gateway.client();
-    wait_for_sandbox(&mut client, "bwrap");
     let path = config.display();
     assert!(!shell(&mut client, &format!("cat {path}"), "1").contains("299"));
     let said = shell(&mut client, &format!("echo hacked > {path}; rm -f {path}; mv {path} {path}.old"), "2");
@@ -99,7 +92,7 @@ fn a_config_outside_of_the_state_folder_cannot_be_read_or_changed_either() {
 #[test]
 fn links_to_the_state_folder_and_the_config_hide_what_they_lead_to() {
     let members = json!({ "agent": { "sandbox": "bwrap", "warmSeconds": 299 } });
-    let setup = Gateway::builder("sandbox-links").agent_scripted().config(members);
+    let setup = Gateway::builder_in_view("sandbox-links").agent_scripted().config(members);
     let folder = setup.scratch();
     let [real, link] = ["disk", "state"].map(|name| folder.join(name));
     fs::create_dir(&real).unwrap();
@@ -110,7 +103,6 @@ fn links_to_the_state_folder_and_the_config_hide_what_they_lead_to() {
     let gateway = setup.in_state_dir(&link).spawn();
     fs::write(real.join("canary"), "swordfish").unwrap();
     let mut client = gateway.client();
-    wait_for_sandbox(&mut client, "bwrap");
     for (key, path) in [real.join("canary"), link.join("canary"), config].iter().enumerate() {
         let said = shell(&mut client, &format!("cat {}", path.display()), &key.to_string());
         assert!(!said.contains("swordfish") && !said.contains("299"), "{}: {said}", path.display());
@@ -122,7 +114,7 @@ fn links_to_the_state_folder_and_the_config_hide_what_they_lead_to() {
 
 #[test]
 fn files_of_tokens_cannot_be_read_either() {
-    let setup = Gateway::builder("sandbox-tokens").agent_scripted();
+    let setup = Gateway::builder_in_view("sandbox-tokens").agent_scripted();
     let files = ["client", "bot"].map(|name| setup.scratch().join(name));
     for (file, token) in files.iter().zip(["swordfish-1", "42:swordfish-2"]) {
         fs::write(file, token).unwrap();
@@ -135,37 +127,8 @@ fn files_of_tokens_cannot_be_read_either() {
     let setup = setup.config(members).arg("--token-file").arg(&files[0].display().to_string());
     let gateway = setup.clients_say("swordfish-1").spawn();
     let mut client = gateway.client();
-    wait_for_sandbox(&mut client, "bwrap");
     for (key, file) in files.iter().enumerate() {
         let said = shell(&mut client, &format!("cat {}", file.display()), &key.to_string());
         assert!(!said.contains("swordfish"), "{said}");
     }
-}
-
-#[test]
-fn without_a_sandbox_health_says_so_in_a_sentence() {
-    let gateway = Gateway::builder("sandbox-none")
-        .agent_scripted()
-        .config(json!({ "agent": { "sandbox": "none" } }))
-        .spawn();
-    let mut client = gateway.client();
-    eventually("health says why there is no sandbox", PATIENCE, || {
-        let agent = client.ask("health", &json!({}))["agent"].clone();
-        let why = agent["sandboxReason"].as_str().unwrap_or_default();
-        (agent["sandbox"] == "none" && why.contains("agent.sandbox is none")).then_some(())
-    });
-}
-
-#[test]
-fn a_sandbox_that_was_demanded_and_is_missing_lets_no_agent_start() {
-    let gateway = Gateway::builder("sandbox-missing")
-        .agent_scripted()
-        .config(json!({ "agent": { "sandbox": "bwrap" } }))
-        .env("PATH", "/nonexistent")
-        .spawn();
-    let mut client = gateway.client();
-    let last = client.outcome(&params_agent("hello", "1"));
-    assert_eq!(last["error"]["code"], "UNAVAILABLE");
-    assert!(last["error"]["message"].as_str().unwrap().contains("install it"), "{last}");
-    assert!(gateway.prompts().is_empty());
 }

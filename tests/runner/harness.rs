@@ -96,8 +96,10 @@ pub(super) fn config(folder: &Folder, command: &[&str]) -> AgentConfig {
         // The guard is what is tested here; walls are tests/it/sandbox.rs's.
         sandbox: SandboxConfig {
             wanted: Sandbox::None,
-            state_dir: folder.path().to_owned(),
             files: Vec::new(),
+            hidden: Vec::new(),
+            writable: Vec::new(),
+            home: None,
         },
         idle_timeout: PATIENCE,
         start_timeout: PATIENCE,
@@ -114,7 +116,7 @@ impl Rig {
         let (commands, commands_in) = bounded(64);
         let (control, control_in) = bounded(64);
         let (events_out, events) = bounded::<AgentEvent>(256);
-        let thread = agent::spawn(config, commands_in, control_in, events_out).unwrap();
+        let thread = agent::spawn(config, commands_in, control_in, events_out, bounded(0).0).unwrap();
         Self { folder, commands, control, events, seen: Vec::new(), thread: Some(thread), next_run: 1 }
     }
 

@@ -114,7 +114,7 @@ fn syncs(setup: &Setup, strace: &Path, conversations: usize) -> Outcome<f64> {
     let log = setup.scratch.join(format!("syncs-{conversations}"));
     let mut command = bare_command(strace);
     command
-        .env("HOME", &state)
+        .env("HOME", &setup.scratch)
         .args(["-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", "signal=none", "-o"])
         .arg(&log);
     command.arg(&setup.gateway).args(["--agent", "builtin:echo", "--port", "0", "--state-dir"]).arg(&state);

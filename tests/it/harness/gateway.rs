@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::folder::{self, Folder};
 use super::output::{Output, Pipe};
 use super::wait::{PATIENCE, eventually};
 use super::{Client, hello};
@@ -47,33 +47,6 @@ pub(crate) enum Stdout {
     Blocked,
 }
 
-/// A private folder, removed with everything in it.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("clawdis-{name}-{}-{count}", std::process::id()));
-        for inner in ["home", "probe"] {
-            fs::create_dir_all(path.join(inner)).unwrap();
-        }
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A killed daemon's agent may still be writing its last file.
-        for _ in 0..100 {
-            if fs::remove_dir_all(&self.0).is_ok() || !self.0.exists() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
 impl Builder {
     /// With the demo agent.
     pub(crate) fn agent_echo(self) -> Self {
@@ -82,9 +55,13 @@ impl Builder {
 
     /// With the agent that does what the prompt orders; see `tests/agents/scripted.py`.
     pub(crate) fn agent_scripted(mut self) -> Self {
-        let script = process::repository("tests/agents/scripted.py");
-        self.config["agent"]["env"]["PROBE_DIR"] = json!(self.folder.0.join("probe"));
-        // It keeps its notes outside of what a sandboxed agent may write.
+        // Beside its notes: this repository may lie where a sandboxed agent, or an ordinary user, sees
+        // nothing.
+        let probe = self.folder.path().join("probe");
+        let script = probe.join("scripted.py");
+        fs::copy(process::repository("tests/agents/scripted.py"), &script).unwrap();
+        self.config["agent"]["env"]["PROBE_DIR"] = json!(probe);
+        self.config["agent"]["writable"] = json!([probe]);
         self.config["agent"]["sandbox"] = json!("none");
         self.arg("--agent").arg(&json!(["python3", script]).to_string())
     }
@@ -134,7 +111,7 @@ impl Builder {
 
     /// The state folder.
     pub(crate) fn state_dir(&self) -> PathBuf {
-        self.state_dir.clone().unwrap_or_else(|| self.folder.0.join("state"))
+        self.state_dir.clone().unwrap_or_else(|| self.folder.path().join("state"))
     }
 
     /// Another state folder than the test's own.
@@ -145,7 +122,7 @@ impl Builder {
 
     /// A folder of this test beside the state folder.
     pub(crate) fn scratch(&self) -> PathBuf {
-        self.folder.0.clone()
+        self.folder.path().to_owned()
     }
 
     /// That port instead of any free one.
@@ -166,30 +143,47 @@ impl Builder {
         self
     }
 
+    /// Whether that is another user than this test's.
+    pub(crate) fn is_by_ordinary_user(&self) -> bool {
+        self.ordinary_user
+    }
+
     fn command(&self) -> Command {
-        let binary = env!("CARGO_BIN_EXE_clawdis-gateway");
         let mut argv = if self.ordinary_user { process::ordinary_user() } else { Vec::new() };
         argv.extend(self.wrapper.iter().cloned());
-        argv.push(binary.to_owned());
+        argv.push(self.binary().display().to_string());
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).arg("--state-dir").arg(self.state_dir());
         if !self.own_port {
             command.args(["--port", "0"]);
         }
         if self.config != json!({}) {
-            let file = self.folder.0.join("config.json");
+            let file = self.folder.path().join("config.json");
             fs::write(&file, self.config.to_string()).unwrap();
             command.arg("--config").arg(file);
         }
         if self.ordinary_user {
-            process::give_away(&self.folder.0);
+            process::give_away(self.folder.path());
         }
         command.args(&self.args).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.folder.0.join("home")).env("TEST_FOLDER", &self.folder.0);
-        command.envs(&self.env).current_dir(&self.folder.0);
+        command.env("HOME", self.folder.path().join("home")).env("TEST_FOLDER", self.folder.path());
+        command.envs(&self.env).current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// The daemon's program, where whoever runs it can reach it.
+    fn binary(&self) -> PathBuf {
+        let built = Path::new(env!("CARGO_BIN_EXE_clawdis-gateway"));
+        let copy = self.folder.path().join("clawdis-gateway");
+        if !self.ordinary_user {
+            return built.to_owned();
+        }
+        if !copy.exists() {
+            fs::copy(built, &copy).unwrap();
+        }
+        copy
     }
 
     fn start(&self) -> (Child, Output, thread::JoinHandle<()>) {
@@ -298,8 +292,17 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// A daemon to be; `name` is for its folder and should be the test's.
     pub(crate) fn builder(name: &str) -> Builder {
+        Self::builder_in(&std::env::temp_dir(), name)
+    }
+
+    /// The same, with its folder where a sandboxed agent sees what is not hidden from it.
+    pub(crate) fn builder_in_view(name: &str) -> Builder {
+        Self::builder_in(&folder::in_view(), name)
+    }
+
+    fn builder_in(place: &Path, name: &str) -> Builder {
         Builder {
-            folder: Arc::new(Folder::new(name)),
+            folder: Arc::new(Folder::new(place, name)),
             state_dir: None,
             args: Vec::new(),
             env: BTreeMap::new(),
@@ -470,7 +473,7 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("the daemon of {} said:\n{}", self.setup.folder.0.display(), self.output.both());
+            eprintln!("the daemon of {} said:\n{}", self.setup.folder.path().display(), self.output.both());
         }
     }
 }

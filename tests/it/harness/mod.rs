@@ -1,6 +1,7 @@
 //! What the tests are written with: a daemon, clients of several manners, and waiting.
 
 pub(crate) mod client;
+pub(crate) mod folder;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod output;
