@@ -356,11 +356,36 @@ fn the_first_snapshot_knows_the_sandbox() {
     }
 }
 
+#[test]
+fn names_are_found_where_their_settings_are_links_into_run() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let setup = Gateway::builder_in_view("walls-names").agent_scripted();
+    let folder = setup.scratch();
+    let [run, etc] = ["run", "etc"].map(|name| folder.join(name).display().to_string());
+    let settings = "/run/systemd/resolve/stub-resolv.conf";
+    let steps = [
+        format!("cp -a /etc {etc} && ln -sf {settings} {etc}/resolv.conf"),
+        format!(
+            "mkdir -p {run}/systemd/resolve && echo nameserver 192.0.2.1 > {run}/systemd/resolve/stub-resolv.conf"
+        ),
+        format!("touch {run}/secret && mount --bind {run} /run && mount --bind {etc} /etc && exec \"$@\""),
+    ];
+    let setup = setup.config(json!({ "agent": { "sandbox": "bwrap" } }));
+    let gateway = setup.wrapper(["unshare", "-m", "sh", "-c", &steps.join(" && "), "sh"]).spawn();
+    let mut client = gateway.client();
+    assert_eq!(shell(&mut client, "cat /etc/resolv.conf", "1"), "nameserver 192.0.2.1");
+    assert_eq!(shell(&mut client, "find /run -type f", "2"), settings);
+    assert!(!shell(&mut client, &format!("echo x > {settings} && echo written"), "3").contains("written"));
+}
+
 /// A mount namespace in which bubblewrap is this script.
 fn with_bubblewrap(setup: Builder, script: &str) -> Builder {
-    let stand_in = setup.scratch().join("bwrap");
-    fs::write(&stand_in, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&stand_in, Permissions::from_mode(0o755)).unwrap();
+    let [text, stand_in] = ["text", "bwrap"].map(|name| setup.scratch().join(name));
+    fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&text, Permissions::from_mode(0o755)).unwrap();
+    process::copy_program(&text, &stand_in);
     let real = fs::canonicalize("/usr/bin/bwrap").unwrap();
     let mount = format!("mount --bind {} {} && exec \"$@\"", stand_in.display(), real.display());
     let flags = if geteuid().is_root() { "-m" } else { "-rm" };

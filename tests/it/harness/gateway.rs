@@ -181,7 +181,7 @@ impl Builder {
             return built.to_owned();
         }
         if !copy.exists() {
-            fs::copy(built, &copy).unwrap();
+            process::copy_program(built, &copy);
         }
         copy
     }

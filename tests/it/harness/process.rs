@@ -67,6 +67,13 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Output {
     })
 }
 
+/// Copies something that is to be run. Not in this process: a child that another test starts just then
+/// would hold the file open for writing, and nobody can run it meanwhile.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    let copied = run("cp", &["-p", from.to_str().unwrap(), to.to_str().unwrap()]);
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+}
+
 /// Nobody's account: it owns nothing on a system.
 const ORDINARY: u32 = 65_534;
 
