@@ -80,6 +80,13 @@ impl fmt::Display for Fatal {
             Fatal::Bind { address, source } => {
                 write!(f, "cannot listen on {address}: {source}; check --bind and --port")
             }
+            Fatal::Folder { folder, source } if source.kind() == io::ErrorKind::InvalidData => {
+                write!(
+                    f,
+                    "the state folder `{}` cannot be used: {source}; move it elsewhere",
+                    folder.display()
+                )
+            }
             Fatal::Folder { folder, source } => write!(
                 f,
                 "the state folder `{}` cannot be used: {source}; check its owner and space, or give another --state-dir",

@@ -6,10 +6,12 @@
 use std::time::Duration;
 
 mod process;
+mod storage;
 mod telegram;
 mod whatsapp;
 
 pub use process::*;
+pub use storage::*;
 pub use telegram::*;
 pub use whatsapp::*;
 

@@ -15,7 +15,6 @@ mod process;
 mod reader;
 pub mod sandbox;
 mod scheduler;
-mod session_file;
 mod thread;
 
 use std::collections::BTreeMap;
@@ -29,7 +28,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::RunStatus;
-use crate::store::Layout;
+use crate::store::Tidy;
 use crate::threads;
 
 /// Starts the agent thread. It ends after [`AgentControl::Shutdown`], or when the sending side of
@@ -84,8 +83,8 @@ pub struct AgentConfig {
     pub pass_env: Vec<String>,
     /// `--model`, if configured.
     pub model: Option<String>,
-    /// Where the agent's own session files lie, and what people sent.
-    pub layout: Layout,
+    /// Knows where the agent's own session files lie, and deletes what is forgotten of them.
+    pub tidy: Tidy,
     /// What the agent must not reach.
     pub sandbox: sandbox::SandboxConfig,
     /// Silence after which a run is given up.
@@ -125,7 +124,7 @@ pub enum AgentControl {
     /// End this run, queued or active; its `Ended` says `cancelled`.
     Cancel(RunId),
     /// The conversation under this key is over: end its process once it has no run.
-    /// With `delete`, remove its folder of session files then and say so.
+    /// With `delete`, take its files out of view then and say so.
     EndSession {
         /// The key.
         session_key: String,
@@ -163,8 +162,8 @@ pub enum AgentEvent {
         /// Why it is `none`, and what to do.
         reason: Option<String>,
     },
-    /// Answers [`AgentControl::EndSession`] with `delete`: the agent's files of that session are
-    /// gone for good, or why they are not. Several that waited together have one answer.
+    /// Answers [`AgentControl::EndSession`] with `delete`: the agent's files of that session, and those that
+    /// people sent, are out of view for good, or why they are not. Several that waited together have one answer.
     Forgotten {
         /// The key.
         session_key: String,

@@ -17,6 +17,7 @@ use crate::agent::AgentConfig;
 use crate::child;
 use crate::config::file::Sandbox as Wanted;
 use crate::limits::{SANDBOX_TRIAL_MS, ms};
+use crate::store::agent_folder;
 
 /// What the agent may reach besides reading the machine, beyond its working folder.
 #[derive(Debug, Clone)]
@@ -76,7 +77,8 @@ impl Sandbox {
             Ok(program) => program,
             Err(why) => return lacking(why),
         };
-        let all = Folders { own: &config.layout.agent_sessions(), media: &config.layout.media() };
+        let layout = config.tidy.layout();
+        let all = Folders { own: &agent_folder::place(layout), media: &layout.media() };
         let tried = walls::walls(config, all)
             .and_then(|walls| attempt(&program, walls, config).map_err(|words| format!("`{words}`")));
         let Err(why) = tried else { return Self::Bwrap(program) };

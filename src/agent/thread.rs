@@ -15,12 +15,13 @@ use crate::agent::process::{News, Patience, Process};
 use crate::agent::reader::{self, Found};
 use crate::agent::sandbox::{Folders, Sandbox};
 use crate::agent::scheduler::{Action, ProcessId, Scheduler};
-use crate::agent::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, guard, session_file};
+use crate::agent::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, guard};
 use crate::child::{Child, ChildSpec};
 use crate::limits::{AGENT_LINES_INBOX, CHILD_STOP_MS, ms};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
-use crate::store::media;
+use crate::store::agent_folder::SessionFile;
+use crate::store::{agent_folder, media};
 
 /// Environment of every agent: it neither calls home nor paints its error texts.
 const QUIET: [(&str, &str); 4] =
@@ -240,9 +241,10 @@ impl<T: From<AgentEvent>> Owner<T> {
                 Action::Give(id, run) => self.with_id(id, |process, news| process.give(*run, now, news)),
                 Action::End(id) => self.with_id(id, |process, news| process.terminate(now, news)),
                 Action::Delete(session_key) => {
-                    let result = session_file::delete(&self.config.layout, &session_key)
+                    let result = agent_folder::forget(self.config.tidy.layout(), &session_key)
                         .map_err(|error| format!("they cannot be deleted: {error}"))
                         .inspect_err(|why| log::error!("the agent's files of a forgotten session: {why}"));
+                    self.config.tidy.count();
                     self.outbox.push(AgentEvent::Forgotten { session_key, result });
                 }
             }
@@ -256,7 +258,16 @@ impl<T: From<AgentEvent>> Owner<T> {
         if self.sandbox.may_change(&self.config) {
             self.try_sandbox();
         }
-        match self.start_child(id, &run) {
+        let file = match agent_folder::prepare(self.config.tidy.layout(), &run.session_key, &run.session_id) {
+            Ok(file) => file,
+            Err(error) => {
+                // Nobody else's runs have anything to do with that.
+                self.scheduler.gone(id);
+                let why = format!("the agent's files of this session cannot be used: {error}");
+                return self.ended(run.run_id, RunStatus::Error, why);
+            }
+        };
+        match self.start_child(id, &run, file) {
             Ok(child) => {
                 let patience = Patience { start: self.config.start_timeout, idle: self.config.idle_timeout };
                 self.processes.push(Process::new(id, child, patience, now));
@@ -271,27 +282,24 @@ impl<T: From<AgentEvent>> Owner<T> {
         }
     }
 
-    fn start_child(&mut self, id: ProcessId, run: &RunSpec) -> io::Result<Child> {
+    fn start_child(&mut self, id: ProcessId, run: &RunSpec, file: SessionFile) -> io::Result<Child> {
         let config = &self.config;
         if !config.cwd.is_dir() {
             return Err(io::Error::other(format!("its folder `{}` does not exist", config.cwd.display())));
         }
-        let file = session_file::prepare(&config.layout, &run.session_key, &run.session_id)?;
         // It is bound into the sandbox: what comes while the process lives must be seen there.
-        let media_folder = config.layout.media_of(&run.session_key);
+        let media_folder = config.tidy.layout().media_of(&run.session_key);
         media::folder(&media_folder)?;
         if let Some(aside) = &file.set_aside {
-            log::error!("the agent's session file was damaged and is now {}", aside.display());
+            log::error!("the agent's session file was damaged and is now {aside:?} in its folder");
             let said =
                 "the agent's memory of this conversation was damaged; it was set aside and a new one begins";
             self.outbox.step(&run.run_id, RunStep::Error(said.into()));
         }
         let mut agent: Vec<OsString> = config.command.iter().flatten().map(OsString::from).collect();
         agent.extend(["--mode", "rpc", "--session"].map(OsString::from));
-        // Not through links: what they lead through may not be there in the sandbox.
-        let session_folder = file.path.parent().unwrap_or(config.layout.root()).canonicalize()?;
-        let folders = Folders { own: &session_folder, media: &media_folder };
-        agent.push(session_folder.join(file.path.file_name().unwrap_or_default()).into());
+        let folders = Folders { own: &file.folder, media: &media_folder };
+        agent.push(file.path.into());
         agent.extend(["--thinking", run.thinking.name()].map(OsString::from));
         agent.extend(LITERAL.map(OsString::from));
         if let Some(model) = &config.model {

@@ -40,7 +40,7 @@ use crate::state::thread::{Exits, now};
 use crate::state::{self, Event, State, StateConfig, recovery};
 use crate::store::folder::{FolderLock, make_private};
 use crate::store::history::History;
-use crate::store::{self, Layout, Store};
+use crate::store::{self, Layout, Store, Tidy};
 use crate::threads;
 
 mod agent_setup;
@@ -81,7 +81,8 @@ pub fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
 fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
     let own_exe = std::env::current_exe().map_err(system("find the gateway's own program"))?;
     let layout = Layout::new(&settings.state_dir);
-    let (_, warning) = agent_setup::setup(settings, &layout, &own_exe, false)?;
+    let tidy = Tidy::new(layout.clone(), u64::MAX);
+    let (_, warning) = agent_setup::setup(settings, &tidy, &own_exe, false)?;
     surfaces::config(settings, &layout);
     surfaces::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
     let found: Vec<Warning> = warnings::found(settings).into_iter().chain(warning).collect();
@@ -181,16 +182,14 @@ impl Gateway {
         let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
         let boot_id = boot_id().map_err(system("make random ids"))?;
         orphans::adopt(&boot_id, &settings.state_dir).map_err(system("adopt orphans"))?;
-        make_private(&layout.agent_sessions()).map_err(folder_error)?;
-        make_private(&layout.media()).map_err(folder_error)?;
-        let (store, recovered) = Store::open(layout.clone(), settings.config.storage.max_mb * 1024 * 1024)
-            .map_err(folder_error)?;
+        let tidy = Tidy::new(layout.clone(), settings.config.storage.max_mb * 1024 * 1024);
+        let (store, recovered) = Store::open(tidy.clone()).map_err(folder_error)?;
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }
         let places = surfaces::places(&recovered);
         let (agent_config, warning) =
-            agent_setup::setup(settings, &layout, &own_exe, recovery::keeps_home(&recovered))?;
+            agent_setup::setup(settings, &tidy, &own_exe, recovery::keeps_home(&recovered))?;
         let mut state_config = state_config(settings, &layout, boot_id, &listeners);
         state_config.warnings.extend(warning);
         agent_setup::make_work_folder(&agent_config)?;

@@ -60,7 +60,8 @@ impl Today {
     /// Counts a run.
     pub(super) fn count(&mut self, person: &str, wall_ms: u64) {
         self.turn_over(wall_ms);
-        *self.by_person.entry(person.to_owned()).or_default() += 1;
+        let count = self.by_person.entry(person.to_owned()).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// Takes a person off the count; what was spent stays spent. Says whether they were on it.
@@ -72,7 +73,7 @@ impl Today {
     }
 
     pub(super) fn runs(&self) -> u64 {
-        self.by_person.values().sum()
+        self.by_person.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     pub(super) fn by_person(&self) -> &BTreeMap<String, u64> {

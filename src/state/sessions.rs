@@ -114,7 +114,7 @@ impl Sessions {
         let Some(session) = self.by_key.get_mut(key).filter(|session| session.id == session_id) else {
             return Vec::new();
         };
-        session.messages += 1;
+        session.messages = session.messages.saturating_add(1);
         session.updated_ts = message.ts;
         session.unrecorded = false;
         if message.channel.is_some() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::limits::UNSAVED_OPS_MAX;
+use crate::limits::{UNSAVED_BYTES_MAX, UNSAVED_OPS_MAX};
 use crate::net::ConnId;
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
@@ -56,7 +56,12 @@ impl State {
     fn save_later(&mut self, back: Vec<StoreOp>) {
         let slots = back.into_iter().filter(|op| matches!(op, StoreOp::Put { .. } | StoreOp::Delete { .. }));
         self.unsaved.extend(slots);
-        let excess = self.unsaved.len().saturating_sub(UNSAVED_OPS_MAX);
+        let mut excess = self.unsaved.len().saturating_sub(UNSAVED_OPS_MAX);
+        let mut bytes: usize = self.unsaved[excess..].iter().map(StoreOp::bytes).sum();
+        while bytes > UNSAVED_BYTES_MAX {
+            bytes -= self.unsaved[excess].bytes();
+            excess += 1;
+        }
         self.unsaved.drain(..excess);
     }
 

@@ -1,16 +1,16 @@
 //! Group commit: many commands, one line of the journal, one sync; then the sessions' files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::io;
+use std::path::Path;
 
-use crate::limits::{JOURNAL_BYTES_MAX, STORAGE_GROWTH_BYTES};
+use crate::limits::{JOURNAL_BYTES_MAX, OPS_BYTES_MAX, RECORD_BYTES_MAX, STORAGE_GROWTH_BYTES};
 use crate::metrics::METRICS;
 use crate::store::backlog::{Backlog, Work};
 use crate::store::journal::Journal;
 use crate::store::line::Line;
 use crate::store::sessions::SessionFiles;
-use crate::store::{Layout, StoreOp, disk, folder, record, retention};
+use crate::store::{Layout, SESSIONS, StoreOp, Tidy, disk, quota, record};
 
 /// What the last life left behind.
 #[derive(Debug, Default)]
@@ -31,15 +31,13 @@ pub struct Store {
     backlog: Backlog,
     compact_at_bytes: u64,
     must_compact: bool,
-    /// What the folder may hold.
-    max_bytes: u64,
-    /// Above it room is made; more than that where nothing more can be cleared.
+    tidy: Tidy,
+    /// Above it the folder is counted, and room is made; more than that where nothing more can be cleared.
     full_at_bytes: u64,
     /// Why a session's file lags behind the journal.
     apply_trouble: Option<io::Error>,
     /// Why the journal is longer than it should be.
     compact_trouble: Option<io::Error>,
-    used_bytes: u64,
 }
 
 /// What a group of commands comes to.
@@ -54,10 +52,10 @@ struct Group {
 }
 
 impl Store {
-    /// Opens the folder's files and brings them to the state of the last promise made. When the
-    /// folder holds more than `max_bytes`, the oldest goes.
-    pub fn open(layout: Layout, max_bytes: u64) -> io::Result<(Self, Recovered)> {
-        folder::make_private(&layout.sessions())?;
+    /// Opens the folder's files and brings them to the state of the last promise made.
+    pub fn open(tidy: Tidy) -> io::Result<(Self, Recovered)> {
+        let layout = tidy.layout().clone();
+        layout.prepare()?;
         let mut recovered = Recovered::default();
         let mut backlog = Backlog::default();
         let mut has_forgotten = false;
@@ -75,25 +73,23 @@ impl Store {
                 Line::Journal(_) | Line::All(_) => {}
             })?;
         // Killed while it wrote a new journal.
-        disk::unlink(&path.with_extension("new"))?;
+        disk::clear(&path.with_extension("new"))?;
         let says_nothing = recovered.slots.is_empty() && backlog.keys().is_empty() && !has_forgotten;
         if says_nothing && !is_damaged && has_sessions(&layout)? {
             recovered.problems.push(LOST_JOURNAL.to_owned());
             is_damaged = true;
         }
         recovered.damaged = is_damaged;
-        let used_bytes = folder::used_bytes(layout.root());
-        let is_full = used_bytes > max_bytes;
+        tidy.add(journal.len());
         let mut store = Self {
             compact_at_bytes: JOURNAL_BYTES_MAX.max(2 * journal.len()),
-            must_compact: is_damaged || has_forgotten || is_full,
+            must_compact: is_damaged || has_forgotten,
             sessions: SessionFiles::new(layout.clone()),
-            used_bytes,
+            tidy,
             layout,
             journal,
             backlog,
-            max_bytes,
-            full_at_bytes: max_bytes,
+            full_at_bytes: u64::MAX,
             apply_trouble: None,
             compact_trouble: None,
         };
@@ -115,9 +111,31 @@ impl Store {
         }
     }
 
-    /// Bytes in the state folder, as far as this thread writes there.
-    pub(super) fn used_bytes(&self) -> u64 {
-        self.used_bytes
+    /// What deletes and counts.
+    pub fn tidy(&self) -> &Tidy {
+        &self.tidy
+    }
+
+    /// Whether the folder has grown so that it should be counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.tidy.used_bytes() > self.full_at_bytes
+    }
+
+    /// The folder was counted: what is too much and can only be taken from the records goes.
+    pub(super) fn counted(&mut self) {
+        let excess = self.tidy.take_excess();
+        if excess > 0 {
+            self.compact_trouble = self.drop_records(excess).err();
+        }
+        let (used, max) = (self.tidy.used_bytes(), self.tidy.max_bytes());
+        self.full_at_bytes = if used > max { used + STORAGE_GROWTH_BYTES } else { max };
+    }
+
+    fn drop_records(&mut self, excess: u64) -> io::Result<()> {
+        self.compact()?;
+        let dropped = quota::drop_records(&self.layout, excess, self.tidy.max_bytes())?;
+        self.tidy.subtract(dropped);
+        Ok(())
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -139,7 +157,7 @@ impl Store {
         }
         let line = group.line();
         self.journal.append(&line)?;
-        self.used_bytes += line.len() as u64;
+        self.tidy.add(line.len() as u64);
         METRICS.commits.up();
         let mut has_forgotten = group.compacts;
         for (key, work) in group.works {
@@ -151,7 +169,7 @@ impl Store {
                 }
             }
         }
-        self.must_compact |= has_forgotten || self.used_bytes > self.full_at_bytes;
+        self.must_compact |= has_forgotten;
         self.catch_up(has_forgotten || self.compact_trouble.is_none());
         Ok(answers)
     }
@@ -185,6 +203,11 @@ impl Store {
                 }
             };
             own.lines.push(serde_json::to_string(&line)?);
+        }
+        // Beyond these bounds it could not be read back.
+        let is_long = |line: &String| line.len() > RECORD_BYTES_MAX;
+        if own.lines.iter().any(is_long) || own.lines.iter().map(String::len).sum::<usize>() > OPS_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is too much of it to be kept"));
         }
         group.lines.append(&mut own.lines);
         group.works.append(&mut own.works);
@@ -245,7 +268,7 @@ impl Store {
                 Work::Forget => self.sessions.forget(key).map(|()| 0),
             };
             match done {
-                Ok(bytes) => self.used_bytes += bytes,
+                Ok(bytes) => self.tidy.add(bytes),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return self.rebuild(key),
                 Err(error) => return Err(error),
             }
@@ -305,12 +328,11 @@ impl Store {
         for json in slots.values().chain(kept.values().flatten()) {
             record::write_line(&mut bytes, json);
         }
+        let before = self.journal.len();
         self.journal.replace(&bytes)?;
+        self.tidy.subtract(before.saturating_sub(self.journal.len()));
         self.compact_at_bytes = JOURNAL_BYTES_MAX.max(2 * self.journal.len());
         self.must_compact = failed.is_some();
-        retention::make_room(&self.layout, self.max_bytes)?;
-        self.used_bytes = folder::used_bytes(self.layout.root());
-        self.full_at_bytes = self.max_bytes.max(self.used_bytes + STORAGE_GROWTH_BYTES);
         failed.map_or(Ok(()), Err)
     }
 
@@ -326,8 +348,8 @@ impl Store {
 const LOST_JOURNAL: &str = "the journal is empty although there are sessions: what else it said is lost";
 
 fn has_sessions(layout: &Layout) -> io::Result<bool> {
-    for entry in fs::read_dir(layout.sessions())? {
-        if entry?.path().extension().is_some_and(|extension| extension == "log") {
+    for name in layout.open()?.folder(SESSIONS.as_ref())?.names()? {
+        if Path::new(&name?).extension().is_some_and(|extension| extension == "log") {
             return Ok(true);
         }
     }

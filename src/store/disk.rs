@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::clock::wall_ms;
 use crate::plain_file;
+use crate::store::handle::FolderHandle;
 
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -27,16 +28,27 @@ fn ours_alone(file: File) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file for reading and writing, and makes an empty one if there is none.
+/// Opens a file for reading and writing, and makes an empty one if there is none. What is no plain file
+/// is an error (`InvalidData`) that names it.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     fault::strike()?;
-    ours_alone(plain_file::open(private().create(true).truncate(false), path)?)
+    let file = plain_file::open(private().create(true).truncate(false), path);
+    ours_alone(file.map_err(|error| naming(path, error))?)
 }
 
 /// Opens a file for reading.
 pub(super) fn read(path: &Path) -> io::Result<File> {
-    plain_file::open(OpenOptions::new().read(true), path)
+    plain_file::open(OpenOptions::new().read(true), path).map_err(|error| naming(path, error))
+}
+
+fn naming(path: &Path, error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::InvalidData => {
+            io::Error::new(error.kind(), format!("`{}` is in the way: {error}", path.display()))
+        }
+        _ => error,
+    }
 }
 
 /// Makes an empty file in the place of what is there: that may be a link, or have another name elsewhere.
@@ -44,6 +56,7 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     fault::strike()?;
     match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => drop(move_aside(path)?),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
@@ -99,32 +112,57 @@ pub(super) fn unlink(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The same for whatever has the name.
+pub(super) fn clear(path: &Path) -> io::Result<()> {
+    match unlink(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => move_aside(path).map(drop),
+        cleared => cleared,
+    }
+}
+
 /// Makes the names in a folder durable. An empty path is the working directory.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     #[cfg(test)]
     fault::strike()?;
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    File::open(path)?.sync_all()
+    OpenOptions::new().read(true).custom_flags(FOLDER_ONLY).open(path)?.sync_all()
 }
+
+/// A named pipe in the place of the folder is not waited for.
+#[expect(clippy::cast_possible_wrap, reason = "the kernel's flags are small numbers")]
+const FOLDER_ONLY: i32 = rustix::fs::OFlags::DIRECTORY.bits() as i32;
 
 /// Replaces a file by what `content` reads: whatever happens, either the old or the new one is
 /// there, and after `Ok` the new one for good.
-pub(super) fn replace(path: &Path, mut content: impl Read) -> io::Result<()> {
+pub(super) fn replace(path: &Path, mut content: impl Read) -> io::Result<File> {
     let temporary = path.with_extension("new");
     let mut file = create(&temporary)?;
     io::copy(&mut content, &mut file)?;
     sync(&file)?;
     rename(&temporary, path)?;
-    sync_folder(path.parent().unwrap_or(Path::new("")))
+    sync_folder(path.parent().unwrap_or(Path::new("")))?;
+    Ok(file)
 }
 
-/// Keeps a durable copy of a damaged file beside it; returns the copy's path.
-pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+/// Keeps what lies in the place of a file under another name; returns its path.
+fn move_aside(path: &Path) -> io::Result<PathBuf> {
+    let folder = FolderHandle::open_root(path.parent().unwrap_or(Path::new(".")))?;
+    let aside = folder.set_aside(path.file_name().unwrap_or_default())?;
+    folder.sync()?;
+    Ok(path.with_file_name(aside))
+}
+
+/// Keeps a damaged file beside it, as a durable copy, or what is no file itself; returns the path.
+pub(super) fn keep_copy(path: &Path) -> io::Result<PathBuf> {
+    let mut damaged = match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return move_aside(path),
+        file => file?,
+    };
     let mut name = path.as_os_str().to_owned();
     name.push(format!("{DAMAGED}{}", wall_ms()));
     let copy = PathBuf::from(name);
     let mut file = create(&copy)?;
-    io::copy(&mut read(path)?, &mut file)?;
+    io::copy(&mut damaged, &mut file)?;
     sync(&file)?;
     sync_folder(path.parent().unwrap_or(Path::new("")))?;
     Ok(copy)

@@ -1,8 +1,8 @@
-//! The state folder: private, counted, and held by one gateway at a time.
+//! The state folder: private, and held by one gateway at a time.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Instant;
 
@@ -27,19 +27,6 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes of all files below a folder. What cannot be read does not count.
-pub(super) fn used_bytes(path: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(path) else { return 0 };
-    entries
-        .filter_map(Result::ok)
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => used_bytes(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .sum()
-}
-
 /// The kernel's lock on a state folder, held as long as this lives (and not a moment longer,
 /// however the process ends).
 pub struct FolderLock {
@@ -50,6 +37,11 @@ impl FolderLock {
     /// Takes the lock. `Err(Ok(text))` carries what the holder wrote into the file.
     pub fn take(path: &Path) -> Result<Self, Result<String, io::Error>> {
         let file = disk::open(path).map_err(Err)?;
+        // What is written into it would be written into that other file.
+        if file.metadata().map_err(Err)?.nlink() > 1 {
+            let text = format!("`{}` is in the way: it is another file, too", path.display());
+            return Err(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+        }
         let deadline = Instant::now() + ms(LOCK_WAIT_MS);
         let mut again = false;
         loop {

@@ -6,11 +6,11 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::clock::wall_ms;
@@ -37,6 +37,31 @@ impl FolderHandle {
             Ok(()) | Err(Errno::EXIST) => Self::open(path),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// Opens the state folder itself, which a person may have put behind a link.
+    pub(crate) fn open_root(path: &Path) -> io::Result<Self> {
+        Ok(Self(rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?))
+    }
+
+    /// Opens the folder that it is in.
+    pub(super) fn parent(&self) -> io::Result<Self> {
+        Ok(Self(rustix::fs::openat(&self.0, "..", FOLDER, Mode::empty())?))
+    }
+
+    /// Opens it once more, to read its names from the beginning.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Ok(Self(rustix::fs::openat(&self.0, ".", FOLDER, Mode::empty())?))
+    }
+
+    /// What it is itself.
+    pub(super) fn about(&self) -> io::Result<Stat> {
+        Ok(rustix::fs::fstat(&self.0)?)
+    }
+
+    /// Its descriptor, for reading its names.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Opens a folder in it, as it is.
@@ -76,13 +101,22 @@ impl FolderHandle {
     }
 
     /// What lies under a name; a link is a link.
-    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Stat> {
+    pub(super) fn look(&self, name: &OsStr) -> io::Result<Stat> {
         Ok(rustix::fs::statat(&self.0, checked(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Opens a plain file in it for reading.
     pub(crate) fn read(&self, name: &OsStr) -> io::Result<File> {
-        match rustix::fs::openat(&self.0, checked(name)?, OFlags::RDONLY | FILE, Mode::empty()) {
+        self.file(name, OFlags::RDONLY)
+    }
+
+    /// Opens a plain file in it for reading and writing.
+    pub(super) fn write(&self, name: &OsStr) -> io::Result<File> {
+        self.file(name, OFlags::RDWR)
+    }
+
+    fn file(&self, name: &OsStr, access: OFlags) -> io::Result<File> {
+        match rustix::fs::openat(&self.0, checked(name)?, access | FILE, Mode::empty()) {
             Ok(file) => plain_file::check(file.into()),
             Err(errno) => {
                 let found = rustix::fs::statat(&self.0, checked(name)?, AtFlags::SYMLINK_NOFOLLOW);
@@ -117,6 +151,30 @@ impl FolderHandle {
             }
         }
         Err(io::Error::new(ErrorKind::AlreadyExists, "every name for it is taken"))
+    }
+
+    /// Removes a name that is no folder's.
+    pub(crate) fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, checked(name)?, AtFlags::empty())?)
+    }
+
+    /// Removes an empty folder.
+    pub(crate) fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, checked(name)?, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Makes the names in it durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.0)?)
+    }
+
+    /// What lies in it, in no order; entries that come and go meanwhile may or may not be among them.
+    pub(crate) fn names(&self) -> io::Result<impl Iterator<Item = io::Result<OsString>> + use<>> {
+        let entries = Dir::read_from(&self.0)?;
+        let name = |entry: rustix::fs::DirEntry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
+        Ok(entries
+            .map(move |entry| Ok(name(entry?)))
+            .filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == "..")))
     }
 
     /// Lets its owner into a folder in it.
@@ -181,7 +239,7 @@ mod tests {
         symlink(temp.0.join("theirs/secret"), temp.0.join("ours/file")).unwrap();
         let ours = FolderHandle::open(&temp.0.join("ours")).unwrap();
         for name in ["file", "folder", "../theirs/secret", "..", ".", "", "a\0b"] {
-            assert!(ours.read(name.as_ref()).is_err(), "{name:?}");
+            assert!(ours.read(name.as_ref()).is_err() && ours.write(name.as_ref()).is_err(), "{name:?}");
             assert!(ours.folder(name.as_ref()).is_err(), "{name:?}");
             assert!(ours.create_new(name.as_ref()).is_err(), "{name:?}");
         }
@@ -190,8 +248,7 @@ mod tests {
         // A folder is made in the place of the link, which is kept as it is.
         ours.make_folder("folder".as_ref()).unwrap().create_new("new".as_ref()).unwrap();
         assert!(!temp.0.join("theirs/new").exists() && temp.0.join("ours/folder/new").exists());
-        let names = fs::read_dir(temp.0.join("ours")).unwrap();
-        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> = ours.names().unwrap().map(Result::unwrap).collect();
         let aside = names.iter().find(|name| name.to_string_lossy().starts_with("folder.damaged-")).unwrap();
         assert_eq!(fs::read_link(temp.0.join("ours").join(aside)).unwrap(), temp.0.join("theirs"));
         assert_eq!(names.len(), 3, "{names:?}");

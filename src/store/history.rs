@@ -8,7 +8,9 @@ use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_TEXT_BYTES_MAX, PAGE_BYTES_MAX};
+use crate::limits::{
+    HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_TEXT_BYTES_MAX, PAGE_BYTES_MAX, RECORD_BYTES_MAX,
+};
 use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::error::WireError;
 use crate::protocol::frame::cut_encoded;
@@ -128,6 +130,10 @@ impl<'a> LinesBackwards<'a> {
                 None if self.start <= self.opened.first && self.block.is_empty() => return Ok(None),
                 None if self.start <= self.opened.first => 0,
                 None => {
+                    if self.block.len() > RECORD_BYTES_MAX {
+                        // No record is that long. Without its end the rest of the line is none, either.
+                        self.block = Vec::new();
+                    }
                     self.read_block()?;
                     continue;
                 }
@@ -144,7 +150,8 @@ impl<'a> LinesBackwards<'a> {
     }
 
     fn read_block(&mut self) -> io::Result<()> {
-        let count = BLOCK_BYTES.min(self.start - self.opened.first);
+        // More of a line that is longer: each byte of it is moved a few times at most.
+        let count = BLOCK_BYTES.max(self.block.len() as u64).min(self.start - self.opened.first);
         let mut block = vec![0; usize::try_from(count).unwrap_or(0)];
         self.opened.file.read_exact_at(&mut block, self.start - count)?;
         block.append(&mut self.block);
@@ -159,7 +166,7 @@ mod tests {
     use super::{History, SessionRecord};
     use crate::protocol::call::SessionHistoryParams;
     use crate::protocol::payload::{Message, Role};
-    use crate::store::{Layout, Store, StoreOp, folder};
+    use crate::store::{Layout, Store, StoreOp, Tidy, folder};
 
     fn params(limit: Option<usize>, before: Option<String>) -> SessionHistoryParams {
         SessionHistoryParams { session_key: "main".to_owned(), limit, before }
@@ -180,7 +187,7 @@ mod tests {
         let history = History::new(layout.clone());
         assert!(history.page(&params(None, None)).unwrap().messages.is_empty());
 
-        let (mut store, _) = Store::open(layout, u64::MAX).unwrap();
+        let (mut store, _) = Store::open(Tidy::new(layout, u64::MAX)).unwrap();
         store.commit(&[&[record("old", "of another conversation")]]).unwrap();
         let texts: Vec<String> = (0..500).map(|n| format!("{n} {}", "x".repeat(n * 7 % 900))).collect();
         for text in &texts {
@@ -211,7 +218,7 @@ mod tests {
         let _ = std::fs::remove_dir_all(&path);
         folder::make_private(&path).unwrap();
         let layout = Layout::new(&path);
-        let (mut store, _) = Store::open(layout.clone(), u64::MAX).unwrap();
+        let (mut store, _) = Store::open(Tidy::new(layout.clone(), u64::MAX)).unwrap();
         for _ in 0..5 {
             store.commit(&[&[record("s", &"\u{1}y".repeat(100_000))]]).unwrap();
         }

@@ -5,12 +5,12 @@
 //! Knows lines and bytes, and nothing of what the lines are about.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::store::disk::{self, Reading};
+use crate::store::disk;
 use crate::store::line::{Line, VERSION};
-use crate::store::record;
+use crate::store::record::{self, Lines};
 
 /// The open journal.
 pub(super) struct Journal {
@@ -46,7 +46,7 @@ impl Journal {
         problems: &mut Vec<String>,
         each: impl FnMut(Line<'_>),
     ) -> io::Result<(Self, bool)> {
-        let file = disk::open(&path)?;
+        let mut file = disk::open(&path)?;
         let Scan { mut good_bytes, damaged_lines, tail_lines } = scan(&file, each)?;
         let first = first_line()?;
         let torn_bytes = file.metadata()?.len().saturating_sub(good_bytes);
@@ -55,14 +55,19 @@ impl Journal {
         let has_no_beginning = good_bytes == 0 && torn_bytes > first.len() as u64;
         let is_damaged = damaged_lines > 0 || tail_lines > 1 || has_no_beginning;
         if is_damaged {
-            let copy = disk::set_aside(&path)?;
+            let copy = disk::keep_copy(&path)?;
             problems.push(format!(
                 "the journal is damaged; a copy was kept as `{}` and everything readable was used",
                 copy.display()
             ));
         }
         if torn_bytes > 0 {
-            disk::cut(&file, good_bytes)?;
+            if good_bytes > 0 {
+                disk::cut(&file, good_bytes)?;
+            } else {
+                // Nothing in it is ours: it may be anybody's file that has got this name, too.
+                file = disk::create(&path)?;
+            }
             problems.push(format!(
                 "the last {torn_bytes} bytes of the journal were cut off: the gateway was stopped while writing them"
             ));
@@ -157,19 +162,11 @@ fn first_line() -> io::Result<Vec<u8>> {
 /// Calls `each` for every good line, or for each of those in it. Bad lines behind the last good one
 /// are torn writes; bad lines before it are damage.
 fn scan(file: &File, mut each: impl FnMut(Line<'_>)) -> io::Result<Scan> {
-    let mut reader = BufReader::new(Reading::from(file, 0));
+    let mut lines = Lines::from(file, 0);
     let mut scan = Scan::default();
-    let mut at = 0;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let count = reader.read_until(b'\n', &mut line)?;
-        if count == 0 {
-            return Ok(scan);
-        }
-        at += count as u64;
-        let json = line.strip_suffix(b"\n").and_then(record::read_line);
-        let Some(parsed) = json.and_then(|json| serde_json::from_str::<Line<'_>>(json).ok()) else {
+    while let Some((at, json)) = lines.next()? {
+        let parsed = json.and_then(|json| serde_json::from_str::<Line<'_>>(json).ok());
+        let Some(parsed) = parsed.filter(Line::is_sane) else {
             scan.tail_lines += 1;
             continue;
         };
@@ -186,4 +183,5 @@ fn scan(file: &File, mut each: impl FnMut(Line<'_>)) -> io::Result<Scan> {
         let damaged_lines = scan.damaged_lines + scan.tail_lines;
         scan = Scan { good_bytes: at, damaged_lines, tail_lines: 0 };
     }
+    Ok(scan)
 }

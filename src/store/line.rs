@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::limits::OFFSET_MAX;
+
 /// Format of the journal.
 pub(super) const VERSION: u32 = 1;
 
@@ -31,4 +33,15 @@ pub(super) enum Line<'a> {
     Forget(String),
     /// Several, in order.
     All(#[serde(borrow)] Vec<Line<'a>>),
+}
+
+impl Line<'_> {
+    /// Whether its numbers are ones that can be reckoned with.
+    pub(super) fn is_sane(&self) -> bool {
+        match self {
+            Self::App { offset, .. } => *offset <= OFFSET_MAX,
+            Self::All(lines) => lines.iter().all(Self::is_sane),
+            _ => true,
+        }
+    }
 }

@@ -5,11 +5,17 @@
 //! a sync of their own and made whole from it after a crash (`sessions`). So a message costs one
 //! fsync for each promise that is made about it, however many files it touches. Every change of a
 //! file goes through `disk`.
+//!
+//! What others put into the state folder, the agent first of all, is hostile: it is reached through
+//! descriptors only (`handle`), the agent's own folder by one module (`agent_folder`), and it is
+//! counted and deleted by a thread on which nobody waits (`tidy`).
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 
+pub mod agent_folder;
 mod backlog;
 mod commit;
 mod disk;
@@ -19,14 +25,20 @@ pub mod history;
 mod journal;
 mod line;
 pub(crate) mod media;
+mod quota;
 mod record;
-mod retention;
 mod session_file;
 mod sessions;
 mod thread;
+mod tidy;
+pub(crate) mod trash;
+mod walk;
 
 pub use commit::{Recovered, Store};
 pub use thread::spawn;
+pub use tidy::Tidy;
+
+use handle::FolderHandle;
 
 /// Number that state gives to a command; the answer carries it.
 pub type Ticket = u64;
@@ -38,6 +50,24 @@ pub struct StoreCommand {
     pub ticket: Ticket,
     /// In this order.
     pub ops: Vec<StoreOp>,
+}
+
+impl StoreCommand {
+    /// Bytes of what is to be written, but for names.
+    fn bytes(&self) -> usize {
+        self.ops.iter().map(StoreOp::bytes).sum()
+    }
+}
+
+impl StoreOp {
+    /// Bytes of what is to be written, but for its name.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Put { value, .. } => value.len(),
+            Self::Append { record, .. } => record.len(),
+            Self::Delete { .. } | Self::Forget { .. } | Self::Compact => 0,
+        }
+    }
 }
 
 /// One thing to write.
@@ -98,6 +128,13 @@ pub struct Usage {
     pub free_bytes: u64,
 }
 
+/// Folder of the records.
+const SESSIONS: &str = "sessions";
+/// Folder of what people sent.
+const MEDIA: &str = "media";
+/// Folder of files on their way, and of what is to be deleted.
+const TMP: &str = "tmp";
+
 /// Where things lie in the state folder.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -120,28 +157,51 @@ impl Layout {
         self.root.join("gateway.lock")
     }
 
+    /// Where the folder itself really is, behind all links.
+    pub(crate) fn real_root(&self) -> io::Result<PathBuf> {
+        self.root.canonicalize()
+    }
+
+    /// Opens the folder itself.
+    pub(crate) fn open(&self) -> io::Result<FolderHandle> {
+        FolderHandle::open_root(&self.root)
+    }
+
+    /// Opens the folder for files on their way, and makes it if it is not there.
+    pub(crate) fn open_tmp(&self) -> io::Result<FolderHandle> {
+        self.open()?.make_folder(TMP.as_ref())
+    }
+
+    /// Makes the folders in it. What an earlier life left on its way is discarded.
+    pub fn prepare(&self) -> io::Result<()> {
+        let root = self.open()?;
+        root.make_folder(SESSIONS.as_ref())?;
+        // These are made when they are needed, too: on a disk that is full now the gateway can start.
+        let others = [root.make_folder(MEDIA.as_ref()).map(drop), agent_folder::make(self)];
+        let cleared = self.open_tmp().and_then(|tmp| trash::discard_leftovers(&tmp));
+        for error in others.into_iter().chain([cleared]).filter_map(Result::err) {
+            log::warn!("a folder in the state folder is not as it should be: {error}");
+        }
+        Ok(())
+    }
+
     fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
 
     /// Records of conversations, one file per session key.
     pub fn sessions(&self) -> PathBuf {
-        self.root.join("sessions")
+        self.root.join(SESSIONS)
     }
 
     /// What people sent, one folder per session key.
     pub fn media(&self) -> PathBuf {
-        self.root.join("media")
+        self.root.join(MEDIA)
     }
 
     /// What people sent in a session.
     pub fn media_of(&self, session_key: &str) -> PathBuf {
         self.media().join(file_name(session_key))
-    }
-
-    /// The agent's own files, one folder per session key.
-    pub fn agent_sessions(&self) -> PathBuf {
-        self.root.join("agent")
     }
 
     fn session(&self, session_key: &str) -> PathBuf {

@@ -1,6 +1,14 @@
 //! One record per line: eight hex digits of CRC-32, a space, JSON, a line feed.
 //!
-//! JSON has no raw line feed, so a damaged record never hides the next one.
+//! JSON has no raw line feed, so a damaged record never hides the next one. However long a damaged one is,
+//! only what its checksum vouches for is held in memory.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt as _;
+
+use crate::limits::{JOURNAL_LINE_BYTES_MAX, LINE_BUFFER_BYTES};
+use crate::store::disk::Reading;
 
 fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
@@ -22,15 +30,127 @@ pub(super) fn line_bytes(json: &str) -> u64 {
 
 /// The JSON of a line (without its line feed), or `None` if the line is damaged.
 pub(super) fn read_line(line: &[u8]) -> Option<&str> {
-    let (digits, rest) = line.split_at_checked(8)?;
-    let json = rest.strip_prefix(b" ")?;
-    let expected = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    let (expected, json) = parts(line)?;
     (crc32(json) == expected).then(|| std::str::from_utf8(json).ok()).flatten()
+}
+
+/// Checksum and JSON of a line, or of its beginning.
+fn parts(line: &[u8]) -> Option<(u32, &[u8])> {
+    let (digits, rest) = line.split_at_checked(8)?;
+    let expected = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    Some((expected, rest.strip_prefix(b" ")?))
+}
+
+/// Reads a file's lines, one after the other.
+pub(super) struct Lines<'a> {
+    file: &'a File,
+    reader: BufReader<Reading<'a>>,
+    /// Behind the last line that was read.
+    at: u64,
+    line: Vec<u8>,
+}
+
+impl<'a> Lines<'a> {
+    /// From this place, at which a line begins.
+    pub(super) fn from(file: &'a File, at: u64) -> Self {
+        Self { file, reader: BufReader::new(Reading::from(file, at)), at, line: Vec::new() }
+    }
+
+    /// Where the next line ends, and what it says if it is whole. `None` at the end of the file.
+    pub(super) fn next(&mut self) -> io::Result<Option<(u64, Option<&str>)>> {
+        self.line.clear();
+        self.line.shrink_to(LINE_BUFFER_BYTES);
+        let start = self.at;
+        let mut short = self.reader.by_ref().take(LINE_BUFFER_BYTES as u64);
+        let count = short.read_until(b'\n', &mut self.line)?;
+        if count == 0 {
+            return Ok(None);
+        }
+        self.at += count as u64;
+        if count == LINE_BUFFER_BYTES && !self.line.ends_with(b"\n") {
+            self.read_long(start)?;
+        }
+        Ok(Some((self.at, self.line.strip_suffix(b"\n").and_then(read_line))))
+    }
+
+    /// Goes on to the end of a long line, of which the beginning was read; keeps the line if it is good.
+    fn read_long(&mut self, start: u64) -> io::Result<()> {
+        let mut crc = flate2::Crc::new();
+        let expected = parts(&self.line).map(|(expected, json)| {
+            crc.update(json);
+            expected
+        });
+        let is_ended = self.skip_line(|bytes| crc.update(bytes))?;
+        let len = self.at - start;
+        self.line.clear();
+        if is_ended && len <= JOURNAL_LINE_BYTES_MAX as u64 && expected == Some(crc.sum()) {
+            self.line.resize(usize::try_from(len).unwrap_or_default(), 0);
+            self.file.read_exact_at(&mut self.line, start)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on behind the next line feed, if there is one. Hands what is before it to `each`.
+    fn skip_line(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+        loop {
+            let bytes = self.reader.fill_buf()?;
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let count = end.map_or(bytes.len(), |end| end + 1);
+            each(&bytes[..end.unwrap_or(count)]);
+            self.reader.consume(count);
+            self.at += count as u64;
+            if end.is_some() || count == 0 {
+                return Ok(end.is_some());
+            }
+        }
+    }
+}
+
+/// Where the line ends that has this place in it.
+pub(super) fn end_of_line(file: &File, place: u64) -> io::Result<u64> {
+    let mut lines = Lines::from(file, place);
+    lines.skip_line(|_| {})?;
+    Ok(lines.at)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{crc32, read_line, write_line};
+    use std::fs;
+
+    use super::{Lines, crc32, end_of_line, read_line, write_line};
+    use crate::limits::LINE_BUFFER_BYTES;
+
+    #[test]
+    fn long_lines_are_read_if_they_are_good_and_only_passed_over_otherwise() {
+        let path = std::env::temp_dir().join(format!("clawdis-lines-{}", std::process::id()));
+        let json = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+        let lengths = [1, LINE_BUFFER_BYTES - 13, LINE_BUFFER_BYTES - 12, LINE_BUFFER_BYTES - 11, 3 << 20];
+        let mut text = Vec::new();
+        for bytes in lengths {
+            write_line(&mut text, &json(bytes));
+            let whole = text.len();
+            write_line(&mut text, &json(bytes));
+            text[whole + 10] ^= 1;
+        }
+        text.extend(vec![b'y'; 2 << 20]);
+        fs::write(&path, &text).unwrap();
+        let file = fs::File::open(&path).unwrap();
+        let mut lines = Lines::from(&file, 0);
+        let mut at = 0;
+        for bytes in lengths {
+            for good in [true, false] {
+                let (end, found) = lines.next().unwrap().unwrap();
+                assert_eq!(found.map(str::len), good.then_some(bytes + 2));
+                assert_eq!(end_of_line(&file, at).unwrap(), end);
+                assert_eq!(end_of_line(&file, end - 1).unwrap(), end);
+                at = end;
+            }
+        }
+        assert_eq!(lines.next().unwrap(), Some((text.len() as u64, None)));
+        assert_eq!(lines.next().unwrap(), None);
+        assert!(lines.line.capacity() <= 2 * LINE_BUFFER_BYTES);
+        fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn crc_is_the_standard_one() {

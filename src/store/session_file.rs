@@ -9,8 +9,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::OFFSET_MAX;
 use crate::store::disk::{self, Reading};
-use crate::store::record;
+use crate::store::record::{self, Lines};
 
 /// Format of session files.
 const VERSION: u32 = 1;
@@ -65,6 +66,7 @@ impl Opened {
             .strip_suffix(b"\n")
             .and_then(record::read_line)
             .and_then(|json| serde_json::from_str(json).ok());
+        let header = header.filter(|header| header.base <= OFFSET_MAX);
         let header =
             header.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "its beginning is damaged"))?;
         if header.v != VERSION {
@@ -93,17 +95,12 @@ impl Opened {
 
     /// Physical offset of the first line from `start` on that is damaged, or behind the last one.
     pub(super) fn good_until(&self, start: u64) -> io::Result<u64> {
-        let mut reader = BufReader::new(Reading::from(&self.file, start));
+        let mut lines = Lines::from(&self.file, start);
         let mut good = start;
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            reader.read_until(b'\n', &mut line)?;
-            if line.strip_suffix(b"\n").and_then(record::read_line).is_none() {
-                return Ok(good);
-            }
-            good += line.len() as u64;
+        while let Some((end, Some(_))) = lines.next()? {
+            good = end;
         }
+        Ok(good)
     }
 
     /// Whether exactly these bytes are at this place.

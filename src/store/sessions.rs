@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use crate::store::session_file::{Header, Opened};
-use crate::store::{Layout, disk, record};
+use crate::store::{Layout, disk, record, trash};
 
 /// The writer's side.
 pub(super) struct SessionFiles {
@@ -39,7 +40,7 @@ impl SessionFiles {
                 Err(io::Error::new(ErrorKind::InvalidData, "it is another session's"))
             }
             Err(error) if error.kind() == ErrorKind::InvalidData => {
-                let is_torn = fs::metadata(&path)?.len() < Header::line(key, 0)?.len() as u64;
+                let is_torn = fs::symlink_metadata(&path)?.len() < Header::line(key, 0)?.len() as u64;
                 if is_torn { Ok(None) } else { Err(error) }
             }
             other => other,
@@ -115,19 +116,19 @@ impl SessionFiles {
         let base = match records.first() {
             Some((offset, _)) => *offset,
             // No offset of the old file is beyond that, if it never lost its oldest records.
-            None => fs::metadata(self.layout.session(key))?.len(),
+            None => fs::symlink_metadata(self.layout.session(key))?.len(),
         };
         self.begin_anew(key, base, records)
     }
 
     fn begin_anew(&mut self, key: &str, base: u64, records: &[(u64, String)]) -> io::Result<String> {
         let path = self.layout.session(key);
-        let copy = disk::set_aside(&path)?;
+        let copy = disk::keep_copy(&path)?;
         let mut content = Header::line(key, base)?;
         for (_, json) in records {
             record::write_line(&mut content, json);
         }
-        disk::replace(&path, content.as_slice())?;
+        drop(disk::replace(&path, content.as_slice())?);
         Ok(format!(
             "the file of a session was damaged; a copy was kept as `{}`, and its history begins anew",
             copy.display()
@@ -141,14 +142,21 @@ impl SessionFiles {
         let path = self.layout.session(key);
         // No copy of the journal can be freed from what one session said.
         let of_journal = disk::copies_of(&self.layout.journal())?;
-        for copy in disk::copies_of(&path)?.iter().chain(&of_journal) {
-            disk::unlink(copy)?;
+        let copies = disk::copies_of(&path)?;
+        for name in copies.iter().chain(&of_journal).chain([&path.with_extension("new"), &path]) {
+            self.remove(name)?;
         }
-        disk::unlink(&path.with_extension("new"))?;
-        disk::unlink(&path)?;
         self.unsynced.remove(key);
         self.doubtful.remove(key);
         Ok(())
+    }
+
+    /// Removes a file, or whatever else lies in its place.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match disk::unlink(path) {
+            Err(error) if error.kind() == ErrorKind::IsADirectory => trash::discard_path(&self.layout, path),
+            removed => removed,
+        }
     }
 
     /// Sessions whose records only the journal makes durable.
@@ -183,7 +191,7 @@ impl SessionFiles {
             file => file?,
         };
         if self.doubtful.contains(key) {
-            disk::replace(&path, file)?;
+            drop(disk::replace(&path, file)?);
             self.doubtful.remove(key);
         } else if let Err(error) = disk::sync(&file) {
             self.doubtful.insert(key.to_owned());

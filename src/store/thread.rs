@@ -4,9 +4,9 @@ use std::io;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, at, never, select};
 
-use crate::limits::STORE_GROUP_MAX;
+use crate::limits::{COUNT_INTERVAL_MS, STORE_GROUP_BYTES_MAX, STORE_GROUP_MAX, ms};
 use crate::metrics::METRICS;
 use crate::state::Event;
 use crate::store::{Store, StoreCommand, StoreEvent, StoreOp, Usage, disk};
@@ -25,14 +25,19 @@ pub fn spawn(
     commands: Receiver<StoreCommand>,
     events: Sender<Event>,
 ) -> io::Result<JoinHandle<()>> {
-    let told = Usage::default();
-    threads::spawn_owner("store", move || Keeper { store, events, told, retry: None }.run(&commands))
+    let next_count = Instant::now();
+    threads::spawn_owner("store", move || {
+        Keeper { store, events, told: None, next_count, is_counted: false, retry: None }.run(&commands);
+    })
 }
 
 struct Keeper {
     store: Store,
     events: Sender<Event>,
-    told: Usage,
+    told: Option<Usage>,
+    /// When what happens then lets the folder be counted: the agent and the sidecar write there, too.
+    next_count: Instant,
+    is_counted: bool,
     /// While in trouble: when to try again, and the pause after that.
     retry: Option<(Instant, Duration)>,
 }
@@ -42,21 +47,38 @@ impl Keeper {
         let trouble = self.store.trouble().map(|error| sentence(error, &self.store));
         self.plan_retry(trouble.as_deref());
         self.tell_usage(trouble);
+        self.count();
+        let counts = self.store.tidy().counts();
         loop {
-            let received = match self.retry {
-                Some((at, _)) => commands.recv_deadline(at),
-                None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match received {
-                Ok(first) => {
-                    let mut group = vec![first];
-                    group.extend(commands.try_iter().take(STORE_GROUP_MAX - 1));
-                    self.commit(group);
+            let retry = self.retry.map_or_else(never, |(when, _)| at(when));
+            select! {
+                recv(commands) -> first => {
+                    let Ok(first) = first else { return };
+                    self.commit(gather(first, commands));
+                    if self.store.is_full() || self.next_count <= Instant::now() {
+                        self.count();
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) => self.try_again(),
-                Err(RecvTimeoutError::Disconnected) => return,
+                recv(counts) -> _ => self.counted(),
+                recv(retry) -> _ => self.try_again(),
             }
         }
+    }
+
+    fn count(&mut self) {
+        self.next_count = Instant::now() + ms(COUNT_INTERVAL_MS);
+        self.store.tidy().count();
+    }
+
+    fn counted(&mut self) {
+        self.store.counted();
+        if !std::mem::replace(&mut self.is_counted, true) {
+            // The first count is news whatever it says.
+            self.told = None;
+        }
+        let trouble = self.store.trouble().map(|error| sentence(error, &self.store));
+        self.plan_retry(trouble.as_deref());
+        self.tell_usage(trouble);
     }
 
     fn commit(&mut self, group: Vec<StoreCommand>) {
@@ -93,8 +115,8 @@ impl Keeper {
     fn try_again(&mut self) {
         let probe = self.store.layout().root().join("probe");
         let probed = disk::replace(&probe, [0; 4096].as_slice());
-        let cleared = disk::unlink(&probe);
-        let tried = probed.and(cleared).and_then(|()| self.store.try_again());
+        let cleared = disk::clear(&probe);
+        let tried = probed.map(drop).and(cleared).and_then(|()| self.store.try_again());
         let trouble = tried.as_ref().err().or(self.store.trouble());
         let trouble = trouble.map(|error| sentence(error, &self.store));
         if trouble.is_none() {
@@ -110,20 +132,34 @@ impl Keeper {
     fn tell_usage(&mut self, trouble: Option<String>) {
         let usage = Usage {
             trouble,
-            used_bytes: self.store.used_bytes(),
+            used_bytes: self.store.tidy().used_bytes(),
             free_bytes: rustix::fs::statvfs(self.store.layout().root())
                 .map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize)),
         };
         METRICS.storage_ok.set(u64::from(usage.trouble.is_none()));
         METRICS.storage_used_bytes.set(usage.used_bytes);
-        let notable = usage.trouble != self.told.trouble
-            || usage.used_bytes.abs_diff(self.told.used_bytes) >= NOTABLE_BYTES
-            || usage.free_bytes.abs_diff(self.told.free_bytes) >= NOTABLE_BYTES;
-        if notable {
-            self.told = usage.clone();
+        let is_notable = self.told.as_ref().is_none_or(|told| {
+            usage.trouble != told.trouble
+                || usage.used_bytes.abs_diff(told.used_bytes) >= NOTABLE_BYTES
+                || usage.free_bytes.abs_diff(told.free_bytes) >= NOTABLE_BYTES
+        });
+        if is_notable {
+            self.told = Some(usage.clone());
             let _ = self.events.send(Event::Store(StoreEvent::Usage(usage)));
         }
     }
+}
+
+/// What waits behind a command and can be made durable with it.
+fn gather(first: StoreCommand, commands: &Receiver<StoreCommand>) -> Vec<StoreCommand> {
+    let mut bytes = first.bytes();
+    let mut group = vec![first];
+    while group.len() < STORE_GROUP_MAX && bytes < STORE_GROUP_BYTES_MAX {
+        let Ok(next) = commands.try_recv() else { break };
+        bytes += next.bytes();
+        group.push(next);
+    }
+    group
 }
 
 /// What went wrong, and what to do about it.

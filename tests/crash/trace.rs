@@ -149,9 +149,13 @@ fn parse_call(text: &str) -> Option<Call> {
         "ftruncate" => Call::Resize { handle: handle()?, len: number(1) },
         "fsync" | "fdatasync" => Call::Sync { path: handle()?.path, data_only: name == "fdatasync" },
         "rename" => Call::Rename { from: quoted(args[0]), to: quoted(args[1]) },
+        "renameat" | "renameat2" => {
+            Call::Rename { from: path_at(args[0], args[1]), to: path_at(args[2], args[3]) }
+        }
         "unlink" | "rmdir" => Call::Remove { path: quoted(args[0]) },
         "unlinkat" => Call::Remove { path: path_at(args[0], args[1]) },
         "mkdir" => Call::MakeFolder { path: quoted(args[0]) },
+        "mkdirat" => Call::MakeFolder { path: path_at(args[0], args[1]) },
         "sendto" => Call::Sent { socket: handle()?.path, bytes: bytes(args[1]) },
         "recvfrom" => Call::Received { socket: handle()?.path, bytes: bytes(args[1]) },
         "sendmsg" => {
@@ -182,7 +186,12 @@ fn path_at(folder: &str, name: &str) -> String {
     let (name, folder) = (quoted(name), folder.split_once('<').and_then(|(_, path)| path.split_once('>')));
     match folder {
         Some((folder, _)) if !name.starts_with('/') => {
-            format!("{}/{name}", String::from_utf8(unhex(folder)).unwrap())
+            let folder = String::from_utf8(unhex(folder)).unwrap();
+            match name.as_str() {
+                "." => folder,
+                ".." => folder.rsplit_once('/').map_or(folder.clone(), |(parent, _)| parent.to_owned()),
+                name => format!("{folder}/{name}"),
+            }
         }
         _ => name,
     }

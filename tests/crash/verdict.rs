@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::disk::Image;
 use crate::facts::{Facts, Run, SWITCHES, Session, key_of};
-use crate::harness::{Client, gateway};
+use crate::harness::{Client, PATIENCE, gateway};
 use crate::scenario;
 
 /// Whether every promise is kept; says which one is not.
@@ -19,7 +21,7 @@ pub(crate) fn judge(image: &Image, facts: &Facts) -> Result<(), String> {
     let started = setup.try_spawn();
     let gateway = started.map_err(|exit| format!("it does not start ({:?}):\n{}", exit.code, exit.text))?;
     for (key, session) in &facts.sessions {
-        if let Some(text) = session.forgotten.iter().find(|text| is_anywhere(&folder, text)) {
+        if let Some(text) = session.forgotten.iter().find(|text| is_left(&folder, text)) {
             return Err(format!("{text:?} of the forgotten session {key:?} is still there"));
         }
         for text in session.earlier.iter().filter(|_| !session.is_changing()) {
@@ -101,6 +103,15 @@ fn run_stands(client: &mut Client, run: &Run, facts: &Facts) -> Result<(), Strin
         return Ok(());
     }
     Err(format!("key {key} had been answered {last}, and now: {answer}"))
+}
+
+/// Whether a text stays in the folder: what was discarded is deleted by and by.
+fn is_left(folder: &Path, text: &str) -> bool {
+    let (discarded, deadline) = (folder.join("tmp"), Instant::now() + PATIENCE);
+    while is_anywhere(&discarded, text) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+    is_anywhere(folder, text)
 }
 
 /// Whether a text is in any file of the folder. One that goes meanwhile is none.

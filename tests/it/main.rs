@@ -19,6 +19,7 @@ mod capacity;
 mod events;
 mod golden;
 mod handshake;
+mod hostile_folder;
 mod http_gate;
 mod idempotency;
 mod leftovers;

@@ -21,6 +21,7 @@ mod gramlab;
 #[allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 #[path = "../it/harness/mod.rs"]
 mod harness;
+mod hostile;
 mod inbound;
 mod lab;
 mod lease;

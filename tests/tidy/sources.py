@@ -16,6 +16,13 @@ CODE = {".rs", ".mjs", ".js", ".ts", ".sh", ".py"}
 UNFINISHED = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|X" r"XX)\b|\b(?:to" r"do|unim" r"plemented)!|#\[ig" r"nore")
 UNSAFE = re.compile(r"\buns" r"afe\s*(?:\{|fn\b|impl\b|extern\b|trait\b|\()|allow\(uns" r"afe_code")
 PLACES = re.compile(r"(?<![\w.*])/(?:wo" r"rk|ro" r"ot|ho" r"me)/|/tm" r"p/w/|\.\./sha" r"red")
+# The agent writes what it likes into its own folder: one module reaches it, by descriptors.
+AGENT_FOLDER = "src/store/agent_folder.rs"
+AGENT_FOLDER_NAMED = re.compile(r'\bagent_sessions\b|\bjoin\("agent"\)|folder\("agent"|"agent/')
+PATH_CALL = re.compile(
+    r"(?<![\w:])(?:std::)?fs::\w+\s*\(|\bFile::(?:open|create|options)|\bOpenOptions\b|\bDirBuilder\b"
+    r"|\.(?:exists|is_file|is_dir|symlink_metadata|read_dir|read_link|canonicalize)\(\)"
+)
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 
 
@@ -56,7 +63,7 @@ def is_code(root, path):
 
 def check(tree):
     """Every violation, as text."""
-    found = top_level(tree) + executables(tree) + sizes(tree) + lock_files(tree)
+    found = top_level(tree) + executables(tree) + sizes(tree) + lock_files(tree) + agent_folder(tree)
     for path in tree.paths:
         text = tree.text(path)
         if text is not None:
@@ -103,8 +110,9 @@ def rust_lines(tree):
     )
 
 
-def without_tests(text):
-    """Lines of a Rust file without its `#[cfg(test)]` items, which rustfmt ends at column 0 or at `;`."""
+def without_tests(text, blanks=False):
+    """Lines of a Rust file without its `#[cfg(test)]` items, which rustfmt ends at column 0 or at `;`; with
+    `blanks` an empty line stands for each of theirs."""
     kept, inside, pending = [], False, False
     for line in text.splitlines():
         if inside:
@@ -116,6 +124,9 @@ def without_tests(text):
             inside = not pending and line.endswith("{")
         else:
             kept.append(line)
+            continue
+        if blanks:
+            kept.append("")
     return kept
 
 
@@ -132,6 +143,23 @@ def in_text(path, text, code):
             found.append(f"{place} unsafe code; use rustix or std")
         if match := PLACES.search(line):
             found.append(f"{place} `{match[0]}` is a place on somebody's machine; make it relative or configurable")
+    return found
+
+
+def agent_folder(tree):
+    """Only one module touches the agent's folder, and it never by a path."""
+    found = []
+    for path in tree.paths:
+        if not (path.startswith("src/") and path.endswith(".rs")) or "tests" in path:
+            continue
+        for number, line in enumerate(without_tests(tree.text(path), blanks=True), 1):
+            if line.lstrip().startswith("//"):
+                continue
+            place = f"{path}:{number}:"
+            if path != AGENT_FOLDER and (match := AGENT_FOLDER_NAMED.search(line)):
+                found.append(f"{place} `{match[0]}` reaches for the agent's folder; what is done there is for {AGENT_FOLDER}")
+            if path == AGENT_FOLDER and (match := PATH_CALL.search(line)):
+                found.append(f"{place} `{match[0]}` follows what the agent has planted; go through a FolderHandle")
     return found
 
 

@@ -56,6 +56,20 @@ class Sources(unittest.TestCase):
         for place in ["/wo" + "rk/a", "../sha" + "red/a", "'/ro" + "ot/.cargo'"]:
             self.assert_one({"README.md": f"see {place}\n"}, "README.md:1:")
 
+    def test_the_agents_folder_is_for_one_module(self):
+        for line in ['layout.agent_sessions()', 'root.join("agent")', 'root.make_folder("agent".as_ref())', 'open("agent/x")']:
+            files = {"src/store/quota.rs": f"//! A.\n// {line}\nfn a() {{ {line} }}\n"}
+            self.assert_one(files, "src/store/quota.rs:3:")
+            self.assertEqual(sources.check(tree({"src/store/agent_folder.rs": files["src/store/quota.rs"]})), [])
+        test = "//! A.\n#[cfg(test)]\nmod tests {\n    fn a() { root.join(\"agent\") }\n}\n"
+        self.assertEqual(sources.check(tree({"src/store/quota.rs": test})), [])
+
+    def test_the_agents_folder_is_reached_by_descriptors(self):
+        for call in ["fs::read(path)", "std::fs::remove_dir_all(path)", "File::open(path)", "OpenOptions::new()", "path.is_dir()"]:
+            text = f"//! A.\nuse std::fs;\n\nfn a() {{\n    {call};\n}}\n"
+            self.assert_one({"src/store/agent_folder.rs": text}, "src/store/agent_folder.rs:5:")
+            self.assertEqual(sources.check(tree({"src/store/quota.rs": text})), [])
+
     def test_lock_files(self):
         self.assert_one({"Cargo.lock": 'source = "registry+https://mirror.invalid"\n'}, "Cargo.lock:1:")
         lock = '{"packages": {"node_modules/a": {"version": "1.0.0", "resolved": "https://mirror.invalid/a"}}}'

@@ -1,9 +1,9 @@
 //! Sends a picture or file: from a URL, or from a path that state has checked.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, not_sent, refused};
 use crate::channels::media_sources::MediaSources;
@@ -15,6 +15,7 @@ use crate::channels::telegram::http::io_words;
 use crate::channels::telegram::sniff;
 use crate::channels::telegram::split::{clip, utf16};
 use crate::limits::{CAPTION_UNITS_MAX, TELEGRAM_PHOTO_BYTES_MAX, TELEGRAM_UPLOAD_BYTES_MAX};
+use crate::store::handle::FolderHandle;
 
 /// An open file that is to be sent.
 struct Source {
@@ -137,11 +138,18 @@ fn from_url(web: &Web, tmp: &Path, url: &str) -> Result<Source, AttemptOutcome> 
 
 /// A file that is gone when it is closed, even by a crash.
 fn nameless(folder: &Path) -> io::Result<File> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let path = folder.join(format!("upload-{}", std::process::id()));
-    // Ours alone: one thread makes them, and what lies there was left by an earlier process.
-    let _ = fs::remove_file(&path);
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    fs::remove_file(&path)?;
-    Ok(file)
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let folder = FolderHandle::make(folder)?;
+    loop {
+        let name = format!("upload-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
+        match folder.create_new(name.as_ref()) {
+            // An earlier process with this number has left it there.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            file => {
+                let file = file?;
+                folder.unlink(name.as_ref())?;
+                return Ok(file);
+            }
+        }
+    }
 }

@@ -109,3 +109,48 @@ fn move_into(folder: &Path, fetched: &Path, path: &Path, mime_type: String) -> i
     };
     Ok(FetchedFile { path: folder.join(name), mime_type, bytes })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::move_into;
+
+    #[test]
+    fn only_plain_files_of_the_sidecar_are_moved_and_only_into_the_sessions_folder() {
+        let root = std::env::temp_dir().join(format!("clawdis-fetching-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let (fetched, folder, theirs) = (root.join("fetched"), root.join("media/s"), root.join("theirs"));
+        for folder in [&fetched, &theirs, &root.join("media")] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::write(theirs.join("creds.json"), "precious").unwrap();
+        let put = |path: &Path| move_into(&folder, &fetched, path, "image/png".to_owned());
+        symlink(theirs.join("creds.json"), fetched.join("link")).unwrap();
+        symlink(&theirs, fetched.join("creds.json")).unwrap();
+        mkfifoat(CWD, fetched.join("pipe"), Mode::RWXU).unwrap();
+        fs::create_dir(fetched.join("folder")).unwrap();
+        // Paths that lead elsewhere are names in the folder, or none at all.
+        let elsewhere = [theirs.join("creds.json"), "../theirs".into(), "..".into(), "/".into(), "".into()];
+        for path in ["link", "pipe", "folder", "gone"].map(|name| fetched.join(name)).iter().chain(&elsewhere)
+        {
+            assert!(put(path).is_err(), "{}", path.display());
+        }
+        // Nor does a link in the place of the session's folder lead anywhere.
+        fs::remove_dir_all(&folder).unwrap();
+        symlink(&theirs, &folder).unwrap();
+        fs::write(fetched.join("a.png"), "no picture").unwrap();
+        let file = put(&fetched.join("a.png")).unwrap();
+        assert_eq!((file.path.clone(), file.bytes), (folder.join("a.png"), 10));
+        assert_eq!(file.mime_type, "application/octet-stream", "it does not begin like a picture");
+        assert_eq!(put(&fetched.join("a.png")).unwrap(), file, "once more it is there already");
+        assert!(folder.symlink_metadata().unwrap().is_dir());
+        assert_eq!(fs::read_dir(&theirs).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(theirs.join("creds.json")).unwrap(), "precious");
+        fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -18,6 +18,7 @@ use crate::channels::{ChannelEvent, LoginMethod};
 use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, WHATSAPP_TYPING_MS, ms};
 use crate::protocol::call::Channel;
 use crate::state;
+use crate::store::{Layout, trash};
 
 mod account;
 mod answers;
@@ -131,8 +132,11 @@ impl Whatsapp {
     pub(super) fn new(config: WhatsappConfig, events: Sender<state::Event>, news: Sender<News>) -> Self {
         let reader = Reader::new(config.self_chat, config.media_bytes_max);
         // What the last life left on its way.
-        for folder in ["media", uploading::UPLOAD] {
-            let _ = std::fs::remove_dir_all(config.folder.join(folder));
+        if let Some(layout) = config.folder.parent().map(Layout::new) {
+            for folder in ["media", uploading::UPLOAD] {
+                let discarded = trash::discard_path(&layout, &config.folder.join(folder));
+                let _ = discarded.inspect_err(|error| log::warn!("whatsapp: old files stay: {error}"));
+            }
         }
         Self {
             config,
@@ -372,7 +376,7 @@ impl Whatsapp {
 
     /// The one outcome of an attempt. What was downloaded for it goes.
     fn outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
-        let _ = std::fs::remove_dir_all(self.config.folder.join(uploading::UPLOAD).join(id.to_string()));
+        uploading::remove(&self.config.folder, id);
         self.tell(ChannelEvent::Outcome { id, outcome });
     }
 

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
+use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
 use crate::channels::telegram::download;
 use crate::channels::whatsapp::{News, Told, Whatsapp};
+use crate::store::handle::FolderHandle;
 use crate::threads;
 
 /// Folder for what was downloaded.
@@ -46,6 +47,18 @@ impl Whatsapp {
             (Err(outcome), _) => self.outcome(attempt.id, outcome),
             (Ok(_), Part::Text { .. } | Part::File { .. }) => {}
         }
+    }
+}
+
+/// Removes what was downloaded for an attempt.
+pub(super) fn remove(folder: &Path, id: AttemptId) {
+    let Ok(upload) = FolderHandle::open(&folder.join(UPLOAD)) else { return };
+    let name = id.to_string();
+    if let Ok(own) = upload.folder(name.as_ref()) {
+        for name in own.names().into_iter().flatten().map_while(Result::ok) {
+            let _ = own.unlink(&name);
+        }
+        let _ = upload.remove_folder(name.as_ref());
     }
 }
 

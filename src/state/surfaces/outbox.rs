@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 use crate::channels::delivery::{Attempt, AttemptId, Part};
 use crate::channels::message::Route;
 use crate::limits::{
-    ATTEMPTS_IN_FLIGHT_MAX, LETTER_AGE_MS_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX, RECEIPT_TEXT_BYTES_MAX,
-    RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY_MAX_MS, SEND_RETRY_MIN_MS, ms,
+    ATTEMPTS_IN_FLIGHT_MAX, LETTER_AGE_MS_MAX, OFFSET_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX,
+    RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY_MAX_MS,
+    SEND_RETRY_MIN_MS, ms,
 };
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
@@ -166,7 +167,8 @@ impl Outbox {
             Some(number) => (number, true),
             None => (name, false),
         };
-        let Ok(id) = number.parse::<LetterId>() else { return Ok(()) };
+        let id = number.parse::<LetterId>().ok().filter(|id| *id <= OFFSET_MAX);
+        let Some(id) = id else { return Ok(()) };
         if is_parts {
             if let Some(letter) = self.letters.get_mut(&id) {
                 letter.parts = serde_json::from_str(json)?;

@@ -208,7 +208,7 @@ impl State {
     /// Goes on behind a part that is over: the next one is marked in the same write.
     fn next_part(&mut self, id: LetterId, now: Now) {
         let Some(letter) = self.outbox.get_mut(id) else { return };
-        letter.head.done += 1;
+        letter.head.done = letter.head.done.saturating_add(1);
         letter.head.may_have_left = false;
         if letter.head.done < letter.parts.len() {
             // A gateway that stops leaves the rest to its next life.

@@ -1,12 +1,15 @@
 //! What is left after failures, seen through the files.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Recovered, Store};
 use crate::limits::UNAPPLIED_RECORDS_MAX;
 use crate::store::disk::{self, fault};
-use crate::store::{Layout, StoreOp, folder};
+use crate::store::{Layout, StoreOp, Tidy, folder};
+
+mod hostile;
+mod quota;
 
 struct Temp(PathBuf);
 
@@ -19,7 +22,7 @@ impl Temp {
     }
 
     fn open(&self) -> (Store, Recovered) {
-        Store::open(Layout::new(&self.0), u64::MAX).unwrap()
+        Store::open(Tidy::new(Layout::new(&self.0), u64::MAX)).unwrap()
     }
 
     fn session(&self, key: &str) -> String {
@@ -181,7 +184,7 @@ fn numbers(recovered: &Recovered) -> Vec<usize> {
 fn live(temp: &Temp, failing: std::ops::Range<usize>) -> Vec<usize> {
     fault::plan(failing);
     let mut promised = Vec::new();
-    if let Ok((mut store, _)) = Store::open(Layout::new(&temp.0), u64::MAX) {
+    if let Ok((mut store, _)) = Store::open(Tidy::new(Layout::new(&temp.0), u64::MAX)) {
         for number in 0..6 {
             let mut ops = vec![put(&number.to_string(), "1")];
             match number {
@@ -314,6 +317,14 @@ fn damage_below_what_the_journal_holds_is_set_aside_and_nothing_is_lost() {
     }
 }
 
+/// Puts a session's file there that a later version wrote.
+fn make_newer(path: &Path) -> Vec<u8> {
+    let mut newer = Vec::new();
+    crate::store::record::write_line(&mut newer, r#"{"v":2,"key":"main","base":0}"#);
+    fs::write(path, &newer).unwrap();
+    newer
+}
+
 #[test]
 fn a_session_of_another_version_is_refused_alone_and_left_as_it_is() {
     let temp = Temp::new("version");
@@ -321,9 +332,7 @@ fn a_session_of_another_version_is_refused_alone_and_left_as_it_is() {
     keep(&mut store, &[append("main", r#"{"x":"old"}"#)]);
     drop(store);
     let path = Layout::new(&temp.0).session("main");
-    let mut newer = Vec::new();
-    crate::store::record::write_line(&mut newer, r#"{"v":2,"key":"main","base":0}"#);
-    fs::write(&path, &newer).unwrap();
+    let newer = make_newer(&path);
     let (mut store, recovered) = temp.open();
     assert!(recovered.problems.iter().any(|problem| problem.contains("format 2")), "{recovered:?}");
     assert!(store.trouble().is_some());
@@ -344,7 +353,7 @@ fn a_session_that_is_damaged_at_run_time_costs_neither_the_group_nor_its_records
     keep(&mut store, &[append("main", r#"{"x":"first"}"#)]);
     let path = Layout::new(&temp.0).session("main");
     fs::write(&path, "no header, whatever it is, and longer than one of this version\n").unwrap();
-    fs::create_dir(Layout::new(&temp.0).session("odd")).unwrap();
+    make_newer(&Layout::new(&temp.0).session("odd"));
     let odd = [append("odd", "1")];
     let ops: [&[StoreOp]; 3] = [&[append("main", r#"{"x":"second"}"#)], &odd, &[put("a", "1")]];
     let answers = store.commit(&ops).unwrap();
@@ -366,7 +375,7 @@ fn one_session_that_cannot_be_written_stops_neither_others_nor_compaction() {
     fs::remove_file(&path).unwrap();
     // The backlog is what it would be had the file been unwritable when the record came.
     store.backlog.append("bad", 0, r#"{"x":1}"#.to_owned());
-    fs::create_dir(&path).unwrap();
+    make_newer(&path);
     store.must_compact = true;
     keep(&mut store, &[append("good", r#"{"x":2}"#), append("bad", r#"{"x":3}"#)]);
     assert!(store.trouble().is_some_and(|error| error.to_string().contains("session")));
@@ -376,7 +385,7 @@ fn one_session_that_cannot_be_written_stops_neither_others_nor_compaction() {
     }
     assert!(store.commit(&[&[append("bad", "1")]]).unwrap()[0].is_err(), "the backlog is bounded");
     keep(&mut store, &[append("good", r#"{"x":4}"#)]);
-    fs::remove_dir(&path).unwrap();
+    fs::remove_file(&path).unwrap();
     store.try_again().unwrap();
     assert!(store.trouble().is_none());
     let text = fs::read(&path).unwrap();
@@ -454,42 +463,4 @@ fn what_a_failed_write_left_of_a_record_is_no_record() {
     store.try_again().unwrap();
     assert_eq!(temp.session("main").lines().count(), 3);
     assert!(temp.session("main").ends_with("{\"x\":2}\n"));
-}
-
-#[test]
-fn in_a_full_folder_the_oldest_goes_first_and_names_of_records_stay() {
-    let temp = Temp::new("full");
-    let (mut store, _) = temp.open();
-    let record = |n: u64| format!("{{\"n\":{n},\"x\":\"{}\"}}", "-".repeat(1_000));
-    let hour = std::time::Duration::from_secs(3_600);
-    for (age, key) in [(3, "oldest"), (2, "older"), (1, "newest")] {
-        for n in 0..20 {
-            keep(&mut store, &[append(key, &record(n))]);
-        }
-        let file = fs::File::open(Layout::new(&temp.0).session(key)).unwrap();
-        file.set_modified(std::time::SystemTime::now() - age * hour).unwrap();
-    }
-    store.must_compact = true;
-    keep(&mut store, &[put("a", "1")]);
-    let ends = ["oldest", "older", "newest"].map(|key| store.sessions.end(key).unwrap());
-    drop(store);
-    let copy = temp.0.join("journal.damaged-1");
-    fs::write(&copy, "x".repeat(1_000)).unwrap();
-    // 62 KB are there: all of the first session's records and some of the next one's have to go.
-    let (store, _) = Store::open(Layout::new(&temp.0), 40_000).unwrap();
-    assert!(store.trouble().is_none() && !copy.exists());
-    assert!(store.used_bytes() <= 36_000 && store.used_bytes() > 34_000, "{}", store.used_bytes());
-    assert_eq!(ends, ["oldest", "older", "newest"].map(|key| store.sessions.end(key).unwrap()));
-    let counts = ["oldest", "older", "newest"].map(|key| temp.session(key).lines().count() - 1);
-    assert!(counts[0] == 0 && counts[1] > 5 && counts[1] < 20 && counts[2] == 20, "{counts:?}");
-    assert!(temp.session("older").contains("\"n\":19,") && !temp.session("older").contains("\"n\":0,"));
-    drop(store);
-    // The agent's files may take it all; a part is the records' nevertheless.
-    fs::create_dir(temp.0.join("agent")).unwrap();
-    fs::write(temp.0.join("agent/large"), "x".repeat(100_000)).unwrap();
-    let (store, _) = Store::open(Layout::new(&temp.0), 40_000).unwrap();
-    let left = folder::used_bytes(&Layout::new(&temp.0).sessions());
-    assert!(left > 9_000 && left < 11_500, "{left}");
-    assert_eq!(temp.session("newest").lines().count() - 1, 9);
-    assert!(store.trouble().is_none());
 }

@@ -300,6 +300,11 @@ impl Gateway {
         Self::builder_in(&folder::in_view(), name)
     }
 
+    /// The same, with its folder in memory.
+    pub(crate) fn builder_in_memory(name: &str) -> Builder {
+        Self::builder_in(&folder::in_memory(), name)
+    }
+
     fn builder_in(place: &Path, name: &str) -> Builder {
         Builder {
             folder: Arc::new(Folder::new(place, name)),

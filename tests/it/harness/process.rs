@@ -1,7 +1,6 @@
 //! What the kernel says about a process, and signals to one that we started.
 
 use std::fs;
-use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Once;
@@ -27,8 +26,17 @@ pub(crate) fn fd_count(pid: u32) -> usize {
 
 /// Resident memory of `pid` in bytes.
 pub(crate) fn rss(pid: u32) -> u64 {
+    memory(pid, "VmRSS:")
+}
+
+/// The most that it ever was.
+pub(crate) fn peak(pid: u32) -> u64 {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
@@ -83,13 +91,11 @@ pub(crate) fn ordinary_user() -> Vec<String> {
     ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"].map(str::to_owned).to_vec()
 }
 
-/// Gives a folder and everything in it to the ordinary user.
+/// Gives a folder and everything in it, however deep that is, to the ordinary user.
 pub(crate) fn give_away(path: &Path) {
-    lchown(path, Some(ORDINARY), Some(ORDINARY)).unwrap();
-    let is_folder = path.symlink_metadata().unwrap().is_dir();
-    for entry in is_folder.then(|| fs::read_dir(path).unwrap()).into_iter().flatten() {
-        give_away(&entry.unwrap().path());
-    }
+    let owner = format!("{ORDINARY}:{ORDINARY}");
+    let done = run("chown", &["-hR", &owner, path.to_str().unwrap()]);
+    assert!(done.status.success(), "{done:?}");
 }
 
 /// A file of this repository.

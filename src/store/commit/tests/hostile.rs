@@ -1,0 +1,96 @@
+//! Files that nobody of ours has written.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, mkfifoat};
+
+use super::{Temp, append, keep, put};
+use crate::limits::RECORD_BYTES_MAX;
+use crate::store::record::write_line;
+use crate::store::{Layout, StoreOp, trash};
+
+#[test]
+fn what_is_no_file_in_the_place_of_a_sessions_is_set_aside_and_forgotten_with_it() {
+    let plants: [fn(&Path); 4] = [
+        |path| mkfifoat(CWD, path, Mode::RWXU).unwrap(),
+        |path| symlink("/dev/zero", path).unwrap(),
+        |path| fs::create_dir_all(path.join("a/b")).unwrap(),
+        |path| fs::create_dir(path).unwrap(),
+    ];
+    for plant in plants {
+        let temp = Temp::new("plants");
+        let layout = Layout::new(&temp.0);
+        let (mut store, _) = temp.open();
+        keep(&mut store, &[append("main", r#"{"x":"first"}"#)]);
+        let path = layout.session("main");
+        let replant = || {
+            fs::remove_file(&path).unwrap();
+            plant(&path);
+        };
+        replant();
+        keep(&mut store, &[append("main", r#"{"x":"second"}"#)]);
+        assert!(store.trouble().is_none() && temp.session("main").contains("second"));
+        drop(store);
+        replant();
+        let (mut store, _) = temp.open();
+        assert!(store.trouble().is_none() && temp.session("main").contains("second"));
+        replant();
+        keep(&mut store, &[StoreOp::Forget { session_key: "main".into() }]);
+        assert!(store.trouble().is_none(), "{:?}", store.trouble());
+        assert_eq!(fs::read_dir(layout.sessions()).unwrap().count(), 0);
+        let tmp = layout.open_tmp().unwrap();
+        trash::clear(&tmp).unwrap();
+        assert_eq!(tmp.names().unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn numbers_that_nobody_can_reckon_with_are_damage() {
+    for (name, is_session) in [("offset", false), ("base", true)] {
+        let temp = Temp::new(name);
+        let layout = Layout::new(&temp.0);
+        let (mut store, _) = temp.open();
+        keep(&mut store, &[put("a", "1"), append("main", r#"{"x":"first"}"#)]);
+        drop(store);
+        let mut text = Vec::new();
+        let path = if is_session {
+            write_line(&mut text, &format!(r#"{{"v":1,"key":"main","base":{}}}"#, u64::MAX - 5));
+            text.extend(vec![b'x'; 100]);
+            layout.session("main")
+        } else {
+            text = fs::read(layout.journal()).unwrap();
+            let line = format!(r#"{{"app":{{"key":"main","offset":{},"record":1}}}}"#, u64::MAX - 5);
+            write_line(&mut text, &line);
+            write_line(&mut text, &format!("{{\"all\":[{line}]}}"));
+            layout.journal()
+        };
+        fs::write(path, text).unwrap();
+        let (mut store, recovered) = temp.open();
+        assert_eq!(recovered.slots["a"], "1");
+        assert!(recovered.damaged != is_session, "{name}");
+        keep(&mut store, &[append("main", r#"{"x":"second"}"#)]);
+        assert!(store.trouble().is_none() && temp.session("main").contains("second"), "{name}");
+    }
+}
+
+#[test]
+fn what_could_not_be_read_back_is_refused_alone() {
+    let temp = Temp::new("large");
+    let (mut store, _) = temp.open();
+    let long = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+    let (fits, long) = (long(RECORD_BYTES_MAX - 100), long(RECORD_BYTES_MAX));
+    let record = [append("main", &fits)];
+    let ops: [&[StoreOp]; 4] = [&[put("a", "1")], &[append("main", &long)], &[put("b", &long)], &record];
+    let answers = store.commit(&ops).unwrap();
+    assert_eq!(
+        answers.iter().map(Result::is_ok).collect::<Vec<_>>(),
+        [true, false, false, true],
+        "{answers:?}"
+    );
+    drop(store);
+    let (store, recovered) = temp.open();
+    assert!(store.trouble().is_none() && !recovered.damaged && recovered.slots.len() == 1);
+    assert!(temp.session("main").contains(&fits));
+}

@@ -1,0 +1,340 @@
+//! What goes first when the state folder holds more than it may.
+//!
+//! The copies of damaged files, the oldest first; then the pictures and files that people sent and
+//! the agent's files of conversations that are over, the oldest first; then the oldest records of the
+//! session that was used longest ago, and so on with the next one. The agent's files of conversations
+//! that go on count but are not touched: however much they take, a part stays for the records.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rustix::fs::{FileType, Stat};
+
+use crate::clock::wall_ms;
+use crate::limits::{LEFTOVER_AGE_MS_MIN, QUOTA_BATCH, QUOTA_BATCHES_MAX, RECORDS_SHARE};
+use crate::store::disk::{self, DAMAGED, Reading};
+use crate::store::handle::FolderHandle;
+use crate::store::record::end_of_line;
+use crate::store::session_file::{Header, Opened};
+use crate::store::walk::{used_bytes, weight};
+use crate::store::{Layout, MEDIA, SESSIONS, agent_folder, trash};
+
+/// A file that may go.
+#[derive(Debug)]
+pub(super) struct OldFile {
+    /// Copies of damaged files go before anything else.
+    is_copy: bool,
+    modified_ms: i64,
+    bytes: u64,
+    /// Names from the state folder down.
+    path: Vec<OsString>,
+}
+
+impl OldFile {
+    pub(super) fn has_ending(&self, ending: &str) -> bool {
+        self.path.last().is_some_and(|name| name.as_bytes().ends_with(ending.as_bytes()))
+    }
+
+    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+        self.modified_ms > other.modified_ms
+    }
+
+    /// What goes first is least.
+    fn rank(&self) -> (bool, i64, &[OsString]) {
+        (!self.is_copy, self.modified_ms, &self.path)
+    }
+
+    /// Removes it, whatever is in its place by now.
+    fn remove(&self, root: &FolderHandle, tmp: &FolderHandle) -> io::Result<()> {
+        let Some((name, folders)) = self.path.split_last() else { return Ok(()) };
+        let mut folder = root.again()?;
+        for name in folders {
+            folder = folder.folder(name)?;
+        }
+        trash::discard(&folder, name, tmp)
+    }
+}
+
+impl PartialEq for OldFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank() == other.rank()
+    }
+}
+
+impl Eq for OldFile {}
+
+impl PartialOrd for OldFile {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for OldFile {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+/// The files among many that go first: as many as are looked at at a time.
+pub(super) struct OldestFiles {
+    files: BinaryHeap<OldFile>,
+    /// Younger ones stay.
+    until_ms: i64,
+    /// There are more.
+    is_cut: bool,
+}
+
+impl OldestFiles {
+    fn older_than(age_ms: u64) -> Self {
+        let until_ms = i64::try_from(wall_ms().saturating_sub(age_ms)).unwrap_or(i64::MAX);
+        Self { files: BinaryHeap::new(), until_ms, is_cut: false }
+    }
+
+    /// Adds a file, in the place of one that goes later if there are too many.
+    pub(super) fn add(&mut self, file: OldFile) {
+        if file.modified_ms > self.until_ms && !file.is_copy {
+            return;
+        }
+        self.files.push(file);
+        if self.files.len() > QUOTA_BATCH {
+            self.files.pop();
+            self.is_cut = true;
+        }
+    }
+
+    /// Hands each plain file of a folder to `each`, and adds what comes back. What cannot be read stays.
+    pub(super) fn add_files_in(
+        &mut self,
+        folder: &FolderHandle,
+        path: &[&OsStr],
+        mut each: impl FnMut(OldFile) -> Option<OldFile>,
+    ) {
+        let Ok(names) = folder.names() else { return };
+        for name in names.map_while(Result::ok) {
+            let Ok(about) = folder.look(&name) else { continue };
+            if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
+                continue;
+            }
+            let path = path.iter().map(|name| (*name).to_owned()).chain([name]).collect();
+            let file =
+                OldFile { is_copy: false, modified_ms: modified_ms(&about), bytes: weight(&about), path };
+            if let Some(file) = each(file) {
+                self.add(file);
+            }
+        }
+    }
+
+    /// Adds the copies of damaged files in a folder, and whatever else was set aside there.
+    fn add_copies_in(&mut self, folder: &FolderHandle, path: &[&OsStr]) {
+        let Ok(names) = folder.names() else { return };
+        let is_copy = |name: &OsString| name.to_string_lossy().contains(DAMAGED);
+        for name in names.map_while(Result::ok).filter(is_copy) {
+            let Ok(about) = folder.look(&name) else { continue };
+            let below = folder.folder(&name).map_or(0, |below| used_bytes(&below));
+            let path = path.iter().map(|name| (*name).to_owned()).chain([name]).collect();
+            let bytes = weight(&about) + below;
+            self.add(OldFile { is_copy: true, modified_ms: modified_ms(&about), bytes, path });
+        }
+    }
+
+    fn in_order(self) -> Vec<OldFile> {
+        self.files.into_sorted_vec()
+    }
+}
+
+#[allow(clippy::useless_conversion, reason = "the numbers have other widths on other systems")]
+fn modified_ms(about: &Stat) -> i64 {
+    let nanos = i64::try_from(about.st_mtime_nsec).unwrap_or_default();
+    i64::from(about.st_mtime).saturating_mul(1_000).saturating_add(nanos / 1_000_000)
+}
+
+/// Removes what nobody works with any more until so many bytes are free, if there is that much of it.
+/// Returns how many are.
+pub(super) fn make_room(root: &FolderHandle, tmp: &FolderHandle, excess: u64) -> io::Result<u64> {
+    let (mut freed, mut count) = (0, 0);
+    for _ in 0..QUOTA_BATCHES_MAX {
+        let mut found = OldestFiles::older_than(LEFTOVER_AGE_MS_MIN);
+        found.add_copies_in(root, &[]);
+        found.add_copies_in(&root.make_folder(SESSIONS.as_ref())?, &[SESSIONS.as_ref()]);
+        let media = root.make_folder(MEDIA.as_ref())?;
+        for key in media.names()? {
+            let key = key?;
+            if let Ok(folder) = media.folder(&key) {
+                found.add_files_in(&folder, &[MEDIA.as_ref(), &key], Some);
+            }
+        }
+        agent_folder::find_leftovers(root, &mut found)?;
+        let (is_cut, before) = (found.is_cut, count);
+        for file in found.in_order() {
+            if freed >= excess {
+                break;
+            }
+            match file.remove(root, tmp) {
+                Ok(()) => {
+                    freed += file.bytes;
+                    count += 1;
+                }
+                Err(error) => log::warn!("an old file cannot be removed: {error}"),
+            }
+        }
+        if freed >= excess || !is_cut || count == before {
+            break;
+        }
+    }
+    if count > 0 {
+        log::warn!("{count} old files were removed: the state folder was full");
+    }
+    Ok(freed)
+}
+
+/// Drops the oldest records of sessions, so many bytes of them if there are, and leaves them their part.
+/// Returns how many bytes are free now. To be called when the sessions' files are durable.
+pub(super) fn drop_records(layout: &Layout, excess: u64, max_bytes: u64) -> io::Result<u64> {
+    let sessions = layout.open()?.make_folder(SESSIONS.as_ref())?;
+    let share = max_bytes / RECORDS_SHARE;
+    let excess = excess.min(used_bytes(&sessions).saturating_sub(share));
+    let mut oldest = OldestFiles::older_than(0);
+    oldest.until_ms = i64::MAX;
+    oldest.add_files_in(&sessions, &[], |file| file.has_ending(".log").then_some(file));
+    let mut freed = 0;
+    for file in oldest.in_order() {
+        if freed >= excess {
+            break;
+        }
+        let name = file.path.iter().collect::<std::path::PathBuf>();
+        freed += drop_oldest(&layout.sessions().join(name), excess - freed)?;
+    }
+    Ok(freed)
+}
+
+/// Drops the oldest records of a session, so many bytes of them if there are. Returns the bytes that
+/// are free now. A file that cannot be read is left alone.
+fn drop_oldest(path: &Path, bytes: u64) -> io::Result<u64> {
+    let opened = match Opened::read(path) {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return Ok(0),
+        Err(error) => {
+            log::warn!("no records of `{}` could be dropped: {error}", path.display());
+            return Ok(0);
+        }
+    };
+    if opened.len <= opened.first {
+        return Ok(0);
+    }
+    let target = opened.first.saturating_add(bytes).min(opened.len);
+    // The record that the last of these bytes is in goes as a whole.
+    let cut = end_of_line(&opened.file, target - 1)?;
+    let header = Header::line(&opened.header.key, opened.logical(cut))?;
+    let last_used = opened.file.metadata()?.modified()?;
+    let file = disk::replace(path, header.as_slice().chain(Reading::from(&opened.file, cut)))?;
+    // It is as old as before: next time its turn comes first again.
+    file.set_modified(last_used)?;
+    log::info!("old records of a session were dropped: the state folder was full");
+    Ok(opened.len.saturating_sub(header.len() as u64 + opened.len - cut))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
+
+    use crate::limits::QUOTA_BATCH;
+    use crate::store::{Layout, Store, StoreOp, Tidy, folder};
+
+    fn root(name: &str) -> Layout {
+        let root = std::env::temp_dir().join(format!("clawdis-quota-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        folder::make_private(&root).unwrap();
+        Layout::new(&root)
+    }
+
+    fn lay(path: &Path, bytes: usize, hours: u32) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, vec![b'x'; bytes]).unwrap();
+        let then = SystemTime::now() - hours * Duration::from_secs(3_600);
+        fs::File::open(path).unwrap().set_modified(then).unwrap();
+    }
+
+    #[test]
+    fn what_nobody_works_with_goes_before_the_records_and_as_soon_as_the_folder_is_full() {
+        let layout = root("order");
+        let (session, media) = (layout.root().join("agent/s"), layout.media_of("s"));
+        let [over, current] = ["over.jsonl", "current.jsonl"].map(|name| session.join(name));
+        let [sent, fresh] = ["sent.png", "fresh.png"].map(|name| media.join(name));
+        lay(&over, 100_000, 30);
+        lay(&current, 100_000, 29);
+        lay(&sent, 100_000, 28);
+        lay(&fresh, 100_000, 0);
+        let (mut store, _) = Store::open(Tidy::new(layout.clone(), 500_000)).unwrap();
+        store.tidy().work();
+        store.counted();
+        assert!(over.exists() && sent.exists());
+        let record = format!("{{\"x\":\"{}\"}}", "-".repeat(120_000));
+        let ops = [StoreOp::Append { session_key: "main".into(), record }];
+        assert!(!store.is_full());
+        store.commit(&[&ops]).unwrap();
+        assert!(store.is_full());
+        store.tidy().work();
+        store.counted();
+        assert!(!over.exists() && !sent.exists(), "nobody works with these any more");
+        assert!(current.exists() && fresh.exists());
+        assert!(store.tidy().used_bytes() < 450_000 && store.trouble().is_none());
+        assert!(layout.session("main").metadata().unwrap().len() > 120_000);
+        let _ = fs::remove_dir_all(layout.root());
+    }
+
+    #[test]
+    fn what_is_no_file_is_passed_over_and_what_is_behind_a_link_stays() {
+        let layout = root("links");
+        let theirs = layout.root().with_extension("theirs");
+        let _ = fs::remove_dir_all(&theirs);
+        lay(&theirs.join("creds.json"), 100_000, 30);
+        for folder in ["agent/s", "agent/t"] {
+            fs::create_dir_all(layout.root().join(folder)).unwrap();
+        }
+        fs::create_dir_all(layout.media()).unwrap();
+        symlink(&theirs, layout.root().join("agent/s/media")).unwrap();
+        symlink(theirs.join("creds.json"), layout.root().join("agent/t/a.jsonl")).unwrap();
+        symlink(&theirs, layout.media_of("s")).unwrap();
+        symlink(&theirs, layout.root().join("agent/theirs")).unwrap();
+        symlink(&theirs, layout.root().join("journal.damaged-1")).unwrap();
+        fs::create_dir_all(layout.root().join("agent/t/media/x")).unwrap();
+        fs::create_dir_all(layout.media_of("t").join("x")).unwrap();
+        fs::create_dir_all(layout.sessions().join("a.log.damaged-1/x")).unwrap();
+        // Files with holes are no reason to remove anything of anybody's.
+        fs::File::create(layout.root().join("agent/t/holes")).unwrap().set_len(1 << 40).unwrap();
+        let old = layout.media_of("t").join("old.png");
+        lay(&old, 300_000, 30);
+        let (mut store, _) = Store::open(Tidy::new(layout.clone(), 400_000)).unwrap();
+        store.tidy().work();
+        store.counted();
+        assert!(old.exists() && store.tidy().used_bytes() < 400_000, "{}", store.tidy().used_bytes());
+        lay(&layout.root().join("agent/t/media/old"), 200_000, 29);
+        store.tidy().work();
+        store.counted();
+        assert!(store.trouble().is_none());
+        assert!(!old.exists() && !layout.sessions().join("a.log.damaged-1").exists());
+        assert_eq!(theirs.join("creds.json").metadata().unwrap().len(), 100_000);
+        let _ = (fs::remove_dir_all(layout.root()), fs::remove_dir_all(theirs));
+    }
+
+    #[test]
+    fn many_small_files_are_held_in_memory_a_few_at_a_time() {
+        let layout = root("many");
+        for number in 0..2 * QUOTA_BATCH + 10 {
+            lay(&layout.root().join(format!("agent/s/{number}")), 10, 2);
+        }
+        let (mut store, _) = Store::open(Tidy::new(layout.clone(), 100)).unwrap();
+        store.tidy().work();
+        store.counted();
+        assert_eq!(fs::read_dir(layout.root().join("agent/s")).unwrap().count(), 0);
+        let _ = fs::remove_dir_all(layout.root());
+    }
+}
