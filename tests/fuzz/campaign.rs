@@ -3,13 +3,14 @@
 //! - `CLAWDIS_FUZZ_SECONDS`: how long each target runs, instead of some seconds.
 //! - `CLAWDIS_FUZZ_SEED`: a number from which all inputs follow, instead of the fixed one.
 //! - `CLAWDIS_FUZZ_TARGET`: the only target that is to run, by the name of its file.
+//! - `CLAWDIS_FUZZ_CORPUS`: a folder that gets the first inputs of each target, for `guided`.
 //!
 //! The inputs of one iteration follow from the seed and its number alone. After a failure the last
 //! inputs are in `target/fuzz-failures/TARGET-SEED-ITERATION/`, the one that may have done it last.
 
 use std::collections::VecDeque;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::harness::process::repository;
@@ -23,6 +24,9 @@ const RECENT_MAX: usize = 256;
 /// And their bytes.
 const RECENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Inputs of a target that are samples for another program.
+const CORPUS_MAX: u64 = 2_000;
+
 /// One target, while it runs.
 pub(crate) struct Campaign {
     target: &'static str,
@@ -34,6 +38,7 @@ pub(crate) struct Campaign {
     inputs: u64,
     recent: VecDeque<Vec<u8>>,
     recent_bytes: usize,
+    corpus: Option<PathBuf>,
 }
 
 impl Campaign {
@@ -44,6 +49,10 @@ impl Campaign {
             return None;
         }
         let whole = Duration::from_secs(number("CLAWDIS_FUZZ_SECONDS").unwrap_or(SECONDS_DEFAULT));
+        let corpus = std::env::var_os("CLAWDIS_FUZZ_CORPUS").map(|folder| Path::new(&folder).join(target));
+        if let Some(folder) = &corpus {
+            fs::create_dir_all(folder).unwrap();
+        }
         let begin = Instant::now();
         Some(Self {
             target,
@@ -55,6 +64,7 @@ impl Campaign {
             inputs: 0,
             recent: VecDeque::new(),
             recent_bytes: 0,
+            corpus,
         })
     }
 
@@ -86,6 +96,9 @@ impl Campaign {
     /// Keeps an input for the case that it does harm.
     pub(crate) fn note(&mut self, input: &[u8]) {
         self.inputs += 1;
+        if let Some(folder) = self.corpus.as_ref().filter(|_| self.inputs <= CORPUS_MAX) {
+            fs::write(folder.join(self.inputs.to_string()), input).unwrap();
+        }
         self.recent_bytes += input.len();
         self.recent.push_back(input.to_vec());
         while self.recent.len() > RECENT_MAX

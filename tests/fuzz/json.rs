@@ -214,3 +214,27 @@ pub(crate) fn text(value: &Value) -> String {
     }
     out + rest
 }
+
+#[test]
+fn raw_values_and_repeated_members_stand_in_the_text_as_they_are() {
+    let mut value = json!({"a": "x", "b": [raw("1e999"), raw(r#""\ud800""#), raw("[[")]});
+    value[format!("{AGAIN}a")] = json!("\"");
+    let written = text(&value);
+    assert!(written.contains(r#""b":[1e999,"\ud800",[[]"#), "{written}");
+    assert!(written.contains(r#""a":"x""#) && written.contains(r#""a":"\"""#), "{written}");
+}
+
+#[test]
+fn the_same_seed_means_the_same_mutations() {
+    let sample = json!({"type": "req", "params": {"a": [1, 2, {"b": null}], "c": "text"}});
+    let all = |seed: u64| -> Vec<String> {
+        let mut random = Random(seed);
+        (0..200).map(|_| mutated(sample.clone(), &[sample.clone(), json!([1])], &mut random)).collect()
+    };
+    assert_eq!(all(1), all(1));
+    let (one, other) = (all(1), all(2));
+    assert_ne!(one, other);
+    let still_json = one.iter().filter(|text| serde_json::from_str::<Value>(text).is_ok()).count();
+    let changed = one.iter().filter(|text| **text != sample.to_string()).count();
+    assert!(still_json > 50 && changed > 150, "{still_json} of 200 are JSON, {changed} changed");
+}
