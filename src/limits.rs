@@ -24,8 +24,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
 pub const HELLO_BYTES_MAX: usize = 32 * 1024;
 /// JSON nesting accepted from a client; deeper closes with 1007.
 pub const JSON_DEPTH_MAX: usize = 64;
-/// Values of one frame, names of members counted too: each is something of its own in memory, a hundred
-/// times as large as it was written. More are `INVALID_REQUEST`, found before anything is built.
+/// JSON values of one frame: each is something of its own in memory, a hundred times as large as it was
+/// written. More are `INVALID_REQUEST`, found before anything is built.
 pub const JSON_VALUES_MAX: usize = 20_000;
 /// The same before the `hello` is accepted; more are refused with 1008.
 pub const HELLO_VALUES_MAX: usize = 200;
@@ -135,7 +135,7 @@ pub const STATE_INBOX: usize = 256;
 /// so that 256 of the largest never meet.
 pub const LARGE_REQUEST_BYTES: usize = 16 * 1024;
 /// What all of these may become together; further ones wait, still as they were written. The largest
-/// possible one becomes some 6 MiB.
+/// possible one (objects of one member in one another) becomes some 13 MiB, and is alone then.
 pub const BUILT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// One permit stands for so many bytes.
 pub const PERMIT_BYTES: usize = 64 * 1024;
@@ -208,9 +208,9 @@ pub const KEYS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// One connection, one installation of a client and one person may each hold one part in so many of the
 /// keys and of their bytes; beyond it they get `RATE_LIMITED`, and others do not.
 pub const KEY_SHARES: usize = 2;
-/// Keys of lines for the gateway itself (`/stop`, ...), which take none of the places above; the one that
-/// ended first is forgotten early.
-pub const DIRECTIVE_KEYS_MAX: usize = 256;
+/// Keys of lines for the gateway itself (`/stop`, ...), which take none of the places above. Beyond it such
+/// lines are obeyed all the same, and their keys are not remembered.
+pub const DIRECTIVE_KEYS_MAX: usize = 512;
 /// Lifetime of a key, from the end of what it stands for.
 pub const KEY_TTL_MS: u64 = 5 * 60_000;
 /// Callers that may wait for one key in flight; further ones get `RATE_LIMITED`. Each is sent the whole

@@ -3,7 +3,7 @@
 //! Looks at brackets, commas, colons and quotes only: it needs no memory and no stack. On a text that
 //! is no JSON the counts mean nothing but that the text is not larger than they say.
 
-/// Memory of a `serde_json::Value`, and what a string or number costs besides its text.
+/// Memory of a `serde_json::Value` or a name, and what a string or number costs besides its text.
 const VALUE_BYTES: usize = 64;
 /// Memory of an object or array with one member: a map takes a whole node of eleven.
 const CONTAINER_BYTES: usize = 640;
@@ -13,10 +13,11 @@ const CONTAINER_BYTES: usize = 640;
 pub struct Shape {
     /// Deepest nesting of objects and arrays.
     pub depth: usize,
-    /// Values, and names of members: each is something of its own in memory.
+    /// Values, those that hold others among them (RFC 8259; names of members are none).
     pub values: usize,
     /// Longest name of a member, in bytes as written.
     pub name_bytes: usize,
+    names: usize,
     containers: usize,
     text_bytes: usize,
 }
@@ -53,7 +54,7 @@ impl Shape {
                 }
                 b',' => shape.values += 1,
                 b':' => {
-                    shape.values += 1;
+                    shape.names += 1;
                     shape.name_bytes = shape.name_bytes.max(string_bytes);
                 }
                 b' ' | b'\n' | b'\r' | b'\t' => {}
@@ -65,7 +66,7 @@ impl Shape {
 
     /// At most what it takes as a `serde_json::Value`.
     pub fn built_bytes(&self) -> usize {
-        self.text_bytes + self.values * VALUE_BYTES + self.containers * CONTAINER_BYTES
+        self.text_bytes + (self.values + self.names) * VALUE_BYTES + self.containers * CONTAINER_BYTES
     }
 }
 
@@ -100,12 +101,14 @@ mod tests {
     }
 
     /// Values and names, counted where they are built.
-    fn built(value: &Value) -> usize {
-        1 + match value {
-            Value::Array(items) => items.iter().map(built).sum(),
-            Value::Object(members) => members.values().map(|member| 1 + built(member)).sum(),
-            _ => 0,
-        }
+    fn built(value: &Value) -> (usize, usize) {
+        let inner: Vec<(usize, usize)> = match value {
+            Value::Array(items) => items.iter().map(built).collect(),
+            Value::Object(members) => members.values().map(built).collect(),
+            _ => Vec::new(),
+        };
+        let names = value.as_object().map_or(0, serde_json::Map::len);
+        inner.iter().fold((1, names), |(values, names), (more, further)| (values + more, names + further))
     }
 
     #[test]
@@ -124,7 +127,8 @@ mod tests {
             r#"[{"":0},{"":0},{"":0}]"#,
         ] {
             let value: Value = serde_json::from_str(json).unwrap();
-            assert_eq!(shape(json).values, built(&value), "{json}");
+            let shape = shape(json);
+            assert_eq!((shape.values, shape.names), built(&value), "{json}");
         }
         assert_eq!(shape("").values, 1);
         assert_eq!(shape("\"no end, [").values, 1);

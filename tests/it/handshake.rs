@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use clawdis_gateway::limits::{BACKLOG_BYTES_MAX, HANDSHAKE_MS, PAYLOAD_BYTES_MAX, ms};
+use clawdis_gateway::limits::{BACKLOG_BYTES_MAX, HANDSHAKE_MS, HELLO_VALUES_MAX, PAYLOAD_BYTES_MAX, ms};
 use serde_json::{Value, json};
 
 use crate::harness::raw::{self, TEXT};
-use crate::harness::{Client, Gateway, PATIENCE, eventually, hello};
+use crate::harness::{Client, Gateway, PATIENCE, eventually, hello, values};
 
 /// Says `hello` and expects a `hello-error`; returns its reason and the close code.
 #[track_caller]
@@ -139,6 +139,24 @@ fn bad_hellos_are_refused_with_their_reason() {
         let (reason, code) = refused(&gateway, &hello);
         assert_eq!(code, 1008, "{hello}: {reason}");
         assert!(reason.contains(word), "{hello}: {reason:?} does not name {word}");
+    }
+}
+
+#[test]
+fn a_hello_has_at_most_200_json_values() {
+    let gateway = Gateway::builder("hello-values").spawn();
+    let of = |count: usize| {
+        let mut hello = hello();
+        let filler = count - values(&hello) - 1;
+        hello["future"] = json!(vec![0; filler]);
+        assert_eq!(values(&hello), count);
+        hello
+    };
+    Client::connect(gateway.addr, &of(HELLO_VALUES_MAX)).goodbye();
+    for count in [HELLO_VALUES_MAX + 1, 10 * HELLO_VALUES_MAX] {
+        let (reason, code) = refused(&gateway, &of(count));
+        assert_eq!(code, 1008, "{reason}");
+        assert!(reason.contains("200 JSON values"), "{reason}");
     }
 }
 

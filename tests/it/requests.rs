@@ -1,9 +1,9 @@
 //! Every method, good and bad, and the shape of refusals.
 
-use clawdis_gateway::limits::{ERROR_TEXT_BYTES_MAX, INVALID_FRAMES_MAX};
+use clawdis_gateway::limits::{ERROR_TEXT_BYTES_MAX, INVALID_FRAMES_MAX, JSON_VALUES_MAX};
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, code_and_text, params_agent};
+use crate::harness::{Gateway, code_and_text, params_agent, values};
 
 #[test]
 fn health_says_what_is_there() {
@@ -187,7 +187,8 @@ fn bad_params() -> Vec<(&'static str, Value, &'static str)> {
 
 #[test]
 fn bad_params_are_refused_naming_the_member() {
-    let gateway = Gateway::builder("bad-params").agent_echo().spawn();
+    // With a token: what hands out rights looks at nothing without one.
+    let gateway = Gateway::builder("bad-params").token("a-token-for-bad-params").agent_echo().spawn();
     let mut client = gateway.client();
     for (method, params, word) in bad_params().into_iter().chain(bad_runs()) {
         let error = client.refused(method, &params);
@@ -323,6 +324,41 @@ fn the_twenty_first_invalid_frame_in_ten_seconds_closes_with_1008() {
         other.refused("no-such-method", &json!({}));
         other.refused("set-paused", &json!({}));
     }
+}
+
+/// A request of so many JSON values, for all that is in `params`.
+fn with_values(count: usize, method: &str, params: &Value) -> Value {
+    let mut frame = json!({"type": "req", "id": format!("{count}"), "method": method, "params": params});
+    let filler = count - values(&frame) - 1;
+    frame["params"]["x"] = json!(vec![0; filler]);
+    assert_eq!(values(&frame), count);
+    frame
+}
+
+#[test]
+fn a_frame_of_more_values_than_there_may_be_is_answered_and_counts_as_invalid() {
+    let gateway = Gateway::builder("values").agent_echo().spawn();
+    let mut client = gateway.client();
+    client.send_json(&with_values(JSON_VALUES_MAX, "health", &json!({})));
+    assert_eq!(client.answer(&JSON_VALUES_MAX.to_string())["ok"], true);
+    // Names of members are no values, however many there are.
+    let maps = json!({"maps": vec![json!({"": 0}); JSON_VALUES_MAX / 2 - 10]});
+    client.send_json(&with_values(JSON_VALUES_MAX, "sessions-list", &maps));
+    assert_eq!(client.answer(&JSON_VALUES_MAX.to_string())["ok"], true);
+    // Where the members matter it is another one that is named.
+    client.send_json(&with_values(JSON_VALUES_MAX, "set-paused", &json!({"paused": true})));
+    let error = client.answer(&JSON_VALUES_MAX.to_string())["error"].take();
+    assert!(error["message"].as_str().unwrap().contains("`/params/x`"), "{error}");
+    let too_many = JSON_VALUES_MAX + 1;
+    for number in 0..INVALID_FRAMES_MAX {
+        let method = ["health", "agent", "no-such-method"][number % 3];
+        client.send_json(&with_values(too_many, method, &json!({})));
+        let error = client.answer(&too_many.to_string())["error"].take();
+        assert_eq!((&error["code"], &error["retryable"]), (&json!("INVALID_REQUEST"), &json!(false)));
+        assert!(error["message"].as_str().unwrap().contains("20000 JSON values"), "{error}");
+    }
+    client.send_json(&with_values(too_many, "health", &json!({})));
+    client.closed_with(1008);
 }
 
 #[test]
