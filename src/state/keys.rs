@@ -265,13 +265,13 @@ impl Keys {
 
     /// A new key is acted on. Returns what to store: those that were dropped go with the same write.
     pub(super) fn begin(&mut self, key: &str, record: KeyRecord) -> Vec<StoreOp> {
-        if record.directive && self.directives >= DIRECTIVE_KEYS_MAX {
-            self.drop_oldest_directive();
-        }
         let dropped = std::mem::take(&mut self.dropped);
         let mut ops: Vec<_> = dropped.iter().map(|key| StoreOp::Delete { slot: slot(key) }).collect();
-        ops.push(put(key, &record));
-        self.insert(key, record);
+        // A directive is obeyed also when no key is free, and no other one is forgotten for it.
+        if !record.directive || self.directives < DIRECTIVE_KEYS_MAX {
+            ops.push(put(key, &record));
+            self.insert(key, record);
+        }
         ops
     }
 
@@ -297,17 +297,6 @@ impl Keys {
             self.outcome_bytes -= bytes(&record);
         }
         true
-    }
-
-    /// A directive is obeyed also when no key is free, so the oldest answer of one makes room.
-    fn drop_oldest_directive(&mut self) {
-        let is_directive =
-            |(_, key): &(Instant, String)| self.records.get(key).is_some_and(|record| record.directive);
-        let Some(at) = self.expiring.iter().position(is_directive) else { return };
-        if let Some((_, key)) = self.expiring.remove(at) {
-            self.remove(&key);
-            self.dropped.push(key);
-        }
     }
 
     /// What makes this outcome durable.

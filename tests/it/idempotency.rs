@@ -236,11 +236,18 @@ fn lines_for_the_gateway_take_no_keys_and_begin_no_sessions() {
             id
         })
         .collect();
+    let mut first = None;
     for id in &ids {
         let ack = client.answer(id);
         assert_eq!(ack["payload"]["status"], "accepted", "{ack}");
-        assert_eq!(client.answer(id)["payload"]["status"], "ok");
+        let mut last = client.answer(id);
+        assert_eq!(last["payload"]["status"], "ok");
+        first.get_or_insert(last["payload"].take());
     }
+    // None of them made another be forgotten.
+    let mut again = params_agent(lines[0], "line-0");
+    again["sessionKey"] = json!("fresh-0");
+    assert_eq!(client.outcome(&again)["payload"], first.unwrap());
     assert_eq!(client.ask("sessions-list", &json!({}))["sessions"], json!([]));
     let files = std::fs::read_dir(gateway.state_dir().join("sessions")).unwrap().count();
     assert_eq!(files, 0, "files of sessions");

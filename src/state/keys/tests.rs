@@ -109,7 +109,7 @@ fn one_connection_installation_or_person_gets_half_of_the_keys() {
 }
 
 #[test]
-fn directives_take_no_place_and_the_last_ones_are_remembered() {
+fn directives_take_no_place_and_none_is_forgotten_for_another() {
     let now = Instant::now();
     let mut keys = Keys::default();
     for n in 0..KEYS_MAX {
@@ -117,21 +117,25 @@ fn directives_take_no_place_and_the_last_ones_are_remembered() {
     }
     assert!(matches!(look_up(&keys, "new", &A, now), Lookup::Full(_)));
     let name = |n: usize| format!("/{n}");
-    for n in 0..DIRECTIVE_KEYS_MAX + 10 {
+    let obey = |keys: &mut Keys, n: usize, at: Instant| {
         let record = KeyRecord::new(&A, "r".into(), "main", Holder::default());
         let ops = keys.begin(&name(n), KeyRecord { directive: true, ..record });
-        assert_eq!(ops.len(), 1 + usize::from(n >= DIRECTIVE_KEYS_MAX), "what is dropped is dropped on disk");
-        keys.end(&name(n), outcome(1), now);
+        keys.end(&name(n), outcome(1), at);
+        ops.len()
+    };
+    for n in 0..DIRECTIVE_KEYS_MAX + 10 {
+        assert_eq!(obey(&mut keys, n, now), usize::from(n < DIRECTIVE_KEYS_MAX), "{n}");
     }
-    assert_eq!(keys.look_up(&name(9), &A), None);
-    assert!(matches!(keys.look_up(&name(10), &A), Some(Lookup::Ended(..))));
-    assert_eq!(keys.look_up(&name(10), &B), Some(Lookup::Conflict));
-    // One that was dropped and is begun anew has a lifetime of its own.
-    let record = KeyRecord::new(&A, "r".into(), "main", Holder::default());
-    keys.begin(&name(9), KeyRecord { directive: true, ..record });
+    assert!(matches!(keys.look_up(&name(0), &A), Some(Lookup::Ended(..))));
+    assert_eq!(keys.look_up(&name(0), &B), Some(Lookup::Conflict));
+    assert_eq!(keys.look_up(&name(DIRECTIVE_KEYS_MAX), &A), None);
+    assert_eq!(keys.ending(&name(DIRECTIVE_KEYS_MAX), &outcome(1)), None);
+    keys.undo(&name(DIRECTIVE_KEYS_MAX));
+    // There is room again when their time is over.
     let later = now + Duration::from_millis(KEY_TTL_MS);
     keys.drop_expired(later);
-    assert!(matches!(keys.look_up(&name(9), &A), Some(Lookup::Joins(_))));
+    assert_eq!((keys.directives, keys.records.len()), (0, KEYS_MAX));
+    assert_eq!(obey(&mut keys, 3, later), DIRECTIVE_KEYS_MAX + 1, "the others go with the same write");
     assert_eq!((keys.directives, keys.records.len()), (1, KEYS_MAX + 1));
 }
 
