@@ -30,6 +30,10 @@ fn rights_are_handed_out_only_where_there_is_a_token() {
         ("channel-login", json!({"channel": "whatsapp"})),
         ("channel-login", json!({"channel": "whatsapp", "method": "code", "phone": "+15550001111"})),
         ("channel-logout", json!({"channel": "whatsapp"})),
+        // Where there would be something else to say, too.
+        ("channel-allow", json!({"channel": "telegram", "id": "no id"})),
+        ("channel-login", json!({"channel": "telegram"})),
+        ("channel-logout", json!({"channel": "telegram"})),
     ];
     let open = Gateway::builder("rights-open").spawn();
     let mut client = open.client();
@@ -38,6 +42,14 @@ fn rights_are_handed_out_only_where_there_is_a_token() {
         let error = client.refused(method, params);
         assert_eq!((&error["code"], &error["retryable"]), (&json!("UNAVAILABLE"), &json!(false)), "{error}");
         assert!(error["message"].as_str().unwrap().contains("--token-file"), "{error}");
+    }
+    let state_dir = open.state_dir();
+    for args in [&["allow", "telegram", "7"][..], &["login", "whatsapp"], &["logout", "whatsapp"]] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_clawdis"));
+        let told = command.args(args).env_clear().env("CLAWDIS_STATE_DIR", &state_dir).output().unwrap();
+        let text = String::from_utf8(told.stderr).unwrap();
+        assert_eq!(told.status.code(), Some(1), "{args:?}: {text}");
+        assert!(text.contains("rights are handed out only") && text.contains("--token-file"), "{text}");
     }
     // Nothing came of them.
     let guarded = open.setup().token("a-token-for-rights");

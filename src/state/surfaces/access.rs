@@ -373,9 +373,9 @@ impl State {
         id: &str,
         params: &ChannelAllowParams,
     ) -> Result<(), WireError> {
+        self.require_token()?;
         self.require_store()?;
         let person = address::person_id(params.channel, &params.id)?;
-        self.require_token()?;
         let ops = self.access.change(params, &person)?;
         let owner = self.access.owner(params.channel) == Some(&person);
         let allowed = if address::is_group(params.channel, &person) {

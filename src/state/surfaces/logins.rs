@@ -79,15 +79,15 @@ impl State {
         Ok(())
     }
 
-    /// Whether that channel has logins at all, the gateway may hand out an account, and there is time for it.
+    /// Whether the gateway may hand out an account, that channel has logins at all, and there is time for it.
     fn may_link(&self, channel: Channel) -> Result<(), WireError> {
+        self.require_token()?;
         if channel == Channel::Telegram {
             return Err(WireError::invalid(
                 "`/params/channel`: telegram has no logins: a bot's token is its account; get one from @BotFather, \
                  set telegram.botToken in the config (or TELEGRAM_BOT_TOKEN) and restart the gateway",
             ));
         }
-        self.require_token()?;
         if self.stopping.is_some() {
             return Err(WireError::unavailable("the gateway is stopping"));
         }
