@@ -88,7 +88,7 @@ fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>)
             return;
         }
         for (listener, _) in listeners.iter().zip(&watched).filter(|(_, fd)| !fd.revents().is_empty()) {
-            match accept(listener, context) {
+            match accept(listener, context, &mut ticks) {
                 Ok(()) => pause = Pause::default(),
                 Err(error) => pause.after(&error),
             }
@@ -97,9 +97,11 @@ fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>)
 }
 
 /// Takes what waits on one listener, but never so many that another one starves.
-fn accept(listener: &TcpListener, context: &Arc<NetContext>) -> io::Result<()> {
+fn accept(listener: &TcpListener, context: &Arc<NetContext>, ticks: &mut Ticks) -> io::Result<()> {
     for _ in 0..64 {
-        await_room(context);
+        // Each of them may wait for a place.
+        ticks.look_when_due(context);
+        await_room(context, ticks);
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -134,7 +136,7 @@ fn accept(listener: &TcpListener, context: &Arc<NetContext>) -> io::Result<()> {
 
 /// Waits while as many sockets are open as there may be: the rest of the descriptors are for others than
 /// clients. Whoever wants to connect meanwhile waits in the kernel's queue.
-fn await_room(context: &NetContext) {
+fn await_room(context: &NetContext, ticks: &mut Ticks) {
     let is_full = || {
         context.sockets.load(Ordering::Relaxed) >= context.shares.sockets
             && !context.stopping.load(Ordering::Relaxed)
@@ -149,6 +151,7 @@ fn await_room(context: &NetContext) {
     );
     while is_full() {
         context.admission.evict_oldest();
+        ticks.look_when_due(context);
         std::thread::sleep(ms(SOCKETS_POLL_MS));
     }
 }

@@ -1,6 +1,7 @@
 //! The token file while the gateway runs: a new token counts at once, a broken file opens no door.
 
 use std::fs::{self, File, Permissions};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -103,6 +104,19 @@ fn a_swapped_link_is_a_changed_token_file() {
 fn a_change_is_noticed_within_a_tick_though_nobody_connects() {
     let gateway = setup("token-tick").spawn();
     let mut client = gateway.client();
+    write(&gateway.setup().scratch().join("token"), NEW);
+    let changed = Instant::now();
+    assert_eq!(client.closed_with(1008), "token changed");
+    assert!(changed.elapsed() < Duration::from_secs(3), "{:?}", changed.elapsed());
+}
+
+#[test]
+fn a_change_is_noticed_within_a_tick_though_all_that_connect_are_silent() {
+    // So few that there is room for three handshakes at a time.
+    let limited = ["bash", "-c", "ulimit -n 64; exec \"$@\"", "bash"];
+    let gateway = setup("token-silent").wrapper(limited).spawn();
+    let mut client = gateway.client();
+    let _silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(gateway.addr).unwrap()).collect();
     write(&gateway.setup().scratch().join("token"), NEW);
     let changed = Instant::now();
     assert_eq!(client.closed_with(1008), "token changed");
