@@ -128,8 +128,12 @@ fn host_and_origin_decide_before_any_upgrade() {
         assert_eq!(upgrade_status(gateway.addr, headers), 400, "{headers:?}");
     }
     // Plain requests are judged alike.
-    let answer = exchange(gateway.addr, "GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n");
-    assert_eq!(answer.status, 403);
+    for (method, path) in
+        [("GET", "/"), ("GET", "/healthz"), ("HEAD", "/readyz"), ("GET", "/metrics"), ("GET", "/x")]
+    {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+        assert_eq!(exchange(gateway.addr, &head).status, 403, "{method} {path}");
+    }
     let answer = http::request(gateway.addr, "GET", "/metrics", "Origin: http://evil.example\r\n");
     assert_eq!(answer.status, 403);
     // What a client says about itself changes nothing: it never gets that far.
@@ -344,6 +348,8 @@ fn addresses_that_the_gateway_was_told_to_bind_are_hosts() {
     }
     let wild = Gateway::builder("wild-hosts").arg("--bind").arg("0.0.0.0").token("a-token-for-hosts").spawn();
     let loopback = SocketAddr::from(([127, 0, 0, 1], wild.addr.port()));
+    let lock = std::fs::read_to_string(wild.state_dir().join("gateway.lock")).unwrap();
+    assert!(lock.contains(&format!("\"ws://{loopback}\"")), "{lock}");
     for (status, host) in [
         (200, "10.1.2.3:PORT"),
         (200, "[fd00::1]:PORT"),
@@ -402,15 +408,46 @@ fn another_programs_ipv6_port_is_a_warning() {
     assert!(message.contains(&format!("pid {}", only_v6.pid())), "{warnings}");
 }
 
+/// The flags with which `unshare` makes a network namespace here, and `nsenter` enters it.
+fn network_namespace() -> (&'static str, &'static [&'static str]) {
+    let ways: [(&str, &[&str]); 2] = [("-n", &["-n"]), ("-rn", &["-U", "-n", "--preserve-credentials"])];
+    let works = |flags: &str| {
+        let tried = std::process::Command::new("unshare").args([flags, "true"]).output();
+        tried.is_ok_and(|tried| tried.status.success())
+    };
+    let found = ways.into_iter().find(|(flags, _)| works(flags));
+    found.expect("this test needs a network namespace, and `unshare` may make none here")
+}
+
+#[test]
+fn an_address_that_comes_later_is_served_from_then_on() {
+    let (flags, enter) = network_namespace();
+    for address in ["192.0.2.7", "2001:db8::7"] {
+        let token = "a-token-for-later";
+        let gateway = Gateway::builder("comes-later")
+            .wrapper(["unshare", flags, "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
+            .arg("--bind")
+            .arg(address)
+            .token(token)
+            .spawn();
+        let inside = |argv: &[&str]| {
+            let mut command = std::process::Command::new("nsenter");
+            let entered = command.args(["-t", &gateway.pid().to_string()]).args(enter).args(argv);
+            entered.env("CLAWDIS_GATEWAY_TOKEN", token).output().unwrap()
+        };
+        let (clawdis, url) = (env!("CARGO_BIN_EXE_clawdis"), format!("ws://{}", gateway.addr));
+        let asked = || inside(&[clawdis, "--url", &url, "health", "--json"]);
+        assert_eq!(asked().status.code(), Some(3), "before");
+        let added = inside(&["ip", "addr", "add", address, "dev", "lo"]);
+        assert!(added.status.success(), "{added:?}");
+        // One of IPv6 is looked for in its network first.
+        eventually("an answer on the address", PATIENCE, || asked().status.success().then_some(()));
+    }
+}
+
 #[test]
 fn a_host_without_ipv6_is_no_trouble() {
-    let flags = ["-n", "-rn"].into_iter().find(|flags| {
-        std::process::Command::new("unshare")
-            .args([flags, "true"])
-            .output()
-            .is_ok_and(|tried| tried.status.success())
-    });
-    let flags = flags.expect("this test needs a network namespace, and `unshare` may make none here");
+    let (flags, _) = network_namespace();
     let script = "ip link set lo up && echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6 && exec \"$@\"";
     let gateway = Gateway::builder("no-ipv6")
         .wrapper(["unshare", flags, "sh", "-c", script, "sh"])
