@@ -58,9 +58,9 @@ pub(super) enum Sandbox {
 const SWITCHED_OFF: &str =
     "agent.sandbox is none: the agent has all your rights and can change the gateway's files";
 const OPEN: &str =
-    "until then the agent runs without a sandbox, has all your rights and can change the gateway's files";
-const CLOSED: &str = "until then no agent starts, since agent.sandbox demands it";
-const BARRED: &str = "until that is mended no agent starts";
+    "meanwhile the agent runs without a sandbox, has all your rights and can change the gateway's files";
+const CLOSED: &str = "meanwhile no agent starts, since agent.sandbox demands it";
+const BARRED: &str = "meanwhile no agent starts";
 
 impl Sandbox {
     /// Looks for bubblewrap and tries it with the walls of a real run.

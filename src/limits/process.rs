@@ -19,6 +19,6 @@ pub const SANDBOX_TRIAL_MS: u64 = 2_000;
 /// How long `hello-ok` waits for that at most, from the start on.
 pub const SANDBOX_HELLO_MS: u64 = 2_000;
 /// Unix sockets of other programs that are hidden one by one; further ones stay.
-pub const SANDBOX_SOCKETS_MAX: usize = 128;
+pub const SANDBOX_SOCKETS_MAX: usize = 1_000;
 /// What is read of the system's list of Unix sockets.
 pub const SANDBOX_SOCKET_LIST_BYTES_MAX: u64 = 1024 * 1024;

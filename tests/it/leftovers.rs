@@ -62,13 +62,21 @@ fn only_guard(gateway: &Gateway) -> u32 {
 #[test]
 fn it_ends_although_its_guard_was_killed() {
     for kind in ["stay", "bare", "loop"] {
-        let gateway = setup("left-guard").spawn();
+        let gateway = setup("left-guard").config(json!({ "agent": { "maxProcesses": 2 } })).spawn();
         let escaped = escape(&gateway, kind);
-        process::signal(only_guard(&gateway), Signal::KILL);
+        let guard = only_guard(&gateway);
+        let other = |key: &str| {
+            let mut params = params_agent("[[count]]", key);
+            params["sessionKey"] = json!("other");
+            gateway.client().outcome(&params)["payload"]["summary"].clone()
+        };
+        assert_eq!(other("before"), "count=1");
+        process::signal(guard, Signal::KILL);
         escaped.ends(Duration::from_secs(5));
-        eventually("nothing and nobody dead below the gateway", PATIENCE, || {
-            children(&gateway).is_empty().then_some(())
+        eventually("only the other guard below the gateway, and nobody dead", PATIENCE, || {
+            (children(&gateway).len() == 1).then_some(())
         });
+        assert_eq!(other("after"), "count=2", "the other session's process was not touched");
         let last = gateway.client().outcome(&params_agent("[[say still here]]", "next"));
         assert_eq!(last["payload"]["summary"], "still here");
     }
