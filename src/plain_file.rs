@@ -17,7 +17,7 @@ pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 
 /// Opens a file that a person has named, for reading. It may be a link: many keep their secrets
 /// behind one.
-fn open_named(path: &Path) -> io::Result<File> {
+pub(crate) fn open_named(path: &Path) -> io::Result<File> {
     open_with(OpenOptions::new().read(true), OFlags::empty(), path).map_err(|error| named(stat(path), error))
 }
 

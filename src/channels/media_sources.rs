@@ -4,10 +4,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::channels::delivery::{AttemptOutcome, invalid};
 use crate::channels::media_hosts::MediaHosts;
+use crate::plain_file;
 
 /// What the config allows to be sent.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +27,7 @@ impl MediaSources {
             io::ErrorKind::NotFound => invalid("there is no such file"),
             _ => invalid(format!("the file cannot be read: {error}")),
         };
-        let file = open_plain(path).map_err(unreadable)?;
+        let file = plain_file::open_named(path).map_err(unreadable)?;
         let real = path_of(&file, path).map_err(unreadable)?;
         let is_below = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| real.starts_with(folder));
         if is_below(&self.state_dir) {
@@ -39,16 +38,6 @@ impl MediaSources {
         }
         Ok(file)
     }
-}
-
-/// Opens a plain file to be read. Opening anything else might wait for ever, and reading it as well.
-pub(super) fn open_plain(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if file.metadata()?.is_file() {
-        return Ok(file);
-    }
-    Err(io::Error::other("it is not a plain file"))
 }
 
 /// Where the kernel says that an open file lies: a path may lead elsewhere by now.

@@ -94,6 +94,11 @@ pub enum ChannelCommand {
         /// Where to: a folder of the gateway's own for what people send, made if it is not there.
         folder: PathBuf,
     },
+    /// Remove what was fetched: nobody waits for it any more.
+    Drop {
+        /// Where it lies.
+        path: PathBuf,
+    },
     /// Show that somebody is writing there, until it is taken back.
     Typing {
         /// Where.

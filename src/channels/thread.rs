@@ -10,6 +10,7 @@ use crate::channels::whatsapp::{News, Whatsapp};
 use crate::channels::{ChannelCommand, ChannelEvent, LoginStep};
 use crate::protocol::call::Channel;
 use crate::state::Event;
+use crate::store::media;
 
 pub(super) struct Surfaces {
     telegram: Telegram,
@@ -76,6 +77,11 @@ impl Surfaces {
                 Channel::Telegram => self.telegram.fetch(key, index, media, folder),
                 Channel::Whatsapp => self.whatsapp.fetch(key, index, media, folder, now),
             },
+            ChannelCommand::Drop { path } => {
+                if let Err(error) = media::remove(&path) {
+                    log::warn!("a file that came too late cannot be removed: {error}");
+                }
+            }
             ChannelCommand::Taken { channel, result } => match channel {
                 Channel::Telegram => self.telegram.taken(result),
                 Channel::Whatsapp => self.whatsapp.taken(result, now),

@@ -7,7 +7,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::cli::address::Address;
 use crate::cli::args::Args;
 use crate::cli::failure::{Failure, Result};
-use crate::limits::{LOCK_BYTES_MAX, PORT_DEFAULT};
+use crate::limits::{CONFIG_BYTES_MAX, LOCK_BYTES_MAX, PORT_DEFAULT, TOKEN_FILE_BYTES_MAX};
 use crate::plain_file;
 
 /// A gateway to connect to. Deliberately without `Debug`.
@@ -111,8 +111,8 @@ fn gateway_section() -> Result<Value> {
     let found = || state_file("clawdis.json").filter(|path| path.exists());
     let Some(path) = named.or_else(found) else { return Ok(Value::Null) };
     let wrong = |what: String| Failure::Usage(format!("cannot read the config {}: {what}", path.display()));
-    let text = fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    let mut config: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let text = plain_file::read_named(&path, CONFIG_BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
+    let mut config: Value = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
     Ok(config.get_mut("gateway").map_or(Value::Null, Value::take))
 }
 
@@ -134,7 +134,8 @@ fn named_token(args: &Args) -> Result<Option<Token>> {
         return Ok(Some(Token { secret: secret.trim().to_owned(), source: "--token".to_owned() }));
     }
     if let Some(path) = args.value("--token-file") {
-        return token_file(Path::new(path)).map(Some);
+        // It may be the output of a program, which a shell hands over as a pipe.
+        return token_file(Path::new(path), File::open).map(Some);
     }
     let name = "CLAWDIS_GATEWAY_TOKEN";
     Ok(variable(name).map(|secret| Token { secret: secret.trim().to_owned(), source: name.to_owned() }))
@@ -145,13 +146,17 @@ fn found_token() -> Result<Option<Token>> {
         let source = "`gateway.token` in the config".to_owned();
         return Ok(Some(Token { secret: secret.trim().to_owned(), source }));
     }
-    state_file("token").filter(|path| path.exists()).map(|path| token_file(&path)).transpose()
+    let path = state_file("token").filter(|path| path.exists());
+    path.map(|path| token_file(&path, plain_file::open_named)).transpose()
 }
 
-fn token_file(path: &Path) -> Result<Token> {
+fn token_file<'a>(path: &'a Path, open: impl FnOnce(&'a Path) -> io::Result<File>) -> Result<Token> {
     let wrong =
         |what: String| Failure::Usage(format!("cannot use the token file {}: {what}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let mut text = String::new();
+    open(path)
+        .and_then(|file| file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text))
+        .map_err(|error| wrong(error.to_string()))?;
     if text.trim().is_empty() {
         return Err(wrong("it is empty".to_owned()));
     }

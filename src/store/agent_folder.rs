@@ -8,7 +8,7 @@
 //! Pi silently overwrites a file whose beginning it cannot read, and glues its next record to a torn
 //! last one. Both are prevented here, before a process starts on the file.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::os::unix::fs::FileExt as _;
@@ -91,6 +91,11 @@ pub(crate) fn forget(layout: &Layout, session_key: &str) -> io::Result<()> {
         folder.sync()?;
     }
     Ok(())
+}
+
+/// Whether there is anything of a session, which is named by the name of its folder.
+pub(super) fn knows(root: &FolderHandle, key: &OsStr) -> bool {
+    root.folder(AGENT.as_ref()).is_ok_and(|agent| agent.look(key).is_ok())
 }
 
 /// Finds the files of conversations that are over, and whatever else nobody works with any more. What is no

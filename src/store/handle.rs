@@ -101,7 +101,7 @@ impl FolderHandle {
     }
 
     /// What lies under a name; a link is a link.
-    pub(super) fn look(&self, name: &OsStr) -> io::Result<Stat> {
+    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Stat> {
         Ok(rustix::fs::statat(&self.0, checked(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
@@ -202,6 +202,13 @@ fn checked(name: &OsStr) -> io::Result<CString> {
         return Err(Errno::INVAL.into());
     }
     Ok(CString::new(bytes)?)
+}
+
+/// Where tests make folders by the thousand: in memory, where the system has a place for that.
+#[cfg(test)]
+pub(super) fn place_in_memory() -> std::path::PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use crate::store::agent_folder;
 use crate::store::handle::FolderHandle;
 
 /// Opens a session's folder, and makes it if it is not there.
@@ -21,6 +22,20 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     let (folder, name) = split(path)?;
     let (parent, folder) = split(folder)?;
     FolderHandle::open(parent)?.folder(folder)?.read(name)
+}
+
+/// Removes a file of a session's folder. The folder goes, too, if that was all and the session was forgotten:
+/// while it has an agent, that sees what lies in there by the folder that it was given.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    let (folder, name) = split(path)?;
+    let (parent, key) = split(folder)?;
+    let media = FolderHandle::open(parent)?;
+    media.folder(key)?.unlink(name)?;
+    if !agent_folder::knows(&media.parent()?, key) {
+        // There may be others in it.
+        let _ = media.remove_folder(key);
+    }
+    Ok(())
 }
 
 fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {

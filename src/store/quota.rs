@@ -246,10 +246,11 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use crate::limits::QUOTA_BATCH;
+    use crate::store::handle::place_in_memory;
     use crate::store::{Layout, Store, StoreOp, Tidy, folder};
 
     fn root(name: &str) -> Layout {
-        let root = std::env::temp_dir().join(format!("clawdis-quota-{name}-{}", std::process::id()));
+        let root = place_in_memory().join(format!("clawdis-quota-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         folder::make_private(&root).unwrap();
         Layout::new(&root)
@@ -331,7 +332,7 @@ mod tests {
         for number in 0..2 * QUOTA_BATCH + 10 {
             lay(&layout.root().join(format!("agent/s/{number}")), 10, 2);
         }
-        let (mut store, _) = Store::open(Tidy::new(layout.clone(), 100)).unwrap();
+        let (mut store, _) = Store::open(Tidy::new(layout.clone(), 1)).unwrap();
         store.tidy().work();
         store.counted();
         assert_eq!(fs::read_dir(layout.root().join("agent/s")).unwrap().count(), 0);

@@ -132,10 +132,10 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::{clear, discard, discard_leftovers};
-    use crate::store::handle::FolderHandle;
+    use crate::store::handle::{FolderHandle, place_in_memory};
 
     fn temp(name: &str) -> (std::path::PathBuf, FolderHandle) {
-        let path = std::env::temp_dir().join(format!("clawdis-trash-{name}-{}", std::process::id()));
+        let path = place_in_memory().join(format!("clawdis-trash-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(path.join("theirs")).unwrap();
         fs::write(path.join("theirs/file"), "theirs").unwrap();

@@ -131,11 +131,11 @@ mod tests {
     use std::fs;
 
     use super::used_bytes;
-    use crate::store::handle::FolderHandle;
+    use crate::store::handle::{FolderHandle, place_in_memory};
 
     #[test]
     fn every_folder_of_a_deep_and_wide_tree_counts_once() {
-        let path = std::env::temp_dir().join(format!("clawdis-walk-{}", std::process::id()));
+        let path = place_in_memory().join(format!("clawdis-walk-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         let root = FolderHandle::open(&path).unwrap();
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_file_takes_what_is_in_it_and_one_with_two_names_takes_it_once() {
-        let path = std::env::temp_dir().join(format!("clawdis-walk-holes-{}", std::process::id()));
+        let path = place_in_memory().join(format!("clawdis-walk-holes-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         let root = FolderHandle::open(&path).unwrap();

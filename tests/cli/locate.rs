@@ -230,3 +230,31 @@ fn a_config_that_cannot_be_read_is_named() {
     let named = home.clawdis(["status"]).env("CLAWDIS_CONFIG", "nowhere.json");
     named.run().fails(2, &["nowhere.json"]);
 }
+
+/// A command of a person waits for no pipe that somebody has put into the state folder. One that they name
+/// themselves may well be the output of a program.
+#[test]
+fn what_is_no_file_in_the_state_folder_is_named_and_not_waited_for() {
+    let home = Home::new("odd-files");
+    for name in ["token", "clawdis.json"] {
+        let path = home.write(&format!(".clawdis/{name}"), "");
+        fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        home.clawdis(["status"]).run().fails(2, &[path.to_str().unwrap(), "a named pipe"]);
+        fs::remove_file(&path).unwrap();
+        symlink("/dev/zero", &path).unwrap();
+        home.clawdis(["status"]).run().fails(2, &[path.to_str().unwrap(), "a device"]);
+        fs::remove_file(&path).unwrap();
+    }
+    let pipe = home.write("pipe", "");
+    fs::remove_file(&pipe).unwrap();
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let writer = pipe.clone();
+    let writer = std::thread::spawn(move || fs::write(writer, "from-a-program\n"));
+    let done = visited(&home, Some("from-a-program"), &|gateway| {
+        home.write(".clawdis/clawdis.json", config(gateway, "another"));
+        vec!["status".to_owned(), "--token-file".to_owned(), pipe.to_str().unwrap().to_owned()]
+    });
+    done.ok();
+    writer.join().unwrap().unwrap();
+}

@@ -10,12 +10,13 @@ use ureq::http::{Response, Uri};
 
 use crate::channels::delivery::{AttemptOutcome, invalid, not_sent, refused};
 use crate::channels::media_hosts::MediaHosts;
-use crate::channels::media_sources::{MediaSources, open_plain};
+use crate::channels::media_sources::MediaSources;
 use crate::channels::telegram::api::{PROMPT, TRANSFER};
 use crate::channels::telegram::http::{Http, OffWeb, Way, io_words, is_loopback, port_of};
 use crate::channels::telegram::sniff;
 use crate::channels::telegram::split::clip;
 use crate::limits::{ERROR_MEMBER_BYTES_MAX, MEDIA_REDIRECTS_MAX};
+use crate::plain_file;
 use crate::protocol::cut;
 
 /// How files are fetched that a URL names.
@@ -75,7 +76,8 @@ fn safe_name(name: &str) -> String {
 /// What a file is, by its first bytes.
 pub(in crate::channels) fn mime_type(path: &Path) -> &'static str {
     let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
-    let read = open_plain(path).and_then(|file| file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head));
+    let read = plain_file::open_named(path)
+        .and_then(|file| file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head));
     read.ok().and_then(|_| sniff::mime_type(&head)).unwrap_or("application/octet-stream")
 }
 

@@ -9,14 +9,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::channels::delivery::FetchedFile;
-use crate::channels::media_sources::open_plain;
 use crate::channels::message::InboundMedia;
 use crate::channels::telegram::api::{Api, PROMPT};
 use crate::channels::telegram::error::{ApiError, Refusal};
 use crate::channels::telegram::sniff;
 use crate::limits::{MEDIA_FETCH_MS, MEDIA_NAME_BYTES_MAX, ms};
+use crate::plain_file;
 use crate::protocol::cut;
-use crate::store::media;
+use crate::store::media as media_folder;
 
 /// Why there is no file.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +74,7 @@ pub(super) fn fetch(
     match copied {
         Ok(bytes) => Ok(FetchedFile { path, mime_type, bytes }),
         Err(why) => {
-            let _ = std::fs::remove_file(&path);
+            let _ = media_folder::remove(&path);
             Err(why)
         }
     }
@@ -110,7 +110,7 @@ fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, Fetch
     let path = path.ok_or_else(FetchError::not_there)?;
     if path.starts_with('/') && api.access().is_local() {
         // A Bot API server with `--local` on this machine says where the file lies.
-        let file = open_plain(Path::new(&path)).map_err(|error| {
+        let file = plain_file::open_named(Path::new(&path)).map_err(|error| {
             log::warn!("cannot read `{path}` of the Bot API server: {error}");
             FetchError::not_there()
         })?;
@@ -146,7 +146,7 @@ fn copy(from: &mut dyn Read, to: &mut File, mut copied: u64, bytes_max: u64) -> 
 
 /// Makes a file that was not there: a link that somebody put in its place is not followed.
 fn create(folder: &Path, name: &str) -> io::Result<(File, PathBuf)> {
-    let opened = media::folder(folder)?;
+    let opened = media_folder::folder(folder)?;
     let mut attempt = 0;
     loop {
         let name = if attempt == 0 { name.to_owned() } else { format!("{attempt}-{name}") };

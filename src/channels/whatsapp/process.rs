@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
+use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::agent::guard;
@@ -14,6 +15,8 @@ use crate::channels::whatsapp::wire::{self, Said};
 use crate::channels::whatsapp::{News, Told, WhatsappConfig};
 use crate::child::{Child, ChildSpec};
 use crate::limits::{CHILD_STOP_MS, CHILD_TERM_MS, SIDECAR_BEAT_MS, SIDECAR_SILENCE_MS, ms};
+use crate::store::folder::make_private;
+use crate::store::handle::FolderHandle;
 
 /// V8 settings that keep it small (measured: 74 MB where the defaults take 110).
 const NODE_FLAGS: [&str; 4] =
@@ -73,7 +76,7 @@ impl Process {
         argv.extend(config.args.iter().map(OsString::from));
         argv.push(program.into());
         let temporary = config.folder.join("tmp");
-        crate::store::folder::make_private(&temporary)?;
+        make_folders(&config.folder)?;
         let mut env = vec![
             ("UV_THREADPOOL_SIZE".to_owned(), "2".to_owned()),
             // Uploads pass through it: not a file system in memory.
@@ -226,5 +229,60 @@ impl Process {
             (None, true) => "it closed its output".to_owned(),
             (None, false) => format!("it closed its output: {line}"),
         }
+    }
+}
+
+/// Makes the sidecar's folders. What is no file among its own is set aside: it would wait for a pipe for
+/// ever, and follow a link wherever that leads.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    make_private(folder)?;
+    let home = FolderHandle::open_root(folder)?;
+    home.make_folder("tmp".as_ref())?;
+    let login = home.make_folder("login".as_ref())?;
+    for name in login.names()? {
+        let name = name?;
+        let kind = FileType::from_raw_mode(login.look(&name)?.st_mode);
+        if !matches!(kind, FileType::RegularFile | FileType::Directory) {
+            let aside = login.set_aside(&name)?;
+            log::error!("{name:?} in the folder of the WhatsApp login is no file: it is {aside:?} now");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::make_folders;
+
+    #[test]
+    fn what_is_no_file_of_the_login_is_set_aside() {
+        let root = std::env::temp_dir().join(format!("clawdis-login-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let (folder, theirs) = (root.join("whatsapp"), root.join("theirs"));
+        make_folders(&folder).unwrap();
+        fs::create_dir(&theirs).unwrap();
+        fs::write(folder.join("login/journal"), "kept").unwrap();
+        mkfifoat(CWD, folder.join("login/pipe"), Mode::RWXU).unwrap();
+        symlink("/dev/zero", folder.join("login/link")).unwrap();
+        fs::remove_dir(folder.join("tmp")).unwrap();
+        symlink(&theirs, folder.join("tmp")).unwrap();
+        make_folders(&folder).unwrap();
+        assert_eq!(fs::read_to_string(folder.join("login/journal")).unwrap(), "kept");
+        for name in ["login/pipe", "login/link"] {
+            assert!(folder.join(name).symlink_metadata().is_err(), "{name}");
+        }
+        assert!(folder.join("tmp").symlink_metadata().unwrap().is_dir());
+        // Nor is the folder of the login anything else than a folder.
+        fs::rename(folder.join("login"), folder.join("kept")).unwrap();
+        symlink(&theirs, folder.join("login")).unwrap();
+        make_folders(&folder).unwrap();
+        assert!(folder.join("login").symlink_metadata().unwrap().is_dir());
+        assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
+        fs::remove_dir_all(&root).unwrap();
     }
 }

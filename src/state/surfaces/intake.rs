@@ -192,18 +192,23 @@ impl State {
         index: usize,
         result: Result<FetchedFile, String>,
     ) {
-        let Some(entry) = self.inbox.number_of(channel, key).and_then(|number| self.inbox.get_mut(number))
-        else {
-            return;
+        let number = self.inbox.number_of(channel, key);
+        let entry = number.and_then(|number| self.inbox.get_mut(number)).filter(|entry| entry.fetching > 0);
+        let Some((entry, media)) = entry.and_then(|entry| {
+            let media = entry.message.media.get(index).cloned()?;
+            Some((entry, media))
+        }) else {
+            // It came too late, or its session was forgotten meanwhile: nobody would ever remove it.
+            let path = result.map(|file| file.path);
+            return self.effects.extend(path.map(|path| Effect::Channel(ChannelCommand::Drop { path })));
         };
-        let Some(media) = entry.message.media.get(index).filter(|_| entry.fetching > 0) else { return };
         entry.fetching -= 1;
         if entry.fetching == 0 {
             entry.fetch_until = None;
         }
         let file = match result {
-            Ok(file) => Ok((media.clone(), file)),
-            Err(why) => Err(format!("{} ({why})", describe(media))),
+            Ok(file) => Ok((media, file)),
+            Err(why) => Err(format!("{} ({why})", describe(&media))),
         };
         entry.files.push(file);
     }

@@ -313,6 +313,32 @@ fn an_album_becomes_one_question_with_its_pictures() {
 }
 
 #[test]
+fn a_file_that_comes_when_its_session_was_forgotten_is_removed() {
+    let mut world = World::new();
+    let media = InboundMedia {
+        kind: MediaKind::Document,
+        mime_type: "text/plain".into(),
+        name: None,
+        bytes: 5,
+        handle: "f".into(),
+    };
+    world.say(Inbound { media: vec![media], ..message("1", "2", "2", "look") });
+    world.bench.request(1, "f", "session-forget", json!({ "sessionKey": "dm:telegram:2" }));
+    world.keep();
+    let path = std::path::PathBuf::from("/media/x/0-file.txt");
+    let file = FetchedFile { path: path.clone(), mime_type: "text/plain".into(), bytes: 5 };
+    for result in [Err("it is gone".to_owned()), Ok(file)] {
+        let (channel, key) = (Channel::Telegram, "9/1".to_owned());
+        world.bench.handle(Event::Channel(ChannelEvent::Fetched { channel, key, index: 0, result }));
+    }
+    let removed = world.commands(|command| match command {
+        ChannelCommand::Drop { path } => Some(path.clone()),
+        _ => None,
+    });
+    assert_eq!(removed, [path]);
+}
+
+#[test]
 fn a_stopping_gateway_leaves_questions_for_its_next_life() {
     let mut world = World::new();
     world.say(message("1", "2", "2", "hello"));
