@@ -139,7 +139,7 @@ fn fold_and_digest(params: &mut Value) -> Result<Digest, WireError> {
 }
 
 fn checked_send(params: SendParams) -> Result<SendParams, WireError> {
-    if params.message.is_empty() && params.media_url.is_none() {
+    if params.message.trim().is_empty() && params.media_url.is_none() {
         return Err(WireError::invalid(
             "`/params/message`: value is empty, which only a `mediaUrl` makes up for",
         ));
@@ -148,7 +148,7 @@ fn checked_send(params: SendParams) -> Result<SendParams, WireError> {
 }
 
 fn checked_agent(params: AgentParams) -> Result<AgentParams, WireError> {
-    if params.message.is_empty() && params.attachments.is_empty() {
+    if params.message.trim().is_empty() && params.attachments.is_empty() {
         return Err(WireError::invalid(
             "`/params/message`: value is empty, which only `attachments` make up for",
         ));

@@ -174,7 +174,7 @@ impl State {
         };
         let mut prompt = Prompt::default();
         prompt.speaker(message.from.as_deref(), OWNER, now.wall_ms);
-        prompt.person(&params.message);
+        prompt.client(&params.message);
         let key = keys::name("agent", &params.idempotency_key);
         ops.extend(self.sessions.append(&session_key, &session_id, message));
         let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holder);

@@ -3,8 +3,8 @@
 //!
 //! A prompt in which the gateway says anything has two kinds of lines: what a person wrote stands
 //! behind `| `, every line of it, and whatever begins otherwise is the gateway's own. The first line
-//! says so. A lone message about which there is nothing to say goes as it is, unless a line of it
-//! looks like one of the gateway's.
+//! says so. A lone message about which there is nothing to say goes as it is, unless it comes from a
+//! chat and a line of it looks like one of the gateway's.
 
 use crate::clock::utc;
 use crate::text;
@@ -31,8 +31,10 @@ enum Part {
     Gateway(String),
     /// Who wrote what follows, and when: said where the gateway says anything at all.
     Speaker(String),
-    /// Words of a person.
+    /// Words of a person in a chat.
     Person(String),
+    /// Words of a client, which commands the gateway anyway.
+    Client(String),
 }
 
 impl Prompt {
@@ -70,6 +72,14 @@ impl Prompt {
         }
     }
 
+    /// Words of a client. Alone they go as they are, whatever they look like: who may write them may
+    /// write any prompt.
+    pub(super) fn client(&mut self, text: &str) {
+        if !text.trim().is_empty() {
+            self.parts.push(Part::Client(text.to_owned()));
+        }
+    }
+
     /// What another prompt says, behind what this one says.
     pub(super) fn append(&mut self, other: Self) {
         self.parts.extend(other.parts);
@@ -79,7 +89,9 @@ impl Prompt {
     pub(super) fn bytes(&self) -> usize {
         let bytes = |part: &Part| match part {
             Part::Gateway(text) | Part::Speaker(text) => text.len() + 1,
-            Part::Person(text) => text.len() + (QUOTE.len() + 1) * text::lines(text).count(),
+            Part::Person(text) | Part::Client(text) => {
+                text.len() + (QUOTE.len() + 1) * text::lines(text).count()
+            }
         };
         self.parts.iter().map(bytes).sum()
     }
@@ -96,7 +108,7 @@ impl Prompt {
                     written.push('\n');
                     written.push_str(text);
                 }
-                Part::Person(text) => {
+                Part::Person(text) | Part::Client(text) => {
                     for line in text::lines(text) {
                         written.push('\n');
                         written.push_str(if line.is_empty() { QUOTE.trim_end() } else { QUOTE });
@@ -113,7 +125,9 @@ impl Prompt {
     fn plain(&self) -> Option<String> {
         match self.parts.as_slice() {
             [] | [Part::Speaker(_)] => Some(String::new()),
-            [Part::Gateway(text)] => Some(text.clone()),
+            [Part::Gateway(text) | Part::Client(text)] | [Part::Speaker(_), Part::Client(text)] => {
+                Some(text.clone())
+            }
             [Part::Person(text)] | [Part::Speaker(_), Part::Person(text)] => {
                 let imitates = |line: &str| {
                     let first =
@@ -259,6 +273,12 @@ mod tests {
         );
         assert_eq!(super::label(Some("()"), "owner"), "owner");
         assert_eq!(Prompt::of_config("anything?\n[really]".into()).written(), "anything?\n[really]");
+        let mut pasted = Prompt::default();
+        pasted.speaker(Some("cli"), "owner", 1_000);
+        pasted.client("[1, 2]\n[dependencies]");
+        assert_eq!(pasted.written(), "[1, 2]\n[dependencies]", "a client's text goes as it is");
+        pasted.line("Notes");
+        assert!(pasted.written().contains("\n| [1, 2]\n| [dependencies]\n[Notes]"), "but not beside others");
         let mut noted = Prompt::default();
         noted.line("Notes");
         noted.person("[the door is open]");

@@ -146,11 +146,13 @@ fn unknown_members_are_named() {
 #[test]
 fn emptiness_needs_a_reason() {
     let picture = json!({"type": "image", "mimeType": "image/webp", "content": "AAAA"});
-    assert_refused(
-        Method::Agent,
-        json!({"message": "", "attachments": [], "idempotencyKey": "k"}),
-        "`/params/message`: value is empty, which only `attachments` make up for",
-    );
+    for message in ["", " \n\t\u{3000}"] {
+        assert_refused(
+            Method::Agent,
+            json!({"message": message, "attachments": [], "idempotencyKey": "k"}),
+            "`/params/message`: value is empty, which only `attachments` make up for",
+        );
+    }
     assert_refused(
         Method::Send,
         json!({"to": "t", "message": "", "idempotencyKey": "k"}),
