@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::thread;
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use serde_json::json;
@@ -250,7 +251,7 @@ fn what_is_no_file_in_the_state_folder_is_named_and_not_waited_for() {
     fs::remove_file(&pipe).unwrap();
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let writer = pipe.clone();
-    let writer = std::thread::spawn(move || fs::write(writer, "from-a-program\n"));
+    let writer = thread::Builder::new().spawn(move || fs::write(writer, "from-a-program\n")).unwrap();
     let done = visited(&home, Some("from-a-program"), &|gateway| {
         home.write(".clawdis/clawdis.json", config(gateway, "another"));
         vec!["status".to_owned(), "--token-file".to_owned(), pipe.to_str().unwrap().to_owned()]
