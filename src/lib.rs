@@ -15,6 +15,8 @@
 //! - **One thread writes to clients** after the handshake: `outbound`.
 //! - **A record is durable before the ack that promises it** and before the side effect that it
 //!   guards.
+//! - **The agent's folder is reached by one module** (`store::agent_folder`), by descriptors, and whatever
+//!   others can put into the state folder is counted and deleted by a thread on which nobody waits.
 //! - **Protocol types live in `protocol`**; nobody else derives `Serialize` for a client.
 //! - Every bound stands in [`limits`].
 

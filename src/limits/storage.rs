@@ -27,8 +27,11 @@ pub const QUOTA_BATCHES_MAX: usize = 20;
 /// Between two counts of the state folder while something happens: the agent and the sidecar write there
 /// without a word.
 pub const COUNT_INTERVAL_MS: u64 = 10 * 60_000;
+/// Sessions of the last life whose files the agent thread forgets at a time; the others wait for that.
+pub const FORGOTTEN_AT_ONCE_MAX: usize = 64;
 /// Unit in which file systems tell what a file takes.
 pub const DISK_BLOCK_BYTES: u64 = 512;
 
+const _: () = assert!(FORGOTTEN_AT_ONCE_MAX * 4 <= super::AGENT_CONTROL_INBOX);
 const _: () = assert!(OPS_BYTES_MAX + STORE_GROUP_BYTES_MAX < JOURNAL_LINE_BYTES_MAX);
 const _: () = assert!(UNSAVED_BYTES_MAX + RECORD_BYTES_MAX < OPS_BYTES_MAX);

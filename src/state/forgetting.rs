@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::channels::ChannelCommand;
+use crate::limits::FORGOTTEN_AT_ONCE_MAX;
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
@@ -34,6 +35,8 @@ pub(super) struct Asker {
 #[derive(Default)]
 pub(super) struct Forgetting {
     by_key: BTreeMap<String, Asked>,
+    /// What the last life left and the agent thread's queue has no room for yet.
+    left: Vec<String>,
 }
 
 #[derive(Default)]
@@ -117,6 +120,15 @@ impl State {
         self.forgetting.by_key.insert(key, Asked { now, next: Vec::new() });
     }
 
+    /// The last life did not come to it: the agent thread is asked now, or when it has done others.
+    pub(super) fn forget_left(&mut self, key: String) {
+        if self.forgetting.by_key.len() < FORGOTTEN_AT_ONCE_MAX {
+            self.forget_agent_files(key, Vec::new());
+        } else {
+            self.forgetting.left.push(key);
+        }
+    }
+
     /// The agent's files are gone, or why they are not.
     pub(super) fn agent_forgot(&mut self, key: String, result: Result<(), String>) {
         let Some(Asked { now, next }) = self.forgetting.by_key.remove(&key) else { return };
@@ -134,6 +146,11 @@ impl State {
         } else if result.is_ok() {
             // The slot's own name is the last thing that names the session.
             self.store(vec![StoreOp::Delete { slot: slot(&key) }, StoreOp::Compact], Pending::Nothing);
+        }
+        let left = self.forgetting.left.pop();
+        // Somebody may have asked for it meanwhile.
+        if let Some(key) = left.filter(|key| !self.forgetting.by_key.contains_key(key)) {
+            self.forget_agent_files(key, Vec::new());
         }
     }
 }

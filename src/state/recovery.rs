@@ -133,7 +133,7 @@ impl State {
             } else if slot == heartbeats::SLOT {
                 self.heartbeats.recover(&json);
             } else if let Some(key) = slot.strip_prefix(forgetting::SLOT_PREFIX) {
-                self.forget_agent_files(key.to_owned(), Vec::new());
+                self.forget_left(key.to_owned());
             } else if let Some(key) = slot.strip_prefix(sessions::SLOT_PREFIX) {
                 if let Some(session) = parse::<Session>(&slot, &json) {
                     self.sessions.recover(key, session);

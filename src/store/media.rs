@@ -30,7 +30,8 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let (folder, name) = split(path)?;
     let (parent, key) = split(folder)?;
     let media = FolderHandle::open(parent)?;
-    media.folder(key)?.unlink(name)?;
+    let removed = media.folder(key).and_then(|folder| folder.unlink(name));
+    removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
     if !agent_folder::knows(&media.parent()?, key) {
         // There may be others in it.
         let _ = media.remove_folder(key);

@@ -8,6 +8,7 @@ use crate::agent::{AgentControl, AgentEvent};
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::AttemptOutcome;
 use crate::channels::message::{Arrival, Batch};
+use crate::limits::FORGOTTEN_AT_ONCE_MAX;
 use crate::protocol::call::Channel;
 use crate::state::{Effect, Event};
 use crate::store::{Recovered, StoreEvent, StoreOp};
@@ -92,6 +93,36 @@ fn what_was_left_is_done_at_the_next_start() {
     assert_eq!(bench.deletions(), 1);
     bench.agent_forgot(Ok(()));
     assert_eq!(bench.take_store()[0].ops, [StoreOp::Delete { slot: SLOT.into() }, StoreOp::Compact]);
+}
+
+#[test]
+fn what_was_left_in_large_numbers_is_done_little_by_little() {
+    let slots = (0..1_000).map(|number| (format!("forget/{number:04}"), "true".to_owned())).collect();
+    let mut bench = Bench::recovered(Recovered { slots, ..Recovered::default() });
+    let mut asked = Vec::new();
+    loop {
+        let (deletions, others): (Vec<_>, Vec<_>) = bench.effects.drain(..).partition(|effect| {
+            matches!(effect, Effect::AgentControl(AgentControl::EndSession { delete: true, .. }))
+        });
+        bench.effects = others;
+        assert!(deletions.len() <= FORGOTTEN_AT_ONCE_MAX);
+        let keys = deletions.into_iter().filter_map(|effect| match effect {
+            Effect::AgentControl(AgentControl::EndSession { session_key, .. }) => Some(session_key),
+            _ => None,
+        });
+        let keys: Vec<String> = keys.collect();
+        if keys.is_empty() {
+            break;
+        }
+        for session_key in keys {
+            asked.push(session_key.clone());
+            bench.handle(Event::Agent(AgentEvent::Forgotten { session_key, result: Ok(()) }));
+        }
+        bench.take_store();
+    }
+    asked.sort_unstable();
+    asked.dedup();
+    assert_eq!(asked.len(), 1_000);
 }
 
 const PERSON: &str = "730418265";
