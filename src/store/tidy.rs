@@ -79,12 +79,17 @@ impl Tidy {
 
     /// The store has written so many more.
     pub(super) fn add(&self, bytes: u64) {
-        self.0.used_bytes.fetch_add(bytes, SeqCst);
+        self.update(|used| used.saturating_add(bytes));
     }
 
     /// The store has freed so many.
     pub(super) fn subtract(&self, bytes: u64) {
-        self.0.used_bytes.fetch_sub(bytes.min(self.used_bytes()), SeqCst);
+        self.update(|used| used.saturating_sub(bytes));
+    }
+
+    fn update(&self, change: impl Fn(u64) -> u64) {
+        // It always gives a value, so it cannot fail.
+        let _ = self.0.used_bytes.fetch_update(SeqCst, SeqCst, |used| Some(change(used)));
     }
 
     /// Bytes of records that are too many by the last count. The next call has none, before the next one.
@@ -136,10 +141,15 @@ impl Tidy {
             used = used.saturating_sub(freed);
             shared.excess.store(used.saturating_sub(target), SeqCst);
         }
-        // What the store has written meanwhile is kept: better counted twice than not at all.
-        shared.used_bytes.fetch_add(used.wrapping_sub(before), SeqCst);
+        self.update(|now| counted(used, before, now));
         Ok(())
     }
+}
+
+/// What is used, where so much was counted while the store went from `before` to `now`. What it has
+/// written meanwhile is kept: better counted twice than not at all. What it has freed may be counted still.
+fn counted(used: u64, before: u64, now: u64) -> u64 {
+    used.saturating_add(now.saturating_sub(before))
 }
 
 /// A thread that panics leaves its work to the next one.
@@ -150,5 +160,24 @@ impl Drop for RestOnPanic<'_> {
         if std::thread::panicking() {
             self.0.store(0, SeqCst);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Tidy, counted};
+    use crate::store::Layout;
+
+    #[test]
+    fn no_count_goes_below_nothing() {
+        assert_eq!(counted(500, 100, 130), 530);
+        assert_eq!(counted(5, 100, 40), 5, "the journal was written anew while the folder was counted");
+        assert_eq!(counted(u64::MAX, 0, 1), u64::MAX);
+        let tidy = Tidy::new(Layout::new(Path::new("/nowhere")), 1_000);
+        tidy.add(10);
+        tidy.subtract(11);
+        assert_eq!(tidy.used_bytes(), 0);
     }
 }

@@ -37,4 +37,5 @@ mod relay;
 #[path = "../support/schemas.rs"]
 mod schemas;
 mod sidecar_lines;
+mod state_folder;
 mod watch;
