@@ -171,7 +171,10 @@ impl Part {
 }
 
 fn greeting(linked: bool) -> Value {
-    json!({"re": 1, "ok": true, "proto": 1, "linked": linked, "me": {"pn": "+15550009999", "lid": "9@lid"}})
+    // An account of a server that no other test has: a host has one session of each.
+    let host = format!("whatsapp-{}.invalid", std::process::id());
+    let me = json!({"pn": "+15550009999", "lid": "9@lid"});
+    json!({"re": 1, "ok": true, "proto": 1, "host": host, "linked": linked, "me": me})
 }
 
 /// The parts that wait for a sidecar to be started, and a word when one has played its own.
