@@ -33,13 +33,28 @@ fn ours_alone(file: File) -> io::Result<File> {
 pub(super) fn open(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     fault::strike()?;
-    let file = plain_file::open(private().create(true).truncate(false), path);
-    ours_alone(file.map_err(|error| naming(path, error))?)
+    ours_alone(open_own(private().create(true).truncate(false), path)?)
 }
 
 /// Opens a file for reading.
 pub(super) fn read(path: &Path) -> io::Result<File> {
-    plain_file::open(OpenOptions::new().read(true), path).map_err(|error| naming(path, error))
+    open_own(OpenOptions::new().read(true), path)
+}
+
+/// Opens a file of ours, also one that a backup has given a mode that keeps us out.
+fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let opened = match plain_file::open(options, path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && unlock(path).is_ok() => {
+            plain_file::open(options, path)
+        }
+        opened => opened,
+    };
+    opened.map_err(|error| naming(path, error))
+}
+
+fn unlock(path: &Path) -> io::Result<()> {
+    let folder = FolderHandle::open_root(path.parent().unwrap_or(Path::new(".")))?;
+    folder.unlock_file(path.file_name().unwrap_or_default())
 }
 
 fn naming(path: &Path, error: io::Error) -> io::Error {

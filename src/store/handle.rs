@@ -178,18 +178,33 @@ impl FolderHandle {
     }
 
     /// Lets its owner into a folder in it.
-    #[cfg(target_os = "linux")]
     fn unlock(&self, name: &OsStr) -> io::Result<()> {
+        self.set_mode(name, FileType::Directory, Mode::RWXU)
+    }
+
+    /// Lets its owner read and write a plain file in it.
+    pub(super) fn unlock_file(&self, name: &OsStr) -> io::Result<()> {
+        self.set_mode(name, FileType::RegularFile, Mode::RUSR | Mode::WUSR)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn set_mode(&self, name: &OsStr, kind: FileType, mode: Mode) -> io::Result<()> {
         use std::os::fd::AsRawFd as _;
-        let held = OFlags::PATH | FOLDER | OFlags::NOFOLLOW;
+        let held = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = rustix::fs::openat(&self.0, checked(name)?, held, Mode::empty())?;
+        if FileType::from_raw_mode(rustix::fs::fstat(&held)?.st_mode) != kind {
+            return Err(Errno::ACCESS.into());
+        }
         // Neither `fchmod` nor `fchmodat` takes what may not be opened and may not be a link.
-        Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", held.as_raw_fd()), Mode::RWXU)?)
+        Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", held.as_raw_fd()), mode)?)
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn unlock(&self, name: &OsStr) -> io::Result<()> {
-        Ok(rustix::fs::chmodat(&self.0, checked(name)?, Mode::RWXU, AtFlags::SYMLINK_NOFOLLOW)?)
+    fn set_mode(&self, name: &OsStr, kind: FileType, mode: Mode) -> io::Result<()> {
+        if FileType::from_raw_mode(self.look(name)?.st_mode) != kind {
+            return Err(Errno::ACCESS.into());
+        }
+        Ok(rustix::fs::chmodat(&self.0, checked(name)?, mode, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
 

@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::fs::{CWD, FileType, Mode, mkfifoat, mknodat};
 use serde_json::{Value, json};
 
 use crate::harness::gateway::Builder;
@@ -220,7 +219,7 @@ type Plant = fn(&Path);
 fn plants() -> [(&'static str, Plant); 7] {
     [
         ("named pipe", |path| mkfifoat(CWD, path, Mode::RWXU).unwrap()),
-        ("socket", |path| drop(UnixListener::bind(path).unwrap())),
+        ("socket", |path| mknodat(CWD, path, FileType::Socket, Mode::RWXU, 0).unwrap()),
         ("link", |path| symlink(path.ancestors().nth(2).unwrap().join("theirs/file"), path).unwrap()),
         ("link", |path| symlink("/dev/zero", path).unwrap()),
         ("link", |path| symlink("nothing", path).unwrap()),
@@ -244,8 +243,8 @@ fn remove(path: &Path) {
 }
 
 /// A state folder in which something was said, with a precious file beside it.
-fn used(name: &str) -> (Builder, PathBuf) {
-    let gateway = Gateway::builder_in_memory(name).agent_echo().spawn();
+fn used(setup: Builder) -> (Builder, PathBuf) {
+    let gateway = setup.agent_echo().spawn();
     gateway.client().outcome(&params_agent("before", "before"));
     let setup = gateway.setup();
     fs::create_dir_all(setup.scratch().join("theirs")).unwrap();
@@ -257,7 +256,16 @@ fn used(name: &str) -> (Builder, PathBuf) {
 
 #[test]
 fn whatever_lies_in_the_place_of_a_file_the_gateway_starts_and_works() {
-    let (setup, theirs) = used("leftovers");
+    for setup in [
+        Gateway::builder_in_memory("leftovers"),
+        Gateway::builder_in_memory("leftovers-user").by_ordinary_user(),
+    ] {
+        starts_on_whatever_there_is(setup);
+    }
+}
+
+fn starts_on_whatever_there_is(setup: Builder) {
+    let (setup, theirs) = used(setup);
     let state = setup.state_dir();
     let log = only(&state.join("sessions")).file_name().unwrap().to_str().unwrap().to_owned();
     let places = [
@@ -290,6 +298,8 @@ fn whatever_lies_in_the_place_of_a_file_the_gateway_starts_and_works() {
             let last = client.outcome(&params_agent("after", &key));
             assert!(last["payload"]["summary"].to_string().contains("after"), "{place}: {kind}: {last}");
             client.ask("session-history", &json!({"sessionKey": "main"}));
+            let storage = client.ask("health", &json!({}))["storage"].clone();
+            assert_eq!(storage["ok"], true, "{place}: {kind}: {storage}");
             drop((client, gateway));
             // What could not stay may be beside it, but not in the way.
             remove(&path);
@@ -304,7 +314,7 @@ fn whatever_lies_in_the_place_of_a_file_the_gateway_starts_and_works() {
 
 #[test]
 fn a_lock_file_or_journal_that_is_none_is_named_and_nothing_is_written_through_it() {
-    let (setup, theirs) = used("in-the-way");
+    let (setup, theirs) = used(Gateway::builder_in_memory("in-the-way"));
     let state = setup.state_dir();
     for place in ["gateway.lock", "journal"] {
         let path = state.join(place);
@@ -354,7 +364,7 @@ fn a_config_or_token_that_is_no_file_is_said_and_one_behind_a_link_is_read() {
             ("named pipe", |path| mkfifoat(CWD, path, Mode::RWXU).unwrap()),
             ("device", |path| symlink("/dev/zero", path).unwrap()),
             ("folder", |path| fs::create_dir(path).unwrap()),
-            ("socket", |path| drop(UnixListener::bind(path).unwrap())),
+            ("socket", |path| mknodat(CWD, path, FileType::Socket, Mode::RWXU, 0).unwrap()),
             ("larger", |path| fs::File::create(path).unwrap().set_len(1 << 40).unwrap()),
         ];
         for (kind, plant) in odd {
@@ -391,7 +401,7 @@ fn peak_is_small(gateway: &Gateway, what: &str) {
 
 #[test]
 fn damage_without_end_is_read_piece_by_piece() {
-    let (setup, _) = used("endless");
+    let (setup, _) = used(Gateway::builder_in_memory("endless"));
     let state = setup.state_dir();
     let log = only(&state.join("sessions"));
     let whole = fs::read(&log).unwrap();
