@@ -373,7 +373,8 @@ fn ready_turns_with_what_is_usable() {
 
 #[test]
 fn a_hangup_is_an_orderly_end_unless_it_was_ignored_at_the_start() {
-    let mut gateway = Gateway::builder("hangup").spawn();
+    // The tests themselves may run under `nohup`, and what it ignores is inherited.
+    let mut gateway = Gateway::builder("hangup").wrapper(["env", "--default-signal=HUP"]).spawn();
     let mut client = gateway.client();
     process::signal(gateway.pid(), Signal::HUP);
     client.event("shutdown", |_| true);
