@@ -29,6 +29,11 @@ pub const JSON_DEPTH_MAX: usize = 64;
 pub const JSON_VALUES_MAX: usize = 20_000;
 /// The same before the `hello` is accepted; more are refused with 1008.
 pub const HELLO_VALUES_MAX: usize = 200;
+/// Members or elements of one container, and containers in each other, inside the parameters of a
+/// request: no schema allows as many. What is beyond is not built, and makes the request invalid.
+pub const PARAMS_WIDTH_MAX: usize = 16;
+/// The same for containers in each other.
+pub const PARAMS_DEPTH_MAX: usize = 3;
 /// Text of a single member that is looked at by itself; one that is longer is too long for whatever it
 /// is.
 pub const OUTLINE_BYTES_MAX: usize = 16 * 1024;
@@ -51,6 +56,15 @@ pub const HTTP_HEADERS_MAX: usize = 64;
 /// tungstenite's read buffer. It is allocated eagerly and zero-filled at each read, so it is the
 /// memory knob of a connection.
 pub const READ_BUFFER_BYTES: usize = 2 * 1024;
+/// A longer message is read up to its end and no further, so that its buffer can be given back behind it.
+pub const READ_BUFFER_KEPT_BYTES: usize = 4 * 1024;
+/// Frames of more than `LARGE_REQUEST_BYTES` that come in at a time. At the bound the next one waits in
+/// its socket until one has come, or one that takes too long is closed (1008) and makes room.
+pub const LARGE_COMING_MAX: usize = 32;
+/// How long such a frame may take while others wait: the largest, over half a megabit a second.
+pub const LARGE_COMING_GRACE_MS: u64 = 10_000;
+/// How long nothing of it may come while others wait.
+pub const LARGE_COMING_QUIET_MS: u64 = 1_000;
 /// HTTP head and `hello` together, counted from the TCP connect and never extended.
 pub const HANDSHAKE_MS: u64 = 3_000;
 /// Writing the answer to a plain HTTP request; a peer that takes it more slowly is dropped.
@@ -134,8 +148,7 @@ pub const STATE_INBOX: usize = 256;
 /// Requests that become more than this in memory need permits for it until state has taken them in,
 /// so that 256 of the largest never meet.
 pub const LARGE_REQUEST_BYTES: usize = 16 * 1024;
-/// What all of these may become together; further ones wait, still as they were written. The largest
-/// possible one (objects of one member in one another) becomes some 13 MiB, and is alone then.
+/// What all of these may become together; further ones wait, still as they were written.
 pub const BUILT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// One permit stands for so many bytes.
 pub const PERMIT_BYTES: usize = 64 * 1024;
@@ -154,6 +167,8 @@ pub const OUTBOUND_LARGE_BYTES: usize = 4 * 1024;
 pub const OUTBOUND_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Commands that the store has not answered; beyond it requests that need it get `RATE_LIMITED`.
 pub const STORE_INBOX: usize = 256;
+/// The same for what they hold.
+pub const STORE_INBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Room in the store's inbox beyond what requests may take: ends of runs, notes that were used and
 /// forgotten sessions are stored without asking, and a full inbox would be a defect.
 pub const STORE_RESERVE: usize = 1_024;

@@ -9,6 +9,8 @@ use crate::config::settings::SettingsError;
 
 /// The gateway's token.
 pub const TOKEN: &str = "CLAWDIS_GATEWAY_TOKEN";
+/// The process that has started itself again, so that it does so once.
+pub const STARTED_AGAIN: &str = "CLAWDIS_GATEWAY_STARTED_AGAIN";
 pub(super) const PORT: &str = "CLAWDIS_GATEWAY_PORT";
 pub(super) const AGENT: &str = "CLAWDIS_AGENT";
 const CONFIG: &str = "CLAWDIS_CONFIG";

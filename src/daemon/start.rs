@@ -1,7 +1,7 @@
 //! From the command line to a running gateway, and from its end to an exit code.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
@@ -38,7 +38,13 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
         Parsed::Run(flags) => *flags,
     };
     if let Some(token) = flags.token.as_ref().filter(|token| !token.is_empty()) {
-        return Err(start_again_without(&args, token.expose()));
+        let source = start_again(&args, Some(token.expose()));
+        return Err(Fatal::System { what: "start again without the token in the process list", source });
+    }
+    if !flags.check_config && !is_tuned() {
+        let error = start_again(&args, None);
+        // Nothing breaks without it; a flood leaves more memory behind.
+        let _ = writeln!(std::io::stderr(), "clawdis-gateway: cannot set the allocator up: {error}");
     }
     let check_config = flags.check_config;
     let config = |error: crate::config::settings::SettingsError| Fatal::Config(error.to_string());
@@ -53,18 +59,38 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Replaces this process by itself with the token in the environment: every user of the machine
-/// can read the arguments of a process, only this one its environment.
+/// How glibc is to keep what was freed; it reads its environment before `main`, and there is no other
+/// way to tell it without foreign code. Its own rule is to keep a lot for the next time, in up to eight
+/// heaps a core and forty megabytes of stacks: what a flood of clients took would stay with us when they
+/// are gone. Settings that somebody has chosen themselves are left alone.
+const ALLOCATOR: (&str, &str) = (
+    "GLIBC_TUNABLES",
+    "glibc.malloc.arena_max=2:glibc.malloc.mmap_threshold=16384:glibc.malloc.trim_threshold=65536\
+     :glibc.pthread.stack_cache_size=2097152",
+);
+
+/// Whether glibc has been told, and listened or not.
+fn is_tuned() -> bool {
+    !cfg!(target_env = "gnu")
+        || std::env::var_os(ALLOCATOR.0).is_some()
+        // The loader drops that variable of a program with privileges of its own.
+        || std::env::var(environment::STARTED_AGAIN).is_ok_and(|pid| pid == std::process::id().to_string())
+}
+
+/// Replaces this process by itself: with the allocator's settings, and with a token in the environment
+/// instead of the arguments, which every user of the machine can read. Returns only if it cannot.
 #[expect(
     clippy::disallowed_methods,
     reason = "no child: the same program in the same process, with its own environment"
 )]
-fn start_again_without(args: &[OsString], token: &str) -> Fatal {
+fn start_again(args: &[OsString], token: Option<&str>) -> io::Error {
     let program = match std::env::current_exe() {
         Ok(program) => program,
-        Err(source) => return Fatal::System { what: "find the gateway's own program", source },
+        Err(error) => return error,
     };
-    let source =
-        std::process::Command::new(program).args(without_token(args)).env(environment::TOKEN, token).exec();
-    Fatal::System { what: "start again without the token in the process list", source }
+    let mut again = std::process::Command::new(program);
+    again.args(without_token(args)).env(environment::STARTED_AGAIN, std::process::id().to_string());
+    again.envs((!is_tuned()).then_some(ALLOCATOR));
+    again.envs(token.map(|token| (environment::TOKEN, token)));
+    again.exec()
 }

@@ -5,7 +5,7 @@ pub const JOURNAL_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What one command to the store may write; it is refused beyond.
 pub const OPS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Commands that are made durable together: no further one is taken once they write this much.
-pub const STORE_GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const STORE_GROUP_BYTES_MAX: usize = 1024 * 1024;
 /// One record or value on disk; what is longer is refused, and taken for damage where it is read.
 pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Values that could not be written and are kept for the next write; the oldest goes.

@@ -112,6 +112,13 @@ struct Session<'a> {
     turns: Option<Permits>,
 }
 
+/// A request that is all right, with a permit for what it became if that is large.
+struct Request {
+    id: String,
+    call: Call,
+    built: Option<Box<Permit>>,
+}
+
 /// Tells the others that the connection is over, also when its thread panics.
 struct Farewell<'a> {
     conn: ConnId,
@@ -130,7 +137,8 @@ impl Drop for Farewell<'_> {
 impl Session<'_> {
     fn run(mut self, mut socket: WebSocket<ClientStream>, accepted: Accepted) {
         let Accepted { hello, subscriptions, token } = accepted;
-        if socket.get_mut().join(self.conn, self.context.outbound.clone()).is_err() {
+        let (outbound, coming) = (self.context.outbound.clone(), &self.context.coming);
+        if socket.get_mut().join(self.conn, outbound, coming).is_err() {
             return;
         }
         let client = &hello.client;
@@ -152,7 +160,7 @@ impl Session<'_> {
         let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, subscriptions, token });
         let attached = self.context.outbound.send(attach);
         let reason = if attached && self.context.state.send(Event::Opened(opened)).is_ok() {
-            let reason = self.read_until_the_end(&mut socket);
+            let reason = self.read_until_the_end(handshake::give_buffer_back(socket));
             reason.unwrap_or_else(|| "closed by the gateway".to_owned())
         } else {
             let close = Close::new(1001, "the gateway is stopping");
@@ -165,7 +173,7 @@ impl Session<'_> {
     }
 
     /// The reason, or `None` if the server began the close and has logged it.
-    fn read_until_the_end(&mut self, socket: &mut WebSocket<ClientStream>) -> Option<String> {
+    fn read_until_the_end(&mut self, mut socket: WebSocket<ClientStream>) -> Option<String> {
         loop {
             let message = socket.read();
             if self.shared.sealed.load(Ordering::Acquire) {
@@ -173,7 +181,13 @@ impl Session<'_> {
                 return None;
             }
             let close = match message {
-                Ok(Message::Text(text)) => self.take(text),
+                Ok(Message::Text(text)) => {
+                    socket.get_ref().message_arrived();
+                    let request = self.parse(text);
+                    // State may be busy for a while: what was sent does not wait for it.
+                    socket = handshake::give_buffer_back(socket);
+                    request.map_or_else(|close| close, |request| self.carry_out(request))
+                }
                 Ok(Message::Binary(_)) => {
                     Some(Close::new(1003, "binary frames are not understood; send JSON as text"))
                 }
@@ -186,6 +200,9 @@ impl Session<'_> {
                     return Some("client said goodbye".to_owned());
                 }
                 Ok(_) => None,
+                Err(_) if self.shared.evicted.load(Ordering::Relaxed) => {
+                    Some(Close::new(1008, "a large frame took too long while others waited; connect again"))
+                }
                 Err(error) => match handshake::close_for(&error) {
                     Some(close) => Some(close),
                     None => return Some("the client went away".to_owned()),
@@ -200,21 +217,19 @@ impl Session<'_> {
         }
     }
 
-    /// Handles one text frame. `Some` ends the connection.
-    fn take(&mut self, text: Utf8Bytes) -> Option<Close> {
-        let request = match requests::read(&text) {
-            Ok(request) => request,
-            Err(rejected) => return self.reject(rejected),
-        };
+    /// Reads one text frame. An error has been answered; `Some` in it ends the connection.
+    fn parse(&mut self, text: Utf8Bytes) -> Result<Request, Option<Close>> {
+        let request = requests::read(&text).map_err(|rejected| self.reject(rejected))?;
         let bytes = request.built_bytes();
         let built = (bytes > LARGE_REQUEST_BYTES).then(|| Box::new(self.context.built.take(bytes)));
-        let (id, call) = match request.build() {
-            Ok(call) => call,
-            Err(rejected) => return self.reject(rejected),
-        };
+        let (id, call) = request.build().map_err(|rejected| self.reject(rejected))?;
         METRICS.requests.up();
-        // State may be busy for a while.
-        drop(text);
+        Ok(Request { id, call, built })
+    }
+
+    /// `Some` ends the connection.
+    fn carry_out(&mut self, request: Request) -> Option<Close> {
+        let Request { id, call, built } = request;
         if let Call::SessionHistory(params) = &call {
             return self.send_page(&id, params);
         }

@@ -45,16 +45,32 @@ pub(super) fn upgrade(
     if written.is_err() || (&shared.stream).write_all(&answer).is_err() {
         return Err(Refusal::new(400, "the connection broke"));
     }
-    // All five sizes by name: the defaults are 128 KiB of buffers and 64 MiB messages.
-    let config = WebSocketConfig::default()
+    let stream = ClientStream::new(Arc::clone(shared), deadline, &head.rest);
+    // A stranger may make us hold a `hello`, not a whole request.
+    Ok(WebSocket::from_partially_read(stream, head.rest, Role::Server, Some(config(HELLO_BYTES_MAX))))
+}
+
+/// All five sizes by name: the defaults are 128 KiB of buffers and 64 MiB messages.
+fn config(message_bytes_max: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(PAYLOAD_BYTES_MAX)
-        // A stranger may make us hold a `hello`, not a whole request.
-        .max_message_size(Some(HELLO_BYTES_MAX))
-        .max_frame_size(Some(HELLO_BYTES_MAX));
-    let stream = ClientStream::new(Arc::clone(shared), deadline);
-    Ok(WebSocket::from_partially_read(stream, head.rest, Role::Server, Some(config)))
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max))
+}
+
+/// Gives the buffer of a long message back: the WebSocket below would keep it for the next one. Called
+/// when the message is gone.
+pub(super) fn give_buffer_back(mut socket: WebSocket<ClientStream>) -> WebSocket<ClientStream> {
+    if !socket.get_ref().is_behind_a_long_message() {
+        return socket;
+    }
+    // A pong may wait in it.
+    let _ = socket.flush();
+    let mut stream = socket.into_inner();
+    stream.forget_message();
+    WebSocket::from_raw_socket(stream, Role::Server, Some(config(PAYLOAD_BYTES_MAX)))
 }
 
 fn as_request(head: &Head) -> Option<Request> {
@@ -108,10 +124,7 @@ pub(super) fn await_hello(
         return match socket.read() {
             Ok(Message::Text(text)) => {
                 let accepted = judge(&text, context)?;
-                socket.set_config(|config| {
-                    config.max_message_size = Some(PAYLOAD_BYTES_MAX);
-                    config.max_frame_size = Some(PAYLOAD_BYTES_MAX);
-                });
+                socket.set_config(|sizes| *sizes = config(PAYLOAD_BYTES_MAX));
                 Ok(accepted)
             }
             Ok(Message::Binary(_)) => Err(Refused::Because {

@@ -19,6 +19,7 @@ use crate::store::history::History;
 pub mod acceptor;
 pub mod admission;
 mod conn;
+mod frames;
 mod gate;
 mod handshake;
 mod head;
@@ -91,6 +92,8 @@ pub struct NetContext {
     pub history: History,
     /// Who may still be without a `hello`.
     pub admission: Admission,
+    /// Whose large frame may come in.
+    pub coming: Arc<Admission>,
     /// Paces the answers to wrong tokens.
     pub refusals: Refusals,
     /// For what large requests become, until state has taken them in.
@@ -127,7 +130,8 @@ impl NetContext {
             state,
             outbound,
             history,
-            admission: Admission::new(shares.handshakes),
+            admission: Admission::to_handshakes(shares.handshakes),
+            coming: Arc::new(Admission::to_large_frames()),
             refusals: Refusals::new(shares.refusals),
             built: Permits::new(BUILT_BYTES_MAX),
             pages: Permits::new(PAGES_BYTES_MAX),
@@ -150,6 +154,7 @@ impl NetContext {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.refusals.stop();
+        self.coming.lift();
     }
 
     /// Ends the handshakes that are under way. Called once the acceptor has ended.
@@ -196,7 +201,8 @@ pub struct ConnShared {
     pub stream: TcpStream,
     /// A close frame is on its way: whatever still comes in is thrown away.
     pub sealed: AtomicBool,
-    /// The place was given to a newer connection, or the gateway stops, before `hello` came.
+    /// The place was given to another connection, or the gateway stops, before `hello` or the rest of a
+    /// large frame came.
     pub evicted: AtomicBool,
     /// Counts what came in (it wraps): `outbound` compares it between ticks to find silent clients.
     pub heard: AtomicU32,

@@ -10,7 +10,7 @@ use crate::protocol::call::{Call, Method};
 use crate::protocol::error::WireError;
 use crate::protocol::frame::Close;
 use crate::protocol::members::{members_of, outline};
-use crate::protocol::parse::{build_params, parse_call};
+use crate::protocol::parse::parse_params;
 use crate::protocol::scan::Shape;
 use crate::protocol::{SERVER_VERSION, schema};
 
@@ -36,7 +36,6 @@ pub(super) struct Request<'a> {
     id: String,
     method: Method,
     params: Option<&'a RawValue>,
-    shape: Shape,
 }
 
 /// Reads what a frame is.
@@ -68,7 +67,7 @@ pub(super) fn read(text: &str) -> Result<Request<'_>, Rejected> {
         ));
         return Err(Rejected::Refused { id, error });
     };
-    Ok(Request { id, method, params, shape })
+    Ok(Request { id, method, params })
 }
 
 /// The envelope, as far as its schema looks at it. What is no object has none.
@@ -100,20 +99,19 @@ fn invalid(id: &str, message: &str) -> Rejected {
 }
 
 impl Request<'_> {
-    /// At most what its parameters take in memory.
+    /// What its parameters take in memory, near enough: texts, and few other values.
     pub(super) fn built_bytes(&self) -> usize {
         // Of the others only single members are built, each of them small.
-        if self.method.has_side_effects() { self.shape.built_bytes() } else { 0 }
+        let params = self.params.filter(|_| self.method.has_side_effects());
+        params.map_or(0, |params| params.get().len())
     }
 
     /// Builds the parameters and checks them.
     pub(super) fn build(self) -> Result<(String, Call), Rejected> {
-        let Ok(params) = self.params.map(|params| build_params(self.method, params)).transpose() else {
-            return Err(invalid(&self.id, UNREPRESENTABLE));
-        };
-        match parse_call(self.method, params) {
-            Ok(call) => Ok((self.id, call)),
-            Err(error) => Err(Rejected::Refused { id: self.id, error }),
+        match parse_params(self.method, self.params) {
+            Ok(Ok(call)) => Ok((self.id, call)),
+            Ok(Err(error)) => Err(Rejected::Refused { id: self.id, error }),
+            Err(_) => Err(invalid(&self.id, UNREPRESENTABLE)),
         }
     }
 }
@@ -167,6 +165,18 @@ mod tests {
         }
         let text = r#"{"type":"req","id":"a","method":"set-paused","params":{"paused":true,"future":1e999}}"#;
         assert_eq!(rejected(text).0, "invalid a");
+    }
+
+    #[test]
+    fn more_than_any_parameter_has_is_never_acted_on() {
+        let many = (0..20).map(|n| format!(r#""paused":{}"#, n % 2 == 0)).collect::<Vec<_>>().join(",");
+        let text = format!(r#"{{"type":"req","id":"a","method":"set-paused","params":{{{many}}}}}"#);
+        assert!(matches!(read(&text).map(super::Request::build), Ok(Ok(_))), "the last of one name counts");
+        let tags = vec![r#""tag""#; 17].join(",");
+        let params = format!(r#"{{"text":"x","tags":[{tags}]}}"#);
+        let text = format!(r#"{{"type":"req","id":"a","method":"system-event","params":{params}}}"#);
+        let (who, what) = rejected(&text);
+        assert_eq!((who.as_str(), what.contains("`/params/tags`")), ("refused a", true), "{what}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::protocol::call::{
 use crate::protocol::digest::digest;
 use crate::protocol::error::WireError;
 use crate::protocol::hello::Hello;
-use crate::protocol::members::{collect, outline};
+use crate::protocol::members::{collect, outline, sketch};
 use crate::protocol::schema::{SchemaError, check_hello, check_params};
 use crate::protocol::{SERVER_VERSION, cut};
 
@@ -27,13 +27,29 @@ pub fn parse_hello(mut frame: Value) -> Result<Hello, SchemaError> {
     serde_json::from_value(frame).map_err(|_| SchemaError::new("", "value is no `hello`"))
 }
 
-/// Builds the parameters of `method`. Where unknown members are ignored nothing is built of them, and
-/// of the known ones, which are short texts and numbers, no more than it takes to refuse others.
-pub fn build_params(method: Method, params: &RawValue) -> Result<Value, serde_json::Error> {
+/// Builds the parameters of a request as far as some method could want them, and checks them. `Err` of
+/// the outer kind: there is something in them that cannot be represented.
+pub fn parse_params(
+    method: Method,
+    params: Option<&RawValue>,
+) -> Result<Result<Call, WireError>, serde_json::Error> {
+    let Some(params) = params else { return Ok(parse_call(method, None)) };
     // The envelope has been checked: it is an object.
-    if method.has_side_effects() {
-        return serde_json::from_str(params.get());
+    let (built, is_cut) = if method.has_side_effects() {
+        sketch(params.get())?
+    } else {
+        (known_members(method, params)?, false)
+    };
+    let call = parse_call(method, Some(built));
+    if is_cut && call.is_ok() {
+        return Ok(Err(WireError::invalid("`/params`: more members or elements than any parameter has")));
     }
+    Ok(call)
+}
+
+/// Where unknown members are ignored nothing is built of them, and of the known ones, which are short
+/// texts and numbers, no more than it takes to refuse others.
+fn known_members(method: Method, params: &RawValue) -> Result<Value, serde_json::Error> {
     let known = members(method);
     let mut found = vec![None; known.len()];
     collect(params.get(), known, &mut found)?;

@@ -3,7 +3,6 @@
 //! The core is pure. [`State::handle`] takes an event and the time and returns effects; it does no
 //! IO, takes no lock and never sleeps. [`thread`] is the loop around it that carries them out.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use serde::Serialize;
 
 use crate::agent::{AgentControl, AgentEvent, RunSpec};
 use crate::channels::{ChannelCommand, ChannelEvent};
-use crate::limits::{CHANNEL_INBOX, STORE_INBOX, ms};
+use crate::limits::{CHANNEL_INBOX, ms};
 use crate::metrics::METRICS;
 use crate::net::ConnId;
 use crate::net::outbound::{Loss, Outbound};
@@ -61,7 +60,7 @@ use notes::Notes;
 use presence::Presence;
 use runs::Runs;
 use sessions::Sessions;
-use stored::Pending;
+use stored::{Pending, PendingWrites};
 use surfaces::SurfacesConfig;
 use surfaces::access::Access;
 use surfaces::inbox::Inbox;
@@ -242,7 +241,7 @@ pub struct State {
     /// Both clocks when that was decided.
     expiry_planned: Now,
     /// What waits for the store.
-    pending: HashMap<Ticket, Pending>,
+    pending: PendingWrites,
     /// What could not be put on record and still holds: it goes in front of the next write.
     unsaved: Vec<StoreOp>,
     tickets: Ticket,
@@ -382,7 +381,7 @@ impl State {
 
     /// Whether the store can take one more command; asked before anything is promised.
     fn store_has_room(&self) -> bool {
-        self.pending.len() < STORE_INBOX
+        self.pending.has_room()
     }
 
     /// Hands operations to the store; `pending` goes on when they are durable.
@@ -392,8 +391,9 @@ impl State {
             ops = std::mem::take(&mut self.unsaved);
         }
         self.tickets += 1;
-        self.pending.insert(self.tickets, pending);
-        self.effects.push(Effect::Store(StoreCommand { ticket: self.tickets, ops }));
+        let command = StoreCommand { ticket: self.tickets, ops };
+        self.pending.insert(&command, pending);
+        self.effects.push(Effect::Store(command));
     }
 
     fn usage(&mut self, usage: Usage) {

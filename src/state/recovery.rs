@@ -1,6 +1,6 @@
 //! What the gateway's last life left behind becomes the state of this one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ use crate::state::notes::{self, Notes};
 use crate::state::presence::Presence;
 use crate::state::runs::Runs;
 use crate::state::sessions::{self, Session, Sessions};
-use crate::state::stored::Pending;
+use crate::state::stored::{Pending, PendingWrites};
 use crate::state::surfaces::access::Access;
 use crate::state::surfaces::inbox::Inbox;
 use crate::state::surfaces::logins::Logins;
@@ -75,7 +75,7 @@ impl State {
             forgetting: Forgetting::default(),
             expiry_due: now.mono + ms(EXPIRY_STEADY_MS),
             expiry_planned: now,
-            pending: HashMap::new(),
+            pending: PendingWrites::default(),
             unsaved: Vec::new(),
             tickets: 0,
             channel_commands: 0,

@@ -1,8 +1,10 @@
 //! What goes on once something is durable.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
-use crate::limits::{UNSAVED_BYTES_MAX, UNSAVED_OPS_MAX};
+use crate::limits::{STORE_INBOX, STORE_INBOX_BYTES_MAX, UNSAVED_BYTES_MAX, UNSAVED_OPS_MAX};
 use crate::net::ConnId;
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
@@ -12,7 +14,7 @@ use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::intake::Taken;
 use crate::state::surfaces::outbox::LetterId;
 use crate::state::{Now, State};
-use crate::store::{StoreOp, Ticket};
+use crate::store::{StoreCommand, StoreOp, Ticket};
 
 /// Why the store was asked.
 #[derive(Debug)]
@@ -41,6 +43,35 @@ pub(super) enum Pending {
     Switch { conn: ConnId, id: String, payload: Value },
     /// Nobody waits.
     Nothing,
+}
+
+/// What the store was asked and has not answered.
+#[derive(Default)]
+pub(super) struct PendingWrites {
+    by_ticket: HashMap<Ticket, (Pending, usize)>,
+    bytes: usize,
+}
+
+impl PendingWrites {
+    /// Whether one more may be asked for.
+    pub(super) fn has_room(&self) -> bool {
+        self.by_ticket.len() < STORE_INBOX && self.bytes < STORE_INBOX_BYTES_MAX
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_ticket.is_empty()
+    }
+
+    pub(super) fn insert(&mut self, command: &StoreCommand, pending: Pending) {
+        self.bytes += command.bytes();
+        self.by_ticket.insert(command.ticket, (pending, command.bytes()));
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Pending> {
+        let (pending, bytes) = self.by_ticket.remove(&ticket)?;
+        self.bytes -= bytes;
+        Some(pending)
+    }
 }
 
 impl Pending {
@@ -72,7 +103,7 @@ impl State {
         back: Vec<StoreOp>,
         now: Now,
     ) {
-        let pending = self.pending.remove(&ticket);
+        let pending = self.pending.remove(ticket);
         if pending.as_ref().is_some_and(Pending::holds_anyway) {
             self.save_later(back);
         }

@@ -54,7 +54,7 @@ pub struct StoreCommand {
 
 impl StoreCommand {
     /// Bytes of what is to be written, but for names.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.ops.iter().map(StoreOp::bytes).sum()
     }
 }

@@ -195,6 +195,26 @@ def order(name, argument, command):
         say({"type": "agent_end", "messages": [message(so_far)]})
         with open("all-said", "w"):
             pass
+    elif name == "line":
+        # One line of so many megabytes, nearly all of it in one member.
+        megabytes, kind = argument.split()
+        event = '{"type":"message_update","assistantMessageEvent":{"type":"%s","contentIndex":0,"%s":"'
+        head, tail = {
+            "delta": (event % ("text_delta", "delta"), '"}}'),
+            "end": (event % ("text_end", "content"), '"}}'),
+            "thinking": (event % ("thinking_delta", "delta"), '"}}'),
+            "result": ('{"type":"tool_execution_end","toolCallId":"c","toolName":"t","result":{"content":[{"type":"text","text":"', '"}]}}'),
+            "error": ('{"type":"auto_retry_start","errorMessage":"', '"}'),
+            "name": ('{"type":"queue_update","\\u0041', '":1}'),
+        }[kind]
+        say({"type": "agent_start"})
+        say({"type": "message_start", "message": message("")})
+        say(head.encode())
+        for _ in range(int(megabytes)):
+            say(b"line\\n  " * 125_000)
+        say(tail.encode() + b"\n")
+        say({"type": "message_end", "message": message("")})
+        say({"type": "agent_end", "messages": []})
     elif name == "big-delta":
         text = "ab" * 100_000
         run(text)

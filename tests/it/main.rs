@@ -41,3 +41,4 @@ mod token_file;
 mod transport;
 mod trouble;
 mod walls;
+mod worst_case;

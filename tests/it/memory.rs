@@ -1,8 +1,12 @@
 //! What long answers cost the gateway.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Gateway, params_agent, process};
+use crate::harness::memory::{self, Meter};
+use crate::harness::raw::{Raw, TEXT};
+use crate::harness::{Gateway, PATIENCE, eventually, params_agent, process};
+
+const MB: u64 = 1024 * 1024;
 
 /// An agent writes the square of its answer: 150 MB for 35,000 characters.
 #[test]
@@ -19,4 +23,48 @@ fn an_answer_of_4000_words_leaves_the_memory_as_it_was() {
     assert_eq!(last["payload"]["summary"].as_str().map(str::len), Some(35_000));
     let grown = gateway.rss().saturating_sub(before);
     assert!(grown < 1024 * 1024, "{grown} bytes more");
+}
+
+/// Asks for a run and reads past its events: holding 60 MB of them against their schemas takes long.
+fn outcome(socket: &mut Raw, params: &Value) -> Value {
+    let request = json!({"type": "req", "id": "run", "method": "agent", "params": params});
+    socket.send(TEXT, request.to_string().as_bytes());
+    loop {
+        let frame = socket.frame().expect("the run's end comes before the connection's");
+        if !frame.payload.starts_with(br#"{"type":"res""#) {
+            continue;
+        }
+        let answer: Value = serde_json::from_slice(&frame.payload).unwrap();
+        if answer["payload"]["status"] != "accepted" {
+            return answer;
+        }
+    }
+}
+
+/// Whatever its longest line holds, an agent makes the gateway take that once, and give it back.
+#[test]
+fn a_line_of_60_mb_takes_60_mb_and_leaves_nothing() {
+    let setup = Gateway::builder("long-lines");
+    let command = json!(["python3", process::repository("tests/agents/fake_pi.py"), "act"]).to_string();
+    let scratch = setup.scratch();
+    let gateway = setup.config(json!({ "agent": { "cwd": scratch } })).arg("--agent").arg(&command).spawn();
+    let mut client = gateway.greeted();
+    outcome(&mut client, &params_agent("hello", "first"));
+    for (kind, status) in [
+        ("delta", "ok"),
+        ("end", "ok"),
+        ("thinking", "ok"),
+        ("result", "ok"),
+        ("error", "ok"),
+        ("name", "error"),
+    ] {
+        let meter = Meter::of(gateway.pid());
+        let last = outcome(&mut client, &params_agent(&format!("[[line 60 {kind}]]"), kind));
+        assert_eq!(last["payload"]["status"], status, "{kind}: {last}");
+        let peak = meter.peak();
+        assert!(peak > 50 * MB && peak < (60 + 16) * MB, "{kind}: {} MB at its peak", peak / MB);
+        eventually(&format!("what {kind} took to be given back"), PATIENCE, || {
+            (memory::own(gateway.pid()) < 12 * MB).then_some(())
+        });
+    }
 }

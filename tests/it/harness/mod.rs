@@ -4,13 +4,14 @@ pub(crate) mod client;
 pub(crate) mod folder;
 pub(crate) mod gateway;
 pub(crate) mod http;
+pub(crate) mod memory;
 pub(crate) mod output;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod wait;
 
 pub(crate) use client::{Client, hello, params_agent};
-pub(crate) use gateway::Gateway;
+pub(crate) use gateway::{Builder, Gateway};
 pub(crate) use wait::{PATIENCE, eventually};
 
 /// How many JSON values that is, with those in it.

@@ -1,0 +1,154 @@
+//! Where in its frames what a client sends is: the WebSocket below reads ahead and tells of a message
+//! only when all of it has come.
+
+/// Longest header of a masked frame (RFC 6455, 5.2).
+const HEADER_BYTES_MAX: usize = 14;
+
+/// Follows the bytes of one direction of a connection.
+#[derive(Default)]
+pub(super) struct Frames {
+    header: [u8; HEADER_BYTES_MAX],
+    header_bytes: usize,
+    /// Of the payload that is coming.
+    left: u64,
+    /// This frame is the last of its message.
+    ends_message: bool,
+    /// What the message under way has announced so far, all its fragments together.
+    message_bytes: u64,
+}
+
+impl Frames {
+    /// Takes in what came next.
+    pub(super) fn advance(&mut self, mut bytes: &[u8]) {
+        while let Some(first) = bytes.first() {
+            if self.left > 0 {
+                let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+                self.left -= taken as u64;
+                bytes = &bytes[taken..];
+                self.end_frame();
+            } else {
+                self.header[self.header_bytes] = *first;
+                self.header_bytes += 1;
+                bytes = &bytes[1..];
+                self.end_header();
+            }
+        }
+    }
+
+    /// Bytes of the message under way, as far as announced.
+    pub(super) fn message_bytes(&self) -> u64 {
+        self.message_bytes
+    }
+
+    /// How much may be read without reading anything of another frame.
+    pub(super) fn wanted(&self) -> usize {
+        match self.left {
+            0 => self.header_end() - self.header_bytes,
+            left => usize::try_from(left).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Length of the header, as far as it is known from what has come of it.
+    fn header_end(&self) -> usize {
+        if self.header_bytes < 2 {
+            return 2;
+        }
+        let more = match self.header[1] & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        2 + more + if self.header[1] & 0x80 == 0 { 0 } else { 4 }
+    }
+
+    fn end_header(&mut self) {
+        if self.header_bytes < 2 || self.header_bytes < self.header_end() {
+            return;
+        }
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte));
+        self.left = match self.header[1] & 0x7f {
+            126 => number(&self.header[2..4]),
+            127 => number(&self.header[2..10]),
+            short => u64::from(short),
+        };
+        // Control frames come between the fragments of a message.
+        let is_data = self.header[0] & 0x08 == 0;
+        self.ends_message = is_data && self.header[0] & 0x80 != 0;
+        if is_data {
+            self.message_bytes = self.message_bytes.saturating_add(self.left);
+        }
+        self.header_bytes = 0;
+        self.end_frame();
+    }
+
+    fn end_frame(&mut self) {
+        if self.left == 0 && std::mem::take(&mut self.ends_message) {
+            self.message_bytes = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Frames;
+
+    fn frame(first: u8, bytes: usize) -> Vec<u8> {
+        let mut frame = vec![first];
+        match bytes {
+            0..=125 => frame.push(0x80 | u8::try_from(bytes).unwrap()),
+            126..=0xffff => {
+                frame.push(0xfe);
+                frame.extend(u16::try_from(bytes).unwrap().to_be_bytes());
+            }
+            _ => {
+                frame.push(0xff);
+                frame.extend((bytes as u64).to_be_bytes());
+            }
+        }
+        frame.extend([1, 2, 3, 4]);
+        frame.resize(frame.len() + bytes, 0xff);
+        frame
+    }
+
+    #[test]
+    fn messages_are_followed_however_they_are_cut() {
+        // Text, with a ping between its fragments; then an empty one, and a long one.
+        let stream =
+            [frame(0x01, 300), frame(0x89, 5), frame(0x80, 70_000), frame(0x81, 0), frame(0x81, 66_000)]
+                .concat();
+        for step in [1, 2, 3, 7, 64, 1_000, stream.len()] {
+            let mut frames = Frames::default();
+            let mut largest = 0;
+            for bytes in stream.chunks(step) {
+                frames.advance(bytes);
+                largest = largest.max(frames.message_bytes());
+            }
+            assert_eq!((frames.message_bytes(), frames.header_bytes, frames.left), (0, 0, 0), "{step}");
+            assert!(step > 1_000 || largest == 70_300, "{step}: {largest}");
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_never_reaches_into_another_frame() {
+        let stream = [frame(0x01, 300), frame(0x89, 0), frame(0x80, 5)].concat();
+        let (mut frames, mut at, mut reads) = (Frames::default(), 0, 0);
+        while at < stream.len() {
+            let wanted = frames.wanted();
+            frames.advance(&stream[at..at + wanted]);
+            at += wanted;
+            reads += 1;
+        }
+        assert_eq!((at, frames.message_bytes()), (stream.len(), 0));
+        assert!(reads < 12, "{reads}");
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_overflow_nothing() {
+        let mut frames = Frames::default();
+        for _ in 0..3 {
+            frames.advance(&[0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+            assert_eq!(frames.message_bytes(), u64::MAX);
+            frames.left = 0;
+        }
+    }
+}
