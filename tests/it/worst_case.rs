@@ -217,11 +217,6 @@ fn a_hundred_clients_that_ask_for_pages_and_read_none() {
 }
 
 #[test]
-fn four_hundred_clients_that_ask_for_pages_and_read_none() {
-    ask_for_pages("worst-pages-400", 400, 2);
-}
-
-#[test]
 fn six_hundred_that_ask_for_the_web_page_and_do_not_read_it() {
     let mut flood = Flood::over(Gateway::builder("worst-http"));
     let sockets = flood.rages(|gateway| {
