@@ -22,6 +22,15 @@ const AFTERWARDS: u64 = 8 * MB;
 /// The others' threads are many and slow in a build for tests.
 const PATIENT: Duration = Duration::from_secs(60);
 
+/// Ends what goes on beside a flood, also when that fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A gateway that is flooded.
 struct Flood {
     meter: Meter,
@@ -58,8 +67,9 @@ impl Flood {
                     thread::sleep(Duration::from_millis(5));
                 }
             });
+            let ends = SetOnDrop(&over);
             let kept = flood(gateway);
-            over.store(true, Ordering::Relaxed);
+            drop(ends);
             served.join().expect("somebody else is served meanwhile");
             kept
         });
@@ -203,8 +213,10 @@ fn ask_for_pages(name: &str, clients: usize, pages: usize) {
             socket.write(&requests);
         }
         // Somebody who reads gets a page all the same.
-        let page = gateway.client().ask("session-history", &json!({"sessionKey": "main", "limit": 200}));
-        assert!(page["messages"].as_array().unwrap().len() > 5);
+        let mut reader = gateway.client();
+        let id = reader.send("session-history", &json!({"sessionKey": "main", "limit": 200}));
+        let page = reader.wait_within("a page", PATIENT, |frame| frame["id"] == *id);
+        assert!(page["payload"]["messages"].as_array().unwrap().len() > 5);
         sockets
     });
     drop(sockets);
