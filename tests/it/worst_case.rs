@@ -228,6 +228,12 @@ fn a_hundred_clients_that_ask_for_pages_and_read_none() {
     ask_for_pages("worst-pages", 100, 4);
 }
 
+/// Each of them waits for its turn among all, and so does the one who reads.
+#[test]
+fn four_hundred_clients_that_ask_for_pages_and_read_none() {
+    ask_for_pages("worst-pages-400", 400, 2);
+}
+
 #[test]
 fn six_hundred_that_ask_for_the_web_page_and_do_not_read_it() {
     let mut flood = Flood::over(Gateway::builder("worst-http"));
