@@ -21,7 +21,8 @@ fn photo(lab: &Lab, bytes: &[u8]) -> Value {
     ])
 }
 
-fn document(lab: &Lab, name: &str, mime_type: &str, bytes: &[u8]) -> Value {
+/// A file on the server, as a message has it.
+pub(crate) fn document(lab: &Lab, name: &str, mime_type: &str, bytes: &[u8]) -> Value {
     let id =
         lab.api.with(|world| world.file(&format!("documents/file_{}", world.next_update), bytes.to_vec()));
     json!({"file_id": id, "file_unique_id": "d", "file_name": name, "mime_type": mime_type, "file_size": bytes.len()})
