@@ -6,7 +6,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FileType, Mode, mkfifoat, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mkfifoat, mknodat, openat};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::harness::gateway::Builder;
@@ -34,6 +35,13 @@ fn shell(client: &mut Client, session: &str, command: &str) -> String {
     last["payload"]["summary"].as_str().unwrap_or_else(|| panic!("{last}")).to_owned()
 }
 
+/// Has a session's agent do something, which is to say nothing and succeed: what it could not plant
+/// would be no trouble to anybody.
+#[track_caller]
+fn does(client: &mut Client, session: &str, command: &str) {
+    assert_eq!(shell(client, session, command), "exit 0", "{command}");
+}
+
 /// A Python program for the agent, which it can read.
 fn program(setup: &Builder, text: &str) -> String {
     let path = setup.scratch().join("probe/program.py");
@@ -58,6 +66,23 @@ fn tidied(gateway: &Gateway) {
     });
 }
 
+/// How many folders named `a` are in one another. Their whole path would be too long for any call.
+fn depth(folder: &Path) -> usize {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut here = openat(CWD, folder, flags, Mode::empty()).unwrap();
+    let mut depth = 0;
+    loop {
+        match openat(&here, "a", flags, Mode::empty()) {
+            Ok(next) => here = next,
+            Err(error) => {
+                assert_eq!(error, Errno::NOENT, "below {depth} folders");
+                return depth;
+            }
+        }
+        depth += 1;
+    }
+}
+
 const DEEP: &str = "import os, sys\nos.chdir(sys.argv[1])\nfor _ in range(int(sys.argv[2])):\n    os.mkdir('a')\n    open('file', 'w').close()\n    os.chdir('a')\n";
 
 #[test]
@@ -67,8 +92,10 @@ fn folders_in_one_another_without_end_are_counted_and_forgotten() {
         let gateway = setup.spawn();
         let mut client = gateway.client();
         let state = gateway.state_dir();
-        shell(&mut client, "main", &format!("{deep} {}/agent/* 30000", state.display()));
-        assert!(only(&state.join("agent")).join("a/a/a/file").exists());
+        does(&mut client, "main", &format!("{deep} {}/agent/* 30000", state.display()));
+        let planted = only(&state.join("agent"));
+        assert_eq!(depth(&planted), 30_000);
+        assert!(planted.join("a/a/a/file").exists());
         // The journal is compacted with what another session forgets, and the folder is counted.
         shell(&mut client, "other", "true");
         client.ask("session-forget", &json!({"sessionKey": "other"}));
@@ -97,7 +124,7 @@ fn what_is_no_file_in_the_place_of_the_agents_session_ends_no_run_and_holds_up_n
         shell(&mut client, "main", "true");
         let sessions = client.ask("sessions-list", &json!({}));
         let name = format!("{}.jsonl", sessions["sessions"][0]["sessionId"].as_str().unwrap());
-        for plant in [
+        for kind in [
             "mkfifo $F",
             "ln -s ../../secret $F",
             "ln -s nothing $F",
@@ -107,11 +134,11 @@ fn what_is_no_file_in_the_place_of_the_agents_session_ends_no_run_and_holds_up_n
             "truncate -s 1T $F",
         ] {
             let folder = format!("{}/agent/*", state.display());
-            shell(&mut client, "main", &format!("cd {folder} && rm -rf {name} && F={name} && {plant}"));
-            let id = client.send("agent", &params_agent("[[say fine]]", plant));
+            does(&mut client, "main", &format!("cd {folder} && rm -rf {name} && F={name} && {kind}"));
+            let id = client.send("agent", &params_agent("[[say fine]]", kind));
             let last = client.answer(&id);
             let last = if last["payload"]["status"] == "accepted" { client.answer(&id) } else { last };
-            assert_eq!(last["payload"]["summary"], "fine", "{plant}: {last}");
+            assert_eq!(last["payload"]["summary"], "fine", "{kind}: {last}");
         }
         assert_eq!(shell(&mut client, "other", "echo served"), "served");
         assert_eq!(fs::read_to_string(state.join("secret")).unwrap().lines().count(), 1);
@@ -136,7 +163,7 @@ fn folders_that_are_locked_are_forgotten_all_the_same() {
             "touch z && chmod 000 z",
             "chmod 000 .",
         ];
-        shell(&mut client, "main", &format!("cd {}/agent/* && {}", state.display(), lock.join(" && ")));
+        does(&mut client, "main", &format!("cd {}/agent/* && {}", state.display(), lock.join(" && ")));
         client.ask("session-forget", &json!({"sessionKey": "main"}));
         assert_eq!(fs::read_dir(state.join("agent")).unwrap().count(), 0);
         tidied(&gateway);
@@ -202,7 +229,7 @@ fn a_file_with_holes_is_as_large_as_what_is_in_it() {
     let links = "for n in 1 2 3 4 5 6 7 8 9; do ln big link$n; done";
     let files = format!("truncate -s 1T holes && head -c 5000000 /dev/zero > big && {links}");
     // In its own folder, which is the one that it may write.
-    shell(&mut client, "main", &format!("for d in {}/agent/*; do cd $d && {files}; done", state.display()));
+    does(&mut client, "main", &format!("for d in {}/agent/*; do cd $d && {files}; done", state.display()));
     drop(client);
     let gateway = gateway.restart();
     let used = eventually("the folder to be counted", PATIENCE, || {
