@@ -26,6 +26,7 @@ mod leftovers;
 mod lifecycle;
 mod logins;
 mod memory;
+mod no_token;
 mod pages;
 mod places;
 mod presence;

@@ -63,7 +63,11 @@ impl Output {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited {within:?} in vain for a log line with {needle:?}");
+            if left.is_zero() {
+                // Whoever drops the daemon after this prints the lines, and needs the lock for that.
+                drop(lines);
+                panic!("waited {within:?} in vain for a log line with {needle:?}");
+            }
             lines = self.0.more.wait_timeout(lines, left).unwrap().0;
         }
     }
