@@ -126,11 +126,11 @@ fn end_all(agent: Pid, code: &mut Option<u8>, signals: &mut Signals) {
     let mut asked = Vec::new();
     while Instant::now() < kill_at {
         reap(agent, code);
-        let alive = family::alive(&family::children(agent));
-        if alive.is_empty() {
+        let children = family::children(agent);
+        if children.is_empty() {
             break;
         }
-        for pid in alive {
+        for pid in family::alive(&children) {
             if !asked.contains(&pid) {
                 family::signal(pid, Signal::TERM);
                 asked.push(pid);

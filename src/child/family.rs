@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::limits::{CHILD_POLL_MS, ms};
+use crate::limits::{CHILD_POLL_MS, NOBODY_LOOKS, ms};
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::*;
@@ -16,14 +16,15 @@ pub(crate) use other::*;
 /// again, and reaps those of them that are dead.
 ///
 /// Everybody is stopped before anybody is killed: who is stopped starts nobody else, so there is an
-/// end to it however fast they multiply. Gives up, with a last SIGKILL for everybody, after `limit`
-/// or when those that were killed take longer than `patience` to be gone (a process may be in the
-/// kernel's hands).
+/// end to it however fast they multiply. True once `roots` has named nobody several times in a row.
+/// Gives up, with a last SIGKILL for everybody, after `limit` or when those that were killed take
+/// longer than `patience` to be gone (a process may be in the kernel's hands).
 pub(crate) fn end(mut roots: impl FnMut() -> Vec<Pid>, patience: Duration, limit: Duration) -> bool {
     let started = Instant::now();
     let mut newest = started;
     let mut stopped: HashSet<Pid> = HashSet::new();
-    loop {
+    let mut empty_looks = 0;
+    while empty_looks < NOBODY_LOOKS {
         // Who forks and exits in a loop is somebody else before everybody has been looked at. Its
         // children come to us, and asking for those is fast enough to meet one alive.
         while started.elapsed() < limit {
@@ -34,10 +35,15 @@ pub(crate) fn end(mut roots: impl FnMut() -> Vec<Pid>, patience: Duration, limit
             signal_all(&fresh, Signal::STOP);
             newest = Instant::now();
         }
-        let alive = alive(&roots());
-        if alive.is_empty() {
-            return true;
+        let left = roots();
+        if left.is_empty() {
+            empty_looks += 1;
+            continue;
         }
+        empty_looks = 0;
+        // Nobody here only means that they were gone before the slow look came to them. Whom they have
+        // started meanwhile is the next root.
+        let alive = alive(&left);
         // A number that was given to somebody else meanwhile counts as new again.
         stopped.retain(|pid| alive.contains(pid));
         let fresh: Vec<Pid> = alive.iter().copied().filter(|pid| stopped.insert(*pid)).collect();
@@ -53,6 +59,7 @@ pub(crate) fn end(mut roots: impl FnMut() -> Vec<Pid>, patience: Duration, limit
             newest = Instant::now();
         }
     }
+    true
 }
 
 fn signal_all(pids: &[Pid], sent: Signal) {
@@ -100,7 +107,8 @@ mod linux {
         }
     }
 
-    /// Those of `roots` and of the processes below them that are not dead.
+    /// Those of `roots` and of the processes below them that are not dead. A root that nobody has reaped
+    /// counts as well: one of its threads may be alive without the first.
     pub(crate) fn alive(roots: &[Pid]) -> Vec<Pid> {
         let mut alive = Vec::new();
         if roots.is_empty() {
@@ -114,7 +122,8 @@ mod linux {
         let mut found: Vec<&Known> = everybody.iter().filter(|known| roots.contains(&known.pid)).collect();
         while let Some(known) = found.pop() {
             found.extend(children.remove(&known.pid.as_raw_nonzero().get()).unwrap_or_default());
-            if !known.dead && !alive.contains(&known.pid) {
+            let counts = !known.dead || roots.contains(&known.pid);
+            if counts && !alive.contains(&known.pid) {
                 alive.push(known.pid);
             }
         }
@@ -190,9 +199,9 @@ mod other {
         Ok(())
     }
 
-    /// The agent, for its group.
+    /// The agent, for its group, as long as anybody is in it.
     pub(crate) fn children(agent: Pid) -> Vec<Pid> {
-        vec![agent]
+        alive(&[agent])
     }
 
     /// The groups that have anybody in them.
@@ -208,5 +217,63 @@ mod other {
     /// Sends a signal to the group.
     pub(crate) fn signal(agent: Pid, signal: Signal) {
         let _ = kill_process_group(agent, signal);
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
+
+    use super::{alive, end};
+    use crate::child;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn start(program: &str, arg: &str) -> Pid {
+        child::start_inheriting(Path::new(program), &[arg.into()]).unwrap()
+    }
+
+    fn is_left(pid: Pid) -> bool {
+        matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None))
+    }
+
+    #[test]
+    fn who_comes_after_a_look_that_met_nobody_alive_does_not_survive() {
+        // Larger than any number that the system gives.
+        let gone = Pid::from_raw(i32::MAX).unwrap();
+        for before in [vec![], vec![gone]] {
+            // One look stops whoever is there and the next one decides: each meets a generation that is
+            // gone before the other.
+            for looks in 1..=2 * before.len() + 2 {
+                let survivor = start("sleep", "10");
+                let mut asked = 0;
+                let roots = || {
+                    asked += 1;
+                    if asked > looks {
+                        return Vec::from_iter(Some(survivor).filter(|pid| is_left(*pid)));
+                    }
+                    before.clone()
+                };
+                let has_ended = end(roots, LIMIT, LIMIT);
+                assert!(has_ended && !is_left(survivor), "{looks} looks at {before:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_hunt_ends_at_its_limit_although_nobody_is_ever_met_alive() {
+        let gone = Pid::from_raw(i32::MAX).unwrap();
+        assert!(!end(|| vec![gone], LIMIT, Duration::from_millis(50)));
+    }
+
+    #[test]
+    fn a_root_that_nobody_has_reaped_is_not_overlooked() {
+        let dead = start("true", "");
+        waitid(WaitId::Pid(dead), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        assert_eq!(alive(&[dead]), [dead]);
+        assert!(!is_left(dead));
     }
 }

@@ -7,6 +7,9 @@ pub const GUARD_HUNT_MS: u64 = 60_000;
 pub const ORPHANS_MS_MAX: u64 = 500;
 /// The same for what the gateway's last life left.
 pub const LEFTOVERS_MS_MAX: u64 = 10_000;
+/// Looks in a row that find nobody below a process before there is nobody: not every system tells at one
+/// instant who is there.
+pub const NOBODY_LOOKS: usize = 3;
 /// Environment of a process in which a mark is looked for; one that is longer is not ours.
 pub const CHILD_ENVIRONMENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Looks whether a control group is empty, one per `CHILD_POLL_MS`, before it is left.
