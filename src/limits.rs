@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 mod process;
+mod queues;
 mod storage;
 mod telegram;
 mod whatsapp;
 
 pub use process::*;
+pub use queues::*;
 pub use storage::*;
 pub use telegram::*;
 pub use whatsapp::*;
@@ -140,52 +142,6 @@ pub const PING_UNANSWERED_TICKS_MAX: u32 = 2;
 pub const CONN_STACK_BYTES: usize = 256 * 1024;
 /// Stack of every other thread.
 pub const THREAD_STACK_BYTES: usize = 512 * 1024;
-
-// ---- queues between threads -------------------------------------------------------------------
-
-/// State's inbox, in events; senders wait (that is the back-pressure on sockets and children).
-pub const STATE_INBOX: usize = 256;
-/// Requests that become more than this in memory need permits for it until state has taken them in,
-/// so that 256 of the largest never meet.
-pub const LARGE_REQUEST_BYTES: usize = 16 * 1024;
-/// What all of these may become together; further ones wait, still as they were written.
-pub const BUILT_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// One permit stands for so many bytes.
-pub const PERMIT_BYTES: usize = 64 * 1024;
-/// Pages of records that are being made, with all that it takes; further ones wait.
-pub const PAGES_BYTES_MAX: usize = 2 * PAGE_BUILT_BYTES;
-/// What one page takes while it is made: records, text and frame.
-pub const PAGE_BUILT_BYTES: usize = 4 * 1024 * 1024;
-/// A connection gets its next page when the one before is with the kernel; one for which the kernel took
-/// nothing for so long is a slow consumer.
-pub const PAGE_STALL_MS: u64 = 10_000;
-/// Outbound's inbox, in messages; senders wait.
-pub const OUTBOUND_INBOX: usize = 1_024;
-/// Messages to outbound larger than this need permits until it has taken them in.
-pub const OUTBOUND_LARGE_BYTES: usize = 4 * 1024;
-/// What all of these may hold together; senders wait.
-pub const OUTBOUND_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Commands that the store has not answered; beyond it requests that need it get `RATE_LIMITED`.
-pub const STORE_INBOX: usize = 256;
-/// The same for what they hold.
-pub const STORE_INBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Room in the store's inbox beyond what requests may take: ends of runs, notes that were used and
-/// forgotten sessions are stored without asking, and a full inbox would be a defect.
-pub const STORE_RESERVE: usize = 1_024;
-/// Changes of slots that could not be written and are kept for the next write; the oldest goes.
-pub const UNSAVED_OPS_MAX: usize = 4_096;
-/// Commands in one group commit.
-pub const STORE_GROUP_MAX: usize = 128;
-/// Control slot of the agent thread (cancel, forget, pause, shutdown). State asks once per run and
-/// session at most, so it is sized to never fill.
-pub const AGENT_CONTROL_INBOX: usize = 512;
-/// Lines read from one agent process that wait for the agent thread; the reader waits beyond.
-pub const AGENT_LINES_INBOX: usize = 64;
-/// Orders to channels that are not answered; beyond it `set-channel`, logins, logouts and `health` with
-/// `probe` get `RATE_LIMITED`.
-pub const CHANNEL_INBOX: usize = 64;
-/// Room beyond that for what state sends without asking: attempts, files to fetch, typing, receipts.
-pub const CHANNEL_RESERVE: usize = 4 * INBOX_MAX + 2 * ATTEMPTS_IN_FLIGHT_MAX;
 
 // ---- protocol state ---------------------------------------------------------------------------
 
@@ -480,9 +436,6 @@ pub const fn ms(value: u64) -> Duration {
 
 const _: () = assert!(PAYLOAD_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= BACKLOG_TOTAL_BYTES_MAX);
-const _: () = assert!(BUILT_BYTES_MAX + STATE_INBOX * LARGE_REQUEST_BYTES <= 16 << 20);
-const _: () = assert!(OUTBOUND_BYTES_MAX + OUTBOUND_INBOX * OUTBOUND_LARGE_BYTES <= 8 << 20);
-const _: () = assert!(PAYLOAD_BYTES_MAX <= OUTBOUND_BYTES_MAX);
 const _: () = assert!(SUMMARY_BYTES_MAX <= KEYS_BYTES_MAX);
 const _: () = assert!(PRESENCE_MAX * PRESENCE_ENTRY_BYTES_MAX < PAYLOAD_BYTES_MAX - 64 * 1024);
 // JSON may escape every byte of a text to six: these stay frames even then, but for texts of
@@ -494,4 +447,3 @@ const _: () = assert!(CHILD_TERM_MS + GUARD_KILL_MS < CHILD_KILL_AFTER_MS);
 const _: () = assert!(CHILD_STOP_MS < SHUTDOWN_MS);
 const _: () = assert!(GOODBYE_FLUSH_MS + LINGER_MS < SHUTDOWN_MS);
 const _: () = assert!(CLI_KEY_RESEND_MS < KEY_TTL_MS);
-const _: () = assert!(EXPIRY_SESSIONS_MAX * 4 < STORE_INBOX && EXPIRY_SESSIONS_MAX * 4 < AGENT_CONTROL_INBOX);

@@ -1,5 +1,7 @@
 //! Bounds of what ends child processes, also those that do not want to, and of the agent's sandbox.
 
+/// Highest configurable number of agent processes.
+pub const AGENT_PROCESSES_MAX: usize = 64;
 /// How long a guard goes on ending what starts ever new processes. Where the gateway lives, it kills
 /// the guard long before and goes on itself.
 pub const GUARD_HUNT_MS: u64 = 60_000;

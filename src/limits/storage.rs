@@ -27,11 +27,15 @@ pub const QUOTA_BATCHES_MAX: usize = 20;
 /// Between two counts of the state folder while something happens: the agent and the sidecar write there
 /// without a word.
 pub const COUNT_INTERVAL_MS: u64 = 10 * 60_000;
-/// Sessions of the last life whose files the agent thread forgets at a time; the others wait for that.
+/// Sessions whose files the agent thread forgets at a time; the others wait for that.
 pub const FORGOTTEN_AT_ONCE_MAX: usize = 64;
+/// Sessions that are being forgotten, and requests that wait for it; beyond it `session-forget` gets
+/// `RATE_LIMITED`.
+pub const FORGETS_WAITING_MAX: usize = 256;
+/// Sessions that the last life did not forget to the end; what is more is left to the next start.
+pub const FORGETS_LEFT_MAX: usize = 4_096;
 /// Unit in which file systems tell what a file takes.
 pub const DISK_BLOCK_BYTES: u64 = 512;
 
-const _: () = assert!(FORGOTTEN_AT_ONCE_MAX * 4 <= super::AGENT_CONTROL_INBOX);
 const _: () = assert!(OPS_BYTES_MAX + STORE_GROUP_BYTES_MAX < JOURNAL_LINE_BYTES_MAX);
 const _: () = assert!(UNSAVED_BYTES_MAX + RECORD_BYTES_MAX < OPS_BYTES_MAX);

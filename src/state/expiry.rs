@@ -23,7 +23,7 @@ impl State {
         let is_all = keys.len() < EXPIRY_SESSIONS_MAX;
         self.plan_expiry(if is_all { EXPIRY_INTERVAL_MS } else { EXPIRY_PAUSE_MS }, now);
         for key in keys {
-            if !self.store_has_room() {
+            if !self.store_has_room() || self.forgetting.is_full() {
                 return;
             }
             log::info!("a session was not used for longer than records are kept: it is forgotten");

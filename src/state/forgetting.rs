@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::channels::ChannelCommand;
-use crate::limits::FORGOTTEN_AT_ONCE_MAX;
+use crate::limits::{FORGETS_LEFT_MAX, FORGETS_WAITING_MAX, FORGOTTEN_AT_ONCE_MAX};
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
@@ -35,8 +35,10 @@ pub(super) struct Asker {
 #[derive(Default)]
 pub(super) struct Forgetting {
     by_key: BTreeMap<String, Asked>,
-    /// What the last life left and the agent thread's queue has no room for yet.
-    left: Vec<String>,
+    /// What the agent thread is asked when it has done others, with who is told then.
+    left: BTreeMap<String, Vec<Asker>>,
+    /// Sessions of the last life that are not even there: their slots stay for the next start.
+    left_out: usize,
 }
 
 #[derive(Default)]
@@ -45,6 +47,35 @@ struct Asked {
     now: Vec<Asker>,
     /// Asked when the agent thread was at it already: it has to do it once more.
     next: Vec<Asker>,
+}
+
+impl Forgetting {
+    /// Whether whoever asks now would wait for too many others.
+    pub(super) fn is_full(&self) -> bool {
+        let asked = self.by_key.values().map(|asked| (asked.now.len() + asked.next.len()).max(1));
+        let left = self.left.values().map(|askers| askers.len().max(1));
+        asked.chain(left).sum::<usize>() >= FORGETS_WAITING_MAX
+    }
+
+    /// Takes over what the last life did not come to.
+    pub(super) fn recover(&mut self, key: &str) {
+        if self.left.len() < FORGETS_LEFT_MAX {
+            self.left.insert(key.to_owned(), Vec::new());
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Sessions that this life knows it has to forget.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len() + self.left.len()
+    }
+
+    /// Sessions that only the next start forgets.
+    pub(super) fn left_out(&self) -> usize {
+        self.left_out
+    }
 }
 
 impl State {
@@ -56,6 +87,9 @@ impl State {
         now: Now,
     ) -> Result<(), WireError> {
         self.require_store()?;
+        if self.forgetting.is_full() {
+            return Err(WireError::rate_limited("many sessions are being forgotten; try again", 1_000));
+        }
         self.cancel_session(key, now);
         let (session_id, ops) = self.forget_ops(key, now);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
@@ -109,24 +143,23 @@ impl State {
             (Err(_), None) => {}
             (Ok(()), asker) => match self.forgetting.by_key.get_mut(&key) {
                 Some(asked) => asked.next.extend(asker),
-                None => self.forget_agent_files(key, asker.into_iter().collect()),
+                None => self.forgetting.left.entry(key).or_default().extend(asker),
             },
         }
     }
 
-    /// Lets the agent thread remove its files.
-    pub(super) fn forget_agent_files(&mut self, key: String, now: Vec<Asker>) {
-        self.end_session(&key, true);
-        self.forgetting.by_key.insert(key, Asked { now, next: Vec::new() });
+    /// Asks the agent thread for more, if it has few in its hands and the store can take what follows.
+    pub(super) fn forget_more(&mut self) {
+        while self.forgetting.by_key.len() < FORGOTTEN_AT_ONCE_MAX && self.store_has_room() {
+            let Some((key, askers)) = self.forgetting.left.pop_first() else { return };
+            self.forget_agent_files(key, askers);
+        }
     }
 
-    /// The last life did not come to it: the agent thread is asked now, or when it has done others.
-    pub(super) fn forget_left(&mut self, key: String) {
-        if self.forgetting.by_key.len() < FORGOTTEN_AT_ONCE_MAX {
-            self.forget_agent_files(key, Vec::new());
-        } else {
-            self.forgetting.left.push(key);
-        }
+    /// Lets the agent thread remove its files.
+    fn forget_agent_files(&mut self, key: String, now: Vec<Asker>) {
+        self.end_session(&key, true);
+        self.forgetting.by_key.insert(key, Asked { now, next: Vec::new() });
     }
 
     /// The agent's files are gone, or why they are not.
@@ -146,11 +179,6 @@ impl State {
         } else if result.is_ok() {
             // The slot's own name is the last thing that names the session.
             self.store(vec![StoreOp::Delete { slot: slot(&key) }, StoreOp::Compact], Pending::Nothing);
-        }
-        let left = self.forgetting.left.pop();
-        // Somebody may have asked for it meanwhile.
-        if let Some(key) = left.filter(|key| !self.forgetting.by_key.contains_key(key)) {
-            self.forget_agent_files(key, Vec::new());
         }
     }
 }

@@ -321,6 +321,7 @@ impl State {
             self.send_presence(now);
         }
         self.expire_sessions(now);
+        self.forget_more();
         if self.surfaces_stale || self.surfaces_due.is_some_and(|due| due <= now.mono) {
             self.release(now);
             self.settle_surfaces(now);

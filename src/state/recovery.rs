@@ -133,7 +133,7 @@ impl State {
             } else if slot == heartbeats::SLOT {
                 self.heartbeats.recover(&json);
             } else if let Some(key) = slot.strip_prefix(forgetting::SLOT_PREFIX) {
-                self.forget_left(key.to_owned());
+                self.forgetting.recover(key);
             } else if let Some(key) = slot.strip_prefix(sessions::SLOT_PREFIX) {
                 if let Some(session) = parse::<Session>(&slot, &json) {
                     self.sessions.recover(key, session);
@@ -148,6 +148,8 @@ impl State {
             }
         }
         self.keys.recovered();
+        self.forget_more();
+        tell_left_out("sessions that are to be forgotten", self.forgetting.left_out());
         ops.extend(self.access.settle_owner(is_whole));
         self.warn_of_implied_owner();
         self.go_on_with_surfaces(now);
@@ -174,6 +176,15 @@ impl State {
             ..Message::new(Role::Note, text, now.wall_ms)
         };
         self.sessions.append_to_current(&record.session_key, message)
+    }
+}
+
+/// Says what was too much for this life: it stays on record for the next.
+fn tell_left_out(what: &str, count: usize) {
+    if count > 0 {
+        log::error!(
+            "{count} {what} are too many to be looked at now: they stay in the journal for the next start"
+        );
     }
 }
 

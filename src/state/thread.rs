@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use crate::agent::{AgentControl, RunSpec};
 use crate::channels::ChannelCommand;
 use crate::clock::wall_ms;
+use crate::limits::{AGENT_CONTROL_EXPENDABLE_MAX, CHANNEL_EXPENDABLE_MAX};
 use crate::metrics::METRICS;
 use crate::net::outbound::ToOutbound;
 use crate::state::{Effect, Event, Now, State};
@@ -101,15 +102,15 @@ impl Exits {
                 Effect::Out(message) => _ = self.outbound.send(message),
                 Effect::Store(command) => hand_over("store", &self.store, command),
                 Effect::Run(spec) => hand_over("agent", &self.agent, spec),
+                // Nobody misses it where the agent thread is busy: the session's next run ends the process of
+                // another conversation, too, and without one it ends when it has been warm for long enough.
+                Effect::AgentControl(AgentControl::EndSession { delete: false, .. })
+                    if self.agent_control.len() >= AGENT_CONTROL_EXPENDABLE_MAX => {}
                 Effect::AgentControl(control) => hand_over("agent control", &self.agent_control, control),
                 // Nobody misses these where the surfaces are busy; the next one or the end tidies too.
                 Effect::Channel(
-                    command @ (ChannelCommand::Typing { .. }
-                    | ChannelCommand::Seen { .. }
-                    | ChannelCommand::Tidy),
-                ) => {
-                    let _ = self.channels.try_send(Box::new(command));
-                }
+                    ChannelCommand::Typing { .. } | ChannelCommand::Seen { .. } | ChannelCommand::Tidy,
+                ) if self.channels.len() >= CHANNEL_EXPENDABLE_MAX => {}
                 Effect::Channel(command) => hand_over("channels", &self.channels, Box::new(command)),
             }
         }
@@ -123,3 +124,6 @@ fn hand_over<T>(name: &str, queue: &Sender<T>, message: T) {
     let full = matches!(queue.try_send(message), Err(TrySendError::Full(_)));
     assert!(!full, "the queue to `{name}` is full");
 }
+
+#[cfg(test)]
+mod tests;

@@ -234,6 +234,13 @@ fn defaults_are_those_of_the_schema() {
 }
 
 #[test]
+fn the_most_processes_that_the_schema_allows_are_those_that_the_queues_are_made_for() {
+    let schema: Value = serde_json::from_str(include_str!("../../../schemas/config.schema.json")).unwrap();
+    let most = &schema["properties"]["agent"]["properties"]["maxProcesses"]["maximum"];
+    assert_eq!(most, &json!(crate::limits::AGENT_PROCESSES_MAX));
+}
+
+#[test]
 fn groups_have_the_careful_rule_unless_told() {
     assert_eq!(TelegramGroup::default().commands, Commands::Asker);
     assert_eq!(WhatsappGroup::default().commands, Commands::Asker);

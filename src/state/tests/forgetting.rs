@@ -8,7 +8,7 @@ use crate::agent::{AgentControl, AgentEvent};
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::AttemptOutcome;
 use crate::channels::message::{Arrival, Batch};
-use crate::limits::FORGOTTEN_AT_ONCE_MAX;
+use crate::limits::{FORGETS_LEFT_MAX, FORGETS_WAITING_MAX, FORGOTTEN_AT_ONCE_MAX, STORE_INBOX};
 use crate::protocol::call::Channel;
 use crate::state::{Effect, Event};
 use crate::store::{Recovered, StoreEvent, StoreOp};
@@ -118,11 +118,93 @@ fn what_was_left_in_large_numbers_is_done_little_by_little() {
             asked.push(session_key.clone());
             bench.handle(Event::Agent(AgentEvent::Forgotten { session_key, result: Ok(()) }));
         }
-        bench.take_store();
+        bench.keep();
     }
     asked.sort_unstable();
     asked.dedup();
     assert_eq!(asked.len(), 1_000);
+}
+
+/// The deletions that the agent thread was asked for since the last call.
+fn asked_for(bench: &mut Bench) -> Vec<String> {
+    let effects = std::mem::take(&mut bench.effects);
+    let (keys, rest): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| {
+        matches!(effect, Effect::AgentControl(AgentControl::EndSession { delete: true, .. }))
+    });
+    bench.effects = rest;
+    let key = |effect| match effect {
+        Effect::AgentControl(AgentControl::EndSession { session_key, .. }) => session_key,
+        other => panic!("no deletion: {other:?}"),
+    };
+    keys.into_iter().map(key).collect()
+}
+
+#[test]
+fn many_at_once_wait_for_their_turn_and_too_many_are_refused() {
+    let mut bench = bench();
+    for number in 0..5_000 {
+        bench.request(
+            1,
+            &number.to_string(),
+            "session-forget",
+            json!({ "sessionKey": format!("k{number}") }),
+        );
+        if number % 128 == 0 {
+            bench.keep();
+        }
+    }
+    bench.keep();
+    let refused = bench.answers();
+    assert!(refused.iter().all(|(_, answer)| answer["error"]["code"] == "RATE_LIMITED"), "{refused:?}");
+    let (mut deleted, mut answered) = (Vec::new(), refused.len());
+    loop {
+        let keys = asked_for(&mut bench);
+        if keys.is_empty() {
+            break;
+        }
+        assert!(keys.len() <= FORGOTTEN_AT_ONCE_MAX, "{} at once", keys.len());
+        for session_key in keys {
+            deleted.push(session_key.clone());
+            bench.handle(Event::Agent(AgentEvent::Forgotten { session_key, result: Ok(()) }));
+            bench.keep();
+        }
+        let answers = bench.answers();
+        assert!(answers.iter().all(|(_, answer)| answer["ok"] == true), "{answers:?}");
+        answered += answers.len();
+    }
+    assert_eq!(answered, 5_000, "each is answered");
+    assert!(deleted.len() >= FORGETS_WAITING_MAX && deleted.len() == 5_000 - refused.len());
+}
+
+#[test]
+fn many_who_wait_for_the_same_one_are_refused_too() {
+    let mut bench = bench();
+    for number in 0..5_000 {
+        bench.forget(&number.to_string());
+        bench.keep();
+    }
+    let refused = bench.answers().len();
+    assert!(refused >= 5_000 - FORGETS_WAITING_MAX, "{} wait", 5_000 - refused);
+}
+
+#[test]
+fn an_agent_thread_that_is_faster_than_the_disk_waits_for_it() {
+    let slots = (0..3_000).map(|number| (format!("forget/{number:04}"), "true".to_owned())).collect();
+    let mut bench = Bench::with_unkept(super::config(), Recovered { slots, ..Recovered::default() });
+    for _ in 0..3_000 {
+        for session_key in asked_for(&mut bench) {
+            bench.handle(Event::Agent(AgentEvent::Forgotten { session_key, result: Ok(()) }));
+        }
+    }
+    let waiting = bench.take_store().len();
+    assert!(waiting <= STORE_INBOX + FORGOTTEN_AT_ONCE_MAX, "{waiting} commands wait for the disk");
+}
+
+#[test]
+fn what_is_too_much_for_one_life_is_left_to_the_next() {
+    let slots = (0..50_000).map(|number| (format!("forget/{number:05}"), "true".to_owned())).collect();
+    let bench = Bench::recovered(Recovered { slots, ..Recovered::default() });
+    assert!(bench.state.forgetting.len() <= FORGETS_LEFT_MAX);
 }
 
 const PERSON: &str = "730418265";
