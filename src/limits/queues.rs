@@ -32,8 +32,11 @@ pub const OUTBOUND_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const STORE_INBOX: usize = 256;
 /// The same for what they hold.
 pub const STORE_INBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Room in the store's inbox beyond what requests may take: ends of runs, notes that were used and
-/// forgotten sessions are stored without asking, and a full inbox would be a defect.
+/// Room in the store's inbox beyond what is asked for with a look at it, such as requests, batches and letters
+/// that are begun or given up. Without one are stored: for each run its end, its notes and its key (four for
+/// each that may wait come on top of this), where a line for the gateway has just had the place of its
+/// beginning; for each attempt under way what became of it; for each session with the agent thread that it is
+/// forgotten; and what a start brings, in one command.
 pub const STORE_RESERVE: usize = 1_024;
 /// Changes of slots that could not be written and are kept for the next write; the oldest goes.
 pub const UNSAVED_OPS_MAX: usize = 4_096;

@@ -33,8 +33,8 @@ pub(super) enum Pending {
     Send { letter: LetterId },
     /// The next part of a letter is about to be tried.
     Marked { letter: LetterId },
-    /// A letter is over.
-    LetterEnd { letter: LetterId, outcome: Option<Outcome> },
+    /// Letters are over.
+    LettersEnd(Vec<(LetterId, Option<Outcome>)>),
     /// A request whose answer is ready.
     Answer { conn: ConnId, id: String, payload: Value },
     /// A session is to be forgotten, and what the store has of it is gone.
@@ -77,7 +77,7 @@ impl PendingWrites {
 impl Pending {
     /// Whether what was to be written holds although it could not be: it has happened.
     fn holds_anyway(&self) -> bool {
-        matches!(self, Self::RunEnd { .. } | Self::Letters(_) | Self::LetterEnd { .. } | Self::Nothing)
+        matches!(self, Self::RunEnd { .. } | Self::Letters(_) | Self::LettersEnd(_) | Self::Nothing)
     }
 }
 
@@ -126,7 +126,7 @@ impl State {
             Some(Pending::Letters(letters)) => self.letters_stored(&letters, now),
             Some(Pending::Send { letter }) => self.send_stored(letter, result, now),
             Some(Pending::Marked { letter }) => self.marked(letter, result, now),
-            Some(Pending::LetterEnd { letter, outcome }) => self.letter_ended(letter, outcome, now),
+            Some(Pending::LettersEnd(letters)) => self.letters_ended(letters, now),
             Some(Pending::Answer { conn, id, payload }) => match result {
                 Ok(()) => self.answer(conn, &id, &payload),
                 Err(trouble) => self.refuse(conn, &id, &WireError::unavailable(trouble)),

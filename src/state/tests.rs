@@ -20,6 +20,7 @@ use crate::state::surfaces::SurfacesConfig;
 use crate::state::{Effect, Event, Now, Opened, State, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
 
+mod crowded;
 mod directives;
 mod expiry;
 mod forgetting;

@@ -176,7 +176,8 @@ impl Outbox {
             }
             return Ok(());
         }
-        let head: Head = serde_json::from_str(json)?;
+        let mut head: Head = serde_json::from_str(json)?;
+        head.may_have_left |= head.trying;
         self.next_letter = self.next_letter.max(id + 1);
         // A clock that was not set, then or now, cannot tell its age.
         let sane = head.created_ts >= SANE_CLOCK_MS && head.created_ts <= now.wall_ms;
@@ -286,6 +287,7 @@ impl Outbox {
             let ready = |id: &&LetterId| {
                 let letter = self.letters.get(id);
                 letter.is_some_and(|letter| letter.phase == Phase::Waiting && letter.not_before.is_none())
+                    && !self.is_interrupted(**id)
             };
             let mut ready: Vec<LetterId> = fronts.filter(ready).copied().collect();
             ready.sort_unstable();
@@ -402,9 +404,13 @@ impl Outbox {
         ops
     }
 
-    /// Letters that were being tried when the gateway last stopped.
+    /// Letters that were being tried when the gateway last stopped, and that nothing was done about since.
     pub(crate) fn interrupted(&self) -> Vec<LetterId> {
-        self.letters.iter().filter(|(_, letter)| letter.head.trying).map(|(id, _)| *id).collect()
+        self.letters.keys().copied().filter(|id| self.is_interrupted(*id)).collect()
+    }
+
+    fn is_interrupted(&self, id: LetterId) -> bool {
+        self.letters.get(&id).is_some_and(|letter| letter.phase == Phase::Waiting && letter.head.trying)
     }
 
     /// A session is forgotten: letters that wait there, to be removed. Those that are under way are

@@ -106,8 +106,12 @@ impl State {
         if self.outbox.is_empty() || self.stopping.is_some() {
             return;
         }
+        self.resume_letters(now);
         self.outbox.end_pauses(now.mono);
         for id in self.outbox.too_old(now.mono) {
+            if !self.store_has_room() {
+                return;
+            }
             let why = self.outbox.get(id).and_then(|letter| letter.why.clone());
             let why = why.unwrap_or_else(|| "it could not be sent in time".to_owned());
             self.end_letter(id, MessageStatus::Failed, Some(&why), now);
@@ -151,14 +155,22 @@ impl State {
         for number in self.inbox.of_session(session_key) {
             ops.extend(self.inbox.finish(number, now.wall_ms));
         }
+        let (mut end, mut ended) = (Vec::new(), Vec::new());
         for id in self.outbox.forget(session_key) {
             if self.outbox.get(id).is_some_and(|letter| letter.head.key.is_some()) {
                 // Somebody waits for it.
-                self.end_letter(id, MessageStatus::Failed, Some("its session was forgotten"), now);
+                let why = Some("its session was forgotten");
+                let (ops, outcome) = self.ending(id, MessageStatus::Failed, why, now);
+                end.extend(ops);
+                ended.push((id, outcome));
             } else {
                 ops.extend(self.outbox.end(id));
                 self.outbox.remove(id);
             }
+        }
+        if !ended.is_empty() {
+            // One command for all: there may be more of them than the store has room for.
+            self.store(end, Pending::LettersEnd(ended));
         }
         ops
     }
@@ -211,8 +223,9 @@ impl State {
         letter.head.done = letter.head.done.saturating_add(1);
         letter.head.may_have_left = false;
         if letter.head.done < letter.parts.len() {
-            // A gateway that stops leaves the rest to its next life.
-            let (ops, pending) = if self.stopping.is_some() {
+            // A gateway that stops leaves the rest to its next life. One that has begun lets it wait until
+            // the surface takes it.
+            let (ops, pending) = if self.stopping.is_some() || letter.phase == Phase::Waiting {
                 (self.outbox.wait(id, None), Pending::Nothing)
             } else {
                 (self.outbox.mark(id), Pending::Marked { letter: id })
@@ -249,14 +262,21 @@ impl State {
         self.store(ops, Pending::Nothing);
     }
 
+    /// Goes on with what was being tried when the gateway last stopped, as far as the store has room.
+    pub(super) fn resume_letters(&mut self, now: Now) {
+        for id in self.outbox.interrupted() {
+            if !self.store_has_room() {
+                return;
+            }
+            self.resume_letter(id, now);
+        }
+    }
+
     /// A part was being tried when the gateway last stopped.
-    pub(super) fn resume_letter(&mut self, id: LetterId, now: Now) {
+    fn resume_letter(&mut self, id: LetterId, now: Now) {
         let Some(letter) = self.outbox.get(id) else { return };
         if letter.head.route.channel == Channel::Whatsapp {
             // It goes again under the same id, by which the receiver drops a second one.
-            if let Some(letter) = self.outbox.get_mut(id) {
-                letter.head.may_have_left = true;
-            }
             let ops = self.outbox.wait(id, None);
             return self.store(ops, Pending::Nothing);
         }
@@ -274,6 +294,20 @@ impl State {
 
     /// The end of a letter is put on record, with what a person should know of it.
     fn end_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>, now: Now) {
+        let (ops, outcome) = self.ending(id, status, reason, now);
+        if !ops.is_empty() {
+            self.store(ops, Pending::LettersEnd(vec![(id, outcome)]));
+        }
+    }
+
+    /// What puts the end of a letter on record, and what is kept for its key.
+    fn ending(
+        &mut self,
+        id: LetterId,
+        status: MessageStatus,
+        reason: Option<&str>,
+        now: Now,
+    ) -> (Vec<StoreOp>, Option<Outcome>) {
         let may_have_left =
             self.outbox.get(id).is_some_and(|letter| letter.head.may_have_left || letter.head.unknown);
         let status = match status {
@@ -282,7 +316,7 @@ impl State {
         };
         self.show_letter(id, status, reason, now);
         let mut ops = self.outbox.end(id);
-        let Some(letter) = self.outbox.get(id) else { return };
+        let Some(letter) = self.outbox.get(id) else { return Default::default() };
         let (head, letter_forgotten, parts) = (letter.head.clone(), letter.forgotten, letter.parts.len());
         let invalid = letter.invalid;
         let reason = reason.unwrap_or_default().to_owned();
@@ -308,7 +342,7 @@ impl State {
             let recorded = if letter_forgotten { outcome.forgotten() } else { outcome.clone() };
             ops.extend(self.keys.ending(key, &recorded));
         }
-        self.store(ops, Pending::LetterEnd { letter: id, outcome });
+        (ops, outcome)
     }
 
     /// Shows everybody how far a letter is.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::limits::{INBOX_RETRY_MS, ms};
 use crate::state::stored::Pending;
 use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::{access, inbox, outbox};
@@ -56,9 +57,7 @@ impl State {
         if !posted.ops.is_empty() {
             self.store(posted.ops, Pending::Letters(posted.letters));
         }
-        for letter in self.outbox.interrupted() {
-            self.resume_letter(letter, now);
-        }
+        self.resume_letters(now);
     }
 
     /// What every turn may have left to do.
@@ -74,7 +73,9 @@ impl State {
         self.pump_outbox(now);
         let notice = self.inbox.iter().filter(|(_, entry)| entry.stored && !entry.told);
         let notice = notice.map(|(_, entry)| entry.tell_at).min();
-        self.surfaces_due =
-            [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min();
+        let due = [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min();
+        // What the store has no room for goes on with its next answer; until then nothing is due.
+        let earliest = if self.store_has_room() { now.mono } else { now.mono + ms(INBOX_RETRY_MS) };
+        self.surfaces_due = due.map(|due| due.max(earliest));
     }
 }

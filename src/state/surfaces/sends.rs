@@ -176,17 +176,25 @@ impl State {
         self.sessions.append_to_current(&head.session_key, note)
     }
 
-    /// A letter's end is on record: whoever waits for it is told, and the next one may go.
-    pub(in crate::state) fn letter_ended(&mut self, id: LetterId, outcome: Option<Outcome>, now: Now) {
-        let Some(mut letter) = self.outbox.remove(id) else { return };
+    /// The end of letters is on record: whoever waits for them is told, and the next ones may go.
+    pub(in crate::state) fn letters_ended(&mut self, letters: Vec<(LetterId, Option<Outcome>)>, now: Now) {
+        let ended = letters.into_iter().filter_map(|(id, outcome)| self.letter_ended(id, outcome, now));
+        let ops: Vec<StoreOp> = ended.collect();
+        if !ops.is_empty() {
+            self.store(ops, Pending::Nothing);
+        }
+    }
+
+    /// One of them. Returns what has to be stored of its key, where its session was forgotten meanwhile.
+    fn letter_ended(&mut self, id: LetterId, outcome: Option<Outcome>, now: Now) -> Option<StoreOp> {
+        let mut letter = self.outbox.remove(id)?;
+        let mut op = None;
         let waiters = std::mem::take(&mut letter.waiters);
         if let (Some(key), Some(outcome)) = (&letter.head.key, outcome) {
             let run_id = RunId::from(letter.head.run_id.clone().unwrap_or_default());
             let kept = if letter.forgotten { outcome.forgotten() } else { outcome.clone() };
             let record = self.keys.end(key, kept, now.mono);
-            if let Some(record) = record.filter(|_| letter.forgotten) {
-                self.store(vec![keys::put(key, &record)], Pending::Nothing);
-            }
+            op = record.filter(|_| letter.forgotten).map(|record| keys::put(key, &record));
             for (conn, id) in &waiters {
                 self.answer_send(*conn, id, &run_id, &outcome);
             }
@@ -194,6 +202,7 @@ impl State {
         if letter.head.message_id.is_some() && !letter.forgotten {
             self.outbox.remember(id, letter);
         }
+        op
     }
 
     fn answer_send(&mut self, conn: ConnId, id: &str, run_id: &RunId, outcome: &Outcome) {
