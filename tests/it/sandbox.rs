@@ -5,7 +5,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use serde_json::json;
 
-use crate::harness::{Client, Gateway, params_agent};
+use crate::harness::gateway::Builder;
+use crate::harness::{Client, params_agent};
+use crate::walls::for_everybody;
 
 /// What a shell of the agent says.
 pub(crate) fn shell(client: &mut Client, command: &str, key: &str) -> String {
@@ -15,9 +17,12 @@ pub(crate) fn shell(client: &mut Client, command: &str, key: &str) -> String {
 
 #[test]
 fn the_agent_reaches_neither_the_state_folder_nor_the_config_nor_our_processes() {
-    let setup = Gateway::builder_in_view("sandbox")
-        .agent_scripted()
-        .config(json!({ "agent": { "sandbox": "bwrap" } }));
+    for setup in for_everybody("sandbox") {
+        reaches_only_its_own(setup);
+    }
+}
+
+fn reaches_only_its_own(setup: Builder) {
     let gateway = setup.spawn();
     let state = gateway.state_dir();
     fs::write(state.join("canary"), "swordfish").unwrap();
@@ -48,11 +53,7 @@ fn the_agent_reaches_neither_the_state_folder_nor_the_config_nor_our_processes()
 
 #[test]
 fn what_people_sent_can_be_read_and_not_changed() {
-    for (name, as_ordinary_user) in [("sandbox-media", false), ("sandbox-media-user", true)] {
-        let setup = Gateway::builder_in_view(name)
-            .agent_scripted()
-            .config(json!({ "agent": { "sandbox": "bwrap" } }));
-        let setup = if as_ordinary_user { setup.by_ordinary_user() } else { setup };
+    for setup in for_everybody("sandbox-media") {
         let gateway = setup.spawn();
         let mut client = gateway.client();
         let media = gateway.state_dir().join("media");
@@ -78,57 +79,57 @@ fn what_people_sent_can_be_read_and_not_changed() {
 
 #[test]
 fn a_config_outside_of_the_state_folder_cannot_be_read_or_changed_either() {
-    // The harness keeps the config beside the state folder.
-    let members = json!({ "agent": { "sandbox": "bwrap", "warmSeconds": 299 } });
-    let gateway = Gateway::builder_in_view("sandbox-config").agent_scripted().config(members).spawn();
-    let config = gateway.state_dir().parent().unwrap().join("config.json");
-    let mut client = gateway.client();
-    let path = config.display();
-    assert!(!shell(&mut client, &format!("cat {path}"), "1").contains("299"));
-    let said = shell(&mut client, &format!("echo hacked > {path}; rm -f {path}; mv {path} {path}.old"), "2");
-    assert!(fs::read_to_string(&config).unwrap().contains("299"), "{said}");
+    for setup in for_everybody("sandbox-config") {
+        // The harness keeps the config beside the state folder.
+        let gateway = setup.config(json!({ "agent": { "warmSeconds": 299 } })).spawn();
+        let config = gateway.state_dir().parent().unwrap().join("config.json");
+        let mut client = gateway.client();
+        let path = config.display();
+        assert!(!shell(&mut client, &format!("cat {path}"), "1").contains("299"));
+        let change = format!("echo hacked > {path}; rm -f {path}; mv {path} {path}.old");
+        let said = shell(&mut client, &change, "2");
+        assert!(fs::read_to_string(&config).unwrap().contains("299"), "{said}");
+    }
 }
 
 #[test]
 fn links_to_the_state_folder_and_the_config_hide_what_they_lead_to() {
-    let members = json!({ "agent": { "sandbox": "bwrap", "warmSeconds": 299 } });
-    let setup = Gateway::builder_in_view("sandbox-links").agent_scripted().config(members);
-    let folder = setup.scratch();
-    let [real, link] = ["disk", "state"].map(|name| folder.join(name));
-    fs::create_dir(&real).unwrap();
-    fs::set_permissions(&real, fs::Permissions::from_mode(0o700)).unwrap();
-    symlink(&real, &link).unwrap();
-    let config = folder.join("dotfiles.json");
-    symlink(&config, folder.join("config.json")).unwrap();
-    let gateway = setup.in_state_dir(&link).spawn();
-    fs::write(real.join("canary"), "swordfish").unwrap();
-    let mut client = gateway.client();
-    for (key, path) in [real.join("canary"), link.join("canary"), config].iter().enumerate() {
-        let said = shell(&mut client, &format!("cat {}", path.display()), &key.to_string());
-        assert!(!said.contains("swordfish") && !said.contains("299"), "{}: {said}", path.display());
+    for setup in for_everybody("sandbox-links") {
+        let folder = setup.scratch();
+        let [real, link] = ["disk", "state"].map(|name| folder.join(name));
+        fs::create_dir(&real).unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o700)).unwrap();
+        symlink(&real, &link).unwrap();
+        let config = folder.join("dotfiles.json");
+        symlink(&config, folder.join("config.json")).unwrap();
+        let setup = setup.config(json!({ "agent": { "warmSeconds": 299 } }));
+        let gateway = setup.in_state_dir(&link).spawn();
+        fs::write(real.join("canary"), "swordfish").unwrap();
+        let mut client = gateway.client();
+        for (key, path) in [real.join("canary"), link.join("canary"), config].iter().enumerate() {
+            let said = shell(&mut client, &format!("cat {}", path.display()), &key.to_string());
+            assert!(!said.contains("swordfish") && !said.contains("299"), "{}: {said}", path.display());
+        }
+        let touch = format!("cd {}/agent/*/ && touch mine && echo written", link.display());
+        assert_eq!(shell(&mut client, &touch, "own"), "written");
     }
-    let own =
-        shell(&mut client, &format!("cd {}/agent/*/ && touch mine && echo written", link.display()), "own");
-    assert_eq!(own, "written");
 }
 
 #[test]
 fn files_of_tokens_cannot_be_read_either() {
-    let setup = Gateway::builder_in_view("sandbox-tokens").agent_scripted();
-    let files = ["client", "bot"].map(|name| setup.scratch().join(name));
-    for (file, token) in files.iter().zip(["swordfish-1", "42:swordfish-2"]) {
-        fs::write(file, token).unwrap();
-        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
-    }
-    let members = json!({
-        "agent": { "sandbox": "bwrap" },
-        "telegram": { "enabled": false, "botTokenFile": files[1] },
-    });
-    let setup = setup.config(members).arg("--token-file").arg(&files[0].display().to_string());
-    let gateway = setup.clients_say("swordfish-1").spawn();
-    let mut client = gateway.client();
-    for (key, file) in files.iter().enumerate() {
-        let said = shell(&mut client, &format!("cat {}", file.display()), &key.to_string());
-        assert!(!said.contains("swordfish"), "{said}");
+    for setup in for_everybody("sandbox-tokens") {
+        let files = ["client", "bot"].map(|name| setup.scratch().join(name));
+        for (file, token) in files.iter().zip(["swordfish-1", "42:swordfish-2"]) {
+            fs::write(file, token).unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let setup = setup.config(json!({ "telegram": { "enabled": false, "botTokenFile": files[1] } }));
+        let setup = setup.arg("--token-file").arg(&files[0].display().to_string());
+        let gateway = setup.clients_say("swordfish-1").spawn();
+        let mut client = gateway.client();
+        for (key, file) in files.iter().enumerate() {
+            let said = shell(&mut client, &format!("cat {}", file.display()), &key.to_string());
+            assert!(!said.contains("swordfish"), "{said}");
+        }
     }
 }

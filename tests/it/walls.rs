@@ -5,6 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rustix::process::geteuid;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use crate::harness::{Client, Gateway, PATIENCE, eventually, params_agent, proces
 use crate::sandbox::shell;
 
 /// A daemon to be for each kind of user, whose agent does what the prompt says in its sandbox.
-fn for_everybody(name: &str) -> Vec<Builder> {
+pub(crate) fn for_everybody(name: &str) -> Vec<Builder> {
     let kinds: &[bool] = if geteuid().is_root() { &[false, true] } else { &[false] };
     let setup = |ordinary: &bool| {
         let members = json!({ "agent": { "sandbox": "bwrap" } });
@@ -42,8 +43,9 @@ fn lay(path: &Path) {
 #[test]
 fn no_wall_can_be_taken_down() {
     for setup in for_everybody("walls-down") {
-        let token = setup.scratch().join("token");
+        let [token, open] = ["token", "open"].map(|name| setup.scratch().join(name));
         lay(&token);
+        lay(&open);
         lay(&home(&setup).join(".ssh/id_ed25519"));
         let setup = setup.arg("--token-file").arg(&token.display().to_string()).clients_say("swordfish");
         let key = home(&setup).join(".ssh");
@@ -51,6 +53,8 @@ fn no_wall_can_be_taken_down() {
         let state = gateway.state_dir();
         fs::write(state.join("canary"), "swordfish").unwrap();
         let mut client = gateway.client();
+        // What is not hidden is read in the same way, so that nothing else keeps it from being said.
+        assert_eq!(shell(&mut client, &format!("cat {}", open.display()), "open"), "swordfish");
         let (state, token, key) = (state.display(), token.display(), key.display());
         let look = format!("cat {token} {state}/canary {key}/id_ed25519");
         let ways = [
@@ -190,15 +194,18 @@ fn what_is_hidden_is_not_there_wherever_it_lies() {
         let home = home(&setup);
         let [ssh, vault, file] = [".ssh/id", "clawdis/vault/id", "secret.txt"].map(|name| home.join(name));
         let beside = setup.scratch().join("disk/id");
-        for path in [&ssh, &vault, &file, &beside] {
+        let open = home.join("open.txt");
+        for path in [&ssh, &vault, &file, &beside, &open] {
             lay(path);
         }
         symlink(beside.parent().unwrap(), home.join("link")).unwrap();
         let hidden = json!(["~/.ssh", "~/clawdis/vault", "~/secret.txt", "~/link", "~/missing"]);
         let gateway = setup.config(json!({ "agent": { "hidden": hidden } })).spawn();
         let mut client = gateway.client();
+        let read = |path: &Path| format!("cat {}", path.display());
+        assert_eq!(shell(&mut client, &read(&open), "open"), "swordfish", "the others for no other reason");
         for (key, path) in [&ssh, &vault, &file, &beside, &home.join("link/id")].iter().enumerate() {
-            let said = shell(&mut client, &format!("cat {}", path.display()), &key.to_string());
+            let said = shell(&mut client, &read(path), &key.to_string());
             assert!(!said.contains("swordfish"), "{}: {said}", path.display());
         }
         shell(
@@ -309,9 +316,13 @@ const OLDER_JOURNAL: &str = "ef583d3f {\"journal\":1}
 
 #[test]
 fn a_state_folder_from_before_keeps_the_home_with_a_warning() {
-    let setup = Gateway::builder_in_view("walls-before").agent_scripted();
-    let setup = setup.config(json!({ "agent": { "sandbox": "bwrap" } }));
-    let home = home(&setup);
+    for setup in for_everybody("walls-before") {
+        keeps_the_home_with_a_warning(&setup);
+    }
+}
+
+fn keeps_the_home_with_a_warning(setup: &Builder) {
+    let home = home(setup);
     let warnings = |client: &mut Client| {
         let warnings = client.ask("status", &json!({}))["warnings"].clone();
         warnings.as_array().unwrap().iter().map(|warning| warning["code"].clone()).collect::<Vec<_>>()
@@ -344,14 +355,16 @@ fn a_state_folder_from_before_keeps_the_home_with_a_warning() {
 
 #[test]
 fn the_first_snapshot_knows_the_sandbox() {
-    for kind in ["bwrap", "none"] {
-        for _ in 0..5 {
-            let setup = Gateway::builder("walls-early").agent_echo();
-            let gateway = setup.config(json!({ "agent": { "sandbox": kind } })).spawn();
-            let client = gateway.client();
-            let agent = &client.hello["snapshot"]["health"]["agent"];
-            assert_eq!(agent["sandbox"], kind);
-            assert_eq!(agent.get("sandboxReason").is_some(), kind == "none", "{agent}");
+    for setup in for_everybody("walls-early") {
+        for kind in ["bwrap", "none"] {
+            let setup = setup.clone().config(json!({ "agent": { "sandbox": kind } }));
+            for _ in 0..5 {
+                let gateway = setup.clone().spawn();
+                let client = gateway.client();
+                let agent = &client.hello["snapshot"]["health"]["agent"];
+                assert_eq!(agent["sandbox"], kind);
+                assert_eq!(agent.get("sandboxReason").is_some(), kind == "none", "{agent}");
+            }
         }
     }
 }
@@ -361,7 +374,12 @@ fn names_are_found_where_their_settings_are_links_into_run() {
     if !geteuid().is_root() {
         return;
     }
-    let setup = Gateway::builder_in_view("walls-names").agent_scripted();
+    for setup in for_everybody("walls-names") {
+        names_are_found(setup);
+    }
+}
+
+fn names_are_found(setup: Builder) {
     let folder = setup.scratch();
     let [run, etc] = ["run", "etc"].map(|name| folder.join(name).display().to_string());
     let settings = "/run/systemd/resolve/stub-resolv.conf";
@@ -372,7 +390,6 @@ fn names_are_found_where_their_settings_are_links_into_run() {
         ),
         format!("touch {run}/secret && mount --bind {run} /run && mount --bind {etc} /etc && exec \"$@\""),
     ];
-    let setup = setup.config(json!({ "agent": { "sandbox": "bwrap" } }));
     let gateway = setup.wrapper(["unshare", "-m", "sh", "-c", &steps.join(" && "), "sh"]).spawn();
     let mut client = gateway.client();
     assert_eq!(shell(&mut client, "cat /etc/resolv.conf", "1"), "nameserver 192.0.2.1");
@@ -387,26 +404,36 @@ fn with_bubblewrap(setup: Builder, script: &str) -> Builder {
     fs::set_permissions(&text, Permissions::from_mode(0o755)).unwrap();
     process::copy_program(&text, &stand_in);
     let real = fs::canonicalize("/usr/bin/bwrap").unwrap();
-    let mount = format!("mount --bind {} {} && exec \"$@\"", stand_in.display(), real.display());
+    let [stand_in, real] = [&stand_in, &real].map(|path| path.display());
+    // Root's as the real one is, also in the folder of an ordinary user.
+    let mount = format!("chown 0:0 {stand_in} && mount --bind {stand_in} {real} && exec \"$@\"");
     let flags = if geteuid().is_root() { "-m" } else { "-rm" };
     setup.wrapper(["unshare", flags, "sh", "-c", &mount, "sh"])
 }
 
-/// What health says of such a bubblewrap, and what a run's error says, if it is one.
-fn tried(name: &str, script: &str, wanted: &str) -> (Value, Option<String>) {
-    let setup = Gateway::builder_in_view(name).agent_scripted();
-    let setup = with_bubblewrap(setup.config(json!({ "agent": { "sandbox": wanted } })), script);
-    let gateway = setup.spawn();
-    let mut client = gateway.client();
-    let agent = eventually("bubblewrap's trial", PATIENCE, || {
-        let agent = agent_health(&mut client);
-        (!agent.to_string().contains("still being tried")).then_some(agent)
-    });
-    let warnings = client.ask("status", &json!({}))["warnings"].clone();
-    let warning = warnings.as_array().unwrap().iter().find(|warning| warning["code"] == "no-sandbox");
-    assert_eq!(warning.map(|warning| &warning["message"]), agent.get("sandboxReason"));
-    let last = client.outcome(&params_agent("hello", "1"));
-    (agent, last["error"]["message"].as_str().map(str::to_owned))
+/// What health says of such a bubblewrap, and what a run's error says, if it is one; for each kind of
+/// user.
+fn tried(name: &str, script: &str, wanted: &str) -> Vec<(Value, Option<String>)> {
+    let tried = |setup: Builder| {
+        let setup = setup.config(json!({ "agent": { "sandbox": wanted } }));
+        let gateway = with_bubblewrap(setup, script).spawn();
+        let mut client = gateway.client();
+        let agent = eventually("bubblewrap's trial", PATIENCE, || {
+            let agent = agent_health(&mut client);
+            (!agent.to_string().contains("still being tried")).then_some(agent)
+        });
+        let warnings = client.ask("status", &json!({}))["warnings"].clone();
+        let warning = warnings.as_array().unwrap().iter().find(|warning| warning["code"] == "no-sandbox");
+        assert_eq!(warning.map(|warning| &warning["message"]), agent.get("sandboxReason"));
+        let last = client.outcome(&params_agent("hello", "1"));
+        (agent, last["error"]["message"].as_str().map(str::to_owned))
+    };
+    // At the same time: some take their time to fail.
+    thread::scope(|scope| {
+        let tries: Vec<_> =
+            for_everybody(name).into_iter().map(|setup| scope.spawn(|| tried(setup))).collect();
+        tries.into_iter().map(|each| each.join().unwrap()).collect()
+    })
 }
 
 #[test]
@@ -415,16 +442,18 @@ fn a_bubblewrap_that_fails_is_quoted() {
     // In a namespace of their own ordinary users see no file of root's.
     let expected = if geteuid().is_root() { WORDS } else { "others than root can change" };
     let script = format!("printf '\\033[1m{WORDS}\\n' >&2; exit 1");
-    let (agent, failure) = tried("walls-words", &script, "auto");
-    let reason = agent["sandboxReason"].as_str().unwrap();
-    assert!(agent["sandbox"] == "none" && reason.contains(expected), "{agent}");
-    assert!(reason.contains("without a sandbox") && !reason.contains('\u{1b}'), "{reason}");
-    assert_eq!(failure, None);
+    for (agent, failure) in tried("walls-words", &script, "auto") {
+        let reason = agent["sandboxReason"].as_str().unwrap();
+        assert!(agent["sandbox"] == "none" && reason.contains(expected), "{agent}");
+        assert!(reason.contains("without a sandbox") && !reason.contains('\u{1b}'), "{reason}");
+        assert_eq!(failure, None);
+    }
 
-    let (agent, failure) = tried("walls-demanded", &script, "bwrap");
-    let reason = agent["sandboxReason"].as_str().unwrap();
-    assert!(agent["sandbox"] == "none" && reason.contains("no agent starts"), "{agent}");
-    assert!(failure.unwrap().contains(expected));
+    for (agent, failure) in tried("walls-demanded", &script, "bwrap") {
+        let reason = agent["sandboxReason"].as_str().unwrap();
+        assert!(agent["sandbox"] == "none" && reason.contains("no agent starts"), "{agent}");
+        assert!(failure.unwrap().contains(expected));
+    }
 }
 
 #[test]
@@ -432,19 +461,22 @@ fn a_bubblewrap_that_hangs_or_only_cannot_lay_out_the_folders_is_told_apart() {
     if !geteuid().is_root() {
         return;
     }
-    let (agent, _) = tried("walls-hang", "exec sleep 60", "auto");
-    assert!(agent["sandboxReason"].as_str().unwrap().contains("2 s"), "{agent}");
+    for (agent, _) in tried("walls-hang", "exec sleep 60", "auto") {
+        assert!(agent["sandboxReason"].as_str().unwrap().contains("2 s"), "{agent}");
+    }
     // An agent may have brought this about, so it is no reason to do without.
     let script = "case \"$*\" in *--chdir*) echo 'bwrap: Cannot mount x' >&2; exit 1;; esac";
-    let (agent, failure) = tried("walls-layout", script, "auto");
-    let reason = agent["sandboxReason"].as_str().unwrap();
-    assert!(reason.contains("bwrap: Cannot mount x") && reason.contains("no agent starts"), "{reason}");
-    assert!(failure.unwrap().contains("bwrap: Cannot mount x"));
+    for (agent, failure) in tried("walls-layout", script, "auto") {
+        let reason = agent["sandboxReason"].as_str().unwrap();
+        assert!(reason.contains("bwrap: Cannot mount x") && reason.contains("no agent starts"), "{reason}");
+        assert!(failure.unwrap().contains("bwrap: Cannot mount x"));
+    }
     // It works at the start and fails later.
     let script = "case \"$*\" in *--version) exit 0;; esac; echo 'bwrap: out of memory' >&2; exit 1";
-    let (agent, failure) = tried("walls-later", script, "auto");
-    assert_eq!(agent["sandbox"], "bwrap");
-    assert!(failure.unwrap().contains("bwrap: out of memory"));
+    for (agent, failure) in tried("walls-later", script, "auto") {
+        assert_eq!(agent["sandbox"], "bwrap");
+        assert!(failure.unwrap().contains("bwrap: out of memory"));
+    }
 }
 
 #[test]

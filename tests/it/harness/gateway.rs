@@ -97,7 +97,7 @@ impl Builder {
         self
     }
 
-    /// A program that sets something up and then becomes the daemon (same pid).
+    /// A program that sets something up, as the tests' own user, and then becomes the daemon (same pid).
     pub(crate) fn wrapper<'a>(mut self, argv: impl IntoIterator<Item = &'a str>) -> Self {
         self.wrapper = argv.into_iter().map(str::to_owned).collect();
         self
@@ -149,8 +149,10 @@ impl Builder {
     }
 
     fn command(&self) -> Command {
-        let mut argv = if self.ordinary_user { process::ordinary_user() } else { Vec::new() };
-        argv.extend(self.wrapper.iter().cloned());
+        let mut argv = self.wrapper.clone();
+        if self.ordinary_user {
+            argv.extend(process::ordinary_user());
+        }
         argv.push(self.binary().display().to_string());
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).arg("--state-dir").arg(self.state_dir());
