@@ -19,17 +19,12 @@ pub(super) struct Listeners {
     pub(super) warning: Option<Warning>,
 }
 
-/// Opens a socket for each of `binds`. `127.0.0.1` is bound too where no loopback address is, so that
-/// this machine's programs find the gateway while an address is not there; and `[::1]` as far as that is
-/// possible, because a browser takes it for `localhost`, and whoever held it would be given the token.
+/// Opens a socket for each of `binds`, for `127.0.0.1`, and for `[::1]` as far as that is possible: a browser
+/// takes either for `localhost`, and whoever held it would be given the token.
 pub(super) fn open(binds: &[IpAddr], port: u16) -> Result<Listeners, Fatal> {
-    let mut addresses = binds.to_vec();
-    if !binds.iter().any(|ip| ip.is_loopback() || *ip == Ipv4Addr::UNSPECIFIED) {
-        addresses.push(Ipv4Addr::LOCALHOST.into());
-    }
     let mut bound: Vec<SocketAddr> = Vec::new();
     let mut sockets = Vec::new();
-    for ip in addresses {
+    for ip in with_loopback(binds) {
         // With port 0 all addresses share the one that the system chose for the first.
         let address = SocketAddr::new(ip, bound.first().map_or(port, SocketAddr::port));
         let socket = listen(address)?;
@@ -56,6 +51,14 @@ pub(super) fn open(binds: &[IpAddr], port: u16) -> Result<Listeners, Fatal> {
     Ok(Listeners { sockets, url, local_url: format!("ws://{local}"), warning })
 }
 
+/// What was asked for, and `127.0.0.1` unless that is in it: programs of this machine look for the gateway
+/// there, whatever other address it was told.
+fn with_loopback(binds: &[IpAddr]) -> Vec<IpAddr> {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let is_in = binds.iter().any(|ip| *ip == loopback || *ip == Ipv4Addr::UNSPECIFIED);
+    binds.iter().copied().chain((!is_in).then_some(loopback)).collect()
+}
+
 fn listen(address: SocketAddr) -> Result<TcpListener, Fatal> {
     let tried = match acceptor::listen(address) {
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -76,15 +79,36 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Fatal> {
     })
 }
 
+/// No gateway holds the one without the other, so this is somebody else.
 fn taken(address: SocketAddr) -> Warning {
-    let holder = match holder::pid_at(address) {
-        Some(pid) => format!("another gateway (pid {pid})"),
-        None => "another program".to_owned(),
-    };
     let message = format!(
-        "{holder} listens on {address}, where a browser looks first for http://localhost:{port}/: open \
+        "another program listens on {address}, where a browser looks first for http://localhost:{port}/: open \
          http://127.0.0.1:{port}/ instead, or end that program and start this gateway again",
         port = address.port()
     );
     Warning::new(WarningCode::Ipv6Taken, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::with_loopback;
+
+    #[test]
+    fn what_programs_take_for_localhost_is_served_beside_any_address() {
+        for (binds, opened) in [
+            (vec!["127.0.0.1"], vec!["127.0.0.1"]),
+            (vec!["0.0.0.0"], vec!["0.0.0.0"]),
+            (vec!["127.0.0.2", "127.0.0.1"], vec!["127.0.0.2", "127.0.0.1"]),
+            (vec!["127.0.0.2"], vec!["127.0.0.2", "127.0.0.1"]),
+            (vec!["::1"], vec!["::1", "127.0.0.1"]),
+            (vec!["::"], vec!["::", "127.0.0.1"]),
+            (vec!["192.0.2.7", "::1"], vec!["192.0.2.7", "::1", "127.0.0.1"]),
+        ] {
+            let addresses =
+                |texts: &[&str]| Vec::from_iter(texts.iter().map(|it| it.parse::<IpAddr>().unwrap()));
+            assert_eq!(with_loopback(&addresses(&binds)), addresses(&opened), "{binds:?}");
+        }
+    }
 }

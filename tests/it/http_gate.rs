@@ -156,12 +156,17 @@ fn a_proxy_may_forward_once_a_token_is_set() {
 }
 
 #[test]
-fn ipv6_loopback_is_served() {
-    let gateway = Gateway::builder("ipv6").arg("--bind").arg("::1").spawn();
-    assert!(gateway.addr.is_ipv6(), "{}", gateway.addr);
-    let mut client = Client::connect(gateway.addr, &gateway.hello());
-    client.ask("health", &json!({}));
-    assert_eq!(http::request(gateway.addr, "GET", "/healthz", "").status, 200);
+fn other_loopback_addresses_are_served_beside_the_usual_ones() {
+    for bind in ["::1", "127.0.0.2"] {
+        let gateway = Gateway::builder("loopbacks").arg("--bind").arg(bind).spawn();
+        for ip in [bind, "127.0.0.1", "::1"] {
+            let loopback = SocketAddr::new(ip.parse().unwrap(), gateway.addr.port());
+            let mut client = Client::connect(loopback, &gateway.hello());
+            let url = client.ask("status", &json!({}))["url"].take();
+            assert_eq!(url, format!("ws://{}", gateway.addr), "{bind} {ip}");
+            assert_eq!(http::request(loopback, "GET", "/healthz", "").status, 200, "{bind} {ip}");
+        }
+    }
 }
 
 #[test]
@@ -399,13 +404,10 @@ fn another_programs_ipv6_port_is_a_warning() {
     assert_eq!(warnings[0]["code"], "ipv6-taken", "{warnings}");
     assert!(warnings[0]["message"].as_str().unwrap().contains(&format!("[::1]:{port}")), "{warnings}");
     assert!(gateway.output.out().contains("WARN"), "{}", gateway.output.out());
-    // Another gateway's is no better.
     drop((taken, gateway));
     let only_v6 = Gateway::builder("only-v6").port(port).arg("--bind").arg("::1").spawn();
-    let gateway = Gateway::builder("ipv6-gateway").port(port).spawn();
-    let warnings = gateway.client().ask("status", &json!({}))["warnings"].take();
-    let message = warnings[0]["message"].as_str().unwrap();
-    assert!(message.contains(&format!("pid {}", only_v6.pid())), "{warnings}");
+    let holder = format!("pid {}", only_v6.pid());
+    Gateway::builder("ipv6-gateway").port(port).run_to_exit().expect(3, &[&holder]);
 }
 
 /// The flags with which `unshare` makes a network namespace here, and `nsenter` enters it.
