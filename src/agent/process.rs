@@ -121,6 +121,9 @@ impl Process {
         let mut out = Vec::new();
         run.pi.handle(line, now, &mut out);
         self.carry_out(out, now, news);
+        if self.child.stdin().is_overrun() && self.phase == Phase::Serving {
+            self.fault("the agent does not read what it is sent", now, news);
+        }
     }
 
     /// It broke the protocol: the run ends now, the process soon.

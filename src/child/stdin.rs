@@ -1,4 +1,5 @@
-//! A child's stdin that never makes its writer wait: what the child has not read yet stays here.
+//! A child's stdin that never makes its writer wait: what the child has not read yet stays here, and a
+//! child that reads none of it while more and more is written is given up.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ChildStdin;
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::limits::{WRITE_RETRY_MAX_MS, WRITE_RETRY_MIN_MS, ms};
+use crate::limits::{CHILD_UNREAD_BYTES_MAX, WRITE_RETRY_MAX_MS, WRITE_RETRY_MIN_MS, ms};
 
 /// The write end of the pipe and what waits for room in it.
 #[derive(Debug)]
@@ -17,6 +18,9 @@ pub(crate) struct PatientStdin {
     pending: Vec<u8>,
     sent: usize,
     retry: Option<Retry>,
+    /// Bytes that were written while others waited already.
+    behind: usize,
+    overrun: bool,
 }
 
 #[derive(Debug)]
@@ -29,17 +33,31 @@ impl PatientStdin {
     /// Takes the pipe and makes this end of it non-blocking; the child's end has flags of its own.
     pub(super) fn new(pipe: ChildStdin) -> io::Result<Self> {
         fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
-        Ok(Self { pipe: Some(pipe), pending: Vec::new(), sent: 0, retry: None })
+        Ok(Self { pipe: Some(pipe), pending: Vec::new(), sent: 0, retry: None, behind: 0, overrun: false })
     }
 
     /// Writes what there is room for and keeps the rest.
     pub(crate) fn write(&mut self, bytes: &[u8], now: Instant) {
-        if self.pipe.is_some() {
-            self.pending.extend_from_slice(bytes);
-            if self.retry.is_none() {
-                self.flush(now);
+        if self.pipe.is_none() {
+            return;
+        }
+        if self.retry.is_some() {
+            self.behind += bytes.len();
+            if self.behind > CHILD_UNREAD_BYTES_MAX {
+                self.pipe = None;
+                self.overrun = true;
+                return self.drop_pending();
             }
         }
+        self.pending.extend_from_slice(bytes);
+        if self.retry.is_none() {
+            self.flush(now);
+        }
+    }
+
+    /// Whether the child has left so much unread that nothing more can be written.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.overrun
     }
 
     /// When to call [`Self::flush`] again, if anything waits.
@@ -71,8 +89,13 @@ impl PatientStdin {
                 }
             }
         }
+        self.drop_pending();
+    }
+
+    fn drop_pending(&mut self) {
         self.pending = Vec::new();
         self.sent = 0;
+        self.behind = 0;
         self.retry = None;
     }
 }

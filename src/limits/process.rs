@@ -5,7 +5,9 @@ pub const AGENT_PROCESSES_MAX: usize = 64;
 /// How long a guard goes on ending what starts ever new processes. Where the gateway lives, it kills
 /// the guard long before and goes on itself.
 pub const GUARD_HUNT_MS: u64 = 60_000;
-/// The same for the gateway with what a dead guard left, before it looks at its signals again.
+/// How long what a dead guard left may take to end by itself.
+pub const ORPHANS_GRACE_MS: u64 = 100;
+/// How long the gateway goes on ending what a dead guard left, before it looks at its signals again.
 pub const ORPHANS_MS_MAX: u64 = 500;
 /// The same for what the gateway's last life left.
 pub const LEFTOVERS_MS_MAX: u64 = 10_000;
@@ -14,11 +16,14 @@ pub const LEFTOVERS_MS_MAX: u64 = 10_000;
 pub const NOBODY_LOOKS: usize = 3;
 /// Environment of a process in which a mark is looked for; one that is longer is not ours.
 pub const CHILD_ENVIRONMENT_BYTES_MAX: u64 = 1024 * 1024;
+/// What may wait for a child besides the first thing that it does not read: a prompt with its pictures may be
+/// large, but what comes behind is small.
+pub const CHILD_UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Looks whether a control group is empty, one per `CHILD_POLL_MS`, before it is left.
 pub const CGROUP_TRIES: usize = 10;
 /// Between two looks at a child that should end by itself at once.
 pub const ATTEMPT_POLL_MS: u64 = 1;
-/// How long bubblewrap may take to show that it works; then the sandbox counts as missing, and is tried
+/// How long bubblewrap may take to show that it works; then no agent starts, and it is tried
 /// again before the next agent starts.
 pub const SANDBOX_TRIAL_MS: u64 = 2_000;
 /// How long `hello-ok` waits for that at most, from the start on.

@@ -185,6 +185,11 @@ def order(name, argument, command):
         say({"type": "extension_ui_request", "id": "q1", "method": "confirm", "title": "Sure?"})
         answer = stdin.line()
         run(json.dumps(answer, sort_keys=True))
+    elif name == "nag":
+        # Asks and asks, and reads no answer.
+        say({"type": "agent_start"})
+        while True:
+            say({"type": "extension_ui_request", "id": "q" * 900, "method": "confirm"})
     elif name == "long":
         so_far = ""
         say({"type": "agent_start"})

@@ -112,6 +112,11 @@ fn questions_of_extensions_are_declined() {
 }
 
 #[test]
+fn an_agent_that_asks_and_reads_no_answer_is_ended() {
+    ends(&mut acting(|_| {}), "[[nag]]", Error, "the agent does not read what it is sent");
+}
+
+#[test]
 fn a_cancel_before_the_agent_has_begun_is_not_lost() {
     let mut rig = acting(|_| {});
     assert_eq!(rig.ask("warm up").status, Ok);

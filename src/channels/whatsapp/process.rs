@@ -208,6 +208,10 @@ impl Process {
             self.end_by = Some(end_by.max(now) + ms(CHILD_STOP_MS));
             return Ok(());
         }
+        if self.child.stdin().is_overrun() && self.end_by.is_none() {
+            self.give_up(now);
+            return Err("it does not read what it is sent".to_owned());
+        }
         if self.heard + ms(SIDECAR_SILENCE_MS) <= now {
             self.heard = now;
             self.give_up(now);
