@@ -17,7 +17,8 @@ use rustix::process::{Pid, WaitOptions, getpid, getuid, waitpid};
 
 use crate::child::{cgroup, family};
 use crate::limits::{
-    CHILD_ENVIRONMENT_BYTES_MAX, CHILD_KILL_AFTER_MS, GUARD_KILL_MS, LEFTOVERS_MS_MAX, ORPHANS_MS_MAX, ms,
+    CHILD_ENVIRONMENT_BYTES_MAX, CHILD_KILL_AFTER_MS, GUARD_KILL_MS, LEFTOVERS_MS_MAX, ORPHANS_GRACE_MS,
+    ORPHANS_MS_MAX, ms,
 };
 use crate::threads;
 
@@ -90,6 +91,11 @@ fn lock() -> MutexGuard<'static, Option<HashSet<Pid>>> {
 pub(crate) fn end() {
     let Some(adoption) = ADOPTION.get() else { return };
     let orphans = || adopted(adoption);
+    if orphans().is_empty() {
+        return;
+    }
+    // Bubblewrap ends a moment before what it has started, which is on its way out then.
+    std::thread::sleep(ms(ORPHANS_GRACE_MS));
     if orphans().is_empty() {
         return;
     }
