@@ -13,7 +13,7 @@ mod stdin;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -157,28 +157,47 @@ pub(crate) fn become_program(program: &OsString, args: &[OsString]) -> io::Error
     command(program).args(args).exec()
 }
 
-/// Whether a program without input ends well within that time; if not, its own words or what is
-/// known of its end. It has no terminal.
-pub(crate) fn attempt(program: &Path, args: &[OsString], patience: Duration) -> Result<(), String> {
+/// Why a program did not end well.
+pub(crate) enum AttemptError {
+    /// The machine was too busy or too full for it, so nothing is known; how that showed.
+    Busy(String),
+    /// Its own words, or what is known of its end.
+    Failed(String),
+}
+
+/// Whether a program without input ends well within that time. It has no terminal.
+pub(crate) fn attempt(program: &Path, args: &[OsString], patience: Duration) -> Result<(), AttemptError> {
     let mut command = command(program);
     command.args(args).env_clear().envs(environment::allowed(std::env::vars_os(), &[], &[]));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = orphans::spawn(&mut command).map_err(|error| format!("it cannot be run: {error}"))?;
+    let mut child =
+        orphans::spawn(&mut command).map_err(|error| judge(format!("it cannot be run: {error}")))?;
     let deadline = Instant::now() + patience;
     let failure = loop {
         match orphans::reap(&mut child) {
             Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) if status.signal().is_some() => {
+                return Err(AttemptError::Busy(format!("it was ended ({status})")));
+            }
             Ok(Some(status)) => break status.to_string(),
             Ok(None) if Instant::now() < deadline => std::thread::sleep(ms(ATTEMPT_POLL_MS)),
             Ok(None) | Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
                 let _ = orphans::reap(&mut child);
-                break format!("it did not end within {} s", patience.as_secs_f64());
+                let waited = patience.as_secs_f64();
+                return Err(AttemptError::Busy(format!("it did not end within {waited} s")));
             }
         }
     };
-    Err(last_words(child).unwrap_or(failure))
+    Err(judge(last_words(child).unwrap_or(failure)))
+}
+
+/// Tells what passes from what stays, by libc's words for EAGAIN, ENOMEM and EMFILE.
+fn judge(words: String) -> AttemptError {
+    let passing = ["Resource temporarily unavailable", "Cannot allocate memory", "Too many open files"];
+    let is_busy = passing.iter().any(|passing| words.contains(passing));
+    if is_busy { AttemptError::Busy(words) } else { AttemptError::Failed(words) }
 }
 
 /// The beginning of what a child said that has ended, on one line.

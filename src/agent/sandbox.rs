@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::agent::AgentConfig;
-use crate::child;
+use crate::child::{self, AttemptError};
 use crate::config::file::Sandbox as Wanted;
 use crate::limits::{SANDBOX_TRIAL_MS, ms};
 use crate::store::agent_folder;
@@ -79,15 +79,26 @@ impl Sandbox {
         };
         let layout = config.tidy.layout();
         let all = Folders { own: &agent_folder::place(layout), media: &layout.media() };
-        let tried = walls::walls(config, all)
-            .and_then(|walls| attempt(&program, walls, config).map_err(|words| format!("`{words}`")));
-        let Err(why) = tried else { return Self::Bwrap(program) };
+        let why = match walls::walls(config, all).map(|walls| attempt(&program, walls, config)) {
+            Ok(Ok(())) => return Self::Bwrap(program),
+            Ok(Err(AttemptError::Busy(words))) => return Self::busy(&words),
+            Ok(Err(AttemptError::Failed(words))) => format!("`{words}`"),
+            Err(why) => why,
+        };
         match attempt(&program, walls::base(), config) {
             Ok(()) => Self::Missing(format!(
                 "the agent's folders cannot be laid out in its sandbox: {why}; {BARRED}"
             )),
-            Err(words) => lacking(format!("bubblewrap does not work here: `{words}`")),
+            Err(AttemptError::Busy(words)) => Self::busy(&words),
+            Err(AttemptError::Failed(words)) => lacking(format!("bubblewrap does not work here: `{words}`")),
         }
+    }
+
+    /// A machine that is busy is no reason to do without walls.
+    fn busy(words: &str) -> Self {
+        Self::Missing(format!(
+            "bubblewrap could not be tried: `{words}`; it is tried again before the next run, and {BARRED}"
+        ))
     }
 
     /// Whether another look may come to something else: what was missing may have been installed or
@@ -126,7 +137,7 @@ impl Sandbox {
 }
 
 /// The program that is run is our own: it is there in any case, and ends at once.
-fn attempt(program: &Path, walls: Vec<OsString>, config: &AgentConfig) -> Result<(), String> {
+fn attempt(program: &Path, walls: Vec<OsString>, config: &AgentConfig) -> Result<(), AttemptError> {
     let mut args = walls;
     args.extend(["--".into(), config.own_exe.clone().into(), "--version".into()]);
     child::attempt(program, &args, ms(SANDBOX_TRIAL_MS))
