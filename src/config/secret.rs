@@ -1,8 +1,38 @@
 //! A text that must reach no log, error, metric or process list.
 
+use std::fmt;
+
 use sha2::{Digest as _, Sha256};
 
 use serde::{Deserialize, Deserializer};
+
+use crate::limits::TOKEN_CHARS_MAX;
+use crate::text::is_hidden;
+
+/// Why a text is no token that clients could show. A file may be broken in any of these ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretFault {
+    /// There are only blanks.
+    Empty,
+    /// It is longer than any client may send.
+    TooLong,
+    /// It has a control character, a line's end or something invisible in it.
+    Unprintable,
+}
+
+impl fmt::Display for SecretFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "is empty"),
+            Self::TooLong => {
+                write!(f, "is longer than the {TOKEN_CHARS_MAX} characters that clients can send")
+            }
+            Self::Unprintable => {
+                write!(f, "has control characters, several lines or something invisible in it: write it anew")
+            }
+        }
+    }
+}
 
 /// A token. It has neither `Debug` nor `Display`, so that it cannot be shown by accident.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +52,19 @@ impl Secret {
     /// Whether there was nothing but blanks.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
+    }
+
+    /// What keeps it from being a token of ours.
+    pub fn fault(&self) -> Option<SecretFault> {
+        if self.is_empty() {
+            Some(SecretFault::Empty)
+        } else if self.chars() > TOKEN_CHARS_MAX {
+            Some(SecretFault::TooLong)
+        } else if self.text.chars().any(|c| c.is_control() || is_hidden(c)) {
+            Some(SecretFault::Unprintable)
+        } else {
+            None
+        }
     }
 
     /// Characters in it.
@@ -52,7 +95,7 @@ impl<'de> Deserialize<'de> for Secret {
 
 #[cfg(test)]
 mod tests {
-    use super::Secret;
+    use super::{Secret, SecretFault};
 
     #[test]
     fn matches_only_itself() {
@@ -64,5 +107,18 @@ mod tests {
         assert!(Secret::new(" \n").is_empty());
         assert_eq!(Secret::new("año").chars(), 3);
         assert_eq!(secret.expose(), "s3cret");
+    }
+
+    #[test]
+    fn what_a_broken_file_holds_is_no_token() {
+        for good in ["s3cret", "correct horse battery staple", " año\n"] {
+            assert_eq!(Secret::new(good).fault(), None, "{good:?}");
+        }
+        assert_eq!(Secret::new("\n").fault(), Some(SecretFault::Empty));
+        assert_eq!(Secret::new(&"x".repeat(2_000)).fault(), Some(SecretFault::TooLong));
+        let zero_width = "\u{200b}".repeat(20);
+        for bad in [&*"\0".repeat(33), "\u{feff}s3cret", "s3cret\nother", "\u{1b}[1ms3cret", &zero_width] {
+            assert_eq!(Secret::new(bad).fault(), Some(SecretFault::Unprintable), "{bad:?}");
+        }
     }
 }

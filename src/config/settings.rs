@@ -8,8 +8,7 @@ use crate::config::environment::{self, Environment};
 use crate::config::file::{Command, Config, Gateway, Telegram};
 use crate::config::flags::{ADDRESS, Flags, LogFormat, address};
 use crate::config::load::{ConfigError, read_token};
-use crate::config::secret::Secret;
-use crate::limits::TOKEN_CHARS_MAX;
+use crate::config::secret::{Secret, SecretFault};
 use crate::protocol::semver;
 
 const SPEC: &str = "`pi`, `builtin:echo` or a JSON array of texts (a program and its first arguments)";
@@ -24,10 +23,8 @@ pub enum SettingsError {
         /// What it should be.
         expected: &'static str,
     },
-    /// The token from this place is blank.
-    EmptyToken(&'static str),
-    /// The token from this place is longer than any client may send.
-    LongToken(&'static str),
+    /// The token from this place is none that clients could show.
+    Token(&'static str, SecretFault),
     /// An address that others reach, and nothing that keeps them out.
     OpenBind(IpAddr),
     /// Neither a state folder nor a home to have one in.
@@ -40,15 +37,10 @@ impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wrong { place, expected } => write!(f, "`{place}` needs {expected}"),
-            Self::EmptyToken(place) => {
+            Self::Token(place, SecretFault::Empty) => {
                 write!(f, "the token of `{place}` is empty: put one there or leave it out")
             }
-            Self::LongToken(place) => {
-                write!(
-                    f,
-                    "the token of `{place}` is longer than the {TOKEN_CHARS_MAX} characters that clients can send"
-                )
-            }
+            Self::Token(place, fault) => write!(f, "the token of `{place}` {fault}"),
             Self::OpenBind(address) => write!(
                 f,
                 "without a token everybody who reaches {address} could command this gateway: \
@@ -186,7 +178,7 @@ fn read_bot_token(
     let (token, warning) = read_token(Path::new(path))?;
     warnings.extend(warning);
     if token.is_empty() {
-        return Err(SettingsError::EmptyToken("telegram.botTokenFile"));
+        return Err(SettingsError::Token("telegram.botTokenFile", SecretFault::Empty));
     }
     telegram.bot_token = Some(token);
     Ok(())
@@ -198,13 +190,10 @@ fn token(places: [(&'static str, Option<Secret>); 4]) -> Result<Option<Secret>, 
     let Some((place, token)) = places.into_iter().find_map(|(place, token)| Some((place, token?))) else {
         return Ok(None);
     };
-    if token.is_empty() {
-        return Err(SettingsError::EmptyToken(place));
+    match token.fault() {
+        Some(fault) => Err(SettingsError::Token(place, fault)),
+        None => Ok(Some(token)),
     }
-    if token.chars() > TOKEN_CHARS_MAX {
-        return Err(SettingsError::LongToken(place));
-    }
-    Ok(Some(token))
 }
 
 fn binds(flags: Vec<IpAddr>, gateway: &Gateway) -> Result<Vec<IpAddr>, SettingsError> {

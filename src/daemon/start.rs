@@ -37,7 +37,7 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
         }
         Parsed::Run(flags) => *flags,
     };
-    if let Some(token) = flags.token.as_ref().filter(|token| !token.is_empty()) {
+    if let Some(token) = flags.token.as_ref().filter(|token| token.fault().is_none()) {
         let source = start_again(&args, Some(token.expose()));
         return Err(Fatal::System { what: "start again without the token in the process list", source });
     }
@@ -89,7 +89,9 @@ fn start_again(args: &[OsString], token: Option<&str>) -> io::Error {
         Err(error) => return error,
     };
     let mut again = std::process::Command::new(program);
-    again.args(without_token(args)).env(environment::STARTED_AGAIN, std::process::id().to_string());
+    // One that cannot be used stays where it is, and is refused by that name.
+    again.args(if token.is_some() { without_token(args) } else { args.to_vec() });
+    again.env(environment::STARTED_AGAIN, std::process::id().to_string());
     again.envs((!is_tuned()).then_some(ALLOCATOR));
     again.envs(token.map(|token| (environment::TOKEN, token)));
     again.exec()

@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use crate::clock::wall_ms;
 use crate::config::load::read_token;
 use crate::config::secret::Secret;
-use crate::limits::{TOKEN_CHARS_ADVISED, TOKEN_CHARS_MAX, TOKEN_FILE_SETTLED_MS};
+use crate::limits::{TOKEN_CHARS_ADVISED, TOKEN_FILE_SETTLED_MS};
 use crate::protocol::warning::{Warning, WarningCode};
 use crate::state::Event;
 
@@ -41,6 +41,8 @@ struct Current {
     seen: Option<Fingerprint>,
     /// Why the file could not be used then.
     trouble: Option<String>,
+    /// Whether other users could read it then.
+    exposed: bool,
 }
 
 /// What of a file changes when its content does.
@@ -78,7 +80,7 @@ impl Token {
     /// The token that was found at the start, and the file that it came from, if it did.
     pub(super) fn new(secret: Option<Secret>, file: Option<PathBuf>) -> Self {
         let required = secret.is_some();
-        let current = Mutex::new(Current { secret, number: 0, seen: None, trouble: None });
+        let current = Mutex::new(Current { secret, number: 0, seen: None, trouble: None, exposed: false });
         Self { file, required, current }
     }
 
@@ -124,7 +126,8 @@ impl Token {
         let is_whole = before == Fingerprint::of(path);
         current.seen = before.filter(|seen| is_whole && seen.is_settled());
         match read {
-            Ok(secret) => {
+            Ok((secret, readable_by_others)) => {
+                current.show_exposure(readable_by_others, state);
                 if current.trouble.take().is_some() {
                     let _ = state.send(Event::WarningOver(WarningCode::TokenFile));
                 }
@@ -143,6 +146,15 @@ impl Token {
 }
 
 impl Current {
+    fn show_exposure(&mut self, readable_by_others: Option<String>, state: &Sender<Event>) {
+        let was_exposed = std::mem::replace(&mut self.exposed, readable_by_others.is_some());
+        let _ = match readable_by_others {
+            Some(message) => state.send(Event::Warning(Warning::new(WarningCode::TokenReadable, message))),
+            None if was_exposed => state.send(Event::WarningOver(WarningCode::TokenReadable)),
+            None => Ok(()),
+        };
+    }
+
     fn accept(&mut self, secret: Secret, state: &Sender<Event>) {
         if self.secret.as_ref() == Some(&secret) {
             return;
@@ -160,20 +172,11 @@ impl Current {
     }
 }
 
-/// A token that can be used, or what is wrong with the file.
-fn read_good(path: &Path) -> Result<Secret, String> {
+/// A token that can be used, with a warning if others may read it too; or what is wrong with the file.
+fn read_good(path: &Path) -> Result<(Secret, Option<String>), String> {
     let (secret, readable_by_others) = read_token(path).map_err(|error| format!("the token file {error}"))?;
-    if let Some(warning) = readable_by_others {
-        log::warn!("{warning}");
+    match secret.fault() {
+        Some(fault) => Err(format!("the token in `{}` {fault}", path.display())),
+        None => Ok((secret, readable_by_others)),
     }
-    if secret.is_empty() {
-        return Err(format!("the token file `{}` is empty", path.display()));
-    }
-    if secret.chars() > TOKEN_CHARS_MAX {
-        return Err(format!(
-            "the token in `{}` is longer than the {TOKEN_CHARS_MAX} characters that clients can send",
-            path.display()
-        ));
-    }
-    Ok(secret)
 }

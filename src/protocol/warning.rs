@@ -11,6 +11,8 @@ named! {
         ShortToken = "short-token",
         /// The token file cannot be used, so that the last good token stays in force.
         TokenFile = "token-file",
+        /// Other users may read the token file.
+        TokenReadable = "token-readable",
         /// Nobody named the owner; an older version's rule did.
         OwnerImplied = "owner-implied",
         /// The agent works in the person's home.

@@ -144,6 +144,15 @@ fn metrics_are_behind_the_token_and_healthz_is_not() {
     assert_eq!(http::request(open.addr, "GET", "/metrics", "").status, 200);
 }
 
+/// As a script has it whose variable is not set.
+#[test]
+fn a_blank_token_opens_no_door() {
+    for blank in ["", "  "] {
+        let setup = Gateway::builder("blank-token").arg("--token").arg(blank);
+        setup.run_to_exit().expect(2, &["`--token` is empty"]);
+    }
+}
+
 #[test]
 fn the_token_is_nowhere_to_be_found() {
     let secret = "s3cr3t-that-must-not-leak";

@@ -145,7 +145,7 @@ fn a_broken_token_file_keeps_the_last_good_token_in_force() {
     let gateway = setup("token-broken").spawn();
     let path = gateway.setup().scratch().join("token");
     let mut client = gateway.client();
-    let ways: [Way; 11] = [
+    let ways: [Way; 15] = [
         ("missing", |_| {}),
         ("empty", |path| write(path, "")),
         ("blank", |path| write(path, " \t\n\n")),
@@ -155,6 +155,10 @@ fn a_broken_token_file_keeps_the_last_good_token_in_force() {
         ("a link to itself", |path| symlink(path, path).unwrap()),
         ("a device", |path| symlink("/dev/zero", path).unwrap()),
         ("a gigabyte", |path| File::create(path).unwrap().set_len(1 << 30).unwrap()),
+        ("a hole that a power cut left", |path| write(path, &"\0".repeat(33))),
+        ("two tokens", |path| write(path, &format!("{NEW}\n{OLD}"))),
+        ("a mark of bytes before it", |path| write(path, &format!("\u{feff}{NEW}"))),
+        ("nothing visible", |path| write(path, &"\u{200b}".repeat(20))),
         ("no text", |path| fs::write(path, [0xff; 40]).unwrap()),
         ("longer than a hello can say", |path| write(path, &"x".repeat(2_000))),
     ];
@@ -171,6 +175,12 @@ fn a_broken_token_file_keeps_the_last_good_token_in_force() {
         assert!(is_let_in(&gateway, OLD), "{name}: mended");
         assert_eq!(warnings(&mut client), Vec::<String>::new(), "{name}: mended");
     }
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    assert!(is_let_in(&gateway, OLD));
+    assert_eq!(warnings(&mut client), ["token-readable"]);
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    assert!(is_let_in(&gateway, OLD));
+    assert_eq!(warnings(&mut client), Vec::<String>::new());
     // Broken, and then another one.
     write(&path, "");
     assert!(is_let_in(&gateway, OLD));
