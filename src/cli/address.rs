@@ -13,7 +13,7 @@ const NO_TLS: &str = "only ws:// is spoken here, without TLS; to reach another m
     `ssh -N -L 18789:127.0.0.1:18789 USER@HOST`, then --url ws://127.0.0.1:18789";
 
 /// Where a gateway listens.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     /// Name or IP address, without brackets.
     pub(crate) host: String,

@@ -204,11 +204,11 @@ fn check_hello(answer: &Value, target: &Target) -> Result<()> {
         _ if reason != "unauthorized" => format!("this is clawdis {}", protocol::SERVER_VERSION),
         Some(token) => format!("the token from {} is not the gateway's", token.source),
         // It may be about to write down where it listens.
-        None if target.stale_lock.is_some() => {
+        None if target.unheld_lock.is_some() => {
             return Err(Failure::Unreachable(format!(
                 "what answers at {} wants a token{}; name both with --url and --token-file if you trust it",
                 target.address,
-                stale_lock(target)
+                unheld_lock(target)
             )));
         }
         None => "it wants its token: --token-file FILE or CLAWDIS_GATEWAY_TOKEN".to_owned(),
@@ -235,16 +235,16 @@ fn dial(target: &Target, deadline: Instant) -> Result<TcpStream> {
     };
     connect().map_err(|error| {
         let Target { address, source, .. } = target;
-        let stale_lock = stale_lock(target);
+        let unheld_lock = unheld_lock(target);
         Failure::Unreachable(format!(
-            "no gateway at {address} (from {source}): {error}{stale_lock}; start it with `clawdis gateway`, or name another with --url"
+            "no gateway at {address} (from {source}): {error}{unheld_lock}; start it with `clawdis gateway`, or name another with --url"
         ))
     })
 }
 
 /// Why a token that was found here is not shown.
-fn stale_lock(target: &Target) -> String {
-    let path = target.stale_lock.as_ref();
+fn unheld_lock(target: &Target) -> String {
+    let path = target.unheld_lock.as_ref();
     path.map_or_else(String::new, |path| format!(", and no running gateway holds {}", path.display()))
 }
 
@@ -306,7 +306,7 @@ mod tests {
     fn target(secret: Option<&str>) -> Target {
         let token = secret.map(|secret| Token { secret: secret.to_owned(), source: "/a/file".to_owned() });
         let address = Address { host: "127.0.0.1".to_owned(), port: 1 };
-        Target { address, source: "--url", token, stale_lock: None }
+        Target { address, source: "--url", token, unheld_lock: None }
     }
 
     #[test]

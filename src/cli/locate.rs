@@ -1,12 +1,13 @@
 //! Finds the gateway and its token: flags, environment, lock file, config, in that order.
 //!
 //! Only flags and environment may name another machine, and a token that was found on this machine
-//! goes to this machine only; where a gateway has its lock file here, only to the one that holds it,
-//! because anybody may sit on the port of one that has ended. The token is shown nowhere, not even in errors. Blanks around it do not
+//! goes to this machine only. Anybody may sit on the port of a gateway that has ended, so a token is shown to
+//! the one that holds the lock file, or to an address that was named; the config names one, for the token
+//! that stands beside it, until a gateway has left a lock file. The token is shown nowhere, not even in errors. Blanks around it do not
 //! count, as in the gateway.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -28,8 +29,8 @@ pub(crate) struct Target {
     pub(crate) source: &'static str,
     /// What to show in `hello`.
     pub(crate) token: Option<Token>,
-    /// The lock file that nobody holds, because of which a token that was found is not shown.
-    pub(crate) stale_lock: Option<PathBuf>,
+    /// The lock file that no gateway holds, because of which a token that was found is not shown.
+    pub(crate) unheld_lock: Option<PathBuf>,
 }
 
 /// A token and where it was found. Deliberately without `Debug`.
@@ -42,25 +43,33 @@ pub(crate) struct Token {
 
 /// Looks at everything anew, so that a gateway that moved to another port is found again.
 pub(crate) fn target(args: &Args) -> Result<Target> {
-    let lock = lock_file();
-    let mut stale_lock = None;
-    let (address, source) = if let Some(url) = args.value("--url") {
-        (Address::parse(url)?, "--url")
+    let lock = lock();
+    let (address, source, is_named) = if let Some(url) = args.value("--url") {
+        (Address::parse(url)?, "--url", true)
     } else if let Some(url) = variable("CLAWDIS_GATEWAY_URL") {
-        (Address::parse(&url)?, "CLAWDIS_GATEWAY_URL")
-    } else if let Lock::Held(address) = lock {
-        (address, "the lock file")
+        (Address::parse(&url)?, "CLAWDIS_GATEWAY_URL", true)
+    } else if let Lock::Held(address) = &lock {
+        (address.clone(), "the lock file", false)
     } else {
-        if let Lock::Stale(path) = lock {
-            stale_lock = Some(path);
-        }
-        (configured_address()?, "the config")
+        (configured_address()?, "the config", false)
     };
+    let found = match &lock {
+        _ if !address.is_loopback() => Found::Nothing,
+        Lock::Held(_) => Found::Anything,
+        Lock::Left { port } if *port == Some(address.port) => Found::Nothing,
+        Lock::Left { .. } | Lock::Absent if is_named => Found::Anything,
+        Lock::Absent => Found::InConfig,
+        Lock::Left { .. } => Found::Nothing,
+    };
+    // What was named for no address in particular is not for whoever has a dead gateway's place.
+    let is_left = !is_named && matches!(lock, Lock::Left { .. });
     let token = match named_token(args)? {
-        None if address.is_loopback() && stale_lock.is_none() => found_token()?,
-        named => named,
+        Some(named) => Some(named).filter(|_| !is_left),
+        None => found_token(found)?,
     };
-    Ok(Target { address, source, token, stale_lock })
+    let is_held = matches!(lock, Lock::Held(_));
+    let unheld_lock = state_file(LOCK).filter(|_| !is_held && address.is_loopback() && token.is_none());
+    Ok(Target { address, source, token, unheld_lock })
 }
 
 /// An environment variable; an empty one counts as unset.
@@ -74,32 +83,38 @@ fn state_file(name: &str) -> Option<PathBuf> {
     Some(variable("CLAWDIS_STATE_DIR").map(PathBuf::from).or_else(home)?.join(name))
 }
 
+const LOCK: &str = "gateway.lock";
+
 /// What the state folder says about a gateway that serves it.
 enum Lock {
     /// No gateway has ever served it.
-    None,
-    /// None does now, or it has not said yet where it listens.
-    Stale(PathBuf),
-    /// One does.
+    Absent,
+    /// None does now, or it has not said yet where it listens; the port of the one before, if that can be
+    /// read.
+    Left { port: Option<u16> },
+    /// One does, and listens there.
     Held(Address),
 }
 
 /// The kernel knows whether somebody holds the lock; what stands in the file may be of a life before.
-fn lock_file() -> Lock {
-    let Some(path) = state_file("gateway.lock") else { return Lock::None };
-    match fs::symlink_metadata(&path) {
-        Ok(_) => held_address(&path).map_or(Lock::Stale(path), Lock::Held),
-        Err(_) => Lock::None,
+fn lock() -> Lock {
+    let Some(path) = state_file(LOCK).filter(|path| path.symlink_metadata().is_ok()) else {
+        return Lock::Absent;
+    };
+    let Ok(file) = plain_file::open(File::options().read(true), &path) else {
+        return Lock::Left { port: None };
+    };
+    let is_held = matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::AGAIN));
+    match listener(file) {
+        Some(address) if is_held => Lock::Held(address),
+        left => Lock::Left { port: left.filter(|_| !is_held).map(|address| address.port) },
     }
 }
 
-fn held_address(path: &Path) -> Option<Address> {
-    let mut file = plain_file::open(File::options().read(true), path).ok()?;
-    if !matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::AGAIN)) {
-        return None;
-    }
+/// Where the gateway that wrote the lock file listens, or did.
+fn listener(file: File) -> Option<Address> {
     let mut text = String::new();
-    file.by_ref().take(LOCK_BYTES_MAX).read_to_string(&mut text).ok()?;
+    file.take(LOCK_BYTES_MAX).read_to_string(&mut text).ok()?;
     let lock: Value = serde_json::from_str(&text).ok()?;
     let address = Address::parse(lock["url"].as_str()?).ok()?;
     Address::of_listener(&address.host, address.port)
@@ -141,12 +156,24 @@ fn named_token(args: &Args) -> Result<Option<Token>> {
     Ok(variable(name).map(|secret| Token { secret: secret.trim().to_owned(), source: name.to_owned() }))
 }
 
-fn found_token() -> Result<Option<Token>> {
+/// Which of the tokens that lie about may be shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// The one that stands beside the address.
+    InConfig,
+    Anything,
+}
+
+fn found_token(found: Found) -> Result<Option<Token>> {
+    if found == Found::Nothing {
+        return Ok(None);
+    }
     if let Some(secret) = gateway_section()?["token"].as_str() {
         let source = "`gateway.token` in the config".to_owned();
         return Ok(Some(Token { secret: secret.trim().to_owned(), source }));
     }
-    let path = state_file("token").filter(|path| path.exists());
+    let path = state_file("token").filter(|path| found == Found::Anything && path.exists());
     path.map(|path| token_file(&path, plain_file::open_named)).transpose()
 }
 

@@ -86,13 +86,41 @@ fn a_lock_that_nobody_holds_says_where_no_gateway_is() {
         vec!["status".to_owned()]
     });
     done.ok();
-    // What somebody names is another matter.
-    let done = visited(&home, Some("named"), &|gateway| {
+    // Not even one that was named, for a gateway that nobody sees.
+    let done = visited(&home, None, &|gateway| {
         home.write(".clawdis/clawdis.json", config(gateway, "of-the-config"));
         ["status", "--token", "named"].map(str::to_owned).to_vec()
     });
     done.ok();
+    // Where somebody names the address it is another matter, unless it is the dead one's.
+    let done = visited(&home, Some("named"), &|gateway| {
+        home.write(".clawdis/gateway.lock", lock(gateway));
+        ["status", "--token", "named", &format!("--url={}", gateway.url)].map(str::to_owned).to_vec()
+    });
+    done.ok();
+    let done = visited(&home, None, &|gateway| {
+        home.write(".clawdis/gateway.lock", lock(gateway));
+        vec!["status".to_owned(), format!("--url={}", gateway.url)]
+    });
+    done.ok();
+    home.write(".clawdis/gateway.lock", lock(&trap));
     let done = visited(&home, Some("of-the-config"), &|gateway| {
+        vec!["status".to_owned(), format!("--url={}", gateway.url)]
+    });
+    done.ok();
+}
+
+/// Nor does a token that was copied here say whose gateway answers at the end of a tunnel.
+#[test]
+fn a_token_beside_which_no_gateway_has_run_is_shown_to_a_named_address_only() {
+    let home = Home::new("no-lock");
+    home.write(".clawdis/token", "copied-here");
+    let done = visited(&home, None, &|gateway| {
+        home.write(".clawdis/clawdis.json", json!({ "gateway": { "port": gateway.port } }).to_string());
+        vec!["status".to_owned()]
+    });
+    done.ok();
+    let done = visited(&home, Some("copied-here"), &|gateway| {
         vec!["status".to_owned(), format!("--url={}", gateway.url)]
     });
     done.ok();
@@ -241,10 +269,13 @@ fn what_is_no_file_in_the_state_folder_is_named_and_not_waited_for() {
         let path = home.write(&format!(".clawdis/{name}"), "");
         fs::remove_file(&path).unwrap();
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        home.clawdis(["status"]).run().fails(2, &[path.to_str().unwrap(), "a named pipe"]);
+        // The token is looked at only for an address that it may be shown to.
+        let url: &[&str] = if name == "token" { &["--url", "ws://127.0.0.1:9"] } else { &[] };
+        let status = || home.clawdis([&["status"], url].concat());
+        status().run().fails(2, &[path.to_str().unwrap(), "a named pipe"]);
         fs::remove_file(&path).unwrap();
         symlink("/dev/zero", &path).unwrap();
-        home.clawdis(["status"]).run().fails(2, &[path.to_str().unwrap(), "a device"]);
+        status().run().fails(2, &[path.to_str().unwrap(), "a device"]);
         fs::remove_file(&path).unwrap();
     }
     let pipe = home.write("pipe", "");
