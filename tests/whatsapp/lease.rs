@@ -23,9 +23,11 @@ fn address(mock: &Mock) -> SocketAddr {
 
 #[track_caller]
 fn waits_for(client: &mut Client, pid: u32) -> Value {
-    let facts = in_state(client, "closed");
-    assert!(facts["reason"].as_str().unwrap().contains(&format!("process {pid}")), "{facts}");
-    facts
+    let other = format!("process {pid}");
+    eventually("the session to wait for the other gateway's", PATIENCE, || {
+        let facts = in_state(client, "closed");
+        facts["reason"].as_str().unwrap().contains(&other).then_some(facts)
+    })
 }
 
 #[test]
