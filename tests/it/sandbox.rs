@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use serde_json::json;
 
 use crate::harness::gateway::Builder;
-use crate::harness::{Client, params_agent};
+use crate::harness::{Client, PATIENCE, params_agent};
 use crate::walls::for_everybody;
 
 /// What a shell of the agent says.
@@ -130,6 +130,22 @@ fn files_of_tokens_cannot_be_read_either() {
         for (key, file) in files.iter().enumerate() {
             let said = shell(&mut client, &format!("cat {}", file.display()), &key.to_string());
             assert!(!said.contains("swordfish"), "{said}");
+        }
+    }
+}
+
+/// Bubblewrap ends a moment before what it has started.
+#[test]
+fn a_trial_leaves_nothing_behind_that_is_warned_of() {
+    for setup in for_everybody("sandbox-trial") {
+        for _ in 0..5 {
+            let mut gateway = setup.clone().config(json!({ "agent": { "sandbox": "bwrap" } })).spawn();
+            gateway.client();
+            gateway.sigterm();
+            gateway.wait_exit(PATIENCE);
+            gateway.output.wait_for("stopped", PATIENCE);
+            let said = gateway.output.out();
+            assert!(!said.contains("left processes behind"), "{said}");
         }
     }
 }
