@@ -14,6 +14,11 @@ pub const UNSAVED_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const LINE_BUFFER_BYTES: usize = 256 * 1024;
 /// Place of a record, or number of anything, that a file may name; a higher one is damage.
 pub const OFFSET_MAX: u64 = 1 << 53;
+/// Characters of a session's key in a file: the protocol's 256, with room for what stands before a chat's id.
+/// A longer one is damage, and none is written.
+pub const SESSION_KEY_CHARS_MAX: usize = 512;
+/// First line of a session's file.
+pub const SESSION_HEADER_BYTES_MAX: usize = 4096;
 /// Files in the state folder that are counted; the rest does not count.
 pub const WALK_ENTRIES_MAX: u64 = 2_000_000;
 /// What is deleted at a time of what was discarded; the rest goes with the next occasion.
@@ -37,5 +42,7 @@ pub const FORGETS_LEFT_MAX: usize = 4_096;
 /// Unit in which file systems tell what a file takes.
 pub const DISK_BLOCK_BYTES: u64 = 512;
 
+// A character takes six bytes at most where it is escaped; the rest of the line is a few numbers.
+const _: () = assert!(6 * SESSION_KEY_CHARS_MAX + 128 < SESSION_HEADER_BYTES_MAX);
 const _: () = assert!(OPS_BYTES_MAX + STORE_GROUP_BYTES_MAX < JOURNAL_LINE_BYTES_MAX);
 const _: () = assert!(UNSAVED_BYTES_MAX + RECORD_BYTES_MAX < OPS_BYTES_MAX);

@@ -177,6 +177,7 @@ impl Store {
     /// Puts a command into the group, or nothing of it.
     fn add(&mut self, ops: &[StoreOp], group: &mut Group) -> io::Result<()> {
         let mut own = Group::default();
+        let mut is_sane = true;
         for op in ops {
             let line = match op {
                 StoreOp::Put { slot, value } => {
@@ -202,11 +203,15 @@ impl Store {
                     continue;
                 }
             };
+            is_sane &= line.is_sane();
             own.lines.push(serde_json::to_string(&line)?);
         }
         // Beyond these bounds it could not be read back.
         let is_long = |line: &String| line.len() > RECORD_BYTES_MAX;
-        if own.lines.iter().any(is_long) || own.lines.iter().map(String::len).sum::<usize>() > OPS_BYTES_MAX {
+        if !is_sane
+            || own.lines.iter().any(is_long)
+            || own.lines.iter().map(String::len).sum::<usize>() > OPS_BYTES_MAX
+        {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is too much of it to be kept"));
         }
         group.lines.append(&mut own.lines);

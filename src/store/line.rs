@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::limits::OFFSET_MAX;
+use crate::limits::{OFFSET_MAX, SESSION_KEY_CHARS_MAX};
 
 /// Format of the journal.
 pub(super) const VERSION: u32 = 1;
@@ -36,10 +36,12 @@ pub(super) enum Line<'a> {
 }
 
 impl Line<'_> {
-    /// Whether its numbers are ones that can be reckoned with.
+    /// Whether its numbers are ones that can be reckoned with, and its keys fit into a session's file.
     pub(super) fn is_sane(&self) -> bool {
+        let fits = |key: &str| key.chars().nth(SESSION_KEY_CHARS_MAX).is_none();
         match self {
-            Self::App { offset, .. } => *offset <= OFFSET_MAX,
+            Self::App { key, offset, .. } => *offset <= OFFSET_MAX && fits(key),
+            Self::Forget(key) => fits(key),
             Self::All(lines) => lines.iter().all(Self::is_sane),
             _ => true,
         }

@@ -9,14 +9,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::OFFSET_MAX;
+use crate::limits::{OFFSET_MAX, SESSION_HEADER_BYTES_MAX};
 use crate::store::disk::{self, Reading};
 use crate::store::record::{self, Lines};
 
 /// Format of session files.
 const VERSION: u32 = 1;
-/// Longest header line: a key of 256 characters, escaped, and a few numbers.
-const HEADER_BYTES_MAX: u64 = 4096;
 
 /// First line of a session's file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,7 +59,9 @@ impl Opened {
     fn parse(file: File) -> io::Result<Self> {
         let mut line = Vec::new();
         let beginning = Reading::from(&file, 0);
-        BufReader::with_capacity(512, beginning).take(HEADER_BYTES_MAX).read_until(b'\n', &mut line)?;
+        BufReader::with_capacity(512, beginning)
+            .take(SESSION_HEADER_BYTES_MAX as u64)
+            .read_until(b'\n', &mut line)?;
         let header: Option<Header> = line
             .strip_suffix(b"\n")
             .and_then(record::read_line)

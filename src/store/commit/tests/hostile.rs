@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::{Temp, append, keep, put};
-use crate::limits::RECORD_BYTES_MAX;
+use crate::limits::{RECORD_BYTES_MAX, SESSION_KEY_CHARS_MAX};
 use crate::store::record::write_line;
 use crate::store::{Layout, StoreOp, trash};
 
@@ -93,4 +93,29 @@ fn what_could_not_be_read_back_is_refused_alone() {
     let (store, recovered) = temp.open();
     assert!(store.trouble().is_none() && !recovered.damaged && recovered.slots.len() == 1);
     assert!(temp.session("main").contains(&fits));
+}
+
+#[test]
+fn a_key_whose_file_could_not_be_opened_again_is_damage_and_no_record_has_one() {
+    let temp = Temp::new("key");
+    let layout = Layout::new(&temp.0);
+    let (mut store, _) = temp.open();
+    // The longest that there are, with what takes most in a file.
+    let longest = "\u{1}".repeat(SESSION_KEY_CHARS_MAX);
+    keep(&mut store, &[put("a", "1"), append(&longest, r#"{"x":"first"}"#)]);
+    let too_long = "k".repeat(SESSION_KEY_CHARS_MAX + 1);
+    assert!(store.commit(&[&[append(&too_long, "1")]]).unwrap()[0].is_err());
+    drop(store);
+    let mut text = fs::read(layout.journal()).unwrap();
+    write_line(&mut text, &format!(r#"{{"app":{{"key":"{}","offset":0,"record":1}}}}"#, "k".repeat(5_000)));
+    write_line(&mut text, r#"{"put":{"slot":"b","value":2}}"#);
+    fs::write(layout.journal(), text).unwrap();
+    let (mut store, recovered) = temp.open();
+    assert!(recovered.damaged && recovered.slots["b"] == "2");
+    keep(&mut store, &[append(&longest, r#"{"x":"second"}"#)]);
+    drop(store);
+    let (store, recovered) = temp.open();
+    assert!(store.trouble().is_none() && recovered.problems.is_empty(), "{:?}", recovered.problems);
+    assert!(temp.session(&longest).contains("first") && temp.session(&longest).contains("second"));
+    assert_eq!(fs::read_dir(layout.sessions()).unwrap().count(), 1);
 }
