@@ -25,6 +25,8 @@ pub const WALK_ENTRIES_MAX: u64 = 2_000_000;
 pub const TIDY_STEPS_MAX: u64 = 4_000_000;
 /// Things in `tmp` that an earlier life left there and that are discarded at a start; the rest is at the next.
 pub const TMP_ENTRIES_MAX: usize = 1_000;
+/// Names in a folder that are looked through for what was set aside of a session that is forgotten.
+pub const ASIDE_LOOKED_MAX: usize = 20_000;
 /// Files that are chosen at a time to make room in a full state folder, so that no more are held in memory.
 pub const QUOTA_BATCH: usize = 1_000;
 /// Such choices in a row; more room is made when the folder is counted again.

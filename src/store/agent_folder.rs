@@ -11,12 +11,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::limits::AGENT_SESSION_HEADER_BYTES_MAX;
+use crate::limits::{AGENT_SESSION_HEADER_BYTES_MAX, ASIDE_LOOKED_MAX};
+use crate::store::disk::DAMAGED;
 use crate::store::handle::FolderHandle;
 use crate::store::quota::{OldFile, OldestFiles};
 use crate::store::{Layout, MEDIA, file_name, trash};
@@ -80,13 +82,23 @@ fn mend(file: &File) -> io::Result<bool> {
     Ok(is_whole)
 }
 
-/// Takes every file of a session out of view, for good: the agent's own and those that people sent in it.
+/// Takes every file of a session out of view, for good: the agent's own, those that people sent in it, and
+/// what lay in the place of either.
 pub(crate) fn forget(layout: &Layout, session_key: &str) -> io::Result<()> {
     let root = layout.open()?;
     let tmp = layout.open_tmp()?;
+    let key = file_name(session_key);
+    let copy = format!("{key}{DAMAGED}");
     for name in [AGENT, MEDIA] {
         let folder = root.make_folder(name.as_ref())?;
-        trash::discard(&folder, file_name(session_key).as_ref(), &tmp)?;
+        trash::discard(&folder, key.as_ref(), &tmp)?;
+        // An agent without walls makes as many names as it likes: nobody waits for all of them.
+        for name in folder.names()?.take(ASIDE_LOOKED_MAX) {
+            let name = name?;
+            if name.as_bytes().starts_with(copy.as_bytes()) {
+                trash::discard(&folder, &name, &tmp)?;
+            }
+        }
         // Also if there was nothing: a gateway that was killed may have moved it in memory only.
         folder.sync()?;
     }
@@ -102,6 +114,7 @@ pub(super) fn knows(root: &FolderHandle, key: &OsStr) -> bool {
 /// plain file is passed over.
 pub(super) fn find_leftovers(root: &FolderHandle, found: &mut OldestFiles) -> io::Result<()> {
     let agent = root.make_folder(AGENT.as_ref())?;
+    found.add_copies_in(&agent, &[AGENT.as_ref()]);
     for key in agent.names()? {
         let key = key?;
         let Ok(folder) = agent.folder(&key) else { continue };
@@ -159,7 +172,7 @@ mod tests {
     use rustix::fs::{CWD, Mode, mkfifoat};
 
     use super::{forget, prepare};
-    use crate::store::{Layout, trash};
+    use crate::store::{Layout, file_name, trash};
 
     const HEADER: &str = "{\"type\":\"session\",\"version\":3,\"id\":\"u\",\"cwd\":\"/\"}\n";
 
@@ -267,5 +280,26 @@ mod tests {
         assert_eq!(tmp.names().unwrap().count(), 2);
         trash::clear(&tmp).unwrap();
         assert_eq!(tmp.names().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_lay_in_the_place_of_a_sessions_folders_is_forgotten_with_it() {
+        let root = Folder::new("session-aside");
+        let other = prepare(&root.0, "other", "s").unwrap().folder;
+        let folders = [other.with_file_name(file_name("main")), root.0.media_of("main")];
+        let [agent, media] = &folders;
+        fs::create_dir_all(media.parent().unwrap()).unwrap();
+        let parts = || folders.iter().map(|folder| fs::read_dir(folder.parent().unwrap()).unwrap().count());
+        for _ in 0..2 {
+            fs::write(agent, "swordfish").unwrap();
+            fs::write(media, "swordfish").unwrap();
+            prepare(&root.0, "main", "s").unwrap();
+            crate::store::media::folder(media).unwrap().create_new("sent".as_ref()).unwrap();
+            fs::remove_dir_all(agent).and(fs::remove_dir_all(media)).unwrap();
+        }
+        assert_eq!(parts().collect::<Vec<_>>(), [3, 2], "what was set aside, and the other session");
+        forget(&root.0, "main").unwrap();
+        assert_eq!(parts().collect::<Vec<_>>(), [1, 0]);
+        assert!(other.exists());
     }
 }

@@ -130,7 +130,7 @@ impl OldestFiles {
     }
 
     /// Adds the copies of damaged files in a folder, and whatever else was set aside there.
-    fn add_copies_in(&mut self, folder: &FolderHandle, path: &[&OsStr]) {
+    pub(super) fn add_copies_in(&mut self, folder: &FolderHandle, path: &[&OsStr]) {
         let Ok(names) = folder.names() else { return };
         let is_copy = |name: &OsString| name.to_string_lossy().contains(DAMAGED);
         for name in names.map_while(Result::ok).filter(is_copy) {
@@ -162,6 +162,7 @@ pub(super) fn make_room(root: &FolderHandle, tmp: &FolderHandle, excess: u64) ->
         found.add_copies_in(root, &[]);
         found.add_copies_in(&root.make_folder(SESSIONS.as_ref())?, &[SESSIONS.as_ref()]);
         let media = root.make_folder(MEDIA.as_ref())?;
+        found.add_copies_in(&media, &[MEDIA.as_ref()]);
         for key in media.names()? {
             let key = key?;
             if let Ok(folder) = media.folder(&key) {
@@ -306,6 +307,10 @@ mod tests {
         symlink(&theirs, layout.media_of("s")).unwrap();
         symlink(&theirs, layout.root().join("agent/theirs")).unwrap();
         symlink(&theirs, layout.root().join("journal.damaged-1")).unwrap();
+        let aside = ["agent/t.damaged-1", "media/t.damaged-1"].map(|name| layout.root().join(name));
+        for path in &aside {
+            lay(path, 10, 0);
+        }
         fs::create_dir_all(layout.root().join("agent/t/media/x")).unwrap();
         fs::create_dir_all(layout.media_of("t").join("x")).unwrap();
         fs::create_dir_all(layout.sessions().join("a.log.damaged-1/x")).unwrap();
@@ -317,10 +322,12 @@ mod tests {
         store.tidy().work();
         store.counted();
         assert!(old.exists() && store.tidy().used_bytes() < 400_000, "{}", store.tidy().used_bytes());
+        assert!(aside.iter().all(|path| path.exists()));
         lay(&layout.root().join("agent/t/media/old"), 200_000, 29);
         store.tidy().work();
         store.counted();
         assert!(store.trouble().is_none());
+        assert!(!aside.iter().any(|path| path.exists()));
         assert!(!old.exists() && !layout.sessions().join("a.log.damaged-1").exists());
         assert_eq!(theirs.join("creds.json").metadata().unwrap().len(), 100_000);
         let _ = (fs::remove_dir_all(layout.root()), fs::remove_dir_all(theirs));
