@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::agent::guard;
 use crate::channels::whatsapp::locate::{self, Found};
-use crate::channels::whatsapp::process::{Asked, Generation};
+use crate::channels::whatsapp::process::{self, Asked, Generation};
 use crate::channels::whatsapp::{News, Told, Whatsapp};
 use crate::channels::{ChannelEvent, LoginMethod, LoginStep};
 use crate::child::{Child, ChildSpec};
@@ -103,7 +103,7 @@ impl Whatsapp {
             }
             let _ = news.send(News(Told::Installed(generation)));
         };
-        crate::store::folder::make_private(&self.config.folder)?;
+        process::make_home(&self.config.folder)?;
         let spec = ChildSpec {
             // Under the guard: it has children of its own, which must not outlive us.
             program: self.config.own_exe.clone(),

@@ -18,7 +18,6 @@ use crate::channels::{ChannelEvent, LoginMethod};
 use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, WHATSAPP_TYPING_MS, ms};
 use crate::protocol::call::Channel;
 use crate::state;
-use crate::store::{Layout, trash};
 
 mod account;
 mod answers;
@@ -131,12 +130,8 @@ pub(super) struct Whatsapp {
 impl Whatsapp {
     pub(super) fn new(config: WhatsappConfig, events: Sender<state::Event>, news: Sender<News>) -> Self {
         let reader = Reader::new(config.self_chat, config.media_bytes_max);
-        // What the last life left on its way.
-        if let Some(layout) = config.folder.parent().map(Layout::new) {
-            for folder in ["media", uploading::UPLOAD] {
-                let discarded = trash::discard_path(&layout, &config.folder.join(folder));
-                let _ = discarded.inspect_err(|error| log::warn!("whatsapp: old files stay: {error}"));
-            }
+        if let Err(error) = process::discard_leftovers(&config.folder) {
+            log::warn!("whatsapp: old files stay in `{}`: {error}", config.folder.display());
         }
         Self {
             config,

@@ -11,12 +11,13 @@ use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::agent::guard;
+use crate::channels::whatsapp::uploading::UPLOAD;
 use crate::channels::whatsapp::wire::{self, Said};
 use crate::channels::whatsapp::{News, Told, WhatsappConfig};
 use crate::child::{Child, ChildSpec};
 use crate::limits::{CHILD_STOP_MS, CHILD_TERM_MS, SIDECAR_BEAT_MS, SIDECAR_SILENCE_MS, ms};
-use crate::store::folder::make_private;
 use crate::store::handle::FolderHandle;
+use crate::store::{Layout, trash};
 
 /// V8 settings that keep it small (measured: 74 MB where the defaults take 110).
 const NODE_FLAGS: [&str; 4] =
@@ -236,11 +237,24 @@ impl Process {
     }
 }
 
+/// Opens the sidecar's own folder, and makes it if it is not there. What is no folder in its place is set
+/// aside: behind a link the login would lie wherever that leads.
+pub(super) fn make_home(folder: &Path) -> io::Result<FolderHandle> {
+    let state_dir = FolderHandle::open_root(folder.parent().unwrap_or(Path::new(".")))?;
+    state_dir.make_folder(folder.file_name().unwrap_or_default())
+}
+
+/// Discards what the last life left on its way.
+pub(super) fn discard_leftovers(folder: &Path) -> io::Result<()> {
+    let (true, Some(state_dir)) = (folder.symlink_metadata().is_ok(), folder.parent()) else { return Ok(()) };
+    let (home, tmp) = (make_home(folder)?, Layout::new(state_dir).open_tmp()?);
+    ["media", UPLOAD].into_iter().try_for_each(|name| trash::discard(&home, name.as_ref(), &tmp))
+}
+
 /// Makes the sidecar's folders. What is no file among its own is set aside: it would wait for a pipe for
 /// ever, and follow a link wherever that leads.
 fn make_folders(folder: &Path) -> io::Result<()> {
-    make_private(folder)?;
-    let home = FolderHandle::open_root(folder)?;
+    let home = make_home(folder)?;
     home.make_folder("tmp".as_ref())?;
     let login = home.make_folder("login".as_ref())?;
     for name in login.names()? {
@@ -257,19 +271,21 @@ fn make_folders(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
 
     use rustix::fs::{CWD, Mode, mkfifoat};
 
-    use super::make_folders;
+    use super::{discard_leftovers, make_folders};
 
     #[test]
     fn what_is_no_file_of_the_login_is_set_aside() {
         let root = std::env::temp_dir().join(format!("clawdis-login-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         let (folder, theirs) = (root.join("whatsapp"), root.join("theirs"));
+        fs::create_dir_all(&theirs).unwrap();
         make_folders(&folder).unwrap();
-        fs::create_dir(&theirs).unwrap();
         fs::write(folder.join("login/journal"), "kept").unwrap();
         mkfifoat(CWD, folder.join("login/pipe"), Mode::RWXU).unwrap();
         symlink("/dev/zero", folder.join("login/link")).unwrap();
@@ -288,5 +304,41 @@ mod tests {
         assert!(folder.join("login").symlink_metadata().unwrap().is_dir());
         assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
         fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_folder_in_the_place_of_the_logins_is_set_aside_and_not_followed() {
+        let plants: [fn(&Path, &Path); 5] = [
+            |folder, theirs| symlink(theirs, folder).unwrap(),
+            |folder, _| mkfifoat(CWD, folder, Mode::RWXU).unwrap(),
+            |folder, _| drop(UnixListener::bind(folder).unwrap()),
+            |folder, _| fs::write(folder, "a file").unwrap(),
+            |folder, _| {
+                fs::create_dir(folder).unwrap();
+                fs::set_permissions(folder, fs::Permissions::from_mode(0o0)).unwrap();
+            },
+        ];
+        for (plant, is_start) in plants.into_iter().flat_map(|plant| [(plant, true), (plant, false)]) {
+            let root = std::env::temp_dir().join(format!("clawdis-login-place-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&root);
+            let (folder, theirs) = (root.join("whatsapp"), root.join("theirs"));
+            fs::create_dir_all(&theirs).unwrap();
+            fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755)).unwrap();
+            plant(&folder, &theirs);
+            let was_folder = folder.symlink_metadata().unwrap().is_dir();
+            // Whichever comes first.
+            if is_start {
+                discard_leftovers(&folder).unwrap();
+            }
+            make_folders(&folder).unwrap();
+            let about = folder.symlink_metadata().unwrap();
+            assert!(about.is_dir() && about.permissions().mode() & 0o777 == 0o700, "{about:?}");
+            assert_eq!(theirs.metadata().unwrap().permissions().mode() & 0o777, 0o755);
+            assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
+            let _ = fs::remove_dir(root.join("tmp"));
+            let names = fs::read_dir(&root).unwrap().count();
+            assert_eq!(names, if was_folder { 2 } else { 3 }, "what lay there is kept beside it");
+            fs::remove_dir_all(&root).unwrap();
+        }
     }
 }
