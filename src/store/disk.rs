@@ -5,12 +5,12 @@
 //! that failed says nothing about a later one that succeeds: the kernel may have given up what it
 //! could not write, so what was to be synced has to be written again.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::clock::wall_ms;
 use crate::plain_file;
 use crate::store::handle::FolderHandle;
 
@@ -167,20 +167,32 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(aside))
 }
 
-/// Keeps a damaged file beside it, as a durable copy, or what is no file itself; returns the path.
+/// Keeps a damaged file under another name as well, durably, or what is no file itself; returns the path.
+/// The file is to be [replaced](replace) then, for what is written to it is written to the copy, too.
 pub(super) fn keep_copy(path: &Path) -> io::Result<PathBuf> {
     let mut damaged = match read(path) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return move_aside(path),
         file => file?,
     };
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!("{DAMAGED}{}", wall_ms()));
-    let copy = PathBuf::from(name);
-    let mut file = create(&copy)?;
-    io::copy(&mut damaged, &mut file)?;
-    sync(&file)?;
-    sync_folder(path.parent().unwrap_or(Path::new("")))?;
-    Ok(copy)
+    sync(&damaged)?;
+    let folder = FolderHandle::open_root(path.parent().unwrap_or(Path::new(".")))?;
+    let name = path.file_name().unwrap_or_default();
+    let aside = folder.name_aside(name)?;
+    // A second name costs nothing, where a copy fills the holes of a file until the disk is full. Not every
+    // file system has such names; those without have no holes, either.
+    if link(&folder, name, &aside).is_err() {
+        let mut copy = folder.create_new(&aside)?;
+        io::copy(&mut damaged, &mut copy)?;
+        sync(&copy)?;
+    }
+    folder.sync()?;
+    Ok(path.with_file_name(aside))
+}
+
+fn link(folder: &FolderHandle, name: &OsStr, second: &OsStr) -> io::Result<()> {
+    #[cfg(test)]
+    fault::strike()?;
+    folder.link(name, second)
 }
 
 /// What the name of a copy of a damaged file has behind the file's own.

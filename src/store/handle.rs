@@ -138,15 +138,24 @@ impl FolderHandle {
 
     /// Keeps what lies under a name beside it, whatever it is; returns the name that it has then.
     pub(crate) fn set_aside(&self, name: &OsStr) -> io::Result<OsString> {
+        let aside = self.name_aside(name)?;
+        self.rename(name, self, &aside)?;
+        Ok(aside)
+    }
+
+    /// Gives a file in it a second name there.
+    pub(super) fn link(&self, name: &OsStr, second: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::linkat(&self.0, checked(name)?, &self.0, checked(second)?, AtFlags::empty())?)
+    }
+
+    /// A name that is free for what is set aside.
+    pub(super) fn name_aside(&self, name: &OsStr) -> io::Result<OsString> {
         let now = wall_ms();
         for number in now..now.saturating_add(ASIDE_NAMES_MAX) {
             let mut aside = name.to_owned();
             aside.push(format!("{DAMAGED}{number}"));
             match self.look(&aside) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    self.rename(name, self, &aside)?;
-                    return Ok(aside);
-                }
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(aside),
                 found => drop(found?),
             }
         }

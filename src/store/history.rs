@@ -9,7 +9,8 @@ use std::os::unix::fs::FileExt;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{
-    HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_TEXT_BYTES_MAX, PAGE_BYTES_MAX, RECORD_BYTES_MAX,
+    HISTORY_DAMAGE_BYTES_MAX, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, HISTORY_TEXT_BYTES_MAX, PAGE_BYTES_MAX,
+    RECORD_BYTES_MAX,
 };
 use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::error::WireError;
@@ -106,6 +107,8 @@ struct LinesBackwards<'a> {
     start: u64,
     /// Bytes from `start` up to the last line that was handed out.
     block: Vec<u8>,
+    /// Bytes that were read since the last record.
+    barren_bytes: u64,
 }
 
 /// Bytes per read: a page of short messages in one.
@@ -113,11 +116,12 @@ const BLOCK_BYTES: u64 = 32 * 1024;
 
 impl<'a> LinesBackwards<'a> {
     fn new(opened: &'a Opened, end: u64) -> Self {
-        Self { opened, start: end.max(opened.first), block: Vec::new() }
+        Self { opened, start: end.max(opened.first), block: Vec::new(), barren_bytes: 0 }
     }
 
     /// The record before the last one handed out, with its physical offset. Damaged lines are
-    /// passed over.
+    /// passed over, but not without end: a page would cost as much as a disk has room. What is before
+    /// a damage that long is not shown, unless the damage is a hole.
     fn next_record(&mut self) -> io::Result<Option<(u64, SessionRecord)>> {
         loop {
             // A line without its line feed is being written, or torn: cut it off.
@@ -129,6 +133,10 @@ impl<'a> LinesBackwards<'a> {
                 Some(feed) => feed + 1,
                 None if self.start <= self.opened.first && self.block.is_empty() => return Ok(None),
                 None if self.start <= self.opened.first => 0,
+                None if self.barren_bytes > HISTORY_DAMAGE_BYTES_MAX && !self.pass_holes() => {
+                    log::warn!("the records of a session are damaged: what is before that is not shown");
+                    return Ok(None);
+                }
                 None => {
                     if self.block.len() > RECORD_BYTES_MAX {
                         // No record is that long. Without its end the rest of the line is none, either.
@@ -144,9 +152,22 @@ impl<'a> LinesBackwards<'a> {
                 record::read_line(&body[line_start..]).and_then(|json| serde_json::from_str(json).ok());
             self.block.truncate(line_start);
             if let Some(parsed) = parsed.filter(|_| whole) {
+                self.barren_bytes = 0;
                 return Ok(Some((at, parsed)));
             }
         }
+    }
+
+    /// Goes on before the first hole of the file, if that is before here: nobody has to read them.
+    fn pass_holes(&mut self) -> bool {
+        let hole = self.opened.first_hole();
+        if hole >= self.start {
+            return false;
+        }
+        self.block = Vec::new();
+        self.start = hole;
+        self.barren_bytes = 0;
+        true
     }
 
     fn read_block(&mut self) -> io::Result<()> {
@@ -157,6 +178,7 @@ impl<'a> LinesBackwards<'a> {
         block.append(&mut self.block);
         self.block = block;
         self.start -= count;
+        self.barren_bytes += count;
         Ok(())
     }
 }
@@ -164,6 +186,7 @@ impl<'a> LinesBackwards<'a> {
 #[cfg(test)]
 mod tests {
     use super::{History, SessionRecord};
+    use crate::limits::{HISTORY_DAMAGE_BYTES_MAX, RECORD_BYTES_MAX};
     use crate::protocol::call::SessionHistoryParams;
     use crate::protocol::payload::{Message, Role};
     use crate::store::{Layout, Store, StoreOp, Tidy, folder};
@@ -225,6 +248,44 @@ mod tests {
         let page = History::new(layout).page(&params(None, None)).unwrap();
         assert!(page.before.is_some() && page.messages[0].truncated);
         assert!(serde_json::to_string(&page).unwrap().len() < crate::limits::PAYLOAD_BYTES_MAX);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_page_does_not_read_a_damage_without_end() {
+        let path = std::env::temp_dir().join(format!("clawdis-history-endless-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        folder::make_private(&path).unwrap();
+        let layout = Layout::new(&path);
+        let (mut store, _) = Store::open(Tidy::new(layout.clone(), u64::MAX)).unwrap();
+        store.commit(&[&[record("s", "first")]]).unwrap();
+        let log = layout.session("main");
+        let file = std::fs::File::options().write(true).open(&log).unwrap();
+        let texts = || -> Vec<String> {
+            let page = History::new(layout.clone()).page(&params(None, None)).unwrap();
+            assert_eq!(page.before, None);
+            page.messages.into_iter().map(|message| message.text).collect()
+        };
+        let damage_at = |place: u64, bytes: u64| {
+            let damage = vec![b'x'; usize::try_from(bytes).unwrap()];
+            std::os::unix::fs::FileExt::write_all_at(&file, &damage, place).unwrap();
+        };
+        // A hole that would take an hour, with something in it.
+        let whole = file.metadata().unwrap().len();
+        file.set_len(1 << 40).unwrap();
+        damage_at(1 << 39, 100_000);
+        assert_eq!(texts(), ["first"]);
+        std::os::unix::fs::FileExt::write_all_at(&file, b"\n", (1 << 40) - 1).unwrap();
+        store.commit(&[&[record("s", "second")]]).unwrap();
+        assert_eq!(texts(), ["second", "first"]);
+        // Damage that can be read is, if it is not too much.
+        for (bytes, shown) in
+            [(3 * RECORD_BYTES_MAX as u64, &["first"][..]), (2 * HISTORY_DAMAGE_BYTES_MAX, &[])]
+        {
+            file.set_len(whole).unwrap();
+            damage_at(whole, bytes);
+            assert_eq!(texts(), shown);
+        }
         std::fs::remove_dir_all(&path).unwrap();
     }
 }

@@ -5,10 +5,11 @@
 //! Knows lines and bytes, and nothing of what the lines are about.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::store::disk;
+use crate::limits::JOURNAL_LINE_BYTES_MAX;
+use crate::store::disk::{self, Reading};
 use crate::store::line::{Line, VERSION};
 use crate::store::record::{self, Lines};
 
@@ -51,26 +52,31 @@ impl Journal {
         let first = first_line()?;
         let torn_bytes = file.metadata()?.len().saturating_sub(good_bytes);
         // The first line was durable before there was a second, and each line before the next one:
-        // a torn write is one bad line at the end.
+        // a torn write is one bad line at the end. Where that would be too long a line, the rest of the
+        // file was not even read; it is only in the copy.
         let has_no_beginning = good_bytes == 0 && torn_bytes > first.len() as u64;
-        let is_damaged = damaged_lines > 0 || tail_lines > 1 || has_no_beginning;
+        let is_endless = torn_bytes > JOURNAL_LINE_BYTES_MAX as u64;
+        let is_damaged = damaged_lines > 0 || tail_lines > 1 || has_no_beginning || is_endless;
         if is_damaged {
             let copy = disk::keep_copy(&path)?;
             problems.push(format!(
                 "the journal is damaged; a copy was kept as `{}` and everything readable was used",
                 copy.display()
             ));
-        }
-        if torn_bytes > 0 {
+            // What is written from here on is not to be written into the copy.
+            file = disk::replace(&path, Reading::from(&file, 0).take(good_bytes))?;
+        } else if torn_bytes > 0 {
             if good_bytes > 0 {
                 disk::cut(&file, good_bytes)?;
             } else {
                 // Nothing in it is ours: it may be anybody's file that has got this name, too.
                 file = disk::create(&path)?;
             }
-            problems.push(format!(
-                "the last {torn_bytes} bytes of the journal were cut off: the gateway was stopped while writing them"
-            ));
+        }
+        if torn_bytes > 0 {
+            let why =
+                if is_damaged { "they cannot be read" } else { "the gateway was stopped while writing them" };
+            problems.push(format!("the last {torn_bytes} bytes of the journal were cut off: {why}"));
         }
         if good_bytes == 0 {
             disk::write_at(&file, &first, 0)?;

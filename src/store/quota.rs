@@ -228,15 +228,17 @@ fn drop_oldest(path: &Path, bytes: u64) -> io::Result<u64> {
         return Ok(0);
     }
     let target = opened.first.saturating_add(bytes).min(opened.len);
-    // The record that the last of these bytes is in goes as a whole.
-    let cut = end_of_line(&opened.file, target - 1)?;
+    // The record that the last of these bytes is in goes as a whole. All of them go where that does not end,
+    // and from a file with holes: in a new one these would take room.
+    let end = if opened.first_hole() < opened.len { None } else { end_of_line(&opened.file, target - 1)? };
+    let cut = end.unwrap_or(opened.len);
     let header = Header::line(&opened.header.key, opened.logical(cut))?;
     let last_used = opened.file.metadata()?.modified()?;
     let file = disk::replace(path, header.as_slice().chain(Reading::from(&opened.file, cut)))?;
     // It is as old as before: next time its turn comes first again.
     file.set_modified(last_used)?;
     log::info!("old records of a session were dropped: the state folder was full");
-    Ok(opened.len.saturating_sub(header.len() as u64 + opened.len - cut))
+    Ok(cut.saturating_sub(header.len() as u64).min(weight(&rustix::fs::fstat(&opened.file)?)))
 }
 
 #[cfg(test)]
@@ -343,6 +345,23 @@ mod tests {
         store.tidy().work();
         store.counted();
         assert_eq!(fs::read_dir(layout.root().join("agent/s")).unwrap().count(), 0);
+        let _ = fs::remove_dir_all(layout.root());
+    }
+
+    #[test]
+    fn a_hole_among_records_is_not_filled_when_room_is_made() {
+        let layout = root("hole");
+        let (mut store, _) = Store::open(Tidy::new(layout.clone(), 20_000)).unwrap();
+        let record = format!("{{\"x\":\"{}\"}}", "-".repeat(50_000));
+        let append = |key: &str| StoreOp::Append { session_key: key.into(), record: record.clone() };
+        store.commit(&[&[append("main")]]).unwrap();
+        let log = layout.session("main");
+        fs::File::options().write(true).open(&log).unwrap().set_len(1 << 40).unwrap();
+        store.tidy().work();
+        store.counted();
+        assert!(store.trouble().is_none() && log.metadata().unwrap().len() < 1_000);
+        store.commit(&[&[append("main")]]).unwrap();
+        assert!(store.trouble().is_none() && fs::read_to_string(&log).unwrap().contains(&record));
         let _ = fs::remove_dir_all(layout.root());
     }
 }

@@ -48,16 +48,23 @@ pub(super) struct Lines<'a> {
     /// Behind the last line that was read.
     at: u64,
     line: Vec<u8>,
+    /// Bytes behind the last good line.
+    bad_bytes: u64,
 }
 
 impl<'a> Lines<'a> {
     /// From this place, at which a line begins.
     pub(super) fn from(file: &'a File, at: u64) -> Self {
-        Self { file, reader: BufReader::new(Reading::from(file, at)), at, line: Vec::new() }
+        Self { file, reader: BufReader::new(Reading::from(file, at)), at, line: Vec::new(), bad_bytes: 0 }
     }
 
-    /// Where the next line ends, and what it says if it is whole. `None` at the end of the file.
+    /// Where the next line ends, and what it says if it is whole. `None` at the end of the file, and where
+    /// nothing was good for longer than a line can be: a file may have a hole that takes hours to read.
+    /// What is whole behind that is given up.
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, Option<&str>)>> {
+        if self.bad_bytes > JOURNAL_LINE_BYTES_MAX as u64 {
+            return Ok(None);
+        }
         self.line.clear();
         self.line.shrink_to(LINE_BUFFER_BYTES);
         let start = self.at;
@@ -70,7 +77,9 @@ impl<'a> Lines<'a> {
         if count == LINE_BUFFER_BYTES && !self.line.ends_with(b"\n") {
             self.read_long(start)?;
         }
-        Ok(Some((self.at, self.line.strip_suffix(b"\n").and_then(read_line))))
+        let said = self.line.strip_suffix(b"\n").and_then(read_line);
+        self.bad_bytes = if said.is_some() { 0 } else { self.bad_bytes + (self.at - start) };
+        Ok(Some((self.at, said)))
     }
 
     /// Goes on to the end of a long line, of which the beginning was read; keeps the line if it is good.
@@ -80,7 +89,7 @@ impl<'a> Lines<'a> {
             crc.update(json);
             expected
         });
-        let is_ended = self.skip_line(|bytes| crc.update(bytes))?;
+        let is_ended = self.skip_line(start, |bytes| crc.update(bytes))?;
         let len = self.at - start;
         self.line.clear();
         if is_ended && len <= JOURNAL_LINE_BYTES_MAX as u64 && expected == Some(crc.sum()) {
@@ -90,8 +99,9 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    /// Goes on behind the next line feed, if there is one. Hands what is before it to `each`.
-    fn skip_line(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+    /// Goes on behind the next line feed, if there is one before the line from `start` is too long. Hands what
+    /// is before it to `each`.
+    fn skip_line(&mut self, start: u64, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
         loop {
             let bytes = self.reader.fill_buf()?;
             let end = bytes.iter().position(|byte| *byte == b'\n');
@@ -99,18 +109,18 @@ impl<'a> Lines<'a> {
             each(&bytes[..end.unwrap_or(count)]);
             self.reader.consume(count);
             self.at += count as u64;
-            if end.is_some() || count == 0 {
+            let is_long = self.at - start > JOURNAL_LINE_BYTES_MAX as u64;
+            if end.is_some() || count == 0 || is_long {
                 return Ok(end.is_some());
             }
         }
     }
 }
 
-/// Where the line ends that has this place in it.
-pub(super) fn end_of_line(file: &File, place: u64) -> io::Result<u64> {
+/// Where the line ends that has this place in it. `None` if it does not, or is longer than a line can be.
+pub(super) fn end_of_line(file: &File, place: u64) -> io::Result<Option<u64>> {
     let mut lines = Lines::from(file, place);
-    lines.skip_line(|_| {})?;
-    Ok(lines.at)
+    Ok(lines.skip_line(place, |_| {})?.then_some(lines.at))
 }
 
 #[cfg(test)]
@@ -118,7 +128,7 @@ mod tests {
     use std::fs;
 
     use super::{Lines, crc32, end_of_line, read_line, write_line};
-    use crate::limits::LINE_BUFFER_BYTES;
+    use crate::limits::{JOURNAL_LINE_BYTES_MAX, LINE_BUFFER_BYTES};
 
     #[test]
     fn long_lines_are_read_if_they_are_good_and_only_passed_over_otherwise() {
@@ -141,14 +151,39 @@ mod tests {
             for good in [true, false] {
                 let (end, found) = lines.next().unwrap().unwrap();
                 assert_eq!(found.map(str::len), good.then_some(bytes + 2));
-                assert_eq!(end_of_line(&file, at).unwrap(), end);
-                assert_eq!(end_of_line(&file, end - 1).unwrap(), end);
+                assert_eq!(end_of_line(&file, at).unwrap(), Some(end));
+                assert_eq!(end_of_line(&file, end - 1).unwrap(), Some(end));
                 at = end;
             }
         }
         assert_eq!(lines.next().unwrap(), Some((text.len() as u64, None)));
         assert_eq!(lines.next().unwrap(), None);
         assert!(lines.line.capacity() <= 2 * LINE_BUFFER_BYTES);
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_has_no_good_line_for_longer_than_a_line_can_be_is_not_read_to_its_end() {
+        let path = std::env::temp_dir().join(format!("clawdis-lines-hole-{}", std::process::id()));
+        let mut text = Vec::new();
+        write_line(&mut text, "1");
+        fs::write(&path, &text).unwrap();
+        let file = fs::File::options().read(true).write(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let mut lines = Lines::from(&file, 0);
+        assert_eq!(lines.next().unwrap(), Some((11, Some("1"))));
+        let (end, found) = lines.next().unwrap().unwrap();
+        assert!(found.is_none() && end < 2 * JOURNAL_LINE_BYTES_MAX as u64, "{end}");
+        assert_eq!(lines.next().unwrap(), None);
+        assert_eq!(end_of_line(&file, 0).unwrap(), Some(11));
+        assert_eq!(end_of_line(&file, 11).unwrap(), None);
+        // Nor if the lines are short and all of them are bad.
+        let short = "x".repeat(999) + "\n";
+        fs::write(&path, short.repeat(2 * JOURNAL_LINE_BYTES_MAX / short.len())).unwrap();
+        let file = fs::File::open(&path).unwrap();
+        let mut lines = Lines::from(&file, 0);
+        while lines.next().unwrap().is_some() {}
+        assert!(lines.at < JOURNAL_LINE_BYTES_MAX as u64 + 2_000, "{}", lines.at);
         fs::remove_file(&path).unwrap();
     }
 

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
+use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{OFFSET_MAX, SESSION_HEADER_BYTES_MAX};
@@ -101,6 +102,12 @@ impl Opened {
             good = end;
         }
         Ok(good)
+    }
+
+    /// Where the first hole is, or its length: something that was never written, and not by us. A power cut
+    /// leaves such ones, and who restores a backup.
+    pub(super) fn first_hole(&self) -> u64 {
+        rustix::fs::seek(&self.file, SeekFrom::Hole(self.first)).map_or(self.len, |hole| hole.min(self.len))
     }
 
     /// Whether exactly these bytes are at this place.

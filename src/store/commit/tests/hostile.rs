@@ -1,7 +1,8 @@
 //! Files that nobody of ours has written.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io::Write as _;
+use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -9,7 +10,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use super::{Temp, append, keep, put};
 use crate::limits::{RECORD_BYTES_MAX, SESSION_KEY_CHARS_MAX};
 use crate::store::record::write_line;
-use crate::store::{Layout, StoreOp, trash};
+use crate::store::{Layout, StoreOp, disk, trash, walk};
 
 #[test]
 fn what_is_no_file_in_the_place_of_a_sessions_is_set_aside_and_forgotten_with_it() {
@@ -118,4 +119,67 @@ fn a_key_whose_file_could_not_be_opened_again_is_damage_and_no_record_has_one() 
     assert!(store.trouble().is_none() && recovered.problems.is_empty(), "{:?}", recovered.problems);
     assert!(temp.session(&longest).contains("first") && temp.session(&longest).contains("second"));
     assert_eq!(fs::read_dir(layout.sessions()).unwrap().count(), 1);
+}
+
+/// Puts a hole behind a file that takes an hour to read.
+fn make_endless(path: &Path) {
+    fs::File::options().write(true).open(path).unwrap().set_len(1 << 40).unwrap();
+}
+
+#[test]
+fn a_sessions_file_without_end_costs_nothing_that_was_whole_before() {
+    let temp = Temp::new("endless");
+    let layout = Layout::new(&temp.0);
+    let path = layout.session("main");
+    let (mut store, _) = temp.open();
+    keep(&mut store, &[append("main", r#"{"x":"first"}"#), append("main", r#"{"x":"second"}"#)]);
+    drop(store);
+    // The journal goes on where the damage begins.
+    make_endless(&path);
+    let (mut store, recovered) = temp.open();
+    assert!(store.trouble().is_none() && recovered.problems.is_empty(), "{:?}", recovered.problems);
+    assert_eq!(temp.session("main").lines().count(), 3);
+    // It goes on behind it.
+    store.must_compact = true;
+    keep(&mut store, &[put("a", "1")]);
+    let mut text = fs::read(&path).unwrap();
+    make_endless(&path);
+    keep(&mut store, &[append("main", r#"{"x":"third"}"#)]);
+    drop(store);
+    let (store, recovered) = temp.open();
+    assert!(store.trouble().is_none() && recovered.problems.len() == 1, "{:?}", recovered.problems);
+    assert!(temp.session("main").contains("third") && temp.session("main").lines().count() == 2);
+    let copies = disk::copies_of(&path).unwrap();
+    let file = fs::File::open(&copies[0]).unwrap();
+    file.read_exact_at(&mut text, 0).unwrap();
+    assert!(copies.len() == 1 && String::from_utf8(text).unwrap().contains("second"));
+    assert!(file.metadata().unwrap().len() > 1 << 40, "all of it is kept, also the hole");
+    assert!(walk::used_bytes(&layout.open().unwrap()) < 1 << 20);
+}
+
+#[test]
+fn a_journal_without_end_is_set_aside_and_what_is_whole_before_used() {
+    for is_behind in [true, false] {
+        let temp = Temp::new("endless-journal");
+        let path = Layout::new(&temp.0).journal();
+        let (mut store, _) = temp.open();
+        keep(&mut store, &[put("a", "1"), append("main", r#"{"x":"first"}"#)]);
+        drop(store);
+        make_endless(&path);
+        if is_behind {
+            let mut line = b"\n".to_vec();
+            write_line(&mut line, r#"{"put":{"slot":"a","value":2}}"#);
+            fs::File::options().append(true).open(&path).unwrap().write_all(&line).unwrap();
+        }
+        let (mut store, recovered) = temp.open();
+        assert!(recovered.damaged && recovered.slots["a"] == "1" && store.trouble().is_none());
+        assert!(path.metadata().unwrap().len() < 1_000);
+        keep(&mut store, &[put("b", "1")]);
+        drop(store);
+        let copies = disk::copies_of(&path).unwrap();
+        assert!(copies.len() == 1 && copies[0].metadata().unwrap().len() >= 1 << 40);
+        let (_, recovered) = temp.open();
+        assert!(!recovered.damaged && recovered.slots.len() == 2);
+        assert_eq!(temp.session("main").lines().count(), 2);
+    }
 }
