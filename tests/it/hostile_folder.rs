@@ -466,7 +466,7 @@ fn damage_without_end_is_read_piece_by_piece() {
             .unwrap(),
     );
 
-    // Behind good lines it is the end of a write that was torn.
+    // Behind good lines it is no torn write, which ends sooner.
     let good = fs::read(state.join("journal")).unwrap();
     endless(&state.join("journal"), &good);
     let gateway = setup.spawn();
