@@ -21,6 +21,7 @@ mod golden;
 mod handshake;
 mod hostile_folder;
 mod http_gate;
+mod http_heads;
 mod idempotency;
 mod leftovers;
 mod lifecycle;
