@@ -23,6 +23,9 @@ PATH_CALL = re.compile(
     r"(?<![\w:])(?:std::)?fs::\w+\s*\(|\bFile::(?:open|create|options)|\bOpenOptions\b|\bDirBuilder\b"
     r"|\.(?:exists|is_file|is_dir|symlink_metadata|read_dir|read_link|canonicalize)\(\)"
 )
+# What letting somebody in means has to be said in words, wherever a reader may be told how to do it.
+LET_IN_SAID = "Whoever you let in"
+LET_IN_SECTIONS = ["Telegram", "WhatsApp", "Security"]
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 
 
@@ -63,7 +66,7 @@ def is_code(root, path):
 
 def check(tree):
     """Every violation, as text."""
-    found = top_level(tree) + executables(tree) + sizes(tree) + lock_files(tree) + agent_folder(tree)
+    found = top_level(tree) + executables(tree) + sizes(tree) + lock_files(tree) + agent_folder(tree) + let_in(tree)
     for path in tree.paths:
         text = tree.text(path)
         if text is not None:
@@ -161,6 +164,23 @@ def agent_folder(tree):
             if path == AGENT_FOLDER and (match := PATH_CALL.search(line)):
                 found.append(f"{place} `{match[0]}` follows what the agent has planted; go through a FolderHandle")
     return found
+
+
+def let_in(tree):
+    """The README says what letting somebody in means, in each part that tells how."""
+    if "README.md" not in tree.paths:
+        return []
+    sections = {}
+    title = None
+    for line in tree.text("README.md").splitlines():
+        if line.startswith("## "):
+            title = line[3:].strip()
+        sections[title] = f"{sections.get(title, '')} {line.strip()}"
+    return [
+        f"README.md:1: no `{LET_IN_SAID}` in its part `## {title}`; say there in a plain sentence what letting somebody in means"
+        for title in LET_IN_SECTIONS
+        if LET_IN_SAID not in sections.get(title, "")
+    ]
 
 
 def lock_files(tree):

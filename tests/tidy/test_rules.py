@@ -8,6 +8,9 @@ import packages
 import sources
 
 
+README = "# A\n" + "".join(f"\n## {title}\n\n**{sources.LET_IN_SAID} may.**\n" for title in sources.LET_IN_SECTIONS)
+
+
 def tree(files):
     """A folder with these files."""
     folder = tempfile.TemporaryDirectory()
@@ -27,7 +30,7 @@ class Sources(unittest.TestCase):
         self.assertTrue(found[0].startswith(place), found)
 
     def test_a_clean_tree_passes(self):
-        self.assertEqual(sources.check(tree({"src/lib.rs": "//! A.\n", "README.md": "# A\n", ".gitignore": "x\n"})), [])
+        self.assertEqual(sources.check(tree({"src/lib.rs": "//! A.\n", "README.md": README, ".gitignore": "x\n"})), [])
 
     def test_top_level(self):
         self.assert_one({"notes.txt": ""}, "notes.txt:")
@@ -54,7 +57,22 @@ class Sources(unittest.TestCase):
 
     def test_places(self):
         for place in ["/wo" + "rk/a", "../sha" + "red/a", "'/ro" + "ot/.cargo'"]:
-            self.assert_one({"README.md": f"see {place}\n"}, "README.md:1:")
+            self.assert_one({"README.md": f"see {place}\n{README}"}, "README.md:1:")
+
+    def test_the_readme_says_what_letting_somebody_in_means(self):
+        for title in sources.LET_IN_SECTIONS:
+            heading = f"\n## {title}\n\n**"
+            for text in [
+                README.replace(f"{heading}{sources.LET_IN_SAID}", f"{heading}Everybody"),
+                # Of another part it says nothing.
+                README.replace(f"{heading}", f"{heading}Nobody.\n\n## Another\n\n"),
+                README.replace(f"## {title}", "## Another"),
+            ]:
+                self.assert_one({"README.md": text}, "README.md:1:")
+                self.assertIn(f"`## {title}`", sources.check(tree({"README.md": text}))[0])
+        # Where its lines break, and under which smaller heading it stands, is its own affair.
+        text = README.replace("Whoever you", "Whoever\n  you").replace("\n\n**", "\n\n### A\n\n**")
+        self.assertEqual(sources.check(tree({"README.md": text})), [])
 
     def test_the_agents_folder_is_for_one_module(self):
         for line in ['layout.agent_sessions()', 'root.join("agent")', 'root.make_folder("agent".as_ref())', 'open("agent/x")']:
