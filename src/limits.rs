@@ -257,6 +257,10 @@ pub const INBOX_RETRY_MS: u64 = 1_000;
 pub const ASKED_MAX: u32 = 3;
 /// Silence after which an album is taken to be whole: its pieces come one by one, without an end.
 pub const ALBUM_QUIET_MS: u64 = 1_000;
+/// Pictures and files of one message; what is more is left out, and its sender told.
+pub const MEDIA_MAX: usize = 4;
+/// Pictures and files that the surfaces fetch at a time; those of further messages wait for their turn.
+pub const FETCHES_IN_FLIGHT_MAX: usize = 64;
 /// How long a picture or file may take to be fetched before the message is asked without it.
 pub const FETCH_MS_MAX: u64 = 180_000;
 /// Name of a person or file, for the model; longer is cut.

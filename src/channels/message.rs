@@ -64,6 +64,18 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// Leaves out pictures and files beyond so many; its sender is told so.
+    pub fn keep_media(&mut self, max: usize) {
+        let excess = self.media.len().saturating_sub(max);
+        if excess == 0 {
+            return;
+        }
+        self.media.truncate(max);
+        let told = format!("{excess} more pictures or files (I take {max} with a message)");
+        let before = self.left_out.take().map(|before| format!("{before}, "));
+        self.left_out = Some(before.unwrap_or_default() + &told);
+    }
+
     /// Its text as people are shown it.
     pub fn shown_text(&self) -> String {
         match &self.about {

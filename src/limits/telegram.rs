@@ -31,7 +31,7 @@ pub const TELEGRAM_ERROR_TEXT_BYTES_MAX: usize = 300;
 pub const TELEGRAM_POLL_SECONDS: u64 = 25;
 /// And how much longer the answer may be on its way.
 pub const TELEGRAM_POLL_SLACK_MS: u64 = 10_000;
-/// Updates of one poll.
+/// Updates of one poll; what a server sends beyond what it was asked for is taken with the next.
 pub const TELEGRAM_POLL_UPDATES_MAX: usize = 100;
 /// Between two polls that brought nothing, where the server does not hold them.
 pub const TELEGRAM_EMPTY_POLL_MS: u64 = 1_000;

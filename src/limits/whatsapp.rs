@@ -8,6 +8,8 @@ pub const SIDECAR_DEPTH_MAX: usize = 16;
 pub const SIDECAR_VALUES_MAX: usize = 1_000;
 /// Lines of the sidecar that wait for the `channels` thread; its reader waits beyond.
 pub const SIDECAR_INBOX: usize = 64;
+/// Messages that are handed over at once; further ones follow when these are on record.
+pub const WHATSAPP_BATCH_MAX: usize = 100;
 /// Between two questions to the sidecar whether it lives, and how large it is.
 pub const SIDECAR_BEAT_MS: u64 = 30_000;
 /// Silence after which it is ended and started anew.

@@ -129,7 +129,7 @@ impl Polling {
                     pauses.reset();
                     self.reporter.tell(Told::Polled);
                     let place = (place_name(me.id), next.to_string());
-                    self.hand_over(&self.arrivals(updates, me), &place)?;
+                    self.hand_over(&self.arrivals(&updates, me), &place)?;
                     // Some servers do not forget what they are told to.
                     if offset.replace(next) != Some(next) {
                         return Ok(());
@@ -154,11 +154,10 @@ impl Polling {
         }
         let answer = ms(wait_seconds * 1_000 + TELEGRAM_POLL_SLACK_MS);
         let patience = Patience { answer, ..Patience::of(TELEGRAM_ANSWER_MS) };
-        self.api.call("getUpdates", &parameters, patience)
+        self.api.call("getUpdates", &parameters, patience).map(first)
     }
 
-    fn arrivals(&self, mut updates: Vec<Box<RawValue>>, me: &Me) -> Vec<Arrival> {
-        updates.sort_by_key(|update| update::id_of(update));
+    fn arrivals(&self, updates: &[Box<RawValue>], me: &Me) -> Vec<Arrival> {
         updates.iter().filter_map(|update| update::parse(update, me, self.media_bytes_max)).collect()
     }
 
@@ -210,6 +209,14 @@ impl Polling {
             }
         }
     }
+}
+
+/// The first of them by their numbers, where a server sends more than it was asked for: more than state takes
+/// at once would be offered again for ever. Those without a number are nobody's.
+fn first(mut updates: Vec<Box<RawValue>>) -> Vec<Box<RawValue>> {
+    updates.sort_by_key(|update| update::id_of(update).unwrap_or(i64::MAX));
+    updates.truncate(TELEGRAM_POLL_UPDATES_MAX);
+    updates
 }
 
 /// One more than the highest number; also where that is lower than before, because after a quiet
@@ -264,9 +271,9 @@ mod tests {
 
     use serde_json::value::RawValue;
 
-    use super::{Pauses, next_offset};
+    use super::{Pauses, first, next_offset};
     use crate::channels::telegram::facts::Trouble;
-    use crate::limits::TELEGRAM_POLL_SECONDS;
+    use crate::limits::{TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_UPDATES_MAX};
 
     #[test]
     fn the_place_is_behind_the_highest_number() {
@@ -276,6 +283,17 @@ mod tests {
         assert_eq!(next_offset(&updates(&[r#"{"update_id":7}"#, r#"{"update_id":9}"#, "{}", "5"])), Some(10));
         assert_eq!(next_offset(&updates(&["{}", r#"{"update_id":"x"}"#])), None);
         assert_eq!(next_offset(&updates(&[r#"{"update_id":9223372036854775807}"#])), None);
+    }
+
+    #[test]
+    fn of_more_updates_than_were_asked_for_the_first_are_taken_and_the_place_is_behind_them() {
+        let raw = |json: String| RawValue::from_string(json).unwrap();
+        let mut updates = vec![raw("{}".to_owned())];
+        updates.extend((1..=300).rev().map(|number| raw(format!(r#"{{"update_id":{number}}}"#))));
+        let taken = first(updates);
+        assert_eq!(taken.len(), TELEGRAM_POLL_UPDATES_MAX);
+        assert_eq!(taken[0].get(), r#"{"update_id":1}"#);
+        assert_eq!(next_offset(&taken), Some(101));
     }
 
     #[test]

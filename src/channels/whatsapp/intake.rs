@@ -1,15 +1,17 @@
 //! Messages of the sidecar on their way to the core: one batch at a time, acknowledged when it is
 //! safe there. Pure.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::channels::message::{Arrival, Batch};
+use crate::limits::WHATSAPP_BATCH_MAX;
 use crate::protocol::call::Channel;
 
 #[derive(Default)]
 pub(super) struct Intake {
-    /// Not handed over yet.
-    waiting: Vec<Arrival>,
+    /// Not handed over yet, with their places.
+    waiting: VecDeque<(u64, Arrival)>,
     /// Place of the last message that was seen; what is behind the last offer.
     seen: Option<u64>,
     /// What the core has in its hands, and the place behind it.
@@ -21,7 +23,7 @@ pub(super) struct Intake {
 impl Intake {
     /// A message, or one that is not for the core, at that place.
     pub(super) fn add(&mut self, seq: u64, arrival: Option<Arrival>) {
-        self.waiting.extend(arrival);
+        self.waiting.extend(arrival.map(|arrival| (seq, arrival)));
         self.seen = Some(seq);
     }
 
@@ -36,7 +38,11 @@ impl Intake {
             if self.offered.is_some() || self.waiting.is_empty() {
                 return None;
             }
-            self.offered = Some((std::mem::take(&mut self.waiting), self.seen.take()?));
+            let count = self.waiting.len().min(WHATSAPP_BATCH_MAX);
+            let (seqs, arrivals): (Vec<u64>, Vec<Arrival>) = self.waiting.drain(..count).unzip();
+            // What is behind the last one of all is seen with it.
+            let place = if self.waiting.is_empty() { self.seen.take() } else { seqs.last().copied() };
+            self.offered = Some((arrivals, place?));
         }
         let (arrivals, _) = self.offered.as_ref()?;
         Some(Batch { channel: Channel::Whatsapp, arrivals: arrivals.clone(), place: None })
@@ -79,6 +85,7 @@ mod tests {
 
     use super::Intake;
     use crate::channels::message::Arrival;
+    use crate::limits::WHATSAPP_BATCH_MAX;
 
     fn arrival(key: &str) -> Arrival {
         Arrival::Garbled { key: key.into(), why: String::new(), raw: String::new() }
@@ -104,5 +111,20 @@ mod tests {
         assert_eq!(intake.offer(now).unwrap().arrivals, [arrival("b")]);
         assert_eq!(intake.taken(Ok(()), now), Some(4));
         assert_eq!(intake.nothing_to_offer(), None);
+    }
+
+    #[test]
+    fn more_than_the_core_takes_at_once_goes_in_several_batches() {
+        let now = Instant::now();
+        let mut intake = Intake::default();
+        for seq in 1..=250 {
+            intake.add(seq, Some(arrival(&seq.to_string())));
+        }
+        intake.add(251, None);
+        for (count, place) in [(WHATSAPP_BATCH_MAX, 100), (WHATSAPP_BATCH_MAX, 200), (50, 251)] {
+            assert_eq!(intake.offer(now).unwrap().arrivals.len(), count);
+            assert_eq!(intake.taken(Ok(()), now), Some(place));
+        }
+        assert!(intake.offer(now).is_none());
     }
 }

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::channels::delivery::FetchedFile;
 use crate::channels::message::{Inbound, InboundMedia, Route, anonymous_key};
-use crate::limits::{INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX, QUEUE_NOTICE_MS, ms};
+use crate::limits::{
+    INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX, MEDIA_MAX, QUEUE_NOTICE_MS, ms,
+};
 use crate::protocol::call::{Channel, RunId};
 use crate::state::surfaces::access::Place;
 use crate::state::surfaces::{in_slot, slot};
@@ -121,8 +123,10 @@ pub(crate) struct Inbox {
     done: VecDeque<(u64, Channel, String)>,
     /// Slots of what was set aside, oldest first.
     aside: VecDeque<String>,
-    /// What gives slots of a former version names that name nobody.
+    /// What gives slots of a former version names that name nobody, and messages numbers of their own.
     renamed: Vec<StoreOp>,
+    /// Messages of the last life with numbers that others have, until all are there.
+    twins: Vec<Entry>,
     bytes: usize,
     next: Number,
     /// Nothing is asked before then: the last attempt could not be put on record.
@@ -155,14 +159,19 @@ impl Inbox {
                 let mut entry = Entry::new(*m, Place { session_key: session, person }, now);
                 (entry.asked, entry.asked_before) = (asked, asked);
                 (entry.said, entry.stored) = (said || asked > 0, true);
+                // Its slot says which it is; else its end would be put on record in another one.
                 entry.message.key.clone_from(&key);
+                entry.message.route.channel = channel;
+                entry.message.keep_media(MEDIA_MAX);
+                self.next = self.next.max(n + 1);
+                if self.waiting.contains_key(&n) {
+                    self.twins.push(entry);
+                    return Ok(());
+                }
                 if is_renamed {
                     self.renamed.push(put(n, &entry));
                 }
-                self.bytes += weight(&entry.message);
-                self.by_key.insert((channel, key), Some(n));
-                self.waiting.insert(n, entry);
-                self.next = self.next.max(n + 1);
+                self.insert(n, entry);
             }
         }
         Ok(())
@@ -175,6 +184,12 @@ impl Inbox {
 
     /// Puts what was recovered in order; returns what has to be stored of it.
     pub(crate) fn recovered(&mut self) -> Vec<StoreOp> {
+        for entry in std::mem::take(&mut self.twins) {
+            let number = self.next;
+            self.next += 1;
+            self.renamed.push(put(number, &entry));
+            self.insert(number, entry);
+        }
         self.done.make_contiguous().sort_unstable_by_key(|(ts, _, _)| *ts);
         std::mem::take(&mut self.renamed)
     }
@@ -197,12 +212,16 @@ impl Inbox {
     pub(crate) fn add(&mut self, message: Inbound, place: Place, now: Instant) -> (Number, StoreOp) {
         let number = self.next;
         self.next += 1;
-        self.bytes += weight(&message);
-        self.by_key.insert((message.route.channel, message.key.clone()), Some(number));
         let entry = Entry::new(message, place, now);
         let op = put(number, &entry);
-        self.waiting.insert(number, entry);
+        self.insert(number, entry);
         (number, op)
+    }
+
+    fn insert(&mut self, number: Number, entry: Entry) {
+        self.bytes += weight(&entry.message);
+        self.by_key.insert((entry.message.route.channel, entry.message.key.clone()), Some(number));
+        self.waiting.insert(number, entry);
     }
 
     /// It never was: it could not be put on record, and will be offered again.
@@ -394,5 +413,6 @@ fn put(number: Number, entry: &Entry) -> StoreOp {
 
 /// What a message counts against `INBOX_BYTES_MAX`.
 fn weight(message: &Inbound) -> usize {
-    message.text.len() + message.quoted.as_ref().map_or(0, String::len) + 256
+    let media = message.media.iter().map(|media| media.handle.len() + media.mime_type.len() + 64);
+    message.text.len() + message.quoted.as_ref().map_or(0, String::len) + media.sum::<usize>() + 256
 }

@@ -2,7 +2,10 @@
 
 use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia};
 use crate::channels::{ChannelCommand, delivery::FetchedFile};
-use crate::limits::{ALBUM_QUIET_MS, FETCH_MS_MAX, INBOX_RETRY_MS, MIME_BYTES_MAX, SANE_CLOCK_MS, ms};
+use crate::limits::{
+    ALBUM_QUIET_MS, FETCH_MS_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_MS, MEDIA_MAX, MIME_BYTES_MAX,
+    SANE_CLOCK_MS, ms,
+};
 use crate::metrics::METRICS;
 use crate::protocol::call::Channel;
 use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageMedia};
@@ -155,31 +158,37 @@ impl State {
         }
     }
 
-    /// Has pictures and files fetched where the surface can; what takes too long is left out.
+    /// Has pictures and files fetched where the surface can, as many at a time as it takes; what takes too
+    /// long is left out.
     pub(super) fn fetch_media(&mut self, now: Now) {
+        for (_, entry) in self.inbox.iter_mut().filter(|(_, entry)| entry.fetching > 0) {
+            if entry.fetch_until.is_some_and(|until| until <= now.mono) {
+                entry.files.push(Err("a file (it took too long)".to_owned()));
+                (entry.fetching, entry.fetch_until) = (0, None);
+            }
+        }
         let open = Channel::ALL.map(|channel| self.is_open(channel));
         let media_folder = &self.config.surfaces.media;
-        for (_, entry) in self.inbox.iter_mut().filter(|(_, entry)| entry.stored && entry.fetching > 0) {
+        let asked = self.inbox.iter().filter(|(_, entry)| entry.fetch_until.is_some());
+        let mut in_flight: usize = asked.map(|(_, entry)| entry.fetching).sum();
+        for (_, entry) in self.inbox.iter_mut() {
             let channel = entry.message.route.channel;
-            match entry.fetch_until {
-                Some(until) if until <= now.mono => {
-                    entry.files.push(Err("a file (it took too long)".to_owned()));
-                    (entry.fetching, entry.fetch_until) = (0, None);
-                }
-                None if open[channel as usize] => {
-                    entry.fetch_until = Some(now.mono + ms(FETCH_MS_MAX));
-                    let folder = media_folder.join(file_name(&entry.place.session_key));
-                    for (index, media) in entry.message.media.iter().enumerate() {
-                        self.effects.push(Effect::Channel(ChannelCommand::Fetch {
-                            key: entry.message.key.clone(),
-                            index,
-                            channel,
-                            media: media.clone(),
-                            folder: folder.clone(),
-                        }));
-                    }
-                }
-                _ => {}
+            let waits = entry.stored && entry.fetching > 0 && entry.fetch_until.is_none();
+            // Its time begins with its turn.
+            if !waits || !open[channel as usize] || in_flight + entry.fetching > FETCHES_IN_FLIGHT_MAX {
+                continue;
+            }
+            in_flight += entry.fetching;
+            entry.fetch_until = Some(now.mono + ms(FETCH_MS_MAX));
+            let folder = media_folder.join(file_name(&entry.place.session_key));
+            for (index, media) in entry.message.media.iter().enumerate() {
+                self.effects.push(Effect::Channel(ChannelCommand::Fetch {
+                    key: entry.message.key.clone(),
+                    index,
+                    channel,
+                    media: media.clone(),
+                    folder: folder.clone(),
+                }));
             }
         }
     }
@@ -271,6 +280,7 @@ fn clean(message: &mut Inbound) {
         *name = name.as_deref().map(text::name).filter(|name| !name.is_empty());
     };
     clean(&mut message.name);
+    message.keep_media(MEDIA_MAX);
     for media in &mut message.media {
         clean(&mut media.name);
         let kind = media.mime_type.as_str();

@@ -39,8 +39,8 @@ impl State {
 
     /// What was taken in is asked, what was on its way goes on, and what was being tried is reported.
     pub(in crate::state) fn go_on_with_surfaces(&mut self, now: Now) {
-        let waiting: Vec<inbox::Number> = self.inbox.iter().map(|(number, _)| number).collect();
         let mut posted = Posted { ops: self.inbox.recovered(), ..Posted::default() };
+        let waiting: Vec<inbox::Number> = self.inbox.iter().map(|(number, _)| number).collect();
         let mut missed = Vec::new();
         for number in waiting {
             let Some(entry) = self.inbox.get(number) else { continue };

@@ -6,15 +6,22 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::world::{World, settings};
-use crate::limits::{LETTER_AGE_MS_MAX, OUTBOX_MAX, SANE_CLOCK_MS, STORE_INBOX};
+use super::world::{World, message, settings};
+use crate::channels::message::{Inbound, InboundMedia, MediaKind};
+use crate::channels::{ChannelCommand, ChannelEvent};
+use crate::limits::{
+    FETCH_MS_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_MAX, LETTER_AGE_MS_MAX, MEDIA_MAX, OUTBOX_MAX, SANE_CLOCK_MS,
+    STORE_INBOX,
+};
+use crate::protocol::call::Channel;
+use crate::state::Event;
 use crate::store::{Recovered, StoreEvent};
 
 /// Commands that may be with the store: what is asked for with a look at its room, and what each of the
 /// attempts under way may add without one.
 const STORE_BOUND: usize = STORE_INBOX + 64;
 
-pub(super) const DAY_MS: u64 = 86_400_000;
+const DAY_MS: u64 = 86_400_000;
 
 /// Messages on their way to as many chats, with these members besides.
 fn letters(count: usize, members: &Value) -> BTreeMap<String, String> {
@@ -38,11 +45,7 @@ fn most_at_once(bench: &mut Bench) -> usize {
     while !waiting.is_empty() {
         most = most.max(waiting.len());
         let ticket = waiting.remove(0).ticket;
-        bench.handle(crate::state::Event::Store(StoreEvent::Done {
-            ticket,
-            result: Ok(()),
-            back: Vec::new(),
-        }));
+        bench.handle(Event::Store(StoreEvent::Done { ticket, result: Ok(()), back: Vec::new() }));
         waiting.extend(bench.take_store());
     }
     most
@@ -101,4 +104,108 @@ fn a_session_to_which_many_messages_wait_is_forgotten_in_a_few_commands() {
     let most = most_at_once(&mut world.bench);
     assert!(most <= 3, "{most} commands at once");
     assert!(world.bench.answers().len() >= 399, "whoever waits for one that had not begun is told");
+}
+
+fn media(count: usize) -> Vec<InboundMedia> {
+    let one = InboundMedia {
+        kind: MediaKind::Image,
+        mime_type: "image/png".into(),
+        name: None,
+        bytes: 3,
+        handle: "x".into(),
+    };
+    vec![one; count]
+}
+
+/// A message that waits for its answer, as the journal has it.
+fn waiting(number: usize, message: Inbound) -> (String, String) {
+    let record = json!({ "w": {
+        "n": number, "m": message, "session": "dm:telegram:2", "person": "telegram:2", "asked": 0,
+    } });
+    (format!("inbox/telegram/{}", message.key), record.to_string())
+}
+
+fn fetches(world: &mut World) -> Vec<(String, usize)> {
+    world.commands(|command| match command {
+        ChannelCommand::Fetch { key, index, .. } => Some((key.clone(), *index)),
+        _ => None,
+    })
+}
+
+#[test]
+fn pictures_are_fetched_a_few_at_a_time_and_the_time_of_the_others_has_not_begun() {
+    let with = |key: usize| Inbound { media: media(3), ..message(&key.to_string(), "2", "2", "look") };
+    let slots = (0..INBOX_MAX).map(|number| waiting(number, with(number))).collect();
+    let mut world = World::on(settings(), slots);
+    let first = fetches(&mut world);
+    assert!(!first.is_empty() && first.len() <= FETCHES_IN_FLIGHT_MAX, "{} at once", first.len());
+    let (key, index) = first[0].clone();
+    let fetched = |key: &str, index| {
+        let (channel, result) = (Channel::Telegram, Err("gone".into()));
+        Event::Channel(ChannelEvent::Fetched { channel, key: key.into(), index, result })
+    };
+    for index in index..3 {
+        world.bench.handle(fetched(&key, index));
+    }
+    let next = fetches(&mut world);
+    assert_eq!(next.len(), 3, "one message is whole, so the next one has its turn");
+    // Nothing more comes: each waits as long as the first one did, and not in vain.
+    let mut seen = first.len() + next.len();
+    for _ in 0..INBOX_MAX {
+        world.bench.pass(Duration::from_millis(FETCH_MS_MAX));
+        seen += fetches(&mut world).len();
+    }
+    assert_eq!(seen, 3 * INBOX_MAX, "each is fetched once");
+}
+
+#[test]
+fn a_message_with_more_pictures_than_are_taken_says_so() {
+    let crowded = || Inbound { media: media(5_000), ..message("1", "2", "2", "look") };
+    let mut recovered = World::on(settings(), [waiting(1, crowded())].into());
+    let mut arrived = World::new();
+    arrived.say(crowded());
+    for world in [&mut recovered, &mut arrived] {
+        let fetched = fetches(world);
+        assert_eq!(fetched.len(), MEDIA_MAX);
+        for (key, index) in fetched {
+            let (channel, result) = (Channel::Telegram, Err("gone".into()));
+            world.bench.handle(Event::Channel(ChannelEvent::Fetched { channel, key, index, result }));
+        }
+        world.keep();
+        let (_, told) = world.letters().remove(0);
+        assert!(told.contains("4996 more pictures or files"), "{told}");
+    }
+}
+
+#[test]
+fn a_message_that_names_another_surface_than_its_slot_is_answered_in_one_life_only() {
+    let mut elsewhere = message("1", "2", "2", "hello");
+    elsewhere.route.channel = Channel::Whatsapp;
+    let mut world = World::on(settings(), [waiting(5, elsewhere)].into());
+    let run = world.run();
+    world.answer(&run, "hi");
+    assert_eq!(world.letters(), [("2".to_owned(), "hi".to_owned())]);
+    assert!(world.disk["inbox/telegram/9/1"].starts_with("{\"d\""), "{:?}", world.disk);
+    world.restart();
+    assert!(world.bench.started_runs().is_empty() && world.letters().is_empty());
+}
+
+#[test]
+fn two_messages_with_one_number_are_both_answered() {
+    let slots = ["1", "2", "3"].map(|key| waiting(5, message(key, "2", "2", &format!("text {key}"))));
+    let mut world = World::on(settings(), slots.into());
+    let mut prompts = String::new();
+    for run in std::iter::from_fn(|| world.bench.started_runs().pop()).collect::<Vec<_>>() {
+        prompts.push_str(&run.prompt);
+        world.answer(&run, "hi");
+    }
+    for run in world.bench.started_runs() {
+        prompts.push_str(&run.prompt);
+        world.answer(&run, "hi");
+    }
+    for key in ["1", "2", "3"] {
+        assert!(prompts.contains(&format!("text {key}")), "{prompts}");
+        assert!(world.disk[&format!("inbox/telegram/9/{key}")].starts_with("{\"d\""), "{:?}", world.disk);
+    }
+    assert!(world.bench.state.inbox.is_empty());
 }
