@@ -2,6 +2,8 @@
 
 /// Line of the journal; a longer one is taken for damage, and none is written.
 pub const JOURNAL_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Part of the journal that is brought to the sessions' files at a time at a start.
+pub const JOURNAL_PART_BYTES: u64 = 1024 * 1024;
 /// What one command to the store may write; it is refused beyond.
 pub const OPS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Commands that are made durable together: no further one is taken once they write this much.

@@ -23,12 +23,27 @@ pub struct Recovered {
     pub problems: Vec<String>,
 }
 
+impl Recovered {
+    /// What the slots take in a journal that has nothing else, nearly.
+    fn standing_bytes(&self) -> u64 {
+        self.slots.iter().map(|(slot, value)| record::line_bytes(slot) + value.len() as u64).sum()
+    }
+}
+
+/// Length at which a journal is written anew in which so much still stands. Each life reckons from that:
+/// from the length that the last one left it would never come to it.
+fn compact_at(standing_bytes: u64) -> u64 {
+    JOURNAL_BYTES_MAX.max(2 * standing_bytes)
+}
+
 /// The open journal and the files behind it.
 pub struct Store {
     layout: Layout,
     journal: Journal,
     sessions: SessionFiles,
     backlog: Backlog,
+    /// Sessions whose files were made anew from all that the journal has of them, while it is replayed.
+    rebuilt: BTreeSet<String>,
     compact_at_bytes: u64,
     must_compact: bool,
     tidy: Tidy,
@@ -57,7 +72,7 @@ impl Store {
         let layout = tidy.layout().clone();
         layout.prepare()?;
         let mut recovered = Recovered::default();
-        let mut backlog = Backlog::default();
+        let mut has_records = false;
         let mut has_forgotten = false;
         let slots = &mut recovered.slots;
         let path = layout.journal();
@@ -65,16 +80,13 @@ impl Store {
             Journal::open(path.clone(), &mut recovered.problems, |line| match line {
                 Line::Put { slot, value } => drop(slots.insert(slot, value.get().to_owned())),
                 Line::Del(slot) => drop(slots.remove(&slot)),
-                Line::App { key, offset, record } => backlog.append(&key, offset, record.get().to_owned()),
-                Line::Forget(key) => {
-                    has_forgotten = true;
-                    backlog.forget(&key);
-                }
+                Line::App { .. } => has_records = true,
+                Line::Forget(_) => has_forgotten = true,
                 Line::Journal(_) | Line::All(_) => {}
             })?;
         // Killed while it wrote a new journal.
         disk::clear(&path.with_extension("new"))?;
-        let says_nothing = recovered.slots.is_empty() && backlog.keys().is_empty() && !has_forgotten;
+        let says_nothing = recovered.slots.is_empty() && !has_records && !has_forgotten;
         if says_nothing && !is_damaged && has_sessions(&layout)? {
             recovered.problems.push(LOST_JOURNAL.to_owned());
             is_damaged = true;
@@ -82,28 +94,55 @@ impl Store {
         recovered.damaged = is_damaged;
         tidy.add(journal.len());
         let mut store = Self {
-            compact_at_bytes: JOURNAL_BYTES_MAX.max(2 * journal.len()),
+            compact_at_bytes: compact_at(recovered.standing_bytes()),
             must_compact: is_damaged || has_forgotten,
             sessions: SessionFiles::new(layout.clone()),
             tidy,
             layout,
             journal,
-            backlog,
+            backlog: Backlog::default(),
+            rebuilt: BTreeSet::new(),
             full_at_bytes: u64::MAX,
             apply_trouble: None,
             compact_trouble: None,
         };
-        store.mend(&mut recovered.problems);
+        store.replay(&mut recovered.problems)?;
         // A damaged journal is rewritten with the first commit: that says what follows from it.
         store.catch_up(!is_damaged);
         Ok((store, recovered))
     }
 
-    /// Prepares the files of the sessions of which the journal has records.
-    fn mend(&mut self, problems: &mut Vec<String>) {
+    /// Brings the sessions' files to what the journal says, a part of it at a time: it may be long. What a
+    /// file in trouble lacks stays in memory.
+    fn replay(&mut self, problems: &mut Vec<String>) -> io::Result<()> {
+        let mut known = BTreeSet::new();
+        let mut from = Some(0);
+        while let Some(place) = from {
+            let (backlog, rebuilt) = (&mut self.backlog, &mut self.rebuilt);
+            from = self.journal.read_part(place, |line| match line {
+                // A file that was made from all of the journal has this one, too.
+                Line::App { key, .. } if rebuilt.contains(&key) => {}
+                Line::App { key, offset, record } => backlog.append(&key, offset, record.get().to_owned()),
+                Line::Forget(key) => {
+                    rebuilt.remove(&key);
+                    backlog.forget(&key);
+                }
+                _ => {}
+            })?;
+            self.mend(&mut known, problems);
+            self.apply_trouble = self.apply().err();
+        }
+        Ok(())
+    }
+
+    /// Prepares the files of the sessions that are met for the first time.
+    fn mend(&mut self, known: &mut BTreeSet<String>, problems: &mut Vec<String>) {
         for key in self.backlog.keys() {
+            let is_new = known.insert(key.clone());
             // A session that begins with being forgotten has nothing that could be torn.
-            let Some(Work::Append { offset, .. }) = self.backlog.first(&key) else { continue };
+            let Some(Work::Append { offset, .. }) = self.backlog.first(&key).filter(|_| is_new) else {
+                continue;
+            };
             match self.sessions.mend(&key, *offset) {
                 Ok(problem) => problems.extend(problem),
                 Err(error) => problems.push(self.about(&key, &error).to_string()),
@@ -249,6 +288,7 @@ impl Store {
     /// nobody's who waits: what the journal has is safe.
     fn catch_up(&mut self, may_compact: bool) {
         self.apply_trouble = self.apply().err();
+        self.rebuilt.clear();
         if may_compact && (self.must_compact || self.journal.len() > self.compact_at_bytes) {
             self.compact_trouble = self.compact().err();
         }
@@ -274,7 +314,11 @@ impl Store {
             };
             match done {
                 Ok(bytes) => self.tidy.add(bytes),
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => return self.rebuild(key),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.rebuild(key)?;
+                    self.rebuilt.insert(key.to_owned());
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
             self.backlog.done(key);
@@ -336,7 +380,7 @@ impl Store {
         let before = self.journal.len();
         self.journal.replace(&bytes)?;
         self.tidy.subtract(before.saturating_sub(self.journal.len()));
-        self.compact_at_bytes = JOURNAL_BYTES_MAX.max(2 * self.journal.len());
+        self.compact_at_bytes = compact_at(self.journal.len());
         self.must_compact = failed.is_some();
         failed.map_or(Ok(()), Err)
     }

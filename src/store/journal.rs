@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::limits::JOURNAL_LINE_BYTES_MAX;
+use crate::limits::{JOURNAL_LINE_BYTES_MAX, JOURNAL_PART_BYTES};
 use crate::store::disk::{self, Reading};
 use crate::store::line::{Line, VERSION};
 use crate::store::record::{self, Lines};
@@ -36,6 +36,8 @@ struct Scan {
     damaged_lines: u64,
     /// Bad lines behind it.
     tail_lines: u64,
+    /// Behind the last line that was read.
+    end: u64,
 }
 
 impl Journal {
@@ -48,7 +50,7 @@ impl Journal {
         each: impl FnMut(Line<'_>),
     ) -> io::Result<(Self, bool)> {
         let mut file = disk::open(&path)?;
-        let Scan { mut good_bytes, damaged_lines, tail_lines } = scan(&file, each)?;
+        let Scan { mut good_bytes, damaged_lines, tail_lines, .. } = scan(&file, 0, u64::MAX, each)?;
         let first = first_line()?;
         let torn_bytes = file.metadata()?.len().saturating_sub(good_bytes);
         // The first line was durable before there was a second, and each line before the next one:
@@ -127,12 +129,19 @@ impl Journal {
     /// Hands every line to `each`, through the handle that is written to: what has the name may be
     /// another file by now. Damage that was not there at the start is an error.
     pub(super) fn read(&self, each: impl FnMut(Line<'_>)) -> io::Result<()> {
-        let found = scan(&self.file, each)?;
+        let found = scan(&self.file, 0, u64::MAX, each)?;
         if found.damaged_lines > self.damaged_lines || found.good_bytes < self.good_bytes {
             let text = "the journal cannot be read back: it is damaged on the disk";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(())
+    }
+
+    /// Hands the lines from a place on to `each` until that is a part of some size. Returns the place behind
+    /// them, or `None` at the end. Damage is passed over: it was told of when the journal was opened.
+    pub(super) fn read_part(&self, from: u64, each: impl FnMut(Line<'_>)) -> io::Result<Option<u64>> {
+        let end = scan(&self.file, from, JOURNAL_PART_BYTES, each)?.end;
+        Ok((from < end && end < self.good_bytes).then_some(end))
     }
 
     /// Puts other lines in the place of all of them. After an error either those or the old ones
@@ -165,12 +174,14 @@ fn first_line() -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Calls `each` for every good line, or for each of those in it. Bad lines behind the last good one
-/// are torn writes; bad lines before it are damage.
-fn scan(file: &File, mut each: impl FnMut(Line<'_>)) -> io::Result<Scan> {
-    let mut lines = Lines::from(file, 0);
-    let mut scan = Scan::default();
-    while let Some((at, json)) = lines.next()? {
+/// Calls `each` for every good line from a place on, or for each of those in it, until so many bytes were
+/// read. Bad lines behind the last good one are torn writes; bad lines before it are damage.
+fn scan(file: &File, from: u64, bytes_max: u64, mut each: impl FnMut(Line<'_>)) -> io::Result<Scan> {
+    let mut lines = Lines::from(file, from);
+    let mut scan = Scan { end: from, ..Scan::default() };
+    while scan.end - from < bytes_max {
+        let Some((at, json)) = lines.next()? else { break };
+        scan.end = at;
         let parsed = json.and_then(|json| serde_json::from_str::<Line<'_>>(json).ok());
         let Some(parsed) = parsed.filter(Line::is_sane) else {
             scan.tail_lines += 1;
@@ -186,8 +197,8 @@ fn scan(file: &File, mut each: impl FnMut(Line<'_>)) -> io::Result<Scan> {
             Line::All(lines) => lines.into_iter().for_each(&mut each),
             line => each(line),
         }
-        let damaged_lines = scan.damaged_lines + scan.tail_lines;
-        scan = Scan { good_bytes: at, damaged_lines, tail_lines: 0 };
+        scan.damaged_lines += std::mem::take(&mut scan.tail_lines);
+        scan.good_bytes = at;
     }
     Ok(scan)
 }

@@ -1,5 +1,8 @@
 //! What long answers cost the gateway.
 
+use std::fs;
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::harness::memory::{self, Meter};
@@ -67,4 +70,36 @@ fn a_line_of_60_mb_takes_60_mb_and_leaves_nothing() {
             (memory::own(gateway.pid()) < 12 * MB).then_some(())
         });
     }
+}
+
+/// A line of the journal.
+fn journal_line(said: &Value) -> String {
+    let json = said.to_string();
+    let mut crc = flate2::Crc::new();
+    crc.update(json.as_bytes());
+    format!("{:08x} {json}\n", crc.sum())
+}
+
+/// However long the journal of the last life is, a start holds little of it at a time and leaves it short.
+#[test]
+fn a_start_with_a_journal_of_60_mb_takes_little_and_leaves_it_short() {
+    let setup = Gateway::builder_in_memory("long-journal");
+    let state = setup.state_dir();
+    drop(setup.clone().spawn().restart());
+    let record = json!({"s": "x", "m": {"id": "", "role": "user", "text": "a".repeat(2_000), "ts": 1}});
+    let mut file = fs::File::options().append(true).open(state.join("journal")).unwrap();
+    for number in 0..60 * MB / 20_000 {
+        let offset = number * (record.to_string().len() as u64 + 10);
+        let lines = (0..10).map(|session| {
+            journal_line(&json!({"app": {"key": format!("s{session}"), "offset": offset, "record": record}}))
+        });
+        file.write_all(lines.collect::<String>().as_bytes()).unwrap();
+    }
+    let gateway = setup.spawn();
+    let page = gateway.client().ask("session-history", &json!({"sessionKey": "s9", "limit": 2}));
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(2), "{page}");
+    let peak = process::peak(gateway.pid());
+    assert!(peak < 30 * MB, "{peak} bytes at most");
+    let left = fs::metadata(state.join("journal")).unwrap().len();
+    assert!(left < MB, "{left} bytes are left");
 }

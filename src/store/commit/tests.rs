@@ -8,6 +8,7 @@ use crate::limits::UNAPPLIED_RECORDS_MAX;
 use crate::store::disk::{self, fault};
 use crate::store::{Layout, StoreOp, Tidy, folder};
 
+mod growth;
 mod hostile;
 mod quota;
 
