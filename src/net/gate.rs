@@ -45,9 +45,20 @@ pub(super) fn check(head: &Head, context: &NetContext) -> Result<(), Refusal> {
 
 /// Headers that only a proxy adds. `name` is in lower case.
 fn forwards(name: &str) -> bool {
-    const NAMES: [&str; 7] =
-        ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "cdn-loop"];
-    NAMES.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("tailscale-")
+    const NAMES: [&str; 8] = [
+        "cdn-loop",
+        "forwarded",
+        "true-client-ip",
+        "via",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-forwarded",
+        "x-real-ip",
+    ];
+    // Families of one proxy or one provider each.
+    const BEGINNINGS: [&str; 8] =
+        ["cf-", "fastly-", "fly-", "tailscale-", "x-azure-", "x-envoy-", "x-forwarded-", "x-original-"];
+    NAMES.contains(&name) || BEGINNINGS.iter().any(|begin| name.starts_with(begin))
 }
 
 /// Whether `origin` is the page that this server itself serves under `authority`, or is listed.
@@ -95,9 +106,19 @@ mod tests {
             "cf-connecting-ip",
             "cdn-loop",
             "tailscale-user-login",
+            "x-original-forwarded-for",
+            "x-cluster-client-ip",
+            "fastly-client-ip",
+            "fly-client-ip",
+            "x-envoy-external-address",
+            "x-azure-clientip",
+            "cf-ray",
+            "x-forwarded",
         ] {
             assert!(forwards(name), "{name}");
         }
-        assert!(!forwards("x-requested-with") && !forwards("via-me"));
+        for name in ["x-requested-with", "via-me", "x-forwardedness", "cfr", "origin"] {
+            assert!(!forwards(name), "{name}");
+        }
     }
 }

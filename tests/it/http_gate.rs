@@ -69,6 +69,8 @@ const GATE: &[(u16, &str)] = &[
     (403, "Host: 127.0.0.1:PORT\r\nx-forwarded-proto: https\r\n"),
     (403, "Host: 127.0.0.1:PORT\r\nX-Forwarded-Anything: x\r\n"),
     (403, "Host: 127.0.0.1:PORT\r\nX-Real-IP: 127.0.0.1\r\n"),
+    (403, "Host: 127.0.0.1:PORT\r\nCF-Ray: 1-AMS\r\n"),
+    (403, "Host: 127.0.0.1:PORT\r\nX-Original-Forwarded-For: 127.0.0.1\r\n"),
     (403, "Host: 127.0.0.1:PORT\r\nTailscale-User-Login: a@example.org\r\n"),
     (403, "Host: 127.0.0.1:PORT\r\nVia: 1.1 nginx\r\n"),
     (403, "Host: 127.0.0.1:PORT\r\nX-Client-IP: 1.2.3.4\r\n"),
