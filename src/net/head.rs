@@ -118,15 +118,12 @@ impl Head {
 }
 
 /// Takes the absolute form (`http://HOST/PATH`) apart, as proxies and a few clients send it; any other
-/// target is one as a whole.
+/// target is one as a whole. The scheme does not matter: whatever it is, somebody means the host behind it.
 fn split_target(target: &str) -> (Option<&str>, Cow<'_, str>) {
-    let schemes = ["http://", "https://"];
-    let is_absolute =
-        |scheme: &&str| target.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
-    let Some(scheme) = schemes.iter().find(|scheme| is_absolute(scheme)) else {
+    let absolute = target.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?', '#']));
+    let Some((_, rest)) = absolute else {
         return (None, target.into());
     };
-    let rest = &target[scheme.len()..];
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     // The root may be left out before a query.
     let path = if path.starts_with('/') { path.into() } else { format!("/{path}").into() };
@@ -144,7 +141,13 @@ mod tests {
             ("*", None, "*"),
             ("//h/a", None, "//h/a"),
             ("http:/a", None, "http:/a"),
-            ("ftp://h/a", None, "ftp://h/a"),
+            ("/a?b=ws://h/a", None, "/a?b=ws://h/a"),
+            ("?ws://h/a", None, "?ws://h/a"),
+            ("ws://h/a", Some("h"), "/a"),
+            ("WSS://h:1", Some("h:1"), "/"),
+            ("ftp://h/a", Some("h"), "/a"),
+            ("x-y+z.1://h", Some("h"), "/"),
+            ("://h/a", Some("h"), "/a"),
             ("http://h:1/a?b", Some("h:1"), "/a?b"),
             ("hTTps://[::1]", Some("[::1]"), "/"),
             ("http://h?b", Some("h"), "/?b"),

@@ -291,7 +291,9 @@ fn the_absolute_form_is_served_if_its_authority_is() {
         (403, "http://127.0.0.1:PORT@evil.example/healthz", "127.0.0.1:PORT"),
         (403, "http://evil.example#127.0.0.1/healthz", "127.0.0.1:PORT"),
         (403, "http:///healthz", "127.0.0.1:PORT"),
-        (404, "ftp://127.0.0.1/healthz", "127.0.0.1:PORT"),
+        (200, "ws://localhost:PORT/healthz", "127.0.0.1:PORT"),
+        (200, "ftp://127.0.0.1/healthz", "127.0.0.1:PORT"),
+        (403, "ftp://evil.example/healthz", "127.0.0.1:PORT"),
         (404, "http:/healthz", "127.0.0.1:PORT"),
     ] {
         assert_eq!(status_of(gateway.addr, target, host), status, "{target} for {host}");
@@ -299,7 +301,9 @@ fn the_absolute_form_is_served_if_its_authority_is() {
     // An upgrade is judged alike, and the authority is what `Origin` is held against.
     for (status, target, more) in [
         (101, "http://localhost:PORT/", ""),
+        (101, "wss://localhost:PORT/", ""),
         (403, "http://evil.example/", ""),
+        (403, "ws://evil.example/", ""),
         (101, "http://localhost:PORT/", "Origin: http://localhost:PORT\r\n"),
         (403, "http://localhost:PORT/", "Origin: http://127.0.0.1:PORT\r\n"),
         (403, "http://evil.example/", "Origin: http://evil.example\r\n"),
