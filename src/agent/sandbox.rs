@@ -143,10 +143,18 @@ fn attempt(program: &Path, walls: Vec<OsString>, config: &AgentConfig) -> Result
     child::attempt(program, &args, ms(SANDBOX_TRIAL_MS))
 }
 
+/// Folders that show the kernel, not files.
+const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
+/// The one with plain files in it; its folders are as good as any.
+const MEMORY: &str = "/dev/shm";
+
 /// Why an agent cannot be given a folder, whose real path this is.
 pub fn refusal(path: &Path, state_dir: &Path) -> Option<&'static str> {
+    let is_in_memory = path.starts_with(MEMORY) && path != Path::new(MEMORY);
     if path.parent().is_none() {
         Some("is the whole machine")
+    } else if !is_in_memory && KERNEL.iter().any(|folder| path.starts_with(folder)) {
+        Some("is the machine's devices, processes or settings, of which the sandbox has its own")
     } else if path.starts_with(walls::real(state_dir)) {
         Some("is in the gateway's state folder, which is hidden from the agent")
     } else {
@@ -167,7 +175,29 @@ pub(super) fn explain(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::explain;
+    use std::path::Path;
+
+    use super::{explain, refusal};
+
+    #[test]
+    fn the_machine_its_kernel_and_the_state_folder_are_given_to_no_agent() {
+        let state_dir = Path::new("/h/.clawdis");
+        for (path, why) in [
+            ("/", "whole machine"),
+            ("/dev", "devices"),
+            ("/dev/sda", "devices"),
+            ("/dev/shm", "devices"),
+            ("/proc", "processes"),
+            ("/proc/sys/kernel", "processes"),
+            ("/sys/fs/cgroup", "settings"),
+            ("/h/.clawdis/sessions", "state folder"),
+        ] {
+            assert!(refusal(Path::new(path), state_dir).is_some_and(|said| said.contains(why)), "{path}");
+        }
+        for path in ["/dev/shm/work", "/devices", "/h", "/h/proc"] {
+            assert_eq!(refusal(Path::new(path), state_dir), None, "{path}");
+        }
+    }
 
     #[test]
     fn bubblewrap_s_own_words_are_kept() {

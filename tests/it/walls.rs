@@ -279,6 +279,8 @@ fn folders_that_would_give_the_agent_the_gateway_are_refused_by_their_key() {
         ("cwd", json!("~/missing"), "agent.cwd"),
         ("cwd", json!("~/to-state"), "agent.cwd"),
         ("writable", json!(["/"]), "agent.writable"),
+        ("writable", json!(["/dev"]), "agent.writable"),
+        ("writable", json!(["/etc", "/proc/self"]), "agent.writable"),
         ("writable", json!([state]), "agent.writable"),
         ("writable", json!(["~/to-state"]), "agent.writable"),
         ("writable", json!(["relative"]), "agent.writable"),
