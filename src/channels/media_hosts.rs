@@ -1,7 +1,7 @@
 //! Hosts that files for people are fetched from: those of the web, and those of this network that the
 //! config names. Judges texts; `special_ranges` judges addresses. Pure, but for the machine's own name.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::channels::special_ranges::special_use;
 
@@ -98,20 +98,32 @@ pub(super) fn against_address(address: IpAddr) -> Option<String> {
 const LOCAL_ENDS: [&str; 9] =
     ["localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa"];
 
+/// What is known against a host by the form of its text, before anybody looks anything up.
+pub(super) fn against_form(host: &str) -> Option<String> {
+    let is_host = match host.strip_prefix('[') {
+        Some(bracketed) => bracketed.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok()),
+        None => !spelled_addresses(host).is_empty() || is_name(&plain(host)),
+    };
+    // Readers differ over what such a thing is, and some of them may take it for an address.
+    (!is_host).then(|| "it is neither a name nor an address".to_owned())
+}
+
+fn is_name(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.bytes().all(is_part) && last.starts_with(|first: char| !first.is_ascii_digit())
+}
+
 /// What is known against a host by its text alone, where somebody else will look it up.
 pub(super) fn against_text(host: &str) -> Option<String> {
+    if let Some(why) = against_form(host) {
+        return Some(why);
+    }
     let addresses = spelled_addresses(host);
     if !addresses.is_empty() {
         return addresses.into_iter().find_map(against_address);
     }
     let name = plain(host);
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let last = name.rsplit('.').next().unwrap_or_default();
-    // Readers differ over what such a thing is, and some of them may take it for an address.
-    if !name.bytes().all(is_name) || last.starts_with(|first: char| first.is_ascii_digit()) || last.is_empty()
-    {
-        return Some("it is neither a name nor an address".to_owned());
-    }
     let ends_with =
         |end: &str| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     let own_name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
@@ -192,6 +204,9 @@ mod tests {
             "[fe80::1%25eth0]",
             "[::1",
             "[1::2::3]",
+            "[2606:4700::1111%25eth0]",
+            "[example.com]",
+            "[8.8.8.8]",
         ] {
             assert!(against_text(host).is_some(), "{host}");
         }

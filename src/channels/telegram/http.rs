@@ -13,7 +13,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, Error, Proxy, Timeout};
 
-use crate::channels::media_hosts::{against_address, against_text, spelled_addresses};
+use crate::channels::media_hosts::{against_address, against_form, against_text, spelled_addresses};
 use crate::channels::telegram::error::ApiError;
 use crate::limits::{TELEGRAM_CONNECT_MS, TELEGRAM_IDLE_CONNECTION_MS, TELEGRAM_WRITE_MS, ms};
 use crate::protocol::SERVER_VERSION;
@@ -46,6 +46,9 @@ impl Http {
     /// the host's name leads to a moment later. Where a proxy looks names up, only the text can be judged.
     pub(super) fn to_web(way: &Way, uri: &Uri) -> Result<Self, OffWeb> {
         let host = uri.host().unwrap_or_default();
+        if let Some(why) = against_form(host) {
+            return Err(OffWeb::Inside(why));
+        }
         let config = config(way, 0);
         let proxy = config.proxy().filter(|proxy| !proxy.is_no_proxy(uri));
         if proxy.is_some_and(|proxy| !proxy.resolve_target()) {

@@ -150,6 +150,11 @@ fn what_is_connected_to_is_what_was_judged() {
             let refused = Http::to_web(way, &format!("http://{host}:{port}/").parse().unwrap());
             assert!(matches!(refused, Err(OffWeb::Inside(_))), "{host}");
         }
+        for host in ["[fe80::1%25lo]", "[1::2::3]", "1.2.3.4.5"] {
+            let refused = Http::to_web(way, &format!("http://{host}/").parse().unwrap());
+            let neither = "it is neither a name nor an address".to_owned();
+            assert_eq!(refused.err(), Some(OffWeb::Inside(neither)), "{host}");
+        }
         let unknown = Http::to_web(way, &"http://does.not.exist.invalid/".parse().unwrap());
         assert!(matches!(unknown, Err(OffWeb::Unknown)));
     }
