@@ -34,6 +34,7 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
         (
             Channel::Telegram,
             SurfaceConfig {
+                configured: telegram.bot_token.is_some(),
                 owner: owner(Channel::Telegram, settings.config.owner.telegram.as_deref()),
                 allowed: ids(Channel::Telegram, "allowFrom", &telegram.allow_from),
                 groups: telegram_groups.collect(),
@@ -43,6 +44,7 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
         (
             Channel::Whatsapp,
             SurfaceConfig {
+                configured: is_whatsapp_configured(settings),
                 owner: owner(Channel::Whatsapp, settings.config.owner.whatsapp.as_deref()),
                 allowed: ids(Channel::Whatsapp, "allowFrom", &whatsapp.allow_from),
                 groups: whatsapp_groups.collect(),
@@ -55,6 +57,11 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
         media: layout.media(),
         media_folders: folders(&settings.config.gateway.media_folders),
     }
+}
+
+/// WhatsApp has no credentials to show: linking comes after switching on.
+fn is_whatsapp_configured(settings: &Settings) -> bool {
+    settings.config.whatsapp.enabled == Some(true)
 }
 
 /// Of 0, as in `agent.idleMinutes`, nothing follows: else every message would be too old.
@@ -129,8 +136,7 @@ pub(super) fn setup(
         hosts: hosts(&settings.config.gateway.media_hosts),
     };
     let bot = TelegramSetup::new(telegram, tmp, sources.clone()).map_err(Fatal::Config)?;
-    // WhatsApp has no credentials to show: linking comes after switching on.
-    let configured = whatsapp.enabled == Some(true);
+    let configured = is_whatsapp_configured(settings);
     let is_on = |channel: Channel, config: Option<bool>, configured: bool| {
         toggles.channels.get(&channel).copied().or(config).unwrap_or(configured)
     };

@@ -12,7 +12,7 @@ use crate::protocol::event::{EventKind, HealthChanged};
 use crate::protocol::frame::EventBody;
 use crate::protocol::payload::{AgentHealth, ChannelHealth, Health, StorageHealth, Toggles};
 use crate::state::runs::Runs;
-use crate::state::{Effect, Now, State};
+use crate::state::{Effect, Now, State, StateConfig};
 use crate::store::Usage;
 
 pub(super) struct HealthBoard {
@@ -37,11 +37,16 @@ const UNCONFIGURED: &str =
 const UNTRIED: &str = "bubblewrap is still being tried; no agent starts before that is done";
 
 impl HealthBoard {
-    pub(super) fn new(agent_configured: bool) -> Self {
+    pub(super) fn new(config: &StateConfig) -> Self {
+        let agent_configured = config.agent_configured;
         // Until the channels' thread has said what it knows.
-        let unknown = || ChannelHealth { state: "off".to_owned(), ..ChannelHealth::default() };
+        let unknown = |channel| {
+            let configured = config.surfaces.by_channel.get(&channel).is_some_and(|it| it.configured);
+            let health = ChannelHealth { configured, state: "off".to_owned(), ..ChannelHealth::default() };
+            (channel, health)
+        };
         Self {
-            channels: Channel::ALL.map(|channel| (channel, unknown())).into(),
+            channels: Channel::ALL.map(unknown).into(),
             agent_configured,
             sandbox: ("none", agent_configured.then(|| UNTRIED.to_owned())),
             agent_trouble: None,

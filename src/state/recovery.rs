@@ -52,7 +52,7 @@ impl State {
             instance_id: format!("gateway-{}", config.boot_id),
         };
         let mut state = Self {
-            health: HealthBoard::new(config.agent_configured),
+            health: HealthBoard::new(&config),
             warnings: Warnings::default(),
             access: Access::new(config.surfaces.clone()),
             inbox: Inbox::default(),

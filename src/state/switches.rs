@@ -30,12 +30,31 @@ impl State {
     ) -> Result<(), WireError> {
         self.require_store()?;
         if let Switch::Channel(channel, enabled) = switch {
+            if enabled {
+                self.require_set_up(channel)?;
+            }
             self.ask_channels(ChannelCommand::SetEnabled { channel, enabled })?;
         }
         let payload = self.flip(&switch, now);
         let op = self.toggles_op();
         self.store(vec![op], Pending::Switch { conn, id: id.to_owned(), payload });
         Ok(())
+    }
+
+    /// What is not set up works on neither side of its switch; saying that it is on would be a promise.
+    fn require_set_up(&self, channel: Channel) -> Result<(), WireError> {
+        if self.health.channel(channel).is_some_and(|health| health.configured) {
+            return Ok(());
+        }
+        let what = match channel {
+            Channel::Telegram => {
+                "give it a bot's token (telegram.botTokenFile or telegram.botToken in the config, or TELEGRAM_BOT_TOKEN)"
+            }
+            Channel::Whatsapp => "set whatsapp.enabled to true in the config",
+        };
+        let name = channel.name();
+        let hint = format!("{name} is not set up in this gateway: {what}, and restart the gateway");
+        Err(WireError::unavailable(hint).not_retryable())
     }
 
     /// What keeps the toggles.

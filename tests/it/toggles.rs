@@ -11,14 +11,13 @@ fn toggles_answer_the_new_state_and_survive_a_restart() {
     let gateway = Gateway::builder("toggles").agent_echo().spawn();
     let mut client = gateway.client();
     assert_eq!(client.ask("set-heartbeats", &json!({"enabled": true})), json!({"enabled": true}));
-    // Accepted for channels that are not set up.
-    let telegram = json!({"channel": "telegram", "enabled": false});
-    assert_eq!(client.ask("set-channel", &telegram), telegram);
-    let whatsapp = json!({"channel": "whatsapp", "enabled": true});
-    assert_eq!(client.ask("set-channel", &whatsapp), whatsapp);
+    for channel in ["telegram", "whatsapp"] {
+        let off = json!({"channel": channel, "enabled": false});
+        assert_eq!(client.ask("set-channel", &off), off, "also where it is not set up");
+    }
     assert_eq!(client.ask("set-paused", &json!({"paused": true})), json!({"paused": true}));
     let expected =
-        json!({"heartbeats": true, "paused": true, "channels": {"telegram": false, "whatsapp": true}});
+        json!({"heartbeats": true, "paused": true, "channels": {"telegram": false, "whatsapp": false}});
     assert_eq!(client.ask("status", &json!({}))["toggles"], expected);
 
     let gateway = gateway.restart();
@@ -32,6 +31,20 @@ fn toggles_answer_the_new_state_and_survive_a_restart() {
     client.ask("set-paused", &json!({"paused": false}));
     let run = client.run(&params_agent("hi", "k"));
     assert_eq!(client.finish(&run)["ok"], true);
+}
+
+#[test]
+fn a_channel_that_is_not_set_up_is_not_switched_on() {
+    let gateway = Gateway::builder("toggle-unset").spawn();
+    let mut client = gateway.client();
+    for (channel, remedy) in [("telegram", "telegram.botTokenFile"), ("whatsapp", "whatsapp.enabled")] {
+        let error = client.refused("set-channel", &json!({"channel": channel, "enabled": true}));
+        assert_eq!((&error["code"], &error["retryable"]), (&json!("UNAVAILABLE"), &json!(false)), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(remedy), "{error}");
+    }
+    let status = client.ask("status", &json!({}));
+    assert_eq!(status["toggles"]["channels"], json!({}));
+    assert_eq!(status["health"]["channels"]["telegram"]["enabled"], false);
 }
 
 #[test]

@@ -37,7 +37,8 @@ assert ask("status")["payload"]["clients"] >= 1
 assert any(entry["instanceId"] == "python-1" for entry in ask("system-presence")["payload"])
 assert ask("system-event", text="a script was run", reason="script")["ok"]
 assert ask("set-heartbeats", enabled=False)["payload"] == {"enabled": False}
-assert ask("set-channel", channel="telegram", enabled=True)["ok"]
+assert ask("set-channel", channel="telegram", enabled=False)["ok"]
+assert ask("set-channel", channel="telegram", enabled=True)["error"]["code"] == "UNAVAILABLE"
 assert ask("set-paused", paused=False)["payload"] == {"paused": False}
 assert ask("send", to="+15550001111", message="hi", idempotencyKey="s1")["error"]["code"] == "UNAVAILABLE"
 

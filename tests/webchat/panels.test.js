@@ -13,7 +13,9 @@ describe("panels", () => {
   let gateway;
   let page;
   before(async () => {
-    [browser, gateway] = await Promise.all([launch(), Gateway.start({ agent: SCRIPTED })]);
+    // Not set up, it can be switched off only.
+    const config = { telegram: { enabled: true } };
+    [browser, gateway] = await Promise.all([launch(), Gateway.start({ agent: SCRIPTED, config })]);
     page = await open(browser, gateway);
   });
   after(async () => {

@@ -38,6 +38,8 @@ pub struct SurfacesConfig {
 /// What the config says about one surface.
 #[derive(Debug, Clone, Default)]
 pub struct SurfaceConfig {
+    /// Whether it is set up, on or off.
+    pub configured: bool,
     /// The person whose direct chat shares session `main`.
     pub owner: Option<String>,
     /// Who may write besides.

@@ -37,6 +37,7 @@ pub(super) fn settings() -> StateConfig {
         commands: Commands::Asker,
     };
     let telegram = SurfaceConfig {
+        configured: true,
         owner: Some("1".into()),
         allowed: vec!["2".into()],
         groups: BTreeMap::from([
