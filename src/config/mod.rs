@@ -4,6 +4,7 @@
 //! apart, [`environment`] what is set around it, and [`settings`] is what comes of all of them.
 //! Knows nothing of threads or sockets. `schemas/config.schema.json` describes the file.
 
+mod agent_env;
 pub mod environment;
 pub mod file;
 pub mod flags;

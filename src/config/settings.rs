@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{self, Path, PathBuf};
 
+use crate::config::agent_env;
 use crate::config::environment::{self, Environment};
 use crate::config::file::{Command, Config, Gateway, Telegram};
 use crate::config::flags::{ADDRESS, Flags, LogFormat, address};
@@ -27,6 +28,13 @@ pub enum SettingsError {
     Token(&'static str, SecretFault),
     /// An address that others reach, and nothing that keeps them out.
     OpenBind(IpAddr),
+    /// A variable of the agent's that programs outside of its sandbox would obey.
+    Obeyed {
+        /// The key that names it.
+        key: &'static str,
+        /// The variable.
+        name: String,
+    },
     /// Neither a state folder nor a home to have one in.
     NoHome,
     /// A file.
@@ -45,6 +53,11 @@ impl fmt::Display for SettingsError {
                 f,
                 "without a token everybody who reaches {address} could command this gateway: \
                  set one with `--token-file`, or bind 127.0.0.1 and connect through an SSH tunnel"
+            ),
+            Self::Obeyed { key, name } => write!(
+                f,
+                "`{key}` names `{name}`, which programs outside of the agent's sandbox would obey too: \
+                 set it in a script that is the agent's command"
             ),
             Self::NoHome => write!(f, "there is no `HOME` to keep state in: set it or give `--state-dir`"),
             Self::File(error) => error.fmt(f),
@@ -137,6 +150,7 @@ impl Settings {
         gateway.port = port(flags.port, environment.port.as_deref(), gateway.port)?;
         let binds = binds(flags.bind, gateway)?;
         check_min_client(&gateway.min_client)?;
+        agent_env::check(agent)?;
         gateway.max_clients = flags.max_clients.unwrap_or(gateway.max_clients);
         gateway.tick_interval_ms = flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms);
         let (log_format, verbosity) = (flags.log_format, flags.verbosity);

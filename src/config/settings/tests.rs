@@ -168,6 +168,13 @@ fn refused() {
         (
             &[],
             &[],
+            json!({"agent": {"env": {"LD_PRELOAD": "/h/clawdis/lib.so"}}}),
+            "`agent.env` names `LD_PRELOAD`, which programs outside of the agent's sandbox would obey too: \
+             set it in a script that is the agent's command",
+        ),
+        (
+            &[],
+            &[],
             json!({"gateway": {"minClient": "v1.0.0"}}),
             "`gateway.minClient` needs a version such as 1.2.0",
         ),
