@@ -107,7 +107,7 @@ mod tests {
             (vec!["192.0.2.7", "::1"], vec!["192.0.2.7", "::1", "127.0.0.1"]),
         ] {
             let addresses =
-                |texts: &[&str]| Vec::from_iter(texts.iter().map(|it| it.parse::<IpAddr>().unwrap()));
+                |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|it| it.parse().unwrap()).collect() };
             assert_eq!(with_loopback(&addresses(&binds)), addresses(&opened), "{binds:?}");
         }
     }
