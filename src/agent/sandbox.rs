@@ -78,8 +78,10 @@ impl Sandbox {
             Err(why) => return lacking(why),
         };
         let layout = config.tidy.layout();
-        let all = Folders { own: &agent_folder::place(layout), media: &layout.media() };
-        let why = match walls::walls(config, all).map(|walls| attempt(&program, walls, config)) {
+        let walls = agent_folder::place(layout)
+            .map_err(|error| error.to_string())
+            .and_then(|own| walls::walls(config, Folders { own: &own, media: &layout.media() }));
+        let why = match walls.map(|walls| attempt(&program, walls, config)) {
             Ok(Ok(())) => return Self::Bwrap(program),
             Ok(Err(AttemptError::Busy(words))) => return Self::busy(&words),
             Ok(Err(AttemptError::Failed(words))) => format!("`{words}`"),

@@ -40,8 +40,8 @@ pub(crate) struct SessionFile {
 }
 
 /// Where it is, for the walls around an agent.
-pub(crate) fn place(layout: &Layout) -> PathBuf {
-    layout.root().join(AGENT)
+pub(crate) fn place(layout: &Layout) -> io::Result<PathBuf> {
+    Ok(layout.real_root()?.join(AGENT))
 }
 
 /// Makes the folder, if it is not there.
@@ -69,7 +69,7 @@ pub(crate) fn prepare(layout: &Layout, session_key: &str, session_id: &str) -> i
         file => mend(&file?)?,
     };
     let set_aside = if is_whole { None } else { Some(opened.set_aside(name.as_ref())?) };
-    let folder = layout.real_root()?.join(AGENT).join(key);
+    let folder = place(layout)?.join(key);
     Ok(SessionFile { path: folder.join(name), folder, set_aside })
 }
 
@@ -158,7 +158,7 @@ fn has_header(file: &File) -> io::Result<bool> {
 
 /// A power cut may have torn the last record. With its line ended, Pi skips it alone.
 fn end_last_line(file: &File) -> io::Result<()> {
-    let len = file.metadata()?.len();
+    let len = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or_default();
     let mut last = [0];
     file.read_exact_at(&mut last, len.saturating_sub(1))?;
     if last == *b"\n" { Ok(()) } else { file.write_all_at(b"\n", len) }

@@ -21,8 +21,13 @@ AGENT_FOLDER = "src/store/agent_folder.rs"
 AGENT_FOLDER_NAMED = re.compile(r'\bagent_sessions\b|\bjoin\("agent"\)|folder\("agent"|"agent/')
 PATH_CALL = re.compile(
     r"(?<![\w:])(?:std::)?fs::\w+\s*\(|\bFile::(?:open|create|options)|\bOpenOptions\b|\bDirBuilder\b"
-    r"|\.(?:exists|is_file|is_dir|symlink_metadata|read_dir|read_link|canonicalize)\(\)"
+    r"|\.(?:exists|try_exists|is_file|is_dir|metadata|symlink_metadata|read_dir|read_link|canonicalize)\(\)"
 )
+# What it hands out is for an agent's command line. The one who goes there by path is bubblewrap: a descriptor
+# would have to be left open through the guard, and not every version takes one. Only a process without
+# walls can put something else there meanwhile, and that needs no trick.
+AGENT_FOLDER_PATH = re.compile(r"\bagent_folder::place\b|\bsession\.own\b|\bfile\.folder\b")
+RESOLVED = re.compile(PATH_CALL.pattern + r"|\b(?:real|may_exist|given|canonicalize|metadata|try_exists)\s*\(")
 # What letting somebody in means has to be said in words, wherever a reader may be told how to do it.
 LET_IN_SAID = "Whoever you let in"
 LET_IN_SECTIONS = ["Telegram", "WhatsApp", "Security"]
@@ -161,6 +166,8 @@ def agent_folder(tree):
             place = f"{path}:{number}:"
             if path != AGENT_FOLDER and (match := AGENT_FOLDER_NAMED.search(line)):
                 found.append(f"{place} `{match[0]}` reaches for the agent's folder; what is done there is for {AGENT_FOLDER}")
+            if path != AGENT_FOLDER and AGENT_FOLDER_PATH.search(line) and (match := RESOLVED.search(line)):
+                found.append(f"{place} `{match[0]}` resolves a path into the agent's folder; hand it on as it is")
             if path == AGENT_FOLDER and (match := PATH_CALL.search(line)):
                 found.append(f"{place} `{match[0]}` follows what the agent has planted; go through a FolderHandle")
     return found

@@ -83,10 +83,18 @@ class Sources(unittest.TestCase):
         self.assertEqual(sources.check(tree({"src/store/quota.rs": test})), [])
 
     def test_the_agents_folder_is_reached_by_descriptors(self):
-        for call in ["fs::read(path)", "std::fs::remove_dir_all(path)", "File::open(path)", "OpenOptions::new()", "path.is_dir()"]:
+        for call in ["fs::read(path)", "std::fs::remove_dir_all(path)", "File::open(path)", "OpenOptions::new()", "path.is_dir()",
+                     "path.metadata()", "path.try_exists()", "path.canonicalize()"]:
             text = f"//! A.\nuse std::fs;\n\nfn a() {{\n    {call};\n}}\n"
             self.assert_one({"src/store/agent_folder.rs": text}, "src/store/agent_folder.rs:5:")
             self.assertEqual(sources.check(tree({"src/store/quota.rs": text})), [])
+
+    def test_the_agents_folder_is_handed_on_unresolved(self):
+        for call in ["real(session.own)", "agent_folder::place(layout).canonicalize()", "file.folder.metadata()"]:
+            text = f"//! A.\nfn a() {{\n    {call};\n}}\n"
+            self.assert_one({"src/agent/sandbox.rs": text}, "src/agent/sandbox.rs:3:")
+        handed = "//! A.\nfn a() {\n    walls(session.own.to_owned(), agent_folder::place(layout));\n}\n"
+        self.assertEqual(sources.check(tree({"src/agent/sandbox.rs": handed})), [])
 
     def test_lock_files(self):
         self.assert_one({"Cargo.lock": 'source = "registry+https://mirror.invalid"\n'}, "Cargo.lock:1:")

