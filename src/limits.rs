@@ -271,6 +271,8 @@ pub const MIME_BYTES_MAX: usize = 100;
 pub const QUEUE_NOTICE_MS: u64 = 5_000;
 /// People and groups that `channel-allow` can let in.
 pub const ALLOWED_MAX: usize = 1_000;
+/// People who are told on a day that its runs are used up; further ones get silence.
+pub const BUDGET_TOLD_MAX: usize = 1_000;
 /// Senders that were not let in and are shown in `status`; the oldest goes.
 pub const REFUSED_MAX: usize = 50;
 /// Groups whose talk is remembered for the model's next prompt there.

@@ -12,6 +12,8 @@ pub const STORE_GROUP_BYTES_MAX: usize = 1024 * 1024;
 pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a history without a record, behind which a page of it looks no further.
 pub const HISTORY_DAMAGE_BYTES_MAX: u64 = 4 * RECORD_BYTES_MAX as u64;
+/// Slot of a few ids and times, with its name; what is longer is left out at a start.
+pub const SLOT_BYTES_MAX: usize = 4 * 1024;
 /// Values that could not be written and are kept for the next write; the oldest goes.
 pub const UNSAVED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Part of a line of a file that is read at a time; more is read only of a line with a good checksum.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::SANE_CLOCK_MS;
+use crate::limits::{BUDGET_TOLD_MAX, SANE_CLOCK_MS};
+use crate::state::agent_requests::OWNER;
 
 /// Slot that keeps the count across restarts.
 pub(super) const SLOT: &str = "today";
@@ -52,9 +53,10 @@ impl Today {
         over.then(|| DAY_MS - wall_ms % DAY_MS)
     }
 
-    /// Whether this is the first time today that somebody is told that it is used up.
+    /// Whether this is the first time today that somebody is told that it is used up. In a group where everybody
+    /// may ask there is no end of people: beyond the bound only the owner is told.
     pub(super) fn tell(&mut self, whom: &str) -> bool {
-        self.told.insert(whom.to_owned())
+        (self.told.len() < BUDGET_TOLD_MAX || whom == OWNER) && self.told.insert(whom.to_owned())
     }
 
     /// Counts a run.
@@ -68,7 +70,8 @@ impl Today {
     pub(super) fn forget(&mut self, person: &str) -> bool {
         let was_told = self.told.remove(person);
         let Some(runs) = self.by_person.remove(person) else { return was_told };
-        *self.by_person.entry(FORGOTTEN.to_owned()).or_default() += runs;
+        let forgotten = self.by_person.entry(FORGOTTEN.to_owned()).or_default();
+        *forgotten = forgotten.saturating_add(runs);
         true
     }
 
@@ -83,7 +86,7 @@ impl Today {
 
 #[cfg(test)]
 mod tests {
-    use super::{DAY_MS, Limits, Today};
+    use super::{BUDGET_TOLD_MAX, DAY_MS, Limits, Today};
 
     #[test]
     fn the_budget_is_per_person_in_all_and_per_day() {
@@ -111,6 +114,25 @@ mod tests {
         assert_eq!(today.by_person().iter().collect::<Vec<_>>(), [(&"forgotten".to_owned(), &3)]);
         assert!(today.wait_ms("c", limits, noon).is_some(), "three in all");
         assert!(today.tell("b"), "nobody knows that they were told");
+    }
+
+    #[test]
+    fn counts_beyond_all_bounds_end_nothing() {
+        let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
+        for person in ["a", "b"] {
+            today.by_person.insert(person.to_owned(), u64::MAX);
+            today.count(person, noon);
+        }
+        assert!(today.forget("a") && today.forget("b"));
+        assert_eq!(today.by_person["forgotten"], u64::MAX);
+    }
+
+    #[test]
+    fn no_end_of_people_are_told_but_always_the_owner() {
+        let mut today = Today::default();
+        let told = (0..50_000).filter(|person| today.tell(&person.to_string())).count();
+        assert_eq!(told, BUDGET_TOLD_MAX);
+        assert!(today.tell("owner") && !today.tell("owner"));
     }
 
     #[test]

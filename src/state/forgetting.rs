@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::channels::ChannelCommand;
-use crate::limits::{FORGETS_LEFT_MAX, FORGETS_WAITING_MAX, FORGOTTEN_AT_ONCE_MAX};
+use crate::limits::{FORGETS_WAITING_MAX, FORGOTTEN_AT_ONCE_MAX};
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
@@ -37,8 +37,6 @@ pub(super) struct Forgetting {
     by_key: BTreeMap<String, Asked>,
     /// What the agent thread is asked when it has done others, with who is told then.
     left: BTreeMap<String, Vec<Asker>>,
-    /// Sessions of the last life that are not even there: their slots stay for the next start.
-    left_out: usize,
 }
 
 #[derive(Default)]
@@ -59,22 +57,13 @@ impl Forgetting {
 
     /// Takes over what the last life did not come to.
     pub(super) fn recover(&mut self, key: &str) {
-        if self.left.len() < FORGETS_LEFT_MAX {
-            self.left.insert(key.to_owned(), Vec::new());
-        } else {
-            self.left_out += 1;
-        }
+        self.left.insert(key.to_owned(), Vec::new());
     }
 
     /// Sessions that this life knows it has to forget.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_key.len() + self.left.len()
-    }
-
-    /// Sessions that only the next start forgets.
-    pub(super) fn left_out(&self) -> usize {
-        self.left_out
     }
 }
 

@@ -27,6 +27,7 @@ use crate::store::{StoreCommand, StoreEvent, StoreOp, Ticket, Usage};
 mod agent_requests;
 pub mod budget;
 mod clients;
+mod crowd;
 mod directives;
 mod expiry;
 mod forgetting;

@@ -24,7 +24,7 @@ use crate::state::surfaces::logins::Logins;
 use crate::state::surfaces::outbox::Outbox;
 use crate::state::surfaces::overheard::Overheard;
 use crate::state::warnings::Warnings;
-use crate::state::{Effect, Now, State, StateConfig, budget, heartbeats, keys, switches};
+use crate::state::{Effect, Now, State, StateConfig, budget, crowd, heartbeats, keys, switches};
 use crate::store::{Recovered, StoreOp};
 
 /// Slot of every state folder since agents have a working folder of their own.
@@ -109,20 +109,23 @@ impl State {
         &self.toggles
     }
 
-    fn recover(&mut self, recovered: Recovered, now: Now) {
+    fn recover(&mut self, mut recovered: Recovered, now: Now) {
+        let is_thinned = crowd::thin(&mut recovered.slots);
         let mut ops = Vec::new();
         let mut interrupted = Vec::new();
         // Nothing lost, and something there: else what a folder does not say tells nothing.
-        let is_whole = !recovered.damaged && !recovered.slots.is_empty();
+        let is_whole = !recovered.damaged && !is_thinned && !recovered.slots.is_empty();
         let sending = self.recover_surfaces(&recovered.slots, now);
         if !keeps_home(&recovered) && !recovered.slots.contains_key(WORK_FOLDER_SLOT) {
             ops.push(StoreOp::Put { slot: WORK_FOLDER_SLOT.to_owned(), value: "true".to_owned() });
         }
         for (slot, json) in recovered.slots {
             if slot == switches::SLOT {
-                let kept: Option<Toggles> = parse(&slot, &json);
                 let paused = self.toggles.paused;
-                self.toggles = kept.unwrap_or_default();
+                self.toggles = parse(&slot, &json).unwrap_or_else(|| {
+                    log::error!("the gateway starts paused, for that may have said so; `clawdis resume` when you have looked");
+                    Toggles { paused: true, ..Toggles::default() }
+                });
                 self.toggles.paused |= paused;
             } else if slot == budget::SLOT {
                 self.today = parse(&slot, &json).unwrap_or_default();
@@ -149,7 +152,6 @@ impl State {
         }
         self.keys.recovered();
         self.forget_more();
-        tell_left_out("sessions that are to be forgotten", self.forgetting.left_out());
         ops.extend(self.access.settle_owner(is_whole));
         self.warn_of_implied_owner();
         self.go_on_with_surfaces(now);
@@ -176,15 +178,6 @@ impl State {
             ..Message::new(Role::Note, text, now.wall_ms)
         };
         self.sessions.append_to_current(&record.session_key, message)
-    }
-}
-
-/// Says what was too much for this life: it stays on record for the next.
-fn tell_left_out(what: &str, count: usize) {
-    if count > 0 {
-        log::error!(
-            "{count} {what} are too many to be looked at now: they stay in the journal for the next start"
-        );
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::channels::message::Route;
-use crate::limits::{SANE_CLOCK_MS, SESSIONS_MAX, SESSIONS_PAGE_MAX, SESSIONS_RESERVE, ms};
+use crate::limits::{PAGE_BYTES_MAX, SANE_CLOCK_MS, SESSIONS_MAX, SESSIONS_PAGE_MAX, SESSIONS_RESERVE, ms};
 use crate::protocol::call::{Channel, SessionsListParams, Thinking};
 use crate::protocol::payload::{Message, SessionEntry};
 use crate::store::StoreOp;
@@ -206,8 +206,16 @@ impl Sessions {
             Some(key) => 1 + all.iter().position(|(listed, _)| *listed == key)?,
         };
         let limit = params.limit.unwrap_or(SESSIONS_PAGE_MAX).clamp(1, SESSIONS_PAGE_MAX);
-        let page: Vec<_> =
-            all.iter().skip(start).take(limit).map(|(key, session)| entry(key, session)).collect();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for (key, session) in all.iter().skip(start).take(limit) {
+            let entry = entry(key, session);
+            bytes += super::to_json(&entry).len() + 1;
+            // One at least, or the next page would begin where this one did.
+            if bytes > PAGE_BYTES_MAX && !page.is_empty() {
+                break;
+            }
+            page.push(entry);
+        }
         let more = start + page.len() < all.len();
         let before = page.last().filter(|_| more).map(|oldest| oldest.session_key.to_owned());
         Some((page, before))
@@ -235,6 +243,7 @@ fn put_op(key: &str, session: &Session) -> StoreOp {
 #[cfg(test)]
 mod tests {
     use super::Sessions;
+    use crate::limits::PAGE_BYTES_MAX;
     use crate::protocol::call::SessionsListParams;
     use crate::protocol::payload::{Message, Role};
 
@@ -260,6 +269,28 @@ mod tests {
         assert_eq!(keys(&sessions, 2, Some("c")), (vec!["b".into()], None));
         let unknown = SessionsListParams { limit: None, before: Some("zzz".into()) };
         assert!(sessions.page(&unknown).is_none());
+    }
+
+    #[test]
+    fn pages_end_before_they_are_larger_than_a_frame_and_go_on_behind() {
+        let mut sessions = Sessions::new("b");
+        for number in 0..400 {
+            let key = format!("{number:04}{}", "\u{1}".repeat(1_000));
+            let id = sessions.current(&key).id.clone();
+            sessions.append(&key, &id, message(number));
+        }
+        let (mut seen, mut before) = (0, None);
+        loop {
+            let params = SessionsListParams { limit: None, before };
+            let (page, next) = sessions.page(&params).unwrap();
+            assert!(serde_json::to_string(&page).unwrap().len() <= PAGE_BYTES_MAX);
+            seen += page.len();
+            before = next;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, 400);
     }
 
     #[test]

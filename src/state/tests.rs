@@ -408,6 +408,20 @@ fn damaged_records_start_paused() {
 }
 
 #[test]
+fn toggles_that_are_not_understood_start_paused_and_stay_so() {
+    let now = Now { mono: Instant::now(), wall_ms: SANE_CLOCK_MS };
+    for toggles in [r#"{"paused":5}"#, "[]", "7"] {
+        let slots = [("toggles".to_owned(), toggles.to_owned())].into();
+        let (state, _) = State::new(config(), Recovered { slots, ..Recovered::default() }, now);
+        assert!(state.toggles().paused, "{toggles}");
+    }
+    let slots =
+        [("toggles".to_owned(), r#"{"heartbeats":true,"paused":false,"channels":{}}"#.to_owned())].into();
+    let (state, _) = State::new(config(), Recovered { slots, ..Recovered::default() }, now);
+    assert!(state.toggles().heartbeats && !state.toggles().paused);
+}
+
+#[test]
 fn stopping_waits_for_runs_and_then_says_goodbye() {
     let mut bench = Bench::new();
     bench.connect(1);

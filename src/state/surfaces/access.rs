@@ -158,13 +158,24 @@ impl Access {
         Ok(())
     }
 
-    /// A group has got another id; returns what to store, if anybody knows that group.
-    pub(crate) fn group_moved(&mut self, channel: Channel, from: &str, to: &str) -> Option<StoreOp> {
+    /// A group has got another id; returns what to store, if anybody knows that group. It is the one in the place of
+    /// those before, so that there are no more of them than groups.
+    pub(crate) fn group_moved(&mut self, channel: Channel, from: &str, to: &str) -> Vec<StoreOp> {
         let known = self.known_as(channel, from).to_owned();
-        self.group(channel, &known)?;
-        let op = StoreOp::Put { slot: slot(MOVED_PREFIX, channel, to), value: to_json(&known) };
+        if self.group(channel, &known).is_none() {
+            return Vec::new();
+        }
+        let mut ops = Vec::new();
+        self.moved.retain(|(on, id), of| {
+            let is_over = *on == channel && *of == known && id != to;
+            if is_over {
+                ops.push(StoreOp::Delete { slot: slot(MOVED_PREFIX, channel, id) });
+            }
+            !is_over
+        });
+        ops.push(StoreOp::Put { slot: slot(MOVED_PREFIX, channel, to), value: to_json(&known) });
         self.moved.insert((channel, to.to_owned()), known);
-        Some(op)
+        ops
     }
 
     /// What holds in a group, if it is let in.

@@ -124,7 +124,7 @@ impl Letter {
             Part::Media { source, caption } => source.len() + caption.len(),
             Part::File { name, text, caption } => name.len() + text.len() + caption.len(),
         });
-        parts.sum()
+        parts.map(|bytes| bytes + 64).sum()
     }
 
     fn is_busy(&self) -> bool {

@@ -255,7 +255,7 @@ impl State {
         let Some(letter) = self.outbox.get_mut(id) else { return };
         let (channel, from) = (letter.head.route.channel, letter.head.route.chat.clone());
         let again = now.mono + letter.back_off();
-        let mut ops: Vec<StoreOp> = self.access.group_moved(channel, &from, chat).into_iter().collect();
+        let mut ops = self.access.group_moved(channel, &from, chat);
         // Before it is rerouted, so that the record of it is written once.
         let _ = self.outbox.wait(id, Some(again));
         ops.extend(self.outbox.reroute(channel, &from, chat));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Bench;
 use super::world::{World, message, settings};
-use crate::channels::message::{Inbound, InboundMedia, MediaKind};
+use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia, MediaKind};
 use crate::channels::{ChannelCommand, ChannelEvent};
 use crate::limits::{
     FETCH_MS_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_MAX, LETTER_AGE_MS_MAX, MEDIA_MAX, OUTBOX_MAX, SANE_CLOCK_MS,
@@ -15,6 +15,7 @@ use crate::limits::{
 };
 use crate::protocol::call::Channel;
 use crate::state::Event;
+use crate::state::budget::Limits;
 use crate::store::{Recovered, StoreEvent};
 
 /// Commands that may be with the store: what is asked for with a look at its room, and what each of the
@@ -208,4 +209,43 @@ fn two_messages_with_one_number_are_both_answered() {
         assert!(world.disk[&format!("inbox/telegram/9/{key}")].starts_with("{\"d\""), "{:?}", world.disk);
     }
     assert!(world.bench.state.inbox.is_empty());
+}
+
+#[test]
+fn what_is_left_out_stays_in_the_journal_and_comes_with_the_next_start() {
+    let slots: BTreeMap<String, String> = (0..2 * INBOX_MAX)
+        .map(|number| waiting(number, message(&number.to_string(), "2", "2", "hello")))
+        .collect();
+    let mut config = settings();
+    config.budget = Limits { runs: 9_999, runs_per_person: 9_999 };
+    let mut world = World::on(config, slots);
+    assert_eq!(world.bench.state.inbox.iter().count(), INBOX_MAX);
+    let waits = |world: &World| world.disk.values().filter(|value| value.starts_with("{\"w\"")).count();
+    while !world.bench.state.inbox.is_empty() {
+        let runs = world.bench.started_runs();
+        assert!(!runs.is_empty(), "{} wait and none is asked", world.bench.state.inbox.iter().count());
+        for run in runs {
+            world.answer(&run, "hi");
+        }
+        world.letters();
+    }
+    assert_eq!(waits(&world), INBOX_MAX, "nothing of them was touched");
+    world.restart();
+    assert_eq!(world.bench.state.inbox.iter().count(), INBOX_MAX);
+}
+
+#[test]
+fn a_group_has_one_id_beside_its_own_however_often_it_moves() {
+    let mut world = World::new();
+    for number in 0..50 {
+        let from = if number == 0 { "-5".to_owned() } else { format!("-10{}", number - 1) };
+        let moved = Arrival::Migrated { key: format!("9/{number}"), from, to: format!("-10{number}") };
+        let batch = Batch { channel: Channel::Telegram, arrivals: vec![moved], place: None };
+        world.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
+        world.keep();
+    }
+    let moved: Vec<&String> = world.disk.keys().filter(|slot| slot.starts_with("moved/")).collect();
+    assert_eq!(moved, ["moved/telegram/-1049"]);
+    world.say(message("60", "-1049", "2", "hello"));
+    assert_eq!(world.run().session_key, "group:telegram:-5");
 }
