@@ -82,13 +82,13 @@ fn journal_line(said: &Value) -> String {
 
 /// However long the journal of the last life is, a start holds little of it at a time and leaves it short.
 #[test]
-fn a_start_with_a_journal_of_60_mb_takes_little_and_leaves_it_short() {
+fn a_start_with_a_journal_of_40_mb_takes_little_and_leaves_it_short() {
     let setup = Gateway::builder_in_memory("long-journal");
     let state = setup.state_dir();
     drop(setup.clone().spawn().restart());
-    let record = json!({"s": "x", "m": {"id": "", "role": "user", "text": "a".repeat(2_000), "ts": 1}});
+    let record = json!({"s": "x", "m": {"id": "", "role": "user", "text": "a".repeat(20_000), "ts": 1}});
     let mut file = fs::File::options().append(true).open(state.join("journal")).unwrap();
-    for number in 0..60 * MB / 20_000 {
+    for number in 0..40 * MB / 200_000 {
         let offset = number * (record.to_string().len() as u64 + 10);
         let lines = (0..10).map(|session| {
             journal_line(&json!({"app": {"key": format!("s{session}"), "offset": offset, "record": record}}))
