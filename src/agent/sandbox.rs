@@ -145,17 +145,18 @@ fn attempt(program: &Path, walls: Vec<OsString>, config: &AgentConfig) -> Result
     child::attempt(program, &args, ms(SANDBOX_TRIAL_MS))
 }
 
-/// Folders that show the kernel, not files.
-const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
-/// The one with plain files in it; its folders are as good as any.
-const MEMORY: &str = "/dev/shm";
+/// Folders that show the kernel, not files: nothing in them is given.
+const KERNEL: [&str; 2] = ["/proc", "/sys"];
+/// Folders that are not given whole; a device that somebody names is.
+const SHARED: [&str; 2] = ["/dev", "/dev/shm"];
 
 /// Why an agent cannot be given a folder, whose real path this is.
 pub fn refusal(path: &Path, state_dir: &Path) -> Option<&'static str> {
-    let is_in_memory = path.starts_with(MEMORY) && path != Path::new(MEMORY);
     if path.parent().is_none() {
         Some("is the whole machine")
-    } else if !is_in_memory && KERNEL.iter().any(|folder| path.starts_with(folder)) {
+    } else if KERNEL.iter().any(|folder| path.starts_with(folder))
+        || SHARED.iter().any(|folder| path == Path::new(folder))
+    {
         Some("is the machine's devices, processes or settings, of which the sandbox has its own")
     } else if path.starts_with(walls::real(state_dir)) {
         Some("is in the gateway's state folder, which is hidden from the agent")
@@ -187,7 +188,6 @@ mod tests {
         for (path, why) in [
             ("/", "whole machine"),
             ("/dev", "devices"),
-            ("/dev/sda", "devices"),
             ("/dev/shm", "devices"),
             ("/proc", "processes"),
             ("/proc/sys/kernel", "processes"),
@@ -196,7 +196,7 @@ mod tests {
         ] {
             assert!(refusal(Path::new(path), state_dir).is_some_and(|said| said.contains(why)), "{path}");
         }
-        for path in ["/dev/shm/work", "/devices", "/h", "/h/proc"] {
+        for path in ["/dev/shm/work", "/dev/ttyUSB0", "/devices", "/h", "/h/proc"] {
             assert_eq!(refusal(Path::new(path), state_dir), None, "{path}");
         }
     }

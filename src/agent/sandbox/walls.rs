@@ -67,6 +67,10 @@ pub(super) fn walls(config: &AgentConfig, session: Folders<'_>) -> Result<Vec<Os
             Place::Empty => walls.extend(["--tmpfs".into(), path]),
             Place::Blank => walls.extend(["--ro-bind".into(), "/dev/null".into(), path]),
             Place::Shown => walls.extend(["--ro-bind".into(), path.clone(), path]),
+            // A device that is bound in any other way cannot be opened.
+            Place::Writable if Path::new(&path).starts_with("/dev") => {
+                walls.extend(["--dev-bind".into(), path.clone(), path]);
+            }
             Place::Writable => walls.extend(["--bind".into(), path.clone(), path]),
             Place::Link(target) => walls.extend(["--symlink".into(), target.into(), path]),
         }
