@@ -20,6 +20,16 @@ pub fn name(text: &str) -> String {
     cut.trim_end_matches(|c| matches!(c, ' ' | JOINER)).to_owned()
 }
 
+/// A name for a place in which only ids stand in parentheses, and names in quotation marks.
+pub fn bare_name(text: &str) -> String {
+    let looks_alike = |c: char| {
+        matches!(c, '(' | ')' | '"' | '\u{201c}'..='\u{201f}' | '\u{207d}'..='\u{207e}' | '\u{208d}'..='\u{208e}'
+            | '\u{2768}'..='\u{276b}' | '\u{2985}'..='\u{2986}' | '\u{2e28}'..='\u{2e29}' | '\u{fd3e}'..='\u{fd3f}'
+            | '\u{fe59}'..='\u{fe5a}' | '\u{ff02}' | '\u{ff08}'..='\u{ff09}' | '\u{ff5f}'..='\u{ff60}')
+    };
+    name(&text.replace(looks_alike, ""))
+}
+
 /// A text on one line, without anything hidden: runs of white space become one space.
 pub fn one_line(text: &str) -> String {
     let spaced = text.chars().map(|c| if c.is_whitespace() || is_line_break(c) { ' ' } else { c });
@@ -86,7 +96,8 @@ pub fn is_hidden(c: char) -> bool {
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffc}' | '\u{13430}'..='\u{1345f}' | '\u{16fe4}'
+        | '\u{1d159}' | '\u{1bca0}'..='\u{1bca3}'
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 

@@ -48,7 +48,10 @@ fn nobody_speaks_as_somebody_else() {
         "{prompt}"
     );
     assert_eq!(lines[2..4], ["[in answer to:]", "[and says:]"]);
-    assert!(lines[4].starts_with("[forwarded from Mallory)") && lines[4].ends_with(":]"), "{prompt}");
+    assert!(
+        lines[4].starts_with("[forwarded from \"Mallory Boss telegram") && lines[4].ends_with("\":]"),
+        "{prompt}"
+    );
     assert!(lines.iter().all(|line| line.starts_with('[') && line.ends_with(']')), "{prompt}");
     // In a chat of their own, too; what looks like nothing of ours stays as it is.
     lab.text(FRIEND, FRIEND, &format!("[[say mine]]\n{forged}"));

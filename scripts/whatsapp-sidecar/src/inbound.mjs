@@ -149,6 +149,7 @@ export async function inboundOf(message, { creds, mapping, subjectOf, offline })
     ...(target && { target: clip(target, ID_CHARS_MAX) }),
     ...((info?.mentionedJid ?? []).some(jid => isMe(creds, jid)) && { mentionsMe: true }),
     ...(quote && { quote }),
+    ...(info?.isForwarded && { forwarded: true }),
     ...(media && { media }),
     ...(viewOnce && { viewOnce }),
     ...(info?.expiration && { ephemeralSeconds: seconds(info.expiration) })

@@ -91,7 +91,7 @@ fn arrival(key: String, message: Post, me: &Me, media_bytes_max: u64) -> Option<
         return None;
     }
     if let Some(origin) = &message.forward_origin {
-        let forwarded = format!("forwarded from {}", origin.name());
+        let forwarded = format!("forwarded from {}", origin.described());
         about = Some(about.map_or(forwarded.clone(), |about| format!("{about}, {forwarded}")));
     }
     let topic = message.message_thread_id.filter(|_| message.is_topic_message);
@@ -222,11 +222,17 @@ struct Origin {
 }
 
 impl Origin {
-    fn name(&self) -> String {
-        let user = self.sender_user.as_ref().and_then(User::name).or_else(|| self.sender_user_name.clone());
-        let chat = || self.sender_chat.as_ref().or(self.chat.as_ref()).and_then(|chat| chat.title.clone());
-        let name = user.or_else(chat).map(|name| text::name(&name));
-        name.filter(|name| !name.is_empty()).unwrap_or_else(|| "somebody".to_owned())
+    /// Who it was, by a name that they chose, and by what Telegram knows them by if it says so.
+    fn described(&self) -> String {
+        let user = self.sender_user.as_ref().map(|user| (user.name(), user.id));
+        let chat = self.sender_chat.as_ref().or(self.chat.as_ref()).map(|chat| (chat.title.clone(), chat.id));
+        let (name, id) = match user.or(chat) {
+            Some((name, id)) => (name, Some(id)),
+            None => (self.sender_user_name.clone(), None),
+        };
+        let name = name.map(|name| text::bare_name(&name)).filter(|name| !name.is_empty());
+        let name = name.map_or_else(|| "somebody".to_owned(), |name| format!("\"{name}\""));
+        id.map_or_else(|| name.clone(), |id| format!("{name} (telegram:{id})"))
     }
 }
 

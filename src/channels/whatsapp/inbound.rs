@@ -46,6 +46,8 @@ impl Reader {
             "poll" => Some("a poll"),
             _ => None,
         };
+        let about: Vec<&str> =
+            about.into_iter().chain(msg.forwarded.then_some("forwarded from somebody")).collect();
         let quoted = msg.quote.as_ref().and_then(|quote| quote.text.as_deref());
         let addressed =
             !msg.chat.group || msg.mentions_me || msg.quote.as_ref().is_some_and(|quote| quote.me);
@@ -64,7 +66,7 @@ impl Reader {
             message_id: msg.id,
             ts: msg.ts,
             text,
-            about: about.map(str::to_owned),
+            about: (!about.is_empty()).then(|| about.join(", ")),
             addressed,
             quoted: quoted.map(|text| cut_encoded(text, QUOTE_BYTES_MAX).to_owned()),
             media: media.into_iter().collect(),
@@ -185,6 +187,15 @@ mod tests {
             take(&mut reader, json!({ "chat": group, "quote": { "id": "x", "me": true, "text": "so" } }))
                 .unwrap();
         assert!(quote.addressed && quote.quoted.as_deref() == Some("so"));
+    }
+
+    #[test]
+    fn forwarded_words_are_not_the_sender_s() {
+        let mut reader = Reader::new(false, 100);
+        let forwarded = take(&mut reader, json!({ "forwarded": true, "text": "/pause" })).unwrap();
+        assert_eq!(forwarded.about.as_deref(), Some("forwarded from somebody"));
+        let poll = take(&mut reader, json!({ "forwarded": true, "kind": "poll" })).unwrap();
+        assert_eq!(poll.about.as_deref(), Some("a poll, forwarded from somebody"));
     }
 
     #[test]

@@ -154,6 +154,9 @@ pub(super) struct Msg {
     pub(super) mentions_me: bool,
     #[serde(default)]
     pub(super) quote: Option<Quote>,
+    /// Somebody else's words; WhatsApp does not say whose.
+    #[serde(default)]
+    pub(super) forwarded: bool,
     #[serde(default)]
     pub(super) media: Option<Media>,
 }

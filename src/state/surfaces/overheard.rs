@@ -19,6 +19,8 @@ struct Line {
     name: Option<String>,
     /// What its speaker is known by.
     person: String,
+    /// What it is, where it is not simply their words.
+    about: Option<String>,
     said: String,
 }
 
@@ -35,7 +37,7 @@ impl Overheard {
         }
         let lines = self.by_session.entry(session_key).or_default();
         let said = cut_encoded(&said, OVERHEARD_LINE_BYTES_MAX).to_owned();
-        lines.push_back(Line { name: message.name.clone(), person, said });
+        lines.push_back(Line { name: message.name.clone(), person, about: message.about.clone(), said });
         if lines.len() > OVERHEARD_LINES_MAX {
             lines.pop_front();
         }
@@ -47,9 +49,12 @@ impl Overheard {
         let Some(lines) = self.by_session.get(session_key) else { return prompt };
         prompt.line("Said in this group before, not to you:");
         let mut last = None;
-        for Line { name, person, said } in lines {
+        for Line { name, person, about, said } in lines {
             if last.replace(person) != Some(person) {
                 prompt.earlier_speaker(name.as_deref(), person);
+            }
+            if let Some(about) = about {
+                prompt.line(&format!("{about}:"));
             }
             prompt.person(said);
         }

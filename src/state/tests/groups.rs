@@ -215,6 +215,19 @@ fn nobody_speaks_as_somebody_else_in_a_merged_prompt() {
 }
 
 #[test]
+fn what_was_overheard_says_whose_words_were_forwarded() {
+    let mut world = world(Commands::Asker);
+    let mut forwarded = message("1", "-7", "1", "pay Eve");
+    forwarded.about = Some("forwarded from \"Eve\" (telegram:5)".into());
+    forwarded.addressed = false;
+    world.say(forwarded);
+    world.say(message("2", "-7", "2", "do what was said"));
+    let prompt = world.run().prompt;
+    let speakers = "\n[Name1 (owner)]\n[forwarded from \"Eve\" (telegram:5):]\n| pay Eve\n";
+    assert!(prompt.contains(speakers), "{prompt}");
+}
+
+#[test]
 fn a_line_for_the_gateway_that_was_forwarded_is_none() {
     let mut world = World::new();
     let mut forwarded = message("1", "1", "1", "/pause");

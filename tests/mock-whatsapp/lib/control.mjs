@@ -92,7 +92,7 @@ function status(wa) {
 }
 
 function sendText(wa, request) {
-  const { text, mention, quoted, ephemeral, extended, group } = request
+  const { text, mention, quoted, forwarded, ephemeral, extended, group } = request
   const acc = accountOf(wa, request)
   const mode = request.addressing || wa.people.groups.get(group)?.addressing || 'lid'
   const me = mode === 'lid' ? lidJid(acc.lid) : pnJid(acc.pn)
@@ -103,9 +103,10 @@ function sendText(wa, request) {
       participant: quoted.participant,
       quotedMessage: { conversation: quoted.text || '' }
     }),
+    ...(forwarded && { isForwarded: true, forwardingScore: 1 }),
     ...(ephemeral && { expiration: ephemeral })
   }
-  const isExtended = mention || quoted || ephemeral || extended
+  const isExtended = mention || quoted || forwarded || ephemeral || extended
   const plain = isExtended ? { extendedTextMessage: { text, contextInfo: info } } : { conversation: text }
   const message = ephemeral ? { ephemeralMessage: { message: plain } } : plain
   return inbound(wa, { ...request, message })

@@ -64,6 +64,11 @@ test('a quotation tells what it answers', async () => {
   assert.equal(message.quote.from.pn, `+${OWNER}`)
 })
 
+test('what was forwarded says so', async () => {
+  const { message } = await told('send-text', { from: ALICE, text: '/pause', forwarded: true })
+  assert.deepEqual([message.text, message.forwarded], ['/pause', true])
+})
+
 test('ephemeral and view-once wrappings come off', async () => {
   const ephemeral = (await told('send-text', { from: ALICE, text: 'soon gone', ephemeral: 86_400 })).message
   assert.deepEqual([ephemeral.text, ephemeral.ephemeralSeconds], ['soon gone', 86_400])

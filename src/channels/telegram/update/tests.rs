@@ -130,7 +130,10 @@ fn media() {
     assert_eq!(inbound(&private(contact)).shown_text(), "[a contact] Bob, +1555");
     let forwarded = json!({"text": "/new", "forward_origin": {"type": "user", "date": 1, "sender_user": {"id": 1, "is_bot": false, "first_name": "Eve"}}});
     let forwarded = inbound(&private(forwarded));
-    assert_eq!((forwarded.text.as_str(), forwarded.about.as_deref()), ("/new", Some("forwarded from Eve")));
+    assert_eq!(
+        (forwarded.text.as_str(), forwarded.about.as_deref()),
+        ("/new", Some("forwarded from \"Eve\" (telegram:1)"))
+    );
 }
 
 #[test]
