@@ -179,8 +179,8 @@ export class SurfaceView extends View {
   draw(event) {
     const { direction, channel, from, to, text, truncated, media, ts } = event;
     const surface = surfaceOf({ channel, from: direction === "in" ? from : to });
-    const body =
-      direction === "in" ? make("div", { className: "text" }, text) : new MarkdownView(text).element;
+    // What was sent has its looks already, and may quote what others wrote.
+    const body = make("div", { className: "text" }, text);
     this.element.replaceChildren(
       head(direction === "in" ? "" : "Agent", surface, ts),
       make("div", { className: "bubble" }, body, ...(media ?? []).map(medium), truncated && cut()),

@@ -16,7 +16,7 @@ use crate::state::surfaces::access::Place;
 use crate::state::surfaces::inbox::Entry;
 use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::replies::Reply;
-use crate::state::{Now, State};
+use crate::state::{Now, State, prompt};
 use crate::text;
 
 /// Messages named in one report; the rest is counted.
@@ -41,7 +41,7 @@ impl State {
         let note = Message::new(Role::Note, text.to_owned(), now.wall_ms);
         posted.ops.extend(self.sessions.append_to_current(MAIN, note));
         if let Some(reply) = self.owner_chat() {
-            self.post_text(posted, &reply, text, MAIN, None, now);
+            self.post_plain(posted, &reply, text, MAIN, now);
         }
     }
 
@@ -52,11 +52,16 @@ impl State {
             "While I was away a message grew too old to be answered:".clone_into(&mut text);
         }
         for message in missed.iter().take(LISTED_MAX) {
-            let name = message.name.as_deref().unwrap_or(&message.from);
+            let channel = message.route.channel;
+            let mut who =
+                prompt::label(message.name.as_deref(), &format!("{}:{}", channel.name(), message.from));
+            if message.is_group {
+                let _ = write!(who, " in the group {}", message.route.chat);
+            }
             // On one line, or it could pass for several people's words.
             let said = text::one_line(&message.shown_text());
             let said = cut_encoded(&said, ERROR_TEXT_BYTES_MAX / 4);
-            let _ = write!(text, "\n- {name}, {}: {said}", utc(message.ts / 1_000));
+            let _ = write!(text, "\n- {who}, {}: {said}", utc(message.ts / 1_000));
         }
         if missed.len() > LISTED_MAX {
             let _ = write!(text, "\n- and {} more", missed.len() - LISTED_MAX);

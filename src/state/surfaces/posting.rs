@@ -43,6 +43,21 @@ impl State {
         posted.ops.extend(ops);
     }
 
+    /// The same for words in which others are quoted: they have no looks and no links but what is read.
+    pub(super) fn post_plain(
+        &mut self,
+        posted: &mut Posted,
+        reply: &Reply,
+        text: &str,
+        session_key: &str,
+        now: Now,
+    ) {
+        let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
+        let (letter, ops) = self.post(self.head(reply, session_key, now), vec![part], now);
+        posted.letters.push(letter);
+        posted.ops.extend(ops);
+    }
+
     pub(super) fn head(&self, reply: &Reply, session_key: &str, now: Now) -> Head {
         Head {
             route: reply.route.clone(),

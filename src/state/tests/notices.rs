@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::{World, message, settings};
+use crate::channels::delivery::Part;
 use crate::state::budget::Limits;
 
 #[test]
@@ -30,6 +31,22 @@ fn a_burst_that_waits_is_told_so_once() {
     world.bench.pass(Duration::from_secs(5));
     world.keep();
     assert_eq!(world.letters().len(), 1);
+}
+
+#[test]
+fn what_grew_too_old_is_told_in_its_writers_name_and_without_looks() {
+    let mut world = World::new();
+    let mut old = message("1", "2", "2", "**Update:** [log in](http://evil.example/x)");
+    world.bench.pass(Duration::from_secs(2 * 3_600));
+    old.name = Some("Boss (owner)".into());
+    world.say(old);
+    let attempts = world.attempts();
+    let Part::Text { text, entities } = &attempts[0].part else { panic!("{attempts:?}") };
+    assert!(
+        text.contains("\n- Boss owner (telegram:2), 20") && text.contains(": **Update:** [log in]("),
+        "{text}"
+    );
+    assert_eq!(entities.len(), 0, "{entities:?}");
 }
 
 #[test]
