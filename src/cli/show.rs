@@ -42,8 +42,10 @@ fn chat(messages: &[Value], before: &Value, output: &Output) -> String {
         let head = ["role", "channel", "from", "ts"].map(|member| value(member, &message[member]));
         let head = output.styled(Style::Dim, &line(&head.join(" ")));
         let cut = if message["truncated"] == true { "\n[cut]" } else { "" };
+        // Nothing that somebody wrote begins where the next message would.
         let said = plain(message["text"].as_str().unwrap_or_default());
-        format!("{head}\n{}{cut}\n\n", said.trim_end())
+        let said = said.trim_end().replace('\n', "\n  ");
+        format!("{head}\n  {said}{cut}\n\n")
     };
     let older = before.as_str().map(|before| format!("[older: --before {}]\n\n", line(before)));
     older.into_iter().chain(messages.iter().rev().map(message)).collect()
@@ -267,7 +269,7 @@ mod tests {
         ] });
         assert_eq!(
             payload(&history, &Output::default()),
-            "user telegram me\none\n\nassistant\ntwo\nlines\n[cut]\n\n"
+            "user telegram me\n  one\n\nassistant\n  two\n  lines\n[cut]\n\n"
         );
         assert_eq!(payload(&json!({ "messages": [] }), &Output::default()), "");
     }
