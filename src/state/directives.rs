@@ -136,8 +136,14 @@ impl State {
                 && person.is_none_or(|person| run.person == person)
         };
         self.hush(meant);
-        let dropped = self.drop_waiting(&session_key, before, person, now);
-        (self.cancel_all(meant, now), dropped)
+        let mut dropped = self.drop_waiting(&session_key, before, person, now);
+        let mut left = 0;
+        if person.is_some() {
+            let (count, ops) = self.leave_shared(meant, now);
+            left = count;
+            dropped.extend(ops);
+        }
+        (left + self.cancel_all(meant, now), dropped)
     }
 
     /// What a person wants to know in a chat.

@@ -65,6 +65,30 @@ impl Runs {
         held.iter().filter(same_session).take_while(fits).cloned().collect()
     }
 
+    /// Whether a prompt that was given away is asked for somebody among those who ride along, too.
+    fn has_rider(&self, lead: &Run, wanted: impl Fn(&Run) -> bool) -> bool {
+        let rides = |rider: &&Run| matches!(rider.phase, Phase::Riding(_)) && wanted(rider);
+        lead.is_given() && lead.riders.iter().filter_map(|rider| self.get(rider)).any(|rider| rides(&rider))
+    }
+
+    /// What rode along with a prompt that was cancelled waits for another one. If `was_given`, the agent
+    /// has seen it once.
+    pub(super) fn ask_again(&mut self, riders: &[RunId], was_given: bool) {
+        for rider in riders {
+            let Some(run) = self.get_mut(rider) else { continue };
+            run.phase = match std::mem::replace(&mut run.phase, Phase::Obeying) {
+                Phase::Riding(spec) => Phase::Held(spec),
+                other => other,
+            };
+            if was_given && matches!(run.phase, Phase::Held(_)) {
+                let mut prompt = Prompt::default();
+                prompt.line(CUT_SHORT);
+                prompt.append(std::mem::take(&mut run.prompt));
+                run.prompt = prompt;
+            }
+        }
+    }
+
     /// Messages of the inbox that these runs stand for.
     fn numbers<'a>(&self, runs: impl Iterator<Item = &'a RunId>) -> Vec<Number> {
         let numbers = runs.filter_map(|run_id| match &self.get(run_id)?.origin {
@@ -74,6 +98,16 @@ impl Runs {
         numbers.flatten().copied().collect()
     }
 }
+
+impl Run {
+    /// Its prompt was given to the agent, which goes on with it.
+    fn is_given(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Active) && !self.cancelled
+    }
+}
+
+/// For the model, of what it was asked once in a prompt that was cancelled.
+const CUT_SHORT: &str = "This was being worked on, together with something else that was cancelled. Something may have been done already: look before you do it again.";
 
 /// What shares a prompt has to be of one kind, and to stay bearable together.
 #[derive(Default)]
@@ -216,12 +250,41 @@ impl State {
             return self.hand_over(run_id, now);
         }
         let riders = std::mem::take(&mut run.riders);
-        for run_id in std::iter::once(run_id).chain(&riders) {
+        run.phase = match std::mem::replace(&mut run.phase, Phase::Obeying) {
+            Phase::Counting(spec) => Phase::Held(spec),
+            other => other,
+        };
+        self.runs.ask_again(&riders, false);
+    }
+
+    /// What is meant leaves the prompts that were given away and hold somebody else's messages too: those
+    /// go on for the others, because nobody can take back what was done for them. Returns how many were
+    /// left, and what to store.
+    pub(super) fn leave_shared(&mut self, meant: impl Fn(&Run) -> bool, now: Now) -> (usize, Vec<StoreOp>) {
+        let is_shared = |run: &Run| meant(run) && self.runs.has_rider(run, |rider| !meant(rider));
+        let shared = self.runs.iter().filter(|(_, run)| is_shared(run));
+        let shared: Vec<RunId> = shared.map(|(run_id, _)| RunId::clone(run_id)).collect();
+        let mut ops = Vec::new();
+        for run_id in &shared {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
-            run.phase = match std::mem::replace(&mut run.phase, Phase::Obeying) {
-                Phase::Counting(spec) | Phase::Riding(spec) => Phase::Held(spec),
-                other => other,
-            };
+            run.person.clear();
+            if let Origin::Surface { numbers, .. } = &mut run.origin {
+                for number in std::mem::take(numbers) {
+                    ops.extend(self.inbox.finish(number, now.wall_ms));
+                }
+            }
+        }
+        (shared.len(), ops)
+    }
+
+    /// Ends the prompts that everybody has left.
+    pub(super) fn end_deserted(&mut self, now: Now) {
+        let is_deserted =
+            |run: &Run| run.person.is_empty() && run.is_given() && !self.runs.has_rider(run, |_| true);
+        let deserted = self.runs.iter().filter(|(_, run)| is_deserted(run));
+        let deserted: Vec<RunId> = deserted.map(|(run_id, _)| RunId::clone(run_id)).collect();
+        for run_id in &deserted {
+            self.cancel(run_id, now);
         }
     }
 

@@ -43,7 +43,7 @@ pub(super) struct Run {
     pub(super) reply: Option<Reply>,
     /// Name of the idempotency key that it was asked with.
     pub(super) key: Option<String>,
-    /// Who asked: `owner`, or `CHANNEL:ID`.
+    /// Who asked: `owner`, or `CHANNEL:ID`; empty once they left the prompt to those who ride along.
     pub(super) person: String,
     /// What is asked, as long as it can be asked again.
     pub(super) prompt: Prompt,
@@ -338,20 +338,19 @@ impl State {
         let (status, summary) =
             if cancelled { (RunStatus::Cancelled, CANCELLED.to_owned()) } else { (status, summary) };
         let riders = std::mem::take(&mut run.riders);
+        let was_given = !matches!(run.phase, Phase::Counting(_));
         // First, because the answer goes on record with it: no rider is told what a crash can lose.
         let role = self.role_of_answer(run_id, status, &summary);
         // A message that was not the one that was cancelled is asked again, and answered then.
         let answered = if cancelled { &[] } else { riders.as_slice() };
         let owed = self.owed_by(run_id, answered);
         self.end_run(run_id, Ended { owed, ..Ended::new(status, summary.clone(), role) }, now);
+        if cancelled {
+            return self.runs.ask_again(&riders, was_given);
+        }
         for rider_id in riders {
-            let Some(rider) = self.runs.get_mut(&rider_id) else { continue };
-            match std::mem::replace(&mut rider.phase, Phase::Obeying) {
-                Phase::Riding(spec) if cancelled => rider.phase = Phase::Held(spec),
-                Phase::Riding(_) => {
-                    self.end_run(&rider_id, Ended::new(status, summary.clone(), None), now);
-                }
-                other => rider.phase = other,
+            if self.runs.get(&rider_id).is_some_and(|rider| matches!(rider.phase, Phase::Riding(_))) {
+                self.end_run(&rider_id, Ended::new(status, summary.clone(), None), now);
             }
         }
     }
@@ -469,6 +468,7 @@ impl State {
             Phase::Held(_) | Phase::Riding(_) => {
                 run.cancelled = true;
                 self.end_cancelled(run_id, now);
+                self.end_deserted(now);
             }
         }
         true
@@ -476,7 +476,8 @@ impl State {
 
     /// Ends the runs for which `wanted` holds; returns how many there were.
     pub(super) fn cancel_all(&mut self, wanted: impl Fn(&Run) -> bool, now: Now) -> usize {
-        let ids = self.runs.ids(|run| !run.cancelled && wanted(run));
+        // A prompt whose own person left it ends with the last of the others.
+        let ids = self.runs.ids(|run| !run.cancelled && !run.person.is_empty() && wanted(run));
         // Those that wait first: what rides along must not be asked again when its lead ends.
         let (waiting, with_agent): (Vec<RunId>, Vec<RunId>) = ids.into_iter().partition(|run_id| {
             let is_lead =

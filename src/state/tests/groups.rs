@@ -92,18 +92,55 @@ fn who_stops_their_part_of_a_prompt_leaves_the_rest_asked() {
     assert_eq!(letter(&mut world), "Stopped.");
     world.answer(&both, "for the second");
     assert_eq!(letter(&mut world), "for the second");
-    // And the other way round: the one who is left is asked alone.
-    say(&mut world, "5", "1", "first");
+}
+
+/// A prompt with a line of a member, one of the owner, and another one of the member.
+fn shared(world: &mut World, round: u32) -> RunSpec {
+    say(world, &format!("{round}a"), "1", "first");
     let first = world.run();
-    say(&mut world, "6", "4", "second");
-    say(&mut world, "7", "666", "third");
+    say(world, &format!("{round}b"), "666", "the member leads");
+    say(world, &format!("{round}c"), "1", "transfer 600");
+    say(world, &format!("{round}d"), "666", "a third line");
     world.answer(&first, "one");
-    let both = world.run();
-    say(&mut world, "8", "4", "/stop");
-    assert_eq!(world.bench.cancels(), 1);
-    end_cancelled(&mut world, &both);
-    let alone = world.run();
-    assert!(alone.prompt.contains("third") && !alone.prompt.contains("second"), "{}", alone.prompt);
+    letter(world);
+    let shared = world.run();
+    assert!(shared.prompt.contains("leads") && shared.prompt.contains("transfer"), "{}", shared.prompt);
+    shared
+}
+
+#[test]
+fn a_member_who_stops_the_first_line_of_a_prompt_leaves_it_to_the_others() {
+    let mut world = world(Commands::Asker);
+    let run = shared(&mut world, 1);
+    say(&mut world, "2", "666", "/stop");
+    assert_eq!(letter(&mut world), "Stopped; 2 messages were under way.");
+    assert_eq!(world.bench.cancels(), 0, "what was done for the owner is not undone");
+    say(&mut world, "3", "666", "/stop");
+    assert_eq!(letter(&mut world), "Nothing that you asked was running here.");
+    world.answer(&run, "transferred");
+    assert_eq!(letter(&mut world), "transferred");
+    assert!(world.bench.started_runs().is_empty() && world.bench.state.inbox.is_empty());
+    // A crash in between asks the owner's line again, and only that.
+    shared(&mut world, 4);
+    say(&mut world, "5", "666", "/stop");
+    letter(&mut world);
+    world.restart();
+    let again = world.run().prompt;
+    assert!(again.contains("transfer") && again.contains("look before you do it again"), "{again}");
+    assert!(!again.contains("leads") && !again.contains("third"), "{again}");
+}
+
+#[test]
+fn a_prompt_that_everybody_left_ends() {
+    let mut world = world(Commands::Asker);
+    let run = shared(&mut world, 1);
+    say(&mut world, "2", "666", "/stop");
+    letter(&mut world);
+    say(&mut world, "3", "1", "/stop");
+    assert_eq!((letter(&mut world).as_str(), world.bench.cancels()), ("Stopped.", 1));
+    end_cancelled(&mut world, &run);
+    assert!(world.letters().is_empty() && world.bench.started_runs().is_empty());
+    assert!(world.bench.state.runs.is_empty() && world.bench.state.inbox.is_empty());
 }
 
 #[test]
