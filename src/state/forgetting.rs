@@ -79,7 +79,6 @@ impl State {
         if self.forgetting.is_full() {
             return Err(WireError::rate_limited("many sessions are being forgotten; try again", 1_000));
         }
-        self.cancel_session(key, now);
         let (session_id, ops) = self.forget_ops(key, now);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
         let asker = Some(Asker { conn, id: id.to_owned(), payload });
@@ -89,6 +88,9 @@ impl State {
 
     /// Forgets a session here; returns the id of what may come next, and what makes it last.
     pub(super) fn forget_ops(&mut self, key: &str, now: Now) -> (String, Vec<StoreOp>) {
+        // Nobody is told of its end, or what becomes of that message would be noted here once more.
+        self.hush(|run| run.session_key == key);
+        self.cancel_session(key, now);
         let (session_id, mut ops) = self.sessions.forget(key);
         ops.extend(self.forget_surfaces(key, now));
         ops.extend(self.forget_person(key));

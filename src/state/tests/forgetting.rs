@@ -10,6 +10,7 @@ use crate::channels::delivery::AttemptOutcome;
 use crate::channels::message::{Arrival, Batch};
 use crate::limits::{FORGETS_LEFT_MAX, FORGETS_WAITING_MAX, FORGOTTEN_AT_ONCE_MAX, STORE_INBOX};
 use crate::protocol::call::Channel;
+use crate::protocol::payload::RunStatus;
 use crate::state::{Effect, Event};
 use crate::store::{Recovered, StoreEvent, StoreOp};
 
@@ -290,6 +291,29 @@ fn a_message_under_way_to_somebody_who_is_forgotten_leaves_nothing() {
         let again = world.bench.answer();
         assert!(world.attempts().is_empty() && !again.to_string().contains(PERSON), "{again}");
         assert_eq!(traces(&world), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_run_of_a_session_that_is_forgotten_says_nothing_more() {
+    for waits in [false, true] {
+        let mut world = acquainted(9);
+        let busy = waits.then(|| {
+            world.say(message("1", "1", "1", "the owner asks"));
+            world.run()
+        });
+        world.say(message("2", PERSON, PERSON, "a tangerine"));
+        let run = busy.unwrap_or_else(|| world.run());
+        forget(&mut world);
+        world.bench.end(&run.run_id, RunStatus::Cancelled, "");
+        world.keep();
+        for attempt in world.attempts() {
+            assert_ne!(attempt.route.chat, PERSON, "waits: {waits}");
+            world.outcome(&attempt, AttemptOutcome::Refused { why: "blocked by the user".into() });
+        }
+        assert_eq!(traces(&world), Vec::<String>::new(), "waits: {waits}");
+        let sessions = world.ask("sessions-list", json!({})).to_string();
+        assert!(!sessions.contains(PERSON), "waits: {waits}: {sessions}");
     }
 }
 
