@@ -106,6 +106,16 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Whether the same people may read the answers to both, which are of one session. In `main` all are the
+    /// owner's; in another one a client's questions are the owner's, and the rest is somebody else's.
+    fn is_answered_with(&self, other: &Self) -> bool {
+        let is_surface = |run: &Self| matches!(run.origin, Origin::Surface { .. });
+        let is_one_kind = self.session_key == MAIN || is_surface(self) == is_surface(other);
+        is_one_kind && self.delivered_to() == other.delivered_to()
+    }
+}
+
 /// For the model, of what it was asked once in a prompt that was cancelled.
 const CUT_SHORT: &str = "This was being worked on, together with something else that was cancelled. Something may have been done already: look before you do it again.";
 
@@ -126,7 +136,7 @@ impl<'a> Parts<'a> {
         if let Some((first, first_spec)) = self.first {
             let shares = !first.was_interrupted()
                 && !run.was_interrupted()
-                && first.delivered_to() == run.delivered_to()
+                && first.is_answered_with(run)
                 && first_spec.thinking == spec.thinking
                 && first_spec.session_id == spec.session_id;
             if !shares || images > ATTACHMENTS_MAX || bytes > MERGED_PROMPT_BYTES_MAX {

@@ -273,3 +273,34 @@ fn a_line_for_the_gateway_that_was_forwarded_is_none() {
     assert!(world.run().prompt.ends_with("[forwarded from Eve:]\n| /pause"));
     assert!(!world.bench.state.toggles().paused);
 }
+
+#[test]
+fn what_a_client_asks_in_somebodys_session_is_answered_to_the_client_alone() {
+    for session in ["dm:telegram:2", SESSION, "main"] {
+        let (chat, from) = match session {
+            "main" => ("1", "1"),
+            SESSION => (GROUP, "666"),
+            _ => ("2", "2"),
+        };
+        let mut world = world(Commands::Asker);
+        world.say(message("1", chat, from, "busy"));
+        let busy = world.run();
+        let params = serde_json::json!({ "message": "secret", "sessionKey": session, "idempotencyKey": "k" });
+        world.bench.request(1, "k", "agent", params);
+        world.keep();
+        world.say(message("2", chat, from, "weather"));
+        world.answer(&busy, "done");
+        world.letters();
+        let clients = world.run();
+        assert_eq!(clients.prompt.contains("weather"), session == "main", "{session}: {}", clients.prompt);
+        world.answer(&clients, "the secret");
+        let letters = world.letters();
+        assert_eq!(letters.is_empty(), session != "main", "{session}: {letters:?}");
+        if session != "main" {
+            let persons = world.run();
+            assert!(!persons.prompt.contains("secret"), "{session}: {}", persons.prompt);
+            world.answer(&persons, "rain");
+            assert_eq!(world.letters(), [(chat.to_owned(), "rain".to_owned())], "{session}");
+        }
+    }
+}
