@@ -49,6 +49,13 @@ pub const BACKLOG_DROPPABLE_BYTES_MAX: usize = BACKLOG_BYTES_MAX - PAYLOAD_BYTES
 pub const BACKLOG_TOTAL_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// How much of that droppable events may fill: nobody is closed for what may be left out.
 pub const BACKLOG_DROPPABLE_TOTAL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Frames up to this wait together in one block of memory: one by one they would take several times their
+/// length, and leave holes.
+pub const BACKLOG_SMALL_BYTES_MAX: usize = 1_024;
+/// The smallest such block; it grows with what comes.
+pub const BACKLOG_BLOCK_BYTES_MIN: usize = 512;
+/// The largest one.
+pub const BACKLOG_BLOCK_BYTES_MAX: usize = 64 * 1024;
 /// TCP port unless configured.
 pub const PORT_DEFAULT: u16 = 18_789;
 /// HTTP head of a request; a longer one is answered 431 and closed.
@@ -441,6 +448,7 @@ pub const fn ms(value: u64) -> Duration {
 }
 
 const _: () = assert!(PAYLOAD_BYTES_MAX <= BACKLOG_BYTES_MAX);
+const _: () = assert!(BACKLOG_SMALL_BYTES_MAX <= BACKLOG_BLOCK_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= BACKLOG_TOTAL_BYTES_MAX);
 const _: () = assert!(SUMMARY_BYTES_MAX <= KEYS_BYTES_MAX);
 const _: () = assert!(PRESENCE_MAX * PRESENCE_ENTRY_BYTES_MAX < PAYLOAD_BYTES_MAX - 64 * 1024);

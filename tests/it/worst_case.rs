@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::harness::memory::{self, Cgroup, Meter};
 use crate::harness::raw::{FIN, PING, Raw, TEXT, frame};
-use crate::harness::{Builder, Gateway, eventually, params_agent};
+use crate::harness::{Builder, Gateway, eventually, http, params_agent};
 
 const MB: u64 = 1024 * 1024;
 /// What a small host has for us.
@@ -366,6 +366,60 @@ fn answers_of_every_kind_that_nobody_reads() {
     });
     drop(sockets);
     flood.subsides();
+}
+
+/// An agent that streams 32 MB, of which the one who asked gets every byte and the others what there is
+/// room for. The agent's own memory is none of the gateway's.
+#[test]
+fn deltas_that_nobody_reads() {
+    let (pieces, piece_bytes) = (8_000, 4_000);
+    let mut flood = Flood::unbounded(Gateway::builder("worst-deltas").agent_scripted(), None);
+    let sockets = flood.rages(|gateway| {
+        let sockets: Vec<Raw> = (0..50).map(|_| greeted(gateway)).collect();
+        let mut asker = gateway.greeted();
+        let params = params_agent(&format!("[[flood {pieces} {piece_bytes}]]"), "deltas");
+        let request = json!({"type": "req", "id": "run", "method": "agent", "params": params});
+        asker.send(TEXT, request.to_string().as_bytes());
+        let (mut came, mut answers) = (0, 0);
+        // An ack and the end of the run. So much is not held against its schemas.
+        while answers < 2 {
+            let frame = asker.frame().expect("who reads is not closed");
+            let frame: Value = serde_json::from_slice(&frame.payload).unwrap();
+            answers += usize::from(frame["type"] == "res");
+            came += frame["payload"]["data"]["delta"].as_str().map_or(0, str::len);
+        }
+        assert_eq!(came, pieces * piece_bytes, "who asked gets all of it");
+        assert!(http::metric(gateway.addr, "", "clawdis_dropped_events_total") > 0, "the others do not");
+        assert_eq!(http::metric(gateway.addr, "", "clawdis_slow_consumers_total"), 0);
+        sockets
+    });
+    drop(sockets);
+    flood.subsides();
+}
+
+/// Small frames lie about in memory, and take more there than on the wire.
+#[test]
+fn pongs_and_small_answers_that_nobody_reads() {
+    let request = br#"{"type":"req","id":"1","method":"nope"}"#;
+    for small in [frame(FIN | PING, &[b'p'; 125], true), frame(FIN | TEXT, request, true)] {
+        let mut flood = Flood::over(Gateway::builder("worst-small"));
+        let many = small.repeat(64 * 1024 / small.len());
+        let sockets = flood.rages(|gateway| {
+            let mut sockets: Vec<Raw> = (0..16).map(|_| greeted(gateway)).collect();
+            thread::scope(|scope| {
+                for socket in &mut sockets {
+                    // More than may wait, or as much as it gets to send until it is ended.
+                    scope.spawn(|| (0..200).all(|_| socket.try_write(&many)));
+                }
+            });
+            eventually("all of them to be ended", PATIENT, || {
+                (http::metric(gateway.addr, "", "clawdis_slow_consumers_total") == 16).then_some(())
+            });
+            sockets
+        });
+        drop(sockets);
+        flood.subsides();
+    }
 }
 
 /// Everybody who comes is sent the whole list, and everybody else what changed in it.

@@ -19,39 +19,13 @@ use crate::limits::{
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
+use crate::net::outbound::piece::{Piece, Place};
 use crate::net::permits::Permit;
 use crate::protocol::event::Subscriptions;
-use crate::protocol::frame::{Close, EventBody, EventHead};
+use crate::protocol::frame::{Close, EventBody};
 
 /// Frames gathered into one write: two slices each, well below the kernel's 1,024.
 const GATHER_MAX: usize = 64;
-
-/// One frame in the queue.
-struct Piece {
-    /// What differs per connection; events only.
-    head: Option<EventHead>,
-    body: Bytes,
-    /// Pages only: given back when nothing of it is left.
-    _turn: Option<Permit>,
-}
-
-impl Piece {
-    fn new(body: Bytes) -> Self {
-        Self { head: None, body, _turn: None }
-    }
-
-    fn len(&self) -> usize {
-        self.head.as_ref().map_or(0, |head| head.as_bytes().len()) + self.body.len()
-    }
-
-    /// What it takes in memory until all of it is gone.
-    fn held_bytes(&self) -> usize {
-        self.body.len() + PIECE_BYTES
-    }
-}
-
-/// A piece besides its body, and what the allocator and the body's own count add.
-const PIECE_BYTES: usize = size_of::<Piece>() + 64;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Flush {
@@ -132,7 +106,7 @@ impl Client {
         self.subscriptions = Some(subscriptions);
         self.broadcast = latest_broadcast;
         if !self.is_sealed() {
-            let piece = Piece::new(hello_ok);
+            let piece = Piece::frame(hello_ok);
             self.backlog_bytes += piece.len();
             self.held_bytes += piece.held_bytes();
             self.queue.push_front(piece);
@@ -145,6 +119,11 @@ impl Client {
 
     pub(super) fn held_bytes(&self) -> usize {
         self.held_bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -163,12 +142,12 @@ impl Client {
 
     /// Queues a frame that may not be left out. `false` if the backlog is too large for it.
     pub(super) fn push_frame(&mut self, body: Bytes) -> bool {
-        self.push(Piece::new(body), BACKLOG_BYTES_MAX, usize::MAX)
+        self.push(Piece::frame(body), BACKLOG_BYTES_MAX, usize::MAX)
     }
 
     /// The same for a page.
     pub(super) fn push_page(&mut self, body: Bytes, turn: Permit) -> bool {
-        self.push(Piece { _turn: Some(turn), ..Piece::new(body) }, BACKLOG_BYTES_MAX, usize::MAX)
+        self.push(Piece::page(body, turn), BACKLOG_BYTES_MAX, usize::MAX)
     }
 
     /// The same as [`Client::push_event`], for the broadcast with that number.
@@ -184,7 +163,7 @@ impl Client {
             return true;
         }
         self.seq += 1;
-        let piece = Piece { head: Some(body.head(self.seq)), ..Piece::new(body.tail().clone()) };
+        let piece = Piece::event(body.head(self.seq), body.tail().clone());
         let fits = match room {
             Some(room) => self.push(piece, BACKLOG_DROPPABLE_BYTES_MAX, room),
             None => self.push(piece, BACKLOG_BYTES_MAX, usize::MAX),
@@ -201,18 +180,20 @@ impl Client {
         if self.is_sealed() {
             return true;
         }
-        let (bytes, held) = (piece.len(), piece.held_bytes());
-        if self.backlog_bytes + bytes > backlog_max || held > room {
+        let bytes = piece.len();
+        let mut place = Place::behind(&self.queue, &piece);
+        if self.backlog_bytes + bytes > backlog_max || place.held_bytes(&piece) > room {
             // It may keep up perfectly and only have been sent much within one turn.
             self.write();
+            place = Place::behind(&self.queue, &piece);
         }
+        let held = place.held_bytes(&piece);
         // What is empty takes its first piece whatever the others hold: the kernel may take it at once.
         if self.backlog_bytes + bytes > backlog_max || (held > room && !self.queue.is_empty()) {
             return false;
         }
         self.backlog_bytes += bytes;
-        self.held_bytes += held;
-        self.queue.push_back(piece);
+        self.held_bytes += place.put(&mut self.queue, piece);
         true
     }
 
@@ -229,7 +210,10 @@ impl Client {
             self.subscriptions = Some(Subscriptions::from_caps(&[]));
         }
         self.queue.truncate(usize::from(self.sent_bytes > 0));
-        self.queue.push_back(Piece::new(close.frame()));
+        if let Some(under_way) = self.queue.front_mut() {
+            under_way.end_with_the_frame_at(self.sent_bytes);
+        }
+        self.queue.push_back(Piece::frame(close.frame()));
         self.backlog_bytes = self.queue.iter().map(Piece::len).sum::<usize>() - self.sent_bytes;
         self.held_bytes = self.queue.iter().map(Piece::held_bytes).sum();
         self.phase = Phase::Sealed { deadline };
@@ -296,7 +280,7 @@ impl Client {
         let mut count = 0;
         let mut skip = self.sent_bytes;
         for piece in self.queue.iter().take(GATHER_MAX) {
-            for bytes in [piece.head.as_ref().map_or(&[][..], EventHead::as_bytes), &piece.body] {
+            for bytes in piece.slices() {
                 let rest = bytes.get(skip..).unwrap_or_default();
                 skip -= bytes.len() - rest.len();
                 if !rest.is_empty() {

@@ -28,6 +28,7 @@ use crate::protocol::frame::{Close, EventBody};
 use crate::threads;
 
 mod client;
+mod piece;
 mod queue;
 
 use client::{Client, Flush};

@@ -210,6 +210,82 @@ fn a_stalled_client_is_closed_when_an_answer_does_not_fit() {
     assert_eq!((code, &reason[..13]), (1008, "slow consumer"));
 }
 
+/// Sends numbered answers until so many bytes of them wait; returns how many there are. A few are events,
+/// and a few as long as that.
+fn fill_with_small_ones(bench: &mut Bench, conn: ConnId, bytes: usize, long: usize) -> usize {
+    let mut count = 0;
+    while bench.writer.clients[&conn].backlog_bytes() < bytes {
+        match count % 100 {
+            50 => bench.event(EventKind::Tick, &json!(count), Loss::Nobody),
+            51 => bench.send(Outbound::Frame { conn, frame: text(&json!([count, "x".repeat(long)])) }),
+            _ => bench.send(Outbound::Frame { conn, frame: text(&json!([count])) }),
+        }
+        bench.turn();
+        count += 1;
+    }
+    count
+}
+
+/// The number of an answer or event of [`fill_with_small_ones`].
+fn number(frame: &Value) -> Option<u64> {
+    frame[0].as_u64().or_else(|| frame["payload"].as_u64())
+}
+
+#[test]
+fn small_frames_that_wait_take_little_more_than_their_length_and_come_in_order() {
+    let mut bench = Bench::new();
+    let mut stalled = bench.join(1, &[]);
+    let count = fill_with_small_ones(&mut bench, 1, 1_000_000, 5_000);
+    let client = &bench.writer.clients[&1];
+    let (held, waiting) = (client.held_bytes(), client.backlog_bytes());
+    assert!(held < waiting + waiting / 4, "{held} bytes for {waiting}");
+    bench.turn_until("all of them reach the client", move || {
+        assert_eq!(read_json(&mut stalled)["type"], "hello-ok");
+        for expected in 0..count {
+            assert_eq!(number(&read_json(&mut stalled)), Some(expected as u64));
+        }
+    });
+    bench.turn();
+    assert_eq!((bench.writer.held_bytes, bench.writer.clients[&1].backlog_bytes()), (0, 0));
+}
+
+#[test]
+fn a_close_finishes_the_small_frame_under_way_and_leaves_out_those_behind_it() {
+    for bytes in [500_000, 600_000] {
+        let mut bench = Bench::new();
+        let mut stalled = bench.join(1, &[]);
+        let count = fill_with_small_ones(&mut bench, 1, bytes, 500) as u64;
+        // It reads for a while and then no more, so what is under way is somewhere among many.
+        assert_eq!(read_json(&mut stalled)["type"], "hello-ok");
+        let read = 8_000;
+        for expected in 0..read {
+            assert_eq!(number(&read_json(&mut stalled)), Some(expected));
+            bench.turn();
+        }
+        bench.send(Outbound::Close { conn: 1, close: Close::new(1001, "bye") });
+        assert!(bench.writer.clients[&1].backlog_bytes() < 600, "one frame and the close");
+        assert_eq!(bench.writer.held_bytes, bench.writer.clients[&1].held_bytes());
+        let came = bench.turn_until("the close reaches the client", move || {
+            let mut came = read;
+            loop {
+                match stalled.read().unwrap() {
+                    Message::Text(text) => {
+                        let frame: Value = serde_json::from_str(&text).unwrap();
+                        assert_eq!(number(&frame), Some(came));
+                        came += 1;
+                    }
+                    Message::Close(close) => {
+                        assert_eq!(u16::from(close.unwrap().code), 1001);
+                        return came;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        assert!(came < count, "{came} of {count}: the client had not kept up");
+    }
+}
+
 #[test]
 fn nothing_follows_a_close_frame() {
     let mut bench = Bench::new();
