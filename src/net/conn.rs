@@ -62,7 +62,12 @@ pub(super) fn serve(
     };
     // A client's place is taken by who has passed the handshake, and by nobody before.
     let accepted = handshake::await_hello(&mut socket, shared, context)
-        .and_then(|accepted| Ok((accepted, context.take_place().ok_or_else(Refused::full)?)));
+        .and_then(|accepted| Ok((accepted, context.take_place().ok_or_else(Refused::full)?)))
+        .and_then(|accepted| {
+            // Somebody newer may have taken its place among the handshakes just now. From here on nobody can.
+            context.admission.leave(conn);
+            if shared.evicted.load(Ordering::Relaxed) { Err(Refused::overrun()) } else { Ok(accepted) }
+        });
     match accepted {
         Ok((accepted, _place)) => {
             drop(waiting);

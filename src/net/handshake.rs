@@ -107,6 +107,11 @@ impl Refused {
         Self::Because { close: Close::new(1008, reason.clone()), reason: Some(reason) }
     }
 
+    /// Its place among the handshakes was taken by somebody newer.
+    pub(super) fn overrun() -> Self {
+        Self::hello("too many connections are in their handshake; try again")
+    }
+
     /// The last place was taken while this handshake was under way.
     pub(super) fn full() -> Self {
         METRICS.refused_capacity.up();
@@ -148,7 +153,7 @@ fn read_failed(error: &Error, shared: &ConnShared, context: &NetContext) -> Refu
         return Refused::Because { close: Close::new(1001, reason.clone()), reason: Some(reason) };
     }
     if shared.evicted.load(Ordering::Relaxed) {
-        return Refused::hello("too many connections are in their handshake; try again");
+        return Refused::overrun();
     }
     if let Error::Io(io) = error {
         return if io.kind() == std::io::ErrorKind::TimedOut {

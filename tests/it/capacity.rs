@@ -150,8 +150,13 @@ fn a_burst_of_connects_is_taken_whole() {
     for socket in &mut waiting {
         let answer = socket.read_head();
         if answer.starts_with("HTTP/1.1 101 ") {
-            assert_eq!(socket.json("hello-ok")["type"], "hello-ok");
-            welcome += 1;
+            let first = socket.json("hello-ok");
+            if first["type"] == "hello-ok" {
+                welcome += 1;
+            } else {
+                // Its place was taken between the two.
+                assert_eq!(first["reason"], "too many connections are in their handshake; try again");
+            }
         } else {
             assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         }
