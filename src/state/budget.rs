@@ -13,6 +13,9 @@ pub(super) const SLOT: &str = "today";
 /// Stands for the people whose sessions were forgotten.
 const FORGOTTEN: &str = "forgotten";
 
+/// One part in so many of a day's runs is kept for the owner.
+const OWNERS_PART: u64 = 10;
+
 /// A day in milliseconds; days begin at midnight UTC.
 const DAY_MS: u64 = 86_400_000;
 
@@ -49,7 +52,8 @@ impl Today {
     pub(super) fn wait_ms(&mut self, person: &str, limits: Limits, wall_ms: u64) -> Option<u64> {
         self.turn_over(wall_ms);
         let own = self.by_person.get(person).copied().unwrap_or(0);
-        let over = self.runs() >= limits.runs || own >= limits.runs_per_person;
+        let kept = if person == OWNER { 0 } else { limits.runs / OWNERS_PART };
+        let over = self.runs() >= limits.runs - kept || own >= limits.runs_per_person;
         over.then(|| DAY_MS - wall_ms % DAY_MS)
     }
 

@@ -43,6 +43,12 @@ impl Runs {
         self.with_agent().all(goes_beside) && taken < places
     }
 
+    /// How many runs for which `wanted` holds are under way, or wait for the agent.
+    pub(super) fn places_taken(&self, wanted: impl Fn(&Run) -> bool) -> usize {
+        let is_there = |run: &Run| run.waits() || matches!(run.phase, Phase::Active);
+        self.iter().filter(|(_, run)| is_there(run) && wanted(run)).count()
+    }
+
     /// What waits, in the order in which it was asked.
     fn held(&self) -> Vec<RunId> {
         let mut held: Vec<(u64, RunId)> = self

@@ -163,6 +163,11 @@ impl Run {
         matches!(self.origin, Origin::Surface { was_interrupted: true, .. })
     }
 
+    /// Accepted, or about to be, and not started.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Storing(_) | Phase::Held(_) | Phase::Counting(_) | Phase::Waiting)
+    }
+
     /// A directive that is not carried out yet.
     fn is_directive(&self) -> bool {
         matches!(self.phase, Phase::Storing(Work::Directive(_)))
@@ -227,10 +232,7 @@ impl Runs {
 
     /// Runs accepted, or about to be, that have not started.
     pub(super) fn waiting(&self) -> usize {
-        let waits = |run: &&Run| {
-            matches!(run.phase, Phase::Storing(_) | Phase::Held(_) | Phase::Counting(_) | Phase::Waiting)
-        };
-        self.by_id.values().filter(waits).count()
+        self.by_id.values().filter(|run| run.waits()).count()
     }
 
     /// All of them.

@@ -30,6 +30,7 @@ mod logins;
 mod notices;
 mod owners;
 mod sends;
+mod shares;
 mod surfaces;
 mod tries;
 mod trouble;

@@ -10,7 +10,7 @@ use crate::state::agent_requests::OWNER;
 use crate::state::directives::Directive;
 use crate::state::runs::{Origin, Run, Work};
 use crate::state::stored::Pending;
-use crate::state::surfaces::access::Verdict;
+use crate::state::surfaces::access::{Place, Verdict};
 use crate::state::surfaces::inbox::{Entry, Number};
 use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::question::{Question, directive_of, left_out_line};
@@ -42,7 +42,6 @@ impl State {
         if !self.inbox.has_unasked() || self.stopping.is_some() || self.inbox.hold_until.is_some() {
             return;
         }
-        let mut full = self.agent_is_full();
         // What was said behind a directive waits for it: it may end all that was said before.
         let mut blocked = self.runs.about_to_obey();
         let waiting: Vec<Number> =
@@ -57,12 +56,13 @@ impl State {
                 let session_key = entry.place.session_key.clone();
                 self.ask(&[number], now);
                 blocked.insert(session_key);
-            } else if !full && !blocked.contains(&entry.place.session_key) {
+            } else if !blocked.contains(&entry.place.session_key) {
                 let session_key = entry.place.session_key.clone();
+                let is_full = self.agent_is_full_for(&entry.place);
                 let pieces = self.inbox.pieces(number);
-                if pieces.iter().all(|piece| self.inbox.get(*piece).is_some_and(Entry::is_whole)) {
+                if !is_full && pieces.iter().all(|piece| self.inbox.get(*piece).is_some_and(Entry::is_whole))
+                {
                     self.ask(&pieces, now);
-                    full = self.agent_is_full();
                 } else {
                     blocked.insert(session_key);
                 }
@@ -70,8 +70,23 @@ impl State {
         }
     }
 
+    /// Whether the agent has as many runs as it takes.
     pub(in crate::state) fn agent_is_full(&self) -> bool {
-        self.runs.waiting() + self.runs.active() >= self.config.queue_max + self.config.processes_max
+        self.runs.places_taken(|_| true) >= self.config.queue_max + self.config.processes_max
+    }
+
+    /// Whether it takes no more from there: others than the owner leave a place to the owner, and one person
+    /// or session of theirs leaves half of all places to the rest.
+    fn agent_is_full_for(&self, place: &Place) -> bool {
+        if place.is_owner() {
+            return self.agent_is_full();
+        }
+        let places = self.config.queue_max + self.config.processes_max;
+        let is_theirs = |run: &Run| {
+            run.person != OWNER && (run.session_key == place.session_key || run.person == place.person)
+        };
+        self.runs.places_taken(|_| true) >= places.saturating_sub(1).max(1)
+            || self.runs.places_taken(is_theirs) >= (places / 2).max(1)
     }
 
     /// Makes a run of a message, or answers it without one.

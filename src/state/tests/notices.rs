@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::world::{World, message, settings};
 use crate::channels::delivery::Part;
+use crate::state::StateConfig;
 use crate::state::budget::Limits;
 
 #[test]
 fn a_burst_that_waits_is_told_so_once() {
-    let mut world = World::new();
+    let mut world = World::with(StateConfig { queue_max: 4, ..settings() });
     world.say(message("1", "1", "1", "first"));
     let first = world.run();
     for key in ["2", "3", "4"] {

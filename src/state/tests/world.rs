@@ -30,7 +30,7 @@ pub(super) struct World {
 }
 
 pub(super) fn settings() -> StateConfig {
-    let mut config = config();
+    let mut config = StateConfig { queue_max: 9, ..config() };
     let group = |require_mention, allowed: &[&str]| GroupConfig {
         require_mention,
         allowed: allowed.iter().map(|id| (*id).to_owned()).collect(),
