@@ -42,7 +42,7 @@ impl State {
                 self.switch(conn, &id, Switch::Channel(params.channel, params.enabled), now)
             }
             Call::SetPaused(params) => self.switch(conn, &id, Switch::Paused(params.paused), now),
-            Call::ChannelAllow(params) => self.channel_allow(conn, &id, &params),
+            Call::ChannelAllow(params) => self.channel_allow(conn, &id, &params, now),
             Call::ChannelLogin(params) => self.channel_login(conn, &id, params),
             Call::ChannelLogout(params) => self.channel_logout(conn, &id, params.channel),
         };

@@ -383,6 +383,7 @@ impl State {
         conn: ConnId,
         id: &str,
         params: &ChannelAllowParams,
+        now: Now,
     ) -> Result<(), WireError> {
         self.require_token()?;
         self.require_store()?;
@@ -398,6 +399,7 @@ impl State {
         let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner, note };
         let payload = json!(payload);
         self.store(ops, Pending::Switch { conn, id: id.to_owned(), payload });
+        self.take_back_held(now);
         self.warn_of_implied_owner();
         Ok(())
     }

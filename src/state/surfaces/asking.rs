@@ -8,7 +8,7 @@ use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
 use crate::state::agent_requests::OWNER;
 use crate::state::directives::Directive;
-use crate::state::runs::{Origin, Run, Work};
+use crate::state::runs::{Origin, Phase, Run, Work};
 use crate::state::stored::Pending;
 use crate::state::surfaces::access::{Place, Verdict};
 use crate::state::surfaces::inbox::{Entry, Number};
@@ -91,16 +91,16 @@ impl State {
 
     /// Makes a run of a message, or answers it without one.
     fn ask(&mut self, numbers: &[Number], now: Now) {
-        let Some(question) = self.question(numbers) else { return };
-        let verdict = numbers
-            .first()
-            .and_then(|number| self.inbox.get(*number))
-            .map(|entry| self.access.verdict(&entry.message));
-        if !matches!(verdict, Some(Verdict::Allowed(_))) {
+        let Some(entry) = numbers.first().and_then(|number| self.inbox.get(*number)) else { return };
+        let Verdict::Allowed(place) = self.access.verdict(&entry.message) else {
             // Its sender is not let in any more.
             let ops = numbers.iter().flat_map(|number| self.inbox.finish(*number, now.wall_ms)).collect();
             return self.store(ops, Pending::Nothing);
+        };
+        for number in numbers {
+            self.inbox.move_to(*number, &place);
         }
+        let Some(question) = self.question(numbers) else { return };
         if question.directive.is_none() {
             if let Some(refusal) = self.polite_refusal(&question, now) {
                 return self.decline(&question, refusal, now);
@@ -219,6 +219,33 @@ impl State {
             let Some(entry) = self.inbox.get(*number) else { continue };
             let Inbound { route, message_id, from, .. } = entry.message.clone();
             self.effects.push(Effect::Channel(ChannelCommand::Seen { route, message_id, from }));
+        }
+    }
+
+    /// Who may write, or who is the owner, has changed: what waits for the agent and would be judged otherwise
+    /// now goes back to where it is judged again.
+    pub(in crate::state) fn take_back_held(&mut self, now: Now) {
+        let is_other = |number: &Number| {
+            let entry = self.inbox.get(*number);
+            entry.is_some_and(|entry| {
+                self.access.verdict(&entry.message) != Verdict::Allowed(entry.place.clone())
+            })
+        };
+        let held = self.runs.iter().filter_map(|(run_id, run)| match (&run.phase, &run.origin) {
+            (Phase::Held(_), Origin::Surface { numbers, .. }) if numbers.iter().any(is_other) => {
+                Some(RunId::clone(run_id))
+            }
+            _ => None,
+        });
+        for run_id in held.collect::<Vec<_>>() {
+            let Some(run) = self.runs.get_mut(&run_id) else { continue };
+            run.reply = None;
+            if let Origin::Surface { numbers, .. } = &mut run.origin {
+                for number in std::mem::take(numbers) {
+                    self.inbox.unask(number);
+                }
+            }
+            self.cancel(&run_id, now);
         }
     }
 

@@ -321,6 +321,14 @@ impl Inbox {
         Some(put(number, entry))
     }
 
+    /// It belongs there now. Nobody has read it in that session, if it is another one.
+    pub(crate) fn move_to(&mut self, number: Number, place: &Place) {
+        if let Some(entry) = self.waiting.get_mut(&number) {
+            entry.said &= entry.place.session_key == place.session_key;
+            entry.place.clone_from(place);
+        }
+    }
+
     /// Its run never was.
     pub(crate) fn unask(&mut self, number: Number) {
         self.uncount(number);

@@ -186,3 +186,49 @@ fn a_named_owner_of_an_old_folder_stays_the_owner() {
     assert_eq!(session_of(&mut world, "1", "2"), "main");
     assert_eq!(session_of(&mut world, "2", "3"), "dm:telegram:3");
 }
+
+#[test]
+fn what_waits_over_a_restart_is_asked_where_its_sender_belongs_now() {
+    let mut world = World::new();
+    world.say(message("1", "1", "1", "the former owner asks"));
+    assert_eq!(world.run().session_key, "main");
+    world.restart_with(|config| {
+        let telegram = config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap();
+        (telegram.owner, telegram.allowed) = (Some("9".into()), vec!["1".into()]);
+    });
+    world.keep();
+    let run = world.run();
+    assert_eq!(run.session_key, "dm:telegram:1");
+    assert!(run.prompt.contains("(telegram:1)") && !run.prompt.contains("(owner)"), "{}", run.prompt);
+    let said = world.said.iter().filter(|record| record.contains("the former owner asks")).count();
+    assert_eq!(said, 2, "also on record there: {:?}", world.said);
+    world.say(message("2", "1", "1", "/pause"));
+    assert_eq!(world.letters()[0].1, "Only the owner can do that.");
+}
+
+#[test]
+fn what_is_held_is_judged_again_when_rights_change() {
+    let mut world = World::with(nobody_named(&["2", "5"]));
+    allow(&mut world, "5", json!({ "owner": true }));
+    allow(&mut world, "8", json!({}));
+    world.say(message("1", "2", "2", "busy"));
+    let busy = world.run();
+    for (key, id) in [("2", "8"), ("3", "5"), ("4", "2")] {
+        world.say(message(key, id, id, &format!("of {id}")));
+    }
+    allow(&mut world, "8", json!({ "remove": true }));
+    allow(&mut world, "6", json!({ "owner": true }));
+    world.keep();
+    world.answer(&busy, "done");
+    assert_eq!(world.letters(), [("2".to_owned(), "done".to_owned())], "nobody hears of an end");
+    let mut asked = Vec::new();
+    while let Some(run) = world.bench.started_runs().pop() {
+        world.answer(&run, "hi");
+        asked.push((run.session_key.clone(), run.prompt.clone()));
+    }
+    asked.sort();
+    let expected = [("dm:telegram:2", "of 2"), ("dm:telegram:5", "of 5")];
+    assert_eq!(asked, expected.map(|(session, prompt)| (session.to_owned(), prompt.to_owned())));
+    assert_eq!(world.letters().len(), 2);
+    assert!(world.bench.state.inbox.is_empty() && world.bench.state.runs.is_empty());
+}
