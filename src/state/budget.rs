@@ -37,6 +37,9 @@ pub(super) struct Today {
     /// People who were told that it is used up, and `owner` if the owner knows of others.
     #[serde(default)]
     told: BTreeSet<String>,
+    /// By session of a group, who asked there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    in_groups: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Today {
@@ -70,8 +73,33 @@ impl Today {
         *count = count.saturating_add(1);
     }
 
+    /// Remembers of somebody who is named here that they asked in a group: they may have no session of their own.
+    pub(super) fn saw(&mut self, person: &str, session_key: &str) {
+        let is_named = self.by_person.contains_key(person) || self.told.contains(person);
+        if is_named && person != OWNER && session_key.starts_with("group:") {
+            self.in_groups.entry(session_key.to_owned()).or_default().insert(person.to_owned());
+        }
+    }
+
+    /// A group's session is forgotten: those who asked there are taken off the count, unless they asked in
+    /// another group or have a session. Says whether there was anything to forget.
+    pub(super) fn forget_group(&mut self, session_key: &str, has_session: impl Fn(&str) -> bool) -> bool {
+        let Some(people) = self.in_groups.remove(session_key) else { return false };
+        for person in people {
+            let is_elsewhere = self.in_groups.values().any(|people| people.contains(&person));
+            if !is_elsewhere && !has_session(&person) {
+                self.forget(&person);
+            }
+        }
+        true
+    }
+
     /// Takes a person off the count; what was spent stays spent. Says whether they were on it.
     pub(super) fn forget(&mut self, person: &str) -> bool {
+        for people in self.in_groups.values_mut() {
+            people.remove(person);
+        }
+        self.in_groups.retain(|_, people| !people.is_empty());
         let was_told = self.told.remove(person);
         let Some(runs) = self.by_person.remove(person) else { return was_told };
         let forgotten = self.by_person.entry(FORGOTTEN.to_owned()).or_default();

@@ -113,10 +113,16 @@ impl State {
                 ops.push(self.today_op());
             }
         }
+        if self.today.forget_group(key, |person| self.sessions.is_known(&format!("dm:{person}"))) {
+            ops.push(self.today_op());
+        }
         for channel in Channel::ALL {
             let [direct, group] = ["dm", "group"].map(|kind| format!("{kind}:{}:", channel.name()));
             if let Some(id) = key.strip_prefix(&direct) {
                 self.access.forget_refused(channel, id);
+            }
+            if let Some(chat) = key.strip_prefix(&group).and_then(|chat| chat.split(':').next()) {
+                self.access.forget_refused_group(channel, chat);
             }
             if key == MAIN || key.starts_with(&direct) || key.starts_with(&group) {
                 ops.extend(self.inbox.forget_aside(channel));

@@ -301,6 +301,15 @@ impl Access {
         self.refused.retain(|refused| refused.channel != channel || refused.id != id);
     }
 
+    /// The same for a group, whatever its id is now.
+    pub(crate) fn forget_refused_group(&mut self, channel: Channel, known: &str) {
+        let Self { refused, moved, .. } = self;
+        let is_known_as = |id: &str| moved.get(&(channel, id.to_owned())).map_or(id, String::as_str) == known;
+        refused.retain(|refused| {
+            refused.channel != channel || (refused.id != known && !is_known_as(&refused.id))
+        });
+    }
+
     /// Who was refused lately, newest first.
     pub(crate) fn refused(&self) -> &[RefusedSender] {
         &self.refused

@@ -165,6 +165,7 @@ impl State {
             if !question.place.is_owner() && self.today.tell(OWNER) {
                 self.notice_budget(&mut posted, &question.place, now);
             }
+            self.today.saw(&question.place.person, &key);
             posted.ops.push(self.today_op());
         }
         self.store(posted.ops, Pending::Letters(posted.letters));
@@ -195,7 +196,9 @@ impl State {
             Work::Directive(for_person(directive, &person, question.commands))
         } else {
             self.overheard.clear(&key);
-            posted.ops.push(self.count_run(&person, now));
+            self.today.count(&person, now.wall_ms);
+            self.today.saw(&person, &key);
+            posted.ops.push(self.today_op());
             let mut spec = self.usual_run(&run_id, &key, &session_id);
             spec.image_files = question.images;
             Work::Prompt { spec, prompt: question.prompt, has_place }

@@ -352,6 +352,61 @@ fn a_refused_person_is_no_longer_listed_once_forgotten() {
 }
 
 #[test]
+fn a_group_that_is_forgotten_takes_those_along_who_have_nothing_else() {
+    let mut world = World::new();
+    let ask = |world: &mut World, key: &str, chat: &str, from: &str| {
+        world.say(message(key, chat, from, "a tangerine"));
+        let run = world.run();
+        world.answer(&run, "ok");
+        world.letters();
+    };
+    let today =
+        |world: &mut World| world.ask("status", json!({}))["payload"]["today"]["runsByPerson"].clone();
+    // PERSON asks there alone; 3 in another group, too, and 2 in a chat of their own.
+    ask(&mut world, "1", "-6", PERSON);
+    ask(&mut world, "2", "-6", "3");
+    ask(&mut world, "3", "-6", "2");
+    ask(&mut world, "4", "-6", "1");
+    ask(&mut world, "5", "2", "2");
+    world.ask("channel-allow", json!({ "channel": "telegram", "id": "3" }));
+    ask(&mut world, "6", "-5", "3");
+    world.restart();
+    forget_session(&mut world, "group:telegram:-6");
+    assert_eq!(traces(&world), Vec::<String>::new());
+    let left = json!({ "forgotten": 1, "owner": 1, "telegram:2": 2, "telegram:3": 2 });
+    assert_eq!(today(&mut world), left);
+    forget_session(&mut world, "group:telegram:-5");
+    forget_session(&mut world, "dm:telegram:2");
+    assert_eq!(today(&mut world), json!({ "forgotten": 5, "owner": 1 }));
+    assert!(!world.disk["today"].contains("telegram"), "{}", world.disk["today"]);
+}
+
+#[test]
+fn a_group_member_who_was_told_that_the_day_is_used_up_is_forgotten_too() {
+    let mut config = settings();
+    config.budget.runs_per_person = 0;
+    let mut world = World::with(config);
+    world.say(message("1", "-6", PERSON, "a tangerine"));
+    world.letters();
+    assert!(world.disk["today"].contains(PERSON));
+    forget_session(&mut world, "group:telegram:-6");
+    // What the owner was told is on record in the owner's session.
+    assert!(!world.disk["today"].contains(PERSON), "{}", world.disk["today"]);
+}
+
+#[test]
+fn a_group_that_was_refused_is_no_longer_listed_once_forgotten() {
+    let mut world = World::new();
+    let refused = |world: &mut World| world.ask("status", json!({}))["payload"]["refused"].to_string();
+    for session in ["group:telegram:-77", "group:telegram:-77:9"] {
+        world.say(message(session, "-77", PERSON, "a tangerine"));
+        assert!(refused(&mut world).contains(PERSON));
+        forget_session(&mut world, session);
+        assert_eq!(refused(&mut world), "[]");
+    }
+}
+
+#[test]
 fn names_of_answered_messages_are_no_addresses() {
     // As a former version wrote them.
     let raw = "whatsapp/15550001111@s.whatsapp.net/3EB0/+15550001111";
