@@ -318,16 +318,21 @@ impl Access {
     /// Lets somebody in, or takes that back; returns what to store.
     fn change(&mut self, params: &ChannelAllowParams, id: &str) -> Result<Vec<StoreOp>, WireError> {
         let channel = params.channel;
+        let called = id;
+        let known = self.known_as(channel, id).to_owned();
+        // A group that got a new id was let in by the old one.
+        let id = if self.granted.contains_key(&(channel, id.to_owned())) { id } else { known.as_str() };
         let key = (channel, id.to_owned());
         if params.remove {
             if self.granted.remove(&key).is_none() {
                 return Err(WireError::invalid(format!(
-                    "`/params/id`: {id} was not let in by channel-allow; whom the config names, only the config can take out"
+                    "`/params/id`: {called} was not let in by channel-allow; whom the config names, only the config can take out"
                 )));
             }
             let mut ops = vec![StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, id) }];
             let is_implied = self.implied.as_ref() == Some(&key);
             ops.extend(is_implied.then(|| self.drop_implied()).flatten());
+            ops.extend(self.drop_moves(channel, id));
             return Ok(ops);
         }
         if params.owner && address::is_group(channel, id) {
@@ -353,8 +358,21 @@ impl Access {
         let grant = Grant { owner: params.owner || was_owner };
         ops.push(put_grant(channel, id, grant));
         self.granted.insert(key, grant);
-        self.forget_refused(channel, id);
+        self.forget_refused(channel, called);
         Ok(ops)
+    }
+
+    /// A group that is not let in any more has no other ids; returns what to store.
+    fn drop_moves(&mut self, channel: Channel, known: &str) -> Vec<StoreOp> {
+        if self.group(channel, known).is_some() {
+            return Vec::new();
+        }
+        let (dropped, kept): (BTreeMap<_, _>, _) = std::mem::take(&mut self.moved)
+            .into_iter()
+            .partition(|((on, _), to)| *on == channel && to == known);
+        self.moved = kept;
+        let slots = dropped.into_keys().map(|(channel, id)| slot(MOVED_PREFIX, channel, &id));
+        slots.map(|slot| StoreOp::Delete { slot }).collect()
     }
 }
 
@@ -400,7 +418,8 @@ impl State {
         let ops = self.access.change(params, &person)?;
         let owner = self.access.owner(params.channel) == Some(&person);
         let allowed = if address::is_group(params.channel, &person) {
-            self.access.group(params.channel, &person).is_some()
+            let known = self.access.known_as(params.channel, &person);
+            self.access.group(params.channel, known).is_some()
         } else {
             self.access.may_write(params.channel, &person)
         };

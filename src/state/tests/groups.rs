@@ -2,9 +2,12 @@
 
 use super::world::{World, message, settings};
 use crate::agent::RunSpec;
+use crate::channels::ChannelEvent;
+use crate::channels::message::{Arrival, Batch};
 use crate::config::file::Commands;
 use crate::protocol::call::{Channel, Thinking};
 use crate::protocol::payload::RunStatus;
+use crate::state::Event;
 use crate::state::surfaces::GroupConfig;
 
 const GROUP: &str = "-6";
@@ -302,5 +305,30 @@ fn what_a_client_asks_in_somebodys_session_is_answered_to_the_client_alone() {
             world.answer(&persons, "rain");
             assert_eq!(world.letters(), [(chat.to_owned(), "rain".to_owned())], "{session}");
         }
+    }
+}
+
+#[test]
+fn a_group_with_a_new_id_is_taken_out_by_either() {
+    for by in ["-100555", "-100"] {
+        let mut world = World::new();
+        let allow = |world: &mut World, params: serde_json::Value| world.ask("channel-allow", params);
+        allow(&mut world, serde_json::json!({ "channel": "telegram", "id": "-100" }));
+        let moved = Arrival::Migrated { key: "9/0".into(), from: "-100".into(), to: "-100555".into() };
+        let batch = Batch { channel: Channel::Telegram, arrivals: vec![moved], place: None };
+        world.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
+        world.keep();
+        world.say(message("1", "-100555", "2", "hello"));
+        let run = world.run();
+        world.answer(&run, "hi");
+        let out = allow(&mut world, serde_json::json!({ "channel": "telegram", "id": by, "remove": true }));
+        assert_eq!(out["payload"]["allowed"], false, "{out}");
+        world.say(message("2", "-100555", "2", "still there?"));
+        assert!(world.bench.started_runs().is_empty());
+        let left: Vec<_> = world.disk.keys().filter(|slot| slot.contains("-100")).collect();
+        assert_eq!(left, ["session/group:telegram:-100"], "by {by}");
+        // And let in again.
+        let again = allow(&mut world, serde_json::json!({ "channel": "telegram", "id": "-100555" }));
+        assert_eq!(again["payload"]["allowed"], true, "{again}");
     }
 }
