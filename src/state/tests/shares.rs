@@ -47,6 +47,27 @@ fn no_member_of_a_group_shuts_the_owner_out() {
 }
 
 #[test]
+fn what_is_said_behind_somebody_who_has_to_wait_waits_too() {
+    let mut config = StateConfig { queue_max: QUEUE, ..settings() };
+    config.surfaces.by_channel.values_mut().for_each(|surface| surface.allowed.push("666".into()));
+    let mut world = World::with(config);
+    for line in 0..=QUEUE / 2 {
+        world.say(message(&line.to_string(), "666", "666", "hello"));
+    }
+    let first = world.run();
+    world.say(message("a", "-6", "666", "the question"));
+    world.say(message("b", "-6", "4", "the answer to it"));
+    world.answer(&first, "done");
+    let mut said = String::new();
+    while let Some(run) = world.bench.started_runs().pop() {
+        said.push_str(&run.prompt);
+        world.answer(&run, "done");
+    }
+    let [question, answer] = ["the question", "the answer"].map(|text| said.find(text).expect(&said));
+    assert!(question < answer, "{said}");
+}
+
+#[test]
 fn many_people_together_leave_a_place_to_the_owner() {
     for queue_max in [0, 1, 2, QUEUE] {
         let mut config = StateConfig { queue_max, ..settings() };
