@@ -113,9 +113,9 @@ impl Child {
         self.exit
     }
 
-    /// Asks it to end.
+    /// Asks it to end. A guard that its agent has stopped goes on, and does.
     pub(crate) fn terminate(&mut self) {
-        self.signal(|pid| kill_process(pid, Signal::TERM));
+        self.signal(|pid| kill_process(pid, Signal::TERM).and_then(|()| kill_process(pid, Signal::CONT)));
     }
 
     /// Ends it and its process group.

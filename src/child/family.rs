@@ -18,10 +18,10 @@ pub(crate) use other::*;
 /// Everybody is stopped before anybody is killed: who is stopped starts nobody else, so there is an
 /// end to it however fast they multiply. True once `roots` has named nobody several times in a row.
 /// Gives up, with a last SIGKILL for everybody, after `limit` or when those that were killed take
-/// longer than `patience` to be gone (a process may be in the kernel's hands).
+/// longer than `patience` to be gone (a process may be in the kernel's hands) and nobody else comes.
 pub(crate) fn end(mut roots: impl FnMut() -> Vec<Pid>, patience: Duration, limit: Duration) -> bool {
     let started = Instant::now();
-    let mut newest = started;
+    let mut killed: Option<Instant> = None;
     let mut stopped: HashSet<Pid> = HashSet::new();
     let mut empty_looks = 0;
     while empty_looks < NOBODY_LOOKS {
@@ -33,7 +33,7 @@ pub(crate) fn end(mut roots: impl FnMut() -> Vec<Pid>, patience: Duration, limit
                 break;
             }
             signal_all(&fresh, Signal::STOP);
-            newest = Instant::now();
+            killed = None;
         }
         let left = roots();
         if left.is_empty() {
@@ -47,16 +47,17 @@ pub(crate) fn end(mut roots: impl FnMut() -> Vec<Pid>, patience: Duration, limit
         // A number that was given to somebody else meanwhile counts as new again.
         stopped.retain(|pid| alive.contains(pid));
         let fresh: Vec<Pid> = alive.iter().copied().filter(|pid| stopped.insert(*pid)).collect();
-        let over = started.elapsed() >= limit || newest.elapsed() >= patience;
+        let over = started.elapsed() >= limit || killed.is_some_and(|since| since.elapsed() >= patience);
         if fresh.is_empty() || over {
             signal_all(&alive, Signal::KILL);
             if over {
                 return false;
             }
+            killed.get_or_insert_with(Instant::now);
             std::thread::sleep(ms(CHILD_POLL_MS));
         } else {
             signal_all(&fresh, Signal::STOP);
-            newest = Instant::now();
+            killed = None;
         }
     }
     true

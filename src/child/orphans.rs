@@ -8,17 +8,19 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
-use rustix::process::{Pid, WaitOptions, getpid, getuid, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, getuid, waitpid};
 
 use crate::child::{cgroup, family};
 use crate::limits::{
-    CHILD_ENVIRONMENT_BYTES_MAX, CHILD_KILL_AFTER_MS, GUARD_KILL_MS, LEFTOVERS_MS_MAX, ORPHANS_GRACE_MS,
-    ORPHANS_MS_MAX, ms,
+    CHILD_ENVIRONMENT_BYTES_MAX, CHILD_POLL_MS, GUARD_KILL_MS, LEFTOVERS_MS_MAX, ORPHANS_GRACE_MS,
+    ORPHANS_LOOKS, ORPHANS_MS_MAX, ms,
 };
 use crate::threads;
 
@@ -87,42 +89,62 @@ fn lock() -> MutexGuard<'static, Option<HashSet<Pid>>> {
 }
 
 /// Ends every orphan that has come to this process, and reaps it. To be called whenever a child may
-/// have ended.
-pub(crate) fn end() {
-    let Some(adoption) = ADOPTION.get() else { return };
+/// have ended, and again if this says `false`: not all of them have ended yet.
+pub(crate) fn end() -> bool {
+    let Some(adoption) = ADOPTION.get() else { return true };
     let orphans = || adopted(adoption);
     if orphans().is_empty() {
-        return;
+        return true;
     }
     // Bubblewrap ends a moment before what it has started, which is on its way out then.
     std::thread::sleep(ms(ORPHANS_GRACE_MS));
     if orphans().is_empty() {
-        return;
+        return true;
     }
     log::warn!("an agent left processes behind whose guard is gone; they are ended");
-    if !family::end(orphans, ms(GUARD_KILL_MS), ms(ORPHANS_MS_MAX)) {
+    let ended = family::end(orphans, ms(GUARD_KILL_MS), ms(ORPHANS_MS_MAX));
+    if !ended {
         log::warn!("not all of them have ended yet");
     }
+    ended
 }
 
-/// Children that nobody here has started, without those that are dead: these are reaped.
+/// Children that nobody here has started, without those that are dead: these are reaped. Who forks and
+/// exits in a loop may be dead before it was looked at, but has left another one then.
 fn adopted(adoption: &Adoption) -> Vec<Pid> {
     let started = lock();
     let is_started = |pid: &Pid| started.as_ref().is_some_and(|started| started.contains(pid));
-    let strangers = family::children(getpid()).into_iter().filter(|pid| !is_started(pid));
-    let alive = strangers.filter(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
-    alive.filter(|pid| !adoption.has_company || mark_of(*pid).is_some()).collect()
+    let mut orphans = Vec::new();
+    for _ in 0..ORPHANS_LOOKS {
+        let mut has_dead = false;
+        orphans = family::children(getpid());
+        orphans.retain(|pid| !is_started(pid));
+        orphans.retain(|pid| {
+            let is_ours = !adoption.has_company || mark_of(*pid).is_some();
+            // The dead have no mark any more, so this is asked last.
+            let is_alive = matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None));
+            has_dead |= !is_alive;
+            is_ours && is_alive
+        });
+        if !orphans.is_empty() || !has_dead {
+            break;
+        }
+    }
+    orphans
 }
 
 /// Looks for what agents of an earlier life with this state folder have left behind, and ends it once
 /// the guards of that life have had their time.
 pub(crate) fn end_leftovers() {
     cgroup::end_abandoned();
-    if leftovers().is_empty() {
+    let left = leftovers();
+    if left.is_empty() {
         return;
     }
-    let started = threads::spawn_expendable("leftovers", || {
-        std::thread::sleep(ms(CHILD_KILL_AFTER_MS));
+    let guards: Vec<Pid> = left.into_iter().filter(|pid| is_guard(*pid)).collect();
+    let started = threads::spawn_expendable("leftovers", move || {
+        wait_for(&guards);
+        cgroup::end_abandoned();
         if leftovers().is_empty() {
             return;
         }
@@ -130,10 +152,41 @@ pub(crate) fn end_leftovers() {
         if !family::end(leftovers, ms(GUARD_KILL_MS), ms(LEFTOVERS_MS_MAX)) {
             log::error!("not all of them end; look for `{MARK}` in /proc/*/environ");
         }
+        cgroup::end_abandoned();
     });
     if let Err(error) = started {
         log::error!("what agents of the last life left behind is not ended: {error}");
     }
+}
+
+/// Has the guards of an earlier life go on, should anybody have stopped them, and waits for their end.
+/// They know that their gateway is gone, and they are the ones to whom orphans fall: where they are
+/// killed instead, who forks and exits in a loop gets away.
+fn wait_for(guards: &[Pid]) {
+    let deadline = Instant::now() + ms(LEFTOVERS_MS_MAX);
+    loop {
+        let left: Vec<Pid> = guards.iter().copied().filter(|pid| is_guard(*pid)).collect();
+        if left.is_empty() || Instant::now() >= deadline {
+            return;
+        }
+        for guard in left {
+            family::signal(guard, Signal::CONT);
+        }
+        std::thread::sleep(ms(CHILD_POLL_MS));
+    }
+}
+
+/// Whether a process runs this very program. What an agent starts does not, or ends soon.
+fn is_guard(pid: Pid) -> bool {
+    let own = program("self");
+    own.is_some() && program(&pid.as_raw_nonzero().to_string()) == own
+}
+
+/// The path of a process's program, which may have been replaced since it was started.
+fn program(pid: &str) -> Option<Vec<u8>> {
+    const REPLACED: &[u8] = b" (deleted)";
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?.into_os_string().into_vec();
+    Some(path.strip_suffix(REPLACED).unwrap_or(&path).to_vec())
 }
 
 /// Processes with the mark of an earlier life. (One that forks and exits in a loop is gone before

@@ -9,8 +9,10 @@ pub const GUARD_HUNT_MS: u64 = 60_000;
 pub const ORPHANS_GRACE_MS: u64 = 100;
 /// How long the gateway goes on ending what a dead guard left, before it looks at its signals again.
 pub const ORPHANS_MS_MAX: u64 = 500;
-/// The same for what the gateway's last life left.
+/// The same for what the gateway's last life left, and how long the guards of that life have before.
 pub const LEFTOVERS_MS_MAX: u64 = 10_000;
+/// Looks in a row that find only dead orphans, each of whom may have left another one.
+pub const ORPHANS_LOOKS: usize = 100;
 /// Looks in a row that find nobody below a process before there is nobody: not every system tells at one
 /// instant who is there.
 pub const NOBODY_LOOKS: usize = 3;
