@@ -97,9 +97,10 @@ impl Builder {
         self
     }
 
-    /// A program that sets something up, as the tests' own user, and then becomes the daemon (same pid).
+    /// A program that sets something up, as the tests' own user, and then becomes the daemon (same pid), or
+    /// the next such program.
     pub(crate) fn wrapper<'a>(mut self, argv: impl IntoIterator<Item = &'a str>) -> Self {
-        self.wrapper = argv.into_iter().map(str::to_owned).collect();
+        self.wrapper.extend(argv.into_iter().map(str::to_owned));
         self
     }
 
