@@ -245,8 +245,10 @@ fn drop_oldest(path: &Path, bytes: u64) -> io::Result<u64> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::time::{Duration, SystemTime};
+
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
     use crate::limits::QUOTA_BATCH;
     use crate::store::handle::place_in_memory;
@@ -262,8 +264,16 @@ mod tests {
     fn lay(path: &Path, bytes: usize, hours: u32) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, vec![b'x'; bytes]).unwrap();
+        age(path, hours);
+    }
+
+    /// As if it had been changed so long ago: a file, a folder, or a link itself.
+    fn age(path: &Path, hours: u32) {
         let then = SystemTime::now() - hours * Duration::from_secs(3_600);
-        fs::File::open(path).unwrap().set_modified(then).unwrap();
+        let seconds = then.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let then = Timespec { tv_sec: seconds.try_into().unwrap(), tv_nsec: 0 };
+        let times = Timestamps { last_access: then, last_modification: then };
+        utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
     }
 
     #[test]
@@ -320,6 +330,15 @@ mod tests {
         fs::File::create(layout.root().join("agent/t/holes")).unwrap().set_len(1 << 40).unwrap();
         let old = layout.media_of("t").join("old.png");
         lay(&old, 300_000, 30);
+        // Older than all that may go, so that they would go first.
+        let passed_over = ["agent/s/media", "agent/t/a.jsonl", "agent/theirs", "agent/t/media/x"]
+            .map(|name| layout.root().join(name))
+            .into_iter()
+            .chain([layout.media_of("s"), layout.media_of("t").join("x")]);
+        let passed_over: Vec<PathBuf> = passed_over.collect();
+        for path in &passed_over {
+            age(path, 40);
+        }
         let (mut store, _) = Store::open(Tidy::new(layout.clone(), 400_000)).unwrap();
         store.tidy().work();
         store.counted();
@@ -331,6 +350,9 @@ mod tests {
         assert!(store.trouble().is_none());
         assert!(!aside.iter().any(|path| path.exists()));
         assert!(!old.exists() && !layout.sessions().join("a.log.damaged-1").exists());
+        for path in &passed_over {
+            assert!(path.symlink_metadata().is_ok(), "{} is no file that may go", path.display());
+        }
         assert_eq!(theirs.join("creds.json").metadata().unwrap().len(), 100_000);
         let _ = (fs::remove_dir_all(layout.root()), fs::remove_dir_all(theirs));
     }

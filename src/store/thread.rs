@@ -166,6 +166,9 @@ fn gather(first: StoreCommand, commands: &Receiver<StoreCommand>) -> Vec<StoreCo
 fn sentence(error: &io::Error, store: &Store) -> String {
     let folder = store.layout().root().display();
     match error.kind() {
+        io::ErrorKind::StorageFull if has_no_files_left(store) => {
+            format!("the disk has no room for further files: remove some on the file system of `{folder}`")
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             format!("the disk is full: free some space on the file system of `{folder}`")
         }
@@ -174,4 +177,9 @@ fn sentence(error: &io::Error, store: &Store) -> String {
         }
         _ => format!("the state folder `{folder}` cannot be written: {error}"),
     }
+}
+
+/// Whether it is files that the file system has no more of. Some have no number of them.
+fn has_no_files_left(store: &Store) -> bool {
+    rustix::fs::statvfs(store.layout().root()).is_ok_and(|space| space.f_files > 0 && space.f_favail == 0)
 }

@@ -17,6 +17,7 @@ mod schemas;
 mod agent;
 mod capacity;
 mod events;
+mod full_disk;
 mod golden;
 mod handshake;
 mod hostile_folder;

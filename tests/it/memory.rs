@@ -67,7 +67,7 @@ fn a_line_of_60_mb_takes_60_mb_and_leaves_nothing() {
         let peak = meter.peak();
         assert!(peak > 50 * MB && peak < (60 + 16) * MB, "{kind}: {} MB at its peak", peak / MB);
         eventually(&format!("what {kind} took to be given back"), PATIENCE, || {
-            (memory::own(gateway.pid()) < 12 * MB).then_some(())
+            (memory::own(gateway.pid()) < 8 * MB).then_some(())
         });
     }
 }

@@ -1,11 +1,13 @@
 //! Sessions: the list, the record, a new beginning, and forgetting.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clawdis_gateway::limits::PAYLOAD_BYTES_MAX;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Gateway, params_agent};
+use crate::harness::{Client, Gateway, PATIENCE, eventually, params_agent};
 
 fn say(client: &mut Client, session: &str, message: &str) -> Value {
     let params =
@@ -94,6 +96,121 @@ fn an_unknown_session_has_an_empty_history_and_cannot_be_reset() {
     say(&mut client, "../escape/../../x", "[[say here]]");
     assert_eq!(texts(&history(&mut client, "../escape/../../x", 10), "assistant"), ["here"]);
     assert!(!gateway.setup().scratch().join("escape").exists());
+}
+
+/// Every file and folder below one.
+fn paths(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    // What is being removed may be gone by now.
+    for entry in fs::read_dir(folder).into_iter().flatten().map_while(Result::ok) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(paths(&entry.path()));
+        }
+        found.insert(entry.path());
+    }
+    found
+}
+
+/// Names that mean something to a file system, a terminal or a shell, and the longest that there may be.
+fn strange_names() -> Vec<String> {
+    let strange = [
+        "\0",
+        "a\0b",
+        "\u{1b}[31mred",
+        "\u{202e}txt.exe\u{202c}",
+        "\u{2067}a\u{200f}",
+        "main\n",
+        "main ",
+        ".",
+        "..",
+        "../escaped",
+        "../../../escaped",
+        "/tmp/escaped",
+        "agent/../../escaped",
+        "%2e%2e%2fescaped",
+        "-rf",
+        "*; $(touch escaped)",
+    ];
+    let longest =
+        ["x", "\u{1d11e}", "\u{1}", "\"", "../"].map(|text| text.repeat(256).chars().take(256).collect());
+    strange.map(str::to_owned).into_iter().chain(longest).collect()
+}
+
+/// Whether all that an agent is given of the state folder is one session's folder of its own, and what is
+/// directly in it.
+fn keeps_to_its_folder(argv: &str, state: &Path) -> bool {
+    let argv: Vec<String> = serde_json::from_str(argv).unwrap();
+    let files: Vec<&String> = argv.iter().filter(|arg| arg.contains(state.to_str().unwrap())).collect();
+    let is_its = |file: &&String| {
+        let below = Path::new(file).strip_prefix(state.join("agent")).ok().and_then(Path::to_str);
+        below.is_some_and(|below| {
+            let (folder, file) = below.split_once('/').unwrap_or((below, ""));
+            is_digest(folder) && !file.contains(['/', '\0']) && file != ".."
+        })
+    };
+    !files.is_empty() && files.iter().all(is_its)
+}
+
+#[test]
+fn whatever_a_session_is_named_its_files_lie_in_folders_of_its_own() {
+    let mut gateway = Gateway::builder("strange-names").agent_scripted().arg("-v").spawn();
+    let (scratch, state) = (gateway.setup().scratch(), gateway.state_dir());
+    let mut client = gateway.client();
+    say(&mut client, "main", "[[say first]]");
+    let before = paths(&scratch);
+    let names = strange_names();
+    for (number, name) in names.iter().enumerate() {
+        let key = format!("strange {number}");
+        let last = client.outcome(&json!({"message": "[[argv]]", "sessionKey": name, "idempotencyKey": key}));
+        let argv = last["payload"]["summary"].as_str().unwrap_or_else(|| panic!("{name:?}: {last}"));
+        assert!(keeps_to_its_folder(argv, &state), "{name:?}: {argv}");
+        assert_eq!(texts(&history(&mut client, name, 10), "user"), ["[[argv]]"], "{name:?}");
+    }
+    let refused = client.refused("session-history", &json!({"sessionKey": "x".repeat(257)}));
+    assert_eq!(refused["code"], "INVALID_REQUEST");
+
+    // They are known by their names, also to the next life.
+    drop(client);
+    gateway.sigkill();
+    let said = gateway.output.both();
+    let gateway = gateway.setup().spawn();
+    let mut client = gateway.client();
+    let listed = client.ask("sessions-list", &json!({"limit": 200}));
+    let listed: BTreeSet<&str> =
+        listed["sessions"].as_array().unwrap().iter().map(|s| s["sessionKey"].as_str().unwrap()).collect();
+    let made: BTreeSet<&str> = names.iter().map(String::as_str).chain(["main"]).collect();
+    assert_eq!(listed, made);
+    // What came with them is theirs, and nothing else.
+    let is_theirs = |path: &Path| {
+        let below: Vec<&str> =
+            path.strip_prefix(&state).unwrap().iter().map(|p| p.to_str().unwrap()).collect();
+        match below[..] {
+            ["sessions", file] => file.strip_suffix(".log").is_some_and(is_digest),
+            ["agent" | "media", folder] => is_digest(folder),
+            _ => false,
+        }
+    };
+    for path in paths(&scratch).difference(&before) {
+        assert!(path.starts_with(&state) && is_theirs(path), "{}", path.display());
+    }
+    assert!(!Path::new("/tmp/escaped").exists() && !scratch.parent().unwrap().join("escaped").exists());
+    for name in &names {
+        assert_eq!(texts(&history(&mut client, name, 10), "user"), ["[[argv]]"], "{name:?}");
+        assert_eq!(client.ask("session-forget", &json!({"sessionKey": name}))["sessionKey"], **name);
+        assert_eq!(history(&mut client, name, 10), Vec::<Value>::new(), "{name:?}");
+    }
+    assert_eq!(client.ask("sessions-list", &json!({}))["sessions"].as_array().unwrap().len(), 1);
+    assert_eq!(texts(&history(&mut client, "main", 10), "assistant"), ["first"], "nobody else's");
+    eventually("everything of theirs to be gone", PATIENCE, || {
+        paths(&scratch).is_subset(&before).then_some(())
+    });
+    let log = said + &gateway.output.both();
+    assert!(!log.contains(['\0', '\u{1b}', '\u{202e}', '\u{2067}']), "{log:?}");
+}
+
+/// Whether it is the name of a session's files.
+fn is_digest(name: &str) -> bool {
+    name.len() == 40 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[test]

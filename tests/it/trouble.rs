@@ -66,67 +66,6 @@ fn without_descriptors_it_says_so_and_recovers() {
     assert!(lines < 20, "{lines} lines");
 }
 
-/// `unshare` with the flags that this system lets us use for a mount of our own.
-fn mount_namespace() -> Vec<String> {
-    for flags in ["-m", "-rm"] {
-        let tried = std::process::Command::new("unshare")
-            .args([flags, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/mnt"])
-            .output();
-        if tried.is_ok_and(|output| output.status.success()) {
-            return vec!["unshare".to_owned(), flags.to_owned()];
-        }
-    }
-    panic!("this test mounts a small file system and neither `unshare -m` nor `unshare -rm` may do that here")
-}
-
-#[test]
-fn a_full_disk_is_said_and_left_behind() {
-    let setup = Gateway::builder("disk-full").agent_scripted();
-    let state = setup.state_dir();
-    fs::create_dir_all(&state).unwrap();
-    let script = format!("mount -t tmpfs -o size=256k,mode=0700 tmpfs {} && exec \"$@\"", state.display());
-    let mut wrapper = mount_namespace();
-    wrapper.extend(["sh", "-c", &script, "sh"].map(str::to_owned));
-    let gateway = setup.wrapper(wrapper.iter().map(String::as_str)).spawn();
-    let mut client = gateway.client();
-    client.outcome(&params_agent("[[say before]]", "before"));
-
-    // The daemon's view of the folder, which is another one than ours.
-    let inside = PathBuf::from(format!("/proc/{}/root{}", gateway.pid(), state.display()));
-    let filler = inside.join("filler");
-    let _ = fs::write(&filler, vec![0; 300 * 1024]);
-    // The last block of a file has room for a few records more, so not the first one need fail.
-    let mut number = 0;
-    let error = eventually("a refusal", PATIENCE, || {
-        number += 1;
-        let id = client
-            .send("agent", &params_agent(&format!("[[say full {number}!]]"), &format!("full-{number}")));
-        let answer = client.answer(&id);
-        (answer["ok"] == false && answer["payload"].is_null()).then_some(answer["error"].clone())
-    });
-    assert_eq!(error["code"], "UNAVAILABLE", "{error}");
-    let text = error["message"].as_str().unwrap();
-    assert!(text.contains("disk") || text.contains("space") || text.contains("state folder"), "{text}");
-    let needle = format!("full {number}!");
-    assert!(gateway.prompts().iter().all(|prompt| !prompt.contains(&needle)), "nothing was started on it");
-    let health = eventually("health to say so", PATIENCE, || {
-        let health = client.ask("health", &json!({}));
-        (health["storage"]["ok"] == false).then_some(health)
-    });
-    assert_eq!(health["ok"], false);
-    assert!(health["storage"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{health}");
-    assert_eq!(http::request(gateway.addr, "GET", "/readyz", "").status, 503);
-
-    fs::remove_file(&filler).unwrap();
-    eventually("work to go on once there is space", PATIENCE, || {
-        let last = client.outcome(&params_agent("[[say after]]", "after"));
-        (last["ok"] == true).then_some(())
-    });
-    eventually("health to be good again", PATIENCE, || {
-        (client.ask("health", &json!({}))["ok"] == true).then_some(())
-    });
-}
-
 #[test]
 fn a_clock_that_was_never_set_is_said_and_does_not_stop_it() {
     let setup = Gateway::builder("clock-unset")

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::botapi::{BotApi, TOKEN};
 use crate::harness::gateway::Builder;
-use crate::harness::{Client, Gateway, PATIENCE, eventually};
+use crate::harness::{Client, Gateway, PATIENCE, eventually, process};
 
 /// The person of `owner.telegram`.
 pub(crate) const OWNER: i64 = 7;
@@ -171,19 +171,7 @@ pub(crate) fn history(
 /// A daemon that sees its files as `script` has mounted them.
 pub(crate) fn mounted(setup: Builder, script: &str) -> Builder {
     let script = format!("{script} && exec \"$@\"");
-    let mut wrapper = mount_namespace();
+    let mut wrapper = process::mount_namespace();
     wrapper.extend(["sh", "-c", &script, "sh"].map(str::to_owned));
     setup.wrapper(wrapper.iter().map(String::as_str))
-}
-
-/// `unshare` with the flags that this system lets us use for a mount of our own.
-fn mount_namespace() -> Vec<String> {
-    for flags in ["-m", "-rm"] {
-        let mut tried = std::process::Command::new("unshare");
-        let tried = tried.args([flags, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/mnt"]).output();
-        if tried.is_ok_and(|output| output.status.success()) {
-            return vec!["unshare".to_owned(), flags.to_owned()];
-        }
-    }
-    panic!("this test mounts a small file system and neither `unshare -m` nor `unshare -rm` may do that here")
 }

@@ -113,3 +113,15 @@ pub(crate) fn faketime() -> String {
         library.expect("libfaketime is not installed; scripts/test does that (Debian: apt install faketime)");
     library.to_str().unwrap().to_owned()
 }
+
+/// `unshare` with the flags that this system lets us use for a mount of our own.
+pub(crate) fn mount_namespace() -> Vec<String> {
+    for flags in ["-m", "-rm"] {
+        let mut tried = Command::new("unshare");
+        let tried = tried.args([flags, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/mnt"]).output();
+        if tried.is_ok_and(|output| output.status.success()) {
+            return vec!["unshare".to_owned(), flags.to_owned()];
+        }
+    }
+    panic!("this test mounts a small file system and neither `unshare -m` nor `unshare -rm` may do that here")
+}
