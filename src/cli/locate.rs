@@ -67,8 +67,14 @@ pub(crate) fn target(args: &Args) -> Result<Target> {
         Some(named) => Some(named).filter(|_| !is_left),
         None => found_token(found)?,
     };
-    let is_held = matches!(lock, Lock::Held(_));
-    let unheld_lock = state_file(LOCK).filter(|_| !is_held && address.is_loopback() && token.is_none());
+    let is_withheld = token.is_none()
+        && address.is_loopback()
+        && match lock {
+            Lock::Held(_) => false,
+            Lock::Left { port } => !is_named || port == Some(address.port),
+            Lock::Absent => !is_named && state_file("token").is_some_and(|path| path.exists()),
+        };
+    let unheld_lock = state_file(LOCK).filter(|_| is_withheld);
     Ok(Target { address, source, token, unheld_lock })
 }
 

@@ -172,7 +172,7 @@ fn sessions_are_listed_read_and_ended_by_their_methods() {
     let cases: [Case; 6] = [
         (&["sessions"], "sessions-list", json!({}), json!({ "sessions": [key("s1")] }), "s1"),
         (&["sessions", "--limit=2"], "sessions-list", json!({ "limit": 2 }), json!({ "sessions": [] }), ""),
-        (&["history", "x", "--limit", "1", "--before", "b"], "session-history", page, said, "user\nhi\n"),
+        (&["history", "x", "--limit", "1", "--before", "b"], "session-history", page, said, "user\n  hi\n"),
         (&["history"], "session-history", key("main"), json!({ "messages": [] }), ""),
         (&["reset"], "session-reset", key("main"), key("main"), "session key main"),
         (&["forget", "a"], "session-forget", key("a"), key("a"), "session key a"),
