@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::config::secret::Secret;
-use crate::config::settings::SettingsError;
+use crate::config::error::SettingsError;
 
 /// The gateway's token.
 pub const TOKEN: &str = "CLAWDIS_GATEWAY_TOKEN";

@@ -6,6 +6,7 @@
 
 mod agent_env;
 pub mod environment;
+pub mod error;
 pub mod file;
 pub mod flags;
 mod help;

@@ -47,7 +47,7 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
         let _ = writeln!(std::io::stderr(), "clawdis-gateway: cannot set the allocator up: {error}");
     }
     let check_config = flags.check_config;
-    let config = |error: crate::config::settings::SettingsError| Fatal::Config(error.to_string());
+    let config = |error: crate::config::error::SettingsError| Fatal::Config(error.to_string());
     let (settings, warnings) =
         Settings::read(flags, Environment::of_process().map_err(config)?).map_err(config)?;
     Log::install(settings.log_format, settings.verbosity > 0);

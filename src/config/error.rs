@@ -1,0 +1,66 @@
+//! Why what was set cannot be used.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::config::load::ConfigError;
+use crate::config::secret::SecretFault;
+
+/// Why the gateway does not start with what was set (exit 2).
+#[derive(Debug)]
+pub enum SettingsError {
+    /// What stands at this place is not what is expected there.
+    Wrong {
+        /// A flag, a variable or a key.
+        place: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The token from this place is none that clients could show.
+    Token(&'static str, SecretFault),
+    /// An address that others reach, and nothing that keeps them out.
+    OpenBind(IpAddr),
+    /// A variable of the agent's that programs outside of its sandbox would obey.
+    Obeyed {
+        /// The key that names it.
+        key: &'static str,
+        /// The variable.
+        name: String,
+    },
+    /// Neither a state folder nor a home to have one in.
+    NoHome,
+    /// A file.
+    File(ConfigError),
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong { place, expected } => write!(f, "`{place}` needs {expected}"),
+            Self::Token(place, SecretFault::Empty) => {
+                write!(f, "the token of `{place}` is empty: put one there or leave it out")
+            }
+            Self::Token(place, fault) => write!(f, "the token of `{place}` {fault}"),
+            Self::OpenBind(address) => write!(
+                f,
+                "without a token everybody who reaches {address} could command this gateway: \
+                 set one with `--token-file`, or bind 127.0.0.1 and connect through an SSH tunnel"
+            ),
+            Self::Obeyed { key, name } => write!(
+                f,
+                "`{key}` names `{name}`, which programs outside of the agent's sandbox would obey too: \
+                 set it in a script that is the agent's command"
+            ),
+            Self::NoHome => write!(f, "there is no `HOME` to keep state in: set it or give `--state-dir`"),
+            Self::File(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl From<ConfigError> for SettingsError {
+    fn from(error: ConfigError) -> Self {
+        Self::File(error)
+    }
+}
