@@ -156,3 +156,14 @@ impl Admission {
         self.left.notify_one();
     }
 }
+/// A place inside, for as long as this lives.
+pub(super) struct LeaveOnDrop<'a> {
+    pub(super) conn: ConnId,
+    pub(super) admission: &'a Admission,
+}
+
+impl Drop for LeaveOnDrop<'_> {
+    fn drop(&mut self) {
+        self.admission.leave(self.conn);
+    }
+}

@@ -11,6 +11,7 @@ use crate::limits::{
     INVALID_FRAMES_MAX, INVALID_FRAMES_WINDOW_MS, LARGE_REQUEST_BYTES, PAGE_BUILT_BYTES, PAGE_STALL_MS, ms,
 };
 use crate::metrics::METRICS;
+use crate::net::admission::LeaveOnDrop;
 use crate::net::handshake::{self, Accepted, Refused};
 use crate::net::head::{Head, HeadError};
 use crate::net::http::{self, Refusal};
@@ -35,7 +36,7 @@ pub(super) fn serve(
     context: &Arc<NetContext>,
 ) {
     // Leaves also on a panic, so that a defect cannot eat the places of the handshake.
-    let waiting = LeaveOnDrop { conn, context };
+    let waiting = LeaveOnDrop { conn, admission: &context.admission };
     if shared.stream.set_write_timeout(Some(HANDSHAKE_WRITE)).is_err() {
         return;
     }
@@ -92,18 +93,6 @@ fn refuse_head(shared: &ConnShared, error: &HeadError, context: &NetContext) {
         HeadError::Malformed => Refusal::new(400, "this is not an HTTP/1.1 request"),
     };
     http::refuse(shared, &refusal);
-}
-
-/// A place among the handshakes.
-pub(super) struct LeaveOnDrop<'a> {
-    conn: ConnId,
-    context: &'a NetContext,
-}
-
-impl Drop for LeaveOnDrop<'_> {
-    fn drop(&mut self) {
-        self.context.admission.leave(self.conn);
-    }
 }
 
 /// A client past its handshake.

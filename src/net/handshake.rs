@@ -15,7 +15,7 @@ use crate::limits::{
     HELLO_BYTES_MAX, HELLO_VALUES_MAX, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES,
 };
 use crate::metrics::METRICS;
-use crate::net::conn::LeaveOnDrop;
+use crate::net::admission::LeaveOnDrop;
 use crate::net::head::Head;
 use crate::net::http::{Refusal, TOO_MANY, linger};
 use crate::net::stream::ClientStream;

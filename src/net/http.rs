@@ -2,7 +2,6 @@
 //!
 //! One request per connection, answered on its thread. Touches no state but the metrics.
 
-use std::borrow::Cow;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::time::Instant;
@@ -12,6 +11,7 @@ use tungstenite::http::StatusCode;
 
 use crate::limits::{CLOSE_FLUSH_MS, HTTP_ANSWER_MS, LINGER_BYTES_MAX, LINGER_MS, ms};
 use crate::metrics::METRICS;
+use crate::net::answer::Answer;
 use crate::net::head::Head;
 use crate::net::stream::{read_until, write_until};
 use crate::net::{ConnShared, NetContext, pages};
@@ -49,31 +49,6 @@ impl Refusal {
 
     const fn with(self, header: &'static str) -> Self {
         Self { header: Some(header), ..self }
-    }
-}
-
-/// An answer in full.
-pub(super) struct Answer {
-    status: u16,
-    kind: &'static str,
-    /// Further header lines, each with its end.
-    headers: String,
-    body: Cow<'static, [u8]>,
-}
-
-impl Answer {
-    pub(super) fn new(
-        status: u16,
-        kind: &'static str,
-        headers: String,
-        body: impl Into<Cow<'static, [u8]>>,
-    ) -> Self {
-        Self { status, kind, headers, body: body.into() }
-    }
-
-    /// What is true now and must not be kept.
-    fn fresh(status: u16, kind: &'static str, body: String) -> Self {
-        Self::new(status, kind, "Cache-Control: no-store\r\n".to_owned(), body.into_bytes())
     }
 }
 

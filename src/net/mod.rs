@@ -18,6 +18,7 @@ use crate::store::history::History;
 
 pub mod acceptor;
 pub mod admission;
+mod answer;
 mod conn;
 mod frames;
 mod gate;

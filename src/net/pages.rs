@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use flate2::read::GzDecoder;
 
+use crate::net::answer::Answer;
 use crate::net::head::Head;
-use crate::net::http::Answer;
 
 struct File {
     path: &'static str,
