@@ -3,8 +3,8 @@
 use std::io::{Read, Write as _};
 
 use data_encoding::HEXLOWER;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use ureq::{Body, Proxy, SendBody};
 
 use crate::channels::telegram::error::{self, ApiError, Refusal};
@@ -16,6 +16,19 @@ use crate::limits::{
 };
 use crate::logging::redact::redact;
 use crate::protocol::cut;
+
+/// The bot: what `getMe` says.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Me {
+    /// Its user id.
+    pub(super) id: i64,
+    /// Its name without `@`.
+    #[serde(default)]
+    pub(super) username: String,
+    /// It sees what in groups is not for it, too.
+    #[serde(default)]
+    pub(super) can_read_all_group_messages: bool,
+}
 
 /// Where the Bot API is, and who we are there. Cloned into each thread. No `Debug`: it holds the token.
 #[derive(Clone)]

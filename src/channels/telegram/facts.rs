@@ -1,7 +1,7 @@
 //! What is known about the connection to Telegram, as `health` shows it. Pure.
 
+use crate::channels::telegram::api::Me;
 use crate::channels::telegram::error::{ApiError, Refusal};
-use crate::channels::telegram::update::Me;
 use crate::protocol::payload::ChannelHealth;
 
 /// Kinds of trouble: each has its own way out, and its own patience.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::channels::telegram::update::Me;
+use crate::channels::telegram::api::Me;
 
 /// A stretch of a text; units are UTF-16's.
 #[derive(Debug, Deserialize)]
@@ -110,7 +110,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Addressing, address};
-    use crate::channels::telegram::update::Me;
+    use crate::channels::telegram::api::Me;
 
     fn addressing(text: &str, spans: Value) -> Addressing {
         let me = Me { id: 42, username: "OurBot".to_owned(), can_read_all_group_messages: false };

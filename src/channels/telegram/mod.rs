@@ -101,7 +101,7 @@ impl TelegramSetup {
 /// thousandth as many. The error says what is wrong with the answer.
 #[doc(hidden)]
 pub fn read_answer(body: &[u8]) -> Result<(), String> {
-    let me = update::Me { id: 1, username: "bot".to_owned(), can_read_all_group_messages: false };
+    let me = api::Me { id: 1, username: "bot".to_owned(), can_read_all_group_messages: false };
     let updates = error::read::<Vec<Box<RawValue>>>(200, Some("7"), body, str::to_owned);
     for update in &updates.map_err(|error| error.to_string())? {
         update::parse(update, &me, u64::MAX);

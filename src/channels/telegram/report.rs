@@ -6,8 +6,8 @@ use crossbeam_channel::Sender;
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::{AttemptId, AttemptOutcome, FetchedFile};
 use crate::channels::message::Arrival;
+use crate::channels::telegram::api::Me;
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::update::Me;
 use crate::protocol::call::Channel;
 use crate::state::Event;
 

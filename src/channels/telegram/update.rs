@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::channels::message::{Arrival, Inbound, Route};
+use crate::channels::telegram::api::Me;
 use crate::channels::telegram::content::{self, Content};
 use crate::channels::telegram::mention::{Addressing, address};
 use crate::channels::telegram::split::clip;
@@ -15,19 +16,6 @@ use crate::limits::{GARBLED_BYTES_MAX, QUOTED_UNITS_MAX};
 use crate::protocol::call::Channel;
 use crate::protocol::cut;
 use crate::text;
-
-/// The bot: what `getMe` says.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(super) struct Me {
-    /// Its user id.
-    pub(super) id: i64,
-    /// Its name without `@`.
-    #[serde(default)]
-    pub(super) username: String,
-    /// It sees what in groups is not for it, too.
-    #[serde(default)]
-    pub(super) can_read_all_group_messages: bool,
-}
 
 /// The number of an update, if it has one.
 pub(super) fn id_of(update: &RawValue) -> Option<i64> {
