@@ -18,9 +18,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::limits::{AGENT_SESSION_HEADER_BYTES_MAX, ASIDE_LOOKED_MAX};
-use crate::store::disk::DAMAGED;
-use crate::store::handle::FolderHandle;
-use crate::store::quota::{OldFile, OldestFiles};
+use crate::store::handle::{DAMAGED, FolderHandle};
+use crate::store::old_files::{OldFile, OldestFiles};
 use crate::store::{Layout, MEDIA, file_name, trash};
 
 /// Its name in the state folder.

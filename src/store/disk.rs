@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::plain_file;
-use crate::store::handle::FolderHandle;
+use crate::store::handle::{DAMAGED, FolderHandle};
 
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -194,9 +194,6 @@ fn link(folder: &FolderHandle, name: &OsStr, second: &OsStr) -> io::Result<()> {
     fault::strike()?;
     folder.link(name, second)
 }
-
-/// What the name of a copy of a damaged file has behind the file's own.
-pub(super) const DAMAGED: &str = ".damaged-";
 
 /// The copies that were kept of that file when it was damaged.
 pub(super) fn copies_of(path: &Path) -> io::Result<Vec<PathBuf>> {

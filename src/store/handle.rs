@@ -16,7 +16,9 @@ use rustix::io::Errno;
 use crate::clock::wall_ms;
 use crate::limits::ASIDE_NAMES_MAX;
 use crate::plain_file;
-use crate::store::disk::DAMAGED;
+
+/// What the name of a copy of a damaged file has behind the file's own.
+pub(super) const DAMAGED: &str = ".damaged-";
 
 /// An open folder.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ pub mod history;
 mod journal;
 mod line;
 pub(crate) mod media;
+mod old_files;
 mod quota;
 mod record;
 mod session_file;

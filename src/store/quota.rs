@@ -5,153 +5,18 @@
 //! session that was used longest ago, and so on with the next one. The agent's files of conversations
 //! that go on count but are not touched: however much they take, a part stays for the records.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-use std::ffi::{OsStr, OsString};
 use std::io;
 use std::io::Read as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{FileType, Stat};
-
-use crate::clock::wall_ms;
-use crate::limits::{LEFTOVER_AGE_MS_MIN, QUOTA_BATCH, QUOTA_BATCHES_MAX, RECORDS_SHARE};
-use crate::store::disk::{self, DAMAGED, Reading};
+use crate::limits::{LEFTOVER_AGE_MS_MIN, QUOTA_BATCHES_MAX, RECORDS_SHARE};
+use crate::store::disk::{self, Reading};
 use crate::store::handle::FolderHandle;
+use crate::store::old_files::OldestFiles;
 use crate::store::record::end_of_line;
 use crate::store::session_file::{Header, Opened};
 use crate::store::walk::{used_bytes, weight};
-use crate::store::{Layout, MEDIA, SESSIONS, agent_folder, trash};
-
-/// A file that may go.
-#[derive(Debug)]
-pub(super) struct OldFile {
-    /// Copies of damaged files go before anything else.
-    is_copy: bool,
-    modified_ms: i64,
-    bytes: u64,
-    /// Names from the state folder down.
-    path: Vec<OsString>,
-}
-
-impl OldFile {
-    pub(super) fn has_ending(&self, ending: &str) -> bool {
-        self.path.last().is_some_and(|name| name.as_bytes().ends_with(ending.as_bytes()))
-    }
-
-    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
-        self.modified_ms > other.modified_ms
-    }
-
-    /// What goes first is least.
-    fn rank(&self) -> (bool, i64, &[OsString]) {
-        (!self.is_copy, self.modified_ms, &self.path)
-    }
-
-    /// Removes it, whatever is in its place by now.
-    fn remove(&self, root: &FolderHandle, tmp: &FolderHandle) -> io::Result<()> {
-        let Some((name, folders)) = self.path.split_last() else { return Ok(()) };
-        let mut folder = root.again()?;
-        for name in folders {
-            folder = folder.folder(name)?;
-        }
-        trash::discard(&folder, name, tmp)
-    }
-}
-
-impl PartialEq for OldFile {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-
-impl Eq for OldFile {}
-
-impl PartialOrd for OldFile {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for OldFile {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
-/// The files among many that go first: as many as are looked at at a time.
-pub(super) struct OldestFiles {
-    files: BinaryHeap<OldFile>,
-    /// Younger ones stay.
-    until_ms: i64,
-    /// There are more.
-    is_cut: bool,
-}
-
-impl OldestFiles {
-    fn older_than(age_ms: u64) -> Self {
-        let until_ms = i64::try_from(wall_ms().saturating_sub(age_ms)).unwrap_or(i64::MAX);
-        Self { files: BinaryHeap::new(), until_ms, is_cut: false }
-    }
-
-    /// Adds a file, in the place of one that goes later if there are too many.
-    pub(super) fn add(&mut self, file: OldFile) {
-        if file.modified_ms > self.until_ms && !file.is_copy {
-            return;
-        }
-        self.files.push(file);
-        if self.files.len() > QUOTA_BATCH {
-            self.files.pop();
-            self.is_cut = true;
-        }
-    }
-
-    /// Hands each plain file of a folder to `each`, and adds what comes back. What cannot be read stays.
-    pub(super) fn add_files_in(
-        &mut self,
-        folder: &FolderHandle,
-        path: &[&OsStr],
-        mut each: impl FnMut(OldFile) -> Option<OldFile>,
-    ) {
-        let Ok(names) = folder.names() else { return };
-        for name in names.map_while(Result::ok) {
-            let Ok(about) = folder.look(&name) else { continue };
-            if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
-                continue;
-            }
-            let path = path.iter().map(|name| (*name).to_owned()).chain([name]).collect();
-            let file =
-                OldFile { is_copy: false, modified_ms: modified_ms(&about), bytes: weight(&about), path };
-            if let Some(file) = each(file) {
-                self.add(file);
-            }
-        }
-    }
-
-    /// Adds the copies of damaged files in a folder, and whatever else was set aside there.
-    pub(super) fn add_copies_in(&mut self, folder: &FolderHandle, path: &[&OsStr]) {
-        let Ok(names) = folder.names() else { return };
-        let is_copy = |name: &OsString| name.to_string_lossy().contains(DAMAGED);
-        for name in names.map_while(Result::ok).filter(is_copy) {
-            let Ok(about) = folder.look(&name) else { continue };
-            let below = folder.folder(&name).map_or(0, |below| used_bytes(&below));
-            let path = path.iter().map(|name| (*name).to_owned()).chain([name]).collect();
-            let bytes = weight(&about) + below;
-            self.add(OldFile { is_copy: true, modified_ms: modified_ms(&about), bytes, path });
-        }
-    }
-
-    fn in_order(self) -> Vec<OldFile> {
-        self.files.into_sorted_vec()
-    }
-}
-
-#[allow(clippy::useless_conversion, reason = "the numbers have other widths on other systems")]
-fn modified_ms(about: &Stat) -> i64 {
-    let nanos = i64::try_from(about.st_mtime_nsec).unwrap_or_default();
-    i64::from(about.st_mtime).saturating_mul(1_000).saturating_add(nanos / 1_000_000)
-}
+use crate::store::{Layout, MEDIA, SESSIONS, agent_folder};
 
 /// Removes what nobody works with any more until so many bytes are free, if there is that much of it.
 /// Returns how many are.
