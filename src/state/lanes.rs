@@ -110,9 +110,7 @@ impl Run {
     fn is_given(&self) -> bool {
         matches!(self.phase, Phase::Waiting | Phase::Active) && !self.cancelled
     }
-}
 
-impl Run {
     /// Whether the same people may read the answers to both, which are of one session. In `main` all are the
     /// owner's; in another one a client's questions are the owner's, and the rest is somebody else's.
     fn is_answered_with(&self, other: &Self) -> bool {
