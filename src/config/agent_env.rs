@@ -1,7 +1,7 @@
 //! Variables that an agent may not be given while a sandbox is around it.
 
-use crate::config::file::{Agent, Sandbox};
 use crate::config::error::SettingsError;
+use crate::config::file::{Agent, Sandbox};
 
 /// What glibc ignores where a program has more rights than its caller (`ld.so(8)`), but for `TMPDIR`:
 /// each loads code, opens files or changes how memory is handed out.

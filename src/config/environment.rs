@@ -4,8 +4,8 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::config::secret::Secret;
 use crate::config::error::SettingsError;
+use crate::config::secret::Secret;
 
 /// The gateway's token.
 pub const TOKEN: &str = "CLAWDIS_GATEWAY_TOKEN";
