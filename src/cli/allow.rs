@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::Context;
+use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::show::facts;
 use crate::cli::terminal::{line, print};

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::cli::Context;
-use crate::cli::connection::{NO_EVENTS, check_size};
+use crate::cli::connection::NO_EVENTS;
+use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
+use crate::cli::frame::check_size;
 use crate::cli::message::stdin;
 use crate::limits::{CLI_FOREVER_MS, ms};
 

@@ -16,6 +16,7 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, Error, Message, WebSocket};
 
 use crate::cli::failure::{Failure, Result};
+use crate::cli::frame::{no_answer, outcome, request};
 use crate::cli::locate::Target;
 use crate::cli::stream::TimedStream;
 use crate::limits::{
@@ -134,38 +135,6 @@ impl Connection {
             .send(Message::text(frame.to_string()))
             .map_err(|error| if would_block(&error) { no_answer() } else { lost(&error) })
     }
-}
-
-/// The payload of an answer, or its error.
-pub(crate) fn outcome(mut answer: Value) -> Result<Value> {
-    if answer["ok"] == true {
-        return Ok(answer["payload"].take());
-    }
-    let error = &answer["error"];
-    let text = |name: &str| error[name].as_str().unwrap_or("?");
-    let when = error["retryAfterMs"].as_u64().map(|ms| format!("; try again in {} s", ms.div_ceil(1_000)));
-    Err(Failure::Failed(format!("{} ({}){}", text("message"), text("code"), when.unwrap_or_default())))
-}
-
-/// Whether a request fits into a frame; asked before connecting, since it is the caller's mistake.
-pub(crate) fn check_size(method: &str, params: &Value) -> Result<()> {
-    // Ids are short: none has more digits than this one.
-    let bytes = request("0000000000", method, params).to_string().len();
-    if bytes <= PAYLOAD_BYTES_MAX { Ok(()) } else { Err(too_large()) }
-}
-
-/// A message that fits into no frame.
-pub(crate) fn too_large() -> Failure {
-    Failure::Usage(format!("the message is too long: at most {} KiB fit", PAYLOAD_BYTES_MAX / 1_024))
-}
-
-/// Nothing came in time.
-pub(crate) fn no_answer() -> Failure {
-    Failure::TimedOut("the gateway did not answer in time; `--timeout SECONDS` waits longer".to_owned())
-}
-
-fn request(id: &str, method: &str, params: &Value) -> Value {
-    json!({ "type": "req", "id": id, "method": method, "params": params })
 }
 
 fn hello(target: &Target, client: &Client) -> Value {
@@ -299,7 +268,7 @@ fn lost(error: &Error) -> Failure {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{check_hello, outcome};
+    use super::check_hello;
     use crate::cli::address::Address;
     use crate::cli::locate::{Target, Token};
 
@@ -326,12 +295,5 @@ mod tests {
             let text = failure.to_string();
             assert!(failure.code() == 4 && text.contains(expected) && !text.contains("secret"), "{text}");
         }
-    }
-
-    #[test]
-    fn an_error_says_its_code_and_when_to_retry() {
-        let error = json!({ "code": "RATE_LIMITED", "message": "the queue is full", "retryAfterMs": 1_200 });
-        let text = outcome(json!({ "ok": false, "error": error })).unwrap_err().to_string();
-        assert_eq!(text, "the queue is full (RATE_LIMITED); try again in 2 s");
     }
 }

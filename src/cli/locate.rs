@@ -16,7 +16,6 @@ use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::cli::address::Address;
-use crate::cli::args::Args;
 use crate::cli::failure::{Failure, Result};
 use crate::limits::{CONFIG_BYTES_MAX, LOCK_BYTES_MAX, PORT_DEFAULT, TOKEN_FILE_BYTES_MAX};
 use crate::plain_file;
@@ -41,10 +40,20 @@ pub(crate) struct Token {
     pub(crate) source: String,
 }
 
+/// What the flags say of the gateway and its token.
+pub(crate) struct Named<'a> {
+    /// Value of `--url`.
+    pub(crate) url: Option<&'a str>,
+    /// Value of `--token`.
+    pub(crate) token: Option<&'a str>,
+    /// Value of `--token-file`.
+    pub(crate) token_file: Option<&'a str>,
+}
+
 /// Looks at everything anew, so that a gateway that moved to another port is found again.
-pub(crate) fn target(args: &Args) -> Result<Target> {
+pub(crate) fn target(named: &Named) -> Result<Target> {
     let lock = lock();
-    let (address, source, is_named) = if let Some(url) = args.value("--url") {
+    let (address, source, is_named) = if let Some(url) = named.url {
         (Address::parse(url)?, "--url", true)
     } else if let Some(url) = variable("CLAWDIS_GATEWAY_URL") {
         (Address::parse(&url)?, "CLAWDIS_GATEWAY_URL", true)
@@ -63,8 +72,8 @@ pub(crate) fn target(args: &Args) -> Result<Target> {
     };
     // What was named for no address in particular is not for whoever has a dead gateway's place.
     let is_left = !is_named && matches!(lock, Lock::Left { .. });
-    let token = match named_token(args)? {
-        Some(named) => Some(named).filter(|_| !is_left),
+    let token = match named_token(named)? {
+        Some(token) => Some(token).filter(|_| !is_left),
         None => found_token(found)?,
     };
     let is_withheld = token.is_none()
@@ -150,11 +159,11 @@ fn configured_address() -> Result<Address> {
     })
 }
 
-fn named_token(args: &Args) -> Result<Option<Token>> {
-    if let Some(secret) = args.value("--token") {
+fn named_token(named: &Named) -> Result<Option<Token>> {
+    if let Some(secret) = named.token {
         return Ok(Some(Token { secret: secret.trim().to_owned(), source: "--token".to_owned() }));
     }
-    if let Some(path) = args.value("--token-file") {
+    if let Some(path) = named.token_file {
         // It may be the output of a program, which a shell hands over as a pipe.
         return token_file(Path::new(path), File::open).map(Some);
     }

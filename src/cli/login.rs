@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::cli::Context;
-use crate::cli::connection::{Client, Connection, NO_EVENTS, no_answer, outcome};
+use crate::cli::connection::{Client, Connection, NO_EVENTS};
+use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
+use crate::cli::frame::{no_answer, outcome};
 use crate::cli::linking::Linking;
 use crate::cli::qr::Look;
 use crate::cli::show::facts;

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal as _, Read as _};
 
 use data_encoding::HEXLOWER;
 
-use crate::cli::connection::too_large;
 use crate::cli::failure::{Failure, Result};
+use crate::cli::frame::too_large;
 use crate::limits::PAYLOAD_BYTES_MAX;
 
 /// The message made of `words`; with none, or a single `-`, what stdin holds.

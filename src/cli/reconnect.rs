@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cli::Context;
 use crate::cli::connection::{Client, Connection};
+use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::limits::{CLI_RECONNECT_MAX_MS, CLI_RECONNECT_MIN_MS, ms};
 

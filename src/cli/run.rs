@@ -2,23 +2,22 @@
 //! connections and Ctrl-C.
 //!
 //! The same parameters with the same idempotency key join what was begun, so coming back is safe. A
-//! key that has become too old for that is never sent again: then the session's history tells
-//! (`lookup`).
+//! key that has become too old for that is never sent again: then the session's history tells.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::cli::Context;
 use crate::cli::answer::Answer;
-use crate::cli::connection::{Client, Connection, NO_EVENTS, check_size, no_answer, outcome};
+use crate::cli::connection::{Client, Connection, NO_EVENTS};
+use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::lookup::look_up;
+use crate::cli::frame::{check_size, no_answer, outcome};
 use crate::cli::message::random_key;
 use crate::cli::reconnect::reconnect;
 use crate::limits::{
-    CLI_CANCEL_MS, CLI_FOREVER_MS, CLI_GIVE_UP_MS, CLI_KEY_RESEND_MS, CLI_SEND_TIMEOUT_MS,
-    CLI_SIGNAL_SLICE_MS, ms,
+    CLI_CANCEL_MS, CLI_FOREVER_MS, CLI_GIVE_UP_MS, CLI_HISTORY_POLL_MS, CLI_KEY_RESEND_MS,
+    CLI_SEND_TIMEOUT_MS, CLI_SIGNAL_SLICE_MS, HISTORY_PAGE_MAX, ms,
 };
 
 /// Runs share one presence entry, apart from the one of short calls, which come and go meanwhile.
@@ -50,29 +49,29 @@ pub(crate) fn send(context: &Context, params: Value) -> Result<()> {
 }
 
 /// What is known of the run.
-pub(crate) struct Run<'a> {
+struct Run<'a> {
     context: &'a Context,
     /// Also the name of the verb.
     method: &'static str,
     client: Client<'static>,
     /// The key included. Sent again unchanged after a broken connection.
-    pub(crate) params: Value,
+    params: Value,
     since: Instant,
     since_wall: SystemTime,
     /// Known once the gateway has accepted it.
-    pub(crate) id: Option<String>,
+    id: Option<String>,
     /// By when it must have ended.
-    pub(crate) deadline: Instant,
+    deadline: Instant,
     /// Since Ctrl-C: by when to leave.
     leave_by: Option<Instant>,
     cancelled: bool,
     /// What has been shown of it.
-    pub(crate) answer: Answer<'a>,
+    answer: Answer<'a>,
 }
 
 impl<'a> Run<'a> {
     /// Of what was typed; not asked for yet.
-    pub(crate) fn new(
+    fn new(
         context: &'a Context,
         client: Client<'static>,
         mut params: Value,
@@ -106,7 +105,7 @@ impl<'a> Run<'a> {
             let attempt = if is_fresh(self.since, self.since_wall) {
                 self.ask_and_follow(&mut connection)
             } else {
-                look_up(self, &mut connection)
+                self.look_up(&mut connection)
             };
             let Err(Failure::Lost(why)) = attempt else {
                 connection.close();
@@ -138,9 +137,37 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Finds the answer of a run whose key is too old to be sent again: in the session's history, which
+    /// carries run ids and keys. Looks for as long as the agent is at work; the answer as a final frame.
+    fn look_up(&mut self, connection: &mut Connection) -> Result<Value> {
+        let session = self.params["sessionKey"].as_str().unwrap_or("main").to_owned();
+        let page = json!({ "sessionKey": session, "limit": HISTORY_PAGE_MAX });
+        loop {
+            // In this order: an agent that was idle before the history was read has written all of it.
+            let health = connection.request("health", &json!({}), self.answer_by())?;
+            let history = connection.request("session-history", &page, self.answer_by())?;
+            let messages = history["messages"].as_array().map_or(&[][..], Vec::as_slice);
+            if let Some(text) = answer_in(messages, self.id.as_deref(), &self.params["idempotencyKey"]) {
+                let payload = json!({ "runId": self.id, "status": "ok", "summary": text });
+                return Ok(json!({ "ok": true, "payload": payload }));
+            }
+            if health["agent"]["active"] == 0 && health["agent"]["queued"] == 0 {
+                return Err(Failure::Failed(format!(
+                    "the run was interrupted and has no answer; see `clawdis history {session}` before asking again"
+                )));
+            }
+            let until = Instant::now() + ms(CLI_HISTORY_POLL_MS);
+            while Instant::now() < until {
+                if let Some(frame) = self.next(connection, self.deadline)? {
+                    self.show(&frame)?;
+                }
+            }
+        }
+    }
+
     /// The next frame, if one comes within a moment; an error at `by`, and soon after Ctrl-C, which
     /// cancels the run first.
-    pub(crate) fn next(&mut self, connection: &mut Connection, by: Instant) -> Result<Option<Value>> {
+    fn next(&mut self, connection: &mut Connection, by: Instant) -> Result<Option<Value>> {
         let now = Instant::now();
         if self.context.interrupt.seen() {
             self.cancel(connection, now)?;
@@ -151,13 +178,13 @@ impl<'a> Run<'a> {
     }
 
     /// Shows the frame if it is an event of this run.
-    pub(crate) fn show(&mut self, frame: &Value) -> Result<()> {
+    fn show(&mut self, frame: &Value) -> Result<()> {
         let ours = self.id.is_some() && frame["payload"]["runId"].as_str() == self.id.as_deref();
         if ours && frame["event"] == "agent" { self.answer.event(frame) } else { Ok(()) }
     }
 
     /// By when a short question must be answered.
-    pub(crate) fn answer_by(&self) -> Instant {
+    fn answer_by(&self) -> Instant {
         self.deadline.min(self.context.deadline())
     }
 
@@ -192,6 +219,14 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The newest text of the run, which is known by its id or by its key. `messages` are newest first.
+fn answer_in<'a>(messages: &'a [Value], run_id: Option<&str>, key: &Value) -> Option<&'a str> {
+    let asked = messages.iter().find(|message| message["idempotencyKey"] == *key);
+    let run_id = run_id.or_else(|| asked?["runId"].as_str())?;
+    let said = messages.iter().find(|message| message["role"] == "assistant" && message["runId"] == run_id);
+    said?["text"].as_str()
+}
+
 /// Whether a key that was made then may be sent again. The monotonic clock stands still while a laptop
 /// sleeps and the wall clock may be set: the larger age counts.
 fn is_fresh(since: Instant, since_wall: SystemTime) -> bool {
@@ -200,9 +235,18 @@ fn is_fresh(since: Instant, since_wall: SystemTime) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::thread::{Builder, JoinHandle};
     use std::time::{Duration, Instant, SystemTime};
 
-    use super::is_fresh;
+    use serde_json::{Value, json};
+    use tungstenite::Message;
+
+    use super::{Run, answer_in, is_fresh};
+    use crate::cli::args::{self, Request};
+    use crate::cli::connection::NO_EVENTS;
+    use crate::cli::context::Context;
+    use crate::cli::failure::Result;
 
     #[test]
     fn a_key_goes_stale_by_either_clock() {
@@ -212,5 +256,70 @@ mod tests {
         };
         assert!(fresh(0, 0) && fresh(200, 200));
         assert!(!fresh(240, 0) && !fresh(0, 240));
+    }
+
+    fn history() -> Vec<Value> {
+        vec![
+            json!({ "role": "assistant", "text": "other", "runId": "r2" }),
+            json!({ "role": "assistant", "text": "forty-two", "runId": "r1" }),
+            json!({ "role": "assistant", "text": "let me see", "runId": "r1" }),
+            json!({ "role": "user", "text": "what?", "runId": "r1", "idempotencyKey": "k1" }),
+            json!({ "role": "user", "text": "and?", "runId": "r0", "idempotencyKey": "k0" }),
+        ]
+    }
+
+    #[test]
+    fn the_newest_answer_of_the_run_counts_by_id_or_by_key() {
+        assert_eq!(answer_in(&history(), Some("r1"), &json!("k1")), Some("forty-two"));
+        assert_eq!(answer_in(&history(), None, &json!("k1")), Some("forty-two"));
+        assert_eq!(answer_in(&history(), None, &json!("k0")), None);
+        assert_eq!(answer_in(&history(), None, &json!("k9")), None);
+    }
+
+    /// A gateway that answers one frame after another with these payloads, the first being the hello.
+    fn play(payloads: Vec<Value>) -> (String, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let serve = move || {
+            let stream = listener.accept().unwrap().0;
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let mut socket = tungstenite::accept(stream).unwrap();
+            socket.read().unwrap();
+            socket.send(Message::text(json!({ "type": "hello-ok", "protocol": 1 }).to_string())).unwrap();
+            for payload in payloads {
+                let asked: Value = serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap();
+                let answer = json!({ "type": "res", "id": asked["id"], "ok": true, "payload": payload });
+                socket.send(Message::text(answer.to_string())).unwrap();
+            }
+        };
+        (url, Builder::new().spawn(serve).unwrap())
+    }
+
+    fn found_after(payloads: Vec<Value>) -> Result<Value> {
+        let (url, gateway) = play(payloads);
+        let argv = ["agent", "what?", "--key", "k1", "--url", &url].map(Into::into);
+        let Ok(Request::Run(args)) = args::parse(argv.into_iter()) else { panic!("the arguments are good") };
+        let context = Context::new(args).unwrap();
+        let mut connection = context.connect(&NO_EVENTS, context.deadline()).unwrap();
+        let params = context.args.params().unwrap();
+        let mut run = Run::new(&context, NO_EVENTS, params, Duration::from_secs(20)).unwrap();
+        let found = run.look_up(&mut connection);
+        gateway.join().unwrap();
+        found
+    }
+
+    #[test]
+    fn a_run_at_work_is_waited_for() {
+        let agent = |active: u64| json!({ "agent": { "active": active, "queued": 0 } });
+        let unanswered = json!({ "messages": history()[3..] });
+        let end = found_after(vec![agent(1), unanswered, agent(0), json!({ "messages": history() })]);
+        assert_eq!(end.unwrap()["payload"]["summary"], "forty-two");
+    }
+
+    #[test]
+    fn a_run_that_nobody_works_on_was_interrupted() {
+        let idle = json!({ "agent": { "active": 0, "queued": 0 } });
+        let failure = found_after(vec![idle, json!({ "messages": history()[3..] })]).unwrap_err();
+        assert!(failure.code() == 1 && failure.to_string().contains("clawdis history main"), "{failure}");
     }
 }

@@ -1,12 +1,8 @@
 //! The verbs: names, what they take and what they ask for. The one table that parsing, help and
 //! dispatch read; most verbs are nothing but a row of it.
 
-use serde_json::Value;
-
-use crate::cli::failure::Result;
-use crate::cli::verbs::Action::{Ask, Do};
+use crate::cli::verbs::Action::Ask;
 use crate::cli::verbs::Kind::{Fixed, Message, Number, OnOff, Rest, Switch, Text, TextOr};
-use crate::cli::{Context, allow, call, login, run, watch};
 
 /// One thing the tool can do.
 pub(crate) struct Verb {
@@ -59,8 +55,22 @@ pub(crate) enum Kind {
 pub(crate) enum Action {
     /// Calls this method with what was typed and shows the answer.
     Ask(&'static str),
-    /// Something of its own with it.
-    Do(fn(&Context, Value) -> Result<()>),
+    /// `agent`: follows a run to its end.
+    Agent,
+    /// `send`: follows a message to its end.
+    Send,
+    /// `watch`: shows events until Ctrl-C.
+    Watch,
+    /// `login`: links an account.
+    Login,
+    /// `logout`: unlinks an account.
+    Logout,
+    /// `allow`: lets somebody in and says what that means.
+    Allow,
+    /// `call`: calls the method that was typed.
+    Call,
+    /// `gateway`: becomes the daemon.
+    Gateway,
 }
 
 impl Verb {
@@ -146,12 +156,12 @@ const ARGS: Take = word("[ITS FLAGS]", Rest, "args");
 
 /// All verbs, in the order of the help.
 pub(crate) const ALL: &[Verb] = &[
-    verb("agent", AGENT, Do(run::agent), "ask the agent (or pipe the message in); Ctrl-C cancels"),
-    verb("send", SEND, Do(run::send), "send a message to a person or group"),
+    verb("agent", AGENT, Action::Agent, "ask the agent (or pipe the message in); Ctrl-C cancels"),
+    verb("send", SEND, Action::Send, "send a message to a person or group"),
     verb("status", &[], Ask("status"), "the gateway, its channels, clients and runs"),
     verb("health", &[PROBE], Ask("health"), "whether everything works"),
     verb("presence", &[], Ask("system-presence"), "who is connected, or was just now"),
-    verb("watch", &[], Do(watch::watch), "show what happens until Ctrl-C, through restarts of the gateway"),
+    verb("watch", &[], Action::Watch, "show what happens until Ctrl-C, through restarts of the gateway"),
     verb("sessions", &[LIMIT, BEFORE], Ask("sessions-list"), "list the sessions"),
     verb("history", &[SESSION_OR_MAIN, LIMIT, BEFORE], Ask("session-history"), "what was said in a session"),
     verb("cancel", &[word("RUN", Text(""), "runId")], Ask("agent-cancel"), "end a run of the agent"),
@@ -161,9 +171,9 @@ pub(crate) const ALL: &[Verb] = &[
     verb("resume", &[word("", Fixed(false), "paused")], Ask("set-paused"), "let runs start again"),
     verb("heartbeats", &[SWITCH], Ask("set-heartbeats"), "switch the agent's own check-ins"),
     verb("channel", &[word("NAME", Text(""), "channel"), SWITCH], Ask("set-channel"), "switch a surface"),
-    verb("login", LOGIN, Do(login::login), "link an account: scan a code with the phone"),
-    verb("logout", &[word("CHANNEL", Text(""), "channel")], Do(login::logout), "unlink it again"),
-    verb("allow", ALLOW, Do(allow::allow), "let a person or group on a surface talk to the agent"),
-    verb("call", CALL, Do(call::call), "call any method of the protocol, answers as JSON"),
-    verb("gateway", &[ARGS], Do(call::gateway), "run the gateway in the foreground"),
+    verb("login", LOGIN, Action::Login, "link an account: scan a code with the phone"),
+    verb("logout", &[word("CHANNEL", Text(""), "channel")], Action::Logout, "unlink it again"),
+    verb("allow", ALLOW, Action::Allow, "let a person or group on a surface talk to the agent"),
+    verb("call", CALL, Action::Call, "call any method of the protocol, answers as JSON"),
+    verb("gateway", &[ARGS], Action::Gateway, "run the gateway in the foreground"),
 ];

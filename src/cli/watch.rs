@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cli::Context;
 use crate::cli::connection::{Client, Connection};
+use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::message::random_key;
 use crate::cli::reconnect::reconnect;
@@ -21,7 +21,7 @@ use crate::limits::{CLI_FOREVER_MS, ms};
 const REFRESH: [(&str, &str); 2] = [("health", "health"), ("system-presence", "presence")];
 
 /// `watch`
-pub(crate) fn watch(context: &Context, _: Value) -> Result<()> {
+pub(crate) fn watch(context: &Context) -> Result<()> {
     // Without any `event:` entry all families come, those of newer gateways included.
     let client = Client { caps: &[], instance_id: &format!("clawdis-watch-{}", random_key()?) };
     let forever = Instant::now() + ms(CLI_FOREVER_MS);

@@ -1,0 +1,68 @@
+//! What every verb works with: its arguments, the streams, Ctrl-C, and the way to the gateway.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cli::args::Args;
+use crate::cli::connection::{Client, Connection, NO_EVENTS};
+use crate::cli::failure::{Failure, Result};
+use crate::cli::frame::check_size;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::locate::{self, Named};
+use crate::cli::show;
+use crate::cli::terminal::{Output, print};
+use crate::limits::{CLI_TIMEOUT_MS, ms};
+
+/// What a verb works with.
+pub(crate) struct Context {
+    /// The verb and what was typed for it.
+    pub(crate) args: Args,
+    /// Value of `--timeout`.
+    pub(crate) timeout: Option<Duration>,
+    /// Where results and remarks go.
+    pub(crate) output: Output,
+    /// Whether Ctrl-C was pressed.
+    pub(crate) interrupt: Interrupt,
+}
+
+impl Context {
+    /// Made once, of the whole command line.
+    pub(crate) fn new(args: Args) -> Result<Self> {
+        let timeout = args.seconds("--timeout")?;
+        let output = Output::new(args.has("--json"));
+        let interrupt = Interrupt::install()
+            .map_err(|error| Failure::Failed(format!("cannot handle signals: {error}")))?;
+        Ok(Self { args, timeout, output, interrupt })
+    }
+
+    /// By when one answer must be there.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout.unwrap_or(ms(CLI_TIMEOUT_MS))
+    }
+
+    /// Finds the gateway and shakes hands.
+    pub(crate) fn connect(&self, client: &Client, deadline: Instant) -> Result<Connection> {
+        let [url, token, token_file] = ["--url", "--token", "--token-file"].map(|flag| self.args.value(flag));
+        Connection::open(&locate::target(&Named { url, token, token_file })?, client, deadline)
+    }
+
+    /// One request, one answer, no events.
+    pub(crate) fn ask(&self, method: &str, params: &Value) -> Result<Value> {
+        check_size(method, params)?;
+        let deadline = self.deadline();
+        let mut connection = self.connect(&NO_EVENTS, deadline)?;
+        let answer = connection.request(method, params, deadline);
+        connection.close();
+        answer
+    }
+
+    /// The payload as it is with `--json`, for people otherwise.
+    pub(crate) fn show(&self, payload: &Value) -> Result<()> {
+        if self.output.json {
+            self.output.write_json(payload)
+        } else {
+            print(&show::payload(payload, &self.output))
+        }
+    }
+}
