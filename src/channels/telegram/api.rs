@@ -10,10 +10,7 @@ use ureq::{Body, Proxy, SendBody};
 use crate::channels::telegram::error::{self, ApiError, Refusal};
 use crate::channels::telegram::http::{Http, Patience, Way, is_loopback, port_of};
 use crate::config::secret::Secret;
-use crate::limits::{
-    MEDIA_FETCH_MS, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ANSWER_MS, TELEGRAM_ERROR_TEXT_BYTES_MAX,
-    TELEGRAM_TRANSFER_MS, ms,
-};
+use crate::limits::{MEDIA_FETCH_MS, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ERROR_TEXT_BYTES_MAX, ms};
 use crate::logging::redact::redact;
 use crate::protocol::cut;
 
@@ -97,12 +94,6 @@ impl Access {
     }
 }
 
-/// The patience of an ordinary call.
-pub(super) const PROMPT: Patience = Patience::of(TELEGRAM_ANSWER_MS);
-
-/// The patience of an upload or download.
-pub(super) const TRANSFER: Patience = Patience::of(TELEGRAM_TRANSFER_MS);
-
 /// A client of the Bot API, for one thread.
 pub(super) struct Api {
     access: Access,
@@ -169,7 +160,7 @@ impl Api {
         let bytes = head.len() as u64 + file.bytes + tail.len() as u64;
         let mut body = head.as_slice().chain(file.content.take(file.bytes)).chain(tail.as_bytes());
         let kind = format!("multipart/form-data; boundary={boundary}");
-        self.post(method, &kind, SendBody::from_reader(&mut body), bytes, TRANSFER)
+        self.post(method, &kind, SendBody::from_reader(&mut body), bytes, Patience::TRANSFER)
     }
 
     fn post<T: DeserializeOwned>(
@@ -212,7 +203,7 @@ impl Api {
             let request = agent
                 .get(&url)
                 .config()
-                .timeout_recv_response(Some(PROMPT.answer))
+                .timeout_recv_response(Some(Patience::PROMPT.answer))
                 .timeout_recv_body(Some(ms(MEDIA_FETCH_MS)))
                 .build();
             request.call()

@@ -11,8 +11,7 @@ use ureq::http::{Response, Uri};
 use crate::channels::delivery::{AttemptOutcome, invalid, not_sent, refused};
 use crate::channels::media_hosts::MediaHosts;
 use crate::channels::media_sources::MediaSources;
-use crate::channels::telegram::api::{PROMPT, TRANSFER};
-use crate::channels::telegram::http::{Http, OffWeb, Way, io_words, is_loopback, port_of};
+use crate::channels::telegram::http::{Http, OffWeb, Patience, Way, io_words, is_loopback, port_of};
 use crate::channels::telegram::sniff;
 use crate::channels::telegram::split::clip;
 use crate::limits::{ERROR_MEMBER_BYTES_MAX, MEDIA_REDIRECTS_MAX};
@@ -134,8 +133,8 @@ impl Web {
             let request = agent
                 .get(url)
                 .config()
-                .timeout_recv_response(Some(PROMPT.answer))
-                .timeout_recv_body(Some(TRANSFER.body))
+                .timeout_recv_response(Some(Patience::PROMPT.answer))
+                .timeout_recv_body(Some(Patience::TRANSFER.body))
                 .build();
             request.call()
         });

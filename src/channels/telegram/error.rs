@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::channels::telegram::http::HttpError;
 use crate::limits::TELEGRAM_RETRY_AFTER_SECONDS_MAX;
 
 /// Why a call brought no result.
@@ -33,6 +34,15 @@ pub(super) struct Refusal {
     pub(super) retry_after: Option<Duration>,
     /// The chat's new id.
     pub(super) migrate_to: Option<i64>,
+}
+
+impl From<HttpError> for ApiError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Unreachable(why) => Self::Unreachable(why),
+            HttpError::Lost(why) => Self::Lost(why),
+        }
+    }
 }
 
 impl ApiError {

@@ -10,8 +10,9 @@ use serde_json::json;
 
 use crate::channels::delivery::FetchedFile;
 use crate::channels::message::InboundMedia;
-use crate::channels::telegram::api::{Api, PROMPT};
+use crate::channels::telegram::api::Api;
 use crate::channels::telegram::error::{ApiError, Refusal};
+use crate::channels::telegram::http::Patience;
 use crate::channels::telegram::sniff;
 use crate::limits::{MEDIA_FETCH_MS, MEDIA_NAME_BYTES_MAX, ms};
 use crate::plain_file;
@@ -101,8 +102,9 @@ fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, Fetch
             }
         }
     };
-    let found: Found =
-        api.call("getFile", &json!({ "file_id": file_id }), PROMPT).map_err(|error| reason(&error))?;
+    let found: Found = api
+        .call("getFile", &json!({ "file_id": file_id }), Patience::PROMPT)
+        .map_err(|error| reason(&error))?;
     if found.file_size > bytes_max {
         return Err(FetchError::too_large(bytes_max));
     }

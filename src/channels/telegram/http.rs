@@ -1,6 +1,7 @@
-//! HTTP for this surface: how a connection is made, and what its failures mean. The only place
-//! that sees errors of `ureq`, because some of them hold URLs, and URLs hold the token.
+//! The HTTP client of the channels: how a connection is made, and what its failures mean. The only place
+//! that sees errors of `ureq`, because some of them hold URLs, and a URL may hold a token.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -14,8 +15,10 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnecto
 use ureq::{Agent, Error, Proxy, Timeout};
 
 use crate::channels::media_hosts::{against_address, against_form, against_text, spelled_addresses};
-use crate::channels::telegram::error::ApiError;
-use crate::limits::{TELEGRAM_CONNECT_MS, TELEGRAM_IDLE_CONNECTION_MS, TELEGRAM_WRITE_MS, ms};
+use crate::limits::{
+    TELEGRAM_ANSWER_MS, TELEGRAM_CONNECT_MS, TELEGRAM_IDLE_CONNECTION_MS, TELEGRAM_TRANSFER_MS,
+    TELEGRAM_WRITE_MS, ms,
+};
 use crate::protocol::SERVER_VERSION;
 
 /// Which proxy a client goes through.
@@ -84,7 +87,7 @@ impl Http {
     }
 
     /// Makes one request. `request` builds and runs it.
-    pub(super) fn run<T>(&self, request: impl FnOnce(&Agent) -> Result<T, Error>) -> Result<T, ApiError> {
+    pub(super) fn run<T>(&self, request: impl FnOnce(&Agent) -> Result<T, Error>) -> Result<T, HttpError> {
         self.phase.0.store(0, Relaxed);
         request(&self.agent).map_err(|error| meaning(&error, self.phase.connecting()))
     }
@@ -118,11 +121,27 @@ pub(super) enum OffWeb {
     Unknown,
 }
 
+/// Why a request brought no answer. Neither variant holds a URL.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum HttpError {
+    /// The request was never complete at the server: it has surely done nothing.
+    Unreachable(String),
+    /// The request was written and its answer did not come: the server may have done it.
+    Lost(String),
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Unreachable(why) | Self::Lost(why)) = self;
+        f.write_str(why)
+    }
+}
+
 /// What an error means for a request that was not complete, or whose answer was not.
-pub(super) fn meaning(error: &Error, connecting: bool) -> ApiError {
+fn meaning(error: &Error, connecting: bool) -> HttpError {
     let words = words(error);
     match error {
-        _ if connecting => ApiError::Unreachable(words),
+        _ if connecting => HttpError::Unreachable(words),
         Error::HostNotFound
         | Error::ConnectProxyFailed(_)
         | Error::ConnectionFailed
@@ -130,9 +149,9 @@ pub(super) fn meaning(error: &Error, connecting: bool) -> ApiError {
         | Error::Http(_)
         | Error::TlsRequired
         | Error::Timeout(Timeout::Resolve | Timeout::Connect | Timeout::SendRequest | Timeout::SendBody) => {
-            ApiError::Unreachable(words)
+            HttpError::Unreachable(words)
         }
-        _ => ApiError::Lost(words),
+        _ => HttpError::Lost(words),
     }
 }
 
@@ -273,6 +292,12 @@ pub(super) struct Patience {
 }
 
 impl Patience {
+    /// That of an ordinary request.
+    pub(super) const PROMPT: Self = Self::of(TELEGRAM_ANSWER_MS);
+
+    /// That of an upload or download.
+    pub(super) const TRANSFER: Self = Self::of(TELEGRAM_TRANSFER_MS);
+
     /// The same for each phase.
     pub(super) const fn of(each_ms: u64) -> Self {
         Self { send: ms(each_ms), answer: ms(each_ms), body: ms(each_ms) }

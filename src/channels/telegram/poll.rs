@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::channels::jitter;
 use crate::channels::lease::{self, Claim, Lease};
 use crate::channels::message::Arrival;
-use crate::channels::telegram::api::{Api, Me, PROMPT};
+use crate::channels::telegram::api::{Api, Me};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::facts::Trouble;
 use crate::channels::telegram::http::Patience;
@@ -101,7 +101,7 @@ impl Polling {
 
     fn who_are_we(&mut self, pauses: &mut Pauses) -> Result<Me, Stopped> {
         loop {
-            match self.api.call::<Me>("getMe", &json!({}), PROMPT) {
+            match self.api.call::<Me>("getMe", &json!({}), Patience::PROMPT) {
                 Ok(me) => {
                     *pauses = Pauses::default();
                     self.reporter.tell(Told::Me(me.clone()));
@@ -186,7 +186,11 @@ impl Polling {
         let is_first = pauses.kind != Some(Trouble::Webhook);
         let pause = pauses.next(trouble);
         if trouble == Trouble::Webhook && self.delete_webhook {
-            match self.api.call::<bool>("deleteWebhook", &json!({ "drop_pending_updates": false }), PROMPT) {
+            match self.api.call::<bool>(
+                "deleteWebhook",
+                &json!({ "drop_pending_updates": false }),
+                Patience::PROMPT,
+            ) {
                 Ok(_) => {
                     log::info!("telegram: the webhook that was set for this bot is deleted, as configured");
                     return self.wait(if is_first { Duration::ZERO } else { pause });

@@ -11,8 +11,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq::{Error, Proxy};
 
-use super::{Http, Judged, OffWeb, Way, is_loopback};
-use crate::channels::telegram::error::ApiError;
+use super::{Http, HttpError, Judged, OffWeb, Way, is_loopback};
 
 /// Answers with these addresses, whatever the name.
 #[derive(Debug)]
@@ -44,7 +43,7 @@ fn serve<'scope>(scope: &'scope Scope<'scope, '_>, answer: &'static str) -> Sock
     address
 }
 
-fn get(http: &Http, url: &str, answer: Duration) -> Result<u16, ApiError> {
+fn get(http: &Http, url: &str, answer: Duration) -> Result<u16, HttpError> {
     http.run(|agent| {
         let request = agent.get(url).config().timeout_recv_response(Some(answer)).build();
         request.call().map(|response| response.status().as_u16())
@@ -85,21 +84,21 @@ fn before_and_after_the_request_are_told_apart() {
     let url = format!("http://{refused}/bot1:SECRET/getMe");
     for url in [url.as_str(), "http://does.not.exist.invalid/bot1:SECRET/getMe", "::/bot1:SECRET/"] {
         let error = get(&http, url, SOON).unwrap_err();
-        assert!(matches!(error, ApiError::Unreachable(_)), "{url}: {error:?}");
+        assert!(matches!(error, HttpError::Unreachable(_)), "{url}: {error:?}");
         assert!(!format!("{error:?} {error}").contains("SECRET"), "{error:?}");
     }
     for answer in ["", "HTTP/1.1 2", "nonsense\r\n\r\n"] {
         std::thread::scope(|scope| {
             let url = format!("http://{}/bot1:SECRET/getMe", serve(scope, answer));
             let error = get(&Http::new(&Way::Direct, 0), &url, SOON).unwrap_err();
-            assert!(matches!(error, ApiError::Lost(_)), "{answer:?}: {error:?}");
+            assert!(matches!(error, HttpError::Lost(_)), "{answer:?}: {error:?}");
             assert!(!format!("{error:?} {error}").contains("SECRET"), "{error:?}");
         });
     }
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
     let error = get(&Http::new(&Way::Direct, 0), &url, Duration::from_millis(50)).unwrap_err();
-    assert_eq!(error, ApiError::Lost("it does not answer in time".to_owned()));
+    assert_eq!(error, HttpError::Lost("it does not answer in time".to_owned()));
 }
 
 #[test]
@@ -117,7 +116,7 @@ fn a_proxy_that_refuses_has_sent_nothing() {
         let proxy = serve(scope, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
         let way = Way::Through(Proxy::new(&format!("http://{proxy}")).unwrap());
         let error = get(&Http::new(&way, 0), "http://127.0.0.1:1/", SOON).unwrap_err();
-        assert_eq!(error, ApiError::Unreachable("the proxy does not connect".to_owned()));
+        assert_eq!(error, HttpError::Unreachable("the proxy does not connect".to_owned()));
     });
 }
 
