@@ -41,7 +41,7 @@ pub mod config;
 
 pub mod cli;
 
-mod child;
+pub mod child;
 mod clock;
 pub mod error;
 pub mod logging;

@@ -4,7 +4,6 @@
 //! [`AgentControl`]s, and tells the state thread what happens as [`AgentEvent`]s.
 
 pub mod demo;
-pub mod guard;
 mod outbox;
 mod pi_command;
 mod pi_line;

@@ -4,13 +4,13 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use crate::agent::guard::CANNOT_RUN;
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{Outcome, Output, PiRun, one_sentence};
 use crate::agent::picture;
 use crate::agent::scheduler::ProcessId;
 use crate::agent::{RunSpec, RunStep, sandbox};
 use crate::child::Child;
+use crate::child::guard::CANNOT_RUN;
 use crate::limits::{CHILD_ABORT_MS, CHILD_CLOSED_MS, CHILD_KILL_AFTER_MS, CHILD_POLL_MS, CHILD_STOP_MS, ms};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;

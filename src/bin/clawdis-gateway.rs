@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clawdis_gateway::agent::{demo, guard};
+use clawdis_gateway::agent::demo;
+use clawdis_gateway::child::guard;
 use clawdis_gateway::daemon;
 
 fn main() -> ExitCode {

@@ -24,12 +24,11 @@ use crate::threads;
 pub mod address;
 pub mod delivery;
 mod lease;
-pub mod media_hosts;
-pub mod media_sources;
 pub mod message;
-mod special_ranges;
 pub mod telegram;
+mod text;
 mod thread;
+pub mod web;
 mod whatsapp;
 
 pub use telegram::TelegramSetup;
@@ -50,7 +49,7 @@ pub fn read_sidecar(lines: &[u8]) -> Result<(), String> {
 pub fn compose(channel: Channel, markdown: &str) -> Vec<Part> {
     match channel {
         Channel::Telegram => telegram::compose(markdown),
-        Channel::Whatsapp => whatsapp::marks::compose(markdown),
+        Channel::Whatsapp => text::whatsapp_marks::compose(markdown),
     }
 }
 

@@ -92,9 +92,9 @@ class Sources(unittest.TestCase):
     def test_the_agents_folder_is_handed_on_unresolved(self):
         for call in ["real(session.own)", "agent_folder::place(layout).canonicalize()", "file.folder.metadata()"]:
             text = f"//! A.\nfn a() {{\n    {call};\n}}\n"
-            self.assert_one({"src/agent/sandbox.rs": text}, "src/agent/sandbox.rs:3:")
+            self.assert_one({"src/agent/sandbox/mod.rs": text}, "src/agent/sandbox/mod.rs:3:")
         handed = "//! A.\nfn a() {\n    walls(session.own.to_owned(), agent_folder::place(layout));\n}\n"
-        self.assertEqual(sources.check(tree({"src/agent/sandbox.rs": handed})), [])
+        self.assertEqual(sources.check(tree({"src/agent/sandbox/mod.rs": handed})), [])
 
     def test_lock_files(self):
         self.assert_one({"Cargo.lock": 'source = "registry+https://mirror.invalid"\n'}, "Cargo.lock:1:")

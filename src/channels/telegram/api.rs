@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use ureq::{Body, Proxy, SendBody};
 
 use crate::channels::telegram::error::{self, ApiError, Refusal};
-use crate::channels::telegram::http::{Http, Patience, Way, is_loopback, port_of};
+use crate::channels::web::client::{Http, Patience, Way, is_loopback, port_of};
 use crate::config::secret::Secret;
 use crate::limits::{MEDIA_FETCH_MS, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ERROR_TEXT_BYTES_MAX, ms};
 use crate::logging::redact::redact;

@@ -7,7 +7,7 @@ use crate::channels::delivery::{Attempt, AttemptOutcome, Entity, not_sent};
 use crate::channels::message::Route;
 use crate::channels::telegram::api::Api;
 use crate::channels::telegram::error::{ApiError, Refusal};
-use crate::channels::telegram::http::Patience;
+use crate::channels::web::client::Patience;
 
 /// What the Bot API says of a message that it took.
 #[derive(Debug, Deserialize)]

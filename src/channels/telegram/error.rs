@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::channels::telegram::http::HttpError;
+use crate::channels::web::client::HttpError;
 use crate::limits::TELEGRAM_RETRY_AFTER_SECONDS_MAX;
 
 /// Why a call brought no result.

@@ -9,14 +9,14 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part, not_sent, refused};
-use crate::channels::media_sources::MediaSources;
 use crate::channels::message::InboundMedia;
 use crate::channels::telegram::api::Api;
-use crate::channels::telegram::download::Web;
 use crate::channels::telegram::fetch::FetchError;
 use crate::channels::telegram::report::Reporter;
 use crate::channels::telegram::send::Job;
 use crate::channels::telegram::{fetch, upload};
+use crate::channels::web::download::Web;
+use crate::channels::web::media_sources::MediaSources;
 use crate::limits::{MEDIA_FETCH_MS, MEDIA_FETCH_PAUSES_MS, ms};
 
 /// What the thread is asked.

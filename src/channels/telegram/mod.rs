@@ -17,8 +17,11 @@ use serde_json::value::RawValue;
 
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, Part, not_sent};
-use crate::channels::media_sources::MediaSources;
 use crate::channels::message::{Batch, InboundMedia, Route};
+use crate::channels::text::{markdown, split};
+use crate::channels::web::client::Way;
+use crate::channels::web::download::Web;
+use crate::channels::web::media_sources::MediaSources;
 use crate::clock::wall_ms;
 use crate::config::file;
 use crate::config::secret::Secret;
@@ -32,34 +35,25 @@ use crate::state::Event;
 use crate::threads;
 
 mod api;
-mod canvas;
 mod content;
 mod deliver;
-pub(super) mod download;
 mod error;
 mod facts;
 mod fetch;
 mod files;
-pub mod format;
-mod http;
 mod mention;
 mod pace;
 mod poll;
 mod report;
 mod send;
-pub(in crate::channels) mod sniff;
-mod split;
-mod table;
 mod typing;
 mod update;
 mod upload;
 
 use api::{Access, Api};
-use download::Web;
 use error::{ApiError, Refusal};
 use facts::Facts;
 use files::{FileJob, Files};
-use http::Way;
 use poll::{PollCommand, Polling};
 pub(super) use report::Report;
 use report::{Reporter, Told};
@@ -111,7 +105,7 @@ pub fn read_answer(body: &[u8]) -> Result<(), String> {
 
 /// What a text becomes: messages, or a file where there would be too many of them.
 pub(super) fn compose(markdown: &str) -> Vec<Part> {
-    let parts = format::compose(markdown);
+    let parts = markdown::compose(markdown);
     let Some(Part::Text { text, .. }) = parts.first().filter(|_| parts.len() > TELEGRAM_MESSAGES_MAX) else {
         return parts;
     };

@@ -14,9 +14,9 @@ use crate::channels::message::Arrival;
 use crate::channels::telegram::api::{Api, Me};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::facts::Trouble;
-use crate::channels::telegram::http::Patience;
 use crate::channels::telegram::report::{Reporter, Told};
 use crate::channels::telegram::update;
+use crate::channels::web::client::Patience;
 use crate::limits::{
     LEASE_ENDING_MS, TELEGRAM_ANSWER_MS, TELEGRAM_CONFLICT_MIN_MS, TELEGRAM_EMPTY_POLL_MS,
     TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_SLACK_MS, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY_MAX_MS,

@@ -14,10 +14,10 @@ use crate::channels::message::Route;
 use crate::channels::telegram::api::Api;
 use crate::channels::telegram::deliver;
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::http::Patience;
 use crate::channels::telegram::pace::Pace;
 use crate::channels::telegram::report::{Reporter, Told};
 use crate::channels::telegram::typing::Typing;
+use crate::channels::web::client::Patience;
 use crate::limits::{
     TELEGRAM_CHAT_INTERVAL_MS, TELEGRAM_JOBS_MAX, TELEGRAM_PROBE_MS, TELEGRAM_TYPING_ANSWER_MS,
     TELEGRAM_WAIT_MS_MAX, ms,

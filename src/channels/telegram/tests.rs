@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::TelegramSetup;
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
-use crate::channels::media_sources::MediaSources;
 use crate::channels::message::{Arrival, Batch, InboundMedia, MediaKind, Route};
+use crate::channels::web::media_sources::MediaSources;
 use crate::channels::{self, ChannelCommand, ChannelEvent, ChannelsSetup, WhatsappConfig};
 use crate::config::file;
 use crate::config::secret::Secret;

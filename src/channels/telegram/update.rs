@@ -11,7 +11,7 @@ use crate::channels::message::{Arrival, Inbound, Route};
 use crate::channels::telegram::api::Me;
 use crate::channels::telegram::content::{self, Content};
 use crate::channels::telegram::mention::{Addressing, address};
-use crate::channels::telegram::split::clip;
+use crate::channels::text::split::clip;
 use crate::limits::{GARBLED_BYTES_MAX, QUOTED_UNITS_MAX};
 use crate::protocol::call::Channel;
 use crate::protocol::cut;

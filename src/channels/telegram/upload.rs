@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, not_sent, refused};
-use crate::channels::media_sources::MediaSources;
 use crate::channels::telegram::api::{Api, FormFile};
 use crate::channels::telegram::deliver::{self, Sent, chat_id, may_do_plain, reply_parameters, topic};
-use crate::channels::telegram::download::{self, Web};
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::http::io_words;
-use crate::channels::telegram::sniff;
-use crate::channels::telegram::split::{clip, utf16};
+use crate::channels::text::split::{clip, utf16};
+use crate::channels::web::client::io_words;
+use crate::channels::web::download::{self, Web};
+use crate::channels::web::media_sources::MediaSources;
+use crate::channels::web::sniff;
 use crate::limits::{CAPTION_UNITS_MAX, TELEGRAM_PHOTO_BYTES_MAX, TELEGRAM_UPLOAD_BYTES_MAX};
 use crate::store::handle::FolderHandle;
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::FetchedFile;
 use crate::channels::message::InboundMedia;
-use crate::channels::telegram::sniff;
+use crate::channels::web::sniff;
 use crate::channels::whatsapp::process::Asked;
 use crate::limits::{WHATSAPP_FETCH_MS, ms};
 use crate::protocol::call::Channel;

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
 use crate::channels::lease::Lease;
-use crate::channels::media_sources::MediaSources;
 use crate::channels::message::{InboundMedia, Route};
+use crate::channels::web::media_sources::MediaSources;
 use crate::channels::{ChannelEvent, LoginMethod};
 use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, WHATSAPP_TYPING_MS, ms};
 use crate::protocol::call::Channel;
@@ -27,7 +27,6 @@ mod intake;
 mod life;
 mod locate;
 mod login;
-pub(crate) mod marks;
 mod outgoing;
 mod process;
 mod uploading;

@@ -10,11 +10,10 @@ use crossbeam_channel::Sender;
 use rustix::fs::FileType;
 use serde_json::{Value, json};
 
-use crate::agent::guard;
 use crate::channels::whatsapp::uploading::UPLOAD;
 use crate::channels::whatsapp::wire::{self, Said};
 use crate::channels::whatsapp::{News, Told, WhatsappConfig};
-use crate::child::{Child, ChildSpec};
+use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{CHILD_STOP_MS, CHILD_TERM_MS, SIDECAR_BEAT_MS, SIDECAR_SILENCE_MS, ms};
 use crate::store::handle::FolderHandle;
 use crate::store::{Layout, trash};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
-use crate::channels::telegram::download;
+use crate::channels::web::download;
 use crate::channels::whatsapp::{News, Told, Whatsapp};
 use crate::store::handle::FolderHandle;
 use crate::threads;

@@ -4,15 +4,15 @@
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::channels::delivery::{Entity, Part};
-use crate::channels::telegram::canvas::Canvas;
-use crate::channels::telegram::split::split;
-use crate::channels::telegram::table::Table;
+use crate::channels::text::entity_builder::Canvas;
+use crate::channels::text::split::split;
+use crate::channels::text::table::Table;
 
 /// The messages that show `markdown`, in order: none if there is nothing to see.
 ///
 /// Each has at most [`crate::limits::TELEGRAM_TEXT_UNITS_MAX`] UTF-16 units. Together they are the
 /// rendered text but for the white space where it was cut.
-pub fn compose(markdown: &str) -> Vec<Part> {
+pub(crate) fn compose(markdown: &str) -> Vec<Part> {
     let (text, entities) = render(markdown);
     split(&text, &entities).into_iter().map(|(text, entities)| Part::Text { text, entities }).collect()
 }

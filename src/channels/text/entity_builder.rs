@@ -6,7 +6,7 @@
 use crate::channels::delivery::Entity;
 
 #[derive(Default)]
-pub(super) struct Canvas {
+pub(crate) struct Canvas {
     text: String,
     units: usize,
     entities: Vec<Entity>,
@@ -27,13 +27,13 @@ struct Open {
 
 impl Canvas {
     /// Owes so many line ends before the next text, unless more are owed already.
-    pub(super) fn gap(&mut self, lines: usize) {
+    pub(crate) fn gap(&mut self, lines: usize) {
         if !self.fresh {
             self.gap = self.gap.max(lines);
         }
     }
 
-    pub(super) fn push(&mut self, text: &str) {
+    pub(crate) fn push(&mut self, text: &str) {
         if text.is_empty() {
             return;
         }
@@ -43,19 +43,19 @@ impl Canvas {
     }
 
     /// Writes the head of a block: what follows stands on the same line.
-    pub(super) fn mark(&mut self, marker: &str) {
+    pub(crate) fn mark(&mut self, marker: &str) {
         self.fresh = false;
         self.push(marker);
         self.fresh = true;
     }
 
     /// An item without text is a line all the same.
-    pub(super) fn end_item(&mut self) {
+    pub(crate) fn end_item(&mut self) {
         self.fresh = false;
         self.gap(1);
     }
 
-    pub(super) fn open(&mut self, kind: &'static str, url: Option<String>) {
+    pub(crate) fn open(&mut self, kind: &'static str, url: Option<String>) {
         if let Some(open) = self.open.iter_mut().find(|open| open.kind == kind) {
             open.depth += 1;
             return;
@@ -65,7 +65,7 @@ impl Canvas {
         self.open.push(Open { kind, url, start: self.units, depth: 0 });
     }
 
-    pub(super) fn close(&mut self, kind: &'static str) {
+    pub(crate) fn close(&mut self, kind: &'static str) {
         let Some(at) = self.open.iter().rposition(|open| open.kind == kind) else { return };
         if self.open[at].depth > 0 {
             self.open[at].depth -= 1;
@@ -81,17 +81,17 @@ impl Canvas {
     }
 
     /// What leads nowhere outside of the answer's source is only text.
-    pub(super) fn open_link(&mut self, url: &str) {
+    pub(crate) fn open_link(&mut self, url: &str) {
         let known = ["http://", "https://", "tg://", "mailto:"].iter().any(|scheme| url.starts_with(scheme));
         self.open("text_link", known.then(|| url.to_owned()));
     }
 
-    pub(super) fn close_link(&mut self) {
+    pub(crate) fn close_link(&mut self) {
         self.close("text_link");
     }
 
     /// Writes `text` as a stretch that looks like nothing around it.
-    pub(super) fn block(&mut self, text: &str, kind: &'static str, language: Option<String>) {
+    pub(crate) fn block(&mut self, text: &str, kind: &'static str, language: Option<String>) {
         if text.is_empty() {
             return;
         }
@@ -111,7 +111,7 @@ impl Canvas {
         }
     }
 
-    pub(super) fn finish(mut self) -> (String, Vec<Entity>) {
+    pub(crate) fn finish(mut self) -> (String, Vec<Entity>) {
         while let Some(open) = self.open.last() {
             let kind = open.kind;
             self.close(kind);

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::channels::special_ranges::special_use;
+use crate::channels::web::special_ranges::special_use;
 
 /// Hosts of this network that `gateway.mediaHosts` names, each with its port, or with any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl MediaHosts {
 
     /// Whether the config names that host: as it is spelled there, since another spelling may be read as
     /// another host.
-    pub(super) fn has(&self, host: &str, port: u16) -> bool {
+    pub(crate) fn has(&self, host: &str, port: u16) -> bool {
         let host = plain(host);
         self.0.iter().any(|(name, only)| *name == host && only.is_none_or(|only| only == port))
     }
@@ -55,7 +55,7 @@ fn plain(host: &str) -> String {
 
 /// The addresses that a host's text stands for, however it is spelled; none of a name. There are two where
 /// readers differ over zeros in front of a number.
-pub(super) fn spelled_addresses(host: &str) -> Vec<IpAddr> {
+pub(crate) fn spelled_addresses(host: &str) -> Vec<IpAddr> {
     let host = plain(host);
     // Behind `%` stands the link that it is on.
     let bare = host.split('%').next().unwrap_or_default();
@@ -90,7 +90,7 @@ fn loose_v4(text: &str, radix_of_zero: u32) -> Option<IpAddr> {
 }
 
 /// What is known against an address: that no host of the public network has it.
-pub(super) fn against_address(address: IpAddr) -> Option<String> {
+pub(crate) fn against_address(address: IpAddr) -> Option<String> {
     special_use(address).map(|purpose| format!("{address} is {purpose}"))
 }
 
@@ -99,7 +99,7 @@ const LOCAL_ENDS: [&str; 9] =
     ["localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa"];
 
 /// What is known against a host by the form of its text, before anybody looks anything up.
-pub(super) fn against_form(host: &str) -> Option<String> {
+pub(crate) fn against_form(host: &str) -> Option<String> {
     let is_host = match host.strip_prefix('[') {
         Some(bracketed) => bracketed.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok()),
         None => !spelled_addresses(host).is_empty() || is_name(&plain(host)),
@@ -115,7 +115,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// What is known against a host by its text alone, where somebody else will look it up.
-pub(super) fn against_text(host: &str) -> Option<String> {
+pub(crate) fn against_text(host: &str) -> Option<String> {
     if let Some(why) = against_form(host) {
         return Some(why);
     }

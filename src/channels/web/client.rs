@@ -14,7 +14,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, Error, Proxy, Timeout};
 
-use crate::channels::media_hosts::{against_address, against_form, against_text, spelled_addresses};
+use crate::channels::web::media_hosts::{against_address, against_form, against_text, spelled_addresses};
 use crate::limits::{
     TELEGRAM_ANSWER_MS, TELEGRAM_CONNECT_MS, TELEGRAM_IDLE_CONNECTION_MS, TELEGRAM_TRANSFER_MS,
     TELEGRAM_WRITE_MS, ms,
@@ -23,7 +23,7 @@ use crate::protocol::SERVER_VERSION;
 
 /// Which proxy a client goes through.
 #[derive(Clone)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// The one that is configured.
     Through(Proxy),
     /// The environment's, as every other program takes it.
@@ -33,21 +33,21 @@ pub(super) enum Way {
 }
 
 /// A client for one thread. Several requests at a time would mix up their [`Phase`].
-pub(super) struct Http {
+pub(crate) struct Http {
     agent: Agent,
     phase: Phase,
 }
 
 impl Http {
     /// `redirects` of 0 takes a redirect for an answer.
-    pub(super) fn new(way: &Way, redirects: u32) -> Self {
+    pub(crate) fn new(way: &Way, redirects: u32) -> Self {
         Self::with_config(config(way, redirects), Names)
     }
 
     /// A client for one URL that may come from anybody, redirects included: it connects to nothing in this
     /// network. The addresses that are judged are the ones that are connected to, so it does not matter what
     /// the host's name leads to a moment later. Where a proxy looks names up, only the text can be judged.
-    pub(super) fn to_web(way: &Way, uri: &Uri) -> Result<Self, OffWeb> {
+    pub(crate) fn to_web(way: &Way, uri: &Uri) -> Result<Self, OffWeb> {
         let host = uri.host().unwrap_or_default();
         if let Some(why) = against_form(host) {
             return Err(OffWeb::Inside(why));
@@ -81,13 +81,13 @@ impl Http {
     }
 
     /// Ends the request in progress, and every later one at once.
-    pub(super) fn stopper(&self) -> impl FnOnce() + Send + 'static {
+    pub(crate) fn stopper(&self) -> impl FnOnce() + Send + 'static {
         let agent = self.agent.clone();
         move || agent.shutdown()
     }
 
     /// Makes one request. `request` builds and runs it.
-    pub(super) fn run<T>(&self, request: impl FnOnce(&Agent) -> Result<T, Error>) -> Result<T, HttpError> {
+    pub(crate) fn run<T>(&self, request: impl FnOnce(&Agent) -> Result<T, Error>) -> Result<T, HttpError> {
         self.phase.0.store(0, Relaxed);
         request(&self.agent).map_err(|error| meaning(&error, self.phase.connecting()))
     }
@@ -114,7 +114,7 @@ fn config(way: &Way, redirects: u32) -> Config {
 
 /// Why a host is not asked as one of the web.
 #[derive(Debug, PartialEq)]
-pub(super) enum OffWeb {
+pub(crate) enum OffWeb {
     /// It is in this network, or may be: what is known against it.
     Inside(String),
     /// Its name cannot be resolved.
@@ -123,7 +123,7 @@ pub(super) enum OffWeb {
 
 /// Why a request brought no answer. Neither variant holds a URL.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum HttpError {
+pub(crate) enum HttpError {
     /// The request was never complete at the server: it has surely done nothing.
     Unreachable(String),
     /// The request was written and its answer did not come: the server may have done it.
@@ -173,7 +173,7 @@ fn words(error: &Error) -> String {
 }
 
 /// Of an I/O error: the system's own words, or what TLS says about a certificate.
-pub(super) fn io_words(error: &io::Error) -> String {
+pub(crate) fn io_words(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     if let Some(inner) = inner {
         return words(inner);
@@ -251,7 +251,7 @@ fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, Error> {
 }
 
 /// The port that a URL names, or that of its scheme.
-pub(super) fn port_of(uri: &Uri) -> u16 {
+pub(crate) fn port_of(uri: &Uri) -> u16 {
     uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 })
 }
 
@@ -275,31 +275,31 @@ impl Resolver for Judged {
 const ADDRESSES_MAX: usize = 16;
 
 /// Whether this host is the machine itself.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || spelled_addresses(host).first().is_some_and(|address| address.to_canonical().is_loopback())
 }
 
 /// How long the phases of a request may take beyond connecting and writing its head.
 #[derive(Clone, Copy)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// All of the request's body.
-    pub(super) send: Duration,
+    pub(crate) send: Duration,
     /// From there to the head of the answer.
-    pub(super) answer: Duration,
+    pub(crate) answer: Duration,
     /// From there to its end.
-    pub(super) body: Duration,
+    pub(crate) body: Duration,
 }
 
 impl Patience {
     /// That of an ordinary request.
-    pub(super) const PROMPT: Self = Self::of(TELEGRAM_ANSWER_MS);
+    pub(crate) const PROMPT: Self = Self::of(TELEGRAM_ANSWER_MS);
 
     /// That of an upload or download.
-    pub(super) const TRANSFER: Self = Self::of(TELEGRAM_TRANSFER_MS);
+    pub(crate) const TRANSFER: Self = Self::of(TELEGRAM_TRANSFER_MS);
 
     /// The same for each phase.
-    pub(super) const fn of(each_ms: u64) -> Self {
+    pub(crate) const fn of(each_ms: u64) -> Self {
         Self { send: ms(each_ms), answer: ms(each_ms), body: ms(each_ms) }
     }
 }

@@ -4,7 +4,7 @@ use pulldown_cmark::{Event, TagEnd};
 use unicode_segmentation::UnicodeSegmentation as _;
 
 #[derive(Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
     cells: Vec<String>,
     cell: String,
@@ -12,7 +12,7 @@ pub(super) struct Table {
 
 impl Table {
     /// Takes what belongs to the table; `false` when it is over.
-    pub(super) fn take(&mut self, event: &Event<'_>) -> bool {
+    pub(crate) fn take(&mut self, event: &Event<'_>) -> bool {
         match event {
             Event::End(TagEnd::Table) => return false,
             Event::End(TagEnd::TableCell) => self.cells.push(std::mem::take(&mut self.cell)),
@@ -31,7 +31,7 @@ impl Table {
         true
     }
 
-    pub(super) fn render(self) -> String {
+    pub(crate) fn render(self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |cell: &String| cell.graphemes(true).count();
         let mut widths: Vec<usize> = (0..columns)

@@ -8,8 +8,8 @@ use ureq::Proxy;
 
 use super::Web;
 use crate::channels::delivery::AttemptOutcome;
-use crate::channels::media_hosts::MediaHosts;
-use crate::channels::telegram::http::Way;
+use crate::channels::web::client::Way;
+use crate::channels::web::media_hosts::MediaHosts;
 
 fn head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();

@@ -7,6 +7,7 @@
 pub(crate) mod cgroup;
 mod environment;
 pub(crate) mod family;
+pub mod guard;
 pub(crate) mod orphans;
 mod stderr;
 mod stdin;

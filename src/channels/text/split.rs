@@ -10,7 +10,7 @@ const CUT_MARK: &str = "\n[…]";
 
 /// The pieces of `text` with the looks of each; `entities` are sorted by their offsets. No piece
 /// is blank, and white space around a cut is left out (inside of code only at its line's end).
-pub(super) fn split(text: &str, entities: &[Entity]) -> Vec<(String, Vec<Entity>)> {
+pub(crate) fn split(text: &str, entities: &[Entity]) -> Vec<(String, Vec<Entity>)> {
     let mut parts = Vec::new();
     let mut rest = Rest::new(text, entities);
     loop {
@@ -36,12 +36,12 @@ pub(super) fn split(text: &str, entities: &[Entity]) -> Vec<(String, Vec<Entity>
 }
 
 /// UTF-16 units of a text, as the Bot API counts.
-pub(super) fn utf16(text: &str) -> usize {
+pub(crate) fn utf16(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
 /// Cuts `text` to at most `units_max` UTF-16 units between two letters.
-pub(super) fn clip(text: &str, units_max: usize) -> &str {
+pub(crate) fn clip(text: &str, units_max: usize) -> &str {
     let mut units = 0;
     for (at, grapheme) in text.grapheme_indices(true) {
         units += utf16(grapheme);

@@ -9,18 +9,18 @@ use ureq::Body;
 use ureq::http::{Response, Uri};
 
 use crate::channels::delivery::{AttemptOutcome, invalid, not_sent, refused};
-use crate::channels::media_hosts::MediaHosts;
-use crate::channels::media_sources::MediaSources;
-use crate::channels::telegram::http::{Http, OffWeb, Patience, Way, io_words, is_loopback, port_of};
-use crate::channels::telegram::sniff;
-use crate::channels::telegram::split::clip;
+use crate::channels::text::split::clip;
+use crate::channels::web::client::{Http, OffWeb, Patience, Way, io_words, is_loopback, port_of};
+use crate::channels::web::media_hosts::MediaHosts;
+use crate::channels::web::media_sources::MediaSources;
+use crate::channels::web::sniff;
 use crate::limits::{ERROR_MEMBER_BYTES_MAX, MEDIA_REDIRECTS_MAX};
 use crate::plain_file;
 use crate::protocol::cut;
 
 /// How files are fetched that a URL names.
 #[derive(Clone)]
-pub(super) struct Web {
+pub(crate) struct Web {
     way: Way,
     /// Hosts of this network that the config names.
     hosts: MediaHosts,
@@ -28,7 +28,7 @@ pub(super) struct Web {
 
 /// Puts what is to be sent into a folder of ours, under the name that it has: from the web, or from a folder
 /// that the config names. At most `bytes_max`.
-pub(in crate::channels) fn to_path(
+pub(crate) fn to_path(
     proxy: Option<&str>,
     sources: &MediaSources,
     folder: &Path,
@@ -60,7 +60,7 @@ pub(in crate::channels) fn to_path(
 }
 
 /// Whether what is to be sent is on the web, and no file of this machine.
-pub(in crate::channels) fn is_url(source: &str) -> bool {
+pub(crate) fn is_url(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://")
 }
 
@@ -73,7 +73,7 @@ fn safe_name(name: &str) -> String {
 }
 
 /// What a file is, by its first bytes.
-pub(in crate::channels) fn mime_type(path: &Path) -> &'static str {
+pub(crate) fn mime_type(path: &Path) -> &'static str {
     let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
     let read = plain_file::open_named(path)
         .and_then(|file| file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head));
@@ -81,12 +81,12 @@ pub(in crate::channels) fn mime_type(path: &Path) -> &'static str {
 }
 
 impl Web {
-    pub(super) fn new(way: Way, hosts: MediaHosts) -> Self {
+    pub(crate) fn new(way: Way, hosts: MediaHosts) -> Self {
         Self { way, hosts }
     }
 
     /// Copies what is behind a URL, at most so many bytes; says how many there were.
-    pub(super) fn copy(&self, url: &str, to: &mut impl Write, bytes_max: u64) -> Result<u64, AttemptOutcome> {
+    pub(crate) fn copy(&self, url: &str, to: &mut impl Write, bytes_max: u64) -> Result<u64, AttemptOutcome> {
         let mut url = url.to_owned();
         let mut referrer = Referrer::Request;
         for _ in 0..=MEDIA_REDIRECTS_MAX {
@@ -174,7 +174,7 @@ fn unasked(host: &str, referrer: Referrer, why: OffWeb) -> AttemptOutcome {
 }
 
 /// The name at the end of a URL.
-pub(super) fn name_in(url: &str) -> String {
+pub(crate) fn name_in(url: &str) -> String {
     let path = url.parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
     path.rsplit('/').next().unwrap_or_default().to_owned()
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{compose, render};
 use crate::channels::delivery::{Entity, Part};
-use crate::channels::telegram::split::utf16;
+use crate::channels::text::split::utf16;
 use crate::limits::{TELEGRAM_ENTITIES_MAX, TELEGRAM_TEXT_UNITS_MAX};
 
 /// The text, and each look as `kind:what it covers`.

@@ -1,10 +1,10 @@
 //! What a file is, by its first bytes: names and senders' claims are not to be trusted. Pure.
 
 /// Bytes that are enough to tell.
-pub(in crate::channels) const HEAD_BYTES: usize = 16;
+pub(crate) const HEAD_BYTES: usize = 16;
 
 /// The type, if its first bytes tell.
-pub(in crate::channels) fn mime_type(head: &[u8]) -> Option<&'static str> {
+pub(crate) fn mime_type(head: &[u8]) -> Option<&'static str> {
     let container = |at: usize| head.get(at..at + 4);
     match head {
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
@@ -24,7 +24,7 @@ pub(in crate::channels) fn mime_type(head: &[u8]) -> Option<&'static str> {
 }
 
 /// The ending of a file's name of that type, for those that we know.
-pub(in crate::channels) fn ending(mime_type: &str) -> Option<&'static str> {
+pub(crate) fn ending(mime_type: &str) -> Option<&'static str> {
     Some(match mime_type {
         "image/jpeg" => "jpg",
         "image/png" => "png",

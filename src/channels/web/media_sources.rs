@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::channels::delivery::{AttemptOutcome, invalid};
-use crate::channels::media_hosts::MediaHosts;
+use crate::channels::web::media_hosts::MediaHosts;
 use crate::plain_file;
 
 /// What the config allows to be sent.
@@ -22,7 +22,7 @@ pub struct MediaSources {
 impl MediaSources {
     /// Opens a file that is to be sent. State has looked at the words of its path only; what counts is where
     /// the file that was opened lies, and what it is.
-    pub(super) fn open(&self, path: &Path) -> Result<File, AttemptOutcome> {
+    pub(crate) fn open(&self, path: &Path) -> Result<File, AttemptOutcome> {
         let unreadable = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => invalid("there is no such file"),
             _ => invalid(format!("the file cannot be read: {error}")),

@@ -59,7 +59,7 @@ const WRAPPERS: [(Ipv6Addr, u32, u32); 3] = [
 ];
 
 /// What an address is, unless a host of the public network may have it.
-pub(super) fn special_use(address: IpAddr) -> Option<&'static str> {
+pub(crate) fn special_use(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => special_use_v4(address),
         IpAddr::V6(address) => special_use_v6(address),

@@ -31,7 +31,7 @@ pub const GUARD: &str = "guard";
 pub const GUARD_EXEC: &str = "guard-exec";
 
 /// Exit code when the agent cannot be run, as of a shell.
-pub(super) const CANNOT_RUN: u8 = 126;
+pub(crate) const CANNOT_RUN: u8 = 126;
 /// Under memory pressure the kernel takes the agent long before the gateway (the scale ends at
 /// 1000). Its tools inherit it.
 const OOM_SCORE_ADJ: &str = "800";

@@ -1,0 +1,8 @@
+//! The web, as all channels use it: one HTTP client, and where files that are sent may come from.
+
+pub(super) mod client;
+pub(super) mod download;
+pub mod media_hosts;
+pub mod media_sources;
+pub(super) mod sniff;
+mod special_ranges;
