@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 
+use crate::channels::command::ChannelCommand;
+use crate::channels::event::{ChannelEvent, LoginStep};
 use crate::channels::telegram::{Report, Telegram};
 use crate::channels::whatsapp::{News, Whatsapp};
-use crate::channels::{ChannelCommand, ChannelEvent, LoginStep};
 use crate::protocol::call::Channel;
 use crate::state::Event;
 use crate::store::media;

@@ -15,20 +15,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::value::RawValue;
 
-use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, Part, not_sent};
+use crate::channels::event::ChannelEvent;
 use crate::channels::message::{Batch, InboundMedia, Route};
-use crate::channels::text::{markdown, split};
 use crate::channels::web::client::Way;
 use crate::channels::web::download::Web;
 use crate::channels::web::media_sources::MediaSources;
 use crate::clock::wall_ms;
 use crate::config::file;
 use crate::config::secret::Secret;
-use crate::limits::{
-    TELEGRAM_ALIVE_MS, TELEGRAM_FILE_CAPTION_UNITS, TELEGRAM_JOBS_MAX, TELEGRAM_MESSAGES_MAX,
-    TELEGRAM_POLL_INBOX, TELEGRAM_PROBE_MS, ms,
-};
+use crate::limits::{TELEGRAM_ALIVE_MS, TELEGRAM_JOBS_MAX, TELEGRAM_POLL_INBOX, TELEGRAM_PROBE_MS, ms};
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::state::Event;
@@ -101,16 +97,6 @@ pub fn read_answer(body: &[u8]) -> Result<(), String> {
         update::parse(update, &me, u64::MAX);
     }
     Ok(())
-}
-
-/// What a text becomes: messages, or a file where there would be too many of them.
-pub(super) fn compose(markdown: &str) -> Vec<Part> {
-    let parts = markdown::compose(markdown);
-    let Some(Part::Text { text, .. }) = parts.first().filter(|_| parts.len() > TELEGRAM_MESSAGES_MAX) else {
-        return parts;
-    };
-    let caption = format!("{}… (all of it is in the file)", split::clip(text, TELEGRAM_FILE_CAPTION_UNITS));
-    vec![Part::File { name: "answer.md".to_owned(), text: markdown.to_owned(), caption }]
 }
 
 /// The surface.

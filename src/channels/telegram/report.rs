@@ -3,8 +3,8 @@
 
 use crossbeam_channel::Sender;
 
-use crate::channels::ChannelEvent;
 use crate::channels::delivery::{AttemptId, AttemptOutcome, FetchedFile};
+use crate::channels::event::ChannelEvent;
 use crate::channels::message::Arrival;
 use crate::channels::telegram::api::Me;
 use crate::channels::telegram::error::ApiError;

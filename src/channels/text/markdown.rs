@@ -12,7 +12,7 @@ use crate::channels::text::table::Table;
 ///
 /// Each has at most [`crate::limits::TELEGRAM_TEXT_UNITS_MAX`] UTF-16 units. Together they are the
 /// rendered text but for the white space where it was cut.
-pub(crate) fn compose(markdown: &str) -> Vec<Part> {
+pub(super) fn compose(markdown: &str) -> Vec<Part> {
     let (text, entities) = render(markdown);
     split(&text, &entities).into_iter().map(|(text, entities)| Part::Text { text, entities }).collect()
 }

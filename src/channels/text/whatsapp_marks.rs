@@ -1,16 +1,13 @@
 //! Text with WhatsApp's own marks: `*bold*`, `_italic_`, `~struck~`, and backquotes around code. Pure.
 
 use crate::channels::delivery::{Entity, Part};
-use crate::channels::text::markdown;
 
-/// The messages that show `markdown`: the same pieces as on Telegram, with marks for their looks.
-pub(crate) fn compose(markdown: &str) -> Vec<Part> {
-    let parts = markdown::compose(markdown);
-    let marked = parts.into_iter().map(|part| match part {
+/// The part with marks for its looks.
+pub(super) fn mark_part(part: Part) -> Part {
+    match part {
         Part::Text { text, entities } => Part::Text { text: mark(&text, &entities), entities: Vec::new() },
         file @ (Part::Media { .. } | Part::File { .. }) => file,
-    });
-    marked.collect()
+    }
 }
 
 /// Puts the marks in. An entity that ends in white space or has none of our marks stays plain.

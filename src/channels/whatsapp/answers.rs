@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::channels::ChannelEvent;
 use crate::channels::delivery::AttemptOutcome;
+use crate::channels::event::ChannelEvent;
 use crate::channels::message::Arrival;
 use crate::channels::whatsapp::outgoing::Body;
 use crate::channels::whatsapp::process::Asked;

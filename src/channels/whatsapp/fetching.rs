@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::channels::ChannelEvent;
 use crate::channels::delivery::FetchedFile;
+use crate::channels::event::ChannelEvent;
 use crate::channels::message::InboundMedia;
 use crate::channels::web::sniff;
 use crate::channels::whatsapp::process::Asked;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::channels::ChannelEvent;
+use crate::channels::event::ChannelEvent;
 use crate::channels::whatsapp::Whatsapp;
 use crate::channels::whatsapp::locate::{self, Found};
 use crate::channels::whatsapp::process::{Generation, Process};
@@ -252,7 +252,7 @@ mod tests {
 
     use crossbeam_channel::unbounded;
 
-    use crate::channels::ChannelEvent;
+    use crate::channels::event::ChannelEvent;
     use crate::channels::whatsapp::{Whatsapp, WhatsappConfig};
     use crate::state::Event;
 

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::channels::command::LoginMethod;
+use crate::channels::event::{ChannelEvent, LoginStep};
 use crate::channels::whatsapp::locate::{self, Found};
 use crate::channels::whatsapp::process::{self, Asked, Generation};
 use crate::channels::whatsapp::{News, Told, Whatsapp};
-use crate::channels::{ChannelEvent, LoginMethod, LoginStep};
 use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{ERROR_TEXT_BYTES_MAX, INSTALLER_LINE_BYTES_MAX, WHATSAPP_INSTALL_MS, ms};
 use crate::protocol::call::Channel;

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use serde_json::json;
 
+use crate::channels::command::LoginMethod;
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
+use crate::channels::event::ChannelEvent;
 use crate::channels::lease::Lease;
 use crate::channels::message::{InboundMedia, Route};
 use crate::channels::web::media_sources::MediaSources;
-use crate::channels::{ChannelEvent, LoginMethod};
 use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, WHATSAPP_TYPING_MS, ms};
 use crate::protocol::call::Channel;
 use crate::state;
