@@ -71,22 +71,22 @@ pub const READ_BUFFER_KEPT_BYTES: usize = 4 * 1024;
 /// its socket until one has come, or one that takes too long is closed (1008) and makes room.
 pub const LARGE_COMING_MAX: usize = 32;
 /// How long such a frame may take while others wait: the largest, over half a megabit a second.
-pub const LARGE_COMING_GRACE_MS: u64 = 10_000;
+pub const LARGE_COMING_GRACE: Duration = Duration::from_secs(10);
 /// How long nothing of it may come while others wait.
-pub const LARGE_COMING_QUIET_MS: u64 = 1_000;
+pub const LARGE_COMING_QUIET_MAX: Duration = Duration::from_secs(1);
 /// HTTP head and `hello` together, counted from the TCP connect and never extended.
-pub const HANDSHAKE_MS: u64 = 3_000;
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Writing the answer to a plain HTTP request; a peer that takes it more slowly is dropped.
-pub const HTTP_ANSWER_MS: u64 = 10_000;
+pub const HTTP_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a peer to take a piece of such an answer, before a look whether the place is still
 /// its own.
-pub const WRITE_SLICE_MS: u64 = 250;
+pub const WRITE_SLICE_TIMEOUT: Duration = Duration::from_millis(250);
 /// Connections that have not said `hello` yet. At the bound the newest waits until the oldest is
-/// `UNAUTHENTICATED_GRACE_MS` old and takes its place.
+/// `UNAUTHENTICATED_GRACE` old and takes its place.
 pub const UNAUTHENTICATED_MAX: usize = 256;
 /// How long the oldest unauthenticated connection is safe from a newer one at the bound: enough
 /// for a handshake over an SSH tunnel, short enough that a flood of silent peers delays nobody.
-pub const UNAUTHENTICATED_GRACE_MS: u64 = 250;
+pub const UNAUTHENTICATED_GRACE: Duration = Duration::from_millis(250);
 /// Connections in all, unless configured; beyond it a 503 is answered.
 pub const CLIENTS_MAX_DEFAULT: usize = 2_048;
 /// Highest configurable number of them: each has a thread and a descriptor.
@@ -94,7 +94,7 @@ pub const CLIENTS_MAX_MAX: usize = 65_535;
 /// Kernel queue of connections not yet accepted; the kernel drops SYNs beyond it.
 pub const LISTEN_BACKLOG: i32 = 4_096;
 /// Between two refusals of a wrong token, over all connections.
-pub const REFUSAL_INTERVAL_MS: u64 = 700;
+pub const REFUSAL_INTERVAL: Duration = Duration::from_millis(700);
 /// Refusals waiting their turn; more are closed at once without an answer.
 pub const REFUSALS_WAITING_MAX: usize = 32;
 /// Descriptors that sockets of clients may not take: the journal and files of sessions, the surfaces'
@@ -105,24 +105,24 @@ pub const DESCRIPTORS_PER_AGENT: usize = 4;
 /// Descriptors that sockets may have even where that leaves too few: else nobody could connect.
 pub const DESCRIPTORS_FOR_SOCKETS_MIN: usize = 8;
 /// While all that sockets may have are taken: between two looks whether one is free again.
-pub const SOCKETS_POLL_MS: u64 = 20;
+pub const SOCKETS_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Entries of `gateway.allowedHosts` that a warning shows; further ones are counted.
 pub const HOSTS_SHOWN_MAX: usize = 5;
 /// Bytes of each of them; longer is cut.
 pub const HOST_SHOWN_BYTES_MAX: usize = 80;
-/// Frames that are no valid request a client may send within `INVALID_FRAMES_WINDOW_MS` before it
+/// Frames that are no valid request a client may send within `INVALID_FRAMES_WINDOW` before it
 /// is closed with 1008.
 pub const INVALID_FRAMES_MAX: usize = 20;
 /// Window of the budget above.
-pub const INVALID_FRAMES_WINDOW_MS: u64 = 10_000;
+pub const INVALID_FRAMES_WINDOW: Duration = Duration::from_secs(10);
 /// How long a client that reads slowly may take for the frame in progress and the close frame
 /// behind it, before the socket is shut without them.
-pub const CLOSE_FLUSH_MS: u64 = 10_000;
+pub const CLOSE_FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same when the gateway stops.
-pub const GOODBYE_FLUSH_MS: u64 = 1_500;
+pub const GOODBYE_FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// After our close frame: how long the peer's bytes are still read and thrown away, so that the
 /// kernel does not reset the connection before the peer has read the reason.
-pub const LINGER_MS: u64 = 1_000;
+pub const LINGER_TIME: Duration = Duration::from_secs(1);
 /// And how many of them.
 pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// Reason of a close frame (RFC 6455: a control frame holds 125 bytes, 2 of them the code).
@@ -131,10 +131,10 @@ pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 pub const ERROR_TEXT_BYTES_MAX: usize = 1_024;
 /// A member's name inside such a `message`; a longer one is cut.
 pub const ERROR_MEMBER_BYTES_MAX: usize = 64;
-/// First retry of a write that would have blocked; it doubles up to `WRITE_RETRY_MAX_MS`.
-pub const WRITE_RETRY_MIN_MS: u64 = 5;
+/// First retry of a write that would have blocked; it doubles up to `WRITE_RETRY_MAX`.
+pub const WRITE_RETRY_MIN: Duration = Duration::from_millis(5);
 /// Longest pause between two attempts to write to a stalled client.
-pub const WRITE_RETRY_MAX_MS: u64 = 200;
+pub const WRITE_RETRY_MAX: Duration = Duration::from_millis(200);
 /// Messages that `outbound` takes from its queue before it writes.
 pub const OUTBOUND_DRAIN_MAX: usize = 256;
 /// Clients served per slice of a broadcast before single answers get their turn.
@@ -174,9 +174,9 @@ const PRESENCE_ENTRY_BYTES_MAX: usize = 4 * PRESENCE_TEXT_BYTES_MAX
     + PRESENCE_TAGS_MAX * (PRESENCE_TAG_BYTES_MAX + 3)
     + 256;
 /// How long a disconnected client stays listed.
-pub const PRESENCE_TTL_MS: u64 = 5 * 60_000;
+pub const PRESENCE_TTL: Duration = Duration::from_secs(300);
 /// Smallest window in which presence changes of a burst are merged.
-pub const PRESENCE_WINDOW_MIN_MS: u64 = 50;
+pub const PRESENCE_WINDOW_MIN: Duration = Duration::from_millis(50);
 /// The window is also at least this many times the duration of the last fan-out.
 pub const PRESENCE_WINDOW_FANOUTS: u32 = 10;
 /// Idempotency keys remembered; beyond it new keys get `RATE_LIMITED`.
@@ -224,7 +224,7 @@ pub const AGENT_REPLAY_BYTES_MAX: usize = 256 * 1024;
 pub const AGENT_SESSION_HEADER_BYTES_MAX: u64 = 64 * 1024;
 /// After `agent_end`: how long the agent may take to answer `get_state` before its run counts as
 /// over and its process is replaced.
-pub const AGENT_BARRIER_MS: u64 = 2_000;
+pub const AGENT_BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Text of messages that are merged into one prompt; what does not fit waits for the next one.
 pub const MERGED_PROMPT_BYTES_MAX: usize = 256 * 1024;
 /// Images of one `agent` call, and of a merged prompt.
@@ -259,23 +259,23 @@ pub const INBOX_DONE_MAX: usize = 1_000;
 /// Things from surfaces that could not be understood and are kept for a look; the oldest goes.
 pub const INBOX_ASIDE_MAX: usize = 20;
 /// Pause before what could not be taken in, asked or marked is tried again.
-pub const INBOX_RETRY_MS: u64 = 1_000;
+pub const INBOX_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often a message is asked whose run the gateway did not live through.
 pub const ASKED_MAX: u32 = 3;
 /// Silence after which an album is taken to be whole: its pieces come one by one, without an end.
-pub const ALBUM_QUIET_MS: u64 = 1_000;
+pub const ALBUM_QUIET_TIME: Duration = Duration::from_secs(1);
 /// Pictures and files of one message; what is more is left out, and its sender told.
 pub const MEDIA_MAX: usize = 4;
 /// Pictures and files that the surfaces fetch at a time; those of further messages wait for their turn.
 pub const FETCHES_IN_FLIGHT_MAX: usize = 64;
 /// How long a picture or file may take to be fetched before the message is asked without it.
-pub const FETCH_MS_MAX: u64 = 180_000;
+pub const FETCH_TIME_MAX: Duration = Duration::from_secs(180);
 /// Name of a person or file, for the model; longer is cut.
 pub const NAME_BYTES_MAX: usize = 100;
 /// MIME type of a file, as a surface tells it; a longer one counts as unknown.
 pub const MIME_BYTES_MAX: usize = 100;
 /// How long somebody's message waits before they are told so.
-pub const QUEUE_NOTICE_MS: u64 = 5_000;
+pub const QUEUE_NOTICE_AFTER: Duration = Duration::from_secs(5);
 /// People and groups that `channel-allow` can let in.
 pub const ALLOWED_MAX: usize = 1_000;
 /// People who are told on a day that its runs are used up; further ones get silence.
@@ -358,17 +358,17 @@ pub const STORAGE_SLACK_SHARE: u64 = 10;
 /// files take.
 pub const RECORDS_SHARE: u64 = 4;
 /// Between two looks for sessions that were not used for longer than records are kept.
-pub const EXPIRY_INTERVAL_MS: u64 = 3_600_000;
+pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long the clock has to go evenly before the first of these looks, and after it leapt: one that
 /// is wrong is set right soon after the network is there.
-pub const EXPIRY_STEADY_MS: u64 = 10 * 60_000;
+pub const EXPIRY_STEADY_TIME: Duration = Duration::from_secs(600);
 /// What the clock may go wrong meanwhile: less than records are kept.
 pub const EXPIRY_LEAP_MS: u64 = 3_600_000;
 /// Sessions that are forgotten in one such look; if there are more, the next comes after
-/// `EXPIRY_PAUSE_MS`.
+/// `EXPIRY_PAUSE`.
 pub const EXPIRY_SESSIONS_MAX: usize = 32;
 /// Pause after a look that found more than it may forget.
-pub const EXPIRY_PAUSE_MS: u64 = 10_000;
+pub const EXPIRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Sentence of a warning in `status`; longer is cut.
 pub const WARNING_BYTES_MAX: usize = 1_024;
@@ -378,37 +378,37 @@ pub const WARNING_BYTES_MAX: usize = 1_024;
 /// One log line's message; longer is cut. Below the 4,096 bytes that a writable pipe always takes.
 pub const LOG_LINE_BYTES_MAX: usize = 1_500;
 /// The same line again within this time is counted instead of written.
-pub const LOG_REPEAT_WINDOW_MS: u64 = 60_000;
+pub const LOG_REPEAT_WINDOW: Duration = Duration::from_secs(60);
 /// Lines that are remembered for that.
 pub const LOG_REPEATS_TRACKED: usize = 16;
-/// Lines from one place in the code within `LOG_KIND_WINDOW_MS`; further ones are counted, and one line
+/// Lines from one place in the code within `LOG_KIND_WINDOW`; further ones are counted, and one line
 /// says how many they were.
 pub const LOG_KIND_LINES_MAX: u64 = 60;
 /// A minute of the above.
-pub const LOG_KIND_WINDOW_MS: u64 = 60_000;
+pub const LOG_KIND_WINDOW: Duration = Duration::from_secs(60);
 
 // ---- stopping ---------------------------------------------------------------------------------
 
 /// From SIGTERM to exit; the clients' close, the agents' end and the last commit share it.
-pub const SHUTDOWN_MS: u64 = 4_500;
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4_500);
 /// How long the lock of a gateway that was just killed may outlive it: a child that it was starting
 /// holds it until its exec.
-pub const LOCK_WAIT_MS: u64 = 500;
+pub const LOCK_WAIT_MAX: Duration = Duration::from_millis(500);
 /// `abort` to an agent before SIGTERM.
-pub const CHILD_ABORT_MS: u64 = 1_000;
+pub const CHILD_ABORT_WAIT: Duration = Duration::from_secs(1);
 /// SIGTERM to a child's descendants before its guard sends them SIGKILL.
-pub const CHILD_TERM_MS: u64 = 1_000;
+pub const CHILD_TERM_WAIT: Duration = Duration::from_secs(1);
 /// SIGTERM to a child, or to its guard, before SIGKILL. Longer than the above, because a guard
 /// that is killed cannot end anything any more.
-pub const CHILD_KILL_AFTER_MS: u64 = 1_350;
+pub const CHILD_KILL_AFTER: Duration = Duration::from_millis(1_350);
 /// SIGKILL by a guard before it leaves what does not die (a process in the kernel's hands).
-pub const GUARD_KILL_MS: u64 = 300;
+pub const GUARD_KILL_WAIT: Duration = Duration::from_millis(300);
 /// Between two looks at a child that is ending.
-pub const CHILD_POLL_MS: u64 = 10;
+pub const CHILD_POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// A child that closed its stdout: how long its exit code is waited for before SIGTERM.
-pub const CHILD_CLOSED_MS: u64 = 300;
+pub const CHILD_CLOSED_WAIT: Duration = Duration::from_millis(300);
 /// Abort, SIGTERM and SIGKILL together.
-pub const CHILD_STOP_MS: u64 = 2_500;
+pub const CHILD_STOP_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// Retry of `accept` after an error such as "too many open files": first pause; it doubles.
 pub const ACCEPT_RETRY_MIN_MS: u64 = 50;
 /// Longest pause of the above.
@@ -419,28 +419,28 @@ pub const SANE_CLOCK_MS: u64 = 1_735_689_600_000;
 // ---- command line -----------------------------------------------------------------------------
 
 /// Connecting, handshake and each answer together, unless `--timeout` says otherwise; then exit 5.
-pub const CLI_TIMEOUT_MS: u64 = 10_000;
+pub const CLI_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for `send`: a surface may take its time to confirm.
-pub const CLI_SEND_TIMEOUT_MS: u64 = 30_000;
+pub const CLI_SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Age at which the CLI no longer resends an idempotency key and reads the session's history instead.
-pub const CLI_KEY_RESEND_MS: u64 = 4 * 60_000;
+pub const CLI_KEY_RESEND: Duration = Duration::from_secs(240);
 /// First pause before the CLI connects again; it doubles up to `CLI_RECONNECT_MAX_MS`.
 pub const CLI_RECONNECT_MIN_MS: u64 = 1_000;
 /// Longest pause before the CLI connects again.
 pub const CLI_RECONNECT_MAX_MS: u64 = 30_000;
 /// How long `clawdis agent` tries to get back to a gateway in the middle of a run; then exit 3.
-pub const CLI_GIVE_UP_MS: u64 = 5 * 60_000;
+pub const CLI_GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 /// After Ctrl-C: how long `clawdis agent` waits for its cancel to be confirmed.
-pub const CLI_CANCEL_MS: u64 = 3_000;
+pub const CLI_CANCEL_WAIT: Duration = Duration::from_secs(3);
 /// Silence of two ticks and this much means that the connection is dead.
-pub const CLI_SILENCE_SLACK_MS: u64 = 2_000;
+pub const CLI_SILENCE_SLACK: Duration = Duration::from_secs(2);
 /// Longest wait in one read while Ctrl-C is ours to handle (a signal just before the read is seen
 /// this much later).
-pub const CLI_SIGNAL_SLICE_MS: u64 = 250;
+pub const CLI_SIGNAL_SLICE: Duration = Duration::from_millis(250);
 /// Between two looks into the history for the answer of a run whose key is too old.
-pub const CLI_HISTORY_POLL_MS: u64 = 5_000;
+pub const CLI_HISTORY_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Longer than anybody waits: ten years, for waits that only an event or Ctrl-C ends.
-pub const CLI_FOREVER_MS: u64 = 10 * 365 * 86_400_000;
+pub const CLI_FOREVER: Duration = Duration::from_secs(315_360_000);
 
 /// A [`Duration`] of so many milliseconds.
 pub const fn ms(value: u64) -> Duration {
@@ -456,8 +456,11 @@ const _: () = assert!(PRESENCE_MAX * PRESENCE_ENTRY_BYTES_MAX < PAYLOAD_BYTES_MA
 // control characters, which are cut shorter where they are encoded.
 const _: () = assert!(DELTA_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);
 const _: () = assert!(TOOL_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);
-const _: () = assert!(CHILD_ABORT_MS + CHILD_KILL_AFTER_MS < CHILD_STOP_MS);
-const _: () = assert!(CHILD_TERM_MS + GUARD_KILL_MS < CHILD_KILL_AFTER_MS);
-const _: () = assert!(CHILD_STOP_MS < SHUTDOWN_MS);
-const _: () = assert!(GOODBYE_FLUSH_MS + LINGER_MS < SHUTDOWN_MS);
-const _: () = assert!(CLI_KEY_RESEND_MS < KEY_TTL_MS);
+const _: () =
+    assert!(CHILD_ABORT_WAIT.as_millis() + CHILD_KILL_AFTER.as_millis() < CHILD_STOP_TIMEOUT.as_millis());
+const _: () =
+    assert!(CHILD_TERM_WAIT.as_millis() + GUARD_KILL_WAIT.as_millis() < CHILD_KILL_AFTER.as_millis());
+const _: () = assert!(CHILD_STOP_TIMEOUT.as_millis() < SHUTDOWN_TIMEOUT.as_millis());
+const _: () =
+    assert!(GOODBYE_FLUSH_TIMEOUT.as_millis() + LINGER_TIME.as_millis() < SHUTDOWN_TIMEOUT.as_millis());
+const _: () = assert!(CLI_KEY_RESEND.as_millis() < KEY_TTL_MS as u128);

@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::clock::{utc, wall_ms};
 use crate::config::flags::LogFormat;
 use crate::limits::{
-    LOG_KIND_LINES_MAX, LOG_KIND_WINDOW_MS, LOG_LINE_BYTES_MAX, LOG_REPEAT_WINDOW_MS, LOG_REPEATS_TRACKED, ms,
+    LOG_KIND_LINES_MAX, LOG_KIND_WINDOW, LOG_LINE_BYTES_MAX, LOG_REPEAT_WINDOW, LOG_REPEATS_TRACKED,
 };
 use crate::metrics::METRICS;
 use crate::protocol::cut;
@@ -90,8 +90,7 @@ impl Kinds {
 
     /// What the windows that are over by now left out; all of them if there is no `now`.
     fn settle(&mut self, now: Option<Instant>) -> Vec<LeftOut> {
-        let is_over =
-            |said: &Said| now.is_none_or(|now| now.duration_since(said.since) >= ms(LOG_KIND_WINDOW_MS));
+        let is_over = |said: &Said| now.is_none_or(|now| now.duration_since(said.since) >= LOG_KIND_WINDOW);
         let mut left_out = Vec::new();
         self.0.retain(|_, said| {
             if !is_over(said) {
@@ -172,7 +171,7 @@ impl Log {
             .iter()
             .position(|recent| recent.line.0 == record.level() && recent.line.1 == message);
         let gone = match known {
-            Some(at) if now.duration_since(state.recent[at].since) < ms(LOG_REPEAT_WINDOW_MS) => {
+            Some(at) if now.duration_since(state.recent[at].since) < LOG_REPEAT_WINDOW => {
                 state.recent[at].repeats += 1;
                 METRICS.log_dropped.up();
                 return true;
@@ -254,7 +253,7 @@ mod tests {
     use log::Level;
 
     use super::{Kinds, shown};
-    use crate::limits::{LOG_KIND_LINES_MAX, LOG_KIND_WINDOW_MS};
+    use crate::limits::{LOG_KIND_LINES_MAX, LOG_KIND_WINDOW};
 
     #[test]
     fn a_line_is_one_line_and_nothing_but_text() {
@@ -274,8 +273,8 @@ mod tests {
         assert!((0..500).all(|number| !said(1, 1_000 + number, start + Duration::from_secs(1))));
         assert!(said(2, 1, start));
         // Within the window nothing is summed up, at its end all of it, once.
-        assert!(kinds.settle(Some(start + Duration::from_millis(LOG_KIND_WINDOW_MS - 1))).is_empty());
-        let end = start + Duration::from_millis(LOG_KIND_WINDOW_MS);
+        assert!(kinds.settle(Some(start + LOG_KIND_WINDOW - Duration::from_millis(1))).is_empty());
+        let end = start + LOG_KIND_WINDOW;
         let left_out = kinds.settle(Some(end));
         let [summary] = left_out.as_slice() else { panic!("{} summaries", left_out.len()) };
         assert!(summary.message.starts_with("500 more lines like"), "{}", summary.message);

@@ -31,7 +31,7 @@ use crate::store::Tidy;
 use crate::threads;
 
 /// Starts the agent thread. It ends after [`AgentControl::Shutdown`], or when the sending side of
-/// either queue is gone, within `CHILD_STOP_MS` and a moment. It never waits for `events`: what
+/// either queue is gone, within `CHILD_STOP_TIMEOUT` and a moment. It never waits for `events`: what
 /// finds no room there waits in the thread, where text merges. `tried` is dropped once `events` has
 /// been told what is around the agents.
 pub fn spawn<T>(

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::agent::RunStep;
 use crate::agent::pi_command;
 use crate::agent::pi_line::{PiLine, Response, StopReason, ToolLine, ToolPhase};
-use crate::limits::{AGENT_BARRIER_MS, AGENT_REPLAY_BYTES_MAX, ERROR_TEXT_BYTES_MAX, SUMMARY_BYTES_MAX, ms};
+use crate::limits::{AGENT_BARRIER_TIMEOUT, AGENT_REPLAY_BYTES_MAX, ERROR_TEXT_BYTES_MAX, SUMMARY_BYTES_MAX};
 use crate::protocol::cut;
 use crate::protocol::payload::RunStatus;
 
@@ -193,7 +193,7 @@ impl PiRun {
         if let Some(barrier) = self.barrier.take_if(|barrier| response.id.as_ref() == Some(&barrier.id)) {
             if response.busy {
                 // Either more lines follow soon, or it is asked again.
-                let due = now + ms(AGENT_BARRIER_MS);
+                let due = now + AGENT_BARRIER_TIMEOUT;
                 self.barrier = Some(Barrier { due, busy: true, ..barrier });
             } else {
                 out.push(Output::Finished(self.outcome(true)));
@@ -240,7 +240,7 @@ impl PiRun {
         self.barriers += 1;
         let id = format!("{}-state{}", self.prompt_id, self.barriers);
         out.push(Output::Write(pi_command::get_state(&id)));
-        self.barrier = Some(Barrier { id, due: now + ms(AGENT_BARRIER_MS), busy: false });
+        self.barrier = Some(Barrier { id, due: now + AGENT_BARRIER_TIMEOUT, busy: false });
     }
 
     fn outcome(&mut self, reusable: bool) -> Outcome {

@@ -11,7 +11,9 @@ use crate::agent::scheduler::ProcessId;
 use crate::agent::{RunSpec, RunStep, sandbox};
 use crate::child::Child;
 use crate::child::guard::CANNOT_RUN;
-use crate::limits::{CHILD_ABORT_MS, CHILD_CLOSED_MS, CHILD_KILL_AFTER_MS, CHILD_POLL_MS, CHILD_STOP_MS, ms};
+use crate::limits::{
+    CHILD_ABORT_WAIT, CHILD_CLOSED_WAIT, CHILD_KILL_AFTER, CHILD_POLL_INTERVAL, CHILD_STOP_TIMEOUT,
+};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
 
@@ -138,7 +140,7 @@ impl Process {
     /// Its stdout is closed.
     pub(super) fn closed(&mut self, now: Instant, news: &mut Vec<News>) {
         if matches!(self.phase, Phase::Serving | Phase::Aborting { .. }) {
-            self.phase = Phase::Closed { until: now + ms(CHILD_CLOSED_MS) };
+            self.phase = Phase::Closed { until: now + CHILD_CLOSED_WAIT };
             news.push(News::Ending);
         }
     }
@@ -150,7 +152,7 @@ impl Process {
             run.verdict = Some((status, why));
         }
         if self.phase == Phase::Serving {
-            self.phase = Phase::Aborting { until: now + ms(CHILD_ABORT_MS) };
+            self.phase = Phase::Aborting { until: now + CHILD_ABORT_WAIT };
             let mut out = Vec::new();
             run.pi.abort(&mut out);
             self.carry_out(out, now, news);
@@ -161,7 +163,7 @@ impl Process {
     pub(super) fn terminate(&mut self, now: Instant, news: &mut Vec<News>) {
         if !matches!(self.phase, Phase::Terminating { .. } | Phase::Killed { .. }) {
             self.child.terminate();
-            self.phase = Phase::Terminating { kill_at: now + ms(CHILD_KILL_AFTER_MS) };
+            self.phase = Phase::Terminating { kill_at: now + CHILD_KILL_AFTER };
             news.push(News::Ending);
         }
     }
@@ -185,7 +187,7 @@ impl Process {
             Phase::Serving => None,
             Phase::Aborting { until } => Some(until),
             Phase::Closed { .. } | Phase::Terminating { .. } | Phase::Killed { .. } => {
-                Some(now + ms(CHILD_POLL_MS))
+                Some(now + CHILD_POLL_INTERVAL)
             }
         };
         let start = self.start_deadline.filter(|_| self.phase == Phase::Serving);
@@ -213,8 +215,8 @@ impl Process {
             }
             Phase::Terminating { kill_at } if kill_at <= now && self.child.exit().is_none() => {
                 self.child.kill();
-                let rest = CHILD_STOP_MS - CHILD_ABORT_MS - CHILD_KILL_AFTER_MS;
-                self.phase = Phase::Killed { until: now + ms(rest) };
+                let rest = CHILD_STOP_TIMEOUT - CHILD_ABORT_WAIT - CHILD_KILL_AFTER;
+                self.phase = Phase::Killed { until: now + rest };
             }
             Phase::Closed { .. } | Phase::Terminating { .. } | Phase::Killed { .. } => {
                 self.check_exit(now, news);

@@ -17,7 +17,7 @@ use crate::agent::sandbox::{Folders, Sandbox};
 use crate::agent::scheduler::{Action, ProcessId, Scheduler};
 use crate::agent::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::child::{Child, ChildSpec, guard};
-use crate::limits::{AGENT_LINES_INBOX, CHILD_STOP_MS, ms};
+use crate::limits::{AGENT_LINES_INBOX, CHILD_STOP_TIMEOUT, ms};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
 use crate::store::agent_folder::SessionFile;
@@ -208,7 +208,7 @@ impl<T: From<AgentEvent>> Owner<T> {
 
     fn shut_down(&mut self) {
         // A moment more than the processes get, so that their last words are heard.
-        self.stop_by = Some(Instant::now() + ms(CHILD_STOP_MS + 100));
+        self.stop_by = Some(Instant::now() + CHILD_STOP_TIMEOUT + ms(100));
         let why = "the gateway is stopping";
         self.take_runs();
         let queued: Vec<_> = self.scheduler.unqueue_all().collect();

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use rustix::process::Pid;
 
-use crate::limits::{CGROUP_TRIES, CHILD_POLL_MS, ms};
+use crate::limits::{CGROUP_TRIES, CHILD_POLL_INTERVAL};
 
 /// Followed by the guard's process id.
 const PREFIX: &str = "clawdis-guard-";
@@ -71,7 +71,7 @@ fn remove_folder(folder: &Path) {
     for _ in 0..CGROUP_TRIES {
         match fs::remove_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                std::thread::sleep(ms(CHILD_POLL_MS));
+                std::thread::sleep(CHILD_POLL_INTERVAL);
             }
             _ => return,
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::limits::{CHILD_POLL_MS, NOBODY_LOOKS, ms};
+use crate::limits::{CHILD_POLL_INTERVAL, NOBODY_LOOKS};
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::*;
@@ -54,7 +54,7 @@ pub(crate) fn end(mut roots: impl FnMut() -> Vec<Pid>, patience: Duration, limit
                 return false;
             }
             killed.get_or_insert_with(Instant::now);
-            std::thread::sleep(ms(CHILD_POLL_MS));
+            std::thread::sleep(CHILD_POLL_INTERVAL);
         } else {
             signal_all(&fresh, Signal::STOP);
             killed = None;

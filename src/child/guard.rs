@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
 use crate::child::{self, cgroup, family};
-use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, GUARD_HUNT_MS, GUARD_KILL_MS, ms};
+use crate::limits::{CHILD_POLL_INTERVAL, CHILD_TERM_WAIT, GUARD_HUNT_TIME, GUARD_KILL_WAIT};
 
 /// First argument of the guard.
 pub const GUARD: &str = "guard";
@@ -122,7 +122,7 @@ fn split(args: &[OsString]) -> io::Result<(Pid, &[OsString])> {
 
 /// Ends whatever is left below this process: SIGTERM, a second, SIGKILL.
 fn end_all(agent: Pid, code: &mut Option<u8>, signals: &mut Signals) {
-    let kill_at = Instant::now() + ms(CHILD_TERM_MS);
+    let kill_at = Instant::now() + CHILD_TERM_WAIT;
     let mut asked = Vec::new();
     while Instant::now() < kill_at {
         reap(agent, code);
@@ -136,7 +136,7 @@ fn end_all(agent: Pid, code: &mut Option<u8>, signals: &mut Signals) {
                 asked.push(pid);
             }
         }
-        if signals.wait(Some(ms(CHILD_POLL_MS))).is_err() {
+        if signals.wait(Some(CHILD_POLL_INTERVAL)).is_err() {
             break;
         }
     }
@@ -145,7 +145,7 @@ fn end_all(agent: Pid, code: &mut Option<u8>, signals: &mut Signals) {
         reap(agent, code);
         family::children(agent)
     };
-    family::end(left, ms(GUARD_KILL_MS), ms(GUARD_HUNT_MS));
+    family::end(left, GUARD_KILL_WAIT, GUARD_HUNT_TIME);
     cgroup::remove(getpid());
 }
 

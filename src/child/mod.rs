@@ -25,7 +25,9 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::child::stderr::StderrTail;
 use crate::child::stdin::PatientStdin;
-use crate::limits::{ATTEMPT_POLL_MS, CHILD_KILL_AFTER_MS, CHILD_POLL_MS, CHILD_STDERR_LINE_BYTES_MAX, ms};
+use crate::limits::{
+    ATTEMPT_POLL_INTERVAL, CHILD_KILL_AFTER, CHILD_POLL_INTERVAL, CHILD_STDERR_LINE_BYTES_MAX,
+};
 use crate::threads;
 
 /// What to start. The environment is empty but for what the allow-list, `pass_env` and `env` put
@@ -140,7 +142,7 @@ impl Child {
             if Instant::now() >= deadline {
                 return false;
             }
-            std::thread::sleep(ms(CHILD_POLL_MS));
+            std::thread::sleep(CHILD_POLL_INTERVAL);
         }
         true
     }
@@ -181,7 +183,7 @@ pub(crate) fn attempt(program: &Path, args: &[OsString], patience: Duration) -> 
                 return Err(AttemptError::Busy(format!("it was ended ({status})")));
             }
             Ok(Some(status)) => break status.to_string(),
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(ms(ATTEMPT_POLL_MS)),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(ATTEMPT_POLL_INTERVAL),
             Ok(None) | Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -225,9 +227,9 @@ impl Drop for Child {
         }
         // Only on paths that are errors already: whoever owns a child stops it without waiting.
         self.terminate();
-        if !self.wait_for(ms(CHILD_KILL_AFTER_MS)) {
+        if !self.wait_for(CHILD_KILL_AFTER) {
             self.kill();
-            if !self.wait_for(ms(CHILD_KILL_AFTER_MS)) {
+            if !self.wait_for(CHILD_KILL_AFTER) {
                 log::error!("process {} does not end", self.inner.id());
             }
         }

@@ -19,8 +19,8 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, getuid, waitpid};
 
 use crate::child::{cgroup, family};
 use crate::limits::{
-    CHILD_ENVIRONMENT_BYTES_MAX, CHILD_POLL_MS, GUARD_KILL_MS, LEFTOVERS_MS_MAX, ORPHANS_GRACE_MS,
-    ORPHANS_LOOKS, ORPHANS_MS_MAX, ms,
+    CHILD_ENVIRONMENT_BYTES_MAX, CHILD_POLL_INTERVAL, GUARD_KILL_WAIT, LEFTOVERS_TIME_MAX, ORPHANS_GRACE,
+    ORPHANS_LOOKS, ORPHANS_TIME_MAX,
 };
 use crate::threads;
 
@@ -97,12 +97,12 @@ pub(crate) fn end() -> bool {
         return true;
     }
     // Bubblewrap ends a moment before what it has started, which is on its way out then.
-    std::thread::sleep(ms(ORPHANS_GRACE_MS));
+    std::thread::sleep(ORPHANS_GRACE);
     if orphans().is_empty() {
         return true;
     }
     log::warn!("an agent left processes behind whose guard is gone; they are ended");
-    let ended = family::end(orphans, ms(GUARD_KILL_MS), ms(ORPHANS_MS_MAX));
+    let ended = family::end(orphans, GUARD_KILL_WAIT, ORPHANS_TIME_MAX);
     if !ended {
         log::warn!("not all of them have ended yet");
     }
@@ -149,7 +149,7 @@ pub(crate) fn end_leftovers() {
             return;
         }
         log::warn!("agents of the gateway's last life left processes behind; they are ended");
-        if !family::end(leftovers, ms(GUARD_KILL_MS), ms(LEFTOVERS_MS_MAX)) {
+        if !family::end(leftovers, GUARD_KILL_WAIT, LEFTOVERS_TIME_MAX) {
             log::error!("not all of them end; look for `{MARK}` in /proc/*/environ");
         }
         cgroup::end_abandoned();
@@ -163,7 +163,7 @@ pub(crate) fn end_leftovers() {
 /// They know that their gateway is gone, and they are the ones to whom orphans fall: where they are
 /// killed instead, who forks and exits in a loop gets away.
 fn wait_for(guards: &[Pid]) {
-    let deadline = Instant::now() + ms(LEFTOVERS_MS_MAX);
+    let deadline = Instant::now() + LEFTOVERS_TIME_MAX;
     loop {
         let left: Vec<Pid> = guards.iter().copied().filter(|pid| is_guard(*pid)).collect();
         if left.is_empty() || Instant::now() >= deadline {
@@ -172,7 +172,7 @@ fn wait_for(guards: &[Pid]) {
         for guard in left {
             family::signal(guard, Signal::CONT);
         }
-        std::thread::sleep(ms(CHILD_POLL_MS));
+        std::thread::sleep(CHILD_POLL_INTERVAL);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::limits::{CHILD_UNREAD_BYTES_MAX, WRITE_RETRY_MAX_MS, WRITE_RETRY_MIN_MS, ms};
+use crate::limits::{CHILD_UNREAD_BYTES_MAX, WRITE_RETRY_MAX, WRITE_RETRY_MIN};
 
 /// The write end of the pipe and what waits for room in it.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl PatientStdin {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let pause = self.retry.as_ref().map_or(Duration::ZERO, |retry| retry.pause);
                     let pause = if progress { Duration::ZERO } else { pause * 2 };
-                    let pause = pause.clamp(ms(WRITE_RETRY_MIN_MS), ms(WRITE_RETRY_MAX_MS));
+                    let pause = pause.clamp(WRITE_RETRY_MIN, WRITE_RETRY_MAX);
                     self.retry = Some(Retry { at: now + pause, pause });
                     return;
                 }

@@ -12,7 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::frame::check_size;
 use crate::cli::message::stdin;
-use crate::limits::{CLI_FOREVER_MS, ms};
+use crate::limits::CLI_FOREVER;
 
 /// `call`: prints every answer, which for `agent` are two.
 pub(crate) fn call(context: &Context, typed: Value) -> Result<()> {
@@ -29,7 +29,7 @@ pub(crate) fn call(context: &Context, typed: Value) -> Result<()> {
     let payload = connection.answer(&id, deadline)?;
     context.output.write_json(&payload)?;
     if payload["status"] == "accepted" {
-        let end = if context.timeout.is_some() { deadline } else { Instant::now() + ms(CLI_FOREVER_MS) };
+        let end = if context.timeout.is_some() { deadline } else { Instant::now() + CLI_FOREVER };
         context.output.write_json(&connection.answer(&id, end)?)?;
     }
     connection.close();

@@ -20,8 +20,8 @@ use crate::cli::frame::{no_answer, outcome, request};
 use crate::cli::locate::Target;
 use crate::cli::stream::TimedStream;
 use crate::limits::{
-    CLI_SILENCE_SLACK_MS, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES, TICK_INTERVAL_MS_DEFAULT,
-    TICK_INTERVAL_MS_MAX, ms,
+    CLI_SILENCE_SLACK, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES, TICK_INTERVAL_MS_DEFAULT, TICK_INTERVAL_MS_MAX,
+    ms,
 };
 use crate::protocol::{self, cut};
 
@@ -62,7 +62,7 @@ impl Connection {
         let answer = connection.receive(deadline)?.ok_or_else(no_answer)?;
         check_hello(&answer, target)?;
         let tick = answer["policy"]["tickIntervalMs"].as_u64().unwrap_or(TICK_INTERVAL_MS_DEFAULT);
-        connection.silence_max = ms(2 * tick.min(TICK_INTERVAL_MS_MAX) + CLI_SILENCE_SLACK_MS);
+        connection.silence_max = ms(2 * tick.min(TICK_INTERVAL_MS_MAX)) + CLI_SILENCE_SLACK;
         connection.hello = answer;
         Ok(connection)
     }
@@ -125,7 +125,7 @@ impl Connection {
 
     /// Says goodbye; the gateway answers nothing that we would wait for.
     pub(crate) fn close(mut self) {
-        self.socket.get_mut().deadline = Instant::now() + ms(CLI_SILENCE_SLACK_MS);
+        self.socket.get_mut().deadline = Instant::now() + CLI_SILENCE_SLACK;
         // The work is done; a connection that breaks now was about to end anyway.
         let _ = self.socket.close(None);
     }

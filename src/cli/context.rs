@@ -12,7 +12,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::locate::{self, Named};
 use crate::cli::show;
 use crate::cli::terminal::{Output, print};
-use crate::limits::{CLI_TIMEOUT_MS, ms};
+use crate::limits::CLI_TIMEOUT;
 
 /// What a verb works with.
 pub(crate) struct Context {
@@ -38,7 +38,7 @@ impl Context {
 
     /// By when one answer must be there.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout.unwrap_or(ms(CLI_TIMEOUT_MS))
+        Instant::now() + self.timeout.unwrap_or(CLI_TIMEOUT)
     }
 
     /// Finds the gateway and shakes hands.

@@ -10,7 +10,7 @@ use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 
 use crate::cli::failure::{Failure, Result};
-use crate::limits::{CLI_SIGNAL_SLICE_MS, ms};
+use crate::limits::CLI_SIGNAL_SLICE;
 
 /// Handle on SIGINT.
 pub(crate) struct Interrupt {
@@ -48,7 +48,7 @@ impl Interrupt {
             if rest.is_zero() {
                 return Ok(());
             }
-            thread::sleep(rest.min(ms(CLI_SIGNAL_SLICE_MS)));
+            thread::sleep(rest.min(CLI_SIGNAL_SLICE));
         }
         Err(Failure::Interrupted("interrupted while there was no connection".to_owned()))
     }

@@ -16,7 +16,7 @@ use crate::cli::linking::Linking;
 use crate::cli::qr::Look;
 use crate::cli::show::facts;
 use crate::cli::terminal::{is_utf8, line, print};
-use crate::limits::{CLI_FOREVER_MS, CLI_SEND_TIMEOUT_MS, ms};
+use crate::limits::{CLI_FOREVER, CLI_SEND_TIMEOUT};
 
 const LOGIN: Client<'static> = Client { caps: &["event:channel"], instance_id: "clawdis-login" };
 
@@ -25,7 +25,7 @@ pub(crate) fn login(context: &Context, mut params: Value) -> Result<()> {
     if params.get("phone").is_some() {
         params["method"] = json!("code");
     }
-    let until = Instant::now() + context.timeout.unwrap_or(ms(CLI_FOREVER_MS));
+    let until = Instant::now() + context.timeout.unwrap_or(CLI_FOREVER);
     let mut connection = context.connect(&LOGIN, context.deadline())?;
     let look = Look { blocks: is_utf8(|name| env::var(name).ok()), escapes: context.output.escapes };
     let end = follow(context, &mut connection, &params, &mut Linking::new(look), until);
@@ -44,7 +44,7 @@ pub(crate) fn login(context: &Context, mut params: Value) -> Result<()> {
 
 /// `logout`
 pub(crate) fn logout(context: &Context, params: Value) -> Result<()> {
-    let deadline = Instant::now() + context.timeout.unwrap_or(ms(CLI_SEND_TIMEOUT_MS));
+    let deadline = Instant::now() + context.timeout.unwrap_or(CLI_SEND_TIMEOUT);
     let mut connection = context.connect(&NO_EVENTS, deadline)?;
     let id = connection.send("channel-logout", &params, deadline)?;
     let mut payload = connection.answer(&id, deadline)?;

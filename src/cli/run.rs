@@ -16,8 +16,8 @@ use crate::cli::frame::{check_size, no_answer, outcome};
 use crate::cli::message::random_key;
 use crate::cli::reconnect::reconnect;
 use crate::limits::{
-    CLI_CANCEL_MS, CLI_FOREVER_MS, CLI_GIVE_UP_MS, CLI_HISTORY_POLL_MS, CLI_KEY_RESEND_MS,
-    CLI_SEND_TIMEOUT_MS, CLI_SIGNAL_SLICE_MS, HISTORY_PAGE_MAX, ms,
+    CLI_CANCEL_WAIT, CLI_FOREVER, CLI_GIVE_UP_AFTER, CLI_HISTORY_POLL_INTERVAL, CLI_KEY_RESEND,
+    CLI_SEND_TIMEOUT, CLI_SIGNAL_SLICE, HISTORY_PAGE_MAX,
 };
 
 /// Runs share one presence entry, apart from the one of short calls, which come and go meanwhile.
@@ -29,7 +29,7 @@ pub(crate) fn agent(context: &Context, params: Value) -> Result<()> {
         let text = "`--to` and `--channel` say where `--deliver` sends the answer: add it";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let mut run = Run::new(context, AGENT, params, context.timeout.unwrap_or(ms(CLI_FOREVER_MS)))?;
+    let mut run = Run::new(context, AGENT, params, context.timeout.unwrap_or(CLI_FOREVER))?;
     let end = run.follow_to_end()?;
     if run.leave_by.is_some() {
         return Err(Failure::Interrupted("the run was cancelled".to_owned()));
@@ -43,7 +43,7 @@ pub(crate) fn send(context: &Context, params: Value) -> Result<()> {
         return Err(Failure::Usage("`--to` is missing: who shall get it?".to_owned()));
     }
     // A message leaves no trace in the history to look for, so it is given up when its key is old.
-    let limit = context.timeout.unwrap_or(ms(CLI_SEND_TIMEOUT_MS)).min(ms(CLI_KEY_RESEND_MS));
+    let limit = context.timeout.unwrap_or(CLI_SEND_TIMEOUT).min(CLI_KEY_RESEND);
     let end = Run::new(context, NO_EVENTS, params, limit)?.follow_to_end()?;
     context.show(&outcome(end)?)
 }
@@ -114,7 +114,7 @@ impl<'a> Run<'a> {
             self.answer.remark(&format!("{why}; connecting again"))?;
             // The gateway must not count us twice.
             drop(connection);
-            let give_up = self.deadline.min(Instant::now() + ms(CLI_GIVE_UP_MS));
+            let give_up = self.deadline.min(Instant::now() + CLI_GIVE_UP_AFTER);
             connection = reconnect(self.context, &self.client, Duration::ZERO, give_up)
                 .map_err(|failure| self.advise(failure))?;
         }
@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
                     "the run was interrupted and has no answer; see `clawdis history {session}` before asking again"
                 )));
             }
-            let until = Instant::now() + ms(CLI_HISTORY_POLL_MS);
+            let until = Instant::now() + CLI_HISTORY_POLL_INTERVAL;
             while Instant::now() < until {
                 if let Some(frame) = self.next(connection, self.deadline)? {
                     self.show(&frame)?;
@@ -174,7 +174,7 @@ impl<'a> Run<'a> {
         } else if now >= by {
             return Err(no_answer());
         }
-        connection.receive(now + ms(CLI_SIGNAL_SLICE_MS))
+        connection.receive(now + CLI_SIGNAL_SLICE)
     }
 
     /// Shows the frame if it is an event of this run.
@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
     }
 
     fn cancel(&mut self, connection: &mut Connection, now: Instant) -> Result<()> {
-        let leave_by = *self.leave_by.get_or_insert(now + ms(CLI_CANCEL_MS));
+        let leave_by = *self.leave_by.get_or_insert(now + CLI_CANCEL_WAIT);
         if now >= leave_by {
             return Err(Failure::Interrupted("interrupted".to_owned()));
         }
@@ -230,7 +230,7 @@ fn answer_in<'a>(messages: &'a [Value], run_id: Option<&str>, key: &Value) -> Op
 /// Whether a key that was made then may be sent again. The monotonic clock stands still while a laptop
 /// sleeps and the wall clock may be set: the larger age counts.
 fn is_fresh(since: Instant, since_wall: SystemTime) -> bool {
-    since.elapsed().max(since_wall.elapsed().unwrap_or_default()) < ms(CLI_KEY_RESEND_MS)
+    since.elapsed().max(since_wall.elapsed().unwrap_or_default()) < CLI_KEY_RESEND
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::cli::reconnect::reconnect;
 use crate::cli::show::{bytes, facts, states};
 use crate::cli::terminal::{Output, Style, line, plain, print};
 use crate::clock::{utc, wall_ms};
-use crate::limits::{CLI_FOREVER_MS, ms};
+use crate::limits::{CLI_FOREVER, ms};
 
 /// What is asked for after events were missed, and as what it is shown.
 const REFRESH: [(&str, &str); 2] = [("health", "health"), ("system-presence", "presence")];
@@ -24,7 +24,7 @@ const REFRESH: [(&str, &str); 2] = [("health", "health"), ("system-presence", "p
 pub(crate) fn watch(context: &Context) -> Result<()> {
     // Without any `event:` entry all families come, those of newer gateways included.
     let client = Client { caps: &[], instance_id: &format!("clawdis-watch-{}", random_key()?) };
-    let forever = Instant::now() + ms(CLI_FOREVER_MS);
+    let forever = Instant::now() + CLI_FOREVER;
     let mut view = View { output: &context.output, open: None };
     let mut connection = context.connect(&client, context.deadline())?;
     loop {

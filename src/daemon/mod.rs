@@ -23,7 +23,7 @@ use crate::config::settings::Settings;
 use crate::error::Fatal;
 use crate::limits::{
     AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, CHANNEL_RESERVE, PAYLOAD_BYTES_MAX, SANE_CLOCK_MS,
-    SHUTDOWN_MS, STATE_INBOX, STORE_INBOX, STORE_RESERVE, ms,
+    SHUTDOWN_TIMEOUT, STATE_INBOX, STORE_INBOX, STORE_RESERVE,
 };
 use crate::logging::Log;
 use crate::metrics::METRICS;
@@ -238,7 +238,7 @@ impl Gateway {
     fn serve(self, mut signals: Signals) -> bool {
         orphans::end_leftovers();
         let signal = await_stop(&mut signals);
-        let deadline = Instant::now() + ms(SHUTDOWN_MS);
+        let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         let (reason, restart_expected_ms) = match signal {
             Some(SIGINT) => ("the gateway was interrupted", None),
             _ if supervised() => ("the gateway is restarting", Some(RESTART_EXPECTED_MS)),

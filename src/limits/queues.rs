@@ -1,6 +1,8 @@
 //! The queues between threads. State never waits for the threads behind it, so a queue of theirs that is full
 //! ends the gateway: beside each stands why it does not come to that.
 
+use std::time::Duration;
+
 use super::{
     AGENT_PROCESSES_MAX, ATTEMPTS_IN_FLIGHT_MAX, EXPIRY_SESSIONS_MAX, FETCHES_IN_FLIGHT_MAX,
     FORGOTTEN_AT_ONCE_MAX, INBOX_MAX, MEDIA_MAX, PAYLOAD_BYTES_MAX, TELEGRAM_POLL_UPDATES_MAX,
@@ -22,7 +24,7 @@ pub const PAGES_BYTES_MAX: usize = 2 * PAGE_BUILT_BYTES;
 pub const PAGE_BUILT_BYTES: usize = 4 * 1024 * 1024;
 /// A connection gets its next page when the one before is with the kernel; one for which the kernel took
 /// nothing for so long is a slow consumer.
-pub const PAGE_STALL_MS: u64 = 10_000;
+pub const PAGE_STALL_TIME: Duration = Duration::from_secs(10);
 /// Outbound's inbox, in messages; senders wait.
 pub const OUTBOUND_INBOX: usize = 1_024;
 /// Messages to outbound larger than this need permits until it has taken them in.

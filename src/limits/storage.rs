@@ -1,5 +1,7 @@
 //! Bounds of the state folder, and of what others may have put into it.
 
+use std::time::Duration;
+
 /// Line of the journal; a longer one is taken for damage, and none is written.
 pub const JOURNAL_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Part of the journal that is brought to the sessions' files at a time at a start.
@@ -39,7 +41,7 @@ pub const QUOTA_BATCH: usize = 1_000;
 pub const QUOTA_BATCHES_MAX: usize = 20;
 /// Between two counts of the state folder while something happens: the agent and the sidecar write there
 /// without a word.
-pub const COUNT_INTERVAL_MS: u64 = 10 * 60_000;
+pub const COUNT_INTERVAL: Duration = Duration::from_secs(600);
 /// Sessions whose files the agent thread forgets at a time; the others wait for that.
 pub const FORGOTTEN_AT_ONCE_MAX: usize = 64;
 /// Sessions that are being forgotten, and requests that wait for it; beyond it `session-forget` gets

@@ -1,6 +1,8 @@
 //! What bounds the Telegram surface. Telegram's own bounds are those of
 //! <https://core.telegram.org/bots/api> and <https://core.telegram.org/bots/faq>.
 
+use std::time::Duration;
+
 /// Text of one message in UTF-16 units, after the looks were taken out of it; longer is split.
 pub const TELEGRAM_TEXT_UNITS_MAX: usize = 4_096;
 /// Looks of one message; Telegram ignores further ones, so the message ends before them.
@@ -13,15 +15,15 @@ pub const GARBLED_BYTES_MAX: usize = 2 * 1024;
 pub const TELEGRAM_PARTS_MAX: usize = 64;
 
 /// Connecting to the Bot API, all of its addresses together; `ureq` gives the first of two two thirds.
-pub const TELEGRAM_CONNECT_MS: u64 = 8_000;
+pub const TELEGRAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Writing a request.
-pub const TELEGRAM_WRITE_MS: u64 = 10_000;
+pub const TELEGRAM_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From a request to its answer, and for the answer itself; then nobody knows what became of it.
-pub const TELEGRAM_ANSWER_MS: u64 = 30_000;
+pub const TELEGRAM_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for files, which may be 50 MB over a slow line.
-pub const TELEGRAM_TRANSFER_MS: u64 = 5 * 60_000;
+pub const TELEGRAM_TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
 /// An idle connection older than this is not used again: the server may just be closing it.
-pub const TELEGRAM_IDLE_CONNECTION_MS: u64 = 10_000;
+pub const TELEGRAM_IDLE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(10);
 /// Largest answer of the Bot API that is read: 100 updates are far below it.
 pub const TELEGRAM_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The server's words in an error of ours.
@@ -30,11 +32,11 @@ pub const TELEGRAM_ERROR_TEXT_BYTES_MAX: usize = 300;
 /// forget silent connections.
 pub const TELEGRAM_POLL_SECONDS: u64 = 25;
 /// And how much longer the answer may be on its way.
-pub const TELEGRAM_POLL_SLACK_MS: u64 = 10_000;
+pub const TELEGRAM_POLL_SLACK: Duration = Duration::from_secs(10);
 /// Updates of one poll; what a server sends beyond what it was asked for is taken with the next.
 pub const TELEGRAM_POLL_UPDATES_MAX: usize = 100;
 /// Between two polls that brought nothing, where the server does not hold them.
-pub const TELEGRAM_EMPTY_POLL_MS: u64 = 1_000;
+pub const TELEGRAM_EMPTY_POLL_PAUSE: Duration = Duration::from_secs(1);
 /// First pause after a failed poll; it doubles up to `TELEGRAM_RETRY_MAX_MS`, with jitter.
 pub const TELEGRAM_RETRY_MIN_MS: u64 = 1_000;
 /// Longest such pause.
@@ -50,7 +52,7 @@ pub const TELEGRAM_UNAUTHORIZED_MAX_MS: u64 = 15 * 60_000;
 /// Between two notes to state that polls are answered, while nothing else changes.
 pub const TELEGRAM_ALIVE_MS: u64 = 10_000;
 /// How long `health` with `probe` waits for the Bot API.
-pub const TELEGRAM_PROBE_MS: u64 = 5_000;
+pub const TELEGRAM_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reports of Telegram's threads to the channels thread; the threads wait beyond.
 pub const TELEGRAM_REPORTS_INBOX: usize = 16;
 /// What the polling thread is told: state answers one batch at a time, the rest is for waking, and one
@@ -62,7 +64,7 @@ pub const TELEGRAM_JOBS_MAX: usize = 128;
 /// Messages to one chat at once before the pace below holds.
 pub const TELEGRAM_CHAT_BURST: u32 = 3;
 /// Pace of messages to one chat.
-pub const TELEGRAM_CHAT_INTERVAL_MS: u64 = 1_000;
+pub const TELEGRAM_CHAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Messages to one group in a minute.
 pub const TELEGRAM_GROUP_PER_MINUTE: u32 = 20;
 /// Messages a second in all; Telegram allows about 30.
@@ -71,30 +73,30 @@ pub const TELEGRAM_PER_SECOND: u32 = 25;
 pub const TELEGRAM_CHATS_MAX: usize = 1_024;
 /// Longest wait for a chat's turn inside of the sending thread; beyond it state is told when to
 /// come again.
-pub const TELEGRAM_WAIT_MS_MAX: u64 = 60_000;
+pub const TELEGRAM_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a 429 in one chat holds up all others: Telegram does not say whom it means.
-pub const TELEGRAM_HOLD_ALL_MS_MAX: u64 = 30_000;
+pub const TELEGRAM_HOLD_ALL_MAX: Duration = Duration::from_secs(30);
 /// Between two "is typing": Telegram shows one for five seconds.
-pub const TELEGRAM_TYPING_INTERVAL_MS: u64 = 4_000;
+pub const TELEGRAM_TYPING_INTERVAL: Duration = Duration::from_secs(4);
 /// How long somebody "is typing" at most, if nobody takes it back.
-pub const TELEGRAM_TYPING_MS_MAX: u64 = 20 * 60_000;
+pub const TELEGRAM_TYPING_TIME_MAX: Duration = Duration::from_secs(1200);
 /// Chats in which somebody is typing; further ones are not shown.
 pub const TELEGRAM_TYPING_MAX: usize = 64;
 /// Patience for "is typing": it holds up messages and is not worth it.
-pub const TELEGRAM_TYPING_ANSWER_MS: u64 = 3_000;
+pub const TELEGRAM_TYPING_ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest file that a bot may send.
 pub const TELEGRAM_UPLOAD_BYTES_MAX: u64 = 50 * 1024 * 1024;
 /// Largest picture; larger ones are sent as files.
 pub const TELEGRAM_PHOTO_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// Before a bot is claimed again that a thread of ours, which is ending, still polls.
-pub const LEASE_ENDING_MS: u64 = 100;
+pub const LEASE_ENDING_WAIT: Duration = Duration::from_millis(100);
 /// How far up the parents of a process are looked at that holds an account; one that is further down is
 /// taken for a gateway.
 pub const LEASE_ANCESTORS_MAX: usize = 64;
 /// Redirects that are followed to a file to be sent.
 pub const MEDIA_REDIRECTS_MAX: u32 = 3;
 /// One attempt to fetch a picture or file that somebody sent, and how late another may begin.
-pub const MEDIA_FETCH_MS: u64 = 60_000;
+pub const MEDIA_FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Before the second and the third attempt to fetch it.
 pub const MEDIA_FETCH_PAUSES_MS: [u64; 2] = [1_000, 4_000];
 /// Name of a fetched file.

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::limits::{
-    ACCEPT_RETRY_MAX_MS, ACCEPT_RETRY_MIN_MS, HANDSHAKE_MS, LISTEN_BACKLOG, SOCKETS_POLL_MS, ms,
+    ACCEPT_RETRY_MAX_MS, ACCEPT_RETRY_MIN_MS, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, SOCKETS_POLL_INTERVAL, ms,
 };
 use crate::metrics::METRICS;
 use crate::net::{ConnShared, NetContext, conn};
@@ -113,7 +113,7 @@ fn accept(listener: &TcpListener, context: &Arc<NetContext>, ticks: &mut Ticks) 
                 };
             }
         };
-        let deadline = Instant::now() + ms(HANDSHAKE_MS);
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         METRICS.accepted.up();
         stream.set_nonblocking(false)?;
         // Answers are single writes: waiting for more to say only adds 40 ms.
@@ -152,7 +152,7 @@ fn await_room(context: &NetContext, ticks: &mut Ticks) {
     while is_full() {
         context.admission.evict_oldest();
         ticks.look_when_due(context);
-        std::thread::sleep(ms(SOCKETS_POLL_MS));
+        std::thread::sleep(SOCKETS_POLL_INTERVAL);
     }
 }
 

@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::limits::{
-    LARGE_COMING_GRACE_MS, LARGE_COMING_MAX, LARGE_COMING_QUIET_MS, UNAUTHENTICATED_GRACE_MS, ms,
-};
+use crate::limits::{LARGE_COMING_GRACE, LARGE_COMING_MAX, LARGE_COMING_QUIET_MAX, UNAUTHENTICATED_GRACE};
 use crate::metrics::{Cell, METRICS};
 use crate::net::{ConnId, ConnShared};
 
@@ -56,13 +54,13 @@ impl Waiting {
 impl Admission {
     /// For those in their handshake, with room for so many.
     pub(super) fn to_handshakes(waiting_max: usize) -> Self {
-        let grace = ms(UNAUTHENTICATED_GRACE_MS);
+        let grace = UNAUTHENTICATED_GRACE;
         Self::new(waiting_max, [grace, grace], Some(&METRICS.unauthenticated))
     }
 
     /// For those whose large frame is coming.
     pub(super) fn to_large_frames() -> Self {
-        Self::new(LARGE_COMING_MAX, [ms(LARGE_COMING_GRACE_MS), ms(LARGE_COMING_QUIET_MS)], None)
+        Self::new(LARGE_COMING_MAX, [LARGE_COMING_GRACE, LARGE_COMING_QUIET_MAX], None)
     }
 
     fn new(waiting_max: usize, [grace, quiet]: [Duration; 2], gauge: Option<&'static Cell>) -> Self {

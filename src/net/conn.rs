@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tungstenite::{Message, Utf8Bytes, WebSocket};
 
 use crate::limits::{
-    INVALID_FRAMES_MAX, INVALID_FRAMES_WINDOW_MS, LARGE_REQUEST_BYTES, PAGE_BUILT_BYTES, PAGE_STALL_MS, ms,
+    INVALID_FRAMES_MAX, INVALID_FRAMES_WINDOW, LARGE_REQUEST_BYTES, PAGE_BUILT_BYTES, PAGE_STALL_TIME,
 };
 use crate::metrics::METRICS;
 use crate::net::admission::LeaveOnDrop;
@@ -273,8 +273,8 @@ impl Session<'_> {
     fn await_turn(&mut self) -> Option<Permit> {
         let turns = self.turns.get_or_insert_with(|| Permits::new(1));
         let (mut written, mut since) = (self.shared.written.load(Ordering::Relaxed), Instant::now());
-        while since.elapsed() < ms(PAGE_STALL_MS) {
-            if let Some(turn) = turns.take_one_within(ms(PAGE_STALL_MS / 10)) {
+        while since.elapsed() < PAGE_STALL_TIME {
+            if let Some(turn) = turns.take_one_within(PAGE_STALL_TIME / 10) {
                 return Some(turn);
             }
             let now = self.shared.written.load(Ordering::Relaxed);
@@ -303,7 +303,7 @@ impl Budget {
 
     /// `false` when it is used up.
     fn spend(&mut self, now: Instant) -> bool {
-        if now.duration_since(self.since) >= ms(INVALID_FRAMES_WINDOW_MS) {
+        if now.duration_since(self.since) >= INVALID_FRAMES_WINDOW {
             *self = Self::new(now);
         }
         self.spent += 1;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::json;
 use tungstenite::http::StatusCode;
 
-use crate::limits::{CLOSE_FLUSH_MS, HTTP_ANSWER_MS, LINGER_BYTES_MAX, LINGER_MS, ms};
+use crate::limits::{CLOSE_FLUSH_TIMEOUT, HTTP_ANSWER_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIME};
 use crate::metrics::METRICS;
 use crate::net::answer::Answer;
 use crate::net::head::Head;
@@ -136,7 +136,7 @@ fn respond(shared: &ConnShared, answer: &Answer, with_body: bool) {
     if body.len() <= SMALL_BODY {
         bytes.extend_from_slice(std::mem::take(&mut body));
     }
-    let deadline = Instant::now() + ms(HTTP_ANSWER_MS);
+    let deadline = Instant::now() + HTTP_ANSWER_TIMEOUT;
     let written = write_until(shared, deadline, &bytes).and_then(|()| write_until(shared, deadline, body));
     if written.is_ok() {
         linger(shared);
@@ -146,7 +146,7 @@ fn respond(shared: &ConnShared, answer: &Answer, with_body: bool) {
 /// Half-closes and throws away what the peer still sends, within bounds: closing at once would
 /// make the kernel reset the connection before the peer has read the answer.
 pub(super) fn linger(shared: &ConnShared) {
-    let deadline = Instant::now() + ms(LINGER_MS);
+    let deadline = Instant::now() + LINGER_TIME;
     if shared.stream.shutdown(Shutdown::Write).is_err() {
         return;
     }
@@ -156,7 +156,7 @@ pub(super) fn linger(shared: &ConnShared) {
 /// Reads and throws away until the other side, or `outbound`, ends the connection.
 pub(super) fn discard(shared: &ConnShared) -> io::Result<()> {
     // `outbound` shuts the socket when its own deadline passes; this one only covers its absence.
-    shared.stream.set_read_timeout(Some(ms(CLOSE_FLUSH_MS + 2 * LINGER_MS)))?;
+    shared.stream.set_read_timeout(Some(CLOSE_FLUSH_TIMEOUT + 2 * LINGER_TIME))?;
     throw_away(|scrap| (&shared.stream).read(scrap))
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::config::file::Gateway;
-use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_MS, ms};
+use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_WAIT};
 use crate::state::Event;
 use crate::store::history::History;
 
@@ -137,7 +137,7 @@ impl NetContext {
             built: Permits::new(BUILT_BYTES_MAX),
             pages: Permits::new(PAGES_BYTES_MAX),
             agent_tried,
-            agent_tried_by: Instant::now() + ms(SANDBOX_HELLO_MS),
+            agent_tried_by: Instant::now() + SANDBOX_HELLO_WAIT,
             next_conn: AtomicU64::new(1),
             places: AtomicUsize::new(0),
             sockets: Arc::default(),

@@ -5,7 +5,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::limits::{REFUSAL_INTERVAL_MS, ms};
+use crate::limits::REFUSAL_INTERVAL;
 
 /// When the next refusal may leave, and how many wait for their turn.
 pub struct Refusals {
@@ -45,7 +45,7 @@ impl Refusals {
         }
         let now = Instant::now();
         let at = turns.next.map_or(now, |next| next.max(now));
-        turns.next = Some(at + ms(REFUSAL_INTERVAL_MS));
+        turns.next = Some(at + REFUSAL_INTERVAL);
         turns.waiting += 1;
         Some(Turn { refusals: self, at })
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::limits::{LARGE_REQUEST_BYTES, READ_BUFFER_KEPT_BYTES, WRITE_SLICE_MS, ms};
+use crate::limits::{LARGE_REQUEST_BYTES, READ_BUFFER_KEPT_BYTES, WRITE_SLICE_TIMEOUT};
 use crate::net::admission::Admission;
 use crate::net::frames::Frames;
 use crate::net::outbound::{Outbound, ToOutbound};
@@ -101,7 +101,7 @@ pub(super) fn write_until(shared: &ConnShared, deadline: Instant, mut bytes: &[u
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        shared.stream.set_write_timeout(Some(left.min(ms(WRITE_SLICE_MS))))?;
+        shared.stream.set_write_timeout(Some(left.min(WRITE_SLICE_TIMEOUT)))?;
         match (&shared.stream).write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],

@@ -1,8 +1,9 @@
 //! Sessions that nobody used for longer than records are kept are forgotten.
 
+use std::time::Duration;
+
 use crate::limits::{
-    EXPIRY_INTERVAL_MS, EXPIRY_LEAP_MS, EXPIRY_PAUSE_MS, EXPIRY_SESSIONS_MAX, EXPIRY_STEADY_MS,
-    SANE_CLOCK_MS, ms,
+    EXPIRY_INTERVAL, EXPIRY_LEAP_MS, EXPIRY_PAUSE, EXPIRY_SESSIONS_MAX, EXPIRY_STEADY_TIME, SANE_CLOCK_MS,
 };
 use crate::state::stored::Pending;
 use crate::state::{Now, State};
@@ -14,14 +15,14 @@ impl State {
             return;
         }
         if !self.is_clock_steady(now) {
-            self.plan_expiry(EXPIRY_STEADY_MS, now);
+            self.plan_expiry(EXPIRY_STEADY_TIME, now);
             return;
         }
         let kept_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
         let since = now.wall_ms.saturating_sub(kept_ms);
         let keys = self.sessions.unused_since(since, EXPIRY_SESSIONS_MAX);
         let is_all = keys.len() < EXPIRY_SESSIONS_MAX;
-        self.plan_expiry(if is_all { EXPIRY_INTERVAL_MS } else { EXPIRY_PAUSE_MS }, now);
+        self.plan_expiry(if is_all { EXPIRY_INTERVAL } else { EXPIRY_PAUSE }, now);
         for key in keys {
             if !self.store_has_room() || self.forgetting.is_full() {
                 return;
@@ -32,8 +33,8 @@ impl State {
         }
     }
 
-    fn plan_expiry(&mut self, pause_ms: u64, now: Now) {
-        self.expiry_due = now.mono + ms(pause_ms);
+    fn plan_expiry(&mut self, pause: Duration, now: Now) {
+        self.expiry_due = now.mono + pause;
         self.expiry_planned = now;
     }
 

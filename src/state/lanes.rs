@@ -10,7 +10,7 @@
 use serde_json::json;
 
 use crate::agent::RunSpec;
-use crate::limits::{ATTACHMENTS_MAX, INBOX_RETRY_MS, MERGED_PROMPT_BYTES_MAX, ms};
+use crate::limits::{ATTACHMENTS_MAX, INBOX_RETRY_PAUSE, MERGED_PROMPT_BYTES_MAX};
 use crate::protocol::call::RunId;
 use crate::protocol::event::AgentStream;
 use crate::protocol::payload::{Message, Role, RunStatus};
@@ -254,7 +254,7 @@ impl State {
             for number in numbers {
                 self.inbox.uncount(*number);
             }
-            self.inbox.hold_until = Some(now.mono + ms(INBOX_RETRY_MS));
+            self.inbox.hold_until = Some(now.mono + INBOX_RETRY_PAUSE);
         }
         let Some(run) = self.runs.get_mut(run_id) else { return };
         if run.cancelled {

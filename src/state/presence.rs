@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::limits::{PRESENCE_MAX, PRESENCE_TTL_MS, PRESENCE_WINDOW_FANOUTS, PRESENCE_WINDOW_MIN_MS, ms};
+use crate::limits::{PRESENCE_MAX, PRESENCE_TTL, PRESENCE_WINDOW_FANOUTS, PRESENCE_WINDOW_MIN};
 use crate::net::ConnId;
 use crate::protocol::payload::PresenceEntry;
 
@@ -112,7 +112,7 @@ impl Presence {
             .listed
             .iter()
             .filter(|(_, listed)| {
-                matches!(listed.holder, Holder::Gone(since) if now.duration_since(since) >= ms(PRESENCE_TTL_MS))
+                matches!(listed.holder, Holder::Gone(since) if now.duration_since(since) >= PRESENCE_TTL)
             })
             .map(|(instance, _)| instance.clone())
             .collect();
@@ -125,7 +125,7 @@ impl Presence {
     /// When `expire` has something to do.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         let gone = self.listed.values().filter_map(|listed| match listed.holder {
-            Holder::Gone(since) => Some(since + ms(PRESENCE_TTL_MS)),
+            Holder::Gone(since) => Some(since + PRESENCE_TTL),
             Holder::Connected(_) => None,
         });
         gone.min()
@@ -137,7 +137,7 @@ impl Presence {
         if self.changed.is_empty() && self.removed.is_empty() {
             return None;
         }
-        let window = ms(PRESENCE_WINDOW_MIN_MS).max(fanout * PRESENCE_WINDOW_FANOUTS);
+        let window = PRESENCE_WINDOW_MIN.max(fanout * PRESENCE_WINDOW_FANOUTS);
         Some(self.last_delta.map_or(now, |last| last + window))
     }
 
@@ -209,7 +209,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::Presence;
-    use crate::limits::{PRESENCE_MAX, PRESENCE_TTL_MS};
+    use crate::limits::{PRESENCE_MAX, PRESENCE_TTL};
     use crate::protocol::payload::PresenceEntry;
 
     fn entry(instance: &str) -> PresenceEntry {
@@ -240,8 +240,8 @@ mod tests {
         assert_eq!(presence.entries()[1].reason.as_deref(), Some("connect"));
         presence.disconnect(2, now, 6);
         assert_eq!(presence.entries()[1].reason.as_deref(), Some("disconnect"));
-        assert_eq!(presence.next_expiry(), Some(now + Duration::from_millis(PRESENCE_TTL_MS)));
-        presence.expire(now + Duration::from_millis(PRESENCE_TTL_MS));
+        assert_eq!(presence.next_expiry(), Some(now + PRESENCE_TTL));
+        presence.expire(now + PRESENCE_TTL);
         assert_eq!(names(&presence), ["gw"]);
         assert_eq!(presence.take_delta(now).1, ["a"]);
     }

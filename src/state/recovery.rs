@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::limits::{EXPIRY_STEADY_MS, ms};
+use crate::limits::EXPIRY_STEADY_TIME;
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::payload::{Message, PresenceEntry, Role, Toggles};
 use crate::state::budget::Today;
@@ -73,7 +73,7 @@ impl State {
             today: Today::default(),
             heartbeats: Heartbeats::new(config.heartbeat.clone()),
             forgetting: Forgetting::default(),
-            expiry_due: now.mono + ms(EXPIRY_STEADY_MS),
+            expiry_due: now.mono + EXPIRY_STEADY_TIME,
             expiry_planned: now,
             pending: PendingWrites::default(),
             unsaved: Vec::new(),

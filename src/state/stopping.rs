@@ -1,10 +1,11 @@
 //! The orderly end: no new work, everybody told, runs ended and on record, then goodbye.
 
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::agent::AgentControl;
 use crate::channels::ChannelCommand;
-use crate::limits::{CHILD_STOP_MS, ms};
+use crate::limits::CHILD_STOP_TIMEOUT;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::event::{EventKind, Shutdown};
 use crate::protocol::frame::Close;
@@ -18,8 +19,8 @@ pub(super) struct Stopping {
     pub(super) deadline: Instant,
 }
 
-/// What the agent's end and its record may take on top of `CHILD_STOP_MS`.
-const RECORD_MS: u64 = 300;
+/// What the agent's end and its record may take on top of `CHILD_STOP_TIMEOUT`.
+const RECORD_TIMEOUT: Duration = Duration::from_millis(300);
 
 impl State {
     pub(super) fn stop(&mut self, reason: String, restart_expected_ms: Option<u64>, now: Now) {
@@ -29,7 +30,7 @@ impl State {
         self.event(EventKind::Shutdown, &Shutdown { reason: &reason, restart_expected_ms }, Loss::Nobody);
         self.effects.push(Effect::AgentControl(AgentControl::Shutdown));
         self.effects.push(Effect::Channel(ChannelCommand::GiveBack));
-        let deadline = now.mono + ms(CHILD_STOP_MS + RECORD_MS);
+        let deadline = now.mono + CHILD_STOP_TIMEOUT + RECORD_TIMEOUT;
         // First, so that what is cancelled by it is not taken for answered.
         self.stopping = Some(Stopping { reason, restart_expected: restart_expected_ms.is_some(), deadline });
         self.cancel_all(|_| true, now);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, test_kill_process};
 
-use crate::limits::{LOCK_WAIT_MS, ms};
+use crate::limits::{LOCK_WAIT_MAX, ms};
 use crate::store::disk;
 
 /// Makes the folder (and its parents) for us alone, durably; one that is there already is made
@@ -42,7 +42,7 @@ impl FolderLock {
             let text = format!("`{}` is in the way: it is another file, too", path.display());
             return Err(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
         }
-        let deadline = Instant::now() + ms(LOCK_WAIT_MS);
+        let deadline = Instant::now() + LOCK_WAIT_MAX;
         let mut again = false;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 
-use crate::limits::{COUNT_INTERVAL_MS, STORE_GROUP_BYTES_MAX, STORE_GROUP_MAX, ms};
+use crate::limits::{COUNT_INTERVAL, STORE_GROUP_BYTES_MAX, STORE_GROUP_MAX};
 use crate::metrics::METRICS;
 use crate::state::Event;
 use crate::store::{Store, StoreCommand, StoreEvent, StoreOp, Usage, disk};
@@ -66,7 +66,7 @@ impl Keeper {
     }
 
     fn count(&mut self) {
-        self.next_count = Instant::now() + ms(COUNT_INTERVAL_MS);
+        self.next_count = Instant::now() + COUNT_INTERVAL;
         self.store.tidy().count();
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use clawdis_gateway::limits::{BACKLOG_BYTES_MAX, HANDSHAKE_MS, HELLO_VALUES_MAX, PAYLOAD_BYTES_MAX, ms};
+use clawdis_gateway::limits::{BACKLOG_BYTES_MAX, HANDSHAKE_TIMEOUT, HELLO_VALUES_MAX, PAYLOAD_BYTES_MAX};
 use serde_json::{Value, json};
 
 use crate::harness::raw::{self, TEXT};
@@ -268,7 +268,7 @@ fn a_second_hello_is_an_invalid_request() {
 fn three_seconds_for_head_and_hello_together() {
     let gateway = Gateway::builder("deadline").spawn();
     let started = Instant::now();
-    let allowed = ms(HANDSHAKE_MS)..ms(HANDSHAKE_MS) + Duration::from_secs(2);
+    let allowed = HANDSHAKE_TIMEOUT..HANDSHAKE_TIMEOUT + Duration::from_secs(2);
     let silent = gateway.raw();
     let mut half_head = gateway.raw();
     half_head.write(b"GET / HTTP/1.1\r\nHost: 127");
@@ -305,7 +305,7 @@ fn three_seconds_for_head_and_hello_together() {
     silent.read_to_end();
     assert!(started.elapsed() < allowed.end, "{:?}", started.elapsed());
     let dripped = drip.join().unwrap();
-    assert!(dripped > ms(HANDSHAKE_MS) && dripped < ms(HANDSHAKE_MS) + PATIENCE / 4, "{dripped:?}");
+    assert!(dripped > HANDSHAKE_TIMEOUT && dripped < HANDSHAKE_TIMEOUT + PATIENCE / 4, "{dripped:?}");
     gateway.client().goodbye();
 }
 

@@ -1,8 +1,6 @@
 //! The web page's files over plain HTTP: what a browser is told about keeping them and about whom to let in.
 
-use std::time::Duration;
-
-use clawdis_gateway::limits::HTTP_ANSWER_MS;
+use clawdis_gateway::limits::HTTP_ANSWER_TIMEOUT;
 
 use crate::harness::{Gateway, eventually, http};
 
@@ -102,7 +100,7 @@ fn peers_that_never_read_hold_no_thread() {
             format!("GET /webchat/{version}/vendor/marked.js HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.addr);
         socket.write(head.as_bytes());
     }
-    eventually("their threads to end", Duration::from_millis(2 * HTTP_ANSWER_MS), || {
+    eventually("their threads to end", 2 * HTTP_ANSWER_TIMEOUT, || {
         (gateway.threads().len() <= before).then_some(())
     });
     assert_eq!(http::request(gateway.addr, "GET", "/", "").status, 200);

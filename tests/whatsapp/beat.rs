@@ -1,8 +1,6 @@
 //! A sidecar that hangs. Named so that it begins first: nothing shortens the wait for its silence.
 
-use std::time::Duration;
-
-use clawdis_gateway::limits::{SIDECAR_BEAT_MS, SIDECAR_SILENCE_MS};
+use clawdis_gateway::limits::{SIDECAR_BEAT_INTERVAL, SIDECAR_SILENCE_MAX};
 use rustix::process::Signal;
 
 use crate::harness::{eventually, process};
@@ -15,7 +13,7 @@ fn a_sidecar_that_hangs_is_ended_and_started_anew() {
     let hung = lab.sidecar().unwrap();
     process::signal(hung, Signal::STOP);
     lab.text(FRIEND, "[[say after the hang]]");
-    let within = Duration::from_millis(SIDECAR_SILENCE_MS + SIDECAR_BEAT_MS);
+    let within = SIDECAR_SILENCE_MAX + SIDECAR_BEAT_INTERVAL;
     let facts = eventually("the hang to be noticed", within, || {
         let facts = channel(&mut client);
         (facts["state"] == "closed").then_some(facts)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clawdis_gateway::limits::WHATSAPP_ACCEPT_MS;
+use clawdis_gateway::limits::WHATSAPP_ACCEPT_TIMEOUT;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -88,7 +88,7 @@ fn what_is_not_confirmed_goes_again_under_its_id() {
     lab.mock.op("drop", json!({"mode": "tcp"}));
     times(2, PATIENCE);
     in_state(&mut client, "ready");
-    times(3, Duration::from_millis(WHATSAPP_ACCEPT_MS) + PATIENCE);
+    times(3, WHATSAPP_ACCEPT_TIMEOUT + PATIENCE);
     assert_eq!(lab.mock.received(&lid(FRIEND)).len(), 1, "one id, however often it is written");
     lab.mock.set(&json!({"ack": "auto"}));
     lab.mock.op("drop", json!({"mode": "tcp"}));

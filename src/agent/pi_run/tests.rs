@@ -1,6 +1,9 @@
 //! Runs by example: what Pi's lines, in orders that were seen, mean to a client.
 
+use std::time::Duration;
+
 use super::*;
+use crate::limits::ms;
 use serde_json::Value;
 
 /// A run that is fed lines, with what came of them.
@@ -29,8 +32,8 @@ impl Fed {
         std::mem::take(&mut self.out)
     }
 
-    fn wait_ms(&mut self, time: u64) -> Vec<Output> {
-        self.now += ms(time);
+    fn wait(&mut self, time: Duration) -> Vec<Output> {
+        self.now += time;
         self.run.tick(self.now, &mut self.out);
         self.take()
     }
@@ -145,7 +148,7 @@ fn a_retry_drops_the_failed_text_and_keeps_what_was_complete() {
     let stale =
         Response { id: Some("p1-state1".into()), command: "get_state".into(), refusal: None, busy: false };
     assert_eq!(fed.feed([PiLine::Response(stale)]).take(), []);
-    assert_eq!(fed.wait_ms(60_000), [], "a retry may take its time");
+    assert_eq!(fed.wait(ms(60_000)), [], "a retry may take its time");
 
     fed.feed([PiLine::AgentStart]);
     assert_eq!(steps(&fed.take()), [&RunStep::Reset, &RunStep::Text("kept".into())]);
@@ -167,7 +170,7 @@ fn a_compaction_delays_the_end_or_repeats_the_answer() {
     let mut fed = Fed::new();
     fed.feed([PiLine::AgentStart]).feed(message("hi")).feed([PiLine::AgentEnd, PiLine::CompactionStart]);
     assert_eq!(steps(&fed.take()).last(), Some(&&RunStep::Compacting));
-    assert_eq!(fed.wait_ms(60_000), []);
+    assert_eq!(fed.wait(ms(60_000)), []);
     fed.feed([PiLine::CompactionEnd { will_retry: false }]);
     assert_eq!(fed.answer_state(false), [finished(RunStatus::Ok, "hi", true)]);
 
@@ -179,7 +182,7 @@ fn a_compaction_delays_the_end_or_repeats_the_answer() {
         PiLine::AgentEnd,
     ]);
     fed.feed([PiLine::CompactionStart, PiLine::CompactionEnd { will_retry: true }]).take();
-    assert_eq!(fed.wait_ms(60_000), []);
+    assert_eq!(fed.wait(ms(60_000)), []);
     assert_eq!(steps(&fed.feed([PiLine::AgentStart]).take()), [&RunStep::Reset]);
 }
 
@@ -188,7 +191,7 @@ fn a_state_that_is_still_busy_is_asked_again() {
     let mut fed = Fed::new();
     fed.feed([PiLine::AgentStart]).feed(message("hi")).feed([PiLine::AgentEnd]);
     assert_eq!(fed.answer_state(true), []);
-    let again = fed.wait_ms(AGENT_BARRIER_MS);
+    let again = fed.wait(AGENT_BARRIER_TIMEOUT);
     assert_eq!(commands(&again), ["get_state p1-state2"]);
     fed.out = again;
     assert_eq!(fed.answer_state(false), [finished(RunStatus::Ok, "hi", true)]);
@@ -198,8 +201,8 @@ fn a_state_that_is_still_busy_is_asked_again() {
 fn an_unanswered_state_ends_the_run_but_not_happily_for_the_process() {
     let mut fed = Fed::new();
     fed.feed([PiLine::AgentStart]).feed(message("hi")).feed([PiLine::AgentEnd]).take();
-    assert_eq!(fed.wait_ms(AGENT_BARRIER_MS - 1), []);
-    assert_eq!(fed.wait_ms(1), [finished(RunStatus::Ok, "hi", false)]);
+    assert_eq!(fed.wait(AGENT_BARRIER_TIMEOUT - ms(1)), []);
+    assert_eq!(fed.wait(ms(1)), [finished(RunStatus::Ok, "hi", false)]);
 }
 
 #[test]

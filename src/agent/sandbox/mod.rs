@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::agent::AgentConfig;
 use crate::child::{self, AttemptError};
 use crate::config::file::Sandbox as Wanted;
-use crate::limits::{SANDBOX_TRIAL_MS, ms};
+use crate::limits::SANDBOX_TRIAL_TIMEOUT;
 use crate::store::agent_folder;
 
 /// What the agent may reach besides reading the machine, beyond its working folder.
@@ -142,7 +142,7 @@ impl Sandbox {
 fn attempt(program: &Path, walls: Vec<OsString>, config: &AgentConfig) -> Result<(), AttemptError> {
     let mut args = walls;
     args.extend(["--".into(), config.own_exe.clone().into(), "--version".into()]);
-    child::attempt(program, &args, ms(SANDBOX_TRIAL_MS))
+    child::attempt(program, &args, SANDBOX_TRIAL_TIMEOUT)
 }
 
 /// Folders that show the kernel, not files: nothing in them is given.

@@ -10,7 +10,7 @@ use ureq::{Body, Proxy, SendBody};
 use crate::channels::telegram::error::{self, ApiError, Refusal};
 use crate::channels::web::client::{Http, Patience, Way, is_loopback, port_of};
 use crate::config::secret::Secret;
-use crate::limits::{MEDIA_FETCH_MS, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ERROR_TEXT_BYTES_MAX, ms};
+use crate::limits::{MEDIA_FETCH_TIMEOUT, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ERROR_TEXT_BYTES_MAX};
 use crate::logging::redact::redact;
 use crate::protocol::cut;
 
@@ -204,7 +204,7 @@ impl Api {
                 .get(&url)
                 .config()
                 .timeout_recv_response(Some(Patience::PROMPT.answer))
-                .timeout_recv_body(Some(ms(MEDIA_FETCH_MS)))
+                .timeout_recv_body(Some(MEDIA_FETCH_TIMEOUT))
                 .build();
             request.call()
         })?;

@@ -14,7 +14,7 @@ use crate::channels::telegram::api::Api;
 use crate::channels::telegram::error::{ApiError, Refusal};
 use crate::channels::web::client::Patience;
 use crate::channels::web::sniff;
-use crate::limits::{MEDIA_FETCH_MS, MEDIA_NAME_BYTES_MAX, ms};
+use crate::limits::{MEDIA_FETCH_TIMEOUT, MEDIA_NAME_BYTES_MAX};
 use crate::plain_file;
 use crate::protocol::cut;
 use crate::store::media as media_folder;
@@ -124,14 +124,14 @@ fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, Fetch
 
 /// Copies the rest, of which `copied` bytes are done.
 fn copy(from: &mut dyn Read, to: &mut File, mut copied: u64, bytes_max: u64) -> Result<u64, FetchError> {
-    let deadline = Instant::now() + ms(MEDIA_FETCH_MS);
+    let deadline = Instant::now() + MEDIA_FETCH_TIMEOUT;
     let mut buffer = vec![0; 16 * 1024];
     loop {
         if copied > bytes_max {
             return Err(FetchError::too_large(bytes_max));
         }
         if Instant::now() >= deadline {
-            let seconds = Duration::as_secs(&ms(MEDIA_FETCH_MS));
+            let seconds = Duration::as_secs(&MEDIA_FETCH_TIMEOUT);
             return Err(FetchError::Lasting(format!("it did not arrive within {seconds} seconds")));
         }
         match from.read(&mut buffer) {

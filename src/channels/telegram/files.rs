@@ -17,7 +17,7 @@ use crate::channels::telegram::send::Job;
 use crate::channels::telegram::{fetch, upload};
 use crate::channels::web::download::Web;
 use crate::channels::web::media_sources::MediaSources;
-use crate::limits::{MEDIA_FETCH_MS, MEDIA_FETCH_PAUSES_MS, ms};
+use crate::limits::{MEDIA_FETCH_PAUSES_MS, MEDIA_FETCH_TIMEOUT, ms};
 
 /// What the thread is asked.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Files {
         let begun = Instant::now();
         for pause_ms in MEDIA_FETCH_PAUSES_MS {
             match attempt() {
-                Err(FetchError::Passing) if begun.elapsed() < ms(MEDIA_FETCH_MS) => {
+                Err(FetchError::Passing) if begun.elapsed() < MEDIA_FETCH_TIMEOUT => {
                     thread::sleep(ms(pause_ms));
                 }
                 result => return result,

@@ -24,7 +24,7 @@ use crate::channels::web::media_sources::MediaSources;
 use crate::clock::wall_ms;
 use crate::config::file;
 use crate::config::secret::Secret;
-use crate::limits::{TELEGRAM_ALIVE_MS, TELEGRAM_JOBS_MAX, TELEGRAM_POLL_INBOX, TELEGRAM_PROBE_MS, ms};
+use crate::limits::{TELEGRAM_ALIVE_MS, TELEGRAM_JOBS_MAX, TELEGRAM_POLL_INBOX, TELEGRAM_PROBE_TIMEOUT};
 use crate::net::ConnId;
 use crate::protocol::call::Channel;
 use crate::state::Event;
@@ -309,7 +309,7 @@ impl Telegram {
     /// Looks at the server; answered by `ChannelEvent::Probed` when it has, or when it takes too long.
     pub(super) fn probe(&mut self, conn: ConnId, id: String) {
         let asked = self.running.as_ref().is_some_and(|running| running.send.try_send(Job::Look).is_ok());
-        self.probes.push(Probe { conn, id, until: Instant::now() + ms(TELEGRAM_PROBE_MS) });
+        self.probes.push(Probe { conn, id, until: Instant::now() + TELEGRAM_PROBE_TIMEOUT });
         if !asked {
             self.answer_probes(|_| true);
         }

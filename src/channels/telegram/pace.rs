@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::limits::{
-    TELEGRAM_CHAT_BURST, TELEGRAM_CHAT_INTERVAL_MS, TELEGRAM_CHATS_MAX, TELEGRAM_GROUP_PER_MINUTE,
-    TELEGRAM_HOLD_ALL_MS_MAX, TELEGRAM_PER_SECOND, ms,
+    TELEGRAM_CHAT_BURST, TELEGRAM_CHAT_INTERVAL, TELEGRAM_CHATS_MAX, TELEGRAM_GROUP_PER_MINUTE,
+    TELEGRAM_HOLD_ALL_MAX, TELEGRAM_PER_SECOND,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -62,12 +62,12 @@ impl Pace {
     pub(super) fn hold(&mut self, chat: &str, pause: Duration, now: Instant) {
         let pace = self.chat(chat);
         pace.held = pace.held.max(Some(now + pause));
-        self.held = self.held.max(Some(now + pause.min(ms(TELEGRAM_HOLD_ALL_MS_MAX))));
+        self.held = self.held.max(Some(now + pause.min(TELEGRAM_HOLD_ALL_MAX)));
     }
 
     fn chat(&mut self, chat: &str) -> &mut ChatPace {
         self.chats.entry(chat.to_owned()).or_insert_with(|| ChatPace {
-            bucket: Bucket::new(ms(TELEGRAM_CHAT_INTERVAL_MS), TELEGRAM_CHAT_BURST),
+            bucket: Bucket::new(TELEGRAM_CHAT_INTERVAL, TELEGRAM_CHAT_BURST),
             minute: VecDeque::new(),
             held: None,
         })

@@ -18,8 +18,8 @@ use crate::channels::telegram::report::{Reporter, Told};
 use crate::channels::telegram::update;
 use crate::channels::web::client::Patience;
 use crate::limits::{
-    LEASE_ENDING_MS, TELEGRAM_ANSWER_MS, TELEGRAM_CONFLICT_MIN_MS, TELEGRAM_EMPTY_POLL_MS,
-    TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_SLACK_MS, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY_MAX_MS,
+    LEASE_ENDING_WAIT, TELEGRAM_ANSWER_TIMEOUT, TELEGRAM_CONFLICT_MIN_MS, TELEGRAM_EMPTY_POLL_PAUSE,
+    TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_SLACK, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY_MAX_MS,
     TELEGRAM_RETRY_MIN_MS, TELEGRAM_UNAUTHORIZED_MAX_MS, TELEGRAM_UNAUTHORIZED_MIN_MS, ms,
 };
 
@@ -84,7 +84,7 @@ impl Polling {
                     self.reporter.tell(Told::Disputed(Some(why)));
                     break;
                 }
-                Claim::Ending => self.wait(ms(LEASE_ENDING_MS))?,
+                Claim::Ending => self.wait(LEASE_ENDING_WAIT)?,
                 Claim::Taken(who) => {
                     self.reporter.tell(Told::Taken(who));
                     has_waited = true;
@@ -121,7 +121,7 @@ impl Polling {
                 pauses.reset();
                 self.reporter.tell(Told::Polled);
                 // Not every server holds a poll open.
-                let least = if wait_seconds == 0 { Duration::ZERO } else { ms(TELEGRAM_EMPTY_POLL_MS) };
+                let least = if wait_seconds == 0 { Duration::ZERO } else { TELEGRAM_EMPTY_POLL_PAUSE };
                 self.wait(least.saturating_sub(begin.elapsed()))
             }
             Ok(updates) => match next_offset(&updates) {
@@ -134,7 +134,7 @@ impl Polling {
                     if offset.replace(next) != Some(next) {
                         return Ok(());
                     }
-                    self.wait(ms(TELEGRAM_EMPTY_POLL_MS).saturating_sub(begin.elapsed()))
+                    self.wait(TELEGRAM_EMPTY_POLL_PAUSE.saturating_sub(begin.elapsed()))
                 }
                 None => self.suffer(ApiError::Strange("its updates have no numbers".to_owned()), pauses),
             },
@@ -152,8 +152,8 @@ impl Polling {
         if let Some(offset) = offset {
             parameters["offset"] = Value::from(offset);
         }
-        let answer = ms(wait_seconds * 1_000 + TELEGRAM_POLL_SLACK_MS);
-        let patience = Patience { answer, ..Patience::of(TELEGRAM_ANSWER_MS) };
+        let answer = Duration::from_secs(wait_seconds) + TELEGRAM_POLL_SLACK;
+        let patience = Patience { answer, ..Patience::of(TELEGRAM_ANSWER_TIMEOUT) };
         self.api.call("getUpdates", &parameters, patience).map(first)
     }
 

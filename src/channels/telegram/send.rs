@@ -19,8 +19,8 @@ use crate::channels::telegram::report::{Reporter, Told};
 use crate::channels::telegram::typing::Typing;
 use crate::channels::web::client::Patience;
 use crate::limits::{
-    TELEGRAM_CHAT_INTERVAL_MS, TELEGRAM_JOBS_MAX, TELEGRAM_PROBE_MS, TELEGRAM_TYPING_ANSWER_MS,
-    TELEGRAM_WAIT_MS_MAX, ms,
+    TELEGRAM_CHAT_INTERVAL, TELEGRAM_JOBS_MAX, TELEGRAM_PROBE_TIMEOUT, TELEGRAM_TYPING_ANSWER_TIMEOUT,
+    TELEGRAM_WAIT_MAX,
 };
 
 /// What the thread is asked.
@@ -100,7 +100,7 @@ impl Sending {
             Job::Deliver(attempt) => self.admit(attempt),
             Job::Typing { route, on } => self.typing.set(route, on, Instant::now()),
             Job::Look => {
-                let me = self.api.call("getMe", &json!({}), Patience::of(TELEGRAM_PROBE_MS));
+                let me = self.api.call("getMe", &json!({}), Patience::of(TELEGRAM_PROBE_TIMEOUT));
                 self.reporter.tell(Told::Looked(me));
             }
             Job::Off => {}
@@ -114,9 +114,9 @@ impl Sending {
     fn admit(&mut self, attempt: Box<Attempt>) {
         let now = Instant::now();
         let wait = self.pace.ready_at(&attempt.route.chat, now) - now;
-        if wait > ms(TELEGRAM_WAIT_MS_MAX) || self.queue.len() >= TELEGRAM_JOBS_MAX {
+        if wait > TELEGRAM_WAIT_MAX || self.queue.len() >= TELEGRAM_JOBS_MAX {
             let why = "Telegram takes no more messages there for a while".to_owned();
-            let retry_after = Some(wait.max(ms(TELEGRAM_CHAT_INTERVAL_MS)));
+            let retry_after = Some(wait.max(TELEGRAM_CHAT_INTERVAL));
             self.reporter.outcome(attempt.id, AttemptOutcome::NotSent { why, retry_after });
         } else {
             self.queue.push_back(attempt);
@@ -161,7 +161,7 @@ impl Sending {
 
     /// Nobody is told when this fails: a server without it (404) is not asked again and again.
     fn type_in(&mut self, route: &Route) {
-        let patience = Patience::of(TELEGRAM_TYPING_ANSWER_MS);
+        let patience = Patience::of(TELEGRAM_TYPING_ANSWER_TIMEOUT);
         let mut action = json!({ "chat_id": route.chat, "action": "typing" });
         if let Some(topic) = deliver::topic(route) {
             action["message_thread_id"] = topic.into();

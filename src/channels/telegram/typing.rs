@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::channels::message::Route;
-use crate::limits::{TELEGRAM_TYPING_INTERVAL_MS, TELEGRAM_TYPING_MAX, TELEGRAM_TYPING_MS_MAX, ms};
+use crate::limits::{TELEGRAM_TYPING_INTERVAL, TELEGRAM_TYPING_MAX, TELEGRAM_TYPING_TIME_MAX};
 
 #[derive(Default)]
 pub(super) struct Typing(Vec<Typist>);
@@ -19,7 +19,7 @@ impl Typing {
         if !on {
             self.0.retain(|typist| typist.route != route);
         } else if self.0.len() < TELEGRAM_TYPING_MAX && !self.0.iter().any(|typist| typist.route == route) {
-            self.0.push(Typist { route, next: now, until: now + ms(TELEGRAM_TYPING_MS_MAX) });
+            self.0.push(Typist { route, next: now, until: now + TELEGRAM_TYPING_TIME_MAX });
         }
     }
 
@@ -32,7 +32,7 @@ impl Typing {
         self.0.retain(|typist| typist.until > now);
         let typist =
             self.0.iter_mut().filter(|typist| typist.next <= now).min_by_key(|typist| typist.next)?;
-        typist.next = now + ms(TELEGRAM_TYPING_INTERVAL_MS);
+        typist.next = now + TELEGRAM_TYPING_INTERVAL;
         Some(typist.route.clone())
     }
 }

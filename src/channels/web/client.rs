@@ -16,8 +16,8 @@ use ureq::{Agent, Error, Proxy, Timeout};
 
 use crate::channels::web::media_hosts::{against_address, against_form, against_text, spelled_addresses};
 use crate::limits::{
-    TELEGRAM_ANSWER_MS, TELEGRAM_CONNECT_MS, TELEGRAM_IDLE_CONNECTION_MS, TELEGRAM_TRANSFER_MS,
-    TELEGRAM_WRITE_MS, ms,
+    TELEGRAM_ANSWER_TIMEOUT, TELEGRAM_CONNECT_TIMEOUT, TELEGRAM_IDLE_CONNECTION_AGE_MAX,
+    TELEGRAM_TRANSFER_TIMEOUT, TELEGRAM_WRITE_TIMEOUT,
 };
 use crate::protocol::SERVER_VERSION;
 
@@ -99,10 +99,10 @@ fn config(way: &Way, redirects: u32) -> Config {
         .max_redirects(redirects)
         .max_redirects_will_error(redirects > 0)
         .user_agent(format!("clawdis-gateway/{SERVER_VERSION}"))
-        .timeout_connect(Some(ms(TELEGRAM_CONNECT_MS)))
-        .timeout_send_request(Some(ms(TELEGRAM_WRITE_MS)))
+        .timeout_connect(Some(TELEGRAM_CONNECT_TIMEOUT))
+        .timeout_send_request(Some(TELEGRAM_WRITE_TIMEOUT))
         // A server that closed an idle connection looks like one that lost a message.
-        .max_idle_age(ms(TELEGRAM_IDLE_CONNECTION_MS))
+        .max_idle_age(TELEGRAM_IDLE_CONNECTION_AGE_MAX)
         .max_idle_connections(1);
     match way {
         Way::Through(proxy) => config = config.proxy(Some(proxy.clone())),
@@ -293,14 +293,14 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// That of an ordinary request.
-    pub(crate) const PROMPT: Self = Self::of(TELEGRAM_ANSWER_MS);
+    pub(crate) const PROMPT: Self = Self::of(TELEGRAM_ANSWER_TIMEOUT);
 
     /// That of an upload or download.
-    pub(crate) const TRANSFER: Self = Self::of(TELEGRAM_TRANSFER_MS);
+    pub(crate) const TRANSFER: Self = Self::of(TELEGRAM_TRANSFER_TIMEOUT);
 
     /// The same for each phase.
-    pub(crate) const fn of(each_ms: u64) -> Self {
-        Self { send: ms(each_ms), answer: ms(each_ms), body: ms(each_ms) }
+    pub(crate) const fn of(each: Duration) -> Self {
+        Self { send: each, answer: each, body: each }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::channels::event::ChannelEvent;
 use crate::channels::message::InboundMedia;
 use crate::channels::web::sniff;
 use crate::channels::whatsapp::process::Asked;
-use crate::limits::{WHATSAPP_FETCH_MS, ms};
+use crate::limits::WHATSAPP_FETCH_TIMEOUT;
 use crate::protocol::call::Channel;
 use crate::store::handle::FolderHandle;
 use crate::store::media;
@@ -36,7 +36,7 @@ impl Fetching {
         folder: PathBuf,
         now: Instant,
     ) {
-        self.waiting.push(Wanted { key, index, media, folder, until: now + ms(WHATSAPP_FETCH_MS) });
+        self.waiting.push(Wanted { key, index, media, folder, until: now + WHATSAPP_FETCH_TIMEOUT });
     }
 
     /// What to ask for now: the surface's own name of it, and what the answer is for.

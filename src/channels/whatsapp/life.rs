@@ -7,9 +7,7 @@ use crate::channels::event::ChannelEvent;
 use crate::channels::whatsapp::Whatsapp;
 use crate::channels::whatsapp::locate::{self, Found};
 use crate::channels::whatsapp::process::{Generation, Process};
-use crate::limits::{
-    SIDECAR_RESTART_MAX_MS, SIDECAR_RESTART_MIN_MS, SIDECAR_STEADY_MS, WHATSAPP_ALIVE_MS, ms,
-};
+use crate::limits::{SIDECAR_RESTART_MAX, SIDECAR_RESTART_MIN, SIDECAR_STEADY_TIME, WHATSAPP_ALIVE_MS};
 use crate::protocol::call::Channel;
 use crate::protocol::payload::ChannelHealth;
 
@@ -32,7 +30,7 @@ impl Default for Life {
     fn default() -> Self {
         Self {
             start_at: None,
-            pause: ms(SIDECAR_RESTART_MIN_MS),
+            pause: SIDECAR_RESTART_MIN,
             started: 0,
             ready_since: None,
             state: "off",
@@ -48,7 +46,7 @@ impl Life {
     /// It is to run as soon as it can.
     pub(super) fn wake(&mut self, now: Instant) {
         self.start_at = Some(now);
-        self.pause = ms(SIDECAR_RESTART_MIN_MS);
+        self.pause = SIDECAR_RESTART_MIN;
     }
 
     pub(super) fn start_at(&self) -> Option<Instant> {
@@ -57,11 +55,11 @@ impl Life {
 
     /// It has ended by itself: it starts again after a pause, which grows while it does not hold.
     pub(super) fn start_later(&mut self, now: Instant) -> Duration {
-        if self.ready_since.is_some_and(|since| now.duration_since(since) > ms(SIDECAR_STEADY_MS)) {
-            self.pause = ms(SIDECAR_RESTART_MIN_MS);
+        if self.ready_since.is_some_and(|since| now.duration_since(since) > SIDECAR_STEADY_TIME) {
+            self.pause = SIDECAR_RESTART_MIN;
         }
         let pause = self.pause;
-        self.pause = (pause * 2).min(ms(SIDECAR_RESTART_MAX_MS));
+        self.pause = (pause * 2).min(SIDECAR_RESTART_MAX);
         let jitter = pause.mul_f64(crate::channels::jitter());
         self.start_at = Some(now + pause + jitter);
         pause + jitter

@@ -12,7 +12,7 @@ use crate::channels::whatsapp::locate::{self, Found};
 use crate::channels::whatsapp::process::{self, Asked, Generation};
 use crate::channels::whatsapp::{News, Told, Whatsapp};
 use crate::child::{Child, ChildSpec, guard};
-use crate::limits::{ERROR_TEXT_BYTES_MAX, INSTALLER_LINE_BYTES_MAX, WHATSAPP_INSTALL_MS, ms};
+use crate::limits::{ERROR_TEXT_BYTES_MAX, INSTALLER_LINE_BYTES_MAX, WHATSAPP_INSTALL_TIMEOUT};
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
 
@@ -122,7 +122,7 @@ impl Whatsapp {
         };
         let child = Child::start(&spec, read)?;
         if let Some(login) = &mut self.login {
-            login.installer = Some((child, generation, now + ms(WHATSAPP_INSTALL_MS)));
+            login.installer = Some((child, generation, now + WHATSAPP_INSTALL_TIMEOUT));
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::channels::event::ChannelEvent;
 use crate::channels::lease::Lease;
 use crate::channels::message::{InboundMedia, Route};
 use crate::channels::web::media_sources::MediaSources;
-use crate::limits::{CHILD_POLL_MS, CHILD_TERM_MS, WHATSAPP_TYPING_MS, ms};
+use crate::limits::{CHILD_POLL_INTERVAL, CHILD_TERM_WAIT, WHATSAPP_TYPING_INTERVAL};
 use crate::protocol::call::Channel;
 use crate::state;
 
@@ -264,7 +264,7 @@ impl Whatsapp {
             typing,
             self.life.start_at().filter(|_| self.process.is_none()),
             self.login.as_ref().and_then(Login::deadline),
-            self.dying.first().map(|_| Instant::now() + ms(CHILD_POLL_MS)),
+            self.dying.first().map(|_| Instant::now() + CHILD_POLL_INTERVAL),
             self.intake.offer_at(),
             self.outgoing.deadline(connected),
             self.fetching.deadline(),
@@ -340,7 +340,7 @@ impl Whatsapp {
         for chat in due {
             let members = json!({ "to": chat, "state": "composing" });
             self.ask("typing", members, Asked::Other("typing"), now);
-            self.typing.insert(chat, now + ms(WHATSAPP_TYPING_MS));
+            self.typing.insert(chat, now + WHATSAPP_TYPING_INTERVAL);
         }
     }
 
@@ -355,7 +355,7 @@ impl Whatsapp {
     pub(super) fn stop(mut self, news: &Receiver<News>) {
         let Some(process) = &mut self.process else { return };
         process.end(Instant::now());
-        let (generation, until) = (process.generation, Instant::now() + ms(CHILD_TERM_MS));
+        let (generation, until) = (process.generation, Instant::now() + CHILD_TERM_WAIT);
         while let Ok(said) = news.recv_deadline(until) {
             if matches!(said.0, Told::Closed(of, _) if of == generation) {
                 return;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome};
 use crate::limits::{
-    WHATSAPP_ACCEPT_MS, WHATSAPP_BODIES_MAX, WHATSAPP_CHAT_INTERVAL_MS, WHATSAPP_CHATS_MAX, WHATSAPP_HOLD_MS,
-    WHATSAPP_INTERVAL_MS, WHATSAPP_WRITE_MS, WHATSAPP_WRITES_MAX, ms,
+    WHATSAPP_ACCEPT_TIMEOUT, WHATSAPP_BODIES_MAX, WHATSAPP_CHAT_INTERVAL, WHATSAPP_CHATS_MAX,
+    WHATSAPP_HOLD_TIMEOUT, WHATSAPP_INTERVAL, WHATSAPP_WRITE_TIMEOUT, WHATSAPP_WRITES_MAX,
 };
 
 /// One message.
@@ -74,11 +74,11 @@ impl Outgoing {
         letter.writes += 1;
         letter.since = now;
         let attempt = letter.attempt.clone();
-        self.any = Some(now + ms(WHATSAPP_INTERVAL_MS));
+        self.any = Some(now + WHATSAPP_INTERVAL);
         if self.chats.len() >= WHATSAPP_CHATS_MAX {
             self.chats.retain(|_, at| *at > now);
         }
-        self.chats.insert(attempt.route.chat.clone(), now + ms(WHATSAPP_CHAT_INTERVAL_MS));
+        self.chats.insert(attempt.route.chat.clone(), now + WHATSAPP_CHAT_INTERVAL);
         Some(attempt)
     }
 
@@ -164,11 +164,11 @@ impl Outgoing {
 impl Letter {
     /// How long it may stay in its step.
     fn patience(&self) -> Duration {
-        ms(match self.step {
-            Step::Waiting => WHATSAPP_HOLD_MS,
-            Step::Writing => WHATSAPP_WRITE_MS,
-            Step::Left => WHATSAPP_ACCEPT_MS,
-        })
+        match self.step {
+            Step::Waiting => WHATSAPP_HOLD_TIMEOUT,
+            Step::Writing => WHATSAPP_WRITE_TIMEOUT,
+            Step::Left => WHATSAPP_ACCEPT_TIMEOUT,
+        }
     }
 
     /// It is tried later. One that was written before may be there already.
@@ -189,7 +189,7 @@ mod tests {
     use super::Outgoing;
     use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
     use crate::channels::message::Route;
-    use crate::limits::{WHATSAPP_ACCEPT_MS, WHATSAPP_HOLD_MS, WHATSAPP_WRITES_MAX, ms};
+    use crate::limits::{WHATSAPP_ACCEPT_TIMEOUT, WHATSAPP_HOLD_TIMEOUT, WHATSAPP_WRITES_MAX};
     use crate::protocol::call::Channel;
 
     fn attempt(id: u64, chat: &str) -> Attempt {
@@ -226,7 +226,7 @@ mod tests {
             assert_eq!(outgoing.next(now).unwrap().message_id, "M1");
             outgoing.left("M1", now);
             assert!(outgoing.expire(true, now).is_empty());
-            now += ms(WHATSAPP_ACCEPT_MS);
+            now += WHATSAPP_ACCEPT_TIMEOUT;
             let outcomes = outgoing.expire(true, now);
             if let [(id, outcome)] = &outcomes[..] {
                 assert!(*id == 1 && matches!(outcome, AttemptOutcome::Unknown { .. }));
@@ -241,14 +241,14 @@ mod tests {
         let now = Instant::now();
         let mut outgoing = Outgoing::default();
         outgoing.add(attempt(1, "a"), now);
-        assert_eq!(outgoing.deadline(false), Some(now + ms(WHATSAPP_HOLD_MS)));
-        let outcomes = outgoing.expire(false, now + ms(WHATSAPP_HOLD_MS));
+        assert_eq!(outgoing.deadline(false), Some(now + WHATSAPP_HOLD_TIMEOUT));
+        let outcomes = outgoing.expire(false, now + WHATSAPP_HOLD_TIMEOUT);
         assert!(matches!(outcomes[..], [(1, AttemptOutcome::NotSent { .. })]));
         outgoing.add(attempt(2, "a"), now);
         outgoing.next(now).unwrap();
         outgoing.connection_lost(now);
         assert_eq!(outgoing.next(now + Duration::from_secs(9)).unwrap().id, 2);
-        assert!(outgoing.expire(true, now + ms(WHATSAPP_ACCEPT_MS)).is_empty(), "a file may take longer");
+        assert!(outgoing.expire(true, now + WHATSAPP_ACCEPT_TIMEOUT).is_empty(), "a file may take longer");
         // It was written: nobody may say that it was not sent.
         assert!(matches!(outgoing.give_back("off")[..], [(2, AttemptOutcome::Unsure { .. })]));
         assert!(outgoing.over("M2").is_none());

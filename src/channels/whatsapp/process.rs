@@ -14,7 +14,7 @@ use crate::channels::whatsapp::uploading::UPLOAD;
 use crate::channels::whatsapp::wire::{self, Said};
 use crate::channels::whatsapp::{News, Told, WhatsappConfig};
 use crate::child::{Child, ChildSpec, guard};
-use crate::limits::{CHILD_STOP_MS, CHILD_TERM_MS, SIDECAR_BEAT_MS, SIDECAR_SILENCE_MS, ms};
+use crate::limits::{CHILD_STOP_TIMEOUT, CHILD_TERM_WAIT, SIDECAR_BEAT_INTERVAL, SIDECAR_SILENCE_MAX};
 use crate::store::handle::FolderHandle;
 use crate::store::{Layout, trash};
 
@@ -96,7 +96,7 @@ impl Process {
             let fault = wire::read(stdout, said).err();
             let _ = news.send(News(Told::Closed(generation, fault)));
         })?;
-        let next_beat = now + ms(SIDECAR_BEAT_MS);
+        let next_beat = now + SIDECAR_BEAT_INTERVAL;
         let mut process = Self {
             generation,
             child,
@@ -148,7 +148,7 @@ impl Process {
     /// Asks it to end in order.
     pub(super) fn end(&mut self, now: Instant) {
         if self.end_by.is_none() {
-            self.end_by = Some(now + ms(CHILD_TERM_MS));
+            self.end_by = Some(now + CHILD_TERM_WAIT);
             self.ask("shutdown", json!({}), Asked::Other("shutdown"), now);
         }
     }
@@ -166,7 +166,7 @@ impl Process {
     /// Ends it now: it does not do what it should.
     pub(super) fn give_up(&mut self, now: Instant) {
         self.given_up = true;
-        self.end_by = Some(now + ms(CHILD_STOP_MS));
+        self.end_by = Some(now + CHILD_STOP_TIMEOUT);
         self.child.terminate();
     }
 
@@ -175,21 +175,21 @@ impl Process {
         if self.child.exit().is_some() {
             return true;
         }
-        if *self.end_by.get_or_insert(now + ms(CHILD_TERM_MS)) <= now {
+        if *self.end_by.get_or_insert(now + CHILD_TERM_WAIT) <= now {
             if self.killed {
                 self.child.kill();
             } else {
                 self.child.terminate();
             }
             self.killed = true;
-            self.end_by = Some(now + ms(CHILD_STOP_MS));
+            self.end_by = Some(now + CHILD_STOP_TIMEOUT);
         }
         false
     }
 
     /// When [`Self::on_time`] has something to do.
     pub(super) fn deadline(&self) -> Instant {
-        let end = self.end_by.unwrap_or(self.next_beat).min(self.heard + ms(SIDECAR_SILENCE_MS));
+        let end = self.end_by.unwrap_or(self.next_beat).min(self.heard + SIDECAR_SILENCE_MAX);
         self.child.stdin().retry_at().map_or(end, |retry| retry.min(end))
     }
 
@@ -205,20 +205,20 @@ impl Process {
                 self.child.terminate();
             }
             self.killed = true;
-            self.end_by = Some(end_by.max(now) + ms(CHILD_STOP_MS));
+            self.end_by = Some(end_by.max(now) + CHILD_STOP_TIMEOUT);
             return Ok(());
         }
         if self.child.stdin().is_overrun() && self.end_by.is_none() {
             self.give_up(now);
             return Err("it does not read what it is sent".to_owned());
         }
-        if self.heard + ms(SIDECAR_SILENCE_MS) <= now {
+        if self.heard + SIDECAR_SILENCE_MAX <= now {
             self.heard = now;
             self.give_up(now);
             return Err("it was silent for too long".to_owned());
         }
         if self.end_by.is_none() && self.next_beat <= now {
-            self.next_beat = now + ms(SIDECAR_BEAT_MS);
+            self.next_beat = now + SIDECAR_BEAT_INTERVAL;
             self.ask("mem", json!({}), Asked::Beat, now);
         }
         Ok(())

@@ -14,8 +14,8 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tungstenite::Bytes;
 
 use crate::limits::{
-    BACKLOG_BYTES_MAX, BACKLOG_DROPPABLE_BYTES_MAX, LINGER_MS, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX_MS,
-    WRITE_RETRY_MIN_MS, ms,
+    BACKLOG_BYTES_MAX, BACKLOG_DROPPABLE_BYTES_MAX, LINGER_TIME, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX,
+    WRITE_RETRY_MIN,
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
@@ -240,8 +240,8 @@ impl Client {
         }
         if self.backlog_bytes > 0 {
             let pause = match &self.retry {
-                Some(retry) if self.backlog_bytes == before => (retry.pause * 2).min(ms(WRITE_RETRY_MAX_MS)),
-                _ => ms(WRITE_RETRY_MIN_MS),
+                Some(retry) if self.backlog_bytes == before => (retry.pause * 2).min(WRITE_RETRY_MAX),
+                _ => WRITE_RETRY_MIN,
             };
             self.retry = Some(Retry { at: now + pause, pause });
             return Flush::Waits;
@@ -250,7 +250,7 @@ impl Client {
         match self.phase {
             Phase::Sealed { .. } => {
                 let _ = self.shared.stream.shutdown(Shutdown::Write);
-                self.phase = Phase::Lingering { deadline: now + ms(LINGER_MS) };
+                self.phase = Phase::Lingering { deadline: now + LINGER_TIME };
                 Flush::Waits
             }
             Phase::Lingering { .. } => Flush::Waits,

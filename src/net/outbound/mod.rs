@@ -17,8 +17,8 @@ use tungstenite::Bytes;
 
 use crate::limits::{
     BACKLOG_DROPPABLE_TOTAL_BYTES_MAX, BACKLOG_TOTAL_BYTES_MAX, BROADCAST_SLICE,
-    BROADCASTS_PENDING_BYTES_MAX, BROADCASTS_PENDING_MAX, CLOSE_FLUSH_MS, GOODBYE_FLUSH_MS,
-    OUTBOUND_DRAIN_MAX, ms,
+    BROADCASTS_PENDING_BYTES_MAX, BROADCASTS_PENDING_MAX, CLOSE_FLUSH_TIMEOUT, GOODBYE_FLUSH_TIMEOUT,
+    OUTBOUND_DRAIN_MAX,
 };
 use crate::metrics::METRICS;
 use crate::net::permits::Permit;
@@ -259,7 +259,7 @@ impl Writer {
                 }
                 self.flush_touched();
                 for conn in self.clients.keys().copied().collect::<Vec<_>>() {
-                    self.close_within(conn, &close, ms(GOODBYE_FLUSH_MS));
+                    self.close_within(conn, &close, GOODBYE_FLUSH_TIMEOUT);
                 }
             }
             Outbound::Detach { conn } => {
@@ -392,7 +392,7 @@ impl Writer {
     }
 
     fn close(&mut self, conn: ConnId, close: &Close) {
-        self.close_within(conn, close, ms(CLOSE_FLUSH_MS));
+        self.close_within(conn, close, CLOSE_FLUSH_TIMEOUT);
     }
 
     fn close_within(&mut self, conn: ConnId, close: &Close, patience: Duration) {

@@ -3,7 +3,7 @@
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
 use crate::config::file::Commands;
-use crate::limits::{ASKED_MAX, INBOX_RETRY_MS, SESSIONS_MAX, SESSIONS_RESERVE, ms};
+use crate::limits::{ASKED_MAX, INBOX_RETRY_PAUSE, SESSIONS_MAX, SESSIONS_RESERVE};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
 use crate::state::agent_requests::OWNER;
@@ -258,7 +258,7 @@ impl State {
             self.inbox.unask(*number);
         }
         if self.inbox.has_unasked() {
-            self.inbox.hold_until = Some(now.mono + ms(INBOX_RETRY_MS));
+            self.inbox.hold_until = Some(now.mono + INBOX_RETRY_PAUSE);
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::channels::delivery::FetchedFile;
 use crate::channels::message::{Inbound, InboundMedia, Route, anonymous_key};
 use crate::limits::{
-    INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX, MEDIA_MAX, QUEUE_NOTICE_MS, ms,
+    INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX, MEDIA_MAX, QUEUE_NOTICE_AFTER,
 };
 use crate::protocol::call::{Channel, RunId};
 use crate::state::surfaces::access::Place;
@@ -93,7 +93,7 @@ impl Entry {
             gather_until: None,
             run: None,
             told: false,
-            tell_at: now + ms(QUEUE_NOTICE_MS),
+            tell_at: now + QUEUE_NOTICE_AFTER,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia};
 use crate::channels::{ChannelCommand, delivery::FetchedFile};
 use crate::limits::{
-    ALBUM_QUIET_MS, FETCH_MS_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_MS, MEDIA_MAX, MIME_BYTES_MAX,
+    ALBUM_QUIET_TIME, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_PAUSE, MEDIA_MAX, MIME_BYTES_MAX,
     SANE_CLOCK_MS, ms,
 };
 use crate::metrics::METRICS;
@@ -34,7 +34,7 @@ impl State {
         let Batch { channel, arrivals, place } = batch;
         let full = self.inbox.is_full(arrivals.len()) || self.outbox.is_full() || !self.store_has_room();
         if full || self.stopping.is_some() {
-            return self.taken(channel, Err(ms(INBOX_RETRY_MS)));
+            return self.taken(channel, Err(INBOX_RETRY_PAUSE));
         }
         let arrivals = with_addressed_albums(arrivals, &self.inbox);
         let mut posted = Posted::default();
@@ -128,7 +128,7 @@ impl State {
                 self.inbox.undo_done(channel, &key);
             }
             self.drop_letters(&taken.letters);
-            return self.taken(channel, Err(ms(INBOX_RETRY_MS)));
+            return self.taken(channel, Err(INBOX_RETRY_PAUSE));
         }
         self.taken(channel, Ok(()));
         for number in taken.numbers {
@@ -152,7 +152,7 @@ impl State {
         if entry.message.album.is_some() {
             for piece in self.inbox.pieces(number) {
                 if let Some(entry) = self.inbox.get_mut(piece) {
-                    entry.gather_until = Some(now.mono + ms(ALBUM_QUIET_MS));
+                    entry.gather_until = Some(now.mono + ALBUM_QUIET_TIME);
                 }
             }
         }
@@ -179,7 +179,7 @@ impl State {
                 continue;
             }
             in_flight += entry.fetching;
-            entry.fetch_until = Some(now.mono + ms(FETCH_MS_MAX));
+            entry.fetch_until = Some(now.mono + FETCH_TIME_MAX);
             let folder = media_folder.join(file_name(&entry.place.session_key));
             for (index, media) in entry.message.media.iter().enumerate() {
                 self.effects.push(Effect::Channel(ChannelCommand::Fetch {

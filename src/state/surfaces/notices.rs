@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::channels::message::{Inbound, Route};
 use crate::clock::utc;
-use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_MS, ms};
+use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_AFTER};
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::{Message, Role};
@@ -104,7 +104,7 @@ impl State {
                     waiting.push((reply, entry.place.session_key.clone()));
                 }
             } else {
-                entry.tell_at = now.mono + ms(QUEUE_NOTICE_MS);
+                entry.tell_at = now.mono + QUEUE_NOTICE_AFTER;
             }
         }
         if waiting.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::delivery::{AttemptId, AttemptOutcome, Part};
-use crate::limits::{HISTORY_TEXT_BYTES_MAX, INBOX_RETRY_MS, ms};
+use crate::limits::{HISTORY_TEXT_BYTES_MAX, INBOX_RETRY_PAUSE};
 use crate::metrics::METRICS;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::call::{Channel, RunId};
@@ -147,7 +147,7 @@ impl State {
             return self.deliver(id, now);
         }
         // The record may say that it is being tried, which errs on the safe side.
-        let _ = self.outbox.wait(id, Some(now.mono + ms(INBOX_RETRY_MS)));
+        let _ = self.outbox.wait(id, Some(now.mono + INBOX_RETRY_PAUSE));
     }
 
     /// What waits to be asked in a session, and came in before that number, is not asked any more; of

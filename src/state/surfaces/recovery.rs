@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::limits::{INBOX_RETRY_MS, ms};
+use crate::limits::INBOX_RETRY_PAUSE;
 use crate::state::stored::Pending;
 use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::{access, inbox, outbox};
@@ -75,7 +75,7 @@ impl State {
         let notice = notice.map(|(_, entry)| entry.tell_at).min();
         let due = [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min();
         // What the store has no room for goes on with its next answer; until then nothing is due.
-        let earliest = if self.store_has_room() { now.mono } else { now.mono + ms(INBOX_RETRY_MS) };
+        let earliest = if self.store_has_room() { now.mono } else { now.mono + INBOX_RETRY_PAUSE };
         self.surfaces_due = due.map(|due| due.max(earliest));
     }
 }

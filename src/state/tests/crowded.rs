@@ -10,8 +10,8 @@ use super::world::{World, message, settings};
 use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia, MediaKind};
 use crate::channels::{ChannelCommand, ChannelEvent};
 use crate::limits::{
-    FETCH_MS_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_MAX, LETTER_AGE_MS_MAX, MEDIA_MAX, OUTBOX_MAX, SANE_CLOCK_MS,
-    STORE_INBOX,
+    FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_MAX, LETTER_AGE_MS_MAX, MEDIA_MAX, OUTBOX_MAX,
+    SANE_CLOCK_MS, STORE_INBOX,
 };
 use crate::protocol::call::Channel;
 use crate::state::Event;
@@ -153,7 +153,7 @@ fn pictures_are_fetched_a_few_at_a_time_and_the_time_of_the_others_has_not_begun
     // Nothing more comes: each waits as long as the first one did, and not in vain.
     let mut seen = first.len() + next.len();
     for _ in 0..INBOX_MAX {
-        world.bench.pass(Duration::from_millis(FETCH_MS_MAX));
+        world.bench.pass(FETCH_TIME_MAX);
         seen += fetches(&mut world).len();
     }
     assert_eq!(seen, 3 * INBOX_MAX, "each is fetched once");

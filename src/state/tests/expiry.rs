@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Bench, config};
-use crate::limits::{EXPIRY_INTERVAL_MS, EXPIRY_STEADY_MS, SANE_CLOCK_MS, ms};
+use crate::limits::{EXPIRY_INTERVAL, EXPIRY_STEADY_TIME, SANE_CLOCK_MS, ms};
 use crate::protocol::payload::RunStatus;
 use crate::store::{Recovered, StoreOp};
 
@@ -37,7 +37,7 @@ fn only_what_was_not_used_for_that_long_is_forgotten() {
     assert!(bench.forgotten().is_empty());
     bench.pass(ms(kept - 100_000));
     assert_eq!(bench.forgotten(), ["old"]);
-    bench.pass(ms(EXPIRY_INTERVAL_MS));
+    bench.pass(EXPIRY_INTERVAL);
     assert_eq!(bench.forgotten(), ["new"]);
     bench.pass(ms(100 * kept));
     assert!(bench.forgotten().is_empty());
@@ -68,11 +68,11 @@ fn a_clock_that_leaps_ahead_forgets_nothing_before_it_was_steady() {
     let run_id = bench.started_runs()[0].run_id.clone();
     bench.end(&run_id, RunStatus::Ok, "hi");
     bench.keep();
-    bench.pass(ms(EXPIRY_INTERVAL_MS));
+    bench.pass(EXPIRY_INTERVAL);
     bench.now.wall_ms += 2 * kept;
-    bench.pass(ms(EXPIRY_INTERVAL_MS));
+    bench.pass(EXPIRY_INTERVAL);
     assert!(bench.forgotten().is_empty(), "it may be set right at any moment");
-    bench.pass(ms(EXPIRY_STEADY_MS));
+    bench.pass(EXPIRY_STEADY_TIME);
     assert_eq!(bench.forgotten(), ["main"]);
 }
 
@@ -83,10 +83,10 @@ fn a_start_forgets_nothing_before_the_clock_was_steady() {
     let kept = u64::try_from(config().retention.as_millis()).unwrap();
     bench.now.wall_ms += 2 * kept;
     bench.connect(1);
-    bench.pass(ms(EXPIRY_STEADY_MS));
+    bench.pass(EXPIRY_STEADY_TIME);
     assert!(bench.forgotten().is_empty(), "it is ahead");
     bench.now.wall_ms -= 2 * kept;
-    bench.pass(ms(EXPIRY_STEADY_MS));
-    bench.pass(ms(EXPIRY_INTERVAL_MS));
+    bench.pass(EXPIRY_STEADY_TIME);
+    bench.pass(EXPIRY_INTERVAL);
     assert!(bench.forgotten().is_empty(), "and is set right");
 }
