@@ -1,6 +1,20 @@
-//! The wall clock, and how its times are written.
+//! The clocks, and how the wall clock's times are written.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Both clocks, read together: once per turn of a thread, so that all of the turn has one time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// The clock for deadlines.
+    pub mono: Instant,
+    /// The clock for people, in milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+/// The time now, on both clocks.
+pub(crate) fn now() -> Now {
+    Now { mono: Instant::now(), wall_ms: wall_ms() }
+}
 
 /// Milliseconds since 1970; 0 where the clock says an earlier time.
 pub(crate) fn wall_ms() -> u64 {

@@ -25,7 +25,7 @@ pub mod limits;
 
 pub mod protocol;
 
-pub mod state;
+mod state;
 
 pub mod net;
 
@@ -48,5 +48,6 @@ pub mod logging;
 pub mod metrics;
 pub mod nearest;
 mod plain_file;
+mod port;
 pub mod text;
 pub mod threads;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::channels::delivery::Attempt;
 use crate::channels::message::{InboundMedia, Route};
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 
 /// One request of state to the channels.

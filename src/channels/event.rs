@@ -2,7 +2,7 @@
 
 use crate::channels::delivery::{AttemptId, AttemptOutcome, FetchedFile};
 use crate::channels::message::Batch;
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::event::MessageStatus;
 use crate::protocol::payload::ChannelHealth;

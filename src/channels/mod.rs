@@ -8,11 +8,11 @@ use std::io;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::limits::{SIDECAR_INBOX, TELEGRAM_REPORTS_INBOX};
+use crate::port::Port;
 use crate::protocol::call::Channel;
-use crate::state::Event;
 use crate::threads;
 
 pub mod address;
@@ -60,7 +60,7 @@ pub struct ChannelsSetup {
 pub fn spawn(
     setup: ChannelsSetup,
     commands: Receiver<Box<ChannelCommand>>,
-    events: Sender<Event>,
+    events: Port<ChannelEvent>,
 ) -> io::Result<JoinHandle<()>> {
     let (to_us, reports) = bounded(TELEGRAM_REPORTS_INBOX);
     let (to_whatsapp, news) = bounded(SIDECAR_INBOX);

@@ -3,24 +3,24 @@
 
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, at, never, select};
+use crossbeam_channel::{Receiver, at, never, select};
 
 use crate::channels::command::ChannelCommand;
 use crate::channels::event::{ChannelEvent, LoginStep};
 use crate::channels::telegram::{Report, Telegram};
 use crate::channels::whatsapp::{News, Whatsapp};
+use crate::port::Port;
 use crate::protocol::call::Channel;
-use crate::state::Event;
 use crate::store::media;
 
 pub(super) struct Surfaces {
     telegram: Telegram,
     whatsapp: Whatsapp,
-    events: Sender<Event>,
+    events: Port<ChannelEvent>,
 }
 
 impl Surfaces {
-    pub(super) fn new(telegram: Telegram, whatsapp: Whatsapp, events: Sender<Event>) -> Self {
+    pub(super) fn new(telegram: Telegram, whatsapp: Whatsapp, events: Port<ChannelEvent>) -> Self {
         Self { telegram, whatsapp, events }
     }
 
@@ -116,6 +116,6 @@ impl Surfaces {
     }
 
     fn tell(&self, event: ChannelEvent) {
-        let _ = self.events.send(Event::Channel(event));
+        let _ = self.events.send(event);
     }
 }

@@ -18,7 +18,7 @@ use signal_hook::iterator::Signals;
 use crate::agent;
 use crate::channels;
 use crate::child::orphans;
-use crate::clock::{utc, wall_ms};
+use crate::clock::{now, utc, wall_ms};
 use crate::config::settings::Settings;
 use crate::error::Fatal;
 use crate::limits::{
@@ -30,13 +30,14 @@ use crate::metrics::METRICS;
 use crate::net::acceptor::Acceptor;
 use crate::net::shares::Shares;
 use crate::net::{NetConfig, NetContext, outbound};
+use crate::port::Port;
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::hello::Policy;
 use crate::protocol::payload::{Auth, Toggles};
 use crate::protocol::warning::Warning;
 use crate::state::budget::Limits;
 use crate::state::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
-use crate::state::thread::{Exits, now};
+use crate::state::thread::Exits;
 use crate::state::{self, Event, State, StateConfig, recovery};
 use crate::store::folder::{FolderLock, make_private};
 use crate::store::history::History;
@@ -217,15 +218,16 @@ impl Gateway {
         let (tried, agent_tried) = bounded(0);
         let context = NetContext::new(
             net_config(settings, descriptors),
-            to_state.clone(),
+            Port::new(to_state.clone(), Event::Net),
             to_outbound,
             History::new(layout),
             agent_tried,
         );
         let others = vec![
             outbound::spawn(outbound_inbox, Arc::clone(&fanout_us)).map_err(&thread)?,
-            store::spawn(store, store_inbox, to_state.clone()).map_err(&thread)?,
-            channels::spawn(surfaces, channel_inbox, to_state.clone()).map_err(&thread)?,
+            store::spawn(store, store_inbox, Port::new(to_state.clone(), Event::Store)).map_err(&thread)?,
+            channels::spawn(surfaces, channel_inbox, Port::new(to_state.clone(), Event::Channel))
+                .map_err(&thread)?,
             agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone(), tried)
                 .map_err(&thread)?,
         ];

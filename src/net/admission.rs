@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{LARGE_COMING_GRACE, LARGE_COMING_MAX, LARGE_COMING_QUIET_MAX, UNAUTHENTICATED_GRACE};
 use crate::metrics::{Cell, METRICS};
-use crate::net::{ConnId, ConnShared};
+use crate::net::ConnShared;
+use crate::protocol::ConnId;
 
 /// The connections inside, oldest first.
 pub struct Admission {

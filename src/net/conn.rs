@@ -19,10 +19,10 @@ use crate::net::outbound::Outbound;
 use crate::net::permits::{Permit, Permits};
 use crate::net::requests::{self, Rejected};
 use crate::net::stream::ClientStream;
-use crate::net::{ConnId, ConnShared, NetContext, gate};
+use crate::net::{ConnShared, NetContext, NetEvent, Opened, gate};
+use crate::protocol::ConnId;
 use crate::protocol::call::{Call, SessionHistoryParams};
 use crate::protocol::frame::{self, Close};
-use crate::state::{Event, Opened};
 
 /// Longest write before `outbound` takes over: a peer that does not read its own handshake.
 const HANDSHAKE_WRITE: Duration = Duration::from_secs(1);
@@ -123,7 +123,7 @@ impl Drop for Farewell<'_> {
     fn drop(&mut self) {
         METRICS.clients.down();
         let conn = self.conn;
-        let _ = self.context.state.send(Event::Closed { conn });
+        let _ = self.context.state.send(NetEvent::Closed { conn });
         self.context.outbound.send(Outbound::Detach { conn });
     }
 }
@@ -153,7 +153,7 @@ impl Session<'_> {
         let attach = Outbound::Attach { conn: self.conn, shared: Arc::clone(self.shared) };
         let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, subscriptions, token });
         let attached = self.context.outbound.send(attach);
-        let reason = if attached && self.context.state.send(Event::Opened(opened)).is_ok() {
+        let reason = if attached && self.context.state.send(NetEvent::Opened(opened)) {
             let reason = self.read_until_the_end(handshake::give_buffer_back(socket));
             reason.unwrap_or_else(|| "closed by the gateway".to_owned())
         } else {
@@ -227,9 +227,10 @@ impl Session<'_> {
         if let Call::SessionHistory(params) = &call {
             return self.send_page(&id, params);
         }
-        let request = Event::Request { conn: self.conn, id, call, built };
+        let request = NetEvent::Request { conn: self.conn, id, call, built };
         // State only goes away when the process does.
-        self.context.state.send(request).err().map(|_| Close::new(1001, "the gateway is stopping"))
+        let is_taken = self.context.state.send(request);
+        (!is_taken).then(|| Close::new(1001, "the gateway is stopping"))
     }
 
     fn reject(&mut self, rejected: Rejected) -> Option<Close> {

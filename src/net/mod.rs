@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 
 use crate::config::file::Gateway;
 use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_WAIT};
-use crate::state::Event;
+use crate::port::Port;
 use crate::store::history::History;
 
 pub mod acceptor;
 pub mod admission;
 mod answer;
 mod conn;
+mod event;
 mod frames;
 mod gate;
 mod handshake;
@@ -35,6 +36,8 @@ pub mod shares;
 mod stream;
 pub mod token;
 
+pub use event::{NetEvent, Opened};
+
 use admission::Admission;
 use hosts::Hosts;
 use outbound::ToOutbound;
@@ -43,9 +46,6 @@ use refusals::Refusals;
 use requests::{Rejected, Request};
 use shares::Shares;
 use token::Token;
-
-/// Number of a connection, rising from 1. The wire shows it behind the boot's id.
-pub type ConnId = u64;
 
 /// Whether a stranger's bytes are the head of a request, for `tests/fuzz`: over sockets it would try
 /// a thousandth as many.
@@ -86,7 +86,7 @@ pub struct NetContext {
     /// How many of them may.
     shares: Shares,
     /// To the state thread.
-    pub state: Sender<Event>,
+    pub state: Port<NetEvent>,
     /// To the outbound thread.
     pub outbound: ToOutbound,
     /// Reads pages of session records.
@@ -117,7 +117,7 @@ impl NetContext {
     /// Shared by the acceptor and every connection.
     pub fn new(
         config: NetConfig,
-        state: Sender<Event>,
+        state: Port<NetEvent>,
         outbound: ToOutbound,
         history: History,
         agent_tried: Receiver<Infallible>,

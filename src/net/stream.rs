@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::limits::{LARGE_REQUEST_BYTES, READ_BUFFER_KEPT_BYTES, WRITE_SLICE_TIMEOUT};
+use crate::net::ConnShared;
 use crate::net::admission::Admission;
 use crate::net::frames::Frames;
 use crate::net::outbound::{Outbound, ToOutbound};
-use crate::net::{ConnId, ConnShared};
+use crate::protocol::ConnId;
 
 pub(super) struct ClientStream {
     shared: Arc<ConnShared>,

@@ -5,14 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::Sender;
-
 use crate::clock::wall_ms;
 use crate::config::load::read_token;
 use crate::config::secret::Secret;
 use crate::limits::{TOKEN_CHARS_ADVISED, TOKEN_FILE_SETTLED_MS};
+use crate::net::NetEvent;
+use crate::port::Port;
 use crate::protocol::warning::{Warning, WarningCode};
-use crate::state::Event;
 
 /// A warning if the token is short enough to be guessed.
 pub fn short_token(secret: &Secret) -> Option<Warning> {
@@ -100,7 +99,7 @@ impl Token {
     }
 
     /// The number of the token in force if `given` is it. State hears of what the file has become.
-    pub(super) fn prove(&self, given: &str, state: &Sender<Event>) -> Option<u64> {
+    pub(super) fn prove(&self, given: &str, state: &Port<NetEvent>) -> Option<u64> {
         let mut current = self.lock();
         self.look_again(&mut current, state);
         match &current.secret {
@@ -110,12 +109,12 @@ impl Token {
     }
 
     /// Looks whether the file has changed.
-    pub(super) fn look(&self, state: &Sender<Event>) {
+    pub(super) fn look(&self, state: &Port<NetEvent>) {
         self.look_again(&mut self.lock(), state);
     }
 
     /// State is told under the lock, so that it hears of changes in their order. It never takes it.
-    fn look_again(&self, current: &mut Current, state: &Sender<Event>) {
+    fn look_again(&self, current: &mut Current, state: &Port<NetEvent>) {
         let Some(path) = &self.file else { return };
         let before = Fingerprint::of(path);
         if before.is_some() && before == current.seen {
@@ -129,7 +128,7 @@ impl Token {
             Ok((secret, readable_by_others)) => {
                 current.show_exposure(readable_by_others, state);
                 if current.trouble.take().is_some() {
-                    let _ = state.send(Event::WarningOver(WarningCode::TokenFile));
+                    let _ = state.send(NetEvent::WarningOver(WarningCode::TokenFile));
                 }
                 current.accept(secret, state);
             }
@@ -137,7 +136,7 @@ impl Token {
                 if current.trouble.as_ref() != Some(&trouble) {
                     let message =
                         format!("{trouble}; the last good token stays in force until that is mended");
-                    let _ = state.send(Event::Warning(Warning::new(WarningCode::TokenFile, message)));
+                    let _ = state.send(NetEvent::Warning(Warning::new(WarningCode::TokenFile, message)));
                     current.trouble = Some(trouble);
                 }
             }
@@ -146,16 +145,16 @@ impl Token {
 }
 
 impl Current {
-    fn show_exposure(&mut self, readable_by_others: Option<String>, state: &Sender<Event>) {
+    fn show_exposure(&mut self, readable_by_others: Option<String>, state: &Port<NetEvent>) {
         let was_exposed = std::mem::replace(&mut self.exposed, readable_by_others.is_some());
         let _ = match readable_by_others {
-            Some(message) => state.send(Event::Warning(Warning::new(WarningCode::TokenReadable, message))),
-            None if was_exposed => state.send(Event::WarningOver(WarningCode::TokenReadable)),
-            None => Ok(()),
+            Some(message) => state.send(NetEvent::Warning(Warning::new(WarningCode::TokenReadable, message))),
+            None if was_exposed => state.send(NetEvent::WarningOver(WarningCode::TokenReadable)),
+            None => true,
         };
     }
 
-    fn accept(&mut self, secret: Secret, state: &Sender<Event>) {
+    fn accept(&mut self, secret: Secret, state: &Port<NetEvent>) {
         if self.secret.as_ref() == Some(&secret) {
             return;
         }
@@ -163,12 +162,12 @@ impl Current {
             "the token file has another token: it counts from now on, and what the old one opened ends"
         );
         let _ = state.send(match short_token(&secret) {
-            Some(warning) => Event::Warning(warning),
-            None => Event::WarningOver(WarningCode::ShortToken),
+            Some(warning) => NetEvent::Warning(warning),
+            None => NetEvent::WarningOver(WarningCode::ShortToken),
         });
         self.secret = Some(secret);
         self.number += 1;
-        let _ = state.send(Event::TokenChanged { number: self.number });
+        let _ = state.send(NetEvent::TokenChanged { number: self.number });
     }
 }
 

@@ -22,6 +22,9 @@ macro_rules! named {
     };
 }
 
+/// Number of a connection, rising from 1. The wire shows it behind the boot's id.
+pub type ConnId = u64;
+
 pub mod call;
 mod digest;
 pub mod error;

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use crate::agent::RunSpec;
 use crate::channels::message::Route;
+use crate::clock::Now;
 use crate::limits::{KEY_JOINERS_MAX, SESSIONS_MAX, ms};
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::call::{AgentParams, Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunAck};
@@ -16,7 +17,7 @@ use crate::state::runs::{Phase, Run, Work};
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
 use crate::state::surfaces::replies::Reply;
-use crate::state::{Now, State, budget, to_json};
+use crate::state::{State, budget, to_json};
 use crate::store::StoreOp;
 use crate::text;
 

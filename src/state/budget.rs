@@ -21,7 +21,7 @@ const DAY_MS: u64 = 86_400_000;
 
 /// What a day allows.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Runs of everybody, heartbeats included.
     pub runs: u64,
     /// Runs of one person.

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use crate::clock::Now;
 use crate::limits::{PRESENCE_TEXT_BYTES_MAX, ms};
-use crate::net::ConnId;
+use crate::net::Opened;
 use crate::net::outbound::Outbound;
+use crate::protocol::ConnId;
 use crate::protocol::call::Method;
 use crate::protocol::event::EventKind;
 use crate::protocol::frame::{self, Close, cut_encoded};
 use crate::protocol::hello::{Features, HelloOk, ServerInfo, Snapshot};
 use crate::protocol::payload::{ClientEntry, PresenceEntry};
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
-use crate::state::{Effect, Now, Opened, State};
+use crate::state::{Effect, State};
 use crate::text;
 
 /// Kept of `locale` and `userAgent`: the 256 characters that the schema lets through.

@@ -1,11 +1,12 @@
 //! Lines that begin with a slash and are for the gateway, not for the model.
 
+use crate::clock::Now;
 use crate::limits::ms;
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::{Role, RunStatus};
+use crate::state::State;
 use crate::state::runs::{Ended, Run};
 use crate::state::switches::Switch;
-use crate::state::{Now, State};
 use crate::store::StoreOp;
 
 /// What a person can tell the gateway from any surface. Everything else goes to the model as it is.

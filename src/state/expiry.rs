@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crate::clock::Now;
 use crate::limits::{
     EXPIRY_INTERVAL, EXPIRY_LEAP_MS, EXPIRY_PAUSE, EXPIRY_SESSIONS_MAX, EXPIRY_STEADY_TIME, SANE_CLOCK_MS,
 };
+use crate::state::State;
 use crate::state::stored::Pending;
-use crate::state::{Now, State};
 
 impl State {
     /// Looks for them from time to time, when there is something else to do anyway.

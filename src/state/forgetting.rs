@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::channels::ChannelCommand;
+use crate::clock::Now;
 use crate::limits::{FORGETS_WAITING_MAX, FORGOTTEN_AT_ONCE_MAX};
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
-use crate::state::{Effect, Now, State};
+use crate::state::{Effect, State};
 use crate::store::StoreOp;
 
 /// Slots of sessions whose agent files have to go.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use crate::channels::ChannelEvent;
+use crate::clock::Now;
 use crate::metrics::METRICS;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::call::Channel;
@@ -12,7 +13,7 @@ use crate::protocol::event::{EventKind, HealthChanged};
 use crate::protocol::frame::EventBody;
 use crate::protocol::payload::{AgentHealth, ChannelHealth, Health, StorageHealth, Toggles};
 use crate::state::runs::Runs;
-use crate::state::{Effect, Now, State, StateConfig};
+use crate::state::{Effect, State, StateConfig};
 use crate::store::Usage;
 
 pub(super) struct HealthBoard {

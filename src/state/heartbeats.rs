@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Now;
 use crate::limits::{SANE_CLOCK_MS, ms};
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::payload::{HeartbeatStatus, Role, RunStatus};
@@ -14,7 +15,7 @@ use crate::state::runs::{Origin, Run, Work};
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
 use crate::state::surfaces::replies::Reply;
-use crate::state::{Now, State, to_json};
+use crate::state::{State, to_json};
 use crate::store::StoreOp;
 
 /// Slot that keeps the time of the last one across restarts.
@@ -26,7 +27,7 @@ const PERSON: &str = "heartbeat";
 
 /// What the config says about heartbeats.
 #[derive(Debug, Clone)]
-pub struct HeartbeatConfig {
+pub(crate) struct HeartbeatConfig {
     /// Between two; `None` is never, unless they are switched on, then [`EVERY_DEFAULT`].
     pub every: Option<Duration>,
     /// What is asked.
@@ -38,10 +39,10 @@ pub struct HeartbeatConfig {
 }
 
 /// Between two where they are switched on and the config names no time.
-pub const EVERY_DEFAULT: Duration = Duration::from_secs(30 * 60);
+pub(crate) const EVERY_DEFAULT: Duration = Duration::from_secs(30 * 60);
 
 /// What is asked where the config names no prompt.
-pub const PROMPT_DEFAULT: &str = "This is a regular check. Is there anything that you should tell the owner now? \
+pub(crate) const PROMPT_DEFAULT: &str = "This is a regular check. Is there anything that you should tell the owner now? \
     If not, answer exactly HEARTBEAT_OK.";
 
 pub(super) struct Heartbeats {

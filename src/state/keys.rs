@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits::{
     DIRECTIVE_KEYS_MAX, KEY_SHARES, KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, SANE_CLOCK_MS, ms,
 };
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::call::{Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::RunStatus;

@@ -10,6 +10,7 @@
 use serde_json::json;
 
 use crate::agent::RunSpec;
+use crate::clock::Now;
 use crate::limits::{ATTACHMENTS_MAX, INBOX_RETRY_PAUSE, MERGED_PROMPT_BYTES_MAX};
 use crate::protocol::call::RunId;
 use crate::protocol::event::AgentStream;
@@ -19,7 +20,7 @@ use crate::state::runs::{Origin, Phase, Run, Runs, Work};
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
 use crate::state::surfaces::inbox::Number;
-use crate::state::{Effect, Now, State};
+use crate::state::{Effect, State};
 use crate::store::StoreOp;
 
 impl Runs {

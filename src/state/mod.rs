@@ -3,51 +3,51 @@
 //! The core is pure. [`State::handle`] takes an event and the time and returns effects; it does no
 //! IO, takes no lock and never sleeps. [`thread`] is the loop around it that carries them out.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::agent::{AgentControl, AgentEvent, RunSpec};
 use crate::channels::{ChannelCommand, ChannelEvent};
+use crate::clock::Now;
 use crate::limits::{CHANNEL_INBOX, ms};
 use crate::metrics::METRICS;
-use crate::net::ConnId;
+use crate::net::NetEvent;
 use crate::net::outbound::{Loss, Outbound};
-use crate::net::permits::Permit;
-use crate::protocol::call::{Call, Thinking};
+use crate::protocol::ConnId;
+use crate::protocol::call::Thinking;
 use crate::protocol::error::WireError;
-use crate::protocol::event::{EventKind, PresenceDelta, Subscriptions, Tick};
+use crate::protocol::event::{EventKind, PresenceDelta, Tick};
 use crate::protocol::frame::{self, EventBody};
-use crate::protocol::hello::{Hello, Policy, StateVersion};
+use crate::protocol::hello::{Policy, StateVersion};
 use crate::protocol::payload::{Auth, Toggles};
-use crate::protocol::warning::{Warning, WarningCode};
+use crate::protocol::warning::Warning;
 use crate::store::{StoreCommand, StoreEvent, StoreOp, Ticket, Usage};
 
 mod agent_requests;
-pub mod budget;
+pub(crate) mod budget;
 mod clients;
 mod crowd;
 mod directives;
 mod expiry;
 mod forgetting;
 mod health;
-pub mod heartbeats;
+pub(crate) mod heartbeats;
 mod keys;
 mod lanes;
 mod notes;
 mod presence;
 mod prompt;
-pub mod recovery;
+pub(crate) mod recovery;
 mod requests;
 mod runs;
 mod sessions;
 mod steps;
 mod stopping;
 mod stored;
-pub mod surfaces;
+pub(crate) mod surfaces;
 mod switches;
-pub mod thread;
+pub(crate) mod thread;
 mod warnings;
 
 #[cfg(test)]
@@ -73,40 +73,15 @@ use warnings::Warnings;
 /// Everything that can make the state thread do work. Closed on purpose: to add a source, add a
 /// variant, and the compiler lists what must handle it.
 #[derive(Debug)]
-pub enum Event {
-    /// A client passed its handshake.
-    Opened(Box<Opened>),
-    /// A client asks for something.
-    Request {
-        /// Who.
-        conn: ConnId,
-        /// The id to answer to.
-        id: String,
-        /// What, validated.
-        call: Call,
-        /// For what it became, if that is large; given back when it has been taken in.
-        built: Option<Box<Permit>>,
-    },
-    /// A client is gone.
-    Closed {
-        /// Who.
-        conn: ConnId,
-    },
+pub(crate) enum Event {
+    /// From the connections, and from the token's file.
+    Net(NetEvent),
     /// From the agent thread.
     Agent(AgentEvent),
     /// From the store thread.
     Store(StoreEvent),
     /// From the channels thread.
     Channel(ChannelEvent),
-    /// Something that a person should mend has turned up.
-    Warning(Warning),
-    /// What this warning was about has been mended.
-    WarningOver(WarningCode),
-    /// Another token is in force.
-    TokenChanged {
-        /// Its number, higher than those before it.
-        number: u64,
-    },
     /// The gateway is to stop.
     Stop {
         /// For the clients.
@@ -125,24 +100,9 @@ impl From<AgentEvent> for Event {
     }
 }
 
-/// A client past its handshake.
-#[derive(Debug)]
-pub struct Opened {
-    /// Its connection.
-    pub conn: ConnId,
-    /// Where it connected from.
-    pub ip: IpAddr,
-    /// What it said.
-    pub hello: Hello,
-    /// The events it wants.
-    pub subscriptions: Subscriptions,
-    /// Number of the token that it proved.
-    pub token: u64,
-}
-
 /// What the state thread's loop is to carry out, in this order.
 #[derive(Debug)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// To the outbound thread.
     Out(Outbound),
     /// To the store.
@@ -155,18 +115,9 @@ pub enum Effect {
     Channel(ChannelCommand),
 }
 
-/// The time of one turn: both clocks are read once, outside.
-#[derive(Debug, Clone, Copy)]
-pub struct Now {
-    /// For deadlines.
-    pub mono: Instant,
-    /// For people, in milliseconds since 1970.
-    pub wall_ms: u64,
-}
-
 /// What state needs to know; it never changes.
 #[derive(Debug, Clone)]
-pub struct StateConfig {
+pub(crate) struct StateConfig {
     /// Host name.
     pub host: String,
     /// Address that the gateway lists for itself.
@@ -204,7 +155,7 @@ pub struct StateConfig {
 }
 
 /// The state.
-pub struct State {
+pub(crate) struct State {
     config: StateConfig,
     started: Instant,
     clients: Clients,
@@ -257,31 +208,37 @@ pub struct State {
 
 impl State {
     /// Handles one event and appends what follows from it to `effects`.
-    pub fn handle(&mut self, event: Event, now: Now, effects: &mut Vec<Effect>) {
+    pub(crate) fn handle(&mut self, event: Event, now: Now, effects: &mut Vec<Effect>) {
         // Steps of runs are many, and change nothing there.
         self.surfaces_stale |= !matches!(event, Event::Agent(AgentEvent::Step { .. }));
         match event {
-            Event::Opened(opened) => self.opened(*opened, now),
-            Event::Request { conn, id, call, built } => {
-                self.request(conn, id, call, now);
-                drop(built);
-            }
-            Event::Closed { conn } => self.closed(conn, now),
+            Event::Net(event) => self.net_event(event, now),
             Event::Agent(event) => self.agent_event(event, now),
             Event::Store(StoreEvent::Done { ticket, result, back }) => self.stored(ticket, result, back, now),
             Event::Store(StoreEvent::Usage(usage)) => self.usage(usage),
             Event::Channel(event) => self.channel_event(event, now),
-            Event::Warning(warning) => self.warn(warning),
-            Event::WarningOver(code) => self.end_warning(code),
-            Event::TokenChanged { number } => self.token_changed(number),
             Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms, now),
         }
         self.settle(now);
         effects.append(&mut self.effects);
     }
 
+    fn net_event(&mut self, event: NetEvent, now: Now) {
+        match event {
+            NetEvent::Opened(opened) => self.opened(*opened, now),
+            NetEvent::Request { conn, id, call, built } => {
+                self.request(conn, id, call, now);
+                drop(built);
+            }
+            NetEvent::Closed { conn } => self.closed(conn, now),
+            NetEvent::Warning(warning) => self.warn(warning),
+            NetEvent::WarningOver(code) => self.end_warning(code),
+            NetEvent::TokenChanged { number } => self.token_changed(number),
+        }
+    }
+
     /// Does what is due at this time.
-    pub fn on_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    pub(crate) fn on_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.next_tick.is_some_and(|at| at <= now.mono) {
             self.tick(now);
         }
@@ -296,7 +253,7 @@ impl State {
     }
 
     /// When `on_time` has something to do. `None` without clients: then nothing needs to wake up.
-    pub fn next_deadline(&self, now: Now) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self, now: Now) -> Option<Instant> {
         if let Some(stopping) = &self.stopping {
             return Some(stopping.deadline);
         }
@@ -310,7 +267,7 @@ impl State {
     }
 
     /// What the last fan-out took, as `outbound` measured it.
-    pub fn set_fanout(&mut self, fanout: Duration) {
+    pub(crate) fn set_fanout(&mut self, fanout: Duration) {
         self.fanout = fanout;
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::limits::{PRESENCE_MAX, PRESENCE_TTL, PRESENCE_WINDOW_FANOUTS, PRESENCE_WINDOW_MIN};
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::payload::PresenceEntry;
 
 /// The list, and what changed in it since the last delta.

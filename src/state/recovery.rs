@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use crate::clock::Now;
 use crate::limits::EXPIRY_STEADY_TIME;
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::payload::{Message, PresenceEntry, Role, Toggles};
@@ -24,14 +25,14 @@ use crate::state::surfaces::logins::Logins;
 use crate::state::surfaces::outbox::Outbox;
 use crate::state::surfaces::overheard::Overheard;
 use crate::state::warnings::Warnings;
-use crate::state::{Effect, Now, State, StateConfig, budget, crowd, heartbeats, keys, switches};
+use crate::state::{Effect, State, StateConfig, budget, crowd, heartbeats, keys, switches};
 use crate::store::{Recovered, StoreOp};
 
 /// Slot of every state folder since agents have a working folder of their own.
 const WORK_FOLDER_SLOT: &str = "work-folder";
 
 /// Whether the state folder is from before that, so that the agent goes on working in the home.
-pub fn keeps_home(recovered: &Recovered) -> bool {
+pub(crate) fn keeps_home(recovered: &Recovered) -> bool {
     // What a damaged journal does not say is no reason to give the agent more.
     let says_nothing = recovered.damaged || recovered.slots.is_empty();
     !says_nothing && !recovered.slots.contains_key(WORK_FOLDER_SLOT)
@@ -39,7 +40,7 @@ pub fn keeps_home(recovered: &Recovered) -> bool {
 
 impl State {
     /// Starts from what was recovered. The effects store what is known about interrupted runs.
-    pub fn new(config: StateConfig, recovered: Recovered, now: Now) -> (Self, Vec<Effect>) {
+    pub(crate) fn new(config: StateConfig, recovered: Recovered, now: Now) -> (Self, Vec<Effect>) {
         let own = PresenceEntry {
             host: config.host.clone(),
             ip: config.ip.clone(),
@@ -105,7 +106,7 @@ impl State {
     }
 
     /// The toggles as they were recovered.
-    pub fn toggles(&self) -> &Toggles {
+    pub(crate) fn toggles(&self) -> &Toggles {
         &self.toggles
     }
 

@@ -4,11 +4,12 @@ use serde_json::json;
 
 use crate::agent::AgentControl;
 use crate::channels::ChannelCommand;
+use crate::clock::Now;
 use crate::limits::{
     PAGE_BYTES_MAX, PRESENCE_REASON_BYTES_MAX, PRESENCE_TAG_BYTES_MAX, PRESENCE_TEXT_BYTES_MAX,
 };
-use crate::net::ConnId;
 use crate::net::outbound::Outbound;
+use crate::protocol::ConnId;
 use crate::protocol::call::{Call, Channel, HealthParams, SessionsListParams, SystemEventParams};
 use crate::protocol::error::WireError;
 use crate::protocol::frame;
@@ -17,7 +18,7 @@ use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
 use crate::state::clients::clean;
 use crate::state::stored::Pending;
 use crate::state::switches::Switch;
-use crate::state::{Effect, Now, State, to_json};
+use crate::state::{Effect, State, to_json};
 
 impl State {
     pub(super) fn request(&mut self, conn: ConnId, id: String, call: Call, now: Now) {

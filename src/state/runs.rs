@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use crate::agent::{AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::channels::message::Route;
+use crate::clock::Now;
 use crate::limits::{SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::metrics::METRICS;
-use crate::net::ConnId;
 use crate::net::outbound::{Loss, Outbound};
+use crate::protocol::ConnId;
 use crate::protocol::call::RunId;
 use crate::protocol::error::WireError;
 use crate::protocol::event::{AgentStep, AgentStream, EventKind};
@@ -22,7 +23,7 @@ use crate::state::prompt::Prompt;
 use crate::state::stored::Pending;
 use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::replies::{Owed, Reply};
-use crate::state::{Effect, Now, State, keys, steps};
+use crate::state::{Effect, State, keys, steps};
 use crate::store::StoreOp;
 
 /// The runs that are not over.

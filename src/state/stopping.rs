@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use crate::agent::AgentControl;
 use crate::channels::ChannelCommand;
+use crate::clock::Now;
 use crate::limits::CHILD_STOP_TIMEOUT;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::event::{EventKind, Shutdown};
 use crate::protocol::frame::Close;
-use crate::state::{Effect, Now, State};
+use crate::state::{Effect, State};
 
 /// Set once the gateway is to stop.
 pub(super) struct Stopping {
@@ -38,7 +39,7 @@ impl State {
     }
 
     /// Whether the thread may end: everything is told and on record, or time is up.
-    pub fn is_done(&self, now: Now) -> bool {
+    pub(crate) fn is_done(&self, now: Now) -> bool {
         self.stopping.as_ref().is_some_and(|stopping| {
             let all_told = self.runs.is_empty() && self.pending.is_empty() && !self.outbox.is_trying();
             all_told || now.mono >= stopping.deadline
@@ -46,7 +47,7 @@ impl State {
     }
 
     /// The last message to every client.
-    pub fn goodbye(&self) -> Option<Outbound> {
+    pub(crate) fn goodbye(&self) -> Option<Outbound> {
         let stopping = self.stopping.as_ref()?;
         // 1012 is "service restart", 1001 "going away".
         let code = if stopping.restart_expected { 1012 } else { 1001 };

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::clock::Now;
 use crate::limits::{STORE_INBOX, STORE_INBOX_BYTES_MAX, UNSAVED_BYTES_MAX, UNSAVED_OPS_MAX};
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
+use crate::state::State;
 use crate::state::forgetting::Asker;
 use crate::state::keys::Outcome;
 use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::intake::Taken;
 use crate::state::surfaces::outbox::LetterId;
-use crate::state::{Now, State};
 use crate::store::{StoreCommand, StoreOp, Ticket};
 
 /// Why the store was asked.

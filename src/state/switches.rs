@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::channels::ChannelCommand;
-use crate::net::ConnId;
+use crate::clock::Now;
+use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::stored::Pending;
-use crate::state::{Now, State, to_json};
+use crate::state::{State, to_json};
 use crate::store::StoreOp;
 
 /// Slot that keeps the toggles.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::agent::{AgentControl, AgentEvent, RunSpec, RunStep};
+use crate::clock::Now;
 use crate::limits::{PAYLOAD_BYTES_MAX, SANE_CLOCK_MS, STORE_INBOX};
-use crate::net::ConnId;
 use crate::net::outbound::{Loss, Outbound};
+use crate::net::{NetEvent, Opened};
+use crate::protocol::ConnId;
 use crate::protocol::call::{Method, Thinking};
 use crate::protocol::event::{EventKind, Subscriptions};
 use crate::protocol::hello::Policy;
@@ -17,7 +19,7 @@ use crate::protocol::payload::{Auth, RunStatus};
 use crate::state::budget::Limits;
 use crate::state::heartbeats::HeartbeatConfig;
 use crate::state::surfaces::SurfacesConfig;
-use crate::state::{Effect, Event, Now, Opened, State, StateConfig};
+use crate::state::{Effect, Event, State, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
 
 mod crowded;
@@ -113,12 +115,12 @@ impl Bench {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let subscriptions = Subscriptions::from_caps(&[]);
         let opened = Opened { conn, ip, hello, subscriptions, token };
-        self.handle(Event::Opened(Box::new(opened)));
+        self.handle(Event::Net(NetEvent::Opened(Box::new(opened))));
     }
 
     fn request(&mut self, conn: ConnId, id: &str, method: &str, params: Value) {
         let call = parse_call(Method::from_name(method).unwrap(), Some(params)).unwrap();
-        self.handle(Event::Request { conn, id: id.into(), call, built: None });
+        self.handle(Event::Net(NetEvent::Request { conn, id: id.into(), call, built: None }));
     }
 
     fn agent(&mut self, conn: ConnId, id: &str, key: &str, message: &str) {
@@ -215,7 +217,7 @@ fn nothing_wakes_up_without_clients() {
     assert_eq!(bench.state.next_deadline(bench.now), None);
     bench.connect(1);
     assert!(bench.state.next_deadline(bench.now).is_some());
-    bench.handle(Event::Closed { conn: 1 });
+    bench.handle(Event::Net(NetEvent::Closed { conn: 1 }));
     assert_eq!(bench.state.next_deadline(bench.now), None);
 }
 

@@ -4,17 +4,17 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use crate::agent::{AgentControl, RunSpec};
 use crate::channels::ChannelCommand;
-use crate::clock::wall_ms;
+use crate::clock::now;
 use crate::limits::{AGENT_CONTROL_EXPENDABLE_MAX, CHANNEL_EXPENDABLE_MAX};
 use crate::metrics::METRICS;
 use crate::net::outbound::ToOutbound;
-use crate::state::{Effect, Event, Now, State};
+use crate::state::{Effect, Event, State};
 use crate::store::StoreCommand;
 use crate::threads;
 
@@ -22,7 +22,7 @@ use crate::threads;
 const SLOW_TURN: Duration = Duration::from_millis(100);
 
 /// The ways out of the state thread.
-pub struct Exits {
+pub(crate) struct Exits {
     /// Down the flow: state waits for room.
     pub outbound: ToOutbound,
     /// Up the flow, as all below: state never waits. Their bounds are above what state lets in, so
@@ -38,13 +38,8 @@ pub struct Exits {
     pub fanout_us: Arc<AtomicU64>,
 }
 
-/// Both clocks, read together.
-pub fn now() -> Now {
-    Now { mono: Instant::now(), wall_ms: wall_ms() }
-}
-
 /// Starts the thread. It ends after an [`Event::Stop`] when everything is told and on record.
-pub fn spawn(
+pub(crate) fn spawn(
     state: State,
     first: Vec<Effect>,
     inbox: Receiver<Event>,

@@ -4,11 +4,11 @@ use std::io;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, at, never, select};
+use crossbeam_channel::{Receiver, at, never, select};
 
 use crate::limits::{COUNT_INTERVAL, STORE_GROUP_BYTES_MAX, STORE_GROUP_MAX};
 use crate::metrics::METRICS;
-use crate::state::Event;
+use crate::port::Port;
 use crate::store::{Store, StoreCommand, StoreEvent, StoreOp, Usage, disk};
 use crate::threads;
 
@@ -23,7 +23,7 @@ const NOTABLE_BYTES: u64 = 1024 * 1024;
 pub fn spawn(
     store: Store,
     commands: Receiver<StoreCommand>,
-    events: Sender<Event>,
+    events: Port<StoreEvent>,
 ) -> io::Result<JoinHandle<()>> {
     let next_count = Instant::now();
     threads::spawn_owner("store", move || {
@@ -33,7 +33,7 @@ pub fn spawn(
 
 struct Keeper {
     store: Store,
-    events: Sender<Event>,
+    events: Port<StoreEvent>,
     told: Option<Usage>,
     /// When what happens then lets the folder be counted: the agent and the sidecar write there, too.
     next_count: Instant,
@@ -94,7 +94,7 @@ impl Keeper {
         for (command, result) in group.into_iter().zip(results) {
             let back = if result.is_ok() { Vec::new() } else { command.ops };
             let done = StoreEvent::Done { ticket: command.ticket, result, back };
-            if self.events.send(Event::Store(done)).is_err() {
+            if !self.events.send(done) {
                 return;
             }
         }
@@ -145,7 +145,7 @@ impl Keeper {
         });
         if is_notable {
             self.told = Some(usage.clone());
-            let _ = self.events.send(Event::Store(StoreEvent::Usage(usage)));
+            let _ = self.events.send(StoreEvent::Usage(usage));
         }
     }
 }

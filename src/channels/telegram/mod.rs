@@ -25,9 +25,9 @@ use crate::clock::wall_ms;
 use crate::config::file;
 use crate::config::secret::Secret;
 use crate::limits::{TELEGRAM_ALIVE_MS, TELEGRAM_JOBS_MAX, TELEGRAM_POLL_INBOX, TELEGRAM_PROBE_TIMEOUT};
-use crate::net::ConnId;
+use crate::port::Port;
+use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
-use crate::state::Event;
 use crate::threads;
 
 mod api;
@@ -103,7 +103,7 @@ pub fn read_answer(body: &[u8]) -> Result<(), String> {
 pub(super) struct Telegram {
     setup: Option<TelegramSetup>,
     places: BTreeMap<String, String>,
-    events: Sender<Event>,
+    events: Port<ChannelEvent>,
     reports: Sender<Report>,
     facts: Facts,
     /// When state was last told.
@@ -151,7 +151,7 @@ impl Telegram {
         setup: Option<TelegramSetup>,
         places: BTreeMap<String, String>,
         reports: Sender<Report>,
-        events: Sender<Event>,
+        events: Port<ChannelEvent>,
     ) -> Self {
         let facts = Facts::new(setup.is_some());
         let (offered, next, running) = (None, None, None);
@@ -261,7 +261,7 @@ impl Telegram {
 
     fn offer(&mut self, batch: Batch) {
         self.offered = Some((self.epoch, batch.place.clone()));
-        let _ = self.events.send(Event::Channel(ChannelEvent::Arrived(batch)));
+        let _ = self.events.send(ChannelEvent::Arrived(batch));
     }
 
     /// One outcome for each attempt, now or later.
@@ -275,7 +275,7 @@ impl Telegram {
         });
         if !accepted {
             let outcome = not_sent(self.why_not());
-            let _ = self.events.send(Event::Channel(ChannelEvent::Outcome { id, outcome }));
+            let _ = self.events.send(ChannelEvent::Outcome { id, outcome });
         }
     }
 
@@ -287,7 +287,7 @@ impl Telegram {
         if !accepted {
             let result = Err(self.why_not());
             let channel = Channel::Telegram;
-            let _ = self.events.send(Event::Channel(ChannelEvent::Fetched { channel, key, index, result }));
+            let _ = self.events.send(ChannelEvent::Fetched { channel, key, index, result });
         }
     }
 
@@ -323,7 +323,7 @@ impl Telegram {
         self.probes = waiting;
         let due: Vec<Probe> = due;
         for Probe { conn, id, .. } in due {
-            let _ = self.events.send(Event::Channel(ChannelEvent::Probed { conn, id }));
+            let _ = self.events.send(ChannelEvent::Probed { conn, id });
         }
     }
 
@@ -395,7 +395,7 @@ impl Telegram {
     fn tell(&mut self) {
         self.told_ms = wall_ms();
         let health = Box::new(self.facts.health.clone());
-        let _ = self.events.send(Event::Channel(ChannelEvent::Health { channel: Channel::Telegram, health }));
+        let _ = self.events.send(ChannelEvent::Health { channel: Channel::Telegram, health });
     }
 }
 

@@ -8,8 +8,8 @@ use crate::channels::event::ChannelEvent;
 use crate::channels::message::Arrival;
 use crate::channels::telegram::api::Me;
 use crate::channels::telegram::error::ApiError;
+use crate::port::Port;
 use crate::protocol::call::Channel;
-use crate::state::Event;
 
 /// One thing that a thread of this surface found out.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(super) struct Reporter {
     /// To the channels thread.
     pub(super) reports: Sender<Report>,
     /// To state.
-    pub(super) events: Sender<Event>,
+    pub(super) events: Port<ChannelEvent>,
 }
 
 impl Reporter {
@@ -62,11 +62,11 @@ impl Reporter {
     }
 
     pub(super) fn outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
-        let _ = self.events.send(Event::Channel(ChannelEvent::Outcome { id, outcome }));
+        let _ = self.events.send(ChannelEvent::Outcome { id, outcome });
     }
 
     pub(super) fn fetched(&self, key: String, index: usize, result: Result<FetchedFile, String>) {
         let channel = Channel::Telegram;
-        let _ = self.events.send(Event::Channel(ChannelEvent::Fetched { channel, key, index, result }));
+        let _ = self.events.send(ChannelEvent::Fetched { channel, key, index, result });
     }
 }

@@ -15,8 +15,8 @@ use crate::channels::web::media_sources::MediaSources;
 use crate::channels::{self, ChannelCommand, ChannelEvent, ChannelsSetup, WhatsappConfig};
 use crate::config::file;
 use crate::config::secret::Secret;
+use crate::port::Port;
 use crate::protocol::call::Channel;
-use crate::state::Event;
 
 const TOKEN: &str = "42:SECRET-secret_secret-secret_secret12345";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -85,7 +85,7 @@ struct Rig {
     /// Calls that came while another method was awaited.
     kept: Vec<Call>,
     commands: Sender<Box<ChannelCommand>>,
-    events: Receiver<Event>,
+    events: Receiver<ChannelEvent>,
     state: String,
 }
 
@@ -106,7 +106,7 @@ impl Rig {
         let (to_state, events) = bounded(64);
         let whatsapp = WhatsappConfig::default();
         let setup = ChannelsSetup { telegram, whatsapp, enabled: vec![Channel::Telegram], places };
-        channels::spawn(setup, inbox, to_state).unwrap();
+        channels::spawn(setup, inbox, Port::new(to_state, |event| event)).unwrap();
         Self { calls, kept: Vec::new(), commands, events, state: String::new() }
     }
 
@@ -132,9 +132,8 @@ impl Rig {
     fn event(&mut self) -> ChannelEvent {
         loop {
             match self.events.recv_timeout(DEADLINE).expect("no event came") {
-                Event::Channel(ChannelEvent::Health { health, .. }) => self.state = health.state,
-                Event::Channel(event) => return event,
-                other => panic!("{other:?}"),
+                ChannelEvent::Health { health, .. } => self.state = health.state,
+                event => return event,
             }
         }
     }
@@ -156,7 +155,7 @@ impl Rig {
     fn until_state(&mut self, wanted: &str) {
         while self.state != wanted {
             match self.events.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("never `{wanted}`")) {
-                Event::Channel(ChannelEvent::Health { health, .. }) => {
+                ChannelEvent::Health { health, .. } => {
                     let reason = health.reason.unwrap_or_default();
                     assert!(!reason.contains("SECRET"), "{reason}");
                     self.state = health.state;

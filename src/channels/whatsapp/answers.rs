@@ -11,9 +11,9 @@ use crate::channels::whatsapp::outgoing::Body;
 use crate::channels::whatsapp::process::Asked;
 use crate::channels::whatsapp::wire::{Answer, Brings, Connection, Event, Said, Stage};
 use crate::channels::whatsapp::{Whatsapp, fetching};
+use crate::clock::now as clocks;
 use crate::limits::SIDECAR_RSS_BYTES_MAX;
 use crate::protocol::event::MessageStatus;
-use crate::state::thread::now as clocks;
 
 impl Whatsapp {
     pub(super) fn said(&mut self, said: Said, now: Instant) {

@@ -252,7 +252,7 @@ mod tests {
 
     use crate::channels::event::ChannelEvent;
     use crate::channels::whatsapp::{Whatsapp, WhatsappConfig};
-    use crate::state::Event;
+    use crate::port::Port;
 
     #[test]
     fn without_its_program_nothing_is_linked() {
@@ -260,10 +260,10 @@ mod tests {
         let nowhere = |name: &str| PathBuf::from("/nowhere/at/all/on/this/machine").join(name);
         let (own_exe, folder) = (nowhere("clawdis-gateway"), nowhere("state"));
         let config = WhatsappConfig { configured: true, own_exe, folder, ..WhatsappConfig::default() };
-        let mut whatsapp = Whatsapp::new(config, events, unbounded().0);
+        let mut whatsapp = Whatsapp::new(config, Port::new(events, |event| event), unbounded().0);
         whatsapp.switch(true, Instant::now());
         let health = told.try_iter().filter_map(|event| match event {
-            Event::Channel(ChannelEvent::Health { health, .. }) => Some(health),
+            ChannelEvent::Health { health, .. } => Some(health),
             _ => None,
         });
         assert_eq!(health.last().map(|health| health.linked), Some(Some(false)), "`send` would wait for it");

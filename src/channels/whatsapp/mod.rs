@@ -17,8 +17,8 @@ use crate::channels::lease::Lease;
 use crate::channels::message::{InboundMedia, Route};
 use crate::channels::web::media_sources::MediaSources;
 use crate::limits::{CHILD_POLL_INTERVAL, CHILD_TERM_WAIT, WHATSAPP_TYPING_INTERVAL};
+use crate::port::Port;
 use crate::protocol::call::Channel;
-use crate::state;
 
 mod account;
 mod answers;
@@ -101,7 +101,7 @@ enum Told {
 /// WhatsApp as the `channels` thread drives it.
 pub(super) struct Whatsapp {
     config: WhatsappConfig,
-    events: Sender<state::Event>,
+    events: Port<ChannelEvent>,
     news: Sender<News>,
     enabled: bool,
     process: Option<Process>,
@@ -128,7 +128,7 @@ pub(super) struct Whatsapp {
 }
 
 impl Whatsapp {
-    pub(super) fn new(config: WhatsappConfig, events: Sender<state::Event>, news: Sender<News>) -> Self {
+    pub(super) fn new(config: WhatsappConfig, events: Port<ChannelEvent>, news: Sender<News>) -> Self {
         let reader = Reader::new(config.self_chat, config.media_bytes_max);
         if let Err(error) = process::discard_leftovers(&config.folder) {
             log::warn!("whatsapp: old files stay in `{}`: {error}", config.folder.display());
@@ -376,7 +376,7 @@ impl Whatsapp {
     }
 
     fn tell(&self, event: ChannelEvent) {
-        let _ = self.events.send(state::Event::Channel(event));
+        let _ = self.events.send(event);
     }
 
     /// Starts a login: a code to scan, or one to type.

@@ -21,8 +21,9 @@ use crate::limits::{
     OUTBOUND_DRAIN_MAX,
 };
 use crate::metrics::METRICS;
+use crate::net::ConnShared;
 use crate::net::permits::Permit;
-use crate::net::{ConnId, ConnShared};
+use crate::protocol::ConnId;
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{Close, EventBody};
 use crate::threads;

@@ -7,8 +7,8 @@ use tungstenite::Bytes;
 
 use super::Outbound;
 use crate::limits::{OUTBOUND_BYTES_MAX, OUTBOUND_INBOX, OUTBOUND_LARGE_BYTES};
-use crate::net::ConnId;
 use crate::net::permits::{Permit, Permits};
+use crate::protocol::ConnId;
 
 /// A message on its way. What it holds is given back when `outbound` has taken it in.
 #[derive(Debug)]

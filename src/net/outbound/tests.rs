@@ -12,7 +12,8 @@ use tungstenite::{Bytes, Message, WebSocket};
 
 use super::{Loss, Outbound, Writer};
 use crate::limits::BACKLOG_BYTES_MAX;
-use crate::net::{ConnId, ConnShared};
+use crate::net::ConnShared;
+use crate::protocol::ConnId;
 use crate::protocol::event::{EventKind, Subscriptions};
 use crate::protocol::frame::{Close, EventBody, text};
 

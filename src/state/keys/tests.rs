@@ -6,7 +6,7 @@ use super::{Holder, KeyRecord, Keys, Lookup, Outcome};
 use crate::limits::{
     DIRECTIVE_KEYS_MAX, KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, SANE_CLOCK_MS, SUMMARY_BYTES_MAX,
 };
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::payload::RunStatus;
 
 const A: [u8; 32] = [1; 32];

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use crate::channels::address;
 use crate::channels::message::Inbound;
+use crate::clock::Now;
 use crate::config::file::Commands;
 use crate::limits::{ALLOWED_MAX, REFUSED_MAX};
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, ChannelAllowParams};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::{Access as AccessAnswer, RefusedSender};
@@ -19,7 +20,7 @@ use crate::state::agent_requests::OWNER;
 use crate::state::sessions::MAIN;
 use crate::state::stored::Pending;
 use crate::state::surfaces::{GroupConfig, SurfacesConfig, in_slot, slot};
-use crate::state::{Now, State, to_json};
+use crate::state::{State, to_json};
 use crate::store::StoreOp;
 
 /// Slots of people and groups that `channel-allow` let in.

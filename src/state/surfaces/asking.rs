@@ -2,6 +2,7 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
+use crate::clock::Now;
 use crate::config::file::Commands;
 use crate::limits::{ASKED_MAX, INBOX_RETRY_PAUSE, SESSIONS_MAX, SESSIONS_RESERVE};
 use crate::protocol::call::RunId;
@@ -14,7 +15,7 @@ use crate::state::surfaces::access::{Place, Verdict};
 use crate::state::surfaces::inbox::{Entry, Number};
 use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::question::{Question, directive_of, left_out_line};
-use crate::state::{Effect, Now, State};
+use crate::state::{Effect, State};
 
 /// Why the agent is not asked, as a person may hear it.
 struct Refusal {

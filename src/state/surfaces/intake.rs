@@ -2,6 +2,7 @@
 
 use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia};
 use crate::channels::{ChannelCommand, delivery::FetchedFile};
+use crate::clock::Now;
 use crate::limits::{
     ALBUM_QUIET_TIME, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_PAUSE, MEDIA_MAX, MIME_BYTES_MAX,
     SANE_CLOCK_MS, ms,
@@ -15,7 +16,7 @@ use crate::state::surfaces::access::Verdict;
 use crate::state::surfaces::inbox::{Inbox, Number};
 use crate::state::surfaces::outbox::LetterId;
 use crate::state::surfaces::posting::Posted;
-use crate::state::{Effect, Now, State};
+use crate::state::{Effect, State};
 use crate::store::{StoreOp, file_name};
 use crate::text;
 

@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 
 use crate::channels::{ChannelCommand, LoginMethod, LoginStep};
-use crate::net::ConnId;
 use crate::net::outbound::Outbound;
+use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, ChannelLoginParams, LoginKind};
 use crate::protocol::error::WireError;
 use crate::protocol::event::{EventKind, LoginProgress};

@@ -26,7 +26,7 @@ mod sends;
 
 /// What the config says about the surfaces.
 #[derive(Debug, Clone, Default)]
-pub struct SurfacesConfig {
+pub(crate) struct SurfacesConfig {
     /// By surface.
     pub by_channel: BTreeMap<Channel, SurfaceConfig>,
     /// Folder for what people send, with one folder per session.
@@ -37,7 +37,7 @@ pub struct SurfacesConfig {
 
 /// What the config says about one surface.
 #[derive(Debug, Clone, Default)]
-pub struct SurfaceConfig {
+pub(crate) struct SurfaceConfig {
     /// Whether it is set up, on or off.
     pub configured: bool,
     /// The person whose direct chat shares session `main`.
@@ -52,7 +52,7 @@ pub struct SurfaceConfig {
 
 /// What the config says about a chat of several people.
 #[derive(Debug, Clone)]
-pub struct GroupConfig {
+pub(crate) struct GroupConfig {
     /// Only what is addressed to us is answered.
     pub require_mention: bool,
     /// Who may ask there besides those who may write anyway; `*` is everybody.

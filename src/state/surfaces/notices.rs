@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::channels::message::{Inbound, Route};
+use crate::clock::Now;
 use crate::clock::utc;
 use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_AFTER};
 use crate::protocol::call::Channel;
@@ -16,7 +17,7 @@ use crate::state::surfaces::access::Place;
 use crate::state::surfaces::inbox::Entry;
 use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::replies::Reply;
-use crate::state::{Now, State, prompt};
+use crate::state::{State, prompt};
 use crate::text;
 
 /// Messages named in one report; the rest is counted.

@@ -12,15 +12,16 @@ use sha2::{Digest, Sha256};
 
 use crate::channels::delivery::{Attempt, AttemptId, Part};
 use crate::channels::message::Route;
+use crate::clock::Now;
 use crate::limits::{
     ATTEMPTS_IN_FLIGHT_MAX, LETTER_AGE_MS_MAX, OFFSET_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX,
     RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY_MAX_MS,
     SEND_RETRY_MIN_MS, ms,
 };
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
-use crate::state::{Now, to_json};
+use crate::state::to_json;
 use crate::store::StoreOp;
 
 /// Slots of letters: `outbox/N` says how far it is, `outbox/N/parts` what it says.

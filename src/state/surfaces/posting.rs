@@ -2,6 +2,7 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::delivery::{AttemptId, AttemptOutcome, Part};
+use crate::clock::Now;
 use crate::limits::{HISTORY_TEXT_BYTES_MAX, INBOX_RETRY_PAUSE};
 use crate::metrics::METRICS;
 use crate::net::outbound::{Loss, Outbound};
@@ -15,7 +16,7 @@ use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::outbox::{Head, Letter, LetterId, Phase};
 use crate::state::surfaces::replies::Reply;
 use crate::state::surfaces::sends;
-use crate::state::{Effect, Now, State};
+use crate::state::{Effect, State};
 use crate::store::StoreOp;
 
 /// Letters that were made, with what puts them, and what belongs to them, on record.

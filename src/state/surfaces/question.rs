@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 
 use crate::channels::message::Inbound;
+use crate::clock::Now;
 use crate::config::file::Commands;
 use crate::limits::ATTACHMENTS_MAX;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
+use crate::state::State;
 use crate::state::directives::{self, Directive};
 use crate::state::prompt::Prompt;
 use crate::state::surfaces::access::Place;
 use crate::state::surfaces::inbox::{Entry, Number};
 use crate::state::surfaces::intake::describe;
 use crate::state::surfaces::replies::Reply;
-use crate::state::{Now, State};
 
 /// A message with all its pieces.
 pub(super) struct Question {

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::clock::Now;
 use crate::limits::INBOX_RETRY_PAUSE;
+use crate::state::State;
 use crate::state::stored::Pending;
 use crate::state::surfaces::posting::Posted;
 use crate::state::surfaces::{access, inbox, outbox};
-use crate::state::{Now, State};
 
 impl State {
     /// Takes over what the last life left. Returns the names of keys whose messages go on.

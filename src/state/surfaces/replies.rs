@@ -2,12 +2,13 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::message::{Inbound, Route};
+use crate::clock::Now;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
 use crate::state::runs::{Origin, Run};
 use crate::state::surfaces::inbox::Number;
 use crate::state::surfaces::posting::Posted;
-use crate::state::{Effect, Now, State};
+use crate::state::{Effect, State};
 
 /// Where an answer goes. Fixed when the message is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]

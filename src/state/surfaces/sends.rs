@@ -7,8 +7,9 @@ use serde_json::json;
 use crate::channels::address;
 use crate::channels::delivery::Part;
 use crate::channels::message::Route;
+use crate::clock::Now;
 use crate::limits::KEY_JOINERS_MAX;
-use crate::net::ConnId;
+use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, Digest, RunId, SendParams};
 use crate::protocol::error::WireError;
 use crate::protocol::event::MessageStatus;
@@ -17,7 +18,7 @@ use crate::state::keys::{self, KeyRecord, Lookup, Outcome};
 use crate::state::stored::Pending;
 use crate::state::surfaces::outbox::{Head, LetterId};
 use crate::state::surfaces::replies::Reply;
-use crate::state::{Now, State, to_json};
+use crate::state::{State, to_json};
 use crate::store::StoreOp;
 
 impl State {

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Bench, config};
 use crate::limits::WARNING_BYTES_MAX;
-use crate::net::ConnId;
+use crate::net::NetEvent;
 use crate::net::outbound::Outbound;
+use crate::protocol::ConnId;
 use crate::protocol::payload::Auth;
 use crate::protocol::warning::{Warning, WarningCode};
 use crate::state::{Effect, Event};
@@ -28,13 +29,13 @@ fn warnings_come_and_go_one_of_each_kind() {
     assert_eq!((&seen["auth"], &seen["warnings"]), (&json!("none"), &json!([no_token.clone()])));
 
     for message in ["gone", "empty\u{1b}[1m"] {
-        bench.handle(Event::Warning(Warning::new(WarningCode::TokenFile, message)));
+        bench.handle(Event::Net(NetEvent::Warning(Warning::new(WarningCode::TokenFile, message))));
     }
     let token_file = json!({ "code": "token-file", "message": "empty[1m" });
     assert_eq!(status(&mut bench)["warnings"], json!([no_token.clone(), token_file]));
 
-    bench.handle(Event::WarningOver(WarningCode::TokenFile));
-    bench.handle(Event::WarningOver(WarningCode::CwdHome));
+    bench.handle(Event::Net(NetEvent::WarningOver(WarningCode::TokenFile)));
+    bench.handle(Event::Net(NetEvent::WarningOver(WarningCode::CwdHome)));
     assert_eq!(status(&mut bench)["warnings"], json!([no_token]));
 }
 
@@ -70,18 +71,18 @@ fn what_an_old_token_opened_ends_in_whatever_order_it_is_told() {
     // The first with the new token overtakes the word of it, and one with the old comes behind both.
     bench.connect_with(3, 1);
     assert_eq!(closed(&mut bench), []);
-    bench.handle(Event::TokenChanged { number: 1 });
+    bench.handle(Event::Net(NetEvent::TokenChanged { number: 1 }));
     assert_eq!(closed(&mut bench), [ended(1), ended(2)]);
-    bench.handle(Event::Closed { conn: 1 });
-    bench.handle(Event::Closed { conn: 2 });
+    bench.handle(Event::Net(NetEvent::Closed { conn: 1 }));
+    bench.handle(Event::Net(NetEvent::Closed { conn: 2 }));
     bench.connect_with(4, 0);
     assert_eq!(closed(&mut bench), [ended(4)]);
-    bench.handle(Event::Closed { conn: 4 });
+    bench.handle(Event::Net(NetEvent::Closed { conn: 4 }));
     // Two changes at once, told by two threads.
     bench.connect_with(5, 3);
-    bench.handle(Event::TokenChanged { number: 3 });
+    bench.handle(Event::Net(NetEvent::TokenChanged { number: 3 }));
     assert_eq!(closed(&mut bench), [ended(3)]);
-    bench.handle(Event::Closed { conn: 3 });
-    bench.handle(Event::TokenChanged { number: 2 });
+    bench.handle(Event::Net(NetEvent::Closed { conn: 3 }));
+    bench.handle(Event::Net(NetEvent::TokenChanged { number: 2 }));
     assert_eq!(closed(&mut bench), []);
 }

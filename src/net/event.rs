@@ -1,0 +1,57 @@
+//! What the sockets' side tells the state thread.
+
+use std::net::IpAddr;
+
+use crate::net::permits::Permit;
+use crate::protocol::ConnId;
+use crate::protocol::call::Call;
+use crate::protocol::event::Subscriptions;
+use crate::protocol::hello::Hello;
+use crate::protocol::warning::{Warning, WarningCode};
+
+/// What connections and the token's file tell the state thread.
+#[derive(Debug)]
+pub enum NetEvent {
+    /// A client passed its handshake.
+    Opened(Box<Opened>),
+    /// A client asks for something.
+    Request {
+        /// The client's connection.
+        conn: ConnId,
+        /// The id that the answer bears.
+        id: String,
+        /// The validated request.
+        call: Call,
+        /// Room for what a large request became; given back when state has taken it in.
+        built: Option<Box<Permit>>,
+    },
+    /// A client is gone.
+    Closed {
+        /// The client's connection.
+        conn: ConnId,
+    },
+    /// Something that a person should mend has turned up.
+    Warning(Warning),
+    /// What the warning of this code was about has been mended.
+    WarningOver(WarningCode),
+    /// Another token is in force.
+    TokenChanged {
+        /// The token's number, higher than those of the tokens before it.
+        number: u64,
+    },
+}
+
+/// A client past its handshake.
+#[derive(Debug)]
+pub struct Opened {
+    /// The client's connection.
+    pub conn: ConnId,
+    /// The address that the client connected from.
+    pub ip: IpAddr,
+    /// What the client said of itself.
+    pub hello: Hello,
+    /// The events that the client wants.
+    pub subscriptions: Subscriptions,
+    /// Number of the token that the client proved.
+    pub token: u64,
+}
