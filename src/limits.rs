@@ -168,11 +168,6 @@ pub const PRESENCE_REASON_BYTES_MAX: usize = 256;
 pub const PRESENCE_TAG_BYTES_MAX: usize = 64;
 /// Tags of a presence entry, as the schema of `system-event` has it.
 pub const PRESENCE_TAGS_MAX: usize = 8;
-/// A presence entry at its largest: texts, member names and numbers.
-const PRESENCE_ENTRY_BYTES_MAX: usize = 4 * PRESENCE_TEXT_BYTES_MAX
-    + PRESENCE_REASON_BYTES_MAX
-    + PRESENCE_TAGS_MAX * (PRESENCE_TAG_BYTES_MAX + 3)
-    + 256;
 /// How long a disconnected client stays listed.
 pub const PRESENCE_TTL: Duration = Duration::from_secs(300);
 /// Smallest window in which presence changes of a burst are merged.
@@ -451,7 +446,14 @@ const _: () = assert!(PAYLOAD_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_SMALL_BYTES_MAX <= BACKLOG_BLOCK_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= BACKLOG_TOTAL_BYTES_MAX);
 const _: () = assert!(SUMMARY_BYTES_MAX <= KEYS_BYTES_MAX);
-const _: () = assert!(PRESENCE_MAX * PRESENCE_ENTRY_BYTES_MAX < PAYLOAD_BYTES_MAX - 64 * 1024);
+const _: () = {
+    // A presence entry at its largest: texts, member names and numbers.
+    let entry_bytes_max = 4 * PRESENCE_TEXT_BYTES_MAX
+        + PRESENCE_REASON_BYTES_MAX
+        + PRESENCE_TAGS_MAX * (PRESENCE_TAG_BYTES_MAX + 3)
+        + 256;
+    assert!(PRESENCE_MAX * entry_bytes_max < PAYLOAD_BYTES_MAX - 64 * 1024);
+};
 // JSON may escape every byte of a text to six: these stay frames even then, but for texts of
 // control characters, which are cut shorter where they are encoded.
 const _: () = assert!(DELTA_BYTES_MAX * 6 < PAYLOAD_BYTES_MAX);

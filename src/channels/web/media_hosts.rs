@@ -85,7 +85,7 @@ fn loose_v4(text: &str, radix_of_zero: u32) -> Option<IpAddr> {
     if first.iter().any(|byte| *byte > 255) || u64::from(*last) >> rest_bits > 0 {
         return None;
     }
-    let high = first.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte)) << rest_bits;
+    let high = first.iter().fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte)) << rest_bits;
     Some(Ipv4Addr::from_bits(u32::try_from(high).ok()? | last).into())
 }
 
@@ -147,7 +147,7 @@ mod tests {
             number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let address = Ipv4Addr::from_bits(number);
             let [a, b, c, d] = address.octets();
-            let (ab, cd) = (u32::from(a) << 8 | u32::from(b), u32::from(c) << 8 | u32::from(d));
+            let (ab, cd) = ((u32::from(a) << 8) | u32::from(b), (u32::from(c) << 8) | u32::from(d));
             let bcd = number & 0xff_ffff;
             for spelling in [
                 format!("{a}.{b}.{c}.{d}"),

@@ -124,7 +124,7 @@ mod tests {
             let last = Ipv4Addr::from_bits(start.to_bits() | (u32::MAX >> bits));
             for v4 in [start, last, Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(149, 154, 167, 220)] {
                 let [a, b, c, d] = v4.octets().map(u16::from);
-                let (high, low) = (a << 8 | b, c << 8 | d);
+                let (high, low) = ((a << 8) | b, (c << 8) | d);
                 let alone = special_use(IpAddr::V4(v4));
                 for wrapped in [
                     Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, high, low),
