@@ -64,10 +64,10 @@ function openConversation(sessionKey) {
   openSession.set(sessionKey);
   composer.open(sessionKey);
   sessions.select(sessionKey);
+  refreshHistory(sessionKey);
   conversation.show(timelineOf(sessionKey));
   drawers.closeOverlays();
   showStop();
-  refreshHistory(sessionKey);
 }
 
 async function submit({ session, text, thinking, files }) {
@@ -211,11 +211,14 @@ function touched(sessionKey) {
 async function refreshHistory(sessionKey) {
   const timeline = timelineOf(sessionKey);
   const { endedRuns } = timeline;
+  timeline.isAwaitingFirst = !timeline.loaded;
   const params = { sessionKey, limit: HISTORY_PAGE };
   const page = await gateway.request("session-history", params).catch(() => undefined);
-  if (!page) return;
-  timeline.takeNewest(page, endedRuns);
-  timeline.takeUnderWay(status.runsUnderWay);
+  timeline.isAwaitingFirst = false;
+  if (page) {
+    timeline.takeNewest(page, endedRuns);
+    timeline.takeUnderWay(status.runsUnderWay);
+  }
   if (sessionKey !== current) return;
   conversation.changed();
   showStop();

@@ -21,6 +21,8 @@ export class Timeline {
     this.before = undefined;
     /** Whether a page has come. */
     this.loaded = false;
+    /** Whether the first page is on its way. */
+    this.isAwaitingFirst = false;
   }
 
   /** Runs that wait or work: the one that works first, whichever the page heard of first. */
@@ -172,6 +174,8 @@ export class Timeline {
     }
     for (const run of this.#runs.values()) {
       if (run.mergedInto || answered.has(run.id)) continue;
+      // The page that is about to come has what was asked as well, and may not reach back as far.
+      if (this.isAwaitingFirst && !run.active) continue;
       add("run", run.id, Math.max(run.ts, promptTs.get(run.id) ?? 0), RANKS.run, run);
     }
     return items.sort((one, other) => one.ts - other.ts || one.rank - other.rank);

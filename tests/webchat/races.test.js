@@ -103,6 +103,35 @@ describe("races", () => {
     }
   });
 
+  for (const isRefused of [false, true]) {
+    const what = isRefused ? "is shown if its history cannot be had" : "waits for its history, and what was asked";
+    test(`what ended in a session that was not open ${what}`, async () => {
+      const held = [];
+      const handlers = {
+        "session-history": ({ sessionKey }, answer, fail) =>
+          sessionKey === "main"
+            ? answer({ sessionKey, sessionId: "s-0", messages: [] })
+            : held.push({ answer, fail }),
+      };
+      await withPage(handlers, async (page, fake) => {
+        const step = (seq, stream, data) =>
+          fake.event("agent", { runId: "r-1", sessionKey: "dm:telegram:42", seq, ts: seq, stream, data });
+        step(1, "lifecycle", { phase: "started" });
+        step(2, "assistant", { delta: "an answer" });
+        step(3, "lifecycle", { phase: "ended", status: "ok" });
+        await page.locator(".session.unread", { hasText: "42" }).click();
+        await eventually("its history to be asked for", () => held.length === 1);
+        assert.equal(await page.locator(".item").count(), 0);
+        const record = (id, role, text) => ({ id, ts: Number(id), role, text, runId: "r-1" });
+        const messages = [record("2", "assistant", "an answer"), record("1", "user", "a question")];
+        if (isRefused) held[0].fail({ code: "UNAVAILABLE", message: "not now" });
+        else held[0].answer({ sessionKey: "dm:telegram:42", sessionId: "s-1", messages });
+        await page.locator(".agent", { hasText: "an answer" }).waitFor();
+        assert.equal(await page.locator(".item", { hasText: "a question" }).count(), isRefused ? 0 : 1);
+      });
+    });
+  }
+
   test("a page of history that comes too late changes nothing", async () => {
     const messages = (first, count) =>
       Array.from({ length: count }, (_, at) => ({
