@@ -4,7 +4,6 @@ use serde_json::json;
 
 use crate::agent::RunSpec;
 use crate::channels::message::Route;
-use crate::clock::Now;
 use crate::limits::{KEY_JOINERS_MAX, SESSIONS_MAX, ms};
 use crate::protocol::ConnId;
 use crate::protocol::call::{AgentParams, Digest, RunId};
@@ -45,9 +44,8 @@ impl State {
         id: &str,
         params: AgentParams,
         digest: &Digest,
-        now: Now,
     ) -> Result<(), WireError> {
-        self.keys.drop_expired(now.mono);
+        self.keys.drop_expired(self.now.mono);
         let key = keys::name("agent", &params.idempotency_key);
         let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
         let directive = directives::parse(&params.message).filter(|_| params.attachments.is_empty());
@@ -55,7 +53,7 @@ impl State {
         let known = match directive {
             // It is obeyed also when no key is free: it may be there to stop what took them.
             Some(_) => self.keys.look_up(&key, digest).unwrap_or(Lookup::New),
-            None => self.keys.look_up_or_begin(&key, digest, &holder, now.mono),
+            None => self.keys.look_up_or_begin(&key, digest, &holder, self.now.mono),
         };
         match known {
             Lookup::New => {}
@@ -70,9 +68,9 @@ impl State {
             }
             other => return Err(other.refusal()),
         }
-        let reply = self.admit(&params, &session_key, directive, now)?;
+        let reply = self.admit(&params, &session_key, directive)?;
         let admitted = Admitted { params, session_key, directive, reply, holder };
-        self.begin_run(conn, id, admitted, digest, now);
+        self.begin_run(conn, id, admitted, digest);
         Ok(())
     }
 
@@ -100,7 +98,6 @@ impl State {
         params: &AgentParams,
         session_key: &str,
         directive: Option<Directive>,
-        now: Now,
     ) -> Result<Option<Reply>, WireError> {
         if self.stopping.is_some() {
             return Err(WireError::unavailable("the gateway is stopping"));
@@ -122,18 +119,18 @@ impl State {
                     5_000,
                 ));
             }
-            self.agent_may_run(OWNER, now)?;
+            self.agent_may_run(OWNER)?;
         }
         Ok(reply)
     }
 
     /// Whether the agent is there, not paused, and within this person's budget.
-    pub(super) fn agent_may_run(&mut self, person: &str, now: Now) -> Result<(), WireError> {
-        let health = self.health.snapshot(now.wall_ms, &self.toggles, &self.runs).agent;
+    pub(super) fn agent_may_run(&mut self, person: &str) -> Result<(), WireError> {
+        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs).agent;
         if !health.configured || self.toggles.paused {
             return Err(WireError::unavailable(health.reason.unwrap_or_default()));
         }
-        if let Some(wait_ms) = self.today.wait_ms(person, self.config.budget, now.wall_ms) {
+        if let Some(wait_ms) = self.today.wait_ms(person, self.config.budget, self.now.wall_ms) {
             let hint = "today's runs are used up (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC";
             return Err(WireError::rate_limited(hint, wait_ms));
         }
@@ -155,12 +152,12 @@ impl State {
         Ok(Reply { route, to: None })
     }
 
-    fn begin_run(&mut self, conn: ConnId, id: &str, admitted: Admitted, digest: &Digest, now: Now) {
+    fn begin_run(&mut self, conn: ConnId, id: &str, admitted: Admitted, digest: &Digest) {
         let Admitted { params, session_key, directive, reply, holder } = admitted;
         let run_id = self.new_run_id();
         let mut ops = match params.session_id {
             Some(_) => Vec::new(),
-            None => self.begin_anew_if_idle(&session_key, now),
+            None => self.begin_anew_if_idle(&session_key),
         };
         let session_id = self.conversation_for(&session_key, directive);
         let message = Message {
@@ -171,10 +168,10 @@ impl State {
                 .filter(|name| !name.is_empty()),
             run_id: Some(run_id.to_string()),
             idempotency_key: Some(params.idempotency_key.clone()),
-            ..Message::new(Role::User, params.message.clone(), now.wall_ms)
+            ..Message::new(Role::User, params.message.clone(), self.now.wall_ms)
         };
         let mut prompt = Prompt::default();
-        prompt.speaker(message.from.as_deref(), OWNER, now.wall_ms);
+        prompt.speaker(message.from.as_deref(), OWNER, self.now.wall_ms);
         prompt.client(&params.message);
         let key = keys::name("agent", &params.idempotency_key);
         ops.extend(self.sessions.append(&session_key, &session_id, message));
@@ -183,7 +180,7 @@ impl State {
         let work = if let Some(directive) = directive {
             Work::Directive(directive)
         } else {
-            ops.push(self.count_run(OWNER, now));
+            ops.push(self.count_run(OWNER));
             let mut spec = self.usual_run(&run_id, &session_key, &session_id);
             spec.images =
                 params.attachments.into_iter().map(|image| (image.mime_type, image.content)).collect();
@@ -211,14 +208,14 @@ impl State {
     }
 
     /// After a long silence the next message begins a new conversation.
-    pub(super) fn begin_anew_if_idle(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
+    pub(super) fn begin_anew_if_idle(&mut self, session_key: &str) -> Vec<StoreOp> {
         let Some(idle) = self.config.idle else { return Vec::new() };
         let busy = self.runs.of_session(session_key).next().is_some();
-        if busy || !self.sessions.is_idle(session_key, idle, now.wall_ms) {
+        if busy || !self.sessions.is_idle(session_key, idle, self.now.wall_ms) {
             return Vec::new();
         }
         self.end_session(session_key, false);
-        self.sessions.reset(session_key, now.wall_ms).1
+        self.sessions.reset(session_key, self.now.wall_ms).1
     }
 
     pub(super) fn new_run_id(&mut self) -> RunId {
@@ -227,8 +224,8 @@ impl State {
     }
 
     /// Counts a run against today's budget.
-    pub(super) fn count_run(&mut self, person: &str, now: Now) -> StoreOp {
-        self.today.count(person, now.wall_ms);
+    pub(super) fn count_run(&mut self, person: &str) -> StoreOp {
+        self.today.count(person, self.now.wall_ms);
         self.today_op()
     }
 
@@ -267,14 +264,8 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn agent_cancel(
-        &mut self,
-        conn: ConnId,
-        id: &str,
-        run_id: &RunId,
-        now: Now,
-    ) -> Result<(), WireError> {
-        if !self.cancel(run_id, now) {
+    pub(super) fn agent_cancel(&mut self, conn: ConnId, id: &str, run_id: &RunId) -> Result<(), WireError> {
+        if !self.cancel(run_id) {
             return Err(WireError::invalid("`/params/runId`: no such run is under way; it may have ended"));
         }
         self.answer(conn, id, &json!({ "runId": &**run_id, "status": "cancelled" }));

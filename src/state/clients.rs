@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::clock::Now;
 use crate::limits::{PRESENCE_TEXT_BYTES_MAX, ms};
 use crate::net::Opened;
 use crate::net::outbound::Outbound;
@@ -48,7 +47,7 @@ fn token_changed() -> Close {
 }
 
 impl State {
-    pub(super) fn opened(&mut self, opened: Opened, now: Now) {
+    pub(super) fn opened(&mut self, opened: Opened) {
         let Opened { conn, ip, hello, subscriptions, token } = opened;
         let short = |text: &str| clean(text, PRESENCE_TEXT_BYTES_MAX);
         let about = ClientEntry {
@@ -59,7 +58,7 @@ impl State {
             mode: short(&hello.client.mode),
             locale: hello.locale.as_deref().map(|text| clean(text, LONG_TEXT_BYTES_MAX)),
             user_agent: hello.user_agent.as_deref().map(|text| clean(text, LONG_TEXT_BYTES_MAX)),
-            since_ts: now.wall_ms,
+            since_ts: self.now.wall_ms,
         };
         let instance =
             hello.client.instance_id.as_deref().map(clean_id).filter(|instance| !instance.is_empty());
@@ -70,15 +69,15 @@ impl State {
             version: about.version.clone(),
             mode: about.mode.clone(),
             last_input_seconds: None,
-            ts: now.wall_ms,
+            ts: self.now.wall_ms,
             reason: Some("connect".to_owned()),
             tags: None,
             instance_id: instance.clone(),
         };
-        // Nobody was there to be told of these; whoever comes now gets the whole list.
-        self.presence.expire(now.mono);
+        // Nobody was there to be told of these; whoever comes self.now gets the whole list.
+        self.presence.expire(self.now.mono);
         self.presence.connect(conn, entry);
-        let hello_ok = self.hello_ok(&about.conn_id, now);
+        let hello_ok = self.hello_ok(&about.conn_id);
         self.effects.push(Effect::Out(Outbound::Join { conn, hello_ok, subscriptions }));
         if let Some(stopping) = &self.stopping {
             let close = Close::new(1001, stopping.reason.clone());
@@ -90,12 +89,12 @@ impl State {
         }
         self.clients.insert(conn, Client { about, instance, token });
         if self.next_tick.is_none() {
-            self.next_tick = Some(now.mono + ms(self.config.policy.tick_interval_ms));
+            self.next_tick = Some(self.now.mono + ms(self.config.policy.tick_interval_ms));
         }
     }
 
-    fn hello_ok(&mut self, conn_id: &str, now: Now) -> tungstenite::Bytes {
-        let (health, state_version, uptime_ms) = (self.health_json(now), self.version(), self.uptime_ms(now));
+    fn hello_ok(&mut self, conn_id: &str) -> tungstenite::Bytes {
+        let (health, state_version, uptime_ms) = (self.health_json(), self.version(), self.uptime_ms());
         frame::text(&HelloOk {
             protocol: VERSION,
             server: ServerInfo {
@@ -121,11 +120,11 @@ impl State {
         self.effects.extend(old.map(|(conn, _)| close(conn)));
     }
 
-    pub(super) fn closed(&mut self, conn: ConnId, now: Now) {
+    pub(super) fn closed(&mut self, conn: ConnId) {
         if self.clients.remove(&conn).is_none() {
             return;
         }
-        self.presence.disconnect(conn, now.mono, now.wall_ms);
+        self.presence.disconnect(conn, self.now.mono, self.now.wall_ms);
         if self.clients.is_empty() {
             self.next_tick = None;
         }

@@ -1,6 +1,5 @@
 //! Lines that begin with a slash and are for the gateway, not for the model.
 
-use crate::clock::Now;
 use crate::limits::ms;
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::{Role, RunStatus};
@@ -70,52 +69,52 @@ pub(super) fn parse(message: &str) -> Option<Directive> {
 
 impl State {
     /// Carries a directive out and answers it as a run would be, without the agent.
-    pub(super) fn obey(&mut self, run_id: &RunId, session_key: &str, directive: Directive, now: Now) {
+    pub(super) fn obey(&mut self, run_id: &RunId, session_key: &str, directive: Directive) {
         let (text, ops) = match directive {
             Directive::New => {
-                let dropped = self.end_before(run_id, None, now).1;
+                let dropped = self.end_before(run_id, None).1;
                 let mut ops = Vec::new();
                 // Where there is none, the next message begins one anyway.
                 if self.sessions.is_known(session_key) {
-                    ops = self.sessions.reset(session_key, now.wall_ms).1;
+                    ops = self.sessions.reset(session_key, self.now.wall_ms).1;
                 }
                 ops.extend(dropped);
                 self.end_session(session_key, false);
                 ("A new conversation begins.".to_owned(), ops)
             }
-            Directive::Status => (self.describe(session_key, true, now), Vec::new()),
-            Directive::BriefStatus => (self.describe(session_key, false, now), Vec::new()),
-            Directive::Stop => self.stop_runs(run_id, None, now),
+            Directive::Status => (self.describe(session_key, true), Vec::new()),
+            Directive::BriefStatus => (self.describe(session_key, false), Vec::new()),
+            Directive::Stop => self.stop_runs(run_id, None),
             Directive::StopOwn => {
                 let person = self.runs.get(run_id).map(|run| run.person.clone());
-                self.stop_runs(run_id, person.as_deref(), now)
+                self.stop_runs(run_id, person.as_deref())
             }
             Directive::Pause => {
-                let ops = self.flip_and_keep(&Switch::Paused(true), now);
+                let ops = self.flip_and_keep(&Switch::Paused(true));
                 ("Everything is paused; /resume lets it run again.".to_owned(), ops)
             }
             Directive::Resume => {
-                let ops = self.flip_and_keep(&Switch::Paused(false), now);
+                let ops = self.flip_and_keep(&Switch::Paused(false));
                 ("The agent may run again.".to_owned(), ops)
             }
             Directive::OwnerOnly => ("Only the owner can do that.".to_owned(), Vec::new()),
             Directive::Think(None) => (LEVELS.to_owned(), Vec::new()),
             Directive::Think(Some(level)) => {
-                let ops = self.sessions.set_thinking(session_key, level, now.wall_ms);
+                let ops = self.sessions.set_thinking(session_key, level, self.now.wall_ms);
                 (format!("Thinking is {} for this conversation.", level.name()), ops)
             }
             Directive::Help => (HELP.to_owned(), Vec::new()),
         };
-        self.say(run_id, &text, now);
+        self.say(run_id, &text);
         let owed = self.owed_by(run_id, &[]);
         let ended = Ended::new(RunStatus::Ok, text, Some(Role::Note));
         let anew = directive == Directive::New;
-        self.end_run(run_id, Ended { ops, anew, owed, ..ended }, now);
+        self.end_run(run_id, Ended { ops, anew, owed, ..ended });
     }
 
     /// Ends what was asked before, by everybody or by that person; the answer, and what to store.
-    fn stop_runs(&mut self, run_id: &RunId, person: Option<&str>, now: Now) -> (String, Vec<StoreOp>) {
-        let (ended, dropped) = self.end_before(run_id, person, now);
+    fn stop_runs(&mut self, run_id: &RunId, person: Option<&str>) -> (String, Vec<StoreOp>) {
+        let (ended, dropped) = self.end_before(run_id, person);
         let text = match (ended, person) {
             (0, None) if dropped.is_empty() => "Nothing was running here.".to_owned(),
             (0, Some(_)) if dropped.is_empty() => "Nothing that you asked was running here.".to_owned(),
@@ -128,7 +127,7 @@ impl State {
     /// Ends what was asked in the session before that run, and drops what waits to be asked; of one
     /// person only, if one is named. What was said behind it is not meant. Returns how many runs ended,
     /// and what to store.
-    fn end_before(&mut self, run_id: &RunId, person: Option<&str>, now: Now) -> (usize, Vec<StoreOp>) {
+    fn end_before(&mut self, run_id: &RunId, person: Option<&str>) -> (usize, Vec<StoreOp>) {
         let Some(run) = self.runs.get(run_id) else { return Default::default() };
         let (number, before, session_key) = (run.number, run.first_number(), run.session_key.clone());
         let meant = |run: &Run| {
@@ -137,19 +136,19 @@ impl State {
                 && person.is_none_or(|person| run.person == person)
         };
         self.hush(meant);
-        let mut dropped = self.drop_waiting(&session_key, before, person, now);
+        let mut dropped = self.drop_waiting(&session_key, before, person);
         let mut left = 0;
         if person.is_some() {
-            let (count, ops) = self.leave_shared(meant, now);
+            let (count, ops) = self.leave_shared(meant);
             left = count;
             dropped.extend(ops);
         }
-        (left + self.cancel_all(meant, now), dropped)
+        (left + self.cancel_all(meant), dropped)
     }
 
     /// What a person wants to know in a chat.
-    fn describe(&self, session_key: &str, whole: bool, now: Now) -> String {
-        let health = self.health.snapshot(now.wall_ms, &self.toggles, &self.runs);
+    fn describe(&self, session_key: &str, whole: bool) -> String {
+        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
         let thinking = self.sessions.thinking(session_key).unwrap_or(self.config.thinking);
         let mut text = format!(
             "The agent is {}: {} running, {} waiting. {} runs today. Thinking here: {}.",
@@ -163,13 +162,13 @@ impl State {
             text.push('\n');
             text.push_str(&reason);
         }
-        let up = ms(self.uptime_ms(now)).as_secs();
+        let up = ms(self.uptime_ms()).as_secs();
         text + &format!("\nUp for {} h {} min.", up / 3_600, up / 60 % 60)
     }
 
     /// Switches and says what to store; used where the answer is not the switch's own.
-    fn flip_and_keep(&mut self, switch: &Switch, now: Now) -> Vec<StoreOp> {
-        self.flip(switch, now);
+    fn flip_and_keep(&mut self, switch: &Switch) -> Vec<StoreOp> {
+        self.flip(switch);
         vec![self.toggles_op()]
     }
 }

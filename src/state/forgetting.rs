@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::channels::ChannelCommand;
-use crate::clock::Now;
 use crate::limits::{FORGETS_WAITING_MAX, FORGOTTEN_AT_ONCE_MAX};
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
@@ -69,18 +68,12 @@ impl Forgetting {
 }
 
 impl State {
-    pub(super) fn session_forget(
-        &mut self,
-        conn: ConnId,
-        id: &str,
-        key: &str,
-        now: Now,
-    ) -> Result<(), WireError> {
+    pub(super) fn session_forget(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
         self.require_store()?;
         if self.forgetting.is_full() {
             return Err(WireError::rate_limited("many sessions are being forgotten; try again", 1_000));
         }
-        let (session_id, ops) = self.forget_ops(key, now);
+        let (session_id, ops) = self.forget_ops(key);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
         let asker = Some(Asker { conn, id: id.to_owned(), payload });
         self.store(ops, Pending::Forget { session_key: key.to_owned(), asker });
@@ -88,12 +81,12 @@ impl State {
     }
 
     /// Forgets a session here; returns the id of what may come next, and what makes it last.
-    pub(super) fn forget_ops(&mut self, key: &str, now: Now) -> (String, Vec<StoreOp>) {
+    pub(super) fn forget_ops(&mut self, key: &str) -> (String, Vec<StoreOp>) {
         // Nobody is told of its end, or what becomes of that message would be noted here once more.
         self.hush(|run| run.session_key == key);
-        self.cancel_session(key, now);
+        self.cancel_session(key);
         let (session_id, mut ops) = self.sessions.forget(key);
-        ops.extend(self.forget_surfaces(key, now));
+        ops.extend(self.forget_surfaces(key));
         ops.extend(self.forget_person(key));
         ops.push(StoreOp::Put { slot: slot(key), value: "true".to_owned() });
         ops.extend(self.keys.forget_session(key));

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use crate::channels::ChannelEvent;
-use crate::clock::Now;
 use crate::metrics::METRICS;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::call::Channel;
@@ -165,23 +164,25 @@ impl HealthBoard {
 
 impl State {
     /// The answer to `health`.
-    pub(super) fn health_json(&mut self, now: Now) -> Box<RawValue> {
-        if let Some((_, json)) = self.health.encoded.as_ref().filter(|(wall_ms, _)| *wall_ms == now.wall_ms) {
+    pub(super) fn health_json(&mut self) -> Box<RawValue> {
+        if let Some((_, json)) =
+            self.health.encoded.as_ref().filter(|(wall_ms, _)| *wall_ms == self.now.wall_ms)
+        {
             return json.clone();
         }
-        let health = self.health.snapshot(now.wall_ms, &self.toggles, &self.runs);
+        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
         // Our own type: only a defect could make this fail.
         let json = serde_json::value::to_raw_value(&health).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        self.health.encoded = Some((now.wall_ms, json.clone()));
+        self.health.encoded = Some((self.now.wall_ms, json.clone()));
         json
     }
 
     /// Tells everybody if something changed state in this turn.
-    pub(super) fn settle_health(&mut self, now: Now) {
+    pub(super) fn settle_health(&mut self) {
         if !std::mem::take(&mut self.health.stale) {
             return;
         }
-        let health = self.health.snapshot(now.wall_ms, &self.toggles, &self.runs);
+        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
         METRICS.ready.set(u64::from(health.ok && self.stopping.is_none()));
         if self.health.changed(&health) && !self.clients.is_empty() {
             let payload = HealthChanged { health: &health };
@@ -190,7 +191,7 @@ impl State {
         }
     }
 
-    pub(super) fn channel_event(&mut self, event: ChannelEvent, now: Now) {
+    pub(super) fn channel_event(&mut self, event: ChannelEvent) {
         match event {
             ChannelEvent::Health { channel, mut health } => {
                 let before = self.health.channels.remove(&channel);
@@ -198,18 +199,18 @@ impl State {
                 self.health.channels.insert(channel, *health);
                 self.health.touch();
             }
-            ChannelEvent::Arrived(batch) => self.arrived(batch, now),
-            ChannelEvent::Outcome { id, outcome } => self.attempt_over(id, outcome, now),
+            ChannelEvent::Arrived(batch) => self.arrived(batch),
+            ChannelEvent::Outcome { id, outcome } => self.attempt_over(id, outcome),
             ChannelEvent::Fetched { channel, key, index, result } => {
                 self.fetched(channel, &key, index, result);
             }
-            ChannelEvent::Receipt { message_id, status } => self.receipt(&message_id, status, now),
+            ChannelEvent::Receipt { message_id, status } => self.receipt(&message_id, status),
             ChannelEvent::Login { channel, step } => self.login_step(channel, step),
             ChannelEvent::LoggedOut { channel, result } => self.logged_out(channel, result),
             ChannelEvent::Switched => self.channel_commands -= 1,
             ChannelEvent::Probed { conn, id } => {
                 self.channel_commands -= 1;
-                let health = self.health_json(now);
+                let health = self.health_json();
                 self.answer(conn, &id, &health);
             }
         }

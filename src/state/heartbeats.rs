@@ -128,13 +128,13 @@ impl State {
     }
 
     /// Asks, unless something speaks against it; the next one is due all the same.
-    pub(super) fn heartbeat(&mut self, now: Now) {
-        self.heartbeats.next = Some(now.mono + self.heartbeats.every());
+    pub(super) fn heartbeat(&mut self) {
+        self.heartbeats.next = Some(self.now.mono + self.heartbeats.every());
         let busy = !self.runs.is_empty() || self.stopping.is_some();
         if busy || !self.sessions.has_messages(MAIN) || !self.store_has_room() {
             return;
         }
-        if let Err(error) = self.agent_may_run(PERSON, now) {
+        if let Err(error) = self.agent_may_run(PERSON) {
             log::info!("no heartbeat: {}", error.message);
             return;
         }
@@ -147,9 +147,10 @@ impl State {
         run.origin = Origin::Heartbeat;
         run.reply = self.heartbeat_reply();
         self.runs.insert(RunId::clone(&run_id), run);
-        self.heartbeats.last_ts = Some(now.wall_ms);
-        let record = StoreOp::Put { slot: SLOT.to_owned(), value: to_json(&Record { last_ts: now.wall_ms }) };
-        let ops = vec![record, self.count_run(PERSON, now)];
+        self.heartbeats.last_ts = Some(self.now.wall_ms);
+        let record =
+            StoreOp::Put { slot: SLOT.to_owned(), value: to_json(&Record { last_ts: self.now.wall_ms }) };
+        let ops = vec![record, self.count_run(PERSON)];
         self.store(ops, Pending::RunBegin { run_id, letters: Vec::new() });
     }
 }

@@ -10,7 +10,6 @@
 use serde_json::json;
 
 use crate::agent::RunSpec;
-use crate::clock::Now;
 use crate::limits::{ATTACHMENTS_MAX, INBOX_RETRY_PAUSE, MERGED_PROMPT_BYTES_MAX};
 use crate::protocol::call::RunId;
 use crate::protocol::event::AgentStream;
@@ -163,27 +162,20 @@ impl State {
     }
 
     /// A durable prompt: it goes to the agent, or waits for its turn.
-    pub(super) fn enqueue(
-        &mut self,
-        run_id: &RunId,
-        spec: Box<RunSpec>,
-        prompt: Prompt,
-        has_place: bool,
-        now: Now,
-    ) {
+    pub(super) fn enqueue(&mut self, run_id: &RunId, spec: Box<RunSpec>, prompt: Prompt, has_place: bool) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.prompt = prompt;
         if has_place {
             run.phase = Phase::Counting(spec);
-            self.hand_over(run_id, now);
+            self.hand_over(run_id);
         } else {
             run.phase = Phase::Held(spec);
         }
     }
 
     /// Lets start what can, at the end of a turn in which something may have ended.
-    pub(super) fn release(&mut self, now: Now) {
-        let is_on_hold = self.inbox.hold_until.is_some_and(|until| until > now.mono);
+    pub(super) fn release(&mut self) {
+        let is_on_hold = self.inbox.hold_until.is_some_and(|until| until > self.now.mono);
         if self.stopping.is_some() || is_on_hold {
             return;
         }
@@ -194,18 +186,18 @@ impl State {
                 continue;
             };
             if self.runs.can_start(&run.session_key, run.was_interrupted(), self.config.processes_max) {
-                self.take_up(run_id, &held, now);
+                self.take_up(run_id, &held);
             } else if run.was_interrupted() && self.runs.can_start(&run.session_key, false, usize::MAX) {
                 // What came later waits, or it would never be alone.
                 break;
             }
         }
-        self.tell_positions(&held, now);
+        self.tell_positions(&held);
     }
 
     /// Takes a waiting run up, with those that go into its prompt: first that they are tried is made
     /// durable.
-    fn take_up(&mut self, lead: &RunId, held: &[RunId], now: Now) {
+    fn take_up(&mut self, lead: &RunId, held: &[RunId]) {
         let riders = self.runs.burst(lead, held);
         for rider in &riders {
             let Some(run) = self.runs.get_mut(rider) else { continue };
@@ -228,41 +220,35 @@ impl State {
             run.phase = Phase::Counting(spec);
         }
         if ops.is_empty() {
-            return self.hand_over(lead, now);
+            return self.hand_over(lead);
         }
         if run.was_interrupted() {
             let session_key = run.session_key.clone();
-            ops.extend(self.note_again(&session_key, now));
+            ops.extend(self.note_again(&session_key));
         }
         self.store(ops, Pending::Counted { run_id: RunId::clone(lead), numbers: counted });
     }
 
     /// Says in the history that something was interrupted and is asked again.
-    pub(super) fn note_again(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
+    pub(super) fn note_again(&mut self, session_key: &str) -> Vec<StoreOp> {
         let text = "interrupted: the gateway was stopped while this ran; it is asked again".to_owned();
-        self.sessions.append_to_current(session_key, Message::new(Role::Note, text, now.wall_ms))
+        self.sessions.append_to_current(session_key, Message::new(Role::Note, text, self.now.wall_ms))
     }
 
     /// That a prompt is tried is on record, or could not be put there.
-    pub(super) fn counted(
-        &mut self,
-        run_id: &RunId,
-        numbers: &[Number],
-        result: Result<(), String>,
-        now: Now,
-    ) {
+    pub(super) fn counted(&mut self, run_id: &RunId, numbers: &[Number], result: Result<(), String>) {
         if result.is_err() {
             for number in numbers {
                 self.inbox.uncount(*number);
             }
-            self.inbox.hold_until = Some(now.mono + INBOX_RETRY_PAUSE);
+            self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
         }
         let Some(run) = self.runs.get_mut(run_id) else { return };
         if run.cancelled {
-            return self.run_ended(run_id, RunStatus::Cancelled, String::new(), now);
+            return self.run_ended(run_id, RunStatus::Cancelled, String::new());
         }
         if result.is_ok() {
-            return self.hand_over(run_id, now);
+            return self.hand_over(run_id);
         }
         let riders = std::mem::take(&mut run.riders);
         run.phase = match std::mem::replace(&mut run.phase, Phase::Obeying) {
@@ -275,7 +261,7 @@ impl State {
     /// What is meant leaves the prompts that were given away and hold somebody else's messages too: those
     /// go on for the others, because nobody can take back what was done for them. Returns how many were
     /// left, and what to store.
-    pub(super) fn leave_shared(&mut self, meant: impl Fn(&Run) -> bool, now: Now) -> (usize, Vec<StoreOp>) {
+    pub(super) fn leave_shared(&mut self, meant: impl Fn(&Run) -> bool) -> (usize, Vec<StoreOp>) {
         let is_shared = |run: &Run| meant(run) && self.runs.has_rider(run, |rider| !meant(rider));
         let shared = self.runs.iter().filter(|(_, run)| is_shared(run));
         let shared: Vec<RunId> = shared.map(|(run_id, _)| RunId::clone(run_id)).collect();
@@ -285,7 +271,7 @@ impl State {
             run.person.clear();
             if let Origin::Surface { numbers, .. } = &mut run.origin {
                 for number in std::mem::take(numbers) {
-                    ops.extend(self.inbox.finish(number, now.wall_ms));
+                    ops.extend(self.inbox.finish(number, self.now.wall_ms));
                 }
             }
         }
@@ -293,19 +279,19 @@ impl State {
     }
 
     /// Ends the prompts that everybody has left.
-    pub(super) fn end_deserted(&mut self, now: Now) {
+    pub(super) fn end_deserted(&mut self) {
         let is_deserted =
             |run: &Run| run.person.is_empty() && run.is_given() && !self.runs.has_rider(run, |_| true);
         let deserted = self.runs.iter().filter(|(_, run)| is_deserted(run));
         let deserted: Vec<RunId> = deserted.map(|(run_id, _)| RunId::clone(run_id)).collect();
         for run_id in &deserted {
-            self.cancel(run_id, now);
+            self.cancel(run_id);
         }
     }
 
     /// Gives a prompt to the agent. The first of its messages is the one that the agent knows; the
     /// others ride.
-    fn hand_over(&mut self, lead: &RunId, now: Now) {
+    fn hand_over(&mut self, lead: &RunId) {
         let Some(run) = self.runs.get_mut(lead) else { return };
         let phase = std::mem::replace(&mut run.phase, Phase::Waiting);
         let Phase::Counting(mut spec) = phase else { return run.phase = phase };
@@ -323,7 +309,7 @@ impl State {
             spec.image_files.extend(rider_spec.image_files.iter().cloned());
             spec.timeout = spec.timeout.max(rider_spec.timeout);
             let data = json!({ "phase": "started", "mergedInto": &**lead });
-            self.agent_step(&rider, AgentStream::Lifecycle, data, now);
+            self.agent_step(&rider, AgentStream::Lifecycle, data);
             riding.push(rider);
         }
         if let Some(run) = self.runs.get_mut(lead) {
@@ -351,7 +337,7 @@ impl State {
     }
 
     /// Tells clients at which place their runs wait, where that has changed.
-    fn tell_positions(&mut self, held: &[RunId], now: Now) {
+    fn tell_positions(&mut self, held: &[RunId]) {
         let mut position = 0;
         for run_id in held {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
@@ -363,7 +349,7 @@ impl State {
             if run.position != position {
                 run.position = position;
                 let data = json!({ "phase": "queued", "position": position });
-                self.agent_step(run_id, AgentStream::Lifecycle, data, now);
+                self.agent_step(run_id, AgentStream::Lifecycle, data);
             }
         }
     }

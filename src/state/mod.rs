@@ -158,6 +158,8 @@ pub(crate) struct StateConfig {
 pub(crate) struct State {
     config: StateConfig,
     started: Instant,
+    /// The time of this turn.
+    now: Now,
     clients: Clients,
     /// Number of the newest token that clients were let in with.
     token: u64,
@@ -207,30 +209,35 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Begins a turn: all of it happens at this time.
+    pub(crate) fn begin_turn(&mut self, now: Now) {
+        self.now = now;
+    }
+
     /// Handles one event and appends what follows from it to `effects`.
-    pub(crate) fn handle(&mut self, event: Event, now: Now, effects: &mut Vec<Effect>) {
+    pub(crate) fn handle(&mut self, event: Event, effects: &mut Vec<Effect>) {
         // Steps of runs are many, and change nothing there.
         self.surfaces_stale |= !matches!(event, Event::Agent(AgentEvent::Step { .. }));
         match event {
-            Event::Net(event) => self.net_event(event, now),
-            Event::Agent(event) => self.agent_event(event, now),
-            Event::Store(StoreEvent::Done { ticket, result, back }) => self.stored(ticket, result, back, now),
+            Event::Net(event) => self.net_event(event),
+            Event::Agent(event) => self.agent_event(event),
+            Event::Store(StoreEvent::Done { ticket, result, back }) => self.stored(ticket, result, back),
             Event::Store(StoreEvent::Usage(usage)) => self.usage(usage),
-            Event::Channel(event) => self.channel_event(event, now),
-            Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms, now),
+            Event::Channel(event) => self.channel_event(event),
+            Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms),
         }
-        self.settle(now);
+        self.settle();
         effects.append(&mut self.effects);
     }
 
-    fn net_event(&mut self, event: NetEvent, now: Now) {
+    fn net_event(&mut self, event: NetEvent) {
         match event {
-            NetEvent::Opened(opened) => self.opened(*opened, now),
+            NetEvent::Opened(opened) => self.opened(*opened),
             NetEvent::Request { conn, id, call, built } => {
-                self.request(conn, id, call, now);
+                self.request(conn, id, call);
                 drop(built);
             }
-            NetEvent::Closed { conn } => self.closed(conn, now),
+            NetEvent::Closed { conn } => self.closed(conn),
             NetEvent::Warning(warning) => self.warn(warning),
             NetEvent::WarningOver(code) => self.end_warning(code),
             NetEvent::TokenChanged { number } => self.token_changed(number),
@@ -238,22 +245,22 @@ impl State {
     }
 
     /// Does what is due at this time.
-    pub(crate) fn on_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if self.next_tick.is_some_and(|at| at <= now.mono) {
-            self.tick(now);
+    pub(crate) fn on_time(&mut self, effects: &mut Vec<Effect>) {
+        if self.next_tick.is_some_and(|at| at <= self.now.mono) {
+            self.tick();
         }
-        if self.presence.next_expiry().is_some_and(|at| at <= now.mono) {
-            self.presence.expire(now.mono);
+        if self.presence.next_expiry().is_some_and(|at| at <= self.now.mono) {
+            self.presence.expire(self.now.mono);
         }
-        if self.heartbeats.next().is_some_and(|at| at <= now.mono) {
-            self.heartbeat(now);
+        if self.heartbeats.next().is_some_and(|at| at <= self.now.mono) {
+            self.heartbeat();
         }
-        self.settle(now);
+        self.settle();
         effects.append(&mut self.effects);
     }
 
     /// When `on_time` has something to do. `None` without clients: then nothing needs to wake up.
-    pub(crate) fn next_deadline(&self, now: Now) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         if let Some(stopping) = &self.stopping {
             return Some(stopping.deadline);
         }
@@ -261,7 +268,7 @@ impl State {
         if self.clients.is_empty() {
             return quiet.into_iter().flatten().min();
         }
-        let delta = self.presence.delta_due(now.mono, self.fanout);
+        let delta = self.presence.delta_due(self.now.mono, self.fanout);
         let busy = [self.next_tick, delta, self.presence.next_expiry()];
         quiet.into_iter().chain(busy).flatten().min()
     }
@@ -272,34 +279,34 @@ impl State {
     }
 
     /// Sends what every turn may have left to be told.
-    fn settle(&mut self, now: Now) {
+    fn settle(&mut self) {
         if self.clients.is_empty() {
             self.presence.skip_delta();
-        } else if self.presence.delta_due(now.mono, self.fanout).is_some_and(|at| at <= now.mono) {
-            self.send_presence(now);
+        } else if self.presence.delta_due(self.now.mono, self.fanout).is_some_and(|at| at <= self.now.mono) {
+            self.send_presence();
         }
-        self.expire_sessions(now);
+        self.expire_sessions();
         self.forget_more();
-        if self.surfaces_stale || self.surfaces_due.is_some_and(|due| due <= now.mono) {
-            self.release(now);
-            self.settle_surfaces(now);
+        if self.surfaces_stale || self.surfaces_due.is_some_and(|due| due <= self.now.mono) {
+            self.release();
+            self.settle_surfaces();
         }
-        self.settle_health(now);
+        self.settle_health();
         METRICS.runs_active.set(self.runs.active() as u64);
         METRICS.runs_queued.set(self.runs.waiting() as u64);
     }
 
-    fn tick(&mut self, now: Now) {
+    fn tick(&mut self) {
         let interval = ms(self.config.policy.tick_interval_ms);
-        self.event(EventKind::Tick, &Tick { ts: now.wall_ms }, Loss::Anybody);
+        self.event(EventKind::Tick, &Tick { ts: self.now.wall_ms }, Loss::Anybody);
         self.effects.push(Effect::Out(Outbound::Liveness));
         // After a long sleep of the host one tick is enough.
-        self.next_tick = Some(now.mono + interval);
+        self.next_tick = Some(self.now.mono + interval);
     }
 
-    fn send_presence(&mut self, now: Now) {
+    fn send_presence(&mut self) {
         let version = self.version();
-        let (presence, removed) = self.presence.take_delta(now.mono);
+        let (presence, removed) = self.presence.take_delta(self.now.mono);
         let delta = PresenceDelta { presence, removed: removed.iter().map(String::as_str).collect() };
         let body = EventBody::new(EventKind::Presence, &delta, Some(version));
         self.effects.push(Effect::Out(Outbound::Event { body, loss: Loss::Anybody }));
@@ -309,8 +316,8 @@ impl State {
         StateVersion { presence: self.presence.version(), health: self.health.version() }
     }
 
-    fn uptime_ms(&self, now: Now) -> u64 {
-        u64::try_from(now.mono.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.now.mono.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn event(&mut self, kind: EventKind, payload: &impl Serialize, loss: Loss) {

@@ -64,6 +64,7 @@ impl State {
             logins: Logins::default(),
             sessions: Sessions::new(&config.boot_id),
             started: now.mono,
+            now,
             clients: BTreeMap::new(),
             token: 0,
             presence: Presence::new(own),
@@ -96,11 +97,11 @@ impl State {
             );
             state.toggles.paused = true;
         }
-        state.recover(recovered, now);
+        state.recover(recovered);
         let enabled = state.toggles.heartbeats;
         state.heartbeats.resume(enabled, now);
         // So that `/readyz` tells the truth from the first connection on.
-        state.settle_health(now);
+        state.settle_health();
         let effects = std::mem::take(&mut state.effects);
         (state, effects)
     }
@@ -110,13 +111,13 @@ impl State {
         &self.toggles
     }
 
-    fn recover(&mut self, mut recovered: Recovered, now: Now) {
+    fn recover(&mut self, mut recovered: Recovered) {
         let is_thinned = crowd::thin(&mut recovered.slots);
         let mut ops = Vec::new();
         let mut interrupted = Vec::new();
         // Nothing lost, and something there: else what a folder does not say tells nothing.
         let is_whole = !recovered.damaged && !is_thinned && !recovered.slots.is_empty();
-        let sending = self.recover_surfaces(&recovered.slots, now);
+        let sending = self.recover_surfaces(&recovered.slots);
         if !keeps_home(&recovered) && !recovered.slots.contains_key(WORK_FOLDER_SLOT) {
             ops.push(StoreOp::Put { slot: WORK_FOLDER_SLOT.to_owned(), value: "true".to_owned() });
         }
@@ -145,7 +146,8 @@ impl State {
             } else if let Some(key) = slot.strip_prefix(keys::SLOT_PREFIX) {
                 let Some(record) = parse::<KeyRecord>(&slot, &json) else { continue };
                 let goes_on = sending.contains(key);
-                if let Some(record) = self.keys.recover(key, record, goes_on, now.mono, now.wall_ms) {
+                if let Some(record) = self.keys.recover(key, record, goes_on, self.now.mono, self.now.wall_ms)
+                {
                     ops.push(keys::put(key, &record));
                     interrupted.push((key.to_owned(), record));
                 }
@@ -155,12 +157,12 @@ impl State {
         self.forget_more();
         ops.extend(self.access.settle_owner(is_whole));
         self.warn_of_implied_owner();
-        self.go_on_with_surfaces(now);
+        self.go_on_with_surfaces();
         if !interrupted.is_empty() {
             log::warn!("runs were interrupted when the gateway last stopped; their sessions say so");
         }
         for (key, record) in interrupted {
-            ops.extend(self.note_interruption(&key, &record, now));
+            ops.extend(self.note_interruption(&key, &record));
         }
         if recovered.damaged {
             // The store drops the damaged lines with the first thing that it is given.
@@ -171,12 +173,12 @@ impl State {
         }
     }
 
-    fn note_interruption(&mut self, key: &str, record: &KeyRecord, now: Now) -> Vec<StoreOp> {
+    fn note_interruption(&mut self, key: &str, record: &KeyRecord) -> Vec<StoreOp> {
         let text = "interrupted: the gateway was stopped while this ran; it is not repeated".to_owned();
         let message = Message {
             run_id: Some(record.run_id.to_string()),
             idempotency_key: Some(keys::of_client(key).to_owned()),
-            ..Message::new(Role::Note, text, now.wall_ms)
+            ..Message::new(Role::Note, text, self.now.wall_ms)
         };
         self.sessions.append_to_current(&record.session_key, message)
     }

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use crate::agent::AgentControl;
 use crate::channels::ChannelCommand;
-use crate::clock::Now;
 use crate::limits::{
     PAGE_BYTES_MAX, PRESENCE_REASON_BYTES_MAX, PRESENCE_TAG_BYTES_MAX, PRESENCE_TEXT_BYTES_MAX,
 };
@@ -21,29 +20,29 @@ use crate::state::switches::Switch;
 use crate::state::{Effect, State, to_json};
 
 impl State {
-    pub(super) fn request(&mut self, conn: ConnId, id: String, call: Call, now: Now) {
+    pub(super) fn request(&mut self, conn: ConnId, id: String, call: Call) {
         let refused = match call {
-            Call::Health(params) => self.health_request(conn, &id, &params, now),
-            Call::Status => return self.status(conn, &id, now),
+            Call::Health(params) => self.health_request(conn, &id, &params),
+            Call::Status => return self.status(conn, &id),
             Call::SystemPresence => {
                 let frame = frame::res_ok(&id, &self.presence.json());
                 return self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
             }
-            Call::SystemEvent(params) => self.system_event(conn, &id, *params, now),
+            Call::SystemEvent(params) => self.system_event(conn, &id, *params),
             // Served by the client's own thread, which alone reads the records.
             Call::SessionHistory(_) => Err(WireError::internal("session-history reached the wrong thread")),
-            Call::Send(params, digest) => self.send(conn, &id, &params, &digest, now),
-            Call::Agent(params, digest) => self.agent_request(conn, &id, *params, &digest, now),
-            Call::AgentCancel(params) => self.agent_cancel(conn, &id, &params.run_id, now),
+            Call::Send(params, digest) => self.send(conn, &id, &params, &digest),
+            Call::Agent(params, digest) => self.agent_request(conn, &id, *params, &digest),
+            Call::AgentCancel(params) => self.agent_cancel(conn, &id, &params.run_id),
             Call::SessionsList(params) => self.sessions_list(conn, &id, &params),
-            Call::SessionReset(params) => self.session_reset(conn, &id, &params.session_key, now),
-            Call::SessionForget(params) => self.session_forget(conn, &id, &params.session_key, now),
-            Call::SetHeartbeats(params) => self.switch(conn, &id, Switch::Heartbeats(params.enabled), now),
+            Call::SessionReset(params) => self.session_reset(conn, &id, &params.session_key),
+            Call::SessionForget(params) => self.session_forget(conn, &id, &params.session_key),
+            Call::SetHeartbeats(params) => self.switch(conn, &id, Switch::Heartbeats(params.enabled)),
             Call::SetChannel(params) => {
-                self.switch(conn, &id, Switch::Channel(params.channel, params.enabled), now)
+                self.switch(conn, &id, Switch::Channel(params.channel, params.enabled))
             }
-            Call::SetPaused(params) => self.switch(conn, &id, Switch::Paused(params.paused), now),
-            Call::ChannelAllow(params) => self.channel_allow(conn, &id, &params, now),
+            Call::SetPaused(params) => self.switch(conn, &id, Switch::Paused(params.paused)),
+            Call::ChannelAllow(params) => self.channel_allow(conn, &id, &params),
             Call::ChannelLogin(params) => self.channel_login(conn, &id, params),
             Call::ChannelLogout(params) => self.channel_logout(conn, &id, params.channel),
         };
@@ -52,22 +51,16 @@ impl State {
         }
     }
 
-    fn health_request(
-        &mut self,
-        conn: ConnId,
-        id: &str,
-        params: &HealthParams,
-        now: Now,
-    ) -> Result<(), WireError> {
+    fn health_request(&mut self, conn: ConnId, id: &str, params: &HealthParams) -> Result<(), WireError> {
         if params.probe {
             return self.ask_channels(ChannelCommand::Probe { conn, id: id.to_owned() });
         }
-        let health = self.health_json(now);
+        let health = self.health_json();
         self.answer(conn, id, &health);
         Ok(())
     }
 
-    fn status(&mut self, conn: ConnId, id: &str, now: Now) {
+    fn status(&mut self, conn: ConnId, id: &str) {
         let mut clients_list = Vec::new();
         let mut bytes = 0;
         for client in self.clients.values() {
@@ -78,23 +71,23 @@ impl State {
             }
             clients_list.push(client);
         }
-        self.today.turn_over(now.wall_ms);
+        self.today.turn_over(self.now.wall_ms);
         let status = Status {
             version: SERVER_VERSION,
             commit: SERVER_COMMIT,
             protocol: VERSION,
             pid: std::process::id(),
-            uptime_ms: self.uptime_ms(now),
+            uptime_ms: self.uptime_ms(),
             host: &self.config.host,
             url: &self.config.url,
             auth: self.config.auth,
             warnings: self.warnings.list(),
             clients: self.clients.len(),
-            health: &self.health.snapshot(now.wall_ms, &self.toggles, &self.runs),
+            health: &self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs),
             toggles: self.toggles.clone(),
             sessions: self.sessions.len(),
             today: Today { runs: self.today.runs(), runs_by_person: self.today.by_person() },
-            heartbeat: self.heartbeats.status(now),
+            heartbeat: self.heartbeats.status(self.now),
             refused: self.access.refused(),
             truncated: clients_list.len() < self.clients.len(),
             clients_list,
@@ -103,16 +96,10 @@ impl State {
         self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
     }
 
-    fn system_event(
-        &mut self,
-        conn: ConnId,
-        id: &str,
-        params: SystemEventParams,
-        now: Now,
-    ) -> Result<(), WireError> {
+    fn system_event(&mut self, conn: ConnId, id: &str, params: SystemEventParams) -> Result<(), WireError> {
         self.require_store()?;
         self.presence.update(conn, |entry| {
-            entry.ts = now.wall_ms;
+            entry.ts = self.now.wall_ms;
             entry.last_input_seconds = params.last_input_seconds.or(entry.last_input_seconds);
             if let Some(mode) = params.mode {
                 entry.mode = clean(&mode, PRESENCE_TEXT_BYTES_MAX);
@@ -167,13 +154,13 @@ impl State {
         Ok(())
     }
 
-    fn session_reset(&mut self, conn: ConnId, id: &str, key: &str, now: Now) -> Result<(), WireError> {
+    fn session_reset(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
         if !self.sessions.is_known(key) {
             return Err(WireError::invalid("`/params/sessionKey`: no such session; ask sessions-list"));
         }
         self.require_store()?;
-        self.cancel_session(key, now);
-        let (session_id, ops) = self.sessions.reset(key, now.wall_ms);
+        self.cancel_session(key);
+        let (session_id, ops) = self.sessions.reset(key, self.now.wall_ms);
         self.end_session(key, false);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
         self.store(ops, Pending::Answer { conn, id: id.to_owned(), payload });

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::agent::{AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::channels::message::Route;
-use crate::clock::Now;
 use crate::limits::{SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::metrics::METRICS;
 use crate::net::outbound::{Loss, Outbound};
@@ -244,9 +243,9 @@ impl Runs {
 
 impl State {
     /// The run is durable: say so, and let it start.
-    pub(super) fn run_stored(&mut self, run_id: &RunId, result: Result<(), String>, now: Now) {
+    pub(super) fn run_stored(&mut self, run_id: &RunId, result: Result<(), String>) {
         if let Err(trouble) = result {
-            return self.run_not_stored(run_id, &trouble, now);
+            return self.run_not_stored(run_id, &trouble);
         }
         let Some(run) = self.runs.get_mut(run_id) else { return };
         let Phase::Storing(work) = std::mem::replace(&mut run.phase, Phase::Obeying) else { return };
@@ -256,17 +255,17 @@ impl State {
         }
         self.health.touch();
         match work {
-            _ if cancelled => self.end_cancelled(run_id, now),
-            Work::Prompt { spec, prompt, has_place } => self.enqueue(run_id, spec, prompt, has_place, now),
-            Work::Directive(directive) => self.obey(run_id, &session_key, directive, now),
+            _ if cancelled => self.end_cancelled(run_id),
+            Work::Prompt { spec, prompt, has_place } => self.enqueue(run_id, spec, prompt, has_place),
+            Work::Directive(directive) => self.obey(run_id, &session_key, directive),
         }
     }
 
     /// Nothing was promised and nothing done: the key is free again.
-    fn run_not_stored(&mut self, run_id: &RunId, trouble: &str, now: Now) {
+    fn run_not_stored(&mut self, run_id: &RunId, trouble: &str) {
         let Some(run) = self.runs.remove(run_id) else { return };
         if let Origin::Surface { numbers, .. } = &run.origin {
-            self.unask(numbers, now);
+            self.unask(numbers);
         }
         if let Some(key) = &run.key {
             self.keys.undo(key);
@@ -278,10 +277,10 @@ impl State {
         self.health.touch();
     }
 
-    pub(super) fn agent_event(&mut self, event: AgentEvent, now: Now) {
+    pub(super) fn agent_event(&mut self, event: AgentEvent) {
         match event {
-            AgentEvent::Step { run_id, step } => self.run_step(&run_id, step, now),
-            AgentEvent::Ended { run_id, status, summary } => self.run_ended(&run_id, status, summary, now),
+            AgentEvent::Step { run_id, step } => self.run_step(&run_id, step),
+            AgentEvent::Ended { run_id, status, summary } => self.run_ended(&run_id, status, summary),
             AgentEvent::Sandbox { kind, reason } => {
                 match &reason {
                     Some(reason) => self.warn(Warning::new(WarningCode::NoSandbox, reason.clone())),
@@ -294,7 +293,7 @@ impl State {
         }
     }
 
-    fn run_step(&mut self, run_id: &RunId, step: RunStep, now: Now) {
+    fn run_step(&mut self, run_id: &RunId, step: RunStep) {
         if step == RunStep::Started {
             if let Some(run) = self.runs.get_mut(run_id) {
                 run.phase = Phase::Active;
@@ -303,10 +302,10 @@ impl State {
             self.show_typing(run_id);
         }
         let (stream, data) = steps::draw(step);
-        self.agent_step(run_id, stream, data, now);
+        self.agent_step(run_id, stream, data);
     }
 
-    pub(super) fn agent_step(&mut self, run_id: &RunId, stream: AgentStream, data: Value, now: Now) {
+    pub(super) fn agent_step(&mut self, run_id: &RunId, stream: AgentStream, data: Value) {
         let no_clients = self.clients.is_empty();
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.seq += 1;
@@ -319,19 +318,25 @@ impl State {
             }
             AgentStream::Lifecycle | AgentStream::Tool | AgentStream::Error => Loss::Nobody,
         };
-        let step =
-            AgentStep { run_id, session_key: &run.session_key, seq: run.seq, stream, ts: now.wall_ms, data };
+        let step = AgentStep {
+            run_id,
+            session_key: &run.session_key,
+            seq: run.seq,
+            stream,
+            ts: self.now.wall_ms,
+            data,
+        };
         let body = frame::EventBody::new(EventKind::Agent, &step, None);
         self.effects.push(Effect::Out(Outbound::Event { body, loss }));
     }
 
     /// One piece of an answer that is not the agent's.
-    pub(super) fn say(&mut self, run_id: &RunId, text: &str, now: Now) {
-        self.agent_step(run_id, AgentStream::Assistant, json!({ "delta": text }), now);
+    pub(super) fn say(&mut self, run_id: &RunId, text: &str) {
+        self.agent_step(run_id, AgentStream::Assistant, json!({ "delta": text }));
     }
 
     /// The agent's last word on a run, and on those that shared its prompt.
-    pub(super) fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String, now: Now) {
+    pub(super) fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
         if matches!(run.phase, Phase::Saving) {
             return;
@@ -347,25 +352,25 @@ impl State {
         // A message that was not the one that was cancelled is asked again, and answered then.
         let answered = if cancelled { &[] } else { riders.as_slice() };
         let owed = self.owed_by(run_id, answered);
-        self.end_run(run_id, Ended { owed, ..Ended::new(status, summary.clone(), role) }, now);
+        self.end_run(run_id, Ended { owed, ..Ended::new(status, summary.clone(), role) });
         if cancelled {
             return self.runs.ask_again(&riders, was_given);
         }
         for rider_id in riders {
             if self.runs.get(&rider_id).is_some_and(|rider| matches!(rider.phase, Phase::Riding(_))) {
-                self.end_run(&rider_id, Ended::new(status, summary.clone(), None), now);
+                self.end_run(&rider_id, Ended::new(status, summary.clone(), None));
             }
         }
     }
 
-    fn end_cancelled(&mut self, run_id: &RunId, now: Now) {
+    fn end_cancelled(&mut self, run_id: &RunId) {
         let owed = self.owed_by(run_id, &[]);
         let ended = Ended::new(RunStatus::Cancelled, CANCELLED.to_owned(), Some(Role::Note));
-        self.end_run(run_id, Ended { owed, ..ended }, now);
+        self.end_run(run_id, Ended { owed, ..ended });
     }
 
     /// The end of a run becomes durable before anybody hears of it.
-    pub(super) fn end_run(&mut self, run_id: &RunId, ended: Ended, now: Now) {
+    pub(super) fn end_run(&mut self, run_id: &RunId, ended: Ended) {
         let Ended { status, summary, role, mut ops, anew, owed } = ended;
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.phase = Phase::Saving;
@@ -375,7 +380,7 @@ impl State {
         // The runner keeps a little more than that of a longer answer.
         let summary_bytes = summary.len();
         let outcome = Outcome {
-            ended_ts: now.wall_ms,
+            ended_ts: self.now.wall_ms,
             status: Some(status),
             summary: kept.to_owned(),
             truncated,
@@ -383,7 +388,7 @@ impl State {
         };
         let recorded = if run.forgotten { outcome.forgotten() } else { outcome.clone() };
         let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
-        let posted = self.settle_owed(owed, run_id, &session_key, status, &summary, now);
+        let posted = self.settle_owed(owed, run_id, &session_key, status, &summary);
         if let Some(role) = role {
             let text = match status {
                 RunStatus::Ok => summary,
@@ -394,7 +399,7 @@ impl State {
                 run_id: Some(run_id.to_string()),
                 idempotency_key: key.as_deref().map(|key| keys::of_client(key).to_owned()),
                 truncated: summary_bytes > SUMMARY_BYTES_MAX,
-                ..Message::new(role, text, now.wall_ms)
+                ..Message::new(role, text, self.now.wall_ms)
             };
             let now_in = self.sessions.id(&session_key).filter(|_| anew).map(str::to_owned);
             let session_id = now_in.unwrap_or(asked_in);
@@ -406,11 +411,11 @@ impl State {
     }
 
     /// The outcome is durable (or, with a broken disk, as good as it gets): tell everybody.
-    pub(super) fn run_end_stored(&mut self, run_id: &RunId, mut outcome: Outcome, now: Now) {
+    pub(super) fn run_end_stored(&mut self, run_id: &RunId, mut outcome: Outcome) {
         let forgotten = self.runs.get_mut(run_id).is_some_and(|run| run.forgotten);
         if let Some(key) = self.runs.get_mut(run_id).and_then(|run| run.key.clone()) {
             let kept = if forgotten { outcome.forgotten() } else { outcome.clone() };
-            let record = self.keys.end(&key, kept, now.mono);
+            let record = self.keys.end(&key, kept, self.now.mono);
             if let Some(record) = record.filter(|_| forgotten) {
                 self.store(vec![keys::put(&key, &record)], Pending::Nothing);
             }
@@ -421,7 +426,7 @@ impl State {
         if status != RunStatus::Ok {
             data["reason"] = cut_encoded(&outcome.summary, TOOL_BYTES_MAX).into();
         }
-        self.agent_step(run_id, AgentStream::Lifecycle, data, now);
+        self.agent_step(run_id, AgentStream::Lifecycle, data);
         let Some(run) = self.runs.remove(run_id) else { return };
         match status {
             RunStatus::Ok => METRICS.runs_ok.up(),
@@ -456,7 +461,7 @@ impl State {
 
     /// Ends a run wherever it is. What follows comes through the agent if it has it. `false` if it
     /// is over already, or cannot be cancelled.
-    pub(super) fn cancel(&mut self, run_id: &RunId, now: Now) -> bool {
+    pub(super) fn cancel(&mut self, run_id: &RunId) -> bool {
         let Some(run) = self.runs.get_mut(run_id) else { return false };
         if run.cancelled {
             return true;
@@ -470,15 +475,15 @@ impl State {
             }
             Phase::Held(_) | Phase::Riding(_) => {
                 run.cancelled = true;
-                self.end_cancelled(run_id, now);
-                self.end_deserted(now);
+                self.end_cancelled(run_id);
+                self.end_deserted();
             }
         }
         true
     }
 
     /// Ends the runs for which `wanted` holds; returns how many there were.
-    pub(super) fn cancel_all(&mut self, wanted: impl Fn(&Run) -> bool, now: Now) -> usize {
+    pub(super) fn cancel_all(&mut self, wanted: impl Fn(&Run) -> bool) -> usize {
         // A prompt whose own person left it ends with the last of the others.
         let ids = self.runs.ids(|run| !run.cancelled && !run.person.is_empty() && wanted(run));
         // Those that wait first: what rides along must not be asked again when its lead ends.
@@ -487,12 +492,12 @@ impl State {
                 |run: &Run| matches!(run.phase, Phase::Counting(_) | Phase::Waiting | Phase::Active);
             self.runs.get(run_id).is_some_and(|run| !is_lead(run))
         });
-        waiting.iter().chain(&with_agent).filter(|run_id| self.cancel(run_id, now)).count()
+        waiting.iter().chain(&with_agent).filter(|run_id| self.cancel(run_id)).count()
     }
 
     /// Ends the runs of one session.
-    pub(super) fn cancel_session(&mut self, session_key: &str, now: Now) -> usize {
-        self.cancel_all(|run| run.session_key == session_key, now)
+    pub(super) fn cancel_session(&mut self, session_key: &str) -> usize {
+        self.cancel_all(|run| run.session_key == session_key)
     }
 }
 

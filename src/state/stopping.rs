@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use crate::agent::AgentControl;
 use crate::channels::ChannelCommand;
-use crate::clock::Now;
 use crate::limits::CHILD_STOP_TIMEOUT;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::event::{EventKind, Shutdown};
@@ -24,25 +23,25 @@ pub(super) struct Stopping {
 const RECORD_TIMEOUT: Duration = Duration::from_millis(300);
 
 impl State {
-    pub(super) fn stop(&mut self, reason: String, restart_expected_ms: Option<u64>, now: Now) {
+    pub(super) fn stop(&mut self, reason: String, restart_expected_ms: Option<u64>) {
         if self.stopping.is_some() {
             return;
         }
         self.event(EventKind::Shutdown, &Shutdown { reason: &reason, restart_expected_ms }, Loss::Nobody);
         self.effects.push(Effect::AgentControl(AgentControl::Shutdown));
         self.effects.push(Effect::Channel(ChannelCommand::GiveBack));
-        let deadline = now.mono + CHILD_STOP_TIMEOUT + RECORD_TIMEOUT;
+        let deadline = self.now.mono + CHILD_STOP_TIMEOUT + RECORD_TIMEOUT;
         // First, so that what is cancelled by it is not taken for answered.
         self.stopping = Some(Stopping { reason, restart_expected: restart_expected_ms.is_some(), deadline });
-        self.cancel_all(|_| true, now);
+        self.cancel_all(|_| true);
         self.health.touch();
     }
 
     /// Whether the thread may end: everything is told and on record, or time is up.
-    pub(crate) fn is_done(&self, now: Now) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.stopping.as_ref().is_some_and(|stopping| {
             let all_told = self.runs.is_empty() && self.pending.is_empty() && !self.outbox.is_trying();
-            all_told || now.mono >= stopping.deadline
+            all_told || self.now.mono >= stopping.deadline
         })
     }
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::clock::Now;
 use crate::limits::{STORE_INBOX, STORE_INBOX_BYTES_MAX, UNSAVED_BYTES_MAX, UNSAVED_OPS_MAX};
 use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, RunId};
@@ -97,13 +96,7 @@ impl State {
         self.unsaved.drain(..excess);
     }
 
-    pub(super) fn stored(
-        &mut self,
-        ticket: Ticket,
-        result: Result<(), String>,
-        back: Vec<StoreOp>,
-        now: Now,
-    ) {
+    pub(super) fn stored(&mut self, ticket: Ticket, result: Result<(), String>, back: Vec<StoreOp>) {
         let pending = self.pending.remove(ticket);
         if pending.as_ref().is_some_and(Pending::holds_anyway) {
             self.save_later(back);
@@ -111,23 +104,23 @@ impl State {
         match pending {
             Some(Pending::RunBegin { run_id, letters }) => {
                 if result.is_ok() {
-                    self.letters_stored(&letters, now);
+                    self.letters_stored(&letters);
                 } else {
                     self.drop_letters(&letters);
                 }
-                self.run_stored(&run_id, result, now);
+                self.run_stored(&run_id, result);
             }
-            Some(Pending::Counted { run_id, numbers }) => self.counted(&run_id, &numbers, result, now),
+            Some(Pending::Counted { run_id, numbers }) => self.counted(&run_id, &numbers, result),
             // With a broken disk the answer is still worth more than silence; health says the rest.
             Some(Pending::RunEnd { run_id, outcome, letters }) => {
-                self.letters_stored(&letters, now);
-                self.run_end_stored(&run_id, outcome, now);
+                self.letters_stored(&letters);
+                self.run_end_stored(&run_id, outcome);
             }
-            Some(Pending::Arrived { channel, taken }) => self.arrived_stored(channel, taken, result, now),
-            Some(Pending::Letters(letters)) => self.letters_stored(&letters, now),
-            Some(Pending::Send { letter }) => self.send_stored(letter, result, now),
-            Some(Pending::Marked { letter }) => self.marked(letter, result, now),
-            Some(Pending::LettersEnd(letters)) => self.letters_ended(letters, now),
+            Some(Pending::Arrived { channel, taken }) => self.arrived_stored(channel, taken, result),
+            Some(Pending::Letters(letters)) => self.letters_stored(&letters),
+            Some(Pending::Send { letter }) => self.send_stored(letter, result),
+            Some(Pending::Marked { letter }) => self.marked(letter, result),
+            Some(Pending::LettersEnd(letters)) => self.letters_ended(letters),
             Some(Pending::Answer { conn, id, payload }) => match result {
                 Ok(()) => self.answer(conn, &id, &payload),
                 Err(trouble) => self.refuse(conn, &id, &WireError::unavailable(trouble)),

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use crate::channels::ChannelCommand;
-use crate::clock::Now;
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
@@ -22,13 +21,7 @@ pub(super) enum Switch {
 }
 
 impl State {
-    pub(super) fn switch(
-        &mut self,
-        conn: ConnId,
-        id: &str,
-        switch: Switch,
-        now: Now,
-    ) -> Result<(), WireError> {
+    pub(super) fn switch(&mut self, conn: ConnId, id: &str, switch: Switch) -> Result<(), WireError> {
         self.require_store()?;
         if let Switch::Channel(channel, enabled) = switch {
             if enabled {
@@ -36,7 +29,7 @@ impl State {
             }
             self.ask_channels(ChannelCommand::SetEnabled { channel, enabled })?;
         }
-        let payload = self.flip(&switch, now);
+        let payload = self.flip(&switch);
         let op = self.toggles_op();
         self.store(vec![op], Pending::Switch { conn, id: id.to_owned(), payload });
         Ok(())
@@ -64,12 +57,12 @@ impl State {
     }
 
     /// Switches now; the answer to whoever did it.
-    pub(super) fn flip(&mut self, switch: &Switch, now: Now) -> Value {
+    pub(super) fn flip(&mut self, switch: &Switch) -> Value {
         self.health.touch();
         match *switch {
             Switch::Heartbeats(enabled) => {
                 self.toggles.heartbeats = enabled;
-                self.heartbeats.switch(enabled, now);
+                self.heartbeats.switch(enabled, self.now);
                 json!({ "enabled": enabled })
             }
             Switch::Channel(channel, enabled) => {
@@ -79,7 +72,7 @@ impl State {
             Switch::Paused(paused) => {
                 self.toggles.paused = paused;
                 if paused {
-                    self.cancel_all(|_| true, now);
+                    self.cancel_all(|_| true);
                 }
                 json!({ "paused": paused })
             }

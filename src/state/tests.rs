@@ -89,15 +89,17 @@ impl Bench {
     }
 
     fn handle(&mut self, event: Event) {
-        self.state.handle(event, self.now, &mut self.effects);
+        self.state.begin_turn(self.now);
+        self.state.handle(event, &mut self.effects);
     }
 
     fn pass(&mut self, time: Duration) {
         self.now.mono += time;
         self.now.wall_ms += u64::try_from(time.as_millis()).unwrap();
-        self.state.on_time(self.now, &mut self.effects);
-        let due = self.state.next_deadline(self.now);
-        let spins = due.is_some_and(|due| due <= self.now.mono) && !self.state.is_done(self.now);
+        self.state.begin_turn(self.now);
+        self.state.on_time(&mut self.effects);
+        let due = self.state.next_deadline();
+        let spins = due.is_some_and(|due| due <= self.now.mono) && !self.state.is_done();
         assert!(!spins, "the thread would spin");
     }
 
@@ -214,11 +216,11 @@ impl Bench {
 #[test]
 fn nothing_wakes_up_without_clients() {
     let mut bench = Bench::new();
-    assert_eq!(bench.state.next_deadline(bench.now), None);
+    assert_eq!(bench.state.next_deadline(), None);
     bench.connect(1);
-    assert!(bench.state.next_deadline(bench.now).is_some());
+    assert!(bench.state.next_deadline().is_some());
     bench.handle(Event::Net(NetEvent::Closed { conn: 1 }));
-    assert_eq!(bench.state.next_deadline(bench.now), None);
+    assert_eq!(bench.state.next_deadline(), None);
 }
 
 #[test]
@@ -432,14 +434,14 @@ fn stopping_waits_for_runs_and_then_says_goodbye() {
     bench.keep();
     let run_id = bench.started_runs()[0].run_id.clone();
     bench.handle(Event::Stop { reason: "test".into(), restart_expected_ms: Some(7) });
-    assert!(!bench.state.is_done(bench.now));
+    assert!(!bench.state.is_done());
     let events = bench.events();
     assert!(events.iter().any(|(kind, payload, _)| *kind == EventKind::Shutdown
         && *payload == json!({ "reason": "test", "restartExpectedMs": 7 })));
     bench.end(&run_id, RunStatus::Cancelled, "cancelled");
-    assert!(!bench.state.is_done(bench.now), "its outcome is not on record yet");
+    assert!(!bench.state.is_done(), "its outcome is not on record yet");
     bench.keep();
-    assert!(bench.state.is_done(bench.now));
+    assert!(bench.state.is_done());
     assert!(matches!(bench.state.goodbye(), Some(Outbound::CloseAll { close }) if close.code == 1012));
 }
 
@@ -450,7 +452,7 @@ fn stopping_does_not_wait_for_ever() {
     bench.agent(1, "a", "k", "hello");
     bench.handle(Event::Stop { reason: "test".into(), restart_expected_ms: None });
     bench.pass(Duration::from_secs(3));
-    assert!(bench.state.is_done(bench.now));
+    assert!(bench.state.is_done());
 }
 
 #[test]

@@ -50,32 +50,33 @@ pub(crate) fn spawn(
 
 fn run(mut state: State, mut effects: Vec<Effect>, inbox: &Receiver<Event>, exits: &Exits) {
     exits.carry_out(&mut effects);
-    let mut deadline = state.next_deadline(now());
+    let mut deadline = state.next_deadline();
     loop {
         let event = match deadline {
             Some(at) => inbox.recv_deadline(at),
             None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         let now = now();
+        state.begin_turn(now);
         match event {
-            Ok(event) => state.handle(event, now, &mut effects),
+            Ok(event) => state.handle(event, &mut effects),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         // Also when the inbox never runs empty.
         state.set_fanout(Duration::from_micros(exits.fanout_us.load(Ordering::Relaxed)));
-        if state.next_deadline(now).is_some_and(|at| at <= now.mono) {
-            state.on_time(now, &mut effects);
+        if state.next_deadline().is_some_and(|at| at <= now.mono) {
+            state.on_time(&mut effects);
         }
         measure(now.mono.elapsed());
         exits.carry_out(&mut effects);
-        if state.is_done(now) {
+        if state.is_done() {
             if let Some(goodbye) = state.goodbye() {
                 let _ = exits.outbound.send(goodbye);
             }
             return;
         }
-        deadline = state.next_deadline(now);
+        deadline = state.next_deadline();
     }
 }
 

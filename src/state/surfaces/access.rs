@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::channels::address;
 use crate::channels::message::Inbound;
-use crate::clock::Now;
 use crate::config::file::Commands;
 use crate::limits::{ALLOWED_MAX, REFUSED_MAX};
 use crate::protocol::ConnId;
@@ -411,7 +410,6 @@ impl State {
         conn: ConnId,
         id: &str,
         params: &ChannelAllowParams,
-        now: Now,
     ) -> Result<(), WireError> {
         self.require_token()?;
         self.require_store()?;
@@ -428,7 +426,7 @@ impl State {
         let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner, note };
         let payload = json!(payload);
         self.store(ops, Pending::Switch { conn, id: id.to_owned(), payload });
-        self.take_back_held(now);
+        self.take_back_held();
         self.warn_of_implied_owner();
         Ok(())
     }
@@ -447,8 +445,8 @@ impl State {
     }
 
     /// Writes down that somebody who is not let in tried.
-    pub(super) fn refuse_sender(&mut self, message: &Inbound, now: Now) {
-        self.access.note_refused(message, now.wall_ms);
+    pub(super) fn refuse_sender(&mut self, message: &Inbound) {
+        self.access.note_refused(message, self.now.wall_ms);
         log::info!(
             "a message of {} on {} was not let in; `clawdis status` lists such senders",
             message.from,

@@ -2,7 +2,6 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
-use crate::clock::Now;
 use crate::config::file::Commands;
 use crate::limits::{ASKED_MAX, INBOX_RETRY_PAUSE, SESSIONS_MAX, SESSIONS_RESERVE};
 use crate::protocol::call::RunId;
@@ -39,7 +38,7 @@ const NO_ROOM: &str =
 
 impl State {
     /// Asks what is whole and not asked yet, as far as there is room.
-    pub(in crate::state) fn ask_waiting(&mut self, now: Now) {
+    pub(in crate::state) fn ask_waiting(&mut self) {
         if !self.inbox.has_unasked() || self.stopping.is_some() || self.inbox.hold_until.is_some() {
             return;
         }
@@ -55,7 +54,7 @@ impl State {
             if is_directive(entry) {
                 // Also past what waits: it may be there to stop that.
                 let session_key = entry.place.session_key.clone();
-                self.ask(&[number], now);
+                self.ask(&[number]);
                 blocked.insert(session_key);
             } else if !blocked.contains(&entry.place.session_key) {
                 let session_key = entry.place.session_key.clone();
@@ -63,7 +62,7 @@ impl State {
                 let pieces = self.inbox.pieces(number);
                 if !is_full && pieces.iter().all(|piece| self.inbox.get(*piece).is_some_and(Entry::is_whole))
                 {
-                    self.ask(&pieces, now);
+                    self.ask(&pieces);
                 } else {
                     blocked.insert(session_key);
                 }
@@ -91,11 +90,12 @@ impl State {
     }
 
     /// Makes a run of a message, or answers it without one.
-    fn ask(&mut self, numbers: &[Number], now: Now) {
+    fn ask(&mut self, numbers: &[Number]) {
         let Some(entry) = numbers.first().and_then(|number| self.inbox.get(*number)) else { return };
         let Verdict::Allowed(place) = self.access.verdict(&entry.message) else {
             // Its sender is not let in any more.
-            let ops = numbers.iter().flat_map(|number| self.inbox.finish(*number, now.wall_ms)).collect();
+            let ops =
+                numbers.iter().flat_map(|number| self.inbox.finish(*number, self.now.wall_ms)).collect();
             return self.store(ops, Pending::Nothing);
         };
         for number in numbers {
@@ -103,15 +103,15 @@ impl State {
         }
         let Some(question) = self.question(numbers) else { return };
         if question.directive.is_none() {
-            if let Some(refusal) = self.polite_refusal(&question, now) {
-                return self.decline(&question, refusal, now);
+            if let Some(refusal) = self.polite_refusal(&question) {
+                return self.decline(&question, refusal);
             }
         }
-        self.begin_asking(question, now);
+        self.begin_asking(question);
     }
 
     /// Why the agent is not asked.
-    fn polite_refusal(&mut self, question: &Question, now: Now) -> Option<Refusal> {
+    fn polite_refusal(&mut self, question: &Question) -> Option<Refusal> {
         if !question.has_content {
             let line = if question.left_out.is_empty() {
                 "Yes? Write me what you need.".to_owned()
@@ -124,7 +124,7 @@ impl State {
             return Some(Refusal::say(INTERRUPTED));
         }
         if self.toggles.paused {
-            return Some(Refusal::say("I am paused and cannot answer now. Please ask again later."));
+            return Some(Refusal::say("I am paused and cannot answer self.now. Please ask again later."));
         }
         if !self.config.agent_configured {
             return Some(Refusal::say("There is nobody here to answer yet: no agent is set up."));
@@ -133,7 +133,7 @@ impl State {
             return Some(Refusal::say(NO_ROOM));
         }
         let person = &question.place.person;
-        self.today.wait_ms(person, self.config.budget, now.wall_ms)?;
+        self.today.wait_ms(person, self.config.budget, self.now.wall_ms)?;
         // Once a day; after that there is silence.
         let line = self.today.tell(person).then(|| BUDGET_USED.to_owned());
         Some(Refusal { line, over_budget: true })
@@ -145,26 +145,26 @@ impl State {
     }
 
     /// Answers without the agent: the message goes on record with what was said.
-    fn decline(&mut self, question: &Question, refusal: Refusal, now: Now) {
+    fn decline(&mut self, question: &Question, refusal: Refusal) {
         let Refusal { line, over_budget } = refusal;
         let key = question.place.session_key.clone();
         let has_room = self.has_session_room(&key);
         let session_id = if has_room { self.sessions.current(&key).id.clone() } else { String::new() };
         let mut posted = Posted::default();
         if !question.said {
-            posted.ops.extend(self.sessions.append(&key, &session_id, question.message(None, now)));
+            posted.ops.extend(self.sessions.append(&key, &session_id, question.message(None, self.now)));
         }
         if let Some(line) = line {
-            let note = Message::new(Role::Note, line.clone(), now.wall_ms);
+            let note = Message::new(Role::Note, line.clone(), self.now.wall_ms);
             posted.ops.extend(self.sessions.append(&key, &session_id, note));
-            self.post_text(&mut posted, &question.reply, &line, &key, None, now);
+            self.post_text(&mut posted, &question.reply, &line, &key, None);
         }
         for number in &question.numbers {
-            posted.ops.extend(self.inbox.finish(*number, now.wall_ms));
+            posted.ops.extend(self.inbox.finish(*number, self.now.wall_ms));
         }
         if over_budget {
             if !question.place.is_owner() && self.today.tell(OWNER) {
-                self.notice_budget(&mut posted, &question.place, now);
+                self.notice_budget(&mut posted, &question.place);
             }
             self.today.saw(&question.place.person, &key);
             posted.ops.push(self.today_op());
@@ -172,17 +172,21 @@ impl State {
         self.store(posted.ops, Pending::Letters(posted.letters));
     }
 
-    fn begin_asking(&mut self, question: Question, now: Now) {
+    fn begin_asking(&mut self, question: Question) {
         let key = question.place.session_key.clone();
         let run_id = self.new_run_id();
         let mut posted = Posted::default();
         if !question.said {
-            posted.ops = self.begin_anew_if_idle(&key, now);
+            posted.ops = self.begin_anew_if_idle(&key);
         }
         let session_id = self.conversation_for(&key, question.directive);
         self.sessions.set_route(&key, &question.reply.route);
         if !question.said {
-            posted.ops.extend(self.sessions.append(&key, &session_id, question.message(Some(&run_id), now)));
+            posted.ops.extend(self.sessions.append(
+                &key,
+                &session_id,
+                question.message(Some(&run_id), self.now),
+            ));
         }
         let was_interrupted = question.asked > 0;
         let has_place = question.directive.is_none() && self.has_place(&key, was_interrupted);
@@ -190,14 +194,14 @@ impl State {
             posted.ops.extend(self.inbox.ask(*number, &run_id, has_place));
         }
         if has_place && was_interrupted {
-            posted.ops.extend(self.note_again(&key, now));
+            posted.ops.extend(self.note_again(&key));
         }
         let person = question.place.person;
         let work = if let Some(directive) = question.directive {
             Work::Directive(for_person(directive, &person, question.commands))
         } else {
             self.overheard.clear(&key);
-            self.today.count(&person, now.wall_ms);
+            self.today.count(&person, self.now.wall_ms);
             self.today.saw(&person, &key);
             posted.ops.push(self.today_op());
             let mut spec = self.usual_run(&run_id, &key, &session_id);
@@ -206,7 +210,7 @@ impl State {
         };
         if !question.left_out.is_empty() {
             let line = left_out_line(&question.left_out);
-            self.post_text(&mut posted, &question.reply, &line, &key, None, now);
+            self.post_text(&mut posted, &question.reply, &line, &key, None);
         }
         self.mark_seen(&question.numbers);
         let mut run = Run::new(work, key, session_id, person);
@@ -228,7 +232,7 @@ impl State {
 
     /// Who may write, or who is the owner, has changed: what waits for the agent and would be judged otherwise
     /// now goes back to where it is judged again.
-    pub(in crate::state) fn take_back_held(&mut self, now: Now) {
+    pub(in crate::state) fn take_back_held(&mut self) {
         let is_other = |number: &Number| {
             let entry = self.inbox.get(*number);
             entry.is_some_and(|entry| {
@@ -249,17 +253,17 @@ impl State {
                     self.inbox.unask(number);
                 }
             }
-            self.cancel(&run_id, now);
+            self.cancel(&run_id);
         }
     }
 
     /// Its run could not be put on record: it is asked again after a while.
-    pub(in crate::state) fn unask(&mut self, numbers: &[Number], now: Now) {
+    pub(in crate::state) fn unask(&mut self, numbers: &[Number]) {
         for number in numbers {
             self.inbox.unask(*number);
         }
         if self.inbox.has_unasked() {
-            self.inbox.hold_until = Some(now.mono + INBOX_RETRY_PAUSE);
+            self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
         }
     }
 }

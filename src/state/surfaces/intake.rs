@@ -2,7 +2,6 @@
 
 use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia};
 use crate::channels::{ChannelCommand, delivery::FetchedFile};
-use crate::clock::Now;
 use crate::limits::{
     ALBUM_QUIET_TIME, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_PAUSE, MEDIA_MAX, MIME_BYTES_MAX,
     SANE_CLOCK_MS, ms,
@@ -31,7 +30,7 @@ pub(in crate::state) struct Taken {
 
 impl State {
     /// A surface hands over a batch. It is told to go on when everything in it is durable.
-    pub(in crate::state) fn arrived(&mut self, batch: Batch, now: Now) {
+    pub(in crate::state) fn arrived(&mut self, batch: Batch) {
         let Batch { channel, arrivals, place } = batch;
         let full = self.inbox.is_full(arrivals.len()) || self.outbox.is_full() || !self.store_has_room();
         if full || self.stopping.is_some() {
@@ -44,7 +43,7 @@ impl State {
         let mut missed = Vec::new();
         for arrival in arrivals {
             match arrival {
-                Arrival::Message(message) => self.take_in(*message, ops, &mut taken, &mut missed, now),
+                Arrival::Message(message) => self.take_in(*message, ops, &mut taken, &mut missed),
                 Arrival::Migrated { from, to, .. } => {
                     ops.extend(self.access.group_moved(channel, &from, &to));
                     ops.extend(self.outbox.reroute(channel, &from, &to));
@@ -59,7 +58,7 @@ impl State {
             }
         }
         if !missed.is_empty() {
-            self.report_missed(&mut posted, &missed, now);
+            self.report_missed(&mut posted, &missed);
         }
         let Posted { letters, mut ops } = posted;
         taken.letters = letters;
@@ -77,7 +76,6 @@ impl State {
         ops: &mut Vec<StoreOp>,
         taken: &mut Taken,
         missed: &mut Vec<Inbound>,
-        now: Now,
     ) {
         if self.inbox.knows(message.route.channel, &message.key) {
             return;
@@ -86,18 +84,18 @@ impl State {
         let place = match self.access.verdict(&message) {
             Verdict::Allowed(place) => place,
             Verdict::Overheard(place) => return self.overheard.add(place, &message),
-            Verdict::Refused => return self.refuse_sender(&message, now),
+            Verdict::Refused => return self.refuse_sender(&message),
             Verdict::Ignored => return,
         };
         METRICS.messages_in.up();
-        let is_old = self.is_too_old(&message, now);
+        let is_old = self.is_too_old(&message);
         if is_old {
             taken.old.push((message.route.channel, message.key.clone()));
             missed.push(message.clone());
         }
-        let (number, op) = self.inbox.add(message, place, now.mono);
+        let (number, op) = self.inbox.add(message, place, self.now.mono);
         if is_old {
-            ops.extend(self.inbox.finish(number, now.wall_ms));
+            ops.extend(self.inbox.finish(number, self.now.wall_ms));
         } else {
             ops.push(op);
             taken.numbers.push(number);
@@ -105,10 +103,10 @@ impl State {
     }
 
     /// Only clocks that were set can tell.
-    pub(super) fn is_too_old(&self, message: &Inbound, now: Now) -> bool {
+    pub(super) fn is_too_old(&self, message: &Inbound) -> bool {
         let Some(config) = self.config.surfaces.by_channel.get(&message.route.channel) else { return false };
-        let age = now.wall_ms.checked_sub(message.ts).map(ms);
-        now.wall_ms >= SANE_CLOCK_MS
+        let age = self.now.wall_ms.checked_sub(message.ts).map(ms);
+        self.now.wall_ms >= SANE_CLOCK_MS
             && message.ts >= SANE_CLOCK_MS
             && age.is_some_and(|age| age > config.max_age)
     }
@@ -119,7 +117,6 @@ impl State {
         channel: Channel,
         taken: Taken,
         result: Result<(), String>,
-        now: Now,
     ) {
         if result.is_err() {
             for number in taken.numbers {
@@ -136,10 +133,10 @@ impl State {
             if let Some(entry) = self.inbox.get_mut(number) {
                 entry.stored = true;
             }
-            self.show_inbound(number, now);
-            self.make_whole(number, now);
+            self.show_inbound(number);
+            self.make_whole(number);
         }
-        self.letters_stored(&taken.letters, now);
+        self.letters_stored(&taken.letters);
     }
 
     fn taken(&mut self, channel: Channel, result: Result<(), std::time::Duration>) {
@@ -147,13 +144,13 @@ impl State {
     }
 
     /// Waits for a message's pictures and files, and for the rest of its album.
-    pub(in crate::state) fn make_whole(&mut self, number: Number, now: Now) {
+    pub(in crate::state) fn make_whole(&mut self, number: Number) {
         let Some(entry) = self.inbox.get_mut(number) else { return };
         entry.fetching = entry.message.media.len();
         if entry.message.album.is_some() {
             for piece in self.inbox.pieces(number) {
                 if let Some(entry) = self.inbox.get_mut(piece) {
-                    entry.gather_until = Some(now.mono + ALBUM_QUIET_TIME);
+                    entry.gather_until = Some(self.now.mono + ALBUM_QUIET_TIME);
                 }
             }
         }
@@ -161,9 +158,9 @@ impl State {
 
     /// Has pictures and files fetched where the surface can, as many at a time as it takes; what takes too
     /// long is left out.
-    pub(super) fn fetch_media(&mut self, now: Now) {
+    pub(super) fn fetch_media(&mut self) {
         for (_, entry) in self.inbox.iter_mut().filter(|(_, entry)| entry.fetching > 0) {
-            if entry.fetch_until.is_some_and(|until| until <= now.mono) {
+            if entry.fetch_until.is_some_and(|until| until <= self.now.mono) {
                 entry.files.push(Err("a file (it took too long)".to_owned()));
                 (entry.fetching, entry.fetch_until) = (0, None);
             }
@@ -180,7 +177,7 @@ impl State {
                 continue;
             }
             in_flight += entry.fetching;
-            entry.fetch_until = Some(now.mono + FETCH_TIME_MAX);
+            entry.fetch_until = Some(self.now.mono + FETCH_TIME_MAX);
             let folder = media_folder.join(file_name(&entry.place.session_key));
             for (index, media) in entry.message.media.iter().enumerate() {
                 self.effects.push(Effect::Channel(ChannelCommand::Fetch {
@@ -224,7 +221,7 @@ impl State {
     }
 
     /// Shows everybody what came in.
-    fn show_inbound(&mut self, number: Number, now: Now) {
+    fn show_inbound(&mut self, number: Number) {
         let Some(entry) = self.inbox.get(number) else { return };
         let message = &entry.message;
         let media = message.media.iter().map(|media| MessageMedia {
@@ -251,7 +248,7 @@ impl State {
         let body = EventBody::new(EventKind::Message, &event, None);
         let channel = message.route.channel;
         self.show_message(body);
-        self.health.saw_message(channel, now.wall_ms);
+        self.health.saw_message(channel, self.now.wall_ms);
     }
 }
 

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 
 use crate::channels::message::{Inbound, Route};
-use crate::clock::Now;
 use crate::clock::utc;
 use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_AFTER};
 use crate::protocol::call::Channel;
@@ -36,18 +35,18 @@ impl State {
     }
 
     /// Tells the owner, in their chat and on the record of `main`.
-    fn tell_owner(&mut self, posted: &mut Posted, text: &str, now: Now) {
-        // There is one from now on.
+    fn tell_owner(&mut self, posted: &mut Posted, text: &str) {
+        // There is one from self.now on.
         self.sessions.current(MAIN);
-        let note = Message::new(Role::Note, text.to_owned(), now.wall_ms);
+        let note = Message::new(Role::Note, text.to_owned(), self.now.wall_ms);
         posted.ops.extend(self.sessions.append_to_current(MAIN, note));
         if let Some(reply) = self.owner_chat() {
-            self.post_plain(posted, &reply, text, MAIN, now);
+            self.post_plain(posted, &reply, text, MAIN);
         }
     }
 
     /// Messages that are too old to be answered are listed to the owner.
-    pub(super) fn report_missed(&mut self, posted: &mut Posted, missed: &[Inbound], now: Now) {
+    pub(super) fn report_missed(&mut self, posted: &mut Posted, missed: &[Inbound]) {
         let mut text = format!("While I was away {} messages grew too old to be answered:", missed.len());
         if missed.len() == 1 {
             "While I was away a message grew too old to be answered:".clone_into(&mut text);
@@ -67,20 +66,20 @@ impl State {
         if missed.len() > LISTED_MAX {
             let _ = write!(text, "\n- and {} more", missed.len() - LISTED_MAX);
         }
-        self.tell_owner(posted, &text, now);
+        self.tell_owner(posted, &text);
     }
 
     /// Today's runs are used up, by everybody or by one person.
-    pub(super) fn notice_budget(&mut self, posted: &mut Posted, place: &Place, now: Now) {
+    pub(super) fn notice_budget(&mut self, posted: &mut Posted, place: &Place) {
         let text = format!(
             "Today's runs are used up for {} (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC.",
             place.person
         );
-        self.tell_owner(posted, &text, now);
+        self.tell_owner(posted, &text);
     }
 
     /// People whose message has waited for a while are told so, once.
-    pub(in crate::state) fn tell_who_waits(&mut self, now: Now) {
+    pub(in crate::state) fn tell_who_waits(&mut self) {
         let has_room = self.store_has_room();
         let mut waiting: Vec<(Reply, String)> = Vec::new();
         let runs = &self.runs;
@@ -94,7 +93,7 @@ impl State {
         let told = self.inbox.iter().filter(|(_, entry)| entry.told && in_line(entry));
         let mut told: Vec<Route> = told.map(|(_, entry)| entry.message.route.clone()).collect();
         for (_, entry) in self.inbox.iter_mut() {
-            if !entry.stored || entry.told || entry.tell_at > now.mono {
+            if !entry.stored || entry.told || entry.tell_at > self.now.mono {
                 continue;
             }
             if has_room && in_line(entry) {
@@ -105,7 +104,7 @@ impl State {
                     waiting.push((reply, entry.place.session_key.clone()));
                 }
             } else {
-                entry.tell_at = now.mono + QUEUE_NOTICE_AFTER;
+                entry.tell_at = self.now.mono + QUEUE_NOTICE_AFTER;
             }
         }
         if waiting.is_empty() {
@@ -114,7 +113,7 @@ impl State {
         let mut posted = Posted::default();
         for (reply, session_key) in waiting {
             let line = "Your message is in line: I am busy with something else and answer when I am done.";
-            self.post_text(&mut posted, &reply, line, &session_key, None, now);
+            self.post_text(&mut posted, &reply, line, &session_key, None);
         }
         self.store(posted.ops, Pending::Letters(posted.letters));
     }

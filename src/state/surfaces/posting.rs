@@ -35,38 +35,30 @@ impl State {
         markdown: &str,
         session_key: &str,
         run_id: Option<&RunId>,
-        now: Now,
     ) {
         let parts = crate::channels::compose(reply.route.channel, markdown);
-        let head = Head { run_id: run_id.map(ToString::to_string), ..self.head(reply, session_key, now) };
-        let (letter, ops) = self.post(head, parts, now);
+        let head = Head { run_id: run_id.map(ToString::to_string), ..self.head(reply, session_key) };
+        let (letter, ops) = self.post(head, parts);
         posted.letters.push(letter);
         posted.ops.extend(ops);
     }
 
     /// The same for words in which others are quoted: they have no looks and no links but what is read.
-    pub(super) fn post_plain(
-        &mut self,
-        posted: &mut Posted,
-        reply: &Reply,
-        text: &str,
-        session_key: &str,
-        now: Now,
-    ) {
+    pub(super) fn post_plain(&mut self, posted: &mut Posted, reply: &Reply, text: &str, session_key: &str) {
         let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
-        let (letter, ops) = self.post(self.head(reply, session_key, now), vec![part], now);
+        let (letter, ops) = self.post(self.head(reply, session_key), vec![part]);
         posted.letters.push(letter);
         posted.ops.extend(ops);
     }
 
-    pub(super) fn head(&self, reply: &Reply, session_key: &str, now: Now) -> Head {
+    pub(super) fn head(&self, reply: &Reply, session_key: &str) -> Head {
         Head {
             route: reply.route.clone(),
             reply_to: reply.to.clone(),
             session_key: session_key.to_owned(),
             run_id: None,
             key: None,
-            created_ts: now.wall_ms,
+            created_ts: self.now.wall_ms,
             done: 0,
             trying: false,
             message_id: None,
@@ -77,9 +69,9 @@ impl State {
         }
     }
 
-    pub(super) fn post(&mut self, head: Head, parts: Vec<Part>, now: Now) -> (LetterId, Vec<StoreOp>) {
+    pub(super) fn post(&mut self, head: Head, parts: Vec<Part>) -> (LetterId, Vec<StoreOp>) {
         let open = self.is_open(head.route.channel);
-        self.outbox.add(head, parts, open, now.mono)
+        self.outbox.add(head, parts, open, self.now.mono)
     }
 
     /// Whether a surface takes anything now.
@@ -91,14 +83,14 @@ impl State {
 
     /// Letters are on record, or will be with the next write: what has happened is told, and an answer
     /// that a crash might repeat is better than none.
-    pub(in crate::state) fn letters_stored(&mut self, letters: &[LetterId], now: Now) {
+    pub(in crate::state) fn letters_stored(&mut self, letters: &[LetterId]) {
         for id in letters {
             let Some(letter) = self.outbox.get_mut(*id) else { continue };
             let Phase::Storing(marked) = letter.phase else { continue };
             letter.phase = Phase::Waiting;
-            self.show_letter(*id, MessageStatus::Queued, None, now);
+            self.show_letter(*id, MessageStatus::Queued, None);
             if marked {
-                self.deliver(*id, now);
+                self.deliver(*id);
             }
         }
     }
@@ -110,27 +102,27 @@ impl State {
         }
     }
 
-    fn deliver(&mut self, id: LetterId, now: Now) {
+    fn deliver(&mut self, id: LetterId) {
         match self.outbox.attempt(id) {
             Some(attempt) => self.effects.push(Effect::Channel(ChannelCommand::Deliver(Box::new(attempt)))),
-            None => self.end_letter(id, MessageStatus::Failed, Some("its text is lost"), now),
+            None => self.end_letter(id, MessageStatus::Failed, Some("its text is lost")),
         }
     }
 
     /// Marks what may be tried now.
-    pub(in crate::state) fn pump_outbox(&mut self, now: Now) {
+    pub(in crate::state) fn pump_outbox(&mut self) {
         if self.outbox.is_empty() || self.stopping.is_some() {
             return;
         }
-        self.resume_letters(now);
-        self.outbox.end_pauses(now.mono);
-        for id in self.outbox.too_old(now.mono) {
+        self.resume_letters();
+        self.outbox.end_pauses(self.now.mono);
+        for id in self.outbox.too_old(self.now.mono) {
             if !self.store_has_room() {
                 return;
             }
             let why = self.outbox.get(id).and_then(|letter| letter.why.clone());
             let why = why.unwrap_or_else(|| "it could not be sent in time".to_owned());
-            self.end_letter(id, MessageStatus::Failed, Some(&why), now);
+            self.end_letter(id, MessageStatus::Failed, Some(&why));
         }
         for id in self.outbox.due(|channel| self.is_open(channel)) {
             if !self.store_has_room() {
@@ -142,13 +134,13 @@ impl State {
     }
 
     /// A mark is on record, or could not be put there.
-    pub(in crate::state) fn marked(&mut self, id: LetterId, result: Result<(), String>, now: Now) {
+    pub(in crate::state) fn marked(&mut self, id: LetterId, result: Result<(), String>) {
         if result.is_ok() {
             self.outbox.set_recorded(id);
-            return self.deliver(id, now);
+            return self.deliver(id);
         }
         // The record may say that it is being tried, which errs on the safe side.
-        let _ = self.outbox.wait(id, Some(now.mono + INBOX_RETRY_PAUSE));
+        let _ = self.outbox.wait(id, Some(self.now.mono + INBOX_RETRY_PAUSE));
     }
 
     /// What waits to be asked in a session, and came in before that number, is not asked any more; of
@@ -158,25 +150,24 @@ impl State {
         session_key: &str,
         before: Number,
         person: Option<&str>,
-        now: Now,
     ) -> Vec<StoreOp> {
         let unasked = self.inbox.unasked_in(session_key, before, person);
-        unasked.into_iter().flat_map(|number| self.inbox.finish(number, now.wall_ms)).collect()
+        unasked.into_iter().flat_map(|number| self.inbox.finish(number, self.now.wall_ms)).collect()
     }
 
     /// What waits to be said or answered in a session that is forgotten goes with it.
-    pub(in crate::state) fn forget_surfaces(&mut self, session_key: &str, now: Now) -> Vec<StoreOp> {
+    pub(in crate::state) fn forget_surfaces(&mut self, session_key: &str) -> Vec<StoreOp> {
         self.overheard.clear(session_key);
-        let mut ops = self.drop_waiting(session_key, Number::MAX, None, now);
+        let mut ops = self.drop_waiting(session_key, Number::MAX, None);
         for number in self.inbox.of_session(session_key) {
-            ops.extend(self.inbox.finish(number, now.wall_ms));
+            ops.extend(self.inbox.finish(number, self.now.wall_ms));
         }
         let (mut end, mut ended) = (Vec::new(), Vec::new());
         for id in self.outbox.forget(session_key) {
             if self.outbox.get(id).is_some_and(|letter| letter.head.key.is_some()) {
                 // Somebody waits for it.
                 let why = Some("its session was forgotten");
-                let (ops, outcome) = self.ending(id, MessageStatus::Failed, why, now);
+                let (ops, outcome) = self.ending(id, MessageStatus::Failed, why);
                 end.extend(ops);
                 ended.push((id, outcome));
             } else {
@@ -192,49 +183,49 @@ impl State {
     }
 
     /// What became of an attempt.
-    pub(in crate::state) fn attempt_over(&mut self, attempt: AttemptId, outcome: AttemptOutcome, now: Now) {
+    pub(in crate::state) fn attempt_over(&mut self, attempt: AttemptId, outcome: AttemptOutcome) {
         let Some(id) = self.outbox.tried(attempt) else { return };
         match outcome {
-            AttemptOutcome::Sent { message_id, chat } => self.part_sent(id, message_id, chat, now),
-            AttemptOutcome::NotSent { why, retry_after } => self.part_not_sent(id, &why, retry_after, now),
+            AttemptOutcome::Sent { message_id, chat } => self.part_sent(id, message_id, chat),
+            AttemptOutcome::NotSent { why, retry_after } => self.part_not_sent(id, &why, retry_after),
             AttemptOutcome::Unsure { why } => {
                 if let Some(letter) = self.outbox.get_mut(id) {
                     letter.head.may_have_left = true;
                 }
-                self.part_not_sent(id, &why, None, now);
+                self.part_not_sent(id, &why, None);
             }
-            AttemptOutcome::Refused { why } => self.end_letter(id, MessageStatus::Failed, Some(&why), now),
+            AttemptOutcome::Refused { why } => self.end_letter(id, MessageStatus::Failed, Some(&why)),
             AttemptOutcome::Invalid { why } => {
                 if let Some(letter) = self.outbox.get_mut(id) {
                     letter.invalid = true;
                 }
-                self.end_letter(id, MessageStatus::Failed, Some(&why), now);
+                self.end_letter(id, MessageStatus::Failed, Some(&why));
             }
-            AttemptOutcome::Moved { chat } => self.part_moved(id, &chat, now),
-            AttemptOutcome::Unknown { why } => self.part_unknown(id, &why, now),
+            AttemptOutcome::Moved { chat } => self.part_moved(id, &chat),
+            AttemptOutcome::Unknown { why } => self.part_unknown(id, &why),
         }
     }
 
     /// A message that is on a surface was delivered there, or read.
-    pub(in crate::state) fn receipt(&mut self, message_id: &str, status: MessageStatus, now: Now) {
+    pub(in crate::state) fn receipt(&mut self, message_id: &str, status: MessageStatus) {
         let Some((id, letter)) = self.outbox.sent(message_id) else { return };
-        let body = draw(id, letter, status, None, now);
+        let body = draw(id, letter, status, None, self.now);
         self.show_message(body);
     }
 
-    fn part_sent(&mut self, id: LetterId, message_id: String, chat: Option<String>, now: Now) {
+    fn part_sent(&mut self, id: LetterId, message_id: String, chat: Option<String>) {
         let Some(letter) = self.outbox.get_mut(id) else { return };
         let channel = letter.head.route.channel;
         if letter.head.message_id.is_none() {
             letter.head.message_id = Some(message_id);
             letter.head.chat = chat;
         }
-        self.health.saw_message(channel, now.wall_ms);
-        self.next_part(id, now);
+        self.health.saw_message(channel, self.now.wall_ms);
+        self.next_part(id);
     }
 
     /// Goes on behind a part that is over: the next one is marked in the same write.
-    fn next_part(&mut self, id: LetterId, now: Now) {
+    fn next_part(&mut self, id: LetterId) {
         let Some(letter) = self.outbox.get_mut(id) else { return };
         letter.head.done = letter.head.done.saturating_add(1);
         letter.head.may_have_left = false;
@@ -253,24 +244,24 @@ impl State {
         } else {
             (MessageStatus::Sent, None)
         };
-        self.end_letter(id, status, reason, now);
+        self.end_letter(id, status, reason);
     }
 
-    fn part_not_sent(&mut self, id: LetterId, why: &str, after: Option<std::time::Duration>, now: Now) {
+    fn part_not_sent(&mut self, id: LetterId, why: &str, after: Option<std::time::Duration>) {
         let Some(letter) = self.outbox.get_mut(id) else { return };
-        if letter.forgotten || letter.give_up_at <= now.mono {
-            return self.end_letter(id, MessageStatus::Failed, Some(why), now);
+        if letter.forgotten || letter.give_up_at <= self.now.mono {
+            return self.end_letter(id, MessageStatus::Failed, Some(why));
         }
         letter.why = Some(why.to_owned());
         let pause = after.unwrap_or_default().max(letter.back_off());
-        let ops = self.outbox.wait(id, Some(now.mono + pause));
+        let ops = self.outbox.wait(id, Some(self.now.mono + pause));
         self.store(ops, Pending::Nothing);
     }
 
-    fn part_moved(&mut self, id: LetterId, chat: &str, now: Now) {
+    fn part_moved(&mut self, id: LetterId, chat: &str) {
         let Some(letter) = self.outbox.get_mut(id) else { return };
         let (channel, from) = (letter.head.route.channel, letter.head.route.chat.clone());
-        let again = now.mono + letter.back_off();
+        let again = self.now.mono + letter.back_off();
         let mut ops = self.access.group_moved(channel, &from, chat);
         // Before it is rerouted, so that the record of it is written once.
         let _ = self.outbox.wait(id, Some(again));
@@ -279,38 +270,38 @@ impl State {
     }
 
     /// Goes on with what was being tried when the gateway last stopped, as far as the store has room.
-    pub(super) fn resume_letters(&mut self, now: Now) {
+    pub(super) fn resume_letters(&mut self) {
         for id in self.outbox.interrupted() {
             if !self.store_has_room() {
                 return;
             }
-            self.resume_letter(id, now);
+            self.resume_letter(id);
         }
     }
 
     /// A part was being tried when the gateway last stopped.
-    fn resume_letter(&mut self, id: LetterId, now: Now) {
+    fn resume_letter(&mut self, id: LetterId) {
         let Some(letter) = self.outbox.get(id) else { return };
         if letter.head.route.channel == Channel::Whatsapp {
             // It goes again under the same id, by which the receiver drops a second one.
             let ops = self.outbox.wait(id, None);
             return self.store(ops, Pending::Nothing);
         }
-        self.part_unknown(id, "the gateway was stopped while it was being sent", now);
+        self.part_unknown(id, "the gateway was stopped while it was being sent");
     }
 
     /// Nobody knows whether it arrived: it is reported and not repeated; the rest of it goes.
-    pub(super) fn part_unknown(&mut self, id: LetterId, why: &str, now: Now) {
+    pub(super) fn part_unknown(&mut self, id: LetterId, why: &str) {
         let Some(letter) = self.outbox.get_mut(id) else { return };
         letter.head.unknown = true;
         log::warn!("whether a message arrived on {} is not known: {why}", letter.head.route.channel.name());
-        self.show_letter(id, MessageStatus::Unknown, Some(why), now);
-        self.next_part(id, now);
+        self.show_letter(id, MessageStatus::Unknown, Some(why));
+        self.next_part(id);
     }
 
     /// The end of a letter is put on record, with what a person should know of it.
-    fn end_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>, now: Now) {
-        let (ops, outcome) = self.ending(id, status, reason, now);
+    fn end_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>) {
+        let (ops, outcome) = self.ending(id, status, reason);
         if !ops.is_empty() {
             self.store(ops, Pending::LettersEnd(vec![(id, outcome)]));
         }
@@ -322,7 +313,6 @@ impl State {
         id: LetterId,
         status: MessageStatus,
         reason: Option<&str>,
-        now: Now,
     ) -> (Vec<StoreOp>, Option<Outcome>) {
         let may_have_left =
             self.outbox.get(id).is_some_and(|letter| letter.head.may_have_left || letter.head.unknown);
@@ -330,7 +320,7 @@ impl State {
             MessageStatus::Failed if may_have_left => MessageStatus::Unknown,
             status => status,
         };
-        self.show_letter(id, status, reason, now);
+        self.show_letter(id, status, reason);
         let mut ops = self.outbox.end(id);
         let Some(letter) = self.outbox.get(id) else { return Default::default() };
         let (head, letter_forgotten, parts) = (letter.head.clone(), letter.forgotten, letter.parts.len());
@@ -339,7 +329,7 @@ impl State {
         if status == MessageStatus::Sent {
             METRICS.messages_out.up();
             if !letter_forgotten {
-                ops.extend(self.note_sent(&head, now));
+                ops.extend(self.note_sent(&head));
             }
         } else if !letter_forgotten {
             METRICS.messages_failed.up();
@@ -349,10 +339,11 @@ impl State {
                 _ => format!("outcome unknown: it may or may not have been sent on {name} ({reason})"),
             };
             log::warn!("an answer was {text}");
-            let note = Message { run_id: head.run_id.clone(), ..Message::new(Role::Note, text, now.wall_ms) };
+            let note =
+                Message { run_id: head.run_id.clone(), ..Message::new(Role::Note, text, self.now.wall_ms) };
             ops.extend(self.sessions.append_to_current(&head.session_key, note));
         }
-        let outcome = head.key.as_ref().map(|_| sends::outcome(&head, parts, status, &reason, now));
+        let outcome = head.key.as_ref().map(|_| sends::outcome(&head, parts, status, &reason, self.now));
         let outcome = outcome.map(|outcome| Outcome { invalid, ..outcome });
         if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
             let recorded = if letter_forgotten { outcome.forgotten() } else { outcome.clone() };
@@ -362,12 +353,12 @@ impl State {
     }
 
     /// Shows everybody how far a letter is.
-    fn show_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>, now: Now) {
+    fn show_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>) {
         if self.clients.is_empty() {
             return;
         }
         let Some(letter) = self.outbox.get(id) else { return };
-        let body = draw(id, letter, status, reason, now);
+        let body = draw(id, letter, status, reason, self.now);
         self.show_message(body);
     }
 

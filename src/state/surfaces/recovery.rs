@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::clock::Now;
 use crate::limits::INBOX_RETRY_PAUSE;
 use crate::state::State;
 use crate::state::stored::Pending;
@@ -14,7 +13,6 @@ impl State {
     pub(in crate::state) fn recover_surfaces(
         &mut self,
         slots: &BTreeMap<String, String>,
-        now: Now,
     ) -> BTreeSet<String> {
         for (slot, json) in slots {
             let recovered = if let Some(name) = slot.strip_prefix(access::SLOT_PREFIX) {
@@ -22,9 +20,9 @@ impl State {
             } else if let Some(name) = slot.strip_prefix(access::MOVED_PREFIX) {
                 self.access.recover_move(name, json)
             } else if let Some(name) = slot.strip_prefix(inbox::SLOT_PREFIX) {
-                self.inbox.recover(name, json, now.mono)
+                self.inbox.recover(name, json, self.now.mono)
             } else if let Some(name) = slot.strip_prefix(outbox::SLOT_PREFIX) {
-                self.outbox.recover(name, json, now)
+                self.outbox.recover(name, json, self.now)
             } else {
                 if slot.starts_with(inbox::ASIDE_PREFIX) {
                     self.inbox.recover_aside(slot.clone());
@@ -39,44 +37,44 @@ impl State {
     }
 
     /// What was taken in is asked, what was on its way goes on, and what was being tried is reported.
-    pub(in crate::state) fn go_on_with_surfaces(&mut self, now: Now) {
+    pub(in crate::state) fn go_on_with_surfaces(&mut self) {
         let mut posted = Posted { ops: self.inbox.recovered(), ..Posted::default() };
         let waiting: Vec<inbox::Number> = self.inbox.iter().map(|(number, _)| number).collect();
         let mut missed = Vec::new();
         for number in waiting {
             let Some(entry) = self.inbox.get(number) else { continue };
-            if self.is_too_old(&entry.message, now) {
+            if self.is_too_old(&entry.message) {
                 missed.push(entry.message.clone());
-                posted.ops.extend(self.inbox.finish(number, now.wall_ms));
+                posted.ops.extend(self.inbox.finish(number, self.now.wall_ms));
                 continue;
             }
-            self.make_whole(number, now);
+            self.make_whole(number);
         }
         if !missed.is_empty() {
-            self.report_missed(&mut posted, &missed, now);
+            self.report_missed(&mut posted, &missed);
         }
         if !posted.ops.is_empty() {
             self.store(posted.ops, Pending::Letters(posted.letters));
         }
-        self.resume_letters(now);
+        self.resume_letters();
     }
 
     /// What every turn may have left to do.
-    pub(in crate::state) fn settle_surfaces(&mut self, now: Now) {
+    pub(in crate::state) fn settle_surfaces(&mut self) {
         self.surfaces_stale = false;
         // Also when nothing waits any more: what is over would else be due for ever.
-        self.inbox.stop_gathering(now.mono);
+        self.inbox.stop_gathering(self.now.mono);
         if !self.inbox.is_empty() {
-            self.fetch_media(now);
-            self.ask_waiting(now);
-            self.tell_who_waits(now);
+            self.fetch_media();
+            self.ask_waiting();
+            self.tell_who_waits();
         }
-        self.pump_outbox(now);
+        self.pump_outbox();
         let notice = self.inbox.iter().filter(|(_, entry)| entry.stored && !entry.told);
         let notice = notice.map(|(_, entry)| entry.tell_at).min();
         let due = [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min();
         // What the store has no room for goes on with its next answer; until then nothing is due.
-        let earliest = if self.store_has_room() { now.mono } else { now.mono + INBOX_RETRY_PAUSE };
+        let earliest = if self.store_has_room() { self.now.mono } else { self.now.mono + INBOX_RETRY_PAUSE };
         self.surfaces_due = due.map(|due| due.max(earliest));
     }
 }

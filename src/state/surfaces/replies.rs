@@ -2,7 +2,6 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::message::{Inbound, Route};
-use crate::clock::Now;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
 use crate::state::runs::{Origin, Run};
@@ -66,7 +65,6 @@ impl State {
         session_key: &str,
         status: RunStatus,
         summary: &str,
-        now: Now,
     ) -> Posted {
         let mut posted = Posted::default();
         if self.stopping.is_some() && status != RunStatus::Ok {
@@ -74,7 +72,7 @@ impl State {
             return posted;
         }
         for number in &owed.numbers {
-            posted.ops.extend(self.inbox.finish(*number, now.wall_ms));
+            posted.ops.extend(self.inbox.finish(*number, self.now.wall_ms));
         }
         let text = match status {
             RunStatus::Ok if summary.trim().is_empty() => "(The answer is empty.)",
@@ -89,7 +87,7 @@ impl State {
         };
         if status == RunStatus::Ok || owed.by_person {
             for reply in &owed.replies {
-                self.post_text(&mut posted, reply, text, session_key, Some(run_id), now);
+                self.post_text(&mut posted, reply, text, session_key, Some(run_id));
             }
         }
         posted

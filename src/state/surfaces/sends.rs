@@ -29,12 +29,11 @@ impl State {
         id: &str,
         params: &SendParams,
         digest: &Digest,
-        now: Now,
     ) -> Result<(), WireError> {
         let key = keys::name("send", &params.idempotency_key);
-        self.keys.drop_expired(now.mono);
+        self.keys.drop_expired(self.now.mono);
         let holder = self.key_holder(conn, "");
-        match self.keys.look_up_or_begin(&key, digest, &holder, now.mono) {
+        match self.keys.look_up_or_begin(&key, digest, &holder, self.now.mono) {
             Lookup::New => {}
             Lookup::Joins(_) => return self.join_send(conn, id, &key),
             Lookup::Ended(run_id, outcome) => {
@@ -58,8 +57,8 @@ impl State {
         let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holder);
         let mut ops = self.keys.begin(&key, record);
         let head =
-            Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key, now) };
-        let (letter, more) = self.post(head, parts, now);
+            Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key) };
+        let (letter, more) = self.post(head, parts);
         ops.extend(more);
         if let Some(letter) = self.outbox.get_mut(letter) {
             letter.waiters.push((conn, id.to_owned()));
@@ -153,8 +152,8 @@ impl State {
     }
 
     /// A message is on record, or nothing was done.
-    pub(in crate::state) fn send_stored(&mut self, id: LetterId, result: Result<(), String>, now: Now) {
-        let Err(trouble) = result else { return self.letters_stored(&[id], now) };
+    pub(in crate::state) fn send_stored(&mut self, id: LetterId, result: Result<(), String>) {
+        let Err(trouble) = result else { return self.letters_stored(&[id]) };
         let Some(letter) = self.outbox.remove(id) else { return };
         if let Some(key) = &letter.head.key {
             self.keys.undo(key);
@@ -166,20 +165,20 @@ impl State {
     }
 
     /// A message that was sent is on record in its session, for whoever looks there for its key.
-    pub(super) fn note_sent(&mut self, head: &Head, now: Now) -> Vec<StoreOp> {
+    pub(super) fn note_sent(&mut self, head: &Head) -> Vec<StoreOp> {
         let Some(key) = &head.key else { return Vec::new() };
         let note = Message {
             channel: Some(head.route.channel),
             run_id: head.run_id.clone(),
             idempotency_key: Some(keys::of_client(key).to_owned()),
-            ..Message::new(Role::Note, format!("sent to {}", head.route.chat), now.wall_ms)
+            ..Message::new(Role::Note, format!("sent to {}", head.route.chat), self.now.wall_ms)
         };
         self.sessions.append_to_current(&head.session_key, note)
     }
 
     /// The end of letters is on record: whoever waits for them is told, and the next ones may go.
-    pub(in crate::state) fn letters_ended(&mut self, letters: Vec<(LetterId, Option<Outcome>)>, now: Now) {
-        let ended = letters.into_iter().filter_map(|(id, outcome)| self.letter_ended(id, outcome, now));
+    pub(in crate::state) fn letters_ended(&mut self, letters: Vec<(LetterId, Option<Outcome>)>) {
+        let ended = letters.into_iter().filter_map(|(id, outcome)| self.letter_ended(id, outcome));
         let ops: Vec<StoreOp> = ended.collect();
         if !ops.is_empty() {
             self.store(ops, Pending::Nothing);
@@ -187,14 +186,14 @@ impl State {
     }
 
     /// One of them. Returns what has to be stored of its key, where its session was forgotten meanwhile.
-    fn letter_ended(&mut self, id: LetterId, outcome: Option<Outcome>, now: Now) -> Option<StoreOp> {
+    fn letter_ended(&mut self, id: LetterId, outcome: Option<Outcome>) -> Option<StoreOp> {
         let mut letter = self.outbox.remove(id)?;
         let mut op = None;
         let waiters = std::mem::take(&mut letter.waiters);
         if let (Some(key), Some(outcome)) = (&letter.head.key, outcome) {
             let run_id = RunId::from(letter.head.run_id.clone().unwrap_or_default());
             let kept = if letter.forgotten { outcome.forgotten() } else { outcome.clone() };
-            let record = self.keys.end(key, kept, now.mono);
+            let record = self.keys.end(key, kept, self.now.mono);
             op = record.filter(|_| letter.forgotten).map(|record| keys::put(key, &record));
             for (conn, id) in &waiters {
                 self.answer_send(*conn, id, &run_id, &outcome);

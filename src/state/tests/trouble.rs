@@ -45,9 +45,9 @@ fn a_stop_leaves_the_rest_of_a_letter_to_the_next_life() {
     world.answer(&run, &words.join(" "));
     let first = world.attempts().remove(0);
     world.bench.handle(stop());
-    assert!(!world.bench.state.is_done(world.bench.now), "a part is on its way");
+    assert!(!world.bench.state.is_done(), "a part is on its way");
     world.sent(&first);
-    assert!(world.attempts().is_empty() && world.bench.state.is_done(world.bench.now));
+    assert!(world.attempts().is_empty() && world.bench.state.is_done());
     world.restart();
     let second = world.attempts();
     assert_eq!(second.len(), 1);
