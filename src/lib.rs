@@ -41,6 +41,7 @@ pub mod config;
 
 pub mod cli;
 
+mod arguments;
 pub mod child;
 mod clock;
 pub mod error;

@@ -1,16 +1,17 @@
 //! The command line as it was typed: a verb, its flags and words.
 //!
 //! Flags stand anywhere, as `--flag value` or `--flag=value`; those of a verb after it. Everything
-//! behind `--` is text. No error repeats a value: it might be a token at the wrong place.
+//! behind `--` is text.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::arguments::{Argument, FlagError, Kind, read_flag};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::message::message;
-use crate::cli::verbs::{self, COMMON, Kind, Take, Verb};
+use crate::cli::verbs::{self, COMMON, Verb};
 use crate::nearest::nearest;
 
 /// What the command line asks for.
@@ -25,10 +26,10 @@ pub(crate) enum Request {
 
 /// A verb and what was typed for it.
 pub(crate) struct Args {
-    /// Which.
+    /// The verb's row of the table.
     pub(crate) verb: &'static Verb,
     /// Flags and their values.
-    pub(crate) flags: Vec<(&'static Take, String)>,
+    pub(crate) flags: Vec<(&'static Argument, String)>,
     words: Vec<String>,
 }
 
@@ -39,17 +40,17 @@ pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Request>
     let mut literal = false;
     while let Some(arg) = argv.next() {
         let arg = utf8(arg)?;
-        let rest = verb.is_some_and(|verb| verb.takes.iter().any(|take| take.kind == Kind::Rest));
+        let rest = verb.is_some_and(|verb| verb.arguments.iter().any(|argument| argument.kind == Kind::Rest));
         if rest {
             words.push(arg);
         } else if !literal && arg == "--" {
             literal = true;
         } else if !literal && looks_like_flag(&arg) {
-            let flag = flag(&arg, verb, &mut argv)?;
-            if flags.iter().any(|(take, _): &(&Take, String)| take.name == flag.0.name) {
-                return usage(format!("`{}` is given twice", flag.0.name));
+            let (flag, value) = flag(&arg, verb, &mut argv)?;
+            if flags.iter().any(|(given, _): &(&Argument, _)| given.name == flag.name) {
+                return usage(format!("`{}` is given twice", flag.name));
             }
-            flags.push(flag);
+            flags.push((flag, value));
         } else if verb.is_some() {
             words.push(arg);
         } else if arg == "help" {
@@ -59,7 +60,7 @@ pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Request>
             verb = Some(verbs::find(&arg).ok_or_else(|| unknown("verb", &arg, names.by_ref()))?);
         }
     }
-    let has = |name: &str| flags.iter().any(|(take, _)| take.name == name);
+    let has = |name: &str| flags.iter().any(|(flag, _)| flag.name == name);
     match verb {
         verb if has("--help") => Ok(Request::Help(verb)),
         _ if has("--version") => Ok(Request::Version),
@@ -71,7 +72,7 @@ pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Request>
 impl Args {
     /// The value of a flag.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.flags.iter().find(|(take, _)| take.name == name).map(|(_, value)| value.as_str())
+        self.flags.iter().find(|(flag, _)| flag.name == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether a flag is there.
@@ -92,41 +93,41 @@ impl Args {
     pub(crate) fn params(&self) -> Result<Value> {
         let mut params = Map::new();
         let mut words = &self.words[..];
-        for take in self.verb.words() {
-            let value = match (take.kind, words) {
+        for argument in self.verb.words() {
+            let value = match (argument.kind, words) {
                 (Kind::Fixed(value), _) => json!(value),
                 (Kind::Message | Kind::Rest, all) => {
                     words = &[];
-                    if take.kind == Kind::Rest { json!(all) } else { json!(message(all)?) }
+                    if argument.kind == Kind::Rest { json!(all) } else { json!(message(all)?) }
                 }
                 (_, [word, rest @ ..]) => {
                     words = rest;
-                    value(take, word)?
+                    value(argument, word)?
                 }
                 (Kind::TextOr(default), []) => json!(default),
-                (_, []) => return usage(format!("`{}` needs {}", self.verb.name, take.name)),
+                (_, []) => return usage(format!("`{}` needs {}", self.verb.name, argument.name)),
             };
-            params.insert(take.member.to_owned(), value);
+            params.insert(argument.member.to_owned(), value);
         }
         if let [extra, ..] = words {
             return usage(format!("unexpected `{extra}`; `clawdis {} --help` says more", self.verb.name));
         }
-        for (take, text) in self.flags.iter().filter(|(take, _)| !take.member.is_empty()) {
-            params.insert(take.member.to_owned(), value(take, text)?);
+        for (flag, text) in self.flags.iter().filter(|(flag, _)| !flag.member.is_empty()) {
+            params.insert(flag.member.to_owned(), value(flag, text)?);
         }
         Ok(Value::Object(params))
     }
 }
 
 /// What `text` means for a parameter.
-fn value(take: &Take, text: &str) -> Result<Value> {
-    match (take.kind, text) {
+fn value(argument: &Argument, text: &str) -> Result<Value> {
+    match (argument.kind, text) {
         (Kind::Switch, _) | (Kind::OnOff, "on") => Ok(json!(true)),
         (Kind::OnOff, "off") => Ok(json!(false)),
         (Kind::OnOff, _) => usage("it is neither `on` nor `off`"),
         (Kind::Number(_), text) => match text.parse::<u64>() {
             Ok(number) => Ok(json!(number)),
-            Err(_) => usage(format!("`{}` takes a whole number", take.name)),
+            Err(_) => usage(format!("`{}` takes a whole number", argument.name)),
         },
         _ => Ok(json!(text)),
     }
@@ -136,29 +137,15 @@ fn value(take: &Take, text: &str) -> Result<Value> {
 fn flag(
     arg: &str,
     verb: Option<&'static Verb>,
-    argv: &mut impl Iterator<Item = OsString>,
-) -> Result<(&'static Take, String)> {
-    let (name, attached) =
-        arg.split_once('=').map_or((arg, None), |(name, value)| (name, Some(value.to_owned())));
-    let name = match name {
-        "-h" => "--help",
-        "-V" => "--version",
-        name => name,
-    };
-    let mut known = verb.into_iter().flat_map(Verb::flags).chain(COMMON);
-    let Some(take) = known.clone().find(|take| take.name == name) else {
-        return Err(unknown("flag", name, known.by_ref().map(|take| take.name)));
-    };
-    let value = match (take.kind, attached) {
-        (Kind::Switch, None) => String::new(),
-        (Kind::Switch, Some(_)) => return usage(format!("`{name}` takes no value")),
-        (_, Some(value)) => value,
-        (_, None) => match argv.next() {
-            Some(value) => utf8(value)?,
-            None => return usage(format!("`{name}` needs a value")),
-        },
-    };
-    Ok((take, value))
+    following: &mut impl Iterator<Item = OsString>,
+) -> Result<(&'static Argument, String)> {
+    let table = verb.into_iter().flat_map(Verb::flags).chain(COMMON);
+    match read_flag(OsStr::new(arg), table.clone(), following) {
+        Ok((flag, value)) => Ok((flag, utf8(value)?)),
+        Err(FlagError::Unknown(name)) => Err(unknown("flag", &name, table.map(|flag| flag.name))),
+        Err(FlagError::TakesNoValue(name)) => usage(format!("`{name}` takes no value")),
+        Err(FlagError::NeedsValue(name)) => usage(format!("`{name}` needs a value")),
+    }
 }
 
 /// `-` is stdin, `-5` a number, and words with blanks in between were quoted as a text.

@@ -1,6 +1,7 @@
 //! `--help` and `--version`, made from the table of verbs.
 
-use crate::cli::verbs::{self, COMMON, Kind, Take, Verb};
+use crate::arguments::Argument;
+use crate::cli::verbs::{self, COMMON, Verb};
 use crate::protocol;
 
 const EXIT_CODES: &str = "
@@ -33,16 +34,12 @@ pub(crate) fn version() -> String {
 }
 
 fn usage(verb: &Verb) -> String {
-    let words = verb.words().map(|take| take.name).filter(|name| !name.is_empty());
+    let words = verb.words().map(|word| word.name).filter(|name| !name.is_empty());
     [verb.name].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
-fn row(take: &Take) -> (String, &'static str) {
-    let name = match take.kind {
-        Kind::Text(value) | Kind::Number(value) => format!("{} {value}", take.name),
-        _ => take.name.to_owned(),
-    };
-    (name, take.help)
+fn row(flag: &Argument) -> (String, &'static str) {
+    (flag.with_value(), flag.help)
 }
 
 /// Nothing without rows.

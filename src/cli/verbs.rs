@@ -1,53 +1,20 @@
 //! The verbs: names, what they take and what they ask for. The one table that parsing, help and
 //! dispatch read; most verbs are nothing but a row of it.
 
+use crate::arguments::Argument;
+use crate::arguments::Kind::{self, Fixed, Message, Number, OnOff, Rest, Switch, Text, TextOr};
 use crate::cli::verbs::Action::Ask;
-use crate::cli::verbs::Kind::{Fixed, Message, Number, OnOff, Rest, Switch, Text, TextOr};
 
 /// One thing the tool can do.
 pub(crate) struct Verb {
     /// As typed.
     pub(crate) name: &'static str,
     /// Words behind it, in order, and its own flags.
-    pub(crate) takes: &'static [Take],
+    pub(crate) arguments: &'static [Argument],
     /// What it does.
     pub(crate) action: Action,
     /// One line of help.
     pub(crate) summary: &'static str,
-}
-
-/// A flag, or a word behind the verb.
-#[derive(Clone, Copy)]
-pub(crate) struct Take {
-    /// With its dashes; of a word, its name for the help.
-    pub(crate) name: &'static str,
-    /// What is typed there.
-    pub(crate) kind: Kind,
-    /// The member of the method's parameters that it sets; empty if it is for this tool.
-    pub(crate) member: &'static str,
-    /// One line of help.
-    pub(crate) help: &'static str,
-}
-
-/// What is typed for a [`Take`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Nothing: it is there or not.
-    Switch,
-    /// Nothing, not even a name: the member is always this.
-    Fixed(bool),
-    /// Text; the help calls it so.
-    Text(&'static str),
-    /// A word that may be missing and is this then.
-    TextOr(&'static str),
-    /// A whole number; the help calls it so.
-    Number(&'static str),
-    /// `on` or `off`.
-    OnOff,
-    /// All the words, or stdin.
-    Message,
-    /// Everything that follows, flags too.
-    Rest,
 }
 
 /// What a verb does.
@@ -75,13 +42,13 @@ pub(crate) enum Action {
 
 impl Verb {
     /// Its own flags.
-    pub(crate) fn flags(&self) -> impl Iterator<Item = &'static Take> + Clone + use<> {
-        self.takes.iter().filter(|take| take.name.starts_with("--"))
+    pub(crate) fn flags(&self) -> impl Iterator<Item = &'static Argument> + Clone + use<> {
+        self.arguments.iter().filter(|argument| argument.name.starts_with("--"))
     }
 
     /// The words behind it.
-    pub(crate) fn words(&self) -> impl Iterator<Item = &'static Take> + Clone + use<> {
-        self.takes.iter().filter(|take| !take.name.starts_with("--"))
+    pub(crate) fn words(&self) -> impl Iterator<Item = &'static Argument> + Clone + use<> {
+        self.arguments.iter().filter(|argument| !argument.name.starts_with("--"))
     }
 }
 
@@ -90,40 +57,47 @@ pub(crate) fn find(name: &str) -> Option<&'static Verb> {
     ALL.iter().find(|verb| verb.name == name)
 }
 
-const fn flag(name: &'static str, kind: Kind, member: &'static str, help: &'static str) -> Take {
-    Take { name, kind, member, help }
+const fn flag(name: &'static str, kind: Kind, member: &'static str, help: &'static str) -> Argument {
+    Argument::flag(name, kind, help).sets(member)
 }
 
-const fn word(name: &'static str, kind: Kind, member: &'static str) -> Take {
-    Take { name, kind, member, help: "" }
+const fn word(name: &'static str, kind: Kind, member: &'static str) -> Argument {
+    Argument::flag(name, kind, "").sets(member)
 }
 
-const fn verb(name: &'static str, takes: &'static [Take], action: Action, summary: &'static str) -> Verb {
-    Verb { name, takes, action, summary }
+const fn verb(
+    name: &'static str,
+    arguments: &'static [Argument],
+    action: Action,
+    summary: &'static str,
+) -> Verb {
+    Verb { name, arguments, action, summary }
 }
 
 /// Flags that every verb takes.
-pub(crate) const COMMON: &[Take] = &[
-    flag("--url", Text("URL"), "", "the gateway (CLAWDIS_GATEWAY_URL, lock file, config)"),
-    flag("--token", Text("TOKEN"), "", "its token (CLAWDIS_GATEWAY_TOKEN); visible in process lists"),
-    flag("--token-file", Text("FILE"), "", "a file with the token"),
-    flag("--json", Switch, "", "print payloads as JSON, one a line"),
-    flag("--timeout", Text("SECONDS"), "", "how long to wait for the gateway (10; 30 for `send`)"),
-    flag("--help", Switch, "", "explain"),
-    flag("--version", Switch, "", "print the version"),
+pub(crate) const COMMON: &[Argument] = &[
+    Argument::flag("--url", Text("URL"), "the gateway (CLAWDIS_GATEWAY_URL, lock file, config)"),
+    Argument::flag("--token", Text("TOKEN"), "its token (CLAWDIS_GATEWAY_TOKEN); visible in process lists"),
+    Argument::flag("--token-file", Text("FILE"), "a file with the token"),
+    Argument::flag("--json", Switch, "print payloads as JSON, one a line"),
+    Argument::flag("--timeout", Text("SECONDS"), "how long to wait for the gateway (10; 30 for `send`)"),
+    Argument::flag("--help", Switch, "explain").with_short("-h"),
+    Argument::flag("--version", Switch, "print the version").with_short("-V"),
 ];
 
-const MESSAGE: Take = word("MESSAGE... | -", Message, "message");
-const SESSION: Take = word("SESSION", Text(""), "sessionKey");
-const SESSION_OR_MAIN: Take = word("[SESSION]", TextOr("main"), "sessionKey");
-const SWITCH: Take = word("on|off", OnOff, "enabled");
-const LIMIT: Take = flag("--limit", Number("N"), "limit", "at most so many (1 to 200)");
-const BEFORE: Take = flag("--before", Text("CURSOR"), "before", "the page before this one");
-const TO: Take = flag("--to", Text("ADDRESS"), "to", "+15550001111, a WhatsApp jid, telegram:ID or @name");
-const CHANNEL: Take = flag("--channel", Text("NAME"), "channel", "telegram or whatsapp");
-const KEY: Take = flag("--key", Text("KEY"), "idempotencyKey", "the same key does the same thing only once");
+const MESSAGE: Argument = word("MESSAGE... | -", Message, "message");
+const SESSION: Argument = word("SESSION", Text(""), "sessionKey");
+const SESSION_OR_MAIN: Argument = word("[SESSION]", TextOr("main"), "sessionKey");
+const SWITCH: Argument = word("on|off", OnOff, "enabled");
+const LIMIT: Argument = flag("--limit", Number("N"), "limit", "at most so many (1 to 200)");
+const BEFORE: Argument = flag("--before", Text("CURSOR"), "before", "the page before this one");
+const TO: Argument =
+    flag("--to", Text("ADDRESS"), "to", "+15550001111, a WhatsApp jid, telegram:ID or @name");
+const CHANNEL: Argument = flag("--channel", Text("NAME"), "channel", "telegram or whatsapp");
+const KEY: Argument =
+    flag("--key", Text("KEY"), "idempotencyKey", "the same key does the same thing only once");
 
-const AGENT: &[Take] = &[
+const AGENT: &[Argument] = &[
     MESSAGE,
     flag("--session", Text("KEY"), "sessionKey", "session to talk in (main)"),
     flag("--session-id", Text("ID"), "sessionId", "refuse another conversation than this"),
@@ -135,24 +109,24 @@ const AGENT: &[Take] = &[
     flag("--stream", Switch, "", "show it as it comes even when stdout is no terminal"),
     KEY,
 ];
-const SEND: &[Take] =
+const SEND: &[Argument] =
     &[MESSAGE, TO, CHANNEL, flag("--media", Text("URL"), "mediaUrl", "a picture or file"), KEY];
-const PROBE: Take = flag("--probe", Switch, "probe", "ask the channels now");
-const CALL: &[Take] = &[
+const PROBE: Argument = flag("--probe", Switch, "probe", "ask the channels now");
+const CALL: &[Argument] = &[
     word("METHOD", Text(""), "method"),
     flag("--params", Text("JSON"), "params", "an object; `-` reads it from stdin"),
 ];
-const ALLOW: &[Take] = &[
+const ALLOW: &[Argument] = &[
     word("CHANNEL", Text(""), "channel"),
     word("ID", Text(""), "id"),
     flag("--owner", Switch, "owner", "this person is you: direct chats there share session main"),
     flag("--remove", Switch, "remove", "shut out again who was let in"),
 ];
-const LOGIN: &[Take] = &[
+const LOGIN: &[Argument] = &[
     word("CHANNEL", Text(""), "channel"),
     flag("--phone", Text("+NUMBER"), "phone", "type a code on that phone instead of scanning one"),
 ];
-const ARGS: Take = word("[ITS FLAGS]", Rest, "args");
+const ARGS: Argument = word("[ITS FLAGS]", Rest, "args");
 
 /// All verbs, in the order of the help.
 pub(crate) const ALL: &[Verb] = &[

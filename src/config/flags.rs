@@ -1,6 +1,4 @@
-//! The daemon's command line, taken apart: what is well-formed, not what it means together.
-//!
-//! No error repeats a value: it may be a token at the wrong place.
+//! The daemon's command line: its flags, and what is well-formed, not what it means together.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -8,9 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use pico_args::Arguments;
-
-pub use crate::config::help::HELP;
+use crate::arguments::Kind::{Number, Switch, Text};
+use crate::arguments::{Argument, FlagError, read_flag};
 use crate::config::secret::Secret;
 use crate::limits::{CLIENTS_MAX_MAX, ERROR_MEMBER_BYTES_MAX, TICK_INTERVAL_MS_MAX, TICK_INTERVAL_MS_MIN};
 use crate::nearest::nearest;
@@ -21,7 +18,7 @@ use crate::protocol::cut;
 pub enum UsageError {
     /// No such flag; with the one that was probably meant.
     Unknown(String, Option<&'static str>),
-    /// Given more than once.
+    /// Given more than once, or with a value that it does not take.
     Twice(&'static str),
     /// The flag stands alone.
     NeedsValue(&'static str),
@@ -53,22 +50,106 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// The flags that have a value.
-const WITH_VALUE: &[&str] = &[
-    "--port",
-    "--bind",
-    "--token",
-    "--token-file",
-    "--config",
-    "--state-dir",
-    "--agent",
-    "--tick-interval-ms",
-    "--max-clients",
-    "--log-format",
+impl From<FlagError> for UsageError {
+    fn from(error: FlagError) -> Self {
+        match error {
+            FlagError::Unknown(name) => {
+                let nearest = nearest(&name, all().flat_map(Argument::names));
+                Self::Unknown(cut(&name, ERROR_MEMBER_BYTES_MAX).to_owned(), nearest)
+            }
+            FlagError::TakesNoValue(flag) => Self::Twice(flag),
+            FlagError::NeedsValue(flag) => Self::NeedsValue(flag),
+        }
+    }
+}
+
+/// The flags, in the sections of the help.
+pub(super) const SECTIONS: &[(&str, &[Argument])] = &[
+    ("Where it listens", LISTENING),
+    ("Who may connect", CONNECTING),
+    ("What it runs and keeps", KEEPING),
+    ("What it says", SAYING),
 ];
 
-/// The others.
-const ALONE: &[&str] = &["--check-config", "--verbose", "-v", "--help", "-h", "--version", "-V"];
+const LISTENING: &[Argument] = &[
+    Argument::flag(
+        "--port",
+        Number("N"),
+        "TCP port, 0 for any free one      [CLAWDIS_GATEWAY_PORT, default 18789]",
+    ),
+    Argument::flag(
+        "--bind",
+        Text("ADDR"),
+        "IP address to listen on; may be given several times  [default 127.0.0.1]\n\
+         One that is not a loopback address needs a token; loopback is\n\
+         served beside it.",
+    ),
+    Argument::flag(
+        "--max-clients",
+        Number("N"),
+        "connections at a time                                [default 2048]",
+    ),
+    Argument::flag(
+        "--tick-interval-ms",
+        Number("N"),
+        "milliseconds between two keep-alive events           [default 30000]",
+    ),
+];
+const CONNECTING: &[Argument] = &[
+    Argument::flag(
+        "--token-file",
+        Text("FILE"),
+        "a file that holds the token that clients must send; a new one that is\n\
+         written there counts at once",
+    ),
+    Argument::flag(
+        "--token",
+        Text("TOKEN"),
+        "the token itself                  [CLAWDIS_GATEWAY_TOKEN]\n\
+         Prefer the file or the variable: a shell keeps what is typed.",
+    ),
+];
+const KEEPING: &[Argument] = &[
+    Argument::flag(
+        "--agent",
+        Text("SPEC"),
+        "pi, builtin:echo (a small demo) or a JSON array: a program and its first\n\
+         arguments                         [CLAWDIS_AGENT, default: no agent]",
+    ),
+    Argument::flag(
+        "--state-dir",
+        Text("DIR"),
+        "where everything is kept          [CLAWDIS_STATE_DIR, default ~/.clawdis]",
+    ),
+    Argument::flag(
+        "--config",
+        Text("FILE"),
+        "the configuration                 [CLAWDIS_CONFIG, default clawdis.json\n\
+         in the state folder]",
+    ),
+];
+const SAYING: &[Argument] = &[
+    Argument::flag(
+        "--check-config",
+        Switch,
+        "say whether flags, environment and configuration are good, and end",
+    ),
+    Argument::flag(
+        "--log-format",
+        Text("FORMAT"),
+        "text or json                                         [default text]",
+    ),
+    Argument::flag(
+        "--verbose",
+        Switch,
+        "say more    [RUST_LOG chooses by module: clawdis_gateway::net=debug]",
+    )
+    .with_short("-v"),
+    Argument::flag("--help", Switch, "this text").with_short("-h"),
+    Argument::flag("--version", Switch, "the version").with_short("-V"),
+];
+/// Flags that may be given more than once.
+const REPEATABLE: [&str; 2] = ["--bind", "--verbose"];
 
 /// Form of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -113,76 +194,107 @@ pub struct Flags {
 pub enum Parsed {
     /// To serve, or to say whether that would go.
     Run(Box<Flags>),
-    /// [`HELP`] on stdout.
+    /// The help on stdout.
     Help,
     /// The version on stdout.
     Version,
 }
 
 impl Flags {
-    /// Takes the command line (without the program's name) apart.
+    /// Reads the command line, without the program's name.
     pub fn parse(args: Vec<OsString>) -> Result<Parsed, UsageError> {
-        let mut args = Arguments::from_vec(split(args));
-        if args.contains(["-h", "--help"]) {
+        let asks = |names: [&str; 2]| args.iter().any(|arg| names.iter().any(|name| arg == name));
+        if asks(["-h", "--help"]) {
             return Ok(Parsed::Help);
         }
-        if args.contains(["-V", "--version"]) {
+        if asks(["-V", "--version"]) {
             return Ok(Parsed::Version);
         }
-        let mut flags = Self {
-            port: value(&mut args, "--port", "a number from 0 to 65535", |text| text.parse().ok())?,
-            bind: Vec::new(),
-            token: value(&mut args, "--token", "UTF-8 text", |text| Some(Secret::new(text)))?,
-            token_file: path(&mut args, "--token-file")?,
-            config: path(&mut args, "--config")?,
-            state_dir: path(&mut args, "--state-dir")?,
-            agent: value(&mut args, "--agent", "UTF-8 text", |text| Some(text.to_owned()))?,
-            tick_interval_ms: value(
-                &mut args,
-                "--tick-interval-ms",
-                "a number from 100 to 86400000",
-                |text| {
-                    text.parse().ok().filter(|ms| (TICK_INTERVAL_MS_MIN..=TICK_INTERVAL_MS_MAX).contains(ms))
-                },
-            )?,
-            max_clients: value(&mut args, "--max-clients", "a number from 1 to 65535", |text| {
+        let given = Given::read(args)?;
+        let number = "a number from 100 to 86400000";
+        let flags = Self {
+            port: given.value("--port", "a number from 0 to 65535", |text| text.parse().ok())?,
+            bind: given.values("--bind", ADDRESS, address)?,
+            token: given.value("--token", "UTF-8 text", |text| Some(Secret::new(text)))?,
+            token_file: given.path("--token-file")?,
+            config: given.path("--config")?,
+            state_dir: given.path("--state-dir")?,
+            agent: given.value("--agent", "UTF-8 text", |text| Some(text.to_owned()))?,
+            tick_interval_ms: given.value("--tick-interval-ms", number, |text| {
+                text.parse().ok().filter(|ms| (TICK_INTERVAL_MS_MIN..=TICK_INTERVAL_MS_MAX).contains(ms))
+            })?,
+            max_clients: given.value("--max-clients", "a number from 1 to 65535", |text| {
                 text.parse().ok().filter(|clients| (1..=CLIENTS_MAX_MAX).contains(clients))
             })?,
-            log_format: value(&mut args, "--log-format", "`text` or `json`", log_format)?.unwrap_or_default(),
-            verbosity: verbosity(&mut args),
-            check_config: args.contains("--check-config"),
+            log_format: given.value("--log-format", "`text` or `json`", log_format)?.unwrap_or_default(),
+            verbosity: given.of("--verbose").count().try_into().unwrap_or(u8::MAX),
+            check_config: given.of("--check-config").next().is_some(),
         };
-        while let Some(address) = value(&mut args, "--bind", ADDRESS, address)? {
-            flags.bind.push(address);
-        }
         if flags.token.is_some() && flags.token_file.is_some() {
             return Err(UsageError::TwoTokens);
         }
-        match args.finish().first() {
-            None => Ok(Parsed::Run(Box::new(flags))),
-            Some(rest) => Err(leftover(rest)),
+        Ok(Parsed::Run(Box::new(flags)))
+    }
+}
+
+/// The flags of a command line and their values, in order.
+struct Given(Vec<(&'static str, OsString)>);
+
+impl Given {
+    fn read(args: Vec<OsString>) -> Result<Self, UsageError> {
+        let mut given: Vec<(&str, OsString)> = Vec::new();
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            if arg == "-vv" {
+                given.extend(["-v"; 2].map(|_| ("--verbose", OsString::new())));
+                continue;
+            }
+            if !arg.as_bytes().starts_with(b"-") {
+                return Err(UsageError::Argument);
+            }
+            let (flag, value) = read_flag(&arg, all(), &mut args)?;
+            if given.iter().any(|(name, _)| *name == flag.name) && !REPEATABLE.contains(&flag.name) {
+                return Err(UsageError::Twice(flag.name));
+            }
+            given.push((flag.name, value));
+        }
+        Ok(Self(given))
+    }
+
+    /// What was given for a flag.
+    fn of(&self, flag: &'static str) -> impl Iterator<Item = &OsStr> {
+        self.0.iter().filter(move |(name, _)| *name == flag).map(|(_, value)| value.as_os_str())
+    }
+
+    fn values<T>(
+        &self,
+        flag: &'static str,
+        expected: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, UsageError> {
+        let value = |text: &OsStr| text.to_str().and_then(&parse);
+        self.of(flag).map(|text| value(text).ok_or(UsageError::Expected(flag, expected))).collect()
+    }
+
+    fn value<T>(
+        &self,
+        flag: &'static str,
+        expected: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, UsageError> {
+        Ok(self.values(flag, expected, parse)?.pop())
+    }
+
+    fn path(&self, flag: &'static str) -> Result<Option<PathBuf>, UsageError> {
+        match self.of(flag).next() {
+            Some(path) if path.is_empty() => Err(UsageError::NeedsValue(flag)),
+            path => Ok(path.map(PathBuf::from)),
         }
     }
 }
 
-/// Makes two arguments of `--flag=value`. (`pico_args` can, but not for values that are no UTF-8.)
-fn split(args: Vec<OsString>) -> Vec<OsString> {
-    let mut parts = Vec::with_capacity(args.len());
-    let mut is_value = false;
-    for arg in args {
-        let bytes = arg.as_bytes();
-        let equals = bytes.iter().position(|byte| *byte == b'=').filter(|_| !is_value);
-        let flag = equals.and_then(|at| WITH_VALUE.iter().find(|flag| flag.as_bytes() == &bytes[..at]));
-        is_value = !is_value && WITH_VALUE.iter().any(|flag| *flag == arg);
-        match (flag, equals) {
-            (Some(flag), Some(at)) => {
-                parts.push(OsString::from(flag));
-                parts.push(OsStr::from_bytes(&bytes[at + 1..]).to_owned());
-            }
-            _ => parts.push(arg),
-        }
-    }
-    parts
+fn all() -> impl Iterator<Item = &'static Argument> {
+    SECTIONS.iter().flat_map(|(_, flags)| *flags)
 }
 
 /// The same command line without `--token` and its value: for the daemon to execute itself with,
@@ -217,54 +329,6 @@ fn log_format(text: &str) -> Option<LogFormat> {
         "text" => Some(LogFormat::Text),
         "json" => Some(LogFormat::Json),
         _ => None,
-    }
-}
-
-fn verbosity(args: &mut Arguments) -> u8 {
-    let mut verbosity: u8 = 0;
-    while args.contains(["-v", "--verbose"]) {
-        verbosity = verbosity.saturating_add(1);
-    }
-    while args.contains("-vv") {
-        verbosity = verbosity.saturating_add(2);
-    }
-    verbosity
-}
-
-fn value<T>(
-    args: &mut Arguments,
-    flag: &'static str,
-    expected: &'static str,
-    parse: impl Fn(&str) -> Option<T>,
-) -> Result<Option<T>, UsageError> {
-    let text = args.opt_value_from_os_str(flag, |text| Ok::<_, String>(text.to_owned()));
-    let Some(text) = text.map_err(|_| UsageError::NeedsValue(flag))? else { return Ok(None) };
-    let value = text.to_str().and_then(parse);
-    value.map(Some).ok_or(UsageError::Expected(flag, expected))
-}
-
-fn path(args: &mut Arguments, flag: &'static str) -> Result<Option<PathBuf>, UsageError> {
-    let path = |value: &OsStr| Ok::<_, String>(PathBuf::from(value));
-    match args.opt_value_from_os_str(flag, path) {
-        Ok(Some(path)) if path.as_os_str().is_empty() => Err(UsageError::NeedsValue(flag)),
-        Ok(path) => Ok(path),
-        Err(_) => Err(UsageError::NeedsValue(flag)),
-    }
-}
-
-fn leftover(arg: &OsStr) -> UsageError {
-    let text = arg.to_string_lossy();
-    // `--tokn=SECRET`: only the name is repeated.
-    let name = text.split('=').next().unwrap_or_default();
-    if !name.starts_with('-') {
-        return UsageError::Argument;
-    }
-    let mut known = WITH_VALUE.iter().chain(ALONE).copied();
-    match known.clone().find(|known| *known == name) {
-        Some(known) => UsageError::Twice(known),
-        None => {
-            UsageError::Unknown(cut(name, ERROR_MEMBER_BYTES_MAX).to_owned(), nearest(name, known.by_ref()))
-        }
     }
 }
 

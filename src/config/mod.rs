@@ -9,7 +9,7 @@ pub mod environment;
 pub mod error;
 pub mod file;
 pub mod flags;
-mod help;
+pub mod help;
 pub mod load;
 pub mod secret;
 pub mod settings;

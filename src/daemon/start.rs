@@ -6,7 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use crate::config::environment::{self, Environment};
-use crate::config::flags::{Flags, HELP, Parsed, without_token};
+use crate::config::flags::{Flags, Parsed, without_token};
+use crate::config::help::help;
 use crate::config::settings::Settings;
 use crate::error::Fatal;
 use crate::logging::Log;
@@ -27,7 +28,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 fn start(args: Vec<OsString>) -> Result<(), Fatal> {
     let flags = match Flags::parse(args.clone()).map_err(|error| Fatal::Config(error.to_string()))? {
         Parsed::Help => {
-            print(HELP);
+            print(&help());
             return Ok(());
         }
         Parsed::Version => {
