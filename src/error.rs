@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Ends the process. `Display` is what the person reads.
 #[derive(Debug)]
-pub enum Fatal {
+pub(crate) enum Fatal {
     /// The command line or the configuration is wrong. A supervisor should not try again.
     Config(String),
     /// Another gateway serves this state folder.
@@ -49,7 +49,7 @@ pub enum Fatal {
 
 impl Fatal {
     /// 1 run time, 2 usage or configuration, 3 another gateway.
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Fatal::Config(_) => 2,
             Fatal::Held { .. } | Fatal::PortHeld { .. } => 3,

@@ -32,7 +32,7 @@ pub(crate) mod redact;
 use redact::redact;
 
 /// The process's logger.
-pub struct Log {
+pub(crate) struct Log {
     filter: env_logger::Logger,
     format: LogFormat,
     state: Mutex<LogState>,
@@ -114,7 +114,7 @@ const OWN_TARGETS: &str = "clawdis_gateway";
 impl Log {
     /// Installs the logger. `RUST_LOG` decides what is logged; otherwise `info`, or `debug` if
     /// `verbose`. A second call changes nothing.
-    pub fn install(format: LogFormat, verbose: bool) {
+    pub(crate) fn install(format: LogFormat, verbose: bool) {
         let default = if verbose { "debug" } else { "info" };
         let filter =
             env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).build();
@@ -126,7 +126,7 @@ impl Log {
     }
 
     /// Writes `first` and everything that was held back, and from now on each line at once.
-    pub fn release(first: &str) {
+    pub(crate) fn release(first: &str) {
         // The one line that may wait for its reader: whoever starts us waits for it.
         let _ = writeln!(io::stdout(), "{first}").and_then(|()| io::stdout().flush());
         if let Some(log) = LOG.get() {

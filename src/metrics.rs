@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// One number.
 #[derive(Debug, Default)]
-pub struct Cell(AtomicU64);
+pub(crate) struct Cell(AtomicU64);
 
 impl Cell {
     const fn new() -> Self {
@@ -16,22 +16,22 @@ impl Cell {
     }
 
     /// Adds one.
-    pub fn up(&self) {
+    pub(crate) fn up(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 
     /// Takes one away.
-    pub fn down(&self) {
+    pub(crate) fn down(&self) {
         self.0.fetch_sub(1, Relaxed);
     }
 
     /// Replaces the value.
-    pub fn set(&self, value: u64) {
+    pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
     }
 
     /// Reads it.
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
@@ -40,14 +40,14 @@ macro_rules! metrics {
     ($($(#[doc = $help:literal])* $field:ident: $kind:literal = $name:literal;)*) => {
         /// Everything that is counted.
         #[derive(Debug)]
-        pub struct Metrics { $($(#[doc = $help])* pub $field: Cell,)* }
+        pub(crate) struct Metrics { $($(#[doc = $help])* pub $field: Cell,)* }
 
         /// The process's counters.
-        pub static METRICS: Metrics = Metrics { $($field: Cell::new(),)* };
+        pub(crate) static METRICS: Metrics = Metrics { $($field: Cell::new(),)* };
 
         impl Metrics {
             /// Prometheus text, format 0.0.4.
-            pub fn render(&self) -> String {
+            pub(crate) fn render(&self) -> String {
                 let mut text = String::with_capacity(4096);
                 let mut last_family = "";
                 $(

@@ -5,7 +5,7 @@ const NAME_CHARS_MAX: usize = 64;
 
 /// The candidate that takes the fewest edits to get to from `name`, if a person might have meant
 /// it: at most a third of the name's characters may be wrong. Case does not count as wrong.
-pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.chars().nth(NAME_CHARS_MAX).is_some() {
         return None;
     }

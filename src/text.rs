@@ -14,14 +14,14 @@ const EMOJI_SELECTOR: char = '\u{fe0f}';
 
 /// The name of a person, group, file or client: one line without anything hidden, and without what
 /// surrounds names in the gateway's own words.
-pub fn name(text: &str) -> String {
+pub(crate) fn name(text: &str) -> String {
     let plain: String = one_line(text).chars().filter(|c| !"[]`\u{ff3b}\u{ff3d}".contains(*c)).collect();
     let cut = cut_encoded(plain.trim(), NAME_BYTES_MAX);
     cut.trim_end_matches(|c| matches!(c, ' ' | JOINER)).to_owned()
 }
 
 /// A name for a place in which only ids stand in parentheses, and names in quotation marks.
-pub fn bare_name(text: &str) -> String {
+pub(crate) fn bare_name(text: &str) -> String {
     let looks_alike = |c: char| {
         matches!(c, '(' | ')' | '"' | '\u{201c}'..='\u{201f}' | '\u{207d}'..='\u{207e}' | '\u{208d}'..='\u{208e}'
             | '\u{2768}'..='\u{276b}' | '\u{2985}'..='\u{2986}' | '\u{2e28}'..='\u{2e29}' | '\u{fd3e}'..='\u{fd3f}'
@@ -31,7 +31,7 @@ pub fn bare_name(text: &str) -> String {
 }
 
 /// A text on one line, without anything hidden: runs of white space become one space.
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let spaced = text.chars().map(|c| if c.is_whitespace() || is_line_break(c) { ' ' } else { c });
     let shown = shown_in_names(spaced.filter(|c| !c.is_control()));
     shown.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -39,14 +39,14 @@ pub fn one_line(text: &str) -> String {
 
 /// A text of several lines, without control characters but line feed and tab, and without what hides
 /// or reorders.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let breaks = text.chars().map(|c| if matches!(c, '\u{2028}' | '\u{2029}') { '\n' } else { c });
     let keeps = |c: &char| matches!(*c, '\n' | '\t') || joins(*c) || !(c.is_control() || is_hidden(*c));
     breaks.filter(keeps).collect()
 }
 
 /// The lines of a text, whatever ends them: also what only some programs take for a line's end.
-pub fn lines(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
@@ -91,7 +91,7 @@ fn joins(c: char) -> bool {
 }
 
 /// Whether a character has no shape of its own, or steers the direction in which others are written.
-pub fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

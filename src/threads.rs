@@ -9,7 +9,7 @@ use crate::limits::{CONN_STACK_BYTES, THREAD_STACK_BYTES};
 
 /// Starts a thread whose loss the gateway cannot survive: a panic ends the process with exit code
 /// 1, because a half-dead daemon is worse than a restarted one. Linux shows 15 bytes of `name`.
-pub fn spawn_owner(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn_owner(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let owned = name.to_owned();
     Builder::new().name(name.to_owned()).stack_size(THREAD_STACK_BYTES).spawn(move || {
         let guard = AbortOnPanic(owned);
@@ -20,13 +20,16 @@ pub fn spawn_owner(name: &str, body: impl FnOnce() + Send + 'static) -> io::Resu
 
 /// Starts a thread that may die alone: a panic costs what it served, which must notice through
 /// its own drop guards.
-pub fn spawn_expendable(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn_expendable(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     Builder::new().name(name.to_owned()).stack_size(CONN_STACK_BYTES).spawn(body)
 }
 
 /// Joins within `deadline`; `false` if the thread was still running then. std has no timed join,
 /// so this looks every few milliseconds, which only ever happens while stopping.
-pub fn join_until(handle: JoinHandle<()>, deadline: Instant) -> bool {
+pub(crate) fn join_until(handle: JoinHandle<()>, deadline: Instant) -> bool {
     while !handle.is_finished() {
         if Instant::now() >= deadline {
             return false;

@@ -8,9 +8,9 @@ use crate::config::error::SettingsError;
 use crate::config::secret::Secret;
 
 /// The gateway's token.
-pub const TOKEN: &str = "CLAWDIS_GATEWAY_TOKEN";
+pub(crate) const TOKEN: &str = "CLAWDIS_GATEWAY_TOKEN";
 /// The process that has started itself again, so that it does so once.
-pub const STARTED_AGAIN: &str = "CLAWDIS_GATEWAY_STARTED_AGAIN";
+pub(crate) const STARTED_AGAIN: &str = "CLAWDIS_GATEWAY_STARTED_AGAIN";
 pub(super) const PORT: &str = "CLAWDIS_GATEWAY_PORT";
 pub(super) const AGENT: &str = "CLAWDIS_AGENT";
 const CONFIG: &str = "CLAWDIS_CONFIG";
@@ -22,33 +22,33 @@ const HOME: &str = "HOME";
 /// What they say. One that is set to nothing counts as not set, but for the gateway's token: there
 /// it is a mistake that would let everybody in. (`RUST_LOG` is read by the logger.)
 #[derive(Clone, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// `CLAWDIS_GATEWAY_PORT`
-    pub port: Option<String>,
+    pub(crate) port: Option<String>,
     /// `CLAWDIS_GATEWAY_TOKEN`
-    pub token: Option<Secret>,
+    pub(crate) token: Option<Secret>,
     /// `CLAWDIS_CONFIG`
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// `CLAWDIS_STATE_DIR`
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
     /// `CLAWDIS_AGENT`
-    pub agent: Option<String>,
+    pub(crate) agent: Option<String>,
     /// `TELEGRAM_BOT_TOKEN`
-    pub telegram_token: Option<Secret>,
+    pub(crate) telegram_token: Option<Secret>,
     /// `CLAWDIS_TELEGRAM_API_BASE`
-    pub telegram_api_base: Option<String>,
+    pub(crate) telegram_api_base: Option<String>,
     /// `HOME`
-    pub home: Option<PathBuf>,
+    pub(crate) home: Option<PathBuf>,
 }
 
 impl Environment {
     /// That of this process.
-    pub fn of_process() -> Result<Self, SettingsError> {
+    pub(crate) fn of_process() -> Result<Self, SettingsError> {
         Self::from_lookup(|name| env::var_os(name))
     }
 
     /// What `lookup` says about each variable. Fails if one that must be text is not UTF-8.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
+    pub(crate) fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
         let text = |name: &'static str| -> Result<Option<String>, SettingsError> {
             let value = lookup(name).map(OsString::into_string).transpose();
             value.map_err(|_| SettingsError::Wrong { place: name, expected: "UTF-8 text" })

@@ -8,7 +8,7 @@ use crate::config::secret::SecretFault;
 
 /// Why the gateway does not start with what was set (exit 2).
 #[derive(Debug)]
-pub enum SettingsError {
+pub(crate) enum SettingsError {
     /// What stands at this place is not what is expected there.
     Wrong {
         /// A flag, a variable or a key.

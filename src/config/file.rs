@@ -15,47 +15,47 @@ use crate::protocol::call::{Channel, Thinking};
 /// The whole file. No `Debug` here and below: it holds tokens, and proxies with passwords.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where it listens and whom it lets in.
-    pub gateway: Gateway,
+    pub(crate) gateway: Gateway,
     /// The person.
-    pub owner: Owner,
+    pub(crate) owner: Owner,
     /// The program that answers.
-    pub agent: Agent,
+    pub(crate) agent: Agent,
     /// A prompt from time to time.
-    pub heartbeat: Heartbeat,
+    pub(crate) heartbeat: Heartbeat,
     /// A bot on Telegram.
-    pub telegram: Telegram,
+    pub(crate) telegram: Telegram,
     /// An account on WhatsApp.
-    pub whatsapp: Whatsapp,
+    pub(crate) whatsapp: Whatsapp,
     /// How much is kept.
-    pub storage: Storage,
+    pub(crate) storage: Storage,
 }
 
 /// `gateway`
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Gateway {
+pub(crate) struct Gateway {
     /// TCP port; 0 is any.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Addresses to listen on; none means loopback.
-    pub bind: Vec<String>,
+    pub(crate) bind: Vec<String>,
     /// What clients must say.
-    pub token: Option<Secret>,
+    pub(crate) token: Option<Secret>,
     /// Names in `Host` besides the loopback ones.
-    pub allowed_hosts: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
     /// Origins besides the gateway's own.
-    pub allowed_origins: Vec<String>,
+    pub(crate) allowed_origins: Vec<String>,
     /// Hosts of this network that `mediaUrl` may reach.
-    pub media_hosts: Vec<String>,
+    pub(crate) media_hosts: Vec<String>,
     /// Folders whose files `send` may take.
-    pub media_folders: Vec<String>,
+    pub(crate) media_folders: Vec<String>,
     /// Oldest client version served.
-    pub min_client: String,
+    pub(crate) min_client: String,
     /// Connections at a time.
-    pub max_clients: usize,
+    pub(crate) max_clients: usize,
     /// Between two ticks.
-    pub tick_interval_ms: u64,
+    pub(crate) tick_interval_ms: u64,
 }
 
 impl Default for Gateway {
@@ -78,17 +78,17 @@ impl Default for Gateway {
 /// `owner`
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// User id.
-    pub telegram: Option<String>,
+    pub(crate) telegram: Option<String>,
     /// Phone number.
-    pub whatsapp: Option<String>,
+    pub(crate) whatsapp: Option<String>,
 }
 
 /// `agent.command`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
-pub enum Command {
+pub(crate) enum Command {
     /// `pi` or `builtin:echo`.
     Name(String),
     /// Program and first arguments.
@@ -111,43 +111,43 @@ pub enum Sandbox {
 /// `agent`
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Agent {
+pub(crate) struct Agent {
     /// What to run.
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
     /// Working directory; `~/clawdis` if absent, or the home with a state folder from before that.
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// Environment that it gets.
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     /// Names of our environment that it gets.
-    pub pass_env: Vec<String>,
+    pub(crate) pass_env: Vec<String>,
     /// `--model`
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// Level where a request names none.
-    pub thinking: Thinking,
+    pub(crate) thinking: Thinking,
     /// Limit on a run where a request names none.
-    pub timeout_seconds: u64,
+    pub(crate) timeout_seconds: u64,
     /// Silence after which a run is given up.
-    pub idle_timeout_seconds: u64,
+    pub(crate) idle_timeout_seconds: u64,
     /// From the start of a process to its first answer.
-    pub start_timeout_seconds: u64,
+    pub(crate) start_timeout_seconds: u64,
     /// How long a process without work is kept.
-    pub warm_seconds: u64,
+    pub(crate) warm_seconds: u64,
     /// Processes at a time.
-    pub max_processes: usize,
+    pub(crate) max_processes: usize,
     /// Accepted runs that may wait.
-    pub queue: usize,
+    pub(crate) queue: usize,
     /// Silence after which a session begins anew; 0 is never.
-    pub idle_minutes: u64,
+    pub(crate) idle_minutes: u64,
     /// What keeps it to what it was given.
-    pub sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
     /// What it may write in the sandbox besides its own folders.
-    pub writable: Vec<String>,
+    pub(crate) writable: Vec<String>,
     /// What is not there in the sandbox.
-    pub hidden: Vec<String>,
+    pub(crate) hidden: Vec<String>,
     /// Runs a day in all.
-    pub daily_runs: u64,
+    pub(crate) daily_runs: u64,
     /// Runs a day for one person.
-    pub daily_runs_per_person: u64,
+    pub(crate) daily_runs_per_person: u64,
 }
 
 impl Default for Agent {
@@ -178,41 +178,41 @@ impl Default for Agent {
 /// `heartbeat`
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     /// Between two; 0 is never.
-    pub every_minutes: u64,
+    pub(crate) every_minutes: u64,
     /// What is asked.
-    pub prompt: Option<String>,
+    pub(crate) prompt: Option<String>,
     /// Where the answer goes.
-    pub channel: Option<Channel>,
+    pub(crate) channel: Option<Channel>,
     /// To whom.
-    pub to: Option<String>,
+    pub(crate) to: Option<String>,
 }
 
 /// `telegram`
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Telegram {
+pub(crate) struct Telegram {
     /// On or off; on with a token if absent.
-    pub enabled: Option<bool>,
+    pub(crate) enabled: Option<bool>,
     /// The bot's token.
-    pub bot_token: Option<Secret>,
+    pub(crate) bot_token: Option<Secret>,
     /// Or a file with it.
-    pub bot_token_file: Option<String>,
+    pub(crate) bot_token_file: Option<String>,
     /// URL of the Bot API.
-    pub api_base: String,
+    pub(crate) api_base: String,
     /// Who may write.
-    pub allow_from: Vec<String>,
+    pub(crate) allow_from: Vec<String>,
     /// By chat id.
-    pub groups: BTreeMap<String, TelegramGroup>,
+    pub(crate) groups: BTreeMap<String, TelegramGroup>,
     /// URL of a proxy.
-    pub proxy: Option<String>,
+    pub(crate) proxy: Option<String>,
     /// Remove a webhook that is in the way.
-    pub delete_webhook: bool,
+    pub(crate) delete_webhook: bool,
     /// Largest picture or file.
-    pub media_max_mb: u64,
+    pub(crate) media_max_mb: u64,
     /// Older messages are not answered.
-    pub max_age_minutes: u64,
+    pub(crate) max_age_minutes: u64,
 }
 
 impl Default for Telegram {
@@ -235,7 +235,7 @@ impl Default for Telegram {
 /// `groups.commands`: whose runs `/stop` ends in a group, and who may `/new` and `/think` there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Commands {
+pub(crate) enum Commands {
     /// Everybody stops what they asked themselves; the rest is the owner's.
     #[default]
     Asker,
@@ -248,13 +248,13 @@ pub enum Commands {
 /// `telegram.groups`
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct TelegramGroup {
+pub(crate) struct TelegramGroup {
     /// Answer only when mentioned.
-    pub require_mention: bool,
+    pub(crate) require_mention: bool,
     /// Who may ask besides those who may anywhere; `*` is everybody.
-    pub allow_from: Vec<String>,
+    pub(crate) allow_from: Vec<String>,
     /// Whose runs lines for the gateway may touch.
-    pub commands: Commands,
+    pub(crate) commands: Commands,
 }
 
 impl Default for TelegramGroup {
@@ -266,25 +266,25 @@ impl Default for TelegramGroup {
 /// `whatsapp`
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Whatsapp {
+pub(crate) struct Whatsapp {
     /// Set up or not; not if absent.
-    pub enabled: Option<bool>,
+    pub(crate) enabled: Option<bool>,
     /// Who may write.
-    pub allow_from: Vec<String>,
+    pub(crate) allow_from: Vec<String>,
     /// By jid.
-    pub groups: BTreeMap<String, WhatsappGroup>,
+    pub(crate) groups: BTreeMap<String, WhatsappGroup>,
     /// Answer in the chat with oneself.
-    pub self_chat: bool,
+    pub(crate) self_chat: bool,
     /// Tell people that their messages were read.
-    pub read_receipts: bool,
+    pub(crate) read_receipts: bool,
     /// URL of a proxy.
-    pub proxy: Option<String>,
+    pub(crate) proxy: Option<String>,
     /// Largest picture or file.
-    pub media_max_mb: u64,
+    pub(crate) media_max_mb: u64,
     /// Older messages are not answered.
-    pub max_age_minutes: u64,
+    pub(crate) max_age_minutes: u64,
     /// The Node process.
-    pub sidecar: Sidecar,
+    pub(crate) sidecar: Sidecar,
 }
 
 impl Default for Whatsapp {
@@ -306,11 +306,11 @@ impl Default for Whatsapp {
 /// `whatsapp.groups`
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct WhatsappGroup {
+pub(crate) struct WhatsappGroup {
     /// Answer only when mentioned.
-    pub require_mention: bool,
+    pub(crate) require_mention: bool,
     /// Whose runs lines for the gateway may touch.
-    pub commands: Commands,
+    pub(crate) commands: Commands,
 }
 
 impl Default for WhatsappGroup {
@@ -322,23 +322,23 @@ impl Default for WhatsappGroup {
 /// `whatsapp.sidecar`
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Sidecar {
+pub(crate) struct Sidecar {
     /// Path of Node; the first one in `PATH` if absent.
-    pub node: Option<String>,
+    pub(crate) node: Option<String>,
     /// Arguments for Node.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// Environment that it gets.
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
 }
 
 /// `storage`
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Storage {
+pub(crate) struct Storage {
     /// Days that records are kept.
-    pub retention_days: u64,
+    pub(crate) retention_days: u64,
     /// What the state folder may hold.
-    pub max_mb: u64,
+    pub(crate) max_mb: u64,
 }
 
 impl Default for Storage {

@@ -15,7 +15,7 @@ use crate::protocol::cut;
 
 /// What is wrong with the command line (exit 2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UsageError {
+pub(crate) enum UsageError {
     /// No such flag; with the one that was probably meant.
     Unknown(String, Option<&'static str>),
     /// Given more than once, or with a value that it does not take.
@@ -153,7 +153,7 @@ const REPEATABLE: [&str; 2] = ["--bind", "--verbose"];
 
 /// Form of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     #[default]
     Text,
@@ -163,35 +163,35 @@ pub enum LogFormat {
 
 /// The flags that were given. No `Debug`: there may be a token.
 #[derive(Clone, Default)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// `--port`
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// `--bind`, in order.
-    pub bind: Vec<IpAddr>,
+    pub(crate) bind: Vec<IpAddr>,
     /// `--token`
-    pub token: Option<Secret>,
+    pub(crate) token: Option<Secret>,
     /// `--token-file`
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     /// `--config`
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// `--state-dir`
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
     /// `--agent`, as typed.
-    pub agent: Option<String>,
+    pub(crate) agent: Option<String>,
     /// `--tick-interval-ms`
-    pub tick_interval_ms: Option<u64>,
+    pub(crate) tick_interval_ms: Option<u64>,
     /// `--max-clients`
-    pub max_clients: Option<usize>,
+    pub(crate) max_clients: Option<usize>,
     /// `--log-format`
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
     /// How many `-v`.
-    pub verbosity: u8,
+    pub(crate) verbosity: u8,
     /// `--check-config`
-    pub check_config: bool,
+    pub(crate) check_config: bool,
 }
 
 /// What the command line asks for.
-pub enum Parsed {
+pub(crate) enum Parsed {
     /// To serve, or to say whether that would go.
     Run(Box<Flags>),
     /// The help on stdout.
@@ -202,7 +202,7 @@ pub enum Parsed {
 
 impl Flags {
     /// Reads the command line, without the program's name.
-    pub fn parse(args: Vec<OsString>) -> Result<Parsed, UsageError> {
+    pub(crate) fn parse(args: Vec<OsString>) -> Result<Parsed, UsageError> {
         let asks = |names: [&str; 2]| args.iter().any(|arg| names.iter().any(|name| arg == name));
         if asks(["-h", "--help"]) {
             return Ok(Parsed::Help);
@@ -299,7 +299,7 @@ fn all() -> impl Iterator<Item = &'static Argument> {
 
 /// The same command line without `--token` and its value: for the daemon to execute itself with,
 /// once the token is in its environment, so that the process list does not show it.
-pub fn without_token(args: &[OsString]) -> Vec<OsString> {
+pub(crate) fn without_token(args: &[OsString]) -> Vec<OsString> {
     let mut kept = Vec::with_capacity(args.len());
     let mut args = args.iter();
     while let Some(arg) = args.next() {

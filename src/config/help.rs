@@ -25,7 +25,7 @@ Example: a gateway with the demo agent, then a question to it from another shell
 ";
 
 /// What `--help` prints.
-pub fn help() -> String {
+pub(crate) fn help() -> String {
     let sections = SECTIONS.iter().map(|(heading, flags)| {
         let rows: String = flags.iter().map(row).collect();
         format!("\n{heading}\n{rows}")

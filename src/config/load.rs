@@ -18,7 +18,7 @@ use crate::protocol::schema::{SchemaError, check_config};
 
 /// Why a file of the configuration cannot be used. The gateway does not start then (exit 2).
 #[derive(Debug)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// It cannot be read.
     Unreadable(PathBuf, io::Error),
     /// It is larger than the bound, in bytes.
@@ -50,7 +50,7 @@ impl Config {
     ///
     /// A file that is not there is an empty one, unless it was asked for (`explicit`). Warnings
     /// are about keys that nothing reads and about others who may read a token in the file.
-    pub fn load(path: &Path, explicit: bool) -> Result<(Self, Vec<String>), ConfigError> {
+    pub(crate) fn load(path: &Path, explicit: bool) -> Result<(Self, Vec<String>), ConfigError> {
         let text = match read_bounded(path, CONFIG_BYTES_MAX) {
             Err(ConfigError::Unreadable(_, error))
                 if !explicit && error.kind() == io::ErrorKind::NotFound =>
@@ -79,7 +79,7 @@ impl Config {
 }
 
 /// Reads a file that holds one token and nothing else, with a warning if others may read it too.
-pub fn read_token(path: &Path) -> Result<(Secret, Option<String>), ConfigError> {
+pub(crate) fn read_token(path: &Path) -> Result<(Secret, Option<String>), ConfigError> {
     let bytes = read_bounded(path, TOKEN_FILE_BYTES_MAX)?;
     let text = String::from_utf8(bytes).map_err(|_| {
         ConfigError::Unreadable(

@@ -5,12 +5,12 @@
 //! Knows nothing of threads or sockets. `schemas/config.schema.json` describes the file.
 
 mod agent_env;
-pub mod environment;
-pub mod error;
+pub(crate) mod environment;
+pub(crate) mod error;
 pub mod file;
-pub mod flags;
-pub mod help;
-pub mod load;
-pub mod secret;
-pub mod settings;
+pub(crate) mod flags;
+pub(crate) mod help;
+pub(crate) mod load;
+pub(crate) mod secret;
+pub(crate) mod settings;
 mod unknown;

@@ -11,7 +11,7 @@ use crate::text::is_hidden;
 
 /// Why a text is no token that clients could show. A file may be broken in any of these ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SecretFault {
+pub(crate) enum SecretFault {
     /// There are only blanks.
     Empty,
     /// It is longer than any client may send.
@@ -36,26 +36,26 @@ impl fmt::Display for SecretFault {
 
 /// A token. It has neither `Debug` nor `Display`, so that it cannot be shown by accident.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret {
+pub(crate) struct Secret {
     text: String,
     digest: [u8; 32],
 }
 
 impl Secret {
     /// Blanks and line ends around it do not count: files end with one, and pasting brings some.
-    pub fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let text = text.trim().to_owned();
         let digest = Sha256::digest(&text).into();
         Self { text, digest }
     }
 
     /// Whether there was nothing but blanks.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
     /// What keeps it from being a token of ours.
-    pub fn fault(&self) -> Option<SecretFault> {
+    pub(crate) fn fault(&self) -> Option<SecretFault> {
         if self.is_empty() {
             Some(SecretFault::Empty)
         } else if self.chars() > TOKEN_CHARS_MAX {
@@ -68,18 +68,18 @@ impl Secret {
     }
 
     /// Characters in it.
-    pub fn chars(&self) -> usize {
+    pub(crate) fn chars(&self) -> usize {
         self.text.chars().count()
     }
 
     /// The secret itself, for whom it is meant: a child's environment, an upstream's URL.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.text
     }
 
     /// Whether `offered` is the same. The time it takes says nothing about how much of it is:
     /// digests are compared, and all of their bytes.
-    pub fn matches(&self, offered: &str) -> bool {
+    pub(crate) fn matches(&self, offered: &str) -> bool {
         let offered: [u8; 32] = Sha256::digest(offered).into();
         let difference =
             self.digest.iter().zip(&offered).fold(0, |bits, (a, b)| std::hint::black_box(bits | (a ^ b)));

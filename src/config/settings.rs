@@ -16,7 +16,7 @@ const SPEC: &str = "`pi`, `builtin:echo` or a JSON array of texts (a program and
 
 /// The agent to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AgentCommand {
+pub(crate) enum AgentCommand {
     /// The demo inside this binary.
     Echo,
     /// A program and its first arguments; at least the program.
@@ -24,29 +24,29 @@ pub enum AgentCommand {
 }
 
 /// Everything that is set. No `Debug`: it holds tokens.
-pub struct Settings {
+pub(crate) struct Settings {
     /// The config, with what flags and environment say about the same things. What stands below counts
     /// instead of its `gateway.bind` and `agent.command`.
-    pub config: Config,
+    pub(crate) config: Config,
     /// Addresses to listen on, at least one, no two equal.
-    pub binds: Vec<IpAddr>,
+    pub(crate) binds: Vec<IpAddr>,
     /// The file that the token came from, if it did; absolute.
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     /// Where state is kept; absolute.
-    pub state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// Files that the agent must not see, the config's own first; they need not exist.
-    pub secret_files: Vec<PathBuf>,
+    pub(crate) secret_files: Vec<PathBuf>,
     /// What to run.
-    pub agent_command: Option<AgentCommand>,
+    pub(crate) agent_command: Option<AgentCommand>,
     /// Form of the log.
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
     /// How many `-v`.
-    pub verbosity: u8,
+    pub(crate) verbosity: u8,
 }
 
 impl Settings {
     /// Reads the config and token files and puts everything together; with warnings for the log.
-    pub fn read(flags: Flags, environment: Environment) -> Result<(Self, Vec<String>), SettingsError> {
+    pub(crate) fn read(flags: Flags, environment: Environment) -> Result<(Self, Vec<String>), SettingsError> {
         let state_dir = state_dir(&flags, &environment)?;
         let explicit = flags.config.clone().or_else(|| environment.config.clone());
         let config_path = absolute(explicit.clone().unwrap_or_else(|| state_dir.join("clawdis.json")));

@@ -55,7 +55,7 @@ use listeners::Listeners;
 pub use start::main;
 
 /// Serves until a signal comes. `warnings` are about the configuration.
-pub fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
+fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
     // Before any thread, so that none of them ever sees the signals' default action.
     let signals = Signals::new(signals_to_end_at().into_iter().chain([SIGCHLD]))
         .map_err(system("listen for signals"))?;

@@ -66,7 +66,7 @@ pub fn objection(text: &str) -> Option<String> {
 /// What the sockets' side of the gateway is started with. No `Debug`: there may be a token.
 pub struct NetConfig {
     /// What was configured.
-    pub settings: Gateway,
+    pub(crate) settings: Gateway,
     /// The addresses that it was told to bind.
     pub bound: Vec<IpAddr>,
     /// Where the token came from, if that is a file.

@@ -14,7 +14,7 @@ use crate::port::Port;
 use crate::protocol::warning::{Warning, WarningCode};
 
 /// A warning if the token is short enough to be guessed.
-pub fn short_token(secret: &Secret) -> Option<Warning> {
+pub(crate) fn short_token(secret: &Secret) -> Option<Warning> {
     (secret.chars() < TOKEN_CHARS_ADVISED).then(|| {
         let message = format!(
             "the token has fewer than {TOKEN_CHARS_ADVISED} characters, and nothing but its length keeps somebody \

@@ -67,7 +67,11 @@ pub struct TelegramSetup {
 impl TelegramSetup {
     /// From the settings; `None` without a token. `tmp` is a folder of ours, made when needed, and
     /// `sources` says what may be sent. Fails with a sentence about a URL that is none.
-    pub fn new(config: &file::Telegram, tmp: PathBuf, sources: MediaSources) -> Result<Option<Self>, String> {
+    pub(crate) fn new(
+        config: &file::Telegram,
+        tmp: PathBuf,
+        sources: MediaSources,
+    ) -> Result<Option<Self>, String> {
         // Checked without a token, too: what is wrong should not wait for one.
         let token = config.bot_token.clone().unwrap_or_else(|| Secret::new(""));
         let access = Access::new(token, &config.api_base, config.proxy.as_deref())?;
