@@ -10,6 +10,7 @@ use crate::agent::picture;
 use crate::agent::scheduler::ProcessId;
 use crate::agent::{RunSpec, RunStep, sandbox};
 use crate::child::Child;
+use crate::child::ending::Ending;
 use crate::child::guard::CANNOT_RUN;
 use crate::limits::{
     CHILD_ABORT_WAIT, CHILD_CLOSED_WAIT, CHILD_KILL_AFTER, CHILD_POLL_INTERVAL, CHILD_STOP_TIMEOUT,
@@ -54,7 +55,10 @@ pub(super) struct Process {
     start_deadline: Option<Instant>,
     run: Option<ActiveRun>,
     serial: u64,
-    phase: Phase,
+    /// `Asked` once `abort` was sent, or will be as soon as Pi can take it; and once its stdout is closed,
+    /// when it is about to end by itself, or not. Only the former can be taken back.
+    ending: Ending,
+    is_closed: bool,
 }
 
 struct ActiveRun {
@@ -67,32 +71,12 @@ struct ActiveRun {
     verdict: Option<(RunStatus, String)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Serving,
-    /// `abort` was sent, or will be once Pi can take it.
-    Aborting {
-        until: Instant,
-    },
-    /// Its stdout is closed: it is about to end by itself, or not.
-    Closed {
-        until: Instant,
-    },
-    /// SIGTERM was sent.
-    Terminating {
-        kill_at: Instant,
-    },
-    /// SIGKILL was sent.
-    Killed {
-        until: Instant,
-    },
-}
-
 impl Process {
     /// Takes over a child that was just started.
     pub(super) fn new(id: ProcessId, child: Child, patience: Patience, now: Instant) -> Self {
         let start_deadline = Some(now + patience.start);
-        Self { id, child, patience, start_deadline, run: None, serial: 0, phase: Phase::Serving }
+        let (ending, is_closed) = (Ending::No, false);
+        Self { id, child, patience, start_deadline, run: None, serial: 0, ending, is_closed }
     }
 
     /// Gives it a run. It has none.
@@ -123,7 +107,7 @@ impl Process {
         let mut out = Vec::new();
         run.pi.handle(line, now, &mut out);
         self.carry_out(out, now, news);
-        if self.child.stdin().is_overrun() && self.phase == Phase::Serving {
+        if self.child.stdin().is_overrun() && self.ending == Ending::No {
             self.fault("the agent does not read what it is sent", now, news);
         }
     }
@@ -139,8 +123,9 @@ impl Process {
 
     /// Its stdout is closed.
     pub(super) fn closed(&mut self, now: Instant, news: &mut Vec<News>) {
-        if matches!(self.phase, Phase::Serving | Phase::Aborting { .. }) {
-            self.phase = Phase::Closed { until: now + CHILD_CLOSED_WAIT };
+        if !self.is_closed && !self.ending.is_forced() {
+            self.is_closed = true;
+            self.ending = Ending::Asked { until: now + CHILD_CLOSED_WAIT };
             news.push(News::Ending);
         }
     }
@@ -151,8 +136,8 @@ impl Process {
         if run.verdict.is_none() {
             run.verdict = Some((status, why));
         }
-        if self.phase == Phase::Serving {
-            self.phase = Phase::Aborting { until: now + CHILD_ABORT_WAIT };
+        if self.ending == Ending::No {
+            self.ending = Ending::Asked { until: now + CHILD_ABORT_WAIT };
             let mut out = Vec::new();
             run.pi.abort(&mut out);
             self.carry_out(out, now, news);
@@ -161,9 +146,8 @@ impl Process {
 
     /// Ends the process. A run that it may have ends with it.
     pub(super) fn terminate(&mut self, now: Instant, news: &mut Vec<News>) {
-        if !matches!(self.phase, Phase::Terminating { .. } | Phase::Killed { .. }) {
-            self.child.terminate();
-            self.phase = Phase::Terminating { kill_at: now + CHILD_KILL_AFTER };
+        if !self.ending.is_forced() {
+            self.ending.terminate(&mut self.child, CHILD_KILL_AFTER, now);
             news.push(News::Ending);
         }
     }
@@ -180,19 +164,19 @@ impl Process {
 
     /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let run = self.run.as_ref().filter(|_| self.phase == Phase::Serving);
+        let run = self.run.as_ref().filter(|_| self.ending == Ending::No);
         let silent = run.filter(|_| self.has_answered()).map(|run| run.silent_since + self.patience.idle);
         let barrier = self.run.as_ref().and_then(|run| run.pi.deadline());
-        let phase = match self.phase {
-            Phase::Serving => None,
-            Phase::Aborting { until } => Some(until),
-            Phase::Closed { .. } | Phase::Terminating { .. } | Phase::Killed { .. } => {
+        let end = match self.ending {
+            Ending::No => None,
+            Ending::Asked { until } if !self.is_closed => Some(until),
+            Ending::Asked { .. } | Ending::Term { .. } | Ending::Kill { .. } => {
                 Some(now + CHILD_POLL_INTERVAL)
             }
         };
-        let start = self.start_deadline.filter(|_| self.phase == Phase::Serving);
+        let start = self.start_deadline.filter(|_| self.ending == Ending::No);
         let retry = self.child.stdin().retry_at();
-        [run.map(|run| run.deadline), silent, barrier, phase, start, retry].into_iter().flatten().min()
+        [run.map(|run| run.deadline), silent, barrier, end, start, retry].into_iter().flatten().min()
     }
 
     /// Lets time pass.
@@ -205,20 +189,22 @@ impl Process {
             run.pi.tick(now, &mut out);
             self.carry_out(out, now, news);
         }
-        match self.phase {
-            Phase::Serving => self.check_limits(now, news),
-            Phase::Aborting { until } if until <= now => self.terminate(now, news),
-            Phase::Aborting { .. } => {}
-            Phase::Closed { until } if until <= now && self.child.exit().is_none() => {
+        match self.ending {
+            Ending::No => self.check_limits(now, news),
+            Ending::Asked { until } if !self.is_closed => {
+                if until <= now {
+                    self.terminate(now, news);
+                }
+            }
+            Ending::Asked { until } if until <= now && self.child.exit().is_none() => {
                 self.end_run(RunStatus::Error, self.obituary("the agent closed its output"), news);
                 self.terminate(now, news);
             }
-            Phase::Terminating { kill_at } if kill_at <= now && self.child.exit().is_none() => {
-                self.child.kill();
+            Ending::Term { until } if until <= now && self.child.exit().is_none() => {
                 let rest = CHILD_STOP_TIMEOUT - CHILD_ABORT_WAIT - CHILD_KILL_AFTER;
-                self.phase = Phase::Killed { until: now + rest };
+                self.ending.escalate(&mut self.child, rest, now);
             }
-            Phase::Closed { .. } | Phase::Terminating { .. } | Phase::Killed { .. } => {
+            Ending::Asked { .. } | Ending::Term { .. } | Ending::Kill { .. } => {
                 self.check_exit(now, news);
             }
         }
@@ -246,7 +232,7 @@ impl Process {
 
     fn check_exit(&mut self, now: Instant, news: &mut Vec<News>) {
         let Some(exit) = self.child.exit() else {
-            if matches!(self.phase, Phase::Killed { until } if until <= now) {
+            if matches!(self.ending, Ending::Kill { until } if until <= now) {
                 log::error!("an agent process does not die; it is left behind");
                 self.end_run(RunStatus::Error, "the agent does not end".into(), news);
                 news.push(News::Gone);
@@ -254,11 +240,14 @@ impl Process {
             return;
         };
         // Its last words say why; they may be on their way.
-        if matches!(self.phase, Phase::Closed { until } if now < until) && !self.child.has_said_all() {
+        if self.is_closed
+            && matches!(self.ending, Ending::Asked { until } if now < until)
+            && !self.child.has_said_all()
+        {
             return;
         }
         let why = self.obituary(&describe(exit));
-        if self.start_deadline.take().is_some() && matches!(self.phase, Phase::Closed { .. }) {
+        if self.start_deadline.take().is_some() && self.is_closed && !self.ending.is_forced() {
             news.push(News::Stillborn(why.clone()));
         }
         self.end_run(RunStatus::Error, why, news);
@@ -283,12 +272,11 @@ impl Process {
         let Some(run) = self.run.take() else { return };
         let (status, summary) = run.verdict.unwrap_or((outcome.status, outcome.summary));
         news.push(News::Ended(run.run_id, status, summary));
-        match self.phase {
-            Phase::Serving | Phase::Aborting { .. } if outcome.reusable => {
-                self.phase = Phase::Serving;
-                news.push(News::Idle);
-            }
-            _ => self.terminate(now, news),
+        if outcome.reusable && !self.is_closed && !self.ending.is_forced() {
+            self.ending = Ending::No;
+            news.push(News::Idle);
+        } else {
+            self.terminate(now, news);
         }
     }
 

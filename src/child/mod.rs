@@ -5,6 +5,7 @@
 //! stopped. Knows nothing of what its children say or are for.
 
 pub(crate) mod cgroup;
+pub(crate) mod ending;
 mod environment;
 pub(crate) mod family;
 pub mod guard;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::channels::whatsapp::uploading::UPLOAD;
 use crate::channels::whatsapp::wire::{self, Said};
 use crate::channels::whatsapp::{News, Told, WhatsappConfig};
+use crate::child::ending::Ending;
 use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{CHILD_STOP_TIMEOUT, CHILD_TERM_WAIT, SIDECAR_BEAT_INTERVAL, SIDECAR_SILENCE_MAX};
 use crate::store::handle::FolderHandle;
@@ -54,11 +55,9 @@ pub(super) struct Process {
     next_beat: Instant,
     /// `hello` was answered.
     pub(super) greeted: bool,
-    /// When its end is enforced, once it is to end.
-    end_by: Option<Instant>,
+    ending: Ending,
     /// It is ended because it does not do what it should.
     given_up: bool,
-    killed: bool,
 }
 
 impl Process {
@@ -105,9 +104,8 @@ impl Process {
             heard: now,
             next_beat,
             greeted: false,
-            end_by: None,
+            ending: Ending::No,
             given_up: false,
-            killed: false,
         };
         let mut hello = json!({
             "proto": wire::PROTOCOL,
@@ -147,27 +145,26 @@ impl Process {
 
     /// Asks it to end in order.
     pub(super) fn end(&mut self, now: Instant) {
-        if self.end_by.is_none() {
-            self.end_by = Some(now + CHILD_TERM_WAIT);
+        if self.ending == Ending::No {
+            self.ending = Ending::Asked { until: now + CHILD_TERM_WAIT };
             self.ask("shutdown", json!({}), Asked::Other("shutdown"), now);
         }
     }
 
     /// Whether it is to end.
     pub(super) fn is_ending(&self) -> bool {
-        self.end_by.is_some()
+        self.ending != Ending::No
     }
 
     /// Whether it was asked to end, and does so.
     pub(super) fn ends_in_order(&self) -> bool {
-        self.end_by.is_some() && !self.given_up
+        self.is_ending() && !self.given_up
     }
 
     /// Ends it now: it does not do what it should.
     pub(super) fn give_up(&mut self, now: Instant) {
         self.given_up = true;
-        self.end_by = Some(now + CHILD_STOP_TIMEOUT);
-        self.child.terminate();
+        self.ending.terminate(&mut self.child, CHILD_STOP_TIMEOUT, now);
     }
 
     /// Its output is closed: whether it is gone, or still to be ended.
@@ -175,21 +172,17 @@ impl Process {
         if self.child.exit().is_some() {
             return true;
         }
-        if *self.end_by.get_or_insert(now + CHILD_TERM_WAIT) <= now {
-            if self.killed {
-                self.child.kill();
-            } else {
-                self.child.terminate();
-            }
-            self.killed = true;
-            self.end_by = Some(now + CHILD_STOP_TIMEOUT);
+        match self.ending.until() {
+            None => self.ending = Ending::Asked { until: now + CHILD_TERM_WAIT },
+            Some(until) if until <= now => self.ending.escalate(&mut self.child, CHILD_STOP_TIMEOUT, now),
+            Some(_) => {}
         }
         false
     }
 
     /// When [`Self::on_time`] has something to do.
     pub(super) fn deadline(&self) -> Instant {
-        let end = self.end_by.unwrap_or(self.next_beat).min(self.heard + SIDECAR_SILENCE_MAX);
+        let end = self.ending.until().unwrap_or(self.next_beat).min(self.heard + SIDECAR_SILENCE_MAX);
         self.child.stdin().retry_at().map_or(end, |retry| retry.min(end))
     }
 
@@ -198,17 +191,11 @@ impl Process {
         if self.child.stdin().retry_at().is_some_and(|at| at <= now) {
             self.child.stdin_mut().flush(now);
         }
-        if let Some(end_by) = self.end_by.filter(|end_by| *end_by <= now) {
-            if self.killed {
-                self.child.kill();
-            } else {
-                self.child.terminate();
-            }
-            self.killed = true;
-            self.end_by = Some(end_by.max(now) + CHILD_STOP_TIMEOUT);
+        if self.ending.until().is_some_and(|until| until <= now) {
+            self.ending.escalate(&mut self.child, CHILD_STOP_TIMEOUT, now);
             return Ok(());
         }
-        if self.child.stdin().is_overrun() && self.end_by.is_none() {
+        if self.child.stdin().is_overrun() && !self.is_ending() {
             self.give_up(now);
             return Err("it does not read what it is sent".to_owned());
         }
@@ -217,7 +204,7 @@ impl Process {
             self.give_up(now);
             return Err("it was silent for too long".to_owned());
         }
-        if self.end_by.is_none() && self.next_beat <= now {
+        if !self.is_ending() && self.next_beat <= now {
             self.next_beat = now + SIDECAR_BEAT_INTERVAL;
             self.ask("mem", json!({}), Asked::Beat, now);
         }
