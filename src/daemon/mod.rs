@@ -39,7 +39,7 @@ use crate::state::budget::Limits;
 use crate::state::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
 use crate::state::thread::Exits;
 use crate::state::{self, Event, State, StateConfig, recovery};
-use crate::store::folder::{FolderLock, make_private};
+use crate::store::folder::{FolderLock, LockError, make_private};
 use crate::store::history::History;
 use crate::store::{self, Layout, Store, Tidy};
 use crate::threads;
@@ -133,8 +133,8 @@ fn take_folder(layout: &Layout) -> Result<FolderLock, Fatal> {
     let folder = || layout.root().to_owned();
     make_private(layout.root()).map_err(|source| Fatal::Folder { folder: folder(), source })?;
     FolderLock::take(&layout.lock()).map_err(|error| match error {
-        Ok(holder) => Fatal::Held { folder: folder(), holder: holder::describe(&holder) },
-        Err(source) => Fatal::Folder { folder: folder(), source },
+        LockError::Held(holder) => Fatal::Held { folder: folder(), holder: holder::describe(&holder) },
+        LockError::Io(source) => Fatal::Folder { folder: folder(), source },
     })
 }
 

@@ -27,20 +27,35 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Why the lock on a state folder cannot be had.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    /// Another gateway holds it; what that has written into the file.
+    Held(String),
+    /// The file cannot be used.
+    Io(io::Error),
+}
+
+impl From<io::Error> for LockError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
 /// The kernel's lock on a state folder, held as long as this lives (and not a moment longer,
 /// however the process ends).
-pub struct FolderLock {
+pub(crate) struct FolderLock {
     file: File,
 }
 
 impl FolderLock {
-    /// Takes the lock. `Err(Ok(text))` carries what the holder wrote into the file.
-    pub fn take(path: &Path) -> Result<Self, Result<String, io::Error>> {
-        let file = disk::open(path).map_err(Err)?;
+    /// Takes the lock, or says who has it.
+    pub(crate) fn take(path: &Path) -> Result<Self, LockError> {
+        let file = disk::open(path)?;
         // What is written into it would be written into that other file.
-        if file.metadata().map_err(Err)?.nlink() > 1 {
+        if file.metadata()?.nlink() > 1 {
             let text = format!("`{}` is in the way: it is another file, too", path.display());
-            return Err(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text).into());
         }
         let deadline = Instant::now() + LOCK_WAIT_MAX;
         let mut again = false;
@@ -48,18 +63,18 @@ impl FolderLock {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
                     // Where the last holder listened, somebody else may listen by now.
-                    file.set_len(0).map_err(Err)?;
+                    file.set_len(0)?;
                     return Ok(Self { file });
                 }
                 Err(rustix::io::Errno::AGAIN) => {}
-                Err(error) => return Err(Err(error.into())),
+                Err(error) => return Err(LockError::Io(error.into())),
             }
             let mut text = vec![0; 4096];
-            let count = file.read_at(&mut text, 0).map_err(Err)?;
+            let count = file.read_at(&mut text, 0)?;
             let text = String::from_utf8_lossy(&text[..count]).into_owned();
             // A client that only asks whether somebody holds it does so for a moment.
             if again && is_alive(&text) || Instant::now() >= deadline {
-                return Err(Ok(text));
+                return Err(LockError::Held(text));
             }
             std::thread::sleep(ms(10));
             again = true;
@@ -67,7 +82,7 @@ impl FolderLock {
     }
 
     /// Writes who holds it.
-    pub fn announce(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn announce(&self, text: &str) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.write_all_at(text.as_bytes(), 0)
     }
