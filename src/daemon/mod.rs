@@ -45,10 +45,10 @@ use crate::store::{self, Layout, Store, Tidy};
 use crate::threads;
 
 mod agent_setup;
+mod channels_setup;
 mod holder;
 mod listeners;
 mod start;
-mod surfaces;
 mod warnings;
 
 use listeners::Listeners;
@@ -84,8 +84,8 @@ fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
     let layout = Layout::new(&settings.state_dir);
     let tidy = Tidy::new(layout.clone(), u64::MAX);
     let (_, warning) = agent_setup::setup(settings, &tidy, &own_exe, false)?;
-    surfaces::config(settings, &layout);
-    surfaces::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
+    channels_setup::config(settings, &layout);
+    channels_setup::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
     let found: Vec<Warning> = warnings::found(settings).into_iter().chain(warning).collect();
     for warning in warnings.iter().chain(found.iter().map(|warning| &warning.message)) {
         log::warn!("{warning}");
@@ -188,7 +188,7 @@ impl Gateway {
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }
-        let places = surfaces::places(&recovered);
+        let places = channels_setup::places(&recovered);
         let (agent_config, warning) =
             agent_setup::setup(settings, &tidy, &own_exe, recovery::keeps_home(&recovered))?;
         let mut state_config = state_config(settings, &layout, boot_id, &listeners);
@@ -205,7 +205,7 @@ impl Gateway {
         let (to_agent_control, agent_control_inbox) = bounded(AGENT_CONTROL_INBOX);
         let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX + CHANNEL_RESERVE);
         let fanout_us = Arc::new(AtomicU64::new(0));
-        let surfaces = surfaces::setup(settings, state.toggles(), places, own_exe)?;
+        let surfaces = channels_setup::setup(settings, state.toggles(), places, own_exe)?;
         let exits = Exits {
             outbound: to_outbound.clone(),
             store: to_store,
@@ -335,7 +335,7 @@ fn state_config(settings: &Settings, layout: &Layout, boot_id: String, listeners
             channel: settings.config.heartbeat.channel,
             to: settings.config.heartbeat.to.clone(),
         },
-        surfaces: surfaces::config(settings, layout),
+        surfaces: channels_setup::config(settings, layout),
     }
 }
 
