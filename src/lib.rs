@@ -44,7 +44,6 @@ pub mod cli;
 mod arguments;
 pub mod child;
 mod clock;
-mod error;
 mod logging;
 mod metrics;
 mod nearest;

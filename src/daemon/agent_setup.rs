@@ -11,7 +11,7 @@ use crate::agent::demo::DEMO_AGENT;
 use crate::agent::sandbox::{SandboxConfig, refusal};
 use crate::config::file::{Agent, Sandbox};
 use crate::config::settings::{AgentCommand, Settings};
-use crate::error::Fatal;
+use crate::daemon::fatal::Fatal;
 use crate::protocol::warning::{Warning, WarningCode};
 use crate::store::Tidy;
 

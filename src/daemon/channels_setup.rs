@@ -11,7 +11,7 @@ use crate::channels::web::media_sources::MediaSources;
 use crate::channels::{ChannelsSetup, TelegramSetup, WhatsappConfig};
 use crate::config::file::{TelegramGroup, WhatsappGroup};
 use crate::config::settings::Settings;
-use crate::error::Fatal;
+use crate::daemon::fatal::Fatal;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::protocol::payload::Toggles;

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
+use crate::daemon::fatal::Fatal;
 use crate::daemon::holder;
-use crate::error::Fatal;
 use crate::net::acceptor;
 use crate::protocol::warning::{Warning, WarningCode};
 

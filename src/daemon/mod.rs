@@ -20,7 +20,7 @@ use crate::channels;
 use crate::child::orphans;
 use crate::clock::{now, utc, wall_ms};
 use crate::config::settings::Settings;
-use crate::error::Fatal;
+use crate::daemon::fatal::Fatal;
 use crate::limits::{
     AGENT_CONTROL_INBOX, BACKLOG_BYTES_MAX, CHANNEL_INBOX, CHANNEL_RESERVE, PAYLOAD_BYTES_MAX, SANE_CLOCK_MS,
     SHUTDOWN_TIMEOUT, STATE_INBOX, STORE_INBOX, STORE_RESERVE,
@@ -46,6 +46,7 @@ use crate::threads;
 
 mod agent_setup;
 mod channels_setup;
+mod fatal;
 mod holder;
 mod listeners;
 mod start;

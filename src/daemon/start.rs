@@ -9,7 +9,7 @@ use crate::config::environment::{self, Environment};
 use crate::config::flags::{Flags, Parsed, without_token};
 use crate::config::help::help;
 use crate::config::settings::Settings;
-use crate::error::Fatal;
+use crate::daemon::fatal::Fatal;
 use crate::logging::Log;
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION};
 
