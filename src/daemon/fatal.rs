@@ -1,9 +1,12 @@
-//! Why the gateway cannot start or go on: one sentence that says what to do, and an exit code.
+//! Why the daemon cannot start or go on: one sentence that says what to do, and an exit code.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use crate::config::error::SettingsError;
+use crate::config::flags::UsageError;
 
 /// Ends the process. `Display` is what the person reads.
 #[derive(Debug)]
@@ -48,6 +51,11 @@ pub(crate) enum Fatal {
 }
 
 impl Fatal {
+    /// Makes the system's refusal of `what` one of ours.
+    pub(crate) fn system(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+
     /// 1 run time, 2 usage or configuration, 3 another gateway.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -55,6 +63,18 @@ impl Fatal {
             Fatal::Held { .. } | Fatal::PortHeld { .. } => 3,
             Fatal::Bind { .. } | Fatal::Folder { .. } | Fatal::System { .. } => 1,
         }
+    }
+}
+
+impl From<UsageError> for Fatal {
+    fn from(error: UsageError) -> Self {
+        Self::Config(error.to_string())
+    }
+}
+
+impl From<SettingsError> for Fatal {
+    fn from(error: SettingsError) -> Self {
+        Self::Config(error.to_string())
     }
 }
 

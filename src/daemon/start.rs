@@ -1,19 +1,32 @@
-//! From the command line to a running gateway, and from its end to an exit code.
+//! What the daemon does with its command line: it says a text, checks the settings, or serves.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::os::unix::process::CommandExt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::config::environment::{self, Environment};
-use crate::config::flags::{Flags, Parsed, without_token};
+use serde_json::json;
+use signal_hook::consts::SIGCHLD;
+use signal_hook::iterator::Signals;
+
+use crate::clock::{utc, wall_ms};
+use crate::config::environment::Environment;
+use crate::config::flags::{Flags, Parsed};
 use crate::config::help::help;
 use crate::config::settings::Settings;
 use crate::daemon::fatal::Fatal;
+use crate::daemon::gateway::Gateway;
+use crate::daemon::process::{self, is_allocator_set, start_again};
+use crate::daemon::{agent_setup, channels_setup, holder, listeners, warnings};
+use crate::limits::SANE_CLOCK_MS;
 use crate::logging::Log;
+use crate::protocol::payload::Toggles;
+use crate::protocol::warning::Warning;
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION};
+use crate::store::folder::{FolderLock, LockError, make_private};
+use crate::store::{Layout, Tidy};
 
-/// What the daemon's binary does; `args` are those behind its name.
+/// Runs the daemon; `args` are those behind the binary's name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,7 +39,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 fn start(args: Vec<OsString>) -> Result<(), Fatal> {
-    let flags = match Flags::parse(args.clone()).map_err(|error| Fatal::Config(error.to_string()))? {
+    let flags = match Flags::parse(args.clone())? {
         Parsed::Help => {
             print(&help());
             return Ok(());
@@ -42,17 +55,15 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
         let source = start_again(&args, Some(token.expose()));
         return Err(Fatal::System { what: "start again without the token in the process list", source });
     }
-    if !flags.check_config && !is_tuned() {
+    if !flags.check_config && !is_allocator_set() {
         let error = start_again(&args, None);
         // Nothing breaks without it; a flood leaves more memory behind.
         let _ = writeln!(std::io::stderr(), "clawdis-gateway: cannot set the allocator up: {error}");
     }
     let check_config = flags.check_config;
-    let config = |error: crate::config::error::SettingsError| Fatal::Config(error.to_string());
-    let (settings, warnings) =
-        Settings::read(flags, Environment::of_process().map_err(config)?).map_err(config)?;
+    let (settings, warnings) = Settings::read(flags, Environment::of_process()?)?;
     Log::install(settings.log_format, settings.verbosity > 0);
-    if check_config { super::check(&settings, &warnings) } else { super::run(settings, &warnings) }
+    if check_config { check(&settings, &warnings) } else { run(settings, &warnings) }
 }
 
 fn print(text: &str) {
@@ -60,40 +71,73 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// How glibc is to keep what was freed; it reads its environment before `main`, and there is no other
-/// way to tell it without foreign code. Its own rule is to keep a lot for the next time, in up to eight
-/// heaps a core and forty megabytes of stacks: what a flood of clients took would stay with us when they
-/// are gone. Settings that somebody has chosen themselves are left alone.
-const ALLOCATOR: (&str, &str) = (
-    "GLIBC_TUNABLES",
-    "glibc.malloc.arena_max=2:glibc.malloc.mmap_threshold=16384:glibc.malloc.trim_threshold=65536\
-     :glibc.pthread.stack_cache_size=2097152",
-);
-
-/// Whether glibc has been told, and listened or not.
-fn is_tuned() -> bool {
-    !cfg!(target_env = "gnu")
-        || std::env::var_os(ALLOCATOR.0).is_some()
-        // The loader drops that variable of a program with privileges of its own.
-        || std::env::var(environment::STARTED_AGAIN).is_ok_and(|pid| pid == std::process::id().to_string())
+/// Serves until a signal comes. `warnings` are about the configuration.
+fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
+    // Before any thread, so that none of them ever sees the signals' default action.
+    let signals = Signals::new(process::stop_signals().into_iter().chain([SIGCHLD]))
+        .map_err(Fatal::system("listen for signals"))?;
+    let descriptors = process::raise_descriptor_limit();
+    process::forbid_core_dumps();
+    let own_exe = std::env::current_exe().map_err(Fatal::system("find the gateway's own program"))?;
+    let layout = Layout::new(&settings.state_dir);
+    let lock = take_folder(&layout)?;
+    let listeners = listeners::open(&settings.binds, settings.config.gateway.port)?;
+    let url = listeners.url.clone();
+    let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
+    let who = json!({ "pid": std::process::id(), "url": listeners.local_url });
+    lock.announce(&who.to_string()).map_err(folder_error)?;
+    let gateway = Gateway::start(&settings, layout, listeners, descriptors, own_exe)?;
+    Log::release(&format!("listening on {url}"));
+    log_start(&settings, warnings);
+    let in_time = gateway.serve(signals);
+    log::info!("stopped{}", if in_time { "" } else { ", but not everything ended in time" });
+    log::logger().flush();
+    Ok(())
 }
 
-/// Replaces this process by itself: with the allocator's settings, and with a token in the environment
-/// instead of the arguments, which every user of the machine can read. Returns only if it cannot.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "no child: the same program in the same process, with its own environment"
-)]
-fn start_again(args: &[OsString], token: Option<&str>) -> io::Error {
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return error,
-    };
-    let mut again = std::process::Command::new(program);
-    // One that cannot be used stays where it is, and is refused by that name.
-    again.args(if token.is_some() { without_token(args) } else { args.to_vec() });
-    again.env(environment::STARTED_AGAIN, std::process::id().to_string());
-    again.envs((!is_tuned()).then_some(ALLOCATOR));
-    again.envs(token.map(|token| (environment::TOKEN, token)));
-    again.exec()
+/// Says what a start would say of the settings, and makes nothing.
+fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
+    let own_exe = std::env::current_exe().map_err(Fatal::system("find the gateway's own program"))?;
+    let layout = Layout::new(&settings.state_dir);
+    let tidy = Tidy::new(layout.clone(), u64::MAX);
+    let (_, warning) = agent_setup::setup(settings, &tidy, &own_exe, false)?;
+    channels_setup::config(settings, &layout);
+    channels_setup::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
+    let found: Vec<Warning> = warnings::of_settings(settings).into_iter().chain(warning).collect();
+    for warning in warnings.iter().chain(found.iter().map(|warning| &warning.message)) {
+        log::warn!("{warning}");
+    }
+    Log::release("ok");
+    Ok(())
+}
+
+fn take_folder(layout: &Layout) -> Result<FolderLock, Fatal> {
+    let folder = || layout.root().to_owned();
+    make_private(layout.root()).map_err(|source| Fatal::Folder { folder: folder(), source })?;
+    FolderLock::take(&layout.lock()).map_err(|error| match error {
+        LockError::Held(holder) => Fatal::Held { folder: folder(), holder: holder::describe(&holder) },
+        LockError::Io(source) => Fatal::Folder { folder: folder(), source },
+    })
+}
+
+/// Logs what a person should know at the start.
+fn log_start(settings: &Settings, warnings: &[String]) {
+    log::info!(
+        "clawdis-gateway {SERVER_VERSION}, pid {}, state in `{}`",
+        std::process::id(),
+        settings.state_dir.display()
+    );
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    if settings.agent_command.is_none() {
+        log::info!("no agent is configured; start with --agent pi, or try --agent builtin:echo");
+    }
+    let wall_ms = wall_ms();
+    if wall_ms < SANE_CLOCK_MS {
+        let clock = utc(wall_ms / 1_000);
+        log::warn!(
+            "the clock says {clock}, which cannot be: set it (NTP does); until then ages of messages and keys count from now"
+        );
+    }
 }

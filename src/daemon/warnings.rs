@@ -6,7 +6,7 @@ use crate::net::token::short_token;
 use crate::protocol::warning::{Warning, WarningCode};
 
 /// The warnings that follow from the settings alone.
-pub(super) fn found(settings: &Settings) -> Vec<Warning> {
+pub(super) fn of_settings(settings: &Settings) -> Vec<Warning> {
     let gateway = &settings.config.gateway;
     let short_token = gateway.token.as_ref().and_then(short_token);
     let stray_entries = stray_entries(&gateway.allowed_hosts);
@@ -15,9 +15,9 @@ pub(super) fn found(settings: &Settings) -> Vec<Warning> {
 
 /// A gateway that can do nothing may stand open.
 fn no_token(settings: &Settings) -> Option<Warning> {
-    let surfaces =
+    let has_channels =
         settings.config.telegram.bot_token.is_some() || settings.config.whatsapp.enabled == Some(true);
-    if settings.config.gateway.token.is_some() || !(surfaces || settings.agent_command.is_some()) {
+    if settings.config.gateway.token.is_some() || !(has_channels || settings.agent_command.is_some()) {
         return None;
     }
     let message = "no token is set: every program of every user of this machine, the agent's own included, \
