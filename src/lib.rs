@@ -42,6 +42,7 @@ pub mod config;
 pub mod cli;
 
 mod arguments;
+mod backoff;
 pub mod child;
 mod clock;
 mod logging;

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+
 mod process;
 mod queues;
 mod storage;
@@ -131,10 +133,8 @@ pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 pub const ERROR_TEXT_BYTES_MAX: usize = 1_024;
 /// A member's name inside such a `message`; a longer one is cut.
 pub const ERROR_MEMBER_BYTES_MAX: usize = 64;
-/// First retry of a write that would have blocked; it doubles up to `WRITE_RETRY_MAX`.
-pub const WRITE_RETRY_MIN: Duration = Duration::from_millis(5);
-/// Longest pause between two attempts to write to a stalled client.
-pub const WRITE_RETRY_MAX: Duration = Duration::from_millis(200);
+/// Between two attempts to write to a client or child that takes nothing.
+pub const WRITE_RETRY: Backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
 /// Messages that `outbound` takes from its queue before it writes.
 pub const OUTBOUND_DRAIN_MAX: usize = 256;
 /// Clients served per slice of a broadcast before single answers get their turn.
@@ -293,10 +293,8 @@ pub const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Attempts to deliver that a surface has in its hands at a time: enough for it never to wait for
 /// the disk, and few to be in doubt when the gateway is killed.
 pub const ATTEMPTS_IN_FLIGHT_MAX: usize = 16;
-/// Pause before something that was surely not sent is tried again; it doubles.
-pub const SEND_RETRY_MIN_MS: u64 = 1_000;
-/// Longest of these pauses.
-pub const SEND_RETRY_MAX_MS: u64 = 60_000;
+/// Before something that was surely not sent is tried again.
+pub const SEND_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// How long an answer is tried: as long as Telegram keeps a question.
 pub const LETTER_AGE_MS_MAX: u64 = 24 * 3_600_000;
 /// How long a `send` is tried, while somebody waits for its answer.
@@ -404,10 +402,8 @@ pub const CHILD_POLL_INTERVAL: Duration = Duration::from_millis(10);
 pub const CHILD_CLOSED_WAIT: Duration = Duration::from_millis(300);
 /// Abort, SIGTERM and SIGKILL together.
 pub const CHILD_STOP_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// Retry of `accept` after an error such as "too many open files": first pause; it doubles.
-pub const ACCEPT_RETRY_MIN_MS: u64 = 50;
-/// Longest pause of the above.
-pub const ACCEPT_RETRY_MAX_MS: u64 = 1_000;
+/// Before `accept` is tried again after an error such as "too many open files".
+pub const ACCEPT_RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 /// A wall clock before this (2025-01-01) has not been set yet; lifetimes then count from now.
 pub const SANE_CLOCK_MS: u64 = 1_735_689_600_000;
 
@@ -419,10 +415,10 @@ pub const CLI_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CLI_SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Age at which the CLI no longer resends an idempotency key and reads the session's history instead.
 pub const CLI_KEY_RESEND: Duration = Duration::from_secs(240);
-/// First pause before the CLI connects again; it doubles up to `CLI_RECONNECT_MAX_MS`.
-pub const CLI_RECONNECT_MIN_MS: u64 = 1_000;
-/// Longest pause before the CLI connects again.
-pub const CLI_RECONNECT_MAX_MS: u64 = 30_000;
+/// Before the CLI connects again, shortened by jitter.
+pub const CLI_RECONNECT: Backoff = Backoff::new(Duration::from_secs(1), CLI_RECONNECT_PAUSE_MAX);
+/// Longest of these pauses, whatever the gateway asks for.
+pub const CLI_RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long `clawdis agent` tries to get back to a gateway in the middle of a run; then exit 3.
 pub const CLI_GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 /// After Ctrl-C: how long `clawdis agent` waits for its cancel to be confirmed.

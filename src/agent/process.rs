@@ -201,7 +201,7 @@ impl Process {
                 self.terminate(now, news);
             }
             Ending::Term { until } if until <= now && self.child.exit().is_none() => {
-                let rest = CHILD_STOP_TIMEOUT - CHILD_ABORT_WAIT - CHILD_KILL_AFTER;
+                let rest = CHILD_STOP_TIMEOUT.saturating_sub(CHILD_ABORT_WAIT + CHILD_KILL_AFTER);
                 self.ending.escalate(&mut self.child, rest, now);
             }
             Ending::Asked { .. } | Ending::Term { .. } | Ending::Kill { .. } => {

@@ -73,11 +73,3 @@ pub fn spawn(
         Surfaces::new(telegram, whatsapp, events).run(&commands, &reports, &news);
     })
 }
-
-/// A share of a pause, so that not everybody comes back at once: up to a quarter.
-fn jitter() -> f64 {
-    let mut byte = [0];
-    // Without randomness there is no jitter, which is no harm for one.
-    let _ = getrandom::fill(&mut byte);
-    f64::from(byte[0]) / 1_024.0
-}

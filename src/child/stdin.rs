@@ -3,11 +3,12 @@
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ChildStdin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::limits::{CHILD_UNREAD_BYTES_MAX, WRITE_RETRY_MAX, WRITE_RETRY_MIN};
+use crate::backoff::Backoff;
+use crate::limits::{CHILD_UNREAD_BYTES_MAX, WRITE_RETRY};
 
 /// The write end of the pipe and what waits for room in it.
 #[derive(Debug)]
@@ -17,16 +18,11 @@ pub(crate) struct PatientStdin {
     pipe: Option<ChildStdin>,
     pending: Vec<u8>,
     sent: usize,
-    retry: Option<Retry>,
+    /// When to write again, and the pauses after that.
+    retry: Option<(Instant, Backoff)>,
     /// Bytes that were written while others waited already.
     behind: usize,
     overrun: bool,
-}
-
-#[derive(Debug)]
-struct Retry {
-    at: Instant,
-    pause: Duration,
 }
 
 impl PatientStdin {
@@ -62,7 +58,7 @@ impl PatientStdin {
 
     /// When to call [`Self::flush`] again, if anything waits.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.retry.as_ref().map(|retry| retry.at)
+        self.retry.as_ref().map(|(at, _)| *at)
     }
 
     /// Tries again. A broken pipe is no news here: the child's end is noticed at its stdout.
@@ -77,10 +73,9 @@ impl PatientStdin {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let pause = self.retry.as_ref().map_or(Duration::ZERO, |retry| retry.pause);
-                    let pause = if progress { Duration::ZERO } else { pause * 2 };
-                    let pause = pause.clamp(WRITE_RETRY_MIN, WRITE_RETRY_MAX);
-                    self.retry = Some(Retry { at: now + pause, pause });
+                    let before = self.retry.take().filter(|_| !progress);
+                    let mut backoff = before.map_or(WRITE_RETRY, |(_, backoff)| backoff);
+                    self.retry = Some((now + backoff.next_pause(), backoff));
                     return;
                 }
                 Err(_) => {

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::backoff::jitter;
 use crate::cli::connection::{Client, Connection};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::limits::{CLI_RECONNECT_MAX_MS, CLI_RECONNECT_MIN_MS, ms};
+use crate::limits::{CLI_RECONNECT, CLI_RECONNECT_PAUSE_MAX};
 
 /// Connects again, first after `pause` at least (within bounds); until `give_up`, a refusal or Ctrl-C.
 pub(crate) fn reconnect(
@@ -15,8 +16,8 @@ pub(crate) fn reconnect(
     pause: Duration,
     give_up: Instant,
 ) -> Result<Connection> {
-    let mut step_ms = CLI_RECONNECT_MIN_MS;
-    let mut next = Instant::now() + scattered(step_ms).max(pause.min(ms(CLI_RECONNECT_MAX_MS)));
+    let mut backoff = CLI_RECONNECT;
+    let mut next = Instant::now() + scattered(backoff.next_pause()).max(pause.min(CLI_RECONNECT_PAUSE_MAX));
     loop {
         context.interrupt.sleep_until(next.min(give_up))?;
         match context.connect(client, context.deadline()) {
@@ -24,27 +25,25 @@ pub(crate) fn reconnect(
                 if Instant::now() < give_up => {}
             done => return done,
         }
-        step_ms = (step_ms * 2).min(CLI_RECONNECT_MAX_MS);
-        next = Instant::now() + scattered(step_ms);
+        next = Instant::now() + scattered(backoff.next_pause());
     }
 }
 
-/// Between half and all of it.
-fn scattered(step_ms: u64) -> Duration {
-    // Without randomness all pauses are the longest of their step, which is safe.
-    let scatter = getrandom::u32().map_or(0, |random| u64::from(random) % (step_ms / 2 + 1));
-    ms(step_ms - scatter)
+/// Between half and all of a pause.
+fn scattered(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 - jitter(0.5))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::scattered;
-    use crate::limits::ms;
 
     #[test]
-    fn pauses_stay_in_the_upper_half_of_their_step() {
-        for step_ms in [1_000, 2_000, 30_000] {
-            assert!((ms(step_ms / 2)..=ms(step_ms)).contains(&scattered(step_ms)));
+    fn pauses_are_shortened_by_half_at_most() {
+        for pause in [1, 2, 30].map(Duration::from_secs) {
+            assert!((pause / 2..=pause).contains(&scattered(pause)));
         }
     }
 }

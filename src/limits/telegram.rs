@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+
 /// Text of one message in UTF-16 units, after the looks were taken out of it; longer is split.
 pub const TELEGRAM_TEXT_UNITS_MAX: usize = 4_096;
 /// Looks of one message; Telegram ignores further ones, so the message ends before them.
@@ -37,18 +39,17 @@ pub const TELEGRAM_POLL_SLACK: Duration = Duration::from_secs(10);
 pub const TELEGRAM_POLL_UPDATES_MAX: usize = 100;
 /// Between two polls that brought nothing, where the server does not hold them.
 pub const TELEGRAM_EMPTY_POLL_PAUSE: Duration = Duration::from_secs(1);
-/// First pause after a failed poll; it doubles up to `TELEGRAM_RETRY_MAX_MS`, with jitter.
-pub const TELEGRAM_RETRY_MIN_MS: u64 = 1_000;
-/// Longest such pause.
-pub const TELEGRAM_RETRY_MAX_MS: u64 = 60_000;
+/// After a failed poll, shortened by jitter.
+pub const TELEGRAM_RETRY: Backoff = Backoff::new(TELEGRAM_RETRY_PAUSE_MIN, Duration::from_secs(60));
+/// First of these pauses, and the shortest that the server can ask for.
+pub const TELEGRAM_RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Longest pause that the server can ask for: a day, as long as it keeps messages.
 pub const TELEGRAM_RETRY_AFTER_SECONDS_MAX: f64 = 86_400.0;
-/// First pause where somebody else polls with our token: each poll of ours ends one of theirs.
-pub const TELEGRAM_CONFLICT_MIN_MS: u64 = 5_000;
-/// First pause after the token was not accepted; it will not get right by asking.
-pub const TELEGRAM_UNAUTHORIZED_MIN_MS: u64 = 60_000;
-/// Longest such pause.
-pub const TELEGRAM_UNAUTHORIZED_MAX_MS: u64 = 15 * 60_000;
+/// The same where somebody else polls with our token: each poll of ours ends one of theirs.
+pub const TELEGRAM_CONFLICT_RETRY: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
+/// The same where the token was not accepted; it will not get right by asking.
+pub const TELEGRAM_UNAUTHORIZED_RETRY: Backoff =
+    Backoff::new(Duration::from_secs(60), Duration::from_secs(15 * 60));
 /// Between two notes to state that polls are answered, while nothing else changes.
 pub const TELEGRAM_ALIVE_MS: u64 = 10_000;
 /// How long `health` with `probe` waits for the Bot API.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+
 /// A line of the sidecar; a longer one ends it.
 pub const SIDECAR_LINE_BYTES_MAX: u64 = 1024 * 1024;
 /// Nesting of such a line, whose values are built before they are sorted out; a deeper one ends it.
@@ -18,10 +20,8 @@ pub const SIDECAR_BEAT_INTERVAL: Duration = Duration::from_secs(30);
 pub const SIDECAR_SILENCE_MAX: Duration = Duration::from_secs(90);
 /// Memory (RSS) beyond which it is started anew: idle it has 76 MB, after 1,000 messages 85.
 pub const SIDECAR_RSS_BYTES_MAX: u64 = 160 * 1024 * 1024;
-/// First pause before a sidecar that ended by itself is started again; it doubles.
-pub const SIDECAR_RESTART_MIN: Duration = Duration::from_millis(500);
-/// Longest of these pauses.
-pub const SIDECAR_RESTART_MAX: Duration = Duration::from_secs(60);
+/// Before a sidecar that ended by itself is started again, lengthened by jitter.
+pub const SIDECAR_RESTART: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
 /// A connection that held so long makes the pauses short again.
 pub const SIDECAR_STEADY_TIME: Duration = Duration::from_secs(120);
 /// How long the server may take to confirm a message before it is written again under the same id.

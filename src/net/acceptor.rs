@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::limits::{
-    ACCEPT_RETRY_MAX_MS, ACCEPT_RETRY_MIN_MS, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, SOCKETS_POLL_INTERVAL, ms,
-};
+use crate::backoff::Backoff;
+use crate::limits::{ACCEPT_RETRY, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, SOCKETS_POLL_INTERVAL, ms};
 use crate::metrics::METRICS;
 use crate::net::{ConnShared, NetContext, conn};
 use crate::threads;
@@ -71,7 +70,7 @@ impl Acceptor {
 }
 
 fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>) {
-    let mut pause = Pause::default();
+    let mut backoff = ACCEPT_RETRY;
     let mut ticks = Ticks::new(context);
     while !context.stopping.load(Ordering::Relaxed) {
         let mut watched: Vec<PollFd<'_>> = listeners
@@ -89,8 +88,8 @@ fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>)
         }
         for (listener, _) in listeners.iter().zip(&watched).filter(|(_, fd)| !fd.revents().is_empty()) {
             match accept(listener, context, &mut ticks) {
-                Ok(()) => pause = Pause::default(),
-                Err(error) => pause.after(&error),
+                Ok(()) => backoff = ACCEPT_RETRY,
+                Err(error) => pause_after(&error, &mut backoff),
             }
         }
     }
@@ -188,16 +187,10 @@ impl Ticks {
     }
 }
 
-/// Back-off after a failed accept, such as "too many open files": spinning would not free any.
-#[derive(Default)]
-struct Pause(u64);
-
-impl Pause {
-    fn after(&mut self, error: &io::Error) {
-        self.0 = (self.0 * 2).clamp(ACCEPT_RETRY_MIN_MS, ACCEPT_RETRY_MAX_MS);
-        log::error!(
-            "cannot accept connections: {error}; close some clients or raise the limit on open files (ulimit -n)"
-        );
-        std::thread::sleep(Duration::from_millis(self.0));
-    }
+/// After an error such as "too many open files" spinning would not free any.
+fn pause_after(error: &io::Error, backoff: &mut Backoff) {
+    log::error!(
+        "cannot accept connections: {error}; close some clients or raise the limit on open files (ulimit -n)"
+    );
+    std::thread::sleep(backoff.next_pause());
 }

@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, never, select};
 
+use crate::backoff::Backoff;
 use crate::limits::{COUNT_INTERVAL, STORE_GROUP_BYTES_MAX, STORE_GROUP_MAX};
 use crate::metrics::METRICS;
 use crate::port::Port;
 use crate::store::{Store, StoreCommand, StoreEvent, StoreOp, Usage, disk};
 use crate::threads;
 
-/// First pause before a folder in trouble is tried again; it doubles.
-const RETRY_MIN: Duration = Duration::from_secs(1);
-/// Longest of these pauses.
-const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Before a folder in trouble is tried again.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// A change of used or free space that is worth a word to state.
 const NOTABLE_BYTES: u64 = 1024 * 1024;
 
@@ -38,8 +37,12 @@ struct Keeper {
     /// When what happens then lets the folder be counted: the agent and the sidecar write there, too.
     next_count: Instant,
     is_counted: bool,
-    /// While in trouble: when to try again, and the pause after that.
-    retry: Option<(Instant, Duration)>,
+    /// While in trouble: when to try again, and the pauses after that.
+    retry: Option<(Instant, Backoff)>,
+}
+
+fn retry_after(mut backoff: Backoff) -> (Instant, Backoff) {
+    (Instant::now() + backoff.next_pause(), backoff)
 }
 
 impl Keeper {
@@ -50,7 +53,7 @@ impl Keeper {
         self.count();
         let counts = self.store.tidy().counts();
         loop {
-            let retry = self.retry.map_or_else(never, |(when, _)| at(when));
+            let retry = self.retry.as_ref().map_or_else(never, |(when, _)| at(*when));
             select! {
                 recv(commands) -> first => {
                     let Ok(first) = first else { return };
@@ -108,7 +111,7 @@ impl Keeper {
     fn plan_retry(&mut self, trouble: Option<&str>) {
         let Some(trouble) = trouble else { return self.retry = None };
         log::error!("{trouble}");
-        self.retry.get_or_insert((Instant::now() + RETRY_MIN, RETRY_MIN));
+        self.retry.get_or_insert_with(|| retry_after(RETRY));
     }
 
     /// Probes a folder in trouble with an empty commit's worth of writing, and does what is left.
@@ -123,8 +126,7 @@ impl Keeper {
             log::info!("the state folder can be written again");
             self.retry = None;
         } else {
-            let pause = self.retry.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));
-            self.retry = Some((Instant::now() + pause, pause));
+            self.retry = Some(retry_after(self.retry.take().map_or(RETRY, |(_, backoff)| backoff)));
         }
         self.tell_usage(trouble);
     }

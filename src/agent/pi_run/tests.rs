@@ -201,7 +201,7 @@ fn a_state_that_is_still_busy_is_asked_again() {
 fn an_unanswered_state_ends_the_run_but_not_happily_for_the_process() {
     let mut fed = Fed::new();
     fed.feed([PiLine::AgentStart]).feed(message("hi")).feed([PiLine::AgentEnd]).take();
-    assert_eq!(fed.wait(AGENT_BARRIER_TIMEOUT - ms(1)), []);
+    assert_eq!(fed.wait(AGENT_BARRIER_TIMEOUT.saturating_sub(ms(1))), []);
     assert_eq!(fed.wait(ms(1)), [finished(RunStatus::Ok, "hi", false)]);
 }
 

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::channels::jitter;
+use crate::backoff::{Backoff, jitter};
 use crate::channels::lease::{self, Claim, Lease};
 use crate::channels::message::Arrival;
 use crate::channels::telegram::api::{Api, Me};
@@ -18,9 +18,9 @@ use crate::channels::telegram::report::{Reporter, Told};
 use crate::channels::telegram::update;
 use crate::channels::web::client::Patience;
 use crate::limits::{
-    LEASE_ENDING_WAIT, TELEGRAM_ANSWER_TIMEOUT, TELEGRAM_CONFLICT_MIN_MS, TELEGRAM_EMPTY_POLL_PAUSE,
-    TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_SLACK, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY_MAX_MS,
-    TELEGRAM_RETRY_MIN_MS, TELEGRAM_UNAUTHORIZED_MAX_MS, TELEGRAM_UNAUTHORIZED_MIN_MS, ms,
+    LEASE_ENDING_WAIT, TELEGRAM_ANSWER_TIMEOUT, TELEGRAM_CONFLICT_RETRY, TELEGRAM_EMPTY_POLL_PAUSE,
+    TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_SLACK, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY,
+    TELEGRAM_RETRY_PAUSE_MIN, TELEGRAM_UNAUTHORIZED_RETRY,
 };
 
 /// What the thread is told.
@@ -183,7 +183,7 @@ impl Polling {
         log::debug!("telegram: {error}");
         self.reporter.tell(Told::Trouble(error));
         // Of one that comes back it is not the first, and nothing is won by haste.
-        let is_first = pauses.kind != Some(Trouble::Webhook);
+        let is_first = pauses.trouble() != Some(Trouble::Webhook);
         let pause = pauses.next(trouble);
         if trouble == Trouble::Webhook && self.delete_webhook {
             match self.api.call::<bool>(
@@ -198,7 +198,7 @@ impl Polling {
                 Err(error) => log::warn!("telegram: cannot delete the webhook: {error}"),
             }
         }
-        self.wait(asked.map_or(pause, |asked| asked.max(ms(TELEGRAM_RETRY_MIN_MS))))
+        self.wait(asked.map_or(pause, |asked| asked.max(TELEGRAM_RETRY_PAUSE_MIN)))
     }
 
     /// Waits so long, unless it is woken.
@@ -232,8 +232,8 @@ fn next_offset(updates: &[Box<RawValue>]) -> Option<i64> {
 /// How long to wait: for the next poll's answer, and after the next failure.
 #[derive(Debug, Default)]
 struct Pauses {
-    failures: u32,
-    kind: Option<Trouble>,
+    /// What goes wrong now, and the pauses after it.
+    failing: Option<(Trouble, Backoff)>,
     /// The last poll was answered.
     polled: bool,
 }
@@ -241,31 +241,35 @@ struct Pauses {
 impl Pauses {
     /// A poll was answered.
     fn reset(&mut self) {
-        *self = Self { polled: true, ..Self::default() };
+        *self = Self { failing: None, polled: true };
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.failing.as_ref().map(|(trouble, _)| *trouble)
     }
 
     /// How long the server may hold the next poll. Where polls have not been answered yet it is not
     /// to hold it, or it would take that long to know that they are; but each poll ends that of
     /// another program, so who is in conflict knows more only after a long one.
     fn poll_seconds(&self) -> u64 {
-        if self.polled || self.kind == Some(Trouble::Conflict) { TELEGRAM_POLL_SECONDS } else { 0 }
+        if self.polled || self.trouble() == Some(Trouble::Conflict) { TELEGRAM_POLL_SECONDS } else { 0 }
     }
 
     /// Doubles while the trouble stays the same, with a quarter of jitter: many gateways lose the
     /// same network at the same time.
     fn next(&mut self, trouble: Trouble) -> Duration {
-        if self.kind.replace(trouble) != Some(trouble) {
-            self.failures = 0;
-        }
         self.polled = false;
-        let (first_ms, last_ms) = match trouble {
-            Trouble::Unauthorized => (TELEGRAM_UNAUTHORIZED_MIN_MS, TELEGRAM_UNAUTHORIZED_MAX_MS),
-            Trouble::Conflict | Trouble::Webhook => (TELEGRAM_CONFLICT_MIN_MS, TELEGRAM_RETRY_MAX_MS),
-            Trouble::Unreachable => (TELEGRAM_RETRY_MIN_MS, TELEGRAM_RETRY_MAX_MS),
-        };
-        let whole_ms = first_ms.saturating_mul(1 << self.failures.min(16)).min(last_ms);
-        self.failures += 1;
-        ms(whole_ms).mul_f64(1.0 - jitter())
+        let known = self.failing.take().filter(|(of, _)| *of == trouble);
+        let (_, backoff) = self.failing.insert(known.unwrap_or_else(|| (trouble, backoff_after(trouble))));
+        backoff.next_pause().mul_f64(1.0 - jitter(0.25))
+    }
+}
+
+fn backoff_after(trouble: Trouble) -> Backoff {
+    match trouble {
+        Trouble::Unauthorized => TELEGRAM_UNAUTHORIZED_RETRY,
+        Trouble::Conflict | Trouble::Webhook => TELEGRAM_CONFLICT_RETRY,
+        Trouble::Unreachable => TELEGRAM_RETRY,
     }
 }
 

@@ -3,18 +3,19 @@
 
 use std::time::{Duration, Instant};
 
+use crate::backoff::{Backoff, jitter};
 use crate::channels::event::ChannelEvent;
 use crate::channels::whatsapp::Whatsapp;
 use crate::channels::whatsapp::locate::{self, Found};
 use crate::channels::whatsapp::process::{Generation, Process};
-use crate::limits::{SIDECAR_RESTART_MAX, SIDECAR_RESTART_MIN, SIDECAR_STEADY_TIME, WHATSAPP_ALIVE_MS};
+use crate::limits::{SIDECAR_RESTART, SIDECAR_STEADY_TIME, WHATSAPP_ALIVE_MS};
 use crate::protocol::call::Channel;
 use crate::protocol::payload::ChannelHealth;
 
 /// When it starts next, and what is known about the connection.
 pub(super) struct Life {
     start_at: Option<Instant>,
-    pause: Duration,
+    backoff: Backoff,
     started: u64,
     /// Since when it is connected.
     ready_since: Option<Instant>,
@@ -30,7 +31,7 @@ impl Default for Life {
     fn default() -> Self {
         Self {
             start_at: None,
-            pause: SIDECAR_RESTART_MIN,
+            backoff: SIDECAR_RESTART,
             started: 0,
             ready_since: None,
             state: "off",
@@ -46,7 +47,7 @@ impl Life {
     /// It is to run as soon as it can.
     pub(super) fn wake(&mut self, now: Instant) {
         self.start_at = Some(now);
-        self.pause = SIDECAR_RESTART_MIN;
+        self.backoff = SIDECAR_RESTART;
     }
 
     pub(super) fn start_at(&self) -> Option<Instant> {
@@ -56,13 +57,11 @@ impl Life {
     /// It has ended by itself: it starts again after a pause, which grows while it does not hold.
     pub(super) fn start_later(&mut self, now: Instant) -> Duration {
         if self.ready_since.is_some_and(|since| now.duration_since(since) > SIDECAR_STEADY_TIME) {
-            self.pause = SIDECAR_RESTART_MIN;
+            self.backoff = SIDECAR_RESTART;
         }
-        let pause = self.pause;
-        self.pause = (pause * 2).min(SIDECAR_RESTART_MAX);
-        let jitter = pause.mul_f64(crate::channels::jitter());
-        self.start_at = Some(now + pause + jitter);
-        pause + jitter
+        let pause = self.backoff.next_pause().mul_f64(1.0 + jitter(0.25));
+        self.start_at = Some(now + pause);
+        pause
     }
 
     /// A number that no process of ours had before.

@@ -7,15 +7,15 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tungstenite::Bytes;
 
+use crate::backoff::Backoff;
 use crate::limits::{
-    BACKLOG_BYTES_MAX, BACKLOG_DROPPABLE_BYTES_MAX, LINGER_TIME, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY_MAX,
-    WRITE_RETRY_MIN,
+    BACKLOG_BYTES_MAX, BACKLOG_DROPPABLE_BYTES_MAX, LINGER_TIME, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY,
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
@@ -70,15 +70,11 @@ pub(super) struct Client {
     backlog_bytes: usize,
     /// What the queue takes in memory: a piece of which one byte waits is all there.
     held_bytes: usize,
-    retry: Option<Retry>,
+    /// When to write again, and the pauses after that.
+    retry: Option<(Instant, Backoff)>,
     phase: Phase,
     heard: u32,
     unanswered_ticks: Option<u32>,
-}
-
-struct Retry {
-    at: Instant,
-    pause: Duration,
 }
 
 impl Client {
@@ -136,7 +132,7 @@ impl Client {
             Phase::Sealed { deadline } | Phase::Lingering { deadline } => Some(deadline),
             Phase::Open | Phase::Shut => None,
         };
-        let retry = self.retry.as_ref().map(|retry| retry.at);
+        let retry = self.retry.as_ref().map(|(at, _)| *at);
         deadline.into_iter().chain(retry).min()
     }
 
@@ -239,11 +235,9 @@ impl Client {
             return Flush::Done;
         }
         if self.backlog_bytes > 0 {
-            let pause = match &self.retry {
-                Some(retry) if self.backlog_bytes == before => (retry.pause * 2).min(WRITE_RETRY_MAX),
-                _ => WRITE_RETRY_MIN,
-            };
-            self.retry = Some(Retry { at: now + pause, pause });
+            let stalled = self.retry.take().filter(|_| self.backlog_bytes == before);
+            let mut backoff = stalled.map_or(WRITE_RETRY, |(_, backoff)| backoff);
+            self.retry = Some((now + backoff.next_pause(), backoff));
             return Flush::Waits;
         }
         self.retry = None;

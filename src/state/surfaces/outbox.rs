@@ -10,13 +10,13 @@ use data_encoding::HEXUPPER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::backoff::Backoff;
 use crate::channels::delivery::{Attempt, AttemptId, Part};
 use crate::channels::message::Route;
 use crate::clock::Now;
 use crate::limits::{
     ATTEMPTS_IN_FLIGHT_MAX, LETTER_AGE_MS_MAX, OFFSET_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX,
-    RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY_MAX_MS,
-    SEND_RETRY_MIN_MS, ms,
+    RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY, ms,
 };
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
@@ -94,7 +94,7 @@ pub(crate) struct Letter {
     pub(crate) invalid: bool,
     /// What it says is on record, and not only how far it is.
     recorded: bool,
-    failures: u32,
+    backoff: Backoff,
     /// Why it was not sent the last time.
     pub(crate) why: Option<String>,
     /// Who is owed an answer to `send`.
@@ -113,9 +113,7 @@ impl Letter {
 
     /// Pause before the next attempt after one more failure: longer each time.
     pub(crate) fn back_off(&mut self) -> Duration {
-        let pause_ms = (SEND_RETRY_MIN_MS << self.failures.min(16)).min(SEND_RETRY_MAX_MS);
-        self.failures += 1;
-        ms(pause_ms)
+        self.backoff.next_pause()
     }
 
     /// What it counts against `OUTBOX_BYTES_MAX`.
@@ -202,7 +200,7 @@ impl Outbox {
             forgotten: false,
             invalid: false,
             recorded: false,
-            failures: 0,
+            backoff: SEND_RETRY,
             why: None,
             waiters: Vec::new(),
         };
