@@ -12,7 +12,7 @@ import { Outbox } from "./outbox.js";
 import { attachmentOf } from "./pictures.js";
 import { Sessions } from "./sessions.js";
 import { askForToken, ConnectionView, Drawers } from "./shell.js";
-import { Status } from "./status.js";
+import { Status } from "./status_panel.js";
 import { instanceId, openSession, reloadedFor, token } from "./storage.js";
 import { Timeline } from "./timeline.js";
 

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
-import { World } from './test/support/world.mjs'
+import { World } from './test/support/harness.mjs'
 
 const MESSAGES = Number(process.argv[2] ?? 1_000)
 const CONTACTS = 50

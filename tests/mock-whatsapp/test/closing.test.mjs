@@ -1,7 +1,7 @@
 // Every way a connection can end, and what follows. Timers of a second and more run twenty times faster here.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ALICE, World } from './support/world.mjs'
+import { ALICE, World } from './support/harness.mjs'
 
 const FAST = { MOCK_WA_FAST: '20' }
 const world = await World.start()

@@ -7,7 +7,7 @@ import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import { BODY_MS } from '../../../scripts/whatsapp-sidecar/src/limits.mjs'
 import { opener } from '../../../scripts/whatsapp-sidecar/src/media.mjs'
-import { ALICE, BOB, OWNER, World } from './support/world.mjs'
+import { ALICE, BOB, OWNER, World } from './support/harness.mjs'
 
 const world = await World.start()
 const sidecar = await world.linked()

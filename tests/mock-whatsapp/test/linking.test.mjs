@@ -1,7 +1,7 @@
 // Linking, by every way there is, and what stops it.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { OWNER, World } from './support/world.mjs'
+import { OWNER, World } from './support/harness.mjs'
 
 const world = await World.start()
 

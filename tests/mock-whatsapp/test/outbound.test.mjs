@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { ALICE, BOB, OWNER, World } from './support/world.mjs'
+import { ALICE, BOB, OWNER, World } from './support/harness.mjs'
 
 const world = await World.start()
 const sidecar = await world.linked()

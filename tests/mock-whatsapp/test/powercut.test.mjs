@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { Journal } from '../../../scripts/whatsapp-sidecar/src/journal.mjs'
-import { ALICE, World } from './support/world.mjs'
+import { ALICE, World } from './support/harness.mjs'
 
 const world = await World.start()
 const BLOCK = 4096

@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { httpProxy, socksProxy } from './support/proxies.mjs'
-import { ALICE, World } from './support/world.mjs'
+import { ALICE, World } from './support/harness.mjs'
 
 // A history that does not fit into its message is fetched as media is.
 const world = await World.start({ history: true, historyInline: false })

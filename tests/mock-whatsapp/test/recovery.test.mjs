@@ -5,7 +5,7 @@ import { appendFileSync, readFileSync, readdirSync, statSync, truncateSync, writ
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { ALICE, BOB, World } from './support/world.mjs'
+import { ALICE, BOB, World } from './support/harness.mjs'
 
 const world = await World.start()
 /** How often the sidecar is killed under traffic; a soak run asks for more. */

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { test } from 'node:test'
 import { checkRequest } from './support/schemas.mjs'
-import { ALICE, World } from './support/world.mjs'
+import { ALICE, World } from './support/harness.mjs'
 
 const world = await World.start()
 
