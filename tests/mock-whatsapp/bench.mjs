@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
-import { World } from './test/support/harness.mjs'
+import { Harness } from './test/support/harness.mjs'
 
 const MESSAGES = Number(process.argv[2] ?? 1_000)
 const CONTACTS = 50
@@ -31,47 +31,47 @@ async function bareNode() {
   child.kill('SIGKILL')
 }
 
-async function startUp(world) {
+async function startUp(harness) {
   const took = []
   for (let i = 0; i < 5; i++) {
     const started = performance.now()
-    const sidecar = await world.sidecar(world.folder(), { bare: true })
+    const sidecar = await harness.sidecar(harness.folder(), { bare: true })
     took.push(Math.round(performance.now() - started))
     await sidecar.kill()
   }
   print({ what: 'start to answer of hello', ms: took.sort((a, b) => a - b)[2] })
 }
 
-async function reconnect(world, folder) {
+async function reconnect(harness, folder) {
   const started = performance.now()
-  const sidecar = await world.connected(folder)
+  const sidecar = await harness.connected(folder)
   print({ what: 'start to ready', ms: Math.round(performance.now() - started) })
   return sidecar
 }
 
-async function traffic(world, sidecar) {
+async function traffic(harness, sidecar) {
   const started = performance.now()
   let id
   for (let i = 0; i < MESSAGES; i++) {
     const from = String(15551000000 + (i % CONTACTS))
-    ;({ id } = await world.op('send-text', { from, text: `message ${i} ${'x'.repeat(80)}` }))
+    ;({ id } = await harness.op('send-text', { from, text: `message ${i} ${'x'.repeat(80)}` }))
   }
   await sidecar.event({ ev: 'msg', id }, 300_000)
   return Math.round(MESSAGES / ((performance.now() - started) / 1000))
 }
 
-const world = await new World().open({ history: true })
+const harness = await new Harness().open({ history: true })
 await bareNode()
-await startUp(world)
-const folder = world.folder()
-const fresh = await world.sidecar(folder)
+await startUp(harness)
+const folder = harness.folder()
+const fresh = await harness.sidecar(folder)
 print({ what: 'unlinked', ...(await memory(fresh.child.pid)) })
 await fresh.end()
-const first = await world.linked(folder)
+const first = await harness.linked(folder)
 print({ what: 'just linked', ...(await memory(first.child.pid)) })
 await first.end()
-const sidecar = await reconnect(world, folder)
+const sidecar = await reconnect(harness, folder)
 print({ what: 'linked, idle', ...(await memory(sidecar.child.pid)) })
-const rate = await traffic(world, sidecar)
+const rate = await traffic(harness, sidecar)
 print({ what: `after ${MESSAGES} messages`, messagesPerSecond: rate, ...(await memory(sidecar.child.pid)) })
-await world.stop()
+await harness.stop()

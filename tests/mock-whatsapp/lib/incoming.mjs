@@ -1,4 +1,4 @@
-// What the world sends to a client: messages (kept until it has them), receipts, and repetitions.
+// What people send to a client: messages (kept until it has them), receipts, and repetitions.
 import { randomBytes } from 'node:crypto'
 import * as libsignal from 'libsignal'
 import { shareHistory } from './history.mjs'

@@ -1,4 +1,4 @@
-// What a client sends to the world: decrypted by everybody it is for, acknowledged, and receipted.
+// What a client sends to people: decrypted by everybody it is for, acknowledged, and receipted.
 import { createHash } from 'node:crypto'
 import { digits, isGroup } from './jids.mjs'
 import { sendReceipt } from './incoming.mjs'

@@ -1,16 +1,16 @@
 // Every way a connection can end, and what follows. Timers of a second and more run twenty times faster here.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ALICE, World } from './support/harness.mjs'
+import { ALICE, Harness } from './support/harness.mjs'
 
 const FAST = { MOCK_WA_FAST: '20' }
-const world = await World.start()
+const harness = await Harness.start()
 let number = 15550010000
 
 /** A linked sidecar with an account of its own, so that a test can end it alone. */
 async function one(t) {
   const account = String(++number)
-  const sidecar = await world.linked(world.folder(), { account, env: FAST })
+  const sidecar = await harness.linked(harness.folder(), { account, env: FAST })
   sidecar.account = account
   t.after(() => sidecar.kill())
   return sidecar
@@ -28,7 +28,7 @@ for (const [code, reason] of [
 ]) {
   test(`${code}: tries again after a while`, async t => {
     const sidecar = await one(t)
-    await world.op('drop', { account: sidecar.account, code })
+    await harness.op('drop', { account: sidecar.account, code })
     const close = await closed(sidecar)
     assert.deepEqual(summary(close), [code, reason, 'retry'])
     assert.ok(close.retryMs >= 700 && close.retryMs <= 1_000, `${close.retryMs} ms`)
@@ -38,7 +38,7 @@ for (const [code, reason] of [
 
 test('515: comes back at once', async t => {
   const sidecar = await one(t)
-  await world.op('drop', { account: sidecar.account, code: 515 })
+  await harness.op('drop', { account: sidecar.account, code: 515 })
   const close = await closed(sidecar)
   assert.deepEqual([...summary(close), close.retryMs], [515, 'restart-required', 'restart', 0])
   await ready(sidecar)
@@ -47,18 +47,18 @@ test('515: comes back at once', async t => {
 test('401: the login is gone, and forgotten; messages are not', async t => {
   const sidecar = await one(t)
   sidecar.autoAck = false
-  const sent = await world.op('send-text', { account: sidecar.account, from: ALICE, text: 'before the end' })
+  const sent = await harness.op('send-text', { account: sidecar.account, from: ALICE, text: 'before the end' })
   await sidecar.event({ ev: 'msg', id: sent.id })
-  await world.op('drop', { account: sidecar.account, code: 401 })
+  await harness.op('drop', { account: sidecar.account, code: 401 })
   assert.deepEqual(summary(await closed(sidecar)), [401, 'logged-out', 'relink'])
   assert.equal((await sidecar.ask('connect')).code, 'unlinked')
   await sidecar.end()
-  const again = await world.sidecar(sidecar.folder, { env: FAST })
+  const again = await harness.sidecar(sidecar.folder, { env: FAST })
   assert.deepEqual([again.hello.linked, again.hello.waiting], [false, 1])
   assert.equal((await again.event({ ev: 'msg' })).text, 'before the end')
   await again.do('link', { mode: 'qr' })
   const { data } = await again.event({ ev: 'qr' })
-  await world.op('scan-qr', { qr: data, account: sidecar.account })
+  await harness.op('scan-qr', { qr: data, account: sidecar.account })
   await ready(again)
 })
 
@@ -69,7 +69,7 @@ for (const [code, reason] of [
 ]) {
   test(`${code}: stops and keeps the login`, async t => {
     const sidecar = await one(t)
-    await world.op('drop', { account: sidecar.account, code })
+    await harness.op('drop', { account: sidecar.account, code })
     const close = await closed(sidecar)
     assert.deepEqual([...summary(close), close.retryMs], [code, reason, 'stop', undefined])
     await sidecar.mark().do('connect')
@@ -80,7 +80,7 @@ for (const [code, reason] of [
 test('405: waits long, and says that it is outdated', async t => {
   const sidecar = await one(t)
   await sidecar.do('disconnect')
-  await world.op('set', { knobs: { failLogin: 405 } })
+  await harness.op('set', { knobs: { failLogin: 405 } })
   await sidecar.mark().do('connect')
   const close = await closed(sidecar)
   assert.deepEqual(summary(close), [405, 'outdated', 'retry'])
@@ -92,7 +92,7 @@ test('500 again and again after the login is called a bad session; the login sta
   await sidecar.do('disconnect')
   sidecar.mark()
   for (let i = 0; i < 5; i++) {
-    await world.op('set', { knobs: { failLogin: 500 } })
+    await harness.op('set', { knobs: { failLogin: 500 } })
     if (i === 0) await sidecar.do('connect')
     const close = await closed(sidecar)
     if (i === 4) assert.deepEqual(summary(close), [500, 'bad-session', 'retry'])
@@ -100,14 +100,14 @@ test('500 again and again after the login is called a bad session; the login sta
     sidecar.mark()
   }
   await sidecar.end()
-  assert.equal((await world.sidecar(sidecar.folder)).hello.linked, true)
+  assert.equal((await harness.sidecar(sidecar.folder)).hello.linked, true)
 })
 
 for (const status of [401, 403, 503]) {
   test(`HTTP ${status} instead of a WebSocket: never a logout, never a hang`, async t => {
     const sidecar = await one(t)
-    await world.op('set', { knobs: { refuse: 2, refuseStatus: status } })
-    await world.op('drop', { account: sidecar.account, mode: 'tcp' })
+    await harness.op('set', { knobs: { refuse: 2, refuseStatus: status } })
+    await harness.op('drop', { account: sidecar.account, mode: 'tcp' })
     const refused = await sidecar.event({ ev: 'state', reason: 'http-refused' })
     assert.deepEqual([refused.code, refused.action], [status, 'retry'])
     await ready(sidecar)
@@ -117,7 +117,7 @@ for (const status of [401, 403, 503]) {
 for (const mode of ['tcp', 'close', 'end']) {
   test(`a connection that just ends (${mode}) comes back`, async t => {
     const sidecar = await one(t)
-    await world.op('drop', { account: sidecar.account, mode })
+    await harness.op('drop', { account: sidecar.account, mode })
     assert.equal((await closed(sidecar)).action, 'retry')
     await ready(sidecar)
   })
@@ -126,28 +126,28 @@ for (const mode of ['tcp', 'close', 'end']) {
 test('a server that says nothing is given up', async t => {
   const sidecar = await one(t)
   await sidecar.do('disconnect')
-  await world.op('set', { knobs: { silent: true } })
+  await harness.op('set', { knobs: { silent: true } })
   await sidecar.mark().do('connect')
   assert.deepEqual(summary(await closed(sidecar)), [408, 'timed-out', 'retry'])
-  await world.op('set', { knobs: { silent: false } })
+  await harness.op('set', { knobs: { silent: false } })
   await ready(sidecar)
 })
 
 test('a server that never tells the end of the backlog does not keep messages back', async t => {
   const sidecar = await one(t)
   await sidecar.do('disconnect')
-  await world.op('set', { knobs: { offlineEnd: false } })
+  await harness.op('set', { knobs: { offlineEnd: false } })
   await sidecar.mark().do('connect')
   await sidecar.event({ ev: 'state', state: 'syncing' })
-  const sent = await world.op('send-text', { account: sidecar.account, from: ALICE, text: 'live' })
+  const sent = await harness.op('send-text', { account: sidecar.account, from: ALICE, text: 'live' })
   await sidecar.event({ ev: 'msg', id: sent.id })
   await ready(sidecar)
-  await world.op('set', { knobs: { offlineEnd: true } })
+  await harness.op('set', { knobs: { offlineEnd: true } })
 })
 
 test('while the server is away, delays grow; when it is back, so are we', async t => {
   const sidecar = await one(t)
-  await world.op('listen', { on: false })
+  await harness.op('listen', { on: false })
   const delays = []
   for (let i = 0; i < 4; i++) {
     delays.push((await closed(sidecar)).retryMs)
@@ -158,6 +158,6 @@ test('while the server is away, delays grow; when it is back, so are we', async 
     (await sidecar.ask('send', { id: '3EB0AB', to: `+${ALICE}`, text: 'x' })).code,
     'not-connected'
   )
-  await world.op('listen', { on: true })
+  await harness.op('listen', { on: true })
   await ready(sidecar)
 })

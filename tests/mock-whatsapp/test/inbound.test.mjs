@@ -7,15 +7,15 @@ import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import { BODY_MS } from '../../../scripts/whatsapp-sidecar/src/limits.mjs'
 import { opener } from '../../../scripts/whatsapp-sidecar/src/media.mjs'
-import { ALICE, BOB, OWNER, World } from './support/harness.mjs'
+import { ALICE, BOB, OWNER, Harness } from './support/harness.mjs'
 
-const world = await World.start()
-const sidecar = await world.linked()
+const harness = await Harness.start()
+const sidecar = await harness.linked()
 
 /** Lets the mock do something, and waits for the message that comes of it. */
 async function told(op, fields, wanted = {}) {
   sidecar.mark()
-  const sent = await world.op(op, fields)
+  const sent = await harness.op(op, fields)
   return { sent, message: await sidecar.event({ ev: 'msg', id: sent.id, ...wanted }) }
 }
 
@@ -40,7 +40,7 @@ test('text by LID and by number comes from one and the same person', async () =>
 })
 
 test('in groups a mention shows, by whatever of our names', async () => {
-  const group = await world.op('create-group', { subject: 'Team', members: [ALICE, BOB] })
+  const group = await harness.op('create-group', { subject: 'Team', members: [ALICE, BOB] })
   const plain = (await told('send-text', { from: ALICE, group: group.id, text: 'hello all' })).message
   assert.deepEqual(
     [plain.chat.jid, plain.chat.group, plain.chat.subject, plain.from.pn, plain.mentionsMe],
@@ -119,7 +119,7 @@ test('what only announces or repeats something is not shown', async () => {
     }
   ]
   for (const message of hidden) {
-    const { id } = await world.op('send-raw', { from: ALICE, message })
+    const { id } = await harness.op('send-raw', { from: ALICE, message })
     const { message: next } = await told('send-text', { from: ALICE, text: 'behind it' })
     assert.equal(next.text, 'behind it')
     assert.deepEqual(sidecar.all({ ev: 'msg', id }), [], Object.keys(message).join())
@@ -133,7 +133,7 @@ test('whatever a message claims, its line stays short', async () => {
     hash: { imageMessage: { directPath: '/x', mediaKey: 'AAAA', fileSha256: long } }
   }
   for (const [name, message] of Object.entries(lies)) {
-    const { id } = await world.op('send-raw', { from: ALICE, message })
+    const { id } = await harness.op('send-raw', { from: ALICE, message })
     const line = JSON.stringify(await sidecar.event({ ev: 'msg', id }))
     assert.ok(line.length < 10_000, `${name}: ${line.length}`)
   }
@@ -142,14 +142,14 @@ test('whatever a message claims, its line stays short', async () => {
 test('an answer to an event that names no message of ours harms nothing', async () => {
   for (const key of [undefined, {}, { id: '' }, { remoteJid: `${ALICE}@s.whatsapp.net` }, { id: '3EB0AB' }]) {
     const message = { encEventResponseMessage: { ...(key && { eventCreationMessageKey: key }) } }
-    await world.op('send-raw', { from: ALICE, message })
+    await harness.op('send-raw', { from: ALICE, message })
     const started = Date.now()
     assert.equal((await told('send-text', { from: ALICE, text: 'go on' })).message.text, 'go on')
     assert.ok(Date.now() - started < BODY_MS, 'nobody waits for a body that nobody was asked for')
   }
   const remoteJid = `${'9'.repeat(1_200_000)}@s.whatsapp.net`
   const message = { encEventResponseMessage: { eventCreationMessageKey: { id: '3EB0AB', remoteJid } } }
-  await world.op('send-raw', { from: ALICE, message })
+  await harness.op('send-raw', { from: ALICE, message })
   assert.equal((await told('send-text', { from: ALICE, text: 'go on' })).message.text, 'go on')
   assert.equal(sidecar.all({ ev: 'need-body' }).length, 0)
   assert.equal(sidecar.exit, undefined)
@@ -197,7 +197,7 @@ test('media that is too large, gone, damaged or not ours is refused', async () =
   assert.equal((await sidecar.ask('fetch', { ref: altered({ mediaKey: other }) })).code, 'media-damaged')
   // A sender may lie about the length.
   assert.equal((await sidecar.ask('fetch', { ref: altered({ bytes: 1 }), max: 100 })).code, 'too-large')
-  await world.op('media-fail', { count: 1 })
+  await harness.op('media-fail', { count: 1 })
   const failed = await sidecar.ask('fetch', { ref: message.media.ref })
   assert.deepEqual([failed.code, failed.retry], ['media-failed', true])
   assert.equal((await sidecar.do('fetch', { ref: message.media.ref })).bytes, 5_000)
@@ -276,14 +276,14 @@ test('a message that arrives garbled is asked for again, and shown once', async 
 })
 
 test('a contact with a new phone is understood', async () => {
-  await world.op('reinstall', { pn: ALICE })
+  await harness.op('reinstall', { pn: ALICE })
   assert.equal((await told('send-text', { from: ALICE, text: 'new phone' })).message.text, 'new phone')
 })
 
 test('receipts go out, and reading is told when asked for', async () => {
   const { message } = await told('send-text', { from: BOB, text: 'read me' })
-  const since = world.now
+  const since = harness.now
   await sidecar.do('read', { keys: [{ chat: message.chat.jid, id: message.id, from: message.from.jid }] })
-  const receipt = await world.wait({ type: 'receipt', kind: 'read' }, since)
+  const receipt = await harness.wait({ type: 'receipt', kind: 'read' }, since)
   assert.deepEqual(receipt.ids, [message.id])
 })

@@ -4,10 +4,10 @@ import { randomBytes } from 'node:crypto'
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { ALICE, BOB, OWNER, World } from './support/harness.mjs'
+import { ALICE, BOB, OWNER, Harness } from './support/harness.mjs'
 
-const world = await World.start()
-const sidecar = await world.linked()
+const harness = await Harness.start()
+const sidecar = await harness.linked()
 const newId = () => `3EB0${randomBytes(9).toString('hex').toUpperCase()}`
 
 /** Sends, and waits until it has arrived at the mock. */
@@ -15,8 +15,8 @@ async function send(fields) {
   const id = newId()
   sidecar.mark()
   const answer = await sidecar.do('send', { id, ...fields })
-  await world.wait({ type: 'message', id })
-  const [received] = (await world.op('list-received', { full: true })).filter(message => message.id === id)
+  await harness.wait({ type: 'message', id })
+  const [received] = (await harness.op('list-received', { full: true })).filter(message => message.id === id)
   return { id, answer, received }
 }
 
@@ -29,32 +29,32 @@ test('text to a number goes to its LID, under the id that the gateway chose', as
 })
 
 test('a reply goes to the address that the message came from', async () => {
-  const sent = await world.op('send-text', { from: BOB, text: 'ping', addressing: 'pn' })
+  const sent = await harness.op('send-text', { from: BOB, text: 'ping', addressing: 'pn' })
   const { chat } = await sidecar.event({ ev: 'msg', id: sent.id })
   const { received } = await send({ to: chat.jid, text: 'pong' })
   assert.deepEqual([received.to, received.text], [`${BOB}@s.whatsapp.net`, 'pong'])
 })
 
 test('accepted, delivered and read are told, in that order', async () => {
-  await world.op('set', { knobs: { read: true } })
+  await harness.op('set', { knobs: { read: true } })
   const { id } = await send({ to: `+${ALICE}`, text: 'watch me' })
   await sidecar.event({ ev: 'out', id, stage: 'read' })
   assert.deepEqual(
     sidecar.all({ ev: 'out', id }).map(event => event.stage),
     ['accepted', 'delivered', 'read']
   )
-  await world.op('set', { knobs: { read: false } })
+  await harness.op('set', { knobs: { read: false } })
 })
 
 test('without an acknowledgement nothing is called accepted; the same id may be sent again', async () => {
-  await world.op('set', { knobs: { ack: 'none' } })
+  await harness.op('set', { knobs: { ack: 'none' } })
   const { id } = await send({ to: `+${ALICE}`, text: 'into the void' })
   await sidecar.do('mem')
   assert.deepEqual(sidecar.all({ ev: 'out', id }), [])
-  await world.op('set', { knobs: { ack: 'auto' } })
+  await harness.op('set', { knobs: { ack: 'auto' } })
   await sidecar.do('send', { id, to: `+${ALICE}`, text: 'into the void' })
   await sidecar.event({ ev: 'out', id, stage: 'accepted' })
-  const copies = (await world.op('list-received')).filter(message => message.id === id)
+  const copies = (await harness.op('list-received')).filter(message => message.id === id)
   assert.deepEqual(
     copies.map(message => message.text),
     ['into the void', 'into the void']
@@ -62,16 +62,16 @@ test('without an acknowledgement nothing is called accepted; the same id may be 
 })
 
 test('a refusal is told with its code', async () => {
-  await world.op('set', { knobs: { ack: 'error:463' } })
+  await harness.op('set', { knobs: { ack: 'error:463' } })
   const { id } = await send({ to: `+${ALICE}`, text: 'unwanted' })
   assert.equal((await sidecar.event({ ev: 'out', id, stage: 'failed' })).code, 463)
   assert.deepEqual(sidecar.all({ ev: 'out', id, stage: 'accepted' }), [])
-  await world.op('set', { knobs: { ack: 'auto' } })
+  await harness.op('set', { knobs: { ack: 'auto' } })
 })
 
 test('groups: everybody can read it, members are asked for once, receipts name the reader', async () => {
-  const group = await world.op('create-group', { subject: 'Team', members: [ALICE, BOB], announce: false })
-  const since = world.now
+  const group = await harness.op('create-group', { subject: 'Team', members: [ALICE, BOB], announce: false })
+  const since = harness.now
   const { id, received } = await send({ to: group.id, text: 'to all' })
   assert.equal(received.text, 'to all')
   const readers = received.group.filter(one => one.ok).map(one => one.pn)
@@ -85,14 +85,14 @@ test('groups: everybody can read it, members are asked for once, receipts name t
     view.participants.map(one => one.pn).sort(),
     [ALICE, BOB, OWNER].map(pn => `+${pn}`).sort()
   )
-  assert.equal((await world.op('events', { since, type: 'group-iq' })).length, 1)
-  const before = world.now
-  await world.op('group-change', { group: group.id, subject: 'Crew' })
+  assert.equal((await harness.op('events', { since, type: 'group-iq' })).length, 1)
+  const before = harness.now
+  await harness.op('group-change', { group: group.id, subject: 'Crew' })
   await sidecar.do('group', { jid: group.id }).catch(() => {})
   await send({ to: group.id, text: 'after the change' })
   assert.equal((await sidecar.do('group', { jid: group.id })).group.subject, 'Crew', `since ${before}`)
-  await world.op('group-change', { group: group.id, remove: [BOB] })
-  const notice = await world.op('send-text', { from: ALICE, group: group.id, text: 'he is gone' })
+  await harness.op('group-change', { group: group.id, remove: [BOB] })
+  const notice = await harness.op('send-text', { from: ALICE, group: group.id, text: 'he is gone' })
   await sidecar.event({ ev: 'msg', id: notice.id })
   const last = (await send({ to: group.id, text: 'without him' })).received
   const rest = last.group.filter(one => one.ok).map(one => one.pn)
@@ -115,7 +115,7 @@ test('quotations and mentions go along', async () => {
 
 for (const kind of ['image', 'document', 'audio', 'video']) {
   test(`${kind} goes out whole`, async () => {
-    const path = join(world.dir, `out.${kind}`)
+    const path = join(harness.dir, `out.${kind}`)
     writeFileSync(path, randomBytes(90_000))
     const media = {
       path,
@@ -134,48 +134,48 @@ for (const kind of ['image', 'document', 'audio', 'video']) {
 }
 
 test('media that cannot be uploaded is a failure that may pass', async () => {
-  const path = join(world.dir, 'late.png')
+  const path = join(harness.dir, 'late.png')
   writeFileSync(path, randomBytes(1_000))
-  await world.op('media-fail', { count: 2 })
+  await harness.op('media-fail', { count: 2 })
   const request = { id: newId(), to: `+${ALICE}`, media: { path, kind: 'image', mime: 'image/png' } }
   const answer = await sidecar.ask('send', request)
   assert.deepEqual([answer.ok, answer.retry], [false, true])
-  await world.op('media-fail', { count: 0 })
+  await harness.op('media-fail', { count: 0 })
   assert.equal((await sidecar.do('send', request)).id, request.id)
 })
 
 test('a contact who could not read it gets it again, also after a restart', async () => {
   const { id, answer, received } = await send({ to: `+${BOB}`, text: 'once more' })
-  const since = world.now
-  await world.op('ask-retry', { from: BOB, id, to: received.to })
-  const again = await world.wait({ type: 'message', id }, since)
+  const since = harness.now
+  await harness.op('ask-retry', { from: BOB, id, to: received.to })
+  const again = await harness.wait({ type: 'message', id }, since)
   assert.deepEqual([again.ok, again.text], [true, 'once more'])
   const folder = sidecar.folder
-  const other = await world.linked(world.folder(), { account: '15550008888' })
+  const other = await harness.linked(harness.folder(), { account: '15550008888' })
   const [first, second] = [newId(), newId()]
   const { proto, jid } = await other.do('send', { id: first, to: `+${BOB}`, text: 'remember' })
   const secret = await other.do('send', { id: second, to: `+${BOB}`, text: 'for Bob' })
   await other.event({ ev: 'out', id: second, stage: 'accepted' })
   await other.end()
-  const revived = await world.connected(other.folder)
-  const before = world.now
-  await world.op('ask-retry', { account: '15550008888', from: BOB, id: first })
+  const revived = await harness.connected(other.folder)
+  const before = harness.now
+  await harness.op('ask-retry', { account: '15550008888', from: BOB, id: first })
   const need = await revived.event({ ev: 'need-body', id: first })
   assert.match(need.chat, /@lid$/)
   await revived.do('sent-body', { id: first, to: jid, proto })
-  assert.equal((await world.wait({ type: 'message', id: first }, before)).text, 'remember')
+  assert.equal((await harness.wait({ type: 'message', id: first }, before)).text, 'remember')
   assert.ok(answer.proto && folder)
   // Whoever else has seen its id does not get it; the chat's other name is the same chat.
-  await world.op('ask-retry', { account: '15550008888', from: ALICE, id: second })
+  await harness.op('ask-retry', { account: '15550008888', from: ALICE, id: second })
   const { chat } = await revived.event({ ev: 'need-body', id: second })
   assert.notEqual(chat, jid)
   await revived.do('sent-body', { id: second, to: secret.jid, proto: secret.proto })
   revived.mark()
-  await world.op('ask-retry', { account: '15550008888', from: BOB, id: second })
+  await harness.op('ask-retry', { account: '15550008888', from: BOB, id: second })
   await revived.event({ ev: 'need-body', id: second })
   await revived.do('sent-body', { id: second, to: `${BOB}@s.whatsapp.net`, proto: secret.proto })
-  await world.wait({ type: 'message', id: second }, before)
-  const told = (await world.op('events', { type: 'message' })).filter(event => event.id === second)
+  await harness.wait({ type: 'message', id: second }, before)
+  const told = (await harness.op('events', { type: 'message' })).filter(event => event.id === second)
   assert.deepEqual(
     told.map(event => event.to),
     [jid, jid]
@@ -184,15 +184,15 @@ test('a contact who could not read it gets it again, also after a restart', asyn
 
 test('typing shows, and stops', async () => {
   const { people } = await sidecar.do('resolve', { phones: [`+${ALICE}`] })
-  const since = world.now
+  const since = harness.now
   await sidecar.do('typing', { to: people[0].lid, state: 'composing' })
-  await world.wait({ type: 'chatstate', state: 'composing' }, since)
+  await harness.wait({ type: 'chatstate', state: 'composing' }, since)
   await sidecar.do('typing', { to: people[0].lid, state: 'paused' })
-  await world.wait({ type: 'chatstate', state: 'paused' }, since)
+  await harness.wait({ type: 'chatstate', state: 'paused' }, since)
 })
 
 test('numbers that are not on WhatsApp are known before anything is sent', async () => {
-  await world.op('contact', { pn: '15550007777', exists: false })
+  await harness.op('contact', { pn: '15550007777', exists: false })
   const { people } = await sidecar.do('resolve', { phones: [`+${ALICE}`, '+15550007777'] })
   assert.deepEqual(
     people.map(one => [one.phone, one.exists]),
@@ -218,14 +218,14 @@ test('what cannot be sent is refused by name', async () => {
 
 test('a contact whose signed key is forged is not written to', async () => {
   const carol = '15550003333'
-  await world.op('forge-key', { pn: carol })
+  await harness.op('forge-key', { pn: carol })
   const answer = await sidecar.ask('send', { id: newId(), to: `+${carol}`, text: 'secret' })
   assert.equal(answer.ok, false)
-  assert.ok(!(await world.op('list-received')).some(message => message.text === 'secret'))
+  assert.ok(!(await harness.op('list-received')).some(message => message.text === 'secret'))
 })
 
 test('both writing at once, again and again: nobody has to ask for anything twice', async () => {
-  const since = world.now
+  const since = harness.now
   const [sent, said] = [[], []]
   sidecar.mark()
   const write = async () => {
@@ -237,7 +237,7 @@ test('both writing at once, again and again: nobody has to ask for anything twic
   }
   const listen = async () => {
     for (let i = 0; i < 60; i++) {
-      const { id } = await world.op('send-text', { from: BOB, text: `they ${i}` })
+      const { id } = await harness.op('send-text', { from: BOB, text: `they ${i}` })
       said.push(id)
       // A little apart, or all of one side is through before the other one begins.
       if (i % 3 === 0) await sidecar.do('mem')
@@ -245,12 +245,12 @@ test('both writing at once, again and again: nobody has to ask for anything twic
   }
   await Promise.all([write(), listen()])
   await Promise.all(said.map(id => sidecar.event({ ev: 'msg', id })))
-  const receipts = await world.op('events', { since, type: 'receipt' })
+  const receipts = await harness.op('events', { since, type: 'receipt' })
   assert.deepEqual(
     receipts.filter(receipt => receipt.kind === 'retry'),
     []
   )
-  const received = new Map((await world.op('list-received')).map(message => [message.id, message.text]))
+  const received = new Map((await harness.op('list-received')).map(message => [message.id, message.text]))
   assert.deepEqual(
     sent.map(id => received.get(id)),
     sent.map((_, i) => `we ${i}`)

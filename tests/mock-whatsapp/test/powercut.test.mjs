@@ -6,16 +6,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { Journal } from '../../../scripts/whatsapp-sidecar/src/journal.mjs'
-import { ALICE, World } from './support/harness.mjs'
+import { ALICE, Harness } from './support/harness.mjs'
 
-const world = await World.start()
+const harness = await Harness.start()
 const BLOCK = 4096
 
 /** A journal of a login with some traffic, its messages acknowledged as a gateway does. */
 async function recorded() {
-  const sidecar = await world.linked(world.folder())
+  const sidecar = await harness.linked(harness.folder())
   for (let i = 0; i < 6; i++) {
-    const { id } = await world.op('send-text', { from: ALICE, text: `message ${i} `.repeat(200) })
+    const { id } = await harness.op('send-text', { from: ALICE, text: `message ${i} `.repeat(200) })
     const { seq } = await sidecar.event({ ev: 'msg', id })
     if (i % 2) await sidecar.do('ack', { seq })
   }

@@ -5,10 +5,10 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { httpProxy, socksProxy } from './support/proxies.mjs'
-import { ALICE, World } from './support/harness.mjs'
+import { ALICE, Harness } from './support/harness.mjs'
 
 // A history that does not fit into its message is fetched as media is.
-const world = await World.start({ history: true, historyInline: false })
+const harness = await Harness.start({ history: true, historyInline: false })
 let number = 15550040000
 
 for (const [kind, start] of [
@@ -20,21 +20,21 @@ for (const [kind, start] of [
     t.after(proxy.close)
     const account = String(++number)
     const url = proxy.url.replace('p@ss', 'p%40ss')
-    const sidecar = await world.linked(world.folder(), { account, hello: { proxy: url } })
+    const sidecar = await harness.linked(harness.folder(), { account, hello: { proxy: url } })
     t.after(() => sidecar.kill())
-    await world.wait({ type: 'media-download', found: true })
-    const sent = await world.op('send-media', { account, from: ALICE, size: 50_000 })
+    await harness.wait({ type: 'media-download', found: true })
+    const sent = await harness.op('send-media', { account, from: ALICE, size: 50_000 })
     const { media } = await sidecar.event({ ev: 'msg', id: sent.id })
     assert.equal((await sidecar.do('fetch', { ref: media.ref })).sha256, sent.sha256)
-    const path = join(world.dir, `through-${kind}.png`)
+    const path = join(harness.dir, `through-${kind}.png`)
     writeFileSync(path, randomBytes(20_000))
     await sidecar.do('send', { id: `3EB0${kind}`, to: `+${ALICE}`, media: { path, kind: 'image' } })
     await sidecar.event({ ev: 'out', id: `3EB0${kind}`, stage: 'accepted' })
     const asked = to => proxy.asked.filter(one => one === to).length
-    const downloads = await world.op('events', { type: 'media-download' })
-    const uploads = await world.op('events', { type: 'media-upload' })
+    const downloads = await harness.op('events', { type: 'media-download' })
+    const uploads = await harness.op('events', { type: 'media-upload' })
     // The socket twice, since linking restarts it; history, one download, one upload.
-    assert.deepEqual([asked(`127.0.0.1:${world.wa.port}`), asked(world.wa.media.host)], [2, 3])
+    assert.deepEqual([asked(`127.0.0.1:${harness.wa.port}`), asked(harness.wa.media.host)], [2, 3])
     assert.ok(downloads.length && uploads.length)
   })
 }
@@ -42,11 +42,11 @@ for (const [kind, start] of [
 test('a proxy that refuses is no logout, and its password is in no message', async t => {
   const proxy = await httpProxy({ user: 'me', password: 'right' })
   t.after(proxy.close)
-  const folder = world.folder()
+  const folder = harness.folder()
   const account = String(++number)
-  await (await world.linked(folder, { account })).end()
+  await (await harness.linked(folder, { account })).end()
   const hello = { proxy: proxy.url.replace('right', 'secret-word') }
-  const sidecar = await world.sidecar(folder, { hello })
+  const sidecar = await harness.sidecar(folder, { hello })
   t.after(() => sidecar.kill())
   await sidecar.do('connect')
   const closed = await sidecar.event({ ev: 'state', state: 'closed' })

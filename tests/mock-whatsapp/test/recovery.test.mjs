@@ -5,9 +5,9 @@ import { appendFileSync, readFileSync, readdirSync, statSync, truncateSync, writ
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { ALICE, BOB, World } from './support/harness.mjs'
+import { ALICE, BOB, Harness } from './support/harness.mjs'
 
-const world = await World.start()
+const harness = await Harness.start()
 /** How often the sidecar is killed under traffic; a soak run asks for more. */
 const KILLS = Number(process.env.SIDECAR_KILLS ?? 20)
 let number = 15550020000
@@ -17,7 +17,7 @@ const damagedIn = folder => readdirSync(folder.authDir).filter(name => name.star
 
 async function linked(t, options) {
   const account = String(++number)
-  const sidecar = await world.linked(world.folder(), { account, ...options })
+  const sidecar = await harness.linked(harness.folder(), { account, ...options })
   sidecar.account = account
   t.after(() => sidecar.kill())
   return sidecar
@@ -29,16 +29,16 @@ test('the backlog of an outage comes once, marked as such', async t => {
   await first.end()
   const sent = []
   for (let i = 0; i < 20; i++) {
-    sent.push((await world.op('send-text', { account, from: i % 2 ? ALICE : BOB, text: `late ${i}` })).id)
+    sent.push((await harness.op('send-text', { account, from: i % 2 ? ALICE : BOB, text: `late ${i}` })).id)
   }
-  const second = await world.connected(folder)
+  const second = await harness.connected(folder)
   await second.event({ ev: 'msg', id: sent.at(-1) })
   const shown = second.all({ ev: 'msg' })
   assert.deepEqual(shown.map(message => message.id).sort(), [...sent].sort())
   assert.ok(shown.every(message => message.offline))
   await second.do('mem')
   await second.end()
-  const third = await world.connected(folder)
+  const third = await harness.connected(folder)
   await third.do('mem')
   assert.deepEqual(third.all({ ev: 'msg' }), [])
   await third.end()
@@ -48,20 +48,20 @@ test('what was not acknowledged is shown again, with the same number', async t =
   const first = await linked(t, { autoAck: false })
   const { account, folder } = first
   for (let i = 0; i < 3; i++) {
-    const { id } = await world.op('send-text', { account, from: ALICE, text: `keep ${i}` })
+    const { id } = await harness.op('send-text', { account, from: ALICE, text: `keep ${i}` })
     await first.event({ ev: 'msg', id })
   }
   const shown = first.all({ ev: 'msg' })
   await first.do('ack', { seq: shown[0].seq })
   await first.kill()
-  const second = await world.sidecar(folder)
+  const second = await harness.sidecar(folder)
   assert.equal(second.hello.waiting, 2)
   await second.event({ ev: 'msg', id: shown[2].id })
   assert.deepEqual(second.all({ ev: 'msg' }), shown.slice(1))
   await second.do('ack', { seq: shown[2].seq })
   await second.do('connect')
   await second.event({ ev: 'state', state: 'ready' })
-  const { id } = await world.op('send-text', { account, from: ALICE, text: 'next' })
+  const { id } = await harness.op('send-text', { account, from: ALICE, text: 'next' })
   assert.ok((await second.event({ ev: 'msg', id })).seq > shown[2].seq)
   await second.end()
 })
@@ -71,7 +71,7 @@ test('what was acknowledged is not in the file any more when it is tidied, nor a
   const { account } = sidecar
   const journal = () => readFileSync(journalOf(sidecar.folder), 'utf8')
   const take = async text => {
-    const { id } = await world.op('send-text', { account, from: ALICE, text })
+    const { id } = await harness.op('send-text', { account, from: ALICE, text })
     await sidecar.do('ack', { seq: (await sidecar.event({ ev: 'msg', id })).seq })
     assert.ok(journal().includes(text))
   }
@@ -81,9 +81,9 @@ test('what was acknowledged is not in the file any more when it is tidied, nor a
   await take('the second secret')
   await sidecar.end()
   assert.ok(!journal().includes('the second secret'))
-  const again = await world.connected(sidecar.folder)
+  const again = await harness.connected(sidecar.folder)
   t.after(() => again.kill())
-  await world.op('send-text', { account, from: ALICE, text: 'go on' })
+  await harness.op('send-text', { account, from: ALICE, text: 'go on' })
   await again.event({ ev: 'msg', text: 'go on' })
 })
 
@@ -93,7 +93,7 @@ test('a gateway that does not acknowledge is shown a hundred, and the server is 
   const text = 'z'.repeat(20_000)
   const sent = []
   for (let i = 0; i < 600; i++) {
-    sent.push((await world.op('send-text', { account, from: ALICE, text: `${i} ${text}` })).id)
+    sent.push((await harness.op('send-text', { account, from: ALICE, text: `${i} ${text}` })).id)
   }
   await sidecar.event({ ev: 'msg', id: sent[99] })
   // Held at 500; what had been read by then is still taken.
@@ -166,11 +166,11 @@ test(`killed at ${KILLS} moments under traffic: nothing lost, nothing doubled, t
   const first = await linked(t)
   const { account, folder } = first
   await first.kill()
-  const group = (await world.op('create-group', { account, members: [ALICE, BOB] })).id
+  const group = (await harness.op('create-group', { account, members: [ALICE, BOB] })).id
   const gateway = new Gateway()
   const inbound = new Set()
   const live = async until => {
-    const sidecar = await world.sidecar(folder, { autoAck: false })
+    const sidecar = await harness.sidecar(folder, { autoAck: false })
     assert.equal(sidecar.hello.linked, true)
     const playing = gateway.play(sidecar)
     await until()
@@ -186,7 +186,7 @@ test(`killed at ${KILLS} moments under traffic: nothing lost, nothing doubled, t
       while (performance.now() < end) {
         const place = randomInt(3) ? {} : { group }
         const text = `in ${inbound.size}`
-        const sent = await world.op('send-text', {
+        const sent = await harness.op('send-text', {
           account,
           from: randomInt(2) ? ALICE : BOB,
           ...place,
@@ -212,7 +212,7 @@ test(`killed at ${KILLS} moments under traffic: nothing lost, nothing doubled, t
   })
   assert.deepEqual(lost(), [], `lost of ${inbound.size} inbound messages`)
   assert.deepEqual(unaccepted(), [], 'never accepted')
-  const received = (await world.op('list-received')).filter(message => gateway.outbound.has(message.id))
+  const received = (await harness.op('list-received')).filter(message => gateway.outbound.has(message.id))
   const unreadable = received.filter(message => message.text !== `out ${message.id}`)
   assert.deepEqual(unreadable, [], 'the contact could not read these')
   t.diagnostic(`${inbound.size} inbound, ${gateway.outbound.size} outbound in ${received.length} copies`)
@@ -224,12 +224,12 @@ test('a record that was half written is cut off, and said so', async t => {
   await first.kill()
   const size = statSync(journalOf(folder)).size
   appendFileSync(journalOf(folder), '0123456789abcdef {"keys":{"session"')
-  const second = await world.connected(folder)
+  const second = await harness.connected(folder)
   assert.equal(second.hello.cutBytes, 35)
   assert.ok(statSync(journalOf(folder)).size >= size)
   await second.kill()
   truncateSync(journalOf(folder), statSync(journalOf(folder)).size - 7)
-  const third = await world.sidecar(folder)
+  const third = await harness.sidecar(folder)
   assert.equal(third.hello.linked, true)
   assert.ok(third.hello.cutBytes > 0)
 })
@@ -242,7 +242,7 @@ test('a journal damaged in its middle is set aside, and nothing is guessed', asy
   bytes[Math.floor(bytes.length / 2)] ^= 1
   writeFileSync(journalOf(folder), bytes)
   for (let i = 0; i < 2; i++) {
-    const sidecar = await world.sidecar(folder)
+    const sidecar = await harness.sidecar(folder)
     assert.equal(sidecar.hello.linked, false)
     assert.equal(sidecar.hello.damaged, damagedIn(folder)[0])
     assert.equal((await sidecar.ask('connect')).code, 'damaged')
@@ -250,18 +250,18 @@ test('a journal damaged in its middle is set aside, and nothing is guessed', asy
   }
   assert.deepEqual(readFileSync(join(folder.authDir, damagedIn(folder)[0])), bytes)
   // Only a person who links again gets past it.
-  const again = await world.linked(folder, { account: first.account })
+  const again = await harness.linked(folder, { account: first.account })
   await again.end()
-  assert.equal((await world.sidecar(folder)).hello.damaged, undefined)
+  assert.equal((await harness.sidecar(folder)).hello.damaged, undefined)
 })
 
 test('an empty or foreign journal is damage, not a new beginning', async () => {
   for (const text of ['', 'hello\n', '\0'.repeat(4096)]) {
-    const folder = world.folder()
-    const sidecar = await world.sidecar(folder)
+    const folder = harness.folder()
+    const sidecar = await harness.sidecar(folder)
     await sidecar.end()
     writeFileSync(journalOf(folder), text)
-    const again = await world.sidecar(folder)
+    const again = await harness.sidecar(folder)
     assert.equal(again.hello.damaged, damagedIn(folder)[0], JSON.stringify(text.slice(0, 10)))
     await again.end()
   }
@@ -275,14 +275,14 @@ test('the journal is for our eyes only, and is rewritten before it grows too far
   const text = 'x'.repeat(30_000)
   for (let batch = 0; batch < 10; batch++) {
     let id
-    for (let i = 0; i < 10; i++) ({ id } = await world.op('send-text', { account, from: ALICE, text }))
+    for (let i = 0; i < 10; i++) ({ id } = await harness.op('send-text', { account, from: ALICE, text }))
     await sidecar.event({ ev: 'msg', id })
   }
   const { size } = statSync(journalOf(folder))
   assert.ok(size < 2_500_000, `${size} bytes`)
   await sidecar.kill()
-  const again = await world.connected(folder)
-  const next = await world.op('send-text', { account, from: ALICE, text: 'still there' })
+  const again = await harness.connected(folder)
+  const next = await harness.op('send-text', { account, from: ALICE, text: 'still there' })
   await again.event({ ev: 'msg', id: next.id })
   await again.end()
 })
@@ -290,7 +290,7 @@ test('the journal is for our eyes only, and is rewritten before it grows too far
 test('a second sidecar on the same folder is refused; after a kill the folder is free', async t => {
   const first = await linked(t)
   const { folder } = first
-  const second = world.spawn()
+  const second = harness.spawn()
   const answer = await second.ask('hello', { proto: 1, ...folder })
   assert.deepEqual([answer.ok, answer.code, answer.retry], [false, 'locked', true])
   assert.match(answer.error, new RegExp(String(first.child.pid)))
@@ -298,7 +298,7 @@ test('a second sidecar on the same folder is refused; after a kill the folder is
   await first.kill()
   // The dead one's number may belong to somebody else by now.
   writeFileSync(join(folder.authDir, 'lock'), JSON.stringify({ pid: process.pid, start: '1', bootId: 'x' }))
-  const third = await world.connected(folder)
+  const third = await harness.connected(folder)
   await third.end()
   assert.ok(!readdirSync(folder.authDir).includes('lock'))
 })

@@ -4,15 +4,15 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { test } from 'node:test'
 import { checkRequest } from './support/schemas.mjs'
-import { ALICE, World } from './support/harness.mjs'
+import { ALICE, Harness } from './support/harness.mjs'
 
-const world = await World.start()
+const harness = await Harness.start()
 
 /** From now on no file of the process can grow: what a full disk looks like to it. */
 const fillDisk = pid => execFileSync('prlimit', ['--pid', String(pid), '--fsize=1000:1000'])
 
 test('nonsense on stdin is answered by an error, and the next request by its answer', async () => {
-  const sidecar = world.spawn()
+  const sidecar = harness.spawn()
   const say = text => sidecar.child.stdin.write(text)
   const lines = [
     'garbage\n',
@@ -35,17 +35,17 @@ test('nonsense on stdin is answered by an error, and the next request by its ans
   assert.equal(answers.filter(answer => answer.re === null).length, 8)
   assert.equal(answers.filter(answer => answer.re === 900).length, 4)
   assert.ok(answers.every(answer => !answer.ok && answer.error))
-  assert.ok((await sidecar.ask('hello', { proto: 2, ...world.folder() })).code === 'protocol')
+  assert.ok((await sidecar.ask('hello', { proto: 2, ...harness.folder() })).code === 'protocol')
   assert.ok((await sidecar.ask('hello', { proto: 1, authDir: 'here', mediaDir: '/x' })).code === 'invalid')
   assert.ok(
-    (await sidecar.ask('hello', { proto: 1, ...world.folder(), proxy: 'gopher://x' })).code === 'invalid'
+    (await sidecar.ask('hello', { proto: 1, ...harness.folder(), proxy: 'gopher://x' })).code === 'invalid'
   )
-  assert.ok((await sidecar.ask('hello', { proto: 1, ...world.folder() })).ok)
-  assert.ok((await sidecar.ask('hello', { proto: 1, ...world.folder() })).code === 'invalid')
+  assert.ok((await sidecar.ask('hello', { proto: 1, ...harness.folder() })).ok)
+  assert.ok((await sidecar.ask('hello', { proto: 1, ...harness.folder() })).code === 'invalid')
 })
 
 test('a line that is too long is skipped, in pieces or whole', async () => {
-  const sidecar = await world.sidecar(world.folder())
+  const sidecar = await harness.sidecar(harness.folder())
   sidecar.child.stdin.write(`{"n":1,"op":"${'x'.repeat(2 << 20)}"}\n`)
   const refused = await sidecar.event({ re: null })
   assert.deepEqual([refused.ok, refused.code], [false, 'invalid'])
@@ -58,8 +58,8 @@ test('it ends with its stdin, with `shutdown`, and with SIGTERM', async () => {
     sidecar => sidecar.post('shutdown'),
     sidecar => sidecar.child.kill('SIGTERM')
   ]) {
-    const folder = world.folder()
-    const sidecar = await world.sidecar(folder)
+    const folder = harness.folder()
+    const sidecar = await harness.sidecar(folder)
     end(sidecar)
     assert.deepEqual(await sidecar.exited, { code: 0, signal: null })
     assert.deepEqual(readdirSync(folder.authDir), [])
@@ -67,27 +67,27 @@ test('it ends with its stdin, with `shutdown`, and with SIGTERM', async () => {
 })
 
 test('it ends with its stdin in the middle of work', async () => {
-  const folder = world.folder()
-  const sidecar = await world.linked(folder)
-  for (let i = 0; i < 20; i++) await world.op('send-text', { from: ALICE, text: `${i}` })
+  const folder = harness.folder()
+  const sidecar = await harness.linked(folder)
+  for (let i = 0; i < 20; i++) await harness.op('send-text', { from: ALICE, text: `${i}` })
   for (let i = 0; i < 20; i++) sidecar.post('send', { id: `3EB0A${i}`, to: `+${ALICE}`, text: 'x' })
   const started = performance.now()
   assert.deepEqual(await sidecar.end(), { code: 0, signal: null })
   assert.ok(performance.now() - started < 3_000)
-  const again = await world.sidecar(folder)
+  const again = await harness.sidecar(folder)
   assert.deepEqual([again.hello.linked, again.hello.cutBytes], [true, undefined])
 })
 
 test('a gateway that does not read is not flooded, and gets everything once it reads', async () => {
-  const sidecar = await world.linked(undefined, { autoAck: false, account: '15550030001' })
+  const sidecar = await harness.linked(undefined, { autoAck: false, account: '15550030001' })
   sidecar.child.stdout.pause()
   const text = 'y'.repeat(60_000)
   const sent = []
   for (let i = 0; i < 60; i++) {
-    sent.push((await world.op('send-text', { account: '15550030001', from: ALICE, text })).id)
+    sent.push((await harness.op('send-text', { account: '15550030001', from: ALICE, text })).id)
   }
   // All of it has reached the journal when the last receipt is out.
-  await world.wait({ type: 'receipt', ids: sent.at(-1) })
+  await harness.wait({ type: 'receipt', ids: sent.at(-1) })
   const rss = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${sidecar.child.pid}/status`, 'utf8'))[1])
   assert.ok(rss < 130_000, `${rss} kB`)
   sidecar.child.stdout.resume()
@@ -99,19 +99,19 @@ test('a gateway that does not read is not flooded, and gets everything once it r
 })
 
 test('nothing but the protocol is on stdout, and no key is anywhere, however sessions come and go', async () => {
-  const folder = world.folder()
-  const sidecar = await world.linked(folder, { account: '15550030002' })
+  const folder = harness.folder()
+  const sidecar = await harness.linked(folder, { account: '15550030002' })
   // Each of these closes a session, which libsignal used to print.
   for (let i = 0; i < 5; i++) {
-    await world.op('reinstall', { pn: ALICE })
-    const { id } = await world.op('send-text', {
+    await harness.op('reinstall', { pn: ALICE })
+    const { id } = await harness.op('send-text', {
       account: '15550030002',
       from: ALICE,
       text: `new phone ${i}`
     })
     await sidecar.event({ ev: 'msg', id })
     await sidecar.do('send', { id: `3EB0B${i}`, to: `+${ALICE}`, text: 'hello again' })
-    await world.op('ask-retry', { account: '15550030002', from: ALICE, id: `3EB0B${i}` })
+    await harness.op('ask-retry', { account: '15550030002', from: ALICE, id: `3EB0B${i}` })
   }
   await sidecar.end()
   assert.deepEqual(sidecar.all({ ev: 'garbage' }), [])
@@ -127,19 +127,19 @@ test('nothing but the protocol is on stdout, and no key is anywhere, however ses
 })
 
 test('an error that nothing foresaw ends it, with a last line', async () => {
-  const folder = world.folder()
-  const sidecar = await world.linked(folder, { account: '15550030003' })
-  const since = world.now
-  await world.op('reinstall', { pn: ALICE })
+  const folder = harness.folder()
+  const sidecar = await harness.linked(folder, { account: '15550030003' })
+  const since = harness.now
+  await harness.op('reinstall', { pn: ALICE })
   fillDisk(sidecar.child.pid)
-  const { id } = await world.op('send-text', { account: '15550030003', from: ALICE, text: 'no room' })
+  const { id } = await harness.op('send-text', { account: '15550030003', from: ALICE, text: 'no room' })
   const { text } = await sidecar.event({ ev: 'fatal' })
   assert.match(text, /journal cannot be written/)
   assert.equal((await sidecar.exited).code, 70)
   // Not one word to the server that it has arrived: it comes again.
-  const receipts = await world.op('events', { since, type: 'receipt' })
+  const receipts = await harness.op('events', { since, type: 'receipt' })
   assert.ok(!receipts.some(receipt => receipt.ids.includes(id)))
-  const again = await world.connected(folder)
+  const again = await harness.connected(folder)
   assert.equal((await again.event({ ev: 'msg', id })).text, 'no room')
 })
 

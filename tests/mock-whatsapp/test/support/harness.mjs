@@ -15,14 +15,14 @@ console.log = console.info = console.warn = console.error = () => {}
 
 let next = 0
 
-export class World {
+export class Harness {
   #sidecars = new Set()
 
-  /** @param {object} [knobs] of the mock @returns {Promise<World>} torn down after the tests of the file */
+  /** @param {object} [knobs] of the mock @returns {Promise<Harness>} torn down after the tests of the file */
   static async start(knobs) {
-    const world = await new World().open(knobs)
-    after(() => world.stop())
-    return world
+    const harness = await new Harness().open(knobs)
+    after(() => harness.stop())
+    return harness
   }
 
   /** Starts the mock. */
