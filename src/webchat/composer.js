@@ -1,4 +1,5 @@
-// Where a message is written: text with its draft, pictures, hints for directives, thinking level.
+// Where a message is written: text with its draft, pictures, hints for directives, thinking level. Knows nothing of
+// how it is sent.
 
 import { byId, icon, iconButton, make } from "./dom.js";
 import { PICTURES_MAX, PROMPT_HEIGHT_MAX } from "./limits.js";
@@ -24,8 +25,9 @@ export class Composer {
   #pictures = [];
   #field = byId("prompt");
   #hints = byId("hints");
+  /** Which of the hints Enter takes. */
   #chosen = 0;
-  #sending = false;
+  #isSending = false;
 
   /**
    * @param {(message: {session: string, text: string, thinking: string, files: File[]}) =>
@@ -46,8 +48,8 @@ export class Composer {
       event.preventDefault();
       this.#submit();
     };
-    field.oninput = () => this.#typed();
-    field.onkeydown = (event) => this.#key(event);
+    field.oninput = () => this.#onInput();
+    field.onkeydown = (event) => this.#onKey(event);
     field.onblur = () => this.#showHints([]);
     field.onfocus = () => this.#showHints(this.#matching());
     byId("thinking").onchange = ({ target }) => thinking.set(this.#session, target.value);
@@ -73,7 +75,7 @@ export class Composer {
   }
 
   /** Whether something is written here that a reload of the page would lose. */
-  get losesByReload() {
+  get hasUnsaved() {
     const text = this.#field.value;
     // Nothing written here says nothing about a draft of another tab.
     if (text) draft.set(this.#session, text);
@@ -91,12 +93,12 @@ export class Composer {
   /** Puts a text into the field. */
   write(text) {
     this.#field.value = text;
-    this.#typed();
+    this.#onInput();
     this.#field.focus();
   }
 
   /** Says something below the field. */
-  note(text) {
+  showNote(text) {
     byId("composer-note").textContent = text;
   }
 
@@ -105,17 +107,17 @@ export class Composer {
     const typed = this.#field.value;
     const text = typed.trim();
     const pictures = [...this.#pictures];
-    if (this.#sending || (!text && pictures.length === 0)) return;
-    this.#sending = true;
-    this.note(pictures.length > 0 ? "Preparing the pictures" : "");
+    if (this.#isSending || (!text && pictures.length === 0)) return;
+    this.#isSending = true;
+    this.showNote(pictures.length > 0 ? "Preparing the pictures" : "");
     try {
       const files = pictures.map(({ file }) => file);
       await this.#send({ session, text, thinking: byId("thinking").value, files });
     } catch (error) {
-      this.note(error.message);
+      this.showNote(error.message);
       return;
     } finally {
-      this.#sending = false;
+      this.#isSending = false;
     }
     for (const { url } of pictures) URL.revokeObjectURL(url);
     this.#pictures = this.#pictures.filter((picture) => !pictures.includes(picture));
@@ -134,10 +136,10 @@ export class Composer {
       return;
     }
     this.#field.value = rest;
-    this.#typed();
+    this.#onInput();
   }
 
-  #typed() {
+  #onInput() {
     draft.set(this.#session, this.#field.value);
     this.#fit();
     this.#chosen = 0;
@@ -149,7 +151,7 @@ export class Composer {
     this.#field.style.height = `${Math.min(this.#field.scrollHeight, PROMPT_HEIGHT_MAX)}px`;
   }
 
-  #key(event) {
+  #onKey(event) {
     const hints = this.#hints.children;
     if (hints.length > 0 && ["ArrowDown", "ArrowUp"].includes(event.key)) {
       this.#chosen = (this.#chosen + (event.key === "ArrowDown" ? 1 : hints.length - 1)) % hints.length;
@@ -163,7 +165,7 @@ export class Composer {
       hints[this.#chosen].dataset.text !== this.#field.value
     ) {
       this.write(hints[this.#chosen].dataset.text);
-    } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing && !touches()) {
+    } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing && !isTouchScreen()) {
       this.#submit();
     } else {
       return;
@@ -211,14 +213,14 @@ export class Composer {
     else this.#field.removeAttribute("aria-activedescendant");
   }
 
-  /** Takes the pictures among the files; whether there were any. */
+  /** Adds the pictures among the files; returns whether there were any. */
   #add(files) {
     const images = [...files].filter(({ type }) => type.startsWith("image/"));
     for (const file of images.slice(0, PICTURES_MAX - this.#pictures.length)) {
       this.#pictures.push({ file, url: URL.createObjectURL(file) });
     }
     if (images.length > 0) this.#showPictures();
-    if (files.length > images.length) this.note("Only pictures can be sent.");
+    if (files.length > images.length) this.showNote("Only pictures can be sent.");
     return images.length > 0;
   }
 
@@ -239,9 +241,9 @@ export class Composer {
       ),
     );
     list.hidden = this.#pictures.length === 0;
-    this.note(this.#pictures.length === PICTURES_MAX ? `${PICTURES_MAX} pictures are the most.` : "");
+    this.showNote(this.#pictures.length === PICTURES_MAX ? `${PICTURES_MAX} pictures are the most.` : "");
   }
 }
 
 /** On a touch screen Enter makes a new line, as everywhere there. */
-const touches = () => matchMedia("(pointer: coarse) and (hover: none)").matches;
+const isTouchScreen = () => matchMedia("(pointer: coarse) and (hover: none)").matches;

@@ -1,21 +1,25 @@
-// The conversation on show: draws a timeline into the page and keeps the reader's place in it.
+// The conversation on show: draws a timeline into the page and keeps the reader's place in it. Knows nothing of the
+// gateway, and changes no timeline.
 
 import { announce, byId } from "./dom.js";
 import { dayOf } from "./format.js";
 import { ANNOUNCE_MAX, FOLLOW_PX } from "./limits.js";
-import { DayView, PromptView, RecordView, SurfaceView } from "./message_view.js";
+import { ChannelMessageView, DayView, PromptView, RecordView } from "./message_view.js";
 import { RunView } from "./run_view.js";
 
 export class Conversation {
   #actions;
   #timeline;
+  /** Views by the key of their item. */
   #views = new Map();
+  /** The animation frame that is to draw; 0 if none. */
   #frame = 0;
-  #following = true;
+  /** Whether the reader is at the end, and is to stay there. */
+  #isFollowing = true;
   #scroller = byId("scroller");
   #items = byId("items");
   #latest = byId("latest");
-  #loadingOlder = false;
+  #isLoadingOlder = false;
 
   /**
    * @param {object} actions
@@ -26,11 +30,11 @@ export class Conversation {
    */
   constructor(actions) {
     this.#actions = actions;
-    this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.#scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     this.#latest.onclick = () => this.follow();
     byId("earlier").onclick = () => this.#loadOlder();
     // A growing composer or keyboard must not hide the end.
-    new ResizeObserver(() => this.#following && this.#toEnd()).observe(this.#scroller);
+    new ResizeObserver(() => this.#isFollowing && this.#toEnd()).observe(this.#scroller);
   }
 
   /** Shows another session's conversation. */
@@ -38,7 +42,7 @@ export class Conversation {
     this.#timeline = timeline;
     this.#views.clear();
     this.#items.replaceChildren();
-    this.#following = true;
+    this.#isFollowing = true;
     this.draw();
   }
 
@@ -51,9 +55,9 @@ export class Conversation {
 
   /** Goes to the end and stays there. */
   follow() {
-    this.#following = true;
+    this.#isFollowing = true;
     this.#toEnd();
-    this.#scrolled();
+    this.#onScroll();
   }
 
   /** Draws what has changed, now. */
@@ -79,16 +83,16 @@ export class Conversation {
       else this.#items.insertBefore(view.element, next);
     }
     byId("earlier").hidden = !this.#timeline.before;
-    byId("welcome").hidden = !this.#timeline.loaded || items.length > 0;
-    if (this.#following) this.#toEnd();
-    else this.#scrolled();
+    byId("welcome").hidden = !this.#timeline.isLoaded || items.length > 0;
+    if (this.#isFollowing) this.#toEnd();
+    else this.#onScroll();
   }
 
   #make({ kind, value }) {
     const { reuse, outbox, previews } = this.#actions;
     if (kind === "message") return new RecordView(value, reuse);
     if (kind === "prompt") return new PromptView(outbox, previews(value.key), reuse);
-    if (kind === "surface") return new SurfaceView(value);
+    if (kind === "channel") return new ChannelMessageView(value);
     return kind === "run" ? new RunView(value) : new DayView();
   }
 
@@ -96,26 +100,26 @@ export class Conversation {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
-  #scrolled() {
+  #onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    this.#following = scrollHeight - scrollTop - clientHeight < FOLLOW_PX;
-    this.#latest.hidden = this.#following;
+    this.#isFollowing = scrollHeight - scrollTop - clientHeight < FOLLOW_PX;
+    this.#latest.hidden = this.#isFollowing;
     if (scrollTop < FOLLOW_PX && scrollHeight > clientHeight) this.#loadOlder();
   }
 
   async #loadOlder() {
-    if (this.#loadingOlder || !this.#timeline?.before) return;
-    this.#loadingOlder = true;
+    if (this.#isLoadingOlder || !this.#timeline?.before) return;
+    this.#isLoadingOlder = true;
     const timeline = this.#timeline;
     try {
       const end = this.#scroller.scrollHeight - this.#scroller.scrollTop;
       await this.#actions.loadOlder();
       if (timeline !== this.#timeline) return;
-      this.#following = false;
+      this.#isFollowing = false;
       this.draw();
       this.#scroller.scrollTop = this.#scroller.scrollHeight - end;
     } finally {
-      this.#loadingOlder = false;
+      this.#isLoadingOlder = false;
     }
   }
 }

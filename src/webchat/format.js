@@ -1,4 +1,4 @@
-// How times, sizes and names are written.
+// How times, sizes and names are written. Pure functions.
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
@@ -65,8 +65,8 @@ export function sessionTitle(key) {
   return key;
 }
 
-/** The surface that a session lives on, or what `main` is for. */
-export function sessionSurface(key, lastChannel) {
+/** Name of the channel that a session is bound to, or that was used last in one that is bound to none. */
+export function sessionChannel(key, lastChannel) {
   const [kind, channel] = key.split(":");
   if ((kind === "dm" || kind === "group") && channel) return channelName(channel);
   return lastChannel ? channelName(lastChannel) : "";

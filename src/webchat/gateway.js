@@ -1,5 +1,5 @@
 // The connection: one WebSocket to the page's own origin, dialled again for as long as the page
-// lives. Knows protocol 1, nothing of what is shown.
+// lives. Knows protocol 1, nothing of what is shown, and remembers nothing of what events tell.
 
 import {
   CONNECT_MS,
@@ -41,17 +41,27 @@ export class Gateway {
   #client;
   #token;
   #socket;
+  /** Listeners by the name of what they listen for. */
   #listeners = new Map();
+  /** Requests without their last answer, by id. */
   #pending = new Map();
+  /** Requests made so far: the last one's id. */
   #requests = 0;
+  /** Attempts to connect since the last `hello-ok`. */
   #attempts = 0;
+  /** Ends an attempt that takes too long, or makes the next one. */
   #timer;
   #watchdog;
+  /** When the last frame came, by `performance.now()`. */
   #heardAt = 0;
+  /** Number of the last event. */
   #seq = 0;
+  /** The last frames of this kind of the present connection, if they came. */
   #helloError;
   #shutdown;
-  #waiting = false;
+  /** Whether the next attempt waits for its time. */
+  #isWaiting = false;
+  #clockAheadMs = 0;
   /** The last `hello-ok`; kept over a disconnect. */
   hello;
   /** Whether requests can be sent. */
@@ -66,6 +76,11 @@ export class Gateway {
     this.#url = url;
     this.#client = client;
     this.#token = token;
+  }
+
+  /** The gateway's clock: what it says is dated by that, so the page's own messages are too. */
+  now() {
+    return Date.now() + this.#clockAheadMs;
   }
 
   /** Calls `listener` at each event of this name. */
@@ -88,19 +103,19 @@ export class Gateway {
     clearTimeout(this.#timer);
     this.#drop();
     this.#helloError = this.#shutdown = undefined;
-    this.#waiting = false;
+    this.#isWaiting = false;
     const socket = new WebSocket(this.#url);
     this.#socket = socket;
     socket.onopen = () => socket.send(JSON.stringify(this.#firstFrame()));
-    socket.onmessage = ({ data }) => socket === this.#socket && this.#take(JSON.parse(data));
-    socket.onclose = ({ code, reason }) => socket === this.#socket && this.#lost(code, reason);
-    this.#timer = setTimeout(() => this.#lost(0, "the gateway did not answer"), CONNECT_MS);
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#onFrame(JSON.parse(data));
+    socket.onclose = ({ code, reason }) => socket === this.#socket && this.#onLost(code, reason);
+    this.#timer = setTimeout(() => this.#onLost(0, "the gateway did not answer"), CONNECT_MS);
     this.#emit("phase", { phase: "connecting" });
   }
 
   /** Dials now if it only waits for its time: somebody looks again. */
   dialIfWaiting() {
-    if (this.#waiting) this.dial();
+    if (this.#isWaiting) this.dial();
   }
 
   #firstFrame() {
@@ -116,34 +131,35 @@ export class Gateway {
     };
   }
 
-  #take(frame) {
+  #onFrame(frame) {
     this.#heardAt = performance.now();
-    if (frame.type === "event") this.#event(frame);
-    else if (frame.type === "res") this.#answer(frame);
-    else if (frame.type === "hello-ok") this.#opened(frame);
+    if (frame.type === "event") this.#onEvent(frame);
+    else if (frame.type === "res") this.#onAnswer(frame);
+    else if (frame.type === "hello-ok") this.#onHello(frame);
     else if (frame.type === "hello-error") this.#helloError = frame;
   }
 
-  #opened(hello) {
+  #onHello(hello) {
     clearTimeout(this.#timer);
     this.#attempts = 0;
     this.#seq = 0;
     this.hello = hello;
+    this.#clockAheadMs = hello.snapshot.health.ts - Date.now();
     this.isOpen = true;
     this.#watch();
     this.#emit("phase", { phase: "open" });
     this.#emit("hello", hello);
   }
 
-  #event({ event, payload, seq, stateVersion }) {
-    const gap = seq !== this.#seq + 1;
+  #onEvent({ event, payload, seq, stateVersion }) {
+    const hasGap = seq !== this.#seq + 1;
     this.#seq = seq;
     if (event === "shutdown") this.#shutdown = payload;
     this.#emit(event, payload, stateVersion);
-    if (gap) this.#emit("gap");
+    if (hasGap) this.#emit("gap");
   }
 
-  #answer({ id, ok, payload, error }) {
+  #onAnswer({ id, ok, payload, error }) {
     const request = this.#pending.get(id);
     if (!request) return;
     if (ok && payload?.status === "accepted" && request.acknowledged) {
@@ -170,7 +186,7 @@ export class Gateway {
       // A gateway that does not answer at all is as good as none.
       const timer = acknowledged
         ? undefined
-        : setTimeout(() => this.#lost(0, `no answer to ${method}`), REQUEST_MS);
+        : setTimeout(() => this.#onLost(0, `no answer to ${method}`), REQUEST_MS);
       this.#pending.set(id, { resolve, reject, acknowledged, timer });
       this.#socket.send(JSON.stringify({ type: "req", id, method, ...(params ? { params } : {}) }));
     });
@@ -179,10 +195,10 @@ export class Gateway {
   /** Notices a connection that is dead without having been closed. */
   #watch() {
     clearTimeout(this.#watchdog);
-    const longest = SILENT_TICKS * this.hello.policy.tickIntervalMs + SILENCE_SLACK_MS;
-    const left = longest - (performance.now() - this.#heardAt);
-    if (left <= 0) this.#lost(0, "the gateway went silent");
-    else this.#watchdog = setTimeout(() => this.#watch(), left);
+    const longestMs = SILENT_TICKS * this.hello.policy.tickIntervalMs + SILENCE_SLACK_MS;
+    const leftMs = longestMs - (performance.now() - this.#heardAt);
+    if (leftMs <= 0) this.#onLost(0, "the gateway went silent");
+    else this.#watchdog = setTimeout(() => this.#watch(), leftMs);
   }
 
   #drop() {
@@ -199,7 +215,7 @@ export class Gateway {
     }
   }
 
-  #lost(code, reason) {
+  #onLost(code, reason) {
     clearTimeout(this.#timer);
     this.#drop();
     const refusal = this.#helloError;
@@ -207,20 +223,20 @@ export class Gateway {
       this.#emit("phase", { phase: "token" });
       return;
     }
-    const pause = this.#pause(refusal);
-    this.#timer = setTimeout(() => this.dial(), pause);
-    this.#waiting = true;
+    const pauseMs = this.#pauseMs(refusal);
+    this.#timer = setTimeout(() => this.dial(), pauseMs);
+    this.#isWaiting = true;
     this.#emit("phase", {
       phase: refusal ? "refused" : "waiting",
       reason: refusal?.reason ?? this.#shutdown?.reason ?? reason,
       restart: this.#shutdown?.restartExpectedMs !== undefined,
       stopped: this.#shutdown !== undefined,
       code,
-      retryTs: Date.now() + pause,
+      retryTs: Date.now() + pauseMs,
     });
   }
 
-  #pause(refusal) {
+  #pauseMs(refusal) {
     const doubled = RECONNECT_MIN_MS * 2 ** Math.min(this.#attempts, 10);
     this.#attempts += 1;
     let pause = refusal ? RECONNECT_MAX_MS : Math.min(doubled, RECONNECT_MAX_MS);

@@ -29,7 +29,9 @@ export const OUTBOX_MAX = 32;
 /** Pictures of one message, as the schema of `agent` has it. */
 export const PICTURES_MAX = 4;
 /** Bytes of a frame that are neither the message's text nor its pictures. */
-export const FRAME_OVERHEAD = 4 * 1024;
+export const FRAME_OVERHEAD_BYTES = 4 * 1024;
+/** Bytes of a picture's attachment that are not its content. */
+export const ATTACHMENT_OVERHEAD_BYTES = 512;
 /** Longest edge of a picture, in pixels; models look at no more. */
 export const PICTURE_EDGE_MAX = 2_000;
 /** Shortest one that a picture is scaled down to before it is given up. */

@@ -1,4 +1,5 @@
-// Linking a channel: the QR or the code that its app asks for, drawn in the page as it changes.
+// Linking a channel: the QR or the code that its app asks for, drawn in the page as it changes. Knows nothing of
+// whether a channel may be linked.
 
 import { button, byId, make } from "./dom.js";
 import { channelName } from "./format.js";
@@ -7,24 +8,26 @@ const SVG = "http://www.w3.org/2000/svg";
 /** Modules of white around a QR code, as its standard has it. */
 const QUIET_ZONE = 4;
 
+/** The dialog in which a channel is linked. */
 export class Linking {
   #gateway;
   #channel;
   #dialog = byId("link-dialog");
   #body = byId("link-body");
-  /** What is being asked for, and what was told of it last. One that another has followed says nothing more. */
-  #asked = { how: "", last: undefined };
+  /** The login under way: its channel and method, and its last event. One that another has followed says nothing. */
+  #login = { what: "", lastEvent: undefined };
 
   /** @param {import("./gateway.js").Gateway} gateway */
   constructor(gateway) {
     this.#gateway = gateway;
     byId("link-close").onclick = () => this.#dialog.close();
-    gateway.on("channel", (event) => {
-      if (event.channel !== this.#channel) return;
-      this.#asked.last = event;
-      if (this.#dialog.open) this.#show(event);
-    });
   }
+
+  onChannel = (event) => {
+    if (event.channel !== this.#channel) return;
+    this.#login.lastEvent = event;
+    if (this.#dialog.open) this.#show(event);
+  };
 
   /** Asks how, then begins. */
   open(channel) {
@@ -59,18 +62,18 @@ export class Linking {
   }
 
   async #begin(method) {
-    const how = JSON.stringify([this.#channel, method]);
-    if (how === this.#asked.how) {
+    const what = JSON.stringify([this.#channel, method]);
+    if (what === this.#login.what) {
       // The dialog was closed for a while, and the login went on.
-      return this.#asked.last ? this.#show(this.#asked.last) : this.#say("Asking for it");
+      return this.#login.lastEvent ? this.#show(this.#login.lastEvent) : this.#say("Asking for it");
     }
-    const asked = { how, last: undefined };
+    const login = { what, lastEvent: undefined };
     const end = (...said) => {
-      if (asked !== this.#asked) return;
-      asked.how = "";
+      if (login !== this.#login) return;
+      login.what = "";
       this.#say(...said);
     };
-    this.#asked = asked;
+    this.#login = login;
     this.#say("Asking for it");
     try {
       await this.#gateway.request("channel-login", { channel: this.#channel, ...method }, () => {});

@@ -1,4 +1,4 @@
-// One message as an element: of a person, of the agent, of a tool or of the gateway.
+// One message as an element: of a person, of the agent, of a tool or of the gateway. Knows no gateway.
 
 import { button, copyButton, icon, iconButton, make } from "./dom.js";
 import { bytes, channelName, momentOf, timeOf } from "./format.js";
@@ -6,26 +6,27 @@ import { MarkdownView } from "./markdown.js";
 
 /** The name that this page has at the gateway; what comes from it is "You". */
 export const OWN_NAME = "clawdis-webchat";
+/** What clients are called here; the page itself needs no name. */
 const CLIENTS = { [OWN_NAME]: "", clawdis: "CLI" };
 
-/** Who, from where and when. */
-function head(name, surface, ts) {
+/** The line above a message: who wrote it, from where and when. */
+function head(name, origin, ts) {
   return make(
     "div",
     { className: "who" },
     make("span", { className: "name" }, name),
-    surface && make("span", { className: "surface" }, surface),
+    origin && make("span", { className: "origin" }, origin),
     make("time", { dateTime: new Date(ts).toISOString(), title: momentOf(ts) }, timeOf(ts)),
   );
 }
 
-/** The surface that a message came from, with the person there if it is not the owner's own page. */
-export function surfaceOf({ channel, from }) {
+/** Where a message came from: a channel, with the person there, or another client than this page. */
+function originOf({ channel, from }) {
   if (channel) return from ? `${channelName(channel)} \u00b7 ${from}` : channelName(channel);
   return from === undefined ? "" : (CLIENTS[from] ?? from);
 }
 
-/** An element of the conversation that `update(value)` draws anew. */
+/** An element of the conversation that `update(value)` draws anew if something of it is another. */
 class View {
   #drawn;
 
@@ -40,7 +41,7 @@ class View {
     this.draw(value);
   }
 
-  /** What a change of means that it is to be drawn anew. */
+  /** What of the value is shown, as text. */
   stateOf(value) {
     return JSON.stringify(value);
   }
@@ -59,7 +60,6 @@ export class RecordView extends View {
   draw(message) {
     const { role, text, ts, truncated, media } = message;
     const names = { user: "You", assistant: "Agent", note: "Gateway", tool: "Tool" };
-    const surface = surfaceOf(message);
     const body = {
       user: () => make("div", { className: "text" }, text),
       assistant: () => new MarkdownView(text).element,
@@ -73,15 +73,15 @@ export class RecordView extends View {
         ),
     }[role]();
     this.element.replaceChildren(
-      head(role === "user" && message.channel ? "" : names[role], surface, ts),
-      make("div", { className: "bubble" }, body, ...(media ?? []).map(medium), truncated && cut()),
-      below(message),
+      head(role === "user" && message.channel ? "" : names[role], originOf(message), ts),
+      make("div", { className: "bubble" }, body, ...(media ?? []).map(fileLine), truncated && cutLine()),
+      deliveryLine(message),
       actions(text, role === "user" && this.#reuse),
     );
   }
 }
 
-const cut = () => make("p", { className: "hint" }, "Cut: it was longer.");
+const cutLine = () => make("p", { className: "hint" }, "Cut: it was longer.");
 
 function actions(text, reuse) {
   return make(
@@ -100,7 +100,7 @@ const PROMPT_STATES = {
   failed: "Not sent",
 };
 
-/** A prompt of this page. */
+/** A prompt of this page, with what became of it. */
 export class PromptView extends View {
   #outbox;
   #previews;
@@ -109,7 +109,7 @@ export class PromptView extends View {
   /**
    * @param {{retry: (key: string) => void, discard: (key: string) => void}} outbox
    * @param {string[]} previews URLs of its pictures
-   * @param {(text: string) => void} reuse
+   * @param {(text: string) => void} reuse puts a text into the composer
    */
   constructor(outbox, previews, reuse) {
     super("user");
@@ -123,10 +123,10 @@ export class PromptView extends View {
   }
 
   draw({ key, params, ts, state, error, record }) {
-    const failed = state === "failed" && !record;
+    const isFailed = state === "failed" && !record;
     const count = params.attachments?.length ?? 0;
-    this.element.classList.toggle("failed", failed);
-    this.element.classList.toggle("pending", !record && !failed);
+    this.element.classList.toggle("failed", isFailed);
+    this.element.classList.toggle("pending", !record && !isFailed);
     this.element.replaceChildren(
       head("You", "", record?.ts ?? ts),
       make(
@@ -141,56 +141,56 @@ export class PromptView extends View {
             )
           : count > 0 && make("p", { className: "hint" }, count === 1 ? "1 picture" : `${count} pictures`),
       ),
-      this.#below(key, record ? "" : PROMPT_STATES[state], failed, error),
-      failed ? "" : actions(params.message, this.#reuse),
+      this.#stateLine(key, record ? "" : PROMPT_STATES[state], isFailed, error),
+      isFailed ? "" : actions(params.message, this.#reuse),
     );
   }
 
-  #below(key, state, failed, error) {
+  #stateLine(key, state, isFailed, error) {
     if (!state) return "";
     return make(
       "p",
-      { className: failed ? "bad below" : "below" },
-      failed ? `${state}: ${error} ` : state,
-      failed && button("quiet", "Retry", () => this.#outbox.retry(key)),
-      failed && button("quiet", "Discard", () => this.#outbox.discard(key)),
+      { className: isFailed ? "bad below" : "below" },
+      isFailed ? `${state}: ${error} ` : state,
+      isFailed && button("quiet", "Retry", () => this.#outbox.retry(key)),
+      isFailed && button("quiet", "Discard", () => this.#outbox.discard(key)),
     );
   }
 }
 
 const DELIVERY = { failed: "Not delivered", unknown: "Perhaps delivered", queued: "Queued" };
 
-/** What became of a message on its surface, as far as a person should know. */
+/** What became of a message on its channel, as far as a person should know. */
 export function deliveryOf({ status, reason }) {
   return DELIVERY[status] ? DELIVERY[status] + (reason ? `: ${reason}` : "") : "";
 }
 
-function below(message) {
+function deliveryLine(message) {
   const text = deliveryOf(message);
   return text && make("p", { className: message.status === "failed" ? "bad below" : "below" }, text);
 }
 
-/** A message that came in or went out on a surface. */
-export class SurfaceView extends View {
+/** A message that came in or went out on a channel, and is on no record that the page has. */
+export class ChannelMessageView extends View {
   constructor({ direction }) {
     super(direction === "in" ? "user" : "agent");
   }
 
   draw(event) {
     const { direction, channel, from, to, text, truncated, media, ts } = event;
-    const surface = surfaceOf({ channel, from: direction === "in" ? from : to });
+    const origin = originOf({ channel, from: direction === "in" ? from : to });
     // What was sent has its looks already, and may quote what others wrote.
     const body = make("div", { className: "text" }, text);
     this.element.replaceChildren(
-      head(direction === "in" ? "" : "Agent", surface, ts),
-      make("div", { className: "bubble" }, body, ...(media ?? []).map(medium), truncated && cut()),
-      below(event),
+      head(direction === "in" ? "" : "Agent", origin, ts),
+      make("div", { className: "bubble" }, body, ...(media ?? []).map(fileLine), truncated && cutLine()),
+      deliveryLine(event),
       actions(text),
     );
   }
 }
 
-function medium({ kind, name, mimeType, bytes: size }) {
+function fileLine({ kind, name, mimeType, bytes: size }) {
   return make("p", { className: "hint" }, `${name ?? kind} (${mimeType}, ${bytes(size)})`);
 }
 

@@ -1,5 +1,5 @@
 // Prompts on their way: each is sent under one idempotency key until its end is known, over
-// disconnects, restarts of the gateway and reloads of the page.
+// disconnects, restarts of the gateway and reloads of the page. Knows nothing of how they look.
 
 import { Disconnected } from "./gateway.js";
 import { KEY_RESEND_MS, KEY_SEARCH_PAGES, SEARCH_PAGE } from "./limits.js";
@@ -17,11 +17,17 @@ import { outbox as stored, randomKey } from "./storage.js";
  * @property {boolean} [dead] whether its key can do nothing any more
  */
 
+/** Prompts that are not known to have ended, and the pictures of those that the page has sent. */
+
 export class Outbox {
   #gateway;
   #changed;
+  /** Entries by their key, oldest first. */
   #entries = new Map();
-  #flying = new Set();
+  /** Keys of the entries about which the gateway is being asked. */
+  #inFlight = new Set();
+  /** URLs of the pictures of each prompt by its key. Never stored: they live as long as the page. */
+  #previews = new Map();
 
   /**
    * @param {import("./gateway.js").Gateway} gateway
@@ -39,12 +45,18 @@ export class Outbox {
     return [...this.#entries.values()];
   }
 
-  /** Takes a prompt and sends it as soon as there is a connection. `named(entry)` is told its key first. */
-  add(params, ts, named) {
+  /** URLs of the pictures of a prompt; none after a reload. */
+  previewsOf(key) {
+    return this.#previews.get(key) ?? [];
+  }
+
+  /** Takes in a prompt and sends it as soon as there is a connection. */
+  add(params, ts, previews) {
     const entry = { key: randomKey(), params, ts, state: "waiting" };
     this.#entries.set(entry.key, entry);
-    named?.(entry);
-    this.#tell(entry);
+    // Before it is shown for the first time.
+    this.#previews.set(entry.key, previews);
+    this.#announce(entry);
     this.#send(entry);
   }
 
@@ -54,12 +66,12 @@ export class Outbox {
   }
 
   /** Tries a failed prompt again: under its own key while that is safe and of use. */
-  retry(key, named) {
+  retry(key) {
     const entry = this.#entries.get(key);
     if (!entry || entry.state !== "failed") return;
     if (entry.dead || isOld(entry)) {
       this.discard(key);
-      this.add(entry.params, Date.now(), named);
+      this.add(entry.params, Date.now(), this.previewsOf(key));
       return;
     }
     this.#change(entry, { state: "waiting", error: undefined });
@@ -73,21 +85,21 @@ export class Outbox {
   }
 
   /** A run is over: so is a prompt that only waited to hear that. */
-  runEnded(runId, status) {
-    const entry = this.entries.find((other) => other.runId === runId && !this.#flying.has(other.key));
+  onRunEnded(runId, status) {
+    const entry = this.entries.find((other) => other.runId === runId && !this.#inFlight.has(other.key));
     if (entry) this.#end(entry, { status, summary: "" });
   }
 
   async #send(entry) {
-    if (!this.#gateway.isOpen || this.#flying.has(entry.key)) return;
-    this.#flying.add(entry.key);
+    if (!this.#gateway.isOpen || this.#inFlight.has(entry.key)) return;
+    this.#inFlight.add(entry.key);
     try {
       if (isOld(entry)) await this.#lookUp(entry);
       else await this.#ask(entry);
     } catch (failure) {
-      this.#failed(entry, failure);
+      this.#onFailure(entry, failure);
     } finally {
-      this.#flying.delete(entry.key);
+      this.#inFlight.delete(entry.key);
     }
   }
 
@@ -101,7 +113,7 @@ export class Outbox {
     this.#end(entry, { status: "ok", summary });
   }
 
-  #failed(entry, failure) {
+  #onFailure(entry, failure) {
     const { runId, status, summary } = failure.payload ?? {};
     if (failure instanceof Disconnected) {
       if (entry.state === "sending") this.#change(entry, { state: "waiting" });
@@ -115,7 +127,7 @@ export class Outbox {
     }
   }
 
-  /** For a key that is too old to be sent: what the session's history says of it. */
+  /** Finds out from the session's history what became of a prompt whose key is too old to be sent. */
   async #lookUp(entry) {
     const sessionKey = entry.params.sessionKey;
     let before;
@@ -128,7 +140,7 @@ export class Outbox {
       });
       for (const { role, runId, idempotencyKey } of page.messages) {
         if (role !== "user") answered.add(runId);
-        else if (idempotencyKey === entry.key) return this.#found(entry, runId, answered.has(runId));
+        else if (idempotencyKey === entry.key) return this.#onFound(entry, runId, answered.has(runId));
       }
       before = page.before;
       if (!before) break;
@@ -140,8 +152,8 @@ export class Outbox {
     });
   }
 
-  #found(entry, runId, answered) {
-    if (answered) this.#end(Object.assign(entry, { runId }), { status: "ok", summary: "" });
+  #onFound(entry, runId, isAnswered) {
+    if (isAnswered) this.#end(Object.assign(entry, { runId }), { status: "ok", summary: "" });
     else this.#change(entry, { runId, state: "accepted" });
   }
 
@@ -153,10 +165,10 @@ export class Outbox {
 
   #change(entry, members) {
     Object.assign(entry, members);
-    this.#tell(entry);
+    this.#announce(entry);
   }
 
-  #tell(entry) {
+  #announce(entry) {
     this.#persist();
     this.#changed(entry);
   }

@@ -1,17 +1,34 @@
-// Pictures to send: scaled down in the page until they fit into a frame.
+// Pictures to send: scaled down in the page until they fit into a frame. Knows nothing of the gateway but what a
+// frame may hold.
 
-import { PICTURE_EDGE_MAX, PICTURE_EDGE_MIN, PICTURE_FILE_MAX, PICTURE_QUALITY } from "./limits.js";
+import {
+  ATTACHMENT_OVERHEAD_BYTES,
+  PICTURE_EDGE_MAX,
+  PICTURE_EDGE_MIN,
+  PICTURE_FILE_MAX,
+  PICTURE_QUALITY,
+} from "./limits.js";
 
 /** Formats that the gateway takes as they are. */
 const FORMATS = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
 /**
- * The picture as an attachment of `agent`, scaled down if its base64 is more than `budget` bytes.
+ * Pictures as attachments of `agent`, scaled down until all of them have no more than `budget` bytes.
+ * @param {File[]} files
+ * @param {number} budget
+ */
+export function attachmentsOf(files, budget) {
+  const share = Math.floor(budget / Math.max(1, files.length)) - ATTACHMENT_OVERHEAD_BYTES;
+  return Promise.all(files.map((file) => attachmentOf(file, share)));
+}
+
+/**
+ * A picture as an attachment of `agent`, scaled down if its base64 is more than `budget` bytes.
  * @param {File} file
  * @param {number} budget
  * @returns {Promise<{type: "image", mimeType: string, name: string, content: string}>}
  */
-export async function attachmentOf(file, budget) {
+async function attachmentOf(file, budget) {
   const name = (file.name || "picture").slice(0, 200);
   if (FORMATS.includes(file.type) && base64Length(file.size) <= budget) {
     return { type: "image", mimeType: file.type, name, content: await base64(file) };

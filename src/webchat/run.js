@@ -1,4 +1,4 @@
-// One run of the agent as its events tell it. Knows nothing of how it looks.
+// One run of the agent as its events tell it. Knows nothing of how it looks, nor of other runs.
 
 /** A run that is or was followed live. */
 export class Run {
@@ -14,18 +14,18 @@ export class Run {
     /** Pieces in their order: `{kind: "text"|"thinking"|"error", text}` or `{kind: "tool", ...}`. */
     this.parts = [];
     /** Whether nothing of it was missed. */
-    this.whole = true;
-    /** Rises with each change. */
+    this.isWhole = true;
+    /** Rises with each change, so that a view sees one by comparing. */
     this.revision = 0;
   }
 
   /** Whether it waits or works. */
-  get active() {
+  get isActive() {
     return this.phase !== "ended";
   }
 
   /** Whether the agent is known to have it in hand. */
-  get works() {
+  get isWorking() {
     return this.#seq > 0 && this.phase !== "queued" && !this.mergedInto;
   }
 
@@ -37,12 +37,12 @@ export class Run {
       .join("\n\n");
   }
 
-  /** Takes the payload of an `agent` event. */
+  /** Applies the payload of an `agent` event. */
   apply({ seq, stream, data }) {
     if (seq <= this.#seq) return;
     // The first step again makes whole what was only known to be under way.
-    if (seq === 1) this.whole = true;
-    else if (seq !== this.#seq + 1) this.whole = false;
+    if (seq === 1) this.isWhole = true;
+    else if (seq !== this.#seq + 1) this.isWhole = false;
     this.#seq = seq;
     this.revision += 1;
     if (stream === "lifecycle") this.#lifecycle(data);
@@ -74,7 +74,7 @@ export class Run {
       part = { kind: "tool", toolCallId, name };
       this.parts.push(part);
     }
-    part.ended = phase === "end";
+    part.isEnded = phase === "end";
     if (args !== undefined) part.args = args;
     if (result !== undefined) part.result = result;
     if (isError) part.isError = true;
@@ -82,23 +82,23 @@ export class Run {
   }
 
   /** The connection was away, so steps may be missing. */
-  missed() {
-    if (!this.active) return;
-    this.whole = false;
+  markMissed() {
+    if (!this.isActive) return;
+    this.isWhole = false;
     this.revision += 1;
   }
 
-  /** What became of its answer on a surface. */
-  delivered(delivery) {
+  /** What became of its answer on a channel. */
+  setDelivery(delivery) {
     this.delivery = delivery;
     this.revision += 1;
   }
 
   /** The final answer to the request; it also ends a run whose last event was missed. */
   finish(status, summary) {
-    if (!this.active) return;
+    if (!this.isActive) return;
     Object.assign(this, { phase: "ended", status, revision: this.revision + 1 });
     if (status !== "ok") this.reason = summary;
-    else if (!this.whole) this.parts = [{ kind: "text", text: summary }];
+    else if (!this.isWhole) this.parts = [{ kind: "text", text: summary }];
   }
 }

@@ -1,4 +1,4 @@
-// A run as an element while it streams and after: what the agent thinks, calls and says.
+// A run as an element while it streams and after: what the agent thinks, calls and says. Knows no gateway.
 
 import { copyButton, icon, make } from "./dom.js";
 import { momentOf, timeOf } from "./format.js";
@@ -6,7 +6,6 @@ import { TOOL_PREVIEW_MAX } from "./limits.js";
 import { MarkdownView } from "./markdown.js";
 import { deliveryOf } from "./message_view.js";
 
-/** A run that is or was followed live. */
 export class RunView {
   #revision;
   #parts = [];
@@ -42,16 +41,16 @@ export class RunView {
         this.#parts[index] = new PART_VIEWS[part.kind](part);
         this.#body.append(this.#parts[index].element);
       }
-      this.#parts[index].update(part, run.active && index === run.parts.length - 1);
+      this.#parts[index].update(part, run.isActive && index === run.parts.length - 1);
     });
     this.#showState(run);
   }
 
   #showState(run) {
     const text = stateOf(run);
-    this.element.classList.toggle("running", run.active);
+    this.element.classList.toggle("running", run.isActive);
     this.#body.hidden = run.parts.length === 0;
-    this.#actions.hidden = run.active || run.text === "";
+    this.#actions.hidden = run.isActive || run.text === "";
     this.#state.hidden = text === "";
     this.#state.classList.toggle(
       "bad",
@@ -59,14 +58,14 @@ export class RunView {
     );
     if (this.#state.textContent === text) return;
     this.#state.replaceChildren(
-      run.active ? make("span", { className: "busy", "aria-hidden": "true" }) : "",
+      run.isActive ? make("span", { className: "busy", "aria-hidden": "true" }) : "",
       text,
     );
   }
 }
 
 /** The state of a run in a few words; empty if there is nothing to say. */
-export function stateOf({ phase, position, reason, status, parts, whole, delivery = {} }) {
+export function stateOf({ phase, position, reason, status, parts, isWhole, delivery = {} }) {
   const because = reason ? `: ${reason}` : "";
   if (phase === "queued") return position > 1 ? `Waiting, ${position - 1} before it` : "Waiting, next";
   if (phase === "retrying") return `Asking the model again${because}`;
@@ -77,9 +76,9 @@ export function stateOf({ phase, position, reason, status, parts, whole, deliver
       deliveryOf(delivery)
     );
   }
-  if (!whole) return "Working; all of it will be here when it is done";
+  if (!isWhole) return "Working; all of it will be here when it is done";
   const last = parts.at(-1);
-  if (last?.kind === "tool" && !last.ended) return `Using ${last.name}`;
+  if (last?.kind === "tool" && !last.isEnded) return `Using ${last.name}`;
   return last?.kind === "thinking" ? "Thinking" : last?.kind === "text" ? "Writing" : "Working";
 }
 
@@ -113,8 +112,8 @@ class ThinkingPart {
     this.#text,
   );
 
-  update({ text }, growing) {
-    this.#label.textContent = growing ? "Thinking" : "Thought";
+  update({ text }, isGrowing) {
+    this.#label.textContent = isGrowing ? "Thinking" : "Thought";
     this.#text.textContent = text;
   }
 }
@@ -136,11 +135,11 @@ class ToolPart {
     this.#cut,
   );
 
-  update({ name, args, result, ended, isError, truncated }) {
+  update({ name, args, result, isEnded, isError, truncated }) {
     const text = args === undefined ? "" : typeof args === "string" ? args : JSON.stringify(args, null, 2);
     this.#label.textContent = name;
     this.#preview.textContent = previewOf(args).slice(0, TOOL_PREVIEW_MAX);
-    this.#outcome.textContent = isError ? "failed" : ended ? "done" : "running";
+    this.#outcome.textContent = isError ? "failed" : isEnded ? "done" : "running";
     this.element.classList.toggle("failed", isError === true);
     this.#args.textContent = text;
     this.#args.hidden = text === "";

@@ -1,51 +1,62 @@
-// The list of sessions, and what can be done to the open one.
+// The list of sessions, which of them is open, and what can be done to that one. Knows nothing of what is said in
+// them.
 
 import { byId, confirmed, icon, make, place } from "./dom.js";
-import { ago, momentOf, sessionSurface, sessionTitle } from "./format.js";
+import { ago, momentOf, sessionChannel, sessionTitle } from "./format.js";
 import { SESSIONS_PAGE, SESSIONS_REFRESH_MS } from "./limits.js";
+import { openSession } from "./storage.js";
 
 export class Sessions {
   #gateway;
-  #open;
-  #failed;
-  #current = "main";
+  #actions;
+  #current = openSession.get();
+  /** Sessions by their key, as the gateway lists them. */
   #sessions = new Map();
-  /** Elements by key. */
+  /** Elements of the list by session key. */
   #entries = new Map();
+  /** Keys of sessions in which something was said that nobody has looked at here. */
   #unread = new Set();
+  /** Cursor of the next page of the list. */
   #before;
   #timer;
 
   /**
    * @param {import("./gateway.js").Gateway} gateway
-   * @param {(key: string) => void} open shows another session
-   * @param {() => void} changed the conversation under the open key is another one now
-   * @param {(text: string) => void} failed shows why something did not work
+   * @param {object} actions
+   * @param {(key: string) => void} actions.open shows another session
+   * @param {(key: string) => Promise<void>} actions.refresh what is said under the key is another conversation now
+   * @param {(text: string) => void} actions.showFailure says why something did not work
    */
-  constructor(gateway, open, changed, failed) {
+  constructor(gateway, actions) {
     this.#gateway = gateway;
-    this.#open = open;
-    this.#failed = failed;
+    this.#actions = actions;
     byId("new-conversation").append(icon("fresh"));
     byId("forget-session").append(icon("forget"));
-    gateway.on("hello", () => {
-      byId("new-conversation").hidden = !gateway.offers("session-reset");
-      byId("forget-session").hidden = !gateway.offers("session-forget");
-    });
-    byId("new-conversation").onclick = () => this.#reset(changed);
-    byId("forget-session").onclick = () => this.#forget(changed);
+    byId("new-conversation").onclick = () => this.#reset();
+    byId("forget-session").onclick = () => this.#forget();
     byId("more-sessions").onclick = () => this.#load(this.#before);
   }
 
-  /** Says which session is open. */
+  onHello = () => {
+    byId("new-conversation").hidden = !this.#gateway.offers("session-reset");
+    byId("forget-session").hidden = !this.#gateway.offers("session-forget");
+  };
+
+  /** Key of the session that is open. */
+  get current() {
+    return this.#current;
+  }
+
+  /** Makes another session the open one. */
   select(key) {
     this.#current = key;
+    openSession.set(key);
     this.#unread.delete(key);
     this.#draw();
   }
 
-  /** Something was said in a session; the list is asked for anew, once per burst. */
-  touched(key) {
+  /** Marks that something was said in a session; the list is asked for anew, once per burst. */
+  touch(key) {
     if (key !== this.#current) this.#unread.add(key);
     this.#timer ??= setTimeout(() => this.refresh(), SESSIONS_REFRESH_MS);
   }
@@ -84,27 +95,27 @@ export class Sessions {
     byId("more-sessions").hidden = !this.#before;
     byId("session-title").textContent = sessionTitle(this.#current);
     const { lastChannel, messages = 0 } = this.#sessions.get(this.#current) ?? {};
-    const surface = sessionSurface(this.#current, lastChannel);
-    byId("session-facts").textContent = [surface, messages === 1 ? "1 message" : `${messages} messages`]
+    const channel = sessionChannel(this.#current, lastChannel);
+    byId("session-facts").textContent = [channel, messages === 1 ? "1 message" : `${messages} messages`]
       .filter(Boolean)
       .join(" \u00b7 ");
   }
 
   #entry({ sessionKey, updatedTs, messages, lastChannel }) {
-    const surface = sessionSurface(sessionKey, lastChannel);
-    const unread = this.#unread.has(sessionKey);
-    const facts = [surface, updatedTs && ago(updatedTs)].filter(Boolean).join(" \u00b7 ");
+    const channel = sessionChannel(sessionKey, lastChannel);
+    const isUnread = this.#unread.has(sessionKey);
+    const facts = [channel, updatedTs && ago(updatedTs)].filter(Boolean).join(" \u00b7 ");
     const entry = this.#entries.get(sessionKey) ?? this.#newEntry(sessionKey);
     const button = entry.firstElementChild;
     const [, when, news] = button.children;
-    button.className = unread ? "session unread" : "session";
+    button.className = isUnread ? "session unread" : "session";
     button.title = updatedTs
       ? `${messages} messages, the last one ${momentOf(updatedTs)}`
       : "Nothing said yet";
     if (sessionKey === this.#current) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
     when.textContent = facts || "Nothing said yet";
-    news.textContent = unread ? "new messages" : "";
+    news.textContent = isUnread ? "new messages" : "";
     return entry;
   }
 
@@ -114,7 +125,7 @@ export class Sessions {
       {},
       make(
         "button",
-        { type: "button", onclick: () => this.#open(sessionKey) },
+        { type: "button", onclick: () => this.#actions.open(sessionKey) },
         make("span", { className: "session-name" }, sessionTitle(sessionKey)),
         make("span", { className: "session-when" }),
         make("span", { className: "unseen" }),
@@ -124,20 +135,20 @@ export class Sessions {
     return entry;
   }
 
-  async #reset(changed) {
+  async #reset() {
     const title = sessionTitle(this.#current);
     if (
       !(await confirmed(
         "Begin a new conversation?",
-        `The agent forgets what was said in ${title} so far. ` + "It stays on record.",
+        `The agent forgets what was said in ${title} so far. It stays on record.`,
         "New conversation",
       ))
     )
       return;
-    await this.#change("session-reset", changed);
+    await this.#change("session-reset");
   }
 
-  async #forget(changed) {
+  async #forget() {
     const title = sessionTitle(this.#current);
     if (
       !(await confirmed(
@@ -147,19 +158,19 @@ export class Sessions {
       ))
     )
       return;
-    await this.#change("session-forget", changed);
+    await this.#change("session-forget");
   }
 
-  async #change(method, changed) {
+  async #change(method) {
     const sessionKey = this.#current;
     try {
       await this.#gateway.request(method, { sessionKey });
     } catch (error) {
-      this.#failed(error.message);
+      this.#actions.showFailure(error.message);
       return;
     }
     this.#sessions.delete(sessionKey);
-    await changed(sessionKey);
+    await this.#actions.refresh(sessionKey);
     await this.refresh();
   }
 }

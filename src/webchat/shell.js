@@ -1,4 +1,4 @@
-// The frame around the conversation: drawers, the connection's state, the token.
+// The frame around the conversation: drawers, the connection's state, the token. Knows nothing of what is said.
 
 import { announce, byId, icon } from "./dom.js";
 import { panelOpen, token } from "./storage.js";
@@ -40,19 +40,19 @@ export class Drawers {
       if (this.#open[name] && !WIDE[name].matches) this.#set(name, false, true);
   }
 
-  #set(name, open, byPerson) {
+  #set(name, isOpen, isByPerson) {
     const drawer = byId(name);
-    this.#open[name] = open;
-    drawer.classList.toggle("open", open);
-    drawer.inert = !open;
+    this.#open[name] = isOpen;
+    drawer.classList.toggle("open", isOpen);
+    drawer.inert = !isOpen;
     const opener = document.querySelector(`[data-open="${name}"]`);
-    opener.setAttribute("aria-expanded", open);
+    opener.setAttribute("aria-expanded", isOpen);
     byId("shade").hidden = !["sessions", "status"].some((each) => this.#open[each] && !WIDE[each].matches);
-    if (byPerson && name === "status" && WIDE.status.matches) panelOpen.set(open);
-    if (open) this.#onOpen(name);
-    if (!byPerson) return;
-    if (open && !WIDE[name].matches) drawer.querySelector("button:not([hidden])").focus();
-    else if (!open) opener.focus();
+    if (isByPerson && name === "status" && WIDE.status.matches) panelOpen.set(isOpen);
+    if (isOpen) this.#onOpen(name);
+    if (!isByPerson) return;
+    if (isOpen && !WIDE[name].matches) drawer.querySelector("button:not([hidden])").focus();
+    else if (!isOpen) opener.focus();
   }
 }
 
@@ -64,15 +64,17 @@ export class ConnectionView {
   /** @param {import("./gateway.js").Gateway} gateway */
   constructor(gateway) {
     this.#gateway = gateway;
-    gateway.on("phase", (phase) => this.#show(phase));
-    gateway.on("health", ({ health }) => gateway.isOpen && this.#well(health));
-    gateway.on("hello", ({ snapshot }) => this.#well(snapshot.health));
-    // The gateway says so while the connection still stands.
-    gateway.on("shutdown", ({ reason }) => this.#banner(`The gateway stops: ${reason}.`));
     byId("banner-action").onclick = () => gateway.dial();
   }
 
-  #show(state) {
+  onHello = ({ snapshot }) => this.#showHealth(snapshot.health);
+
+  onHealth = ({ health }) => this.#gateway.isOpen && this.#showHealth(health);
+
+  /** The gateway says so while the connection still stands. */
+  onShutdown = ({ reason }) => this.#showBanner(`The gateway stops: ${reason}.`);
+
+  onPhase = (state) => {
     clearInterval(this.#timer);
     const { phase } = state;
     const names = {
@@ -82,27 +84,27 @@ export class ConnectionView {
       token: "Token",
       refused: "Refused",
     };
-    this.#pill(phase === "open" ? "good" : phase === "connecting" ? "" : "bad", names[phase]);
+    this.#showPill(phase === "open" ? "good" : phase === "connecting" ? "" : "bad", names[phase]);
     if (phase === "open") {
       byId("banner").hidden = true;
       announce("Connected");
     } else if (phase === "waiting" || phase === "refused") {
-      const write = () => this.#banner(away(state), true);
+      const write = () => this.#showBanner(absenceText(state), true);
       write();
       this.#timer = setInterval(write, 1_000);
     }
+  };
+
+  #showHealth({ ok, paused }) {
+    this.#showPill(paused ? "warn" : ok ? "good" : "warn", paused ? "Paused" : ok ? "Connected" : "Look here");
   }
 
-  #well({ ok, paused }) {
-    this.#pill(paused ? "warn" : ok ? "good" : "warn", paused ? "Paused" : ok ? "Connected" : "Look here");
-  }
-
-  #pill(state, text) {
+  #showPill(state, text) {
     byId("connection").dataset.state = state;
     byId("connection-text").textContent = text;
   }
 
-  #banner(text, canDial = false) {
+  #showBanner(text, canDial = false) {
     byId("banner").hidden = false;
     byId("banner-text").textContent = text;
     byId("banner-action").hidden = !canDial;
@@ -111,7 +113,7 @@ export class ConnectionView {
 }
 
 /** A sentence on why there is no connection and when the next attempt comes. */
-function away({ phase, reason, restart, stopped, retryTs }) {
+function absenceText({ phase, reason, restart, stopped, retryTs }) {
   const seconds = Math.max(0, Math.ceil((retryTs - Date.now()) / 1_000));
   const next = seconds > 0 ? `in ${seconds} s` : "now";
   if (phase === "refused") return `The gateway refuses this page: ${reason}. Trying again ${next}.`;
@@ -121,26 +123,33 @@ function away({ phase, reason, restart, stopped, retryTs }) {
 }
 
 /** Asks for the token when the gateway wants one, and only then. */
-export function askForToken(gateway) {
-  const dialog = byId("token-dialog");
-  gateway.on("phase", ({ phase }) => {
-    if (phase === "token") {
-      byId("token-error").textContent = token.get() ? "The gateway does not take this token." : "";
-      byId("token").value = "";
-      byId("token").disabled = false;
-      if (!dialog.open) dialog.showModal();
-      byId("token").focus();
-    } else if (phase === "open" && dialog.open) {
-      dialog.close();
-    }
-  });
-  // Without a token there is nothing behind it.
-  dialog.oncancel = (event) => event.preventDefault();
-  byId("token-form").onsubmit = (event) => {
-    event.preventDefault();
-    token.set(byId("token").value.trim());
-    byId("token-error").textContent = "";
-    byId("token").disabled = true;
-    gateway.dial();
+export class TokenDialog {
+  #dialog = byId("token-dialog");
+  #field = byId("token");
+
+  /** @param {import("./gateway.js").Gateway} gateway */
+  constructor(gateway) {
+    // Without a token there is nothing behind it.
+    this.#dialog.oncancel = (event) => event.preventDefault();
+    byId("token-form").onsubmit = (event) => {
+      event.preventDefault();
+      token.set(this.#field.value.trim());
+      byId("token-error").textContent = "";
+      this.#field.disabled = true;
+      gateway.dial();
+    };
+  }
+
+  onPhase = ({ phase }) => {
+    if (phase === "token") this.#ask();
+    else if (phase === "open" && this.#dialog.open) this.#dialog.close();
   };
+
+  #ask() {
+    byId("token-error").textContent = token.get() ? "The gateway does not take this token." : "";
+    this.#field.value = "";
+    this.#field.disabled = false;
+    if (!this.#dialog.open) this.#dialog.showModal();
+    this.#field.focus();
+  }
 }

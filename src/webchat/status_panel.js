@@ -1,5 +1,5 @@
-// The status panel: what is well and what is not, who is here, and the switches. Drawn from the
-// snapshot of `hello-ok` and the events after it.
+// The status panel: what is well and what is not, who is here, and the switches. Draws what status.js knows, and
+// keeps none of it.
 
 import { button, byId, confirmed, make } from "./dom.js";
 import { ago, bytes, channelName, duration, momentOf } from "./format.js";
@@ -8,43 +8,43 @@ import { PANEL_REFRESH_MS } from "./limits.js";
 /** States of a channel that are good or bad; the others are on their way. */
 const WELL = { ready: true, closed: false, failing: false, unavailable: false, unlinked: false };
 
-/** Live copy of the gateway's state, drawn into the panel. */
-export class Status {
+/** The panel's sections, from top to bottom. */
+const SECTIONS = ["pause", "warnings", "gateway", "agent", "channels", "beats", "presence", "refused"];
+
+export class StatusPanel {
   #gateway;
-  #link;
-  #failed;
-  #health;
-  #presence = new Map();
-  #heartbeats;
-  #refused = [];
-  #warnings = [];
+  #status;
+  #actions;
+  #instanceId;
+  /** Switches by their name. */
   #switches = new Map();
+  /** Elements of the sections by their name. */
   #parts = {};
-  #own;
 
   /**
    * @param {import("./gateway.js").Gateway} gateway
-   * @param {string} own this page's `instanceId`
-   * @param {(channel: string) => void} link begins to link a channel
-   * @param {(text: string) => void} failed shows why something did not work
+   * @param {import("./status.js").Status} status
+   * @param {string} instanceId this page's `instanceId`
+   * @param {object} actions
+   * @param {(channel: string) => void} actions.link begins to link a channel
+   * @param {(text: string) => void} actions.showFailure says why something did not work
    */
-  constructor(gateway, own, link, failed) {
+  constructor(gateway, status, instanceId, actions) {
     this.#gateway = gateway;
-    this.#own = own;
-    this.#link = link;
-    this.#failed = failed;
+    this.#status = status;
+    this.#instanceId = instanceId;
+    this.#actions = actions;
     this.#build();
-    gateway.on("hello", ({ snapshot }) => {
-      this.setHealth(snapshot.health);
-      this.setPresence(snapshot.presence);
-    });
-    gateway.on("health", ({ health }) => this.setHealth(health));
-    gateway.on("presence", (change) => this.#presenceChanged(change));
-    setInterval(() => this.#visible() && this.refresh(), PANEL_REFRESH_MS);
+    setInterval(() => !document.hidden && this.refresh(), PANEL_REFRESH_MS);
+  }
+
+  /** Asks for what no event tells, if the panel can be seen. */
+  refresh() {
+    if (!byId("status").inert && this.#gateway.isOpen) this.#status.refresh();
   }
 
   #build() {
-    for (const name of ["pause", "warnings", "gateway", "agent", "channels", "beats", "presence", "refused"]) {
+    for (const name of SECTIONS) {
       this.#parts[name] = make("section", { className: `card-${name}` });
     }
     byId("panel").append(...Object.values(this.#parts));
@@ -57,65 +57,28 @@ export class Status {
       make("h3", {}, "Heartbeats"),
       this.#switch("heartbeats", "Ask the agent its prompt from time to time", (enabled) =>
         this.#set("set-heartbeats", { enabled }, () => {
-          this.#heartbeats = enabled;
+          this.#status.heartbeats = enabled;
         }),
       ),
     );
   }
 
-  #visible() {
-    return !byId("status").inert && !document.hidden;
-  }
-
-  /** Runs that wait or work, in all sessions. */
-  get runsUnderWay() {
-    const { active = 0, queued = 0 } = this.#health?.agent ?? {};
-    return active + queued;
-  }
-
-  /** Takes health as it is now. */
-  setHealth(health) {
-    this.#health = health;
-    this.#draw();
-  }
-
-  /** Takes the whole list of who is here. */
-  setPresence(entries) {
-    this.#presence = new Map(entries.map((entry) => [entry.instanceId, entry]));
-    this.#draw();
-  }
-
-  #presenceChanged({ presence, removed }) {
-    for (const entry of presence) this.#presence.set(entry.instanceId, entry);
-    for (const id of removed) this.#presence.delete(id);
-    this.#draw();
-  }
-
-  /** Asks for what no event tells: the heartbeats' switch, who was refused and what to mend. */
-  async refresh() {
-    const status = await this.#gateway.request("status").catch(() => undefined);
-    if (!status) return;
-    this.#heartbeats = status.toggles.heartbeats;
-    this.#refused = status.refused;
-    this.#warnings = status.warnings ?? [];
-    this.setHealth(status.health);
-  }
-
-  #draw() {
-    if (!this.#health || !this.#gateway.hello) return;
+  /** Draws everything that is known by now. */
+  draw() {
+    if (!this.#status.health || !this.#gateway.hello) return;
     this.#drawPause();
     this.#drawWarnings();
     this.#drawGateway();
     this.#drawAgent();
     this.#drawChannels();
-    this.#setSwitch("heartbeats", this.#heartbeats);
-    this.#parts.beats.hidden = this.#heartbeats === undefined;
+    this.#setSwitch("heartbeats", this.#status.heartbeats);
+    this.#parts.beats.hidden = this.#status.heartbeats === undefined;
     this.#drawPresence();
     this.#drawRefused();
   }
 
   #drawPause() {
-    const { paused } = this.#health;
+    const { paused } = this.#status.health;
     const toggle = byId("pause");
     toggle.textContent = paused ? "Resume" : "Pause everything";
     toggle.className = paused ? "resume" : "pause";
@@ -126,7 +89,7 @@ export class Status {
 
   #drawGateway() {
     const { server, snapshot } = this.#gateway.hello;
-    const { storage, ok } = this.#health;
+    const { storage, ok } = this.#status.health;
     const upSince = snapshot.health.ts - snapshot.uptimeMs;
     this.#parts.gateway.replaceChildren(
       make("h3", {}, "Gateway"),
@@ -144,7 +107,7 @@ export class Status {
   }
 
   #drawAgent() {
-    const { state, active, queued, sandbox, sandboxReason, reason } = this.#health.agent;
+    const { state, active, queued, sandbox, sandboxReason, reason } = this.#status.health.agent;
     this.#parts.agent.replaceChildren(
       make("h3", {}, "Agent"),
       facts([
@@ -152,19 +115,18 @@ export class Status {
         ["Running", `${active}, ${queued} waiting`],
         ["Sandbox", sandbox === "bwrap" ? "bubblewrap" : "none", sandbox === "none" ? undefined : true],
       ]),
-      notes(reason, sandboxReason),
+      hints(reason, sandboxReason),
     );
   }
 
   #drawChannels() {
-    const { channels } = this.#parts;
-    if (channels.childElementCount === 0) {
-      for (const name of Object.keys(this.#health.channels)) channels.append(this.#channel(name));
-    }
-    for (const [name, channel] of Object.entries(this.#health.channels)) this.#drawChannel(name, channel);
+    const cards = this.#parts.channels;
+    const { channels } = this.#status.health;
+    if (cards.childElementCount === 0) cards.append(...Object.keys(channels).map((name) => this.#channelCard(name)));
+    for (const [name, channel] of Object.entries(channels)) this.#drawChannel(name, channel);
   }
 
-  #channel(name) {
+  #channelCard(name) {
     return make(
       "div",
       { className: "channel", id: `channel-${name}` },
@@ -180,8 +142,8 @@ export class Status {
   #drawChannel(name, channel) {
     const { configured, enabled, state, reason, linked, self, lastFrameTs, lastMessageTs } = channel;
     this.#setSwitch(name, enabled);
-    const [, , place, actions] = byId(`channel-${name}`).children;
-    place.replaceChildren(
+    const [, , rows, actions] = byId(`channel-${name}`).children;
+    rows.replaceChildren(
       facts([
         ["Set up", yesNo(configured)],
         ["State", state, enabled && configured ? WELL[state] : undefined],
@@ -190,7 +152,7 @@ export class Status {
         ["Last sign of life", lastFrameTs && ago(lastFrameTs)],
         ["Last message", lastMessageTs && ago(lastMessageTs)],
       ]),
-      notes(reason),
+      hints(reason),
     );
     const isOn = name === "whatsapp" && enabled && configured;
     const canLink = isOn && !linked && this.#gateway.offers("channel-login");
@@ -198,39 +160,41 @@ export class Status {
     if (actions.dataset.state === `${canLink} ${canUnlink}`) return;
     actions.dataset.state = `${canLink} ${canUnlink}`;
     actions.replaceChildren(
-      canLink ? button("primary", "Link", () => this.#link(name)) : "",
+      canLink ? button("primary", "Link", () => this.#actions.link(name)) : "",
       canUnlink ? button("quiet", "Unlink", () => this.#unlink(name)) : "",
     );
   }
 
   #drawPresence() {
-    const entries = [...this.#presence.values()].sort(
+    const entries = this.#status.presence.sort(
       (one, other) =>
         Number(isGone(one)) - Number(isGone(other)) ||
         (one.mode === "gateway" ? -1 : other.mode === "gateway" ? 1 : other.ts - one.ts),
     );
     this.#parts.presence.replaceChildren(
       make("h3", {}, "Who is here"),
-      make("ul", { className: "presence" }, ...entries.map((entry) => present(entry, this.#own))),
+      make("ul", { className: "presence" }, ...entries.map((entry) => presenceItem(entry, this.#instanceId))),
     );
   }
 
   #drawWarnings() {
-    this.#parts.warnings.hidden = this.#warnings.length === 0;
+    const { warnings } = this.#status;
+    this.#parts.warnings.hidden = warnings.length === 0;
     // Drawn at each event; somebody may be copying a command out of it.
-    const state = JSON.stringify(this.#warnings);
+    const state = JSON.stringify(warnings);
     if (this.#parts.warnings.dataset.state === state) return;
     this.#parts.warnings.dataset.state = state;
     this.#parts.warnings.replaceChildren(
       make("h3", {}, "To be mended"),
-      make("ul", {}, ...this.#warnings.map(({ message }) => make("li", {}, message))),
+      make("ul", {}, ...warnings.map(({ message }) => make("li", {}, message))),
     );
   }
 
   #drawRefused() {
-    this.#parts.refused.hidden = this.#refused.length === 0;
+    const { refused } = this.#status;
+    this.#parts.refused.hidden = refused.length === 0;
     // Drawn at each event; a button that somebody is about to press must not be another one by then.
-    const state = JSON.stringify(this.#refused.map((person) => [person, ago(person.lastTs)]));
+    const state = JSON.stringify(refused.map((person) => [person, ago(person.lastTs)]));
     if (this.#parts.refused.dataset.state === state) return;
     this.#parts.refused.dataset.state = state;
     this.#parts.refused.replaceChildren(
@@ -240,11 +204,11 @@ export class Status {
         { className: "hint" },
         "They wrote and got no answer. Whoever you let in commands a shell with your rights, within the sandbox's walls.",
       ),
-      make("ul", { className: "presence" }, ...this.#refused.map((person) => this.#refusedPerson(person))),
+      make("ul", { className: "presence" }, ...refused.map((person) => this.#refusedItem(person))),
     );
   }
 
-  #refusedPerson({ channel, id, name, count, lastTs }) {
+  #refusedItem({ channel, id, name, count, lastTs }) {
     const facts = [channelName(channel), `${count} \u00d7`, ago(lastTs)].join(" \u00b7 ");
     return make(
       "li",
@@ -263,10 +227,10 @@ export class Status {
 
   async #allow(params) {
     await this.#set("channel-allow", params);
-    await this.refresh();
+    await this.#status.refresh();
   }
 
-  /** A switch; `set(on)` is called when it is turned. */
+  /** A switch; `set(isOn)` is called when it is turned. */
   #switch(name, label, set) {
     const toggle = make(
       "button",
@@ -284,24 +248,25 @@ export class Status {
     return toggle;
   }
 
-  #setSwitch(name, on) {
-    this.#switches.get(name).setAttribute("aria-checked", on === true);
+  #setSwitch(name, isOn) {
+    this.#switches.get(name).setAttribute("aria-checked", isOn === true);
   }
 
+  /** Asks the gateway for a change; `done()` is called when it has been made. */
   async #set(method, params, done = () => {}) {
     try {
       await this.#gateway.request(method, params);
       done();
     } catch (error) {
-      this.#failed(error.message);
+      this.#actions.showFailure(error.message);
     }
-    this.#draw();
+    this.draw();
   }
 
   #togglePause() {
-    const paused = !this.#health.paused;
+    const paused = !this.#status.health.paused;
     this.#set("set-paused", { paused }, () => {
-      this.#health.paused = paused;
+      this.#status.health.paused = paused;
     });
   }
 
@@ -309,7 +274,7 @@ export class Status {
     if (
       !(await confirmed(
         `Unlink ${channelName(channel)}?`,
-        "The gateway signs out there. Linking it again needs " + "your phone.",
+        "The gateway signs out there. Linking it again needs your phone.",
         "Unlink",
       ))
     )
@@ -317,7 +282,7 @@ export class Status {
     try {
       await this.#gateway.request("channel-logout", { channel }, () => {});
     } catch (error) {
-      this.#failed(error.message);
+      this.#actions.showFailure(error.message);
     }
   }
 }
@@ -339,12 +304,12 @@ function facts(rows) {
   );
 }
 
-function notes(...texts) {
+function hints(...texts) {
   const shown = texts.filter(Boolean).map((text) => make("p", { className: "hint" }, text));
   return shown.length > 0 ? make("div", {}, ...shown) : "";
 }
 
-function present(entry, own) {
+function presenceItem(entry, instanceId) {
   const { host, ip, version, mode, reason, ts, lastInputSeconds, tags } = entry;
   const facts = [
     mode,
@@ -357,7 +322,7 @@ function present(entry, own) {
   return make(
     "li",
     { className: isGone(entry) ? "gone" : "", title: `${reason ?? ""} ${momentOf(ts)}`.trim() },
-    make("span", { className: "name" }, entry.instanceId === own ? `${host} (this page)` : host),
+    make("span", { className: "name" }, entry.instanceId === instanceId ? `${host} (this page)` : host),
     make("span", { className: "hint" }, facts.filter(Boolean).join(" \u00b7 ")),
   );
 }

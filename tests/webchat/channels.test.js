@@ -1,4 +1,4 @@
-// A messaging surface beside the page: what somebody writes there, seen here as it happens.
+// A messaging channel beside the page: what somebody writes there, seen here as it happens.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -7,7 +7,7 @@ import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { Telegram } from "./support/telegram.js";
 import { eventually } from "./support/wait.js";
 
-describe("surfaces", () => {
+describe("channels", () => {
   let browser;
   let telegram;
   let gateway;
@@ -17,7 +17,7 @@ describe("surfaces", () => {
     gateway = await Gateway.start({
       agent: SCRIPTED,
       config: telegram.config("42"),
-      token: "a-token-for-surfaces",
+      token: "a-token-for-channels",
     });
     page = await open(browser, gateway);
   });
@@ -27,7 +27,7 @@ describe("surfaces", () => {
     telegram?.stop();
   });
 
-  const badge = (item) => item.locator(".surface", { hasText: "Telegram" });
+  const badge = (item) => item.locator(".origin", { hasText: "Telegram" });
 
   test("the owner's turns on Telegram appear live in the one conversation, once", async () => {
     await ask(page, "[[say from the page]]");

@@ -134,7 +134,7 @@ describe("conversation", () => {
     await page.getByText("holding other").waitFor();
     await page
       .locator(".user", { hasText: "for somebody else" })
-      .locator(".surface", { hasText: "elsewhere" })
+      .locator(".origin", { hasText: "elsewhere" })
       .waitFor();
     gateway.release("other");
     assert.equal((await ended).payload.status, "ok");

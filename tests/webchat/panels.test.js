@@ -1,4 +1,4 @@
-// The status panel, linking and messages of surfaces.
+// The status panel, linking and messages of channels.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -79,7 +79,7 @@ describe("panels", () => {
     await page.getByText("heard: while paused", { exact: true }).waitFor();
   });
 
-  test("messages on a surface appear live, once, and with their surface", async () => {
+  test("messages on a channel appear live, once, and with their channel", async () => {
     let history = [];
     const fake = await Fake.start(
       {
@@ -103,7 +103,7 @@ describe("panels", () => {
       };
       fake.event("message", incoming);
       const item = chat.locator(".item.user", { hasText: "from my phone" });
-      await item.locator(".surface", { hasText: "WhatsApp \u00b7 +15550001111" }).waitFor();
+      await item.locator(".origin", { hasText: "WhatsApp \u00b7 +15550001111" }).waitFor();
       await item.getByText("cat.jpg (image/jpeg, 35 KB)").waitFor();
       const outgoing = {
         id: "tg-1",
@@ -118,7 +118,7 @@ describe("panels", () => {
       await chat.getByText("Queued").waitFor();
       fake.event("message", { ...outgoing, status: "failed", reason: "blocked by the user" });
       await chat.getByText("Not delivered: blocked by the user").waitFor();
-      // On record: shown once, and what only the surface knew stays with it.
+      // On record: shown once, and what only the channel knew stays with it.
       history = [
         {
           id: "7",
@@ -132,7 +132,7 @@ describe("panels", () => {
       ];
       fake.event("message", { ...incoming, id: "wa-2", text: "and once more", media: [] });
       await chat.getByText("and once more").waitFor();
-      await chat.locator(".surface", { hasText: "Kim" }).waitFor();
+      await chat.locator(".origin", { hasText: "Kim" }).waitFor();
       assert.equal(await chat.getByText("from my phone", { exact: true }).count(), 1);
       assert.equal(await chat.getByText("cat.jpg").count(), 1);
       // An answer that is followed live is shown by its run, which also tells that it did not arrive.
@@ -158,7 +158,7 @@ describe("panels", () => {
       fake.event("message", { ...incoming, id: "wa-3", sessionKey: "dm:telegram:42", text: "elsewhere" });
       await eventually("the list of sessions to be asked for", () => fake.asked("sessions-list").length > 1);
       assert.equal(await chat.getByText("elsewhere").count(), 0);
-      await shoot(chat, "surfaces");
+      await shoot(chat, "channels");
       assert.deepEqual(chat.problems, []);
       await chat.context().close();
     } finally {

@@ -1,5 +1,5 @@
 // A gateway that says what a test wants: serves the page's own files and speaks golden frames. For
-// what the real one does only with a messaging surface, or at the wrong moment.
+// what the real one does only with a channel, or at the wrong moment.
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
