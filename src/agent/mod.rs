@@ -3,8 +3,9 @@
 //! Knows nothing of clients, connections or the protocol's frames. It takes [`RunSpec`]s and
 //! [`AgentControl`]s, and tells the state thread what happens as [`AgentEvent`]s.
 
+mod agent_loop;
 pub mod demo;
-mod outbox;
+mod pending_events;
 mod pi_command;
 mod pi_line;
 mod pi_run;
@@ -14,7 +15,6 @@ mod process;
 mod reader;
 pub mod sandbox;
 mod scheduler;
-mod thread;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -44,7 +44,7 @@ pub fn spawn<T>(
 where
     T: From<AgentEvent> + Send + 'static,
 {
-    threads::spawn_owner("agent", move || thread::Owner::new(config, runs, control, events).run(tried))
+    threads::spawn_owner("agent", move || agent_loop::Owner::new(config, runs, control, events).run(tried))
 }
 
 /// Reads lines as those of one run, for `tests/fuzz`: through processes it would try a thousandth as

@@ -16,6 +16,7 @@ use crate::protocol::call::Channel;
 use crate::threads;
 
 pub mod address;
+mod channels_loop;
 mod command;
 pub mod delivery;
 mod event;
@@ -23,7 +24,6 @@ mod lease;
 pub mod message;
 pub mod telegram;
 mod text;
-mod thread;
 pub mod web;
 mod whatsapp;
 
@@ -33,8 +33,8 @@ pub use telegram::TelegramSetup;
 pub(crate) use text::compose;
 pub use whatsapp::WhatsappConfig;
 
+use channels_loop::Surfaces;
 use telegram::Telegram;
-use thread::Surfaces;
 use whatsapp::Whatsapp;
 
 /// Reads lines as those of a sidecar, for `tests/fuzz`: through processes it would try a thousandth as

@@ -5,9 +5,9 @@
 //! folder is empty except for its own session's folder, the config and the files of tokens are
 //! empty, and no process outside of it can be seen (or traced, or asked for its environment).
 
+mod mounts;
 mod program;
 mod sockets;
-mod walls;
 
 use std::ffi::OsString;
 use std::io;
@@ -80,14 +80,14 @@ impl Sandbox {
         let layout = config.tidy.layout();
         let walls = agent_folder::place(layout)
             .map_err(|error| error.to_string())
-            .and_then(|own| walls::walls(config, Folders { own: &own, media: &layout.media() }));
+            .and_then(|own| mounts::walls(config, Folders { own: &own, media: &layout.media() }));
         let why = match walls.map(|walls| attempt(&program, walls, config)) {
             Ok(Ok(())) => return Self::Bwrap(program),
             Ok(Err(AttemptError::Busy(words))) => return Self::busy(&words),
             Ok(Err(AttemptError::Failed(words))) => format!("`{words}`"),
             Err(why) => why,
         };
-        match attempt(&program, walls::base(), config) {
+        match attempt(&program, mounts::base(), config) {
             Ok(()) => Self::Missing(format!(
                 "the agent's folders cannot be laid out in its sandbox: {why}; {BARRED}"
             )),
@@ -127,7 +127,7 @@ impl Sandbox {
         match self {
             Self::Bwrap(program) => {
                 let mut argv = vec![program.into()];
-                argv.extend(walls::walls(config, session).map_err(io::Error::other)?);
+                argv.extend(mounts::walls(config, session).map_err(io::Error::other)?);
                 argv.push("--".into());
                 argv.extend(agent);
                 Ok(argv)
@@ -158,7 +158,7 @@ pub fn refusal(path: &Path, state_dir: &Path) -> Option<&'static str> {
         || SHARED.iter().any(|folder| path == Path::new(folder))
     {
         Some("is the machine's devices, processes or settings, of which the sandbox has its own")
-    } else if path.starts_with(walls::real(state_dir)) {
+    } else if path.starts_with(mounts::real(state_dir)) {
         Some("is in the gateway's state folder, which is hidden from the agent")
     } else {
         None

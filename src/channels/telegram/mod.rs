@@ -32,28 +32,28 @@ use crate::threads;
 
 mod api;
 mod content;
-mod deliver;
 mod error;
-mod facts;
+mod event;
 mod fetch;
-mod files;
+mod file_loop;
+mod health;
 mod mention;
-mod pace;
-mod poll;
-mod report;
-mod send;
+mod poll_loop;
+mod rate_limit;
+mod send_loop;
+mod send_message;
 mod typing;
 mod update;
 mod upload;
 
 use api::{Access, Api};
 use error::{ApiError, Refusal};
-use facts::Facts;
-use files::{FileJob, Files};
-use poll::{PollCommand, Polling};
-pub(super) use report::Report;
-use report::{Reporter, Told};
-use send::{Job, Sending};
+pub(super) use event::Report;
+use event::{Reporter, Told};
+use file_loop::{FileJob, Files};
+use health::Facts;
+use poll_loop::{PollCommand, Polling};
+use send_loop::{Job, Sending};
 
 /// What the surface needs once there is a token. No `Debug`: it holds the token.
 pub struct TelegramSetup {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, not_sent, refused};
 use crate::channels::telegram::api::{Api, FormFile};
-use crate::channels::telegram::deliver::{self, Sent, chat_id, may_do_plain, reply_parameters, topic};
 use crate::channels::telegram::error::ApiError;
+use crate::channels::telegram::send_message::{self, Sent, chat_id, may_do_plain, reply_parameters, topic};
 use crate::channels::text::split::{clip, utf16};
 use crate::channels::web::client::io_words;
 use crate::channels::web::download::{self, Web};
@@ -41,7 +41,7 @@ pub(super) fn deliver(
         from_path(Path::new(source), sources)
     };
     match opened {
-        Ok(mut source) => deliver::outcome(attempt, send(api, attempt, &mut source, caption)),
+        Ok(mut source) => send_message::outcome(attempt, send(api, attempt, &mut source, caption)),
         Err(outcome) => outcome,
     }
 }
@@ -62,7 +62,7 @@ pub(super) fn deliver_text(
     };
     let (bytes, mime_type) = (text.len() as u64, "text/markdown".to_owned());
     let mut source = Source { file, bytes, name: name.to_owned(), mime_type };
-    deliver::outcome(attempt, send(api, attempt, &mut source, caption))
+    send_message::outcome(attempt, send(api, attempt, &mut source, caption))
 }
 
 /// As a picture where it is one, and else, or if Telegram does not want it so, as a file; at last

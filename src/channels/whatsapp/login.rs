@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::channels::command::LoginMethod;
 use crate::channels::event::{ChannelEvent, LoginStep};
 use crate::channels::whatsapp::locate::{self, Found};
-use crate::channels::whatsapp::process::{self, Asked, Generation};
+use crate::channels::whatsapp::sidecar::{self, Asked, Generation};
 use crate::channels::whatsapp::{News, Told, Whatsapp};
 use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{ERROR_TEXT_BYTES_MAX, INSTALLER_LINE_BYTES_MAX, WHATSAPP_INSTALL_TIMEOUT};
@@ -103,7 +103,7 @@ impl Whatsapp {
             }
             let _ = news.send(News(Told::Installed(generation)));
         };
-        process::make_home(&self.config.folder)?;
+        sidecar::make_home(&self.config.folder)?;
         let spec = ChildSpec {
             // Under the guard: it has children of its own, which must not outlive us.
             program: self.config.own_exe.clone(),

@@ -21,25 +21,25 @@ use crate::port::Port;
 use crate::protocol::call::Channel;
 
 mod account;
-mod answers;
-mod fetching;
+mod fetch;
+mod handlers;
 mod inbound;
 mod intake;
-mod life;
+mod lifecycle;
 mod locate;
 mod login;
 mod outgoing;
-mod process;
-mod uploading;
+mod sidecar;
+mod upload;
 mod wire;
 
-use fetching::Fetching;
+use fetch::Fetching;
 use inbound::Reader;
 use intake::Intake;
-use life::Life;
+use lifecycle::Life;
 use login::Login;
 use outgoing::Outgoing;
-use process::{Asked, Generation, Process};
+use sidecar::{Asked, Generation, Process};
 use wire::{Me, Said};
 
 /// What WhatsApp needs to know; made once from the config.
@@ -130,7 +130,7 @@ pub(super) struct Whatsapp {
 impl Whatsapp {
     pub(super) fn new(config: WhatsappConfig, events: Port<ChannelEvent>, news: Sender<News>) -> Self {
         let reader = Reader::new(config.self_chat, config.media_bytes_max);
-        if let Err(error) = process::discard_leftovers(&config.folder) {
+        if let Err(error) = sidecar::discard_leftovers(&config.folder) {
             log::warn!("whatsapp: old files stay in `{}`: {error}", config.folder.display());
         }
         Self {
@@ -326,7 +326,7 @@ impl Whatsapp {
                 // It takes long texts as they are.
                 Part::Text { text, .. } | Part::File { text, .. } => members["text"] = text.as_str().into(),
                 Part::Media { source, caption } => {
-                    members["media"] = uploading::media(Path::new(source), caption);
+                    members["media"] = upload::media(Path::new(source), caption);
                 }
             }
             self.ask("send", members, Asked::Send { id: attempt.message_id }, now);
@@ -371,7 +371,7 @@ impl Whatsapp {
 
     /// The one outcome of an attempt. What was downloaded for it goes.
     fn outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
-        uploading::remove(&self.config.folder, id);
+        upload::remove(&self.config.folder, id);
         self.tell(ChannelEvent::Outcome { id, outcome });
     }
 

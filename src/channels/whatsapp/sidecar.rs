@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use rustix::fs::FileType;
 use serde_json::{Value, json};
 
-use crate::channels::whatsapp::uploading::UPLOAD;
+use crate::channels::whatsapp::upload::UPLOAD;
 use crate::channels::whatsapp::wire::{self, Said};
 use crate::channels::whatsapp::{News, Told, WhatsappConfig};
 use crate::child::ending::Ending;

@@ -7,7 +7,7 @@ use crate::backoff::{Backoff, jitter};
 use crate::channels::event::ChannelEvent;
 use crate::channels::whatsapp::Whatsapp;
 use crate::channels::whatsapp::locate::{self, Found};
-use crate::channels::whatsapp::process::{Generation, Process};
+use crate::channels::whatsapp::sidecar::{Generation, Process};
 use crate::limits::{SIDECAR_RESTART, SIDECAR_STEADY_TIME, WHATSAPP_ALIVE_MS};
 use crate::protocol::call::Channel;
 use crate::protocol::payload::ChannelHealth;

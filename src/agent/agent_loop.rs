@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 
-use crate::agent::outbox::Outbox;
+use crate::agent::pending_events::Outbox;
 use crate::agent::process::{News, Patience, Process};
 use crate::agent::reader::{self, Found};
 use crate::agent::sandbox::{Folders, Sandbox};

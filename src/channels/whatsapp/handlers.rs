@@ -8,9 +8,9 @@ use crate::channels::delivery::AttemptOutcome;
 use crate::channels::event::ChannelEvent;
 use crate::channels::message::Arrival;
 use crate::channels::whatsapp::outgoing::Body;
-use crate::channels::whatsapp::process::Asked;
+use crate::channels::whatsapp::sidecar::Asked;
 use crate::channels::whatsapp::wire::{Answer, Brings, Connection, Event, Said, Stage};
-use crate::channels::whatsapp::{Whatsapp, fetching};
+use crate::channels::whatsapp::{Whatsapp, fetch};
 use crate::clock::now as clocks;
 use crate::limits::SIDECAR_RSS_BYTES_MAX;
 use crate::protocol::event::MessageStatus;
@@ -58,7 +58,7 @@ impl Whatsapp {
                 let path = brings.path.unwrap_or_default();
                 let mime = brings.mime.unwrap_or_else(|| "application/octet-stream".to_owned());
                 let fetched = self.config.folder.join("media");
-                self.tell(fetching::settle(key, index, &fetched, &path, mime, &folder));
+                self.tell(fetch::settle(key, index, &fetched, &path, mime, &folder));
             }
             Asked::Beat if brings.rss.is_some_and(|rss| rss > SIDECAR_RSS_BYTES_MAX) => {
                 log::warn!("the WhatsApp sidecar has grown beyond its bound: it is started anew");
@@ -133,7 +133,7 @@ impl Whatsapp {
                     self.outcome(attempt.id, AttemptOutcome::Refused { why: why.to_owned() });
                 }
             }
-            Asked::Fetch { key, index, .. } => self.tell(fetching::failed(key, index, why)),
+            Asked::Fetch { key, index, .. } => self.tell(fetch::failed(key, index, why)),
             // A growing process that cannot say how large it is, or a typing sign that came to nothing.
             Asked::Beat => {}
             Asked::Other(op) => log::debug!("the WhatsApp sidecar denied `{op}`: {why}"),
@@ -143,7 +143,7 @@ impl Whatsapp {
     /// A request that died with its sidecar. Messages are still in our hands and go again.
     pub(super) fn unanswered(&mut self, asked: Asked) {
         match asked {
-            Asked::Fetch { key, index, .. } => self.tell(fetching::failed(key, index, "it was interrupted")),
+            Asked::Fetch { key, index, .. } => self.tell(fetch::failed(key, index, "it was interrupted")),
             Asked::Logout => self.logged_out(Err("the sidecar ended before it was done".to_owned())),
             Asked::Hello | Asked::Link | Asked::Send { .. } | Asked::Beat | Asked::Other(_) => {}
         }

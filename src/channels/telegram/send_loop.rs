@@ -12,10 +12,10 @@ use serde_json::json;
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part, not_sent};
 use crate::channels::message::Route;
 use crate::channels::telegram::api::Api;
-use crate::channels::telegram::deliver;
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::pace::Pace;
-use crate::channels::telegram::report::{Reporter, Told};
+use crate::channels::telegram::event::{Reporter, Told};
+use crate::channels::telegram::rate_limit::Pace;
+use crate::channels::telegram::send_message;
 use crate::channels::telegram::typing::Typing;
 use crate::channels::web::client::Patience;
 use crate::limits::{
@@ -140,7 +140,7 @@ impl Sending {
     fn send(&mut self, attempt: &Attempt) {
         self.pace.spend(&attempt.route.chat, Instant::now());
         let result = match &attempt.part {
-            Part::Text { text, entities } => deliver::text(&self.api, attempt, text, entities),
+            Part::Text { text, entities } => send_message::text(&self.api, attempt, text, entities),
             Part::Media { .. } | Part::File { .. } => {
                 Err(ApiError::Unreachable("a file is not sent by this thread".to_owned()))
             }
@@ -148,7 +148,7 @@ impl Sending {
         if let Some(error) = result.as_ref().err().filter(|error| error.is_unauthorized()) {
             self.reporter.tell(Told::Trouble(error.clone()));
         }
-        let outcome = deliver::outcome(attempt, result);
+        let outcome = send_message::outcome(attempt, result);
         self.heed(&attempt.route.chat, &outcome);
         self.reporter.outcome(attempt.id, outcome);
     }
@@ -163,7 +163,7 @@ impl Sending {
     fn type_in(&mut self, route: &Route) {
         let patience = Patience::of(TELEGRAM_TYPING_ANSWER_TIMEOUT);
         let mut action = json!({ "chat_id": route.chat, "action": "typing" });
-        if let Some(topic) = deliver::topic(route) {
+        if let Some(topic) = send_message::topic(route) {
             action["message_thread_id"] = topic.into();
         }
         let result: Result<serde::de::IgnoredAny, _> = self.api.call("sendChatAction", &action, patience);

@@ -8,7 +8,7 @@ use crate::channels::delivery::FetchedFile;
 use crate::channels::event::ChannelEvent;
 use crate::channels::message::InboundMedia;
 use crate::channels::web::sniff;
-use crate::channels::whatsapp::process::Asked;
+use crate::channels::whatsapp::sidecar::Asked;
 use crate::limits::WHATSAPP_FETCH_TIMEOUT;
 use crate::protocol::call::Channel;
 use crate::store::handle::FolderHandle;

@@ -13,8 +13,8 @@ use crate::channels::lease::{self, Claim, Lease};
 use crate::channels::message::Arrival;
 use crate::channels::telegram::api::{Api, Me};
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::facts::Trouble;
-use crate::channels::telegram::report::{Reporter, Told};
+use crate::channels::telegram::event::{Reporter, Told};
+use crate::channels::telegram::health::Trouble;
 use crate::channels::telegram::update;
 use crate::channels::web::client::Patience;
 use crate::limits::{
@@ -280,7 +280,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::{Pauses, first, next_offset};
-    use crate::channels::telegram::facts::Trouble;
+    use crate::channels::telegram::health::Trouble;
     use crate::limits::{TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_UPDATES_MAX};
 
     #[test]
