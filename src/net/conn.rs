@@ -21,8 +21,9 @@ use crate::net::requests::{self, Rejected};
 use crate::net::stream::ClientStream;
 use crate::net::{ConnShared, NetContext, NetEvent, Opened, gate};
 use crate::protocol::ConnId;
-use crate::protocol::call::{Call, SessionHistoryParams};
+use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::frame::{self, Close};
+use crate::protocol::method::Request;
 
 /// Longest write before `outbound` takes over: a peer that does not read its own handshake.
 const HANDSHAKE_WRITE: Duration = Duration::from_secs(1);
@@ -107,9 +108,9 @@ struct Session<'a> {
 }
 
 /// A request that is all right, with a permit for what it became if that is large.
-struct Request {
+struct ParsedRequest {
     id: String,
-    call: Call,
+    request: Request,
     built: Option<Box<Permit>>,
 }
 
@@ -180,7 +181,7 @@ impl Session<'_> {
                     let request = self.parse(text);
                     // State may be busy for a while: what was sent does not wait for it.
                     socket = handshake::give_buffer_back(socket);
-                    request.map_or_else(|close| close, |request| self.carry_out(request))
+                    request.map_or_else(|close| close, |request| self.execute(request))
                 }
                 Ok(Message::Binary(_)) => {
                     Some(Close::new(1003, "binary frames are not understood; send JSON as text"))
@@ -212,21 +213,22 @@ impl Session<'_> {
     }
 
     /// Reads one text frame. An error has been answered; `Some` in it ends the connection.
-    fn parse(&mut self, text: Utf8Bytes) -> Result<Request, Option<Close>> {
+    fn parse(&mut self, text: Utf8Bytes) -> Result<ParsedRequest, Option<Close>> {
         let request = requests::read(&text).map_err(|rejected| self.reject(rejected))?;
         let bytes = request.built_bytes();
         let built = (bytes > LARGE_REQUEST_BYTES).then(|| Box::new(self.context.built.take(bytes)));
-        let (id, call) = request.build().map_err(|rejected| self.reject(rejected))?;
+        let (id, request) = request.build().map_err(|rejected| self.reject(rejected))?;
         METRICS.requests.up();
-        Ok(Request { id, call, built })
+        Ok(ParsedRequest { id, request, built })
     }
 
     /// `Some` ends the connection.
-    fn carry_out(&mut self, request: Request) -> Option<Close> {
-        let Request { id, call, built } = request;
-        if let Call::SessionHistory(params) = &call {
-            return self.send_page(&id, params);
-        }
+    fn execute(&mut self, request: ParsedRequest) -> Option<Close> {
+        let ParsedRequest { id, request, built } = request;
+        let call = match request {
+            Request::State(call) => call,
+            Request::SessionHistory(params) => return self.send_page(&id, &params),
+        };
         let request = NetEvent::Request { conn: self.conn, id, call, built };
         // State only goes away when the process does.
         let is_taken = self.context.state.send(request);

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use crate::net::permits::Permit;
 use crate::protocol::ConnId;
-use crate::protocol::call::Call;
 use crate::protocol::event::Subscriptions;
 use crate::protocol::hello::Hello;
+use crate::protocol::method::Call;
 use crate::protocol::warning::{Warning, WarningCode};
 
 /// What connections and the token's file tell the state thread.

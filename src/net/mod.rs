@@ -43,7 +43,7 @@ use hosts::Hosts;
 use outbound::ToOutbound;
 use permits::Permits;
 use refusals::Refusals;
-use requests::{Rejected, Request};
+use requests::{RawRequest, Rejected};
 use shares::Shares;
 use token::Token;
 
@@ -57,7 +57,7 @@ pub fn is_head(bytes: &[u8]) -> bool {
 /// What a frame that is no good request is told, for the same reason.
 #[doc(hidden)]
 pub fn objection(text: &str) -> Option<String> {
-    match requests::read(text).and_then(Request::build).err()? {
+    match requests::read(text).and_then(RawRequest::build).err()? {
         Rejected::Refused { error, .. } | Rejected::Invalid { error, .. } => Some(error.message),
         Rejected::Unreadable(close) => Some(close.reason),
     }

@@ -6,10 +6,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::limits::{JSON_DEPTH_MAX, JSON_VALUES_MAX};
-use crate::protocol::call::{Call, Method};
 use crate::protocol::error::WireError;
 use crate::protocol::frame::Close;
 use crate::protocol::members::{members_of, outline};
+use crate::protocol::method::{Method, Request};
 use crate::protocol::parse::parse_params;
 use crate::protocol::scan::Shape;
 use crate::protocol::{SERVER_VERSION, schema};
@@ -32,14 +32,14 @@ const UNREPRESENTABLE: &str = "a number beyond 1e308 or half a surrogate pair ca
 const ENVELOPE: [&str; 4] = ["type", "id", "method", "params"];
 
 /// A request whose parameters are still as they were written.
-pub(super) struct Request<'a> {
+pub(super) struct RawRequest<'a> {
     id: String,
     method: Method,
     params: Option<&'a RawValue>,
 }
 
 /// Reads what a frame is.
-pub(super) fn read(text: &str) -> Result<Request<'_>, Rejected> {
+pub(super) fn read(text: &str) -> Result<RawRequest<'_>, Rejected> {
     let shape = Shape::of(text.as_bytes());
     if shape.depth > JSON_DEPTH_MAX {
         return Err(Rejected::Unreadable(Close::new(1007, "the JSON nests deeper than 64 levels")));
@@ -67,7 +67,7 @@ pub(super) fn read(text: &str) -> Result<Request<'_>, Rejected> {
         ));
         return Err(Rejected::Refused { id, error });
     };
-    Ok(Request { id, method, params })
+    Ok(RawRequest { id, method, params })
 }
 
 /// The envelope, as far as its schema looks at it. What is no object has none.
@@ -98,7 +98,7 @@ fn invalid(id: &str, message: &str) -> Rejected {
     Rejected::Invalid { id: id.to_owned(), error: WireError::invalid(message) }
 }
 
-impl Request<'_> {
+impl RawRequest<'_> {
     /// What its parameters take in memory, near enough: texts, and few other values.
     pub(super) fn built_bytes(&self) -> usize {
         // Of the others only single members are built, each of them small.
@@ -107,9 +107,9 @@ impl Request<'_> {
     }
 
     /// Builds the parameters and checks them.
-    pub(super) fn build(self) -> Result<(String, Call), Rejected> {
+    pub(super) fn build(self) -> Result<(String, Request), Rejected> {
         match parse_params(self.method, self.params) {
-            Ok(Ok(call)) => Ok((self.id, call)),
+            Ok(Ok(request)) => Ok((self.id, request)),
             Ok(Err(error)) => Err(Rejected::Refused { id: self.id, error }),
             Err(_) => Err(invalid(&self.id, UNREPRESENTABLE)),
         }
@@ -120,10 +120,10 @@ impl Request<'_> {
 mod tests {
     use super::{Rejected, read};
     use crate::limits::JSON_VALUES_MAX;
-    use crate::protocol::call::Call;
+    use crate::protocol::method::{Call, Request};
 
     fn rejected(text: &str) -> (String, String) {
-        let (Err(rejected) | Ok(Err(rejected))) = read(text).map(super::Request::build) else {
+        let (Err(rejected) | Ok(Err(rejected))) = read(text).map(super::RawRequest::build) else {
             panic!("a good request: {text}")
         };
         match rejected {
@@ -161,7 +161,9 @@ mod tests {
                 format!(r#"{{"type":"req","id":"a","method":"health","x":"\ud800","params":{params}}}"#);
             let request = read(&text).unwrap_or_else(|_| panic!("{text}"));
             assert_eq!(request.built_bytes(), 0);
-            assert!(matches!(request.build(), Ok((id, Call::Health(params))) if id == "a" && !params.probe));
+            assert!(
+                matches!(request.build(), Ok((id, Request::State(Call::Health(params)))) if id == "a" && !params.probe)
+            );
         }
         let text = r#"{"type":"req","id":"a","method":"set-paused","params":{"paused":true,"future":1e999}}"#;
         assert_eq!(rejected(text).0, "invalid a");
@@ -171,7 +173,10 @@ mod tests {
     fn more_than_any_parameter_has_is_never_acted_on() {
         let many = (0..20).map(|n| format!(r#""paused":{}"#, n % 2 == 0)).collect::<Vec<_>>().join(",");
         let text = format!(r#"{{"type":"req","id":"a","method":"set-paused","params":{{{many}}}}}"#);
-        assert!(matches!(read(&text).map(super::Request::build), Ok(Ok(_))), "the last of one name counts");
+        assert!(
+            matches!(read(&text).map(super::RawRequest::build), Ok(Ok(_))),
+            "the last of one name counts"
+        );
         let tags = vec![r#""tag""#; 17].join(",");
         let params = format!(r#"{{"text":"x","tags":[{tags}]}}"#);
         let text = format!(r#"{{"type":"req","id":"a","method":"system-event","params":{params}}}"#);
@@ -183,7 +188,9 @@ mod tests {
     fn the_last_of_two_members_counts() {
         let text =
             r#"{"type":"req","id":"x","id":"b","method":"status","method":"health","params":1,"params":{}}"#;
-        assert!(matches!(read(text).map(super::Request::build), Ok(Ok((id, Call::Health(_)))) if id == "b"));
+        assert!(
+            matches!(read(text).map(super::RawRequest::build), Ok(Ok((id, Request::State(Call::Health(_))))) if id == "b")
+        );
     }
 
     #[test]

@@ -1,77 +1,10 @@
-//! Requests: the envelope, the methods and their parameters.
+//! What requests ask with: the parameters of each method, and the words that they share.
+//!
+//! Plain data. How it comes out of a request is for `parse`, which members it may have for the schemas.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-
-/// Declares the closed list of methods once: name, variant, whether it has side effects.
-macro_rules! methods {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $effects:ident;)*) => {
-        /// Every method this server answers.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Method { $($(#[$doc])* $variant,)* }
-
-        impl Method {
-            /// All of them, in the order of `features.methods`.
-            pub const ALL: &'static [Method] = &[$(Method::$variant),*];
-
-            /// The name on the wire.
-            pub const fn name(self) -> &'static str {
-                match self { $(Method::$variant => $name),* }
-            }
-
-            /// Whether unknown members of `params` are refused (they might be a misspelt option)
-            /// instead of ignored.
-            pub const fn has_side_effects(self) -> bool {
-                match self { $(Method::$variant => methods!(@ $effects)),* }
-            }
-
-            /// The method of that name.
-            pub fn from_name(name: &str) -> Option<Method> {
-                match name { $($name => Some(Method::$variant),)* _ => None }
-            }
-        }
-    };
-    (@ reads) => { false };
-    (@ acts) => { true };
-}
-
-methods! {
-    /// The gateway's health.
-    Health = "health", reads;
-    /// Health and everything around it.
-    Status = "status", reads;
-    /// Who is here.
-    SystemPresence = "system-presence", reads;
-    /// A note of the caller about its host.
-    SystemEvent = "system-event", acts;
-    /// A message to a person or group on a surface.
-    Send = "send", acts;
-    /// A run of the agent.
-    Agent = "agent", acts;
-    /// Ends a run.
-    AgentCancel = "agent-cancel", acts;
-    /// Sessions, newest first.
-    SessionsList = "sessions-list", reads;
-    /// Messages of a session, newest first.
-    SessionHistory = "session-history", reads;
-    /// A new conversation under the same key.
-    SessionReset = "session-reset", acts;
-    /// The same, and every trace of the old one deleted.
-    SessionForget = "session-forget", acts;
-    /// Heartbeats on or off.
-    SetHeartbeats = "set-heartbeats", acts;
-    /// A channel on or off.
-    SetChannel = "set-channel", acts;
-    /// Everything paused or resumed.
-    SetPaused = "set-paused", acts;
-    /// A person or group let in on a surface, or shut out again.
-    ChannelAllow = "channel-allow", acts;
-    /// Links an account to a channel.
-    ChannelLogin = "channel-login", acts;
-    /// Unlinks it.
-    ChannelLogout = "channel-logout", acts;
-}
 
 named! {
     /// A surface that the gateway owns.
@@ -106,47 +39,21 @@ named! {
 /// Id of one run, unique over restarts. Cloning is a reference count.
 pub type RunId = Arc<str>;
 
-/// A request whose parameters have been validated and parsed.
-#[derive(Debug)]
-pub enum Call {
-    /// `health`
-    Health(HealthParams),
-    /// `status`
-    Status,
-    /// `system-presence`
-    SystemPresence,
-    /// `system-event`
-    SystemEvent(Box<SystemEventParams>),
-    /// `send`, with the digest of its parameters
-    Send(Box<SendParams>, Digest),
-    /// `agent`, with the digest of its parameters
-    Agent(Box<AgentParams>, Digest),
-    /// `agent-cancel`
-    AgentCancel(RunParams),
-    /// `sessions-list`
-    SessionsList(SessionsListParams),
-    /// `session-history`
-    SessionHistory(SessionHistoryParams),
-    /// `session-reset`
-    SessionReset(SessionParams),
-    /// `session-forget`
-    SessionForget(SessionParams),
-    /// `set-heartbeats`
-    SetHeartbeats(EnabledParams),
-    /// `set-channel`
-    SetChannel(SetChannelParams),
-    /// `set-paused`
-    SetPaused(PausedParams),
-    /// `channel-allow`
-    ChannelAllow(ChannelAllowParams),
-    /// `channel-login`
-    ChannelLogin(ChannelLoginParams),
-    /// `channel-logout`
-    ChannelLogout(ChannelParams),
-}
-
 /// SHA-256 over the canonical parameters of a request, its key left out.
 pub type Digest = [u8; 32];
+
+/// Parameters of a method that acts once per idempotency key.
+#[derive(Debug)]
+pub struct Keyed<T> {
+    /// The parameters, the key among them.
+    pub params: T,
+    /// Tells requests with the same parameters, which repeat each other, from those that only share a key.
+    pub digest: Digest,
+}
+
+/// `status`, `system-presence`: methods without parameters.
+#[derive(Debug, Deserialize)]
+pub struct NoParams {}
 
 /// `health`
 #[derive(Debug, Default, Deserialize)]

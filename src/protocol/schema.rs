@@ -10,64 +10,25 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 use crate::limits::{ERROR_MEMBER_BYTES_MAX, ERROR_TEXT_BYTES_MAX};
-use crate::protocol::call::Method;
 use crate::protocol::cut;
 
-/// One validator per inbound schema, and the choice among those for parameters.
-macro_rules! validators {
-    (
-        frames { $($name:ident = $path:literal;)* }
-        params { $($method:ident = $params_path:literal;)* }
-    ) => {
-        $(validators!(@ $name $path);)*
-
-        mod params {
-            $(validators!(@ $method $params_path);)*
-        }
-
-        fn params_error(method: Method, value: &Value) -> Option<ValidationError<'_>> {
-            match method {
-                $(Method::$method => first_error(value, params::$method::is_valid, params::$method::validate),)*
-            }
-        }
-    };
-    (@ $name:ident $path:literal) => {
+/// The validator that a schema becomes at build time.
+macro_rules! validator {
+    ($name:ident $path:literal) => {
         #[jsonschema::validator(
-            path = $path,
-            base_uri = "json-schema:///schemas/inbound.json",
-            resources = { "json-schema:///schemas/common.json" => { path = "schemas/common.json" } },
-            methods = { is_valid = true, validate = true, iter_errors = false },
-        )]
+                    path = $path,
+                    base_uri = "json-schema:///schemas/inbound.json",
+                    resources = { "json-schema:///schemas/common.json" => { path = "schemas/common.json" } },
+                    methods = { is_valid = true, validate = true, iter_errors = false },
+                )]
         pub(super) struct $name;
     };
 }
+pub(super) use validator;
 
-validators! {
-    frames {
-        Hello = "schemas/frame-hello.json";
-        Req = "schemas/frame-req.json";
-        Config = "schemas/config.schema.json";
-    }
-    params {
-        Health = "schemas/params-health.json";
-        Status = "schemas/params-status.json";
-        SystemPresence = "schemas/params-system-presence.json";
-        SystemEvent = "schemas/params-system-event.json";
-        Send = "schemas/params-send.json";
-        Agent = "schemas/params-agent.json";
-        AgentCancel = "schemas/params-agent-cancel.json";
-        SessionsList = "schemas/params-sessions-list.json";
-        SessionHistory = "schemas/params-session-history.json";
-        SessionReset = "schemas/params-session-reset.json";
-        SessionForget = "schemas/params-session-forget.json";
-        SetHeartbeats = "schemas/params-set-heartbeats.json";
-        SetChannel = "schemas/params-set-channel.json";
-        SetPaused = "schemas/params-set-paused.json";
-        ChannelAllow = "schemas/params-channel-allow.json";
-        ChannelLogin = "schemas/params-channel-login.json";
-        ChannelLogout = "schemas/params-channel-logout.json";
-    }
-}
+validator!(Hello "schemas/frame-hello.json");
+validator!(Req "schemas/frame-req.json");
+validator!(Config "schemas/config.schema.json");
 
 /// What is wrong with a value, without the value. At most `ERROR_TEXT_BYTES_MAX` bytes as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,18 +74,13 @@ pub fn check_req(value: &Value) -> Result<(), SchemaError> {
     }
 }
 
-/// Checks the parameters of a request; paths begin with `/params`.
-pub fn check_params(method: Method, value: &Value) -> Result<(), SchemaError> {
-    params_error(method, value).map_or(Ok(()), |error| Err(describe("/params", &error)))
-}
-
 /// Checks the types in a configuration. Unknown keys are no error of it.
 pub fn check_config(value: &Value) -> Result<(), SchemaError> {
     first_error(value, Config::is_valid, Config::validate).map_or(Ok(()), |error| Err(describe("", &error)))
 }
 
 /// The two-step validation: building an error costs allocations that a good value is spared.
-fn first_error<'v>(
+pub(super) fn first_error<'v>(
     value: &'v Value,
     is_valid: fn(&Value) -> bool,
     validate: fn(&'v Value) -> Result<(), ValidationError<'v>>,
@@ -139,7 +95,8 @@ fn wrong_kind(value: &Value, kind: &str) -> Option<SchemaError> {
     (!matches).then(|| SchemaError::new("/type", &format!("\"{kind}\" was expected")))
 }
 
-fn describe(prefix: &str, error: &ValidationError<'_>) -> SchemaError {
+/// The error in words; `prefix` is where the value lies.
+pub(super) fn describe(prefix: &str, error: &ValidationError<'_>) -> SchemaError {
     let path = format!("{prefix}{}", error.instance_path());
     match error.kind() {
         ValidationErrorKind::Required { property } => {

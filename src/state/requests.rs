@@ -9,9 +9,10 @@ use crate::limits::{
 };
 use crate::net::outbound::Outbound;
 use crate::protocol::ConnId;
-use crate::protocol::call::{Call, Channel, HealthParams, SessionsListParams, SystemEventParams};
+use crate::protocol::call::{Channel, HealthParams, SessionsListParams, SystemEventParams};
 use crate::protocol::error::WireError;
 use crate::protocol::frame;
+use crate::protocol::method::Call;
 use crate::protocol::payload::{Auth, Status, Today};
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
 use crate::state::clients::clean;
@@ -23,16 +24,14 @@ impl State {
     pub(super) fn request(&mut self, conn: ConnId, id: String, call: Call) {
         let refused = match call {
             Call::Health(params) => self.health_request(conn, &id, &params),
-            Call::Status => return self.status(conn, &id),
-            Call::SystemPresence => {
+            Call::Status(_) => return self.status(conn, &id),
+            Call::SystemPresence(_) => {
                 let frame = frame::res_ok(&id, &self.presence.json());
                 return self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
             }
             Call::SystemEvent(params) => self.system_event(conn, &id, *params),
-            // Served by the client's own thread, which alone reads the records.
-            Call::SessionHistory(_) => Err(WireError::internal("session-history reached the wrong thread")),
-            Call::Send(params, digest) => self.send(conn, &id, &params, &digest),
-            Call::Agent(params, digest) => self.agent_request(conn, &id, *params, &digest),
+            Call::Send(send) => self.send(conn, &id, &send.params, &send.digest),
+            Call::Agent(agent) => self.agent_request(conn, &id, agent.params, &agent.digest),
             Call::AgentCancel(params) => self.agent_cancel(conn, &id, &params.run_id),
             Call::SessionsList(params) => self.sessions_list(conn, &id, &params),
             Call::SessionReset(params) => self.session_reset(conn, &id, &params.session_key),

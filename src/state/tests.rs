@@ -11,10 +11,11 @@ use crate::limits::{PAYLOAD_BYTES_MAX, SANE_CLOCK_MS, STORE_INBOX};
 use crate::net::outbound::{Loss, Outbound};
 use crate::net::{NetEvent, Opened};
 use crate::protocol::ConnId;
-use crate::protocol::call::{Method, Thinking};
+use crate::protocol::call::Thinking;
 use crate::protocol::event::{EventKind, Subscriptions};
 use crate::protocol::hello::Policy;
-use crate::protocol::parse::{parse_call, parse_hello};
+use crate::protocol::method::{Method, Request};
+use crate::protocol::parse::{parse_hello, parse_request};
 use crate::protocol::payload::{Auth, RunStatus};
 use crate::state::budget::Limits;
 use crate::state::heartbeats::HeartbeatConfig;
@@ -121,7 +122,8 @@ impl Bench {
     }
 
     fn request(&mut self, conn: ConnId, id: &str, method: &str, params: Value) {
-        let call = parse_call(Method::from_name(method).unwrap(), Some(params)).unwrap();
+        let request = parse_request(Method::from_name(method).unwrap(), Some(params)).unwrap();
+        let Request::State(call) = request else { panic!("not for the state thread: {request:?}") };
         self.handle(Event::Net(NetEvent::Request { conn, id: id.into(), call, built: None }));
     }
 

@@ -11,8 +11,8 @@ mod surfaces;
 
 use std::collections::BTreeSet;
 
-use clawdis_gateway::protocol::call::Method;
 use clawdis_gateway::protocol::event::EventKind;
+use clawdis_gateway::protocol::method::Method;
 use serde_json::Value;
 
 /// Every file that must be there, and no other may.

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use clawdis_gateway::protocol::call::Method;
 use clawdis_gateway::protocol::event::EventKind;
+use clawdis_gateway::protocol::method::Method;
 use serde_json::Value;
 
 use crate::schemas::read_all;

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{SchemaError, check_config, check_hello, check_params, check_req};
+use super::{SchemaError, check_config, check_hello, check_req};
 use crate::limits::ERROR_TEXT_BYTES_MAX;
-use crate::protocol::call::Method;
+use crate::protocol::method::Method;
 
 /// `value` with the member at a JSON pointer's path replaced, or added.
 fn with(mut value: Value, path: &str, member: Value) -> Value {
@@ -190,7 +190,7 @@ fn params_good() {
         (Method::ChannelLogin, json!({"channel": "whatsapp", "method": "code", "phone": text(32)})),
         (Method::ChannelLogout, json!({"channel": "whatsapp"})),
     ] {
-        assert_eq!(check_params(method, &params), Ok(()), "{} {params}", method.name());
+        assert_eq!(method.check(&params), Ok(()), "{} {params}", method.name());
     }
 }
 
@@ -203,7 +203,7 @@ const CHANNEL: &str = "value is none of [\"telegram\",\"whatsapp\"]";
 #[track_caller]
 fn assert_params_refused(cases: &[(Method, Value, &str, &str)]) {
     for (method, params, path, expected) in cases {
-        assert_error(check_params(*method, params), &format!("/params{path}"), expected);
+        assert_error(method.check(params), &format!("/params{path}"), expected);
     }
 }
 
@@ -457,7 +457,7 @@ fn config() {
 #[test]
 fn errors_are_bounded_and_show_no_values() {
     let name = "n".repeat(100_000);
-    let error = check_params(Method::SetPaused, &json!({"paused": true, name: "secret"})).unwrap_err();
+    let error = Method::SetPaused.check(&json!({"paused": true, name: "secret"})).unwrap_err();
     assert_eq!(error.path, format!("/params/{}", "n".repeat(64)));
     for error in [
         check_hello(&json!({"type": "hello", "auth": {"token": ["secret"]}, "client": "secret"}))
@@ -472,7 +472,7 @@ fn errors_are_bounded_and_show_no_values() {
 
 #[test]
 fn error_as_text() {
-    let error = check_params(Method::Health, &json!({"probe": 1})).unwrap_err();
+    let error = Method::Health.check(&json!({"probe": 1})).unwrap_err();
     assert_eq!(error.to_string(), "`/params/probe`: value is not of type \"boolean\"");
     assert_eq!(check_req(&json!([])).unwrap_err().to_string(), "`/`: value is not of type \"object\"");
 }
