@@ -11,9 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 pub(crate) struct Argument {
     /// A flag with its dashes; a word's name for the help.
     pub(crate) name: &'static str,
-    /// A flag's one-letter form.
     pub(crate) short: Option<&'static str>,
-    /// What is typed there.
     pub(crate) kind: Kind,
     /// The member of the method's parameters that it sets; empty if it is for the program itself.
     pub(crate) member: &'static str,
@@ -34,7 +32,7 @@ pub(crate) enum Kind {
     TextOr(&'static str),
     /// A whole number; the help calls it so.
     Number(&'static str),
-    /// `on` or `off`.
+    /// The word `on` or `off`.
     OnOff,
     /// All the words, or stdin.
     Message,

@@ -3,7 +3,7 @@
 //! - A pipe that nobody reads must not stop the gateway: a line is only written when it fits, and
 //!   is counted otherwise.
 //! - The same line again and again is counted, not repeated.
-//! - Lines of one kind (from one place in the code) are counted beyond so many a minute: what strangers
+//! - Lines from one place in the code are counted beyond so many a minute: what strangers
 //!   can bring about, each time with another number in it, must not fill a disk.
 //! - A bot's token is taken out of a line, wherever it came from.
 //! - Lines wait until [`Log::release`], because the first line on stdout says where we listen.
@@ -19,7 +19,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 use crate::clock::{utc, wall_ms};
-use crate::config::flags::LogFormat;
 use crate::limits::{
     LOG_KIND_LINES_MAX, LOG_KIND_WINDOW, LOG_LINE_BYTES_MAX, LOG_REPEAT_WINDOW, LOG_REPEATS_TRACKED,
 };
@@ -31,7 +30,17 @@ pub(crate) mod redact;
 
 use redact::redact;
 
-/// The process's logger.
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Text for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The logger of this process.
 pub(crate) struct Log {
     filter: env_logger::Logger,
     format: LogFormat,
@@ -43,7 +52,7 @@ struct LogState {
     released: bool,
     held: Vec<String>,
     recent: VecDeque<Recent>,
-    kinds: Kinds,
+    call_sites: CallSites,
 }
 
 /// A line that was written a moment ago.
@@ -54,14 +63,14 @@ struct Recent {
 }
 
 /// A place in the code that says something: its file and line.
-type Kind = (&'static str, u32);
+type CallSite = (&'static str, u32);
 
 /// How much each place has said lately. They are as many as there are calls in the code.
 #[derive(Default)]
-struct Kinds(BTreeMap<Kind, Said>);
+struct CallSites(BTreeMap<CallSite, SiteLines>);
 
 /// What one place has said in its window.
-struct Said {
+struct SiteLines {
     since: Instant,
     lines: u64,
     level: Level,
@@ -75,11 +84,15 @@ struct LeftOut {
     message: String,
 }
 
-impl Kinds {
-    /// Whether one more line of this kind may be written.
-    fn allow(&mut self, kind: Kind, level: Level, message: &str, now: Instant) -> bool {
-        let said =
-            self.0.entry(kind).or_insert_with(|| Said { since: now, lines: 0, level, last: String::new() });
+impl CallSites {
+    /// Whether one more line from there may be written.
+    fn allow(&mut self, site: CallSite, level: Level, message: &str, now: Instant) -> bool {
+        let said = self.0.entry(site).or_insert_with(|| SiteLines {
+            since: now,
+            lines: 0,
+            level,
+            last: String::new(),
+        });
         said.lines += 1;
         if said.lines <= LOG_KIND_LINES_MAX {
             return true;
@@ -90,7 +103,8 @@ impl Kinds {
 
     /// What the windows that are over by now left out; all of them if there is no `now`.
     fn settle(&mut self, now: Option<Instant>) -> Vec<LeftOut> {
-        let is_over = |said: &Said| now.is_none_or(|now| now.duration_since(said.since) >= LOG_KIND_WINDOW);
+        let is_over =
+            |said: &SiteLines| now.is_none_or(|now| now.duration_since(said.since) >= LOG_KIND_WINDOW);
         let mut left_out = Vec::new();
         self.0.retain(|_, said| {
             if !is_over(said) {
@@ -158,13 +172,13 @@ impl Log {
 
     /// Writes how many lines were only counted.
     fn settle(&self, state: &mut LogState, now: Option<Instant>) {
-        for LeftOut { level, message } in state.kinds.settle(now) {
+        for LeftOut { level, message } in state.call_sites.settle(now) {
             self.write(state, level, "log", &message);
         }
     }
 
     /// Whether the line is a repetition that only counts.
-    fn repeats(&self, state: &mut LogState, record: &Record<'_>, message: &str) -> bool {
+    fn is_repetition(&self, state: &mut LogState, record: &Record<'_>, message: &str) -> bool {
         let now = Instant::now();
         let known = state
             .recent
@@ -204,12 +218,12 @@ impl log::Log for Log {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         self.settle(&mut state, Some(now));
-        if self.repeats(&mut state, record, &message) {
+        if self.is_repetition(&mut state, record, &message) {
             return;
         }
-        let kind = (record.file_static().unwrap_or_default(), record.line().unwrap_or_default());
+        let site = (record.file_static().unwrap_or_default(), record.line().unwrap_or_default());
         // Whoever asks for details gets them all.
-        if record.level() <= Level::Info && !state.kinds.allow(kind, record.level(), &message, now) {
+        if record.level() <= Level::Info && !state.call_sites.allow(site, record.level(), &message, now) {
             METRICS.log_dropped.up();
             return;
         }
@@ -252,7 +266,7 @@ mod tests {
 
     use log::Level;
 
-    use super::{Kinds, shown};
+    use super::{CallSites, shown};
     use crate::limits::{LOG_KIND_LINES_MAX, LOG_KIND_WINDOW};
 
     #[test]
@@ -265,21 +279,21 @@ mod tests {
 
     #[test]
     fn what_one_place_says_too_often_is_counted_and_other_places_are_heard() {
-        let (mut kinds, start) = (Kinds::default(), Instant::now());
-        let mut said = |kind: u32, number: u64, at: Instant| {
-            kinds.allow(("file.rs", kind), Level::Info, &format!("conn {number}: connected"), at)
+        let (mut call_sites, start) = (CallSites::default(), Instant::now());
+        let mut said = |site: u32, number: u64, at: Instant| {
+            call_sites.allow(("file.rs", site), Level::Info, &format!("conn {number}: connected"), at)
         };
         assert!((1..=LOG_KIND_LINES_MAX).all(|number| said(1, number, start)));
         assert!((0..500).all(|number| !said(1, 1_000 + number, start + Duration::from_secs(1))));
         assert!(said(2, 1, start));
         // Within the window nothing is summed up, at its end all of it, once.
-        assert!(kinds.settle(Some(start + LOG_KIND_WINDOW - Duration::from_millis(1))).is_empty());
+        assert!(call_sites.settle(Some(start + LOG_KIND_WINDOW - Duration::from_millis(1))).is_empty());
         let end = start + LOG_KIND_WINDOW;
-        let left_out = kinds.settle(Some(end));
+        let left_out = call_sites.settle(Some(end));
         let [summary] = left_out.as_slice() else { panic!("{} summaries", left_out.len()) };
         assert!(summary.message.starts_with("500 more lines like"), "{}", summary.message);
         assert!(summary.message.ends_with("conn 1499: connected"), "{}", summary.message);
-        assert!(kinds.settle(None).is_empty());
-        assert!(kinds.allow(("file.rs", 1), Level::Info, "conn 9: connected", end));
+        assert!(call_sites.settle(None).is_empty());
+        assert!(call_sites.allow(("file.rs", 1), Level::Info, "conn 9: connected", end));
     }
 }

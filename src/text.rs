@@ -196,4 +196,16 @@ mod tests {
         assert_eq!(lines("").collect::<Vec<_>>(), [""]);
         assert_eq!(lines("a\n\r\n").collect::<Vec<_>>(), ["a", "", ""]);
     }
+
+    #[test]
+    fn escape_sequences_lose_their_escape() {
+        assert_eq!(printable("a\x1b[31mb\u{9b}2Jc\x07\x7f\r\n\td"), "a[31mb2Jc\n\td");
+        assert_eq!(one_line("  one\n\ntwo\tthree\x1b "), "one two three");
+        assert_eq!(
+            one_line("\u{202e}gnp.exe\u{2066} \u{200b}x"),
+            "gnp.exe x",
+            "nothing is written backwards"
+        );
+        assert_eq!(printable("a\u{2067}b\u{202c}\u{2029}c"), "ab\nc");
+    }
 }

@@ -17,7 +17,7 @@ const NO_TLS: &str = "only ws:// is spoken here, without TLS; to reach another m
 pub(crate) struct Address {
     /// Name or IP address, without brackets.
     pub(crate) host: String,
-    /// Never 0.
+    /// The port, which is never 0.
     pub(crate) port: u16,
 }
 

@@ -5,12 +5,13 @@ use serde_json::Value;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::show::facts;
-use crate::cli::terminal::{line, print};
+use crate::cli::terminal::print;
+use crate::text::one_line;
 
 /// What a person should know before, and at the latest when, they let another in.
 const MEANING: &str = "Whoever is let in commands a shell with your rights, within the sandbox's walls, and reads what it can read.";
 
-/// `allow`
+/// The verb `allow`: asks the gateway to let somebody in.
 pub(crate) fn allow(context: &Context, params: Value) -> Result<()> {
     let answer = context.ask("channel-allow", &params)?;
     if context.output.json {
@@ -21,7 +22,7 @@ pub(crate) fn allow(context: &Context, params: Value) -> Result<()> {
 
 fn told(mut answer: Value) -> String {
     let note = answer.as_object_mut().and_then(|members| members.remove("note"));
-    let note = note.as_ref().and_then(Value::as_str).map(line);
+    let note = note.as_ref().and_then(Value::as_str).map(one_line);
     let is_let_in = answer["allowed"] == true && answer["owner"] == false;
     let meaning = is_let_in.then(|| MEANING.to_owned());
     let lines = [Some(facts(&answer)), meaning, note].into_iter().flatten();

@@ -16,7 +16,7 @@ use crate::protocol::cut;
 const EXCERPT_BYTES_MAX: usize = 160;
 
 /// What has been shown of one run.
-pub(crate) struct Answer<'a> {
+pub(crate) struct AnswerView<'a> {
     output: &'a Output,
     /// As it comes; with `--json` every event, otherwise the text.
     live: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Answer<'a> {
     in_line: bool,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> AnswerView<'a> {
     /// Of a run that has not begun.
     pub(crate) fn new(output: &'a Output, stream: bool) -> Self {
         let live = stream || (output.stdout_terminal && !output.json);

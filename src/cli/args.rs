@@ -18,9 +18,8 @@ use crate::nearest::nearest;
 pub(crate) enum Request {
     /// `--help`, of one verb or of all.
     Help(Option<&'static Verb>),
-    /// `--version`
     Version,
-    /// A verb.
+    /// What a verb does, with what was typed for it.
     Run(Args),
 }
 
@@ -28,7 +27,6 @@ pub(crate) enum Request {
 pub(crate) struct Args {
     /// The verb's row of the table.
     pub(crate) verb: &'static Verb,
-    /// Flags and their values.
     pub(crate) flags: Vec<(&'static Argument, String)>,
     words: Vec<String>,
 }
@@ -70,7 +68,7 @@ pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Request>
 }
 
 impl Args {
-    /// The value of a flag.
+    /// The value that was typed for a flag.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         self.flags.iter().find(|(flag, _)| flag.name == name).map(|(_, value)| value.as_str())
     }

@@ -27,7 +27,7 @@ use crate::protocol::{self, cut};
 
 /// What this tool says about itself.
 pub(crate) struct Client<'a> {
-    /// As in `hello`.
+    /// Its capabilities, as `hello` names them.
     pub(crate) caps: &'a [&'a str],
     /// Connections with the same one share a presence entry.
     pub(crate) instance_id: &'a str,
@@ -48,7 +48,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects and shakes hands.
+    /// Connects to the gateway and shakes hands with it.
     pub(crate) fn open(target: &Target, client: &Client, deadline: Instant) -> Result<Self> {
         let stream = TimedStream { stream: dial(target, deadline)?, deadline };
         let mut connection = Self {

@@ -9,7 +9,7 @@ use crate::cli::connection::{Client, Connection, NO_EVENTS};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::frame::check_size;
 use crate::cli::interrupt::Interrupt;
-use crate::cli::locate::{self, Named};
+use crate::cli::locate::{self, TargetFlags};
 use crate::cli::show;
 use crate::cli::terminal::{Output, print};
 use crate::limits::CLI_TIMEOUT;
@@ -18,11 +18,9 @@ use crate::limits::CLI_TIMEOUT;
 pub(crate) struct Context {
     /// The verb and what was typed for it.
     pub(crate) args: Args,
-    /// Value of `--timeout`.
+    /// What `--timeout` says.
     pub(crate) timeout: Option<Duration>,
-    /// Where results and remarks go.
     pub(crate) output: Output,
-    /// Whether Ctrl-C was pressed.
     pub(crate) interrupt: Interrupt,
 }
 
@@ -44,7 +42,7 @@ impl Context {
     /// Finds the gateway and shakes hands.
     pub(crate) fn connect(&self, client: &Client, deadline: Instant) -> Result<Connection> {
         let [url, token, token_file] = ["--url", "--token", "--token-file"].map(|flag| self.args.value(flag));
-        Connection::open(&locate::target(&Named { url, token, token_file })?, client, deadline)
+        Connection::open(&locate::target(&TargetFlags { url, token, token_file })?, client, deadline)
     }
 
     /// One request, one answer, no events.

@@ -30,7 +30,6 @@ pub(crate) enum Failure {
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
-    /// The process's exit code.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Failure::OutputClosed => 0,

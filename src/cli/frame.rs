@@ -25,17 +25,16 @@ pub(crate) fn check_size(method: &str, params: &Value) -> Result<()> {
     if bytes <= PAYLOAD_BYTES_MAX { Ok(()) } else { Err(too_large()) }
 }
 
-/// A message that fits into no frame.
+/// The failure of a message that fits into no frame.
 pub(crate) fn too_large() -> Failure {
     Failure::Usage(format!("the message is too long: at most {} KiB fit", PAYLOAD_BYTES_MAX / 1_024))
 }
 
-/// Nothing came in time.
+/// The failure of a gateway that does not answer in time.
 pub(crate) fn no_answer() -> Failure {
     Failure::TimedOut("the gateway did not answer in time; `--timeout SECONDS` waits longer".to_owned())
 }
 
-/// A request as a frame.
 pub(crate) fn request(id: &str, method: &str, params: &Value) -> Value {
     json!({ "type": "req", "id": id, "method": method, "params": params })
 }

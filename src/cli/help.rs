@@ -27,7 +27,7 @@ pub(crate) fn help(verb: Option<&Verb>) -> String {
     format!("usage: clawdis {}\n\n{}\n{own}{common}", usage(verb), verb.summary)
 }
 
-/// `clawdis 0.1.0 (commit)`
+/// The line of `--version`, as in `clawdis 0.1.0 (commit)`.
 pub(crate) fn version() -> String {
     let commit = protocol::SERVER_COMMIT.map(|commit| format!(" ({commit})")).unwrap_or_default();
     format!("clawdis {}{commit}\n", protocol::SERVER_VERSION)
@@ -42,7 +42,7 @@ fn row(flag: &Argument) -> (String, &'static str) {
     (flag.with_value(), flag.help)
 }
 
-/// Nothing without rows.
+/// A heading and its rows; nothing where there is no row.
 fn section(heading: &str, rows: impl Iterator<Item = (String, &'static str)>) -> String {
     let rows: Vec<String> = rows.map(|(name, what)| format!("  {name:<23} {what}\n")).collect();
     if rows.is_empty() { String::new() } else { format!("\n{heading}\n{}", rows.concat()) }

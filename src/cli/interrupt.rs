@@ -12,7 +12,7 @@ use signal_hook::flag;
 use crate::cli::failure::{Failure, Result};
 use crate::limits::CLI_SIGNAL_SLICE;
 
-/// Handle on SIGINT.
+/// The handler of SIGINT.
 pub(crate) struct Interrupt {
     ends_at_once: Arc<AtomicBool>,
     seen: Arc<AtomicBool>,

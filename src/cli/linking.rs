@@ -7,26 +7,26 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::qr::{self, Look};
-use crate::cli::terminal::line;
+use crate::cli::qr::{self, QrStyle};
 use crate::limits::ms;
+use crate::text::one_line;
 
 const SCAN_IT: &str = "Scan it: WhatsApp on the phone, Settings, Linked devices, Link a device.";
 const TYPE_IT: &str = "Type it: WhatsApp on the phone, Linked devices, Link a device, with phone number.";
 
 /// What has been shown of one login.
-pub(crate) struct Linking {
-    look: Look,
+pub(crate) struct LinkingView {
+    style: QrStyle,
     /// The code that is shown, and until when it holds.
-    code: Option<(Code, Instant)>,
+    code: Option<(LinkCode, Instant)>,
     /// Lines that can be written over: the code and what stands around it.
     block: usize,
-    /// The last of them.
+    /// The last of these lines, which counts the seconds.
     status: String,
 }
 
 #[derive(Debug, Clone)]
-enum Code {
+enum LinkCode {
     Scan(String),
     Type(String),
 }
@@ -34,18 +34,18 @@ enum Code {
 /// Columns and rows of the terminal; `None` if it is none.
 pub(crate) type Size = Option<(usize, usize)>;
 
-impl Linking {
+impl LinkingView {
     /// Of a login that has not begun.
-    pub(crate) fn new(look: Look) -> Self {
-        Self { look, code: None, block: 0, status: String::new() }
+    pub(crate) fn new(style: QrStyle) -> Self {
+        Self { style, code: None, block: 0, status: String::new() }
     }
 
     /// Text for a `channel` event.
     pub(crate) fn event(&mut self, payload: &Value, size: Size, now: Instant) -> String {
-        let member = |name: &str| payload[name].as_str().map(line);
+        let member = |name: &str| payload[name].as_str().map(one_line);
         let code = match (member("qr"), member("code")) {
-            (Some(qr), _) => Code::Scan(qr),
-            (None, Some(code)) => Code::Type(code),
+            (Some(qr), _) => LinkCode::Scan(qr),
+            (None, Some(code)) => LinkCode::Type(code),
             (None, None) => {
                 (self.code, self.block) = (None, 0);
                 let reason = member("reason").map_or_else(String::new, |reason| format!(": {reason}"));
@@ -58,8 +58,8 @@ impl Linking {
         self.show(&code, size, now)
     }
 
-    /// When [`Linking::pass`] has something to say.
-    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+    /// When [`LinkingView::tick`] has something to say.
+    pub(crate) fn next_tick(&self, now: Instant) -> Option<Instant> {
         let (_, ends) = self.code.as_ref().filter(|_| self.block > 0)?;
         let left = ends.checked_duration_since(now).filter(|left| !left.is_zero())?;
         // Seconds are rounded up, so the next number is due when they are whole.
@@ -68,8 +68,8 @@ impl Linking {
     }
 
     /// Text that brings the seconds up to date.
-    pub(crate) fn pass(&mut self, size: Size, now: Instant) -> String {
-        let status = fitted(&self.left(now), size);
+    pub(crate) fn tick(&mut self, size: Size, now: Instant) -> String {
+        let status = fitted(&self.status_at(now), size);
         if self.block == 0 || status == self.status {
             return String::new();
         }
@@ -77,10 +77,10 @@ impl Linking {
         format!("\x1b[1A\r\x1b[2K{status}\n")
     }
 
-    fn show(&mut self, code: &Code, size: Size, now: Instant) -> String {
+    fn show(&mut self, code: &LinkCode, size: Size, now: Instant) -> String {
         let (columns, rows) = size.unwrap_or((usize::MAX, usize::MAX));
         let mut lines = match code {
-            Code::Scan(text) => match qr::draw(text, self.look, columns, rows.saturating_sub(3)) {
+            LinkCode::Scan(text) => match qr::draw(text, self.style, columns, rows.saturating_sub(3)) {
                 Ok(mut lines) => {
                     lines.push(fitted(SCAN_IT, size));
                     lines
@@ -91,19 +91,19 @@ impl Linking {
                     return format!(
                         "{why}.\nMake the terminal wider and wait for the next code, use --phone +NUMBER, or draw this \
                          text as a QR code:\n{text}\n{}\n",
-                        self.left(now)
+                        self.status_at(now)
                     );
                 }
             },
-            Code::Type(code) => vec![fitted(TYPE_IT, size), format!("    {}", grouped(code))],
+            LinkCode::Type(code) => vec![fitted(TYPE_IT, size), format!("    {}", grouped(code))],
         };
-        self.status = fitted(&self.left(now), size);
+        self.status = fitted(&self.status_at(now), size);
         lines.push(self.status.clone());
         // The cursor stands below the block, and cannot go back further than the screen.
-        let fits = self.look.escapes && size.is_some_and(|(_, rows)| lines.len() < rows);
+        let fits = self.style.escapes && size.is_some_and(|(_, rows)| lines.len() < rows);
         let back = if self.block > 0 { format!("\x1b[{}A\r\x1b[J", self.block) } else { String::new() };
         self.block = if fits { lines.len() } else { 0 };
-        let is_low = self.look.escapes && size.is_some() && !fits;
+        let is_low = self.style.escapes && size.is_some() && !fits;
         let hint = if is_low {
             "The terminal is too low for it: make it taller, or use --phone +NUMBER.\n"
         } else {
@@ -112,14 +112,16 @@ impl Linking {
         format!("{back}{}\n{hint}", lines.join("\n"))
     }
 
-    fn left(&self, now: Instant) -> String {
+    fn status_at(&self, now: Instant) -> String {
         let Some((code, ends)) = &self.code else { return String::new() };
         let left = ends.saturating_duration_since(now);
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         match (code, seconds) {
             (_, 0) => "It has run out; waiting for what comes next.".to_owned(),
-            (Code::Scan(_), _) => format!("It holds for {seconds} s; a new one may follow. Ctrl-C leaves."),
-            (Code::Type(_), _) => format!("It holds for {seconds} s. Ctrl-C leaves."),
+            (LinkCode::Scan(_), _) => {
+                format!("It holds for {seconds} s; a new one may follow. Ctrl-C leaves.")
+            }
+            (LinkCode::Type(_), _) => format!("It holds for {seconds} s. Ctrl-C leaves."),
         }
     }
 }
@@ -143,13 +145,13 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{Linking, Size};
-    use crate::cli::qr::Look;
+    use super::{LinkingView, Size};
+    use crate::cli::qr::QrStyle;
 
     const TERMINAL: Size = Some((80, 50));
 
-    fn linking(escapes: bool) -> Linking {
-        Linking::new(Look { blocks: true, escapes })
+    fn linking(escapes: bool) -> LinkingView {
+        LinkingView::new(QrStyle { blocks: true, escapes })
     }
 
     fn qr(text: &str) -> Value {
@@ -195,13 +197,13 @@ mod tests {
         let progress = json!({ "state": "installing", "reason": "18 packages\u{1b}[2J" });
         let mut texts = vec![view.event(&progress, TERMINAL, now)];
         assert_eq!(texts[0], "installing: 18 packages[2J\n");
-        assert_eq!(view.due(now), None);
+        assert_eq!(view.next_tick(now), None);
         texts.push(view.event(&qr("2@first"), TERMINAL, now));
         let first = screen(&texts);
         assert!(first.iter().any(|line| line.starts_with("It holds for 20 s")), "{first:?}");
         let later = now + Duration::from_millis(3_500);
-        texts.push(view.pass(TERMINAL, later));
-        assert_eq!(view.pass(TERMINAL, later), "", "nothing has changed");
+        texts.push(view.tick(TERMINAL, later));
+        assert_eq!(view.tick(TERMINAL, later), "", "nothing has changed");
         let second = screen(&texts);
         assert_eq!((second.len(), &second[..second.len() - 2]), (first.len(), &first[..first.len() - 2]));
         assert!(second[second.len() - 2].starts_with("It holds for 17 s"), "{second:?}");
@@ -215,7 +217,7 @@ mod tests {
             third[..third.len() - 1],
             "what comes next stands below"
         );
-        assert_eq!(view.pass(TERMINAL, now), "");
+        assert_eq!(view.tick(TERMINAL, now), "");
     }
 
     #[test]
@@ -224,10 +226,10 @@ mod tests {
         view.event(&qr("2@a"), TERMINAL, now);
         let mut at = now;
         let mut seen = Vec::new();
-        while let Some(due) = view.due(at) {
+        while let Some(due) = view.next_tick(at) {
             assert!(due > at);
             at = due;
-            let text = view.pass(TERMINAL, at);
+            let text = view.tick(TERMINAL, at);
             seen.push(text.split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap_or(0));
         }
         assert_eq!(seen, (0..20).rev().collect::<Vec<_>>());
@@ -243,14 +245,14 @@ mod tests {
             texts.iter().all(|text| !text.contains('\x1b') && text.contains("It holds for 20 s")),
             "{texts:?}"
         );
-        assert_eq!(piped.due(now), None);
+        assert_eq!(piped.next_tick(now), None);
         let mut low = linking(true);
         let texts = [qr("2@a"), qr("2@b")].map(|event| low.event(&event, Some((80, 10)), now));
         assert!(
             texts.iter().all(|text| !text.contains("A\r") && text.contains("make it taller")),
             "{texts:?}"
         );
-        assert_eq!(low.due(now), None);
+        assert_eq!(low.next_tick(now), None);
     }
 
     #[test]

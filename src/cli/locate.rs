@@ -22,7 +22,6 @@ use crate::plain_file;
 
 /// A gateway to connect to. Deliberately without `Debug`.
 pub(crate) struct Target {
-    /// Where.
     pub(crate) address: Address,
     /// What said so, for error texts.
     pub(crate) source: &'static str,
@@ -34,26 +33,22 @@ pub(crate) struct Target {
 
 /// A token and where it was found. Deliberately without `Debug`.
 pub(crate) struct Token {
-    /// The secret.
     pub(crate) secret: String,
     /// For error texts: `--token`, a file's path, ...
     pub(crate) source: String,
 }
 
 /// What the flags say of the gateway and its token.
-pub(crate) struct Named<'a> {
-    /// Value of `--url`.
+pub(crate) struct TargetFlags<'a> {
     pub(crate) url: Option<&'a str>,
-    /// Value of `--token`.
     pub(crate) token: Option<&'a str>,
-    /// Value of `--token-file`.
     pub(crate) token_file: Option<&'a str>,
 }
 
 /// Looks at everything anew, so that a gateway that moved to another port is found again.
-pub(crate) fn target(named: &Named) -> Result<Target> {
+pub(crate) fn target(flags: &TargetFlags) -> Result<Target> {
     let lock = lock();
-    let (address, source, is_named) = if let Some(url) = named.url {
+    let (address, source, is_named) = if let Some(url) = flags.url {
         (Address::parse(url)?, "--url", true)
     } else if let Some(url) = variable("CLAWDIS_GATEWAY_URL") {
         (Address::parse(&url)?, "CLAWDIS_GATEWAY_URL", true)
@@ -62,19 +57,19 @@ pub(crate) fn target(named: &Named) -> Result<Target> {
     } else {
         (configured_address()?, "the config", false)
     };
-    let found = match &lock {
-        _ if !address.is_loopback() => Found::Nothing,
-        Lock::Held(_) => Found::Anything,
-        Lock::Left { port } if *port == Some(address.port) => Found::Nothing,
-        Lock::Left { .. } | Lock::Absent if is_named => Found::Anything,
-        Lock::Absent => Found::InConfig,
-        Lock::Left { .. } => Found::Nothing,
+    let search = match &lock {
+        _ if !address.is_loopback() => TokenSearch::Nowhere,
+        Lock::Held(_) => TokenSearch::Everywhere,
+        Lock::Left { port } if *port == Some(address.port) => TokenSearch::Nowhere,
+        Lock::Left { .. } | Lock::Absent if is_named => TokenSearch::Everywhere,
+        Lock::Absent => TokenSearch::InConfig,
+        Lock::Left { .. } => TokenSearch::Nowhere,
     };
     // What was named for no address in particular is not for whoever has a dead gateway's place.
     let is_left = !is_named && matches!(lock, Lock::Left { .. });
-    let token = match named_token(named)? {
+    let token = match named_token(flags)? {
         Some(token) => Some(token).filter(|_| !is_left),
-        None => found_token(found)?,
+        None => found_token(search)?,
     };
     let is_withheld = token.is_none()
         && address.is_loopback()
@@ -120,14 +115,14 @@ fn lock() -> Lock {
         return Lock::Left { port: None };
     };
     let is_held = matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::AGAIN));
-    match listener(file) {
+    match address_in(file) {
         Some(address) if is_held => Lock::Held(address),
         left => Lock::Left { port: left.filter(|_| !is_held).map(|address| address.port) },
     }
 }
 
 /// Where the gateway that wrote the lock file listens, or did.
-fn listener(file: File) -> Option<Address> {
+fn address_in(file: File) -> Option<Address> {
     let mut text = String::new();
     file.take(LOCK_BYTES_MAX).read_to_string(&mut text).ok()?;
     let lock: Value = serde_json::from_str(&text).ok()?;
@@ -159,11 +154,11 @@ fn configured_address() -> Result<Address> {
     })
 }
 
-fn named_token(named: &Named) -> Result<Option<Token>> {
-    if let Some(secret) = named.token {
+fn named_token(flags: &TargetFlags) -> Result<Option<Token>> {
+    if let Some(secret) = flags.token {
         return Ok(Some(Token { secret: secret.trim().to_owned(), source: "--token".to_owned() }));
     }
-    if let Some(path) = named.token_file {
+    if let Some(path) = flags.token_file {
         // It may be the output of a program, which a shell hands over as a pipe.
         return token_file(Path::new(path), File::open).map(Some);
     }
@@ -173,22 +168,22 @@ fn named_token(named: &Named) -> Result<Option<Token>> {
 
 /// Which of the tokens that lie about may be shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Nothing,
+enum TokenSearch {
+    Nowhere,
     /// The one that stands beside the address.
     InConfig,
-    Anything,
+    Everywhere,
 }
 
-fn found_token(found: Found) -> Result<Option<Token>> {
-    if found == Found::Nothing {
+fn found_token(search: TokenSearch) -> Result<Option<Token>> {
+    if search == TokenSearch::Nowhere {
         return Ok(None);
     }
     if let Some(secret) = gateway_section()?["token"].as_str() {
         let source = "`gateway.token` in the config".to_owned();
         return Ok(Some(Token { secret: secret.trim().to_owned(), source }));
     }
-    let path = state_file("token").filter(|path| found == Found::Anything && path.exists());
+    let path = state_file("token").filter(|path| search == TokenSearch::Everywhere && path.exists());
     path.map(|path| token_file(&path, plain_file::open_named)).transpose()
 }
 

@@ -12,23 +12,24 @@ use crate::cli::connection::{Client, Connection, NO_EVENTS};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::frame::{no_answer, outcome};
-use crate::cli::linking::Linking;
-use crate::cli::qr::Look;
+use crate::cli::linking::LinkingView;
+use crate::cli::qr::QrStyle;
 use crate::cli::show::facts;
-use crate::cli::terminal::{is_utf8, line, print};
+use crate::cli::terminal::{is_utf8, print};
 use crate::limits::{CLI_FOREVER, CLI_SEND_TIMEOUT};
+use crate::text::one_line;
 
 const LOGIN: Client<'static> = Client { caps: &["event:channel"], instance_id: "clawdis-login" };
 
-/// `login`
+/// The verb `login`: links an account and shows how far that is.
 pub(crate) fn login(context: &Context, mut params: Value) -> Result<()> {
     if params.get("phone").is_some() {
         params["method"] = json!("code");
     }
     let until = Instant::now() + context.timeout.unwrap_or(CLI_FOREVER);
     let mut connection = context.connect(&LOGIN, context.deadline())?;
-    let look = Look { blocks: is_utf8(|name| env::var(name).ok()), escapes: context.output.escapes };
-    let end = follow(context, &mut connection, &params, &mut Linking::new(look), until);
+    let style = QrStyle { blocks: is_utf8(|name| env::var(name).ok()), escapes: context.output.escapes };
+    let end = follow(context, &mut connection, &params, &mut LinkingView::new(style), until);
     connection.close();
     let end = end.map_err(advise)?;
     let payload = &end["payload"];
@@ -36,13 +37,13 @@ pub(crate) fn login(context: &Context, mut params: Value) -> Result<()> {
         context.output.write_json(payload)?;
     } else if end["ok"] == true {
         let account =
-            payload["self"].as_str().map_or_else(String::new, |account| format!(" as {}", line(account)));
+            payload["self"].as_str().map_or_else(String::new, |account| format!(" as {}", one_line(account)));
         print(&format!("linked{account}\n"))?;
     }
     outcome(end).map(drop)
 }
 
-/// `logout`
+/// The verb `logout`: unlinks an account and waits until it is.
 pub(crate) fn logout(context: &Context, params: Value) -> Result<()> {
     let deadline = Instant::now() + context.timeout.unwrap_or(CLI_SEND_TIMEOUT);
     let mut connection = context.connect(&NO_EVENTS, deadline)?;
@@ -60,7 +61,7 @@ fn follow(
     context: &Context,
     connection: &mut Connection,
     params: &Value,
-    view: &mut Linking,
+    view: &mut LinkingView,
     until: Instant,
 ) -> Result<Value> {
     let output = &context.output;
@@ -71,8 +72,8 @@ fn follow(
         if now >= by {
             return Err(no_answer());
         }
-        print(&view.pass(output.size(), now))?;
-        let Some(frame) = connection.receive(view.due(now).unwrap_or(by).min(by))? else { continue };
+        print(&view.tick(output.size(), now))?;
+        let Some(frame) = connection.receive(view.next_tick(now).unwrap_or(by).min(by))? else { continue };
         if frame["type"] == "res" && frame["id"] == id {
             if frame["payload"]["status"] != "accepted" {
                 return Ok(frame);

@@ -42,7 +42,6 @@ pub(crate) fn stdin() -> Result<String> {
     Ok(text)
 }
 
-/// A random idempotency key.
 pub(crate) fn random_key() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)

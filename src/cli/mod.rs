@@ -1,7 +1,11 @@
 //! `clawdis`, the command line tool: one WebSocket connection per call, blocking, no threads.
 //!
-//! Uses of the library only `limits` and small helpers; everything that arrives is read as plain
-//! JSON, so that an older tool understands a newer gateway. Must not know of the daemon's threads,
+//! `args` reads the command line by the table in `verbs`; what the verb names is done with a
+//! `Context`, which finds the gateway (`locate`) and connects (`connection`). What comes back is
+//! shown by `show` or, while it comes, by `answer`, `linking` and `watch`.
+//!
+//! Everything that arrives is read as plain JSON, so that an older tool understands a newer gateway:
+//! of the protocol only its version and bounds are known here. Must not know of the daemon's threads,
 //! files or configuration beyond where to find its address and token.
 
 mod address;

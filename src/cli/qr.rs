@@ -16,10 +16,10 @@ const RESET: &str = "\x1b[0m";
 
 /// What the terminal can show.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Look {
+pub(crate) struct QrStyle {
     /// Half blocks: a character is one module wide and two high. Otherwise two characters are one.
     pub(crate) blocks: bool,
-    /// Escape sequences.
+    /// The terminal understands escape sequences.
     pub(crate) escapes: bool,
 }
 
@@ -27,14 +27,14 @@ pub(crate) struct Look {
 /// fits so many columns and rows, or at least the columns; an error says why there is none.
 pub(crate) fn draw(
     text: &str,
-    look: Look,
+    style: QrStyle,
     columns: usize,
     rows: usize,
 ) -> std::result::Result<Vec<String>, String> {
     // More correction would make it larger, and a screen has no scratches.
     let code = QrCode::encode_text(text, QrCodeEcc::Low).map_err(|_| "the code is too long".to_owned())?;
     // Characters that are one module wide, and modules that one line is high.
-    let (across, down) = if look.blocks { (1, 2) } else { (2, 1) };
+    let (across, down) = if style.blocks { (1, 2) } else { (2, 1) };
     let side = |margin: i32| code.size() + 2 * margin;
     let room = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let fits = |rows: i32| {
@@ -48,7 +48,7 @@ pub(crate) fn draw(
     // Outside of the code every module is light.
     let is_dark = |x: i32, y: i32| code.get_module(x - margin, y - margin);
     let cells = 0..side(margin);
-    let line = |y: i32| match (look.blocks, look.escapes) {
+    let line = |y: i32| match (style.blocks, style.escapes) {
         (true, true) => {
             let cells: String = cells.clone().map(|x| half_block(is_dark(x, y), is_dark(x, y + 1))).collect();
             format!("{DARK_ON_LIGHT}{cells}{RESET}")
@@ -60,7 +60,7 @@ pub(crate) fn draw(
         }
         (false, false) => cells.clone().map(|x| if is_dark(x, y) { "  " } else { "##" }).collect(),
     };
-    let step = if look.blocks { 2 } else { 1 };
+    let step = if style.blocks { 2 } else { 1 };
     Ok(cells.clone().step_by(step).map(line).collect())
 }
 
@@ -76,7 +76,7 @@ fn half_block(above: bool, below: bool) -> char {
 
 #[cfg(test)]
 mod tests {
-    use super::{Look, draw};
+    use super::{QrStyle, draw};
 
     /// As long as what WhatsApp shows.
     fn text() -> String {
@@ -87,8 +87,8 @@ mod tests {
 
     /// What another program reads from the picture that a terminal makes of these lines: `true` is
     /// dark, and around them everything is `ground`.
-    fn scan(lines: &[String], look: Look, ground: bool) -> String {
-        let modules: Vec<Vec<bool>> = lines.iter().flat_map(|line| modules(line, look, ground)).collect();
+    fn scan(lines: &[String], style: QrStyle, ground: bool) -> String {
+        let modules: Vec<Vec<bool>> = lines.iter().flat_map(|line| modules(line, style, ground)).collect();
         let (width, height) = (modules[0].len(), modules.len());
         assert!(modules.iter().all(|row| row.len() == width), "lines of different lengths");
         let pad = 8;
@@ -108,7 +108,7 @@ mod tests {
     }
 
     /// One line as a terminal shows it, one or two rows of modules.
-    fn modules(line: &str, look: Look, ground: bool) -> Vec<Vec<bool>> {
+    fn modules(line: &str, style: QrStyle, ground: bool) -> Vec<Vec<bool>> {
         let (mut rows, mut fg, mut bg) = ([Vec::new(), Vec::new()], !ground, ground);
         let mut rest = line;
         while let Some(next) = rest.chars().next() {
@@ -136,7 +136,7 @@ mod tests {
             rows[1].push(bottom);
             rest = &rest[next.len_utf8()..];
         }
-        if look.blocks {
+        if style.blocks {
             return rows.into();
         }
         vec![
@@ -151,13 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn every_look_reads_as_what_was_drawn() {
+    fn every_style_reads_as_what_was_drawn() {
         for (blocks, escapes) in [(true, true), (true, false), (false, true), (false, false)] {
-            let look = Look { blocks, escapes };
-            let lines = draw(&text(), look, 200, 200).unwrap();
-            assert_eq!(scan(&lines, look, true), text(), "{look:?} on a dark terminal");
+            let style = QrStyle { blocks, escapes };
+            let lines = draw(&text(), style, 200, 200).unwrap();
+            assert_eq!(scan(&lines, style, true), text(), "{style:?} on a dark terminal");
             if escapes {
-                assert_eq!(scan(&lines, look, false), text(), "{look:?} on a light terminal");
+                assert_eq!(scan(&lines, style, false), text(), "{style:?} on a light terminal");
             }
             assert_eq!(!escapes, lines.iter().all(|line| !line.contains('\x1b')));
             assert_eq!(!blocks, lines.iter().all(|line| line.is_ascii()));
@@ -166,8 +166,8 @@ mod tests {
 
     #[test]
     fn the_quiet_zone_gives_way_before_the_code_does() {
-        let look = Look { blocks: true, escapes: false };
-        let wide = draw(&text(), look, 200, 200).unwrap();
+        let style = QrStyle { blocks: true, escapes: false };
+        let wide = draw(&text(), style, 200, 200).unwrap();
         let side = wide[0].chars().count();
         // Less of it where there is less room, in either direction; the code still reads.
         for (columns, rows, expected) in [
@@ -177,12 +177,12 @@ mod tests {
             (side, wide.len() - 1, side - 2),
             (side, 5, side),
         ] {
-            let lines = draw(&text(), look, columns, rows).unwrap();
+            let lines = draw(&text(), style, columns, rows).unwrap();
             assert_eq!(lines[0].chars().count(), expected, "{columns} columns, {rows} rows");
-            assert_eq!(scan(&lines, look, true), text());
+            assert_eq!(scan(&lines, style, true), text());
         }
-        let why = draw(&text(), look, side - 7, 200).unwrap_err();
+        let why = draw(&text(), style, side - 7, 200).unwrap_err();
         assert_eq!(why, format!("the terminal has {} columns and the code needs {}", side - 7, side - 6));
-        assert!(draw(&"x".repeat(3_000), look, 9_999, 9_999).unwrap_err().contains("too long"));
+        assert!(draw(&"x".repeat(3_000), style, 9_999, 9_999).unwrap_err().contains("too long"));
     }
 }

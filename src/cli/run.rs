@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::cli::answer::Answer;
+use crate::cli::answer::AnswerView;
 use crate::cli::connection::{Client, Connection, NO_EVENTS};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
@@ -23,7 +23,7 @@ use crate::limits::{
 /// Runs share one presence entry, apart from the one of short calls, which come and go meanwhile.
 const AGENT: Client<'static> = Client { caps: &["event:agent"], instance_id: "clawdis-agent" };
 
-/// `agent`
+/// The verb `agent`: asks the agent and shows its answer.
 pub(crate) fn agent(context: &Context, params: Value) -> Result<()> {
     if params.get("deliver").is_none() && (params.get("to").is_some() || params.get("channel").is_some()) {
         let text = "`--to` and `--channel` say where `--deliver` sends the answer: add it";
@@ -37,7 +37,7 @@ pub(crate) fn agent(context: &Context, params: Value) -> Result<()> {
     run.answer.finish(end)
 }
 
-/// `send`
+/// The verb `send`: sends a message and shows what became of it.
 pub(crate) fn send(context: &Context, params: Value) -> Result<()> {
     if params.get("to").is_none() {
         return Err(Failure::Usage("`--to` is missing: who shall get it?".to_owned()));
@@ -66,7 +66,7 @@ struct Run<'a> {
     leave_by: Option<Instant>,
     cancelled: bool,
     /// What has been shown of it.
-    answer: Answer<'a>,
+    answer: AnswerView<'a>,
 }
 
 impl<'a> Run<'a> {
@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
             deadline: Instant::now() + limit,
             leave_by: None,
             cancelled: false,
-            answer: Answer::new(&context.output, context.args.has("--stream")),
+            answer: AnswerView::new(&context.output, context.args.has("--stream")),
         })
     }
 

@@ -2,13 +2,14 @@
 //! (times end in `Ts`, durations in `Ms`, sizes in `Bytes`) and knows no payload but a chat and who was
 //! refused, so that what another version says more or less is shown all the same.
 //!
-//! Everything goes through `terminal::line` or `terminal::plain`.
+//! Everything goes through `text::one_line` or `text::printable`.
 
 use serde_json::{Map, Value};
 
-use crate::cli::terminal::{Output, Style, line, plain};
+use crate::cli::terminal::{Output, Style};
 use crate::clock::wall_ms;
 use crate::protocol::cut;
+use crate::text::{one_line, printable};
 
 /// Of one cell or fact.
 const TEXT_BYTES_MAX: usize = 300;
@@ -40,14 +41,14 @@ pub(crate) fn payload(payload: &Value, output: &Output) -> String {
 fn chat(messages: &[Value], before: &Value, output: &Output) -> String {
     let message = |message: &Value| {
         let head = ["role", "channel", "from", "ts"].map(|member| value(member, &message[member]));
-        let head = output.styled(Style::Dim, &line(&head.join(" ")));
+        let head = output.styled(Style::Dim, &one_line(&head.join(" ")));
         let cut = if message["truncated"] == true { "\n[cut]" } else { "" };
         // Nothing that somebody wrote begins where the next message would.
-        let said = plain(message["text"].as_str().unwrap_or_default());
+        let said = printable(message["text"].as_str().unwrap_or_default());
         let said = said.trim_end().replace('\n', "\n  ");
         format!("{head}\n  {said}{cut}\n\n")
     };
-    let older = before.as_str().map(|before| format!("[older: --before {}]\n\n", line(before)));
+    let older = before.as_str().map(|before| format!("[older: --before {}]\n\n", one_line(before)));
     older.into_iter().chain(messages.iter().rev().map(message)).collect()
 }
 
@@ -101,7 +102,7 @@ fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, sections: &mut V
 /// What a person should mend, a sentence each.
 fn warnings(items: &[Value], output: &Output) -> Option<String> {
     let sentences = items.iter().filter_map(|item| item["message"].as_str());
-    let lines: Vec<String> = sentences.map(|sentence| format!("- {}", line(sentence))).collect();
+    let lines: Vec<String> = sentences.map(|sentence| format!("- {}", one_line(sentence))).collect();
     let title = output.styled(Style::Bold, "warnings");
     (!lines.is_empty()).then(|| format!("{title}\n{}\n", lines.join("\n")))
 }
@@ -144,13 +145,13 @@ fn grid(rows: &[Vec<String>]) -> String {
     rows.iter().flat_map(|row| [line(row).trim_end().to_owned(), "\n".to_owned()]).collect()
 }
 
-/// `lastMessageTs` is `last message`.
+/// A member's name in words: `lastMessageTs` is `last message`.
 fn words(name: &str) -> String {
     let name =
         ["Ts", "Ms", "Bytes", "Seconds"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name);
     let name = if name == "ts" { "since" } else { name };
     let mut words = String::new();
-    for c in line(name).chars() {
+    for c in one_line(name).chars() {
         if c.is_ascii_uppercase() {
             words.push(' ');
         }
@@ -170,7 +171,7 @@ fn value(name: &str, value: &Value) -> String {
         (_, Some(ms)) if name.ends_with("Ms") => duration(ms),
         (_, Some(seconds)) if name.ends_with("Seconds") => duration(seconds.saturating_mul(1_000)),
         (_, Some(count)) if name.ends_with("Bytes") => bytes(count),
-        (Value::String(text), _) => line(cut(text, TEXT_BYTES_MAX)),
+        (Value::String(text), _) => one_line(cut(text, TEXT_BYTES_MAX)),
         (Value::Array(items), _) => {
             items.iter().map(|item| self::value("", item)).collect::<Vec<_>>().join(", ")
         }
@@ -179,7 +180,7 @@ fn value(name: &str, value: &Value) -> String {
     }
 }
 
-/// In its largest unit.
+/// A time span in the largest unit that says enough.
 fn duration(ms: u64) -> String {
     match ms / 1_000 {
         seconds @ 0..120 => format!("{seconds} s"),
@@ -189,7 +190,7 @@ fn duration(ms: u64) -> String {
     }
 }
 
-/// In powers of 1,000.
+/// A size in powers of 1,000.
 pub(crate) fn bytes(count: u64) -> String {
     match count {
         0..10_000 => format!("{count} B"),

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 /// See above. A read or write at its deadline fails with `WouldBlock`.
 pub(crate) struct TimedStream {
-    /// Connected.
     pub(crate) stream: TcpStream,
     /// Of every read and write from now on.
     pub(crate) deadline: Instant,

@@ -1,6 +1,6 @@
 //! What is written where: stdout for results, stderr for remarks, colours for people only.
 //!
-//! Knows nothing of payloads. Text from the network goes through [`plain`] or [`line()`] before it
+//! Knows nothing of payloads. Text from the network goes through [`printable`] or [`one_line`] before it
 //! reaches a terminal, so that nobody on the other side can send escape sequences to it.
 
 use std::env;
@@ -10,21 +10,19 @@ use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
 use crate::cli::failure::{Failure, Result};
-use crate::text;
+use crate::text::{one_line, printable};
 
 /// Stdout and stderr of this process.
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "five facts that have nothing to do with each other")]
 pub(crate) struct Output {
-    /// Stdout is a terminal.
     pub(crate) stdout_terminal: bool,
-    /// Stderr is a terminal.
     pub(crate) stderr_terminal: bool,
-    /// `--json`
+    /// Results are printed as JSON (`--json`).
     pub(crate) json: bool,
     /// Stdout is a terminal that understands escape sequences.
     pub(crate) escapes: bool,
-    /// Terminals get colours.
+    /// What is written to a terminal may have colours.
     colours: bool,
 }
 
@@ -45,10 +43,10 @@ impl Output {
 
     /// Text from the network to stdout: made safe if that is a terminal, exact if it is not.
     pub(crate) fn write_foreign(&self, text: &str) -> Result<()> {
-        if self.stdout_terminal { print(&plain(text)) } else { print(text) }
+        if self.stdout_terminal { print(&printable(text)) } else { print(text) }
     }
 
-    /// JSON on one line.
+    /// Writes JSON on one line of stdout.
     pub(crate) fn write_json(&self, value: &Value) -> Result<()> {
         self.write_foreign(&format!("{value}\n"))
     }
@@ -63,13 +61,13 @@ impl Output {
     pub(crate) fn remark(&self, text: &str) {
         if self.stderr_terminal {
             // Nobody is left to tell when stderr does not work.
-            let _ = writeln!(io::stderr(), "{}", self.coloured(Style::Dim, &line(text)));
+            let _ = writeln!(io::stderr(), "{}", self.coloured(Style::Dim, &one_line(text)));
         }
     }
 
     /// One line on stderr that must be said in any case.
     pub(crate) fn say(text: &str) {
-        let _ = writeln!(io::stderr(), "clawdis: {}", line(text));
+        let _ = writeln!(io::stderr(), "clawdis: {}", one_line(text));
     }
 
     /// `text`, which must be safe already, in a style for stdout.
@@ -85,11 +83,8 @@ impl Output {
 /// The few styles we use; the number is the SGR parameter.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Style {
-    /// Headings.
     Bold = 1,
-    /// What matters less.
     Dim = 2,
-    /// Needs a look.
     Yellow = 33,
 }
 
@@ -110,19 +105,9 @@ pub(crate) fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     locale.contains("utf-8") || locale.contains("utf8")
 }
 
-/// Without what a terminal obeys instead of showing it: control characters, and what reorders or hides.
-pub(crate) fn plain(text: &str) -> String {
-    text::printable(text)
-}
-
-/// The same on one line: runs of white space become one space.
-pub(crate) fn line(text: &str) -> String {
-    text::one_line(text)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{is_utf8, line, plain};
+    use super::is_utf8;
 
     #[test]
     fn the_first_variable_that_says_something_is_the_locale() {
@@ -131,13 +116,5 @@ mod tests {
         };
         assert!(locale(&[("LANG", "en_US.UTF-8")]) && locale(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8")]));
         assert!(!locale(&[]) && !locale(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]));
-    }
-
-    #[test]
-    fn escape_sequences_lose_their_escape() {
-        assert_eq!(plain("a\x1b[31mb\u{9b}2Jc\x07\x7f\r\n\td"), "a[31mb2Jc\n\td");
-        assert_eq!(line("  one\n\ntwo\tthree\x1b "), "one two three");
-        assert_eq!(line("\u{202e}gnp.exe\u{2066} \u{200b}x"), "gnp.exe x", "nothing is written backwards");
-        assert_eq!(plain("a\u{2067}b\u{202c}\u{2029}c"), "ab\nc");
     }
 }

@@ -7,13 +7,11 @@ use crate::cli::verbs::Action::Ask;
 
 /// One thing the tool can do.
 pub(crate) struct Verb {
-    /// As typed.
     pub(crate) name: &'static str,
     /// Words behind it, in order, and its own flags.
     pub(crate) arguments: &'static [Argument],
-    /// What it does.
     pub(crate) action: Action,
-    /// One line of help.
+    /// Its line in the help.
     pub(crate) summary: &'static str,
 }
 
@@ -41,12 +39,10 @@ pub(crate) enum Action {
 }
 
 impl Verb {
-    /// Its own flags.
     pub(crate) fn flags(&self) -> impl Iterator<Item = &'static Argument> + Clone + use<> {
         self.arguments.iter().filter(|argument| argument.name.starts_with("--"))
     }
 
-    /// The words behind it.
     pub(crate) fn words(&self) -> impl Iterator<Item = &'static Argument> + Clone + use<> {
         self.arguments.iter().filter(|argument| !argument.name.starts_with("--"))
     }

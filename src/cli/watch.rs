@@ -13,19 +13,20 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::message::random_key;
 use crate::cli::reconnect::reconnect;
 use crate::cli::show::{bytes, facts, states};
-use crate::cli::terminal::{Output, Style, line, plain, print};
+use crate::cli::terminal::{Output, Style, print};
 use crate::clock::{utc, wall_ms};
 use crate::limits::{CLI_FOREVER, ms};
+use crate::text::{one_line, printable};
 
 /// What is asked for after events were missed, and as what it is shown.
 const REFRESH: [(&str, &str); 2] = [("health", "health"), ("system-presence", "presence")];
 
-/// `watch`
+/// The verb `watch`: shows events until Ctrl-C.
 pub(crate) fn watch(context: &Context) -> Result<()> {
     // Without any `event:` entry all families come, those of newer gateways included.
     let client = Client { caps: &[], instance_id: &format!("clawdis-watch-{}", random_key()?) };
     let forever = Instant::now() + CLI_FOREVER;
-    let mut view = View { output: &context.output, open: None };
+    let mut view = EventView { output: &context.output, open: None };
     let mut connection = context.connect(&client, context.deadline())?;
     loop {
         let (why, pause) = match follow(&mut connection, &mut view, forever) {
@@ -42,7 +43,7 @@ pub(crate) fn watch(context: &Context) -> Result<()> {
 
 /// Shows events until the connection is lost, or the gateway says that it stops: then how long it
 /// will be away.
-fn follow(connection: &mut Connection, view: &mut View, until: Instant) -> Result<Duration> {
+fn follow(connection: &mut Connection, view: &mut EventView, until: Instant) -> Result<Duration> {
     view.frame(&connection.hello)?;
     let mut seq_next = 1;
     let mut asked: Vec<(String, &str)> = Vec::new();
@@ -68,14 +69,14 @@ fn follow(connection: &mut Connection, view: &mut View, until: Instant) -> Resul
 }
 
 /// Events as lines for people, or the frames themselves with `--json`.
-struct View<'a> {
+struct EventView<'a> {
     output: &'a Output,
     /// The run whose text is being written, without a line's end so far.
     open: Option<String>,
 }
 
-impl View<'_> {
-    /// Something of our own.
+impl EventView<'_> {
+    /// A line that no frame of the gateway stands behind.
     fn note(&mut self, kind: &str, what: &Value) -> Result<()> {
         if !self.output.json {
             return self.line(kind, &facts(what));
@@ -124,7 +125,7 @@ impl View<'_> {
 
     /// Text goes on where it stopped as long as nothing else comes in between.
     fn agent(&mut self, payload: &Value) -> Result<()> {
-        let text = |name: &str| line(payload[name].as_str().unwrap_or_default());
+        let text = |name: &str| one_line(payload[name].as_str().unwrap_or_default());
         let (run, data) = (text("runId"), &payload["data"]);
         let head = format!("{} {run}", text("sessionKey"));
         let Some(delta) = data["delta"].as_str() else {
@@ -140,14 +141,14 @@ impl View<'_> {
             self.end_line()?;
             print(&format!("{} {head}: ", self.prefix("agent")))?;
         }
-        print(&plain(delta))?;
+        print(&printable(delta))?;
         self.open = (!delta.ends_with('\n')).then_some(run);
         Ok(())
     }
 
     fn line(&mut self, what: &str, text: &str) -> Result<()> {
         self.end_line()?;
-        print(&format!("{} {}\n", self.prefix(&line(what)), line(text)))
+        print(&format!("{} {}\n", self.prefix(&one_line(what)), one_line(text)))
     }
 
     /// The time of day, in UTC because std knows no local time, and what it is.

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use crate::config::error::SettingsError;
 use crate::config::secret::Secret;
 
-/// The gateway's token.
+/// The variable with the gateway's token.
 pub(crate) const TOKEN: &str = "CLAWDIS_GATEWAY_TOKEN";
-/// The process that has started itself again, so that it does so once.
+/// The variable with the id of the process that has started itself again, so that it does so once.
 pub(crate) const STARTED_AGAIN: &str = "CLAWDIS_GATEWAY_STARTED_AGAIN";
 pub(super) const PORT: &str = "CLAWDIS_GATEWAY_PORT";
 pub(super) const AGENT: &str = "CLAWDIS_AGENT";
@@ -23,26 +23,18 @@ const HOME: &str = "HOME";
 /// it is a mistake that would let everybody in. (`RUST_LOG` is read by the logger.)
 #[derive(Clone, Default)]
 pub(crate) struct Environment {
-    /// `CLAWDIS_GATEWAY_PORT`
     pub(crate) port: Option<String>,
-    /// `CLAWDIS_GATEWAY_TOKEN`
     pub(crate) token: Option<Secret>,
-    /// `CLAWDIS_CONFIG`
     pub(crate) config: Option<PathBuf>,
-    /// `CLAWDIS_STATE_DIR`
     pub(crate) state_dir: Option<PathBuf>,
-    /// `CLAWDIS_AGENT`
     pub(crate) agent: Option<String>,
-    /// `TELEGRAM_BOT_TOKEN`
     pub(crate) telegram_token: Option<Secret>,
-    /// `CLAWDIS_TELEGRAM_API_BASE`
     pub(crate) telegram_api_base: Option<String>,
-    /// `HOME`
     pub(crate) home: Option<PathBuf>,
 }
 
 impl Environment {
-    /// That of this process.
+    /// Reads this process's environment.
     pub(crate) fn of_process() -> Result<Self, SettingsError> {
         Self::from_lookup(|name| env::var_os(name))
     }

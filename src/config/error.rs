@@ -11,9 +11,8 @@ use crate::config::secret::SecretFault;
 pub(crate) enum SettingsError {
     /// What stands at this place is not what is expected there.
     Wrong {
-        /// A flag, a variable or a key.
+        /// The flag, variable or key.
         place: &'static str,
-        /// What it should be.
         expected: &'static str,
     },
     /// The token from this place is none that clients could show.
@@ -24,12 +23,11 @@ pub(crate) enum SettingsError {
     Obeyed {
         /// The key that names it.
         key: &'static str,
-        /// The variable.
         name: String,
     },
     /// Neither a state folder nor a home to have one in.
     NoHome,
-    /// A file.
+    /// A file of the configuration cannot be used.
     File(ConfigError),
 }
 

@@ -16,23 +16,21 @@ use crate::protocol::call::{Channel, Thinking};
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Config {
-    /// Where it listens and whom it lets in.
+    /// Where the gateway listens and whom it lets in.
     pub(crate) gateway: Gateway,
-    /// The person.
+    /// The person's own accounts.
     pub(crate) owner: Owner,
-    /// The program that answers.
+    /// The agent.
     pub(crate) agent: Agent,
-    /// A prompt from time to time.
+    /// What the agent is asked from time to time.
     pub(crate) heartbeat: Heartbeat,
-    /// A bot on Telegram.
     pub(crate) telegram: Telegram,
-    /// An account on WhatsApp.
     pub(crate) whatsapp: Whatsapp,
-    /// How much is kept.
+    /// How much is kept, and for how long.
     pub(crate) storage: Storage,
 }
 
-/// `gateway`
+/// The section `gateway`.
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Gateway {
@@ -40,7 +38,7 @@ pub(crate) struct Gateway {
     pub(crate) port: u16,
     /// Addresses to listen on; none means loopback.
     pub(crate) bind: Vec<String>,
-    /// What clients must say.
+    /// The token that clients must send.
     pub(crate) token: Option<Secret>,
     /// Names in `Host` besides the loopback ones.
     pub(crate) allowed_hosts: Vec<String>,
@@ -50,11 +48,11 @@ pub(crate) struct Gateway {
     pub(crate) media_hosts: Vec<String>,
     /// Folders whose files `send` may take.
     pub(crate) media_folders: Vec<String>,
-    /// Oldest client version served.
+    /// The oldest version of a client that is served.
     pub(crate) min_client: String,
-    /// Connections at a time.
+    /// How many clients there may be at a time.
     pub(crate) max_clients: usize,
-    /// Between two ticks.
+    /// Milliseconds between two keep-alive events.
     pub(crate) tick_interval_ms: u64,
 }
 
@@ -75,54 +73,52 @@ impl Default for Gateway {
     }
 }
 
-/// `owner`
+/// The section `owner`.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Owner {
-    /// User id.
+    /// Their user id on Telegram.
     pub(crate) telegram: Option<String>,
-    /// Phone number.
+    /// Their phone number on WhatsApp.
     pub(crate) whatsapp: Option<String>,
 }
 
-/// `agent.command`
+/// The key `agent.command`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Command {
-    /// `pi` or `builtin:echo`.
+    /// The name `pi` or `builtin:echo`.
     Name(String),
-    /// Program and first arguments.
+    /// A program and its first arguments.
     Argv(Vec<String>),
 }
 
-/// `agent.sandbox`
+/// The key `agent.sandbox`: what keeps the agent to what it was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sandbox {
     /// Bubblewrap where it is installed.
     #[default]
     Auto,
-    /// Bubblewrap or nothing runs.
+    /// Bubblewrap, or no agent starts.
     Bwrap,
-    /// None.
+    /// No sandbox at all.
     None,
 }
 
-/// `agent`
+/// The section `agent`.
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Agent {
-    /// What to run.
     pub(crate) command: Option<Command>,
     /// Working directory; `~/clawdis` if absent, or the home with a state folder from before that.
     pub(crate) cwd: Option<String>,
-    /// Environment that it gets.
     pub(crate) env: BTreeMap<String, String>,
-    /// Names of our environment that it gets.
+    /// Variables of the gateway that it gets.
     pub(crate) pass_env: Vec<String>,
-    /// `--model`
+    /// Value of the agent's `--model`.
     pub(crate) model: Option<String>,
-    /// Level where a request names none.
+    /// Level of thinking where a request names none.
     pub(crate) thinking: Thinking,
     /// Limit on a run where a request names none.
     pub(crate) timeout_seconds: u64,
@@ -132,13 +128,12 @@ pub(crate) struct Agent {
     pub(crate) start_timeout_seconds: u64,
     /// How long a process without work is kept.
     pub(crate) warm_seconds: u64,
-    /// Processes at a time.
+    /// How many agent processes there may be at a time.
     pub(crate) max_processes: usize,
     /// Accepted runs that may wait.
     pub(crate) queue: usize,
     /// Silence after which a session begins anew; 0 is never.
     pub(crate) idle_minutes: u64,
-    /// What keeps it to what it was given.
     pub(crate) sandbox: Sandbox,
     /// What it may write in the sandbox besides its own folders.
     pub(crate) writable: Vec<String>,
@@ -175,43 +170,40 @@ impl Default for Agent {
     }
 }
 
-/// `heartbeat`
+/// The section `heartbeat`.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Heartbeat {
-    /// Between two; 0 is never.
+    /// Minutes between two heartbeats; 0 is never.
     pub(crate) every_minutes: u64,
-    /// What is asked.
     pub(crate) prompt: Option<String>,
-    /// Where the answer goes.
+    /// The channel on which the answer goes out.
     pub(crate) channel: Option<Channel>,
-    /// To whom.
+    /// Who gets the answer there.
     pub(crate) to: Option<String>,
 }
 
-/// `telegram`
+/// The section `telegram`.
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Telegram {
-    /// On or off; on with a token if absent.
+    /// Whether it is on; if absent it is with a token.
     pub(crate) enabled: Option<bool>,
-    /// The bot's token.
     pub(crate) bot_token: Option<Secret>,
-    /// Or a file with it.
+    /// A file with the bot's token.
     pub(crate) bot_token_file: Option<String>,
     /// URL of the Bot API.
     pub(crate) api_base: String,
-    /// Who may write.
+    /// Who may write to the agent.
     pub(crate) allow_from: Vec<String>,
-    /// By chat id.
+    /// Groups that are let in, by chat id.
     pub(crate) groups: BTreeMap<String, TelegramGroup>,
-    /// URL of a proxy.
     pub(crate) proxy: Option<String>,
-    /// Remove a webhook that is in the way.
+    /// Whether a webhook that is in the way is removed.
     pub(crate) delete_webhook: bool,
-    /// Largest picture or file.
+    /// Size of the largest picture or file.
     pub(crate) media_max_mb: u64,
-    /// Older messages are not answered.
+    /// Age above which a message is not answered.
     pub(crate) max_age_minutes: u64,
 }
 
@@ -239,17 +231,17 @@ pub(crate) enum Commands {
     /// Everybody stops what they asked themselves; the rest is the owner's.
     #[default]
     Asker,
-    /// The owner's alone.
+    /// All of it is the owner's alone.
     Owner,
     /// Everybody's who may write there.
     All,
 }
 
-/// `telegram.groups`
+/// One of `telegram.groups`.
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct TelegramGroup {
-    /// Answer only when mentioned.
+    /// Whether only what mentions the bot is answered.
     pub(crate) require_mention: bool,
     /// Who may ask besides those who may anywhere; `*` is everybody.
     pub(crate) allow_from: Vec<String>,
@@ -263,27 +255,26 @@ impl Default for TelegramGroup {
     }
 }
 
-/// `whatsapp`
+/// The section `whatsapp`.
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Whatsapp {
-    /// Set up or not; not if absent.
+    /// Whether it is set up; if absent it is not.
     pub(crate) enabled: Option<bool>,
-    /// Who may write.
+    /// Who may write to the agent.
     pub(crate) allow_from: Vec<String>,
-    /// By jid.
+    /// Groups that are let in, by jid.
     pub(crate) groups: BTreeMap<String, WhatsappGroup>,
     /// Answer in the chat with oneself.
     pub(crate) self_chat: bool,
     /// Tell people that their messages were read.
     pub(crate) read_receipts: bool,
-    /// URL of a proxy.
     pub(crate) proxy: Option<String>,
-    /// Largest picture or file.
+    /// Size of the largest picture or file.
     pub(crate) media_max_mb: u64,
-    /// Older messages are not answered.
+    /// Age above which a message is not answered.
     pub(crate) max_age_minutes: u64,
-    /// The Node process.
+    /// The Node.js process that speaks to WhatsApp.
     pub(crate) sidecar: Sidecar,
 }
 
@@ -303,11 +294,11 @@ impl Default for Whatsapp {
     }
 }
 
-/// `whatsapp.groups`
+/// One of `whatsapp.groups`.
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct WhatsappGroup {
-    /// Answer only when mentioned.
+    /// Whether only what mentions the bot is answered.
     pub(crate) require_mention: bool,
     /// Whose runs lines for the gateway may touch.
     pub(crate) commands: Commands,
@@ -319,25 +310,23 @@ impl Default for WhatsappGroup {
     }
 }
 
-/// `whatsapp.sidecar`
+/// The section `whatsapp.sidecar`.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Sidecar {
     /// Path of Node; the first one in `PATH` if absent.
     pub(crate) node: Option<String>,
-    /// Arguments for Node.
     pub(crate) args: Vec<String>,
-    /// Environment that it gets.
     pub(crate) env: BTreeMap<String, String>,
 }
 
-/// `storage`
+/// The section `storage`.
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Storage {
-    /// Days that records are kept.
+    /// Days after which a session that nobody used is forgotten.
     pub(crate) retention_days: u64,
-    /// What the state folder may hold.
+    /// What the state folder may hold, in megabytes.
     pub(crate) max_mb: u64,
 }
 
@@ -350,5 +339,4 @@ impl Default for Storage {
 /// Keys to other machines, and to what is signed and encrypted.
 const HIDDEN_DEFAULT: [&str; 2] = ["~/.ssh", "~/.gnupg"];
 const MEDIA_MB_DEFAULT: u64 = 20;
-/// A day.
 const MAX_AGE_MINUTES_DEFAULT: u64 = 1_440;

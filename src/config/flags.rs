@@ -10,6 +10,7 @@ use crate::arguments::Kind::{Number, Switch, Text};
 use crate::arguments::{Argument, FlagError, read_flag};
 use crate::config::secret::Secret;
 use crate::limits::{CLIENTS_MAX_MAX, ERROR_MEMBER_BYTES_MAX, TICK_INTERVAL_MS_MAX, TICK_INTERVAL_MS_MIN};
+use crate::logging::LogFormat;
 use crate::nearest::nearest;
 use crate::protocol::cut;
 
@@ -20,11 +21,11 @@ pub(crate) enum UsageError {
     Unknown(String, Option<&'static str>),
     /// Given more than once, or with a value that it does not take.
     Twice(&'static str),
-    /// The flag stands alone.
+    /// The flag stands at the end, without its value.
     NeedsValue(&'static str),
     /// The flag's value is not this.
     Expected(&'static str, &'static str),
-    /// `--token` and `--token-file` together.
+    /// Both `--token` and `--token-file` are given.
     TwoTokens,
     /// Something that is no flag.
     Argument,
@@ -151,42 +152,23 @@ const SAYING: &[Argument] = &[
 /// Flags that may be given more than once.
 const REPEATABLE: [&str; 2] = ["--bind", "--verbose"];
 
-/// Form of the log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One object per line.
-    Json,
-}
-
 /// The flags that were given. No `Debug`: there may be a token.
 #[derive(Clone, Default)]
 pub(crate) struct Flags {
-    /// `--port`
     pub(crate) port: Option<u16>,
-    /// `--bind`, in order.
+    /// The addresses of `--bind`, in order.
     pub(crate) bind: Vec<IpAddr>,
-    /// `--token`
     pub(crate) token: Option<Secret>,
-    /// `--token-file`
     pub(crate) token_file: Option<PathBuf>,
-    /// `--config`
     pub(crate) config: Option<PathBuf>,
-    /// `--state-dir`
     pub(crate) state_dir: Option<PathBuf>,
-    /// `--agent`, as typed.
+    /// The value of `--agent`, as typed.
     pub(crate) agent: Option<String>,
-    /// `--tick-interval-ms`
     pub(crate) tick_interval_ms: Option<u64>,
-    /// `--max-clients`
     pub(crate) max_clients: Option<usize>,
-    /// `--log-format`
     pub(crate) log_format: LogFormat,
-    /// How many `-v`.
+    /// How many `-v` were given.
     pub(crate) verbosity: u8,
-    /// `--check-config`
     pub(crate) check_config: bool,
 }
 
@@ -194,9 +176,9 @@ pub(crate) struct Flags {
 pub(crate) enum Parsed {
     /// To serve, or to say whether that would go.
     Run(Box<Flags>),
-    /// The help on stdout.
+    /// To print the help.
     Help,
-    /// The version on stdout.
+    /// To print the version.
     Version,
 }
 
@@ -312,7 +294,7 @@ pub(crate) fn without_token(args: &[OsString]) -> Vec<OsString> {
     kept
 }
 
-/// What [`address`] takes.
+/// What [`address`] takes, in words.
 pub(super) const ADDRESS: &str = "an IP address such as 127.0.0.1 or ::1, without a port";
 
 /// Names are not looked up: what they mean may change, and with it who may connect.

@@ -24,7 +24,6 @@ Example: a gateway with the demo agent, then a question to it from another shell
   clawdis agent \"hello\"
 ";
 
-/// What `--help` prints.
 pub(crate) fn help() -> String {
     let sections = SECTIONS.iter().map(|(heading, flags)| {
         let rows: String = flags.iter().map(row).collect();

@@ -19,11 +19,11 @@ use crate::protocol::schema::{SchemaError, check_config};
 /// Why a file of the configuration cannot be used. The gateway does not start then (exit 2).
 #[derive(Debug)]
 pub(crate) enum ConfigError {
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable(PathBuf, io::Error),
-    /// It is larger than the bound, in bytes.
+    /// The file is larger than this many bytes.
     TooLarge(PathBuf, u64),
-    /// It is not JSON.
+    /// The file is not JSON.
     NotJson(PathBuf, serde_json::Error),
     /// A value has a wrong type or is out of its bounds.
     Wrong(PathBuf, SchemaError),

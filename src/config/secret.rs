@@ -12,7 +12,7 @@ use crate::text::is_hidden;
 /// Why a text is no token that clients could show. A file may be broken in any of these ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SecretFault {
-    /// There are only blanks.
+    /// It has nothing but blanks.
     Empty,
     /// It is longer than any client may send.
     TooLong,
@@ -67,7 +67,6 @@ impl Secret {
         }
     }
 
-    /// Characters in it.
     pub(crate) fn chars(&self) -> usize {
         self.text.chars().count()
     }

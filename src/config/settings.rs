@@ -7,14 +7,15 @@ use crate::config::agent_env;
 use crate::config::environment::{self, Environment};
 use crate::config::error::SettingsError;
 use crate::config::file::{Command, Config, Gateway, Telegram};
-use crate::config::flags::{ADDRESS, Flags, LogFormat, address};
+use crate::config::flags::{ADDRESS, Flags, address};
 use crate::config::load::read_token;
 use crate::config::secret::{Secret, SecretFault};
+use crate::logging::LogFormat;
 use crate::protocol::semver;
 
 const SPEC: &str = "`pi`, `builtin:echo` or a JSON array of texts (a program and its first arguments)";
 
-/// The agent to run.
+/// The program that is run as the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AgentCommand {
     /// The demo inside this binary.
@@ -32,15 +33,12 @@ pub(crate) struct Settings {
     pub(crate) binds: Vec<IpAddr>,
     /// The file that the token came from, if it did; absolute.
     pub(crate) token_file: Option<PathBuf>,
-    /// Where state is kept; absolute.
+    /// The state folder; absolute.
     pub(crate) state_dir: PathBuf,
     /// Files that the agent must not see, the config's own first; they need not exist.
     pub(crate) secret_files: Vec<PathBuf>,
-    /// What to run.
     pub(crate) agent_command: Option<AgentCommand>,
-    /// Form of the log.
     pub(crate) log_format: LogFormat,
-    /// How many `-v`.
     pub(crate) verbosity: u8,
 }
 

@@ -15,39 +15,18 @@ pub(crate) enum Fatal {
     Config(String),
     /// Another gateway serves this state folder.
     Held {
-        /// The folder.
         folder: PathBuf,
-        /// What the holder wrote into the lock file.
+        /// The holder in words.
         holder: String,
     },
     /// Another gateway listens on the address.
-    PortHeld {
-        /// The address.
-        address: SocketAddr,
-        /// The other gateway's process id.
-        pid: u64,
-    },
+    PortHeld { address: SocketAddr, pid: u64 },
     /// Something else listens on the address, or it cannot be used.
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
+    Bind { address: SocketAddr, source: io::Error },
     /// The state folder cannot be used.
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Folder { folder: PathBuf, source: io::Error },
     /// The system refused something else.
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
+    System { what: &'static str, source: io::Error },
 }
 
 impl Fatal {
@@ -56,7 +35,7 @@ impl Fatal {
         move |source| Self::System { what, source }
     }
 
-    /// 1 run time, 2 usage or configuration, 3 another gateway.
+    /// The exit code: 1 run time, 2 usage or configuration, 3 another gateway.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Fatal::Config(_) => 2,

@@ -13,7 +13,6 @@ use crate::state::budget::Limits;
 use crate::state::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
 use crate::store::Layout;
 
-/// The state thread's settings.
 pub(super) fn setup(
     settings: &Settings,
     layout: &Layout,

@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 
-use super::{Flags, LogFormat, Parsed, UsageError, without_token};
+use super::{Flags, Parsed, UsageError, without_token};
+use crate::logging::LogFormat;
 
 fn args(line: &[&str]) -> Vec<OsString> {
     line.iter().map(OsString::from).collect()
