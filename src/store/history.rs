@@ -89,7 +89,7 @@ impl History {
                 message.truncated = true;
             }
             message.id = opened.logical(at).to_string();
-            bytes += serde_json::to_string(&message).map_or(0, |json| json.len() + 1);
+            bytes += serde_json::to_string(&message)?.len() + 1;
             if page.messages.len() == limit || (bytes > PAGE_BYTES_MAX && !page.messages.is_empty()) {
                 page.before = page.messages.last().map(|oldest| oldest.id.clone());
                 break;
