@@ -15,7 +15,7 @@ use crate::daemon::fatal::Fatal;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::protocol::payload::Toggles;
-use crate::state::surfaces::{GroupConfig, SurfaceConfig, SurfacesConfig};
+use crate::state::{GroupConfig, SurfaceConfig, SurfacesConfig};
 use crate::store::{Layout, Recovered};
 
 /// An id that cannot be one is left out, with a word in the log: nobody is let in by mistake.

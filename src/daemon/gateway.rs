@@ -28,8 +28,8 @@ use crate::metrics::METRICS;
 use crate::net::acceptor::Acceptor;
 use crate::net::{NetContext, outbound};
 use crate::port::Port;
-use crate::state::thread::Exits;
-use crate::state::{self, Event, State, recovery};
+use crate::state::state_loop::Exits;
+use crate::state::{self, Event, State};
 use crate::store::history::History;
 use crate::store::{self, Layout, Store, Tidy};
 use crate::threads;
@@ -65,7 +65,7 @@ impl Gateway {
         }
         let places = channels_setup::places(&recovered);
         let (agent_config, warning) =
-            agent_setup::setup(settings, &tidy, &own_exe, recovery::keeps_home(&recovered))?;
+            agent_setup::setup(settings, &tidy, &own_exe, state::keeps_home(&recovered))?;
         let mut state_config = state_setup::setup(settings, &layout, boot_id, &listeners);
         state_config.warnings.extend(warning);
         agent_setup::make_work_folder(&agent_config)?;
@@ -106,7 +106,7 @@ impl Gateway {
             agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone(), tried)
                 .map_err(&thread)?,
         ];
-        let state = state::thread::spawn(state, first, state_inbox, exits).map_err(&thread)?;
+        let state = state::state_loop::spawn(state, first, state_inbox, exits).map_err(&thread)?;
         let acceptor = Acceptor::start(listeners.sockets, Arc::clone(&context)).map_err(&thread)?;
         Ok(Self { context, acceptor, to_state, to_channels, state, others })
     }

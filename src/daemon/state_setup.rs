@@ -8,9 +8,7 @@ use crate::daemon::{channels_setup, warnings};
 use crate::limits::{BACKLOG_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::protocol::hello::Policy;
 use crate::protocol::payload::Auth;
-use crate::state::StateConfig;
-use crate::state::budget::Limits;
-use crate::state::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
+use crate::state::{HeartbeatConfig, Limits, PROMPT_DEFAULT, StateConfig};
 use crate::store::Layout;
 
 pub(super) fn setup(

@@ -24,51 +24,35 @@ use crate::protocol::payload::{Auth, Toggles};
 use crate::protocol::warning::Warning;
 use crate::store::{StoreCommand, StoreEvent, StoreOp, Ticket, Usage};
 
-mod agent_requests;
-pub(crate) mod budget;
-mod clients;
-mod crowd;
-mod directives;
-mod expiry;
-mod forgetting;
-mod health;
-pub(crate) mod heartbeats;
-mod keys;
-mod lanes;
-mod notes;
-mod presence;
-mod prompt;
-pub(crate) mod recovery;
-mod requests;
-mod runs;
-mod sessions;
-mod steps;
-mod stopping;
-mod stored;
-pub(crate) mod surfaces;
-mod switches;
-pub(crate) mod thread;
-mod warnings;
+mod handlers;
+mod journal;
+mod model;
+mod start;
+pub(crate) mod state_loop;
 
 #[cfg(test)]
 mod tests;
 
-use clients::Clients;
-use forgetting::Forgetting;
-use health::HealthBoard;
-use keys::Keys;
-use notes::Notes;
-use presence::Presence;
-use runs::Runs;
-use sessions::Sessions;
-use stored::{Pending, PendingWrites};
-use surfaces::SurfacesConfig;
-use surfaces::access::Access;
-use surfaces::inbox::Inbox;
-use surfaces::logins::Logins;
-use surfaces::outbox::Outbox;
-use surfaces::overheard::Overheard;
-use warnings::Warnings;
+pub(crate) use model::budget::Limits;
+pub(crate) use model::channel_config::{GroupConfig, SurfaceConfig, SurfacesConfig};
+pub(crate) use model::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
+pub(crate) use start::keeps_home;
+
+use handlers::clients::Clients;
+use handlers::logins::Logins;
+use journal::{Pending, PendingWrites};
+use model::access::Access;
+use model::forgetting::Forgetting;
+use model::group_context::Overheard;
+use model::health::HealthBoard;
+use model::inbox::Inbox;
+use model::keys::Keys;
+use model::outbox::Outbox;
+use model::presence::Presence;
+use model::runs::Runs;
+use model::sessions::Sessions;
+use model::system_notes::Notes;
+use model::warnings::Warnings;
 
 /// Everything that can make the state thread do work. Closed on purpose: to add a source, add a
 /// variant, and the compiler lists what must handle it.
@@ -145,11 +129,11 @@ pub(crate) struct StateConfig {
     /// Accepted runs that may wait besides.
     pub queue_max: usize,
     /// What a day allows.
-    pub budget: budget::Limits,
+    pub budget: model::budget::Limits,
     /// How long a session that is not used is kept.
     pub retention: Duration,
     /// A prompt from time to time.
-    pub heartbeat: heartbeats::HeartbeatConfig,
+    pub heartbeat: model::heartbeats::HeartbeatConfig,
     /// The messaging surfaces.
     pub surfaces: SurfacesConfig,
 }
@@ -187,8 +171,8 @@ pub(crate) struct State {
     surfaces_due: Option<Instant>,
     /// Accounts that are being linked and unlinked.
     logins: Logins,
-    today: budget::Today,
-    heartbeats: heartbeats::Heartbeats,
+    today: model::budget::Today,
+    heartbeats: model::heartbeats::Heartbeats,
     forgetting: Forgetting,
     /// When to look for sessions that expired.
     expiry_due: Instant,
@@ -204,7 +188,7 @@ pub(crate) struct State {
     next_tick: Option<Instant>,
     /// What the last fan-out took; presence deltas keep their distance.
     fanout: Duration,
-    stopping: Option<stopping::Stopping>,
+    stopping: Option<handlers::stopping::Stopping>,
     effects: Vec<Effect>,
 }
 

@@ -17,9 +17,9 @@ use crate::protocol::hello::Policy;
 use crate::protocol::method::{Method, Request};
 use crate::protocol::parse::{parse_hello, parse_request};
 use crate::protocol::payload::{Auth, RunStatus};
-use crate::state::budget::Limits;
-use crate::state::heartbeats::HeartbeatConfig;
-use crate::state::surfaces::SurfacesConfig;
+use crate::state::model::budget::Limits;
+use crate::state::model::channel_config::SurfacesConfig;
+use crate::state::model::heartbeats::HeartbeatConfig;
 use crate::state::{Effect, Event, State, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
 

@@ -15,7 +15,7 @@ use crate::limits::{
 };
 use crate::protocol::call::Channel;
 use crate::state::Event;
-use crate::state::budget::Limits;
+use crate::state::model::budget::Limits;
 use crate::store::{Recovered, StoreEvent};
 
 /// Commands that may be with the store: what is asked for with a look at its room, and what each of the

@@ -9,7 +9,7 @@ use crate::agent::RunStep;
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::event::EventKind;
 use crate::protocol::payload::RunStatus;
-use crate::state::budget::Limits;
+use crate::state::model::budget::Limits;
 use crate::store::{Recovered, StoreOp};
 
 impl Bench {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::world::{World, message, settings};
 use crate::channels::delivery::Part;
 use crate::state::StateConfig;
-use crate::state::budget::Limits;
+use crate::state::model::budget::Limits;
 
 #[test]
 fn a_burst_that_waits_is_told_so_once() {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::world::{World, message, settings};
 use crate::state::StateConfig;
-use crate::state::budget::Limits;
+use crate::state::model::budget::Limits;
 
 const QUEUE: usize = 32;
 

@@ -14,7 +14,7 @@ use crate::protocol::call::Channel;
 use crate::protocol::event::EventKind;
 use crate::protocol::payload::RunStatus;
 use crate::state::Event;
-use crate::state::budget::Limits;
+use crate::state::model::budget::Limits;
 use crate::store::{StoreEvent, StoreOp};
 
 #[test]

@@ -1,0 +1,281 @@
+//! `agent` and `agent-cancel`: what is refused, what joins, what becomes a run.
+
+use serde_json::json;
+
+use crate::agent::RunSpec;
+use crate::channels::message::Route;
+use crate::limits::{KEY_JOINERS_MAX, SESSIONS_MAX, ms};
+use crate::protocol::ConnId;
+use crate::protocol::call::{AgentParams, Digest, RunId};
+use crate::protocol::error::WireError;
+use crate::protocol::payload::{Message, Role, RunAck};
+use crate::state::handlers::directives;
+use crate::state::handlers::directives::Directive;
+use crate::state::handlers::replies::Reply;
+use crate::state::journal::Pending;
+use crate::state::model::budget;
+use crate::state::model::keys;
+use crate::state::model::keys::Holder;
+use crate::state::model::keys::KeyRecord;
+use crate::state::model::keys::Lookup;
+use crate::state::model::prompt::Prompt;
+use crate::state::model::runs::Phase;
+use crate::state::model::runs::Run;
+use crate::state::model::runs::Work;
+use crate::state::model::sessions::MAIN;
+use crate::state::{State, to_json};
+use crate::store::StoreOp;
+use crate::text;
+
+/// Whoever speaks the protocol has the token, or is on this machine: the owner.
+pub(crate) const OWNER: &str = "owner";
+
+/// Why `deliver` cannot be done.
+const NO_ROUTE: &str =
+    "`/params/to`: `deliver` needs `to`; nothing has come in on this session that could be answered";
+
+/// A call that may be acted on: everything that could be refused has been.
+struct Admitted {
+    params: AgentParams,
+    session_key: String,
+    directive: Option<Directive>,
+    /// Where `deliver` sends the answer.
+    reply: Option<Reply>,
+    holder: Holder,
+}
+
+impl State {
+    pub(crate) fn agent_request(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: AgentParams,
+        digest: &Digest,
+    ) -> Result<(), WireError> {
+        self.keys.drop_expired(self.now.mono);
+        let key = keys::name("agent", &params.idempotency_key);
+        let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
+        let directive = directives::parse(&params.message).filter(|_| params.attachments.is_empty());
+        let holder = self.key_holder(conn, &session_key);
+        let known = match directive {
+            // It is obeyed also when no key is free: it may be there to stop what took them.
+            Some(_) => self.keys.look_up(&key, digest).unwrap_or(Lookup::New),
+            None => self.keys.look_up_or_begin(&key, digest, &holder, self.now.mono),
+        };
+        match known {
+            Lookup::New => {}
+            Lookup::Joins(run_id) => {
+                let run_id = RunId::clone(run_id);
+                return self.join_run(conn, id, &run_id);
+            }
+            Lookup::Ended(run_id, outcome) => {
+                let (run_id, outcome) = (RunId::clone(run_id), outcome.clone());
+                self.answer_outcome(conn, id, &run_id, &outcome);
+                return Ok(());
+            }
+            other => return Err(other.refusal()),
+        }
+        let reply = self.admit(&params, &session_key, directive)?;
+        let admitted = Admitted { params, session_key, directive, reply, holder };
+        self.begin_run(conn, id, admitted, digest);
+        Ok(())
+    }
+
+    /// Whose keys a client's request uses.
+    pub(crate) fn key_holder(&self, conn: ConnId, session_key: &str) -> Holder {
+        let instance = self.clients.get(&conn).map(|client| client.instance.clone());
+        let person = session_key.starts_with("dm:").then(|| session_key.to_owned());
+        Holder { conn: Some(conn), instance, person }
+    }
+
+    /// Whether a client may begin a session under that key, if there is none.
+    pub(crate) fn require_session_room(&self, session_key: &str) -> Result<(), WireError> {
+        if self.sessions.is_known(session_key) || self.sessions.len() < SESSIONS_MAX {
+            return Ok(());
+        }
+        let hint = format!(
+            "there are {SESSIONS_MAX} sessions, which is all that are kept: use one of them, or forget one (`clawdis forget KEY`)"
+        );
+        Err(WireError::unavailable(hint).not_retryable())
+    }
+
+    /// Everything that can be refused is, before anything is promised.
+    fn admit(
+        &mut self,
+        params: &AgentParams,
+        session_key: &str,
+        directive: Option<Directive>,
+    ) -> Result<Option<Reply>, WireError> {
+        if self.stopping.is_some() {
+            return Err(WireError::unavailable("the gateway is stopping"));
+        }
+        let reply = params.deliver.then(|| self.delivery_route(params, session_key)).transpose()?;
+        if params.session_id.as_deref().is_some_and(|wanted| self.sessions.id(session_key) != Some(wanted)) {
+            let hint =
+                "sessionId is not this session's current conversation; leave it out or ask sessions-list";
+            return Err(WireError::conflict(hint));
+        }
+        self.require_store()?;
+        if directive.is_none_or(Directive::needs_session) {
+            self.require_session_room(session_key)?;
+        }
+        if directive.is_none() {
+            if self.agent_is_full() {
+                return Err(WireError::rate_limited(
+                    "the agent's queue is full; wait for a run to end",
+                    5_000,
+                ));
+            }
+            self.agent_may_run(OWNER)?;
+        }
+        Ok(reply)
+    }
+
+    /// Whether the agent is there, not paused, and within this person's budget.
+    pub(crate) fn agent_may_run(&mut self, person: &str) -> Result<(), WireError> {
+        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs).agent;
+        if !health.configured || self.toggles.paused {
+            return Err(WireError::unavailable(health.reason.unwrap_or_default()));
+        }
+        if let Some(wait_ms) = self.today.wait_ms(person, self.config.budget, self.now.wall_ms) {
+            let hint = "today's runs are used up (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC";
+            return Err(WireError::rate_limited(hint, wait_ms));
+        }
+        Ok(())
+    }
+
+    /// Where `deliver` would send to. Refused before any ack if there is no such place.
+    fn delivery_route(&self, params: &AgentParams, session_key: &str) -> Result<Reply, WireError> {
+        self.outbox_has_room()?;
+        let route = if let Some(to) = &params.to {
+            self.route_to(params.channel, to)?
+        } else {
+            let last = self.sessions.route(session_key);
+            let fits = |route: &&Route| params.channel.is_none_or(|channel| route.channel == channel);
+            let route = last.filter(fits).cloned().ok_or_else(|| WireError::invalid(NO_ROUTE))?;
+            self.channel_ready(route.channel)?;
+            route
+        };
+        Ok(Reply { route, to: None })
+    }
+
+    fn begin_run(&mut self, conn: ConnId, id: &str, admitted: Admitted, digest: &Digest) {
+        let Admitted { params, session_key, directive, reply, holder } = admitted;
+        let run_id = self.new_run_id();
+        let mut ops = match params.session_id {
+            Some(_) => Vec::new(),
+            None => self.begin_anew_if_idle(&session_key),
+        };
+        let session_id = self.conversation_for(&session_key, directive);
+        let message = Message {
+            from: self
+                .clients
+                .get(&conn)
+                .map(|client| text::name(&client.about.name))
+                .filter(|name| !name.is_empty()),
+            run_id: Some(run_id.to_string()),
+            idempotency_key: Some(params.idempotency_key.clone()),
+            ..Message::new(Role::User, params.message.clone(), self.now.wall_ms)
+        };
+        let mut prompt = Prompt::default();
+        prompt.speaker(message.from.as_deref(), OWNER, self.now.wall_ms);
+        prompt.client(&params.message);
+        let key = keys::name("agent", &params.idempotency_key);
+        ops.extend(self.sessions.append(&session_key, &session_id, message));
+        let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holder);
+        ops.extend(self.keys.begin(&key, KeyRecord { directive: directive.is_some(), ..record }));
+        let work = if let Some(directive) = directive {
+            Work::Directive(directive)
+        } else {
+            ops.push(self.count_run(OWNER));
+            let mut spec = self.usual_run(&run_id, &session_key, &session_id);
+            spec.images =
+                params.attachments.into_iter().map(|image| (image.mime_type, image.content)).collect();
+            spec.thinking = params.thinking.unwrap_or(spec.thinking);
+            spec.timeout = params.timeout.map_or(spec.timeout, |seconds| ms(seconds * 1_000));
+            Work::Prompt { spec, prompt, has_place: self.has_place(&session_key, false) }
+        };
+        let mut run = Run::new(work, session_key, session_id, OWNER.to_owned());
+        run.key = Some(key);
+        run.reply = reply;
+        run.owner = Some(conn);
+        run.waiters.push((conn, id.to_owned()));
+        self.runs.insert(RunId::clone(&run_id), run);
+        self.health.touch();
+        self.store(ops, Pending::RunBegin { run_id, letters: Vec::new() });
+    }
+
+    /// The conversation that a message belongs to. A line for the gateway itself begins none: what is said
+    /// with it where there is no session stays off the record.
+    pub(crate) fn conversation_for(&mut self, session_key: &str, directive: Option<Directive>) -> String {
+        if directive.is_some() && !self.sessions.is_known(session_key) {
+            return String::new();
+        }
+        self.sessions.current(session_key).id.clone()
+    }
+
+    /// After a long silence the next message begins a new conversation.
+    pub(crate) fn begin_anew_if_idle(&mut self, session_key: &str) -> Vec<StoreOp> {
+        let Some(idle) = self.config.idle else { return Vec::new() };
+        let busy = self.runs.of_session(session_key).next().is_some();
+        if busy || !self.sessions.is_idle(session_key, idle, self.now.wall_ms) {
+            return Vec::new();
+        }
+        self.end_session(session_key, false);
+        self.sessions.reset(session_key, self.now.wall_ms).1
+    }
+
+    pub(crate) fn new_run_id(&mut self) -> RunId {
+        self.runs.made += 1;
+        RunId::from(format!("r-{}-{}", self.config.boot_id, self.runs.made))
+    }
+
+    /// Counts a run against today's budget.
+    pub(crate) fn count_run(&mut self, person: &str) -> StoreOp {
+        self.today.count(person, self.now.wall_ms);
+        self.today_op()
+    }
+
+    /// Puts today's count, and who was told that it is used up, on record.
+    pub(crate) fn today_op(&self) -> StoreOp {
+        StoreOp::Put { slot: budget::SLOT.to_owned(), value: to_json(&self.today) }
+    }
+
+    /// A run as the session and the config have it; its prompt is written when the agent gets it.
+    pub(crate) fn usual_run(&self, run_id: &RunId, session_key: &str, session_id: &str) -> Box<RunSpec> {
+        Box::new(RunSpec {
+            run_id: RunId::clone(run_id),
+            session_key: session_key.to_owned(),
+            session_id: session_id.to_owned(),
+            prompt: String::new(),
+            images: Vec::new(),
+            image_files: Vec::new(),
+            thinking: self.sessions.thinking(session_key).unwrap_or(self.config.thinking),
+            timeout: self.config.run_timeout,
+        })
+    }
+
+    fn join_run(&mut self, conn: ConnId, id: &str, run_id: &RunId) -> Result<(), WireError> {
+        let Some(run) = self.runs.get_mut(run_id) else {
+            return Err(WireError::internal("the run of this key is lost; look into session-history"));
+        };
+        // Who has gone waits for nothing.
+        run.waiters.retain(|(conn, _)| self.clients.contains_key(conn));
+        if run.waiters.len() >= KEY_JOINERS_MAX {
+            return Err(WireError::rate_limited("too many callers wait for this run", 5_000));
+        }
+        run.waiters.push((conn, id.to_owned()));
+        if !matches!(run.phase, Phase::Storing(_)) {
+            self.answer(conn, id, &RunAck { run_id, status: "accepted" });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn agent_cancel(&mut self, conn: ConnId, id: &str, run_id: &RunId) -> Result<(), WireError> {
+        if !self.cancel(run_id) {
+            return Err(WireError::invalid("`/params/runId`: no such run is under way; it may have ended"));
+        }
+        self.answer(conn, id, &json!({ "runId": &**run_id, "status": "cancelled" }));
+        Ok(())
+    }
+}

@@ -1,0 +1,297 @@
+//! Messages that are whole become runs, in the order in which they came.
+
+use crate::channels::ChannelCommand;
+use crate::channels::message::Inbound;
+use crate::config::file::Commands;
+use crate::limits::{ASKED_MAX, INBOX_RETRY_PAUSE, SESSIONS_MAX, SESSIONS_RESERVE};
+use crate::protocol::call::RunId;
+use crate::protocol::payload::{Message, Role};
+use crate::state::handlers::agent_requests::OWNER;
+use crate::state::handlers::deliveries::Posted;
+use crate::state::handlers::directives::Directive;
+use crate::state::handlers::question::Question;
+use crate::state::handlers::question::directive_of;
+use crate::state::handlers::question::left_out_line;
+use crate::state::journal::Pending;
+use crate::state::model::access::Place;
+use crate::state::model::access::Verdict;
+use crate::state::model::inbox::Entry;
+use crate::state::model::inbox::Number;
+use crate::state::model::runs::Origin;
+use crate::state::model::runs::Phase;
+use crate::state::model::runs::Run;
+use crate::state::model::runs::Work;
+use crate::state::{Effect, State};
+
+/// Why the agent is not asked, as a person may hear it.
+struct Refusal {
+    /// `None` says nothing at all.
+    line: Option<String>,
+    over_budget: bool,
+}
+
+impl Refusal {
+    fn say(line: impl Into<String>) -> Self {
+        Self { line: Some(line.into()), over_budget: false }
+    }
+}
+
+const INTERRUPTED: &str = "I was interrupted again and again while I worked on this, so I left it. Please ask once more if you still need it.";
+const BUDGET_USED: &str =
+    "That was all for today: the day's answers are used up. I am back after midnight (UTC).";
+
+const NO_ROOM: &str =
+    "I have no room for another conversation. Whoever runs me has to forget one first (`clawdis forget`).";
+
+impl State {
+    /// Asks what is whole and not asked yet, as far as there is room.
+    pub(crate) fn ask_waiting(&mut self) {
+        if !self.inbox.has_unasked() || self.stopping.is_some() || self.inbox.hold_until.is_some() {
+            return;
+        }
+        // What was said behind a directive waits for it: it may end all that was said before.
+        let mut blocked = self.runs.about_to_obey();
+        let waiting: Vec<Number> =
+            self.inbox.iter().filter(|(_, entry)| entry.run.is_none()).map(|(number, _)| number).collect();
+        for number in waiting {
+            let Some(entry) = self.inbox.get(number).filter(|entry| entry.run.is_none()) else { continue };
+            if !self.store_has_room() {
+                return;
+            }
+            if is_directive(entry) {
+                // Also past what waits: it may be there to stop that.
+                let session_key = entry.place.session_key.clone();
+                self.ask(&[number]);
+                blocked.insert(session_key);
+            } else if !blocked.contains(&entry.place.session_key) {
+                let session_key = entry.place.session_key.clone();
+                let is_full = self.agent_is_full_for(&entry.place);
+                let pieces = self.inbox.pieces(number);
+                if !is_full && pieces.iter().all(|piece| self.inbox.get(*piece).is_some_and(Entry::is_whole))
+                {
+                    self.ask(&pieces);
+                } else {
+                    blocked.insert(session_key);
+                }
+            }
+        }
+    }
+
+    /// Whether the agent has as many runs as it takes.
+    pub(crate) fn agent_is_full(&self) -> bool {
+        self.runs.places_taken(|_| true) >= self.config.queue_max + self.config.processes_max
+    }
+
+    /// Whether it takes no more from there: others than the owner leave a place to the owner, and one person
+    /// or session of theirs leaves half of all places to the rest.
+    fn agent_is_full_for(&self, place: &Place) -> bool {
+        if place.is_owner() {
+            return self.agent_is_full();
+        }
+        let places = self.config.queue_max + self.config.processes_max;
+        let is_theirs = |run: &Run| {
+            run.person != OWNER && (run.session_key == place.session_key || run.person == place.person)
+        };
+        self.runs.places_taken(|_| true) >= places.saturating_sub(1).max(1)
+            || self.runs.places_taken(is_theirs) >= (places / 2).max(1)
+    }
+
+    /// Makes a run of a message, or answers it without one.
+    fn ask(&mut self, numbers: &[Number]) {
+        let Some(entry) = numbers.first().and_then(|number| self.inbox.get(*number)) else { return };
+        let Verdict::Allowed(place) = self.access.verdict(&entry.message) else {
+            // Its sender is not let in any more.
+            let ops =
+                numbers.iter().flat_map(|number| self.inbox.finish(*number, self.now.wall_ms)).collect();
+            return self.store(ops, Pending::Nothing);
+        };
+        for number in numbers {
+            self.inbox.move_to(*number, &place);
+        }
+        let Some(question) = self.question(numbers) else { return };
+        if question.directive.is_none() {
+            if let Some(refusal) = self.polite_refusal(&question) {
+                return self.decline(&question, refusal);
+            }
+        }
+        self.begin_asking(question);
+    }
+
+    /// Why the agent is not asked.
+    fn polite_refusal(&mut self, question: &Question) -> Option<Refusal> {
+        if !question.has_content {
+            let line = if question.left_out.is_empty() {
+                "Yes? Write me what you need.".to_owned()
+            } else {
+                left_out_line(&question.left_out)
+            };
+            return Some(Refusal::say(line));
+        }
+        if question.asked >= ASKED_MAX {
+            return Some(Refusal::say(INTERRUPTED));
+        }
+        if self.toggles.paused {
+            return Some(Refusal::say("I am paused and cannot answer self.now. Please ask again later."));
+        }
+        if !self.config.agent_configured {
+            return Some(Refusal::say("There is nobody here to answer yet: no agent is set up."));
+        }
+        if !self.has_session_room(&question.place.session_key) {
+            return Some(Refusal::say(NO_ROOM));
+        }
+        let person = &question.place.person;
+        self.today.wait_ms(person, self.config.budget, self.now.wall_ms)?;
+        // Once a day; after that there is silence.
+        let line = self.today.tell(person).then(|| BUDGET_USED.to_owned());
+        Some(Refusal { line, over_budget: true })
+    }
+
+    /// Whether somebody may begin a session under that key, if there is none.
+    fn has_session_room(&self, session_key: &str) -> bool {
+        self.sessions.is_known(session_key) || self.sessions.len() < SESSIONS_MAX + SESSIONS_RESERVE
+    }
+
+    /// Answers without the agent: the message goes on record with what was said.
+    fn decline(&mut self, question: &Question, refusal: Refusal) {
+        let Refusal { line, over_budget } = refusal;
+        let key = question.place.session_key.clone();
+        let has_room = self.has_session_room(&key);
+        let session_id = if has_room { self.sessions.current(&key).id.clone() } else { String::new() };
+        let mut posted = Posted::default();
+        if !question.said {
+            posted.ops.extend(self.sessions.append(&key, &session_id, question.message(None, self.now)));
+        }
+        if let Some(line) = line {
+            let note = Message::new(Role::Note, line.clone(), self.now.wall_ms);
+            posted.ops.extend(self.sessions.append(&key, &session_id, note));
+            self.post_text(&mut posted, &question.reply, &line, &key, None);
+        }
+        for number in &question.numbers {
+            posted.ops.extend(self.inbox.finish(*number, self.now.wall_ms));
+        }
+        if over_budget {
+            if !question.place.is_owner() && self.today.tell(OWNER) {
+                self.notice_budget(&mut posted, &question.place);
+            }
+            self.today.saw(&question.place.person, &key);
+            posted.ops.push(self.today_op());
+        }
+        self.store(posted.ops, Pending::Letters(posted.letters));
+    }
+
+    fn begin_asking(&mut self, question: Question) {
+        let key = question.place.session_key.clone();
+        let run_id = self.new_run_id();
+        let mut posted = Posted::default();
+        if !question.said {
+            posted.ops = self.begin_anew_if_idle(&key);
+        }
+        let session_id = self.conversation_for(&key, question.directive);
+        self.sessions.set_route(&key, &question.reply.route);
+        if !question.said {
+            posted.ops.extend(self.sessions.append(
+                &key,
+                &session_id,
+                question.message(Some(&run_id), self.now),
+            ));
+        }
+        let was_interrupted = question.asked > 0;
+        let has_place = question.directive.is_none() && self.has_place(&key, was_interrupted);
+        for number in &question.numbers {
+            posted.ops.extend(self.inbox.ask(*number, &run_id, has_place));
+        }
+        if has_place && was_interrupted {
+            posted.ops.extend(self.note_again(&key));
+        }
+        let person = question.place.person;
+        let work = if let Some(directive) = question.directive {
+            Work::Directive(for_person(directive, &person, question.commands))
+        } else {
+            self.overheard.clear(&key);
+            self.today.count(&person, self.now.wall_ms);
+            self.today.saw(&person, &key);
+            posted.ops.push(self.today_op());
+            let mut spec = self.usual_run(&run_id, &key, &session_id);
+            spec.image_files = question.images;
+            Work::Prompt { spec, prompt: question.prompt, has_place }
+        };
+        if !question.left_out.is_empty() {
+            let line = left_out_line(&question.left_out);
+            self.post_text(&mut posted, &question.reply, &line, &key, None);
+        }
+        self.mark_seen(&question.numbers);
+        let mut run = Run::new(work, key, session_id, person);
+        run.origin = Origin::Surface { numbers: question.numbers, was_interrupted };
+        run.reply = Some(question.reply);
+        self.runs.insert(RunId::clone(&run_id), run);
+        self.health.touch();
+        self.store(posted.ops, Pending::RunBegin { run_id, letters: posted.letters });
+    }
+
+    /// Its sender may see that it was read; one who is not let in never does.
+    fn mark_seen(&mut self, numbers: &[Number]) {
+        for number in numbers {
+            let Some(entry) = self.inbox.get(*number) else { continue };
+            let Inbound { route, message_id, from, .. } = entry.message.clone();
+            self.effects.push(Effect::Channel(ChannelCommand::Seen { route, message_id, from }));
+        }
+    }
+
+    /// Who may write, or who is the owner, has changed: what waits for the agent and would be judged otherwise
+    /// now goes back to where it is judged again.
+    pub(crate) fn take_back_held(&mut self) {
+        let is_other = |number: &Number| {
+            let entry = self.inbox.get(*number);
+            entry.is_some_and(|entry| {
+                self.access.verdict(&entry.message) != Verdict::Allowed(entry.place.clone())
+            })
+        };
+        let held = self.runs.iter().filter_map(|(run_id, run)| match (&run.phase, &run.origin) {
+            (Phase::Held(_), Origin::Surface { numbers, .. }) if numbers.iter().any(is_other) => {
+                Some(RunId::clone(run_id))
+            }
+            _ => None,
+        });
+        for run_id in held.collect::<Vec<_>>() {
+            let Some(run) = self.runs.get_mut(&run_id) else { continue };
+            run.reply = None;
+            if let Origin::Surface { numbers, .. } = &mut run.origin {
+                for number in std::mem::take(numbers) {
+                    self.inbox.unask(number);
+                }
+            }
+            self.cancel(&run_id);
+        }
+    }
+
+    /// Its run could not be put on record: it is asked again after a while.
+    pub(crate) fn unask(&mut self, numbers: &[Number]) {
+        for number in numbers {
+            self.inbox.unask(*number);
+        }
+        if self.inbox.has_unasked() {
+            self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
+        }
+    }
+}
+
+/// Whether it is for the gateway itself.
+fn is_directive(entry: &Entry) -> bool {
+    entry.stored && directive_of(&entry.message).is_some()
+}
+
+/// What a line for the gateway comes to when others than the owner say it, where the lines may touch
+/// that much.
+fn for_person(directive: Directive, person: &str, commands: Commands) -> Directive {
+    match (directive, commands) {
+        _ if person == OWNER => directive,
+        // What is wrong with the machine is nobody else's business.
+        (Directive::Status, _) => Directive::BriefStatus,
+        (Directive::Stop, Commands::Asker) => Directive::StopOwn,
+        // A new conversation, or another level, is everybody's there.
+        (Directive::Pause | Directive::Resume, _)
+        | (Directive::New | Directive::Think(_), Commands::Asker)
+        | (Directive::New | Directive::Think(_) | Directive::Stop, Commands::Owner) => Directive::OwnerOnly,
+        (directive, _) => directive,
+    }
+}

@@ -1,0 +1,79 @@
+//! The surfaces' part of a start, and of every turn after it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::limits::INBOX_RETRY_PAUSE;
+use crate::state::State;
+use crate::state::handlers::deliveries::Posted;
+use crate::state::journal::Pending;
+use crate::state::model::access;
+use crate::state::model::inbox;
+use crate::state::model::outbox;
+
+impl State {
+    /// Takes over what the last life left. Returns the names of keys whose messages go on.
+    pub(crate) fn recover_surfaces(&mut self, slots: &BTreeMap<String, String>) -> BTreeSet<String> {
+        for (slot, json) in slots {
+            let recovered = if let Some(name) = slot.strip_prefix(access::SLOT_PREFIX) {
+                self.access.recover(name, json)
+            } else if let Some(name) = slot.strip_prefix(access::MOVED_PREFIX) {
+                self.access.recover_move(name, json)
+            } else if let Some(name) = slot.strip_prefix(inbox::SLOT_PREFIX) {
+                self.inbox.recover(name, json, self.now.mono)
+            } else if let Some(name) = slot.strip_prefix(outbox::SLOT_PREFIX) {
+                self.outbox.recover(name, json, self.now)
+            } else {
+                if slot.starts_with(inbox::ASIDE_PREFIX) {
+                    self.inbox.recover_aside(slot.clone());
+                }
+                Ok(())
+            };
+            if let Err(error) = recovered {
+                log::error!("slot {slot:?} of the journal is not understood and left out: {error}");
+            }
+        }
+        self.outbox.keys().collect()
+    }
+
+    /// What was taken in is asked, what was on its way goes on, and what was being tried is reported.
+    pub(crate) fn go_on_with_surfaces(&mut self) {
+        let mut posted = Posted { ops: self.inbox.recovered(), ..Posted::default() };
+        let waiting: Vec<inbox::Number> = self.inbox.iter().map(|(number, _)| number).collect();
+        let mut missed = Vec::new();
+        for number in waiting {
+            let Some(entry) = self.inbox.get(number) else { continue };
+            if self.is_too_old(&entry.message) {
+                missed.push(entry.message.clone());
+                posted.ops.extend(self.inbox.finish(number, self.now.wall_ms));
+                continue;
+            }
+            self.make_whole(number);
+        }
+        if !missed.is_empty() {
+            self.report_missed(&mut posted, &missed);
+        }
+        if !posted.ops.is_empty() {
+            self.store(posted.ops, Pending::Letters(posted.letters));
+        }
+        self.resume_letters();
+    }
+
+    /// What every turn may have left to do.
+    pub(crate) fn settle_surfaces(&mut self) {
+        self.surfaces_stale = false;
+        // Also when nothing waits any more: what is over would else be due for ever.
+        self.inbox.stop_gathering(self.now.mono);
+        if !self.inbox.is_empty() {
+            self.fetch_media();
+            self.ask_waiting();
+            self.tell_who_waits();
+        }
+        self.pump_outbox();
+        let notice = self.inbox.iter().filter(|(_, entry)| entry.stored && !entry.told);
+        let notice = notice.map(|(_, entry)| entry.tell_at).min();
+        let due = [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min();
+        // What the store has no room for goes on with its next answer; until then nothing is due.
+        let earliest = if self.store_has_room() { self.now.mono } else { self.now.mono + INBOX_RETRY_PAUSE };
+        self.surfaces_due = due.map(|due| due.max(earliest));
+    }
+}

@@ -1,0 +1,132 @@
+//! The clients, and what happens when they come and go.
+
+use std::collections::BTreeMap;
+
+use crate::limits::{PRESENCE_TEXT_BYTES_MAX, ms};
+use crate::net::Opened;
+use crate::net::outbound::Outbound;
+use crate::protocol::ConnId;
+use crate::protocol::event::EventKind;
+use crate::protocol::frame::{self, Close, cut_encoded};
+use crate::protocol::hello::{Features, HelloOk, ServerInfo, Snapshot};
+use crate::protocol::method::Method;
+use crate::protocol::payload::{ClientEntry, PresenceEntry};
+use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
+use crate::state::{Effect, State};
+use crate::text;
+
+/// Kept of `locale` and `userAgent`: the 256 characters that the schema lets through.
+const LONG_TEXT_BYTES_MAX: usize = 4 * 256;
+
+/// Connections past their handshake.
+pub(crate) type Clients = BTreeMap<ConnId, Client>;
+
+/// One of them.
+pub(crate) struct Client {
+    /// What it said about itself, cut to what others may be shown.
+    pub(crate) about: ClientEntry,
+    /// Its own name for its installation, or its connection's.
+    pub(crate) instance: String,
+    /// Number of the token that it proved.
+    token: u64,
+}
+
+/// On one line, without anything hidden, and cut to so many bytes of JSON.
+pub(crate) fn clean(text: &str, bytes_max: usize) -> String {
+    cut_encoded(&text::one_line(text), bytes_max).to_owned()
+}
+
+/// An id the same way, but for its blanks: whoever chose it looks for it.
+fn clean_id(id: &str) -> String {
+    let shown: String = id.chars().filter(|c| !c.is_control() && !text::is_hidden(*c)).collect();
+    cut_encoded(&shown, PRESENCE_TEXT_BYTES_MAX).to_owned()
+}
+
+fn token_changed() -> Close {
+    Close::new(1008, "token changed")
+}
+
+impl State {
+    pub(crate) fn opened(&mut self, opened: Opened) {
+        let Opened { conn, ip, hello, subscriptions, token } = opened;
+        let short = |text: &str| clean(text, PRESENCE_TEXT_BYTES_MAX);
+        let about = ClientEntry {
+            conn_id: format!("{}-{conn}", self.config.boot_id),
+            name: short(&hello.client.name),
+            version: short(&hello.client.version),
+            platform: short(&hello.client.platform),
+            mode: short(&hello.client.mode),
+            locale: hello.locale.as_deref().map(|text| clean(text, LONG_TEXT_BYTES_MAX)),
+            user_agent: hello.user_agent.as_deref().map(|text| clean(text, LONG_TEXT_BYTES_MAX)),
+            since_ts: self.now.wall_ms,
+        };
+        let instance =
+            hello.client.instance_id.as_deref().map(clean_id).filter(|instance| !instance.is_empty());
+        let instance = instance.unwrap_or_else(|| about.conn_id.clone());
+        let entry = PresenceEntry {
+            host: about.name.clone(),
+            ip: ip.to_string(),
+            version: about.version.clone(),
+            mode: about.mode.clone(),
+            last_input_seconds: None,
+            ts: self.now.wall_ms,
+            reason: Some("connect".to_owned()),
+            tags: None,
+            instance_id: instance.clone(),
+        };
+        // Nobody was there to be told of these; whoever comes self.now gets the whole list.
+        self.presence.expire(self.now.mono);
+        self.presence.connect(conn, entry);
+        let hello_ok = self.hello_ok(&about.conn_id);
+        self.effects.push(Effect::Out(Outbound::Join { conn, hello_ok, subscriptions }));
+        if let Some(stopping) = &self.stopping {
+            let close = Close::new(1001, stopping.reason.clone());
+            self.effects.push(Effect::Out(Outbound::Close { conn, close }));
+        }
+        if token < self.token {
+            // Another one came into force while this client was on its way here.
+            self.effects.push(Effect::Out(Outbound::Close { conn, close: token_changed() }));
+        }
+        self.clients.insert(conn, Client { about, instance, token });
+        if self.next_tick.is_none() {
+            self.next_tick = Some(self.now.mono + ms(self.config.policy.tick_interval_ms));
+        }
+    }
+
+    fn hello_ok(&mut self, conn_id: &str) -> tungstenite::Bytes {
+        let (health, state_version, uptime_ms) = (self.health_json(), self.version(), self.uptime_ms());
+        frame::text(&HelloOk {
+            protocol: VERSION,
+            server: ServerInfo {
+                version: SERVER_VERSION,
+                commit: SERVER_COMMIT,
+                host: &self.config.host,
+                conn_id,
+            },
+            features: Features {
+                methods: Method::ALL.iter().map(|method| method.name()).collect(),
+                events: EventKind::ALL.iter().map(|kind| kind.name()).collect(),
+            },
+            snapshot: Snapshot { presence: self.presence.json(), health: &health, state_version, uptime_ms },
+            policy: self.config.policy,
+        })
+    }
+
+    /// What was opened with an older token than the newest ends.
+    pub(crate) fn token_changed(&mut self, number: u64) {
+        self.token = self.token.max(number);
+        let old = self.clients.iter().filter(|(_, client)| client.token < self.token);
+        let close = |conn: &ConnId| Effect::Out(Outbound::Close { conn: *conn, close: token_changed() });
+        self.effects.extend(old.map(|(conn, _)| close(conn)));
+    }
+
+    pub(crate) fn closed(&mut self, conn: ConnId) {
+        if self.clients.remove(&conn).is_none() {
+            return;
+        }
+        self.presence.disconnect(conn, self.now.mono, self.now.wall_ms);
+        if self.clients.is_empty() {
+            self.next_tick = None;
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Letters on their way: marked, tried, and what became of them.
+
+use crate::channels::ChannelCommand;
+use crate::channels::delivery::{AttemptId, AttemptOutcome, Part};
+use crate::clock::Now;
+use crate::limits::{HISTORY_TEXT_BYTES_MAX, INBOX_RETRY_PAUSE};
+use crate::metrics::METRICS;
+use crate::net::outbound::{Loss, Outbound};
+use crate::protocol::call::{Channel, RunId};
+use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageStatus};
+use crate::protocol::frame::{EventBody, cut_encoded};
+use crate::protocol::payload::{Message, Role};
+use crate::state::handlers::replies::Reply;
+use crate::state::handlers::sends;
+use crate::state::journal::Pending;
+use crate::state::model::inbox::Number;
+use crate::state::model::keys::Outcome;
+use crate::state::model::outbox::Head;
+use crate::state::model::outbox::Letter;
+use crate::state::model::outbox::LetterId;
+use crate::state::model::outbox::Phase;
+use crate::state::{Effect, State};
+use crate::store::StoreOp;
+
+/// Letters that were made, with what puts them, and what belongs to them, on record.
+#[derive(Debug, Default)]
+pub(crate) struct Posted {
+    pub(crate) letters: Vec<LetterId>,
+    pub(crate) ops: Vec<StoreOp>,
+}
+
+impl State {
+    /// Puts an answer into the outbox; it goes when what is in `posted` is on record.
+    pub(crate) fn post_text(
+        &mut self,
+        posted: &mut Posted,
+        reply: &Reply,
+        markdown: &str,
+        session_key: &str,
+        run_id: Option<&RunId>,
+    ) {
+        let parts = crate::channels::compose(reply.route.channel, markdown);
+        let head = Head { run_id: run_id.map(ToString::to_string), ..self.head(reply, session_key) };
+        let (letter, ops) = self.post(head, parts);
+        posted.letters.push(letter);
+        posted.ops.extend(ops);
+    }
+
+    /// The same for words in which others are quoted: they have no looks and no links but what is read.
+    pub(crate) fn post_plain(&mut self, posted: &mut Posted, reply: &Reply, text: &str, session_key: &str) {
+        let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
+        let (letter, ops) = self.post(self.head(reply, session_key), vec![part]);
+        posted.letters.push(letter);
+        posted.ops.extend(ops);
+    }
+
+    pub(crate) fn head(&self, reply: &Reply, session_key: &str) -> Head {
+        Head {
+            route: reply.route.clone(),
+            reply_to: reply.to.clone(),
+            session_key: session_key.to_owned(),
+            run_id: None,
+            key: None,
+            created_ts: self.now.wall_ms,
+            done: 0,
+            trying: false,
+            message_id: None,
+            chat: None,
+            unknown: false,
+            may_have_left: false,
+            seed: format!("{}-{}", self.config.boot_id, self.outbox.made()),
+        }
+    }
+
+    pub(crate) fn post(&mut self, head: Head, parts: Vec<Part>) -> (LetterId, Vec<StoreOp>) {
+        let open = self.is_open(head.route.channel);
+        self.outbox.add(head, parts, open, self.now.mono)
+    }
+
+    /// Whether a surface takes anything now.
+    pub(crate) fn is_open(&self, channel: Channel) -> bool {
+        let takes = |state: &str| matches!(state, "ready" | "syncing" | "conflict" | "webhook");
+        let health = self.health.channel(channel);
+        self.stopping.is_none() && health.is_some_and(|health| health.enabled && takes(&health.state))
+    }
+
+    /// Letters are on record, or will be with the next write: what has happened is told, and an answer
+    /// that a crash might repeat is better than none.
+    pub(crate) fn letters_stored(&mut self, letters: &[LetterId]) {
+        for id in letters {
+            let Some(letter) = self.outbox.get_mut(*id) else { continue };
+            let Phase::Storing(marked) = letter.phase else { continue };
+            letter.phase = Phase::Waiting;
+            self.show_letter(*id, MessageStatus::Queued, None);
+            if marked {
+                self.deliver(*id);
+            }
+        }
+    }
+
+    /// What was to be said was not: it will be said another time.
+    pub(crate) fn drop_letters(&mut self, letters: &[LetterId]) {
+        for id in letters {
+            self.outbox.remove(*id);
+        }
+    }
+
+    fn deliver(&mut self, id: LetterId) {
+        match self.outbox.attempt(id) {
+            Some(attempt) => self.effects.push(Effect::Channel(ChannelCommand::Deliver(Box::new(attempt)))),
+            None => self.end_letter(id, MessageStatus::Failed, Some("its text is lost")),
+        }
+    }
+
+    /// Marks what may be tried now.
+    pub(crate) fn pump_outbox(&mut self) {
+        if self.outbox.is_empty() || self.stopping.is_some() {
+            return;
+        }
+        self.resume_letters();
+        self.outbox.end_pauses(self.now.mono);
+        for id in self.outbox.too_old(self.now.mono) {
+            if !self.store_has_room() {
+                return;
+            }
+            let why = self.outbox.get(id).and_then(|letter| letter.why.clone());
+            let why = why.unwrap_or_else(|| "it could not be sent in time".to_owned());
+            self.end_letter(id, MessageStatus::Failed, Some(&why));
+        }
+        for id in self.outbox.due(|channel| self.is_open(channel)) {
+            if !self.store_has_room() {
+                return;
+            }
+            let ops = self.outbox.mark(id);
+            self.store(ops, Pending::Marked { letter: id });
+        }
+    }
+
+    /// A mark is on record, or could not be put there.
+    pub(crate) fn marked(&mut self, id: LetterId, result: Result<(), String>) {
+        if result.is_ok() {
+            self.outbox.set_recorded(id);
+            return self.deliver(id);
+        }
+        // The record may say that it is being tried, which errs on the safe side.
+        let _ = self.outbox.wait(id, Some(self.now.mono + INBOX_RETRY_PAUSE));
+    }
+
+    /// What waits to be asked in a session, and came in before that number, is not asked any more; of
+    /// one person only, if one is named.
+    pub(crate) fn drop_waiting(
+        &mut self,
+        session_key: &str,
+        before: Number,
+        person: Option<&str>,
+    ) -> Vec<StoreOp> {
+        let unasked = self.inbox.unasked_in(session_key, before, person);
+        unasked.into_iter().flat_map(|number| self.inbox.finish(number, self.now.wall_ms)).collect()
+    }
+
+    /// What waits to be said or answered in a session that is forgotten goes with it.
+    pub(crate) fn forget_surfaces(&mut self, session_key: &str) -> Vec<StoreOp> {
+        self.overheard.clear(session_key);
+        let mut ops = self.drop_waiting(session_key, Number::MAX, None);
+        for number in self.inbox.of_session(session_key) {
+            ops.extend(self.inbox.finish(number, self.now.wall_ms));
+        }
+        let (mut end, mut ended) = (Vec::new(), Vec::new());
+        for id in self.outbox.forget(session_key) {
+            if self.outbox.get(id).is_some_and(|letter| letter.head.key.is_some()) {
+                // Somebody waits for it.
+                let why = Some("its session was forgotten");
+                let (ops, outcome) = self.ending(id, MessageStatus::Failed, why);
+                end.extend(ops);
+                ended.push((id, outcome));
+            } else {
+                ops.extend(self.outbox.end(id));
+                self.outbox.remove(id);
+            }
+        }
+        if !ended.is_empty() {
+            // One command for all: there may be more of them than the store has room for.
+            self.store(end, Pending::LettersEnd(ended));
+        }
+        ops
+    }
+
+    /// What became of an attempt.
+    pub(crate) fn attempt_over(&mut self, attempt: AttemptId, outcome: AttemptOutcome) {
+        let Some(id) = self.outbox.tried(attempt) else { return };
+        match outcome {
+            AttemptOutcome::Sent { message_id, chat } => self.part_sent(id, message_id, chat),
+            AttemptOutcome::NotSent { why, retry_after } => self.part_not_sent(id, &why, retry_after),
+            AttemptOutcome::Unsure { why } => {
+                if let Some(letter) = self.outbox.get_mut(id) {
+                    letter.head.may_have_left = true;
+                }
+                self.part_not_sent(id, &why, None);
+            }
+            AttemptOutcome::Refused { why } => self.end_letter(id, MessageStatus::Failed, Some(&why)),
+            AttemptOutcome::Invalid { why } => {
+                if let Some(letter) = self.outbox.get_mut(id) {
+                    letter.invalid = true;
+                }
+                self.end_letter(id, MessageStatus::Failed, Some(&why));
+            }
+            AttemptOutcome::Moved { chat } => self.part_moved(id, &chat),
+            AttemptOutcome::Unknown { why } => self.part_unknown(id, &why),
+        }
+    }
+
+    /// A message that is on a surface was delivered there, or read.
+    pub(crate) fn receipt(&mut self, message_id: &str, status: MessageStatus) {
+        let Some((id, letter)) = self.outbox.sent(message_id) else { return };
+        let body = draw(id, letter, status, None, self.now);
+        self.show_message(body);
+    }
+
+    fn part_sent(&mut self, id: LetterId, message_id: String, chat: Option<String>) {
+        let Some(letter) = self.outbox.get_mut(id) else { return };
+        let channel = letter.head.route.channel;
+        if letter.head.message_id.is_none() {
+            letter.head.message_id = Some(message_id);
+            letter.head.chat = chat;
+        }
+        self.health.saw_message(channel, self.now.wall_ms);
+        self.next_part(id);
+    }
+
+    /// Goes on behind a part that is over: the next one is marked in the same write.
+    fn next_part(&mut self, id: LetterId) {
+        let Some(letter) = self.outbox.get_mut(id) else { return };
+        letter.head.done = letter.head.done.saturating_add(1);
+        letter.head.may_have_left = false;
+        if letter.head.done < letter.parts.len() {
+            // A gateway that stops leaves the rest to its next life. One that has begun lets it wait until
+            // the surface takes it.
+            let (ops, pending) = if self.stopping.is_some() || letter.phase == Phase::Waiting {
+                (self.outbox.wait(id, None), Pending::Nothing)
+            } else {
+                (self.outbox.mark(id), Pending::Marked { letter: id })
+            };
+            return self.store(ops, pending);
+        }
+        let (status, reason) = if letter.head.unknown {
+            (MessageStatus::Unknown, Some("a part of it may not have arrived"))
+        } else {
+            (MessageStatus::Sent, None)
+        };
+        self.end_letter(id, status, reason);
+    }
+
+    fn part_not_sent(&mut self, id: LetterId, why: &str, after: Option<std::time::Duration>) {
+        let Some(letter) = self.outbox.get_mut(id) else { return };
+        if letter.forgotten || letter.give_up_at <= self.now.mono {
+            return self.end_letter(id, MessageStatus::Failed, Some(why));
+        }
+        letter.why = Some(why.to_owned());
+        let pause = after.unwrap_or_default().max(letter.back_off());
+        let ops = self.outbox.wait(id, Some(self.now.mono + pause));
+        self.store(ops, Pending::Nothing);
+    }
+
+    fn part_moved(&mut self, id: LetterId, chat: &str) {
+        let Some(letter) = self.outbox.get_mut(id) else { return };
+        let (channel, from) = (letter.head.route.channel, letter.head.route.chat.clone());
+        let again = self.now.mono + letter.back_off();
+        let mut ops = self.access.group_moved(channel, &from, chat);
+        // Before it is rerouted, so that the record of it is written once.
+        let _ = self.outbox.wait(id, Some(again));
+        ops.extend(self.outbox.reroute(channel, &from, chat));
+        self.store(ops, Pending::Nothing);
+    }
+
+    /// Goes on with what was being tried when the gateway last stopped, as far as the store has room.
+    pub(crate) fn resume_letters(&mut self) {
+        for id in self.outbox.interrupted() {
+            if !self.store_has_room() {
+                return;
+            }
+            self.resume_letter(id);
+        }
+    }
+
+    /// A part was being tried when the gateway last stopped.
+    fn resume_letter(&mut self, id: LetterId) {
+        let Some(letter) = self.outbox.get(id) else { return };
+        if letter.head.route.channel == Channel::Whatsapp {
+            // It goes again under the same id, by which the receiver drops a second one.
+            let ops = self.outbox.wait(id, None);
+            return self.store(ops, Pending::Nothing);
+        }
+        self.part_unknown(id, "the gateway was stopped while it was being sent");
+    }
+
+    /// Nobody knows whether it arrived: it is reported and not repeated; the rest of it goes.
+    pub(crate) fn part_unknown(&mut self, id: LetterId, why: &str) {
+        let Some(letter) = self.outbox.get_mut(id) else { return };
+        letter.head.unknown = true;
+        log::warn!("whether a message arrived on {} is not known: {why}", letter.head.route.channel.name());
+        self.show_letter(id, MessageStatus::Unknown, Some(why));
+        self.next_part(id);
+    }
+
+    /// The end of a letter is put on record, with what a person should know of it.
+    fn end_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>) {
+        let (ops, outcome) = self.ending(id, status, reason);
+        if !ops.is_empty() {
+            self.store(ops, Pending::LettersEnd(vec![(id, outcome)]));
+        }
+    }
+
+    /// What puts the end of a letter on record, and what is kept for its key.
+    fn ending(
+        &mut self,
+        id: LetterId,
+        status: MessageStatus,
+        reason: Option<&str>,
+    ) -> (Vec<StoreOp>, Option<Outcome>) {
+        let may_have_left =
+            self.outbox.get(id).is_some_and(|letter| letter.head.may_have_left || letter.head.unknown);
+        let status = match status {
+            MessageStatus::Failed if may_have_left => MessageStatus::Unknown,
+            status => status,
+        };
+        self.show_letter(id, status, reason);
+        let mut ops = self.outbox.end(id);
+        let Some(letter) = self.outbox.get(id) else { return Default::default() };
+        let (head, letter_forgotten, parts) = (letter.head.clone(), letter.forgotten, letter.parts.len());
+        let invalid = letter.invalid;
+        let reason = reason.unwrap_or_default().to_owned();
+        if status == MessageStatus::Sent {
+            METRICS.messages_out.up();
+            if !letter_forgotten {
+                ops.extend(self.note_sent(&head));
+            }
+        } else if !letter_forgotten {
+            METRICS.messages_failed.up();
+            let name = head.route.channel.name();
+            let text = match status {
+                MessageStatus::Failed => sends::failure(&head, parts, &format!(" on {name}"), &reason),
+                _ => format!("outcome unknown: it may or may not have been sent on {name} ({reason})"),
+            };
+            log::warn!("an answer was {text}");
+            let note =
+                Message { run_id: head.run_id.clone(), ..Message::new(Role::Note, text, self.now.wall_ms) };
+            ops.extend(self.sessions.append_to_current(&head.session_key, note));
+        }
+        let outcome = head.key.as_ref().map(|_| sends::outcome(&head, parts, status, &reason, self.now));
+        let outcome = outcome.map(|outcome| Outcome { invalid, ..outcome });
+        if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
+            let recorded = if letter_forgotten { outcome.forgotten() } else { outcome.clone() };
+            ops.extend(self.keys.ending(key, &recorded));
+        }
+        (ops, outcome)
+    }
+
+    /// Shows everybody how far a letter is.
+    fn show_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let Some(letter) = self.outbox.get(id) else { return };
+        let body = draw(id, letter, status, reason, self.now);
+        self.show_message(body);
+    }
+
+    /// A `message` event may not be left out for anybody.
+    pub(crate) fn show_message(&mut self, body: EventBody) {
+        if !self.clients.is_empty() {
+            self.effects.push(Effect::Out(Outbound::Event { body, loss: Loss::Nobody }));
+        }
+    }
+}
+
+fn draw(id: LetterId, letter: &Letter, status: MessageStatus, reason: Option<&str>, now: Now) -> EventBody {
+    let head = &letter.head;
+    let text = letter.text();
+    let shown = cut_encoded(&text, HISTORY_TEXT_BYTES_MAX);
+    let event = MessageEvent {
+        id: &format!("out-{id}"),
+        ts: now.wall_ms,
+        channel: head.route.channel,
+        session_key: &head.session_key,
+        direction: Direction::Out,
+        from: None,
+        to: Some(&head.route.chat),
+        text: shown,
+        truncated: shown.len() < text.len(),
+        media: Vec::new(),
+        run_id: head.run_id.as_deref(),
+        status: Some(status),
+        reason,
+    };
+    EventBody::new(EventKind::Message, &event, None)
+}

@@ -1,0 +1,49 @@
+//! Sessions that nobody used for longer than records are kept are forgotten.
+
+use std::time::Duration;
+
+use crate::limits::{
+    EXPIRY_INTERVAL, EXPIRY_LEAP_MS, EXPIRY_PAUSE, EXPIRY_SESSIONS_MAX, EXPIRY_STEADY_TIME, SANE_CLOCK_MS,
+};
+use crate::state::State;
+use crate::state::journal::Pending;
+
+impl State {
+    /// Looks for them from time to time, when there is something else to do anyway.
+    pub(crate) fn expire_sessions(&mut self) {
+        if self.now.mono < self.expiry_due || self.now.wall_ms < SANE_CLOCK_MS || self.stopping.is_some() {
+            return;
+        }
+        if !self.is_clock_steady() {
+            self.plan_expiry(EXPIRY_STEADY_TIME);
+            return;
+        }
+        let kept_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
+        let since = self.now.wall_ms.saturating_sub(kept_ms);
+        let keys = self.sessions.unused_since(since, EXPIRY_SESSIONS_MAX);
+        let is_all = keys.len() < EXPIRY_SESSIONS_MAX;
+        self.plan_expiry(if is_all { EXPIRY_INTERVAL } else { EXPIRY_PAUSE });
+        for key in keys {
+            if !self.store_has_room() || self.forgetting.is_full() {
+                return;
+            }
+            log::info!("a session was not used for longer than records are kept: it is forgotten");
+            let (_, ops) = self.forget_ops(&key);
+            self.store(ops, Pending::Forget { session_key: key, asker: None });
+        }
+    }
+
+    fn plan_expiry(&mut self, pause: Duration) {
+        self.expiry_due = self.now.mono + pause;
+        self.expiry_planned = self.now;
+    }
+
+    /// Whether the wall clock has gone as evenly as the other one since the look was planned: what
+    /// one that is wrong has forgotten does not come back when it is set right.
+    fn is_clock_steady(&self) -> bool {
+        let since = self.now.mono.saturating_duration_since(self.expiry_planned.mono);
+        let expected_ms =
+            self.expiry_planned.wall_ms + u64::try_from(since.as_millis()).unwrap_or(u64::MAX / 2);
+        self.now.wall_ms.abs_diff(expected_ms) < EXPIRY_LEAP_MS
+    }
+}

@@ -1,0 +1,300 @@
+//! What a surface hands over: taken in when it is on record, then made whole.
+
+use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia};
+use crate::channels::{ChannelCommand, delivery::FetchedFile};
+use crate::limits::{
+    ALBUM_QUIET_TIME, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_PAUSE, MEDIA_MAX, MIME_BYTES_MAX,
+    SANE_CLOCK_MS, ms,
+};
+use crate::metrics::METRICS;
+use crate::protocol::call::Channel;
+use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageMedia};
+use crate::protocol::frame::EventBody;
+use crate::state::handlers::deliveries::Posted;
+use crate::state::journal::Pending;
+use crate::state::model::access::Verdict;
+use crate::state::model::inbox::Inbox;
+use crate::state::model::inbox::Number;
+use crate::state::model::outbox::LetterId;
+use crate::state::{Effect, State};
+use crate::store::{StoreOp, file_name};
+use crate::text;
+
+/// What a batch comes to.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    numbers: Vec<Number>,
+    letters: Vec<LetterId>,
+    /// Names of those that are too old.
+    old: Vec<(Channel, String)>,
+}
+
+impl State {
+    /// A surface hands over a batch. It is told to go on when everything in it is durable.
+    pub(crate) fn arrived(&mut self, batch: Batch) {
+        let Batch { channel, arrivals, place } = batch;
+        let full = self.inbox.is_full(arrivals.len()) || self.outbox.is_full() || !self.store_has_room();
+        if full || self.stopping.is_some() {
+            return self.taken(channel, Err(INBOX_RETRY_PAUSE));
+        }
+        let arrivals = with_addressed_albums(arrivals, &self.inbox);
+        let mut posted = Posted::default();
+        let ops = &mut posted.ops;
+        let mut taken = Taken::default();
+        let mut missed = Vec::new();
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Message(message) => self.take_in(*message, ops, &mut taken, &mut missed),
+                Arrival::Migrated { from, to, .. } => {
+                    ops.extend(self.access.group_moved(channel, &from, &to));
+                    ops.extend(self.outbox.reroute(channel, &from, &to));
+                }
+                Arrival::Garbled { key, why, raw } => {
+                    log::warn!(
+                        "something from {} was not understood and is set aside: {why}",
+                        channel.name()
+                    );
+                    ops.extend(self.inbox.set_aside(channel, &key, &why, &raw));
+                }
+            }
+        }
+        if !missed.is_empty() {
+            self.report_missed(&mut posted, &missed);
+        }
+        let Posted { letters, mut ops } = posted;
+        taken.letters = letters;
+        if ops.is_empty() {
+            // Nothing that anybody would miss: the place alone is not worth a write.
+            return self.taken(channel, Ok(()));
+        }
+        ops.extend(place.map(|(slot, value)| StoreOp::Put { slot, value }));
+        self.store(ops, Pending::Arrived { channel, taken });
+    }
+
+    fn take_in(
+        &mut self,
+        mut message: Inbound,
+        ops: &mut Vec<StoreOp>,
+        taken: &mut Taken,
+        missed: &mut Vec<Inbound>,
+    ) {
+        if self.inbox.knows(message.route.channel, &message.key) {
+            return;
+        }
+        clean(&mut message);
+        let place = match self.access.verdict(&message) {
+            Verdict::Allowed(place) => place,
+            Verdict::Overheard(place) => return self.overheard.add(place, &message),
+            Verdict::Refused => return self.refuse_sender(&message),
+            Verdict::Ignored => return,
+        };
+        METRICS.messages_in.up();
+        let is_old = self.is_too_old(&message);
+        if is_old {
+            taken.old.push((message.route.channel, message.key.clone()));
+            missed.push(message.clone());
+        }
+        let (number, op) = self.inbox.add(message, place, self.now.mono);
+        if is_old {
+            ops.extend(self.inbox.finish(number, self.now.wall_ms));
+        } else {
+            ops.push(op);
+            taken.numbers.push(number);
+        }
+    }
+
+    /// Only clocks that were set can tell.
+    pub(crate) fn is_too_old(&self, message: &Inbound) -> bool {
+        let Some(config) = self.config.surfaces.by_channel.get(&message.route.channel) else { return false };
+        let age = self.now.wall_ms.checked_sub(message.ts).map(ms);
+        self.now.wall_ms >= SANE_CLOCK_MS
+            && message.ts >= SANE_CLOCK_MS
+            && age.is_some_and(|age| age > config.max_age)
+    }
+
+    /// A batch is on record, or could not be put there.
+    pub(crate) fn arrived_stored(&mut self, channel: Channel, taken: Taken, result: Result<(), String>) {
+        if result.is_err() {
+            for number in taken.numbers {
+                self.inbox.undo(number);
+            }
+            for (channel, key) in taken.old {
+                self.inbox.undo_done(channel, &key);
+            }
+            self.drop_letters(&taken.letters);
+            return self.taken(channel, Err(INBOX_RETRY_PAUSE));
+        }
+        self.taken(channel, Ok(()));
+        for number in taken.numbers {
+            if let Some(entry) = self.inbox.get_mut(number) {
+                entry.stored = true;
+            }
+            self.show_inbound(number);
+            self.make_whole(number);
+        }
+        self.letters_stored(&taken.letters);
+    }
+
+    fn taken(&mut self, channel: Channel, result: Result<(), std::time::Duration>) {
+        self.effects.push(Effect::Channel(ChannelCommand::Taken { channel, result }));
+    }
+
+    /// Waits for a message's pictures and files, and for the rest of its album.
+    pub(crate) fn make_whole(&mut self, number: Number) {
+        let Some(entry) = self.inbox.get_mut(number) else { return };
+        entry.fetching = entry.message.media.len();
+        if entry.message.album.is_some() {
+            for piece in self.inbox.pieces(number) {
+                if let Some(entry) = self.inbox.get_mut(piece) {
+                    entry.gather_until = Some(self.now.mono + ALBUM_QUIET_TIME);
+                }
+            }
+        }
+    }
+
+    /// Has pictures and files fetched where the surface can, as many at a time as it takes; what takes too
+    /// long is left out.
+    pub(crate) fn fetch_media(&mut self) {
+        for (_, entry) in self.inbox.iter_mut().filter(|(_, entry)| entry.fetching > 0) {
+            if entry.fetch_until.is_some_and(|until| until <= self.now.mono) {
+                entry.files.push(Err("a file (it took too long)".to_owned()));
+                (entry.fetching, entry.fetch_until) = (0, None);
+            }
+        }
+        let open = Channel::ALL.map(|channel| self.is_open(channel));
+        let media_folder = &self.config.surfaces.media;
+        let asked = self.inbox.iter().filter(|(_, entry)| entry.fetch_until.is_some());
+        let mut in_flight: usize = asked.map(|(_, entry)| entry.fetching).sum();
+        for (_, entry) in self.inbox.iter_mut() {
+            let channel = entry.message.route.channel;
+            let waits = entry.stored && entry.fetching > 0 && entry.fetch_until.is_none();
+            // Its time begins with its turn.
+            if !waits || !open[channel as usize] || in_flight + entry.fetching > FETCHES_IN_FLIGHT_MAX {
+                continue;
+            }
+            in_flight += entry.fetching;
+            entry.fetch_until = Some(self.now.mono + FETCH_TIME_MAX);
+            let folder = media_folder.join(file_name(&entry.place.session_key));
+            for (index, media) in entry.message.media.iter().enumerate() {
+                self.effects.push(Effect::Channel(ChannelCommand::Fetch {
+                    key: entry.message.key.clone(),
+                    index,
+                    channel,
+                    media: media.clone(),
+                    folder: folder.clone(),
+                }));
+            }
+        }
+    }
+
+    /// A picture or file was fetched, or could not be.
+    pub(crate) fn fetched(
+        &mut self,
+        channel: Channel,
+        key: &str,
+        index: usize,
+        result: Result<FetchedFile, String>,
+    ) {
+        let number = self.inbox.number_of(channel, key);
+        let entry = number.and_then(|number| self.inbox.get_mut(number)).filter(|entry| entry.fetching > 0);
+        let Some((entry, media)) = entry.and_then(|entry| {
+            let media = entry.message.media.get(index).cloned()?;
+            Some((entry, media))
+        }) else {
+            // It came too late, or its session was forgotten meanwhile: nobody would ever remove it.
+            let path = result.map(|file| file.path);
+            return self.effects.extend(path.map(|path| Effect::Channel(ChannelCommand::Drop { path })));
+        };
+        entry.fetching -= 1;
+        if entry.fetching == 0 {
+            entry.fetch_until = None;
+        }
+        let file = match result {
+            Ok(file) => Ok((media, file)),
+            Err(why) => Err(format!("{} ({why})", describe(&media))),
+        };
+        entry.files.push(file);
+    }
+
+    /// Shows everybody what came in.
+    fn show_inbound(&mut self, number: Number) {
+        let Some(entry) = self.inbox.get(number) else { return };
+        let message = &entry.message;
+        let media = message.media.iter().map(|media| MessageMedia {
+            kind: media.kind,
+            mime_type: &media.mime_type,
+            name: media.name.as_deref(),
+            bytes: media.bytes,
+        });
+        let event = MessageEvent {
+            id: &message.key,
+            ts: message.ts,
+            channel: message.route.channel,
+            session_key: &entry.place.session_key,
+            direction: Direction::In,
+            from: Some(message.name.as_deref().unwrap_or(&message.from)),
+            to: None,
+            text: &message.shown_text(),
+            truncated: false,
+            media: media.collect(),
+            run_id: None,
+            status: None,
+            reason: None,
+        };
+        let body = EventBody::new(EventKind::Message, &event, None);
+        let channel = message.route.channel;
+        self.show_message(body);
+        self.health.saw_message(channel, self.now.wall_ms);
+    }
+}
+
+/// In a group the caption, and so the mention, is on one piece of an album only; it counts for all.
+fn with_addressed_albums(mut arrivals: Vec<Arrival>, inbox: &Inbox) -> Vec<Arrival> {
+    let album = |arrival: &Arrival| match arrival {
+        Arrival::Message(message) if message.addressed => {
+            Some((message.route.clone(), message.from.clone(), message.album.clone()?))
+        }
+        _ => None,
+    };
+    let addressed: Vec<_> = arrivals.iter().filter_map(album).collect();
+    for arrival in &mut arrivals {
+        let Arrival::Message(message) = arrival else { continue };
+        let Some(album) = &message.album else { continue };
+        let in_batch = addressed
+            .iter()
+            .any(|(route, from, name)| (route, from, name) == (&message.route, &message.from, album));
+        message.addressed |= in_batch || inbox.has_piece_of(&message.route, &message.from, album);
+    }
+    arrivals
+}
+
+/// Names are what people say they are: nothing in them may look like words of ours.
+fn clean(message: &mut Inbound) {
+    let clean = |name: &mut Option<String>| {
+        *name = name.as_deref().map(text::name).filter(|name| !name.is_empty());
+    };
+    clean(&mut message.name);
+    message.keep_media(MEDIA_MAX);
+    for media in &mut message.media {
+        clean(&mut media.name);
+        let kind = media.mime_type.as_str();
+        if kind.len() > MIME_BYTES_MAX || !kind.bytes().all(|byte| byte.is_ascii_graphic()) {
+            "application/octet-stream".clone_into(&mut media.mime_type);
+        }
+    }
+}
+
+/// A picture or file in a few words.
+pub(crate) fn describe(media: &InboundMedia) -> String {
+    use crate::channels::message::MediaKind;
+    let kind = match media.kind {
+        MediaKind::Image => "picture",
+        MediaKind::Audio => "recording",
+        MediaKind::Video => "video",
+        MediaKind::Document => "file",
+    };
+    match &media.name {
+        Some(name) => format!("the {kind} `{name}`"),
+        None => format!("the {kind}"),
+    }
+}

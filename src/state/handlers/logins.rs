@@ -1,0 +1,156 @@
+//! Logins and logouts under way: who asked, and what is told to them alone.
+//!
+//! Knows no surface's way to link an account, and no code longer than it takes to pass it on.
+
+use std::collections::VecDeque;
+
+use crate::channels::{ChannelCommand, LoginMethod, LoginStep};
+use crate::net::outbound::Outbound;
+use crate::protocol::ConnId;
+use crate::protocol::call::{Channel, ChannelLoginParams, LoginKind};
+use crate::protocol::error::WireError;
+use crate::protocol::event::{EventKind, LoginProgress};
+use crate::protocol::frame::{self, EventBody};
+use crate::protocol::payload::{LinkPhase, LinkStatus};
+use crate::state::{Effect, State};
+
+/// At most one of each is under way. Neither ends because its asker has gone; a login that its asker
+/// has left makes way for the next.
+#[derive(Debug, Default)]
+pub(crate) struct Logins {
+    /// The last one is under way. Those before it have made way, and the channel is yet to end them:
+    /// what it tells is about the first.
+    asked: VecDeque<(UnderWay, LoginMethod)>,
+    logout: Option<UnderWay>,
+}
+
+/// A command that the channel has not finished yet.
+#[derive(Debug)]
+struct UnderWay {
+    channel: Channel,
+    /// Who asked; it may be gone, and no other connection gets its number.
+    conn: ConnId,
+    /// Its request.
+    id: String,
+}
+
+impl State {
+    /// `channel-login`
+    pub(crate) fn channel_login(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: ChannelLoginParams,
+    ) -> Result<(), WireError> {
+        let channel = params.channel;
+        self.may_link(channel)?;
+        let method = match (params.method, params.phone) {
+            (LoginKind::Code, Some(phone)) => LoginMethod::Code { phone },
+            _ => LoginMethod::Qr,
+        };
+        if let Some((login, how)) = self.logins.asked.back() {
+            // Whoever asks for another kind is done with what they asked for before.
+            let makes_way =
+                if login.conn == conn { *how != method } else { !self.clients.contains_key(&login.conn) };
+            if !makes_way {
+                return Err(under_way("login", login));
+            }
+        }
+        self.ask_channels(ChannelCommand::Login { channel, method: method.clone() })?;
+        self.logins.asked.push_back((UnderWay { channel, conn, id: id.to_owned() }, method));
+        self.answer(conn, id, &LinkStatus::new(channel, LinkPhase::Accepted));
+        Ok(())
+    }
+
+    /// `channel-logout`
+    pub(crate) fn channel_logout(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        channel: Channel,
+    ) -> Result<(), WireError> {
+        self.may_link(channel)?;
+        if let Some(logout) = &self.logins.logout {
+            return Err(under_way("logout", logout));
+        }
+        self.ask_channels(ChannelCommand::Logout { channel })?;
+        self.logins.logout = Some(UnderWay { channel, conn, id: id.to_owned() });
+        self.answer(conn, id, &LinkStatus::new(channel, LinkPhase::Accepted));
+        Ok(())
+    }
+
+    /// Whether the gateway may hand out an account, that channel has logins at all, and there is time for it.
+    fn may_link(&self, channel: Channel) -> Result<(), WireError> {
+        self.require_token()?;
+        if channel == Channel::Telegram {
+            return Err(WireError::invalid(
+                "`/params/channel`: telegram has no logins: a bot's token is its account; get one from @BotFather, \
+                 set telegram.botToken in the config (or TELEGRAM_BOT_TOKEN) and restart the gateway",
+            ));
+        }
+        if self.stopping.is_some() {
+            return Err(WireError::unavailable("the gateway is stopping"));
+        }
+        Ok(())
+    }
+
+    /// A login has got further, or is over.
+    pub(crate) fn login_step(&mut self, channel: Channel, step: LoginStep) {
+        let first = self.logins.asked.front().map(|(login, _)| login);
+        let Some(login) = first.filter(|login| login.channel == channel) else { return };
+        let mut progress =
+            LoginProgress { channel, state: "linking", qr: None, code: None, ttl_ms: None, reason: None };
+        match &step {
+            LoginStep::Over(result) => return self.login_over(result),
+            LoginStep::Progress { state, reason } => {
+                progress.state = state;
+                progress.reason = reason.as_deref();
+            }
+            LoginStep::Qr { data, ttl_ms } => {
+                (progress.qr, progress.ttl_ms) = (Some(data.as_str()), Some(*ttl_ms));
+            }
+            LoginStep::Code { code, ttl_ms } => {
+                (progress.code, progress.ttl_ms) = (Some(code.as_str()), Some(*ttl_ms));
+            }
+        }
+        let body = EventBody::new(EventKind::Channel, &progress, None);
+        self.effects.push(Effect::Out(Outbound::EventTo { conn: login.conn, body }));
+    }
+
+    fn login_over(&mut self, result: &Result<Option<String>, String>) {
+        let Some((login, _)) = self.logins.asked.pop_front() else { return };
+        self.channel_commands -= 1;
+        let frame = match result {
+            Ok(account) => {
+                let linked = LinkStatus::new(login.channel, LinkPhase::Linked);
+                frame::res_ok(&login.id, &LinkStatus { self_id: account.as_deref(), ..linked })
+            }
+            Err(why) => {
+                let error = WireError::unavailable(why);
+                let failed = LinkStatus::new(login.channel, LinkPhase::Failed);
+                let payload = LinkStatus { reason: Some(&error.message), ..failed };
+                frame::res_error_with(&login.id, Some(&payload), &error)
+            }
+        };
+        self.effects.push(Effect::Out(Outbound::Frame { conn: login.conn, frame }));
+    }
+
+    /// A logout is over.
+    pub(crate) fn logged_out(&mut self, channel: Channel, result: Result<(), String>) {
+        let Some(logout) = self.logins.logout.take_if(|logout| logout.channel == channel) else { return };
+        self.channel_commands -= 1;
+        match result {
+            Ok(()) => {
+                self.answer(logout.conn, &logout.id, &LinkStatus::new(channel, LinkPhase::Unlinked));
+            }
+            Err(why) => self.refuse(logout.conn, &logout.id, &WireError::unavailable(why)),
+        }
+    }
+}
+
+fn under_way(what: &str, other: &UnderWay) -> WireError {
+    WireError::conflict(format!(
+        "another {what} of {} is under way; it ends by itself within minutes, try again then",
+        other.channel.name()
+    ))
+}

@@ -1,0 +1,121 @@
+//! What people are told without having asked: the owner of what was missed or used up, a person
+//! that their message waits.
+
+use std::fmt::Write as _;
+
+use crate::channels::message::{Inbound, Route};
+use crate::clock::utc;
+use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_AFTER};
+use crate::protocol::call::Channel;
+use crate::protocol::frame::cut_encoded;
+use crate::protocol::payload::{Message, Role};
+use crate::state::State;
+use crate::state::handlers::deliveries::Posted;
+use crate::state::handlers::replies::Reply;
+use crate::state::journal::Pending;
+use crate::state::model::access::Place;
+use crate::state::model::inbox::Entry;
+use crate::state::model::prompt;
+use crate::state::model::runs::Phase;
+use crate::state::model::sessions::MAIN;
+use crate::text;
+
+/// Messages named in one report; the rest is counted.
+const LISTED_MAX: usize = 10;
+
+impl State {
+    /// The owner's own chat, on the first surface that has one and is set up.
+    fn owner_chat(&self) -> Option<Reply> {
+        let mut channels = Channel::ALL.into_iter().filter(|channel| {
+            self.health.channel(*channel).is_some_and(|health| health.configured && health.enabled)
+        });
+        channels.find_map(|channel| {
+            let chat = self.access.owner(channel)?.to_owned();
+            Some(Reply { route: Route { channel, chat, topic: None }, to: None })
+        })
+    }
+
+    /// Tells the owner, in their chat and on the record of `main`.
+    fn tell_owner(&mut self, posted: &mut Posted, text: &str) {
+        // There is one from self.now on.
+        self.sessions.current(MAIN);
+        let note = Message::new(Role::Note, text.to_owned(), self.now.wall_ms);
+        posted.ops.extend(self.sessions.append_to_current(MAIN, note));
+        if let Some(reply) = self.owner_chat() {
+            self.post_plain(posted, &reply, text, MAIN);
+        }
+    }
+
+    /// Messages that are too old to be answered are listed to the owner.
+    pub(crate) fn report_missed(&mut self, posted: &mut Posted, missed: &[Inbound]) {
+        let mut text = format!("While I was away {} messages grew too old to be answered:", missed.len());
+        if missed.len() == 1 {
+            "While I was away a message grew too old to be answered:".clone_into(&mut text);
+        }
+        for message in missed.iter().take(LISTED_MAX) {
+            let channel = message.route.channel;
+            let mut who =
+                prompt::label(message.name.as_deref(), &format!("{}:{}", channel.name(), message.from));
+            if message.is_group {
+                let _ = write!(who, " in the group {}", message.route.chat);
+            }
+            // On one line, or it could pass for several people's words.
+            let said = text::one_line(&message.shown_text());
+            let said = cut_encoded(&said, ERROR_TEXT_BYTES_MAX / 4);
+            let _ = write!(text, "\n- {who}, {}: {said}", utc(message.ts / 1_000));
+        }
+        if missed.len() > LISTED_MAX {
+            let _ = write!(text, "\n- and {} more", missed.len() - LISTED_MAX);
+        }
+        self.tell_owner(posted, &text);
+    }
+
+    /// Today's runs are used up, by everybody or by one person.
+    pub(crate) fn notice_budget(&mut self, posted: &mut Posted, place: &Place) {
+        let text = format!(
+            "Today's runs are used up for {} (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC.",
+            place.person
+        );
+        self.tell_owner(posted, &text);
+    }
+
+    /// People whose message has waited for a while are told so, once.
+    pub(crate) fn tell_who_waits(&mut self) {
+        let has_room = self.store_has_room();
+        let mut waiting: Vec<(Reply, String)> = Vec::new();
+        let runs = &self.runs;
+        let in_line = |entry: &Entry| match &entry.run {
+            None => entry.fetching == 0,
+            Some(run_id) => runs
+                .get(run_id)
+                .is_some_and(|run| matches!(run.phase, Phase::Waiting | Phase::Counting(_) | Phase::Held(_))),
+        };
+        // Who types in a burst knows by the first line of it.
+        let told = self.inbox.iter().filter(|(_, entry)| entry.told && in_line(entry));
+        let mut told: Vec<Route> = told.map(|(_, entry)| entry.message.route.clone()).collect();
+        for (_, entry) in self.inbox.iter_mut() {
+            if !entry.stored || entry.told || entry.tell_at > self.now.mono {
+                continue;
+            }
+            if has_room && in_line(entry) {
+                entry.told = true;
+                let reply = Reply::to(&entry.message);
+                if !told.contains(&reply.route) {
+                    told.push(reply.route.clone());
+                    waiting.push((reply, entry.place.session_key.clone()));
+                }
+            } else {
+                entry.tell_at = self.now.mono + QUEUE_NOTICE_AFTER;
+            }
+        }
+        if waiting.is_empty() {
+            return;
+        }
+        let mut posted = Posted::default();
+        for (reply, session_key) in waiting {
+            let line = "Your message is in line: I am busy with something else and answer when I am done.";
+            self.post_text(&mut posted, &reply, line, &session_key, None);
+        }
+        self.store(posted.ops, Pending::Letters(posted.letters));
+    }
+}

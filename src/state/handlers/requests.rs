@@ -1,0 +1,193 @@
+//! One function per method. Each ends in an answer, now or when something else has happened.
+
+use serde_json::json;
+
+use crate::agent::AgentControl;
+use crate::channels::ChannelCommand;
+use crate::limits::{
+    PAGE_BYTES_MAX, PRESENCE_REASON_BYTES_MAX, PRESENCE_TAG_BYTES_MAX, PRESENCE_TEXT_BYTES_MAX,
+};
+use crate::net::outbound::Outbound;
+use crate::protocol::ConnId;
+use crate::protocol::call::{Channel, HealthParams, SessionsListParams, SystemEventParams};
+use crate::protocol::error::WireError;
+use crate::protocol::frame;
+use crate::protocol::method::Call;
+use crate::protocol::payload::{Auth, Status, Today};
+use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
+use crate::state::handlers::clients::clean;
+use crate::state::handlers::switches::Switch;
+use crate::state::journal::Pending;
+use crate::state::{Effect, State, to_json};
+
+impl State {
+    pub(crate) fn request(&mut self, conn: ConnId, id: String, call: Call) {
+        let refused = match call {
+            Call::Health(params) => self.health_request(conn, &id, &params),
+            Call::Status(_) => return self.status(conn, &id),
+            Call::SystemPresence(_) => {
+                let frame = frame::res_ok(&id, &self.presence.json());
+                return self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
+            }
+            Call::SystemEvent(params) => self.system_event(conn, &id, *params),
+            Call::Send(send) => self.send(conn, &id, &send.params, &send.digest),
+            Call::Agent(agent) => self.agent_request(conn, &id, agent.params, &agent.digest),
+            Call::AgentCancel(params) => self.agent_cancel(conn, &id, &params.run_id),
+            Call::SessionsList(params) => self.sessions_list(conn, &id, &params),
+            Call::SessionReset(params) => self.session_reset(conn, &id, &params.session_key),
+            Call::SessionForget(params) => self.session_forget(conn, &id, &params.session_key),
+            Call::SetHeartbeats(params) => self.switch(conn, &id, Switch::Heartbeats(params.enabled)),
+            Call::SetChannel(params) => {
+                self.switch(conn, &id, Switch::Channel(params.channel, params.enabled))
+            }
+            Call::SetPaused(params) => self.switch(conn, &id, Switch::Paused(params.paused)),
+            Call::ChannelAllow(params) => self.channel_allow(conn, &id, &params),
+            Call::ChannelLogin(params) => self.channel_login(conn, &id, params),
+            Call::ChannelLogout(params) => self.channel_logout(conn, &id, params.channel),
+        };
+        if let Err(error) = refused {
+            self.refuse(conn, &id, &error);
+        }
+    }
+
+    fn health_request(&mut self, conn: ConnId, id: &str, params: &HealthParams) -> Result<(), WireError> {
+        if params.probe {
+            return self.ask_channels(ChannelCommand::Probe { conn, id: id.to_owned() });
+        }
+        let health = self.health_json();
+        self.answer(conn, id, &health);
+        Ok(())
+    }
+
+    fn status(&mut self, conn: ConnId, id: &str) {
+        let mut clients_list = Vec::new();
+        let mut bytes = 0;
+        for client in self.clients.values() {
+            let client = &client.about;
+            bytes += to_json(client).len() + 1;
+            if bytes > PAGE_BYTES_MAX {
+                break;
+            }
+            clients_list.push(client);
+        }
+        self.today.turn_over(self.now.wall_ms);
+        let status = Status {
+            version: SERVER_VERSION,
+            commit: SERVER_COMMIT,
+            protocol: VERSION,
+            pid: std::process::id(),
+            uptime_ms: self.uptime_ms(),
+            host: &self.config.host,
+            url: &self.config.url,
+            auth: self.config.auth,
+            warnings: self.warnings.list(),
+            clients: self.clients.len(),
+            health: &self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs),
+            toggles: self.toggles.clone(),
+            sessions: self.sessions.len(),
+            today: Today { runs: self.today.runs(), runs_by_person: self.today.by_person() },
+            heartbeat: self.heartbeats.status(self.now),
+            refused: self.access.refused(),
+            truncated: clients_list.len() < self.clients.len(),
+            clients_list,
+        };
+        let frame = frame::res_ok(id, &status);
+        self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
+    }
+
+    fn system_event(&mut self, conn: ConnId, id: &str, params: SystemEventParams) -> Result<(), WireError> {
+        self.require_store()?;
+        self.presence.update(conn, |entry| {
+            entry.ts = self.now.wall_ms;
+            entry.last_input_seconds = params.last_input_seconds.or(entry.last_input_seconds);
+            if let Some(mode) = params.mode {
+                entry.mode = clean(&mode, PRESENCE_TEXT_BYTES_MAX);
+            }
+            if let Some(tags) = params.tags {
+                entry.tags = Some(tags.iter().map(|tag| clean(tag, PRESENCE_TAG_BYTES_MAX)).collect());
+            }
+            if let Some(reason) = params.reason {
+                entry.reason = Some(clean(&reason, PRESENCE_REASON_BYTES_MAX));
+            }
+        });
+        let ops = self.notes.add(params.text);
+        let payload = json!({ "ok": true });
+        self.store(ops, Pending::Answer { conn, id: id.to_owned(), payload });
+        Ok(())
+    }
+
+    /// Whether something can be sent on that channel, now or when it is back.
+    pub(crate) fn channel_ready(&self, channel: Channel) -> Result<(), WireError> {
+        let name = channel.name();
+        let Some(health) = self.health.channel(channel).filter(|health| health.configured) else {
+            let hint = format!("{name} is not set up in this gateway, so nothing can be sent there");
+            return Err(WireError::unavailable(hint).not_retryable());
+        };
+        if !health.enabled {
+            let hint = format!("{name} is switched off; `clawdis channel {name} on` switches it on");
+            return Err(WireError::unavailable(hint).not_retryable());
+        }
+        if health.linked == Some(false) {
+            let why = health.reason.clone().unwrap_or_else(|| format!("{name} has no account behind it"));
+            return Err(WireError::not_linked(why));
+        }
+        Ok(())
+    }
+
+    fn sessions_list(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: &SessionsListParams,
+    ) -> Result<(), WireError> {
+        let Some((sessions, before)) = self.sessions.page(params) else {
+            return Err(WireError::invalid(
+                "`/params/before`: that session is gone; start from the first page",
+            ));
+        };
+        let mut payload = json!({ "sessions": sessions });
+        if let Some(before) = before {
+            payload["before"] = before.into();
+        }
+        self.answer(conn, id, &payload);
+        Ok(())
+    }
+
+    fn session_reset(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
+        if !self.sessions.is_known(key) {
+            return Err(WireError::invalid("`/params/sessionKey`: no such session; ask sessions-list"));
+        }
+        self.require_store()?;
+        self.cancel_session(key);
+        let (session_id, ops) = self.sessions.reset(key, self.now.wall_ms);
+        self.end_session(key, false);
+        let payload = json!({ "sessionKey": key, "sessionId": session_id });
+        self.store(ops, Pending::Answer { conn, id: id.to_owned(), payload });
+        Ok(())
+    }
+
+    pub(crate) fn end_session(&mut self, key: &str, delete: bool) {
+        let session_key = key.to_owned();
+        self.effects.push(Effect::AgentControl(AgentControl::EndSession { session_key, delete }));
+    }
+
+    /// Rights are handed out only over a connection that has proved a token; where there is none,
+    /// whoever reaches the port would give them to themselves, the sandboxed agent included.
+    pub(crate) fn require_token(&self) -> Result<(), WireError> {
+        match self.config.auth {
+            Auth::Token => Ok(()),
+            Auth::None => Err(WireError::unavailable(
+                "rights are handed out only where a token protects the gateway, and this one has none: write one into \
+                 a file (`openssl rand -hex 16`), start the gateway with --token-file FILE, and ask again",
+            )
+            .not_retryable()),
+        }
+    }
+
+    pub(crate) fn require_store(&self) -> Result<(), WireError> {
+        if self.store_has_room() {
+            return Ok(());
+        }
+        Err(WireError::rate_limited("the disk cannot keep up; try again", 1_000))
+    }
+}

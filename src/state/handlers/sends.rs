@@ -1,0 +1,267 @@
+//! `send`: a message to somebody on a surface, without the agent.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::channels::address;
+use crate::channels::delivery::Part;
+use crate::channels::message::Route;
+use crate::clock::Now;
+use crate::limits::KEY_JOINERS_MAX;
+use crate::protocol::ConnId;
+use crate::protocol::call::{Channel, Digest, RunId, SendParams};
+use crate::protocol::error::WireError;
+use crate::protocol::event::MessageStatus;
+use crate::protocol::payload::{Message, Role, RunStatus, SendResult};
+use crate::state::handlers::replies::Reply;
+use crate::state::journal::Pending;
+use crate::state::model::keys;
+use crate::state::model::keys::KeyRecord;
+use crate::state::model::keys::Lookup;
+use crate::state::model::keys::Outcome;
+use crate::state::model::outbox::Head;
+use crate::state::model::outbox::LetterId;
+use crate::state::{State, to_json};
+use crate::store::StoreOp;
+
+impl State {
+    /// `send`
+    pub(crate) fn send(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: &SendParams,
+        digest: &Digest,
+    ) -> Result<(), WireError> {
+        let key = keys::name("send", &params.idempotency_key);
+        self.keys.drop_expired(self.now.mono);
+        let holder = self.key_holder(conn, "");
+        match self.keys.look_up_or_begin(&key, digest, &holder, self.now.mono) {
+            Lookup::New => {}
+            Lookup::Joins(_) => return self.join_send(conn, id, &key),
+            Lookup::Ended(run_id, outcome) => {
+                let (run_id, outcome) = (RunId::clone(run_id), outcome.clone());
+                self.answer_send(conn, id, &run_id, &outcome);
+                return Ok(());
+            }
+            other => return Err(other.refusal()),
+        }
+        let reply = Reply { route: self.route_to(params.channel, &params.to)?, to: None };
+        if self.stopping.is_some() {
+            return Err(WireError::unavailable("the gateway is stopping"));
+        }
+        self.require_store()?;
+        self.outbox_has_room()?;
+        let parts = self.parts_of(reply.route.channel, params)?;
+        let session_key = self.session_of(&reply);
+        self.require_session_room(&session_key)?;
+        let run_id = self.new_run_id();
+        self.sessions.current(&session_key);
+        let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holder);
+        let mut ops = self.keys.begin(&key, record);
+        let head =
+            Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key) };
+        let (letter, more) = self.post(head, parts);
+        ops.extend(more);
+        if let Some(letter) = self.outbox.get_mut(letter) {
+            letter.waiters.push((conn, id.to_owned()));
+        }
+        self.store(ops, Pending::Send { letter });
+        Ok(())
+    }
+
+    /// Whether one more message may wait to be sent.
+    pub(crate) fn outbox_has_room(&self) -> Result<(), WireError> {
+        if self.outbox.is_full() {
+            return Err(WireError::rate_limited("too many messages wait to be sent; try again", 5_000));
+        }
+        Ok(())
+    }
+
+    /// Where a message to `to` goes, if anything can be sent there.
+    pub(crate) fn route_to(&self, channel: Option<Channel>, to: &str) -> Result<Route, WireError> {
+        let channel = channel.map_or_else(|| address::channel_of(to), Ok)?;
+        self.channel_ready(channel)?;
+        address::route(channel, to)
+    }
+
+    fn join_send(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
+        let Some(letter) = self.outbox.with_key(key) else {
+            return Err(WireError::internal("the message of this key is lost"));
+        };
+        letter.waiters.retain(|(conn, _)| self.clients.contains_key(conn));
+        if letter.waiters.len() >= KEY_JOINERS_MAX {
+            return Err(WireError::rate_limited("too many callers wait for this message", 5_000));
+        }
+        letter.waiters.push((conn, id.to_owned()));
+        Ok(())
+    }
+
+    /// The session that a chat belongs to, for the record.
+    fn session_of(&self, reply: &Reply) -> String {
+        let channel = reply.route.channel;
+        let is_owner = self
+            .access
+            .owner(channel)
+            .is_some_and(|owner| owner == address::person_of(channel, &reply.route.chat));
+        if is_owner {
+            return crate::state::model::sessions::MAIN.to_owned();
+        }
+        let kind = if address::is_group(channel, &reply.route.chat) { "group" } else { "dm" };
+        format!("{kind}:{}:{}", channel.name(), address::person_of(channel, &reply.route.chat))
+    }
+
+    fn parts_of(&self, channel: Channel, params: &SendParams) -> Result<Vec<Part>, WireError> {
+        let Some(url) = &params.media_url else {
+            let parts = crate::channels::compose(channel, &params.message);
+            if parts.is_empty() {
+                return Err(WireError::invalid("`/params/message`: there is nothing to read in it"));
+            }
+            return Ok(parts);
+        };
+        let source = if url.starts_with("http://") || url.starts_with("https://") {
+            url.clone()
+        } else {
+            self.allowed_file(url)?
+        };
+        // The first piece of the text goes below the picture, if it is short enough for that.
+        let mut parts = crate::channels::compose(channel, &params.message);
+        let fits = |part: &Part| matches!(part, Part::Text { text, .. } if text.encode_utf16().count() <= crate::limits::CAPTION_UNITS_MAX);
+        let caption = match parts.first() {
+            Some(part) if parts.len() == 1 && fits(part) => match parts.remove(0) {
+                Part::Text { text, .. } => text,
+                Part::Media { .. } | Part::File { .. } => String::new(),
+            },
+            _ => String::new(),
+        };
+        parts.insert(0, Part::Media { source, caption });
+        Ok(parts)
+    }
+
+    /// A file may be sent if the config names a folder above it.
+    fn allowed_file(&self, url: &str) -> Result<String, WireError> {
+        let path = url.strip_prefix("file://").unwrap_or(url);
+        let plain = Path::new(path).components().all(|part| !matches!(part, std::path::Component::ParentDir));
+        let folders = &self.config.surfaces.media_folders;
+        if Path::new(path).is_absolute()
+            && plain
+            && folders.iter().any(|folder| Path::new(path).starts_with(folder))
+        {
+            return Ok(path.to_owned());
+        }
+        Err(WireError::invalid(
+            "`/params/mediaUrl`: give an http or https URL, or the absolute path of a file in a folder that gateway.mediaFolders names",
+        ))
+    }
+
+    /// A message is on record, or nothing was done.
+    pub(crate) fn send_stored(&mut self, id: LetterId, result: Result<(), String>) {
+        let Err(trouble) = result else { return self.letters_stored(&[id]) };
+        let Some(letter) = self.outbox.remove(id) else { return };
+        if let Some(key) = &letter.head.key {
+            self.keys.undo(key);
+        }
+        let error = WireError::unavailable(format!("the message could not be put on record: {trouble}"));
+        for (conn, id) in &letter.waiters {
+            self.refuse(*conn, id, &error);
+        }
+    }
+
+    /// A message that was sent is on record in its session, for whoever looks there for its key.
+    pub(crate) fn note_sent(&mut self, head: &Head) -> Vec<StoreOp> {
+        let Some(key) = &head.key else { return Vec::new() };
+        let note = Message {
+            channel: Some(head.route.channel),
+            run_id: head.run_id.clone(),
+            idempotency_key: Some(keys::of_client(key).to_owned()),
+            ..Message::new(Role::Note, format!("sent to {}", head.route.chat), self.now.wall_ms)
+        };
+        self.sessions.append_to_current(&head.session_key, note)
+    }
+
+    /// The end of letters is on record: whoever waits for them is told, and the next ones may go.
+    pub(crate) fn letters_ended(&mut self, letters: Vec<(LetterId, Option<Outcome>)>) {
+        let ended = letters.into_iter().filter_map(|(id, outcome)| self.letter_ended(id, outcome));
+        let ops: Vec<StoreOp> = ended.collect();
+        if !ops.is_empty() {
+            self.store(ops, Pending::Nothing);
+        }
+    }
+
+    /// One of them. Returns what has to be stored of its key, where its session was forgotten meanwhile.
+    fn letter_ended(&mut self, id: LetterId, outcome: Option<Outcome>) -> Option<StoreOp> {
+        let mut letter = self.outbox.remove(id)?;
+        let mut op = None;
+        let waiters = std::mem::take(&mut letter.waiters);
+        if let (Some(key), Some(outcome)) = (&letter.head.key, outcome) {
+            let run_id = RunId::from(letter.head.run_id.clone().unwrap_or_default());
+            let kept = if letter.forgotten { outcome.forgotten() } else { outcome.clone() };
+            let record = self.keys.end(key, kept, self.now.mono);
+            op = record.filter(|_| letter.forgotten).map(|record| keys::put(key, &record));
+            for (conn, id) in &waiters {
+                self.answer_send(*conn, id, &run_id, &outcome);
+            }
+        }
+        if letter.head.message_id.is_some() && !letter.forgotten {
+            self.outbox.remember(id, letter);
+        }
+        op
+    }
+
+    fn answer_send(&mut self, conn: ConnId, id: &str, run_id: &RunId, outcome: &Outcome) {
+        let error = match outcome.status {
+            Some(RunStatus::Ok) if outcome.is_forgotten() => {
+                WireError::unavailable("it was sent, and its session was forgotten since").not_retryable()
+            }
+            Some(RunStatus::Ok) => {
+                let mut payload: serde_json::Value =
+                    serde_json::from_str(&outcome.summary).unwrap_or_default();
+                payload["runId"] = json!(&**run_id);
+                return self.answer(conn, id, &payload);
+            }
+            None => WireError::unavailable(&outcome.summary)
+                .not_retryable()
+                .with_details(json!({ "outcome": "unknown", "runId": &**run_id })),
+            Some(_) if outcome.invalid => {
+                WireError::invalid(format!("`/params/mediaUrl`: {}", outcome.summary))
+            }
+            Some(_) => WireError::unavailable(&outcome.summary).not_retryable(),
+        };
+        self.refuse(conn, id, &error);
+    }
+}
+
+/// What a `send` has come to, as its key keeps it.
+pub(crate) fn outcome(head: &Head, parts: usize, status: MessageStatus, reason: &str, now: Now) -> Outcome {
+    let (status, summary) = match status {
+        MessageStatus::Failed => (Some(RunStatus::Error), failure(head, parts, "", reason)),
+        MessageStatus::Unknown => (None, format!("it may or may not have been sent: {reason}")),
+        _ => (Some(RunStatus::Ok), sent_payload(head)),
+    };
+    Outcome { ended_ts: now.wall_ms, status, summary, truncated: false, invalid: false }
+}
+
+/// What is said of a message that failed. Who hears "not sent" sends all of it again.
+pub(crate) fn failure(head: &Head, parts: usize, place: &str, reason: &str) -> String {
+    match head.done {
+        0 => format!("not sent{place}: {reason}"),
+        done => {
+            format!("sent in part{place}: {done} of {parts} messages arrived, the rest did not: {reason}")
+        }
+    }
+}
+
+/// The answer to `send`.
+fn sent_payload(head: &Head) -> String {
+    let channel = head.route.channel;
+    let chat = address::chat_of(channel, head.chat.as_deref().unwrap_or(&head.route.chat));
+    let of = |wanted: Channel| (channel == wanted).then_some(chat.as_str());
+    to_json(&SendResult {
+        run_id: head.run_id.as_deref().unwrap_or_default(),
+        channel,
+        message_id: head.message_id.as_deref().unwrap_or_default(),
+        to_jid: of(Channel::Whatsapp),
+        chat_id: of(Channel::Telegram),
+    })
+}

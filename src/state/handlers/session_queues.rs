@@ -1,0 +1,360 @@
+//! What waits for the agent: first come first served over all sessions, one prompt at a time per
+//! session, and bursts, where what is asked while a session's run is under way becomes one next
+//! prompt. People type in bursts; five lines are not five runs.
+//!
+//! Only what can start is handed to the agent, and that a message from a surface is tried is durable
+//! before its prompt is given away. So a message that the gateway does not live through is tried a few
+//! times, and nothing that only waited behind it is counted with it. What was interrupted once is
+//! alone with the agent the next time, in its prompt and beside it: the count is its own.
+
+use serde_json::json;
+
+use crate::agent::RunSpec;
+use crate::limits::{ATTACHMENTS_MAX, INBOX_RETRY_PAUSE, MERGED_PROMPT_BYTES_MAX};
+use crate::protocol::call::RunId;
+use crate::protocol::event::AgentStream;
+use crate::protocol::payload::{Message, Role, RunStatus};
+use crate::state::journal::Pending;
+use crate::state::model::inbox::Number;
+use crate::state::model::prompt::Prompt;
+use crate::state::model::runs::Origin;
+use crate::state::model::runs::Phase;
+use crate::state::model::runs::Run;
+use crate::state::model::runs::Runs;
+use crate::state::model::runs::Work;
+use crate::state::model::sessions::MAIN;
+use crate::state::{Effect, State};
+use crate::store::StoreOp;
+
+impl Runs {
+    /// Prompts in the agent's hands, or on their way there.
+    fn with_agent(&self) -> impl Iterator<Item = &Run> {
+        let is_there = |run: &&Run| match &run.phase {
+            Phase::Counting(_) | Phase::Waiting | Phase::Active => true,
+            Phase::Storing(Work::Prompt { has_place, .. }) => *has_place,
+            _ => false,
+        };
+        self.iter().map(|(_, run)| run).filter(is_there)
+    }
+
+    /// Whether the agent, which takes so many prompts at a time, can take this one.
+    fn can_start(&self, session_key: &str, was_interrupted: bool, places: usize) -> bool {
+        let mut taken = 0;
+        let goes_beside = |run: &Run| {
+            taken += 1;
+            !was_interrupted && !run.was_interrupted() && run.session_key != session_key
+        };
+        self.with_agent().all(goes_beside) && taken < places
+    }
+
+    /// How many runs for which `wanted` holds are under way, or wait for the agent.
+    pub(crate) fn places_taken(&self, wanted: impl Fn(&Run) -> bool) -> usize {
+        let is_there = |run: &Run| run.waits() || matches!(run.phase, Phase::Active);
+        self.iter().filter(|(_, run)| is_there(run) && wanted(run)).count()
+    }
+
+    /// What waits, in the order in which it was asked.
+    fn held(&self) -> Vec<RunId> {
+        let mut held: Vec<(u64, RunId)> = self
+            .iter()
+            .filter(|(_, run)| matches!(run.phase, Phase::Held(_)))
+            .map(|(run_id, run)| (run.number, RunId::clone(run_id)))
+            .collect();
+        held.sort_unstable();
+        held.into_iter().map(|(_, run_id)| run_id).collect()
+    }
+
+    /// What waits and goes into one prompt with the first, which waits too.
+    fn burst(&self, first: &RunId, held: &[RunId]) -> Vec<RunId> {
+        let mut parts = Parts::default();
+        let Some(lead) = self.get(first).filter(|lead| parts.take(lead)) else { return Vec::new() };
+        let same_session = |run_id: &&RunId| {
+            *run_id != first && self.get(run_id).is_some_and(|run| run.session_key == lead.session_key)
+        };
+        let fits = |run_id: &&RunId| self.get(run_id).is_some_and(|run| parts.take(run));
+        held.iter().filter(same_session).take_while(fits).cloned().collect()
+    }
+
+    /// Whether a prompt that was given away is asked for somebody among those who ride along, too.
+    fn has_rider(&self, lead: &Run, wanted: impl Fn(&Run) -> bool) -> bool {
+        let rides = |rider: &&Run| matches!(rider.phase, Phase::Riding(_)) && wanted(rider);
+        lead.is_given() && lead.riders.iter().filter_map(|rider| self.get(rider)).any(|rider| rides(&rider))
+    }
+
+    /// What rode along with a prompt that was cancelled waits for another one. If `was_given`, the agent
+    /// has seen it once.
+    pub(crate) fn ask_again(&mut self, riders: &[RunId], was_given: bool) {
+        for rider in riders {
+            let Some(run) = self.get_mut(rider) else { continue };
+            run.phase = match std::mem::replace(&mut run.phase, Phase::Obeying) {
+                Phase::Riding(spec) => Phase::Held(spec),
+                other => other,
+            };
+            if was_given && matches!(run.phase, Phase::Held(_)) {
+                let mut prompt = Prompt::default();
+                prompt.line(CUT_SHORT);
+                prompt.append(std::mem::take(&mut run.prompt));
+                run.prompt = prompt;
+            }
+        }
+    }
+
+    /// Messages of the inbox that these runs stand for.
+    fn numbers<'a>(&self, runs: impl Iterator<Item = &'a RunId>) -> Vec<Number> {
+        let numbers = runs.filter_map(|run_id| match &self.get(run_id)?.origin {
+            Origin::Surface { numbers, .. } => Some(numbers),
+            Origin::Client | Origin::Heartbeat => None,
+        });
+        numbers.flatten().copied().collect()
+    }
+}
+
+impl Run {
+    /// Its prompt was given to the agent, which goes on with it.
+    fn is_given(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Active) && !self.cancelled
+    }
+
+    /// Whether the same people may read the answers to both, which are of one session. In `main` all are the
+    /// owner's; in another one a client's questions are the owner's, and the rest is somebody else's.
+    fn is_answered_with(&self, other: &Self) -> bool {
+        let is_surface = |run: &Self| matches!(run.origin, Origin::Surface { .. });
+        let is_one_kind = self.session_key == MAIN || is_surface(self) == is_surface(other);
+        is_one_kind && self.delivered_to() == other.delivered_to()
+    }
+}
+
+/// For the model, of what it was asked once in a prompt that was cancelled.
+const CUT_SHORT: &str = "This was being worked on, together with something else that was cancelled. Something may have been done already: look before you do it again.";
+
+/// What shares a prompt has to be of one kind, and to stay bearable together.
+#[derive(Default)]
+struct Parts<'a> {
+    first: Option<(&'a Run, &'a RunSpec)>,
+    images: usize,
+    bytes: usize,
+}
+
+impl<'a> Parts<'a> {
+    /// Takes a waiting run in, if it may share the prompt of those before.
+    fn take(&mut self, run: &'a Run) -> bool {
+        let Phase::Held(spec) = &run.phase else { return false };
+        let images = self.images + spec.images.len() + spec.image_files.len();
+        let bytes = self.bytes + run.prompt.bytes();
+        if let Some((first, first_spec)) = self.first {
+            let shares = !first.was_interrupted()
+                && !run.was_interrupted()
+                && first.is_answered_with(run)
+                && first_spec.thinking == spec.thinking
+                && first_spec.session_id == spec.session_id;
+            if !shares || images > ATTACHMENTS_MAX || bytes > MERGED_PROMPT_BYTES_MAX {
+                return false;
+            }
+        }
+        self.first.get_or_insert((run, spec));
+        (self.images, self.bytes) = (images, bytes);
+        true
+    }
+}
+
+impl State {
+    /// Whether a prompt that is about to be put on record can go to the agent right after: then that
+    /// it is tried goes on record with it.
+    pub(crate) fn has_place(&self, session_key: &str, was_interrupted: bool) -> bool {
+        let none_waits = !self.runs.iter().any(|(_, run)| matches!(run.phase, Phase::Held(_)));
+        none_waits && self.runs.can_start(session_key, was_interrupted, self.config.processes_max)
+    }
+
+    /// A durable prompt: it goes to the agent, or waits for its turn.
+    pub(crate) fn enqueue(&mut self, run_id: &RunId, spec: Box<RunSpec>, prompt: Prompt, has_place: bool) {
+        let Some(run) = self.runs.get_mut(run_id) else { return };
+        run.prompt = prompt;
+        if has_place {
+            run.phase = Phase::Counting(spec);
+            self.hand_over(run_id);
+        } else {
+            run.phase = Phase::Held(spec);
+        }
+    }
+
+    /// Lets start what can, at the end of a turn in which something may have ended.
+    pub(crate) fn release(&mut self) {
+        let is_on_hold = self.inbox.hold_until.is_some_and(|until| until > self.now.mono);
+        if self.stopping.is_some() || is_on_hold {
+            return;
+        }
+        let held = self.runs.held();
+        for run_id in &held {
+            // It may have gone with one before it.
+            let Some(run) = self.runs.get(run_id).filter(|run| matches!(run.phase, Phase::Held(_))) else {
+                continue;
+            };
+            if self.runs.can_start(&run.session_key, run.was_interrupted(), self.config.processes_max) {
+                self.take_up(run_id, &held);
+            } else if run.was_interrupted() && self.runs.can_start(&run.session_key, false, usize::MAX) {
+                // What came later waits, or it would never be alone.
+                break;
+            }
+        }
+        self.tell_positions(&held);
+    }
+
+    /// Takes a waiting run up, with those that go into its prompt: first that they are tried is made
+    /// durable.
+    fn take_up(&mut self, lead: &RunId, held: &[RunId]) {
+        let riders = self.runs.burst(lead, held);
+        for rider in &riders {
+            let Some(run) = self.runs.get_mut(rider) else { continue };
+            if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Obeying) {
+                run.phase = Phase::Riding(spec);
+            }
+        }
+        let numbers = self.runs.numbers(std::iter::once(lead).chain(&riders));
+        let mut ops = Vec::new();
+        let mut counted = Vec::new();
+        for number in numbers {
+            if let Some(op) = self.inbox.count(number) {
+                ops.push(op);
+                counted.push(number);
+            }
+        }
+        let Some(run) = self.runs.get_mut(lead) else { return };
+        run.riders = riders;
+        if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Obeying) {
+            run.phase = Phase::Counting(spec);
+        }
+        if ops.is_empty() {
+            return self.hand_over(lead);
+        }
+        if run.was_interrupted() {
+            let session_key = run.session_key.clone();
+            ops.extend(self.note_again(&session_key));
+        }
+        self.store(ops, Pending::Counted { run_id: RunId::clone(lead), numbers: counted });
+    }
+
+    /// Says in the history that something was interrupted and is asked again.
+    pub(crate) fn note_again(&mut self, session_key: &str) -> Vec<StoreOp> {
+        let text = "interrupted: the gateway was stopped while this ran; it is asked again".to_owned();
+        self.sessions.append_to_current(session_key, Message::new(Role::Note, text, self.now.wall_ms))
+    }
+
+    /// That a prompt is tried is on record, or could not be put there.
+    pub(crate) fn counted(&mut self, run_id: &RunId, numbers: &[Number], result: Result<(), String>) {
+        if result.is_err() {
+            for number in numbers {
+                self.inbox.uncount(*number);
+            }
+            self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
+        }
+        let Some(run) = self.runs.get_mut(run_id) else { return };
+        if run.cancelled {
+            return self.run_ended(run_id, RunStatus::Cancelled, String::new());
+        }
+        if result.is_ok() {
+            return self.hand_over(run_id);
+        }
+        let riders = std::mem::take(&mut run.riders);
+        run.phase = match std::mem::replace(&mut run.phase, Phase::Obeying) {
+            Phase::Counting(spec) => Phase::Held(spec),
+            other => other,
+        };
+        self.runs.ask_again(&riders, false);
+    }
+
+    /// What is meant leaves the prompts that were given away and hold somebody else's messages too: those
+    /// go on for the others, because nobody can take back what was done for them. Returns how many were
+    /// left, and what to store.
+    pub(crate) fn leave_shared(&mut self, meant: impl Fn(&Run) -> bool) -> (usize, Vec<StoreOp>) {
+        let is_shared = |run: &Run| meant(run) && self.runs.has_rider(run, |rider| !meant(rider));
+        let shared = self.runs.iter().filter(|(_, run)| is_shared(run));
+        let shared: Vec<RunId> = shared.map(|(run_id, _)| RunId::clone(run_id)).collect();
+        let mut ops = Vec::new();
+        for run_id in &shared {
+            let Some(run) = self.runs.get_mut(run_id) else { continue };
+            run.person.clear();
+            if let Origin::Surface { numbers, .. } = &mut run.origin {
+                for number in std::mem::take(numbers) {
+                    ops.extend(self.inbox.finish(number, self.now.wall_ms));
+                }
+            }
+        }
+        (shared.len(), ops)
+    }
+
+    /// Ends the prompts that everybody has left.
+    pub(crate) fn end_deserted(&mut self) {
+        let is_deserted =
+            |run: &Run| run.person.is_empty() && run.is_given() && !self.runs.has_rider(run, |_| true);
+        let deserted = self.runs.iter().filter(|(_, run)| is_deserted(run));
+        let deserted: Vec<RunId> = deserted.map(|(run_id, _)| RunId::clone(run_id)).collect();
+        for run_id in &deserted {
+            self.cancel(run_id);
+        }
+    }
+
+    /// Gives a prompt to the agent. The first of its messages is the one that the agent knows; the
+    /// others ride.
+    fn hand_over(&mut self, lead: &RunId) {
+        let Some(run) = self.runs.get_mut(lead) else { return };
+        let phase = std::mem::replace(&mut run.phase, Phase::Waiting);
+        let Phase::Counting(mut spec) = phase else { return run.phase = phase };
+        let session_key = run.session_key.clone();
+        // It is not asked again in this life; what rides may be.
+        let (own, riders) = (std::mem::take(&mut run.prompt), std::mem::take(&mut run.riders));
+        let mut prompt = self.waiting_notes(&session_key);
+        prompt.append(own);
+        let mut riding = Vec::new();
+        for rider in riders {
+            let Some(run) = self.runs.get(&rider) else { continue };
+            let Phase::Riding(rider_spec) = &run.phase else { continue };
+            prompt.append(run.prompt.clone());
+            spec.images.extend(rider_spec.images.iter().cloned());
+            spec.image_files.extend(rider_spec.image_files.iter().cloned());
+            spec.timeout = spec.timeout.max(rider_spec.timeout);
+            let data = json!({ "phase": "started", "mergedInto": &**lead });
+            self.agent_step(&rider, AgentStream::Lifecycle, data);
+            riding.push(rider);
+        }
+        if let Some(run) = self.runs.get_mut(lead) {
+            run.riders = riding;
+        }
+        spec.prompt = prompt.written();
+        self.effects.push(Effect::Run(spec));
+        self.health.touch();
+    }
+
+    /// The notes that wait for the owner's next turn.
+    fn waiting_notes(&mut self, session_key: &str) -> Prompt {
+        let mut prompt = Prompt::default();
+        let (notes, ops) = if session_key == MAIN { self.notes.take() } else { Default::default() };
+        if notes.is_empty() {
+            return prompt;
+        }
+        self.store(ops, Pending::Nothing);
+        prompt.line("Notes from the owner's devices since the last turn:");
+        for note in notes {
+            prompt.person(&note);
+        }
+        prompt.line("End of the notes.");
+        prompt
+    }
+
+    /// Tells clients at which place their runs wait, where that has changed.
+    fn tell_positions(&mut self, held: &[RunId]) {
+        let mut position = 0;
+        for run_id in held {
+            let Some(run) = self.runs.get_mut(run_id) else { continue };
+            if !matches!(run.phase, Phase::Held(_)) {
+                run.position = 0;
+                continue;
+            }
+            position += 1;
+            if run.position != position {
+                run.position = position;
+                let data = json!({ "phase": "queued", "position": position });
+                self.agent_step(run_id, AgentStream::Lifecycle, data);
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The orderly end: no new work, everybody told, runs ended and on record, then goodbye.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::agent::AgentControl;
+use crate::channels::ChannelCommand;
+use crate::limits::CHILD_STOP_TIMEOUT;
+use crate::net::outbound::{Loss, Outbound};
+use crate::protocol::event::{EventKind, Shutdown};
+use crate::protocol::frame::Close;
+use crate::state::{Effect, State};
+
+/// Set once the gateway is to stop.
+pub(crate) struct Stopping {
+    pub(crate) reason: String,
+    restart_expected: bool,
+    /// When to leave even if a run has not reported its end.
+    pub(crate) deadline: Instant,
+}
+
+/// What the agent's end and its record may take on top of `CHILD_STOP_TIMEOUT`.
+const RECORD_TIMEOUT: Duration = Duration::from_millis(300);
+
+impl State {
+    pub(crate) fn stop(&mut self, reason: String, restart_expected_ms: Option<u64>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.event(EventKind::Shutdown, &Shutdown { reason: &reason, restart_expected_ms }, Loss::Nobody);
+        self.effects.push(Effect::AgentControl(AgentControl::Shutdown));
+        self.effects.push(Effect::Channel(ChannelCommand::GiveBack));
+        let deadline = self.now.mono + CHILD_STOP_TIMEOUT + RECORD_TIMEOUT;
+        // First, so that what is cancelled by it is not taken for answered.
+        self.stopping = Some(Stopping { reason, restart_expected: restart_expected_ms.is_some(), deadline });
+        self.cancel_all(|_| true);
+        self.health.touch();
+    }
+
+    /// Whether the thread may end: everything is told and on record, or time is up.
+    pub(crate) fn is_done(&self) -> bool {
+        self.stopping.as_ref().is_some_and(|stopping| {
+            let all_told = self.runs.is_empty() && self.pending.is_empty() && !self.outbox.is_trying();
+            all_told || self.now.mono >= stopping.deadline
+        })
+    }
+
+    /// The last message to every client.
+    pub(crate) fn goodbye(&self) -> Option<Outbound> {
+        let stopping = self.stopping.as_ref()?;
+        // 1012 is "service restart", 1001 "going away".
+        let code = if stopping.restart_expected { 1012 } else { 1001 };
+        Some(Outbound::CloseAll { close: Close::new(code, stopping.reason.clone()) })
+    }
+}

@@ -1,0 +1,81 @@
+//! The toggles. They act at once and are kept across restarts.
+
+use serde_json::{Value, json};
+
+use crate::channels::ChannelCommand;
+use crate::protocol::ConnId;
+use crate::protocol::call::Channel;
+use crate::protocol::error::WireError;
+use crate::state::journal::Pending;
+use crate::state::{State, to_json};
+use crate::store::StoreOp;
+
+/// Slot that keeps the toggles.
+pub(crate) const SLOT: &str = "toggles";
+
+/// One switch and where to put it.
+pub(crate) enum Switch {
+    Heartbeats(bool),
+    Channel(Channel, bool),
+    Paused(bool),
+}
+
+impl State {
+    pub(crate) fn switch(&mut self, conn: ConnId, id: &str, switch: Switch) -> Result<(), WireError> {
+        self.require_store()?;
+        if let Switch::Channel(channel, enabled) = switch {
+            if enabled {
+                self.require_set_up(channel)?;
+            }
+            self.ask_channels(ChannelCommand::SetEnabled { channel, enabled })?;
+        }
+        let payload = self.flip(&switch);
+        let op = self.toggles_op();
+        self.store(vec![op], Pending::Switch { conn, id: id.to_owned(), payload });
+        Ok(())
+    }
+
+    /// What is not set up works on neither side of its switch; saying that it is on would be a promise.
+    fn require_set_up(&self, channel: Channel) -> Result<(), WireError> {
+        if self.health.channel(channel).is_some_and(|health| health.configured) {
+            return Ok(());
+        }
+        let what = match channel {
+            Channel::Telegram => {
+                "give it a bot's token (telegram.botTokenFile or telegram.botToken in the config, or TELEGRAM_BOT_TOKEN)"
+            }
+            Channel::Whatsapp => "set whatsapp.enabled to true in the config",
+        };
+        let name = channel.name();
+        let hint = format!("{name} is not set up in this gateway: {what}, and restart the gateway");
+        Err(WireError::unavailable(hint).not_retryable())
+    }
+
+    /// What keeps the toggles.
+    pub(crate) fn toggles_op(&self) -> StoreOp {
+        StoreOp::Put { slot: SLOT.to_owned(), value: to_json(&self.toggles) }
+    }
+
+    /// Switches now; the answer to whoever did it.
+    pub(crate) fn flip(&mut self, switch: &Switch) -> Value {
+        self.health.touch();
+        match *switch {
+            Switch::Heartbeats(enabled) => {
+                self.toggles.heartbeats = enabled;
+                self.heartbeats.switch(enabled, self.now);
+                json!({ "enabled": enabled })
+            }
+            Switch::Channel(channel, enabled) => {
+                self.toggles.channels.insert(channel, enabled);
+                json!({ "channel": channel, "enabled": enabled })
+            }
+            Switch::Paused(paused) => {
+                self.toggles.paused = paused;
+                if paused {
+                    self.cancel_all(|_| true);
+                }
+                json!({ "paused": paused })
+            }
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! Who may write to the agent: one list, made of the config and of what `channel-allow` added. Pure,
+//! but for the request at its end.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::channels::address;
+use crate::channels::message::Inbound;
+use crate::config::file::Commands;
+use crate::limits::{ALLOWED_MAX, REFUSED_MAX};
+use crate::protocol::ConnId;
+use crate::protocol::call::{Channel, ChannelAllowParams};
+use crate::protocol::error::WireError;
+use crate::protocol::payload::{Access as AccessAnswer, RefusedSender};
+use crate::protocol::warning::{Warning, WarningCode};
+use crate::state::handlers::agent_requests::OWNER;
+use crate::state::journal::Pending;
+use crate::state::model::channel_config::GroupConfig;
+use crate::state::model::channel_config::SurfacesConfig;
+use crate::state::model::channel_config::in_slot;
+use crate::state::model::channel_config::slot;
+use crate::state::model::sessions::MAIN;
+use crate::state::{State, to_json};
+use crate::store::StoreOp;
+
+/// Slots of people and groups that `channel-allow` let in.
+pub(crate) const SLOT_PREFIX: &str = "allow/";
+/// Slots of groups that got another id.
+pub(crate) const MOVED_PREFIX: &str = "moved/";
+
+/// Rest of the name of the slot that says that owners are only made by name in this folder.
+const BY_NAME: &str = "owners-by-name";
+/// Rest of the name of the slot with the owner that the rule before that one gave.
+const IMPLIED: &str = "implied-owner";
+/// Rest of the name of the slot by which that rule knew that an owner had been named.
+const HAD_OWNER: &str = "had-owner";
+
+/// What a message may do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is asked.
+    Allowed(Place),
+    /// Said in a group that is listened to, but not to us.
+    Overheard(Place),
+    /// From somebody who is not let in: silence, but the owner can see who it was.
+    Refused,
+    /// Nobody's business.
+    Ignored,
+}
+
+/// Where a message belongs, and who is charged for its run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) session_key: String,
+    /// `owner`, or `CHANNEL:ID`.
+    pub(crate) person: String,
+}
+
+impl Place {
+    pub(crate) fn is_owner(&self) -> bool {
+        self.person == OWNER
+    }
+}
+
+/// What `channel-allow` gave somebody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Grant {
+    #[serde(default)]
+    owner: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Access {
+    config: SurfacesConfig,
+    granted: BTreeMap<(Channel, String), Grant>,
+    /// The folder knows that owners are only made by name.
+    by_name: bool,
+    /// An owner was named under the rule before that, or may have been.
+    had_owner: bool,
+    /// Whom that rule took for the owner. Counts for as long as nobody is named.
+    implied: Option<(Channel, String)>,
+    /// New ids of groups, with the ids that config and sessions know them by.
+    moved: BTreeMap<(Channel, String), String>,
+    /// Newest first.
+    refused: Vec<RefusedSender>,
+}
+
+impl Access {
+    pub(crate) fn new(config: SurfacesConfig) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// Takes over what `channel-allow` said in the last life.
+    pub(crate) fn recover(&mut self, name: &str, json: &str) -> Result<(), serde_json::Error> {
+        match name {
+            BY_NAME => self.by_name = true,
+            HAD_OWNER => self.had_owner = true,
+            IMPLIED => self.implied = Some(serde_json::from_str(json)?),
+            name => {
+                let Some(key) = in_slot(name) else { return Ok(()) };
+                // What cannot be read may have been an owner.
+                let grant = serde_json::from_str(json).inspect_err(|_| self.had_owner = true)?;
+                self.granted.insert(key, grant);
+            }
+        }
+        Ok(())
+    }
+
+    /// Once everything is recovered: a folder from before owners were only made by name keeps the
+    /// owner that it had, if `is_whole` says that nothing of what it knew is lost.
+    pub(crate) fn settle_owner(&mut self, is_whole: bool) -> Vec<StoreOp> {
+        let mut ops = Vec::new();
+        if !self.by_name {
+            self.by_name = true;
+            ops.push(put(BY_NAME, &true));
+            self.implied = self.left_over().filter(|_| is_whole);
+            ops.extend(self.implied.as_ref().map(|implied| put(IMPLIED, implied)));
+        }
+        // The config has named somebody since, or lets that person in no more.
+        let stands = |(channel, id): &(Channel, String)| {
+            !self.is_owner_named() && self.people(*channel).any(|(_, person)| person == id)
+        };
+        if self.implied.as_ref().is_some_and(|implied| !stands(implied)) {
+            ops.extend(self.drop_implied());
+        }
+        ops
+    }
+
+    /// The owner by the old rule: the only person who is let in.
+    fn left_over(&self) -> Option<(Channel, String)> {
+        if self.had_owner || self.is_owner_named() {
+            return None;
+        }
+        let mut people = Channel::ALL.iter().flat_map(|channel| self.people(*channel));
+        let (channel, id) = people.next().filter(|_| people.next().is_none())?;
+        Some((channel, id.to_owned()))
+    }
+
+    fn drop_implied(&mut self) -> Option<StoreOp> {
+        self.implied.take().map(|_| StoreOp::Delete { slot: format!("{SLOT_PREFIX}{IMPLIED}") })
+    }
+
+    /// Whom an older version took for the owner, while nobody is named.
+    pub(crate) fn implied_owner(&self) -> Option<(Channel, &str)> {
+        self.implied.as_ref().map(|(channel, id)| (*channel, id.as_str()))
+    }
+
+    /// Somebody was named as the owner, by the config or with `channel-allow`.
+    fn is_owner_named(&self) -> bool {
+        self.config.by_channel.values().any(|config| config.owner.is_some())
+            || self.granted.values().any(|grant| grant.owner)
+    }
+
+    /// Takes over that a group has moved.
+    pub(crate) fn recover_move(&mut self, name: &str, json: &str) -> Result<(), serde_json::Error> {
+        if let Some((channel, id)) = in_slot(name) {
+            self.moved.insert((channel, id), serde_json::from_str(json)?);
+        }
+        Ok(())
+    }
+
+    /// A group has got another id; returns what to store, if anybody knows that group. It is the one in the place of
+    /// those before, so that there are no more of them than groups.
+    pub(crate) fn group_moved(&mut self, channel: Channel, from: &str, to: &str) -> Vec<StoreOp> {
+        let known = self.known_as(channel, from).to_owned();
+        if self.group(channel, &known).is_none() {
+            return Vec::new();
+        }
+        let mut ops = Vec::new();
+        self.moved.retain(|(on, id), of| {
+            let is_over = *on == channel && *of == known && id != to;
+            if is_over {
+                ops.push(StoreOp::Delete { slot: slot(MOVED_PREFIX, channel, id) });
+            }
+            !is_over
+        });
+        ops.push(StoreOp::Put { slot: slot(MOVED_PREFIX, channel, to), value: to_json(&known) });
+        self.moved.insert((channel, to.to_owned()), known);
+        ops
+    }
+
+    /// What holds in a group, if it is let in.
+    fn group(&self, channel: Channel, chat: &str) -> Option<GroupConfig> {
+        let configured = self.config.by_channel.get(&channel).and_then(|config| config.groups.get(chat));
+        let granted = || {
+            let granted = self.granted.contains_key(&(channel, chat.to_owned()));
+            granted.then(GroupConfig::default)
+        };
+        configured.cloned().or_else(granted)
+    }
+
+    /// The id by which config and sessions know a chat.
+    fn known_as<'a>(&'a self, channel: Channel, chat: &'a str) -> &'a str {
+        self.moved.get(&(channel, chat.to_owned())).map_or(chat, String::as_str)
+    }
+
+    /// The owner's id on a surface.
+    pub(crate) fn owner(&self, channel: Channel) -> Option<&str> {
+        let configured = self.config.by_channel.get(&channel).and_then(|config| config.owner.as_deref());
+        let implied = || self.implied_owner().filter(|(on, _)| *on == channel).map(|(_, id)| id);
+        configured.or_else(|| self.granted_owner(channel)).or_else(implied)
+    }
+
+    /// Whether there is an owner on any surface.
+    fn has_owner(&self) -> bool {
+        Channel::ALL.iter().any(|channel| self.owner(*channel).is_some())
+    }
+
+    fn granted_owner(&self, channel: Channel) -> Option<&str> {
+        let mut owners = self.granted.iter().filter(|(_, grant)| grant.owner);
+        owners.find(|((on, _), _)| *on == channel).map(|((_, id), _)| id.as_str())
+    }
+
+    /// People who may write, but for the configured owner.
+    fn people(&self, channel: Channel) -> impl Iterator<Item = (Channel, &str)> {
+        let config = self.config.by_channel.get(&channel);
+        let configured = config.into_iter().flat_map(|config| config.allowed.iter().map(String::as_str));
+        let granted =
+            self.granted.keys().filter(move |(on, id)| *on == channel && !address::is_group(channel, id));
+        let granted = granted.map(|(_, id)| id.as_str());
+        let listed = granted.filter(move |id| {
+            config.is_none_or(|config| !config.allowed.iter().any(|allowed| allowed == id))
+        });
+        configured.chain(listed).map(move |id| (channel, id))
+    }
+
+    fn may_write(&self, channel: Channel, id: &str) -> bool {
+        self.owner(channel) == Some(id) || self.people(channel).any(|(_, allowed)| allowed == id)
+    }
+
+    /// What a message may do.
+    pub(crate) fn verdict(&self, message: &Inbound) -> Verdict {
+        let channel = message.route.channel;
+        let person = if message.is_self || self.owner(channel) == Some(&message.from) {
+            OWNER.to_owned()
+        } else {
+            format!("{}:{}", channel.name(), message.from)
+        };
+        if message.is_group {
+            return self.verdict_in_group(message, person);
+        }
+        if !message.is_self && !self.may_write(channel, &message.from) {
+            return Verdict::Refused;
+        }
+        let session_key = if person == OWNER { MAIN.to_owned() } else { format!("dm:{person}") };
+        Verdict::Allowed(Place { session_key, person })
+    }
+
+    /// What holds in the group that a message came in on, if it is let in.
+    fn group_of(&self, message: &Inbound) -> Option<GroupConfig> {
+        let channel = message.route.channel;
+        let known = self.group(channel, self.known_as(channel, &message.route.chat));
+        known.or_else(|| self.group(channel, &message.route.chat))
+    }
+
+    /// Whose runs the lines for the gateway may touch where that message came in: in a chat of their own
+    /// there is nobody else.
+    pub(crate) fn commands(&self, message: &Inbound) -> Commands {
+        if !message.is_group {
+            return Commands::All;
+        }
+        self.group_of(message).map_or(Commands::Owner, |group| group.commands)
+    }
+
+    fn verdict_in_group(&self, message: &Inbound, person: String) -> Verdict {
+        let channel = message.route.channel;
+        let chat = self.known_as(channel, &message.route.chat);
+        let unwelcome = if message.addressed { Verdict::Refused } else { Verdict::Ignored };
+        let Some(group) = self.group_of(message) else { return unwelcome };
+        let welcome = |allowed: &String| allowed == "*" || *allowed == message.from;
+        if !group.allowed.iter().any(welcome) && !self.may_write(channel, &message.from) {
+            return unwelcome;
+        }
+        let mut session_key = format!("group:{}:{chat}", channel.name());
+        if let Some(topic) = &message.route.topic {
+            session_key.push(':');
+            session_key.push_str(topic);
+        }
+        let place = Place { session_key, person };
+        if group.require_mention && !message.addressed {
+            return Verdict::Overheard(place);
+        }
+        Verdict::Allowed(place)
+    }
+
+    /// Remembers who was refused, for the owner to see. In a group that nobody allowed it is the
+    /// group that would have to be let in.
+    pub(crate) fn note_refused(&mut self, message: &Inbound, now_ts: u64) {
+        let channel = message.route.channel;
+        let chat = &message.route.chat;
+        let by_group = message.is_group && self.group_of(message).is_none();
+        let id = if by_group { chat.clone() } else { message.from.clone() };
+        let at = self.refused.iter().position(|refused| refused.channel == channel && refused.id == id);
+        let count = at.map_or(0, |at| self.refused.remove(at).count) + 1;
+        let name = message.name.clone();
+        self.refused.insert(0, RefusedSender { channel, id, name, count, last_ts: now_ts });
+        self.refused.truncate(REFUSED_MAX);
+    }
+
+    /// Whoever it was is no longer listed.
+    pub(crate) fn forget_refused(&mut self, channel: Channel, id: &str) {
+        self.refused.retain(|refused| refused.channel != channel || refused.id != id);
+    }
+
+    /// The same for a group, whatever its id is now.
+    pub(crate) fn forget_refused_group(&mut self, channel: Channel, known: &str) {
+        let Self { refused, moved, .. } = self;
+        let is_known_as = |id: &str| moved.get(&(channel, id.to_owned())).map_or(id, String::as_str) == known;
+        refused.retain(|refused| {
+            refused.channel != channel || (refused.id != known && !is_known_as(&refused.id))
+        });
+    }
+
+    /// Who was refused lately, newest first.
+    pub(crate) fn refused(&self) -> &[RefusedSender] {
+        &self.refused
+    }
+
+    /// Lets somebody in, or takes that back; returns what to store.
+    fn change(&mut self, params: &ChannelAllowParams, id: &str) -> Result<Vec<StoreOp>, WireError> {
+        let channel = params.channel;
+        let called = id;
+        let known = self.known_as(channel, id).to_owned();
+        // A group that got a new id was let in by the old one.
+        let id = if self.granted.contains_key(&(channel, id.to_owned())) { id } else { known.as_str() };
+        let key = (channel, id.to_owned());
+        if params.remove {
+            if self.granted.remove(&key).is_none() {
+                return Err(WireError::invalid(format!(
+                    "`/params/id`: {called} was not let in by channel-allow; whom the config names, only the config can take out"
+                )));
+            }
+            let mut ops = vec![StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, id) }];
+            let is_implied = self.implied.as_ref() == Some(&key);
+            ops.extend(is_implied.then(|| self.drop_implied()).flatten());
+            ops.extend(self.drop_moves(channel, id));
+            return Ok(ops);
+        }
+        if params.owner && address::is_group(channel, id) {
+            return Err(WireError::invalid("`/params/owner`: a group cannot be the owner"));
+        }
+        if self.granted.len() >= ALLOWED_MAX && !self.granted.contains_key(&key) {
+            return Err(WireError::invalid(format!(
+                "{ALLOWED_MAX} people and groups are let in already; remove one, or name them in the config"
+            )));
+        }
+        let mut ops = Vec::new();
+        if params.owner {
+            // One owner on each surface.
+            for ((on, former), grant) in &mut self.granted {
+                if *on == channel && grant.owner {
+                    grant.owner = false;
+                    ops.push(put_grant(channel, former, *grant));
+                }
+            }
+            ops.extend(self.drop_implied());
+        }
+        let was_owner = self.granted.get(&key).is_some_and(|grant| grant.owner);
+        let grant = Grant { owner: params.owner || was_owner };
+        ops.push(put_grant(channel, id, grant));
+        self.granted.insert(key, grant);
+        self.forget_refused(channel, called);
+        Ok(ops)
+    }
+
+    /// A group that is not let in any more has no other ids; returns what to store.
+    fn drop_moves(&mut self, channel: Channel, known: &str) -> Vec<StoreOp> {
+        if self.group(channel, known).is_some() {
+            return Vec::new();
+        }
+        let (dropped, kept): (BTreeMap<_, _>, _) = std::mem::take(&mut self.moved)
+            .into_iter()
+            .partition(|((on, _), to)| *on == channel && to == known);
+        self.moved = kept;
+        let slots = dropped.into_keys().map(|(channel, id)| slot(MOVED_PREFIX, channel, &id));
+        slots.map(|slot| StoreOp::Delete { slot }).collect()
+    }
+}
+
+impl Access {
+    /// What whoever lets somebody in should know, besides what holds for them now.
+    fn note(&self, params: &ChannelAllowParams, id: &str) -> Option<String> {
+        let channel = params.channel;
+        let name = channel.name();
+        let configured = self.config.by_channel.get(&channel).and_then(|config| config.owner.as_deref());
+        if let Some(owner) = configured.filter(|owner| params.owner && *owner != id) {
+            return Some(format!("The config names {owner} as the owner (`owner.{name}`), and that counts."));
+        }
+        if self.has_owner() {
+            return None;
+        }
+        let id = if address::is_group(channel, id) || params.remove { "YOUR-ID" } else { id };
+        Some(format!(
+            "Nobody is the owner yet: `clawdis allow {name} {id} --owner`, or `owner.{name}` in the config, makes one."
+        ))
+    }
+}
+
+fn put(name: &str, value: &impl Serialize) -> StoreOp {
+    StoreOp::Put { slot: format!("{SLOT_PREFIX}{name}"), value: to_json(value) }
+}
+
+fn put_grant(channel: Channel, id: &str, grant: Grant) -> StoreOp {
+    StoreOp::Put { slot: slot(SLOT_PREFIX, channel, id), value: to_json(&grant) }
+}
+
+impl State {
+    /// `channel-allow`
+    pub(crate) fn channel_allow(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: &ChannelAllowParams,
+    ) -> Result<(), WireError> {
+        self.require_token()?;
+        self.require_store()?;
+        let person = address::person_id(params.channel, &params.id)?;
+        let ops = self.access.change(params, &person)?;
+        let owner = self.access.owner(params.channel) == Some(&person);
+        let allowed = if address::is_group(params.channel, &person) {
+            let known = self.access.known_as(params.channel, &person);
+            self.access.group(params.channel, known).is_some()
+        } else {
+            self.access.may_write(params.channel, &person)
+        };
+        let note = self.access.note(params, &person);
+        let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner, note };
+        let payload = json!(payload);
+        self.store(ops, Pending::Switch { conn, id: id.to_owned(), payload });
+        self.take_back_held();
+        self.warn_of_implied_owner();
+        Ok(())
+    }
+
+    /// An owner whom nobody named is one that a person should confirm, or replace.
+    pub(crate) fn warn_of_implied_owner(&mut self) {
+        let Some((channel, id)) = self.access.implied_owner() else {
+            return self.end_warning(WarningCode::OwnerImplied);
+        };
+        let name = channel.name();
+        let message = format!(
+            "nobody was named as the owner, so {id} on {name} is, as in older versions: if that is you, say so with \
+             `clawdis allow {name} {id} --owner`; if not, name yourself that way"
+        );
+        self.warn(Warning::new(WarningCode::OwnerImplied, message));
+    }
+
+    /// Writes down that somebody who is not let in tried.
+    pub(crate) fn refuse_sender(&mut self, message: &Inbound) {
+        self.access.note_refused(message, self.now.wall_ms);
+        log::info!(
+            "a message of {} on {} was not let in; `clawdis status` lists such senders",
+            message.from,
+            message.route.channel.name()
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! What was said in groups without being addressed to us: the model sees the last of it. Kept in
+//! memory only. Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::channels::message::Inbound;
+use crate::limits::{OVERHEARD_GROUPS_MAX, OVERHEARD_LINE_BYTES_MAX, OVERHEARD_LINES_MAX};
+use crate::protocol::frame::cut_encoded;
+use crate::state::model::access::Place;
+use crate::state::model::prompt::Prompt;
+use crate::text;
+
+#[derive(Default)]
+pub(crate) struct Overheard {
+    by_session: BTreeMap<String, VecDeque<Line>>,
+}
+
+struct Line {
+    name: Option<String>,
+    /// What its speaker is known by.
+    person: String,
+    /// What it is, where it is not simply their words.
+    about: Option<String>,
+    said: String,
+}
+
+impl Overheard {
+    /// Remembers what somebody said.
+    pub(crate) fn add(&mut self, place: Place, message: &Inbound) {
+        let said = text::one_line(&message.text);
+        if said.is_empty() {
+            return;
+        }
+        let Place { session_key, person } = place;
+        if !self.by_session.contains_key(&session_key) && self.by_session.len() >= OVERHEARD_GROUPS_MAX {
+            self.by_session.pop_first();
+        }
+        let lines = self.by_session.entry(session_key).or_default();
+        let said = cut_encoded(&said, OVERHEARD_LINE_BYTES_MAX).to_owned();
+        lines.push_back(Line { name: message.name.clone(), person, about: message.about.clone(), said });
+        if lines.len() > OVERHEARD_LINES_MAX {
+            lines.pop_front();
+        }
+    }
+
+    /// What was said in that session since it was last asked about.
+    pub(crate) fn prompt(&self, session_key: &str) -> Prompt {
+        let mut prompt = Prompt::default();
+        let Some(lines) = self.by_session.get(session_key) else { return prompt };
+        prompt.line("Said in this group before, not to you:");
+        let mut last = None;
+        for Line { name, person, about, said } in lines {
+            if last.replace(person) != Some(person) {
+                prompt.earlier_speaker(name.as_deref(), person);
+            }
+            if let Some(about) = about {
+                prompt.line(&format!("{about}:"));
+            }
+            prompt.person(said);
+        }
+        prompt
+    }
+
+    /// The model has seen it, or nobody may any more.
+    pub(crate) fn clear(&mut self, session_key: &str) {
+        self.by_session.remove(session_key);
+    }
+}

@@ -1,0 +1,218 @@
+//! What is well and what is not, put together from what the other threads report.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::channels::ChannelEvent;
+use crate::metrics::METRICS;
+use crate::net::outbound::{Loss, Outbound};
+use crate::protocol::call::Channel;
+use crate::protocol::event::{EventKind, HealthChanged};
+use crate::protocol::frame::EventBody;
+use crate::protocol::payload::{AgentHealth, ChannelHealth, Health, StorageHealth, Toggles};
+use crate::state::model::runs::Runs;
+use crate::state::{Effect, State, StateConfig};
+use crate::store::Usage;
+
+pub(crate) struct HealthBoard {
+    channels: BTreeMap<Channel, ChannelHealth>,
+    agent_configured: bool,
+    /// What was decided, and why it is `none`.
+    sandbox: (&'static str, Option<String>),
+    /// Why agent processes cannot be started.
+    agent_trouble: Option<String>,
+    usage: Usage,
+    version: u64,
+    /// What clients were last told, without counts and times.
+    told: Option<Health>,
+    /// Something may have changed since `told`.
+    stale: bool,
+    /// The answer to `health`, as of one millisecond: pollers get the same text.
+    encoded: Option<(u64, Box<RawValue>)>,
+}
+
+const UNCONFIGURED: &str =
+    "no agent is configured: start with --agent pi, or set agent.command in the config";
+const UNTRIED: &str = "bubblewrap is still being tried; no agent starts before that is done";
+
+impl HealthBoard {
+    pub(crate) fn new(config: &StateConfig) -> Self {
+        let agent_configured = config.agent_configured;
+        // Until the channels' thread has said what it knows.
+        let unknown = |channel| {
+            let configured = config.surfaces.by_channel.get(&channel).is_some_and(|it| it.configured);
+            let health = ChannelHealth { configured, state: "off".to_owned(), ..ChannelHealth::default() };
+            (channel, health)
+        };
+        Self {
+            channels: Channel::ALL.map(unknown).into(),
+            agent_configured,
+            sandbox: ("none", agent_configured.then(|| UNTRIED.to_owned())),
+            agent_trouble: None,
+            usage: Usage::default(),
+            version: 1,
+            told: None,
+            stale: true,
+            encoded: None,
+        }
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(crate) fn channel(&self, channel: Channel) -> Option<&ChannelHealth> {
+        self.channels.get(&channel)
+    }
+
+    /// A message came in or went out; a surface says the other facts itself.
+    pub(crate) fn saw_message(&mut self, channel: Channel, now_ts: u64) {
+        if let Some(health) = self.channels.get_mut(&channel) {
+            health.last_message_ts = Some(now_ts);
+            self.encoded = None;
+        }
+    }
+
+    /// Something that health is made of may have changed.
+    pub(crate) fn touch(&mut self) {
+        self.stale = true;
+        self.encoded = None;
+    }
+
+    pub(crate) fn set_agent_trouble(&mut self, trouble: Option<String>) {
+        self.agent_trouble = trouble;
+        self.touch();
+    }
+
+    pub(crate) fn set_sandbox(&mut self, kind: &'static str, reason: Option<String>) {
+        self.sandbox = (kind, reason);
+        self.touch();
+    }
+
+    pub(crate) fn set_storage(&mut self, usage: Usage) {
+        self.usage = usage;
+        self.touch();
+    }
+
+    /// All of it, as of now.
+    pub(crate) fn snapshot(&self, wall_ms: u64, toggles: &Toggles, runs: &Runs) -> Health {
+        let agent = self.agent(toggles, runs);
+        let storage = StorageHealth {
+            ok: self.usage.trouble.is_none(),
+            reason: self.usage.trouble.clone(),
+            used_bytes: self.usage.used_bytes,
+            free_bytes: self.usage.free_bytes,
+        };
+        let channels_ok = self
+            .channels
+            .values()
+            .all(|channel| !channel.configured || !channel.enabled || channel.state == "ready");
+        Health {
+            ok: storage.ok && channels_ok && self.agent_trouble.is_none(),
+            ts: wall_ms,
+            channels: self.channels.clone(),
+            agent,
+            storage,
+            paused: toggles.paused,
+        }
+    }
+
+    fn agent(&self, toggles: &Toggles, runs: &Runs) -> AgentHealth {
+        let (state, reason) = if !self.agent_configured {
+            ("unconfigured", Some(UNCONFIGURED.to_owned()))
+        } else if toggles.paused {
+            ("paused", Some("everything is paused; `clawdis resume` lets the agent run again".to_owned()))
+        } else if let Some(trouble) = &self.agent_trouble {
+            ("failing", Some(trouble.clone()))
+        } else if runs.active() > 0 {
+            ("busy", None)
+        } else {
+            ("idle", None)
+        };
+        AgentHealth {
+            configured: self.agent_configured,
+            state: state.to_owned(),
+            reason,
+            active: runs.active(),
+            queued: runs.waiting(),
+            sandbox: self.sandbox.0.to_owned(),
+            sandbox_reason: self.sandbox.1.clone(),
+        }
+    }
+
+    /// Whether something changed state since this was last asked.
+    fn changed(&mut self, health: &Health) -> bool {
+        // Counts and times move all the time; only a change of state is worth an event.
+        let mut bare = health.clone();
+        bare.ts = 0;
+        (bare.agent.active, bare.agent.queued) = (0, 0);
+        (bare.storage.used_bytes, bare.storage.free_bytes) = (0, 0);
+        for channel in bare.channels.values_mut() {
+            (channel.last_frame_ts, channel.last_message_ts) = (None, None);
+        }
+        if self.told.as_ref() == Some(&bare) {
+            return false;
+        }
+        let first = self.told.replace(bare).is_none();
+        if !first {
+            self.version += 1;
+        }
+        !first
+    }
+}
+
+impl State {
+    /// The answer to `health`.
+    pub(crate) fn health_json(&mut self) -> Box<RawValue> {
+        if let Some((_, json)) =
+            self.health.encoded.as_ref().filter(|(wall_ms, _)| *wall_ms == self.now.wall_ms)
+        {
+            return json.clone();
+        }
+        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
+        // Our own type: only a defect could make this fail.
+        let json = serde_json::value::to_raw_value(&health).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        self.health.encoded = Some((self.now.wall_ms, json.clone()));
+        json
+    }
+
+    /// Tells everybody if something changed state in this turn.
+    pub(crate) fn settle_health(&mut self) {
+        if !std::mem::take(&mut self.health.stale) {
+            return;
+        }
+        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
+        METRICS.ready.set(u64::from(health.ok && self.stopping.is_none()));
+        if self.health.changed(&health) && !self.clients.is_empty() {
+            let payload = HealthChanged { health: &health };
+            let body = EventBody::new(EventKind::Health, &payload, Some(self.version()));
+            self.effects.push(Effect::Out(Outbound::Event { body, loss: Loss::Nobody }));
+        }
+    }
+
+    pub(crate) fn channel_event(&mut self, event: ChannelEvent) {
+        match event {
+            ChannelEvent::Health { channel, mut health } => {
+                let before = self.health.channels.remove(&channel);
+                health.last_message_ts = before.and_then(|before| before.last_message_ts);
+                self.health.channels.insert(channel, *health);
+                self.health.touch();
+            }
+            ChannelEvent::Arrived(batch) => self.arrived(batch),
+            ChannelEvent::Outcome { id, outcome } => self.attempt_over(id, outcome),
+            ChannelEvent::Fetched { channel, key, index, result } => {
+                self.fetched(channel, &key, index, result);
+            }
+            ChannelEvent::Receipt { message_id, status } => self.receipt(&message_id, status),
+            ChannelEvent::Login { channel, step } => self.login_step(channel, step),
+            ChannelEvent::LoggedOut { channel, result } => self.logged_out(channel, result),
+            ChannelEvent::Switched => self.channel_commands -= 1,
+            ChannelEvent::Probed { conn, id } => {
+                self.channel_commands -= 1;
+                let health = self.health_json();
+                self.answer(conn, &id, &health);
+            }
+        }
+    }
+}

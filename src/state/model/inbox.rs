@@ -1,0 +1,427 @@
+//! Messages that were taken in and are not answered yet, and the names of those that are, so that
+//! nothing is answered twice. Pure.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
+
+use crate::channels::delivery::FetchedFile;
+use crate::channels::message::{Inbound, InboundMedia, Route, anonymous_key};
+use crate::limits::{
+    INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX, MEDIA_MAX, QUEUE_NOTICE_AFTER,
+};
+use crate::protocol::call::{Channel, RunId};
+use crate::state::model::access::Place;
+use crate::state::model::channel_config::in_slot;
+use crate::state::model::channel_config::slot;
+use crate::state::to_json;
+use crate::store::StoreOp;
+
+/// Slots of messages, answered or not.
+pub(crate) const SLOT_PREFIX: &str = "inbox/";
+/// Slots of what could not be understood.
+pub(crate) const ASIDE_PREFIX: &str = "aside/";
+
+/// Order in which messages came in, over restarts.
+pub(crate) type Number = u64;
+
+/// Numbers from here on are none that we gave: counting on from them would overflow.
+const NUMBER_MAX: Number = Number::MAX / 2;
+
+/// What is kept of a message.
+#[derive(Debug, Serialize, Deserialize)]
+enum Record {
+    /// It is to be answered.
+    #[serde(rename = "w")]
+    Waiting {
+        n: Number,
+        m: Box<Inbound>,
+        session: String,
+        person: String,
+        asked: u32,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        said: bool,
+    },
+    /// It was, then.
+    #[serde(rename = "d")]
+    Done(u64),
+}
+
+/// A message that is to be answered.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) message: Inbound,
+    pub(crate) place: Place,
+    /// In how many lives of the gateway its prompt was given to the agent.
+    pub(crate) asked: u32,
+    /// The same without this life.
+    asked_before: u32,
+    /// The history has it from an earlier life.
+    pub(crate) said: bool,
+    /// On record.
+    pub(crate) stored: bool,
+    /// Pictures and files still to be fetched.
+    pub(crate) fetching: usize,
+    /// Asked for; given up then.
+    pub(crate) fetch_until: Option<Instant>,
+    /// What was fetched, and what could not be.
+    pub(crate) files: Vec<Result<(InboundMedia, FetchedFile), String>>,
+    /// More pieces of its album may come until then.
+    pub(crate) gather_until: Option<Instant>,
+    /// Its run, once there is one.
+    pub(crate) run: Option<RunId>,
+    /// Its person was told that it waits.
+    pub(crate) told: bool,
+    /// When to see whether it waits.
+    pub(crate) tell_at: Instant,
+}
+
+impl Entry {
+    fn new(message: Inbound, place: Place, now: Instant) -> Self {
+        Self {
+            message,
+            place,
+            asked: 0,
+            asked_before: 0,
+            said: false,
+            stored: false,
+            fetching: 0,
+            fetch_until: None,
+            files: Vec::new(),
+            gather_until: None,
+            run: None,
+            told: false,
+            tell_at: now + QUEUE_NOTICE_AFTER,
+        }
+    }
+
+    fn count(&mut self) {
+        self.asked = self.asked_before.saturating_add(1);
+    }
+
+    /// Nothing that belongs to it is still to come.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.stored && self.fetching == 0 && self.gather_until.is_none()
+    }
+
+    /// Pictures that were fetched, for the model.
+    pub(crate) fn image_files(&self) -> impl Iterator<Item = (String, PathBuf)> {
+        let fetched = self.files.iter().filter_map(|file| file.as_ref().ok());
+        let images = fetched.filter(|(_, file)| file.is_picture());
+        images.map(|(_, file)| (file.mime_type.clone(), file.path.clone()))
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Inbox {
+    waiting: BTreeMap<Number, Entry>,
+    /// All that are known: waiting ones with their numbers.
+    by_key: HashMap<(Channel, String), Option<Number>>,
+    /// Those that were answered, oldest first.
+    done: VecDeque<(u64, Channel, String)>,
+    /// Slots of what was set aside, oldest first.
+    aside: VecDeque<String>,
+    /// What gives slots of a former version names that name nobody, and messages numbers of their own.
+    renamed: Vec<StoreOp>,
+    /// Messages of the last life with numbers that others have, until all are there.
+    twins: Vec<Entry>,
+    bytes: usize,
+    next: Number,
+    /// Nothing is asked before then: the last attempt could not be put on record.
+    pub(crate) hold_until: Option<Instant>,
+}
+
+impl Inbox {
+    /// Takes over a slot of the last life.
+    pub(crate) fn recover(&mut self, name: &str, json: &str, now: Instant) -> Result<(), serde_json::Error> {
+        let Some((channel, written)) = in_slot(name) else { return Ok(()) };
+        // A former version wrote the addresses of people there.
+        let key = if written.contains('@') { anonymous_key(&written) } else { written.clone() };
+        let is_renamed = key != written;
+        if is_renamed {
+            self.renamed.push(StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, &written) });
+        }
+        match serde_json::from_str(json)? {
+            Record::Done(ts) => {
+                if is_renamed {
+                    let value = json.to_owned();
+                    self.renamed.push(StoreOp::Put { slot: slot(SLOT_PREFIX, channel, &key), value });
+                }
+                self.by_key.insert((channel, key.clone()), None);
+                self.done.push_back((ts, channel, key));
+            }
+            Record::Waiting { n: NUMBER_MAX.., .. } => {
+                return Err(serde_json::Error::custom("its number is none of ours"));
+            }
+            Record::Waiting { n, m, session, person, asked, said } => {
+                let mut entry = Entry::new(*m, Place { session_key: session, person }, now);
+                (entry.asked, entry.asked_before) = (asked, asked);
+                (entry.said, entry.stored) = (said || asked > 0, true);
+                // Its slot says which it is; else its end would be put on record in another one.
+                entry.message.key.clone_from(&key);
+                entry.message.route.channel = channel;
+                entry.message.keep_media(MEDIA_MAX);
+                self.next = self.next.max(n + 1);
+                if self.waiting.contains_key(&n) {
+                    self.twins.push(entry);
+                    return Ok(());
+                }
+                if is_renamed {
+                    self.renamed.push(put(n, &entry));
+                }
+                self.insert(n, entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over a slot of what was set aside.
+    pub(crate) fn recover_aside(&mut self, slot: String) {
+        self.aside.push_back(slot);
+    }
+
+    /// Puts what was recovered in order; returns what has to be stored of it.
+    pub(crate) fn recovered(&mut self) -> Vec<StoreOp> {
+        for entry in std::mem::take(&mut self.twins) {
+            let number = self.next;
+            self.next += 1;
+            self.renamed.push(put(number, &entry));
+            self.insert(number, entry);
+        }
+        self.done.make_contiguous().sort_unstable_by_key(|(ts, _, _)| *ts);
+        std::mem::take(&mut self.renamed)
+    }
+
+    /// Whether the surfaces have to wait before they hand over more.
+    pub(crate) fn is_full(&self, more: usize) -> bool {
+        self.waiting.len() + more > INBOX_MAX || self.bytes >= INBOX_BYTES_MAX
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether a message has been here before.
+    pub(crate) fn knows(&self, channel: Channel, key: &str) -> bool {
+        self.by_key.contains_key(&(channel, key.to_owned()))
+    }
+
+    /// Takes a message in; returns its number and what puts it on record.
+    pub(crate) fn add(&mut self, message: Inbound, place: Place, now: Instant) -> (Number, StoreOp) {
+        let number = self.next;
+        self.next += 1;
+        let entry = Entry::new(message, place, now);
+        let op = put(number, &entry);
+        self.insert(number, entry);
+        (number, op)
+    }
+
+    fn insert(&mut self, number: Number, entry: Entry) {
+        self.bytes += weight(&entry.message);
+        self.by_key.insert((entry.message.route.channel, entry.message.key.clone()), Some(number));
+        self.waiting.insert(number, entry);
+    }
+
+    /// It never was: it could not be put on record, and will be offered again.
+    pub(crate) fn undo(&mut self, number: Number) {
+        if let Some(entry) = self.waiting.remove(&number) {
+            self.bytes -= weight(&entry.message);
+            self.by_key.remove(&(entry.message.route.channel, entry.message.key));
+        }
+    }
+
+    /// The same for one that was finished at once.
+    pub(crate) fn undo_done(&mut self, channel: Channel, key: &str) {
+        self.by_key.remove(&(channel, key.to_owned()));
+        self.done.retain(|(_, of, name)| *of != channel || name != key);
+    }
+
+    pub(crate) fn get(&self, number: Number) -> Option<&Entry> {
+        self.waiting.get(&number)
+    }
+
+    pub(crate) fn get_mut(&mut self, number: Number) -> Option<&mut Entry> {
+        self.waiting.get_mut(&number)
+    }
+
+    /// The one with that key, if it waits.
+    pub(crate) fn number_of(&self, channel: Channel, key: &str) -> Option<Number> {
+        self.by_key.get(&(channel, key.to_owned())).copied().flatten()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Number, &Entry)> {
+        self.waiting.iter().map(|(number, entry)| (*number, entry))
+    }
+
+    /// Ends every wait whose time has come.
+    pub(crate) fn stop_gathering(&mut self, now: Instant) {
+        for entry in self.waiting.values_mut() {
+            entry.gather_until = entry.gather_until.filter(|until| *until > now);
+        }
+        self.hold_until = self.hold_until.filter(|until| *until > now);
+    }
+
+    /// Messages of a session.
+    pub(crate) fn of_session(&self, session_key: &str) -> Vec<Number> {
+        let of = |entry: &Entry| entry.place.session_key == session_key && entry.stored;
+        self.iter().filter(|(_, entry)| of(entry)).map(|(number, _)| number).collect()
+    }
+
+    /// Messages of a session that have no run, and came in before that one; of one person, if named.
+    pub(crate) fn unasked_in(&self, session_key: &str, before: Number, person: Option<&str>) -> Vec<Number> {
+        let of = |entry: &Entry| {
+            entry.place.session_key == session_key
+                && entry.run.is_none()
+                && entry.stored
+                && person.is_none_or(|person| entry.place.person == person)
+        };
+        self.waiting.range(..before).filter(|(_, entry)| of(entry)).map(|(number, _)| *number).collect()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Number, &mut Entry)> {
+        self.waiting.iter_mut().map(|(number, entry)| (*number, entry))
+    }
+
+    /// Whether a piece of that album waits.
+    pub(crate) fn has_piece_of(&self, route: &Route, from: &str, album: &str) -> bool {
+        self.waiting.values().any(|entry| {
+            let message = &entry.message;
+            message.album.as_deref() == Some(album) && message.route == *route && message.from == from
+        })
+    }
+
+    /// Whether there is one without a run.
+    pub(crate) fn has_unasked(&self) -> bool {
+        self.waiting.values().any(|entry| entry.run.is_none())
+    }
+
+    /// Numbers of the pieces of the message that this is one of.
+    pub(crate) fn pieces(&self, number: Number) -> Vec<Number> {
+        let Some(entry) = self.waiting.get(&number) else { return Vec::new() };
+        let Some(album) = &entry.message.album else { return vec![number] };
+        let belongs = |other: &Entry| {
+            other.message.album.as_ref() == Some(album)
+                && other.message.route == entry.message.route
+                && other.message.from == entry.message.from
+                && other.run.is_none()
+        };
+        self.iter().filter(|(_, other)| belongs(other)).map(|(number, _)| number).collect()
+    }
+
+    /// It has a run, and will be in the history with that; returns what puts that on record. `counts`
+    /// where nothing comes between that and the agent.
+    pub(crate) fn ask(&mut self, number: Number, run_id: &RunId, counts: bool) -> Option<StoreOp> {
+        let entry = self.waiting.get_mut(&number)?;
+        entry.run = Some(RunId::clone(run_id));
+        if counts {
+            entry.count();
+        }
+        Some(put(number, entry))
+    }
+
+    /// It belongs there now. Nobody has read it in that session, if it is another one.
+    pub(crate) fn move_to(&mut self, number: Number, place: &Place) {
+        if let Some(entry) = self.waiting.get_mut(&number) {
+            entry.said &= entry.place.session_key == place.session_key;
+            entry.place.clone_from(place);
+        }
+    }
+
+    /// Its run never was.
+    pub(crate) fn unask(&mut self, number: Number) {
+        self.uncount(number);
+        if let Some(entry) = self.waiting.get_mut(&number) {
+            entry.run = None;
+        }
+    }
+
+    /// Its prompt is about to be given to the agent; returns what has to be on record before. Nothing
+    /// if it is already: each life counts once.
+    pub(crate) fn count(&mut self, number: Number) -> Option<StoreOp> {
+        let entry = self.waiting.get_mut(&number).filter(|entry| entry.asked == entry.asked_before)?;
+        entry.count();
+        Some(put(number, entry))
+    }
+
+    /// That could not be put on record, so it was not given to the agent.
+    pub(crate) fn uncount(&mut self, number: Number) {
+        if let Some(entry) = self.waiting.get_mut(&number) {
+            entry.asked = entry.asked_before;
+        }
+    }
+
+    /// It is answered; returns what puts that on record. The names of the oldest answered ones are
+    /// given up for it.
+    pub(crate) fn finish(&mut self, number: Number, now_ts: u64) -> Vec<StoreOp> {
+        let Some(entry) = self.waiting.remove(&number) else { return Vec::new() };
+        self.bytes -= weight(&entry.message);
+        let (channel, key) = (entry.message.route.channel, entry.message.key);
+        let mut ops = vec![StoreOp::Put {
+            slot: slot(SLOT_PREFIX, channel, &key),
+            value: to_json(&Record::Done(now_ts)),
+        }];
+        self.by_key.insert((channel, key.clone()), None);
+        self.done.push_back((now_ts, channel, key));
+        if self.done.len() > INBOX_DONE_MAX {
+            if let Some((_, channel, key)) = self.done.pop_front() {
+                ops.push(StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, &key) });
+                self.by_key.remove(&(channel, key));
+            }
+        }
+        ops
+    }
+
+    /// Sets aside what could not be understood, in the place of the oldest such thing.
+    pub(crate) fn set_aside(&mut self, channel: Channel, key: &str, why: &str, raw: &str) -> Vec<StoreOp> {
+        let slot = slot(ASIDE_PREFIX, channel, key);
+        let value = to_json(&serde_json::json!({ "why": why, "raw": raw }));
+        let mut ops = vec![StoreOp::Put { slot: slot.clone(), value }];
+        self.aside.push_back(slot);
+        if self.aside.len() > INBOX_ASIDE_MAX {
+            ops.extend(self.aside.pop_front().map(|slot| StoreOp::Delete { slot }));
+        }
+        ops
+    }
+
+    /// A session of that surface is forgotten: nobody knows whose words are in what was not understood, so
+    /// all of it goes.
+    pub(crate) fn forget_aside(&mut self, channel: Channel) -> Vec<StoreOp> {
+        let prefix = slot(ASIDE_PREFIX, channel, "");
+        let (gone, kept): (VecDeque<_>, _) =
+            std::mem::take(&mut self.aside).into_iter().partition(|slot| slot.starts_with(&prefix));
+        self.aside = kept;
+        gone.into_iter().map(|slot| StoreOp::Delete { slot }).collect()
+    }
+
+    /// When an album may be whole.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let waits = |entry: &Entry| [entry.gather_until, entry.fetch_until].into_iter().flatten().min();
+        let gathering = self.waiting.values().filter_map(waits);
+        gathering.chain(self.hold_until).min()
+    }
+}
+
+fn put(number: Number, entry: &Entry) -> StoreOp {
+    let record = Record::Waiting {
+        n: number,
+        m: Box::new(entry.message.clone()),
+        session: entry.place.session_key.clone(),
+        person: entry.place.person.clone(),
+        asked: entry.asked,
+        // A run goes on record with its message.
+        said: entry.said || entry.run.is_some(),
+    };
+    StoreOp::Put {
+        slot: slot(SLOT_PREFIX, entry.message.route.channel, &entry.message.key),
+        value: to_json(&record),
+    }
+}
+
+/// What a message counts against `INBOX_BYTES_MAX`.
+fn weight(message: &Inbound) -> usize {
+    let media = message.media.iter().map(|media| media.handle.len() + media.mime_type.len() + 64);
+    message.text.len() + message.quoted.as_ref().map_or(0, String::len) + media.sum::<usize>() + 256
+}

@@ -1,0 +1,288 @@
+//! Who is here. Pure: time comes in as arguments.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::limits::{PRESENCE_MAX, PRESENCE_TTL, PRESENCE_WINDOW_FANOUTS, PRESENCE_WINDOW_MIN};
+use crate::protocol::ConnId;
+use crate::protocol::payload::PresenceEntry;
+
+/// The list, and what changed in it since the last delta.
+pub(crate) struct Presence {
+    /// The gateway itself: always listed, never removed.
+    own: PresenceEntry,
+    listed: BTreeMap<String, Listed>,
+    /// Connected clients for whom there is no place.
+    waiting: VecDeque<(ConnId, PresenceEntry)>,
+    changed: BTreeSet<String>,
+    removed: BTreeSet<String>,
+    version: u64,
+    last_delta: Option<Instant>,
+    /// The whole list as JSON, as of a version: everybody who comes is sent it.
+    encoded: Option<(u64, Box<RawValue>)>,
+}
+
+struct Listed {
+    entry: PresenceEntry,
+    holder: Holder,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// The newest connection with this instance id.
+    Connected(ConnId),
+    /// Nobody, since then.
+    Gone(Instant),
+}
+
+impl Presence {
+    pub(crate) fn new(own: PresenceEntry) -> Self {
+        Self {
+            own,
+            listed: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            changed: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            version: 1,
+            last_delta: None,
+            encoded: None,
+        }
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Everybody listed, the gateway first.
+    pub(crate) fn entries(&self) -> Vec<&PresenceEntry> {
+        std::iter::once(&self.own).chain(self.listed.values().map(|listed| &listed.entry)).collect()
+    }
+
+    /// The same as JSON.
+    pub(crate) fn json(&mut self) -> &RawValue {
+        if self.encoded.as_ref().is_none_or(|(version, _)| *version != self.version) {
+            // Our own type: only a defect could make this fail.
+            let json = to_raw_value(&self.entries()).unwrap_or_else(|_| RawValue::NULL.to_owned());
+            self.encoded = Some((self.version, json));
+        }
+        self.encoded.as_ref().map_or(RawValue::NULL, |(_, json)| json)
+    }
+
+    /// A client came. An entry belongs to its newest connection.
+    pub(crate) fn connect(&mut self, conn: ConnId, mut entry: PresenceEntry) {
+        if entry.instance_id == self.own.instance_id {
+            // Nobody takes the gateway's own entry.
+            entry.instance_id = format!("conn-{conn}");
+        }
+        if !self.listed.contains_key(&entry.instance_id) && self.is_full() && !self.evict_gone() {
+            self.waiting.push_back((conn, entry));
+            return;
+        }
+        self.list(conn, entry);
+    }
+
+    /// A connection ended. If a newer one holds the entry, nothing changes.
+    pub(crate) fn disconnect(&mut self, conn: ConnId, now: Instant, ts: u64) {
+        self.waiting.retain(|(waiting, _)| *waiting != conn);
+        let Some(listed) = self.held_by(conn) else { return };
+        listed.holder = Holder::Gone(now);
+        listed.entry.reason = Some("disconnect".to_owned());
+        listed.entry.ts = ts;
+        let instance = listed.entry.instance_id.clone();
+        self.mark_changed(instance);
+        self.admit_waiting();
+    }
+
+    /// A client said something new about itself.
+    pub(crate) fn update(&mut self, conn: ConnId, change: impl FnOnce(&mut PresenceEntry)) {
+        if let Some((_, entry)) = self.waiting.iter_mut().find(|(waiting, _)| *waiting == conn) {
+            return change(entry);
+        }
+        let Some(listed) = self.held_by(conn) else { return };
+        change(&mut listed.entry);
+        let instance = listed.entry.instance_id.clone();
+        self.mark_changed(instance);
+    }
+
+    /// Removes the entries that have been gone for too long.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        let expired: Vec<String> = self
+            .listed
+            .iter()
+            .filter(|(_, listed)| {
+                matches!(listed.holder, Holder::Gone(since) if now.duration_since(since) >= PRESENCE_TTL)
+            })
+            .map(|(instance, _)| instance.clone())
+            .collect();
+        for instance in expired {
+            self.remove(&instance);
+        }
+        self.admit_waiting();
+    }
+
+    /// When `expire` has something to do.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        let gone = self.listed.values().filter_map(|listed| match listed.holder {
+            Holder::Gone(since) => Some(since + PRESENCE_TTL),
+            Holder::Connected(_) => None,
+        });
+        gone.min()
+    }
+
+    /// When the next delta may leave: at once after a quiet time, merged in a burst. `fanout` is
+    /// what sending the last event to everybody took.
+    pub(crate) fn delta_due(&self, now: Instant, fanout: Duration) -> Option<Instant> {
+        if self.changed.is_empty() && self.removed.is_empty() {
+            return None;
+        }
+        let window = PRESENCE_WINDOW_MIN.max(fanout * PRESENCE_WINDOW_FANOUTS);
+        Some(self.last_delta.map_or(now, |last| last + window))
+    }
+
+    /// The changes since the last delta.
+    pub(crate) fn take_delta(&mut self, now: Instant) -> (Vec<&PresenceEntry>, Vec<String>) {
+        self.last_delta = Some(now);
+        let changed = std::mem::take(&mut self.changed);
+        let removed = std::mem::take(&mut self.removed).into_iter().collect();
+        let entries = changed.iter().filter_map(|instance| Some(&self.listed.get(instance)?.entry)).collect();
+        (entries, removed)
+    }
+
+    /// Forgets the changes: nobody was there to be told.
+    pub(crate) fn skip_delta(&mut self) {
+        self.changed.clear();
+        self.removed.clear();
+    }
+
+    fn held_by(&mut self, conn: ConnId) -> Option<&mut Listed> {
+        self.listed.values_mut().find(|listed| listed.holder == Holder::Connected(conn))
+    }
+
+    fn is_full(&self) -> bool {
+        // The gateway's own entry counts.
+        self.listed.len() + 1 >= PRESENCE_MAX
+    }
+
+    fn list(&mut self, conn: ConnId, entry: PresenceEntry) {
+        let instance = entry.instance_id.clone();
+        self.removed.remove(&instance);
+        self.listed.insert(instance.clone(), Listed { entry, holder: Holder::Connected(conn) });
+        self.mark_changed(instance);
+    }
+
+    fn mark_changed(&mut self, instance: String) {
+        self.changed.insert(instance);
+        self.version += 1;
+    }
+
+    fn remove(&mut self, instance: &str) {
+        self.listed.remove(instance);
+        self.changed.remove(instance);
+        self.removed.insert(instance.to_owned());
+        self.version += 1;
+    }
+
+    /// Gives up the entry that has been gone for longest.
+    fn evict_gone(&mut self) -> bool {
+        let gone = self.listed.iter().filter_map(|(instance, listed)| match listed.holder {
+            Holder::Gone(since) => Some((since, instance.clone())),
+            Holder::Connected(_) => None,
+        });
+        let Some((_, instance)) = gone.min() else { return false };
+        self.remove(&instance);
+        true
+    }
+
+    fn admit_waiting(&mut self) {
+        while !self.waiting.is_empty() && (!self.is_full() || self.evict_gone()) {
+            if let Some((conn, entry)) = self.waiting.pop_front() {
+                self.list(conn, entry);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Presence;
+    use crate::limits::{PRESENCE_MAX, PRESENCE_TTL};
+    use crate::protocol::payload::PresenceEntry;
+
+    fn entry(instance: &str) -> PresenceEntry {
+        PresenceEntry {
+            host: "host".into(),
+            ip: "127.0.0.1".into(),
+            version: "1".into(),
+            mode: "cli".into(),
+            last_input_seconds: None,
+            ts: 0,
+            reason: Some("connect".into()),
+            tags: None,
+            instance_id: instance.into(),
+        }
+    }
+
+    fn names(presence: &Presence) -> Vec<&str> {
+        presence.entries().iter().map(|entry| entry.instance_id.as_str()).collect()
+    }
+
+    #[test]
+    fn an_entry_belongs_to_its_newest_connection() {
+        let now = Instant::now();
+        let mut presence = Presence::new(entry("gw"));
+        presence.connect(1, entry("a"));
+        presence.connect(2, entry("a"));
+        presence.disconnect(1, now, 5);
+        assert_eq!(presence.entries()[1].reason.as_deref(), Some("connect"));
+        presence.disconnect(2, now, 6);
+        assert_eq!(presence.entries()[1].reason.as_deref(), Some("disconnect"));
+        assert_eq!(presence.next_expiry(), Some(now + PRESENCE_TTL));
+        presence.expire(now + PRESENCE_TTL);
+        assert_eq!(names(&presence), ["gw"]);
+        assert_eq!(presence.take_delta(now).1, ["a"]);
+    }
+
+    #[test]
+    fn nobody_takes_the_gateways_entry() {
+        let mut presence = Presence::new(entry("gw"));
+        presence.connect(7, entry("gw"));
+        assert_eq!(names(&presence), ["gw", "conn-7"]);
+    }
+
+    #[test]
+    fn full_lists_let_disconnected_entries_go_first() {
+        let now = Instant::now();
+        let mut presence = Presence::new(entry("gw"));
+        let places = PRESENCE_MAX as u64 - 1;
+        for conn in 0..places {
+            presence.connect(conn, entry(&format!("c{conn:03}")));
+        }
+        presence.connect(1000, entry("late"));
+        assert_eq!(presence.entries().len(), PRESENCE_MAX);
+        assert!(!names(&presence).contains(&"late"), "connected entries are not evicted");
+        presence.disconnect(3, now, 1);
+        assert!(names(&presence).contains(&"late") && !names(&presence).contains(&"c003"));
+        assert_eq!(presence.entries().len(), PRESENCE_MAX);
+    }
+
+    #[test]
+    fn changes_in_a_burst_are_merged() {
+        let now = Instant::now();
+        let fanout = Duration::from_millis(20);
+        let mut presence = Presence::new(entry("gw"));
+        assert_eq!(presence.delta_due(now, fanout), None);
+        presence.connect(1, entry("a"));
+        assert_eq!(presence.delta_due(now, fanout), Some(now), "a lone change goes at once");
+        assert_eq!(presence.take_delta(now).0.len(), 1);
+        presence.connect(2, entry("b"));
+        presence.connect(3, entry("c"));
+        presence.update(3, |entry| entry.mode = "app".into());
+        assert_eq!(presence.delta_due(now, fanout), Some(now + Duration::from_millis(200)));
+        assert_eq!(presence.delta_due(now, Duration::ZERO), Some(now + Duration::from_millis(50)));
+        assert_eq!(presence.take_delta(now).0.len(), 2);
+    }
+}

@@ -1,0 +1,214 @@
+//! What a journal may bring into a start: so much of each kind. A restored one, or one that others wrote, may have
+//! any number of slots, and each would be in memory for as long as the gateway lives. What is left out stays in the
+//! journal as it is, and is looked at again by the next start. Pure.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::limits::{
+    ALLOWED_MAX, DIRECTIVE_KEYS_MAX, FORGETS_LEFT_MAX, INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX,
+    INBOX_MAX, KEYS_BYTES_MAX, KEYS_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX, RECORD_BYTES_MAX, SESSIONS_MAX,
+    SESSIONS_RESERVE, SLOT_BYTES_MAX, SYSTEM_NOTES_MAX,
+};
+use crate::state::model::access;
+use crate::state::model::forgetting;
+use crate::state::model::inbox;
+use crate::state::model::keys;
+use crate::state::model::outbox;
+use crate::state::model::sessions;
+use crate::state::model::sessions::MAIN;
+use crate::state::model::system_notes;
+
+/// Slots of one kind.
+struct Kind {
+    /// For the log.
+    name: &'static str,
+    prefix: &'static str,
+    /// Beginning of its values, where that tells it from another kind with such names.
+    value: &'static str,
+    /// No more than there can be while the gateway runs.
+    count_max: usize,
+    /// Bytes of one, with its name.
+    bytes_max: usize,
+    /// Bytes of all of them.
+    all_bytes_max: usize,
+    /// Of too many, those with the highest stay.
+    rank: fn(&str, &str) -> u64,
+}
+
+const KIND: Kind = Kind {
+    name: "",
+    prefix: "",
+    value: "",
+    count_max: 0,
+    bytes_max: SLOT_BYTES_MAX,
+    all_bytes_max: usize::MAX,
+    rank: |_, _| 0,
+};
+
+/// JSON writes a byte of a text with up to six.
+const ESCAPED: usize = 6;
+
+const KINDS: [Kind; 10] = [
+    Kind {
+        name: "sessions",
+        prefix: sessions::SLOT_PREFIX,
+        count_max: SESSIONS_MAX + SESSIONS_RESERVE + 1,
+        rank: |name, json| if name == MAIN { u64::MAX } else { times(json).ts },
+        ..KIND
+    },
+    Kind {
+        name: "idempotency keys",
+        prefix: keys::SLOT_PREFIX,
+        // Those that expired are deleted with the next one that is begun.
+        count_max: 2 * (KEYS_MAX + DIRECTIVE_KEYS_MAX),
+        bytes_max: RECORD_BYTES_MAX,
+        all_bytes_max: ESCAPED * KEYS_BYTES_MAX,
+        rank: |_, json| times(json).outcome.map_or(u64::MAX, |outcome| outcome.ended_ts),
+        ..KIND
+    },
+    Kind {
+        name: "people and groups that were let in",
+        prefix: access::SLOT_PREFIX,
+        // And three that say what is known of owners.
+        count_max: ALLOWED_MAX + 3,
+        rank: |name, json| u64::from(!name.contains('/') || json.contains("true")),
+        ..KIND
+    },
+    Kind { name: "groups that have moved", prefix: access::MOVED_PREFIX, count_max: 2 * ALLOWED_MAX, ..KIND },
+    Kind {
+        name: "messages that wait for their answer",
+        prefix: inbox::SLOT_PREFIX,
+        value: "{\"w\"",
+        count_max: INBOX_MAX,
+        bytes_max: RECORD_BYTES_MAX,
+        all_bytes_max: ESCAPED * INBOX_BYTES_MAX,
+        rank: |_, json| u64::MAX - times(json).w.n,
+    },
+    Kind {
+        name: "names of messages that were answered",
+        prefix: inbox::SLOT_PREFIX,
+        value: "{\"d\"",
+        count_max: INBOX_DONE_MAX,
+        rank: |_, json| times(json).d,
+        ..KIND
+    },
+    Kind {
+        name: "things from surfaces that were not understood",
+        prefix: inbox::ASIDE_PREFIX,
+        count_max: INBOX_ASIDE_MAX,
+        bytes_max: 4 * SLOT_BYTES_MAX,
+        ..KIND
+    },
+    Kind {
+        name: "messages on their way to surfaces, and what they say",
+        prefix: outbox::SLOT_PREFIX,
+        // Answers and notices go there also when it is full.
+        count_max: 2 * 2 * OUTBOX_MAX,
+        bytes_max: RECORD_BYTES_MAX,
+        all_bytes_max: ESCAPED * OUTBOX_BYTES_MAX,
+        // The newest: no new one may get the number, and so the slot, of one that was left out.
+        rank: |name, _| name.split('/').next().and_then(|number| number.parse().ok()).unwrap_or(0),
+        ..KIND
+    },
+    Kind {
+        name: "notes for the owner's next turn",
+        prefix: system_notes::SLOT_PREFIX,
+        count_max: SYSTEM_NOTES_MAX,
+        bytes_max: RECORD_BYTES_MAX,
+        all_bytes_max: INBOX_BYTES_MAX,
+        rank: |name, _| name.parse().unwrap_or(0),
+        ..KIND
+    },
+    Kind {
+        name: "sessions that are to be forgotten",
+        prefix: forgetting::SLOT_PREFIX,
+        count_max: FORGETS_LEFT_MAX,
+        ..KIND
+    },
+];
+
+/// What values say of their age and order; absent is 0.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Times {
+    ts: u64,
+    outcome: Option<Ended>,
+    w: Waiting,
+    d: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    n: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Ended {
+    ended_ts: u64,
+}
+
+fn times(json: &str) -> Times {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+impl Kind {
+    fn is(&self, name: &str, json: &str) -> bool {
+        name.starts_with(self.prefix) && json.starts_with(self.value)
+    }
+
+    /// Takes out what is too much of it; says how many were.
+    fn thin(&self, slots: &mut BTreeMap<String, String>) -> usize {
+        let bytes = |(name, json): &(&String, &String)| name.len() + json.len();
+        let all = || {
+            let from_here = slots.range(self.prefix.to_owned()..);
+            from_here
+                .take_while(|(name, _)| name.starts_with(self.prefix))
+                .filter(|(name, json)| self.is(name, json))
+        };
+        let largest = all().map(|slot| bytes(&slot)).max().unwrap_or(0);
+        let sum: usize = all().map(|slot| bytes(&slot)).sum();
+        if all().count() <= self.count_max && largest <= self.bytes_max && sum <= self.all_bytes_max {
+            return 0;
+        }
+        let fits = all().filter(|slot| bytes(slot) <= self.bytes_max);
+        let ranked =
+            fits.map(|slot| ((self.rank)(&slot.0[self.prefix.len()..], slot.1), slot.0, bytes(&slot)));
+        let mut ranked: Vec<(u64, &String, usize)> = ranked.collect();
+        ranked.sort_by_key(|(rank, name, _)| (Reverse(*rank), *name));
+        let mut left = self.all_bytes_max;
+        let fits = ranked.into_iter().take(self.count_max).take_while(|(_, _, bytes)| {
+            let rest = left.checked_sub(*bytes);
+            left = rest.unwrap_or(left);
+            rest.is_some()
+        });
+        let kept: BTreeSet<String> = fits.map(|(_, name, _)| name.clone()).collect();
+        let before = slots.len();
+        slots.retain(|name, json| !self.is(name, json) || kept.contains(name));
+        before - slots.len()
+    }
+}
+
+/// Takes out what is too much, with a word in the log. Says whether that was anything.
+pub(crate) fn thin(slots: &mut BTreeMap<String, String>) -> bool {
+    let mut is_thinned = false;
+    for kind in &KINDS {
+        let count = kind.thin(slots);
+        if count > 0 {
+            is_thinned = true;
+            log::error!(
+                "{count} slots of the journal are too many or too large and are left out: {}; they stay in it for the \
+                 next start",
+                kind.name
+            );
+        }
+    }
+    is_thinned
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! The index of sessions: which conversation each key stands for now. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::channels::message::Route;
+use crate::limits::{PAGE_BYTES_MAX, SANE_CLOCK_MS, SESSIONS_MAX, SESSIONS_PAGE_MAX, SESSIONS_RESERVE, ms};
+use crate::protocol::call::{Channel, SessionsListParams, Thinking};
+use crate::protocol::payload::{Message, SessionEntry};
+use crate::store::StoreOp;
+use crate::store::history::SessionRecord;
+
+/// Session of the owner's direct chats, of the web page and of the CLI.
+pub(crate) const MAIN: &str = "main";
+
+/// What is known of a session without reading its file; kept in a slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    /// Messages of this conversation.
+    #[serde(rename = "n")]
+    messages: u64,
+    #[serde(rename = "ts")]
+    updated_ts: u64,
+    #[serde(rename = "ch", default, skip_serializing_if = "Option::is_none")]
+    last_channel: Option<Channel>,
+    /// Where the last message from a surface came from.
+    #[serde(rename = "rt", default, skip_serializing_if = "Option::is_none")]
+    route: Option<Route>,
+    /// What `/think` chose for this conversation.
+    #[serde(rename = "th", default, skip_serializing_if = "Option::is_none")]
+    thinking: Option<Thinking>,
+    /// Only in memory: there is no record of it (yet, or any more), so it is not listed.
+    #[serde(skip)]
+    unrecorded: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Sessions {
+    by_key: BTreeMap<String, Session>,
+    /// Makes ids unique over restarts.
+    boot_id: String,
+    ids_made: u64,
+}
+
+pub(crate) const SLOT_PREFIX: &str = "session/";
+
+fn slot(key: &str) -> String {
+    format!("{SLOT_PREFIX}{key}")
+}
+
+impl Sessions {
+    pub(crate) fn new(boot_id: &str) -> Self {
+        Self { by_key: BTreeMap::new(), boot_id: boot_id.to_owned(), ids_made: 0 }
+    }
+
+    pub(crate) fn recover(&mut self, key: &str, session: Session) {
+        self.by_key.insert(key.to_owned(), session);
+    }
+
+    /// Sessions on record.
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.values().filter(|session| !session.unrecorded).count()
+    }
+
+    /// The conversation under that key, made if there is none. Nothing is stored for it yet.
+    pub(crate) fn current(&mut self, key: &str) -> &Session {
+        if !self.by_key.contains_key(key) {
+            if self.by_key.len() >= SESSIONS_MAX + SESSIONS_RESERVE {
+                // Only the ids of what may come next in sessions that were forgotten.
+                self.by_key.retain(|_, session| !session.unrecorded);
+            }
+            let session = self.fresh(0);
+            self.by_key.insert(key.to_owned(), session);
+        }
+        &self.by_key[key]
+    }
+
+    /// Whether the conversation under that key has been silent for so long. A clock that was not
+    /// set when something was said, or that went back, tells nothing.
+    pub(crate) fn is_idle(&self, key: &str, idle: Duration, now_ts: u64) -> bool {
+        let Some(session) = self.by_key.get(key).filter(|session| session.messages > 0) else { return false };
+        let silent = now_ts.checked_sub(session.updated_ts).map(ms);
+        session.updated_ts >= SANE_CLOCK_MS && silent.is_some_and(|silent| silent >= idle)
+    }
+
+    /// The id of the conversation under that key, if there is one.
+    pub(crate) fn id(&self, key: &str) -> Option<&str> {
+        self.by_key.get(key).map(|session| session.id.as_str())
+    }
+
+    /// Whether somebody could mean it: it has records, or is everybody's.
+    pub(crate) fn is_known(&self, key: &str) -> bool {
+        key == MAIN || self.by_key.get(key).is_some_and(|session| !session.unrecorded)
+    }
+
+    fn fresh(&mut self, now_ts: u64) -> Session {
+        self.ids_made += 1;
+        Session {
+            id: format!("s-{}-{}", self.boot_id, self.ids_made),
+            messages: 0,
+            updated_ts: now_ts,
+            last_channel: None,
+            route: None,
+            thinking: None,
+            unrecorded: true,
+        }
+    }
+
+    /// Adds a message to a conversation. Nothing happens if the key stands for another one now.
+    pub(crate) fn append(&mut self, key: &str, session_id: &str, message: Message) -> Vec<StoreOp> {
+        let Some(session) = self.by_key.get_mut(key).filter(|session| session.id == session_id) else {
+            return Vec::new();
+        };
+        session.messages = session.messages.saturating_add(1);
+        session.updated_ts = message.ts;
+        session.unrecorded = false;
+        if message.channel.is_some() {
+            session.last_channel = message.channel;
+        }
+        let record = SessionRecord { s: session_id.to_owned(), m: Some(message) };
+        vec![append_op(key, &record), put_op(key, session)]
+    }
+
+    /// The same for the conversation that the key stands for now, if there is one.
+    pub(crate) fn append_to_current(&mut self, key: &str, message: Message) -> Vec<StoreOp> {
+        let Some(session_id) = self.id(key).map(str::to_owned) else { return Vec::new() };
+        self.append(key, &session_id, message)
+    }
+
+    /// Where the last message from a surface came from.
+    pub(crate) fn route(&self, key: &str) -> Option<&Route> {
+        self.by_key.get(key)?.route.as_ref()
+    }
+
+    /// Remembers it; on record with the message.
+    pub(crate) fn set_route(&mut self, key: &str, route: &Route) {
+        if let Some(session) = self.by_key.get_mut(key) {
+            session.route = Some(route.clone());
+        }
+    }
+
+    /// A new conversation under the same key.
+    pub(crate) fn reset(&mut self, key: &str, now_ts: u64) -> (String, Vec<StoreOp>) {
+        let mut session = self.fresh(now_ts);
+        session.route = self.route(key).cloned();
+        session.unrecorded = false;
+        let id = session.id.clone();
+        let record = SessionRecord { s: id.clone(), m: None };
+        let ops = vec![append_op(key, &record), put_op(key, &session)];
+        self.by_key.insert(key.to_owned(), session);
+        (id, ops)
+    }
+
+    /// No trace of the key is left but, in memory, the id of what may come next.
+    pub(crate) fn forget(&mut self, key: &str) -> (String, Vec<StoreOp>) {
+        let session = self.fresh(0);
+        let id = session.id.clone();
+        if let Some(known) = self.by_key.get_mut(key) {
+            *known = session;
+        }
+        let ops = vec![StoreOp::Delete { slot: slot(key) }, StoreOp::Forget { session_key: key.to_owned() }];
+        (id, ops)
+    }
+
+    /// Sessions that were not used since then, at most `max` of them.
+    pub(crate) fn unused_since(&self, ts: u64, max: usize) -> Vec<String> {
+        // An older time was told by a clock that had not been set.
+        let is_old = |session: &Session| session.updated_ts >= SANE_CLOCK_MS && session.updated_ts < ts;
+        let old = self.by_key.iter().filter(|(_, session)| !session.unrecorded && is_old(session));
+        old.map(|(key, _)| key.clone()).take(max).collect()
+    }
+
+    /// Whether something was said in the conversation under that key.
+    pub(crate) fn has_messages(&self, key: &str) -> bool {
+        self.by_key.get(key).is_some_and(|session| session.messages > 0)
+    }
+
+    /// The level chosen for the conversation under that key.
+    pub(crate) fn thinking(&self, key: &str) -> Option<Thinking> {
+        self.by_key.get(key)?.thinking
+    }
+
+    /// Chooses it.
+    pub(crate) fn set_thinking(&mut self, key: &str, level: Thinking, now_ts: u64) -> Vec<StoreOp> {
+        self.current(key);
+        let Some(session) = self.by_key.get_mut(key) else { return Vec::new() };
+        session.thinking = Some(level);
+        session.updated_ts = now_ts;
+        session.unrecorded = false;
+        vec![put_op(key, session)]
+    }
+
+    /// A page, newest first, and where the next one begins.
+    pub(crate) fn page(
+        &self,
+        params: &SessionsListParams,
+    ) -> Option<(Vec<SessionEntry<'_>>, Option<String>)> {
+        let mut all: Vec<(&String, &Session)> =
+            self.by_key.iter().filter(|(_, session)| !session.unrecorded).collect();
+        all.sort_by_key(|(_, session)| std::cmp::Reverse(session.updated_ts));
+        let start = match &params.before {
+            None => 0,
+            Some(key) => 1 + all.iter().position(|(listed, _)| *listed == key)?,
+        };
+        let limit = params.limit.unwrap_or(SESSIONS_PAGE_MAX).clamp(1, SESSIONS_PAGE_MAX);
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for (key, session) in all.iter().skip(start).take(limit) {
+            let entry = entry(key, session);
+            bytes += crate::state::to_json(&entry).len() + 1;
+            // One at least, or the next page would begin where this one did.
+            if bytes > PAGE_BYTES_MAX && !page.is_empty() {
+                break;
+            }
+            page.push(entry);
+        }
+        let more = start + page.len() < all.len();
+        let before = page.last().filter(|_| more).map(|oldest| oldest.session_key.to_owned());
+        Some((page, before))
+    }
+}
+
+fn entry<'a>(key: &'a str, session: &'a Session) -> SessionEntry<'a> {
+    SessionEntry {
+        session_key: key,
+        session_id: &session.id,
+        updated_ts: session.updated_ts,
+        messages: session.messages,
+        last_channel: session.last_channel,
+    }
+}
+
+fn append_op(key: &str, record: &SessionRecord) -> StoreOp {
+    StoreOp::Append { session_key: key.to_owned(), record: crate::state::to_json(record) }
+}
+
+fn put_op(key: &str, session: &Session) -> StoreOp {
+    StoreOp::Put { slot: slot(key), value: crate::state::to_json(session) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sessions;
+    use crate::limits::PAGE_BYTES_MAX;
+    use crate::protocol::call::SessionsListParams;
+    use crate::protocol::payload::{Message, Role};
+
+    fn message(ts: u64) -> Message {
+        Message::new(Role::User, "x".into(), ts)
+    }
+
+    fn keys(sessions: &Sessions, limit: usize, before: Option<&str>) -> (Vec<String>, Option<String>) {
+        let params = SessionsListParams { limit: Some(limit), before: before.map(str::to_owned) };
+        let (page, before) = sessions.page(&params).unwrap();
+        (page.iter().map(|entry| entry.session_key.to_owned()).collect(), before)
+    }
+
+    #[test]
+    fn lists_are_newest_first_and_paged() {
+        let mut sessions = Sessions::new("b");
+        for (key, ts) in [("a", 3), ("b", 1), ("c", 2)] {
+            let id = sessions.current(key).id.clone();
+            assert_eq!(sessions.append(key, &id, message(ts)).len(), 2);
+        }
+        sessions.current("never used");
+        assert_eq!(keys(&sessions, 2, None), (vec!["a".into(), "c".into()], Some("c".into())));
+        assert_eq!(keys(&sessions, 2, Some("c")), (vec!["b".into()], None));
+        let unknown = SessionsListParams { limit: None, before: Some("zzz".into()) };
+        assert!(sessions.page(&unknown).is_none());
+    }
+
+    #[test]
+    fn pages_end_before_they_are_larger_than_a_frame_and_go_on_behind() {
+        let mut sessions = Sessions::new("b");
+        for number in 0..400 {
+            let key = format!("{number:04}{}", "\u{1}".repeat(1_000));
+            let id = sessions.current(&key).id.clone();
+            sessions.append(&key, &id, message(number));
+        }
+        let (mut seen, mut before) = (0, None);
+        loop {
+            let params = SessionsListParams { limit: None, before };
+            let (page, next) = sessions.page(&params).unwrap();
+            assert!(serde_json::to_string(&page).unwrap().len() <= PAGE_BYTES_MAX);
+            seen += page.len();
+            before = next;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, 400);
+    }
+
+    #[test]
+    fn a_late_answer_does_not_reach_the_next_conversation() {
+        let mut sessions = Sessions::new("b");
+        let old = sessions.current("main").id.clone();
+        let (new, ops) = sessions.reset("main", 9);
+        assert_ne!(old, new);
+        assert_eq!(ops.len(), 2);
+        assert!(sessions.append("main", &old, message(10)).is_empty());
+        let (after, _) = sessions.forget("main");
+        assert_ne!(after, new);
+        assert_eq!(sessions.len(), 0);
+        assert!(sessions.is_known("main") && !sessions.is_known("other"));
+    }
+}
