@@ -9,7 +9,7 @@ use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
 use crate::state::State;
-use crate::state::handlers::intake::Taken;
+use crate::state::model::batch::Taken;
 use crate::state::model::forgetting::Asker;
 use crate::state::model::inbox::Number;
 use crate::state::model::keys::Outcome;

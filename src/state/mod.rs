@@ -33,26 +33,25 @@ pub(crate) mod state_loop;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use model::budget::Limits;
-pub(crate) use model::channel_config::{GroupConfig, SurfaceConfig, SurfacesConfig};
-pub(crate) use model::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
-pub(crate) use start::keeps_home;
-
-use handlers::clients::Clients;
-use handlers::logins::Logins;
 use journal::{Pending, PendingWrites};
 use model::access::Access;
+pub(crate) use model::budget::Limits;
+pub(crate) use model::channel_config::{GroupConfig, SurfaceConfig, SurfacesConfig};
+use model::clients::Clients;
 use model::forgetting::Forgetting;
 use model::group_context::Overheard;
 use model::health::HealthBoard;
+pub(crate) use model::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
 use model::inbox::Inbox;
 use model::keys::Keys;
+use model::logins::Logins;
 use model::outbox::Outbox;
 use model::presence::Presence;
 use model::runs::Runs;
 use model::sessions::Sessions;
 use model::system_notes::Notes;
 use model::warnings::Warnings;
+pub(crate) use start::keeps_home;
 
 /// Everything that can make the state thread do work. Closed on purpose: to add a source, add a
 /// variant, and the compiler lists what must handle it.
@@ -188,7 +187,7 @@ pub(crate) struct State {
     next_tick: Option<Instant>,
     /// What the last fan-out took; presence deltas keep their distance.
     fanout: Duration,
-    stopping: Option<handlers::stopping::Stopping>,
+    stopping: Option<model::stopping::Stopping>,
     effects: Vec<Effect>,
 }
 

@@ -9,32 +9,23 @@ use crate::clock::Now;
 use crate::limits::EXPIRY_STEADY_TIME;
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::payload::{Message, PresenceEntry, Role, Toggles};
-use crate::state::handlers::logins::Logins;
-use crate::state::handlers::switches;
-use crate::state::journal::Pending;
-use crate::state::journal::PendingWrites;
+use crate::state::journal::{Pending, PendingWrites};
 use crate::state::model::access::Access;
-use crate::state::model::budget;
 use crate::state::model::budget::Today;
-use crate::state::model::forgetting;
 use crate::state::model::forgetting::Forgetting;
 use crate::state::model::group_context::Overheard;
 use crate::state::model::health::HealthBoard;
-use crate::state::model::heartbeats;
 use crate::state::model::heartbeats::Heartbeats;
 use crate::state::model::inbox::Inbox;
-use crate::state::model::keys;
-use crate::state::model::keys::KeyRecord;
-use crate::state::model::keys::Keys;
+use crate::state::model::keys::{KeyRecord, Keys};
+use crate::state::model::logins::Logins;
 use crate::state::model::outbox::Outbox;
 use crate::state::model::presence::Presence;
-use crate::state::model::recovery_bounds;
 use crate::state::model::runs::Runs;
-use crate::state::model::sessions;
-use crate::state::model::sessions::Session;
-use crate::state::model::sessions::Sessions;
+use crate::state::model::sessions::{Session, Sessions};
 use crate::state::model::system_notes::{self, Notes};
 use crate::state::model::warnings::Warnings;
+use crate::state::model::{budget, forgetting, heartbeats, keys, recovery_bounds, sessions, switch};
 use crate::state::{Effect, State, StateConfig};
 use crate::store::{Recovered, StoreOp};
 
@@ -132,7 +123,7 @@ impl State {
             ops.push(StoreOp::Put { slot: WORK_FOLDER_SLOT.to_owned(), value: "true".to_owned() });
         }
         for (slot, json) in recovered.slots {
-            if slot == switches::SLOT {
+            if slot == switch::SLOT {
                 let paused = self.toggles.paused;
                 self.toggles = parse(&slot, &json).unwrap_or_else(|| {
                     log::error!("the gateway starts paused, for that may have said so; `clawdis resume` when you have looked");

@@ -9,26 +9,18 @@ use crate::protocol::ConnId;
 use crate::protocol::call::{AgentParams, Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunAck};
-use crate::state::handlers::directives;
-use crate::state::handlers::directives::Directive;
-use crate::state::handlers::replies::Reply;
 use crate::state::journal::Pending;
-use crate::state::model::budget;
-use crate::state::model::keys;
-use crate::state::model::keys::Holder;
-use crate::state::model::keys::KeyRecord;
-use crate::state::model::keys::Lookup;
+use crate::state::model::directive::Directive;
+use crate::state::model::keys::{Holder, KeyRecord, Lookup};
+use crate::state::model::person::OWNER;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::Phase;
-use crate::state::model::runs::Run;
-use crate::state::model::runs::Work;
+use crate::state::model::reply::Reply;
+use crate::state::model::runs::{Phase, Run, Work};
 use crate::state::model::sessions::MAIN;
+use crate::state::model::{budget, directive, keys};
 use crate::state::{State, to_json};
 use crate::store::StoreOp;
 use crate::text;
-
-/// Whoever speaks the protocol has the token, or is on this machine: the owner.
-pub(crate) const OWNER: &str = "owner";
 
 /// Why `deliver` cannot be done.
 const NO_ROUTE: &str =
@@ -55,7 +47,7 @@ impl State {
         self.keys.drop_expired(self.now.mono);
         let key = keys::name("agent", &params.idempotency_key);
         let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
-        let directive = directives::parse(&params.message).filter(|_| params.attachments.is_empty());
+        let directive = directive::parse(&params.message).filter(|_| params.attachments.is_empty());
         let holder = self.key_holder(conn, &session_key);
         let known = match directive {
             // It is obeyed also when no key is free: it may be there to stop what took them.

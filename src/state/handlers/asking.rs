@@ -6,21 +6,14 @@ use crate::config::file::Commands;
 use crate::limits::{ASKED_MAX, INBOX_RETRY_PAUSE, SESSIONS_MAX, SESSIONS_RESERVE};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
-use crate::state::handlers::agent_requests::OWNER;
-use crate::state::handlers::deliveries::Posted;
-use crate::state::handlers::directives::Directive;
-use crate::state::handlers::question::Question;
-use crate::state::handlers::question::directive_of;
-use crate::state::handlers::question::left_out_line;
 use crate::state::journal::Pending;
-use crate::state::model::access::Place;
-use crate::state::model::access::Verdict;
-use crate::state::model::inbox::Entry;
-use crate::state::model::inbox::Number;
-use crate::state::model::runs::Origin;
-use crate::state::model::runs::Phase;
-use crate::state::model::runs::Run;
-use crate::state::model::runs::Work;
+use crate::state::model::access::{Place, Verdict};
+use crate::state::model::directive::Directive;
+use crate::state::model::inbox::{Entry, Number};
+use crate::state::model::person::OWNER;
+use crate::state::model::question::{Question, directive_of, left_out_line};
+use crate::state::model::recording::Posted;
+use crate::state::model::runs::{Origin, Phase, Run, Work};
 use crate::state::{Effect, State};
 
 /// Why the agent is not asked, as a person may hear it.

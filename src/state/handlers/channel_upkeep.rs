@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::INBOX_RETRY_PAUSE;
 use crate::state::State;
-use crate::state::handlers::deliveries::Posted;
 use crate::state::journal::Pending;
-use crate::state::model::access;
-use crate::state::model::inbox;
-use crate::state::model::outbox;
+use crate::state::model::recording::Posted;
+use crate::state::model::{access, inbox, outbox};
 
 impl State {
     /// Takes over what the last life left. Returns the names of keys whose messages go on.

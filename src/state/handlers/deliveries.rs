@@ -10,24 +10,15 @@ use crate::protocol::call::{Channel, RunId};
 use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageStatus};
 use crate::protocol::frame::{EventBody, cut_encoded};
 use crate::protocol::payload::{Message, Role};
-use crate::state::handlers::replies::Reply;
 use crate::state::handlers::sends;
 use crate::state::journal::Pending;
 use crate::state::model::inbox::Number;
 use crate::state::model::keys::Outcome;
-use crate::state::model::outbox::Head;
-use crate::state::model::outbox::Letter;
-use crate::state::model::outbox::LetterId;
-use crate::state::model::outbox::Phase;
+use crate::state::model::outbox::{Head, Letter, LetterId, Phase};
+use crate::state::model::recording::Posted;
+use crate::state::model::reply::Reply;
 use crate::state::{Effect, State};
 use crate::store::StoreOp;
-
-/// Letters that were made, with what puts them, and what belongs to them, on record.
-#[derive(Debug, Default)]
-pub(crate) struct Posted {
-    pub(crate) letters: Vec<LetterId>,
-    pub(crate) ops: Vec<StoreOp>,
-}
 
 impl State {
     /// Puts an answer into the outbox; it goes when what is in `posted` is on record.

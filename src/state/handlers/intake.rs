@@ -1,33 +1,22 @@
 //! What a surface hands over: taken in when it is on record, then made whole.
 
-use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia};
-use crate::channels::{ChannelCommand, delivery::FetchedFile};
+use crate::channels::ChannelCommand;
+use crate::channels::delivery::FetchedFile;
+use crate::channels::message::{Arrival, Batch, Inbound};
 use crate::limits::{
-    ALBUM_QUIET_TIME, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_PAUSE, MEDIA_MAX, MIME_BYTES_MAX,
-    SANE_CLOCK_MS, ms,
+    ALBUM_QUIET_TIME, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_PAUSE, SANE_CLOCK_MS, ms,
 };
 use crate::metrics::METRICS;
 use crate::protocol::call::Channel;
 use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageMedia};
 use crate::protocol::frame::EventBody;
-use crate::state::handlers::deliveries::Posted;
 use crate::state::journal::Pending;
 use crate::state::model::access::Verdict;
-use crate::state::model::inbox::Inbox;
+use crate::state::model::batch::{Taken, clean, describe, with_addressed_albums};
 use crate::state::model::inbox::Number;
-use crate::state::model::outbox::LetterId;
+use crate::state::model::recording::Posted;
 use crate::state::{Effect, State};
 use crate::store::{StoreOp, file_name};
-use crate::text;
-
-/// What a batch comes to.
-#[derive(Debug, Default)]
-pub(crate) struct Taken {
-    numbers: Vec<Number>,
-    letters: Vec<LetterId>,
-    /// Names of those that are too old.
-    old: Vec<(Channel, String)>,
-}
 
 impl State {
     /// A surface hands over a batch. It is told to go on when everything in it is durable.
@@ -245,56 +234,5 @@ impl State {
         let channel = message.route.channel;
         self.show_message(body);
         self.health.saw_message(channel, self.now.wall_ms);
-    }
-}
-
-/// In a group the caption, and so the mention, is on one piece of an album only; it counts for all.
-fn with_addressed_albums(mut arrivals: Vec<Arrival>, inbox: &Inbox) -> Vec<Arrival> {
-    let album = |arrival: &Arrival| match arrival {
-        Arrival::Message(message) if message.addressed => {
-            Some((message.route.clone(), message.from.clone(), message.album.clone()?))
-        }
-        _ => None,
-    };
-    let addressed: Vec<_> = arrivals.iter().filter_map(album).collect();
-    for arrival in &mut arrivals {
-        let Arrival::Message(message) = arrival else { continue };
-        let Some(album) = &message.album else { continue };
-        let in_batch = addressed
-            .iter()
-            .any(|(route, from, name)| (route, from, name) == (&message.route, &message.from, album));
-        message.addressed |= in_batch || inbox.has_piece_of(&message.route, &message.from, album);
-    }
-    arrivals
-}
-
-/// Names are what people say they are: nothing in them may look like words of ours.
-fn clean(message: &mut Inbound) {
-    let clean = |name: &mut Option<String>| {
-        *name = name.as_deref().map(text::name).filter(|name| !name.is_empty());
-    };
-    clean(&mut message.name);
-    message.keep_media(MEDIA_MAX);
-    for media in &mut message.media {
-        clean(&mut media.name);
-        let kind = media.mime_type.as_str();
-        if kind.len() > MIME_BYTES_MAX || !kind.bytes().all(|byte| byte.is_ascii_graphic()) {
-            "application/octet-stream".clone_into(&mut media.mime_type);
-        }
-    }
-}
-
-/// A picture or file in a few words.
-pub(crate) fn describe(media: &InboundMedia) -> String {
-    use crate::channels::message::MediaKind;
-    let kind = match media.kind {
-        MediaKind::Image => "picture",
-        MediaKind::Audio => "recording",
-        MediaKind::Video => "video",
-        MediaKind::Document => "file",
-    };
-    match &media.name {
-        Some(name) => format!("the {kind} `{name}`"),
-        None => format!("the {kind}"),
     }
 }

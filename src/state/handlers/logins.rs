@@ -2,8 +2,6 @@
 //!
 //! Knows no surface's way to link an account, and no code longer than it takes to pass it on.
 
-use std::collections::VecDeque;
-
 use crate::channels::{ChannelCommand, LoginMethod, LoginStep};
 use crate::net::outbound::Outbound;
 use crate::protocol::ConnId;
@@ -12,27 +10,8 @@ use crate::protocol::error::WireError;
 use crate::protocol::event::{EventKind, LoginProgress};
 use crate::protocol::frame::{self, EventBody};
 use crate::protocol::payload::{LinkPhase, LinkStatus};
+use crate::state::model::logins::{UnderWay, under_way};
 use crate::state::{Effect, State};
-
-/// At most one of each is under way. Neither ends because its asker has gone; a login that its asker
-/// has left makes way for the next.
-#[derive(Debug, Default)]
-pub(crate) struct Logins {
-    /// The last one is under way. Those before it have made way, and the channel is yet to end them:
-    /// what it tells is about the first.
-    asked: VecDeque<(UnderWay, LoginMethod)>,
-    logout: Option<UnderWay>,
-}
-
-/// A command that the channel has not finished yet.
-#[derive(Debug)]
-struct UnderWay {
-    channel: Channel,
-    /// Who asked; it may be gone, and no other connection gets its number.
-    conn: ConnId,
-    /// Its request.
-    id: String,
-}
 
 impl State {
     /// `channel-login`
@@ -146,11 +125,4 @@ impl State {
             Err(why) => self.refuse(logout.conn, &logout.id, &WireError::unavailable(why)),
         }
     }
-}
-
-fn under_way(what: &str, other: &UnderWay) -> WireError {
-    WireError::conflict(format!(
-        "another {what} of {} is under way; it ends by itself within minutes, try again then",
-        other.channel.name()
-    ))
 }

@@ -2,20 +2,28 @@
 //!
 //! A handler reads and changes the model and leaves effects behind.
 
-pub(super) mod agent_requests;
-pub(super) mod asking;
-pub(super) mod channel_upkeep;
-pub(super) mod clients;
-pub(super) mod deliveries;
-pub(super) mod directives;
-pub(super) mod expiry;
-pub(super) mod intake;
-pub(super) mod logins;
-pub(super) mod notices;
-pub(super) mod question;
-pub(super) mod replies;
-pub(super) mod requests;
-pub(super) mod sends;
-pub(super) mod session_queues;
-pub(super) mod stopping;
-pub(super) mod switches;
+mod access;
+mod agent_events;
+mod agent_requests;
+mod asking;
+mod channel_events;
+mod channel_upkeep;
+mod clients;
+mod deliveries;
+mod directives;
+mod expiry;
+mod forgetting;
+mod health;
+mod heartbeats;
+mod intake;
+mod logins;
+mod notices;
+mod question;
+mod replies;
+mod requests;
+mod runs;
+mod sends;
+mod session_queues;
+mod stopping;
+mod switches;
+mod warnings;

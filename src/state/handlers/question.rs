@@ -1,46 +1,13 @@
 //! A message with its pieces, files and surroundings, as it is asked.
 
-use std::path::PathBuf;
-
 use crate::channels::message::Inbound;
-use crate::clock::Now;
-use crate::config::file::Commands;
 use crate::limits::ATTACHMENTS_MAX;
-use crate::protocol::call::RunId;
-use crate::protocol::payload::{Message, Role};
 use crate::state::State;
-use crate::state::handlers::directives;
-use crate::state::handlers::directives::Directive;
-use crate::state::handlers::intake::describe;
-use crate::state::handlers::replies::Reply;
-use crate::state::model::access::Place;
-use crate::state::model::inbox::Entry;
-use crate::state::model::inbox::Number;
+use crate::state::model::batch::describe;
+use crate::state::model::inbox::{Entry, Number};
 use crate::state::model::prompt::Prompt;
-
-/// A message with all its pieces.
-pub(crate) struct Question {
-    pub(crate) numbers: Vec<Number>,
-    pub(crate) place: Place,
-    pub(crate) reply: Reply,
-    pub(crate) from: String,
-    /// What the person wrote, as the history has it.
-    pub(crate) text: String,
-    /// What the model gets.
-    pub(crate) prompt: Prompt,
-    pub(crate) images: Vec<(String, PathBuf)>,
-    /// What could not be taken, for the person.
-    pub(crate) left_out: Vec<String>,
-    /// There is something that the model can answer.
-    pub(crate) has_content: bool,
-    pub(crate) directive: Option<Directive>,
-    /// Whose runs that may touch.
-    pub(crate) commands: Commands,
-    /// In how many lives its prompt was given to the agent.
-    pub(crate) asked: u32,
-    /// The history has it already.
-    pub(crate) said: bool,
-}
+use crate::state::model::question::{INTERRUPTED, Question, directive_of, join};
+use crate::state::model::reply::Reply;
 
 impl State {
     /// A message with all its pieces, as it is to be asked.
@@ -114,33 +81,4 @@ impl State {
         }
         prompt
     }
-}
-
-/// The line for the gateway that a message is, if it is one and nothing else.
-pub(crate) fn directive_of(message: &Inbound) -> Option<Directive> {
-    directives::parse(&message.text).filter(|_| message.media.is_empty() && message.about.is_none())
-}
-
-/// For the model, of what was interrupted.
-const INTERRUPTED: &str = "This was being worked on when the gateway stopped. Something may have been done already: look before you do it again.";
-
-impl Question {
-    /// As the session's history has it.
-    pub(crate) fn message(&self, run_id: Option<&RunId>, now: Now) -> Message {
-        Message {
-            channel: Some(self.reply.route.channel),
-            from: Some(self.from.clone()),
-            run_id: run_id.map(ToString::to_string),
-            ..Message::new(Role::User, self.text.clone(), now.wall_ms)
-        }
-    }
-}
-
-fn join<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    texts.into_iter().filter(|text| !text.trim().is_empty()).collect::<Vec<_>>().join("\n")
-}
-
-/// What a person is told of what could not be taken.
-pub(crate) fn left_out_line(left_out: &[String]) -> String {
-    format!("I could not take {}.", left_out.join(", "))
 }

@@ -1,39 +1,11 @@
 //! What a run's end means for the people who asked on a surface.
 
-use crate::channels::ChannelCommand;
-use crate::channels::message::{Inbound, Route};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
-use crate::state::handlers::deliveries::Posted;
-use crate::state::model::inbox::Number;
-use crate::state::model::runs::Origin;
-use crate::state::model::runs::Run;
-use crate::state::{Effect, State};
-
-/// Where an answer goes. Fixed when the message is admitted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Reply {
-    pub(crate) route: Route,
-    /// The message that it answers, where that has to be said: among several people.
-    pub(crate) to: Option<String>,
-}
-
-impl Reply {
-    pub(crate) fn to(message: &Inbound) -> Self {
-        Self { route: message.route.clone(), to: message.is_group.then(|| message.message_id.clone()) }
-    }
-}
-
-/// What the end of a run owes to surfaces.
-#[derive(Debug, Default)]
-pub(crate) struct Owed {
-    /// One answer for each chat.
-    replies: Vec<Reply>,
-    /// Messages that are answered with it.
-    numbers: Vec<Number>,
-    /// Somebody on a surface asked, and is told of failures too.
-    by_person: bool,
-}
+use crate::state::State;
+use crate::state::model::recording::Posted;
+use crate::state::model::reply::{Owed, typing};
+use crate::state::model::runs::{Origin, Run};
 
 impl State {
     /// What a run and those that ride along owe together: it goes on record with the answer, so that
@@ -120,8 +92,4 @@ impl State {
             }
         }
     }
-}
-
-fn typing(route: &Route, on: bool) -> Effect {
-    Effect::Channel(ChannelCommand::Typing { route: route.clone(), on })
 }

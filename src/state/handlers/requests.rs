@@ -8,16 +8,14 @@ use crate::limits::{
     PAGE_BYTES_MAX, PRESENCE_REASON_BYTES_MAX, PRESENCE_TAG_BYTES_MAX, PRESENCE_TEXT_BYTES_MAX,
 };
 use crate::net::outbound::Outbound;
-use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, HealthParams, SessionsListParams, SystemEventParams};
 use crate::protocol::error::WireError;
-use crate::protocol::frame;
 use crate::protocol::method::Call;
 use crate::protocol::payload::{Auth, Status, Today};
-use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION};
-use crate::state::handlers::clients::clean;
-use crate::state::handlers::switches::Switch;
+use crate::protocol::{ConnId, SERVER_COMMIT, SERVER_VERSION, VERSION, frame};
 use crate::state::journal::Pending;
+use crate::state::model::clients::clean;
+use crate::state::model::switch::Switch;
 use crate::state::{Effect, State, to_json};
 
 impl State {

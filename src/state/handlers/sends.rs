@@ -14,14 +14,11 @@ use crate::protocol::call::{Channel, Digest, RunId, SendParams};
 use crate::protocol::error::WireError;
 use crate::protocol::event::MessageStatus;
 use crate::protocol::payload::{Message, Role, RunStatus, SendResult};
-use crate::state::handlers::replies::Reply;
 use crate::state::journal::Pending;
 use crate::state::model::keys;
-use crate::state::model::keys::KeyRecord;
-use crate::state::model::keys::Lookup;
-use crate::state::model::keys::Outcome;
-use crate::state::model::outbox::Head;
-use crate::state::model::outbox::LetterId;
+use crate::state::model::keys::{KeyRecord, Lookup, Outcome};
+use crate::state::model::outbox::{Head, LetterId};
+use crate::state::model::reply::Reply;
 use crate::state::{State, to_json};
 use crate::store::StoreOp;
 

@@ -10,152 +10,17 @@
 use serde_json::json;
 
 use crate::agent::RunSpec;
-use crate::limits::{ATTACHMENTS_MAX, INBOX_RETRY_PAUSE, MERGED_PROMPT_BYTES_MAX};
+use crate::limits::INBOX_RETRY_PAUSE;
 use crate::protocol::call::RunId;
 use crate::protocol::event::AgentStream;
 use crate::protocol::payload::{Message, Role, RunStatus};
 use crate::state::journal::Pending;
 use crate::state::model::inbox::Number;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::Origin;
-use crate::state::model::runs::Phase;
-use crate::state::model::runs::Run;
-use crate::state::model::runs::Runs;
-use crate::state::model::runs::Work;
+use crate::state::model::runs::{Origin, Phase, Run};
 use crate::state::model::sessions::MAIN;
 use crate::state::{Effect, State};
 use crate::store::StoreOp;
-
-impl Runs {
-    /// Prompts in the agent's hands, or on their way there.
-    fn with_agent(&self) -> impl Iterator<Item = &Run> {
-        let is_there = |run: &&Run| match &run.phase {
-            Phase::Counting(_) | Phase::Waiting | Phase::Active => true,
-            Phase::Storing(Work::Prompt { has_place, .. }) => *has_place,
-            _ => false,
-        };
-        self.iter().map(|(_, run)| run).filter(is_there)
-    }
-
-    /// Whether the agent, which takes so many prompts at a time, can take this one.
-    fn can_start(&self, session_key: &str, was_interrupted: bool, places: usize) -> bool {
-        let mut taken = 0;
-        let goes_beside = |run: &Run| {
-            taken += 1;
-            !was_interrupted && !run.was_interrupted() && run.session_key != session_key
-        };
-        self.with_agent().all(goes_beside) && taken < places
-    }
-
-    /// How many runs for which `wanted` holds are under way, or wait for the agent.
-    pub(crate) fn places_taken(&self, wanted: impl Fn(&Run) -> bool) -> usize {
-        let is_there = |run: &Run| run.waits() || matches!(run.phase, Phase::Active);
-        self.iter().filter(|(_, run)| is_there(run) && wanted(run)).count()
-    }
-
-    /// What waits, in the order in which it was asked.
-    fn held(&self) -> Vec<RunId> {
-        let mut held: Vec<(u64, RunId)> = self
-            .iter()
-            .filter(|(_, run)| matches!(run.phase, Phase::Held(_)))
-            .map(|(run_id, run)| (run.number, RunId::clone(run_id)))
-            .collect();
-        held.sort_unstable();
-        held.into_iter().map(|(_, run_id)| run_id).collect()
-    }
-
-    /// What waits and goes into one prompt with the first, which waits too.
-    fn burst(&self, first: &RunId, held: &[RunId]) -> Vec<RunId> {
-        let mut parts = Parts::default();
-        let Some(lead) = self.get(first).filter(|lead| parts.take(lead)) else { return Vec::new() };
-        let same_session = |run_id: &&RunId| {
-            *run_id != first && self.get(run_id).is_some_and(|run| run.session_key == lead.session_key)
-        };
-        let fits = |run_id: &&RunId| self.get(run_id).is_some_and(|run| parts.take(run));
-        held.iter().filter(same_session).take_while(fits).cloned().collect()
-    }
-
-    /// Whether a prompt that was given away is asked for somebody among those who ride along, too.
-    fn has_rider(&self, lead: &Run, wanted: impl Fn(&Run) -> bool) -> bool {
-        let rides = |rider: &&Run| matches!(rider.phase, Phase::Riding(_)) && wanted(rider);
-        lead.is_given() && lead.riders.iter().filter_map(|rider| self.get(rider)).any(|rider| rides(&rider))
-    }
-
-    /// What rode along with a prompt that was cancelled waits for another one. If `was_given`, the agent
-    /// has seen it once.
-    pub(crate) fn ask_again(&mut self, riders: &[RunId], was_given: bool) {
-        for rider in riders {
-            let Some(run) = self.get_mut(rider) else { continue };
-            run.phase = match std::mem::replace(&mut run.phase, Phase::Obeying) {
-                Phase::Riding(spec) => Phase::Held(spec),
-                other => other,
-            };
-            if was_given && matches!(run.phase, Phase::Held(_)) {
-                let mut prompt = Prompt::default();
-                prompt.line(CUT_SHORT);
-                prompt.append(std::mem::take(&mut run.prompt));
-                run.prompt = prompt;
-            }
-        }
-    }
-
-    /// Messages of the inbox that these runs stand for.
-    fn numbers<'a>(&self, runs: impl Iterator<Item = &'a RunId>) -> Vec<Number> {
-        let numbers = runs.filter_map(|run_id| match &self.get(run_id)?.origin {
-            Origin::Surface { numbers, .. } => Some(numbers),
-            Origin::Client | Origin::Heartbeat => None,
-        });
-        numbers.flatten().copied().collect()
-    }
-}
-
-impl Run {
-    /// Its prompt was given to the agent, which goes on with it.
-    fn is_given(&self) -> bool {
-        matches!(self.phase, Phase::Waiting | Phase::Active) && !self.cancelled
-    }
-
-    /// Whether the same people may read the answers to both, which are of one session. In `main` all are the
-    /// owner's; in another one a client's questions are the owner's, and the rest is somebody else's.
-    fn is_answered_with(&self, other: &Self) -> bool {
-        let is_surface = |run: &Self| matches!(run.origin, Origin::Surface { .. });
-        let is_one_kind = self.session_key == MAIN || is_surface(self) == is_surface(other);
-        is_one_kind && self.delivered_to() == other.delivered_to()
-    }
-}
-
-/// For the model, of what it was asked once in a prompt that was cancelled.
-const CUT_SHORT: &str = "This was being worked on, together with something else that was cancelled. Something may have been done already: look before you do it again.";
-
-/// What shares a prompt has to be of one kind, and to stay bearable together.
-#[derive(Default)]
-struct Parts<'a> {
-    first: Option<(&'a Run, &'a RunSpec)>,
-    images: usize,
-    bytes: usize,
-}
-
-impl<'a> Parts<'a> {
-    /// Takes a waiting run in, if it may share the prompt of those before.
-    fn take(&mut self, run: &'a Run) -> bool {
-        let Phase::Held(spec) = &run.phase else { return false };
-        let images = self.images + spec.images.len() + spec.image_files.len();
-        let bytes = self.bytes + run.prompt.bytes();
-        if let Some((first, first_spec)) = self.first {
-            let shares = !first.was_interrupted()
-                && !run.was_interrupted()
-                && first.is_answered_with(run)
-                && first_spec.thinking == spec.thinking
-                && first_spec.session_id == spec.session_id;
-            if !shares || images > ATTACHMENTS_MAX || bytes > MERGED_PROMPT_BYTES_MAX {
-                return false;
-            }
-        }
-        self.first.get_or_insert((run, spec));
-        (self.images, self.bytes) = (images, bytes);
-        true
-    }
-}
 
 impl State {
     /// Whether a prompt that is about to be put on record can go to the agent right after: then that

@@ -1,7 +1,6 @@
 //! The orderly end: no new work, everybody told, runs ended and on record, then goodbye.
 
 use std::time::Duration;
-use std::time::Instant;
 
 use crate::agent::AgentControl;
 use crate::channels::ChannelCommand;
@@ -9,15 +8,8 @@ use crate::limits::CHILD_STOP_TIMEOUT;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::event::{EventKind, Shutdown};
 use crate::protocol::frame::Close;
+use crate::state::model::stopping::Stopping;
 use crate::state::{Effect, State};
-
-/// Set once the gateway is to stop.
-pub(crate) struct Stopping {
-    pub(crate) reason: String,
-    restart_expected: bool,
-    /// When to leave even if a run has not reported its end.
-    pub(crate) deadline: Instant,
-}
 
 /// What the agent's end and its record may take on top of `CHILD_STOP_TIMEOUT`.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(300);

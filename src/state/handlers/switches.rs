@@ -7,18 +7,9 @@ use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::journal::Pending;
+use crate::state::model::switch::{SLOT, Switch};
 use crate::state::{State, to_json};
 use crate::store::StoreOp;
-
-/// Slot that keeps the toggles.
-pub(crate) const SLOT: &str = "toggles";
-
-/// One switch and where to put it.
-pub(crate) enum Switch {
-    Heartbeats(bool),
-    Channel(Channel, bool),
-    Paused(bool),
-}
 
 impl State {
     pub(crate) fn switch(&mut self, conn: ConnId, id: &str, switch: Switch) -> Result<(), WireError> {

@@ -4,36 +4,32 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::channels::address;
 use crate::channels::message::Inbound;
 use crate::config::file::Commands;
 use crate::limits::{ALLOWED_MAX, REFUSED_MAX};
-use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, ChannelAllowParams};
 use crate::protocol::error::WireError;
-use crate::protocol::payload::{Access as AccessAnswer, RefusedSender};
-use crate::protocol::warning::{Warning, WarningCode};
-use crate::state::handlers::agent_requests::OWNER;
-use crate::state::journal::Pending;
-use crate::state::model::channel_config::GroupConfig;
-use crate::state::model::channel_config::SurfacesConfig;
-use crate::state::model::channel_config::in_slot;
-use crate::state::model::channel_config::slot;
+use crate::protocol::payload::RefusedSender;
+use crate::state::model::channel_config::{GroupConfig, SurfacesConfig, in_slot, slot};
+use crate::state::model::person::OWNER;
 use crate::state::model::sessions::MAIN;
-use crate::state::{State, to_json};
+use crate::state::to_json;
 use crate::store::StoreOp;
 
 /// Slots of people and groups that `channel-allow` let in.
 pub(crate) const SLOT_PREFIX: &str = "allow/";
+
 /// Slots of groups that got another id.
 pub(crate) const MOVED_PREFIX: &str = "moved/";
 
 /// Rest of the name of the slot that says that owners are only made by name in this folder.
 const BY_NAME: &str = "owners-by-name";
+
 /// Rest of the name of the slot with the owner that the rule before that one gave.
 const IMPLIED: &str = "implied-owner";
+
 /// Rest of the name of the slot by which that rule knew that an owner had been named.
 const HAD_OWNER: &str = "had-owner";
 
@@ -182,7 +178,7 @@ impl Access {
     }
 
     /// What holds in a group, if it is let in.
-    fn group(&self, channel: Channel, chat: &str) -> Option<GroupConfig> {
+    pub(crate) fn group(&self, channel: Channel, chat: &str) -> Option<GroupConfig> {
         let configured = self.config.by_channel.get(&channel).and_then(|config| config.groups.get(chat));
         let granted = || {
             let granted = self.granted.contains_key(&(channel, chat.to_owned()));
@@ -192,7 +188,7 @@ impl Access {
     }
 
     /// The id by which config and sessions know a chat.
-    fn known_as<'a>(&'a self, channel: Channel, chat: &'a str) -> &'a str {
+    pub(crate) fn known_as<'a>(&'a self, channel: Channel, chat: &'a str) -> &'a str {
         self.moved.get(&(channel, chat.to_owned())).map_or(chat, String::as_str)
     }
 
@@ -226,7 +222,7 @@ impl Access {
         configured.chain(listed).map(move |id| (channel, id))
     }
 
-    fn may_write(&self, channel: Channel, id: &str) -> bool {
+    pub(crate) fn may_write(&self, channel: Channel, id: &str) -> bool {
         self.owner(channel) == Some(id) || self.people(channel).any(|(_, allowed)| allowed == id)
     }
 
@@ -319,7 +315,11 @@ impl Access {
     }
 
     /// Lets somebody in, or takes that back; returns what to store.
-    fn change(&mut self, params: &ChannelAllowParams, id: &str) -> Result<Vec<StoreOp>, WireError> {
+    pub(crate) fn change(
+        &mut self,
+        params: &ChannelAllowParams,
+        id: &str,
+    ) -> Result<Vec<StoreOp>, WireError> {
         let channel = params.channel;
         let called = id;
         let known = self.known_as(channel, id).to_owned();
@@ -381,7 +381,7 @@ impl Access {
 
 impl Access {
     /// What whoever lets somebody in should know, besides what holds for them now.
-    fn note(&self, params: &ChannelAllowParams, id: &str) -> Option<String> {
+    pub(crate) fn note(&self, params: &ChannelAllowParams, id: &str) -> Option<String> {
         let channel = params.channel;
         let name = channel.name();
         let configured = self.config.by_channel.get(&channel).and_then(|config| config.owner.as_deref());
@@ -404,56 +404,4 @@ fn put(name: &str, value: &impl Serialize) -> StoreOp {
 
 fn put_grant(channel: Channel, id: &str, grant: Grant) -> StoreOp {
     StoreOp::Put { slot: slot(SLOT_PREFIX, channel, id), value: to_json(&grant) }
-}
-
-impl State {
-    /// `channel-allow`
-    pub(crate) fn channel_allow(
-        &mut self,
-        conn: ConnId,
-        id: &str,
-        params: &ChannelAllowParams,
-    ) -> Result<(), WireError> {
-        self.require_token()?;
-        self.require_store()?;
-        let person = address::person_id(params.channel, &params.id)?;
-        let ops = self.access.change(params, &person)?;
-        let owner = self.access.owner(params.channel) == Some(&person);
-        let allowed = if address::is_group(params.channel, &person) {
-            let known = self.access.known_as(params.channel, &person);
-            self.access.group(params.channel, known).is_some()
-        } else {
-            self.access.may_write(params.channel, &person)
-        };
-        let note = self.access.note(params, &person);
-        let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner, note };
-        let payload = json!(payload);
-        self.store(ops, Pending::Switch { conn, id: id.to_owned(), payload });
-        self.take_back_held();
-        self.warn_of_implied_owner();
-        Ok(())
-    }
-
-    /// An owner whom nobody named is one that a person should confirm, or replace.
-    pub(crate) fn warn_of_implied_owner(&mut self) {
-        let Some((channel, id)) = self.access.implied_owner() else {
-            return self.end_warning(WarningCode::OwnerImplied);
-        };
-        let name = channel.name();
-        let message = format!(
-            "nobody was named as the owner, so {id} on {name} is, as in older versions: if that is you, say so with \
-             `clawdis allow {name} {id} --owner`; if not, name yourself that way"
-        );
-        self.warn(Warning::new(WarningCode::OwnerImplied, message));
-    }
-
-    /// Writes down that somebody who is not let in tried.
-    pub(crate) fn refuse_sender(&mut self, message: &Inbound) {
-        self.access.note_refused(message, self.now.wall_ms);
-        log::info!(
-            "a message of {} on {} was not let in; `clawdis status` lists such senders",
-            message.from,
-            message.route.channel.name()
-        );
-    }
 }

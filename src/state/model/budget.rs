@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{BUDGET_TOLD_MAX, SANE_CLOCK_MS};
-use crate::state::handlers::agent_requests::OWNER;
+use crate::state::model::person::OWNER;
 
 /// Slot that keeps the count across restarts.
 pub(crate) const SLOT: &str = "today";

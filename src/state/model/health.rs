@@ -4,19 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::channels::ChannelEvent;
-use crate::metrics::METRICS;
-use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::call::Channel;
-use crate::protocol::event::{EventKind, HealthChanged};
-use crate::protocol::frame::EventBody;
 use crate::protocol::payload::{AgentHealth, ChannelHealth, Health, StorageHealth, Toggles};
+use crate::state::StateConfig;
 use crate::state::model::runs::Runs;
-use crate::state::{Effect, State, StateConfig};
 use crate::store::Usage;
 
 pub(crate) struct HealthBoard {
-    channels: BTreeMap<Channel, ChannelHealth>,
+    pub(crate) channels: BTreeMap<Channel, ChannelHealth>,
     agent_configured: bool,
     /// What was decided, and why it is `none`.
     sandbox: (&'static str, Option<String>),
@@ -27,9 +22,9 @@ pub(crate) struct HealthBoard {
     /// What clients were last told, without counts and times.
     told: Option<Health>,
     /// Something may have changed since `told`.
-    stale: bool,
+    pub(crate) stale: bool,
     /// The answer to `health`, as of one millisecond: pollers get the same text.
-    encoded: Option<(u64, Box<RawValue>)>,
+    pub(crate) encoded: Option<(u64, Box<RawValue>)>,
 }
 
 const UNCONFIGURED: &str =
@@ -142,7 +137,7 @@ impl HealthBoard {
     }
 
     /// Whether something changed state since this was last asked.
-    fn changed(&mut self, health: &Health) -> bool {
+    pub(crate) fn changed(&mut self, health: &Health) -> bool {
         // Counts and times move all the time; only a change of state is worth an event.
         let mut bare = health.clone();
         bare.ts = 0;
@@ -159,60 +154,5 @@ impl HealthBoard {
             self.version += 1;
         }
         !first
-    }
-}
-
-impl State {
-    /// The answer to `health`.
-    pub(crate) fn health_json(&mut self) -> Box<RawValue> {
-        if let Some((_, json)) =
-            self.health.encoded.as_ref().filter(|(wall_ms, _)| *wall_ms == self.now.wall_ms)
-        {
-            return json.clone();
-        }
-        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
-        // Our own type: only a defect could make this fail.
-        let json = serde_json::value::to_raw_value(&health).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        self.health.encoded = Some((self.now.wall_ms, json.clone()));
-        json
-    }
-
-    /// Tells everybody if something changed state in this turn.
-    pub(crate) fn settle_health(&mut self) {
-        if !std::mem::take(&mut self.health.stale) {
-            return;
-        }
-        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
-        METRICS.ready.set(u64::from(health.ok && self.stopping.is_none()));
-        if self.health.changed(&health) && !self.clients.is_empty() {
-            let payload = HealthChanged { health: &health };
-            let body = EventBody::new(EventKind::Health, &payload, Some(self.version()));
-            self.effects.push(Effect::Out(Outbound::Event { body, loss: Loss::Nobody }));
-        }
-    }
-
-    pub(crate) fn channel_event(&mut self, event: ChannelEvent) {
-        match event {
-            ChannelEvent::Health { channel, mut health } => {
-                let before = self.health.channels.remove(&channel);
-                health.last_message_ts = before.and_then(|before| before.last_message_ts);
-                self.health.channels.insert(channel, *health);
-                self.health.touch();
-            }
-            ChannelEvent::Arrived(batch) => self.arrived(batch),
-            ChannelEvent::Outcome { id, outcome } => self.attempt_over(id, outcome),
-            ChannelEvent::Fetched { channel, key, index, result } => {
-                self.fetched(channel, &key, index, result);
-            }
-            ChannelEvent::Receipt { message_id, status } => self.receipt(&message_id, status),
-            ChannelEvent::Login { channel, step } => self.login_step(channel, step),
-            ChannelEvent::LoggedOut { channel, result } => self.logged_out(channel, result),
-            ChannelEvent::Switched => self.channel_commands -= 1,
-            ChannelEvent::Probed { conn, id } => {
-                self.channel_commands -= 1;
-                let health = self.health_json();
-                self.answer(conn, &id, &health);
-            }
-        }
     }
 }

@@ -15,8 +15,7 @@ use crate::limits::{
 };
 use crate::protocol::call::{Channel, RunId};
 use crate::state::model::access::Place;
-use crate::state::model::channel_config::in_slot;
-use crate::state::model::channel_config::slot;
+use crate::state::model::channel_config::{in_slot, slot};
 use crate::state::to_json;
 use crate::store::StoreOp;
 

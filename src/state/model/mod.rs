@@ -3,20 +3,31 @@
 //! Nothing here names `State`, does IO or reads a clock.
 
 pub(super) mod access;
+pub(super) mod batch;
 pub(super) mod budget;
 pub(super) mod channel_config;
+pub(super) mod clients;
+pub(super) mod directive;
 pub(super) mod forgetting;
 pub(super) mod group_context;
 pub(super) mod health;
 pub(super) mod heartbeats;
 pub(super) mod inbox;
 pub(super) mod keys;
+pub(super) mod logins;
 pub(super) mod outbox;
+pub(super) mod person;
 pub(super) mod presence;
 pub(super) mod prompt;
+pub(super) mod question;
+pub(super) mod recording;
 pub(super) mod recovery_bounds;
+pub(super) mod reply;
 pub(super) mod runs;
+pub(super) mod session_queues;
 pub(super) mod sessions;
 pub(super) mod steps;
+pub(super) mod stopping;
+pub(super) mod switch;
 pub(super) mod system_notes;
 pub(super) mod warnings;

@@ -12,14 +12,8 @@ use crate::limits::{
     INBOX_MAX, KEYS_BYTES_MAX, KEYS_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX, RECORD_BYTES_MAX, SESSIONS_MAX,
     SESSIONS_RESERVE, SLOT_BYTES_MAX, SYSTEM_NOTES_MAX,
 };
-use crate::state::model::access;
-use crate::state::model::forgetting;
-use crate::state::model::inbox;
-use crate::state::model::keys;
-use crate::state::model::outbox;
-use crate::state::model::sessions;
 use crate::state::model::sessions::MAIN;
-use crate::state::model::system_notes;
+use crate::state::model::{access, forgetting, inbox, keys, outbox, sessions, system_notes};
 
 /// Slots of one kind.
 struct Kind {

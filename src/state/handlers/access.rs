@@ -1,0 +1,65 @@
+//! Lets people and groups in, and keeps out who is not let in.
+
+use serde_json::json;
+
+use crate::channels::address;
+use crate::channels::message::Inbound;
+use crate::protocol::ConnId;
+use crate::protocol::call::ChannelAllowParams;
+use crate::protocol::error::WireError;
+use crate::protocol::payload::Access as AccessAnswer;
+use crate::protocol::warning::{Warning, WarningCode};
+use crate::state::State;
+use crate::state::journal::Pending;
+
+impl State {
+    /// `channel-allow`
+    pub(crate) fn channel_allow(
+        &mut self,
+        conn: ConnId,
+        id: &str,
+        params: &ChannelAllowParams,
+    ) -> Result<(), WireError> {
+        self.require_token()?;
+        self.require_store()?;
+        let person = address::person_id(params.channel, &params.id)?;
+        let ops = self.access.change(params, &person)?;
+        let owner = self.access.owner(params.channel) == Some(&person);
+        let allowed = if address::is_group(params.channel, &person) {
+            let known = self.access.known_as(params.channel, &person);
+            self.access.group(params.channel, known).is_some()
+        } else {
+            self.access.may_write(params.channel, &person)
+        };
+        let note = self.access.note(params, &person);
+        let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner, note };
+        let payload = json!(payload);
+        self.store(ops, Pending::Switch { conn, id: id.to_owned(), payload });
+        self.take_back_held();
+        self.warn_of_implied_owner();
+        Ok(())
+    }
+
+    /// An owner whom nobody named is one that a person should confirm, or replace.
+    pub(crate) fn warn_of_implied_owner(&mut self) {
+        let Some((channel, id)) = self.access.implied_owner() else {
+            return self.end_warning(WarningCode::OwnerImplied);
+        };
+        let name = channel.name();
+        let message = format!(
+            "nobody was named as the owner, so {id} on {name} is, as in older versions: if that is you, say so with \
+             `clawdis allow {name} {id} --owner`; if not, name yourself that way"
+        );
+        self.warn(Warning::new(WarningCode::OwnerImplied, message));
+    }
+
+    /// Writes down that somebody who is not let in tried.
+    pub(crate) fn refuse_sender(&mut self, message: &Inbound) {
+        self.access.note_refused(message, self.now.wall_ms);
+        log::info!(
+            "a message of {} on {} was not let in; `clawdis status` lists such senders",
+            message.from,
+            message.route.channel.name()
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! Forgets sessions: what was said in them goes from the disk, from memory and from the agent.
+
+use serde_json::json;
+
+use crate::channels::ChannelCommand;
+use crate::limits::FORGOTTEN_AT_ONCE_MAX;
+use crate::protocol::ConnId;
+use crate::protocol::call::Channel;
+use crate::protocol::error::WireError;
+use crate::state::journal::Pending;
+use crate::state::model::forgetting::{Asked, Asker, slot};
+use crate::state::model::sessions::MAIN;
+use crate::state::{Effect, State};
+use crate::store::StoreOp;
+
+impl State {
+    pub(crate) fn session_forget(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
+        self.require_store()?;
+        if self.forgetting.is_full() {
+            return Err(WireError::rate_limited("many sessions are being forgotten; try again", 1_000));
+        }
+        let (session_id, ops) = self.forget_ops(key);
+        let payload = json!({ "sessionKey": key, "sessionId": session_id });
+        let asker = Some(Asker { conn, id: id.to_owned(), payload });
+        self.store(ops, Pending::Forget { session_key: key.to_owned(), asker });
+        Ok(())
+    }
+
+    /// Forgets a session here; returns the id of what may come next, and what makes it last.
+    pub(crate) fn forget_ops(&mut self, key: &str) -> (String, Vec<StoreOp>) {
+        // Nobody is told of its end, or what becomes of that message would be noted here once more.
+        self.hush(|run| run.session_key == key);
+        self.cancel_session(key);
+        let (session_id, mut ops) = self.sessions.forget(key);
+        ops.extend(self.forget_surfaces(key));
+        ops.extend(self.forget_person(key));
+        ops.push(StoreOp::Put { slot: slot(key), value: "true".to_owned() });
+        ops.extend(self.keys.forget_session(key));
+        if key == MAIN {
+            ops.extend(self.notes.take().1);
+        }
+        self.runs.forget(key);
+        self.effects.push(Effect::Channel(ChannelCommand::Tidy));
+        (session_id, ops)
+    }
+
+    /// What is kept beside a session's records and names its person goes, too; what lets that person in is
+    /// the owner's word, and stays.
+    fn forget_person(&mut self, key: &str) -> Vec<StoreOp> {
+        let mut ops = Vec::new();
+        if let Some(person) = key.strip_prefix("dm:") {
+            if self.today.forget(person) {
+                ops.push(self.today_op());
+            }
+        }
+        if self.today.forget_group(key, |person| self.sessions.is_known(&format!("dm:{person}"))) {
+            ops.push(self.today_op());
+        }
+        for channel in Channel::ALL {
+            let [direct, group] = ["dm", "group"].map(|kind| format!("{kind}:{}:", channel.name()));
+            if let Some(id) = key.strip_prefix(&direct) {
+                self.access.forget_refused(channel, id);
+            }
+            if let Some(chat) = key.strip_prefix(&group).and_then(|chat| chat.split(':').next()) {
+                self.access.forget_refused_group(channel, chat);
+            }
+            if key == MAIN || key.starts_with(&direct) || key.starts_with(&group) {
+                ops.extend(self.inbox.forget_aside(channel));
+            }
+        }
+        ops
+    }
+
+    /// The records are gone, or nothing is.
+    pub(crate) fn forget_stored(&mut self, key: String, asker: Option<Asker>, result: Result<(), String>) {
+        match (result, asker) {
+            (Err(trouble), Some(asker)) => {
+                self.refuse(asker.conn, &asker.id, &WireError::unavailable(trouble));
+            }
+            (Err(_), None) => {}
+            (Ok(()), asker) => match self.forgetting.by_key.get_mut(&key) {
+                Some(asked) => asked.next.extend(asker),
+                None => self.forgetting.left.entry(key).or_default().extend(asker),
+            },
+        }
+    }
+
+    /// Asks the agent thread for more, if it has few in its hands and the store can take what follows.
+    pub(crate) fn forget_more(&mut self) {
+        while self.forgetting.by_key.len() < FORGOTTEN_AT_ONCE_MAX && self.store_has_room() {
+            let Some((key, askers)) = self.forgetting.left.pop_first() else { return };
+            self.forget_agent_files(key, askers);
+        }
+    }
+
+    /// Lets the agent thread remove its files.
+    fn forget_agent_files(&mut self, key: String, now: Vec<Asker>) {
+        self.end_session(&key, true);
+        self.forgetting.by_key.insert(key, Asked { now, next: Vec::new() });
+    }
+
+    /// The agent's files are gone, or why they are not.
+    pub(crate) fn agent_forgot(&mut self, key: String, result: Result<(), String>) {
+        let Some(Asked { now, next }) = self.forgetting.by_key.remove(&key) else { return };
+        for asker in now {
+            match &result {
+                Ok(()) => self.answer(asker.conn, &asker.id, &asker.payload),
+                Err(why) => {
+                    let text = format!("its records are gone, but not the agent's files: {why}; try again");
+                    self.refuse(asker.conn, &asker.id, &WireError::unavailable(text));
+                }
+            }
+        }
+        if !next.is_empty() {
+            self.forget_agent_files(key, next);
+        } else if result.is_ok() {
+            // The slot's own name is the last thing that names the session.
+            self.store(vec![StoreOp::Delete { slot: slot(&key) }, StoreOp::Compact], Pending::Nothing);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Tells clients how the gateway is, when they ask and when it changes.
+
+use serde_json::value::RawValue;
+
+use crate::metrics::METRICS;
+use crate::net::outbound::{Loss, Outbound};
+use crate::protocol::event::{EventKind, HealthChanged};
+use crate::protocol::frame::EventBody;
+use crate::state::{Effect, State};
+
+impl State {
+    /// The answer to `health`.
+    pub(crate) fn health_json(&mut self) -> Box<RawValue> {
+        if let Some((_, json)) =
+            self.health.encoded.as_ref().filter(|(wall_ms, _)| *wall_ms == self.now.wall_ms)
+        {
+            return json.clone();
+        }
+        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
+        // Our own type: only a defect could make this fail.
+        let json = serde_json::value::to_raw_value(&health).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        self.health.encoded = Some((self.now.wall_ms, json.clone()));
+        json
+    }
+
+    /// Tells everybody if something changed state in this turn.
+    pub(crate) fn settle_health(&mut self) {
+        if !std::mem::take(&mut self.health.stale) {
+            return;
+        }
+        let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
+        METRICS.ready.set(u64::from(health.ok && self.stopping.is_none()));
+        if self.health.changed(&health) && !self.clients.is_empty() {
+            let payload = HealthChanged { health: &health };
+            let body = EventBody::new(EventKind::Health, &payload, Some(self.version()));
+            self.effects.push(Effect::Out(Outbound::Event { body, loss: Loss::Nobody }));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Asks the agent from time to time whether there is something to say, and keeps quiet if there is not.
+
+use crate::protocol::call::RunId;
+use crate::protocol::payload::{Role, RunStatus};
+use crate::state::journal::Pending;
+use crate::state::model::heartbeats::{HeartbeatConfig, NOTHING_TO_SAY, PERSON, Record, SLOT};
+use crate::state::model::prompt::Prompt;
+use crate::state::model::reply::Reply;
+use crate::state::model::runs::{Origin, Run, Work};
+use crate::state::model::sessions::MAIN;
+use crate::state::{State, to_json};
+use crate::store::StoreOp;
+
+impl State {
+    /// Who says the end of a run in the history; nobody where a heartbeat had nothing to say.
+    pub(crate) fn role_of_answer(
+        &mut self,
+        run_id: &RunId,
+        status: RunStatus,
+        summary: &str,
+    ) -> Option<Role> {
+        let run = self.runs.get_mut(run_id)?;
+        if matches!(run.origin, Origin::Heartbeat)
+            && status == RunStatus::Ok
+            && summary.trim() == NOTHING_TO_SAY
+        {
+            run.reply = None;
+            return None;
+        }
+        Some(if status == RunStatus::Ok { Role::Assistant } else { Role::Note })
+    }
+
+    /// Where the config wants an answer besides the history.
+    fn heartbeat_reply(&self) -> Option<Reply> {
+        let HeartbeatConfig { channel, to, .. } = &self.heartbeats.config;
+        let to = to.as_deref().or_else(|| self.access.owner((*channel)?))?;
+        let route = self
+            .route_to(*channel, to)
+            .inspect_err(|error| log::warn!("a heartbeat's answer cannot be delivered: {}", error.message))
+            .ok()?;
+        Some(Reply { route, to: None })
+    }
+
+    /// Asks, unless something speaks against it; the next one is due all the same.
+    pub(crate) fn heartbeat(&mut self) {
+        self.heartbeats.next = Some(self.now.mono + self.heartbeats.every());
+        let busy = !self.runs.is_empty() || self.stopping.is_some();
+        if busy || !self.sessions.has_messages(MAIN) || !self.store_has_room() {
+            return;
+        }
+        if let Err(error) = self.agent_may_run(PERSON) {
+            log::info!("no heartbeat: {}", error.message);
+            return;
+        }
+        let run_id = self.new_run_id();
+        let session_id = self.sessions.current(MAIN).id.clone();
+        let prompt = Prompt::of_config(self.heartbeats.config.prompt.clone());
+        let spec = self.usual_run(&run_id, MAIN, &session_id);
+        let work = Work::Prompt { spec, prompt, has_place: self.has_place(MAIN, false) };
+        let mut run = Run::new(work, MAIN.to_owned(), session_id, PERSON.to_owned());
+        run.origin = Origin::Heartbeat;
+        run.reply = self.heartbeat_reply();
+        self.runs.insert(RunId::clone(&run_id), run);
+        self.heartbeats.last_ts = Some(self.now.wall_ms);
+        let record =
+            StoreOp::Put { slot: SLOT.to_owned(), value: to_json(&Record { last_ts: self.now.wall_ms }) };
+        let ops = vec![record, self.count_run(PERSON)];
+        self.store(ops, Pending::RunBegin { run_id, letters: Vec::new() });
+    }
+}

@@ -1,0 +1,221 @@
+//! Takes a run from its ack to its last word.
+
+use serde_json::json;
+
+use crate::agent::AgentControl;
+use crate::limits::{SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
+use crate::metrics::METRICS;
+use crate::net::outbound::Outbound;
+use crate::protocol::ConnId;
+use crate::protocol::call::RunId;
+use crate::protocol::error::WireError;
+use crate::protocol::event::AgentStream;
+use crate::protocol::frame::{self, cut_encoded};
+use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
+use crate::state::journal::Pending;
+use crate::state::model::keys;
+use crate::state::model::keys::Outcome;
+use crate::state::model::runs::{CANCELLED, Ended, Origin, Phase, Run, Work};
+use crate::state::{Effect, State};
+
+impl State {
+    /// The run is durable: say so, and let it start.
+    pub(crate) fn run_stored(&mut self, run_id: &RunId, result: Result<(), String>) {
+        if let Err(trouble) = result {
+            return self.run_not_stored(run_id, &trouble);
+        }
+        let Some(run) = self.runs.get_mut(run_id) else { return };
+        let Phase::Storing(work) = std::mem::replace(&mut run.phase, Phase::Obeying) else { return };
+        let (cancelled, session_key) = (run.cancelled, run.session_key.clone());
+        for (conn, id) in run.waiters.clone() {
+            self.answer(conn, &id, &RunAck { run_id, status: "accepted" });
+        }
+        self.health.touch();
+        match work {
+            _ if cancelled => self.end_cancelled(run_id),
+            Work::Prompt { spec, prompt, has_place } => self.enqueue(run_id, spec, prompt, has_place),
+            Work::Directive(directive) => self.obey(run_id, &session_key, directive),
+        }
+    }
+
+    /// Nothing was promised and nothing done: the key is free again.
+    fn run_not_stored(&mut self, run_id: &RunId, trouble: &str) {
+        let Some(run) = self.runs.remove(run_id) else { return };
+        if let Origin::Surface { numbers, .. } = &run.origin {
+            self.unask(numbers);
+        }
+        if let Some(key) = &run.key {
+            self.keys.undo(key);
+        }
+        let error = WireError::unavailable(format!("the run could not be put on record: {trouble}"));
+        for (conn, id) in &run.waiters {
+            self.refuse(*conn, id, &error);
+        }
+        self.health.touch();
+    }
+
+    /// The agent's last word on a run, and on those that shared its prompt.
+    pub(crate) fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String) {
+        let Some(run) = self.runs.get_mut(run_id) else { return };
+        if matches!(run.phase, Phase::Saving) {
+            return;
+        }
+        // Whoever cancelled was told so; an answer that came at the same moment does not undo it.
+        let cancelled = run.cancelled;
+        let (status, summary) =
+            if cancelled { (RunStatus::Cancelled, CANCELLED.to_owned()) } else { (status, summary) };
+        let riders = std::mem::take(&mut run.riders);
+        let was_given = !matches!(run.phase, Phase::Counting(_));
+        // First, because the answer goes on record with it: no rider is told what a crash can lose.
+        let role = self.role_of_answer(run_id, status, &summary);
+        // A message that was not the one that was cancelled is asked again, and answered then.
+        let answered = if cancelled { &[] } else { riders.as_slice() };
+        let owed = self.owed_by(run_id, answered);
+        self.end_run(run_id, Ended { owed, ..Ended::new(status, summary.clone(), role) });
+        if cancelled {
+            return self.runs.ask_again(&riders, was_given);
+        }
+        for rider_id in riders {
+            if self.runs.get(&rider_id).is_some_and(|rider| matches!(rider.phase, Phase::Riding(_))) {
+                self.end_run(&rider_id, Ended::new(status, summary.clone(), None));
+            }
+        }
+    }
+
+    fn end_cancelled(&mut self, run_id: &RunId) {
+        let owed = self.owed_by(run_id, &[]);
+        let ended = Ended::new(RunStatus::Cancelled, CANCELLED.to_owned(), Some(Role::Note));
+        self.end_run(run_id, Ended { owed, ..ended });
+    }
+
+    /// The end of a run becomes durable before anybody hears of it.
+    pub(crate) fn end_run(&mut self, run_id: &RunId, ended: Ended) {
+        let Ended { status, summary, role, mut ops, anew, owed } = ended;
+        let Some(run) = self.runs.get_mut(run_id) else { return };
+        run.phase = Phase::Saving;
+        self.health.touch();
+        let kept = cut_encoded(&summary, SUMMARY_BYTES_MAX);
+        let truncated = kept.len() < summary.len();
+        // The runner keeps a little more than that of a longer answer.
+        let summary_bytes = summary.len();
+        let outcome = Outcome {
+            ended_ts: self.now.wall_ms,
+            status: Some(status),
+            summary: kept.to_owned(),
+            truncated,
+            invalid: false,
+        };
+        let recorded = if run.forgotten { outcome.forgotten() } else { outcome.clone() };
+        let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
+        let posted = self.settle_owed(owed, run_id, &session_key, status, &summary);
+        if let Some(role) = role {
+            let text = match status {
+                RunStatus::Ok => summary,
+                _ if kept == status.name() => kept.to_owned(),
+                _ => format!("{}: {kept}", status.name()),
+            };
+            let message = Message {
+                run_id: Some(run_id.to_string()),
+                idempotency_key: key.as_deref().map(|key| keys::of_client(key).to_owned()),
+                truncated: summary_bytes > SUMMARY_BYTES_MAX,
+                ..Message::new(role, text, self.now.wall_ms)
+            };
+            let now_in = self.sessions.id(&session_key).filter(|_| anew).map(str::to_owned);
+            let session_id = now_in.unwrap_or(asked_in);
+            ops.extend(self.sessions.append(&session_key, &session_id, message));
+        }
+        ops.extend(posted.ops);
+        ops.extend(key.and_then(|key| self.keys.ending(&key, &recorded)));
+        self.store(ops, Pending::RunEnd { run_id: RunId::clone(run_id), outcome, letters: posted.letters });
+    }
+
+    /// The outcome is durable (or, with a broken disk, as good as it gets): tell everybody.
+    pub(crate) fn run_end_stored(&mut self, run_id: &RunId, mut outcome: Outcome) {
+        let forgotten = self.runs.get_mut(run_id).is_some_and(|run| run.forgotten);
+        if let Some(key) = self.runs.get_mut(run_id).and_then(|run| run.key.clone()) {
+            let kept = if forgotten { outcome.forgotten() } else { outcome.clone() };
+            let record = self.keys.end(&key, kept, self.now.mono);
+            if let Some(record) = record.filter(|_| forgotten) {
+                self.store(vec![keys::put(&key, &record)], Pending::Nothing);
+            }
+        }
+        let outcome = &mut outcome;
+        let status = outcome.status.unwrap_or(RunStatus::Error);
+        let mut data = json!({ "phase": "ended", "status": status.name() });
+        if status != RunStatus::Ok {
+            data["reason"] = cut_encoded(&outcome.summary, TOOL_BYTES_MAX).into();
+        }
+        self.agent_step(run_id, AgentStream::Lifecycle, data);
+        let Some(run) = self.runs.remove(run_id) else { return };
+        match status {
+            RunStatus::Ok => METRICS.runs_ok.up(),
+            RunStatus::Error => METRICS.runs_error.up(),
+            RunStatus::Timeout => METRICS.runs_timeout.up(),
+            RunStatus::Cancelled => METRICS.runs_cancelled.up(),
+        }
+        for (conn, id) in &run.waiters {
+            self.answer_outcome(*conn, id, run_id, outcome);
+        }
+        self.health.touch();
+    }
+
+    /// The final answer, the first time and whenever the same key comes again.
+    pub(crate) fn answer_outcome(&mut self, conn: ConnId, id: &str, run_id: &RunId, outcome: &Outcome) {
+        let text = outcome.summary.as_str();
+        let Some(status) = outcome.status else {
+            let details = json!({ "outcome": "unknown", "runId": &**run_id });
+            let error = WireError::unavailable(text).not_retryable().with_details(details);
+            return self.refuse(conn, id, &error);
+        };
+        let payload = RunResult { run_id, status, summary: text, truncated: outcome.truncated };
+        let error = match status {
+            RunStatus::Ok => return self.answer(conn, id, &payload),
+            RunStatus::Error => WireError::unavailable(text),
+            RunStatus::Timeout => WireError::agent_timeout(text),
+            RunStatus::Cancelled => WireError::cancelled(text),
+        };
+        let frame = frame::res_error_with(id, Some(&payload), &error);
+        self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
+    }
+
+    /// Ends a run wherever it is. What follows comes through the agent if it has it. `false` if it
+    /// is over already, or cannot be cancelled.
+    pub(crate) fn cancel(&mut self, run_id: &RunId) -> bool {
+        let Some(run) = self.runs.get_mut(run_id) else { return false };
+        if run.cancelled {
+            return true;
+        }
+        match run.phase {
+            Phase::Saving | Phase::Obeying => return false,
+            Phase::Storing(_) | Phase::Counting(_) => run.cancelled = true,
+            Phase::Waiting | Phase::Active => {
+                run.cancelled = true;
+                self.effects.push(Effect::AgentControl(AgentControl::Cancel(RunId::clone(run_id))));
+            }
+            Phase::Held(_) | Phase::Riding(_) => {
+                run.cancelled = true;
+                self.end_cancelled(run_id);
+                self.end_deserted();
+            }
+        }
+        true
+    }
+
+    /// Ends the runs for which `wanted` holds; returns how many there were.
+    pub(crate) fn cancel_all(&mut self, wanted: impl Fn(&Run) -> bool) -> usize {
+        // A prompt whose own person left it ends with the last of the others.
+        let ids = self.runs.ids(|run| !run.cancelled && !run.person.is_empty() && wanted(run));
+        // Those that wait first: what rides along must not be asked again when its lead ends.
+        let (waiting, with_agent): (Vec<RunId>, Vec<RunId>) = ids.into_iter().partition(|run_id| {
+            let is_lead =
+                |run: &Run| matches!(run.phase, Phase::Counting(_) | Phase::Waiting | Phase::Active);
+            self.runs.get(run_id).is_some_and(|run| !is_lead(run))
+        });
+        waiting.iter().chain(&with_agent).filter(|run_id| self.cancel(run_id)).count()
+    }
+
+    /// Ends the runs of one session.
+    pub(crate) fn cancel_session(&mut self, session_key: &str) -> usize {
+        self.cancel_all(|run| run.session_key == session_key)
+    }
+}

@@ -1,0 +1,68 @@
+//! What became of the messages of one batch that a channel handed over.
+
+use crate::channels::message::{Arrival, Inbound, InboundMedia};
+use crate::limits::{MEDIA_MAX, MIME_BYTES_MAX};
+use crate::protocol::call::Channel;
+use crate::state::model::inbox::{Inbox, Number};
+use crate::state::model::outbox::LetterId;
+use crate::text;
+
+/// What a batch comes to.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) numbers: Vec<Number>,
+    pub(crate) letters: Vec<LetterId>,
+    /// Names of those that are too old.
+    pub(crate) old: Vec<(Channel, String)>,
+}
+
+/// In a group the caption, and so the mention, is on one piece of an album only; it counts for all.
+pub(crate) fn with_addressed_albums(mut arrivals: Vec<Arrival>, inbox: &Inbox) -> Vec<Arrival> {
+    let album = |arrival: &Arrival| match arrival {
+        Arrival::Message(message) if message.addressed => {
+            Some((message.route.clone(), message.from.clone(), message.album.clone()?))
+        }
+        _ => None,
+    };
+    let addressed: Vec<_> = arrivals.iter().filter_map(album).collect();
+    for arrival in &mut arrivals {
+        let Arrival::Message(message) = arrival else { continue };
+        let Some(album) = &message.album else { continue };
+        let in_batch = addressed
+            .iter()
+            .any(|(route, from, name)| (route, from, name) == (&message.route, &message.from, album));
+        message.addressed |= in_batch || inbox.has_piece_of(&message.route, &message.from, album);
+    }
+    arrivals
+}
+
+/// Names are what people say they are: nothing in them may look like words of ours.
+pub(crate) fn clean(message: &mut Inbound) {
+    let clean = |name: &mut Option<String>| {
+        *name = name.as_deref().map(text::name).filter(|name| !name.is_empty());
+    };
+    clean(&mut message.name);
+    message.keep_media(MEDIA_MAX);
+    for media in &mut message.media {
+        clean(&mut media.name);
+        let kind = media.mime_type.as_str();
+        if kind.len() > MIME_BYTES_MAX || !kind.bytes().all(|byte| byte.is_ascii_graphic()) {
+            "application/octet-stream".clone_into(&mut media.mime_type);
+        }
+    }
+}
+
+/// A picture or file in a few words.
+pub(crate) fn describe(media: &InboundMedia) -> String {
+    use crate::channels::message::MediaKind;
+    let kind = match media.kind {
+        MediaKind::Image => "picture",
+        MediaKind::Audio => "recording",
+        MediaKind::Video => "video",
+        MediaKind::Document => "file",
+    };
+    match &media.name {
+        Some(name) => format!("the {kind} `{name}`"),
+        None => format!("the {kind}"),
+    }
+}

@@ -1,0 +1,68 @@
+//! What a run asks: the messages of a session that are answered together, and their pictures.
+
+use std::path::PathBuf;
+
+use crate::channels::message::Inbound;
+use crate::clock::Now;
+use crate::config::file::Commands;
+use crate::protocol::call::RunId;
+use crate::protocol::payload::{Message, Role};
+use crate::state::model::access::Place;
+use crate::state::model::directive;
+use crate::state::model::directive::Directive;
+use crate::state::model::inbox::Number;
+use crate::state::model::prompt::Prompt;
+use crate::state::model::reply::Reply;
+
+/// A message with all its pieces.
+pub(crate) struct Question {
+    pub(crate) numbers: Vec<Number>,
+    pub(crate) place: Place,
+    pub(crate) reply: Reply,
+    pub(crate) from: String,
+    /// What the person wrote, as the history has it.
+    pub(crate) text: String,
+    /// What the model gets.
+    pub(crate) prompt: Prompt,
+    pub(crate) images: Vec<(String, PathBuf)>,
+    /// What could not be taken, for the person.
+    pub(crate) left_out: Vec<String>,
+    /// There is something that the model can answer.
+    pub(crate) has_content: bool,
+    pub(crate) directive: Option<Directive>,
+    /// Whose runs that may touch.
+    pub(crate) commands: Commands,
+    /// In how many lives its prompt was given to the agent.
+    pub(crate) asked: u32,
+    /// The history has it already.
+    pub(crate) said: bool,
+}
+
+/// The line for the gateway that a message is, if it is one and nothing else.
+pub(crate) fn directive_of(message: &Inbound) -> Option<Directive> {
+    directive::parse(&message.text).filter(|_| message.media.is_empty() && message.about.is_none())
+}
+
+/// For the model, of what was interrupted.
+pub(crate) const INTERRUPTED: &str = "This was being worked on when the gateway stopped. Something may have been done already: look before you do it again.";
+
+impl Question {
+    /// As the session's history has it.
+    pub(crate) fn message(&self, run_id: Option<&RunId>, now: Now) -> Message {
+        Message {
+            channel: Some(self.reply.route.channel),
+            from: Some(self.from.clone()),
+            run_id: run_id.map(ToString::to_string),
+            ..Message::new(Role::User, self.text.clone(), now.wall_ms)
+        }
+    }
+}
+
+pub(crate) fn join<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    texts.into_iter().filter(|text| !text.trim().is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// What a person is told of what could not be taken.
+pub(crate) fn left_out_line(left_out: &[String]) -> String {
+    format!("I could not take {}.", left_out.join(", "))
+}
