@@ -10,7 +10,16 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::panic, reason = "a panic is how a test fails")]
 
+#[allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
+#[path = "../telegram/botapi/mod.rs"]
+mod botapi;
 mod harness;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../whatsapp/lab.rs"]
+mod lab;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../whatsapp/mock.rs"]
+mod mock;
 #[path = "../support/schemas.rs"]
 mod schemas;
 
@@ -29,6 +38,7 @@ mod lifecycle;
 mod logins;
 mod memory;
 mod no_token;
+mod older_folder;
 mod pages;
 mod places;
 mod presence;

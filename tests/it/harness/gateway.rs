@@ -178,13 +178,12 @@ impl Builder {
 
     /// The daemon's program, where whoever runs it can reach it.
     fn binary(&self) -> PathBuf {
-        let built = Path::new(env!("CARGO_BIN_EXE_clawdis-gateway"));
         let copy = self.folder.path().join("clawdis-gateway");
         if !self.ordinary_user {
-            return built.to_owned();
+            return process::daemon();
         }
         if !copy.exists() {
-            process::copy_program(built, &copy);
+            process::copy_program(&process::daemon(), &copy);
         }
         copy
     }

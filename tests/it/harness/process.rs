@@ -82,6 +82,12 @@ pub(crate) fn copy_program(from: &Path, to: &Path) {
     assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
 }
 
+/// The program that is tested: today's, or another one that is to be held to the same.
+pub(crate) fn daemon() -> PathBuf {
+    let other = std::env::var_os("CLAWDIS_TEST_DAEMON");
+    other.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_clawdis-gateway")), PathBuf::from)
+}
+
 /// Nobody's account: it owns nothing on a system.
 const ORDINARY: u32 = 65_534;
 
