@@ -43,7 +43,7 @@ impl Environment {
     pub(crate) fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
         let text = |name: &'static str| -> Result<Option<String>, SettingsError> {
             let value = lookup(name).map(OsString::into_string).transpose();
-            value.map_err(|_| SettingsError::Wrong { place: name, expected: "UTF-8 text" })
+            value.map_err(|_| SettingsError::Wrong { setting: name, expected: "UTF-8 text" })
         };
         let filled = |name| text(name).map(|value| value.filter(|value| !value.is_empty()));
         let path = |name| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -9,13 +9,13 @@ use crate::config::secret::SecretFault;
 /// Why the gateway does not start with what was set (exit 2).
 #[derive(Debug)]
 pub(crate) enum SettingsError {
-    /// What stands at this place is not what is expected there.
+    /// This setting is not what is expected.
     Wrong {
         /// The flag, variable or key.
-        place: &'static str,
+        setting: &'static str,
         expected: &'static str,
     },
-    /// The token from this place is none that clients could show.
+    /// The token of this setting is none that clients could show.
     Token(&'static str, SecretFault),
     /// An address that others reach, and nothing that keeps them out.
     OpenBind(IpAddr),
@@ -34,11 +34,11 @@ pub(crate) enum SettingsError {
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Wrong { place, expected } => write!(f, "`{place}` needs {expected}"),
-            Self::Token(place, SecretFault::Empty) => {
-                write!(f, "the token of `{place}` is empty: put one there or leave it out")
+            Self::Wrong { setting, expected } => write!(f, "`{setting}` needs {expected}"),
+            Self::Token(setting, SecretFault::Empty) => {
+                write!(f, "the token of `{setting}` is empty: put one there or leave it out")
             }
-            Self::Token(place, fault) => write!(f, "the token of `{place}` {fault}"),
+            Self::Token(setting, fault) => write!(f, "the token of `{setting}` {fault}"),
             Self::OpenBind(address) => write!(
                 f,
                 "without a token everybody who reaches {address} could command this gateway: \

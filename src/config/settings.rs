@@ -109,7 +109,7 @@ fn state_dir(flags: &Flags, environment: &Environment) -> Result<PathBuf, Settin
 }
 
 fn port(flag: Option<u16>, variable: Option<&str>, config: u16) -> Result<u16, SettingsError> {
-    let wrong = SettingsError::Wrong { place: environment::PORT, expected: "a number from 0 to 65535" };
+    let wrong = SettingsError::Wrong { setting: environment::PORT, expected: "a number from 0 to 65535" };
     match (flag, variable) {
         (Some(port), _) => Ok(port),
         (None, Some(text)) => text.parse().map_err(|_| wrong),
@@ -137,14 +137,15 @@ fn read_bot_token(
     Ok(())
 }
 
-/// The first place that has one counts, and a blank one there is refused: it was meant to keep
+/// The first setting that has one counts, and a blank one there is refused: it was meant to keep
 /// people out.
-fn token(places: [(&'static str, Option<Secret>); 4]) -> Result<Option<Secret>, SettingsError> {
-    let Some((place, token)) = places.into_iter().find_map(|(place, token)| Some((place, token?))) else {
+fn token(candidates: [(&'static str, Option<Secret>); 4]) -> Result<Option<Secret>, SettingsError> {
+    let Some((setting, token)) = candidates.into_iter().find_map(|(setting, token)| Some((setting, token?)))
+    else {
         return Ok(None);
     };
     match token.fault() {
-        Some(fault) => Err(SettingsError::Token(place, fault)),
+        Some(fault) => Err(SettingsError::Token(setting, fault)),
         None => Ok(Some(token)),
     }
 }
@@ -152,7 +153,7 @@ fn token(places: [(&'static str, Option<Secret>); 4]) -> Result<Option<Secret>, 
 fn binds(flags: Vec<IpAddr>, gateway: &Gateway) -> Result<Vec<IpAddr>, SettingsError> {
     let mut binds = flags;
     if binds.is_empty() {
-        let wrong = SettingsError::Wrong { place: "gateway.bind", expected: ADDRESS };
+        let wrong = SettingsError::Wrong { setting: "gateway.bind", expected: ADDRESS };
         let parsed: Option<Vec<IpAddr>> = gateway.bind.iter().map(|text| address(text)).collect();
         binds = parsed.ok_or(wrong)?;
     }
@@ -173,7 +174,7 @@ fn binds(flags: Vec<IpAddr>, gateway: &Gateway) -> Result<Vec<IpAddr>, SettingsE
 
 /// What is no version would let every client in, since only versions are compared.
 fn check_min_client(text: &str) -> Result<(), SettingsError> {
-    let wrong = SettingsError::Wrong { place: "gateway.minClient", expected: "a version such as 1.2.0" };
+    let wrong = SettingsError::Wrong { setting: "gateway.minClient", expected: "a version such as 1.2.0" };
     semver(text).map(|_| ()).ok_or(wrong)
 }
 
@@ -182,14 +183,14 @@ fn agent_command(
     variable: Option<String>,
     config: Option<Command>,
 ) -> Result<Option<AgentCommand>, SettingsError> {
-    let (place, command) = match (flag, variable, config) {
+    let (setting, command) = match (flag, variable, config) {
         (Some(spec), _, _) => ("--agent", spec_of(&spec)),
         (None, Some(spec), _) => (environment::AGENT, spec_of(&spec)),
         (None, None, Some(Command::Name(spec))) => ("agent.command", spec_of(&spec)),
         (None, None, Some(Command::Argv(argv))) => ("agent.command", argv_of(argv)),
         (None, None, None) => return Ok(None),
     };
-    command.map(Some).ok_or(SettingsError::Wrong { place, expected: SPEC })
+    command.map(Some).ok_or(SettingsError::Wrong { setting, expected: SPEC })
 }
 
 fn spec_of(spec: &str) -> Option<AgentCommand> {

@@ -1,5 +1,5 @@
-//! What the config says about the messaging surfaces: for the core, in the forms that it compares, and
-//! for the thread that talks to them.
+//! What the config says about the channels: for the state thread, in the forms that it compares, and for
+//! the thread that talks to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -18,8 +18,9 @@ use crate::protocol::payload::Toggles;
 use crate::state::{GroupConfig, SurfaceConfig, SurfacesConfig};
 use crate::store::{Layout, Recovered};
 
-/// An id that cannot be one is left out, with a word in the log: nobody is let in by mistake.
-pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
+/// What the state thread knows of the channels. An id that cannot be one is left out, with a word in the
+/// log: nobody is let in by mistake.
+pub(super) fn for_state(settings: &Settings, layout: &Layout) -> SurfacesConfig {
     let (telegram, whatsapp) = (&settings.config.telegram, &settings.config.whatsapp);
     let telegram_groups = telegram.groups.iter().map(|(id, group)| {
         let allowed = group_members(Channel::Telegram, &group.allow_from);
@@ -59,12 +60,13 @@ pub(super) fn config(settings: &Settings, layout: &Layout) -> SurfacesConfig {
     }
 }
 
-/// WhatsApp has no credentials to show: linking comes after switching on.
+/// Whether WhatsApp is set up. It has no credentials to show: linking comes after switching on.
 fn is_whatsapp_configured(settings: &Settings) -> bool {
     settings.config.whatsapp.enabled == Some(true)
 }
 
-/// Of 0, as in `agent.idleMinutes`, nothing follows: else every message would be too old.
+/// How old a message may be. Of 0, as in `agent.idleMinutes`, nothing follows: else every message would be
+/// too old.
 fn max_age(minutes: u64) -> Duration {
     if minutes == 0 { Duration::MAX } else { Duration::from_secs(60 * minutes) }
 }
@@ -96,8 +98,8 @@ fn group_members(channel: Channel, allowed: &[String]) -> Vec<String> {
     everybody.chain(ids(channel, "groups.allowFrom", &people)).collect()
 }
 
-/// Each person once. A group is none: everybody in it would be let in, or be the owner.
-fn ids(channel: Channel, place: &str, ids: &[String]) -> Vec<String> {
+/// The ids of people, each once. A group is none: everybody in it would be let in, or be the owner.
+fn ids(channel: Channel, key: &str, ids: &[String]) -> Vec<String> {
     let known = ids.iter().filter_map(|id| {
         let person = person_id(channel, id).and_then(|person| {
             if is_group(channel, &person) {
@@ -108,24 +110,24 @@ fn ids(channel: Channel, place: &str, ids: &[String]) -> Vec<String> {
         person
             .inspect_err(|error| {
                 let expected = error.message.trim_start_matches("`/params/id`: ");
-                log::warn!("{}.{place}: `{id}` is left out: {expected}", channel.name());
+                log::warn!("{}.{key}: `{id}` is left out: {expected}", channel.name());
             })
             .ok()
     });
     known.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Names and values of the places from which the surfaces go on.
-pub(super) fn places(recovered: &Recovered) -> BTreeMap<String, String> {
-    let places = recovered.slots.iter().filter(|(slot, _)| slot.starts_with("place/"));
-    places.map(|(slot, value)| (slot.clone(), value.clone())).collect()
+/// The cursors from which the channels go on: names and values of their slots.
+pub(super) fn cursors(recovered: &Recovered) -> BTreeMap<String, String> {
+    let slots = recovered.slots.iter().filter(|(slot, _)| slot.starts_with("place/"));
+    slots.map(|(slot, value)| (slot.clone(), value.clone())).collect()
 }
 
-/// What the channels' thread starts with.
+/// What the channels thread starts with.
 pub(super) fn setup(
     settings: &Settings,
     toggles: &Toggles,
-    places: BTreeMap<String, String>,
+    cursors: BTreeMap<String, String>,
     own_exe: PathBuf,
 ) -> Result<ChannelsSetup, Fatal> {
     let (telegram, whatsapp) = (&settings.config.telegram, &settings.config.whatsapp);
@@ -158,5 +160,5 @@ pub(super) fn setup(
         read_receipts: whatsapp.read_receipts,
     };
     let enabled = on.into_iter().filter(|(_, on)| *on).map(|(channel, _)| channel).collect();
-    Ok(ChannelsSetup { telegram: bot, whatsapp, enabled, places })
+    Ok(ChannelsSetup { telegram: bot, whatsapp, enabled, places: cursors })
 }

@@ -63,7 +63,7 @@ impl Gateway {
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }
-        let places = channels_setup::places(&recovered);
+        let cursors = channels_setup::cursors(&recovered);
         let (agent_config, warning) =
             agent_setup::setup(settings, &tidy, &own_exe, state::keeps_home(&recovered))?;
         let mut state_config = state_setup::setup(settings, &layout, boot_id, &listeners);
@@ -80,7 +80,7 @@ impl Gateway {
         let (to_agent_control, agent_control_inbox) = bounded(AGENT_CONTROL_INBOX);
         let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX + CHANNEL_RESERVE);
         let fanout_us = Arc::new(AtomicU64::new(0));
-        let channels_setup = channels_setup::setup(settings, state.toggles(), places, own_exe)?;
+        let channels_setup = channels_setup::setup(settings, state.toggles(), cursors, own_exe)?;
         let exits = Exits {
             outbound: to_outbound.clone(),
             store: to_store,

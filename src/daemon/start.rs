@@ -101,7 +101,7 @@ fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
     let layout = Layout::new(&settings.state_dir);
     let tidy = Tidy::new(layout.clone(), u64::MAX);
     let (_, warning) = agent_setup::setup(settings, &tidy, &own_exe, false)?;
-    channels_setup::config(settings, &layout);
+    channels_setup::for_state(settings, &layout);
     channels_setup::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
     let found: Vec<Warning> = warnings::of_settings(settings).into_iter().chain(warning).collect();
     for warning in warnings.iter().chain(found.iter().map(|warning| &warning.message)) {
