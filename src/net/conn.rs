@@ -11,15 +11,15 @@ use crate::limits::{
     INVALID_FRAMES_MAX, INVALID_FRAMES_WINDOW, LARGE_REQUEST_BYTES, PAGE_BUILT_BYTES, PAGE_STALL_TIME,
 };
 use crate::metrics::METRICS;
-use crate::net::admission::LeaveOnDrop;
 use crate::net::handshake::{self, Accepted, Refused};
-use crate::net::head::{Head, HeadError};
 use crate::net::http::{self, Refusal};
 use crate::net::outbound::Outbound;
 use crate::net::permits::{Permit, Permits};
+use crate::net::request_head::{Head, HeadError};
 use crate::net::requests::{self, Rejected};
+use crate::net::slots::LeaveOnDrop;
 use crate::net::stream::ClientStream;
-use crate::net::{ConnShared, NetContext, NetEvent, Opened, gate};
+use crate::net::{ConnShared, NetContext, NetEvent, Opened, origin_check};
 use crate::protocol::ConnId;
 use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::frame::{self, Close};
@@ -45,7 +45,7 @@ pub(super) fn serve(
         Ok(head) => head,
         Err(error) => return refuse_head(shared, &error, context),
     };
-    if let Err(refusal) = gate::check(&head, context) {
+    if let Err(refusal) = origin_check::check(&head, context) {
         METRICS.refused_origin.up();
         // Without the port, so that a flood of refusals is one line that is counted.
         log::warn!("refused {} with {}: {}", peer.ip(), refusal.status, refusal.text);

@@ -15,9 +15,9 @@ use crate::limits::{
     HELLO_BYTES_MAX, HELLO_VALUES_MAX, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES,
 };
 use crate::metrics::METRICS;
-use crate::net::admission::LeaveOnDrop;
-use crate::net::head::Head;
 use crate::net::http::{Refusal, TOO_MANY, linger};
+use crate::net::request_head::Head;
+use crate::net::slots::LeaveOnDrop;
 use crate::net::stream::ClientStream;
 use crate::net::{ConnShared, NetContext};
 use crate::protocol::event::Subscriptions;

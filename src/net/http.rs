@@ -11,10 +11,10 @@ use tungstenite::http::StatusCode;
 
 use crate::limits::{CLOSE_FLUSH_TIMEOUT, HTTP_ANSWER_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIME};
 use crate::metrics::METRICS;
-use crate::net::answer::Answer;
-use crate::net::head::Head;
+use crate::net::request_head::Head;
+use crate::net::response::Answer;
 use crate::net::stream::{read_until, write_until};
-use crate::net::{ConnShared, NetContext, pages};
+use crate::net::{ConnShared, NetContext, web_files};
 
 /// An answer that is not what was asked for: status, sentence, extra header.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ fn route(head: &Head, context: &NetContext) -> Result<Answer, Refusal> {
             authorize(head, context)?;
             Ok(Answer::fresh(200, "text/plain; version=0.0.4; charset=utf-8", METRICS.render()))
         }
-        _ => pages::find(head).ok_or(Refusal::NOT_FOUND),
+        _ => web_files::find(head).ok_or(Refusal::NOT_FOUND),
     }
 }
 

@@ -17,41 +17,41 @@ use crate::port::Port;
 use crate::store::history::History;
 
 pub mod acceptor;
-pub mod admission;
-mod answer;
 mod conn;
 mod event;
-mod frames;
-mod gate;
+mod frame_tracker;
 mod handshake;
-mod head;
 pub mod hosts;
 mod http;
+mod origin_check;
 pub mod outbound;
-mod pages;
 pub mod permits;
-mod refusals;
+mod refusal_pacer;
+mod request_head;
 mod requests;
+mod response;
 pub mod shares;
+pub mod slots;
 mod stream;
 pub mod token;
+mod web_files;
 
 pub use event::{NetEvent, Opened};
 
-use admission::Admission;
 use hosts::Hosts;
 use outbound::ToOutbound;
 use permits::Permits;
-use refusals::Refusals;
+use refusal_pacer::Refusals;
 use requests::{RawRequest, Rejected};
 use shares::Shares;
+use slots::Admission;
 use token::Token;
 
 /// Whether a stranger's bytes are the head of a request, for `tests/fuzz`: over sockets it would try
 /// a thousandth as many.
 #[doc(hidden)]
 pub fn is_head(bytes: &[u8]) -> bool {
-    matches!(head::Head::parse(bytes), Ok(Some(head)) if head.asks_for_websocket() || !head.path().is_empty())
+    matches!(request_head::Head::parse(bytes), Ok(Some(head)) if head.asks_for_websocket() || !head.path().is_empty())
 }
 
 /// What a frame that is no good request is told, for the same reason.

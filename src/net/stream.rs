@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use crate::limits::{LARGE_REQUEST_BYTES, READ_BUFFER_KEPT_BYTES, WRITE_SLICE_TIMEOUT};
 use crate::net::ConnShared;
-use crate::net::admission::Admission;
-use crate::net::frames::Frames;
+use crate::net::frame_tracker::Frames;
 use crate::net::outbound::{Outbound, ToOutbound};
+use crate::net::slots::Admission;
 use crate::protocol::ConnId;
 
 pub(super) struct ClientStream {

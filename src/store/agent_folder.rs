@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::limits::{AGENT_SESSION_HEADER_BYTES_MAX, ASIDE_LOOKED_MAX};
-use crate::store::handle::{DAMAGED, FolderHandle};
+use crate::store::folder_handle::{DAMAGED, FolderHandle};
 use crate::store::old_files::{OldFile, OldestFiles};
 use crate::store::{Layout, MEDIA, file_name, trash};
 

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use crate::limits::{JOURNAL_BYTES_MAX, OPS_BYTES_MAX, RECORD_BYTES_MAX, STORAGE_GROWTH_BYTES};
 use crate::metrics::METRICS;
-use crate::store::backlog::{Backlog, Work};
 use crate::store::journal::Journal;
-use crate::store::line::Line;
-use crate::store::sessions::SessionFiles;
-use crate::store::{Layout, SESSIONS, StoreOp, Tidy, disk, quota, record};
+use crate::store::journal_entry::Line;
+use crate::store::session_files::SessionFiles;
+use crate::store::unapplied::{Backlog, Work};
+use crate::store::{Layout, SESSIONS, StoreOp, Tidy, checked_line, disk, quota};
 
 /// What the last life left behind.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub struct Recovered {
 impl Recovered {
     /// What the slots take in a journal that has nothing else, nearly.
     fn standing_bytes(&self) -> u64 {
-        self.slots.iter().map(|(slot, value)| record::line_bytes(slot) + value.len() as u64).sum()
+        self.slots.iter().map(|(slot, value)| checked_line::line_bytes(slot) + value.len() as u64).sum()
     }
 }
 
@@ -228,7 +228,7 @@ impl Store {
                         Some(end) => *end,
                         None => self.end(key).map_err(|error| self.about(key, &error))?,
                     };
-                    own.ends.insert(key.clone(), offset + record::line_bytes(record));
+                    own.ends.insert(key.clone(), offset + checked_line::line_bytes(record));
                     own.works.push((key.clone(), Work::Append { offset, record: record.clone() }));
                     Line::App { key: key.clone(), offset, record: serde_json::from_str(record)? }
                 }
@@ -375,7 +375,7 @@ impl Store {
         written?;
         let mut bytes = Vec::new();
         for json in slots.values().chain(kept.values().flatten()) {
-            record::write_line(&mut bytes, json);
+            checked_line::write_line(&mut bytes, json);
         }
         let before = self.journal.len();
         self.journal.replace(&bytes)?;
@@ -410,8 +410,8 @@ impl Group {
     fn line(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.lines.as_slice() {
-            [line] => record::write_line(&mut bytes, line),
-            lines => record::write_line(&mut bytes, &format!("{{\"all\":[{}]}}", lines.join(","))),
+            [line] => checked_line::write_line(&mut bytes, line),
+            lines => checked_line::write_line(&mut bytes, &format!("{{\"all\":[{}]}}", lines.join(","))),
         }
         bytes
     }

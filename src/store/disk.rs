@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::plain_file;
-use crate::store::handle::{DAMAGED, FolderHandle};
+use crate::store::folder_handle::{DAMAGED, FolderHandle};
 
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();

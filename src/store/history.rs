@@ -17,7 +17,7 @@ use crate::protocol::error::WireError;
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::{HistoryPage, Message};
 use crate::store::session_file::Opened;
-use crate::store::{Layout, record};
+use crate::store::{Layout, checked_line};
 
 /// One record of a session's file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ impl<'a> LinesBackwards<'a> {
             let at = self.start + line_start as u64;
             let whole = self.block.last() == Some(&b'\n');
             let parsed =
-                record::read_line(&body[line_start..]).and_then(|json| serde_json::from_str(json).ok());
+                checked_line::read_line(&body[line_start..]).and_then(|json| serde_json::from_str(json).ok());
             self.block.truncate(line_start);
             if let Some(parsed) = parsed.filter(|_| whole) {
                 self.barren_bytes = 0;

@@ -9,9 +9,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::limits::{JOURNAL_LINE_BYTES_MAX, JOURNAL_PART_BYTES};
+use crate::store::checked_line::{self, Lines};
 use crate::store::disk::{self, Reading};
-use crate::store::line::{Line, VERSION};
-use crate::store::record::{self, Lines};
+use crate::store::journal_entry::{Line, VERSION};
 
 /// The open journal.
 pub(super) struct Journal {
@@ -170,7 +170,7 @@ fn folder_of(path: &Path) -> &Path {
 
 fn first_line() -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
-    record::write_line(&mut line, &serde_json::to_string(&Line::Journal(VERSION))?);
+    checked_line::write_line(&mut line, &serde_json::to_string(&Line::Journal(VERSION))?);
     Ok(line)
 }
 

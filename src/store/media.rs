@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use crate::store::agent_folder;
-use crate::store::handle::FolderHandle;
+use crate::store::folder_handle::FolderHandle;
 
 /// Opens a session's folder, and makes it if it is not there.
 pub(crate) fn folder(path: &Path) -> io::Result<FolderHandle> {

@@ -16,30 +16,30 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 
 pub mod agent_folder;
-mod backlog;
+mod checked_line;
 mod commit;
 mod disk;
 pub mod folder;
-pub(crate) mod handle;
+pub(crate) mod folder_handle;
 pub mod history;
+mod janitor;
 mod journal;
-mod line;
+mod journal_entry;
 pub(crate) mod media;
 mod old_files;
 mod quota;
-mod record;
 mod session_file;
-mod sessions;
-mod thread;
-mod tidy;
+mod session_files;
+mod store_loop;
 pub(crate) mod trash;
+mod unapplied;
 mod walk;
 
 pub use commit::{Recovered, Store};
-pub use thread::spawn;
-pub use tidy::Tidy;
+pub use janitor::Tidy;
+pub use store_loop::spawn;
 
-use handle::FolderHandle;
+use folder_handle::FolderHandle;
 
 /// Number that state gives to a command; the answer carries it.
 pub type Ticket = u64;

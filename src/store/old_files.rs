@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Stat};
 
 use crate::clock::wall_ms;
 use crate::limits::QUOTA_BATCH;
-use crate::store::handle::{DAMAGED, FolderHandle};
+use crate::store::folder_handle::{DAMAGED, FolderHandle};
 use crate::store::trash;
 use crate::store::walk::{used_bytes, weight};
 

@@ -10,10 +10,10 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::limits::{LEFTOVER_AGE_MS_MIN, QUOTA_BATCHES_MAX, RECORDS_SHARE};
+use crate::store::checked_line::end_of_line;
 use crate::store::disk::{self, Reading};
-use crate::store::handle::FolderHandle;
+use crate::store::folder_handle::FolderHandle;
 use crate::store::old_files::OldestFiles;
-use crate::store::record::end_of_line;
 use crate::store::session_file::{Header, Opened};
 use crate::store::walk::{used_bytes, weight};
 use crate::store::{Layout, MEDIA, SESSIONS, agent_folder};
@@ -116,7 +116,7 @@ mod tests {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
     use crate::limits::QUOTA_BATCH;
-    use crate::store::handle::place_in_memory;
+    use crate::store::folder_handle::place_in_memory;
     use crate::store::{Layout, Store, StoreOp, Tidy, folder};
 
     fn root(name: &str) -> Layout {

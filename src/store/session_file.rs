@@ -11,8 +11,8 @@ use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{OFFSET_MAX, SESSION_HEADER_BYTES_MAX};
+use crate::store::checked_line::{self, Lines};
 use crate::store::disk::{self, Reading};
-use crate::store::record::{self, Lines};
 
 /// Format of session files.
 const VERSION: u32 = 1;
@@ -31,7 +31,7 @@ impl Header {
     pub(super) fn line(key: &str, base: u64) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         let header = Self { v: VERSION, key: key.to_owned(), base };
-        record::write_line(&mut line, &serde_json::to_string(&header)?);
+        checked_line::write_line(&mut line, &serde_json::to_string(&header)?);
         Ok(line)
     }
 }
@@ -65,7 +65,7 @@ impl Opened {
             .read_until(b'\n', &mut line)?;
         let header: Option<Header> = line
             .strip_suffix(b"\n")
-            .and_then(record::read_line)
+            .and_then(checked_line::read_line)
             .and_then(|json| serde_json::from_str(json).ok());
         let header = header.filter(|header| header.base <= OFFSET_MAX);
         let header =

@@ -15,7 +15,7 @@ use rustix::fs::FileType;
 use crate::clock::wall_ms;
 use crate::limits::{ASIDE_NAMES_MAX, TIDY_STEPS_MAX, TMP_ENTRIES_MAX};
 use crate::store::Layout;
-use crate::store::handle::FolderHandle;
+use crate::store::folder_handle::FolderHandle;
 
 /// Beginning of the names of what is to be deleted.
 const GONE: &str = "gone-";
@@ -132,7 +132,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::{clear, discard, discard_leftovers};
-    use crate::store::handle::{FolderHandle, place_in_memory};
+    use crate::store::folder_handle::{FolderHandle, place_in_memory};
 
     fn temp(name: &str) -> (std::path::PathBuf, FolderHandle) {
         let path = place_in_memory().join(format!("clawdis-trash-{name}-{}", std::process::id()));

@@ -9,7 +9,7 @@ use std::io;
 use rustix::fs::{FileType, Stat};
 
 use crate::limits::{DISK_BLOCK_BYTES, WALK_ENTRIES_MAX};
-use crate::store::handle::FolderHandle;
+use crate::store::folder_handle::FolderHandle;
 
 /// A folder above the one that is being read.
 struct Above {
@@ -131,7 +131,7 @@ mod tests {
     use std::fs;
 
     use super::used_bytes;
-    use crate::store::handle::{FolderHandle, place_in_memory};
+    use crate::store::folder_handle::{FolderHandle, place_in_memory};
 
     #[test]
     fn every_folder_of_a_deep_and_wide_tree_counts_once() {

@@ -15,7 +15,7 @@ use crate::channels::web::download::{self, Web};
 use crate::channels::web::media_sources::MediaSources;
 use crate::channels::web::sniff;
 use crate::limits::{CAPTION_UNITS_MAX, TELEGRAM_PHOTO_BYTES_MAX, TELEGRAM_UPLOAD_BYTES_MAX};
-use crate::store::handle::FolderHandle;
+use crate::store::folder_handle::FolderHandle;
 
 /// An open file that is to be sent.
 struct Source {

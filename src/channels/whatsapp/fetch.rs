@@ -11,7 +11,7 @@ use crate::channels::web::sniff;
 use crate::channels::whatsapp::sidecar::Asked;
 use crate::limits::WHATSAPP_FETCH_TIMEOUT;
 use crate::protocol::call::Channel;
-use crate::store::handle::FolderHandle;
+use crate::store::folder_handle::FolderHandle;
 use crate::store::media;
 
 #[derive(Default)]

@@ -16,7 +16,7 @@ use crate::channels::whatsapp::{News, Told, WhatsappConfig};
 use crate::child::ending::Ending;
 use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{CHILD_STOP_TIMEOUT, CHILD_TERM_WAIT, SIDECAR_BEAT_INTERVAL, SIDECAR_SILENCE_MAX};
-use crate::store::handle::FolderHandle;
+use crate::store::folder_handle::FolderHandle;
 use crate::store::{Layout, trash};
 
 /// V8 settings that keep it small (measured: 74 MB where the defaults take 110).

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
 use crate::channels::web::download;
 use crate::channels::whatsapp::{News, Told, Whatsapp};
-use crate::store::handle::FolderHandle;
+use crate::store::folder_handle::FolderHandle;
 use crate::threads;
 
 /// Folder for what was downloaded.

@@ -159,7 +159,7 @@ fn a_forget_that_was_interrupted_is_finished_at_the_next_start() {
     let said = fs::read(&path).unwrap();
     drop(store);
     let mut journal = said;
-    crate::store::record::write_line(&mut journal, r#"{"forget":"secret"}"#);
+    crate::store::checked_line::write_line(&mut journal, r#"{"forget":"secret"}"#);
     fs::write(&path, &journal).unwrap();
     let (_, recovered) = temp.open();
     assert_eq!(recovered.slots["keep"], "7");
@@ -327,7 +327,7 @@ fn damage_below_what_the_journal_holds_is_set_aside_and_nothing_is_lost() {
 /// Puts a session's file there that a later version wrote.
 fn make_newer(path: &Path) -> Vec<u8> {
     let mut newer = Vec::new();
-    crate::store::record::write_line(&mut newer, r#"{"v":2,"key":"main","base":0}"#);
+    crate::store::checked_line::write_line(&mut newer, r#"{"v":2,"key":"main","base":0}"#);
     fs::write(path, &newer).unwrap();
     newer
 }

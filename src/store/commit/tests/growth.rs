@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use super::{Temp, append, keep, put};
 use crate::limits::{JOURNAL_BYTES_MAX, JOURNAL_PART_BYTES};
-use crate::store::record::write_line;
+use crate::store::checked_line::write_line;
 use crate::store::{Layout, StoreOp};
 
 /// JSON of so many bytes.

@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::{Temp, append, keep, put};
 use crate::limits::{RECORD_BYTES_MAX, SESSION_KEY_CHARS_MAX};
-use crate::store::record::write_line;
+use crate::store::checked_line::write_line;
 use crate::store::{Layout, StoreOp, disk, trash, walk};
 
 #[test]

@@ -6,8 +6,8 @@
 //! it.
 
 use crate::net::NetContext;
-use crate::net::head::Head;
 use crate::net::http::Refusal;
+use crate::net::request_head::Head;
 
 /// `Err` is what to answer instead of serving the request.
 pub(super) fn check(head: &Head, context: &NetContext) -> Result<(), Refusal> {

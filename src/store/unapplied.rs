@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::limits::{UNAPPLIED_BYTES_MAX, UNAPPLIED_RECORDS_MAX};
-use crate::store::record;
+use crate::store::checked_line;
 
 /// One thing that a session's file lacks.
 #[derive(Debug, PartialEq)]
@@ -62,7 +62,7 @@ impl Backlog {
     /// Logical offset behind the last record that session's file lacks. `None` if it lacks nothing.
     pub(super) fn end(&self, key: &str) -> Option<u64> {
         self.by_key.get(key)?.back().map(|work| match work {
-            Work::Append { offset, record } => offset + record::line_bytes(record),
+            Work::Append { offset, record } => offset + checked_line::line_bytes(record),
             Work::Forget => 0,
         })
     }

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use flate2::read::GzDecoder;
 
-use crate::net::answer::Answer;
-use crate::net::head::Head;
+use crate::net::request_head::Head;
+use crate::net::response::Answer;
 
 struct File {
     path: &'static str,

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use crate::store::session_file::{Header, Opened};
-use crate::store::{Layout, disk, record, trash};
+use crate::store::{Layout, checked_line, disk, trash};
 
 /// The writer's side.
 pub(super) struct SessionFiles {
@@ -55,7 +55,7 @@ impl SessionFiles {
         self.unsynced.insert(key.to_owned());
         let path = self.layout.session(key);
         let mut line = Vec::with_capacity(json.len() + 16);
-        record::write_line(&mut line, json);
+        checked_line::write_line(&mut line, json);
         let Some(opened) = self.open(key)? else {
             let mut bytes = Header::line(key, offset)?;
             bytes.append(&mut line);
@@ -126,7 +126,7 @@ impl SessionFiles {
         let copy = disk::keep_copy(&path)?;
         let mut content = Header::line(key, base)?;
         for (_, json) in records {
-            record::write_line(&mut content, json);
+            checked_line::write_line(&mut content, json);
         }
         drop(disk::replace(&path, content.as_slice())?);
         Ok(format!(
