@@ -11,12 +11,14 @@ mod process;
 mod queues;
 mod storage;
 mod telegram;
+mod web;
 mod whatsapp;
 
 pub use process::*;
 pub use queues::*;
 pub use storage::*;
 pub use telegram::*;
+pub use web::*;
 pub use whatsapp::*;
 
 // ---- frames and connections -------------------------------------------------------------------

@@ -1,4 +1,4 @@
-//! What bounds the Telegram surface. Telegram's own bounds are those of
+//! Bounds of the Telegram channel. Telegram's own bounds are those of
 //! <https://core.telegram.org/bots/api> and <https://core.telegram.org/bots/faq>.
 
 use std::time::Duration;
@@ -16,16 +16,6 @@ pub const GARBLED_BYTES_MAX: usize = 2 * 1024;
 /// Messages of one answer: more than the largest answer needs. The rest is left out with a mark.
 pub const TELEGRAM_PARTS_MAX: usize = 64;
 
-/// Connecting to the Bot API, all of its addresses together; `ureq` gives the first of two two thirds.
-pub const TELEGRAM_CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
-/// Writing a request.
-pub const TELEGRAM_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// From a request to its answer, and for the answer itself; then nobody knows what became of it.
-pub const TELEGRAM_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same for files, which may be 50 MB over a slow line.
-pub const TELEGRAM_TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
-/// An idle connection older than this is not used again: the server may just be closing it.
-pub const TELEGRAM_IDLE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(10);
 /// Largest answer of the Bot API that is read: 100 updates are far below it.
 pub const TELEGRAM_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The server's words in an error of ours.
@@ -43,13 +33,13 @@ pub const TELEGRAM_EMPTY_POLL_PAUSE: Duration = Duration::from_secs(1);
 pub const TELEGRAM_RETRY: Backoff = Backoff::new(TELEGRAM_RETRY_PAUSE_MIN, Duration::from_secs(60));
 /// First of these pauses, and the shortest that the server can ask for.
 pub const TELEGRAM_RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
-/// Longest pause that the server can ask for: a day, as long as it keeps messages.
-pub const TELEGRAM_RETRY_AFTER_SECONDS_MAX: f64 = 86_400.0;
-/// The same where somebody else polls with our token: each poll of ours ends one of theirs.
+/// After a failed poll where somebody else polls with our token: each poll of ours ends one of theirs.
 pub const TELEGRAM_CONFLICT_RETRY: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
-/// The same where the token was not accepted; it will not get right by asking.
+/// After a failed poll where the token was not accepted; it will not get right by asking.
 pub const TELEGRAM_UNAUTHORIZED_RETRY: Backoff =
     Backoff::new(Duration::from_secs(60), Duration::from_secs(15 * 60));
+/// Longest pause that the server can ask for: a day, as long as it keeps messages.
+pub const TELEGRAM_RETRY_AFTER_SECONDS_MAX: f64 = 86_400.0;
 /// Between two notes to state that polls are answered, while nothing else changes.
 pub const TELEGRAM_ALIVE_MS: u64 = 10_000;
 /// How long `health` with `probe` waits for the Bot API.
@@ -94,8 +84,6 @@ pub const LEASE_ENDING_WAIT: Duration = Duration::from_millis(100);
 /// How far up the parents of a process are looked at that holds an account; one that is further down is
 /// taken for a gateway.
 pub const LEASE_ANCESTORS_MAX: usize = 64;
-/// Redirects that are followed to a file to be sent.
-pub const MEDIA_REDIRECTS_MAX: u32 = 3;
 /// One attempt to fetch a picture or file that somebody sent, and how late another may begin.
 pub const MEDIA_FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Before the second and the third attempt to fetch it.

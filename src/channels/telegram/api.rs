@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use ureq::{Body, Proxy, SendBody};
 
 use crate::channels::telegram::error::{self, ApiError, Refusal};
-use crate::channels::web::client::{Http, Patience, Way, is_loopback, port_of};
+use crate::channels::web::client::{HttpClient, ProxyRoute, Timeouts, is_loopback, port_of};
 use crate::config::secret::Secret;
 use crate::limits::{MEDIA_FETCH_TIMEOUT, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ERROR_TEXT_BYTES_MAX};
 use crate::logging::redact::redact;
@@ -35,7 +35,7 @@ pub(super) struct Access {
     /// The bot's token.
     pub(super) token: Secret,
     /// The proxy to it.
-    pub(super) way: Way,
+    pub(super) proxy_route: ProxyRoute,
 }
 
 impl Access {
@@ -51,14 +51,14 @@ impl Access {
             return Err(wrong());
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
-        let way = match proxy {
-            Some(proxy) => Way::Through(Proxy::new(proxy).map_err(|_| {
+        let proxy_route = match proxy {
+            Some(proxy) => ProxyRoute::Through(Proxy::new(proxy).map_err(|_| {
                 "telegram.proxy: needs a URL such as http://host:3128 or socks5://host:1080".to_owned()
             })?),
-            None if is_loopback(host) => Way::Direct,
-            None => Way::Environment,
+            None if is_loopback(host) => ProxyRoute::Direct,
+            None => ProxyRoute::Environment,
         };
-        Ok(Self { base, token, way })
+        Ok(Self { base, token, proxy_route })
     }
 
     /// Whether the token could be one: what else it holds would change the URL.
@@ -97,13 +97,13 @@ impl Access {
 /// A client of the Bot API, for one thread.
 pub(super) struct Api {
     access: Access,
-    http: Http,
+    http: HttpClient,
 }
 
 impl Api {
     pub(super) fn new(access: Access) -> Self {
         // A redirect would carry the token to somebody else.
-        let http = Http::new(&access.way, 0);
+        let http = HttpClient::new(&access.proxy_route, 0);
         Self { access, http }
     }
 
@@ -121,7 +121,7 @@ impl Api {
         &self,
         method: &str,
         parameters: &impl Serialize,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> Result<T, ApiError> {
         let body = serde_json::to_vec(parameters).unwrap_or_default();
         self.post(
@@ -129,7 +129,7 @@ impl Api {
             "application/json",
             SendBody::from_reader(&mut body.as_slice()),
             body.len() as u64,
-            patience,
+            timeouts,
         )
     }
 
@@ -160,7 +160,7 @@ impl Api {
         let bytes = head.len() as u64 + file.bytes + tail.len() as u64;
         let mut body = head.as_slice().chain(file.content.take(file.bytes)).chain(tail.as_bytes());
         let kind = format!("multipart/form-data; boundary={boundary}");
-        self.post(method, &kind, SendBody::from_reader(&mut body), bytes, Patience::TRANSFER)
+        self.post(method, &kind, SendBody::from_reader(&mut body), bytes, Timeouts::TRANSFER)
     }
 
     fn post<T: DeserializeOwned>(
@@ -169,16 +169,16 @@ impl Api {
         kind: &str,
         body: SendBody<'_>,
         bytes: u64,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> Result<T, ApiError> {
         let url = self.access.url(method);
         let (status, retry_after, body) = self.http.run(|agent| {
             let request = agent
                 .post(&url)
                 .config()
-                .timeout_send_body(Some(patience.send))
-                .timeout_recv_response(Some(patience.answer))
-                .timeout_recv_body(Some(patience.body))
+                .timeout_send_body(Some(timeouts.send))
+                .timeout_recv_response(Some(timeouts.answer))
+                .timeout_recv_body(Some(timeouts.body))
                 .build();
             let mut response = request
                 .header("content-type", kind)
@@ -203,7 +203,7 @@ impl Api {
             let request = agent
                 .get(&url)
                 .config()
-                .timeout_recv_response(Some(Patience::PROMPT.answer))
+                .timeout_recv_response(Some(Timeouts::REQUEST.answer))
                 .timeout_recv_body(Some(MEDIA_FETCH_TIMEOUT))
                 .build();
             request.call()

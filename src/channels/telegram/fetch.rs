@@ -12,7 +12,7 @@ use crate::channels::delivery::FetchedFile;
 use crate::channels::message::InboundMedia;
 use crate::channels::telegram::api::Api;
 use crate::channels::telegram::error::{ApiError, Refusal};
-use crate::channels::web::client::Patience;
+use crate::channels::web::client::Timeouts;
 use crate::channels::web::sniff;
 use crate::limits::{MEDIA_FETCH_TIMEOUT, MEDIA_NAME_BYTES_MAX};
 use crate::plain_file;
@@ -103,7 +103,7 @@ fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, Fetch
         }
     };
     let found: Found = api
-        .call("getFile", &json!({ "file_id": file_id }), Patience::PROMPT)
+        .call("getFile", &json!({ "file_id": file_id }), Timeouts::REQUEST)
         .map_err(|error| reason(&error))?;
     if found.file_size > bytes_max {
         return Err(FetchError::too_large(bytes_max));
@@ -176,7 +176,7 @@ fn name_of(index: usize, name: Option<&str>, mime_type: &str) -> String {
     let safe = safe.trim_start_matches(['.', '-']);
     let (stem, ending) = match safe.rsplit_once('.') {
         Some((stem, ending)) if ending.len() <= 10 && !stem.is_empty() => (stem, ending),
-        _ => (safe, sniff::ending(mime_type).unwrap_or_default()),
+        _ => (safe, sniff::extension(mime_type).unwrap_or_default()),
     };
     let stem = cut(stem, MEDIA_NAME_BYTES_MAX);
     let stem = if stem.is_empty() { "file" } else { stem };

@@ -15,7 +15,7 @@ use crate::channels::telegram::event::Reporter;
 use crate::channels::telegram::fetch::FetchError;
 use crate::channels::telegram::send_loop::Job;
 use crate::channels::telegram::{fetch, upload};
-use crate::channels::web::download::Web;
+use crate::channels::web::download::Downloader;
 use crate::channels::web::media_sources::MediaSources;
 use crate::limits::{MEDIA_FETCH_PAUSES_MS, MEDIA_FETCH_TIMEOUT, ms};
 
@@ -37,7 +37,7 @@ pub(super) struct Files {
     pub(super) reporter: Reporter,
     pub(super) off: Arc<AtomicBool>,
     /// How files of the web are fetched.
-    pub(super) web: Web,
+    pub(super) web: Downloader,
     /// Folder for downloads that are sent on.
     pub(super) tmp: PathBuf,
     /// Whose files may be sent.

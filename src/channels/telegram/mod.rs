@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 use crate::channels::delivery::{Attempt, Part, not_sent};
 use crate::channels::event::ChannelEvent;
 use crate::channels::message::{Batch, InboundMedia, Route};
-use crate::channels::web::client::Way;
-use crate::channels::web::download::Web;
+use crate::channels::web::client::ProxyRoute;
+use crate::channels::web::download::Downloader;
 use crate::channels::web::media_sources::MediaSources;
 use crate::clock::wall_ms;
 use crate::config::file;
@@ -82,12 +82,12 @@ impl TelegramSetup {
     }
 
     /// How files of the web are fetched: as the Bot API is reached, unless that is this machine.
-    fn web(&self) -> Web {
-        let way = match &self.access.way {
-            Way::Direct => Way::Environment,
-            way => way.clone(),
+    fn web(&self) -> Downloader {
+        let proxy_route = match &self.access.proxy_route {
+            ProxyRoute::Direct => ProxyRoute::Environment,
+            proxy_route => proxy_route.clone(),
         };
-        Web::new(way, self.sources.hosts.clone())
+        Downloader::new(proxy_route, self.sources.hosts.clone())
     }
 }
 

@@ -16,11 +16,11 @@ use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::event::{Reporter, Told};
 use crate::channels::telegram::health::Trouble;
 use crate::channels::telegram::update;
-use crate::channels::web::client::Patience;
+use crate::channels::web::client::Timeouts;
 use crate::limits::{
-    LEASE_ENDING_WAIT, TELEGRAM_ANSWER_TIMEOUT, TELEGRAM_CONFLICT_RETRY, TELEGRAM_EMPTY_POLL_PAUSE,
-    TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_SLACK, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY,
-    TELEGRAM_RETRY_PAUSE_MIN, TELEGRAM_UNAUTHORIZED_RETRY,
+    LEASE_ENDING_WAIT, TELEGRAM_CONFLICT_RETRY, TELEGRAM_EMPTY_POLL_PAUSE, TELEGRAM_POLL_SECONDS,
+    TELEGRAM_POLL_SLACK, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY, TELEGRAM_RETRY_PAUSE_MIN,
+    TELEGRAM_UNAUTHORIZED_RETRY, WEB_ANSWER_TIMEOUT,
 };
 
 /// What the thread is told.
@@ -101,7 +101,7 @@ impl Polling {
 
     fn who_are_we(&mut self, pauses: &mut Pauses) -> Result<Me, Stopped> {
         loop {
-            match self.api.call::<Me>("getMe", &json!({}), Patience::PROMPT) {
+            match self.api.call::<Me>("getMe", &json!({}), Timeouts::REQUEST) {
                 Ok(me) => {
                     *pauses = Pauses::default();
                     self.reporter.tell(Told::Me(me.clone()));
@@ -153,8 +153,8 @@ impl Polling {
             parameters["offset"] = Value::from(offset);
         }
         let answer = Duration::from_secs(wait_seconds) + TELEGRAM_POLL_SLACK;
-        let patience = Patience { answer, ..Patience::of(TELEGRAM_ANSWER_TIMEOUT) };
-        self.api.call("getUpdates", &parameters, patience).map(first)
+        let timeouts = Timeouts { answer, ..Timeouts::each(WEB_ANSWER_TIMEOUT) };
+        self.api.call("getUpdates", &parameters, timeouts).map(first)
     }
 
     fn arrivals(&self, updates: &[Box<RawValue>], me: &Me) -> Vec<Arrival> {
@@ -189,7 +189,7 @@ impl Polling {
             match self.api.call::<bool>(
                 "deleteWebhook",
                 &json!({ "drop_pending_updates": false }),
-                Patience::PROMPT,
+                Timeouts::REQUEST,
             ) {
                 Ok(_) => {
                     log::info!("telegram: the webhook that was set for this bot is deleted, as configured");

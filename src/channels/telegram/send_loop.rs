@@ -17,7 +17,7 @@ use crate::channels::telegram::event::{Reporter, Told};
 use crate::channels::telegram::rate_limit::Pace;
 use crate::channels::telegram::send_message;
 use crate::channels::telegram::typing::Typing;
-use crate::channels::web::client::Patience;
+use crate::channels::web::client::Timeouts;
 use crate::limits::{
     TELEGRAM_CHAT_INTERVAL, TELEGRAM_JOBS_MAX, TELEGRAM_PROBE_TIMEOUT, TELEGRAM_TYPING_ANSWER_TIMEOUT,
     TELEGRAM_WAIT_MAX,
@@ -100,7 +100,7 @@ impl Sending {
             Job::Deliver(attempt) => self.admit(attempt),
             Job::Typing { route, on } => self.typing.set(route, on, Instant::now()),
             Job::Look => {
-                let me = self.api.call("getMe", &json!({}), Patience::of(TELEGRAM_PROBE_TIMEOUT));
+                let me = self.api.call("getMe", &json!({}), Timeouts::each(TELEGRAM_PROBE_TIMEOUT));
                 self.reporter.tell(Told::Looked(me));
             }
             Job::Off => {}
@@ -161,12 +161,12 @@ impl Sending {
 
     /// Nobody is told when this fails: a server without it (404) is not asked again and again.
     fn type_in(&mut self, route: &Route) {
-        let patience = Patience::of(TELEGRAM_TYPING_ANSWER_TIMEOUT);
+        let timeouts = Timeouts::each(TELEGRAM_TYPING_ANSWER_TIMEOUT);
         let mut action = json!({ "chat_id": route.chat, "action": "typing" });
         if let Some(topic) = send_message::topic(route) {
             action["message_thread_id"] = topic.into();
         }
-        let result: Result<serde::de::IgnoredAny, _> = self.api.call("sendChatAction", &action, patience);
+        let result: Result<serde::de::IgnoredAny, _> = self.api.call("sendChatAction", &action, timeouts);
         if let Err(error) = result {
             log::debug!("telegram: cannot show that somebody is typing: {error}");
             self.typing.set(route.clone(), false, Instant::now());

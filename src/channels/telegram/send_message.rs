@@ -7,7 +7,7 @@ use crate::channels::delivery::{Attempt, AttemptOutcome, Entity, not_sent};
 use crate::channels::message::Route;
 use crate::channels::telegram::api::Api;
 use crate::channels::telegram::error::{ApiError, Refusal};
-use crate::channels::web::client::Patience;
+use crate::channels::web::client::Timeouts;
 
 /// What the Bot API says of a message that it took.
 #[derive(Debug, Deserialize)]
@@ -38,13 +38,13 @@ pub(super) fn text(api: &Api, attempt: &Attempt, text: &str, entities: &[Entity]
     if let Some(reply) = reply_parameters(attempt) {
         full["reply_parameters"] = reply;
     }
-    let mut sent = api.call("sendMessage", &full, Patience::PROMPT);
+    let mut sent = api.call("sendMessage", &full, Timeouts::REQUEST);
     while sent.as_ref().err().is_some_and(may_do_plain) {
         if sent.as_ref().err().is_some_and(blames_topic) {
             ways.truncate(1);
         }
         let Some(less) = ways.pop() else { break };
-        sent = api.call("sendMessage", &less, Patience::PROMPT);
+        sent = api.call("sendMessage", &less, Timeouts::REQUEST);
     }
     sent
 }

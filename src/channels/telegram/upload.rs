@@ -10,8 +10,8 @@ use crate::channels::telegram::api::{Api, FormFile};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::send_message::{self, Sent, chat_id, may_do_plain, reply_parameters, topic};
 use crate::channels::text::split::{clip, utf16};
-use crate::channels::web::client::io_words;
-use crate::channels::web::download::{self, Web};
+use crate::channels::web::client::describe_io;
+use crate::channels::web::download::{self, Downloader};
 use crate::channels::web::media_sources::MediaSources;
 use crate::channels::web::sniff;
 use crate::limits::{CAPTION_UNITS_MAX, TELEGRAM_PHOTO_BYTES_MAX, TELEGRAM_UPLOAD_BYTES_MAX};
@@ -28,7 +28,7 @@ struct Source {
 /// Sends `source` with its caption. `tmp` is a folder of ours for what must be downloaded first.
 pub(super) fn deliver(
     api: &Api,
-    web: &Web,
+    web: &Downloader,
     tmp: &Path,
     sources: &MediaSources,
     attempt: &Attempt,
@@ -77,7 +77,7 @@ fn send(api: &Api, attempt: &Attempt, source: &mut Source, caption: &str) -> Res
     for (method, field, full) in ways {
         let fields = form(attempt, caption, full);
         if let Err(error) = source.file.seek(SeekFrom::Start(0)) {
-            return Err(ApiError::Unreachable(io_words(&error)));
+            return Err(ApiError::Unreachable(describe_io(&error)));
         }
         let (name, mime_type, bytes) = (source.name.as_str(), source.mime_type.as_str(), source.bytes);
         let file = FormFile { field, name, mime_type, content: &mut source.file, bytes };
@@ -123,17 +123,20 @@ fn source(mut file: File, bytes: u64, name: String) -> Result<Source, AttemptOut
     let read = Read::by_ref(&mut file).take(sniff::HEAD_BYTES as u64).read_to_end(&mut head);
     read.map_err(|error| refused(format!("the file cannot be read: {error}")))?;
     let mime_type = sniff::mime_type(&head).unwrap_or("application/octet-stream").to_owned();
-    let name =
-        if name.is_empty() { format!("file.{}", sniff::ending(&mime_type).unwrap_or("bin")) } else { name };
+    let name = if name.is_empty() {
+        format!("file.{}", sniff::extension(&mime_type).unwrap_or("bin"))
+    } else {
+        name
+    };
     Ok(Source { file, bytes, name, mime_type })
 }
 
-fn from_url(web: &Web, tmp: &Path, url: &str) -> Result<Source, AttemptOutcome> {
+fn from_url(web: &Downloader, tmp: &Path, url: &str) -> Result<Source, AttemptOutcome> {
     let unstorable = |error| not_sent(format!("the file cannot be stored: {error}"));
     let mut file = nameless(tmp).map_err(unstorable)?;
     let bytes = web.copy(url, &mut file, TELEGRAM_UPLOAD_BYTES_MAX + 1)?;
     file.flush().and_then(|()| file.seek(SeekFrom::Start(0))).map_err(unstorable)?;
-    source(file, bytes, download::name_in(url))
+    source(file, bytes, download::file_name_of(url))
 }
 
 /// A file that is gone when it is closed, even by a crash.

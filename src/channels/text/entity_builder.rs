@@ -1,4 +1,4 @@
-//! The text of an answer while it is drawn, with the looks of its stretches in UTF-16 units.
+//! Builds the text of an answer and its entities: stretches of it, in UTF-16 units, that look different.
 //!
 //! Keeps what the Bot API demands of entities: none is empty, `pre` and `code` stand alone, no
 //! kind stands within itself.
@@ -6,34 +6,34 @@
 use crate::channels::delivery::Entity;
 
 #[derive(Default)]
-pub(crate) struct Canvas {
+pub(super) struct EntityBuilder {
     text: String,
     units: usize,
     entities: Vec<Entity>,
-    open: Vec<Open>,
-    /// Line ends owed before the next text.
+    open: Vec<OpenEntity>,
+    /// Line ends to be written before the next text.
     gap: usize,
-    /// Nothing was written since a block's marker or mark-up began: no gap is owed there.
+    /// Nothing was written since a block's marker or mark-up began: no gap is due there.
     fresh: bool,
 }
 
-/// A look that lasts. `depth` counts how often its kind was opened within itself.
-struct Open {
+/// An entity whose end has not come. `depth` counts how often its kind was opened within itself.
+struct OpenEntity {
     kind: &'static str,
     url: Option<String>,
     start: usize,
     depth: usize,
 }
 
-impl Canvas {
-    /// Owes so many line ends before the next text, unless more are owed already.
-    pub(crate) fn gap(&mut self, lines: usize) {
+impl EntityBuilder {
+    /// Has so many line ends written before the next text, unless there will be more.
+    pub(super) fn gap(&mut self, lines: usize) {
         if !self.fresh {
             self.gap = self.gap.max(lines);
         }
     }
 
-    pub(crate) fn push(&mut self, text: &str) {
+    pub(super) fn push(&mut self, text: &str) {
         if text.is_empty() {
             return;
         }
@@ -42,30 +42,30 @@ impl Canvas {
         self.append(text);
     }
 
-    /// Writes the head of a block: what follows stands on the same line.
-    pub(crate) fn mark(&mut self, marker: &str) {
+    /// Writes the marker of a block: what follows stands on the same line.
+    pub(super) fn mark(&mut self, marker: &str) {
         self.fresh = false;
         self.push(marker);
         self.fresh = true;
     }
 
-    /// An item without text is a line all the same.
-    pub(crate) fn end_item(&mut self) {
+    /// Ends an item of a list, which is a line even without text.
+    pub(super) fn end_item(&mut self) {
         self.fresh = false;
         self.gap(1);
     }
 
-    pub(crate) fn open(&mut self, kind: &'static str, url: Option<String>) {
+    pub(super) fn open(&mut self, kind: &'static str, url: Option<String>) {
         if let Some(open) = self.open.iter_mut().find(|open| open.kind == kind) {
             open.depth += 1;
             return;
         }
         self.settle();
         self.fresh |= kind == "blockquote";
-        self.open.push(Open { kind, url, start: self.units, depth: 0 });
+        self.open.push(OpenEntity { kind, url, start: self.units, depth: 0 });
     }
 
-    pub(crate) fn close(&mut self, kind: &'static str) {
+    pub(super) fn close(&mut self, kind: &'static str) {
         let Some(at) = self.open.iter().rposition(|open| open.kind == kind) else { return };
         if self.open[at].depth > 0 {
             self.open[at].depth -= 1;
@@ -80,18 +80,18 @@ impl Canvas {
         self.add(open.kind, open.start, open.url, None);
     }
 
-    /// What leads nowhere outside of the answer's source is only text.
-    pub(crate) fn open_link(&mut self, url: &str) {
+    /// Begins a link. One that leads nowhere outside of the answer's source is only text.
+    pub(super) fn open_link(&mut self, url: &str) {
         let known = ["http://", "https://", "tg://", "mailto:"].iter().any(|scheme| url.starts_with(scheme));
         self.open("text_link", known.then(|| url.to_owned()));
     }
 
-    pub(crate) fn close_link(&mut self) {
+    pub(super) fn close_link(&mut self) {
         self.close("text_link");
     }
 
-    /// Writes `text` as a stretch that looks like nothing around it.
-    pub(crate) fn block(&mut self, text: &str, kind: &'static str, language: Option<String>) {
+    /// Writes `text` as an entity that shares no text with others: those around it are interrupted.
+    pub(super) fn block(&mut self, text: &str, kind: &'static str, language: Option<String>) {
         if text.is_empty() {
             return;
         }
@@ -111,7 +111,7 @@ impl Canvas {
         }
     }
 
-    pub(crate) fn finish(mut self) -> (String, Vec<Entity>) {
+    pub(super) fn finish(mut self) -> (String, Vec<Entity>) {
         while let Some(open) = self.open.last() {
             let kind = open.kind;
             self.close(kind);

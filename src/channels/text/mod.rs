@@ -1,4 +1,4 @@
-//! Texts as channels show them: Markdown into messages that fit, with their looks. Pure.
+//! Texts as channels show them: Markdown becomes messages that fit. Pure.
 
 use crate::channels::delivery::Part;
 use crate::limits::{TELEGRAM_FILE_CAPTION_UNITS, TELEGRAM_MESSAGES_MAX};

@@ -1,4 +1,4 @@
-//! Cuts a text with its looks into messages, at the best place near each limit.
+//! Cuts a text with its entities into messages, at the best place near each limit.
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
@@ -8,11 +8,11 @@ use crate::limits::{TELEGRAM_ENTITIES_MAX, TELEGRAM_PARTS_MAX, TELEGRAM_TEXT_UNI
 /// Shown where the rest is left out, after the last message that may be sent.
 const CUT_MARK: &str = "\n[…]";
 
-/// The pieces of `text` with the looks of each; `entities` are sorted by their offsets. No piece
+/// The pieces of `text` with the entities of each; `entities` are sorted by their offsets. No piece
 /// is blank, and white space around a cut is left out (inside of code only at its line's end).
-pub(crate) fn split(text: &str, entities: &[Entity]) -> Vec<(String, Vec<Entity>)> {
+pub(super) fn split(text: &str, entities: &[Entity]) -> Vec<(String, Vec<Entity>)> {
     let mut parts = Vec::new();
-    let mut rest = Rest::new(text, entities);
+    let mut rest = Remainder::new(text, entities);
     loop {
         rest.skip_blanks();
         if rest.text.is_empty() {
@@ -40,7 +40,7 @@ pub(crate) fn utf16(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-/// Cuts `text` to at most `units_max` UTF-16 units between two letters.
+/// Cuts `text` to at most `units_max` UTF-16 units between two characters that a reader sees.
 pub(crate) fn clip(text: &str, units_max: usize) -> &str {
     let mut units = 0;
     for (at, grapheme) in text.grapheme_indices(true) {
@@ -53,19 +53,19 @@ pub(crate) fn clip(text: &str, units_max: usize) -> &str {
 }
 
 /// What is left to be cut.
-struct Rest<'a> {
+struct Remainder<'a> {
     text: &'a str,
-    /// Where it begins in the whole text.
+    /// UTF-16 units of the whole text before it.
     units: usize,
-    /// Looks that begin here or later.
+    /// Entities that begin here or later.
     coming: &'a [Entity],
-    /// Looks that began before and last longer.
+    /// Entities that began before and last longer.
     open: Vec<&'a Entity>,
-    /// First and next unit of each code block.
+    /// First unit of each code block, and the one behind it.
     code: Vec<(usize, usize)>,
 }
 
-impl<'a> Rest<'a> {
+impl<'a> Remainder<'a> {
     fn new(text: &'a str, entities: &'a [Entity]) -> Self {
         let blocks = entities.iter().filter(|entity| entity.kind == "pre");
         let code = blocks.map(|entity| (entity.offset, entity.offset + entity.length)).collect();
@@ -83,7 +83,7 @@ impl<'a> Rest<'a> {
         self.coming = coming;
     }
 
-    /// The looks of so many units from here.
+    /// The entities of so many units from here.
     fn entities_within(&self, units: usize) -> Vec<Entity> {
         let (start, end) = (self.units, self.units + units);
         let coming = self.coming.iter().take_while(|entity| entity.offset < end);
@@ -117,14 +117,14 @@ impl<'a> Rest<'a> {
     /// Where the next message ends: bytes and UTF-16 units from here.
     fn cut(&self, units_max: usize) -> (usize, usize) {
         let limit = units_max.min(self.entity_limit());
-        let mut places = Places::default();
+        let mut cuts = LastCuts::default();
         let (mut bytes, mut units) = (0, 0);
         let mut line_ends = 0;
         let mut previous = "";
         for grapheme in self.text.graphemes(true) {
             let wide = utf16(grapheme);
             if units + wide > limit {
-                return places.best(limit).unwrap_or_else(|| self.hard_cut(bytes, units, limit));
+                return cuts.best(limit).unwrap_or_else(|| self.hard_cut(bytes, units, limit));
             }
             bytes += grapheme.len();
             units += wide;
@@ -134,7 +134,7 @@ impl<'a> Rest<'a> {
                 let code = line_ends > 0 && self.in_code(self.units + units);
                 // Blanks behind a line's end are the next line's indentation in code.
                 if line_end || !code {
-                    places.add(Place::after(previous, line_ends, code), bytes, units);
+                    cuts.add(CutKind::after(previous, line_ends, code), bytes, units);
                 }
             } else {
                 line_ends = 0;
@@ -144,13 +144,13 @@ impl<'a> Rest<'a> {
         (bytes, units)
     }
 
-    /// So many units have no more looks than one message can have.
+    /// So many units have no more entities than one message can have.
     fn entity_limit(&self) -> usize {
         let first_too_many = self.coming.get(TELEGRAM_ENTITIES_MAX.saturating_sub(self.open.len()));
         first_too_many.map_or(usize::MAX, |entity| (entity.offset - self.units).max(1))
     }
 
-    /// In the middle of a word; and where one letter alone is too large, in the middle of that.
+    /// Cuts in the middle of a word; and where one character alone is too large, in the middle of that.
     fn hard_cut(&self, bytes: usize, units: usize, limit: usize) -> (usize, usize) {
         if bytes > 0 {
             return (bytes, units);
@@ -173,7 +173,7 @@ fn is_blank(grapheme: &str) -> bool {
 
 /// Kinds of places to cut at, best first.
 #[derive(Clone, Copy)]
-enum Place {
+enum CutKind {
     Paragraph,
     Line,
     CodeLine,
@@ -181,7 +181,7 @@ enum Place {
     Word,
 }
 
-impl Place {
+impl CutKind {
     fn after(previous: &str, line_ends: usize, code: bool) -> Self {
         match line_ends {
             1.. if code => Self::CodeLine,
@@ -193,16 +193,16 @@ impl Place {
     }
 }
 
-/// The last place of each kind that was seen: bytes and units.
+/// The last cut of each kind that was seen: bytes and units.
 #[derive(Default)]
-struct Places([Option<(usize, usize)>; 5]);
+struct LastCuts([Option<(usize, usize)>; 5]);
 
-impl Places {
-    fn add(&mut self, place: Place, bytes: usize, units: usize) {
+impl LastCuts {
+    fn add(&mut self, place: CutKind, bytes: usize, units: usize) {
         self.0[place as usize] = Some((bytes, units));
     }
 
-    /// The best kind in the second half; else the last place of any kind.
+    /// The last cut of the best kind that lies in the second half; else the last of any kind.
     fn best(&self, limit: usize) -> Option<(usize, usize)> {
         let known = || self.0.iter().flatten().copied();
         known().find(|(_, units)| *units >= limit / 2).or_else(|| known().max())

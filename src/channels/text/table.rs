@@ -3,16 +3,17 @@
 use pulldown_cmark::{Event, TagEnd};
 use unicode_segmentation::UnicodeSegmentation as _;
 
+/// A table that is being read, row by row.
 #[derive(Default)]
-pub(crate) struct Table {
+pub(super) struct Table {
     rows: Vec<Vec<String>>,
     cells: Vec<String>,
     cell: String,
 }
 
 impl Table {
-    /// Takes what belongs to the table; `false` when it is over.
-    pub(crate) fn take(&mut self, event: &Event<'_>) -> bool {
+    /// Adds what belongs to the table; `false` when it is over.
+    pub(super) fn add(&mut self, event: &Event<'_>) -> bool {
         match event {
             Event::End(TagEnd::Table) => return false,
             Event::End(TagEnd::TableCell) => self.cells.push(std::mem::take(&mut self.cell)),
@@ -31,7 +32,7 @@ impl Table {
         true
     }
 
-    pub(crate) fn render(self) -> String {
+    pub(super) fn render(self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |cell: &String| cell.graphemes(true).count();
         let mut widths: Vec<usize> = (0..columns)
@@ -70,7 +71,7 @@ mod tests {
     fn rendered(markdown: &str) -> String {
         let mut table = Table::default();
         for event in pulldown_cmark::Parser::new_ext(markdown, pulldown_cmark::Options::ENABLE_TABLES) {
-            table.take(&event);
+            table.add(&event);
         }
         table.render()
     }

@@ -2,7 +2,7 @@
 
 use crate::channels::delivery::{Entity, Part};
 
-/// The part with marks for its looks.
+/// The part with marks in its text in place of entities.
 pub(super) fn mark_part(part: Part) -> Part {
     match part {
         Part::Text { text, entities } => Part::Text { text: mark(&text, &entities), entities: Vec::new() },

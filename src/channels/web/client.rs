@@ -14,111 +14,115 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, Error, Proxy, Timeout};
 
-use crate::channels::web::media_hosts::{against_address, against_form, against_text, spelled_addresses};
+use crate::channels::web::media_hosts::{
+    objection_to_address, objection_to_form, objection_to_text, spelled_addresses,
+};
 use crate::limits::{
-    TELEGRAM_ANSWER_TIMEOUT, TELEGRAM_CONNECT_TIMEOUT, TELEGRAM_IDLE_CONNECTION_AGE_MAX,
-    TELEGRAM_TRANSFER_TIMEOUT, TELEGRAM_WRITE_TIMEOUT,
+    WEB_ANSWER_TIMEOUT, WEB_CONNECT_TIMEOUT, WEB_IDLE_CONNECTION_AGE_MAX, WEB_TRANSFER_TIMEOUT,
+    WEB_WRITE_TIMEOUT,
 };
 use crate::protocol::SERVER_VERSION;
 
-/// Which proxy a client goes through.
+/// How a client reaches servers: by which proxy, if any.
 #[derive(Clone)]
-pub(crate) enum Way {
-    /// The one that is configured.
+pub(crate) enum ProxyRoute {
+    /// By the proxy that the config names.
     Through(Proxy),
-    /// The environment's, as every other program takes it.
+    /// As the environment says, which every other program follows.
     Environment,
-    /// None, whatever the environment says: the server is this machine.
+    /// By no proxy, whatever the environment says: the server is this machine.
     Direct,
 }
 
-/// A client for one thread. Several requests at a time would mix up their [`Phase`].
-pub(crate) struct Http {
+/// A client for one thread. Several requests at a time would mix up what is known of their connections.
+pub(crate) struct HttpClient {
     agent: Agent,
-    phase: Phase,
+    connecting: Connecting,
 }
 
-impl Http {
-    /// `redirects` of 0 takes a redirect for an answer.
-    pub(crate) fn new(way: &Way, redirects: u32) -> Self {
-        Self::with_config(config(way, redirects), Names)
+impl HttpClient {
+    /// A client for one known server. With `redirects` of 0 it takes a redirect for an answer.
+    pub(crate) fn new(proxy_route: &ProxyRoute, redirects: u32) -> Self {
+        Self::with_config(config(proxy_route, redirects), SystemResolver)
     }
 
     /// A client for one URL that may come from anybody, redirects included: it connects to nothing in this
     /// network. The addresses that are judged are the ones that are connected to, so it does not matter what
     /// the host's name leads to a moment later. Where a proxy looks names up, only the text can be judged.
-    pub(crate) fn to_web(way: &Way, uri: &Uri) -> Result<Self, OffWeb> {
+    pub(crate) fn for_public_web(proxy_route: &ProxyRoute, uri: &Uri) -> Result<Self, NotPublic> {
         let host = uri.host().unwrap_or_default();
-        if let Some(why) = against_form(host) {
-            return Err(OffWeb::Inside(why));
+        if let Some(why) = objection_to_form(host) {
+            return Err(NotPublic::Inside(why));
         }
-        let config = config(way, 0);
+        let config = config(proxy_route, 0);
         let proxy = config.proxy().filter(|proxy| !proxy.is_no_proxy(uri));
         if proxy.is_some_and(|proxy| !proxy.resolve_target()) {
-            return match against_text(host) {
-                Some(why) => Err(OffWeb::Inside(why)),
-                None => Ok(Self::with_config(config, Names)),
+            return match objection_to_text(host) {
+                Some(why) => Err(NotPublic::Inside(why)),
+                None => Ok(Self::with_config(config, SystemResolver)),
             };
         }
-        let found = look_up(uri).map_err(|_| OffWeb::Unknown)?;
+        let found = look_up(uri).map_err(|_| NotPublic::Unresolved)?;
         let (inside, web): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|address| against_address(address.ip()).is_some());
-        match inside.first().and_then(|address| against_address(address.ip())) {
-            Some(why) if web.is_empty() => Err(OffWeb::Inside(why)),
-            _ => Ok(Self::with_config(config, Judged(web))),
+            found.into_iter().partition(|address| objection_to_address(address.ip()).is_some());
+        match inside.first().and_then(|address| objection_to_address(address.ip())) {
+            Some(why) if web.is_empty() => Err(NotPublic::Inside(why)),
+            _ => Ok(Self::with_config(config, CheckedAddresses(web))),
         }
     }
 
     #[cfg(test)]
-    fn with_names(way: &Way, redirects: u32, names: impl Resolver) -> Self {
-        Self::with_config(config(way, redirects), names)
+    fn with_resolver(proxy_route: &ProxyRoute, redirects: u32, resolver: impl Resolver) -> Self {
+        Self::with_config(config(proxy_route, redirects), resolver)
     }
 
-    fn with_config(config: Config, names: impl Resolver) -> Self {
-        let phase = Phase::default();
-        let connector = Begun(phase.clone()).chain(DefaultConnector::new()).chain(Made(phase.clone()));
-        Self { agent: Agent::with_parts(config, connector, names), phase }
+    fn with_config(config: Config, resolver: impl Resolver) -> Self {
+        let connecting = Connecting::default();
+        let connector = ConnectBegun(connecting.clone())
+            .chain(DefaultConnector::new())
+            .chain(ConnectDone(connecting.clone()));
+        Self { agent: Agent::with_parts(config, connector, resolver), connecting }
     }
 
-    /// Ends the request in progress, and every later one at once.
+    /// What ends the request in progress from another thread, and every later one at once.
     pub(crate) fn stopper(&self) -> impl FnOnce() + Send + 'static {
         let agent = self.agent.clone();
         move || agent.shutdown()
     }
 
-    /// Makes one request. `request` builds and runs it.
+    /// Makes one request, which `request` builds and runs.
     pub(crate) fn run<T>(&self, request: impl FnOnce(&Agent) -> Result<T, Error>) -> Result<T, HttpError> {
-        self.phase.0.store(0, Relaxed);
-        request(&self.agent).map_err(|error| meaning(&error, self.phase.connecting()))
+        self.connecting.0.store(0, Relaxed);
+        request(&self.agent).map_err(|error| classify(&error, self.connecting.is_underway()))
     }
 }
 
-fn config(way: &Way, redirects: u32) -> Config {
+fn config(proxy_route: &ProxyRoute, redirects: u32) -> Config {
     let mut config = Config::builder()
         .http_status_as_error(false)
         .max_redirects(redirects)
         .max_redirects_will_error(redirects > 0)
         .user_agent(format!("clawdis-gateway/{SERVER_VERSION}"))
-        .timeout_connect(Some(TELEGRAM_CONNECT_TIMEOUT))
-        .timeout_send_request(Some(TELEGRAM_WRITE_TIMEOUT))
+        .timeout_connect(Some(WEB_CONNECT_TIMEOUT))
+        .timeout_send_request(Some(WEB_WRITE_TIMEOUT))
         // A server that closed an idle connection looks like one that lost a message.
-        .max_idle_age(TELEGRAM_IDLE_CONNECTION_AGE_MAX)
+        .max_idle_age(WEB_IDLE_CONNECTION_AGE_MAX)
         .max_idle_connections(1);
-    match way {
-        Way::Through(proxy) => config = config.proxy(Some(proxy.clone())),
-        Way::Environment => {}
-        Way::Direct => config = config.proxy(None),
+    match proxy_route {
+        ProxyRoute::Through(proxy) => config = config.proxy(Some(proxy.clone())),
+        ProxyRoute::Environment => {}
+        ProxyRoute::Direct => config = config.proxy(None),
     }
     config.build()
 }
 
-/// Why a host is not asked as one of the web.
+/// Why a host does not count as one of the public web.
 #[derive(Debug, PartialEq)]
-pub(crate) enum OffWeb {
+pub(crate) enum NotPublic {
     /// It is in this network, or may be: what is known against it.
     Inside(String),
-    /// Its name cannot be resolved.
-    Unknown,
+    /// Nobody knows: its name cannot be resolved.
+    Unresolved,
 }
 
 /// Why a request brought no answer. Neither variant holds a URL.
@@ -138,8 +142,8 @@ impl fmt::Display for HttpError {
 }
 
 /// What an error means for a request that was not complete, or whose answer was not.
-fn meaning(error: &Error, connecting: bool) -> HttpError {
-    let words = words(error);
+fn classify(error: &Error, connecting: bool) -> HttpError {
+    let words = describe(error);
     match error {
         _ if connecting => HttpError::Unreachable(words),
         Error::HostNotFound
@@ -155,15 +159,15 @@ fn meaning(error: &Error, connecting: bool) -> HttpError {
     }
 }
 
-/// The error in words that cannot hold a URL.
-fn words(error: &Error) -> String {
+/// The error in words that hold no URL.
+fn describe(error: &Error) -> String {
     match error {
         Error::HostNotFound => "its name cannot be resolved: is there a network?".to_owned(),
         Error::ConnectProxyFailed(_) => "the proxy does not connect".to_owned(),
         Error::Timeout(Timeout::Connect) => "it cannot be connected to (no answer)".to_owned(),
         Error::Timeout(Timeout::SendRequest | Timeout::SendBody) => "it takes no data".to_owned(),
         Error::Timeout(_) => "it does not answer in time".to_owned(),
-        Error::Io(error) => io_words(error),
+        Error::Io(error) => describe_io(error),
         Error::Tls(_) | Error::Rustls(_) => "no secure connection can be made".to_owned(),
         Error::BodyExceedsLimit(_) => "its answer is too large".to_owned(),
         Error::TooManyRedirects => "it redirects too often".to_owned(),
@@ -173,10 +177,10 @@ fn words(error: &Error) -> String {
 }
 
 /// Of an I/O error: the system's own words, or what TLS says about a certificate.
-pub(crate) fn io_words(error: &io::Error) -> String {
+pub(crate) fn describe_io(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     if let Some(inner) = inner {
-        return words(inner);
+        return describe(inner);
     }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "the connection was refused".to_owned(),
@@ -192,19 +196,19 @@ pub(crate) fn io_words(error: &io::Error) -> String {
 
 /// Connections that were begun and not made: while there is one, no byte of a request was sent.
 #[derive(Clone, Debug, Default)]
-struct Phase(Arc<AtomicUsize>);
+struct Connecting(Arc<AtomicUsize>);
 
-impl Phase {
-    fn connecting(&self) -> bool {
+impl Connecting {
+    fn is_underway(&self) -> bool {
         self.0.load(Relaxed) > 0
     }
 }
 
-/// First in the chain of connectors.
+/// Counts a connection up, first in the chain of connectors.
 #[derive(Debug)]
-struct Begun(Phase);
+struct ConnectBegun(Connecting);
 
-impl Connector<()> for Begun {
+impl Connector<()> for ConnectBegun {
     type Out = ();
 
     fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<()>) -> Result<Option<()>, Error> {
@@ -213,11 +217,11 @@ impl Connector<()> for Begun {
     }
 }
 
-/// Last in it.
+/// Counts it down, last in the chain.
 #[derive(Debug)]
-struct Made(Phase);
+struct ConnectDone(Connecting);
 
-impl<In: Transport> Connector<In> for Made {
+impl<In: Transport> Connector<In> for ConnectDone {
     type Out = In;
 
     fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<In>, Error> {
@@ -231,9 +235,9 @@ impl<In: Transport> Connector<In> for Made {
 /// IPv4 comes first: where IPv6 leads nowhere, packets vanish and the wait is long; where IPv4 does
 /// not work, it fails at once. `ureq` gives each address its share of the time for connecting.
 #[derive(Debug)]
-struct Names;
+struct SystemResolver;
 
-impl Resolver for Names {
+impl Resolver for SystemResolver {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let mut addresses = self.empty();
         look_up(uri)?.into_iter().take(ADDRESSES_MAX).for_each(|address| addresses.push(address));
@@ -257,13 +261,13 @@ pub(crate) fn port_of(uri: &Uri) -> u16 {
 
 /// Addresses of the one host that is asked: they were judged, and no others are looked up.
 #[derive(Debug)]
-struct Judged(Vec<SocketAddr>);
+struct CheckedAddresses(Vec<SocketAddr>);
 
-impl Resolver for Judged {
+impl Resolver for CheckedAddresses {
     fn resolve(&self, uri: &Uri, config: &Config, time: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         // The name of a SOCKS proxy comes here as well.
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Names.resolve(uri, config, time);
+            return SystemResolver.resolve(uri, config, time);
         }
         let mut addresses = self.empty();
         self.0.iter().take(ADDRESSES_MAX).for_each(|address| addresses.push(*address));
@@ -271,7 +275,7 @@ impl Resolver for Judged {
     }
 }
 
-/// What `ureq`'s list of addresses holds.
+/// Room of `ureq`'s list of addresses.
 const ADDRESSES_MAX: usize = 16;
 
 /// Whether this host is the machine itself.
@@ -280,26 +284,26 @@ pub(crate) fn is_loopback(host: &str) -> bool {
         || spelled_addresses(host).first().is_some_and(|address| address.to_canonical().is_loopback())
 }
 
-/// How long the phases of a request may take beyond connecting and writing its head.
+/// How long the phases of a request may take after connecting and writing its head.
 #[derive(Clone, Copy)]
-pub(crate) struct Patience {
-    /// All of the request's body.
+pub(crate) struct Timeouts {
+    /// For writing the request's body.
     pub(crate) send: Duration,
     /// From there to the head of the answer.
     pub(crate) answer: Duration,
-    /// From there to its end.
+    /// From there to the end of the answer.
     pub(crate) body: Duration,
 }
 
-impl Patience {
-    /// That of an ordinary request.
-    pub(crate) const PROMPT: Self = Self::of(TELEGRAM_ANSWER_TIMEOUT);
+impl Timeouts {
+    /// Timeouts of an ordinary request.
+    pub(crate) const REQUEST: Self = Self::each(WEB_ANSWER_TIMEOUT);
 
-    /// That of an upload or download.
-    pub(crate) const TRANSFER: Self = Self::of(TELEGRAM_TRANSFER_TIMEOUT);
+    /// Timeouts of an upload or download.
+    pub(crate) const TRANSFER: Self = Self::each(WEB_TRANSFER_TIMEOUT);
 
-    /// The same for each phase.
-    pub(crate) const fn of(each: Duration) -> Self {
+    /// The same time for each phase.
+    pub(crate) const fn each(each: Duration) -> Self {
         Self { send: each, answer: each, body: each }
     }
 }

@@ -1,4 +1,4 @@
-//! Files from the web that are sent on. The other surfaces use it, too.
+//! Files from the web that are to be sent, for all channels.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,35 +10,37 @@ use ureq::http::{Response, Uri};
 
 use crate::channels::delivery::{AttemptOutcome, invalid, not_sent, refused};
 use crate::channels::text::split::clip;
-use crate::channels::web::client::{Http, OffWeb, Patience, Way, io_words, is_loopback, port_of};
+use crate::channels::web::client::{
+    HttpClient, NotPublic, ProxyRoute, Timeouts, describe_io, is_loopback, port_of,
+};
 use crate::channels::web::media_hosts::MediaHosts;
 use crate::channels::web::media_sources::MediaSources;
 use crate::channels::web::sniff;
-use crate::limits::{ERROR_MEMBER_BYTES_MAX, MEDIA_REDIRECTS_MAX};
+use crate::limits::{ERROR_MEMBER_BYTES_MAX, WEB_REDIRECTS_MAX};
 use crate::plain_file;
 use crate::protocol::cut;
 
-/// How files are fetched that a URL names.
+/// Downloads what a URL names, from the public web or a host that the config names.
 #[derive(Clone)]
-pub(crate) struct Web {
-    way: Way,
+pub(crate) struct Downloader {
+    proxy_route: ProxyRoute,
     /// Hosts of this network that the config names.
     hosts: MediaHosts,
 }
 
-/// Puts what is to be sent into a folder of ours, under the name that it has: from the web, or from a folder
-/// that the config names. At most `bytes_max`.
-pub(crate) fn to_path(
+/// Copies a file that is to be sent into a folder of ours, under its own name: from the web, or from a folder
+/// that the config names. It may have `bytes_max`.
+pub(crate) fn copy_into(
     proxy: Option<&str>,
     sources: &MediaSources,
     folder: &Path,
     source: &str,
     bytes_max: u64,
 ) -> Result<PathBuf, AttemptOutcome> {
-    let way = match proxy.map(ureq::Proxy::new) {
-        Some(Ok(proxy)) => Way::Through(proxy),
+    let proxy_route = match proxy.map(ureq::Proxy::new) {
+        Some(Ok(proxy)) => ProxyRoute::Through(proxy),
         Some(Err(_)) => return Err(not_sent("the proxy of the config is no URL of one")),
-        None => Way::Environment,
+        None => ProxyRoute::Environment,
     };
     let unstorable = |error: io::Error| not_sent(format!("the file cannot be stored: {error}"));
     let too_large = || refused(format!("the file is larger than {} MB", bytes_max >> 20));
@@ -46,7 +48,7 @@ pub(crate) fn to_path(
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unstorable)?;
     let name = match local {
         Some(_) => Path::new(source).file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        None => safe_name(&name_in(source)),
+        None => safe_name(&file_name_of(source)),
     };
     let path = folder.join(name);
     let mut options = OpenOptions::new();
@@ -54,7 +56,7 @@ pub(crate) fn to_path(
     let mut file = options.open(&path).map_err(unstorable)?;
     let bytes = match local {
         Some(local) => io::copy(&mut local.take(bytes_max + 1), &mut file).map_err(unstorable)?,
-        None => Web::new(way, sources.hosts.clone()).copy(source, &mut file, bytes_max + 1)?,
+        None => Downloader::new(proxy_route, sources.hosts.clone()).copy(source, &mut file, bytes_max + 1)?,
     };
     if bytes > bytes_max { Err(too_large()) } else { Ok(path) }
 }
@@ -64,7 +66,7 @@ pub(crate) fn is_url(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://")
 }
 
-/// A name without anything that a path would mind.
+/// The name without characters that mean something in a path.
 fn safe_name(name: &str) -> String {
     let safe = |character: &char| character.is_ascii_alphanumeric() || "._-".contains(*character);
     let name: String = name.chars().filter(safe).collect();
@@ -72,7 +74,7 @@ fn safe_name(name: &str) -> String {
     if name.is_empty() { "file".to_owned() } else { clip(name, 100).to_owned() }
 }
 
-/// What a file is, by its first bytes.
+/// The MIME type of a file, by its first bytes.
 pub(crate) fn mime_type(path: &Path) -> &'static str {
     let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
     let read = plain_file::open_named(path)
@@ -80,16 +82,16 @@ pub(crate) fn mime_type(path: &Path) -> &'static str {
     read.ok().and_then(|_| sniff::mime_type(&head)).unwrap_or("application/octet-stream")
 }
 
-impl Web {
-    pub(crate) fn new(way: Way, hosts: MediaHosts) -> Self {
-        Self { way, hosts }
+impl Downloader {
+    pub(crate) fn new(proxy_route: ProxyRoute, hosts: MediaHosts) -> Self {
+        Self { proxy_route, hosts }
     }
 
     /// Copies what is behind a URL, at most so many bytes; says how many there were.
     pub(crate) fn copy(&self, url: &str, to: &mut impl Write, bytes_max: u64) -> Result<u64, AttemptOutcome> {
         let mut url = url.to_owned();
         let mut referrer = Referrer::Request;
-        for _ in 0..=MEDIA_REDIRECTS_MAX {
+        for _ in 0..=WEB_REDIRECTS_MAX {
             let (response, next) = self.get(&url, referrer)?;
             referrer = next;
             let status = response.status().as_u16();
@@ -97,7 +99,7 @@ impl Web {
                 200 => {
                     let body = response.into_body().into_with_config().limit(u64::MAX).reader();
                     return io::copy(&mut body.take(bytes_max), to).map_err(|error| {
-                        not_sent(format!("the file cannot be downloaded: {}", io_words(&error)))
+                        not_sent(format!("the file cannot be downloaded: {}", describe_io(&error)))
                     });
                 }
                 301 | 302 | 303 | 307 | 308 => {
@@ -125,16 +127,16 @@ impl Web {
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
         let named = referrer != Referrer::Web && self.hosts.has(host, port_of(&uri));
         let http = if named {
-            Http::new(if is_loopback(host) { &Way::Direct } else { &self.way }, 0)
+            HttpClient::new(if is_loopback(host) { &ProxyRoute::Direct } else { &self.proxy_route }, 0)
         } else {
-            Http::to_web(&self.way, &uri).map_err(|why| unasked(host, referrer, why))?
+            HttpClient::for_public_web(&self.proxy_route, &uri).map_err(|why| refuse(host, referrer, why))?
         };
         let response = http.run(|agent| {
             let request = agent
                 .get(url)
                 .config()
-                .timeout_recv_response(Some(Patience::PROMPT.answer))
-                .timeout_recv_body(Some(Patience::TRANSFER.body))
+                .timeout_recv_response(Some(Timeouts::REQUEST.answer))
+                .timeout_recv_body(Some(Timeouts::TRANSFER.body))
                 .build();
             request.call()
         });
@@ -145,7 +147,7 @@ impl Web {
     }
 }
 
-/// Who gave a URL.
+/// Who named a URL: what may be asked depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Referrer {
     /// Whoever wants the file sent.
@@ -156,25 +158,25 @@ enum Referrer {
     Web,
 }
 
-/// Why a host is not asked, and what to do about it.
-fn unasked(host: &str, referrer: Referrer, why: OffWeb) -> AttemptOutcome {
+/// What a person is told about a host that is not asked, and can do about it.
+fn refuse(host: &str, referrer: Referrer, why: NotPublic) -> AttemptOutcome {
     let host = cut(host, ERROR_MEMBER_BYTES_MAX);
     match (why, referrer) {
-        (OffWeb::Unknown, _) => not_sent(format!(
+        (NotPublic::Unresolved, _) => not_sent(format!(
             "the file cannot be downloaded: the name `{host}` cannot be resolved: is there a network?"
         )),
-        (OffWeb::Inside(why), Referrer::Request) => invalid(format!(
+        (NotPublic::Inside(why), Referrer::Request) => invalid(format!(
             "`{host}` is not on the web: {why}; if files may be fetched there, name it in gateway.mediaHosts"
         )),
-        (OffWeb::Inside(why), _) => invalid(format!(
+        (NotPublic::Inside(why), _) => invalid(format!(
             "its URL leads to `{host}`, which is not on the web: {why}; if files may be fetched there, name it \
              in gateway.mediaHosts and give a URL of that host"
         )),
     }
 }
 
-/// The name at the end of a URL.
-pub(crate) fn name_in(url: &str) -> String {
+/// The name of the file at the end of a URL.
+pub(crate) fn file_name_of(url: &str) -> String {
     let path = url.parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
     path.rsplit('/').next().unwrap_or_default().to_owned()
 }

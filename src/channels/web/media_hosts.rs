@@ -1,5 +1,5 @@
-//! Hosts that files for people are fetched from: those of the web, and those of this network that the
-//! config names. Judges texts; `special_ranges` judges addresses. Pure, but for the machine's own name.
+//! Hosts from which files may be downloaded: those of the public web, and those of this network that the
+//! config names. Judges the text of a host; `special_ranges` judges addresses. Pure, but for the machine's own name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -90,16 +90,16 @@ fn loose_v4(text: &str, radix_of_zero: u32) -> Option<IpAddr> {
 }
 
 /// What is known against an address: that no host of the public network has it.
-pub(crate) fn against_address(address: IpAddr) -> Option<String> {
+pub(crate) fn objection_to_address(address: IpAddr) -> Option<String> {
     special_use(address).map(|purpose| format!("{address} is {purpose}"))
 }
 
 /// Ends of names that mean something in one network only.
-const LOCAL_ENDS: [&str; 9] =
+const LOCAL_SUFFIXES: [&str; 9] =
     ["localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa"];
 
 /// What is known against a host by the form of its text, before anybody looks anything up.
-pub(crate) fn against_form(host: &str) -> Option<String> {
+pub(crate) fn objection_to_form(host: &str) -> Option<String> {
     let is_host = match host.strip_prefix('[') {
         Some(bracketed) => bracketed.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok()),
         None => !spelled_addresses(host).is_empty() || is_name(&plain(host)),
@@ -115,19 +115,19 @@ fn is_name(name: &str) -> bool {
 }
 
 /// What is known against a host by its text alone, where somebody else will look it up.
-pub(crate) fn against_text(host: &str) -> Option<String> {
-    if let Some(why) = against_form(host) {
+pub(crate) fn objection_to_text(host: &str) -> Option<String> {
+    if let Some(why) = objection_to_form(host) {
         return Some(why);
     }
     let addresses = spelled_addresses(host);
     if !addresses.is_empty() {
-        return addresses.into_iter().find_map(against_address);
+        return addresses.into_iter().find_map(objection_to_address);
     }
     let name = plain(host);
     let ends_with =
         |end: &str| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     let own_name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-    if !name.contains('.') || name == own_name || LOCAL_ENDS.iter().any(|end| ends_with(end)) {
+    if !name.contains('.') || name == own_name || LOCAL_SUFFIXES.iter().any(|end| ends_with(end)) {
         return Some("such a name belongs to a local network".to_owned());
     }
     None
@@ -137,7 +137,7 @@ pub(crate) fn against_text(host: &str) -> Option<String> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{MediaHosts, against_text, spelled_addresses};
+    use super::{MediaHosts, objection_to_text, spelled_addresses};
 
     #[test]
     fn every_spelling_of_an_address_is_that_address() {
@@ -208,7 +208,7 @@ mod tests {
             "[example.com]",
             "[8.8.8.8]",
         ] {
-            assert!(against_text(host).is_some(), "{host}");
+            assert!(objection_to_text(host).is_some(), "{host}");
         }
         for host in [
             "example.com",
@@ -223,7 +223,7 @@ mod tests {
             "a_b.example",
             "7.example",
         ] {
-            assert_eq!(against_text(host), None, "{host}");
+            assert_eq!(objection_to_text(host), None, "{host}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The web, as all channels use it: one HTTP client, and where files that are sent may come from.
+//! What all channels need of the web: an HTTP client, downloads, and where files that are sent may come from.
 
 pub(super) mod client;
 pub(super) mod download;

@@ -1,9 +1,9 @@
 //! What a file is, by its first bytes: names and senders' claims are not to be trusted. Pure.
 
-/// Bytes that are enough to tell.
+/// First bytes of a file that are enough to tell.
 pub(crate) const HEAD_BYTES: usize = 16;
 
-/// The type, if its first bytes tell.
+/// The MIME type of a file that begins like that, if its first bytes tell.
 pub(crate) fn mime_type(head: &[u8]) -> Option<&'static str> {
     let container = |at: usize| head.get(at..at + 4);
     match head {
@@ -23,8 +23,8 @@ pub(crate) fn mime_type(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The ending of a file's name of that type, for those that we know.
-pub(crate) fn ending(mime_type: &str) -> Option<&'static str> {
+/// The extension of a file's name for that MIME type, if it is one of the known ones.
+pub(crate) fn extension(mime_type: &str) -> Option<&'static str> {
     Some(match mime_type {
         "image/jpeg" => "jpg",
         "image/png" => "png",
@@ -45,7 +45,7 @@ pub(crate) fn ending(mime_type: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ending, mime_type};
+    use super::{extension, mime_type};
 
     #[test]
     fn first_bytes_tell() {
@@ -62,7 +62,7 @@ mod tests {
             (b"", None),
         ] {
             assert_eq!(mime_type(head), expected, "{head:?}");
-            assert!(expected.is_none_or(|expected| ending(expected).is_some()));
+            assert!(expected.is_none_or(|expected| extension(expected).is_some()));
         }
     }
 }

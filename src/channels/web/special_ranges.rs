@@ -31,7 +31,7 @@ const V4: [(Ipv4Addr, u32, &str); 15] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, RESERVED),
 ];
 
-/// The same of IPv6.
+/// Ranges of IPv6, in the same form.
 const V6: [(Ipv6Addr, u32, &str); 14] = [
     (Ipv6Addr::UNSPECIFIED, 128, OWN),
     (Ipv6Addr::LOCALHOST, 128, OWN),

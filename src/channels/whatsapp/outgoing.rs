@@ -96,7 +96,7 @@ impl Outgoing {
             let chat = self.chats.get(&letter.attempt.route.chat).copied();
             match (letter.step, connected, chat.max(self.any)) {
                 (Step::Waiting, true, Some(at)) => at,
-                _ => letter.since + letter.patience(),
+                _ => letter.since + letter.timeouts(),
             }
         });
         waits.min()
@@ -107,7 +107,7 @@ impl Outgoing {
     pub(super) fn expire(&mut self, connected: bool, now: Instant) -> Outcomes {
         let mut outcomes = Vec::new();
         for letter in &mut self.letters {
-            if letter.since + letter.patience() > now || (letter.step == Step::Waiting && connected) {
+            if letter.since + letter.timeouts() > now || (letter.step == Step::Waiting && connected) {
                 continue;
             }
             if letter.step == Step::Waiting {
@@ -163,7 +163,7 @@ impl Outgoing {
 
 impl Letter {
     /// How long it may stay in its step.
-    fn patience(&self) -> Duration {
+    fn timeouts(&self) -> Duration {
         match self.step {
             Step::Waiting => WHATSAPP_HOLD_TIMEOUT,
             Step::Writing => WHATSAPP_WRITE_TIMEOUT,

@@ -24,7 +24,7 @@ impl Whatsapp {
         let folder = self.config.folder.join(UPLOAD).join(id.to_string());
         let bytes_max = self.config.media_bytes_max;
         let started = threads::spawn_expendable("wa-download", move || {
-            let result = download::to_path(proxy.as_deref(), &sources, &folder, &source, bytes_max);
+            let result = download::copy_into(proxy.as_deref(), &sources, &folder, &source, bytes_max);
             let _ = news.send(News(Told::Downloaded(Box::new(attempt), result)));
         });
         if let Err(error) = started {

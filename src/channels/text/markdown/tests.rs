@@ -7,8 +7,8 @@ use crate::channels::delivery::{Entity, Part};
 use crate::channels::text::split::utf16;
 use crate::limits::{TELEGRAM_ENTITIES_MAX, TELEGRAM_TEXT_UNITS_MAX};
 
-/// The text, and each look as `kind:what it covers`.
-fn drawn(markdown: &str) -> (String, Vec<String>) {
+/// The text, and each entity as `kind:what it covers`.
+fn rendered(markdown: &str) -> (String, Vec<String>) {
     let (text, entities) = render(markdown);
     let units: Vec<u16> = text.encode_utf16().collect();
     let shown = entities.iter().map(|entity| {
@@ -20,8 +20,8 @@ fn drawn(markdown: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn blocks_and_looks() {
-    let (text, looks) = drawn(
+fn blocks_and_entities() {
+    let (text, entities) = rendered(
         "# Head *line*\nHello **big _and_ small** ~~gone~~\nnext\n\n- one\n- two\n  1. deep\n  2. er\n- [x] done\n\n> said\n> so\n\nend",
     );
     assert_eq!(
@@ -29,7 +29,7 @@ fn blocks_and_looks() {
         "Head line\n\nHello big and small gone\nnext\n\n• one\n• two\n  1. deep\n  2. er\n• ☑ done\n\nsaid\nso\n\nend"
     );
     assert_eq!(
-        looks,
+        entities,
         [
             "bold:Head line",
             "italic:line",
@@ -43,21 +43,25 @@ fn blocks_and_looks() {
 
 #[test]
 fn code_stands_alone() {
-    let (text, looks) = drawn("**a `b` c** and\n```rust,ignore\nlet x = \"**\";\n\n```\nafter");
+    let (text, entities) = rendered("**a `b` c** and\n```rust,ignore\nlet x = \"**\";\n\n```\nafter");
     assert_eq!(text, "a b c and\n\nlet x = \"**\";\n\n\nafter");
-    assert_eq!(looks, ["bold:a ", "code:b", "bold: c", "pre(rust):let x = \"**\";\n"]);
+    assert_eq!(entities, ["bold:a ", "code:b", "bold: c", "pre(rust):let x = \"**\";\n"]);
 }
 
 #[test]
 fn links_tables_and_html() {
-    let (text, looks) = drawn("[here](https://e.x/?a=1) [there](./b) ![](https://i.x/p.png) <b>x</b> &amp;");
+    let (text, entities) =
+        rendered("[here](https://e.x/?a=1) [there](./b) ![](https://i.x/p.png) <b>x</b> &amp;");
     assert_eq!(text, "here there https://i.x/p.png <b>x</b> &");
-    assert_eq!(looks, ["text_link(https://e.x/?a=1):here", "text_link(https://i.x/p.png):https://i.x/p.png"]);
-    let (text, looks) = drawn("| a | long |\n|---|---|\n| 🇩🇪 | `x` |\n\nend");
+    assert_eq!(
+        entities,
+        ["text_link(https://e.x/?a=1):here", "text_link(https://i.x/p.png):https://i.x/p.png"]
+    );
+    let (text, entities) = rendered("| a | long |\n|---|---|\n| 🇩🇪 | `x` |\n\nend");
     assert_eq!(text, "a | long\n--+-----\n🇩🇪 | x\n\nend");
-    assert_eq!(looks.len(), 1);
-    assert!(looks[0].starts_with("pre:a |"), "{looks:?}");
-    assert_eq!(drawn("<div>\nraw\n</div>\n\nx").0, "<div>\nraw\n</div>\n\nx");
+    assert_eq!(entities.len(), 1);
+    assert!(entities[0].starts_with("pre:a |"), "{entities:?}");
+    assert_eq!(rendered("<div>\nraw\n</div>\n\nx").0, "<div>\nraw\n</div>\n\nx");
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn texts(text: &str) -> Vec<String> {
     split(text, &[]).into_iter().map(|(text, _)| text).collect()
 }
 
-fn look(kind: &str, offset: usize, length: usize) -> Entity {
+fn entity(kind: &str, offset: usize, length: usize) -> Entity {
     Entity { kind: kind.to_owned(), offset, length, url: None, language: Some("rust".to_owned()) }
 }
 
@@ -62,7 +62,7 @@ fn letters_stay_whole() {
 fn code_is_closed_and_opened_again() {
     let code = "    indented line\n".repeat(300);
     let text = format!("Look:\n\n{code}");
-    let parts = split(&text, &[look("pre", 7, utf16(&code))]);
+    let parts = split(&text, &[entity("pre", 7, utf16(&code))]);
     assert!(parts.len() > 1);
     for (index, (text, entities)) in parts.iter().enumerate() {
         let [entity] = entities.as_slice() else { panic!("{entities:?}") };
@@ -75,14 +75,14 @@ fn code_is_closed_and_opened_again() {
 }
 
 #[test]
-fn a_message_has_no_more_looks_than_it_may() {
+fn a_message_has_no_more_entities_than_it_may() {
     let text = "b ".repeat(350);
-    let looks: Vec<Entity> = (0..350).map(|index| look("bold", 2 * index, 1)).collect();
-    let parts = split(&text, &looks);
-    assert_eq!(parts.iter().map(|(_, looks)| looks.len()).collect::<Vec<_>>(), [100, 100, 100, 50]);
-    for (text, looks) in parts {
+    let entities: Vec<Entity> = (0..350).map(|index| entity("bold", 2 * index, 1)).collect();
+    let parts = split(&text, &entities);
+    assert_eq!(parts.iter().map(|(_, entities)| entities.len()).collect::<Vec<_>>(), [100, 100, 100, 50]);
+    for (text, entities) in parts {
         let units: Vec<u16> = text.encode_utf16().collect();
-        assert!(looks.iter().all(|look| units[look.offset] == u16::from(b'b') && look.length == 1));
+        assert!(entities.iter().all(|bold| units[bold.offset] == u16::from(b'b') && bold.length == 1));
     }
 }
 
@@ -90,7 +90,7 @@ fn a_message_has_no_more_looks_than_it_may() {
 fn blanks_make_no_message_and_too_much_is_cut() {
     assert!(texts(&"\n \t".repeat(5_000)).is_empty());
     let blank_code = "\n".repeat(9_000);
-    assert!(split(&blank_code, &[look("pre", 0, 9_000)]).is_empty());
+    assert!(split(&blank_code, &[entity("pre", 0, 9_000)]).is_empty());
     let parts = texts(&"word ".repeat(100_000));
     assert_eq!(parts.len(), TELEGRAM_PARTS_MAX);
     assert!(parts.last().unwrap().ends_with("word\n[…]"));

@@ -11,7 +11,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq::{Error, Proxy};
 
-use super::{Http, HttpError, Judged, OffWeb, Way, is_loopback};
+use super::{CheckedAddresses, HttpClient, HttpError, NotPublic, ProxyRoute, is_loopback};
 
 /// Answers with these addresses, whatever the name.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ fn serve<'scope>(scope: &'scope Scope<'scope, '_>, answer: &'static str) -> Sock
     address
 }
 
-fn get(http: &Http, url: &str, answer: Duration) -> Result<u16, HttpError> {
+fn get(http: &HttpClient, url: &str, answer: Duration) -> Result<u16, HttpError> {
     http.run(|agent| {
         let request = agent.get(url).config().timeout_recv_response(Some(answer)).build();
         request.call().map(|response| response.status().as_u16())
@@ -66,7 +66,7 @@ fn the_next_address_is_tried_when_one_is_a_black_hole() {
     }
     std::thread::scope(|scope| {
         let white = serve(scope, OK);
-        let http = Http::with_names(&Way::Direct, 0, Fixed(vec![black, white]));
+        let http = HttpClient::with_resolver(&ProxyRoute::Direct, 0, Fixed(vec![black, white]));
         let begin = Instant::now();
         assert_eq!(get(&http, "http://two.addresses/", SOON), Ok(200));
         let took = begin.elapsed();
@@ -80,7 +80,7 @@ fn before_and_after_the_request_are_told_apart() {
         let gone = TcpListener::bind("127.0.0.1:0").unwrap();
         gone.local_addr().unwrap()
     };
-    let http = Http::new(&Way::Direct, 0);
+    let http = HttpClient::new(&ProxyRoute::Direct, 0);
     let url = format!("http://{refused}/bot1:SECRET/getMe");
     for url in [url.as_str(), "http://does.not.exist.invalid/bot1:SECRET/getMe", "::/bot1:SECRET/"] {
         let error = get(&http, url, SOON).unwrap_err();
@@ -90,14 +90,14 @@ fn before_and_after_the_request_are_told_apart() {
     for answer in ["", "HTTP/1.1 2", "nonsense\r\n\r\n"] {
         std::thread::scope(|scope| {
             let url = format!("http://{}/bot1:SECRET/getMe", serve(scope, answer));
-            let error = get(&Http::new(&Way::Direct, 0), &url, SOON).unwrap_err();
+            let error = get(&HttpClient::new(&ProxyRoute::Direct, 0), &url, SOON).unwrap_err();
             assert!(matches!(error, HttpError::Lost(_)), "{answer:?}: {error:?}");
             assert!(!format!("{error:?} {error}").contains("SECRET"), "{error:?}");
         });
     }
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
-    let error = get(&Http::new(&Way::Direct, 0), &url, Duration::from_millis(50)).unwrap_err();
+    let error = get(&HttpClient::new(&ProxyRoute::Direct, 0), &url, Duration::from_millis(50)).unwrap_err();
     assert_eq!(error, HttpError::Lost("it does not answer in time".to_owned()));
 }
 
@@ -106,7 +106,10 @@ fn a_redirect_is_an_answer() {
     std::thread::scope(|scope| {
         let address =
             serve(scope, "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n");
-        assert_eq!(get(&Http::new(&Way::Direct, 0), &format!("http://{address}/"), SOON), Ok(302));
+        assert_eq!(
+            get(&HttpClient::new(&ProxyRoute::Direct, 0), &format!("http://{address}/"), SOON),
+            Ok(302)
+        );
     });
 }
 
@@ -114,8 +117,8 @@ fn a_redirect_is_an_answer() {
 fn a_proxy_that_refuses_has_sent_nothing() {
     std::thread::scope(|scope| {
         let proxy = serve(scope, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
-        let way = Way::Through(Proxy::new(&format!("http://{proxy}")).unwrap());
-        let error = get(&Http::new(&way, 0), "http://127.0.0.1:1/", SOON).unwrap_err();
+        let proxy_route = ProxyRoute::Through(Proxy::new(&format!("http://{proxy}")).unwrap());
+        let error = get(&HttpClient::new(&proxy_route, 0), "http://127.0.0.1:1/", SOON).unwrap_err();
         assert_eq!(error, HttpError::Unreachable("the proxy does not connect".to_owned()));
     });
 }
@@ -124,7 +127,7 @@ fn a_proxy_that_refuses_has_sent_nothing() {
 fn a_request_can_be_ended_from_outside() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
-    let http = Http::new(&Way::Direct, 0);
+    let http = HttpClient::new(&ProxyRoute::Direct, 0);
     let stop = http.stopper();
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -143,24 +146,27 @@ fn a_request_can_be_ended_from_outside() {
 fn what_is_connected_to_is_what_was_judged() {
     let inside = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = inside.local_addr().unwrap().port();
-    let socks = Way::Through(Proxy::new("socks5://127.0.0.1:1").unwrap());
-    for way in [&Way::Direct, &socks] {
+    let socks = ProxyRoute::Through(Proxy::new("socks5://127.0.0.1:1").unwrap());
+    for proxy_route in [&ProxyRoute::Direct, &socks] {
         for host in ["localhost", "127.1", "127.0.0.1", "0", "[::ffff:127.0.0.1]"] {
-            let refused = Http::to_web(way, &format!("http://{host}:{port}/").parse().unwrap());
-            assert!(matches!(refused, Err(OffWeb::Inside(_))), "{host}");
+            let refused =
+                HttpClient::for_public_web(proxy_route, &format!("http://{host}:{port}/").parse().unwrap());
+            assert!(matches!(refused, Err(NotPublic::Inside(_))), "{host}");
         }
         for host in ["[fe80::1%25lo]", "[1::2::3]", "1.2.3.4.5"] {
-            let refused = Http::to_web(way, &format!("http://{host}/").parse().unwrap());
+            let refused =
+                HttpClient::for_public_web(proxy_route, &format!("http://{host}/").parse().unwrap());
             let neither = "it is neither a name nor an address".to_owned();
-            assert_eq!(refused.err(), Some(OffWeb::Inside(neither)), "{host}");
+            assert_eq!(refused.err(), Some(NotPublic::Inside(neither)), "{host}");
         }
-        let unknown = Http::to_web(way, &"http://does.not.exist.invalid/".parse().unwrap());
-        assert!(matches!(unknown, Err(OffWeb::Unknown)));
+        let unknown =
+            HttpClient::for_public_web(proxy_route, &"http://does.not.exist.invalid/".parse().unwrap());
+        assert!(matches!(unknown, Err(NotPublic::Unresolved)));
     }
     // No name is looked up again.
     std::thread::scope(|scope| {
-        let judged = Judged(vec![serve(scope, OK)]);
-        let http = Http::with_names(&Way::Direct, 0, judged);
+        let judged = CheckedAddresses(vec![serve(scope, OK)]);
+        let http = HttpClient::with_resolver(&ProxyRoute::Direct, 0, judged);
         assert_eq!(get(&http, "http://does.not.exist.invalid/", SOON), Ok(200));
     });
     inside.set_nonblocking(true).unwrap();

@@ -6,9 +6,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use crossbeam_channel::{Receiver, unbounded};
 use ureq::Proxy;
 
-use super::Web;
+use super::Downloader;
 use crate::channels::delivery::AttemptOutcome;
-use crate::channels::web::client::Way;
+use crate::channels::web::client::ProxyRoute;
 use crate::channels::web::media_hosts::MediaHosts;
 
 fn head(stream: &mut TcpStream) -> Option<String> {
@@ -45,12 +45,15 @@ fn proxy() -> (SocketAddr, Receiver<String>) {
     (address, hosts)
 }
 
-fn web(proxy: SocketAddr, hosts: &[&str]) -> Web {
+fn web(proxy: SocketAddr, hosts: &[&str]) -> Downloader {
     let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-    Web::new(Way::Through(Proxy::new(&format!("http://{proxy}")).unwrap()), MediaHosts::new(&hosts).0)
+    Downloader::new(
+        ProxyRoute::Through(Proxy::new(&format!("http://{proxy}")).unwrap()),
+        MediaHosts::new(&hosts).0,
+    )
 }
 
-fn fetch(web: &Web, url: &str) -> Result<u64, String> {
+fn fetch(web: &Downloader, url: &str) -> Result<u64, String> {
     web.copy(url, &mut Vec::new(), 100).map_err(|outcome| match outcome {
         AttemptOutcome::Invalid { why } => why,
         other => panic!("{url}: {other:?}"),
