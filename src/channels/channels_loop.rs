@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, at, never, select};
 
 use crate::channels::command::ChannelCommand;
 use crate::channels::event::{ChannelEvent, LoginStep};
-use crate::channels::telegram::{Report, Telegram};
+use crate::channels::telegram::{Telegram, TelegramEvent};
 use crate::channels::whatsapp::{News, Whatsapp};
 use crate::port::Port;
 use crate::protocol::call::Channel;
@@ -27,7 +27,7 @@ impl Surfaces {
     pub(super) fn run(
         mut self,
         commands: &Receiver<Box<ChannelCommand>>,
-        reports: &Receiver<Report>,
+        telegram_events: &Receiver<TelegramEvent>,
         news: &Receiver<News>,
     ) {
         loop {
@@ -38,9 +38,9 @@ impl Surfaces {
                     Ok(ChannelCommand::Stop) | Err(_) => return self.whatsapp.stop(news),
                     Ok(command) => self.obey(command),
                 },
-                recv(reports) -> report => {
-                    if let Ok(report) = report {
-                        self.telegram.hear(report);
+                recv(telegram_events) -> event => {
+                    if let Ok(event) = event {
+                        self.telegram.handle_event(event);
                     }
                 }
                 recv(news) -> news => {
@@ -83,9 +83,9 @@ impl Surfaces {
                     log::warn!("a file that came too late cannot be removed: {error}");
                 }
             }
-            ChannelCommand::Taken { channel, result } => match channel {
-                Channel::Telegram => self.telegram.taken(result),
-                Channel::Whatsapp => self.whatsapp.taken(result, now),
+            ChannelCommand::Acknowledge { channel, result } => match channel {
+                Channel::Telegram => self.telegram.acknowledge(result),
+                Channel::Whatsapp => self.whatsapp.acknowledge(result, now),
             },
             ChannelCommand::Typing { route, on } => match route.channel {
                 Channel::Telegram => self.telegram.typing(route, on),

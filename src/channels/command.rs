@@ -27,7 +27,7 @@ pub enum ChannelCommand {
     },
     /// The batch that this channel handed over last is durable, or is to be offered again after
     /// the pause.
-    Taken {
+    Acknowledge {
         /// Which.
         channel: Channel,
         /// Go on, or wait.

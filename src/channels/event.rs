@@ -17,7 +17,7 @@ pub enum ChannelEvent {
         /// All of them.
         health: Box<ChannelHealth>,
     },
-    /// Something came in. The channel waits for `ChannelCommand::Taken` before it hands over more.
+    /// Something came in. The channel waits for `ChannelCommand::Acknowledge` before it hands over more.
     Arrived(Batch),
     /// What became of a `ChannelCommand::Deliver`: one for each.
     Outcome {

@@ -141,6 +141,6 @@ pub struct Batch {
     pub channel: Channel,
     /// In order.
     pub arrivals: Vec<Arrival>,
-    /// Name and value of the place to go on from, durable together with the arrivals.
-    pub place: Option<(String, String)>,
+    /// Name and value of the cursor to go on from, durable together with the arrivals.
+    pub cursor: Option<(String, String)>,
 }

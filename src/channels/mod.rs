@@ -52,8 +52,8 @@ pub struct ChannelsSetup {
     pub whatsapp: WhatsappConfig,
     /// Channels that are on, by the config or by the toggles that were kept.
     pub enabled: Vec<Channel>,
-    /// Names and values of [`message::Batch::place`] that were durable last.
-    pub places: BTreeMap<String, String>,
+    /// Names and values of [`message::Batch::cursor`] that were durable last.
+    pub cursors: BTreeMap<String, String>,
 }
 
 /// Starts the thread.
@@ -62,14 +62,14 @@ pub fn spawn(
     commands: Receiver<Box<ChannelCommand>>,
     events: Port<ChannelEvent>,
 ) -> io::Result<JoinHandle<()>> {
-    let (to_us, reports) = bounded(TELEGRAM_REPORTS_INBOX);
+    let (to_telegram, telegram_events) = bounded(TELEGRAM_REPORTS_INBOX);
     let (to_whatsapp, news) = bounded(SIDECAR_INBOX);
-    let ChannelsSetup { telegram, whatsapp, enabled, places } = setup;
+    let ChannelsSetup { telegram, whatsapp, enabled, cursors } = setup;
     threads::spawn_owner("channels", move || {
-        let mut telegram = Telegram::new(telegram, places, to_us, events.clone());
+        let mut telegram = Telegram::new(telegram, cursors, to_telegram, events.clone());
         telegram.switch(enabled.contains(&Channel::Telegram));
         let mut whatsapp = Whatsapp::new(whatsapp, events.clone(), to_whatsapp);
         whatsapp.switch(enabled.contains(&Channel::Whatsapp), Instant::now());
-        Surfaces::new(telegram, whatsapp, events).run(&commands, &reports, &news);
+        Surfaces::new(telegram, whatsapp, events).run(&commands, &telegram_events, &news);
     })
 }

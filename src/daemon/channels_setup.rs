@@ -160,5 +160,5 @@ pub(super) fn setup(
         read_receipts: whatsapp.read_receipts,
     };
     let enabled = on.into_iter().filter(|(_, on)| *on).map(|(channel, _)| channel).collect();
-    Ok(ChannelsSetup { telegram: bot, whatsapp, enabled, places: cursors })
+    Ok(ChannelsSetup { telegram: bot, whatsapp, enabled, cursors })
 }

@@ -16,7 +16,7 @@ use crate::protocol::cut;
 
 /// The bot: what `getMe` says.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(super) struct Me {
+pub(super) struct BotAccount {
     /// Its user id.
     pub(super) id: i64,
     /// Its name without `@`.
@@ -192,7 +192,7 @@ impl Api {
             let body = if (200..300).contains(&status) { body? } else { body.unwrap_or_default() };
             Ok((status, retry_after, body))
         })?;
-        error::read(status, retry_after.as_deref(), &body, |text| self.access.scrub(text))
+        error::parse_answer(status, retry_after.as_deref(), &body, |text| self.access.scrub(text))
     }
 
     /// Opens a file that `getFile` named.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::channels::message::{InboundMedia, MediaKind};
-use crate::channels::telegram::mention::Span;
+use crate::channels::telegram::mention::MessageEntity;
 
 /// The members of a message that hold something.
 #[derive(Deserialize)]
@@ -13,9 +13,9 @@ pub(super) struct Body {
     pub(super) text: Option<String>,
     pub(super) caption: Option<String>,
     #[serde(default)]
-    pub(super) entities: Vec<Span>,
+    pub(super) entities: Vec<MessageEntity>,
     #[serde(default)]
-    pub(super) caption_entities: Vec<Span>,
+    pub(super) caption_entities: Vec<MessageEntity>,
     #[serde(default)]
     photo: Vec<File>,
     document: Option<File>,
@@ -47,7 +47,7 @@ pub(super) struct Content {
 }
 
 /// Sorts it. `media_bytes_max` is the largest file that is fetched.
-pub(super) fn of(body: &Body, media_bytes_max: u64) -> Content {
+pub(super) fn extract(body: &Body, media_bytes_max: u64) -> Content {
     let mut media = Vec::new();
     let mut left_out = Vec::new();
     let mut take = |what: &str, file: &File, kind: MediaKind, mime_default: &str| {

@@ -20,7 +20,7 @@ pub(super) enum ApiError {
     /// The server said no.
     Refused(Refusal),
     /// The server said something, with a good status, that is no answer of the Bot API.
-    Strange(String),
+    Unexpected(String),
 }
 
 /// A no of the server.
@@ -67,7 +67,7 @@ impl fmt::Display for ApiError {
                 write!(f, "it answered with HTTP status {code}")
             }
             Self::Refused(Refusal { code, description, .. }) => write!(f, "{description} ({code})"),
-            Self::Strange(why) => write!(f, "what answers is not the Bot API: {why}"),
+            Self::Unexpected(why) => write!(f, "what answers is not the Bot API: {why}"),
         }
     }
 }
@@ -93,7 +93,7 @@ struct Parameters {
 
 /// Reads an answer. What is no JSON, or lacks half of it, is judged by its status alone.
 /// `scrub` takes the token out of the server's words.
-pub(super) fn read<T: serde::de::DeserializeOwned>(
+pub(super) fn parse_answer<T: serde::de::DeserializeOwned>(
     status: u16,
     retry_after_header: Option<&str>,
     body: &[u8],
@@ -104,11 +104,11 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(
     match envelope {
         Ok(Envelope { ok: true, result: Some(result), .. }) if good => serde_json::from_str(result.get())
             .map_err(|error| {
-                ApiError::Strange(format!("its result has another shape ({:?})", error.classify()))
+                ApiError::Unexpected(format!("its result has another shape ({:?})", error.classify()))
             }),
-        Err(_) if good => Err(ApiError::Strange("it did not answer in JSON".to_owned())),
+        Err(_) if good => Err(ApiError::Unexpected("it did not answer in JSON".to_owned())),
         Ok(Envelope { error_code: None, .. }) if good => {
-            Err(ApiError::Strange("its answer has no result".to_owned()))
+            Err(ApiError::Unexpected("its answer has no result".to_owned()))
         }
         Ok(Envelope { error_code, description, parameters, .. }) => Err(ApiError::Refused(Refusal {
             code: error_code.unwrap_or(status),
@@ -135,10 +135,10 @@ fn seconds(count: f64) -> Option<Duration> {
 mod tests {
     use std::time::Duration;
 
-    use super::{ApiError, Refusal, read};
+    use super::{ApiError, Refusal, parse_answer};
 
     fn outcome(status: u16, body: &str) -> Result<i64, ApiError> {
-        read(status, Some("7"), body.as_bytes(), |text| text.replace("TOKEN", "***"))
+        parse_answer(status, Some("7"), body.as_bytes(), |text| text.replace("TOKEN", "***"))
     }
 
     fn refused(code: u16, description: &str, retry_after: Option<u64>, migrate_to: Option<i64>) -> ApiError {
@@ -178,7 +178,7 @@ mod tests {
         for body in
             ["<html>log in to this WLAN</html>", r#"{"ok":true,"result":"x"}"#, r#"{"ok":true}"#, "[]"]
         {
-            assert!(matches!(outcome(200, body), Err(ApiError::Strange(_))), "{body}");
+            assert!(matches!(outcome(200, body), Err(ApiError::Unexpected(_))), "{body}");
         }
         // Added to the time it must not overflow.
         for count in ["1e19", "99999999999"] {

@@ -23,30 +23,30 @@ use crate::store::media as media_folder;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum FetchError {
     /// Trouble on the way: the next attempt may bring it.
-    Passing,
+    Transient,
     /// No attempt will, for this reason.
-    Lasting(String),
+    Permanent(String),
 }
 
 impl FetchError {
     /// For the person who sent it.
     pub(super) fn into_words(self) -> String {
         match self {
-            Self::Passing => "it could not be fetched from Telegram; please send it again".to_owned(),
-            Self::Lasting(why) => why,
+            Self::Transient => "it could not be fetched from Telegram; please send it again".to_owned(),
+            Self::Permanent(why) => why,
         }
     }
 
     fn not_there() -> Self {
-        Self::Lasting(Self::Passing.into_words())
+        Self::Permanent(Self::Transient.into_words())
     }
 
     fn not_stored() -> Self {
-        Self::Lasting("the gateway cannot store it".to_owned())
+        Self::Permanent("the gateway cannot store it".to_owned())
     }
 
     fn too_large(bytes_max: u64) -> Self {
-        Self::Lasting(format!("it is larger than {} MB", bytes_max / (1024 * 1024)))
+        Self::Permanent(format!("it is larger than {} MB", bytes_max / (1024 * 1024)))
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) fn fetch(
     let mut content = open(api, &media.handle, bytes_max)?;
     let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
     let head_bytes = sniff::HEAD_BYTES as u64;
-    content.by_ref().take(head_bytes).read_to_end(&mut head).map_err(|_| FetchError::Passing)?;
+    content.by_ref().take(head_bytes).read_to_end(&mut head).map_err(|_| FetchError::Transient)?;
     // What does not begin like any picture is none, whatever its sender says.
     let claimed = if media.mime_type.starts_with("image/") { UNKNOWN } else { &media.mime_type };
     let mime_type = sniff::mime_type(&head).unwrap_or(claimed).to_owned();
@@ -92,13 +92,13 @@ fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, Fetch
     }
     let reason = |error: &ApiError| match error.refusal() {
         Some(Refusal { code: 400, description, .. }) if description.contains("too big") => {
-            FetchError::Lasting("it is larger than the 20 MB that Telegram gives to bots".to_owned())
+            FetchError::Permanent("it is larger than the 20 MB that Telegram gives to bots".to_owned())
         }
         refusal => {
             log::warn!("telegram: cannot fetch a file: {error}");
             match refusal {
                 Some(Refusal { code: 400..=428 | 430..=499, .. }) => FetchError::not_there(),
-                _ => FetchError::Passing,
+                _ => FetchError::Transient,
             }
         }
     };
@@ -132,7 +132,7 @@ fn copy(from: &mut dyn Read, to: &mut File, mut copied: u64, bytes_max: u64) -> 
         }
         if Instant::now() >= deadline {
             let seconds = Duration::as_secs(&MEDIA_FETCH_TIMEOUT);
-            return Err(FetchError::Lasting(format!("it did not arrive within {seconds} seconds")));
+            return Err(FetchError::Permanent(format!("it did not arrive within {seconds} seconds")));
         }
         match from.read(&mut buffer) {
             Ok(0) => return Ok(copied),
@@ -141,7 +141,7 @@ fn copy(from: &mut dyn Read, to: &mut File, mut copied: u64, bytes_max: u64) -> 
                 copied += bytes as u64;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Err(FetchError::Passing),
+            Err(_) => return Err(FetchError::Transient),
         }
     }
 }
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(copy(&mut vec![7; 50_000].as_slice(), &mut file, 16, 60_000), Ok(50_016));
         assert_eq!(
             copy(&mut vec![7; 3 << 20].as_slice(), &mut file, 0, 2 << 20),
-            Err(FetchError::Lasting("it is larger than 2 MB".to_owned()))
+            Err(FetchError::Permanent("it is larger than 2 MB".to_owned()))
         );
         // Nor is a link in the place of the folder.
         symlink(&inner, folder.join("c")).unwrap();

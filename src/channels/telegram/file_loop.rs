@@ -13,7 +13,7 @@ use crate::channels::message::InboundMedia;
 use crate::channels::telegram::api::Api;
 use crate::channels::telegram::event::Reporter;
 use crate::channels::telegram::fetch::FetchError;
-use crate::channels::telegram::send_loop::Job;
+use crate::channels::telegram::send_loop::SendCommand;
 use crate::channels::telegram::{fetch, upload};
 use crate::channels::web::download::Downloader;
 use crate::channels::web::media_sources::MediaSources;
@@ -21,7 +21,7 @@ use crate::limits::{MEDIA_FETCH_PAUSES_MS, MEDIA_FETCH_TIMEOUT, ms};
 
 /// What the thread is asked.
 #[derive(Debug)]
-pub(super) enum FileJob {
+pub(super) enum FileCommand {
     /// Send a part that is a picture or file.
     Deliver(Box<Attempt>),
     /// Fetch what somebody sent.
@@ -29,11 +29,11 @@ pub(super) enum FileJob {
 }
 
 /// Everything that the thread owns.
-pub(super) struct Files {
+pub(super) struct FileLoop {
     pub(super) api: Api,
-    pub(super) jobs: Receiver<FileJob>,
+    pub(super) jobs: Receiver<FileCommand>,
     /// To the sending thread, which keeps the pace.
-    pub(super) pace: Sender<Job>,
+    pub(super) rate_limit: Sender<SendCommand>,
     pub(super) reporter: Reporter,
     pub(super) off: Arc<AtomicBool>,
     /// How files of the web are fetched.
@@ -45,22 +45,23 @@ pub(super) struct Files {
     pub(super) media_bytes_max: u64,
 }
 
-impl Files {
+impl FileLoop {
     /// Until nobody asks any more.
     pub(super) fn run(self) {
         while let Ok(job) = self.jobs.recv() {
             match job {
-                FileJob::Deliver(attempt) => {
+                FileCommand::Deliver(attempt) => {
                     let outcome = if self.off.load(Relaxed) {
                         not_sent("telegram is switched off")
                     } else {
                         self.deliver(&attempt)
                     };
                     let chat = attempt.route.chat.clone();
-                    let _ = self.pace.try_send(Job::Went { chat, outcome: outcome.clone() });
+                    let _ =
+                        self.rate_limit.try_send(SendCommand::FileSent { chat, outcome: outcome.clone() });
                     self.reporter.outcome(attempt.id, outcome);
                 }
-                FileJob::Fetch { key, index, media, folder } => {
+                FileCommand::Fetch { key, index, media, folder } => {
                     let result = self.fetch(index, &media, &folder);
                     self.reporter.fetched(key, index, result.map_err(FetchError::into_words));
                 }
@@ -73,14 +74,14 @@ impl Files {
     fn fetch(&self, index: usize, media: &InboundMedia, folder: &Path) -> Result<FetchedFile, FetchError> {
         let attempt = || {
             if self.off.load(Relaxed) {
-                return Err(FetchError::Lasting("Telegram is switched off".to_owned()));
+                return Err(FetchError::Permanent("Telegram is switched off".to_owned()));
             }
             fetch::fetch(&self.api, index, media, folder, self.media_bytes_max)
         };
         let begun = Instant::now();
         for pause_ms in MEDIA_FETCH_PAUSES_MS {
             match attempt() {
-                Err(FetchError::Passing) if begun.elapsed() < MEDIA_FETCH_TIMEOUT => {
+                Err(FetchError::Transient) if begun.elapsed() < MEDIA_FETCH_TIMEOUT => {
                     thread::sleep(ms(pause_ms));
                 }
                 result => return result,
@@ -92,10 +93,10 @@ impl Files {
     fn deliver(&self, attempt: &Attempt) -> AttemptOutcome {
         match &attempt.part {
             Part::Media { source, caption } => {
-                upload::deliver(&self.api, &self.web, &self.tmp, &self.sources, attempt, source, caption)
+                upload::upload_media(&self.api, &self.web, &self.tmp, &self.sources, attempt, source, caption)
             }
             Part::File { name, text, caption } => {
-                upload::deliver_text(&self.api, &self.tmp, attempt, name, text, caption)
+                upload::upload_text(&self.api, &self.tmp, attempt, name, text, caption)
             }
             Part::Text { .. } => refused("it is no file"),
         }

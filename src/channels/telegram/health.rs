@@ -1,13 +1,13 @@
 //! What is known about the connection to Telegram, as `health` shows it. Pure.
 
-use crate::channels::telegram::api::Me;
+use crate::channels::telegram::api::BotAccount;
 use crate::channels::telegram::error::{ApiError, Refusal};
 use crate::protocol::payload::ChannelHealth;
 
 /// Kinds of trouble: each has its own way out, and its own patience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// The token is wrong.
+    /// Telegram does not know the token.
     Unauthorized,
     /// Another program polls with it.
     Conflict,
@@ -67,54 +67,55 @@ impl Trouble {
     }
 }
 
-/// All that is known, as state is told it.
+/// All that is known of the connection.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Facts {
-    pub(super) health: ChannelHealth,
-    /// What is to be known while it works.
+pub(super) struct TelegramHealth {
+    /// What clients are shown.
+    pub(super) shown: ChannelHealth,
+    /// The reason to be shown while it works.
     note: Option<String>,
 }
 
-impl Facts {
+impl TelegramHealth {
     pub(super) fn new(configured: bool) -> Self {
-        let health = ChannelHealth { configured, state: "off".to_owned(), ..ChannelHealth::default() };
-        Self { health, note: None }
+        let shown = ChannelHealth { configured, state: "off".to_owned(), ..ChannelHealth::default() };
+        Self { shown, note: None }
     }
 
     fn set(&mut self, state: &str, reason: Option<String>) {
-        (self.health.state, self.health.reason) = (state.to_owned(), reason);
+        (self.shown.state, self.shown.reason) = (state.to_owned(), reason);
     }
 
-    pub(super) fn switched(&mut self, enabled: bool) {
-        self.health.enabled = enabled;
-        match (self.health.configured, enabled) {
+    pub(super) fn set_enabled(&mut self, enabled: bool) {
+        self.shown.enabled = enabled;
+        match (self.shown.configured, enabled) {
             (false, _) => self.set("off", None),
             (true, true) => self.set("connecting", None),
             (true, false) => self.set("off", Some("switched off; `clawdis channel telegram on`".to_owned())),
         }
     }
 
-    /// The token was accepted.
-    pub(super) fn is(&mut self, me: &Me) {
-        self.health.linked = Some(true);
-        self.health.self_id = Some(format!("@{}", me.username));
+    /// The token was accepted: it is this bot's.
+    pub(super) fn set_bot(&mut self, bot: &BotAccount) {
+        self.shown.linked = Some(true);
+        self.shown.self_id = Some(format!("@{}", bot.username));
     }
 
-    pub(super) fn polled(&mut self, wall_ms: u64) {
+    pub(super) fn set_polled(&mut self, wall_ms: u64) {
         self.set("ready", self.note.clone());
-        self.health.last_frame_ts = Some(wall_ms);
+        self.shown.last_frame_ts = Some(wall_ms);
     }
 
-    pub(super) fn trouble(&mut self, error: &ApiError) {
+    pub(super) fn set_trouble(&mut self, error: &ApiError) {
         let trouble = Trouble::of(error);
         if trouble == Trouble::Unauthorized {
-            self.health.linked = Some(false);
+            self.shown.linked = Some(false);
         }
         self.set(trouble.state(), Some(trouble.reason(error)));
     }
 
-    /// Another gateway on this host polls this bot.
-    pub(super) fn taken(&mut self, who: &str) {
+    /// Another gateway on this host polls this bot, `who` in words.
+    pub(super) fn set_polled_elsewhere(&mut self, who: &str) {
         let reason = format!(
             "another gateway on this host ({who}) receives the messages of this bot: stop it, or give this \
              gateway a bot of its own; sending still works"
@@ -122,34 +123,34 @@ impl Facts {
         self.set(Trouble::Conflict.state(), Some(reason));
     }
 
-    /// Something else holds the bot's name on this host, or no longer does.
-    pub(super) fn disputed(&mut self, why: Option<&str>) {
+    /// Why nobody can tell whether another gateway on this host polls this bot, or that it is clear again.
+    pub(super) fn set_lease_dispute(&mut self, why: Option<&str>) {
         self.note = why.map(|why| {
             format!(
                 "whether another gateway on this host polls this bot cannot be told: {why}; this one polls it all \
                  the same"
             )
         });
-        if self.health.state == "ready" {
-            self.health.reason.clone_from(&self.note);
+        if self.shown.state == "ready" {
+            self.shown.reason.clone_from(&self.note);
         }
     }
 
     /// Whether anything but the time of the last poll differs.
     pub(super) fn differs(&self, other: &Self) -> bool {
-        let timeless = |facts: &Self| ChannelHealth { last_frame_ts: None, ..facts.health.clone() };
+        let timeless = |health: &Self| ChannelHealth { last_frame_ts: None, ..health.shown.clone() };
         timeless(self) != timeless(other)
     }
 
-    /// For the log: state and reason.
+    /// State and reason, for the log.
     pub(super) fn summary(&self) -> (&str, Option<&str>) {
-        (&self.health.state, self.health.reason.as_deref())
+        (&self.shown.state, self.shown.reason.as_deref())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Facts, Trouble};
+    use super::{TelegramHealth, Trouble};
     use crate::channels::telegram::error::{ApiError, Refusal};
 
     fn refused(code: u16, description: &str) -> ApiError {
@@ -170,7 +171,7 @@ mod tests {
             (refused(502, ""), Trouble::Unreachable),
             (refused(429, "Too Many Requests"), Trouble::Unreachable),
             (ApiError::Lost("x".to_owned()), Trouble::Unreachable),
-            (ApiError::Strange("x".to_owned()), Trouble::Unreachable),
+            (ApiError::Unexpected("x".to_owned()), Trouble::Unreachable),
         ] {
             assert_eq!(Trouble::of(&error), expected, "{error}");
         }
@@ -178,39 +179,39 @@ mod tests {
 
     #[test]
     fn who_has_the_bot_is_said_and_a_dispute_stops_nobody() {
-        let mut facts = Facts::new(true);
-        facts.switched(true);
-        facts.taken("process 7");
-        assert_eq!(facts.summary().0, "conflict");
-        assert!(facts.summary().1.is_some_and(|reason| reason.contains("process 7")));
-        facts.disputed(Some("process 8 of user id 9 holds it"));
-        facts.polled(5);
-        assert_eq!(facts.summary().0, "ready");
-        assert!(facts.summary().1.is_some_and(|reason| reason.contains("user id 9")));
-        facts.disputed(None);
-        assert_eq!(facts.summary(), ("ready", None));
+        let mut health = TelegramHealth::new(true);
+        health.set_enabled(true);
+        health.set_polled_elsewhere("process 7");
+        assert_eq!(health.summary().0, "conflict");
+        assert!(health.summary().1.is_some_and(|reason| reason.contains("process 7")));
+        health.set_lease_dispute(Some("process 8 of user id 9 holds it"));
+        health.set_polled(5);
+        assert_eq!(health.summary().0, "ready");
+        assert!(health.summary().1.is_some_and(|reason| reason.contains("user id 9")));
+        health.set_lease_dispute(None);
+        assert_eq!(health.summary(), ("ready", None));
     }
 
     #[test]
-    fn facts_follow_what_happens() {
-        let mut facts = Facts::new(true);
-        facts.switched(true);
-        assert_eq!(facts.summary(), ("connecting", None));
-        facts.polled(5);
-        let before = facts.clone();
-        facts.polled(6);
-        assert!(!facts.differs(&before), "only the time");
-        facts.trouble(&refused(401, "Unauthorized"));
-        assert!(facts.differs(&before));
-        let health = &facts.health;
+    fn health_follows_what_happens() {
+        let mut health = TelegramHealth::new(true);
+        health.set_enabled(true);
+        assert_eq!(health.summary(), ("connecting", None));
+        health.set_polled(5);
+        let before = health.clone();
+        health.set_polled(6);
+        assert!(!health.differs(&before), "only the time");
+        health.set_trouble(&refused(401, "Unauthorized"));
+        assert!(health.differs(&before));
+        let shown = &health.shown;
         assert_eq!(
-            (health.state.as_str(), health.linked, health.last_frame_ts),
+            (shown.state.as_str(), shown.linked, shown.last_frame_ts),
             ("unauthorized", Some(false), Some(6))
         );
-        assert!(health.reason.as_ref().is_some_and(|reason| reason.contains("@BotFather")));
-        facts.polled(7);
-        assert_eq!(facts.summary(), ("ready", None));
-        facts.switched(false);
-        assert_eq!(facts.summary().0, "off");
+        assert!(shown.reason.as_ref().is_some_and(|reason| reason.contains("@BotFather")));
+        health.set_polled(7);
+        assert_eq!(health.summary(), ("ready", None));
+        health.set_enabled(false);
+        assert_eq!(health.summary().0, "off");
     }
 }

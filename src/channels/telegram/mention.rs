@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use crate::channels::telegram::api::Me;
+use crate::channels::telegram::api::BotAccount;
 
 /// A stretch of a text; units are UTF-16's.
 #[derive(Debug, Deserialize)]
-pub(super) struct Span {
+pub(super) struct MessageEntity {
     #[serde(rename = "type")]
     kind: String,
     offset: usize,
@@ -23,58 +23,58 @@ struct Mentioned {
 #[derive(Debug, PartialEq)]
 pub(super) enum Addressing {
     /// Our bot; the text without its name.
-    Us {
+    ThisBot {
         /// What was said to it.
         text: String,
     },
     /// A command for another bot: not ours, whoever else is mentioned.
-    Elsewhere,
+    OtherBot,
     /// No bot by name.
     Nobody,
 }
 
 /// Reads the mentions and commands in `text`. Spans beyond the text do not count.
-pub(super) fn address(text: &str, spans: &[Span], me: &Me) -> Addressing {
+pub(super) fn address(text: &str, entities: &[MessageEntity], bot: &BotAccount) -> Addressing {
     let mut ours: Vec<(usize, usize)> = Vec::new();
     let mut addressed = false;
-    for span in spans {
-        let Some((start, end)) = bytes_of(text, span) else { continue };
+    for entity in entities {
+        let Some((start, end)) = bytes_of(text, entity) else { continue };
         let covered = &text[start..end];
-        match span.kind.as_str() {
-            "mention" if is_me(covered.strip_prefix('@').unwrap_or(covered), me) => {
+        match entity.kind.as_str() {
+            "mention" if is_bot_name(covered.strip_prefix('@').unwrap_or(covered), bot) => {
                 addressed = true;
                 ours.push((start, end));
             }
-            "text_mention" if span.user.as_ref().is_some_and(|user| user.id == me.id) => {
+            "text_mention" if entity.user.as_ref().is_some_and(|user| user.id == bot.id) => {
                 addressed = true;
                 ours.push((start, end));
             }
             "bot_command" => match covered.split_once('@') {
-                Some((command, bot)) if is_me(bot, me) => {
+                Some((command, name)) if is_bot_name(name, bot) => {
                     addressed = true;
                     ours.push((start + command.len(), end));
                 }
-                Some(_) if start == 0 => return Addressing::Elsewhere,
+                Some(_) if start == 0 => return Addressing::OtherBot,
                 None if start == 0 => addressed = true,
                 Some(_) | None => {}
             },
             _ => {}
         }
     }
-    if addressed { Addressing::Us { text: without(text, &ours) } } else { Addressing::Nobody }
+    if addressed { Addressing::ThisBot { text: without(text, &ours) } } else { Addressing::Nobody }
 }
 
-fn is_me(name: &str, me: &Me) -> bool {
-    !me.username.is_empty() && name.eq_ignore_ascii_case(&me.username)
+fn is_bot_name(name: &str, bot: &BotAccount) -> bool {
+    !bot.username.is_empty() && name.eq_ignore_ascii_case(&bot.username)
 }
 
 /// Its bytes, if it lies in the text and between characters.
-fn bytes_of(text: &str, span: &Span) -> Option<(usize, usize)> {
-    let last = span.offset.checked_add(span.length)?;
+fn bytes_of(text: &str, entity: &MessageEntity) -> Option<(usize, usize)> {
+    let last = entity.offset.checked_add(entity.length)?;
     let (mut start, mut end) = (None, None);
     let mut unit = 0;
     for (at, character) in text.char_indices().chain([(text.len(), '\0')]) {
-        start = start.or((unit == span.offset).then_some(at));
+        start = start.or((unit == entity.offset).then_some(at));
         end = end.or((unit == last).then_some(at));
         if unit > last {
             break;
@@ -110,15 +110,15 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Addressing, address};
-    use crate::channels::telegram::api::Me;
+    use crate::channels::telegram::api::BotAccount;
 
     fn addressing(text: &str, spans: Value) -> Addressing {
-        let me = Me { id: 42, username: "OurBot".to_owned(), can_read_all_group_messages: false };
-        address(text, &serde_json::from_value::<Vec<_>>(spans).unwrap(), &me)
+        let bot = BotAccount { id: 42, username: "OurBot".to_owned(), can_read_all_group_messages: false };
+        address(text, &serde_json::from_value::<Vec<_>>(spans).unwrap(), &bot)
     }
 
     fn us(text: &str) -> Addressing {
-        Addressing::Us { text: text.to_owned() }
+        Addressing::ThisBot { text: text.to_owned() }
     }
 
     fn span(kind: &str, offset: usize, length: usize) -> Value {
@@ -154,7 +154,7 @@ mod tests {
     fn commands() {
         assert_eq!(addressing("/new@OurBot now", span("bot_command", 0, 11)), us("/new now"));
         assert_eq!(addressing("/new now", span("bot_command", 0, 4)), us("/new now"));
-        assert_eq!(addressing("/new@Other now", span("bot_command", 0, 10)), Addressing::Elsewhere);
+        assert_eq!(addressing("/new@Other now", span("bot_command", 0, 10)), Addressing::OtherBot);
         assert_eq!(addressing("say /new", span("bot_command", 4, 4)), Addressing::Nobody);
         assert_eq!(addressing("say /new@Other", span("bot_command", 4, 10)), Addressing::Nobody);
     }

@@ -48,12 +48,12 @@ mod upload;
 
 use api::{Access, Api};
 use error::{ApiError, Refusal};
-pub(super) use event::Report;
-use event::{Reporter, Told};
-use file_loop::{FileJob, Files};
-use health::Facts;
-use poll_loop::{PollCommand, Polling};
-use send_loop::{Job, Sending};
+pub(super) use event::TelegramEvent;
+use event::{EventKind, Reporter};
+use file_loop::{FileCommand, FileLoop};
+use health::TelegramHealth;
+use poll_loop::{PollCommand, PollLoop};
+use send_loop::{SendCommand, SendLoop};
 
 /// What the surface needs once there is a token. No `Debug`: it holds the token.
 pub struct TelegramSetup {
@@ -95,10 +95,10 @@ impl TelegramSetup {
 /// thousandth as many. The error says what is wrong with the answer.
 #[doc(hidden)]
 pub fn read_answer(body: &[u8]) -> Result<(), String> {
-    let me = api::Me { id: 1, username: "bot".to_owned(), can_read_all_group_messages: false };
-    let updates = error::read::<Vec<Box<RawValue>>>(200, Some("7"), body, str::to_owned);
+    let bot = api::BotAccount { id: 1, username: "bot".to_owned(), can_read_all_group_messages: false };
+    let updates = error::parse_answer::<Vec<Box<RawValue>>>(200, Some("7"), body, str::to_owned);
     for update in &updates.map_err(|error| error.to_string())? {
-        update::parse(update, &me, u64::MAX);
+        update::parse(update, &bot, u64::MAX);
     }
     Ok(())
 }
@@ -106,12 +106,12 @@ pub fn read_answer(body: &[u8]) -> Result<(), String> {
 /// The surface.
 pub(super) struct Telegram {
     setup: Option<TelegramSetup>,
-    places: BTreeMap<String, String>,
+    cursors: BTreeMap<String, String>,
     events: Port<ChannelEvent>,
-    reports: Sender<Report>,
-    facts: Facts,
+    to_loop: Sender<TelegramEvent>,
+    health: TelegramHealth,
     /// When state was last told.
-    told_ms: u64,
+    published_ms: u64,
     epoch: u64,
     running: Option<Running>,
     /// The batch that state has not answered yet: its epoch and place.
@@ -124,10 +124,10 @@ pub(super) struct Telegram {
 /// The threads, by what they are told. They end when this is dropped.
 struct Running {
     poll: Sender<PollCommand>,
-    send: Sender<Job>,
-    files: Sender<FileJob>,
+    send: Sender<SendCommand>,
+    files: Sender<FileCommand>,
     /// The other end of it, to take back what waits there.
-    file_jobs: Receiver<FileJob>,
+    file_jobs: Receiver<FileCommand>,
     off: Arc<AtomicBool>,
     stop_polling: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -136,7 +136,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.off.store(true, Relaxed);
         // It may be waiting for a chat's turn. With a full queue it is awake.
-        let _ = self.send.try_send(Job::Off);
+        let _ = self.send.try_send(SendCommand::WakeUp);
         if let Some(stop) = self.stop_polling.take() {
             stop();
         }
@@ -153,29 +153,29 @@ impl Telegram {
     /// `places` are the saved places of all bots.
     pub(super) fn new(
         setup: Option<TelegramSetup>,
-        places: BTreeMap<String, String>,
-        reports: Sender<Report>,
+        cursors: BTreeMap<String, String>,
+        to_loop: Sender<TelegramEvent>,
         events: Port<ChannelEvent>,
     ) -> Self {
-        let facts = Facts::new(setup.is_some());
+        let health = TelegramHealth::new(setup.is_some());
         let (offered, next, running) = (None, None, None);
-        let (told_ms, epoch, probes) = (0, 0, Vec::new());
-        Self { setup, places, events, reports, facts, told_ms, epoch, running, offered, next, probes }
+        let (published_ms, epoch, probes) = (0, 0, Vec::new());
+        Self { setup, cursors, events, to_loop, health, published_ms, epoch, running, offered, next, probes }
     }
 
     /// Throws the switch, and tells state.
     pub(super) fn switch(&mut self, enabled: bool) {
-        let before = self.facts.clone();
-        self.facts.switched(enabled);
+        let before = self.health.clone();
+        self.health.set_enabled(enabled);
         if enabled && self.running.is_none() {
             self.epoch += 1;
             self.start();
         } else if !enabled {
             self.give_back();
         } else {
-            self.facts = before;
+            self.health = before;
         }
-        self.tell();
+        self.publish_health();
     }
 
     /// Ends the threads; what waits comes back as not sent.
@@ -185,12 +185,12 @@ impl Telegram {
         self.next = None;
         let Some(running) = self.running.take() else { return };
         // Behind a file that is on its way they would wait for minutes.
-        let waiting: Vec<FileJob> = running.file_jobs.try_iter().collect();
+        let waiting: Vec<FileCommand> = running.file_jobs.try_iter().collect();
         drop(running);
         for job in waiting {
             match job {
-                FileJob::Deliver(attempt) => self.deliver(attempt),
-                FileJob::Fetch { key, index, media, folder } => self.fetch(key, index, media, folder),
+                FileCommand::Deliver(attempt) => self.deliver(attempt),
+                FileCommand::Fetch { key, index, media, folder } => self.fetch(key, index, media, folder),
             }
         }
     }
@@ -200,41 +200,41 @@ impl Telegram {
         if !setup.access.token_is_sound() {
             let description = "it has not the shape of a token".to_owned();
             let refusal = Refusal { code: 404, description, retry_after: None, migrate_to: None };
-            self.facts.trouble(&ApiError::Refused(refusal));
-            self.log();
+            self.health.set_trouble(&ApiError::Refused(refusal));
+            self.log_health();
             return;
         }
         match self.spawn(setup) {
             Ok(running) => self.running = Some(running),
             Err(error) => {
-                self.facts.trouble(&ApiError::Unreachable(format!("no thread can be started: {error}")));
-                self.log();
+                self.health.set_trouble(&ApiError::Unreachable(format!("no thread can be started: {error}")));
+                self.log_health();
             }
         }
     }
 
     fn spawn(&self, setup: &TelegramSetup) -> io::Result<Running> {
         let reporter =
-            Reporter { epoch: self.epoch, reports: self.reports.clone(), events: self.events.clone() };
+            Reporter { epoch: self.epoch, to_loop: self.to_loop.clone(), events: self.events.clone() };
         let off = Arc::new(AtomicBool::new(false));
         let api = || Api::new(setup.access.clone());
         let (poll, commands) = bounded(TELEGRAM_POLL_INBOX);
         let (send, jobs) = bounded(TELEGRAM_JOBS_MAX);
         let (files, file_jobs) = bounded(TELEGRAM_JOBS_MAX);
-        let polling = Polling {
+        let polling = PollLoop {
             api: api(),
             commands,
             reporter: reporter.clone(),
-            places: self.places.clone(),
+            cursors: self.cursors.clone(),
             delete_webhook: setup.delete_webhook,
             media_bytes_max: setup.media_bytes_max,
         };
         let stop_polling: Box<dyn FnOnce() + Send> = Box::new(polling.api.stopper());
-        let sending = Sending::new(api(), jobs, reporter.clone(), Arc::clone(&off));
-        let moving = Files {
+        let sending = SendLoop::new(api(), jobs, reporter.clone(), Arc::clone(&off));
+        let moving = FileLoop {
             api: api(),
             jobs: file_jobs.clone(),
-            pace: send.clone(),
+            rate_limit: send.clone(),
             reporter,
             off: Arc::clone(&off),
             web: setup.web(),
@@ -250,13 +250,13 @@ impl Telegram {
     }
 
     /// State's answer to the batch that was offered.
-    pub(super) fn taken(&mut self, result: Result<(), Duration>) {
-        let Some((epoch, place)) = self.offered.take() else { return };
-        if let (Ok(()), Some((name, value))) = (&result, place) {
-            self.places.insert(name, value);
+    pub(super) fn acknowledge(&mut self, result: Result<(), Duration>) {
+        let Some((epoch, cursor)) = self.offered.take() else { return };
+        if let (Ok(()), Some((name, value))) = (&result, cursor) {
+            self.cursors.insert(name, value);
         }
         if let (true, Some(running)) = (epoch == self.epoch, &self.running) {
-            let _ = running.poll.try_send(PollCommand::Taken(result));
+            let _ = running.poll.try_send(PollCommand::Acknowledge(result));
         }
         if let Some(batch) = self.next.take() {
             self.offer(batch);
@@ -264,7 +264,7 @@ impl Telegram {
     }
 
     fn offer(&mut self, batch: Batch) {
-        self.offered = Some((self.epoch, batch.place.clone()));
+        self.offered = Some((self.epoch, batch.cursor.clone()));
         let _ = self.events.send(ChannelEvent::Arrived(batch));
     }
 
@@ -272,13 +272,13 @@ impl Telegram {
     pub(super) fn deliver(&self, attempt: Box<Attempt>) {
         let id = attempt.id;
         let accepted = self.running.as_ref().is_some_and(|running| match attempt.part {
-            Part::Text { .. } => running.send.try_send(Job::Deliver(attempt)).is_ok(),
+            Part::Text { .. } => running.send.try_send(SendCommand::Deliver(attempt)).is_ok(),
             Part::Media { .. } | Part::File { .. } => {
-                running.files.try_send(FileJob::Deliver(attempt)).is_ok()
+                running.files.try_send(FileCommand::Deliver(attempt)).is_ok()
             }
         });
         if !accepted {
-            let outcome = not_sent(self.why_not());
+            let outcome = not_sent(self.reason_refused());
             let _ = self.events.send(ChannelEvent::Outcome { id, outcome });
         }
     }
@@ -286,17 +286,17 @@ impl Telegram {
     /// One answer for each, now or later.
     pub(super) fn fetch(&self, key: String, index: usize, media: InboundMedia, folder: PathBuf) {
         let accepted = self.running.as_ref().is_some_and(|running| {
-            running.files.try_send(FileJob::Fetch { key: key.clone(), index, media, folder }).is_ok()
+            running.files.try_send(FileCommand::Fetch { key: key.clone(), index, media, folder }).is_ok()
         });
         if !accepted {
-            let result = Err(self.why_not());
+            let result = Err(self.reason_refused());
             let channel = Channel::Telegram;
             let _ = self.events.send(ChannelEvent::Fetched { channel, key, index, result });
         }
     }
 
-    fn why_not(&self) -> String {
-        match (&self.running, self.facts.summary()) {
+    fn reason_refused(&self) -> String {
+        match (&self.running, self.health.summary()) {
             (Some(_), _) => "too much is waiting to be sent".to_owned(),
             (None, (_, Some(reason))) => format!("telegram is not connected: {reason}"),
             (None, (_, None)) => "telegram is not connected".to_owned(),
@@ -306,13 +306,14 @@ impl Telegram {
     /// Best effort.
     pub(super) fn typing(&self, route: Route, on: bool) {
         if let Some(running) = &self.running {
-            let _ = running.send.try_send(Job::Typing { route, on });
+            let _ = running.send.try_send(SendCommand::Typing { route, on });
         }
     }
 
     /// Looks at the server; answered by `ChannelEvent::Probed` when it has, or when it takes too long.
     pub(super) fn probe(&mut self, conn: ConnId, id: String) {
-        let asked = self.running.as_ref().is_some_and(|running| running.send.try_send(Job::Look).is_ok());
+        let asked =
+            self.running.as_ref().is_some_and(|running| running.send.try_send(SendCommand::Probe).is_ok());
         self.probes.push(Probe { conn, id, until: Instant::now() + TELEGRAM_PROBE_TIMEOUT });
         if !asked {
             self.answer_probes(|_| true);
@@ -321,7 +322,7 @@ impl Telegram {
 
     fn answer_probes(&mut self, which: impl Fn(&Probe) -> bool) {
         if self.probes.iter().any(&which) {
-            self.tell();
+            self.publish_health();
         }
         let (due, waiting) = std::mem::take(&mut self.probes).into_iter().partition(which);
         self.probes = waiting;
@@ -343,62 +344,65 @@ impl Telegram {
     }
 
     /// What a thread found out.
-    pub(super) fn hear(&mut self, report: Report) {
-        if report.epoch != self.epoch || self.running.is_none() {
+    pub(super) fn handle_event(&mut self, event: TelegramEvent) {
+        if event.epoch != self.epoch || self.running.is_none() {
             return;
         }
-        let before = self.facts.clone();
+        let before = self.health.clone();
         let wall_ms = wall_ms();
-        match report.told {
-            Told::Me(me) => {
-                let privacy = if me.can_read_all_group_messages { "all" } else { "only its own" };
-                log::info!("telegram: this is @{}; in groups it sees {privacy} messages", me.username);
-                self.facts.is(&me);
+        match event.kind {
+            EventKind::Identified(bot) => {
+                let privacy = if bot.can_read_all_group_messages { "all" } else { "only its own" };
+                log::info!("telegram: this is @{}; in groups it sees {privacy} messages", bot.username);
+                self.health.set_bot(&bot);
             }
-            Told::Polled => self.facts.polled(wall_ms),
-            Told::Trouble(error) => self.facts.trouble(&error),
-            Told::Taken(who) => self.facts.taken(&who),
-            Told::Disputed(why) => self.facts.disputed(why.as_deref()),
-            Told::Batch { arrivals, place } => {
-                let batch = Batch { channel: Channel::Telegram, arrivals, place };
+            EventKind::Polled => self.health.set_polled(wall_ms),
+            EventKind::Trouble(error) => self.health.set_trouble(&error),
+            EventKind::PolledElsewhere(who) => self.health.set_polled_elsewhere(&who),
+            EventKind::Disputed(why) => self.health.set_lease_dispute(why.as_deref()),
+            EventKind::Batch { arrivals, cursor } => {
+                let batch = Batch { channel: Channel::Telegram, arrivals, cursor };
                 // The answer to a batch of an earlier epoch may be on its way.
                 if self.offered.is_some() { self.next = Some(batch) } else { self.offer(batch) }
             }
-            Told::Looked(looked) => {
-                match looked {
-                    Ok(me) => {
-                        self.facts.is(&me);
-                        if self.facts.summary().0 != "ready" {
+            EventKind::Probed(probed) => {
+                match probed {
+                    Ok(bot) => {
+                        self.health.set_bot(&bot);
+                        if self.health.summary().0 != "ready" {
                             // It works again: there is no need to wait for the next attempt.
                             let poll = self.running.as_ref().map(|running| &running.poll);
                             let _ = poll.map(|poll| poll.try_send(PollCommand::Wake));
                         }
                     }
-                    Err(error) => self.facts.trouble(&error),
+                    Err(error) => self.health.set_trouble(&error),
                 }
                 self.answer_probes(|_| true);
             }
         }
-        let alive =
-            self.facts.health.last_frame_ts.is_some_and(|polled| polled >= self.told_ms + TELEGRAM_ALIVE_MS);
-        if self.facts.differs(&before) {
-            self.log();
-            self.tell();
+        let alive = self
+            .health
+            .shown
+            .last_frame_ts
+            .is_some_and(|polled| polled >= self.published_ms + TELEGRAM_ALIVE_MS);
+        if self.health.differs(&before) {
+            self.log_health();
+            self.publish_health();
         } else if alive {
-            self.tell();
+            self.publish_health();
         }
     }
 
-    fn log(&self) {
-        match self.facts.summary() {
+    fn log_health(&self) {
+        match self.health.summary() {
             (_, Some(reason)) => log::warn!("telegram: {reason}"),
             (state, None) => log::info!("telegram: {state}"),
         }
     }
 
-    fn tell(&mut self) {
-        self.told_ms = wall_ms();
-        let health = Box::new(self.facts.health.clone());
+    fn publish_health(&mut self) {
+        self.published_ms = wall_ms();
+        let health = Box::new(self.health.shown.clone());
         let _ = self.events.send(ChannelEvent::Health { channel: Channel::Telegram, health });
     }
 }

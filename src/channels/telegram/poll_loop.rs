@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::backoff::{Backoff, jitter};
 use crate::channels::lease::{self, Claim, Lease};
 use crate::channels::message::Arrival;
-use crate::channels::telegram::api::{Api, Me};
+use crate::channels::telegram::api::{Api, BotAccount};
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::event::{Reporter, Told};
+use crate::channels::telegram::event::{EventKind, Reporter};
 use crate::channels::telegram::health::Trouble;
 use crate::channels::telegram::update;
 use crate::channels::web::client::Timeouts;
@@ -27,7 +27,7 @@ use crate::limits::{
 #[derive(Debug)]
 pub(super) enum PollCommand {
     /// The batch is durable, or is to be offered again after the pause.
-    Taken(Result<(), Duration>),
+    Acknowledge(Result<(), Duration>),
     /// Do not wait any longer to try again.
     Wake,
 }
@@ -36,38 +36,43 @@ pub(super) enum PollCommand {
 struct Stopped;
 
 /// Everything that the thread owns.
-pub(super) struct Polling {
+pub(super) struct PollLoop {
     pub(super) api: Api,
     pub(super) commands: Receiver<PollCommand>,
     pub(super) reporter: Reporter,
     /// Where each bot's updates go on, by the names of [`place_name`].
-    pub(super) places: BTreeMap<String, String>,
+    pub(super) cursors: BTreeMap<String, String>,
     /// A webhook in the way is removed.
     pub(super) delete_webhook: bool,
     pub(super) media_bytes_max: u64,
 }
 
 /// Name of the place of a bot's updates: another token is another bot, with other numbers.
-pub(super) fn place_name(bot: i64) -> String {
+pub(super) fn cursor_name(bot: i64) -> String {
     format!("place/telegram/{bot}")
 }
 
-impl Polling {
+impl PollLoop {
     /// Until its commands end.
     pub(super) fn run(mut self) {
         let mut pauses = Pauses::default();
-        let Ok(me) = self.who_are_we(&mut pauses) else { return };
-        let mut offset = self.places.get(&place_name(me.id)).and_then(|place| place.parse().ok());
+        let Ok(bot) = self.identify(&mut pauses) else { return };
+        let mut offset = self.cursors.get(&cursor_name(bot.id)).and_then(|cursor| cursor.parse().ok());
         // A bot is one of its server: others may have one of the same number.
-        let account = format!("telegram {} {}", self.api.access().server(), me.id);
+        let account = format!("telegram {} {}", self.api.access().server(), bot.id);
         let mut lease = None;
-        while self.hold(&account, &mut lease, &mut pauses).is_ok()
-            && self.step(&me, &mut offset, &mut pauses).is_ok()
+        while self.hold_lease(&account, &mut lease, &mut pauses).is_ok()
+            && self.poll_once(&bot, &mut offset, &mut pauses).is_ok()
         {}
     }
 
     /// Waits until no other gateway on this host polls this bot.
-    fn hold(&mut self, account: &str, lease: &mut Option<Lease>, pauses: &mut Pauses) -> Result<(), Stopped> {
+    fn hold_lease(
+        &mut self,
+        account: &str,
+        lease: &mut Option<Lease>,
+        pauses: &mut Pauses,
+    ) -> Result<(), Stopped> {
         if let Some(lease) = lease {
             lease.drain();
             return Ok(());
@@ -77,16 +82,16 @@ impl Polling {
             match lease::claim(account) {
                 Claim::Ours(ours) => {
                     *lease = Some(ours);
-                    self.reporter.tell(Told::Disputed(None));
+                    self.reporter.send(EventKind::Disputed(None));
                     break;
                 }
                 Claim::Disputed(why) => {
-                    self.reporter.tell(Told::Disputed(Some(why)));
+                    self.reporter.send(EventKind::Disputed(Some(why)));
                     break;
                 }
                 Claim::Ending => self.wait(LEASE_ENDING_WAIT)?,
                 Claim::Taken(who) => {
-                    self.reporter.tell(Told::Taken(who));
+                    self.reporter.send(EventKind::PolledElsewhere(who));
                     has_waited = true;
                     self.wait(pauses.next(Trouble::Conflict))?;
                 }
@@ -99,27 +104,32 @@ impl Polling {
         Ok(())
     }
 
-    fn who_are_we(&mut self, pauses: &mut Pauses) -> Result<Me, Stopped> {
+    fn identify(&mut self, pauses: &mut Pauses) -> Result<BotAccount, Stopped> {
         loop {
-            match self.api.call::<Me>("getMe", &json!({}), Timeouts::REQUEST) {
-                Ok(me) => {
+            match self.api.call::<BotAccount>("getMe", &json!({}), Timeouts::REQUEST) {
+                Ok(bot) => {
                     *pauses = Pauses::default();
-                    self.reporter.tell(Told::Me(me.clone()));
-                    return Ok(me);
+                    self.reporter.send(EventKind::Identified(bot.clone()));
+                    return Ok(bot);
                 }
-                Err(error) => self.suffer(error, pauses)?,
+                Err(error) => self.on_trouble(error, pauses)?,
             }
         }
     }
 
     /// One poll, and what it brings.
-    fn step(&mut self, me: &Me, offset: &mut Option<i64>, pauses: &mut Pauses) -> Result<(), Stopped> {
+    fn poll_once(
+        &mut self,
+        bot: &BotAccount,
+        offset: &mut Option<i64>,
+        pauses: &mut Pauses,
+    ) -> Result<(), Stopped> {
         let begin = Instant::now();
         let wait_seconds = pauses.poll_seconds();
         match self.get_updates(*offset, wait_seconds) {
             Ok(updates) if updates.is_empty() => {
                 pauses.reset();
-                self.reporter.tell(Told::Polled);
+                self.reporter.send(EventKind::Polled);
                 // Not every server holds a poll open.
                 let least = if wait_seconds == 0 { Duration::ZERO } else { TELEGRAM_EMPTY_POLL_PAUSE };
                 self.wait(least.saturating_sub(begin.elapsed()))
@@ -127,18 +137,20 @@ impl Polling {
             Ok(updates) => match next_offset(&updates) {
                 Some(next) => {
                     pauses.reset();
-                    self.reporter.tell(Told::Polled);
-                    let place = (place_name(me.id), next.to_string());
-                    self.hand_over(&self.arrivals(&updates, me), &place)?;
+                    self.reporter.send(EventKind::Polled);
+                    let cursor = (cursor_name(bot.id), next.to_string());
+                    self.hand_over(&self.arrivals(&updates, bot), &cursor)?;
                     // Some servers do not forget what they are told to.
                     if offset.replace(next) != Some(next) {
                         return Ok(());
                     }
                     self.wait(TELEGRAM_EMPTY_POLL_PAUSE.saturating_sub(begin.elapsed()))
                 }
-                None => self.suffer(ApiError::Strange("its updates have no numbers".to_owned()), pauses),
+                None => {
+                    self.on_trouble(ApiError::Unexpected("its updates have no numbers".to_owned()), pauses)
+                }
             },
-            Err(error) => self.suffer(error, pauses),
+            Err(error) => self.on_trouble(error, pauses),
         }
     }
 
@@ -157,18 +169,19 @@ impl Polling {
         self.api.call("getUpdates", &parameters, timeouts).map(first)
     }
 
-    fn arrivals(&self, updates: &[Box<RawValue>], me: &Me) -> Vec<Arrival> {
-        updates.iter().filter_map(|update| update::parse(update, me, self.media_bytes_max)).collect()
+    fn arrivals(&self, updates: &[Box<RawValue>], bot: &BotAccount) -> Vec<Arrival> {
+        updates.iter().filter_map(|update| update::parse(update, bot, self.media_bytes_max)).collect()
     }
 
     /// Offers the batch until it is durable.
-    fn hand_over(&self, arrivals: &[Arrival], place: &(String, String)) -> Result<(), Stopped> {
+    fn hand_over(&self, arrivals: &[Arrival], cursor: &(String, String)) -> Result<(), Stopped> {
         loop {
-            self.reporter.tell(Told::Batch { arrivals: arrivals.to_vec(), place: Some(place.clone()) });
+            self.reporter
+                .send(EventKind::Batch { arrivals: arrivals.to_vec(), cursor: Some(cursor.clone()) });
             let pause = loop {
                 match self.commands.recv() {
-                    Ok(PollCommand::Taken(Ok(()))) => return Ok(()),
-                    Ok(PollCommand::Taken(Err(pause))) => break pause,
+                    Ok(PollCommand::Acknowledge(Ok(()))) => return Ok(()),
+                    Ok(PollCommand::Acknowledge(Err(pause))) => break pause,
                     Ok(PollCommand::Wake) => {}
                     Err(_) => return Err(Stopped),
                 }
@@ -177,11 +190,11 @@ impl Polling {
         }
     }
 
-    fn suffer(&mut self, error: ApiError, pauses: &mut Pauses) -> Result<(), Stopped> {
+    fn on_trouble(&mut self, error: ApiError, pauses: &mut Pauses) -> Result<(), Stopped> {
         let trouble = Trouble::of(&error);
         let asked = error.refusal().and_then(|refusal| refusal.retry_after);
         log::debug!("telegram: {error}");
-        self.reporter.tell(Told::Trouble(error));
+        self.reporter.send(EventKind::Trouble(error));
         // Of one that comes back it is not the first, and nothing is won by haste.
         let is_first = pauses.trouble() != Some(Trouble::Webhook);
         let pause = pauses.next(trouble);
@@ -208,7 +221,7 @@ impl Polling {
             match self.commands.recv_deadline(deadline) {
                 Ok(PollCommand::Wake) | Err(RecvTimeoutError::Timeout) => return Ok(()),
                 // The answer to a batch that was offered before.
-                Ok(PollCommand::Taken(_)) => {}
+                Ok(PollCommand::Acknowledge(_)) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
             }
         }
@@ -218,7 +231,7 @@ impl Polling {
 /// The first of them by their numbers, where a server sends more than it was asked for: more than state takes
 /// at once would be offered again for ever. Those without a number are nobody's.
 fn first(mut updates: Vec<Box<RawValue>>) -> Vec<Box<RawValue>> {
-    updates.sort_by_key(|update| update::id_of(update).unwrap_or(i64::MAX));
+    updates.sort_by_key(|update| update::update_id(update).unwrap_or(i64::MAX));
     updates.truncate(TELEGRAM_POLL_UPDATES_MAX);
     updates
 }
@@ -226,7 +239,7 @@ fn first(mut updates: Vec<Box<RawValue>>) -> Vec<Box<RawValue>> {
 /// One more than the highest number; also where that is lower than before, because after a quiet
 /// week Telegram counts from another number.
 fn next_offset(updates: &[Box<RawValue>]) -> Option<i64> {
-    updates.iter().filter_map(|update| update::id_of(update)).max()?.checked_add(1)
+    updates.iter().filter_map(|update| update::update_id(update)).max()?.checked_add(1)
 }
 
 /// How long to wait: for the next poll's answer, and after the next failure.

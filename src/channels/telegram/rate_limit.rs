@@ -11,20 +11,20 @@ use crate::limits::{
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What was sent lately, and what the server asked for.
-pub(super) struct Pace {
+pub(super) struct RateLimit {
     all: Bucket,
     held: Option<Instant>,
-    chats: HashMap<String, ChatPace>,
+    chats: HashMap<String, ChatLimit>,
 }
 
-struct ChatPace {
+struct ChatLimit {
     bucket: Bucket,
     /// When messages went to a group within the last minute; none are noted for other chats.
     minute: VecDeque<Instant>,
     held: Option<Instant>,
 }
 
-impl Pace {
+impl RateLimit {
     pub(super) fn new() -> Self {
         let interval = Duration::from_secs(1) / TELEGRAM_PER_SECOND;
         Self { all: Bucket::new(interval, TELEGRAM_PER_SECOND), held: None, chats: HashMap::new() }
@@ -47,26 +47,26 @@ impl Pace {
             self.chats.retain(|_, chat| !chat.rests(now));
         }
         self.all.spend(now);
-        let pace = self.chat(chat);
-        pace.bucket.spend(now);
+        let rate_limit = self.chat(chat);
+        rate_limit.bucket.spend(now);
         // Groups and channels have negative ids, or a public name.
         if chat.starts_with(['-', '@']) {
-            pace.minute.push_back(now);
-            if pace.minute.len() > PER_MINUTE {
-                pace.minute.pop_front();
+            rate_limit.minute.push_back(now);
+            if rate_limit.minute.len() > PER_MINUTE {
+                rate_limit.minute.pop_front();
             }
         }
     }
 
     /// The server wants no messages to `chat` for so long. It may mean all chats.
     pub(super) fn hold(&mut self, chat: &str, pause: Duration, now: Instant) {
-        let pace = self.chat(chat);
-        pace.held = pace.held.max(Some(now + pause));
+        let rate_limit = self.chat(chat);
+        rate_limit.held = rate_limit.held.max(Some(now + pause));
         self.held = self.held.max(Some(now + pause.min(TELEGRAM_HOLD_ALL_MAX)));
     }
 
-    fn chat(&mut self, chat: &str) -> &mut ChatPace {
-        self.chats.entry(chat.to_owned()).or_insert_with(|| ChatPace {
+    fn chat(&mut self, chat: &str) -> &mut ChatLimit {
+        self.chats.entry(chat.to_owned()).or_insert_with(|| ChatLimit {
             bucket: Bucket::new(TELEGRAM_CHAT_INTERVAL, TELEGRAM_CHAT_BURST),
             minute: VecDeque::new(),
             held: None,
@@ -76,7 +76,7 @@ impl Pace {
 
 const PER_MINUTE: usize = TELEGRAM_GROUP_PER_MINUTE as usize;
 
-impl ChatPace {
+impl ChatLimit {
     fn rests(&self, now: Instant) -> bool {
         self.bucket.full_at.is_none_or(|full_at| full_at <= now)
             && self.held.is_none_or(|held| held <= now)
@@ -111,16 +111,16 @@ impl Bucket {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::Pace;
+    use super::RateLimit;
     use crate::limits::TELEGRAM_CHATS_MAX;
 
     /// Seconds from the beginning at which each of `count` messages goes to `chat`.
-    fn times(pace: &mut Pace, chat: &str, count: usize, begin: Instant) -> Vec<u64> {
+    fn times(rate_limit: &mut RateLimit, chat: &str, count: usize, begin: Instant) -> Vec<u64> {
         let mut now = begin;
         let mut times = Vec::new();
         for _ in 0..count {
-            now = pace.ready_at(chat, now);
-            pace.spend(chat, now);
+            now = rate_limit.ready_at(chat, now);
+            rate_limit.spend(chat, now);
             times.push(now.duration_since(begin).as_secs());
         }
         times
@@ -129,23 +129,23 @@ mod tests {
     #[test]
     fn a_chat_takes_three_and_then_one_a_second() {
         let begin = Instant::now() + Duration::from_secs(100);
-        assert_eq!(times(&mut Pace::new(), "1", 6, begin), [0, 0, 0, 1, 2, 3]);
+        assert_eq!(times(&mut RateLimit::new(), "1", 6, begin), [0, 0, 0, 1, 2, 3]);
     }
 
     #[test]
     fn a_group_takes_twenty_a_minute() {
         let begin = Instant::now() + Duration::from_secs(100);
-        let times = times(&mut Pace::new(), "-1", 41, begin);
+        let times = times(&mut RateLimit::new(), "-1", 41, begin);
         assert_eq!((times[19], times[20], times[40]), (17, 60, 120));
     }
 
     #[test]
     fn all_chats_together_take_25_a_second() {
-        let (mut pace, begin) = (Pace::new(), Instant::now() + Duration::from_secs(100));
+        let (mut rate_limit, begin) = (RateLimit::new(), Instant::now() + Duration::from_secs(100));
         let mut now = begin;
         for chat in 0..75 {
-            now = pace.ready_at(&chat.to_string(), now);
-            pace.spend(&chat.to_string(), now);
+            now = rate_limit.ready_at(&chat.to_string(), now);
+            rate_limit.spend(&chat.to_string(), now);
         }
         let took = now.duration_since(begin);
         assert!(took > Duration::from_millis(1_900) && took < Duration::from_millis(2_100), "{took:?}");
@@ -153,21 +153,21 @@ mod tests {
 
     #[test]
     fn the_servers_wish_counts() {
-        let (mut pace, now) = (Pace::new(), Instant::now());
+        let (mut rate_limit, now) = (RateLimit::new(), Instant::now());
         let second = Duration::from_secs(1);
-        pace.hold("1", 300 * second, now);
-        assert_eq!(pace.ready_at("1", now), now + 300 * second);
-        assert_eq!(pace.ready_at("2", now), now + 30 * second);
-        pace.hold("1", second, now);
-        assert_eq!(pace.ready_at("1", now), now + 300 * second);
+        rate_limit.hold("1", 300 * second, now);
+        assert_eq!(rate_limit.ready_at("1", now), now + 300 * second);
+        assert_eq!(rate_limit.ready_at("2", now), now + 30 * second);
+        rate_limit.hold("1", second, now);
+        assert_eq!(rate_limit.ready_at("1", now), now + 300 * second);
     }
 
     #[test]
     fn chats_that_rest_are_forgotten() {
-        let (mut pace, begin) = (Pace::new(), Instant::now());
+        let (mut rate_limit, begin) = (RateLimit::new(), Instant::now());
         for chat in 0..3 * TELEGRAM_CHATS_MAX {
-            pace.spend(&chat.to_string(), begin + Duration::from_secs(chat as u64));
+            rate_limit.spend(&chat.to_string(), begin + Duration::from_secs(chat as u64));
         }
-        assert!(pace.chats.len() <= TELEGRAM_CHATS_MAX);
+        assert!(rate_limit.chats.len() <= TELEGRAM_CHATS_MAX);
     }
 }

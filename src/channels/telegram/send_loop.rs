@@ -13,8 +13,8 @@ use crate::channels::delivery::{Attempt, AttemptOutcome, Part, not_sent};
 use crate::channels::message::Route;
 use crate::channels::telegram::api::Api;
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::event::{Reporter, Told};
-use crate::channels::telegram::rate_limit::Pace;
+use crate::channels::telegram::event::{EventKind, Reporter};
+use crate::channels::telegram::rate_limit::RateLimit;
 use crate::channels::telegram::send_message;
 use crate::channels::telegram::typing::Typing;
 use crate::channels::web::client::Timeouts;
@@ -25,39 +25,44 @@ use crate::limits::{
 
 /// What the thread is asked.
 #[derive(Debug)]
-pub(super) enum Job {
+pub(super) enum SendCommand {
     Deliver(Box<Attempt>),
     Typing {
         route: Route,
         on: bool,
     },
     /// Is the server there, and who are we?
-    Look,
+    Probe,
     /// Wakes the thread to see that it was switched off.
-    Off,
+    WakeUp,
     /// The files' thread has sent something there.
-    Went {
+    FileSent {
         chat: String,
         outcome: AttemptOutcome,
     },
 }
 
 /// Everything that the thread owns.
-pub(super) struct Sending {
+pub(super) struct SendLoop {
     pub(super) api: Api,
-    pub(super) jobs: Receiver<Job>,
+    pub(super) jobs: Receiver<SendCommand>,
     pub(super) reporter: Reporter,
     /// The channel was switched off: what waits is not sent.
     pub(super) off: Arc<AtomicBool>,
     queue: VecDeque<Box<Attempt>>,
-    pace: Pace,
+    rate_limit: RateLimit,
     typing: Typing,
 }
 
-impl Sending {
-    pub(super) fn new(api: Api, jobs: Receiver<Job>, reporter: Reporter, off: Arc<AtomicBool>) -> Self {
-        let (queue, pace, typing) = (VecDeque::new(), Pace::new(), Typing::default());
-        Self { api, jobs, reporter, off, queue, pace, typing }
+impl SendLoop {
+    pub(super) fn new(
+        api: Api,
+        jobs: Receiver<SendCommand>,
+        reporter: Reporter,
+        off: Arc<AtomicBool>,
+    ) -> Self {
+        let (queue, rate_limit, typing) = (VecDeque::new(), RateLimit::new(), Typing::default());
+        Self { api, jobs, reporter, off, queue, rate_limit, typing }
     }
 
     /// Until nobody asks any more.
@@ -83,7 +88,7 @@ impl Sending {
             if let Some(attempt) = self.next_ready(now) {
                 self.send(&attempt);
             } else if let Some(route) = self.typing.next_due(now) {
-                self.type_in(&route);
+                self.send_typing(&route);
             }
         }
     }
@@ -91,29 +96,29 @@ impl Sending {
     /// When there is something to do without being asked.
     fn wake_at(&self) -> Option<Instant> {
         let now = Instant::now();
-        let sends = self.firsts().map(|(_, attempt)| self.pace.ready_at(&attempt.route.chat, now));
+        let sends = self.firsts().map(|(_, attempt)| self.rate_limit.ready_at(&attempt.route.chat, now));
         sends.chain(self.typing.next_at()).min()
     }
 
-    fn take(&mut self, job: Job) {
+    fn take(&mut self, job: SendCommand) {
         match job {
-            Job::Deliver(attempt) => self.admit(attempt),
-            Job::Typing { route, on } => self.typing.set(route, on, Instant::now()),
-            Job::Look => {
-                let me = self.api.call("getMe", &json!({}), Timeouts::each(TELEGRAM_PROBE_TIMEOUT));
-                self.reporter.tell(Told::Looked(me));
+            SendCommand::Deliver(attempt) => self.admit(attempt),
+            SendCommand::Typing { route, on } => self.typing.set(route, on, Instant::now()),
+            SendCommand::Probe => {
+                let bot = self.api.call("getMe", &json!({}), Timeouts::each(TELEGRAM_PROBE_TIMEOUT));
+                self.reporter.send(EventKind::Probed(bot));
             }
-            Job::Off => {}
-            Job::Went { chat, outcome } => {
-                self.pace.spend(&chat, Instant::now());
-                self.heed(&chat, &outcome);
+            SendCommand::WakeUp => {}
+            SendCommand::FileSent { chat, outcome } => {
+                self.rate_limit.spend(&chat, Instant::now());
+                self.hold_if_asked(&chat, &outcome);
             }
         }
     }
 
     fn admit(&mut self, attempt: Box<Attempt>) {
         let now = Instant::now();
-        let wait = self.pace.ready_at(&attempt.route.chat, now) - now;
+        let wait = self.rate_limit.ready_at(&attempt.route.chat, now) - now;
         if wait > TELEGRAM_WAIT_MAX || self.queue.len() >= TELEGRAM_JOBS_MAX {
             let why = "Telegram takes no more messages there for a while".to_owned();
             let retry_after = Some(wait.max(TELEGRAM_CHAT_INTERVAL));
@@ -133,34 +138,34 @@ impl Sending {
 
     fn next_ready(&mut self, now: Instant) -> Option<Box<Attempt>> {
         let (at, _) =
-            self.firsts().find(|(_, attempt)| self.pace.ready_at(&attempt.route.chat, now) <= now)?;
+            self.firsts().find(|(_, attempt)| self.rate_limit.ready_at(&attempt.route.chat, now) <= now)?;
         self.queue.remove(at)
     }
 
     fn send(&mut self, attempt: &Attempt) {
-        self.pace.spend(&attempt.route.chat, Instant::now());
+        self.rate_limit.spend(&attempt.route.chat, Instant::now());
         let result = match &attempt.part {
-            Part::Text { text, entities } => send_message::text(&self.api, attempt, text, entities),
+            Part::Text { text, entities } => send_message::send_text(&self.api, attempt, text, entities),
             Part::Media { .. } | Part::File { .. } => {
                 Err(ApiError::Unreachable("a file is not sent by this thread".to_owned()))
             }
         };
         if let Some(error) = result.as_ref().err().filter(|error| error.is_unauthorized()) {
-            self.reporter.tell(Told::Trouble(error.clone()));
+            self.reporter.send(EventKind::Trouble(error.clone()));
         }
         let outcome = send_message::outcome(attempt, result);
-        self.heed(&attempt.route.chat, &outcome);
+        self.hold_if_asked(&attempt.route.chat, &outcome);
         self.reporter.outcome(attempt.id, outcome);
     }
 
-    fn heed(&mut self, chat: &str, outcome: &AttemptOutcome) {
+    fn hold_if_asked(&mut self, chat: &str, outcome: &AttemptOutcome) {
         if let AttemptOutcome::NotSent { retry_after: Some(pause), .. } = outcome {
-            self.pace.hold(chat, *pause, Instant::now());
+            self.rate_limit.hold(chat, *pause, Instant::now());
         }
     }
 
     /// Nobody is told when this fails: a server without it (404) is not asked again and again.
-    fn type_in(&mut self, route: &Route) {
+    fn send_typing(&mut self, route: &Route) {
         let timeouts = Timeouts::each(TELEGRAM_TYPING_ANSWER_TIMEOUT);
         let mut action = json!({ "chat_id": route.chat, "action": "typing" });
         if let Some(topic) = send_message::topic(route) {

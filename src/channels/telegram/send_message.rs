@@ -23,7 +23,12 @@ struct SentChat {
 
 /// Sends a text. What the server finds wrong with its looks, the message that it answers or, at last,
 /// its topic is left out the next time: the words matter.
-pub(super) fn text(api: &Api, attempt: &Attempt, text: &str, entities: &[Entity]) -> Result<Sent, ApiError> {
+pub(super) fn send_text(
+    api: &Api,
+    attempt: &Attempt,
+    text: &str,
+    entities: &[Entity],
+) -> Result<Sent, ApiError> {
     let mut bare = json!({ "chat_id": chat_id(attempt), "text": text });
     let mut ways = vec![bare.clone()];
     if let Some(topic) = topic(&attempt.route) {
@@ -39,7 +44,7 @@ pub(super) fn text(api: &Api, attempt: &Attempt, text: &str, entities: &[Entity]
         full["reply_parameters"] = reply;
     }
     let mut sent = api.call("sendMessage", &full, Timeouts::REQUEST);
-    while sent.as_ref().err().is_some_and(may_do_plain) {
+    while sent.as_ref().err().is_some_and(may_work_plainer) {
         if sent.as_ref().err().is_some_and(blames_topic) {
             ways.truncate(1);
         }
@@ -50,7 +55,7 @@ pub(super) fn text(api: &Api, attempt: &Attempt, text: &str, entities: &[Entity]
 }
 
 /// Whether less of the same may be taken.
-pub(super) fn may_do_plain(error: &ApiError) -> bool {
+pub(super) fn may_work_plainer(error: &ApiError) -> bool {
     matches!(error, ApiError::Refused(Refusal { code: 400, migrate_to: None, .. }))
 }
 
@@ -89,7 +94,7 @@ pub(super) fn outcome(attempt: &Attempt, result: Result<Sent, ApiError>) -> Atte
     let why = format!("Telegram: {error}");
     match error {
         ApiError::Unreachable(_) => not_sent(why),
-        ApiError::Lost(_) | ApiError::Strange(_) => AttemptOutcome::Unknown { why },
+        ApiError::Lost(_) | ApiError::Unexpected(_) => AttemptOutcome::Unknown { why },
         ApiError::Refused(Refusal { migrate_to: Some(chat), .. }) => {
             AttemptOutcome::Moved { chat: chat.to_string() }
         }
@@ -133,7 +138,7 @@ mod tests {
         };
         assert_eq!(name(Err(ApiError::Unreachable(String::new()))), "not sent");
         assert_eq!(name(Err(ApiError::Lost(String::new()))), "unknown");
-        assert_eq!(name(Err(ApiError::Strange(String::new()))), "unknown");
+        assert_eq!(name(Err(ApiError::Unexpected(String::new()))), "unknown");
         for code in [302, 401, 404, 429, 500, 502, 504] {
             assert_eq!(name(refused(code, None, None)), "not sent", "{code}");
         }

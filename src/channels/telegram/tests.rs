@@ -90,7 +90,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn start(place: Option<&str>) -> Self {
+    fn start(cursor: Option<&str>) -> Self {
         let (base, calls) = server();
         let bot_token = Some(Secret::new(TOKEN));
         let config = file::Telegram { bot_token, api_base: base, delete_webhook: true, ..Default::default() };
@@ -100,12 +100,12 @@ impl Rig {
             ..MediaSources::default()
         };
         let telegram = TelegramSetup::new(&config, std::env::temp_dir(), sources).unwrap();
-        let place = place.map(|place| ("place/telegram/42".to_owned(), place.to_owned()));
-        let places: BTreeMap<String, String> = place.into_iter().collect();
+        let cursor = cursor.map(|cursor| ("place/telegram/42".to_owned(), cursor.to_owned()));
+        let cursors: BTreeMap<String, String> = cursor.into_iter().collect();
         let (commands, inbox) = bounded(64);
         let (to_state, events) = bounded(64);
         let whatsapp = WhatsappConfig::default();
-        let setup = ChannelsSetup { telegram, whatsapp, enabled: vec![Channel::Telegram], places };
+        let setup = ChannelsSetup { telegram, whatsapp, enabled: vec![Channel::Telegram], cursors };
         channels::spawn(setup, inbox, Port::new(to_state, |event| event)).unwrap();
         Self { calls, kept: Vec::new(), commands, events, state: String::new() }
     }
@@ -165,8 +165,10 @@ impl Rig {
         }
     }
 
-    fn taken(&self, result: Result<(), Duration>) {
-        self.commands.send(Box::new(ChannelCommand::Taken { channel: Channel::Telegram, result })).unwrap();
+    fn acknowledge(&self, result: Result<(), Duration>) {
+        self.commands
+            .send(Box::new(ChannelCommand::Acknowledge { channel: Channel::Telegram, result }))
+            .unwrap();
     }
 
     fn deliver(&self, id: u64, chat: &str) {
@@ -211,19 +213,19 @@ fn the_place_moves_only_when_the_batch_is_durable() {
     assert_eq!(poll.parameters["offset"], 7);
     assert_eq!(poll.parameters["allowed_updates"], json!(["message"]));
     poll.ok(json!([update(9), update(7), { "update_id": 8, "poll": {} }]));
-    let place = Some(("place/telegram/42".to_owned(), "10".to_owned()));
+    let cursor = Some(("place/telegram/42".to_owned(), "10".to_owned()));
     let batch = rig.batch();
-    assert_eq!((keys(&batch), &batch.place), (vec!["42/7", "42/9"], &place));
-    rig.taken(Err(Duration::from_millis(10)));
+    assert_eq!((keys(&batch), &batch.cursor), (vec!["42/7", "42/9"], &cursor));
+    rig.acknowledge(Err(Duration::from_millis(10)));
     let again = rig.batch();
-    assert_eq!((again.arrivals, again.place), (batch.arrivals, batch.place), "the same is offered again");
-    rig.taken(Ok(()));
+    assert_eq!((again.arrivals, again.cursor), (batch.arrivals, batch.cursor), "the same is offered again");
+    rig.acknowledge(Ok(()));
     let poll = rig.call("getUpdates");
     assert_eq!(poll.parameters["offset"], 10);
     // After a quiet week Telegram counts from somewhere else.
     poll.ok(json!([update(3)]));
-    assert_eq!(rig.batch().place.map(|(_, place)| place).as_deref(), Some("4"));
-    rig.taken(Ok(()));
+    assert_eq!(rig.batch().cursor.map(|(_, cursor)| cursor).as_deref(), Some("4"));
+    rig.acknowledge(Ok(()));
     assert_eq!(rig.call("getUpdates").parameters["offset"], 4);
     assert_eq!(rig.state, "ready");
 }
@@ -266,9 +268,9 @@ fn switched_off_means_nothing_more_comes() {
     assert_eq!(poll.parameters.get("offset"), None);
     poll.ok(json!([update(1), update(2)]));
     rig.until_state("ready");
-    rig.taken(Ok(()));
+    rig.acknowledge(Ok(()));
     assert_eq!(keys(&rig.batch()), ["42/1", "42/2"]);
-    rig.taken(Ok(()));
+    rig.acknowledge(Ok(()));
     assert_eq!(rig.call("getUpdates").parameters["offset"], 3);
     rig.commands.send(Box::new(ChannelCommand::Stop)).unwrap();
 }

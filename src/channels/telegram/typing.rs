@@ -6,9 +6,9 @@ use crate::channels::message::Route;
 use crate::limits::{TELEGRAM_TYPING_INTERVAL, TELEGRAM_TYPING_MAX, TELEGRAM_TYPING_TIME_MAX};
 
 #[derive(Default)]
-pub(super) struct Typing(Vec<Typist>);
+pub(super) struct Typing(Vec<TypingIndicator>);
 
-struct Typist {
+struct TypingIndicator {
     route: Route,
     next: Instant,
     until: Instant,
@@ -17,23 +17,28 @@ struct Typist {
 impl Typing {
     pub(super) fn set(&mut self, route: Route, on: bool, now: Instant) {
         if !on {
-            self.0.retain(|typist| typist.route != route);
-        } else if self.0.len() < TELEGRAM_TYPING_MAX && !self.0.iter().any(|typist| typist.route == route) {
-            self.0.push(Typist { route, next: now, until: now + TELEGRAM_TYPING_TIME_MAX });
+            self.0.retain(|indicator| indicator.route != route);
+        } else if self.0.len() < TELEGRAM_TYPING_MAX
+            && !self.0.iter().any(|indicator| indicator.route == route)
+        {
+            self.0.push(TypingIndicator { route, next: now, until: now + TELEGRAM_TYPING_TIME_MAX });
         }
     }
 
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.0.iter().map(|typist| typist.next).min()
+        self.0.iter().map(|indicator| indicator.next).min()
     }
 
     /// Where to show it now; then it is due there again after a while.
     pub(super) fn next_due(&mut self, now: Instant) -> Option<Route> {
-        self.0.retain(|typist| typist.until > now);
-        let typist =
-            self.0.iter_mut().filter(|typist| typist.next <= now).min_by_key(|typist| typist.next)?;
-        typist.next = now + TELEGRAM_TYPING_INTERVAL;
-        Some(typist.route.clone())
+        self.0.retain(|indicator| indicator.until > now);
+        let indicator = self
+            .0
+            .iter_mut()
+            .filter(|indicator| indicator.next <= now)
+            .min_by_key(|indicator| indicator.next)?;
+        indicator.next = now + TELEGRAM_TYPING_INTERVAL;
+        Some(indicator.route.clone())
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::channels::message::{Arrival, Inbound, Route};
-use crate::channels::telegram::api::Me;
+use crate::channels::telegram::api::BotAccount;
 use crate::channels::telegram::content::{self, Content};
 use crate::channels::telegram::mention::{Addressing, address};
 use crate::channels::text::split::clip;
@@ -18,7 +18,7 @@ use crate::protocol::cut;
 use crate::text;
 
 /// The number of an update, if it has one.
-pub(super) fn id_of(update: &RawValue) -> Option<i64> {
+pub(super) fn update_id(update: &RawValue) -> Option<i64> {
     #[derive(Deserialize)]
     struct Numbered {
         update_id: i64,
@@ -27,11 +27,11 @@ pub(super) fn id_of(update: &RawValue) -> Option<i64> {
 }
 
 /// What an update brings; `None` if it is not for us.
-pub(super) fn parse(update: &RawValue, me: &Me, media_bytes_max: u64) -> Option<Arrival> {
+pub(super) fn parse(update: &RawValue, bot: &BotAccount, media_bytes_max: u64) -> Option<Arrival> {
     let raw = update.get();
-    let key = match id_of(update) {
-        Some(id) => format!("{}/{id}", me.id),
-        None => format!("{}/without-id-{}", me.id, digest(raw)),
+    let key = match update_id(update) {
+        Some(id) => format!("{}/{id}", bot.id),
+        None => format!("{}/without-id-{}", bot.id, digest(raw)),
     };
     let garbled =
         |key, why: String| Some(Arrival::Garbled { key, why, raw: cut(raw, GARBLED_BYTES_MAX).to_owned() });
@@ -39,9 +39,9 @@ pub(super) fn parse(update: &RawValue, me: &Me, media_bytes_max: u64) -> Option<
     match serde_json::from_str::<Update<'_>>(raw) {
         Err(error) => garbled(key, error.to_string()),
         Ok(Update { message: None, .. }) => None,
-        Ok(Update { message: Some(message), .. }) => match serde_json::from_str::<Post>(message.get()) {
+        Ok(Update { message: Some(message), .. }) => match serde_json::from_str::<Message>(message.get()) {
             Err(error) => garbled(key, error.to_string()),
-            Ok(message) => arrival(key, message, me, media_bytes_max),
+            Ok(message) => arrival(key, message, bot, media_bytes_max),
         },
     }
 }
@@ -51,7 +51,7 @@ fn digest(text: &str) -> String {
     HEXLOWER.encode(&sha2::Sha256::digest(text)[..8])
 }
 
-fn arrival(key: String, message: Post, me: &Me, media_bytes_max: u64) -> Option<Arrival> {
+fn arrival(key: String, message: Message, bot: &BotAccount, media_bytes_max: u64) -> Option<Arrival> {
     if let Some(to) = message.migrate_to_chat_id {
         return Some(Arrival::Migrated { key, from: message.chat.id.to_string(), to: to.to_string() });
     }
@@ -61,19 +61,19 @@ fn arrival(key: String, message: Post, me: &Me, media_bytes_max: u64) -> Option<
         _ => return None,
     };
     let from = message.from.as_ref().filter(|from| !from.is_bot && message.sender_chat.is_none())?;
-    let Content { mut text, mut about, media, left_out } = content::of(&message.body, media_bytes_max);
+    let Content { mut text, mut about, media, left_out } = content::extract(&message.body, media_bytes_max);
     let written = message.body.text.as_ref().or(message.body.caption.as_ref());
     let entities =
         if message.body.text.is_some() { &message.body.entities } else { &message.body.caption_entities };
     let mut addressed = !is_group;
     if let Some(written) = written {
-        match address(written, entities, me) {
-            Addressing::Elsewhere => return None,
-            Addressing::Us { text: stripped } => (addressed, text) = (true, stripped),
+        match address(written, entities, bot) {
+            Addressing::OtherBot => return None,
+            Addressing::ThisBot { text: stripped } => (addressed, text) = (true, stripped),
             Addressing::Nobody => {}
         }
     }
-    addressed |= message.reply().is_some_and(|reply| reply.is_from(me.id));
+    addressed |= message.reply().is_some_and(|reply| reply.is_from(bot.id));
     if text.trim().is_empty() && media.is_empty() && left_out.is_none() && !(addressed && written.is_some()) {
         // Somebody joined, a title changed, ...
         return None;
@@ -115,7 +115,7 @@ struct Update<'a> {
 }
 
 #[derive(Deserialize)]
-struct Post {
+struct Message {
     #[serde(rename = "message_id")]
     id: i64,
     #[serde(default)]
@@ -135,7 +135,7 @@ struct Post {
     body: content::Body,
 }
 
-impl Post {
+impl Message {
     /// In a topic, what answers nothing answers the message that opened the topic.
     fn reply(&self) -> Option<&Reply> {
         self.reply_to_message.as_deref().filter(|reply| {

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::channels::delivery::{Attempt, AttemptOutcome, not_sent, refused};
 use crate::channels::telegram::api::{Api, FormFile};
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::send_message::{self, Sent, chat_id, may_do_plain, reply_parameters, topic};
+use crate::channels::telegram::send_message::{
+    self, Sent, chat_id, may_work_plainer, reply_parameters, topic,
+};
 use crate::channels::text::split::{clip, utf16};
 use crate::channels::web::client::describe_io;
 use crate::channels::web::download::{self, Downloader};
@@ -26,7 +28,7 @@ struct Source {
 }
 
 /// Sends `source` with its caption. `tmp` is a folder of ours for what must be downloaded first.
-pub(super) fn deliver(
+pub(super) fn upload_media(
     api: &Api,
     web: &Downloader,
     tmp: &Path,
@@ -47,7 +49,7 @@ pub(super) fn deliver(
 }
 
 /// Sends a text as a file.
-pub(super) fn deliver_text(
+pub(super) fn upload_text(
     api: &Api,
     tmp: &Path,
     attempt: &Attempt,
@@ -82,7 +84,7 @@ fn send(api: &Api, attempt: &Attempt, source: &mut Source, caption: &str) -> Res
         let (name, mime_type, bytes) = (source.name.as_str(), source.mime_type.as_str(), source.bytes);
         let file = FormFile { field, name, mime_type, content: &mut source.file, bytes };
         result = api.upload(method, &fields, file);
-        if !result.as_ref().err().is_some_and(may_do_plain) {
+        if !result.as_ref().err().is_some_and(may_work_plainer) {
             break;
         }
     }

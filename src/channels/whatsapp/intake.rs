@@ -45,7 +45,7 @@ impl Intake {
             self.offered = Some((arrivals, place?));
         }
         let (arrivals, _) = self.offered.as_ref()?;
-        Some(Batch { channel: Channel::Whatsapp, arrivals: arrivals.clone(), place: None })
+        Some(Batch { channel: Channel::Whatsapp, arrivals: arrivals.clone(), cursor: None })
     }
 
     /// The place to acknowledge where nothing is for the core.
@@ -57,7 +57,7 @@ impl Intake {
     }
 
     /// The core has answered. Returns the place to acknowledge.
-    pub(super) fn taken(&mut self, result: Result<(), Duration>, now: Instant) -> Option<u64> {
+    pub(super) fn acknowledge(&mut self, result: Result<(), Duration>, now: Instant) -> Option<u64> {
         match result {
             Ok(()) => self.offered.take().map(|(_, seq)| seq),
             Err(pause) => {
@@ -104,12 +104,12 @@ mod tests {
         intake.add(4, None);
         assert!(intake.offer(now).is_none() && intake.nothing_to_offer().is_none());
         let pause = Duration::from_secs(1);
-        assert_eq!(intake.taken(Err(pause), now), None);
+        assert_eq!(intake.acknowledge(Err(pause), now), None);
         assert!(intake.offer(now).is_none());
         assert_eq!(intake.offer(now + pause).unwrap().arrivals, [arrival("a")]);
-        assert_eq!(intake.taken(Ok(()), now), Some(2));
+        assert_eq!(intake.acknowledge(Ok(()), now), Some(2));
         assert_eq!(intake.offer(now).unwrap().arrivals, [arrival("b")]);
-        assert_eq!(intake.taken(Ok(()), now), Some(4));
+        assert_eq!(intake.acknowledge(Ok(()), now), Some(4));
         assert_eq!(intake.nothing_to_offer(), None);
     }
 
@@ -123,7 +123,7 @@ mod tests {
         intake.add(251, None);
         for (count, place) in [(WHATSAPP_BATCH_MAX, 100), (WHATSAPP_BATCH_MAX, 200), (50, 251)] {
             assert_eq!(intake.offer(now).unwrap().arrivals.len(), count);
-            assert_eq!(intake.taken(Ok(()), now), Some(place));
+            assert_eq!(intake.acknowledge(Ok(()), now), Some(place));
         }
         assert!(intake.offer(now).is_none());
     }

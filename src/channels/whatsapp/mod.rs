@@ -247,8 +247,8 @@ impl Whatsapp {
     }
 
     /// The batch that was handed over is safe, or is to be offered again.
-    pub(super) fn taken(&mut self, result: Result<(), Duration>, now: Instant) {
-        if let Some(seq) = self.intake.taken(result, now) {
+    pub(super) fn acknowledge(&mut self, result: Result<(), Duration>, now: Instant) {
+        if let Some(seq) = self.intake.acknowledge(result, now) {
             self.ask("ack", json!({ "seq": seq }), Asked::Other("ack"), now);
         }
         self.work(now);

@@ -21,7 +21,7 @@ use crate::store::{StoreOp, file_name};
 impl State {
     /// A surface hands over a batch. It is told to go on when everything in it is durable.
     pub(crate) fn arrived(&mut self, batch: Batch) {
-        let Batch { channel, arrivals, place } = batch;
+        let Batch { channel, arrivals, cursor } = batch;
         let full = self.inbox.is_full(arrivals.len()) || self.outbox.is_full() || !self.store_has_room();
         if full || self.stopping.is_some() {
             return self.taken(channel, Err(INBOX_RETRY_PAUSE));
@@ -56,7 +56,7 @@ impl State {
             // Nothing that anybody would miss: the place alone is not worth a write.
             return self.taken(channel, Ok(()));
         }
-        ops.extend(place.map(|(slot, value)| StoreOp::Put { slot, value }));
+        ops.extend(cursor.map(|(slot, value)| StoreOp::Put { slot, value }));
         self.store(ops, Pending::Arrived { channel, taken });
     }
 
@@ -125,7 +125,7 @@ impl State {
     }
 
     fn taken(&mut self, channel: Channel, result: Result<(), std::time::Duration>) {
-        self.effects.push(Effect::Channel(ChannelCommand::Taken { channel, result }));
+        self.effects.push(Effect::Channel(ChannelCommand::Acknowledge { channel, result }));
     }
 
     /// Waits for a message's pictures and files, and for the rest of its album.

@@ -61,11 +61,12 @@ fn what_the_surfaces_may_miss_leaves_room_for_what_they_must_be_told() {
     let (exits, _agent_control, channels) = exits();
     let route = Route { channel: Channel::Telegram, chat: "1".into(), topic: None };
     let typing = || Effect::Channel(ChannelCommand::Typing { route: route.clone(), on: true });
-    let taken = || Effect::Channel(ChannelCommand::Taken { channel: Channel::Telegram, result: Ok(()) });
+    let taken =
+        || Effect::Channel(ChannelCommand::Acknowledge { channel: Channel::Telegram, result: Ok(()) });
     let mut effects: Vec<Effect> = (0..5_000).map(|_| typing()).collect();
     effects.extend((0..CHANNEL_INBOX).map(|_| taken()));
     exits.carry_out(&mut effects);
-    let told = channels.try_iter().filter(|command| matches!(**command, ChannelCommand::Taken { .. }));
+    let told = channels.try_iter().filter(|command| matches!(**command, ChannelCommand::Acknowledge { .. }));
     assert_eq!(told.count(), CHANNEL_INBOX);
     exits.carry_out(&mut vec![typing()]);
     assert_eq!(channels.len(), 1, "where there is room they are told");

@@ -240,7 +240,7 @@ fn a_group_has_one_id_beside_its_own_however_often_it_moves() {
     for number in 0..50 {
         let from = if number == 0 { "-5".to_owned() } else { format!("-10{}", number - 1) };
         let moved = Arrival::Migrated { key: format!("9/{number}"), from, to: format!("-10{number}") };
-        let batch = Batch { channel: Channel::Telegram, arrivals: vec![moved], place: None };
+        let batch = Batch { channel: Channel::Telegram, arrivals: vec![moved], cursor: None };
         world.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
         world.keep();
     }

@@ -329,7 +329,7 @@ fn what_could_not_be_understood_goes_with_a_session_of_its_surface() {
         ("web:1".to_owned(), false),
     ] {
         let mut world = acquainted(9);
-        let batch = Batch { channel: Channel::Telegram, arrivals: arrivals.clone(), place: None };
+        let batch = Batch { channel: Channel::Telegram, arrivals: arrivals.clone(), cursor: None };
         world.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
         world.keep();
         assert_eq!(traces(&world).len(), 1);

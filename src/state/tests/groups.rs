@@ -315,7 +315,7 @@ fn a_group_with_a_new_id_is_taken_out_by_either() {
         let allow = |world: &mut World, params: serde_json::Value| world.ask("channel-allow", params);
         allow(&mut world, serde_json::json!({ "channel": "telegram", "id": "-100" }));
         let moved = Arrival::Migrated { key: "9/0".into(), from: "-100".into(), to: "-100555".into() };
-        let batch = Batch { channel: Channel::Telegram, arrivals: vec![moved], place: None };
+        let batch = Batch { channel: Channel::Telegram, arrivals: vec![moved], cursor: None };
         world.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
         world.keep();
         world.say(message("1", "-100555", "2", "hello"));

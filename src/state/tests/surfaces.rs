@@ -397,7 +397,7 @@ fn a_group_that_moved_keeps_its_session() {
     let batch = Batch {
         channel: Channel::Telegram,
         arrivals: vec![Arrival::Migrated { key: "9/1".into(), from: "-5".into(), to: "-1005".into() }],
-        place: None,
+        cursor: None,
     };
     world.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
     world.keep();

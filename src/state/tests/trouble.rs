@@ -179,7 +179,7 @@ fn a_server_that_moves_a_group_again_and_again_does_not_make_us_spin() {
     // A move of a group that nobody let in leaves no trace.
     let slots = world.disk.len();
     let arrivals = vec![Arrival::Migrated { key: "9/8".into(), from: "-70".into(), to: "-71".into() }];
-    let batch = Batch { channel: Channel::Telegram, arrivals, place: None };
+    let batch = Batch { channel: Channel::Telegram, arrivals, cursor: None };
     world.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
     world.keep();
     assert_eq!(world.disk.len(), slots);

@@ -144,8 +144,8 @@ impl World {
 
     pub(super) fn arrive(&mut self, messages: Vec<Inbound>) {
         let arrivals = messages.into_iter().map(|message| Arrival::Message(Box::new(message))).collect();
-        let place = Some(("place/telegram/9".to_owned(), "7".to_owned()));
-        let batch = Batch { channel: Channel::Telegram, arrivals, place };
+        let cursor = Some(("place/telegram/9".to_owned(), "7".to_owned()));
+        let batch = Batch { channel: Channel::Telegram, arrivals, cursor };
         self.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
     }
 
@@ -196,7 +196,7 @@ impl World {
 
     pub(super) fn taken(&mut self) -> Vec<Result<(), Duration>> {
         self.commands(|command| match command {
-            ChannelCommand::Taken { result, .. } => Some(*result),
+            ChannelCommand::Acknowledge { result, .. } => Some(*result),
             _ => None,
         })
     }

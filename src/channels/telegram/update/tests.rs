@@ -3,14 +3,14 @@
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Me, parse};
+use super::{BotAccount, parse};
 use crate::channels::message::{Arrival, Inbound, MediaKind};
 
 const MEDIA_MAX: u64 = 20 << 20;
 
 fn parsed(update: &Value) -> Option<Arrival> {
-    let me = Me { id: 42, username: "OurBot".to_owned(), can_read_all_group_messages: false };
-    parse(&RawValue::from_string(update.to_string()).unwrap(), &me, MEDIA_MAX)
+    let bot = BotAccount { id: 42, username: "OurBot".to_owned(), can_read_all_group_messages: false };
+    parse(&RawValue::from_string(update.to_string()).unwrap(), &bot, MEDIA_MAX)
 }
 
 fn update(message: Value) -> Value {
