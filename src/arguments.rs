@@ -22,19 +22,19 @@ pub(crate) struct Argument {
 /// What is typed for an [`Argument`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Nothing: it is there or not.
+    /// Nothing: the flag is there or not.
     Switch,
-    /// Nothing, not even a name: the member is always this.
+    /// Nothing, not even a name: the member always has this value.
     Fixed(bool),
-    /// Text; the help calls it so.
+    /// Text, which the help calls so.
     Text(&'static str),
-    /// A word that may be missing and is this then.
+    /// A word that may be missing, and is this one then.
     TextOr(&'static str),
-    /// A whole number; the help calls it so.
+    /// A whole number, which the help calls so.
     Number(&'static str),
     /// The word `on` or `off`.
     OnOff,
-    /// All the words, or stdin.
+    /// A message: all the words, or stdin.
     Message,
     /// Everything that follows, flags too.
     Rest,

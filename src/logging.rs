@@ -55,7 +55,7 @@ struct LogState {
     call_sites: CallSites,
 }
 
-/// A line that was written a moment ago.
+/// A line that was written lately.
 struct Recent {
     line: (Level, String),
     since: Instant,
@@ -65,11 +65,11 @@ struct Recent {
 /// A place in the code that says something: its file and line.
 type CallSite = (&'static str, u32);
 
-/// How much each place has said lately. They are as many as there are calls in the code.
+/// How many lines each place has written lately. There are as many places as there are calls in the code.
 #[derive(Default)]
 struct CallSites(BTreeMap<CallSite, SiteLines>);
 
-/// What one place has said in its window.
+/// The lines of one place within its window.
 struct SiteLines {
     since: Instant,
     lines: u64,
@@ -85,7 +85,7 @@ struct LeftOut {
 }
 
 impl CallSites {
-    /// Whether one more line from there may be written.
+    /// Whether one more line from this place may be written.
     fn allow(&mut self, site: CallSite, level: Level, message: &str, now: Instant) -> bool {
         let said = self.0.entry(site).or_insert_with(|| SiteLines {
             since: now,

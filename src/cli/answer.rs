@@ -12,32 +12,32 @@ use crate::cli::show::facts;
 use crate::cli::terminal::{Output, Style, print};
 use crate::protocol::cut;
 
-/// Of a tool's arguments or result.
+/// How much of a tool's arguments or result is shown.
 const EXCERPT_BYTES_MAX: usize = 160;
 
-/// What has been shown of one run.
+/// Shows one run, and knows what it has shown of it.
 pub(crate) struct AnswerView<'a> {
     output: &'a Output,
-    /// As it comes; with `--json` every event, otherwise the text.
+    /// Whether the answer is shown as it comes: with `--json` every event, otherwise the text.
     live: bool,
     /// The number that the run's next event should have.
     seq_next: u64,
-    /// Events that did not come: what was shown is not the whole answer.
+    /// How many events did not come: what was shown is not the whole answer then.
     missed: u64,
-    /// Text of the answer has been written.
+    /// Whether text of the answer has been written.
     begun: bool,
-    /// Stdout is in the middle of a line.
+    /// Whether stdout is in the middle of a line.
     in_line: bool,
 }
 
 impl<'a> AnswerView<'a> {
-    /// Of a run that has not begun.
+    /// A view of a run that has not begun.
     pub(crate) fn new(output: &'a Output, stream: bool) -> Self {
         let live = stream || (output.stdout_terminal && !output.json);
         Self { output, live, seq_next: 1, missed: 0, begun: false, in_line: false }
     }
 
-    /// An `agent` event of this run.
+    /// Shows an `agent` event of this run.
     pub(crate) fn event(&mut self, frame: &Value) -> Result<()> {
         let payload = &frame["payload"];
         let seq = payload["seq"].as_u64().unwrap_or(self.seq_next);
@@ -61,7 +61,7 @@ impl<'a> AnswerView<'a> {
         }
     }
 
-    /// The run's final answer, a frame.
+    /// Shows the run's final answer, a frame.
     pub(crate) fn finish(&mut self, end: Value) -> Result<()> {
         let payload = &end["payload"];
         if self.output.json {
@@ -82,7 +82,7 @@ impl<'a> AnswerView<'a> {
         outcome(end).map(drop)
     }
 
-    /// A dim line on stderr, at the start of a line.
+    /// Writes a dim line to stderr, at the start of a line.
     pub(crate) fn remark(&mut self, text: &str) -> Result<()> {
         if self.output.stderr_terminal {
             self.end_line()?;
@@ -117,7 +117,7 @@ impl<'a> AnswerView<'a> {
         Ok(())
     }
 
-    /// A line between two texts: where the text is if that is a terminal, on stderr if not.
+    /// Writes a line between two texts: where the text is if that is a terminal, to stderr if not.
     fn marker(&mut self, text: &str) -> Result<()> {
         self.end_line()?;
         if self.output.stdout_terminal {

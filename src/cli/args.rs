@@ -15,8 +15,8 @@ use crate::cli::verbs::{self, COMMON, Verb};
 use crate::nearest::nearest;
 
 /// What the command line asks for.
-pub(crate) enum Request {
-    /// `--help`, of one verb or of all.
+pub(crate) enum Invocation {
+    /// The help, on one verb or on all.
     Help(Option<&'static Verb>),
     Version,
     /// What a verb does, with what was typed for it.
@@ -31,8 +31,8 @@ pub(crate) struct Args {
     words: Vec<String>,
 }
 
-/// Takes the command line (without the program's name) apart.
-pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Request> {
+/// Reads the command line, without the program's name.
+pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Invocation> {
     let mut verb: Option<&'static Verb> = None;
     let (mut flags, mut words) = (Vec::new(), Vec::new());
     let mut literal = false;
@@ -60,10 +60,10 @@ pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Request>
     }
     let has = |name: &str| flags.iter().any(|(flag, _)| flag.name == name);
     match verb {
-        verb if has("--help") => Ok(Request::Help(verb)),
-        _ if has("--version") => Ok(Request::Version),
+        verb if has("--help") => Ok(Invocation::Help(verb)),
+        _ if has("--version") => Ok(Invocation::Version),
         None => usage("a verb is missing; `clawdis --help` lists them"),
-        Some(verb) => Ok(Request::Run(Args { verb, flags, words })),
+        Some(verb) => Ok(Invocation::Run(Args { verb, flags, words })),
     }
 }
 
@@ -146,7 +146,8 @@ fn flag(
     }
 }
 
-/// `-` is stdin, `-5` a number, and words with blanks in between were quoted as a text.
+/// Whether an argument is meant as a flag: `-` is stdin, `-5` a number, and words with blanks in between
+/// were quoted as a text.
 fn looks_like_flag(arg: &str) -> bool {
     let body = arg.strip_prefix('-').unwrap_or_default();
     !body.is_empty() && !body.starts_with(|c: char| c.is_ascii_digit()) && !body.contains(char::is_whitespace)

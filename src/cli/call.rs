@@ -14,7 +14,7 @@ use crate::cli::frame::check_size;
 use crate::cli::message::stdin;
 use crate::limits::CLI_FOREVER;
 
-/// `call`: prints every answer, which for `agent` are two.
+/// The verb `call`: prints every answer, which for `agent` are two.
 pub(crate) fn call(context: &Context, typed: Value) -> Result<()> {
     let method = typed["method"].as_str().unwrap_or_default();
     let params = match typed["params"].as_str() {
@@ -44,7 +44,7 @@ fn object(text: &str) -> Result<Value> {
     }
 }
 
-/// Replaces this process by the `clawdis-gateway` beside it; comes back only if that fails.
+/// The verb `gateway`: replaces this process by the `clawdis-gateway` beside it; comes back only if that fails.
 #[expect(
     clippy::disallowed_methods,
     reason = "this process becomes the daemon, which scrubs its children itself"

@@ -29,12 +29,12 @@ use crate::protocol::{self, cut};
 pub(crate) struct Client<'a> {
     /// Its capabilities, as `hello` names them.
     pub(crate) caps: &'a [&'a str],
-    /// Connections with the same one share a presence entry.
+    /// Its installation's id: connections with the same one share a presence entry.
     pub(crate) instance_id: &'a str,
 }
 
-/// Short calls: a family that does not exist, because with any `event:` entry the gateway sends only
-/// those named; and one presence entry, or a script would fill the list.
+/// The client of short calls. Its family of events does not exist, because with any `event:` entry the gateway sends only
+/// those named; and it has one presence entry, or a script would fill the list.
 pub(crate) const NO_EVENTS: Client<'static> = Client { caps: &["event:none"], instance_id: "clawdis-cli" };
 
 /// A connection past its handshake.
@@ -106,7 +106,7 @@ impl Connection {
         }
     }
 
-    /// One request and its answer; events in between are dropped.
+    /// Sends a request and waits for its answer; events in between are dropped.
     pub(crate) fn request(&mut self, method: &str, params: &Value, deadline: Instant) -> Result<Value> {
         let id = self.send(method, params, deadline)?;
         self.answer(&id, deadline)
@@ -250,7 +250,7 @@ fn upgrade(stream: TimedStream, target: &Target) -> Result<WebSocket<TimedStream
     })
 }
 
-/// What answers there is something else.
+/// The failure where what answers is something else.
 fn no_gateway(target: &Target, why: &str) -> Failure {
     let Target { address, source, .. } = target;
     Failure::Refused(format!("what answers at {address} (from {source}) is not a clawdis gateway: {why}"))

@@ -25,7 +25,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Made once, of the whole command line.
+    /// Prepares for the verb: reads the common flags and takes SIGINT over.
     pub(crate) fn new(args: Args) -> Result<Self> {
         let timeout = args.seconds("--timeout")?;
         let output = Output::new(args.has("--json"));
@@ -34,7 +34,7 @@ impl Context {
         Ok(Self { args, timeout, output, interrupt })
     }
 
-    /// By when one answer must be there.
+    /// When one answer must be there.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout.unwrap_or(CLI_TIMEOUT)
     }
@@ -45,7 +45,7 @@ impl Context {
         Connection::open(&locate::target(&TargetFlags { url, token, token_file })?, client, deadline)
     }
 
-    /// One request, one answer, no events.
+    /// Makes a connection for one request and its answer, without events.
     pub(crate) fn ask(&self, method: &str, params: &Value) -> Result<Value> {
         check_size(method, params)?;
         let deadline = self.deadline();
@@ -55,7 +55,7 @@ impl Context {
         answer
     }
 
-    /// The payload as it is with `--json`, for people otherwise.
+    /// Prints a payload: as it is with `--json`, for people otherwise.
     pub(crate) fn show(&self, payload: &Value) -> Result<()> {
         if self.output.json {
             self.output.write_json(payload)

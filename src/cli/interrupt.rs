@@ -30,20 +30,20 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// From now on the first Ctrl-C only makes [`Interrupt::seen`] true; a second one ends the
+    /// From now on the first Ctrl-C only makes [`Interrupt::is_pressed`] true; a second one ends the
     /// process.
     pub(crate) fn hold(&self) {
         self.ends_at_once.store(false, Ordering::SeqCst);
     }
 
     /// Whether Ctrl-C was pressed while held.
-    pub(crate) fn seen(&self) -> bool {
+    pub(crate) fn is_pressed(&self) -> bool {
         self.seen.load(Ordering::SeqCst)
     }
 
     /// Sleeps until then, or until Ctrl-C.
     pub(crate) fn sleep_until(&self, until: Instant) -> Result<()> {
-        while !self.seen() {
+        while !self.is_pressed() {
             let rest = until.saturating_duration_since(Instant::now());
             if rest.is_zero() {
                 return Ok(());

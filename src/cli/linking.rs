@@ -14,12 +14,12 @@ use crate::text::one_line;
 const SCAN_IT: &str = "Scan it: WhatsApp on the phone, Settings, Linked devices, Link a device.";
 const TYPE_IT: &str = "Type it: WhatsApp on the phone, Linked devices, Link a device, with phone number.";
 
-/// What has been shown of one login.
+/// Shows one login, and knows what it has shown of it.
 pub(crate) struct LinkingView {
     style: QrStyle,
     /// The code that is shown, and until when it holds.
     code: Option<(LinkCode, Instant)>,
-    /// Lines that can be written over: the code and what stands around it.
+    /// How many lines can be written over: the code and what stands around it.
     block: usize,
     /// The last of these lines, which counts the seconds.
     status: String,
@@ -35,12 +35,12 @@ enum LinkCode {
 pub(crate) type Size = Option<(usize, usize)>;
 
 impl LinkingView {
-    /// Of a login that has not begun.
+    /// A view of a login that has not begun.
     pub(crate) fn new(style: QrStyle) -> Self {
         Self { style, code: None, block: 0, status: String::new() }
     }
 
-    /// Text for a `channel` event.
+    /// The text for a `channel` event.
     pub(crate) fn event(&mut self, payload: &Value, size: Size, now: Instant) -> String {
         let member = |name: &str| payload[name].as_str().map(one_line);
         let code = match (member("qr"), member("code")) {
@@ -67,7 +67,7 @@ impl LinkingView {
         Some(now + if rest.is_zero() { Duration::from_secs(1) } else { rest })
     }
 
-    /// Text that brings the seconds up to date.
+    /// The text that brings the seconds up to date.
     pub(crate) fn tick(&mut self, size: Size, now: Instant) -> String {
         let status = fitted(&self.status_at(now), size);
         if self.block == 0 || status == self.status {
@@ -126,12 +126,12 @@ impl LinkingView {
     }
 }
 
-/// On one line of the terminal, so that lines can be counted.
+/// Cuts a text to one line of the terminal, so that lines can be counted.
 fn fitted(text: &str, size: Size) -> String {
     text.chars().take(size.map_or(usize::MAX, |(columns, _)| columns.saturating_sub(1))).collect()
 }
 
-/// As phones show it: two halves of four.
+/// A code as phones show it: two halves of four.
 fn grouped(code: &str) -> String {
     match (code.len() == 8 && code.is_ascii()).then(|| code.split_at(4)) {
         Some((left, right)) => format!("{left}-{right}"),

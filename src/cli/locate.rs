@@ -23,9 +23,9 @@ use crate::plain_file;
 /// A gateway to connect to. Deliberately without `Debug`.
 pub(crate) struct Target {
     pub(crate) address: Address,
-    /// What said so, for error texts.
+    /// What named the address, for error texts.
     pub(crate) source: &'static str,
-    /// What to show in `hello`.
+    /// The token to show in `hello`.
     pub(crate) token: Option<Token>,
     /// The lock file that no gateway holds, because of which a token that was found is not shown.
     pub(crate) unheld_lock: Option<PathBuf>,
@@ -34,7 +34,7 @@ pub(crate) struct Target {
 /// A token and where it was found. Deliberately without `Debug`.
 pub(crate) struct Token {
     pub(crate) secret: String,
-    /// For error texts: `--token`, a file's path, ...
+    /// Where it was found, for error texts: `--token`, a file's path, ...
     pub(crate) source: String,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct TargetFlags<'a> {
     pub(crate) token_file: Option<&'a str>,
 }
 
-/// Looks at everything anew, so that a gateway that moved to another port is found again.
+/// Finds the gateway. Looks at everything anew, so that a gateway that moved to another port is found again.
 pub(crate) fn target(flags: &TargetFlags) -> Result<Target> {
     let lock = lock();
     let (address, source, is_named) = if let Some(url) = flags.url {
@@ -99,14 +99,14 @@ const LOCK: &str = "gateway.lock";
 enum Lock {
     /// No gateway has ever served it.
     Absent,
-    /// None does now, or it has not said yet where it listens; the port of the one before, if that can be
-    /// read.
+    /// No gateway serves it now, or it has not said yet where it listens; with the port of the one before,
+    /// if that can be read.
     Left { port: Option<u16> },
-    /// One does, and listens there.
+    /// A gateway serves it, and listens there.
     Held(Address),
 }
 
-/// The kernel knows whether somebody holds the lock; what stands in the file may be of a life before.
+/// Reads the lock file. The kernel knows whether somebody holds the lock; what stands in the file may be of a life before.
 fn lock() -> Lock {
     let Some(path) = state_file(LOCK).filter(|path| path.symlink_metadata().is_ok()) else {
         return Lock::Absent;
@@ -170,7 +170,7 @@ fn named_token(flags: &TargetFlags) -> Result<Option<Token>> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TokenSearch {
     Nowhere,
-    /// The one that stands beside the address.
+    /// The token that stands beside the address.
     InConfig,
     Everywhere,
 }

@@ -89,7 +89,7 @@ fn follow(
     }
 }
 
-/// What may still happen without us.
+/// Adds to a failure what may still happen without us.
 fn advise(failure: Failure) -> Failure {
     const ADVICE: &str = "; a login that has begun goes on until its code runs out or another is begun: `clawdis health` tells";
     match failure {

@@ -23,7 +23,7 @@ pub(crate) fn message(words: &[String]) -> Result<String> {
     Ok(text)
 }
 
-/// Stdin to its end, without the last line's end.
+/// Reads stdin to its end, without the last line's end.
 pub(crate) fn stdin() -> Result<String> {
     let mut bytes = Vec::new();
     let stdin = io::stdin().lock();

@@ -35,7 +35,7 @@ mod watch;
 use std::env;
 use std::process::ExitCode;
 
-use crate::cli::args::Request;
+use crate::cli::args::Invocation;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::terminal::{Output, print};
@@ -56,9 +56,9 @@ pub fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let args = match args::parse(env::args_os().skip(1))? {
-        Request::Help(verb) => return print(&help::help(verb)),
-        Request::Version => return print(&help::version()),
-        Request::Run(args) => args,
+        Invocation::Help(verb) => return print(&help::help(verb)),
+        Invocation::Version => return print(&help::version()),
+        Invocation::Run(args) => args,
     };
     let context = Context::new(args)?;
     let params = context.args.params()?;

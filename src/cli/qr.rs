@@ -17,7 +17,7 @@ const RESET: &str = "\x1b[0m";
 /// What the terminal can show.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QrStyle {
-    /// Half blocks: a character is one module wide and two high. Otherwise two characters are one.
+    /// The terminal shows half blocks: a character is one module wide and two high. Otherwise two characters are one.
     pub(crate) blocks: bool,
     /// The terminal understands escape sequences.
     pub(crate) escapes: bool,
@@ -64,7 +64,7 @@ pub(crate) fn draw(
     Ok(cells.clone().step_by(step).map(line).collect())
 }
 
-/// Two modules, one above the other; where there is ink is said.
+/// The character of two modules, one above the other; `true` is ink.
 fn half_block(above: bool, below: bool) -> char {
     match (above, below) {
         (true, true) => '\u{2588}',

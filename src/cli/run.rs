@@ -48,29 +48,29 @@ pub(crate) fn send(context: &Context, params: Value) -> Result<()> {
     context.show(&outcome(end)?)
 }
 
-/// What is known of the run.
+/// Something that must happen once, and what is known of it.
 struct Run<'a> {
     context: &'a Context,
-    /// Also the name of the verb.
+    /// The method, which is also the name of the verb.
     method: &'static str,
     client: Client<'static>,
-    /// The key included. Sent again unchanged after a broken connection.
+    /// The parameters with the key, sent again unchanged after a broken connection.
     params: Value,
     since: Instant,
     since_wall: SystemTime,
-    /// Known once the gateway has accepted it.
+    /// The run's id, known once the gateway has accepted it.
     id: Option<String>,
-    /// By when it must have ended.
+    /// When it must have ended.
     deadline: Instant,
-    /// Since Ctrl-C: by when to leave.
+    /// When to leave, after Ctrl-C.
     leave_by: Option<Instant>,
     cancelled: bool,
-    /// What has been shown of it.
+    /// Its answer as it is shown.
     answer: AnswerView<'a>,
 }
 
 impl<'a> Run<'a> {
-    /// Of what was typed; not asked for yet.
+    /// Makes a run of what was typed, without asking for it yet.
     fn new(
         context: &'a Context,
         client: Client<'static>,
@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The final answer, as a frame.
+    /// Follows it to its final answer, a frame.
     fn follow_to_end(&mut self) -> Result<Value> {
         let mut connection = self.context.connect(&self.client, self.answer_by())?;
         self.context.interrupt.hold();
@@ -165,11 +165,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The next frame, if one comes within a moment; an error at `by`, and soon after Ctrl-C, which
+    /// Receives the next frame, if one comes within a moment; an error at `by`, and soon after Ctrl-C, which
     /// cancels the run first.
     fn next(&mut self, connection: &mut Connection, by: Instant) -> Result<Option<Value>> {
         let now = Instant::now();
-        if self.context.interrupt.seen() {
+        if self.context.interrupt.is_pressed() {
             self.cancel(connection, now)?;
         } else if now >= by {
             return Err(no_answer());
@@ -183,7 +183,7 @@ impl<'a> Run<'a> {
         if ours && frame["event"] == "agent" { self.answer.event(frame) } else { Ok(()) }
     }
 
-    /// By when a short question must be answered.
+    /// When a short question must be answered.
     fn answer_by(&self) -> Instant {
         self.deadline.min(self.context.deadline())
     }
@@ -200,7 +200,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// How to go on when nobody knows whether it happened.
+    /// Adds to a failure how to go on when nobody knows whether it happened.
     fn advise(&mut self, failure: Failure) -> Failure {
         let key = self.params["idempotencyKey"].as_str().unwrap_or_default();
         let mut advice = format!("; it may be done or go on: `--key {key}` within 4 minutes joins it");
@@ -243,7 +243,7 @@ mod tests {
     use tungstenite::Message;
 
     use super::{Run, answer_in, is_fresh};
-    use crate::cli::args::{self, Request};
+    use crate::cli::args::{self, Invocation};
     use crate::cli::connection::NO_EVENTS;
     use crate::cli::context::Context;
     use crate::cli::failure::Result;
@@ -298,7 +298,9 @@ mod tests {
     fn found_after(payloads: Vec<Value>) -> Result<Value> {
         let (url, gateway) = play(payloads);
         let argv = ["agent", "what?", "--key", "k1", "--url", &url].map(Into::into);
-        let Ok(Request::Run(args)) = args::parse(argv.into_iter()) else { panic!("the arguments are good") };
+        let Ok(Invocation::Run(args)) = args::parse(argv.into_iter()) else {
+            panic!("the arguments are good")
+        };
         let context = Context::new(args).unwrap();
         let mut connection = context.connect(&NO_EVENTS, context.deadline()).unwrap();
         let params = context.args.params().unwrap();

@@ -11,13 +11,13 @@ use crate::clock::wall_ms;
 use crate::protocol::cut;
 use crate::text::{one_line, printable};
 
-/// Of one cell or fact.
+/// How much of a text one cell or fact shows.
 const TEXT_BYTES_MAX: usize = 300;
 
 /// What tables begin with, in this order; other columns follow.
 const FIRST_COLUMNS: &[&str] = &["host", "name", "sessionKey", "channel", "mode", "version", "id"];
 
-/// Anything: a row for each object in it, then a table for each list of objects. Messages are a chat,
+/// A payload of any kind: a row for each object in it, then a table for each list of objects. Messages are a chat,
 /// and where there is nothing but facts they are one line.
 pub(crate) fn payload(payload: &Value, output: &Output) -> String {
     if let Some(messages) = payload["messages"].as_array() {
@@ -37,7 +37,7 @@ pub(crate) fn payload(payload: &Value, output: &Output) -> String {
     sections.join("\n")
 }
 
-/// The newest message at the bottom.
+/// A chat, with the newest message at the bottom.
 fn chat(messages: &[Value], before: &Value, output: &Output) -> String {
     let message = |message: &Value| {
         let head = ["role", "channel", "from", "ts"].map(|member| value(member, &message[member]));
@@ -57,7 +57,7 @@ pub(crate) fn facts(object: &Value) -> String {
     joined(object.as_object().into_iter().flatten())
 }
 
-/// What every part of it is doing.
+/// What every part of the gateway is doing.
 pub(crate) fn states(payload: &Value) -> String {
     let mut rows = Vec::new();
     collect("gateway", payload, &mut rows, &mut Vec::new(), &Output::default());
@@ -99,7 +99,7 @@ fn collect(name: &str, of: &Value, rows: &mut Vec<Vec<String>>, sections: &mut V
     }
 }
 
-/// What a person should mend, a sentence each.
+/// The section of what a person should mend, a sentence each.
 fn warnings(items: &[Value], output: &Output) -> Option<String> {
     let sentences = items.iter().filter_map(|item| item["message"].as_str());
     let lines: Vec<String> = sentences.map(|sentence| format!("- {}", one_line(sentence))).collect();
@@ -121,7 +121,7 @@ fn with_remedy(senders: &[Value]) -> Vec<Value> {
     senders.iter().cloned().map(remedy).collect()
 }
 
-/// One row per object, one column per member that any of them has.
+/// A table with a row per object and a column per member that any of them has.
 fn table(objects: &[Value]) -> String {
     let mut columns: Vec<&String> = objects.iter().filter_map(Value::as_object).flat_map(Map::keys).collect();
     columns.sort_by_key(|name| {
@@ -136,7 +136,7 @@ fn table(objects: &[Value]) -> String {
     grid(&rows)
 }
 
-/// Aligned columns; the last one is as long as it is.
+/// Rows with aligned columns; the last one is as long as it is.
 fn grid(rows: &[Vec<String>]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();

@@ -5,10 +5,10 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// See above. A read or write at its deadline fails with `WouldBlock`.
+/// A stream whose reads and writes fail with `WouldBlock` at its deadline.
 pub(crate) struct TimedStream {
     pub(crate) stream: TcpStream,
-    /// Of every read and write from now on.
+    /// The deadline of every read and write from now on.
     pub(crate) deadline: Instant,
 }
 
@@ -19,7 +19,7 @@ impl TimedStream {
     }
 }
 
-/// Signals that do not end the process interrupt nothing.
+/// Repeats a step that a signal interrupted, which did not end the process.
 fn uninterrupted(mut step: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match step() {

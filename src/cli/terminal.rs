@@ -41,7 +41,7 @@ impl Output {
         }
     }
 
-    /// Text from the network to stdout: made safe if that is a terminal, exact if it is not.
+    /// Writes text from the network to stdout: made safe if that is a terminal, exact if it is not.
     pub(crate) fn write_foreign(&self, text: &str) -> Result<()> {
         if self.stdout_terminal { print(&printable(text)) } else { print(text) }
     }
@@ -51,13 +51,13 @@ impl Output {
         self.write_foreign(&format!("{value}\n"))
     }
 
-    /// Columns and rows of the terminal that stdout is, now.
+    /// Columns and rows of the terminal, if stdout is one.
     pub(crate) fn size(&self) -> Option<(usize, usize)> {
         let size = self.stdout_terminal.then(|| tcgetwinsize(io::stdout()).ok()).flatten()?;
         (size.ws_col > 0).then_some((size.ws_col.into(), size.ws_row.into()))
     }
 
-    /// A dim remark on stderr, for a person who watches; nothing when stderr is not a terminal.
+    /// Writes a dim remark to stderr, for a person who watches; nothing when stderr is not a terminal.
     pub(crate) fn remark(&self, text: &str) {
         if self.stderr_terminal {
             // Nobody is left to tell when stderr does not work.
@@ -65,7 +65,7 @@ impl Output {
         }
     }
 
-    /// One line on stderr that must be said in any case.
+    /// Writes a line to stderr that must be said in any case.
     pub(crate) fn say(text: &str) {
         let _ = writeln!(io::stderr(), "clawdis: {}", one_line(text));
     }
@@ -80,7 +80,7 @@ impl Output {
     }
 }
 
-/// The few styles we use; the number is the SGR parameter.
+/// Styles of text; the number is the SGR parameter.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Style {
     Bold = 1,
@@ -88,7 +88,7 @@ pub(crate) enum Style {
     Yellow = 33,
 }
 
-/// Writes to stdout, text that is safe already, and flushes.
+/// Writes text that is safe already to stdout, and flushes.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());

@@ -18,7 +18,7 @@ use crate::clock::{utc, wall_ms};
 use crate::limits::{CLI_FOREVER, ms};
 use crate::text::{one_line, printable};
 
-/// What is asked for after events were missed, and as what it is shown.
+/// Methods that are called after events were missed, and the name under which their answer is shown.
 const REFRESH: [(&str, &str); 2] = [("health", "health"), ("system-presence", "presence")];
 
 /// The verb `watch`: shows events until Ctrl-C.
@@ -71,12 +71,12 @@ fn follow(connection: &mut Connection, view: &mut EventView, until: Instant) -> 
 /// Events as lines for people, or the frames themselves with `--json`.
 struct EventView<'a> {
     output: &'a Output,
-    /// The run whose text is being written, without a line's end so far.
+    /// The run whose text is being written, if its line has no end yet.
     open: Option<String>,
 }
 
 impl EventView<'_> {
-    /// A line that no frame of the gateway stands behind.
+    /// Writes a line that no frame of the gateway stands behind.
     fn note(&mut self, kind: &str, what: &Value) -> Result<()> {
         if !self.output.json {
             return self.line(kind, &facts(what));
@@ -86,7 +86,7 @@ impl EventView<'_> {
         self.output.write_json(&note)
     }
 
-    /// After a gap, in the shape of an event.
+    /// Shows what was asked for after a gap, in the shape of an event.
     fn refreshed(&mut self, event: &str, payload: &Value) -> Result<()> {
         if self.output.json { self.note("refresh", payload) } else { self.event(event, payload) }
     }
@@ -123,7 +123,7 @@ impl EventView<'_> {
         Ok(())
     }
 
-    /// Text goes on where it stopped as long as nothing else comes in between.
+    /// Shows an event of a run. Its text goes on where it stopped as long as nothing else comes in between.
     fn agent(&mut self, payload: &Value) -> Result<()> {
         let text = |name: &str| one_line(payload[name].as_str().unwrap_or_default());
         let (run, data) = (text("runId"), &payload["data"]);
@@ -151,7 +151,7 @@ impl EventView<'_> {
         print(&format!("{} {}\n", self.prefix(&one_line(what)), one_line(text)))
     }
 
-    /// The time of day, in UTC because std knows no local time, and what it is.
+    /// The beginning of a line: the time of day, in UTC because std knows no local time, and the kind of event.
     fn prefix(&self, what: &str) -> String {
         let now = utc(wall_ms() / 1_000);
         let time = now.split('T').next_back().unwrap_or_default();
@@ -163,7 +163,7 @@ impl EventView<'_> {
     }
 }
 
-/// Where it is, who wrote it or gets it, what it says, and what became of it.
+/// A message in one line: where it is, who wrote it or gets it, what it says, and what became of it.
 fn message(payload: &Value) -> String {
     let text = |name: &str| payload[name].as_str().unwrap_or("-");
     let peer = if payload["direction"] == "out" { ["to", text("to")] } else { ["from", text("from")] };

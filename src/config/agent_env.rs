@@ -3,7 +3,7 @@
 use crate::config::error::SettingsError;
 use crate::config::file::{Agent, Sandbox};
 
-/// What glibc ignores where a program has more rights than its caller (`ld.so(8)`), but for `TMPDIR`:
+/// Variables that glibc ignores where a program has more rights than its caller (`ld.so(8)`), but for `TMPDIR`:
 /// each loads code, opens files or changes how memory is handed out.
 const OBEYED: [&str; 11] = [
     "GCONV_PATH",
@@ -21,7 +21,7 @@ const OBEYED: [&str; 11] = [
 /// Families of such variables; `DYLD_` is what `LD_` is on a Mac.
 const OBEYED_BEGINNINGS: [&str; 3] = ["DYLD_", "LD_", "MALLOC_"];
 
-/// The guard and bubblewrap have the agent's environment, and stand outside of its walls: a library that
+/// Refuses such variables. The guard and bubblewrap have the agent's environment, and stand outside of its walls: a library that
 /// lies where the agent writes would be its way out.
 pub(super) fn check(agent: &Agent) -> Result<(), SettingsError> {
     let given = agent.env.keys().map(|name| ("agent.env", name));
@@ -35,7 +35,7 @@ pub(super) fn check(agent: &Agent) -> Result<(), SettingsError> {
 }
 
 fn is_obeyed(name: &str) -> bool {
-    // What stands behind it would be part of the value.
+    // Of `NAME=VALUE` in `agent.passEnv` the name counts.
     let name = name.split('=').next().unwrap_or_default();
     OBEYED.contains(&name) || OBEYED_BEGINNINGS.iter().any(|begin| name.starts_with(begin))
 }

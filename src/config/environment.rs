@@ -19,7 +19,7 @@ const TELEGRAM_TOKEN: &str = "TELEGRAM_BOT_TOKEN";
 const TELEGRAM_API_BASE: &str = "CLAWDIS_TELEGRAM_API_BASE";
 const HOME: &str = "HOME";
 
-/// What they say. One that is set to nothing counts as not set, but for the gateway's token: there
+/// What the variables say. One that is set to nothing counts as not set, but for the gateway's token: there
 /// it is a mistake that would let everybody in. (`RUST_LOG` is read by the logger.)
 #[derive(Clone, Default)]
 pub(crate) struct Environment {
@@ -39,7 +39,7 @@ impl Environment {
         Self::from_lookup(|name| env::var_os(name))
     }
 
-    /// What `lookup` says about each variable. Fails if one that must be text is not UTF-8.
+    /// Reads each variable with `lookup`. Fails if one that must be text is not UTF-8.
     pub(crate) fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
         let text = |name: &'static str| -> Result<Option<String>, SettingsError> {
             let value = lookup(name).map(OsString::into_string).transpose();

@@ -1,4 +1,4 @@
-//! Why what was set cannot be used.
+//! Why the settings cannot be used.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::config::load::ConfigError;
 use crate::config::secret::SecretFault;
 
-/// Why the gateway does not start with what was set (exit 2).
+/// Why the gateway does not start with these settings (exit 2).
 #[derive(Debug)]
 pub(crate) enum SettingsError {
     /// This setting is not what is expected.
@@ -17,7 +17,7 @@ pub(crate) enum SettingsError {
     },
     /// The token of this setting is none that clients could show.
     Token(&'static str, SecretFault),
-    /// An address that others reach, and nothing that keeps them out.
+    /// Others reach this address, and there is no token to keep them out.
     OpenBind(IpAddr),
     /// A variable of the agent's that programs outside of its sandbox would obey.
     Obeyed {
@@ -25,7 +25,7 @@ pub(crate) enum SettingsError {
         key: &'static str,
         name: String,
     },
-    /// Neither a state folder nor a home to have one in.
+    /// There is neither a state folder nor a home to have one in.
     NoHome,
     /// A file of the configuration cannot be used.
     File(ConfigError),

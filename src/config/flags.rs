@@ -1,4 +1,4 @@
-//! The daemon's command line: its flags, and what is well-formed, not what it means together.
+//! The daemon's command line: its flags, read one by one. What they mean together is said in `settings`.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,17 +17,17 @@ use crate::protocol::cut;
 /// What is wrong with the command line (exit 2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum UsageError {
-    /// No such flag; with the one that was probably meant.
+    /// There is no such flag; with the one that was probably meant.
     Unknown(String, Option<&'static str>),
-    /// Given more than once, or with a value that it does not take.
+    /// The flag is given more than once, or with a value that it does not take.
     Twice(&'static str),
     /// The flag stands at the end, without its value.
     NeedsValue(&'static str),
-    /// The flag's value is not this.
+    /// The flag's value is not what is expected.
     Expected(&'static str, &'static str),
     /// Both `--token` and `--token-file` are given.
     TwoTokens,
-    /// Something that is no flag.
+    /// There is an argument that is no flag.
     Argument,
 }
 
@@ -173,8 +173,8 @@ pub(crate) struct Flags {
 }
 
 /// What the command line asks for.
-pub(crate) enum Parsed {
-    /// To serve, or to say whether that would go.
+pub(crate) enum Invocation {
+    /// To serve, or to say whether the settings are good.
     Run(Box<Flags>),
     /// To print the help.
     Help,
@@ -184,13 +184,13 @@ pub(crate) enum Parsed {
 
 impl Flags {
     /// Reads the command line, without the program's name.
-    pub(crate) fn parse(args: Vec<OsString>) -> Result<Parsed, UsageError> {
+    pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, UsageError> {
         let asks = |names: [&str; 2]| args.iter().any(|arg| names.iter().any(|name| arg == name));
         if asks(["-h", "--help"]) {
-            return Ok(Parsed::Help);
+            return Ok(Invocation::Help);
         }
         if asks(["-V", "--version"]) {
-            return Ok(Parsed::Version);
+            return Ok(Invocation::Version);
         }
         let given = Given::read(args)?;
         let number = "a number from 100 to 86400000";
@@ -215,7 +215,7 @@ impl Flags {
         if flags.token.is_some() && flags.token_file.is_some() {
             return Err(UsageError::TwoTokens);
         }
-        Ok(Parsed::Run(Box::new(flags)))
+        Ok(Invocation::Run(Box::new(flags)))
     }
 }
 
@@ -243,7 +243,7 @@ impl Given {
         Ok(Self(given))
     }
 
-    /// What was given for a flag.
+    /// The values that were given for a flag.
     fn of(&self, flag: &'static str) -> impl Iterator<Item = &OsStr> {
         self.0.iter().filter(move |(name, _)| *name == flag).map(|(_, value)| value.as_os_str())
     }
@@ -297,7 +297,7 @@ pub(crate) fn without_token(args: &[OsString]) -> Vec<OsString> {
 /// What [`address`] takes, in words.
 pub(super) const ADDRESS: &str = "an IP address such as 127.0.0.1 or ::1, without a port";
 
-/// Names are not looked up: what they mean may change, and with it who may connect.
+/// An IP address. Names are not looked up: what they mean may change, and with it who may connect.
 pub(super) fn address(text: &str) -> Option<IpAddr> {
     if text.eq_ignore_ascii_case("localhost") {
         return Some(Ipv4Addr::LOCALHOST.into());

@@ -42,7 +42,7 @@ pub(crate) struct Secret {
 }
 
 impl Secret {
-    /// Blanks and line ends around it do not count: files end with one, and pasting brings some.
+    /// Makes a secret of a text. Blanks and line ends around it do not count: files end with one, and pasting brings some.
     pub(crate) fn new(text: &str) -> Self {
         let text = text.trim().to_owned();
         let digest = Sha256::digest(&text).into();
@@ -54,7 +54,7 @@ impl Secret {
         self.text.is_empty()
     }
 
-    /// What keeps it from being a token of ours.
+    /// Why it is no token that clients could show, if it is none.
     pub(crate) fn fault(&self) -> Option<SecretFault> {
         if self.is_empty() {
             Some(SecretFault::Empty)

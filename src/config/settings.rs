@@ -97,7 +97,7 @@ impl Settings {
     }
 }
 
-/// Agents and the state folder's own users run in other working directories.
+/// A path that holds in every working directory: agents have others.
 fn absolute(path: PathBuf) -> PathBuf {
     path::absolute(&path).unwrap_or(path)
 }
@@ -117,7 +117,7 @@ fn port(flag: Option<u16>, variable: Option<&str>, config: u16) -> Result<u16, S
     }
 }
 
-/// The file counts where nothing stands before it.
+/// Reads the file with the bot's token, unless the token stands elsewhere.
 fn read_bot_token(
     telegram: &mut Telegram,
     environment: &Environment,
@@ -172,7 +172,7 @@ fn binds(flags: Vec<IpAddr>, gateway: &Gateway) -> Result<Vec<IpAddr>, SettingsE
     Ok(unique)
 }
 
-/// What is no version would let every client in, since only versions are compared.
+/// Refuses what is no version: it would let every client in, since only versions are compared.
 fn check_min_client(text: &str) -> Result<(), SettingsError> {
     let wrong = SettingsError::Wrong { setting: "gateway.minClient", expected: "a version such as 1.2.0" };
     semver(text).map(|_| ()).ok_or(wrong)
@@ -201,7 +201,7 @@ fn spec_of(spec: &str) -> Option<AgentCommand> {
     }
 }
 
-/// The operating system takes no argument with a NUL in it.
+/// A command of a program and arguments. The operating system takes none with a NUL in it.
 fn argv_of(argv: Vec<String>) -> Option<AgentCommand> {
     let good =
         argv.first().is_some_and(|program| !program.is_empty()) && argv.iter().all(|arg| !arg.contains('\0'));

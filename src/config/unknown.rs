@@ -6,7 +6,7 @@ use crate::limits::{CONFIG_WARNINGS_MAX, ERROR_MEMBER_BYTES_MAX};
 use crate::nearest::nearest;
 use crate::protocol::cut;
 
-/// Parsed once, at start, and only when there is a file.
+/// The schema of the config, parsed only when there is a file.
 const SCHEMA: &str = include_str!("../../schemas/config.schema.json");
 
 /// One warning per unknown key, at most `CONFIG_WARNINGS_MAX`.
@@ -23,7 +23,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Where a schema lists properties the keys are fixed; where it has `additionalProperties`
+    /// Looks for unknown keys. Where a schema lists properties the keys are fixed; where it has `additionalProperties`
     /// they are the person's own (variables, chat ids).
     fn visit(&mut self, value: &Value, schema: &'a Value, path: &str) {
         let Some(members) = value.as_object() else { return };

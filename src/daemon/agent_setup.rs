@@ -19,7 +19,7 @@ use crate::store::Tidy;
 const WORK_FOLDER: &str = "clawdis";
 /// Where Pi keeps its settings, sign-ins and programs, in the person's home.
 const PI_FOLDER: &str = ".pi";
-/// Variable that names another place for them.
+/// The variable that names another folder for them.
 const PI_FOLDER_VARIABLE: &str = "PI_CODING_AGENT_DIR";
 const HOME_IS_OPEN: &str = "the agent's working folder is your home: it can change everything there, \
     also what you run and what starts by itself; set agent.cwd to a folder of its own, such as \"~/clawdis\"";
@@ -127,7 +127,7 @@ impl Folders<'_> {
         Ok(folders)
     }
 
-    /// `agent.hidden`. Without a home there is nothing in it to hide.
+    /// The folders of `agent.hidden`. Without a home there is nothing in it to hide.
     fn hidden(&self) -> Result<Vec<PathBuf>, Fatal> {
         let in_home = |text: &&String| text.starts_with("~/") || *text == "~";
         let names = self.agent.hidden.iter().filter(|text| self.home.is_some() || !in_home(text));
@@ -166,7 +166,7 @@ impl Folders<'_> {
         Err(Fatal::Config(format!("{key}: `{text}` needs to begin with `/` or `~/`")))
     }
 
-    /// `~` is the person's home.
+    /// Puts the person's home in the place of `~`.
     fn expand(&self, key: &str, text: &str) -> Result<PathBuf, Fatal> {
         match (Path::new(text).strip_prefix("~"), self.home) {
             (Err(_), _) => Ok(PathBuf::from(text)),

@@ -30,7 +30,7 @@ pub(crate) enum Fatal {
 }
 
 impl Fatal {
-    /// Makes the system's refusal of `what` one of ours.
+    /// Makes an error of the system fatal: it refused to do `what`.
     pub(crate) fn system(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::System { what, source }
     }

@@ -46,7 +46,7 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts everything from the settings.
+    /// Starts the threads, in the order in which they need each other.
     pub(super) fn start(
         settings: &Settings,
         layout: Layout,

@@ -79,7 +79,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Fatal> {
     })
 }
 
-/// No gateway holds the one without the other, so this is somebody else.
+/// The warning that another program has `[::1]`: no gateway holds the one address without the other.
 fn taken(address: SocketAddr) -> Warning {
     let message = format!(
         "another program listens on {address}, where a browser looks first for http://localhost:{port}/: open \

@@ -4,7 +4,7 @@ use crate::config::settings::Settings;
 use crate::net::NetConfig;
 use crate::net::shares::Shares;
 
-/// The sockets' settings. There may be as many `descriptors`, or any number.
+/// The settings of the sockets. There may be so many `descriptors` (`None`: any number).
 pub(super) fn setup(settings: &Settings, descriptors: Option<u64>) -> NetConfig {
     let gateway = &settings.config.gateway;
     let shares = Shares::of(descriptors, gateway.max_clients, settings.config.agent.max_processes);

@@ -34,8 +34,8 @@ pub(super) fn stop_signals() -> Vec<i32> {
     signals
 }
 
-/// Forbids core dumps: tokens and what people said are in memory, and whoever collects core dumps keeps them for long.
-/// Only the soft limit: an agent's program may raise its own.
+/// Forbids core dumps: tokens and what people said are in memory, and whoever collects core dumps keeps
+/// them for long. Only the soft limit: an agent's program may raise its own.
 pub(super) fn forbid_core_dumps() {
     let none = Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum };
     // Lowering it is always allowed.

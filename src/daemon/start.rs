@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::clock::{utc, wall_ms};
 use crate::config::environment::Environment;
-use crate::config::flags::{Flags, Parsed};
+use crate::config::flags::{Flags, Invocation};
 use crate::config::help::help;
 use crate::config::settings::Settings;
 use crate::daemon::fatal::Fatal;
@@ -40,16 +40,16 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 fn start(args: Vec<OsString>) -> Result<(), Fatal> {
     let flags = match Flags::parse(args.clone())? {
-        Parsed::Help => {
+        Invocation::Help => {
             print(&help());
             return Ok(());
         }
-        Parsed::Version => {
+        Invocation::Version => {
             let commit = SERVER_COMMIT.map_or(String::new(), |commit| format!(" ({commit})"));
             print(&format!("clawdis-gateway {SERVER_VERSION}{commit}\n"));
             return Ok(());
         }
-        Parsed::Run(flags) => *flags,
+        Invocation::Run(flags) => *flags,
     };
     if let Some(token) = flags.token.as_ref().filter(|token| token.fault().is_none()) {
         let source = start_again(&args, Some(token.expose()));

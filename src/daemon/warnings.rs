@@ -1,4 +1,4 @@
-//! What settings say, at the start, that a person should mend.
+//! What a person should mend in the settings, said at the start.
 
 use crate::config::settings::Settings;
 use crate::net::hosts::stray_entries;
@@ -13,7 +13,7 @@ pub(super) fn of_settings(settings: &Settings) -> Vec<Warning> {
     [no_token(settings), short_token, stray_entries].into_iter().flatten().collect()
 }
 
-/// A gateway that can do nothing may stand open.
+/// The warning that there is no token. A gateway that can do nothing may stand open.
 fn no_token(settings: &Settings) -> Option<Warning> {
     let has_channels =
         settings.config.telegram.bot_token.is_some() || settings.config.whatsapp.enabled == Some(true);

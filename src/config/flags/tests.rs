@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{Flags, Parsed, UsageError, without_token};
+use super::{Flags, Invocation, UsageError, without_token};
 use crate::logging::LogFormat;
 
 fn args(line: &[&str]) -> Vec<OsString> {
@@ -11,7 +11,7 @@ fn args(line: &[&str]) -> Vec<OsString> {
 
 fn run(line: &[&str]) -> Flags {
     match Flags::parse(args(line)) {
-        Ok(Parsed::Run(flags)) => *flags,
+        Ok(Invocation::Run(flags)) => *flags,
         Ok(_) => panic!("{line:?} asks for a text"),
         Err(error) => panic!("{line:?}: {error}"),
     }
@@ -70,9 +70,9 @@ fn every_flag_arrives() {
 #[test]
 fn texts_are_asked_for() {
     for line in [&["--help"][..], &["-h"], &["--port", "x", "--help"]] {
-        assert!(matches!(Flags::parse(args(line)), Ok(Parsed::Help)), "{line:?}");
+        assert!(matches!(Flags::parse(args(line)), Ok(Invocation::Help)), "{line:?}");
     }
-    assert!(matches!(Flags::parse(args(&["--version"])), Ok(Parsed::Version)));
+    assert!(matches!(Flags::parse(args(&["--version"])), Ok(Invocation::Version)));
 }
 
 #[test]

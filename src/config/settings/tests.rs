@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::{AgentCommand, Settings};
 use crate::config::environment::Environment;
 use crate::config::file::Config;
-use crate::config::flags::{Flags, Parsed};
+use crate::config::flags::{Flags, Invocation};
 
 fn resolve(line: &[&str], variables: &[(&str, &str)], config: Value) -> Result<Settings, String> {
-    let Ok(Parsed::Run(flags)) = Flags::parse(line.iter().map(OsString::from).collect()) else {
+    let Ok(Invocation::Run(flags)) = Flags::parse(line.iter().map(OsString::from).collect()) else {
         panic!("{line:?} is no good command line")
     };
     let config: Config = serde_json::from_value(config).unwrap();
@@ -197,7 +197,7 @@ fn agents_that_are_none() {
 }
 
 fn read(line: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Vec<String>), String> {
-    let Ok(Parsed::Run(flags)) = Flags::parse(line.iter().map(OsString::from).collect()) else {
+    let Ok(Invocation::Run(flags)) = Flags::parse(line.iter().map(OsString::from).collect()) else {
         panic!("{line:?} is no good command line")
     };
     Settings::read(*flags, environment(variables)).map_err(|error| error.to_string())
@@ -251,7 +251,7 @@ fn the_bots_token_is_read_from_its_file_unless_it_stands_elsewhere() {
     let token = |telegram: Value, variables: &[(&str, &str)]| {
         fs::write(&config, json!({ "telegram": telegram }).to_string()).unwrap();
         let line = ["--state-dir".into(), folder.clone().into_os_string()];
-        let Ok(Parsed::Run(flags)) = Flags::parse(line.into()) else { panic!("a good command line") };
+        let Ok(Invocation::Run(flags)) = Flags::parse(line.into()) else { panic!("a good command line") };
         let read = Settings::read(*flags, environment(variables));
         read.map(|(settings, _)| settings.config.telegram.bot_token.map(|token| token.expose().to_owned()))
             .map_err(|error| error.to_string())
