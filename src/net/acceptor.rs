@@ -1,5 +1,5 @@
-//! The accept thread: owns the listeners, bounds what has not said `hello` and what is open at all,
-//! starts a thread per connection. Parses nothing.
+//! The accept thread: owns the listeners, starts a thread per connection, and bounds how many connections
+//! are open and how many are in their handshake. Reads nothing from them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,16 +21,16 @@ use crate::threads;
 
 /// Opens a listening socket. std's own uses a short backlog, which drops SYNs in a burst of
 /// reconnecting clients.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     open(address, false)
 }
 
-/// The same on an address that this machine need not have yet.
-pub fn listen_ahead(address: SocketAddr) -> io::Result<TcpListener> {
+/// Opens a listening socket on an address that this machine need not have yet.
+pub(crate) fn listen_ahead(address: SocketAddr) -> io::Result<TcpListener> {
     open(address, true)
 }
 
-fn open(address: SocketAddr, ahead: bool) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, may_be_absent: bool) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket: OwnedFd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
@@ -38,9 +38,9 @@ fn open(address: SocketAddr, ahead: bool) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    if ahead && address.is_ipv4() {
+    if may_be_absent && address.is_ipv4() {
         sockopt::set_ip_freebind(&socket, true)?;
-    } else if ahead {
+    } else if may_be_absent {
         sockopt::set_ipv6_freebind(&socket, true)?;
     }
     rustix::net::bind(&socket, &address)?;
@@ -48,22 +48,22 @@ fn open(address: SocketAddr, ahead: bool) -> io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
-/// A running acceptor.
-pub struct Acceptor {
+/// The running thread that accepts connections.
+pub(crate) struct Acceptor {
     thread: JoinHandle<()>,
     wake: UnixStream,
 }
 
 impl Acceptor {
-    /// Starts the thread.
-    pub fn start(listeners: Vec<TcpListener>, context: Arc<NetContext>) -> io::Result<Self> {
+    /// Starts accepting connections.
+    pub(crate) fn start(listeners: Vec<TcpListener>, context: Arc<NetContext>) -> io::Result<Self> {
         let (wake, woken) = UnixStream::pair()?;
         let thread = threads::spawn_owner("accept", move || run(&listeners, &woken, &context))?;
         Ok(Self { thread, wake })
     }
 
     /// Closes the listeners and ends the thread.
-    pub fn stop(self, deadline: Instant) -> bool {
+    pub(crate) fn stop(self, deadline: Instant) -> bool {
         let _ = self.wake.shutdown(std::net::Shutdown::Both);
         threads::join_until(self.thread, deadline)
     }
@@ -71,15 +71,15 @@ impl Acceptor {
 
 fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>) {
     let mut backoff = ACCEPT_RETRY;
-    let mut ticks = Ticks::new(context);
-    while !context.stopping.load(Ordering::Relaxed) {
+    let mut token_check = TokenCheck::new(context);
+    while !context.is_stopping.load(Ordering::Relaxed) {
         let mut watched: Vec<PollFd<'_>> = listeners
             .iter()
             .map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN))
             .collect();
         watched.push(PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN));
-        let polled = poll(&mut watched, ticks.timeout(context).as_ref());
-        ticks.look_when_due(context);
+        let polled = poll(&mut watched, token_check.timeout(context).as_ref());
+        token_check.run_when_due(context);
         if polled.is_err() {
             continue;
         }
@@ -87,7 +87,7 @@ fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>)
             return;
         }
         for (listener, _) in listeners.iter().zip(&watched).filter(|(_, fd)| !fd.revents().is_empty()) {
-            match accept(listener, context, &mut ticks) {
+            match accept(listener, context, &mut token_check) {
                 Ok(()) => backoff = ACCEPT_RETRY,
                 Err(error) => pause_after(&error, &mut backoff),
             }
@@ -95,12 +95,12 @@ fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>)
     }
 }
 
-/// Takes what waits on one listener, but never so many that another one starves.
-fn accept(listener: &TcpListener, context: &Arc<NetContext>, ticks: &mut Ticks) -> io::Result<()> {
+/// Accepts what waits on one listener, but never so many that another one starves.
+fn accept(listener: &TcpListener, context: &Arc<NetContext>, token_check: &mut TokenCheck) -> io::Result<()> {
     for _ in 0..64 {
-        // Each of them may wait for a place.
-        ticks.look_when_due(context);
-        await_room(context, ticks);
+        // Each connection may wait for a slot.
+        token_check.run_when_due(context);
+        await_room(context, token_check);
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -118,27 +118,22 @@ fn accept(listener: &TcpListener, context: &Arc<NetContext>, ticks: &mut Ticks) 
         // Answers are single writes: waiting for more to say only adds 40 ms.
         stream.set_nodelay(true)?;
         let conn = context.next_conn.fetch_add(1, Ordering::Relaxed);
-        let shared = ConnShared::new(stream, &context.sockets);
-        context.admission.enter(conn, &shared);
-        let (theirs, for_thread) = (Arc::clone(context), Arc::clone(&shared));
-        let name = format!("conn-{conn}");
-        let spawned = threads::spawn_expendable(&name, move || {
-            conn::serve(conn, peer, &for_thread, deadline, &theirs);
-        });
-        if let Err(error) = spawned {
-            context.admission.leave(conn);
-            return Err(error);
-        }
+        let shared = ConnShared::new(stream, &context.open_sockets);
+        let slot = context.handshake_slots.take(conn, &shared);
+        let context = Arc::clone(context);
+        threads::spawn_expendable(&format!("conn-{conn}"), move || {
+            conn::serve(conn, peer, &shared, deadline, &context, slot);
+        })?;
     }
     Ok(())
 }
 
 /// Waits while as many sockets are open as there may be: the rest of the descriptors are for others than
 /// clients. Whoever wants to connect meanwhile waits in the kernel's queue.
-fn await_room(context: &NetContext, ticks: &mut Ticks) {
+fn await_room(context: &NetContext, token_check: &mut TokenCheck) {
     let is_full = || {
-        context.sockets.load(Ordering::Relaxed) >= context.shares.sockets
-            && !context.stopping.load(Ordering::Relaxed)
+        context.open_sockets.load(Ordering::Relaxed) >= context.shares.sockets
+            && !context.is_stopping.load(Ordering::Relaxed)
     };
     if !is_full() {
         return;
@@ -149,28 +144,28 @@ fn await_room(context: &NetContext, ticks: &mut Ticks) {
         context.shares.sockets
     );
     while is_full() {
-        context.admission.evict_oldest();
-        ticks.look_when_due(context);
+        context.handshake_slots.evict_oldest();
+        token_check.run_when_due(context);
         std::thread::sleep(SOCKETS_POLL_INTERVAL);
     }
 }
 
-/// When to look whether the token has changed: at each handshake, and as often as clients are told that
+/// When the token's file is looked at: at each handshake, and as often as clients are told that
 /// the gateway lives, so that what an old token opened ends though nobody connects.
-struct Ticks {
+struct TokenCheck {
     interval: Duration,
     next: Instant,
 }
 
-impl Ticks {
+impl TokenCheck {
     fn new(context: &NetContext) -> Self {
         let interval = ms(context.settings.tick_interval_ms);
         Self { interval, next: Instant::now() + interval }
     }
 
-    /// Nothing wakes up for it while nobody is connected.
+    /// How long `poll` may wait. Nothing wakes up for the check while nobody is connected.
     fn timeout(&self, context: &NetContext) -> Option<Timespec> {
-        let is_wanted = context.token.may_change() && context.sockets.load(Ordering::Relaxed) > 0;
+        let is_wanted = context.token.may_change() && context.open_sockets.load(Ordering::Relaxed) > 0;
         let left = self.next.saturating_duration_since(Instant::now());
         is_wanted.then(|| Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
@@ -178,10 +173,10 @@ impl Ticks {
         })
     }
 
-    fn look_when_due(&mut self, context: &NetContext) {
+    fn run_when_due(&mut self, context: &NetContext) {
         let now = Instant::now();
         if context.token.may_change() && self.next <= now {
-            context.look_at_token();
+            context.reread_token();
             self.next = now + self.interval;
         }
     }

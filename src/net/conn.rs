@@ -11,13 +11,13 @@ use crate::limits::{
     INVALID_FRAMES_MAX, INVALID_FRAMES_WINDOW, LARGE_REQUEST_BYTES, PAGE_BUILT_BYTES, PAGE_STALL_TIME,
 };
 use crate::metrics::METRICS;
-use crate::net::handshake::{self, Accepted, Refused};
-use crate::net::http::{self, Refusal};
+use crate::net::handshake::{self, Accepted, HandshakeError};
+use crate::net::http::{self, HttpRefusal};
 use crate::net::outbound::Outbound;
 use crate::net::permits::{Permit, Permits};
-use crate::net::request_head::{Head, HeadError};
+use crate::net::request_head::{HeadError, RequestHead};
 use crate::net::requests::{self, Rejected};
-use crate::net::slots::LeaveOnDrop;
+use crate::net::slots::Slot;
 use crate::net::stream::ClientStream;
 use crate::net::{ConnShared, NetContext, NetEvent, Opened, origin_check};
 use crate::protocol::ConnId;
@@ -35,13 +35,12 @@ pub(super) fn serve(
     shared: &Arc<ConnShared>,
     deadline: Instant,
     context: &Arc<NetContext>,
+    handshake_slot: Slot,
 ) {
-    // Leaves also on a panic, so that a defect cannot eat the places of the handshake.
-    let waiting = LeaveOnDrop { conn, admission: &context.admission };
     if shared.stream.set_write_timeout(Some(HANDSHAKE_WRITE)).is_err() {
         return;
     }
-    let head = match Head::read(shared, deadline) {
+    let head = match RequestHead::read(shared, deadline) {
         Ok(head) => head,
         Err(error) => return refuse_head(shared, &error, context),
     };
@@ -54,57 +53,62 @@ pub(super) fn serve(
     if !head.asks_for_websocket() {
         return http::serve(shared, &head, context);
     }
-    if !context.has_place() {
+    if !context.has_client_slot() {
         METRICS.refused_capacity.up();
-        return http::refuse(shared, &Refusal::FULL);
+        return http::refuse(shared, &HttpRefusal::FULL);
     }
     let mut socket = match handshake::upgrade(shared, head, deadline) {
         Ok(socket) => socket,
         Err(refusal) => return http::refuse(shared, &refusal),
     };
-    // A client's place is taken by who has passed the handshake, and by nobody before.
+    // A client's slot is taken by who has passed the handshake, and by nobody before.
     let accepted = handshake::await_hello(&mut socket, shared, context)
-        .and_then(|accepted| Ok((accepted, context.take_place().ok_or_else(Refused::full)?)))
+        .and_then(|accepted| Ok((accepted, context.take_client_slot().ok_or_else(HandshakeError::full)?)))
         .and_then(|accepted| {
-            // Somebody newer may have taken its place among the handshakes just now. From here on nobody can.
-            context.admission.leave(conn);
-            if shared.evicted.load(Ordering::Relaxed) { Err(Refused::overrun()) } else { Ok(accepted) }
+            // Somebody newer may have taken its handshake slot just now. From here on nobody can.
+            handshake_slot.give_back();
+            if shared.is_evicted.load(Ordering::Relaxed) {
+                Err(HandshakeError::evicted())
+            } else {
+                Ok(accepted)
+            }
         });
     match accepted {
-        Ok((accepted, _place)) => {
-            drop(waiting);
-            context.await_agent();
-            let invalid = Budget::new(Instant::now());
-            Session { conn, peer, shared, context, invalid, turns: None }.run(socket, accepted);
+        Ok((accepted, _client_slot)) => {
+            drop(handshake_slot);
+            context.await_sandbox();
+            let invalid_frames = InvalidFrameBudget::new(Instant::now());
+            let client = ClientConn { conn, peer, shared, context, invalid_frames, page_turns: None };
+            client.run(socket, accepted);
         }
-        Err(refused) => handshake::refuse(shared, context, refused, waiting),
+        Err(error) => handshake::refuse(shared, context, error, handshake_slot),
     }
 }
 
 fn refuse_head(shared: &ConnShared, error: &HeadError, context: &NetContext) {
     let refusal = match error {
-        _ if context.stopping.load(Ordering::Relaxed) => Refusal::STOPPING,
-        _ if shared.evicted.load(Ordering::Relaxed) => Refusal::OVERRUN,
+        _ if context.is_stopping.load(Ordering::Relaxed) => HttpRefusal::STOPPING,
+        _ if shared.is_evicted.load(Ordering::Relaxed) => HttpRefusal::EVICTED,
         HeadError::Gone => return,
         HeadError::TooSlow => {
             METRICS.refused_timeout.up();
-            Refusal::TIMEOUT
+            HttpRefusal::TIMEOUT
         }
-        HeadError::TooLarge => Refusal::TOO_LARGE,
-        HeadError::Malformed => Refusal::new(400, "this is not an HTTP/1.1 request"),
+        HeadError::TooLarge => HttpRefusal::TOO_LARGE,
+        HeadError::Malformed => HttpRefusal::new(400, "this is not an HTTP/1.1 request"),
     };
     http::refuse(shared, &refusal);
 }
 
-/// A client past its handshake.
-struct Session<'a> {
+/// The connection of a client past its handshake.
+struct ClientConn<'a> {
     conn: ConnId,
     peer: SocketAddr,
     shared: &'a Arc<ConnShared>,
     context: &'a NetContext,
-    invalid: Budget,
-    /// One at a time: whoever does not read its page gets no further one made.
-    turns: Option<Permits>,
+    invalid_frames: InvalidFrameBudget,
+    /// One page at a time: whoever does not read its page gets no further one made.
+    page_turns: Option<Permits>,
 }
 
 /// A request that is all right, with a permit for what it became if that is large.
@@ -114,13 +118,13 @@ struct ParsedRequest {
     built: Option<Box<Permit>>,
 }
 
-/// Tells the others that the connection is over, also when its thread panics.
-struct Farewell<'a> {
+/// Tells the other threads that the connection is over, also when its own panics.
+struct DisconnectGuard<'a> {
     conn: ConnId,
     context: &'a NetContext,
 }
 
-impl Drop for Farewell<'_> {
+impl Drop for DisconnectGuard<'_> {
     fn drop(&mut self) {
         METRICS.clients.down();
         let conn = self.conn;
@@ -129,11 +133,11 @@ impl Drop for Farewell<'_> {
     }
 }
 
-impl Session<'_> {
+impl ClientConn<'_> {
     fn run(mut self, mut socket: WebSocket<ClientStream>, accepted: Accepted) {
         let Accepted { hello, subscriptions, token } = accepted;
-        let (outbound, coming) = (self.context.outbound.clone(), &self.context.coming);
-        if socket.get_mut().join(self.conn, outbound, coming).is_err() {
+        let (outbound, slots) = (self.context.outbound.clone(), &self.context.large_frame_slots);
+        if socket.get_mut().join(self.conn, outbound, slots).is_err() {
             return;
         }
         let client = &hello.client;
@@ -150,7 +154,7 @@ impl Session<'_> {
             hello.user_agent.as_deref().unwrap_or("-")
         );
         METRICS.clients.up();
-        let farewell = Farewell { conn: self.conn, context: self.context };
+        let disconnect = DisconnectGuard { conn: self.conn, context: self.context };
         let attach = Outbound::Attach { conn: self.conn, shared: Arc::clone(self.shared) };
         let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, subscriptions, token });
         let attached = self.context.outbound.send(attach);
@@ -163,15 +167,16 @@ impl Session<'_> {
             let _ = http::discard(self.shared);
             "the gateway is stopping".to_owned()
         };
-        drop(farewell);
+        drop(disconnect);
         log::info!("conn {}: closed: {reason}", self.conn);
     }
 
-    /// The reason, or `None` if the server began the close and has logged it.
+    /// Reads requests until the connection ends. The reason, or `None` if the server began the close and has
+    /// logged it.
     fn read_until_the_end(&mut self, mut socket: WebSocket<ClientStream>) -> Option<String> {
         loop {
             let message = socket.read();
-            if self.shared.sealed.load(Ordering::Acquire) {
+            if self.shared.is_closing.load(Ordering::Acquire) {
                 let _ = http::discard(self.shared);
                 return None;
             }
@@ -195,7 +200,7 @@ impl Session<'_> {
                     return Some("client said goodbye".to_owned());
                 }
                 Ok(_) => None,
-                Err(_) if self.shared.evicted.load(Ordering::Relaxed) => {
+                Err(_) if self.shared.is_evicted.load(Ordering::Relaxed) => {
                     Some(Close::new(1008, "a large frame took too long while others waited; connect again"))
                 }
                 Err(error) => match handshake::close_for(&error) {
@@ -216,13 +221,13 @@ impl Session<'_> {
     fn parse(&mut self, text: Utf8Bytes) -> Result<ParsedRequest, Option<Close>> {
         let request = requests::read(&text).map_err(|rejected| self.reject(rejected))?;
         let bytes = request.built_bytes();
-        let built = (bytes > LARGE_REQUEST_BYTES).then(|| Box::new(self.context.built.take(bytes)));
+        let built = (bytes > LARGE_REQUEST_BYTES).then(|| Box::new(self.context.request_permits.take(bytes)));
         let (id, request) = request.build().map_err(|rejected| self.reject(rejected))?;
         METRICS.requests.up();
         Ok(ParsedRequest { id, request, built })
     }
 
-    /// `Some` ends the connection.
+    /// Answers the request or hands it to the state thread. `Some` ends the connection.
     fn execute(&mut self, request: ParsedRequest) -> Option<Close> {
         let ParsedRequest { id, request, built } = request;
         let call = match request {
@@ -240,7 +245,7 @@ impl Session<'_> {
             Rejected::Refused { id, error } => (id, error),
             Rejected::Invalid { id, error } => {
                 METRICS.invalid_frames.up();
-                if !self.invalid.spend(Instant::now()) {
+                if !self.invalid_frames.spend(Instant::now()) {
                     let reason = "more than 20 invalid frames in 10 seconds; mend the client";
                     return Some(Close::new(1008, reason));
                 }
@@ -254,13 +259,13 @@ impl Session<'_> {
 
     /// Makes a page once the one before is with the kernel.
     fn send_page(&mut self, id: &str, params: &SessionHistoryParams) -> Option<Close> {
-        let Some(turn) = self.await_turn() else {
+        let Some(turn) = self.await_page_turn() else {
             METRICS.slow_consumers.up();
             log::warn!("conn {}: slow consumer: it asks for pages and reads none, closing", self.conn);
             return Some(Close::new(1008, "slow consumer: read the answers before you ask for more"));
         };
-        let made = self.context.pages.take(PAGE_BUILT_BYTES);
-        if self.shared.sealed.load(Ordering::Acquire) {
+        let made = self.context.page_permits.take(PAGE_BUILT_BYTES);
+        if self.shared.is_closing.load(Ordering::Acquire) {
             // Nobody is there any more to read it.
             return None;
         }
@@ -273,14 +278,14 @@ impl Session<'_> {
     }
 
     /// Waits while the kernel takes something of what was sent before. `None`: it took nothing for long.
-    fn await_turn(&mut self) -> Option<Permit> {
-        let turns = self.turns.get_or_insert_with(|| Permits::new(1));
-        let (mut written, mut since) = (self.shared.written.load(Ordering::Relaxed), Instant::now());
+    fn await_page_turn(&mut self) -> Option<Permit> {
+        let turns = self.page_turns.get_or_insert_with(|| Permits::new(1));
+        let (mut written, mut since) = (self.shared.writes.load(Ordering::Relaxed), Instant::now());
         while since.elapsed() < PAGE_STALL_TIME {
             if let Some(turn) = turns.take_one_within(PAGE_STALL_TIME / 10) {
                 return Some(turn);
             }
-            let now = self.shared.written.load(Ordering::Relaxed);
+            let now = self.shared.writes.load(Ordering::Relaxed);
             if now != written {
                 (written, since) = (now, Instant::now());
             }
@@ -293,20 +298,20 @@ impl Session<'_> {
     }
 }
 
-/// Invalid frames within a window.
-struct Budget {
-    since: Instant,
+/// Invalid frames that a client may send within a window.
+struct InvalidFrameBudget {
+    window_start: Instant,
     spent: usize,
 }
 
-impl Budget {
+impl InvalidFrameBudget {
     fn new(now: Instant) -> Self {
-        Self { since: now, spent: 0 }
+        Self { window_start: now, spent: 0 }
     }
 
-    /// `false` when it is used up.
+    /// Counts one. `false`: it was one too many.
     fn spend(&mut self, now: Instant) -> bool {
-        if now.duration_since(self.since) >= INVALID_FRAMES_WINDOW {
+        if now.duration_since(self.window_start) >= INVALID_FRAMES_WINDOW {
             *self = Self::new(now);
         }
         self.spent += 1;
@@ -318,12 +323,12 @@ impl Budget {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::Budget;
+    use super::InvalidFrameBudget;
 
     #[test]
     fn the_budget_refills_after_its_window() {
         let start = Instant::now();
-        let mut budget = Budget::new(start);
+        let mut budget = InvalidFrameBudget::new(start);
         assert!((0..20).all(|_| budget.spend(start)));
         assert!(!budget.spend(start + Duration::from_millis(9_999)));
         assert!(budget.spend(start + Duration::from_secs(10)));

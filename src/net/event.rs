@@ -11,7 +11,7 @@ use crate::protocol::warning::{Warning, WarningCode};
 
 /// What connections and the token's file tell the state thread.
 #[derive(Debug)]
-pub enum NetEvent {
+pub(crate) enum NetEvent {
     /// A client passed its handshake.
     Opened(Box<Opened>),
     /// A client asks for something.
@@ -43,15 +43,15 @@ pub enum NetEvent {
 
 /// A client past its handshake.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The client's connection.
-    pub conn: ConnId,
+    pub(crate) conn: ConnId,
     /// The address that the client connected from.
-    pub ip: IpAddr,
+    pub(crate) ip: IpAddr,
     /// What the client said of itself.
-    pub hello: Hello,
+    pub(crate) hello: Hello,
     /// The events that the client wants.
-    pub subscriptions: Subscriptions,
+    pub(crate) subscriptions: Subscriptions,
     /// Number of the token that the client proved.
-    pub token: u64,
+    pub(crate) token: u64,
 }

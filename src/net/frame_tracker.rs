@@ -6,7 +6,7 @@ const HEADER_BYTES_MAX: usize = 14;
 
 /// Follows the bytes of one direction of a connection.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(super) struct FrameTracker {
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: usize,
     /// Of the payload that is coming.
@@ -17,7 +17,7 @@ pub(super) struct Frames {
     message_bytes: u64,
 }
 
-impl Frames {
+impl FrameTracker {
     /// Takes in what came next.
     pub(super) fn advance(&mut self, mut bytes: &[u8]) {
         while let Some(first) = bytes.first() {
@@ -90,7 +90,7 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
-    use super::Frames;
+    use super::FrameTracker;
 
     fn frame(first: u8, bytes: usize) -> Vec<u8> {
         let mut frame = vec![first];
@@ -117,7 +117,7 @@ mod tests {
             [frame(0x01, 300), frame(0x89, 5), frame(0x80, 70_000), frame(0x81, 0), frame(0x81, 66_000)]
                 .concat();
         for step in [1, 2, 3, 7, 64, 1_000, stream.len()] {
-            let mut frames = Frames::default();
+            let mut frames = FrameTracker::default();
             let mut largest = 0;
             for bytes in stream.chunks(step) {
                 frames.advance(bytes);
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn what_is_wanted_never_reaches_into_another_frame() {
         let stream = [frame(0x01, 300), frame(0x89, 0), frame(0x80, 5)].concat();
-        let (mut frames, mut at, mut reads) = (Frames::default(), 0, 0);
+        let (mut frames, mut at, mut reads) = (FrameTracker::default(), 0, 0);
         while at < stream.len() {
             let wanted = frames.wanted();
             frames.advance(&stream[at..at + wanted]);
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn lengths_that_cannot_be_overflow_nothing() {
-        let mut frames = Frames::default();
+        let mut frames = FrameTracker::default();
         for _ in 0..3 {
             frames.advance(&[0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
             assert_eq!(frames.message_bytes(), u64::MAX);

@@ -15,9 +15,9 @@ use crate::limits::{
     HELLO_BYTES_MAX, HELLO_VALUES_MAX, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES,
 };
 use crate::metrics::METRICS;
-use crate::net::http::{Refusal, TOO_MANY, linger};
-use crate::net::request_head::Head;
-use crate::net::slots::LeaveOnDrop;
+use crate::net::http::{HttpRefusal, TOO_MANY_CLIENTS, linger};
+use crate::net::request_head::RequestHead;
+use crate::net::slots::Slot;
 use crate::net::stream::ClientStream;
 use crate::net::{ConnShared, NetContext};
 use crate::protocol::event::Subscriptions;
@@ -30,20 +30,22 @@ use crate::protocol::{SERVER_VERSION, VERSION, semver};
 /// Answers the upgrade with 101 and puts a WebSocket on the socket.
 pub(super) fn upgrade(
     shared: &Arc<ConnShared>,
-    head: Head,
+    head: RequestHead,
     deadline: Instant,
-) -> Result<WebSocket<ClientStream>, Refusal> {
-    let request = as_request(&head).ok_or(Refusal::new(400, "the upgrade request is malformed"))?;
+) -> Result<WebSocket<ClientStream>, HttpRefusal> {
+    let request = as_request(&head).ok_or(HttpRefusal::new(400, "the upgrade request is malformed"))?;
     let response = create_response(&request).map_err(|error| match error {
         Error::Protocol(tungstenite::error::ProtocolError::MissingSecWebSocketVersionHeader) => {
-            Refusal::UPGRADE_VERSION
+            HttpRefusal::UPGRADE_VERSION
         }
-        _ => Refusal::new(400, "the upgrade request is not a valid WebSocket handshake (RFC 6455, 4.2.1)"),
+        _ => {
+            HttpRefusal::new(400, "the upgrade request is not a valid WebSocket handshake (RFC 6455, 4.2.1)")
+        }
     })?;
     let mut answer = Vec::with_capacity(256);
     let written = write_response(&mut answer, &response);
     if written.is_err() || (&shared.stream).write_all(&answer).is_err() {
-        return Err(Refusal::new(400, "the connection broke"));
+        return Err(HttpRefusal::new(400, "the connection broke"));
     }
     let stream = ClientStream::new(Arc::clone(shared), deadline, &head.rest);
     // A stranger may make us hold a `hello`, not a whole request.
@@ -73,7 +75,7 @@ pub(super) fn give_buffer_back(mut socket: WebSocket<ClientStream>) -> WebSocket
     WebSocket::from_raw_socket(stream, Role::Server, Some(config(PAYLOAD_BYTES_MAX)))
 }
 
-fn as_request(head: &Head) -> Option<Request> {
+fn as_request(head: &RequestHead) -> Option<Request> {
     let version = if head.http11 { http::Version::HTTP_11 } else { http::Version::HTTP_10 };
     let mut builder =
         http::Request::builder().method(head.method.as_str()).uri(&head.target).version(version);
@@ -83,63 +85,63 @@ fn as_request(head: &Head) -> Option<Request> {
     builder.body(()).ok()
 }
 
-/// A client that passed: who it is and what it wants to hear.
+/// A client that passed the handshake.
 pub(super) struct Accepted {
     pub(super) hello: Hello,
     pub(super) subscriptions: Subscriptions,
-    /// Number of the token that it proved.
+    /// Number of the token that the client proved to have.
     pub(super) token: u64,
 }
 
 /// Why there was no handshake.
-pub(super) enum Refused {
-    /// Nobody is there to be told.
+pub(super) enum HandshakeError {
+    /// The peer went away.
     Gone,
     /// Say it in a `hello-error` (if there is a reason for one), then close.
-    Because { reason: Option<String>, close: Close },
-    /// The same, but paced with all other wrong tokens.
-    Token,
+    Refused { reason: Option<String>, close: Close },
+    /// The token is wrong, which is said in its turn among all wrong tokens.
+    WrongToken,
 }
 
-impl Refused {
+impl HandshakeError {
     fn hello(reason: impl Into<String>) -> Self {
         let reason = reason.into();
-        Self::Because { close: Close::new(1008, reason.clone()), reason: Some(reason) }
+        Self::Refused { close: Close::new(1008, reason.clone()), reason: Some(reason) }
     }
 
-    /// Its place among the handshakes was taken by somebody newer.
-    pub(super) fn overrun() -> Self {
+    /// The handshake slot was given to somebody newer.
+    pub(super) fn evicted() -> Self {
         Self::hello("too many connections are in their handshake; try again")
     }
 
-    /// The last place was taken while this handshake was under way.
+    /// The last client slot was taken while this handshake was under way.
     pub(super) fn full() -> Self {
         METRICS.refused_capacity.up();
-        Self::Because { close: Close::new(1013, TOO_MANY), reason: Some(TOO_MANY.to_owned()) }
+        Self::Refused { close: Close::new(1013, TOO_MANY_CLIENTS), reason: Some(TOO_MANY_CLIENTS.to_owned()) }
     }
 }
 
-/// Waits for the first frame and judges it.
+/// Waits for the first frame and checks it.
 pub(super) fn await_hello(
     socket: &mut WebSocket<ClientStream>,
     shared: &ConnShared,
     context: &NetContext,
-) -> Result<Accepted, Refused> {
+) -> Result<Accepted, HandshakeError> {
     loop {
         return match socket.read() {
             Ok(Message::Text(text)) => {
-                let accepted = judge(&text, context)?;
+                let accepted = check_hello(&text, context)?;
                 socket.set_config(|sizes| *sizes = config(PAYLOAD_BYTES_MAX));
                 Ok(accepted)
             }
-            Ok(Message::Binary(_)) => Err(Refused::Because {
+            Ok(Message::Binary(_)) => Err(HandshakeError::Refused {
                 reason: Some("send `hello` as a text frame".to_owned()),
                 close: Close::new(1003, "binary frames are not understood; send JSON as text"),
             }),
             Ok(Message::Close(_)) => {
                 // The echo of its close.
                 let _ = socket.flush();
-                Err(Refused::Gone)
+                Err(HandshakeError::Gone)
             }
             Ok(_) => continue,
             Err(error) => Err(read_failed(&error, shared, context)),
@@ -147,29 +149,31 @@ pub(super) fn await_hello(
     }
 }
 
-fn read_failed(error: &Error, shared: &ConnShared, context: &NetContext) -> Refused {
-    if context.stopping.load(Ordering::Relaxed) {
+fn read_failed(error: &Error, shared: &ConnShared, context: &NetContext) -> HandshakeError {
+    if context.is_stopping.load(Ordering::Relaxed) {
         let reason = "the gateway is stopping".to_owned();
-        return Refused::Because { close: Close::new(1001, reason.clone()), reason: Some(reason) };
+        return HandshakeError::Refused { close: Close::new(1001, reason.clone()), reason: Some(reason) };
     }
-    if shared.evicted.load(Ordering::Relaxed) {
-        return Refused::overrun();
+    if shared.is_evicted.load(Ordering::Relaxed) {
+        return HandshakeError::evicted();
     }
     if let Error::Io(io) = error {
         return if io.kind() == std::io::ErrorKind::TimedOut {
             METRICS.refused_timeout.up();
-            Refused::hello("no `hello` within 3 seconds of connecting; send it first and at once")
+            HandshakeError::hello("no `hello` within 3 seconds of connecting; send it first and at once")
         } else {
-            Refused::Gone
+            HandshakeError::Gone
         };
     }
     if let Error::Capacity(CapacityError::MessageTooLong { size, .. }) = error {
         if *size <= PAYLOAD_BYTES_MAX {
-            return Refused::hello("the first frame must be a `hello`, and that has at most 32 KiB");
+            return HandshakeError::hello("the first frame must be a `hello`, and that has at most 32 KiB");
         }
     }
-    close_for(error)
-        .map_or(Refused::Gone, |close| Refused::Because { reason: Some(close.reason.clone()), close })
+    close_for(error).map_or(HandshakeError::Gone, |close| HandshakeError::Refused {
+        reason: Some(close.reason.clone()),
+        close,
+    })
 }
 
 /// The close that tells a peer what it did wrong on the WebSocket level. `None`: it is gone.
@@ -184,59 +188,61 @@ pub(super) fn close_for(error: &Error) -> Option<Close> {
     }
 }
 
-fn judge(text: &str, context: &NetContext) -> Result<Accepted, Refused> {
+fn check_hello(text: &str, context: &NetContext) -> Result<Accepted, HandshakeError> {
     let shape = Shape::of(text.as_bytes());
     if shape.depth <= JSON_DEPTH_MAX && shape.values > HELLO_VALUES_MAX {
-        return Err(Refused::hello(
+        return Err(HandshakeError::hello(
             "the first frame must be a `hello`, and that has at most 200 JSON values",
         ));
     }
     let value = (shape.depth <= JSON_DEPTH_MAX).then(|| serde_json::from_str::<serde_json::Value>(text));
     let Some(Ok(value)) = value else {
-        return Err(Refused::hello("the first frame is not JSON; send a `hello` object first"));
+        return Err(HandshakeError::hello("the first frame is not JSON; send a `hello` object first"));
     };
     if value.get("type").and_then(|kind| kind.as_str()) != Some("hello") {
-        return Err(Refused::hello("the first frame must be `hello`"));
+        return Err(HandshakeError::hello("the first frame must be `hello`"));
     }
-    let hello = parse_hello(value).map_err(|error| Refused::hello(format!("bad `hello`: {error}")))?;
+    let hello = parse_hello(value).map_err(|error| HandshakeError::hello(format!("bad `hello`: {error}")))?;
     let given = hello.auth.as_ref().and_then(|auth| auth.token.as_deref()).unwrap_or_default();
-    let token = context.prove(given).ok_or(Refused::Token)?;
+    let token = context.check_token(given).ok_or(HandshakeError::WrongToken)?;
     if hello.min_protocol > VERSION || hello.max_protocol < VERSION {
         let reason = format!(
             "no common protocol: this server speaks {VERSION}, the client {} to {}",
             hello.min_protocol, hello.max_protocol
         );
-        return Err(Refused::Because { close: Close::new(1002, reason.clone()), reason: Some(reason) });
+        return Err(HandshakeError::Refused {
+            close: Close::new(1002, reason.clone()),
+            reason: Some(reason),
+        });
     }
-    if older(&hello.client.version, &context.settings.min_client) {
-        return Err(Refused::hello("client too old"));
+    if is_older(&hello.client.version, &context.settings.min_client) {
+        return Err(HandshakeError::hello("client too old"));
     }
     let subscriptions = Subscriptions::from_caps(&hello.caps);
     Ok(Accepted { hello, subscriptions, token })
 }
 
 /// Whether `version` is semver and lower than `least`. Pre-releases are lower than their release.
-fn older(version: &str, least: &str) -> bool {
+fn is_older(version: &str, least: &str) -> bool {
     matches!((semver(version), semver(least)), (Some(version), Some(least)) if version < least)
 }
 
 /// Says why, then closes and lingers. Called on the connection's own thread, before anybody else
-/// may write to it. A refusal holds a place among the handshakes, which a newer one may take; one that
-/// waits for its turn holds none.
-pub(super) fn refuse(shared: &ConnShared, context: &NetContext, refused: Refused, waiting: LeaveOnDrop<'_>) {
-    let mut waiting = Some(waiting);
+/// may write to it. A refusal holds the handshake slot, which a newer connection may take; one that waits for
+/// its turn holds none.
+pub(super) fn refuse(shared: &ConnShared, context: &NetContext, error: HandshakeError, slot: Slot) {
     let mut turn = None;
-    let (reason, close) = match refused {
-        Refused::Gone => return,
-        Refused::Because { reason, close } => {
+    let (reason, close) = match error {
+        HandshakeError::Gone => return,
+        HandshakeError::Refused { reason, close } => {
             METRICS.refused_hello.up();
             (reason, close)
         }
-        Refused::Token => {
+        HandshakeError::WrongToken => {
             METRICS.refused_token.up();
-            turn = context.refusals.take_turn();
+            turn = context.refusal_pacer.take_turn();
             if let Some(turn) = &turn {
-                waiting.take();
+                slot.give_back();
                 turn.wait();
                 let close = Close::new(1008, "unauthorized: send the gateway's token in hello.auth.token");
                 (Some("unauthorized".to_owned()), close)
@@ -263,17 +269,17 @@ pub(super) fn refuse(shared: &ConnShared, context: &NetContext, refused: Refused
 
 #[cfg(test)]
 mod tests {
-    use super::older;
+    use super::is_older;
 
     #[test]
     fn versions_compare_as_semver() {
-        assert!(older("0.9.9", "1.0.0"));
-        assert!(older("1.0.0-beta", "1.0.0"));
-        assert!(older("1.9.0", "1.10.0"));
-        assert!(!older("1.0.0", "1.0.0"));
-        assert!(!older("1.0.0+build", "1.0.0"));
-        assert!(!older("dev", "1.0.0"), "what is no semver is not compared");
-        assert!(!older("1.0", "2.0.0"));
-        assert!(!older("0.0.0", "0.0.0"));
+        assert!(is_older("0.9.9", "1.0.0"));
+        assert!(is_older("1.0.0-beta", "1.0.0"));
+        assert!(is_older("1.9.0", "1.10.0"));
+        assert!(!is_older("1.0.0", "1.0.0"));
+        assert!(!is_older("1.0.0+build", "1.0.0"));
+        assert!(!is_older("dev", "1.0.0"), "what is no semver is not compared");
+        assert!(!is_older("1.0", "2.0.0"));
+        assert!(!is_older("0.0.0", "0.0.0"));
     }
 }

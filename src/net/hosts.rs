@@ -70,7 +70,7 @@ fn entry(text: &str) -> Option<Entry> {
 }
 
 /// A warning of the entries of `gateway.allowedHosts` that name no host.
-pub fn stray_entries(entries: &[String]) -> Option<Warning> {
+pub(crate) fn stray_entries(entries: &[String]) -> Option<Warning> {
     let stray: Vec<&String> = entries.iter().filter(|text| entry(text).is_none()).collect();
     let shown: Vec<String> = stray
         .iter()

@@ -11,31 +11,31 @@ use tungstenite::http::StatusCode;
 
 use crate::limits::{CLOSE_FLUSH_TIMEOUT, HTTP_ANSWER_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIME};
 use crate::metrics::METRICS;
-use crate::net::request_head::Head;
-use crate::net::response::Answer;
+use crate::net::request_head::RequestHead;
+use crate::net::response::Response;
 use crate::net::stream::{read_until, write_until};
 use crate::net::{ConnShared, NetContext, web_files};
 
 /// An answer that is not what was asked for: status, sentence, extra header.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct HttpRefusal {
     pub(super) status: u16,
     pub(super) text: &'static str,
     header: Option<&'static str>,
 }
 
 /// What whoever finds no place is told.
-pub(super) const TOO_MANY: &str =
+pub(super) const TOO_MANY_CLIENTS: &str =
     "too many clients are connected: close some, or raise --max-clients and the limit on open files";
 
-impl Refusal {
+impl HttpRefusal {
     pub(super) const TIMEOUT: Self = Self::new(408, "the request took longer than 3 seconds");
     pub(super) const TOO_LARGE: Self =
         Self::new(431, "the request's head is larger than 8 KiB or has more than 64 headers");
     pub(super) const UPGRADE_VERSION: Self =
         Self::new(426, "speak WebSocket version 13").with("Sec-WebSocket-Version: 13");
-    pub(super) const FULL: Self = Self::new(503, TOO_MANY).with("Retry-After: 5");
-    pub(super) const OVERRUN: Self =
+    pub(super) const FULL: Self = Self::new(503, TOO_MANY_CLIENTS).with("Retry-After: 5");
+    pub(super) const EVICTED: Self =
         Self::new(503, "too many connections are in their handshake; try again").with("Retry-After: 1");
     pub(super) const STOPPING: Self = Self::new(503, "the gateway is stopping");
     const NOT_FOUND: Self = Self::new(404, "there is no such page; try /, /healthz, /readyz or /metrics");
@@ -52,8 +52,8 @@ impl Refusal {
     }
 }
 
-impl From<&Refusal> for Answer {
-    fn from(refusal: &Refusal) -> Self {
+impl From<&HttpRefusal> for Response {
+    fn from(refusal: &HttpRefusal) -> Self {
         let mut answer = Self::fresh(refusal.status, JSON, format!("{}\n", json!({ "error": refusal.text })));
         if let Some(header) = refusal.header {
             answer.headers.push_str(header);
@@ -64,52 +64,52 @@ impl From<&Refusal> for Answer {
 }
 
 /// Answers a request that asked for no WebSocket.
-pub(super) fn serve(shared: &ConnShared, head: &Head, context: &NetContext) {
-    let answer = route(head, context).unwrap_or_else(|refusal| Answer::from(&refusal));
+pub(super) fn serve(shared: &ConnShared, head: &RequestHead, context: &NetContext) {
+    let answer = route(head, context).unwrap_or_else(|refusal| Response::from(&refusal));
     respond(shared, &answer, head.method != "HEAD");
 }
 
 /// Answers with a refusal and ends the connection.
-pub(super) fn refuse(shared: &ConnShared, refusal: &Refusal) {
-    respond(shared, &Answer::from(refusal), true);
+pub(super) fn refuse(shared: &ConnShared, refusal: &HttpRefusal) {
+    respond(shared, &Response::from(refusal), true);
 }
 
 const JSON: &str = "application/json";
 
-fn route(head: &Head, context: &NetContext) -> Result<Answer, Refusal> {
+fn route(head: &RequestHead, context: &NetContext) -> Result<Response, HttpRefusal> {
     if head.method != "GET" && head.method != "HEAD" {
-        return Err(Refusal::METHOD);
+        return Err(HttpRefusal::METHOD);
     }
     match head.path() {
         "/healthz" => {
-            Ok(Answer::fresh(200, JSON, format!("{}\n", json!({"ok": true, "pid": std::process::id()}))))
+            Ok(Response::fresh(200, JSON, format!("{}\n", json!({"ok": true, "pid": std::process::id()}))))
         }
         "/readyz" => {
             let ready = METRICS.ready.get() == 1;
-            Ok(Answer::fresh(if ready { 200 } else { 503 }, JSON, format!("{}\n", json!({ "ok": ready }))))
+            Ok(Response::fresh(if ready { 200 } else { 503 }, JSON, format!("{}\n", json!({ "ok": ready }))))
         }
         "/metrics" => {
             authorize(head, context)?;
-            Ok(Answer::fresh(200, "text/plain; version=0.0.4; charset=utf-8", METRICS.render()))
+            Ok(Response::fresh(200, "text/plain; version=0.0.4; charset=utf-8", METRICS.render()))
         }
-        _ => web_files::find(head).ok_or(Refusal::NOT_FOUND),
+        _ => web_files::find(head).ok_or(HttpRefusal::NOT_FOUND),
     }
 }
 
-fn authorize(head: &Head, context: &NetContext) -> Result<(), Refusal> {
+fn authorize(head: &RequestHead, context: &NetContext) -> Result<(), HttpRefusal> {
     if !context.token.is_required() {
         return Ok(());
     }
-    let Ok(Some(header)) = head.single("authorization") else { return Err(Refusal::UNAUTHORIZED) };
+    let Ok(Some(header)) = head.single("authorization") else { return Err(HttpRefusal::UNAUTHORIZED) };
     let given = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    if given.is_some_and(|(_, given)| context.prove(given.trim()).is_some()) {
+    if given.is_some_and(|(_, given)| context.check_token(given.trim()).is_some()) {
         return Ok(());
     }
     METRICS.refused_token.up();
-    if let Some(turn) = context.refusals.take_turn() {
+    if let Some(turn) = context.refusal_pacer.take_turn() {
         turn.wait();
     }
-    Err(Refusal::UNAUTHORIZED)
+    Err(HttpRefusal::UNAUTHORIZED)
 }
 
 /// On every answer: nothing may guess its kind, frame it, load it from another site, learn where
@@ -120,8 +120,8 @@ const GUARDS: &str = "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r
 /// A body that goes out in one write with its head. A larger one is not copied behind it.
 const SMALL_BODY: usize = 4 * 1024;
 
-fn respond(shared: &ConnShared, answer: &Answer, with_body: bool) {
-    let Answer { status, kind, headers, body } = answer;
+fn respond(shared: &ConnShared, answer: &Response, with_body: bool) {
+    let Response { status, kind, headers, body } = answer;
     let name =
         StatusCode::from_u16(*status).ok().and_then(|code| code.canonical_reason()).unwrap_or_default();
     // A 304 has no body, and says nothing about the length of the one that it stands for.

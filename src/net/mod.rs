@@ -1,6 +1,19 @@
 //! Sockets: who may connect, what they may send, how bytes get back to them.
 //!
-//! Knows frames and limits, but nothing of what a request means: that is `state`'s.
+//! A thread accepts connections (`acceptor`). Each connection has a thread of its own (`conn`), which reads
+//! and checks the head of an HTTP request (`request_head`, `origin_check`), answers it (`http`) or makes a
+//! WebSocket of it (`handshake`, `stream`), and from then on reads requests (`requests`). One thread writes
+//! to all clients (`outbound`).
+//!
+//! Knows frames and limits, but nothing of what a request means: that is `state`'s, which hears of requests
+//! by [`NetEvent`]s.
+//!
+//! # Who waits for whom
+//!
+//! A connection's thread waits for room in the queue into `state` and in the one into `outbound`, and so its
+//! client waits, too. `outbound` waits for nobody, and no message to `state` waits for a connection's thread:
+//! there is no circle. What is large takes permits besides ([`permits`]), so that it waits for other large
+//! things instead of meeting them in memory; they are given back by `state` and by `outbound`.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, TcpStream};
@@ -16,42 +29,44 @@ use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_WAIT};
 use crate::port::Port;
 use crate::store::history::History;
 
-pub mod acceptor;
+pub(crate) mod acceptor;
 mod conn;
 mod event;
 mod frame_tracker;
 mod handshake;
-pub mod hosts;
+pub(crate) mod hosts;
 mod http;
 mod origin_check;
-pub mod outbound;
-pub mod permits;
+pub(crate) mod outbound;
+mod permits;
 mod refusal_pacer;
 mod request_head;
 mod requests;
 mod response;
-pub mod shares;
-pub mod slots;
+pub(crate) mod shares;
+mod slots;
 mod stream;
-pub mod token;
+pub(crate) mod token;
 mod web_files;
 
-pub use event::{NetEvent, Opened};
+pub(crate) use event::{NetEvent, Opened};
 
 use hosts::Hosts;
-use outbound::ToOutbound;
+use outbound::OutboundSender;
 use permits::Permits;
-use refusal_pacer::Refusals;
+use refusal_pacer::RefusalPacer;
+use request_head::RequestHead;
 use requests::{RawRequest, Rejected};
 use shares::Shares;
-use slots::Admission;
+use slots::Slots;
 use token::Token;
 
 /// Whether a stranger's bytes are the head of a request, for `tests/fuzz`: over sockets it would try
 /// a thousandth as many.
 #[doc(hidden)]
 pub fn is_head(bytes: &[u8]) -> bool {
-    matches!(request_head::Head::parse(bytes), Ok(Some(head)) if head.asks_for_websocket() || !head.path().is_empty())
+    let head = RequestHead::parse(bytes);
+    matches!(head, Ok(Some(head)) if head.asks_for_websocket() || !head.path().is_empty())
 }
 
 /// What a frame that is no good request is told, for the same reason.
@@ -64,19 +79,18 @@ pub fn objection(text: &str) -> Option<String> {
 }
 
 /// What the sockets' side of the gateway is started with. No `Debug`: there may be a token.
-pub struct NetConfig {
-    /// What was configured.
+pub(crate) struct NetConfig {
     pub(crate) settings: Gateway,
-    /// The addresses that it was told to bind.
-    pub bound: Vec<IpAddr>,
+    /// The addresses that the gateway was told to bind.
+    pub(crate) bound: Vec<IpAddr>,
     /// Where the token came from, if that is a file.
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     /// How many sockets there may be.
-    pub shares: Shares,
+    pub(crate) shares: Shares,
 }
 
-/// What all connections share: settings and the ways out of a connection thread.
-pub struct NetContext {
+/// What all connections share: settings, what bounds them, and the ways out of a connection's thread.
+pub(crate) struct NetContext {
     /// What was configured, without the token.
     settings: Gateway,
     /// The token in force.
@@ -86,41 +100,40 @@ pub struct NetContext {
     /// How many of them may.
     shares: Shares,
     /// To the state thread.
-    pub state: Port<NetEvent>,
+    state: Port<NetEvent>,
     /// To the outbound thread.
-    pub outbound: ToOutbound,
+    outbound: OutboundSender,
     /// Reads pages of session records.
-    pub history: History,
-    /// Who may still be without a `hello`.
-    pub admission: Admission,
-    /// Whose large frame may come in.
-    pub coming: Arc<Admission>,
-    /// Paces the answers to wrong tokens.
-    pub refusals: Refusals,
+    history: History,
+    /// For connections in their handshake.
+    handshake_slots: Arc<Slots>,
+    /// For connections whose large frame is coming in.
+    large_frame_slots: Arc<Slots>,
+    /// Spaces out the answers to wrong tokens.
+    refusal_pacer: RefusalPacer,
     /// For what large requests become, until state has taken them in.
-    pub built: Permits,
+    request_permits: Permits,
     /// For pages of records while they are made, until `outbound` has taken them in.
-    pub pages: Permits,
-    /// Closed once state knows what is around the agents.
-    agent_tried: Receiver<Infallible>,
-    /// Nobody waits for that beyond this.
-    agent_tried_by: Instant,
+    page_permits: Permits,
+    /// Closed once state knows what sandbox the agents have.
+    sandbox_known: Receiver<Infallible>,
+    /// Nobody waits for that any longer.
+    sandbox_known_by: Instant,
     next_conn: AtomicU64,
-    /// Places of clients that are taken.
-    places: AtomicUsize,
-    /// Sockets that are open.
-    sockets: Arc<AtomicUsize>,
-    stopping: AtomicBool,
+    /// Clients past their handshake, or about to be.
+    client_slots_taken: AtomicUsize,
+    open_sockets: Arc<AtomicUsize>,
+    is_stopping: AtomicBool,
 }
 
 impl NetContext {
-    /// Shared by the acceptor and every connection.
-    pub fn new(
+    /// What the acceptor and every connection share.
+    pub(crate) fn new(
         config: NetConfig,
         state: Port<NetEvent>,
-        outbound: ToOutbound,
+        outbound: OutboundSender,
         history: History,
-        agent_tried: Receiver<Infallible>,
+        sandbox_known: Receiver<Infallible>,
     ) -> Arc<Self> {
         let NetConfig { mut settings, bound, token_file, shares } = config;
         Arc::new(Self {
@@ -131,104 +144,104 @@ impl NetContext {
             state,
             outbound,
             history,
-            admission: Admission::to_handshakes(shares.handshakes),
-            coming: Arc::new(Admission::to_large_frames()),
-            refusals: Refusals::new(shares.refusals),
-            built: Permits::new(BUILT_BYTES_MAX),
-            pages: Permits::new(PAGES_BYTES_MAX),
-            agent_tried,
-            agent_tried_by: Instant::now() + SANDBOX_HELLO_WAIT,
+            handshake_slots: Arc::new(Slots::for_handshakes(shares.handshakes)),
+            large_frame_slots: Arc::new(Slots::for_large_frames()),
+            refusal_pacer: RefusalPacer::new(shares.refusals),
+            request_permits: Permits::new(BUILT_BYTES_MAX),
+            page_permits: Permits::new(PAGES_BYTES_MAX),
+            sandbox_known,
+            sandbox_known_by: Instant::now() + SANDBOX_HELLO_WAIT,
             next_conn: AtomicU64::new(1),
-            places: AtomicUsize::new(0),
-            sockets: Arc::default(),
-            stopping: AtomicBool::new(false),
+            client_slots_taken: AtomicUsize::new(0),
+            open_sockets: Arc::default(),
+            is_stopping: AtomicBool::new(false),
         })
     }
 
-    /// Waits, for a moment after the start, until a snapshot can say what is around the agents.
-    fn await_agent(&self) {
+    /// Waits, for a moment after the start, until a snapshot can say what sandbox the agents have.
+    fn await_sandbox(&self) {
         // An error either way: it was closed, or that takes too long.
-        let _ = self.agent_tried.recv_deadline(self.agent_tried_by);
+        let _ = self.sandbox_known.recv_deadline(self.sandbox_known_by);
     }
 
-    /// From now on nobody new is let in and waiting refusals end.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        self.refusals.stop();
-        self.coming.lift();
+    /// From now on no new client is let in, and refusals that wait end.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        self.refusal_pacer.stop();
+        self.large_frame_slots.lift_bound();
     }
 
     /// Ends the handshakes that are under way. Called once the acceptor has ended.
-    pub fn end_handshakes(&self) {
-        self.admission.evict_all();
+    pub(crate) fn end_handshakes(&self) {
+        self.handshake_slots.evict_all();
     }
 
-    /// The number of the token in force if `given` is it.
-    fn prove(&self, given: &str) -> Option<u64> {
-        self.token.prove(given, &self.state)
+    /// The number of the token in force if `given` is that token.
+    fn check_token(&self, given: &str) -> Option<u64> {
+        self.token.check(given, &self.state)
     }
 
-    /// Looks whether the token has changed.
-    fn look_at_token(&self) {
-        self.token.look(&self.state);
+    /// Looks whether the token's file has changed.
+    fn reread_token(&self) {
+        self.token.reread(&self.state);
     }
 
-    /// Whether one more client would find a place now.
-    fn has_place(&self) -> bool {
-        self.places.load(Ordering::Relaxed) < self.shares.clients
+    /// Whether one more client would find a slot now.
+    fn has_client_slot(&self) -> bool {
+        self.client_slots_taken.load(Ordering::Relaxed) < self.shares.clients
     }
 
-    /// Takes a client's place, or `None` if all are taken. The place is free again on drop.
-    fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let taken = self.places.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(self));
-        (taken < self.shares.clients).then_some(place)
+    /// Takes a client's slot, or `None` if all are taken.
+    fn take_client_slot(self: &Arc<Self>) -> Option<ClientSlot> {
+        let taken = self.client_slots_taken.fetch_add(1, Ordering::Relaxed);
+        let slot = ClientSlot(Arc::clone(self));
+        (taken < self.shares.clients).then_some(slot)
     }
 }
 
-/// A client's place.
-struct Place(Arc<NetContext>);
+/// The slot of a client past its handshake, free again when this is dropped.
+struct ClientSlot(Arc<NetContext>);
 
-impl Drop for Place {
+impl Drop for ClientSlot {
     fn drop(&mut self) {
-        self.0.places.fetch_sub(1, Ordering::Relaxed);
+        self.0.client_slots_taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// What a connection's thread, `outbound` and `admission` share: one descriptor.
+/// What the connection's thread, `outbound` and `slots` share of one connection: one descriptor.
 #[derive(Debug)]
-pub struct ConnShared {
+pub(crate) struct ConnShared {
     /// The socket. Blocking; only `outbound` writes after the handshake, without blocking.
-    pub stream: TcpStream,
+    stream: TcpStream,
     /// A close frame is on its way: whatever still comes in is thrown away.
-    pub sealed: AtomicBool,
-    /// The place was given to another connection, or the gateway stops, before `hello` or the rest of a
+    is_closing: AtomicBool,
+    /// The connection's slot was given to another one, or the gateway stops, before `hello` or the rest of a
     /// large frame came.
-    pub evicted: AtomicBool,
+    is_evicted: AtomicBool,
     /// Counts what came in (it wraps): `outbound` compares it between ticks to find silent clients.
-    pub heard: AtomicU32,
+    reads: AtomicU32,
     /// Counts what the kernel took for the peer (it wraps): whoever waits for that sees that it goes on.
-    pub written: AtomicU32,
-    /// Sockets that are open, this one among them.
-    open: Arc<AtomicUsize>,
+    writes: AtomicU32,
+    /// Open sockets of all connections.
+    open_sockets: Arc<AtomicUsize>,
 }
 
 impl ConnShared {
-    fn new(stream: TcpStream, open: &Arc<AtomicUsize>) -> Arc<Self> {
-        open.fetch_add(1, Ordering::Relaxed);
+    fn new(stream: TcpStream, open_sockets: &Arc<AtomicUsize>) -> Arc<Self> {
+        open_sockets.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             stream,
-            open: Arc::clone(open),
-            sealed: AtomicBool::new(false),
-            evicted: AtomicBool::new(false),
-            heard: AtomicU32::new(0),
-            written: AtomicU32::new(0),
+            open_sockets: Arc::clone(open_sockets),
+            is_closing: AtomicBool::new(false),
+            is_evicted: AtomicBool::new(false),
+            reads: AtomicU32::new(0),
+            writes: AtomicU32::new(0),
         })
     }
 }
 
 impl Drop for ConnShared {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.open_sockets.fetch_sub(1, Ordering::Relaxed);
     }
 }

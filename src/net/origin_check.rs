@@ -6,36 +6,36 @@
 //! it.
 
 use crate::net::NetContext;
-use crate::net::http::Refusal;
-use crate::net::request_head::Head;
+use crate::net::http::HttpRefusal;
+use crate::net::request_head::RequestHead;
 
 /// `Err` is what to answer instead of serving the request.
-pub(super) fn check(head: &Head, context: &NetContext) -> Result<(), Refusal> {
+pub(super) fn check(head: &RequestHead, context: &NetContext) -> Result<(), HttpRefusal> {
     let Ok(Some(host)) = head.single("host") else {
-        return Err(Refusal::new(400, "send exactly one Host header"));
+        return Err(HttpRefusal::new(400, "send exactly one Host header"));
     };
     // The authority of a target in absolute form counts instead of `Host` (RFC 9112, 3.2.2), which
     // must be one of ours all the same.
     let authority = head.authority.as_deref().unwrap_or(host);
     if !context.hosts.allow(host) || !context.hosts.allow(authority) {
-        return Err(Refusal::new(
+        return Err(HttpRefusal::new(
             403,
             "this Host is not served; connect to 127.0.0.1 or localhost, or list the name in gateway.allowedHosts",
         ));
     }
     let Ok(origin) = head.single("origin") else {
-        return Err(Refusal::new(400, "send at most one Origin header"));
+        return Err(HttpRefusal::new(400, "send at most one Origin header"));
     };
     if let Some(origin) = origin {
         if !origin_allowed(origin, authority, &context.settings.allowed_origins) {
-            return Err(Refusal::new(
+            return Err(HttpRefusal::new(
                 403,
                 "this Origin may not connect; open the gateway's own page, or list the origin in gateway.allowedOrigins",
             ));
         }
     }
     if !context.token.is_required() && head.headers().any(|(name, _)| forwards(name)) {
-        return Err(Refusal::new(
+        return Err(HttpRefusal::new(
             403,
             "this request came through a proxy; set a token (--token-file) before putting one in front",
         ));

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::limits::PERMIT_BYTES;
 
 /// Permits for so many bytes, in units of `PERMIT_BYTES`.
-pub struct Permits {
+pub(crate) struct Permits {
     give: Sender<()>,
     /// Locked while somebody collects several: two who each had half of what they need would wait for
     /// each other.
@@ -22,14 +22,14 @@ pub struct Permits {
 
 /// Permits that are held until this is dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     give: Sender<()>,
     units: usize,
 }
 
 impl Permits {
     /// For `bytes_max` in all.
-    pub fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         let units = bytes_max.div_ceil(PERMIT_BYTES);
         let (give, take) = bounded(units);
         for _ in 0..units {
@@ -40,7 +40,7 @@ impl Permits {
     }
 
     /// Waits for permits for so many bytes; for all there are if it is more than that.
-    pub fn take(&self, bytes: usize) -> Permit {
+    pub(crate) fn take(&self, bytes: usize) -> Permit {
         let free = self.take.lock().unwrap_or_else(PoisonError::into_inner);
         let mut permit = Permit { give: self.give.clone(), units: 0 };
         while permit.units < bytes.div_ceil(PERMIT_BYTES).min(self.units) {
@@ -52,7 +52,7 @@ impl Permits {
     }
 
     /// Waits so long for a single one.
-    pub fn take_one_within(&self, patience: Duration) -> Option<Permit> {
+    pub(crate) fn take_one_within(&self, patience: Duration) -> Option<Permit> {
         let free = self.take.lock().unwrap_or_else(PoisonError::into_inner);
         free.recv_timeout(patience).ok()?;
         Some(Permit { give: self.give.clone(), units: 1 })

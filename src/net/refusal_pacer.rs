@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::limits::REFUSAL_INTERVAL;
 
 /// When the next refusal may leave, and how many wait for their turn.
-pub struct Refusals {
+pub(crate) struct RefusalPacer {
     waiting_max: usize,
     turns: Mutex<Turns>,
     stopped: Condvar,
@@ -23,11 +23,11 @@ struct Turns {
 
 /// One refusal's turn; until this is dropped it counts among those that wait.
 pub(super) struct Turn<'a> {
-    refusals: &'a Refusals,
+    refusals: &'a RefusalPacer,
     at: Instant,
 }
 
-impl Refusals {
+impl RefusalPacer {
     /// At most so many wait.
     pub(super) fn new(waiting_max: usize) -> Self {
         Self { waiting_max, turns: Mutex::default(), stopped: Condvar::new() }

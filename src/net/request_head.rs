@@ -9,7 +9,7 @@ use crate::net::ConnShared;
 use crate::net::stream::read_until;
 
 /// A parsed head and what came behind it.
-pub(super) struct Head {
+pub(super) struct RequestHead {
     pub(super) method: String,
     /// Who is asked, where the target was in absolute form.
     pub(super) authority: Option<String>,
@@ -33,9 +33,9 @@ pub(super) enum HeadError {
     Malformed,
 }
 
-impl Head {
+impl RequestHead {
     /// Reads until the blank line or the deadline.
-    pub(super) fn read(shared: &ConnShared, deadline: Instant) -> Result<Head, HeadError> {
+    pub(super) fn read(shared: &ConnShared, deadline: Instant) -> Result<RequestHead, HeadError> {
         let mut bytes = Vec::with_capacity(1024);
         let mut chunk = [0; 1024];
         loop {
@@ -58,7 +58,7 @@ impl Head {
         }
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Option<RequestHead>, HeadError> {
         let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
         let mut request = httparse::Request::new(&mut headers);
         let head_bytes = match request.parse(bytes) {
@@ -71,7 +71,7 @@ impl Head {
             return Err(HeadError::TooLarge);
         }
         let (authority, target) = split_target(request.path.unwrap_or_default());
-        Ok(Some(Head {
+        Ok(Some(RequestHead {
             authority: authority.map(str::to_owned),
             target: target.into_owned(),
             method: request.method.unwrap_or_default().to_owned(),

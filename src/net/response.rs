@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// An answer in full.
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) kind: &'static str,
     /// Further header lines, each with its end.
@@ -11,7 +11,7 @@ pub(super) struct Answer {
     pub(super) body: Cow<'static, [u8]>,
 }
 
-impl Answer {
+impl Response {
     pub(super) fn new(
         status: u16,
         kind: &'static str,

@@ -8,20 +8,20 @@ use crate::limits::{
 
 /// How many sockets there may be, of each kind and in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shares {
+pub(crate) struct Shares {
     /// Clients past their handshake.
-    pub clients: usize,
+    pub(crate) clients: usize,
     /// Connections that have not said `hello` yet.
-    pub handshakes: usize,
-    /// Refusals that wait for their turn.
-    pub refusals: usize,
+    pub(crate) handshakes: usize,
+    /// RefusalPacer that wait for their turn.
+    pub(crate) refusals: usize,
     /// Accepted sockets; beyond it new ones wait in the kernel's queue.
-    pub sockets: usize,
+    pub(crate) sockets: usize,
 }
 
 impl Shares {
     /// Shares out `descriptors` (none: as many as anybody wants) among so many clients and agents.
-    pub fn of(descriptors: Option<u64>, clients_max: usize, agents: usize) -> Self {
+    pub(crate) fn of(descriptors: Option<u64>, clients_max: usize, agents: usize) -> Self {
         let kept_back = DESCRIPTORS_KEPT_BACK + agents * DESCRIPTORS_PER_AGENT;
         let descriptors = descriptors.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
         let free = descriptors.saturating_sub(kept_back).max(DESCRIPTORS_FOR_SOCKETS_MIN);

@@ -11,52 +11,51 @@ use std::time::Instant;
 
 use crate::limits::{LARGE_REQUEST_BYTES, READ_BUFFER_KEPT_BYTES, WRITE_SLICE_TIMEOUT};
 use crate::net::ConnShared;
-use crate::net::frame_tracker::Frames;
-use crate::net::outbound::{Outbound, ToOutbound};
-use crate::net::slots::Admission;
+use crate::net::frame_tracker::FrameTracker;
+use crate::net::outbound::{Outbound, OutboundSender};
+use crate::net::slots::{Slot, Slots};
 use crate::protocol::ConnId;
 
+/// A client's socket, as its `WebSocket` reads and writes it.
 pub(super) struct ClientStream {
     shared: Arc<ConnShared>,
-    phase: Phase,
-    frames: Frames,
+    phase: StreamPhase,
+    frames: FrameTracker,
     /// Nothing behind the message under way has been read.
     is_alone: bool,
 }
 
-enum Phase {
-    Handshake { deadline: Instant },
-    Joined { conn: ConnId, outbound: ToOutbound, coming: Arc<Admission>, large: Option<Coming> },
-}
-
-/// A place among the large frames that are coming in.
-struct Coming {
-    conn: ConnId,
-    among: Arc<Admission>,
-}
-
-impl Drop for Coming {
-    fn drop(&mut self) {
-        self.among.leave(self.conn);
-    }
+enum StreamPhase {
+    Handshake {
+        deadline: Instant,
+    },
+    Joined {
+        conn: ConnId,
+        outbound: OutboundSender,
+        large_frame_slots: Arc<Slots>,
+        /// Held while a large frame is coming in, and until it has been dealt with.
+        slot: Option<Slot>,
+    },
 }
 
 impl ClientStream {
-    /// `ahead` has been read already.
+    /// A stream for the handshake. The bytes of `ahead` have been read already.
     pub(super) fn new(shared: Arc<ConnShared>, deadline: Instant, ahead: &[u8]) -> Self {
-        let mut frames = Frames::default();
+        let mut frames = FrameTracker::default();
         frames.advance(ahead);
-        Self { shared, phase: Phase::Handshake { deadline }, frames, is_alone: false }
+        Self { shared, phase: StreamPhase::Handshake { deadline }, frames, is_alone: false }
     }
 
+    /// From here on there is no deadline, and `outbound` writes.
     pub(super) fn join(
         &mut self,
         conn: ConnId,
-        outbound: ToOutbound,
-        coming: &Arc<Admission>,
+        outbound: OutboundSender,
+        large_frame_slots: &Arc<Slots>,
     ) -> io::Result<()> {
         self.shared.stream.set_read_timeout(None)?;
-        self.phase = Phase::Joined { conn, outbound, coming: Arc::clone(coming), large: None };
+        let large_frame_slots = Arc::clone(large_frame_slots);
+        self.phase = StreamPhase::Joined { conn, outbound, large_frame_slots, slot: None };
         Ok(())
     }
 
@@ -67,16 +66,16 @@ impl ClientStream {
 
     /// All of the message under way has come.
     pub(super) fn message_arrived(&self) {
-        if let Phase::Joined { large: Some(large), .. } = &self.phase {
-            large.among.arrived(large.conn);
+        if let StreamPhase::Joined { slot: Some(slot), .. } = &self.phase {
+            slot.keep();
         }
     }
 
     /// Nothing of that message is left.
     pub(super) fn forget_message(&mut self) {
         self.is_alone = false;
-        if let Phase::Joined { large, .. } = &mut self.phase {
-            *large = None;
+        if let StreamPhase::Joined { slot, .. } = &mut self.phase {
+            *slot = None;
         }
     }
 }
@@ -106,9 +105,9 @@ pub(super) fn write_until(shared: &ConnShared, deadline: Instant, mut bytes: &[u
         match (&shared.stream).write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
-            // Whoever has lost their place to somebody newer is not waited for.
+            // Whoever has lost their slot to somebody newer is not waited for.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if shared.evicted.load(Ordering::Relaxed) {
+                if shared.is_evicted.load(Ordering::Relaxed) {
                     return Err(error);
                 }
             }
@@ -129,14 +128,13 @@ impl Read for ClientStream {
         }
         let buffer = &mut buffer[..limit];
         let count = match &mut self.phase {
-            Phase::Handshake { deadline } => read_until(&self.shared, *deadline, buffer)?,
-            Phase::Joined { conn, coming, large, .. } => {
-                if message_bytes > LARGE_REQUEST_BYTES as u64 && large.is_none() {
-                    coming.enter(*conn, &self.shared);
-                    *large = Some(Coming { conn: *conn, among: Arc::clone(coming) });
+            StreamPhase::Handshake { deadline } => read_until(&self.shared, *deadline, buffer)?,
+            StreamPhase::Joined { conn, large_frame_slots, slot, .. } => {
+                if message_bytes > LARGE_REQUEST_BYTES as u64 && slot.is_none() {
+                    *slot = Some(large_frame_slots.take(*conn, &self.shared));
                 }
                 let count = (&self.shared.stream).read(buffer)?;
-                self.shared.heard.fetch_add(1, Ordering::Relaxed);
+                self.shared.reads.fetch_add(1, Ordering::Relaxed);
                 count
             }
         };
@@ -148,8 +146,8 @@ impl Read for ClientStream {
 impl Write for ClientStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &self.phase {
-            Phase::Handshake { .. } => (&self.shared.stream).write(bytes),
-            Phase::Joined { conn, outbound, .. } => {
+            StreamPhase::Handshake { .. } => (&self.shared.stream).write(bytes),
+            StreamPhase::Joined { conn, outbound, .. } => {
                 // tungstenite hands over whole control frames here, and all of it is taken.
                 let message = Outbound::Frame { conn: *conn, frame: bytes.to_vec().into() };
                 if outbound.send(message) { Ok(bytes.len()) } else { Err(io::ErrorKind::BrokenPipe.into()) }

@@ -99,9 +99,9 @@ impl Token {
     }
 
     /// The number of the token in force if `given` is it. State hears of what the file has become.
-    pub(super) fn prove(&self, given: &str, state: &Port<NetEvent>) -> Option<u64> {
+    pub(super) fn check(&self, given: &str, state: &Port<NetEvent>) -> Option<u64> {
         let mut current = self.lock();
-        self.look_again(&mut current, state);
+        self.read_if_changed(&mut current, state);
         match &current.secret {
             Some(secret) if !secret.matches(given) => None,
             _ => Some(current.number),
@@ -109,12 +109,12 @@ impl Token {
     }
 
     /// Looks whether the file has changed.
-    pub(super) fn look(&self, state: &Port<NetEvent>) {
-        self.look_again(&mut self.lock(), state);
+    pub(super) fn reread(&self, state: &Port<NetEvent>) {
+        self.read_if_changed(&mut self.lock(), state);
     }
 
     /// State is told under the lock, so that it hears of changes in their order. It never takes it.
-    fn look_again(&self, current: &mut Current, state: &Port<NetEvent>) {
+    fn read_if_changed(&self, current: &mut Current, state: &Port<NetEvent>) {
         let Some(path) = &self.file else { return };
         let before = Fingerprint::of(path);
         if before.is_some() && before == current.seen {

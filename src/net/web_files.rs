@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use flate2::read::GzDecoder;
 
-use crate::net::request_head::Head;
-use crate::net::response::Answer;
+use crate::net::request_head::RequestHead;
+use crate::net::response::Response;
 
 struct File {
     path: &'static str,
@@ -34,20 +34,20 @@ const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 's
     Vary: Accept-Encoding\r\n";
 
 /// The answer to a request for one of the page's files, or `None` if the path names none.
-pub(super) fn find(head: &Head) -> Option<Answer> {
+pub(super) fn find(head: &RequestHead) -> Option<Response> {
     let (number, file) = FILES.iter().enumerate().find(|(_, file)| file.path == head.path())?;
     let cache = if file.path == "/" { PAGE_CACHE } else { FILE_CACHE };
     // Weak: the two encodings are one file.
     let mut headers = format!("Cache-Control: {cache}\r\nETag: W/\"{VERSION}\"\r\n{POLICY}");
     if head.single("if-none-match").ok().flatten().is_some_and(names_this) {
-        return Some(Answer::new(304, file.kind, headers, b"".as_slice()));
+        return Some(Response::new(304, file.kind, headers, b"".as_slice()));
     }
     if head.single("accept-encoding").ok().flatten().is_some_and(takes_gzip) {
         headers.push_str("Content-Encoding: gzip\r\n");
-        return Some(Answer::new(200, file.kind, headers, file.gzip));
+        return Some(Response::new(200, file.kind, headers, file.gzip));
     }
     let plain = PLAIN.get(number)?.get_or_init(|| file.plain());
-    Some(Answer::new(200, file.kind, headers, plain.as_slice()))
+    Some(Response::new(200, file.kind, headers, plain.as_slice()))
 }
 
 /// The files as they were written, once somebody has asked for them so: hundreds who ask and do not

@@ -13,7 +13,7 @@ use crate::channels::ChannelCommand;
 use crate::clock::now;
 use crate::limits::{AGENT_CONTROL_EXPENDABLE_MAX, CHANNEL_EXPENDABLE_MAX};
 use crate::metrics::METRICS;
-use crate::net::outbound::ToOutbound;
+use crate::net::outbound::OutboundSender;
 use crate::state::{Effect, Event, State};
 use crate::store::StoreCommand;
 use crate::threads;
@@ -24,7 +24,7 @@ const SLOW_TURN: Duration = Duration::from_millis(100);
 /// The ways out of the state thread.
 pub(crate) struct Exits {
     /// Down the flow: state waits for room.
-    pub outbound: ToOutbound,
+    pub outbound: OutboundSender,
     /// Up the flow, as all below: state never waits. Their bounds are above what state lets in, so
     /// a full one is a defect and is logged as such.
     pub store: Sender<StoreCommand>,

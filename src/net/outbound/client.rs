@@ -24,7 +24,7 @@ use crate::net::permits::Permit;
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{Close, EventBody};
 
-/// Frames gathered into one write: two slices each, well below the kernel's 1,024.
+/// FrameTracker gathered into one write: two slices each, well below the kernel's 1,024.
 const GATHER_MAX: usize = 64;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(shared: Arc<ConnShared>) -> Self {
-        let heard = shared.heard.load(Ordering::Relaxed);
+        let heard = shared.reads.load(Ordering::Relaxed);
         Self {
             shared,
             subscriptions: None,
@@ -213,7 +213,7 @@ impl Client {
         self.backlog_bytes = self.queue.iter().map(Piece::len).sum::<usize>() - self.sent_bytes;
         self.held_bytes = self.queue.iter().map(Piece::held_bytes).sum();
         self.phase = Phase::Sealed { deadline };
-        self.shared.sealed.store(true, Ordering::Release);
+        self.shared.is_closing.store(true, Ordering::Release);
     }
 
     /// Ends both sides at once, whatever the peer was still to read.
@@ -288,7 +288,7 @@ impl Client {
     }
 
     fn consume(&mut self, count: usize) {
-        self.shared.written.fetch_add(1, Ordering::Relaxed);
+        self.shared.writes.fetch_add(1, Ordering::Relaxed);
         self.backlog_bytes -= count;
         self.sent_bytes += count;
         while let Some(piece) = self.queue.front().filter(|piece| piece.len() <= self.sent_bytes) {
@@ -306,12 +306,12 @@ impl Client {
         self.held_bytes = 0;
         self.retry = None;
         self.phase = Phase::Shut;
-        self.shared.sealed.store(true, Ordering::Release);
+        self.shared.is_closing.store(true, Ordering::Release);
     }
 
     /// Called at each tick: whether anything came in since the last one.
     pub(super) fn pulse(&mut self) -> Pulse {
-        let heard = self.shared.heard.load(Ordering::Relaxed);
+        let heard = self.shared.reads.load(Ordering::Relaxed);
         if heard != self.heard || self.is_sealed() {
             self.heard = heard;
             self.unanswered_ticks = None;

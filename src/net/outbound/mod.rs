@@ -33,11 +33,11 @@ mod piece;
 mod queue;
 
 use client::{Client, Flush};
-pub use queue::{Queued, ToOutbound, queue};
+pub(crate) use queue::{OutboundSender, Queued, queue};
 
 /// What the outbound thread is asked to do.
 #[derive(Debug)]
-pub enum Outbound {
+pub(crate) enum Outbound {
     /// A connection that passed its handshake; it gets frames, but no events yet.
     Attach {
         /// Which.
@@ -124,7 +124,7 @@ impl Outbound {
 
 /// Who may miss an event when it reads too slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// Nobody: whoever cannot take it is closed.
     Nobody,
     /// Anybody; the hole in `seq` tells.
@@ -145,7 +145,7 @@ impl Loss {
 
 /// Starts the thread. It writes to `fanout_us` what the last event to everybody took, in
 /// microseconds: state keeps presence deltas at a distance from it.
-pub fn spawn(inbox: Receiver<Queued>, fanout_us: Arc<AtomicU64>) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn(inbox: Receiver<Queued>, fanout_us: Arc<AtomicU64>) -> io::Result<JoinHandle<()>> {
     threads::spawn_owner("outbound", move || Writer { fanout_us, ..Writer::default() }.run(&inbox))
 }
 

@@ -12,7 +12,7 @@ use crate::protocol::ConnId;
 
 /// A message on its way. What it holds is given back when `outbound` has taken it in.
 #[derive(Debug)]
-pub struct Queued {
+pub(crate) struct Queued {
     pub(super) message: Outbound,
     _permit: Option<Permit>,
 }
@@ -20,20 +20,20 @@ pub struct Queued {
 /// The senders' end. Sending waits for room, and `outbound` waits for nobody, so there always is some
 /// soon.
 #[derive(Clone)]
-pub struct ToOutbound {
+pub(crate) struct OutboundSender {
     inbox: Sender<Queued>,
     large: Arc<Permits>,
 }
 
 /// Makes the queue.
-pub fn queue() -> (ToOutbound, Receiver<Queued>) {
+pub(crate) fn queue() -> (OutboundSender, Receiver<Queued>) {
     let (inbox, receiver) = bounded(OUTBOUND_INBOX);
-    (ToOutbound { inbox, large: Arc::new(Permits::new(OUTBOUND_BYTES_MAX)) }, receiver)
+    (OutboundSender { inbox, large: Arc::new(Permits::new(OUTBOUND_BYTES_MAX)) }, receiver)
 }
 
-impl ToOutbound {
+impl OutboundSender {
     /// Hands a message over. `false`: `outbound` has ended.
-    pub fn send(&self, message: Outbound) -> bool {
+    pub(crate) fn send(&self, message: Outbound) -> bool {
         let bytes = message.bytes();
         let permit = (bytes > OUTBOUND_LARGE_BYTES).then(|| self.large.take(bytes));
         self.inbox.send(Queued { message, _permit: permit }).is_ok()
