@@ -33,8 +33,8 @@ pub(crate) struct Client<'a> {
     pub(crate) instance_id: &'a str,
 }
 
-/// The client of short calls. Its family of events does not exist, because with any `event:` entry the gateway sends only
-/// those named; and it has one presence entry, or a script would fill the list.
+/// The client of short calls. Its family of events does not exist, because with any `event:` entry the
+/// gateway sends only those named; and it has one presence entry, or a script would fill the list.
 pub(crate) const NO_EVENTS: Client<'static> = Client { caps: &["event:none"], instance_id: "clawdis-cli" };
 
 /// A connection past its handshake.

@@ -106,7 +106,8 @@ enum Lock {
     Held(Address),
 }
 
-/// Reads the lock file. The kernel knows whether somebody holds the lock; what stands in the file may be of a life before.
+/// Reads the lock file. The kernel knows whether somebody holds the lock; what stands in the file may be of a
+/// life before.
 fn lock() -> Lock {
     let Some(path) = state_file(LOCK).filter(|path| path.symlink_metadata().is_ok()) else {
         return Lock::Absent;

@@ -17,7 +17,8 @@ const RESET: &str = "\x1b[0m";
 /// What the terminal can show.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QrStyle {
-    /// The terminal shows half blocks: a character is one module wide and two high. Otherwise two characters are one.
+    /// The terminal shows half blocks: a character is one module wide and two high. Otherwise two characters
+    /// are one.
     pub(crate) blocks: bool,
     /// The terminal understands escape sequences.
     pub(crate) escapes: bool,

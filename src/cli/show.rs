@@ -17,8 +17,8 @@ const TEXT_BYTES_MAX: usize = 300;
 /// What tables begin with, in this order; other columns follow.
 const FIRST_COLUMNS: &[&str] = &["host", "name", "sessionKey", "channel", "mode", "version", "id"];
 
-/// A payload of any kind: a row for each object in it, then a table for each list of objects. Messages are a chat,
-/// and where there is nothing but facts they are one line.
+/// A payload of any kind: a row for each object in it, then a table for each list of objects. Messages are a
+/// chat, and where there is nothing but facts they are one line.
 pub(crate) fn payload(payload: &Value, output: &Output) -> String {
     if let Some(messages) = payload["messages"].as_array() {
         return chat(messages, &payload["before"], output);

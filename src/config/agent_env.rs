@@ -3,8 +3,8 @@
 use crate::config::error::SettingsError;
 use crate::config::file::{Agent, Sandbox};
 
-/// Variables that glibc ignores where a program has more rights than its caller (`ld.so(8)`), but for `TMPDIR`:
-/// each loads code, opens files or changes how memory is handed out.
+/// Variables that glibc ignores where a program has more rights than its caller (`ld.so(8)`), but for
+/// `TMPDIR`: each loads code, opens files or changes how memory is handed out.
 const OBEYED: [&str; 11] = [
     "GCONV_PATH",
     "GETCONF_DIR",
@@ -21,8 +21,8 @@ const OBEYED: [&str; 11] = [
 /// Families of such variables; `DYLD_` is what `LD_` is on a Mac.
 const OBEYED_BEGINNINGS: [&str; 3] = ["DYLD_", "LD_", "MALLOC_"];
 
-/// Refuses such variables. The guard and bubblewrap have the agent's environment, and stand outside of its walls: a library that
-/// lies where the agent writes would be its way out.
+/// Refuses such variables. The guard and bubblewrap have the agent's environment, and stand outside of its
+/// walls: a library that lies where the agent writes would be its way out.
 pub(super) fn check(agent: &Agent) -> Result<(), SettingsError> {
     let given = agent.env.keys().map(|name| ("agent.env", name));
     let passed = agent.pass_env.iter().map(|name| ("agent.passEnv", name));

@@ -42,7 +42,8 @@ pub(crate) struct Secret {
 }
 
 impl Secret {
-    /// Makes a secret of a text. Blanks and line ends around it do not count: files end with one, and pasting brings some.
+    /// Makes a secret of a text. Blanks and line ends around it do not count: files end with one, and pasting
+    /// brings some.
     pub(crate) fn new(text: &str) -> Self {
         let text = text.trim().to_owned();
         let digest = Sha256::digest(&text).into();

@@ -23,8 +23,8 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Looks for unknown keys. Where a schema lists properties the keys are fixed; where it has `additionalProperties`
-    /// they are the person's own (variables, chat ids).
+    /// Looks for unknown keys. Where a schema lists properties the keys are fixed; where it has
+    /// `additionalProperties` they are the person's own (variables, chat ids).
     fn visit(&mut self, value: &Value, schema: &'a Value, path: &str) {
         let Some(members) = value.as_object() else { return };
         let schema = self.resolve(schema);

@@ -161,7 +161,8 @@ fn is_supervised() -> bool {
         || std::env::var_os("XPC_SERVICE_NAME").is_some_and(|name| name != "0")
 }
 
-/// Waits for a thread. A second signal means "at once": what is durable is durable, and the guards end the agents.
+/// Waits for a thread. A second signal means "at once": what is durable is durable, and the guards end the
+/// agents.
 fn join_unless_signalled(thread: JoinHandle<()>, deadline: Instant, signals: &mut Signals) -> bool {
     while !thread.is_finished() && Instant::now() < deadline {
         if signals.pending().any(|signal| signal != SIGCHLD) {
