@@ -22,7 +22,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Reads `ws://HOST[:PORT][/]`. The errors never repeat what was typed: it may hold a secret.
+    /// Reads an address, `ws://HOST[:PORT][/]`. The errors never repeat what was typed: it may hold a secret.
     pub(crate) fn parse(url: &str) -> Result<Self> {
         let wrong = || Failure::Usage(WRONG.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;

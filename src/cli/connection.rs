@@ -123,7 +123,7 @@ impl Connection {
         }
     }
 
-    /// Says goodbye; the gateway answers nothing that we would wait for.
+    /// Closes the connection; the gateway answers nothing that we would wait for.
     pub(crate) fn close(mut self) {
         self.socket.get_mut().deadline = Instant::now() + CLI_SILENCE_SLACK;
         // The work is done; a connection that breaks now was about to end anyway.

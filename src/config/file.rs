@@ -20,7 +20,7 @@ pub(crate) struct Config {
     pub(crate) gateway: Gateway,
     /// The person's own accounts.
     pub(crate) owner: Owner,
-    /// The agent.
+    /// The agent's program and the bounds on its runs.
     pub(crate) agent: Agent,
     /// What the agent is asked from time to time.
     pub(crate) heartbeat: Heartbeat,

@@ -34,7 +34,7 @@ impl fmt::Display for SecretFault {
     }
 }
 
-/// A token. It has neither `Debug` nor `Display`, so that it cannot be shown by accident.
+/// A token, which has neither `Debug` nor `Display`, so that it cannot be shown by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret {
     text: String,
