@@ -8,18 +8,18 @@ use crossbeam_channel::{Receiver, at, never, select};
 use crate::channels::command::ChannelCommand;
 use crate::channels::event::{ChannelEvent, LoginStep};
 use crate::channels::telegram::{Telegram, TelegramEvent};
-use crate::channels::whatsapp::{News, Whatsapp};
+use crate::channels::whatsapp::{Whatsapp, WhatsappEvent};
 use crate::port::Port;
 use crate::protocol::call::Channel;
 use crate::store::media;
 
-pub(super) struct Surfaces {
+pub(super) struct ChannelsLoop {
     telegram: Telegram,
     whatsapp: Whatsapp,
     events: Port<ChannelEvent>,
 }
 
-impl Surfaces {
+impl ChannelsLoop {
     pub(super) fn new(telegram: Telegram, whatsapp: Whatsapp, events: Port<ChannelEvent>) -> Self {
         Self { telegram, whatsapp, events }
     }
@@ -28,35 +28,35 @@ impl Surfaces {
         mut self,
         commands: &Receiver<Box<ChannelCommand>>,
         telegram_events: &Receiver<TelegramEvent>,
-        news: &Receiver<News>,
+        whatsapp_events: &Receiver<WhatsappEvent>,
     ) {
         loop {
             let due = [self.telegram.deadline(), self.whatsapp.deadline()].into_iter().flatten().min();
             let alarm = due.map_or_else(never, at);
             select! {
                 recv(commands) -> command => match command.map(|command| *command) {
-                    Ok(ChannelCommand::Stop) | Err(_) => return self.whatsapp.stop(news),
-                    Ok(command) => self.obey(command),
+                    Ok(ChannelCommand::Stop) | Err(_) => return self.whatsapp.stop(whatsapp_events),
+                    Ok(command) => self.handle(command),
                 },
                 recv(telegram_events) -> event => {
                     if let Ok(event) = event {
                         self.telegram.handle_event(event);
                     }
                 }
-                recv(news) -> news => {
-                    if let Ok(news) = news {
-                        self.whatsapp.news(news, Instant::now());
+                recv(whatsapp_events) -> event => {
+                    if let Ok(event) = event {
+                        self.whatsapp.handle_event(event, Instant::now());
                     }
                 }
                 recv(alarm) -> _ => {
                     self.telegram.tick();
-                    self.whatsapp.on_time(Instant::now());
+                    self.whatsapp.tick(Instant::now());
                 }
             }
         }
     }
 
-    fn obey(&mut self, command: ChannelCommand) {
+    fn handle(&mut self, command: ChannelCommand) {
         let now = Instant::now();
         match command {
             ChannelCommand::SetEnabled { channel, enabled } => {
@@ -64,10 +64,10 @@ impl Surfaces {
                     Channel::Telegram => self.telegram.switch(enabled),
                     Channel::Whatsapp => self.whatsapp.switch(enabled, now),
                 }
-                self.tell(ChannelEvent::Switched);
+                self.send(ChannelEvent::Switched);
             }
             ChannelCommand::Probe { conn, id } => {
-                self.whatsapp.tell_facts();
+                self.whatsapp.publish_health_again();
                 self.telegram.probe(conn, id);
             }
             ChannelCommand::Deliver(attempt) => match attempt.route.channel {
@@ -93,19 +93,19 @@ impl Surfaces {
             },
             // A bot has no way to say so.
             ChannelCommand::Seen { route, message_id, from } if route.channel == Channel::Whatsapp => {
-                self.whatsapp.seen(&route.chat, &message_id, &from, now);
+                self.whatsapp.mark_read(&route.chat, &message_id, &from, now);
             }
             ChannelCommand::Tidy => self.whatsapp.tidy(now),
             ChannelCommand::Login { channel: Channel::Whatsapp, method } => self.whatsapp.log_in(method, now),
             ChannelCommand::Login { channel: Channel::Telegram, .. } => {
                 let why = "telegram needs no login: the config or TELEGRAM_BOT_TOKEN has the bot's token";
                 let step = LoginStep::Over(Err(why.to_owned()));
-                self.tell(ChannelEvent::Login { channel: Channel::Telegram, step });
+                self.send(ChannelEvent::Login { channel: Channel::Telegram, step });
             }
             ChannelCommand::Logout { channel: Channel::Whatsapp } => self.whatsapp.log_out(now),
             ChannelCommand::Logout { channel: Channel::Telegram } => {
                 let result = Err("telegram has no login: take its token out of the config".to_owned());
-                self.tell(ChannelEvent::LoggedOut { channel: Channel::Telegram, result });
+                self.send(ChannelEvent::LoggedOut { channel: Channel::Telegram, result });
             }
             ChannelCommand::GiveBack => {
                 self.telegram.give_back();
@@ -115,7 +115,7 @@ impl Surfaces {
         }
     }
 
-    fn tell(&self, event: ChannelEvent) {
+    fn send(&self, event: ChannelEvent) {
         let _ = self.events.send(event);
     }
 }

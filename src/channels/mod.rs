@@ -33,7 +33,7 @@ pub use telegram::TelegramSetup;
 pub(crate) use text::compose;
 pub use whatsapp::WhatsappConfig;
 
-use channels_loop::Surfaces;
+use channels_loop::ChannelsLoop;
 use telegram::Telegram;
 use whatsapp::Whatsapp;
 
@@ -41,7 +41,7 @@ use whatsapp::Whatsapp;
 /// many. The error says what ends the sidecar.
 #[doc(hidden)]
 pub fn read_sidecar(lines: &[u8]) -> Result<(), String> {
-    whatsapp::read(lines)
+    whatsapp::read_lines(lines)
 }
 
 /// What the surfaces start with.
@@ -63,13 +63,13 @@ pub fn spawn(
     events: Port<ChannelEvent>,
 ) -> io::Result<JoinHandle<()>> {
     let (to_telegram, telegram_events) = bounded(TELEGRAM_REPORTS_INBOX);
-    let (to_whatsapp, news) = bounded(SIDECAR_INBOX);
+    let (to_whatsapp, whatsapp_events) = bounded(SIDECAR_INBOX);
     let ChannelsSetup { telegram, whatsapp, enabled, cursors } = setup;
     threads::spawn_owner("channels", move || {
         let mut telegram = Telegram::new(telegram, cursors, to_telegram, events.clone());
         telegram.switch(enabled.contains(&Channel::Telegram));
         let mut whatsapp = Whatsapp::new(whatsapp, events.clone(), to_whatsapp);
         whatsapp.switch(enabled.contains(&Channel::Whatsapp), Instant::now());
-        Surfaces::new(telegram, whatsapp, events).run(&commands, &telegram_events, &news);
+        ChannelsLoop::new(telegram, whatsapp, events).run(&commands, &telegram_events, &whatsapp_events);
     })
 }

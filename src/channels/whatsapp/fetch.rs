@@ -8,18 +8,18 @@ use crate::channels::delivery::FetchedFile;
 use crate::channels::event::ChannelEvent;
 use crate::channels::message::InboundMedia;
 use crate::channels::web::sniff;
-use crate::channels::whatsapp::sidecar::Asked;
+use crate::channels::whatsapp::sidecar::Request;
 use crate::limits::WHATSAPP_FETCH_TIMEOUT;
 use crate::protocol::call::Channel;
 use crate::store::folder_handle::FolderHandle;
 use crate::store::media;
 
 #[derive(Default)]
-pub(super) struct Fetching {
-    waiting: Vec<Wanted>,
+pub(super) struct Fetches {
+    waiting: Vec<Fetch>,
 }
 
-struct Wanted {
+struct Fetch {
     key: String,
     index: usize,
     media: InboundMedia,
@@ -27,7 +27,7 @@ struct Wanted {
     until: Instant,
 }
 
-impl Fetching {
+impl Fetches {
     pub(super) fn add(
         &mut self,
         key: String,
@@ -36,29 +36,29 @@ impl Fetching {
         folder: PathBuf,
         now: Instant,
     ) {
-        self.waiting.push(Wanted { key, index, media, folder, until: now + WHATSAPP_FETCH_TIMEOUT });
+        self.waiting.push(Fetch { key, index, media, folder, until: now + WHATSAPP_FETCH_TIMEOUT });
     }
 
     /// What to ask for now: the surface's own name of it, and what the answer is for.
-    pub(super) fn start(&mut self) -> Vec<(String, Asked)> {
-        let wanted = self.waiting.drain(..);
-        let asked = wanted.map(|Wanted { key, index, media, folder, .. }| {
-            (media.handle, Asked::Fetch { key, index, folder })
+    pub(super) fn start(&mut self) -> Vec<(String, Request)> {
+        let fetch = self.waiting.drain(..);
+        let request = fetch.map(|Fetch { key, index, media, folder, .. }| {
+            (media.handle, Request::Fetch { key, index, folder })
         });
-        asked.collect()
+        request.collect()
     }
 
     /// Gives up what waited for a connection too long.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<ChannelEvent> {
         let (late, waiting) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|wanted| wanted.until <= now);
+            std::mem::take(&mut self.waiting).into_iter().partition(|fetch| fetch.until <= now);
         self.waiting = waiting;
-        let late: Vec<Wanted> = late;
-        late.into_iter().map(|wanted| failed(wanted.key, wanted.index, "WhatsApp is not connected")).collect()
+        let late: Vec<Fetch> = late;
+        late.into_iter().map(|fetch| failed(fetch.key, fetch.index, "WhatsApp is not connected")).collect()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.iter().map(|wanted| wanted.until).min()
+        self.waiting.iter().map(|fetch| fetch.until).min()
     }
 }
 

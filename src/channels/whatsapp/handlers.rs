@@ -8,222 +8,224 @@ use crate::channels::delivery::AttemptOutcome;
 use crate::channels::event::ChannelEvent;
 use crate::channels::message::Arrival;
 use crate::channels::whatsapp::outgoing::Body;
-use crate::channels::whatsapp::sidecar::Asked;
-use crate::channels::whatsapp::wire::{Answer, Brings, Connection, Event, Said, Stage};
+use crate::channels::whatsapp::sidecar::Request;
+use crate::channels::whatsapp::wire::{
+    AnswerMembers, ConnectionState, DeliveryStage, SidecarAnswer, SidecarEvent, SidecarLine,
+};
 use crate::channels::whatsapp::{Whatsapp, fetch};
-use crate::clock::now as clocks;
+use crate::clock::wall_ms;
 use crate::limits::SIDECAR_RSS_BYTES_MAX;
 use crate::protocol::event::MessageStatus;
 
 impl Whatsapp {
-    pub(super) fn said(&mut self, said: Said, now: Instant) {
-        if let Some(process) = &mut self.process {
-            process.is_alive(now);
+    pub(super) fn on_line(&mut self, line: SidecarLine, now: Instant) {
+        if let Some(sidecar) = &mut self.sidecar {
+            sidecar.note_line(now);
         }
-        match said {
-            Said::Answer(answer) => self.answer(answer, now),
-            Said::Event(event) => self.event(event, now),
-            Said::Unreadable { seq, raw } => {
+        match line {
+            SidecarLine::Answer(answer) => self.on_answer(answer, now),
+            SidecarLine::Event(event) => self.on_event(event, now),
+            SidecarLine::Unreadable { seq, raw } => {
                 let why = "the sidecar's line cannot be read".to_owned();
                 self.intake.add(seq, Some(Arrival::Garbled { key: format!("seq-{seq}"), why, raw }));
             }
         }
     }
 
-    fn answer(&mut self, answer: Answer, now: Instant) {
-        let asked = answer.re.and_then(|number| self.process.as_mut()?.answered(number));
-        let Some(asked) = asked else {
+    fn on_answer(&mut self, answer: SidecarAnswer, now: Instant) {
+        let request = answer.re.and_then(|number| self.sidecar.as_mut()?.answered(number));
+        let Some(request) = request else {
             return log::warn!("the WhatsApp sidecar did not understand a line: {}", answer.error);
         };
-        if answer.ok { self.granted(asked, answer, now) } else { self.denied(asked, &answer, now) }
+        if answer.ok { self.on_success(request, answer, now) } else { self.on_refusal(request, &answer, now) }
     }
 
-    fn granted(&mut self, asked: Asked, answer: Answer, now: Instant) {
-        let brings = answer.brings;
-        match asked {
-            Asked::Hello => self.greeted(brings, now),
-            Asked::Link if answer.code.is_empty() || self.is_ending() => {}
-            Asked::Link => self.login_code(answer.code, brings.ttl_ms.unwrap_or(0)),
-            Asked::Logout => {
-                self.logged_out(Ok(()));
-                self.rest("unlinked", Some(LINK_HINT.to_owned()), now);
+    fn on_success(&mut self, request: Request, answer: SidecarAnswer, now: Instant) {
+        let members = answer.members;
+        match request {
+            Request::Hello => self.on_hello(members, now),
+            Request::Link if answer.code.is_empty() || self.is_ending() => {}
+            Request::Link => self.login_code(answer.code, members.ttl_ms.unwrap_or(0)),
+            Request::Logout => {
+                self.finish_logout(Ok(()));
+                self.stop_sidecar("unlinked", Some(LINK_HINT.to_owned()), now);
             }
-            Asked::Send { id } => {
-                self.outgoing.left(&id, now);
-                if let Value::String(body) = brings.proto {
-                    self.outgoing.keep_body(Body { id, to: brings.jid, proto: body });
+            Request::Send { id } => {
+                self.outgoing.handed_over(&id, now);
+                if let Value::String(body) = members.proto {
+                    self.outgoing.keep_body(Body { id, to: members.jid, proto: body });
                 }
             }
-            Asked::Fetch { key, index, folder } => {
-                let path = brings.path.unwrap_or_default();
-                let mime = brings.mime.unwrap_or_else(|| "application/octet-stream".to_owned());
+            Request::Fetch { key, index, folder } => {
+                let path = members.path.unwrap_or_default();
+                let mime = members.mime.unwrap_or_else(|| "application/octet-stream".to_owned());
                 let fetched = self.config.folder.join("media");
-                self.tell(fetch::settle(key, index, &fetched, &path, mime, &folder));
+                self.send(fetch::settle(key, index, &fetched, &path, mime, &folder));
             }
-            Asked::Beat if brings.rss.is_some_and(|rss| rss > SIDECAR_RSS_BYTES_MAX) => {
+            Request::Beat if members.rss.is_some_and(|rss| rss > SIDECAR_RSS_BYTES_MAX) => {
                 log::warn!("the WhatsApp sidecar has grown beyond its bound: it is started anew");
-                if let Some(process) = &mut self.process {
-                    process.end(now);
+                if let Some(sidecar) = &mut self.sidecar {
+                    sidecar.end(now);
                 }
-                self.life.wake(now);
+                self.lifecycle.start_now(now);
             }
-            Asked::Beat | Asked::Other(_) => {}
+            Request::Beat | Request::Other(_) => {}
         }
     }
 
-    fn greeted(&mut self, brings: Brings, now: Instant) {
-        if let Some(process) = &mut self.process {
-            process.greeted = true;
+    fn on_hello(&mut self, members: AnswerMembers, now: Instant) {
+        if let Some(sidecar) = &mut self.sidecar {
+            sidecar.is_greeted = true;
         }
-        self.life.set_linked(brings.linked);
-        self.me = brings.me.unwrap_or_default();
-        self.host = brings.host;
-        if brings.linked && self.logout_wanted {
-            self.ask("logout", json!({}), Asked::Logout, now);
-        } else if brings.linked {
-            self.login_over(
-                Err("this gateway is linked already: `clawdis logout whatsapp` first".to_owned()),
-            );
+        self.lifecycle.set_linked(members.linked);
+        self.account = members.me.unwrap_or_default();
+        self.host = members.host;
+        if members.linked && self.logout_wanted {
+            self.request(Request::Logout, json!({}), now);
+        } else if members.linked {
+            self.finish_login(Err(
+                "this gateway is linked already: `clawdis logout whatsapp` first".to_owned()
+            ));
             if self.holds_account(now) {
-                self.ask("connect", json!({}), Asked::Other("connect"), now);
+                self.request(Request::Other("connect"), json!({}), now);
             }
         } else if self.login.is_some() {
             self.link(now);
         } else {
-            self.logged_out_if_wanted(Err("no phone is linked"));
-            let reason = brings.damaged.map_or_else(
+            self.finish_logout_if_wanted(Err("no phone is linked"));
+            let reason = members.damaged.map_or_else(
                 || LINK_HINT.to_owned(),
                 |aside| format!("its login was damaged and is kept in `{aside}`: {LINK_HINT}"),
             );
-            self.rest("unlinked", Some(reason), now);
+            self.stop_sidecar("unlinked", Some(reason), now);
         }
     }
 
-    fn denied(&mut self, asked: Asked, answer: &Answer, now: Instant) {
+    fn on_refusal(&mut self, request: Request, answer: &SidecarAnswer, now: Instant) {
         let why = answer.error.as_str();
-        match asked {
-            Asked::Hello => {
+        match request {
+            Request::Hello => {
                 let text = match answer.code.as_str() {
                     "protocol" => format!("its sidecar is of another version ({why}): install it again"),
                     _ => format!("its sidecar refuses to work: {why}"),
                 };
-                self.login_over(Err(text.clone()));
-                self.logged_out_if_wanted(Err(&text));
+                self.finish_login(Err(text.clone()));
+                self.finish_logout_if_wanted(Err(&text));
                 if answer.retry {
-                    self.life.start_later(now);
-                    self.life.set("closed", Some(text));
-                    if let Some(process) = &mut self.process {
-                        process.end(now);
+                    self.lifecycle.start_later(now);
+                    self.lifecycle.set_state("closed", Some(text));
+                    if let Some(sidecar) = &mut self.sidecar {
+                        sidecar.end(now);
                     }
                 } else {
-                    self.rest("closed", Some(text), now);
+                    self.stop_sidecar("closed", Some(text), now);
                 }
             }
-            Asked::Link if self.is_ending() => {}
-            Asked::Link => {
-                self.login_over(Err(why.to_owned()));
-                self.rest("unlinked", Some(LINK_HINT.to_owned()), now);
+            Request::Link if self.is_ending() => {}
+            Request::Link => {
+                self.finish_login(Err(why.to_owned()));
+                self.stop_sidecar("unlinked", Some(LINK_HINT.to_owned()), now);
             }
-            Asked::Logout => self.logged_out(Err(why.to_owned())),
-            Asked::Send { id } => {
-                let put_off = answer.retry.then(|| self.outgoing.put_off(&id, why));
-                if let Some((id, outcome)) = put_off.flatten() {
-                    self.outcome(id, outcome);
-                } else if let Some(attempt) = self.outgoing.over(&id) {
-                    self.outcome(attempt.id, AttemptOutcome::Refused { why: why.to_owned() });
+            Request::Logout => self.finish_logout(Err(why.to_owned())),
+            Request::Send { id } => {
+                let postpone = answer.retry.then(|| self.outgoing.postpone(&id, why));
+                if let Some((id, outcome)) = postpone.flatten() {
+                    self.send_outcome(id, outcome);
+                } else if let Some(attempt) = self.outgoing.finish(&id) {
+                    self.send_outcome(attempt.id, AttemptOutcome::Refused { why: why.to_owned() });
                 }
             }
-            Asked::Fetch { key, index, .. } => self.tell(fetch::failed(key, index, why)),
+            Request::Fetch { key, index, .. } => self.send(fetch::failed(key, index, why)),
             // A growing process that cannot say how large it is, or a typing sign that came to nothing.
-            Asked::Beat => {}
-            Asked::Other(op) => log::debug!("the WhatsApp sidecar denied `{op}`: {why}"),
+            Request::Beat => {}
+            Request::Other(op) => log::debug!("the WhatsApp sidecar denied `{op}`: {why}"),
         }
     }
 
     /// A request that died with its sidecar. Messages are still in our hands and go again.
-    pub(super) fn unanswered(&mut self, asked: Asked) {
-        match asked {
-            Asked::Fetch { key, index, .. } => self.tell(fetch::failed(key, index, "it was interrupted")),
-            Asked::Logout => self.logged_out(Err("the sidecar ended before it was done".to_owned())),
-            Asked::Hello | Asked::Link | Asked::Send { .. } | Asked::Beat | Asked::Other(_) => {}
+    pub(super) fn on_unanswered(&mut self, request: Request) {
+        match request {
+            Request::Fetch { key, index, .. } => self.send(fetch::failed(key, index, "it was interrupted")),
+            Request::Logout => self.finish_logout(Err("the sidecar ended before it was done".to_owned())),
+            Request::Hello | Request::Link | Request::Send { .. } | Request::Beat | Request::Other(_) => {}
         }
     }
 
-    fn event(&mut self, event: Event, now: Instant) {
+    fn on_event(&mut self, event: SidecarEvent, now: Instant) {
         match event {
-            Event::State(state) => self.connection(state, now),
-            Event::Qr { .. } if self.is_ending() => {}
-            Event::Qr { data, ttl_ms } => self.login_qr(data, ttl_ms),
-            Event::Msg(msg) => {
-                self.life.frame(clocks().wall_ms);
+            SidecarEvent::State(state) => self.on_connection(state, now),
+            SidecarEvent::Qr { .. } if self.is_ending() => {}
+            SidecarEvent::Qr { data, ttl_ms } => self.login_qr(data, ttl_ms),
+            SidecarEvent::Msg(msg) => {
+                self.lifecycle.note_frame(wall_ms());
                 let seq = msg.seq;
-                let arrival = self.reader.take(*msg, &self.me, now);
+                let arrival = self.reader.read(*msg, &self.account, now);
                 self.intake.add(seq, arrival);
             }
-            Event::Out { id, stage, code } => self.out(&id, stage, code),
-            Event::NeedBody { id } => {
+            SidecarEvent::Out { id, stage, code } => self.on_delivery_stage(&id, stage, code),
+            SidecarEvent::NeedBody { id } => {
                 // It goes only to the chat that it went to; the sidecar knows a person's two addresses.
                 let members = match self.outgoing.body(&id) {
                     Some(Body { to, proto, .. }) => json!({ "id": id, "to": to, "proto": proto }),
                     None => json!({ "id": id, "proto": null }),
                 };
-                self.ask("sent-body", members, Asked::Other("sent-body"), now);
+                self.request(Request::Other("sent-body"), members, now);
             }
-            Event::Log { level, text } if level == "error" => log::error!("whatsapp: {text}"),
-            Event::Log { level, text } if level == "warn" => log::warn!("whatsapp: {text}"),
-            Event::Log { text, .. } => log::info!("whatsapp: {text}"),
-            Event::Fatal { text } => log::error!("the WhatsApp sidecar ends: {text}"),
-            Event::Other => {}
+            SidecarEvent::Log { level, text } if level == "error" => log::error!("whatsapp: {text}"),
+            SidecarEvent::Log { level, text } if level == "warn" => log::warn!("whatsapp: {text}"),
+            SidecarEvent::Log { text, .. } => log::info!("whatsapp: {text}"),
+            SidecarEvent::Fatal { text } => log::error!("the WhatsApp sidecar ends: {text}"),
+            SidecarEvent::Other => {}
         }
     }
 
-    fn out(&mut self, id: &str, stage: Stage, code: Option<u64>) {
-        self.life.frame(clocks().wall_ms);
+    fn on_delivery_stage(&mut self, id: &str, stage: DeliveryStage, code: Option<u64>) {
+        self.lifecycle.note_frame(wall_ms());
         let status = match stage {
-            Stage::Accepted | Stage::Failed => {
-                let Some(attempt) = self.outgoing.over(id) else { return };
-                let outcome = if stage == Stage::Accepted {
+            DeliveryStage::Accepted | DeliveryStage::Failed => {
+                let Some(attempt) = self.outgoing.finish(id) else { return };
+                let outcome = if stage == DeliveryStage::Accepted {
                     AttemptOutcome::Sent { message_id: id.to_owned(), chat: None }
                 } else {
                     AttemptOutcome::Refused { why: refusal(code) }
                 };
-                return self.outcome(attempt.id, outcome);
+                return self.send_outcome(attempt.id, outcome);
             }
-            Stage::Delivered => MessageStatus::Delivered,
-            Stage::Read => MessageStatus::Read,
+            DeliveryStage::Delivered => MessageStatus::Delivered,
+            DeliveryStage::Read => MessageStatus::Read,
         };
-        self.tell(ChannelEvent::Receipt { message_id: id.to_owned(), status });
+        self.send(ChannelEvent::Receipt { message_id: id.to_owned(), status });
     }
 
-    fn connection(&mut self, state: Connection, now: Instant) {
-        self.life.frame(clocks().wall_ms);
+    fn on_connection(&mut self, state: ConnectionState, now: Instant) {
+        self.lifecycle.note_frame(wall_ms());
         if let Some(me) = &state.me {
-            self.me = me.clone();
-            self.life.set_linked(true);
+            self.account = me.clone();
+            self.lifecycle.set_linked(true);
         }
         let has_session = matches!(state.state.as_str(), "connecting" | "syncing" | "ready");
         if has_session && (self.is_ending() || !self.holds_account(now)) {
             return;
         }
         match state.state.as_str() {
-            "linking" => self.life.set("linking", None),
-            "connecting" => self.life.set("connecting", None),
+            "linking" => self.lifecycle.set_state("linking", None),
+            "connecting" => self.lifecycle.set_state("connecting", None),
             "syncing" | "ready" => {
                 let ready = state.state == "ready";
-                self.life.set(if ready { "ready" } else { "syncing" }, None);
-                self.life.set_ready(ready, now);
-                self.login_over(Ok(self.me.pn.clone()));
+                self.lifecycle.set_state(if ready { "ready" } else { "syncing" }, None);
+                self.lifecycle.set_ready(ready, now);
+                self.finish_login(Ok(self.account.pn.clone()));
             }
-            "unlinked" => self.life.set_linked(false),
+            "unlinked" => self.lifecycle.set_linked(false),
             // Ended by us, it has nothing to say about what comes next.
             "closed" if self.is_ending() => {}
-            "closed" => self.connection_closed(state, now),
+            "closed" => self.on_disconnected(state, now),
             _ => {}
         }
     }
 
-    fn connection_closed(&mut self, state: Connection, now: Instant) {
-        self.life.set_ready(false, now);
+    fn on_disconnected(&mut self, state: ConnectionState, now: Instant) {
+        self.lifecycle.set_ready(false, now);
         self.outgoing.connection_lost(now);
         // The answer of a proxy or portal says nothing about the account.
         let code = state.code.filter(|_| state.reason.as_deref() != Some("http-refused"));
@@ -234,23 +236,27 @@ impl Whatsapp {
         );
         match state.action.as_deref() {
             Some("relink") => {
-                self.life.set_linked(false);
-                self.login_over(Err(format!("nothing came of it: {cause}")));
-                self.rest("unlinked", Some(format!("WhatsApp ended the link: {cause}; {LINK_HINT}")), now);
+                self.lifecycle.set_linked(false);
+                self.finish_login(Err(format!("nothing came of it: {cause}")));
+                self.stop_sidecar(
+                    "unlinked",
+                    Some(format!("WhatsApp ended the link: {cause}; {LINK_HINT}")),
+                    now,
+                );
             }
             Some("stop") => {
                 let text = format!(
                     "WhatsApp stopped it: {}; `clawdis channel whatsapp on` tries again",
                     explain(code, &cause)
                 );
-                self.login_over(Err(text.clone()));
-                self.rest("closed", Some(text), now);
+                self.finish_login(Err(text.clone()));
+                self.stop_sidecar("closed", Some(text), now);
             }
             _ => {
                 let seconds = state.retry_ms.unwrap_or(0).div_ceil(1_000);
                 let text =
                     format!("the connection is gone: {}; next try in {seconds} s", explain(code, &cause));
-                self.life.set("closed", Some(text));
+                self.lifecycle.set_state("closed", Some(text));
             }
         }
     }

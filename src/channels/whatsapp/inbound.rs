@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::channels::message::{Arrival, Inbound, InboundMedia, Route, anonymous_key};
-use crate::channels::whatsapp::wire::{Me, Media, Msg};
+use crate::channels::whatsapp::wire::{Media, Message, OwnAccount};
 use crate::limits::{QUOTE_BYTES_MAX, SELF_CHAT_PER_MINUTE, ms};
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
 
 /// What decides how a message is taken.
-pub(super) struct Reader {
+pub(super) struct MessageReader {
     /// Notes to oneself are questions too.
     pub(super) self_chat: bool,
     /// Largest picture or file.
@@ -19,52 +19,53 @@ pub(super) struct Reader {
     own: VecDeque<Instant>,
 }
 
-impl Reader {
+impl MessageReader {
     pub(super) fn new(self_chat: bool, media_bytes_max: u64) -> Self {
         Self { self_chat, media_bytes_max, own: VecDeque::new() }
     }
 
     /// The message for the core, if it is one for it.
-    pub(super) fn take(&mut self, msg: Msg, me: &Me, now: Instant) -> Option<Arrival> {
-        let is_self = msg.from.me;
-        if is_self && !(self.is_self_chat(&msg, me) && self.may_speak_to_self(now)) {
+    pub(super) fn read(&mut self, message: Message, me: &OwnAccount, now: Instant) -> Option<Arrival> {
+        let is_self = message.from.me;
+        if is_self && !(self.is_self_chat(&message, me) && self.may_speak_to_self(now)) {
             return None;
         }
-        let left_out = match msg.kind.as_str() {
+        let left_out = match message.kind.as_str() {
             // Said about messages, not to us; an edited question is not asked again.
             "reaction" | "edit" | "revoke" => return None,
             "undecryptable" => Some("a message that could not be decrypted; please send it again".to_owned()),
             "sticker" => Some("a sticker".to_owned()),
             "other" => Some("a kind of message that I do not know".to_owned()),
-            _ => self.too_large(msg.media.as_ref()),
+            _ => self.too_large(message.media.as_ref()),
         };
-        let unreadable = msg.kind == "undecryptable";
-        let text = spoken(&msg, me);
-        let about = match msg.kind.as_str() {
+        let unreadable = message.kind == "undecryptable";
+        let text = text_without_mention(&message, me);
+        let about = match message.kind.as_str() {
             "location" => Some("a place"),
             "contact" => Some("a contact"),
             "poll" => Some("a poll"),
             _ => None,
         };
         let about: Vec<&str> =
-            about.into_iter().chain(msg.forwarded.then_some("forwarded from somebody")).collect();
-        let quoted = msg.quote.as_ref().and_then(|quote| quote.text.as_deref());
-        let addressed =
-            !msg.chat.group || msg.mentions_me || msg.quote.as_ref().is_some_and(|quote| quote.me);
-        let media = msg.media.as_ref().filter(|_| left_out.is_none()).and_then(taken_media);
+            about.into_iter().chain(message.forwarded.then_some("forwarded from somebody")).collect();
+        let quoted = message.quote.as_ref().and_then(|quote| quote.text.as_deref());
+        let addressed = !message.chat.group
+            || message.mentions_me
+            || message.quote.as_ref().is_some_and(|quote| quote.me);
+        let media = message.media.as_ref().filter(|_| left_out.is_none()).and_then(media_of);
         // Only a known number is a person: a LID alone is nobody's phone number.
-        let from = msg.from.pn.or(msg.from.lid).or(msg.from.jid)?;
+        let from = message.from.pn.or(message.from.lid).or(message.from.jid)?;
         // One that could not be read may still come in a form that can.
         let end = if unreadable { "/unreadable" } else { "" };
         Some(Arrival::Message(Box::new(Inbound {
-            key: anonymous_key(&format!("{}/{}/{from}{end}", msg.chat.jid, msg.id)),
-            route: Route { channel: Channel::Whatsapp, chat: msg.chat.jid, topic: None },
-            is_group: msg.chat.group,
+            key: anonymous_key(&format!("{}/{}/{from}{end}", message.chat.jid, message.id)),
+            route: Route { channel: Channel::Whatsapp, chat: message.chat.jid, topic: None },
+            is_group: message.chat.group,
             is_self,
             from,
-            name: msg.from.name,
-            message_id: msg.id,
-            ts: msg.ts,
+            name: message.from.name,
+            message_id: message.id,
+            ts: message.ts,
             text,
             about: (!about.is_empty()).then(|| about.join(", ")),
             addressed,
@@ -75,9 +76,11 @@ impl Reader {
         })))
     }
 
-    fn is_self_chat(&self, msg: &Msg, me: &Me) -> bool {
+    fn is_self_chat(&self, message: &Message, me: &OwnAccount) -> bool {
         let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
-        self.self_chat && !msg.chat.group && (same(&msg.chat.pn, &me.pn) || same(&msg.chat.lid, &me.lid))
+        self.self_chat
+            && !message.chat.group
+            && (same(&message.chat.pn, &me.pn) || same(&message.chat.lid, &me.lid))
     }
 
     fn may_speak_to_self(&mut self, now: Instant) -> bool {
@@ -103,7 +106,7 @@ impl Reader {
     }
 }
 
-fn taken_media(media: &Media) -> Option<InboundMedia> {
+fn media_of(media: &Media) -> Option<InboundMedia> {
     Some(InboundMedia {
         kind: media.kind()?,
         mime_type: media.mime.clone(),
@@ -114,9 +117,9 @@ fn taken_media(media: &Media) -> Option<InboundMedia> {
 }
 
 /// The text, without the mention of us: the app writes it as `@` and our number.
-fn spoken(msg: &Msg, me: &Me) -> String {
-    let mut text = msg.text.clone().unwrap_or_default();
-    if msg.mentions_me {
+fn text_without_mention(message: &Message, me: &OwnAccount) -> String {
+    let mut text = message.text.clone().unwrap_or_default();
+    if message.mentions_me {
         let digits = |id: &Option<String>| {
             id.as_deref()
                 .map(|id| id.trim_start_matches('+').split(['@', ':']).next().unwrap_or_default().to_owned())
@@ -136,13 +139,13 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::Reader;
+    use super::MessageReader;
     use crate::channels::message::{Arrival, Inbound};
-    use crate::channels::whatsapp::wire::Me;
+    use crate::channels::whatsapp::wire::OwnAccount;
     use crate::limits::SELF_CHAT_PER_MINUTE;
 
-    fn me() -> Me {
-        Me { pn: Some("+1999".into()), lid: Some("77@lid".into()) }
+    fn me() -> OwnAccount {
+        OwnAccount { pn: Some("+1999".into()), lid: Some("77@lid".into()) }
     }
 
     fn base() -> Value {
@@ -153,12 +156,12 @@ mod tests {
         })
     }
 
-    fn take(reader: &mut Reader, change: Value) -> Option<Inbound> {
-        let mut msg = base();
+    fn take(reader: &mut MessageReader, change: Value) -> Option<Inbound> {
+        let mut message = base();
         for (name, value) in change.as_object().unwrap() {
-            msg[name] = value.clone();
+            message[name] = value.clone();
         }
-        match reader.take(serde_json::from_value(msg).unwrap(), &me(), Instant::now())? {
+        match reader.read(serde_json::from_value(message).unwrap(), &me(), Instant::now())? {
             Arrival::Message(message) => Some(*message),
             other => panic!("{other:?}"),
         }
@@ -166,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_person_is_a_number_and_the_answer_goes_to_the_chat() {
-        let mut reader = Reader::new(false, 100);
+        let mut reader = MessageReader::new(false, 100);
         let message = take(&mut reader, json!({})).unwrap();
         assert_eq!((message.from.as_str(), message.route.chat.as_str()), ("+1555", "5@lid"));
         assert!(message.addressed && !message.is_group);
@@ -176,7 +179,7 @@ mod tests {
 
     #[test]
     fn groups_are_addressed_by_mention_or_quote() {
-        let mut reader = Reader::new(false, 100);
+        let mut reader = MessageReader::new(false, 100);
         let group = json!({ "jid": "1@g.us", "group": true });
         assert!(!take(&mut reader, json!({ "chat": group })).unwrap().addressed);
         let mention =
@@ -191,7 +194,7 @@ mod tests {
 
     #[test]
     fn forwarded_words_are_not_the_sender_s() {
-        let mut reader = Reader::new(false, 100);
+        let mut reader = MessageReader::new(false, 100);
         let forwarded = take(&mut reader, json!({ "forwarded": true, "text": "/pause" })).unwrap();
         assert_eq!(forwarded.about.as_deref(), Some("forwarded from somebody"));
         let poll = take(&mut reader, json!({ "forwarded": true, "kind": "poll" })).unwrap();
@@ -203,8 +206,8 @@ mod tests {
         let own = json!({ "jid": "77@lid", "pn": "+1999", "lid": "77@lid", "me": true });
         let chat = json!({ "jid": "77@lid", "pn": "+1999", "lid": "77@lid", "group": false });
         let note = json!({ "from": own, "chat": chat });
-        assert!(take(&mut Reader::new(false, 100), note.clone()).is_none());
-        let mut reader = Reader::new(true, 100);
+        assert!(take(&mut MessageReader::new(false, 100), note.clone()).is_none());
+        let mut reader = MessageReader::new(true, 100);
         assert!(take(&mut reader, json!({ "from": own })).is_none(), "to somebody else");
         for _ in 0..SELF_CHAT_PER_MINUTE {
             assert!(take(&mut reader, note.clone()).unwrap().is_self);
@@ -216,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_taken_is_said() {
-        let mut reader = Reader::new(false, 2 * 1024 * 1024);
+        let mut reader = MessageReader::new(false, 2 * 1024 * 1024);
         let media = |bytes: u64| json!({ "kind": "image", "mime": "image/png", "bytes": bytes, "ref": "r" });
         let small = take(&mut reader, json!({ "kind": "image", "media": media(5) })).unwrap();
         assert_eq!((small.media.len(), small.left_out), (1, None));

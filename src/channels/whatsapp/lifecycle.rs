@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use crate::backoff::{Backoff, jitter};
 use crate::channels::event::ChannelEvent;
 use crate::channels::whatsapp::Whatsapp;
-use crate::channels::whatsapp::locate::{self, Found};
-use crate::channels::whatsapp::sidecar::{Generation, Process};
+use crate::channels::whatsapp::locate::{self, SidecarProgram};
+use crate::channels::whatsapp::sidecar::{Generation, Sidecar};
 use crate::limits::{SIDECAR_RESTART, SIDECAR_STEADY_TIME, WHATSAPP_ALIVE_MS};
 use crate::protocol::call::Channel;
 use crate::protocol::payload::ChannelHealth;
 
 /// When it starts next, and what is known about the connection.
-pub(super) struct Life {
+pub(super) struct Lifecycle {
     start_at: Option<Instant>,
     backoff: Backoff,
     started: u64,
@@ -23,11 +23,11 @@ pub(super) struct Life {
     reason: Option<String>,
     linked: Option<bool>,
     /// What was told last.
-    told: Option<ChannelHealth>,
+    published: Option<ChannelHealth>,
     last_frame_ts: Option<u64>,
 }
 
-impl Default for Life {
+impl Default for Lifecycle {
     fn default() -> Self {
         Self {
             start_at: None,
@@ -37,15 +37,15 @@ impl Default for Life {
             state: "off",
             reason: None,
             linked: None,
-            told: None,
+            published: None,
             last_frame_ts: None,
         }
     }
 }
 
-impl Life {
+impl Lifecycle {
     /// It is to run as soon as it can.
-    pub(super) fn wake(&mut self, now: Instant) {
+    pub(super) fn start_now(&mut self, now: Instant) {
         self.start_at = Some(now);
         self.backoff = SIDECAR_RESTART;
     }
@@ -71,7 +71,7 @@ impl Life {
     }
 
     /// What the connection is, and why.
-    pub(super) fn set(&mut self, state: &'static str, reason: Option<String>) {
+    pub(super) fn set_state(&mut self, state: &'static str, reason: Option<String>) {
         (self.state, self.reason) = (state, reason);
     }
 
@@ -94,7 +94,7 @@ impl Life {
     }
 
     /// A sign of life of the transport.
-    pub(super) fn frame(&mut self, now_ts: u64) {
+    pub(super) fn note_frame(&mut self, now_ts: u64) {
         self.last_frame_ts = Some(now_ts);
     }
 
@@ -107,7 +107,7 @@ impl Life {
 impl Whatsapp {
     /// Starts the sidecar, or says what is missing.
     pub(super) fn start(&mut self, now: Instant) {
-        self.life.start_at = None;
+        self.lifecycle.start_at = None;
         // An account can be unlinked while the channel is off.
         if !self.config.configured || !(self.enabled || self.logout_wanted) {
             return;
@@ -117,128 +117,130 @@ impl Whatsapp {
             return;
         }
         let found = locate::find(&self.config.own_exe, &self.config.folder);
-        if !matches!(found, Found::Program(_)) {
+        if !matches!(found, SidecarProgram::Ready(_)) {
             // Nothing can be sent before somebody acts: who sends shall hear that, and not wait.
-            self.life.set_linked(false);
+            self.lifecycle.set_linked(false);
         }
         let program = match found {
-            Found::Program(program) => program,
-            Found::Installer { script, folder } => {
+            SidecarProgram::Ready(program) => program,
+            SidecarProgram::Installer { script, folder } => {
                 let text = format!(
                     "its sidecar is not installed: `clawdis login whatsapp` does it, or run `{} {}`",
                     script.display(),
                     folder.display()
                 );
-                self.logged_out_if_wanted(Err("no phone is linked"));
-                return self.life.set("unlinked", Some(text));
+                self.finish_logout_if_wanted(Err("no phone is linked"));
+                return self.lifecycle.set_state("unlinked", Some(text));
             }
-            Found::Nothing => {
+            SidecarProgram::Missing => {
                 let text = "its sidecar is missing: put `scripts/whatsapp-sidecar` of this release beside the gateway";
-                self.life.set("closed", Some(text.to_owned()));
-                self.logged_out_if_wanted(Err(text));
-                return self.login_over(Err(text.to_owned()));
+                self.lifecycle.set_state("closed", Some(text.to_owned()));
+                self.finish_logout_if_wanted(Err(text));
+                return self.finish_login(Err(text.to_owned()));
             }
         };
-        let generation = self.life.next_generation();
-        let started = Process::start(&self.config, program, generation, self.news.clone(), now);
+        let generation = self.lifecycle.next_generation();
+        let started = Sidecar::start(&self.config, program, generation, self.to_loop.clone(), now);
         match started {
-            Ok(process) => {
-                self.process = Some(process);
-                self.life.set("connecting", None);
+            Ok(sidecar) => {
+                self.sidecar = Some(sidecar);
+                self.lifecycle.set_state("connecting", None);
             }
             Err(error) => {
-                let pause = self.life.start_later(now);
+                let pause = self.lifecycle.start_later(now);
                 let text =
                     format!("the sidecar cannot be started ({error}); next try in {} s", pause.as_secs());
-                self.logged_out_if_wanted(Err(&text));
-                self.login_over(Err(text.clone()));
-                self.life.set("closed", Some(text));
+                self.finish_logout_if_wanted(Err(&text));
+                self.finish_login(Err(text.clone()));
+                self.lifecycle.set_state("closed", Some(text));
             }
         }
     }
 
     /// The sidecar has nothing to do until somebody acts: it ends.
-    pub(super) fn rest(&mut self, state: &'static str, reason: Option<String>, now: Instant) {
-        self.life.set(state, reason);
-        self.life.set_ready(false, now);
-        self.life.start_at = None;
-        if let Some(process) = &mut self.process {
-            process.end(now);
+    pub(super) fn stop_sidecar(&mut self, state: &'static str, reason: Option<String>, now: Instant) {
+        self.lifecycle.set_state(state, reason);
+        self.lifecycle.set_ready(false, now);
+        self.lifecycle.start_at = None;
+        if let Some(sidecar) = &mut self.sidecar {
+            sidecar.end(now);
         }
-        let why = self.life.reason.clone().unwrap_or_else(|| "WhatsApp is switched off".to_owned());
+        let why = self.lifecycle.reason.clone().unwrap_or_else(|| "WhatsApp is switched off".to_owned());
         for (id, outcome) in self.outgoing.give_back(&why) {
-            self.outcome(id, outcome);
+            self.send_outcome(id, outcome);
         }
     }
 
     /// The sidecar says nothing more.
-    pub(super) fn closed(&mut self, fault: Option<String>, now: Instant) {
-        let Some(mut process) = self.process.take() else { return };
+    pub(super) fn on_sidecar_closed(&mut self, fault: Option<String>, now: Instant) {
+        let Some(mut sidecar) = self.sidecar.take() else { return };
         self.intake.forget_waiting();
         self.outgoing.connection_lost(now);
-        for asked in process.unanswered() {
-            self.unanswered(asked);
+        for request in sidecar.unanswered() {
+            self.on_unanswered(request);
         }
-        let in_order = process.ends_in_order() && fault.is_none();
+        let in_order = sidecar.ends_in_order() && fault.is_none();
         if !in_order {
-            let why = fault.unwrap_or_else(|| process.last_words());
-            self.broke_off(&why, now);
-            if !process.is_ending() {
-                process.give_up(now);
+            let why = fault.unwrap_or_else(|| sidecar.last_words());
+            self.on_sidecar_failed(&why, now);
+            if !sidecar.is_ending() {
+                sidecar.give_up(now);
             }
         }
-        self.life.set_ready(false, now);
-        self.dying.push(process);
+        self.lifecycle.set_ready(false, now);
+        self.closing.push(sidecar);
     }
 
-    fn broke_off(&mut self, why: &str, now: Instant) {
-        self.login_over(Err(format!("the sidecar broke off: {why}")));
-        self.logged_out_if_wanted(Err("the sidecar broke off"));
-        let pause = self.life.start_later(now);
+    fn on_sidecar_failed(&mut self, why: &str, now: Instant) {
+        self.finish_login(Err(format!("the sidecar broke off: {why}")));
+        self.finish_logout_if_wanted(Err("the sidecar broke off"));
+        let pause = self.lifecycle.start_later(now);
         log::warn!("the WhatsApp sidecar: {why}; it is started again in {} s", pause.as_secs());
         let text = format!("the sidecar broke off ({why}); next try in {} s", pause.as_secs());
-        self.life.set("closed", Some(text));
+        self.lifecycle.set_state("closed", Some(text));
     }
 
     /// Tells state the facts, if they are others than before.
-    pub(super) fn publish(&mut self) {
+    pub(super) fn publish_health(&mut self) {
         let configured = self.config.configured;
         let (state, reason) = match (configured, self.enabled) {
             (false, _) => ("off", None),
             (true, false) => ("off", Some("switched off; `clawdis channel whatsapp on`".to_owned())),
-            (true, true) if self.life.is_connected() => (self.life.state, self.disputed.clone()),
-            (true, true) => (self.life.state, self.life.reason.clone()),
+            (true, true) if self.lifecycle.is_connected() => {
+                (self.lifecycle.state, self.lease_dispute.clone())
+            }
+            (true, true) => (self.lifecycle.state, self.lifecycle.reason.clone()),
         };
         let health = ChannelHealth {
             configured,
             enabled: self.enabled,
             state: state.to_owned(),
             reason,
-            linked: self.life.linked.filter(|_| configured),
-            self_id: self.me.pn.clone().filter(|_| self.life.is_linked()),
-            last_frame_ts: self.life.last_frame_ts,
+            linked: self.lifecycle.linked.filter(|_| configured),
+            self_id: self.account.pn.clone().filter(|_| self.lifecycle.is_linked()),
+            last_frame_ts: self.lifecycle.last_frame_ts,
             last_message_ts: None,
         };
-        let told_frame = self.life.told.as_ref().and_then(|told| told.last_frame_ts);
-        let is_news = match (self.life.last_frame_ts, told_frame) {
-            (Some(last), told) => last >= told.unwrap_or(0) + WHATSAPP_ALIVE_MS,
+        let told_frame = self.lifecycle.published.as_ref().and_then(|published| published.last_frame_ts);
+        let is_news = match (self.lifecycle.last_frame_ts, told_frame) {
+            (Some(last), published) => last >= published.unwrap_or(0) + WHATSAPP_ALIVE_MS,
             (None, _) => false,
         };
         let same = !is_news
-            && self.life.told.as_ref().is_some_and(|told| {
-                (ChannelHealth { last_frame_ts: None, ..told.clone() })
+            && self.lifecycle.published.as_ref().is_some_and(|published| {
+                (ChannelHealth { last_frame_ts: None, ..published.clone() })
                     == (ChannelHealth { last_frame_ts: None, ..health.clone() })
             });
         if !same {
-            self.life.told = Some(health.clone());
-            self.tell(ChannelEvent::Health { channel: Channel::Whatsapp, health: Box::new(health) });
+            self.lifecycle.published = Some(health.clone());
+            self.send(ChannelEvent::Health { channel: Channel::Whatsapp, health: Box::new(health) });
         }
     }
 
     /// Tells all facts once more: somebody has asked.
-    pub(in crate::channels) fn tell_facts(&mut self) {
-        self.life.told = None;
-        self.publish();
+    pub(in crate::channels) fn publish_health_again(&mut self) {
+        self.lifecycle.published = None;
+        self.publish_health();
     }
 }
 
@@ -255,13 +257,13 @@ mod tests {
 
     #[test]
     fn without_its_program_nothing_is_linked() {
-        let (events, told) = unbounded();
+        let (events, published) = unbounded();
         let nowhere = |name: &str| PathBuf::from("/nowhere/at/all/on/this/machine").join(name);
         let (own_exe, folder) = (nowhere("clawdis-gateway"), nowhere("state"));
         let config = WhatsappConfig { configured: true, own_exe, folder, ..WhatsappConfig::default() };
         let mut whatsapp = Whatsapp::new(config, Port::new(events, |event| event), unbounded().0);
         whatsapp.switch(true, Instant::now());
-        let health = told.try_iter().filter_map(|event| match event {
+        let health = published.try_iter().filter_map(|event| match event {
             ChannelEvent::Health { health, .. } => Some(health),
             _ => None,
         });

@@ -9,30 +9,30 @@ const BUNDLE: &str = "dist/sidecar.mjs";
 
 /// What was found.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum SidecarProgram {
     /// It is there.
-    Program(PathBuf),
+    Ready(PathBuf),
     /// It can be made: the script, and the folder to make it in.
     Installer { script: PathBuf, folder: PathBuf },
     /// Neither.
-    Nothing,
+    Missing,
 }
 
 /// Looks beside the gateway's own program (a checkout, a release, a package), then in the folder where
 /// [`Found::Installer`] puts it.
-pub(super) fn find(own_exe: &Path, folder: &Path) -> Found {
+pub(super) fn find(own_exe: &Path, folder: &Path) -> SidecarProgram {
     let sources = sources(own_exe);
     let made = folder.join("program");
     for home in sources.iter().chain([&made]) {
         let program = home.join(BUNDLE);
         if is_ours(&program) {
-            return Found::Program(program);
+            return SidecarProgram::Ready(program);
         }
     }
     let scripts = sources.iter().map(|home| home.join("install"));
     match scripts.into_iter().find(|script| is_ours(script)) {
-        Some(script) => Found::Installer { script, folder: made },
-        None => Found::Nothing,
+        Some(script) => SidecarProgram::Installer { script, folder: made },
+        None => SidecarProgram::Missing,
     }
 }
 
@@ -56,7 +56,7 @@ fn sources(own_exe: &Path) -> Vec<PathBuf> {
 mod tests {
     use std::fs;
 
-    use super::{Found, find};
+    use super::{SidecarProgram, find};
 
     #[test]
     fn the_program_is_preferred_to_what_makes_it() {
@@ -66,14 +66,15 @@ mod tests {
         let own_exe = root.join("target/release/clawdis-gateway");
         let state = root.join("state");
         fs::create_dir_all(&home).unwrap();
-        assert_eq!(find(&own_exe, &state), Found::Nothing);
+        assert_eq!(find(&own_exe, &state), SidecarProgram::Missing);
         fs::write(home.join("install"), "").unwrap();
-        let installer = Found::Installer { script: home.join("install"), folder: state.join("program") };
+        let installer =
+            SidecarProgram::Installer { script: home.join("install"), folder: state.join("program") };
         assert_eq!(find(&own_exe, &state), installer);
         for folder in [state.join("program/dist"), home.join("dist")] {
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("sidecar.mjs"), "").unwrap();
-            assert_eq!(find(&own_exe, &state), Found::Program(folder.join("sidecar.mjs")));
+            assert_eq!(find(&own_exe, &state), SidecarProgram::Ready(folder.join("sidecar.mjs")));
         }
         let _ = fs::remove_dir_all(&root);
     }

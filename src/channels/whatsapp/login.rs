@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::channels::command::LoginMethod;
 use crate::channels::event::{ChannelEvent, LoginStep};
-use crate::channels::whatsapp::locate::{self, Found};
-use crate::channels::whatsapp::sidecar::{self, Asked, Generation};
-use crate::channels::whatsapp::{News, Told, Whatsapp};
+use crate::channels::whatsapp::locate::{self, SidecarProgram};
+use crate::channels::whatsapp::sidecar::{self, Generation, Request};
+use crate::channels::whatsapp::{EventKind, Whatsapp, WhatsappEvent};
 use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{ERROR_TEXT_BYTES_MAX, INSTALLER_LINE_BYTES_MAX, WHATSAPP_INSTALL_TIMEOUT};
 use crate::protocol::call::Channel;
@@ -42,29 +42,29 @@ impl Whatsapp {
             Some("WhatsApp is not set up: set whatsapp.enabled in the config and restart the gateway")
         } else if !self.enabled {
             Some("WhatsApp is switched off: `clawdis channel whatsapp on` first")
-        } else if self.life.is_linked() {
+        } else if self.lifecycle.is_linked() {
             Some("this gateway is linked already: `clawdis logout whatsapp` first")
         } else {
             None
         };
         if let Some(refusal) = refusal {
-            return self.step(LoginStep::Over(Err(refusal.to_owned())));
+            return self.send_login_step(LoginStep::Over(Err(refusal.to_owned())));
         }
         if self.login.is_some() {
             return self.replace_login(method, now);
         }
         self.login = Some(Login { method, installer: None, last_line: String::new() });
         match locate::find(&self.config.own_exe, &self.config.folder) {
-            Found::Installer { script, folder } => {
+            SidecarProgram::Installer { script, folder } => {
                 if let Err(error) = self.install(script.into(), folder.into(), now) {
-                    self.login_over(Err(format!("the sidecar's installer cannot be started: {error}")));
+                    self.finish_login(Err(format!("the sidecar's installer cannot be started: {error}")));
                 }
             }
-            _ => match self.process.as_ref().filter(|process| !process.is_ending()) {
-                Some(process) if process.greeted => self.link(now),
+            _ => match self.sidecar.as_ref().filter(|sidecar| !sidecar.is_ending()) {
+                Some(sidecar) if sidecar.is_greeted => self.link(now),
                 // Its greeting goes on with the login.
                 Some(_) => {}
-                None => self.life.wake(now),
+                None => self.lifecycle.start_now(now),
             },
         }
     }
@@ -72,23 +72,23 @@ impl Whatsapp {
     /// Whoever asked for the login under way has left it.
     fn replace_login(&mut self, method: LoginMethod, now: Instant) {
         let Some(Login { installer, last_line, .. }) = self.login.take() else { return };
-        self.step(LoginStep::Over(Err("another login took its place".to_owned())));
+        self.send_login_step(LoginStep::Over(Err("another login took its place".to_owned())));
         let is_installing = installer.is_some();
         self.login = Some(Login { method, installer, last_line });
         if is_installing {
             return;
         }
         // Codes that were shown are good for nothing any more once their sidecar is gone.
-        match self.process.as_mut().filter(|process| process.greeted) {
-            Some(process) => process.end(now),
+        match self.sidecar.as_mut().filter(|sidecar| sidecar.is_greeted) {
+            Some(sidecar) => sidecar.end(now),
             // Its greeting goes on with the login.
             None => return,
         }
-        self.life.wake(now);
+        self.lifecycle.start_now(now);
     }
 
     fn install(&mut self, script: OsString, folder: OsString, now: Instant) -> std::io::Result<()> {
-        let (news, generation) = (self.news.clone(), self.life.next_generation());
+        let (to_loop, generation) = (self.to_loop.clone(), self.lifecycle.next_generation());
         let read = move |stdout| {
             // More than that of one line is nobody's to read.
             let mut lines = BufReader::new(stdout);
@@ -98,10 +98,10 @@ impl Whatsapp {
                 Ok(1..)
             ) {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                let _ = news.send(News(Told::Installing(generation, text)));
+                let _ = to_loop.send(WhatsappEvent(EventKind::InstallerLine(generation, text)));
                 line.clear();
             }
-            let _ = news.send(News(Told::Installed(generation)));
+            let _ = to_loop.send(WhatsappEvent(EventKind::InstallerEnded(generation)));
         };
         sidecar::make_home(&self.config.folder)?;
         let spec = ChildSpec {
@@ -127,7 +127,7 @@ impl Whatsapp {
         Ok(())
     }
 
-    pub(super) fn installing(&mut self, generation: Generation, line: String) {
+    pub(super) fn on_installer_line(&mut self, generation: Generation, line: String) {
         let line = cut_encoded(line.trim(), ERROR_TEXT_BYTES_MAX).to_owned();
         if line.is_empty() {
             return;
@@ -137,18 +137,18 @@ impl Whatsapp {
             return;
         };
         login.last_line.clone_from(&line);
-        self.step(LoginStep::Progress { state: "installing", reason: Some(line) });
+        self.send_login_step(LoginStep::Progress { state: "installing", reason: Some(line) });
     }
 
-    pub(super) fn installed(&mut self, generation: Generation, now: Instant) {
+    pub(super) fn on_installer_ended(&mut self, generation: Generation, now: Instant) {
         let Some(login) = self.login.as_mut().filter(|login| login.is_installed_by(generation)) else {
             return;
         };
         login.installer = None;
         let line = std::mem::take(&mut login.last_line);
         match locate::find(&self.config.own_exe, &self.config.folder) {
-            Found::Program(_) => self.life.wake(now),
-            _ => self.login_over(Err(format!("the sidecar could not be installed: {line}"))),
+            SidecarProgram::Ready(_) => self.lifecycle.start_now(now),
+            _ => self.finish_login(Err(format!("the sidecar could not be installed: {line}"))),
         }
     }
 
@@ -159,64 +159,64 @@ impl Whatsapp {
             LoginMethod::Qr => json!({ "mode": "qr" }),
             LoginMethod::Code { phone } => json!({ "mode": "code", "phone": phone }),
         };
-        self.life.set("linking", None);
-        self.step(LoginStep::Progress { state: "linking", reason: None });
-        self.ask("link", members, Asked::Link, now);
+        self.lifecycle.set_state("linking", None);
+        self.send_login_step(LoginStep::Progress { state: "linking", reason: None });
+        self.request(Request::Link, members, now);
     }
 
     pub(super) fn login_qr(&self, data: String, ttl_ms: u64) {
-        self.step(LoginStep::Qr { data, ttl_ms });
+        self.send_login_step(LoginStep::Qr { data, ttl_ms });
     }
 
     pub(super) fn login_code(&self, code: String, ttl_ms: u64) {
-        self.step(LoginStep::Code { code, ttl_ms });
+        self.send_login_step(LoginStep::Code { code, ttl_ms });
     }
 
     /// The login has come to an end, if there was one.
-    pub(super) fn login_over(&mut self, result: Result<Option<String>, String>) {
+    pub(super) fn finish_login(&mut self, result: Result<Option<String>, String>) {
         if self.login.take().is_some() {
-            self.step(LoginStep::Over(result));
+            self.send_login_step(LoginStep::Over(result));
         }
     }
 
-    fn step(&self, step: LoginStep) {
-        self.tell(ChannelEvent::Login { channel: Channel::Whatsapp, step });
+    fn send_login_step(&self, step: LoginStep) {
+        self.send(ChannelEvent::Login { channel: Channel::Whatsapp, step });
     }
 
     /// Unlinks the phone. A sidecar that is not running is started for it.
     pub(in crate::channels) fn log_out(&mut self, now: Instant) {
         if !self.config.configured {
-            return self.logged_out(Err("WhatsApp is not set up".to_owned()));
+            return self.finish_logout(Err("WhatsApp is not set up".to_owned()));
         }
         if self.login.is_some() {
-            self.login_over(Err("it was given up".to_owned()));
-            self.rest("unlinked", None, now);
-            return self.logged_out(Ok(()));
+            self.finish_login(Err("it was given up".to_owned()));
+            self.stop_sidecar("unlinked", None, now);
+            return self.finish_logout(Ok(()));
         }
         self.logout_wanted = true;
-        match self.process.as_ref().filter(|process| !process.is_ending()) {
-            Some(process) if process.greeted => {
-                self.ask("logout", json!({}), Asked::Logout, now);
+        match self.sidecar.as_ref().filter(|sidecar| !sidecar.is_ending()) {
+            Some(sidecar) if sidecar.is_greeted => {
+                self.request(Request::Logout, json!({}), now);
             }
             // Its greeting goes on with it.
             Some(_) => {}
-            None => self.life.wake(now),
+            None => self.lifecycle.start_now(now),
         }
-        self.work(now);
+        self.advance(now);
     }
 
     /// Whoever wants to log out is told that it cannot be done.
-    pub(super) fn logged_out_if_wanted(&mut self, result: Result<(), &str>) {
+    pub(super) fn finish_logout_if_wanted(&mut self, result: Result<(), &str>) {
         if self.logout_wanted {
-            self.logged_out(result.map_err(str::to_owned));
+            self.finish_logout(result.map_err(str::to_owned));
         }
     }
 
-    pub(super) fn logged_out(&mut self, result: Result<(), String>) {
+    pub(super) fn finish_logout(&mut self, result: Result<(), String>) {
         self.logout_wanted = false;
         if result.is_ok() {
-            self.life.set_linked(false);
+            self.lifecycle.set_linked(false);
         }
-        self.tell(ChannelEvent::LoggedOut { channel: Channel::Whatsapp, result });
+        self.send(ChannelEvent::LoggedOut { channel: Channel::Whatsapp, result });
     }
 }

@@ -33,14 +33,14 @@ mod sidecar;
 mod upload;
 mod wire;
 
-use fetch::Fetching;
-use inbound::Reader;
+use fetch::Fetches;
+use inbound::MessageReader;
 use intake::Intake;
-use lifecycle::Life;
+use lifecycle::Lifecycle;
 use login::Login;
 use outgoing::Outgoing;
-use sidecar::{Asked, Generation, Process};
-use wire::{Me, Said};
+use sidecar::{Generation, Request, Sidecar};
+use wire::{OwnAccount, SidecarLine};
 
 /// What WhatsApp needs to know; made once from the config.
 #[derive(Debug, Clone, Default)]
@@ -70,11 +70,11 @@ pub struct WhatsappConfig {
 }
 
 /// Reads lines, and takes the messages in them, for `tests/fuzz`.
-pub(super) fn read(lines: &[u8]) -> Result<(), String> {
-    let reader = std::cell::RefCell::new(Reader::new(true, u64::MAX));
-    wire::read(lines, |said| {
-        if let Said::Event(wire::Event::Msg(msg)) = said {
-            reader.borrow_mut().take(*msg, &Me::default(), Instant::now());
+pub(super) fn read_lines(lines: &[u8]) -> Result<(), String> {
+    let reader = std::cell::RefCell::new(MessageReader::new(true, u64::MAX));
+    wire::read(lines, |line| {
+        if let SidecarLine::Event(wire::SidecarEvent::Msg(msg)) = line {
+            reader.borrow_mut().read(*msg, &OwnAccount::default(), Instant::now());
         }
         true
     })
@@ -82,18 +82,18 @@ pub(super) fn read(lines: &[u8]) -> Result<(), String> {
 
 /// What other threads have for this module.
 #[derive(Debug)]
-pub(in crate::channels) struct News(Told);
+pub(in crate::channels) struct WhatsappEvent(EventKind);
 
 #[derive(Debug)]
-enum Told {
+enum EventKind {
     /// A line of that sidecar.
-    Said(Generation, Box<Said>),
+    Line(Generation, Box<SidecarLine>),
     /// It closed its output, in order or not.
     Closed(Generation, Option<String>),
     /// A line of that installer.
-    Installing(Generation, String),
+    InstallerLine(Generation, String),
     /// It has ended.
-    Installed(Generation),
+    InstallerEnded(Generation),
     /// What is to be sent was downloaded.
     Downloaded(Box<Attempt>, Result<PathBuf, AttemptOutcome>),
 }
@@ -102,96 +102,102 @@ enum Told {
 pub(super) struct Whatsapp {
     config: WhatsappConfig,
     events: Port<ChannelEvent>,
-    news: Sender<News>,
+    to_loop: Sender<WhatsappEvent>,
     enabled: bool,
-    process: Option<Process>,
-    life: Life,
+    sidecar: Option<Sidecar>,
+    lifecycle: Lifecycle,
     /// Our own account, once the sidecar has said it.
-    me: Me,
+    account: OwnAccount,
     /// The server that the sidecar connects to, once it has said it.
     host: Option<String>,
     /// Our account, held against other gateways on this host: its name there.
     lease: Option<(String, Lease)>,
     /// Why nobody can say whether another gateway has it.
-    disputed: Option<String>,
-    reader: Reader,
+    lease_dispute: Option<String>,
+    reader: MessageReader,
     intake: Intake,
     outgoing: Outgoing,
-    fetching: Fetching,
+    fetches: Fetches,
     /// Chats in which somebody sees us write, and when to say so again.
     typing: BTreeMap<String, Instant>,
     login: Option<Login>,
     /// The account is to be unlinked as soon as the sidecar can.
     logout_wanted: bool,
     /// Sidecars that closed their output and are not gone yet.
-    dying: Vec<Process>,
+    closing: Vec<Sidecar>,
 }
 
 impl Whatsapp {
-    pub(super) fn new(config: WhatsappConfig, events: Port<ChannelEvent>, news: Sender<News>) -> Self {
-        let reader = Reader::new(config.self_chat, config.media_bytes_max);
+    pub(super) fn new(
+        config: WhatsappConfig,
+        events: Port<ChannelEvent>,
+        to_loop: Sender<WhatsappEvent>,
+    ) -> Self {
+        let reader = MessageReader::new(config.self_chat, config.media_bytes_max);
         if let Err(error) = sidecar::discard_leftovers(&config.folder) {
             log::warn!("whatsapp: old files stay in `{}`: {error}", config.folder.display());
         }
         Self {
             config,
             events,
-            news,
+            to_loop,
             enabled: false,
-            process: None,
-            life: Life::default(),
-            me: Me::default(),
+            sidecar: None,
+            lifecycle: Lifecycle::default(),
+            account: OwnAccount::default(),
             host: None,
             lease: None,
-            disputed: None,
+            lease_dispute: None,
             reader,
             intake: Intake::default(),
             outgoing: Outgoing::default(),
-            fetching: Fetching::default(),
+            fetches: Fetches::default(),
             typing: BTreeMap::new(),
             login: None,
             logout_wanted: false,
-            dying: Vec::new(),
+            closing: Vec::new(),
         }
     }
 
     /// A line, or an end.
-    pub(super) fn news(&mut self, news: News, now: Instant) {
-        match news.0 {
-            Told::Said(generation, said) if self.is_current(generation) => self.said(*said, now),
-            Told::Closed(generation, fault) if self.is_current(generation) => self.closed(fault, now),
+    pub(super) fn handle_event(&mut self, event: WhatsappEvent, now: Instant) {
+        match event.0 {
+            EventKind::Line(generation, line) if self.is_current(generation) => self.on_line(*line, now),
+            EventKind::Closed(generation, fault) if self.is_current(generation) => {
+                self.on_sidecar_closed(fault, now)
+            }
             // Of one that was given up.
-            Told::Said(..) | Told::Closed(..) => {}
-            Told::Installing(of, line) => self.installing(of, line),
-            Told::Installed(of) => self.installed(of, now),
-            Told::Downloaded(attempt, result) => self.downloaded(*attempt, result, now),
+            EventKind::Line(..) | EventKind::Closed(..) => {}
+            EventKind::InstallerLine(of, line) => self.on_installer_line(of, line),
+            EventKind::InstallerEnded(of) => self.on_installer_ended(of, now),
+            EventKind::Downloaded(attempt, result) => self.on_downloaded(*attempt, result, now),
         }
-        self.work(now);
+        self.advance(now);
     }
 
     fn is_current(&self, generation: Generation) -> bool {
-        self.process.as_ref().is_some_and(|process| process.generation == generation)
+        self.sidecar.as_ref().is_some_and(|sidecar| sidecar.generation == generation)
     }
 
     /// Whether its sidecar is to end: what that still says about a login is about one that is over.
     fn is_ending(&self) -> bool {
-        self.process.as_ref().is_some_and(Process::is_ending)
+        self.sidecar.as_ref().is_some_and(Sidecar::is_ending)
     }
 
     /// Switches it on or off. Switching it on once more tries again at once.
     pub(super) fn switch(&mut self, enabled: bool, now: Instant) {
         self.enabled = enabled;
         if !enabled {
-            self.login_over(Err("WhatsApp was switched off".to_owned()));
-            self.rest("off", None, now);
-        } else if self.process.as_ref().is_some_and(|process| !process.is_ending()) {
-            if self.life.is_linked() {
-                self.ask("connect", json!({}), Asked::Other("connect"), now);
+            self.finish_login(Err("WhatsApp was switched off".to_owned()));
+            self.stop_sidecar("off", None, now);
+        } else if self.sidecar.as_ref().is_some_and(|sidecar| !sidecar.is_ending()) {
+            if self.lifecycle.is_linked() {
+                self.request(Request::Other("connect"), json!({}), now);
             }
         } else {
-            self.life.wake(now);
+            self.lifecycle.start_now(now);
         }
-        self.work(now);
+        self.advance(now);
     }
 
     /// Takes a message to deliver. A file is brought here first.
@@ -204,7 +210,7 @@ impl Whatsapp {
             Some(source) => self.download(attempt, source),
             None => self.outgoing.add(attempt, now),
         }
-        self.work(now);
+        self.advance(now);
     }
 
     /// Fetches a picture or file.
@@ -216,58 +222,58 @@ impl Whatsapp {
         folder: PathBuf,
         now: Instant,
     ) {
-        self.fetching.add(key, index, media, folder, now);
-        self.work(now);
+        self.fetches.add(key, index, media, folder, now);
+        self.advance(now);
     }
 
     /// Shows that somebody is writing, or no longer.
     pub(super) fn typing(&mut self, route: Route, on: bool, now: Instant) {
         if on {
             self.typing.insert(route.chat, now);
-        } else if self.typing.remove(&route.chat).is_some() && self.life.is_connected() {
-            self.ask("typing", json!({ "to": route.chat, "state": "paused" }), Asked::Other("typing"), now);
+        } else if self.typing.remove(&route.chat).is_some() && self.lifecycle.is_connected() {
+            self.request(Request::Other("typing"), json!({ "to": route.chat, "state": "paused" }), now);
         }
-        self.work(now);
+        self.advance(now);
     }
 
     /// A message is being answered: its sender may see that it was read.
-    pub(super) fn seen(&mut self, chat: &str, message_id: &str, from: &str, now: Instant) {
-        if self.config.read_receipts && self.life.is_connected() {
+    pub(super) fn mark_read(&mut self, chat: &str, message_id: &str, from: &str, now: Instant) {
+        if self.config.read_receipts && self.lifecycle.is_connected() {
             let from = crate::channels::address::chat_of(Channel::Whatsapp, from);
             let keys = json!({ "keys": [{ "chat": chat, "id": message_id, "from": from }] });
-            self.ask("read", keys, Asked::Other("read"), now);
+            self.request(Request::Other("read"), keys, now);
         }
     }
 
     /// Takes what is safe with us out of the sidecar's journal; at its end it does that by itself.
     pub(super) fn tidy(&mut self, now: Instant) {
-        if self.process.as_ref().is_some_and(|process| process.greeted) {
-            self.ask("tidy", json!({}), Asked::Other("tidy"), now);
+        if self.sidecar.as_ref().is_some_and(|sidecar| sidecar.is_greeted) {
+            self.request(Request::Other("tidy"), json!({}), now);
         }
     }
 
     /// The batch that was handed over is safe, or is to be offered again.
     pub(super) fn acknowledge(&mut self, result: Result<(), Duration>, now: Instant) {
         if let Some(seq) = self.intake.acknowledge(result, now) {
-            self.ask("ack", json!({ "seq": seq }), Asked::Other("ack"), now);
+            self.request(Request::Other("ack"), json!({ "seq": seq }), now);
         }
-        self.work(now);
+        self.advance(now);
     }
 
     /// When [`Self::on_time`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let connected = self.life.is_connected();
-        let process = self.process.as_ref().map(Process::deadline);
+        let connected = self.lifecycle.is_connected();
+        let sidecar = self.sidecar.as_ref().map(Sidecar::deadline);
         let typing = self.typing.values().min().copied().filter(|_| connected);
         [
-            process,
+            sidecar,
             typing,
-            self.life.start_at().filter(|_| self.process.is_none()),
+            self.lifecycle.start_at().filter(|_| self.sidecar.is_none()),
             self.login.as_ref().and_then(Login::deadline),
-            self.dying.first().map(|_| Instant::now() + CHILD_POLL_INTERVAL),
+            self.closing.first().map(|_| Instant::now() + CHILD_POLL_INTERVAL),
             self.intake.offer_at(),
             self.outgoing.deadline(connected),
-            self.fetching.deadline(),
+            self.fetches.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -275,48 +281,48 @@ impl Whatsapp {
     }
 
     /// Does what is due.
-    pub(super) fn on_time(&mut self, now: Instant) {
-        if let Some(Err(why)) = self.process.as_mut().map(|process| process.on_time(now)) {
-            self.life.set("closed", Some(format!("the sidecar is ended: {why}")));
+    pub(super) fn tick(&mut self, now: Instant) {
+        if let Some(Err(why)) = self.sidecar.as_mut().map(|sidecar| sidecar.tick(now)) {
+            self.lifecycle.set_state("closed", Some(format!("the sidecar is ended: {why}")));
         }
-        self.dying.retain_mut(|process| !process.is_gone(now));
+        self.closing.retain_mut(|sidecar| !sidecar.is_gone(now));
         if let Some((_, lease)) = &self.lease {
             lease.drain();
         }
         if self.login.as_ref().and_then(Login::deadline).is_some_and(|at| at <= now) {
-            self.login_over(Err("installing the sidecar took too long".to_owned()));
+            self.finish_login(Err("installing the sidecar took too long".to_owned()));
         }
-        self.work(now);
+        self.advance(now);
     }
 
     /// What any turn may have left to do.
-    fn work(&mut self, now: Instant) {
-        if self.life.start_at().is_some_and(|at| at <= now) && self.process.is_none() {
+    fn advance(&mut self, now: Instant) {
+        if self.lifecycle.start_at().is_some_and(|at| at <= now) && self.sidecar.is_none() {
             self.start(now);
         }
-        let connected = self.life.is_connected();
+        let connected = self.lifecycle.is_connected();
         for (id, outcome) in self.outgoing.expire(connected, now) {
-            self.outcome(id, outcome);
+            self.send_outcome(id, outcome);
         }
-        for event in self.fetching.expire(now) {
-            self.tell(event);
+        for event in self.fetches.expire(now) {
+            self.send(event);
         }
         if connected {
             self.write_messages(now);
             self.show_typing(now);
-            for (handle, asked) in self.fetching.start() {
+            for (handle, request) in self.fetches.start() {
                 let members = json!({ "ref": handle, "max": self.config.media_bytes_max });
-                self.ask("fetch", members, asked, now);
+                self.request(request, members, now);
             }
         }
         if let Some(batch) = self.intake.offer(now) {
-            self.tell(ChannelEvent::Arrived(batch));
+            self.send(ChannelEvent::Arrived(batch));
         }
         if let Some(seq) = self.intake.nothing_to_offer() {
-            self.ask("ack", json!({ "seq": seq }), Asked::Other("ack"), now);
+            self.request(Request::Other("ack"), json!({ "seq": seq }), now);
         }
         self.release_account();
-        self.publish();
+        self.publish_health();
     }
 
     fn write_messages(&mut self, now: Instant) {
@@ -329,7 +335,7 @@ impl Whatsapp {
                     members["media"] = upload::media(Path::new(source), caption);
                 }
             }
-            self.ask("send", members, Asked::Send { id: attempt.message_id }, now);
+            self.request(Request::Send { id: attempt.message_id }, members, now);
         }
     }
 
@@ -339,7 +345,7 @@ impl Whatsapp {
             self.typing.iter().filter(|(_, at)| **at <= now).map(|(chat, _)| chat.clone()).collect();
         for chat in due {
             let members = json!({ "to": chat, "state": "composing" });
-            self.ask("typing", members, Asked::Other("typing"), now);
+            self.request(Request::Other("typing"), members, now);
             self.typing.insert(chat, now + WHATSAPP_TYPING_INTERVAL);
         }
     }
@@ -347,41 +353,41 @@ impl Whatsapp {
     /// Nothing more is begun: what the server has not been given comes back.
     pub(super) fn give_back(&mut self) {
         for (id, outcome) in self.outgoing.give_back("the gateway is stopping") {
-            self.outcome(id, outcome);
+            self.send_outcome(id, outcome);
         }
     }
 
     /// Ends the sidecar in order, as far as it can be waited for.
-    pub(super) fn stop(mut self, news: &Receiver<News>) {
-        let Some(process) = &mut self.process else { return };
-        process.end(Instant::now());
-        let (generation, until) = (process.generation, Instant::now() + CHILD_TERM_WAIT);
-        while let Ok(said) = news.recv_deadline(until) {
-            if matches!(said.0, Told::Closed(of, _) if of == generation) {
+    pub(super) fn stop(mut self, events: &Receiver<WhatsappEvent>) {
+        let Some(sidecar) = &mut self.sidecar else { return };
+        sidecar.end(Instant::now());
+        let (generation, until) = (sidecar.generation, Instant::now() + CHILD_TERM_WAIT);
+        while let Ok(event) = events.recv_deadline(until) {
+            if matches!(event.0, EventKind::Closed(of, _) if of == generation) {
                 return;
             }
         }
     }
 
-    fn ask(&mut self, op: &str, members: serde_json::Value, asked: Asked, now: Instant) {
-        if let Some(process) = &mut self.process {
-            process.ask(op, members, asked, now);
+    fn request(&mut self, request: Request, members: serde_json::Value, now: Instant) {
+        if let Some(sidecar) = &mut self.sidecar {
+            sidecar.request(request, members, now);
         }
     }
 
     /// The one outcome of an attempt. What was downloaded for it goes.
-    fn outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
+    fn send_outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
         upload::remove(&self.config.folder, id);
-        self.tell(ChannelEvent::Outcome { id, outcome });
+        self.send(ChannelEvent::Outcome { id, outcome });
     }
 
-    fn tell(&self, event: ChannelEvent) {
+    fn send(&self, event: ChannelEvent) {
         let _ = self.events.send(event);
     }
 
     /// Starts a login: a code to scan, or one to type.
     pub(super) fn log_in(&mut self, method: LoginMethod, now: Instant) {
         self.begin_login(method, now);
-        self.work(now);
+        self.advance(now);
     }
 }

@@ -11,9 +11,9 @@ use crate::limits::{
 };
 
 /// One message.
-struct Letter {
+struct Delivery {
     attempt: Attempt,
-    step: Step,
+    step: DeliveryStep,
     /// Since when.
     since: Instant,
     /// How often it was given to the sidecar.
@@ -22,7 +22,7 @@ struct Letter {
 
 /// How far a message is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum DeliveryStep {
     /// To be written.
     Waiting,
     /// In the sidecar's hands; a file may take its time.
@@ -34,7 +34,7 @@ enum Step {
 #[derive(Default)]
 pub(super) struct Outgoing {
     /// In the order in which they go.
-    letters: VecDeque<Letter>,
+    deliveries: VecDeque<Delivery>,
     /// When the next one may be written to a chat, and to any.
     chats: HashMap<String, Instant>,
     any: Option<Instant>,
@@ -57,7 +57,7 @@ pub(super) type Outcomes = Vec<(AttemptId, AttemptOutcome)>;
 
 impl Outgoing {
     pub(super) fn add(&mut self, attempt: Attempt, now: Instant) {
-        self.letters.push_back(Letter { attempt, step: Step::Waiting, since: now, writes: 0 });
+        self.deliveries.push_back(Delivery { attempt, step: DeliveryStep::Waiting, since: now, writes: 0 });
     }
 
     /// The next message that may be written now.
@@ -66,14 +66,15 @@ impl Outgoing {
             return None;
         }
         let chats = &self.chats;
-        let ready = |letter: &&mut Letter| {
-            letter.step == Step::Waiting && chats.get(&letter.attempt.route.chat).is_none_or(|at| *at <= now)
+        let ready = |delivery: &&mut Delivery| {
+            delivery.step == DeliveryStep::Waiting
+                && chats.get(&delivery.attempt.route.chat).is_none_or(|at| *at <= now)
         };
-        let letter = self.letters.iter_mut().find(ready)?;
-        letter.step = Step::Writing;
-        letter.writes += 1;
-        letter.since = now;
-        let attempt = letter.attempt.clone();
+        let delivery = self.deliveries.iter_mut().find(ready)?;
+        delivery.step = DeliveryStep::Writing;
+        delivery.writes += 1;
+        delivery.since = now;
+        let attempt = delivery.attempt.clone();
         self.any = Some(now + WHATSAPP_INTERVAL);
         if self.chats.len() >= WHATSAPP_CHATS_MAX {
             self.chats.retain(|_, at| *at > now);
@@ -83,20 +84,20 @@ impl Outgoing {
     }
 
     /// The sidecar has given it to the server: now it is confirmed, or written again.
-    pub(super) fn left(&mut self, message_id: &str, now: Instant) {
-        let letter = self.letters.iter_mut().find(|letter| letter.attempt.message_id == message_id);
-        if let Some(letter) = letter {
-            (letter.step, letter.since) = (Step::Left, now);
+    pub(super) fn handed_over(&mut self, message_id: &str, now: Instant) {
+        let delivery = self.deliveries.iter_mut().find(|delivery| delivery.attempt.message_id == message_id);
+        if let Some(delivery) = delivery {
+            (delivery.step, delivery.since) = (DeliveryStep::Left, now);
         }
     }
 
     /// When something is to be written or given up. `connected` says whether anything can be written.
     pub(super) fn deadline(&self, connected: bool) -> Option<Instant> {
-        let waits = self.letters.iter().map(|letter| {
-            let chat = self.chats.get(&letter.attempt.route.chat).copied();
-            match (letter.step, connected, chat.max(self.any)) {
-                (Step::Waiting, true, Some(at)) => at,
-                _ => letter.since + letter.timeouts(),
+        let waits = self.deliveries.iter().map(|delivery| {
+            let chat = self.chats.get(&delivery.attempt.route.chat).copied();
+            match (delivery.step, connected, chat.max(self.any)) {
+                (DeliveryStep::Waiting, true, Some(at)) => at,
+                _ => delivery.since + delivery.timeouts(),
             }
         });
         waits.min()
@@ -106,46 +107,48 @@ impl Outgoing {
     /// goes again under the same id, and in the end nobody knows.
     pub(super) fn expire(&mut self, connected: bool, now: Instant) -> Outcomes {
         let mut outcomes = Vec::new();
-        for letter in &mut self.letters {
-            if letter.since + letter.timeouts() > now || (letter.step == Step::Waiting && connected) {
+        for delivery in &mut self.deliveries {
+            if delivery.since + delivery.timeouts() > now
+                || (delivery.step == DeliveryStep::Waiting && connected)
+            {
                 continue;
             }
-            if letter.step == Step::Waiting {
-                outcomes.push((letter.attempt.id, letter.not_now("WhatsApp is not connected")));
-            } else if letter.writes >= WHATSAPP_WRITES_MAX {
+            if delivery.step == DeliveryStep::Waiting {
+                outcomes.push((delivery.attempt.id, delivery.not_now("WhatsApp is not connected")));
+            } else if delivery.writes >= WHATSAPP_WRITES_MAX {
                 let why = "WhatsApp has not confirmed it".to_owned();
-                outcomes.push((letter.attempt.id, AttemptOutcome::Unknown { why }));
+                outcomes.push((delivery.attempt.id, AttemptOutcome::Unknown { why }));
             } else {
-                (letter.step, letter.since) = (Step::Waiting, now);
+                (delivery.step, delivery.since) = (DeliveryStep::Waiting, now);
             }
         }
-        self.letters.retain(|letter| !outcomes.iter().any(|(id, _)| *id == letter.attempt.id));
+        self.deliveries.retain(|delivery| !outcomes.iter().any(|(id, _)| *id == delivery.attempt.id));
         outcomes
     }
 
     /// The connection is gone: what the server has not confirmed goes again under the same id.
     pub(super) fn connection_lost(&mut self, now: Instant) {
-        for letter in self.letters.iter_mut().filter(|letter| letter.step != Step::Waiting) {
-            (letter.step, letter.since) = (Step::Waiting, now);
+        for delivery in self.deliveries.iter_mut().filter(|delivery| delivery.step != DeliveryStep::Waiting) {
+            (delivery.step, delivery.since) = (DeliveryStep::Waiting, now);
         }
     }
 
     /// A message is over.
-    pub(super) fn over(&mut self, message_id: &str) -> Option<Attempt> {
-        let at = self.letters.iter().position(|letter| letter.attempt.message_id == message_id)?;
-        self.letters.remove(at).map(|letter| letter.attempt)
+    pub(super) fn finish(&mut self, message_id: &str) -> Option<Attempt> {
+        let at = self.deliveries.iter().position(|delivery| delivery.attempt.message_id == message_id)?;
+        self.deliveries.remove(at).map(|delivery| delivery.attempt)
     }
 
     /// A message cannot be written now.
-    pub(super) fn put_off(&mut self, message_id: &str, why: &str) -> Option<(AttemptId, AttemptOutcome)> {
-        let at = self.letters.iter().position(|letter| letter.attempt.message_id == message_id)?;
-        let letter = self.letters.remove(at)?;
-        Some((letter.attempt.id, letter.not_now(why)))
+    pub(super) fn postpone(&mut self, message_id: &str, why: &str) -> Option<(AttemptId, AttemptOutcome)> {
+        let at = self.deliveries.iter().position(|delivery| delivery.attempt.message_id == message_id)?;
+        let delivery = self.deliveries.remove(at)?;
+        Some((delivery.attempt.id, delivery.not_now(why)))
     }
 
     /// Nothing can be sent for the time being: all of it is given back.
     pub(super) fn give_back(&mut self, why: &str) -> Outcomes {
-        self.letters.drain(..).map(|letter| (letter.attempt.id, letter.not_now(why))).collect()
+        self.deliveries.drain(..).map(|delivery| (delivery.attempt.id, delivery.not_now(why))).collect()
     }
 
     /// Keeps a message's body for receivers who could not read it.
@@ -161,13 +164,13 @@ impl Outgoing {
     }
 }
 
-impl Letter {
+impl Delivery {
     /// How long it may stay in its step.
     fn timeouts(&self) -> Duration {
         match self.step {
-            Step::Waiting => WHATSAPP_HOLD_TIMEOUT,
-            Step::Writing => WHATSAPP_WRITE_TIMEOUT,
-            Step::Left => WHATSAPP_ACCEPT_TIMEOUT,
+            DeliveryStep::Waiting => WHATSAPP_HOLD_TIMEOUT,
+            DeliveryStep::Writing => WHATSAPP_WRITE_TIMEOUT,
+            DeliveryStep::Left => WHATSAPP_ACCEPT_TIMEOUT,
         }
     }
 
@@ -224,7 +227,7 @@ mod tests {
         outgoing.add(attempt(1, "a"), now);
         for _ in 0..WHATSAPP_WRITES_MAX {
             assert_eq!(outgoing.next(now).unwrap().message_id, "M1");
-            outgoing.left("M1", now);
+            outgoing.handed_over("M1", now);
             assert!(outgoing.expire(true, now).is_empty());
             now += WHATSAPP_ACCEPT_TIMEOUT;
             let outcomes = outgoing.expire(true, now);
@@ -251,6 +254,6 @@ mod tests {
         assert!(outgoing.expire(true, now + WHATSAPP_ACCEPT_TIMEOUT).is_empty(), "a file may take longer");
         // It was written: nobody may say that it was not sent.
         assert!(matches!(outgoing.give_back("off")[..], [(2, AttemptOutcome::Unsure { .. })]));
-        assert!(outgoing.over("M2").is_none());
+        assert!(outgoing.finish("M2").is_none());
     }
 }

@@ -11,8 +11,8 @@ use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::channels::whatsapp::upload::UPLOAD;
-use crate::channels::whatsapp::wire::{self, Said};
-use crate::channels::whatsapp::{News, Told, WhatsappConfig};
+use crate::channels::whatsapp::wire::{self, SidecarLine};
+use crate::channels::whatsapp::{EventKind, WhatsappConfig, WhatsappEvent};
 use crate::child::ending::Ending;
 use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{CHILD_STOP_TIMEOUT, CHILD_TERM_WAIT, SIDECAR_BEAT_INTERVAL, SIDECAR_SILENCE_MAX};
@@ -28,7 +28,7 @@ pub(super) type Generation = u64;
 
 /// What a request was for.
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(super) enum Request {
     Hello,
     Link,
     Logout,
@@ -45,28 +45,44 @@ pub(super) enum Asked {
     Other(&'static str),
 }
 
-pub(super) struct Process {
-    pub(super) generation: Generation,
-    child: Child,
-    asked: HashMap<u64, Asked>,
-    numbers: u64,
-    /// Its last line.
-    heard: Instant,
-    next_beat: Instant,
-    /// `hello` was answered.
-    pub(super) greeted: bool,
-    ending: Ending,
-    /// It is ended because it does not do what it should.
-    given_up: bool,
+impl Request {
+    /// Its name in the protocol.
+    fn op(&self) -> &'static str {
+        match self {
+            Self::Hello => "hello",
+            Self::Link => "link",
+            Self::Logout => "logout",
+            Self::Send { .. } => "send",
+            Self::Fetch { .. } => "fetch",
+            Self::Beat => "mem",
+            Self::Other(op) => op,
+        }
+    }
 }
 
-impl Process {
+pub(super) struct Sidecar {
+    pub(super) generation: Generation,
+    child: Child,
+    /// Requests without an answer, by their numbers.
+    pending: HashMap<u64, Request>,
+    last_number: u64,
+    /// Its last line.
+    last_line_at: Instant,
+    next_beat: Instant,
+    /// `hello` was answered.
+    pub(super) is_greeted: bool,
+    ending: Ending,
+    /// It is ended because it does not do what it should.
+    is_given_up: bool,
+}
+
+impl Sidecar {
     /// Starts one and greets it.
     pub(super) fn start(
         config: &WhatsappConfig,
         program: PathBuf,
         generation: Generation,
-        news: Sender<News>,
+        to_loop: Sender<WhatsappEvent>,
         now: Instant,
     ) -> io::Result<Self> {
         let node = config.node.clone().unwrap_or_else(|| "node".to_owned());
@@ -91,21 +107,23 @@ impl Process {
             name: "whatsapp",
         };
         let child = Child::start(&spec, move |stdout| {
-            let said = |said: Said| news.send(News(Told::Said(generation, Box::new(said)))).is_ok();
-            let fault = wire::read(stdout, said).err();
-            let _ = news.send(News(Told::Closed(generation, fault)));
+            let on_line = |line: SidecarLine| {
+                to_loop.send(WhatsappEvent(EventKind::Line(generation, Box::new(line)))).is_ok()
+            };
+            let fault = wire::read(stdout, on_line).err();
+            let _ = to_loop.send(WhatsappEvent(EventKind::Closed(generation, fault)));
         })?;
         let next_beat = now + SIDECAR_BEAT_INTERVAL;
-        let mut process = Self {
+        let mut sidecar = Self {
             generation,
             child,
-            asked: HashMap::new(),
-            numbers: 0,
-            heard: now,
+            pending: HashMap::new(),
+            last_number: 0,
+            last_line_at: now,
             next_beat,
-            greeted: false,
+            is_greeted: false,
             ending: Ending::No,
-            given_up: false,
+            is_given_up: false,
         };
         let mut hello = json!({
             "proto": wire::PROTOCOL,
@@ -116,38 +134,38 @@ impl Process {
         if let Some(proxy) = &config.proxy {
             hello["proxy"] = proxy.as_str().into();
         }
-        process.ask("hello", hello, Asked::Hello, now);
-        Ok(process)
+        sidecar.request(Request::Hello, hello, now);
+        Ok(sidecar)
     }
 
     /// Sends a request.
-    pub(super) fn ask(&mut self, op: &str, members: Value, asked: Asked, now: Instant) {
-        self.numbers += 1;
-        self.asked.insert(self.numbers, asked);
-        let line = wire::request(self.numbers, op, members);
+    pub(super) fn request(&mut self, request: Request, members: Value, now: Instant) {
+        self.last_number += 1;
+        let line = wire::request(self.last_number, request.op(), members);
+        self.pending.insert(self.last_number, request);
         self.child.stdin_mut().write(&line, now);
     }
 
     /// What the request with that number was for. It is answered now.
-    pub(super) fn answered(&mut self, number: u64) -> Option<Asked> {
-        self.asked.remove(&number)
+    pub(super) fn answered(&mut self, number: u64) -> Option<Request> {
+        self.pending.remove(&number)
     }
 
     /// Requests that will never be answered.
-    pub(super) fn unanswered(&mut self) -> Vec<Asked> {
-        std::mem::take(&mut self.asked).into_values().collect()
+    pub(super) fn unanswered(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.pending).into_values().collect()
     }
 
     /// It has said something.
-    pub(super) fn is_alive(&mut self, now: Instant) {
-        self.heard = now;
+    pub(super) fn note_line(&mut self, now: Instant) {
+        self.last_line_at = now;
     }
 
     /// Asks it to end in order.
     pub(super) fn end(&mut self, now: Instant) {
         if self.ending == Ending::No {
             self.ending = Ending::Asked { until: now + CHILD_TERM_WAIT };
-            self.ask("shutdown", json!({}), Asked::Other("shutdown"), now);
+            self.request(Request::Other("shutdown"), json!({}), now);
         }
     }
 
@@ -158,12 +176,12 @@ impl Process {
 
     /// Whether it was asked to end, and does so.
     pub(super) fn ends_in_order(&self) -> bool {
-        self.is_ending() && !self.given_up
+        self.is_ending() && !self.is_given_up
     }
 
     /// Ends it now: it does not do what it should.
     pub(super) fn give_up(&mut self, now: Instant) {
-        self.given_up = true;
+        self.is_given_up = true;
         self.ending.terminate(&mut self.child, CHILD_STOP_TIMEOUT, now);
     }
 
@@ -182,12 +200,12 @@ impl Process {
 
     /// When [`Self::on_time`] has something to do.
     pub(super) fn deadline(&self) -> Instant {
-        let end = self.ending.until().unwrap_or(self.next_beat).min(self.heard + SIDECAR_SILENCE_MAX);
+        let end = self.ending.until().unwrap_or(self.next_beat).min(self.last_line_at + SIDECAR_SILENCE_MAX);
         self.child.stdin().retry_at().map_or(end, |retry| retry.min(end))
     }
 
     /// Keeps its pipe moving, asks whether it lives, and ends it if it does not. `Err` says why.
-    pub(super) fn on_time(&mut self, now: Instant) -> Result<(), String> {
+    pub(super) fn tick(&mut self, now: Instant) -> Result<(), String> {
         if self.child.stdin().retry_at().is_some_and(|at| at <= now) {
             self.child.stdin_mut().flush(now);
         }
@@ -199,14 +217,14 @@ impl Process {
             self.give_up(now);
             return Err("it does not read what it is sent".to_owned());
         }
-        if self.heard + SIDECAR_SILENCE_MAX <= now {
-            self.heard = now;
+        if self.last_line_at + SIDECAR_SILENCE_MAX <= now {
+            self.last_line_at = now;
             self.give_up(now);
             return Err("it was silent for too long".to_owned());
         }
         if !self.is_ending() && self.next_beat <= now {
             self.next_beat = now + SIDECAR_BEAT_INTERVAL;
-            self.ask("mem", json!({}), Asked::Beat, now);
+            self.request(Request::Beat, json!({}), now);
         }
         Ok(())
     }

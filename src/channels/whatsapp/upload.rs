@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
 use crate::channels::web::download;
-use crate::channels::whatsapp::{News, Told, Whatsapp};
+use crate::channels::whatsapp::{EventKind, Whatsapp, WhatsappEvent};
 use crate::store::folder_handle::FolderHandle;
 use crate::threads;
 
@@ -18,22 +18,22 @@ impl Whatsapp {
     /// Puts what is to be sent into a folder of ours, on a thread of its own: it may take minutes. A file of
     /// this machine as well: what the sidecar reads is what was judged.
     pub(super) fn download(&self, attempt: Attempt, source: String) {
-        let (news, proxy, sources) =
-            (self.news.clone(), self.config.proxy.clone(), self.config.sources.clone());
+        let (to_loop, proxy, sources) =
+            (self.to_loop.clone(), self.config.proxy.clone(), self.config.sources.clone());
         let id = attempt.id;
         let folder = self.config.folder.join(UPLOAD).join(id.to_string());
         let bytes_max = self.config.media_bytes_max;
         let started = threads::spawn_expendable("wa-download", move || {
             let result = download::copy_into(proxy.as_deref(), &sources, &folder, &source, bytes_max);
-            let _ = news.send(News(Told::Downloaded(Box::new(attempt), result)));
+            let _ = to_loop.send(WhatsappEvent(EventKind::Downloaded(Box::new(attempt), result)));
         });
         if let Err(error) = started {
             let outcome = AttemptOutcome::NotSent { why: error.to_string(), retry_after: None };
-            self.outcome(id, outcome);
+            self.send_outcome(id, outcome);
         }
     }
 
-    pub(super) fn downloaded(
+    pub(super) fn on_downloaded(
         &mut self,
         mut attempt: Attempt,
         result: Result<PathBuf, AttemptOutcome>,
@@ -44,7 +44,7 @@ impl Whatsapp {
                 *source = path.to_string_lossy().into_owned();
                 self.outgoing.add(attempt, now);
             }
-            (Err(outcome), _) => self.outcome(attempt.id, outcome),
+            (Err(outcome), _) => self.send_outcome(attempt.id, outcome),
             (Ok(_), Part::Text { .. } | Part::File { .. }) => {}
         }
     }

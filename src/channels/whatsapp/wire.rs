@@ -17,11 +17,11 @@ pub(super) const PROTOCOL: u64 = 1;
 /// What the sidecar says.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Said {
+pub(super) enum SidecarLine {
     /// Answers a request.
-    Answer(Answer),
+    Answer(SidecarAnswer),
     /// Something happened.
-    Event(Event),
+    Event(SidecarEvent),
     /// A message that cannot be read here, with its place: it is passed.
     #[serde(skip)]
     Unreadable { seq: u64, raw: String },
@@ -29,7 +29,7 @@ pub(super) enum Said {
 
 /// The answer to the request with the number `re`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct SidecarAnswer {
     /// `None` for a line that was no request.
     pub(super) re: Option<u64>,
     pub(super) ok: bool,
@@ -44,17 +44,17 @@ pub(super) struct Answer {
     pub(super) retry: bool,
     /// What it brings where it succeeded.
     #[serde(flatten)]
-    pub(super) brings: Brings,
+    pub(super) members: AnswerMembers,
 }
 
 /// Members of answers, by request.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Brings {
+pub(super) struct AnswerMembers {
     /// `hello`
     pub(super) linked: bool,
     /// `hello`
-    pub(super) me: Option<Me>,
+    pub(super) me: Option<OwnAccount>,
     /// `hello`: the server that it connects to.
     pub(super) host: Option<String>,
     /// `hello`: where the damaged login was put.
@@ -75,7 +75,7 @@ pub(super) struct Brings {
 
 /// Whose account it is.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Me {
+pub(super) struct OwnAccount {
     #[serde(default)]
     pub(super) pn: Option<String>,
     #[serde(default)]
@@ -85,18 +85,18 @@ pub(super) struct Me {
 /// What happens.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "ev", rename_all = "kebab-case")]
-pub(super) enum Event {
+pub(super) enum SidecarEvent {
     /// The connection's state.
-    State(Connection),
+    State(ConnectionState),
     /// A code for the phone to scan.
     #[serde(rename_all = "camelCase")]
     Qr { data: String, ttl_ms: u64 },
     /// A message came in.
-    Msg(Box<Msg>),
+    Msg(Box<Message>),
     /// How far a message of ours is.
     Out {
         id: String,
-        stage: Stage,
+        stage: DeliveryStage,
         #[serde(default)]
         code: Option<u64>,
     },
@@ -113,10 +113,10 @@ pub(super) enum Event {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Connection {
+pub(super) struct ConnectionState {
     pub(super) state: String,
     #[serde(default)]
-    pub(super) me: Option<Me>,
+    pub(super) me: Option<OwnAccount>,
     #[serde(default)]
     pub(super) code: Option<u64>,
     #[serde(default)]
@@ -129,7 +129,7 @@ pub(super) struct Connection {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Stage {
+pub(super) enum DeliveryStage {
     /// The server has it.
     Accepted,
     Delivered,
@@ -140,7 +140,7 @@ pub(super) enum Stage {
 /// A message as it came in.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Msg {
+pub(super) struct Message {
     /// Place in the sidecar's journal; acknowledged when it is safe here.
     pub(super) seq: u64,
     pub(super) id: String,
@@ -228,7 +228,7 @@ pub(super) fn request(number: u64, op: &str, members: Value) -> Vec<u8> {
 }
 
 /// Hands every line to `take` until the end, a fault, or until that says `false`.
-pub(super) fn read(stdout: impl Read, take: impl Fn(Said) -> bool) -> Result<(), String> {
+pub(super) fn read(stdout: impl Read, take: impl Fn(SidecarLine) -> bool) -> Result<(), String> {
     let mut reader = BufReader::new(stdout);
     let mut line = Vec::new();
     loop {
@@ -254,12 +254,12 @@ pub(super) fn read(stdout: impl Read, take: impl Fn(Said) -> bool) -> Result<(),
 }
 
 /// A message that somebody made so that it cannot be read: it must not stand in the way of the others.
-fn unreadable(line: &[u8]) -> Option<Said> {
+fn unreadable(line: &[u8]) -> Option<SidecarLine> {
     let rest = line.strip_prefix(br#"{"ev":"msg","seq":"#)?;
     let digits: String =
         rest.iter().take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect();
     let raw = String::from_utf8_lossy(&line[..line.len().min(GARBLED_BYTES_MAX)]).into_owned();
-    Some(Said::Unreadable { seq: digits.parse().ok()?, raw })
+    Some(SidecarLine::Unreadable { seq: digits.parse().ok()?, raw })
 }
 
 /// Kept between lines; messages are shorter.
@@ -271,7 +271,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{Event, Said, Stage, read, request};
+    use super::{DeliveryStage, SidecarEvent, SidecarLine, read, request};
 
     #[test]
     fn lines_are_told_apart() {
@@ -290,17 +290,24 @@ mod tests {
         })
         .unwrap();
         let said = said.into_inner();
-        assert!(matches!(&said[0], Said::Answer(answer) if answer.re == Some(1) && answer.brings.linked));
         assert!(
-            matches!(&said[1], Said::Answer(answer) if answer.re.is_none() && !answer.ok && answer.code == "invalid")
+            matches!(&said[0], SidecarLine::Answer(answer) if answer.re == Some(1) && answer.members.linked)
         );
-        assert!(matches!(&said[2], Said::Event(Event::Out { stage: Stage::Failed, code: Some(463), .. })));
-        assert!(matches!(&said[3], Said::Event(Event::State(state)) if state.retry_ms == Some(900)));
-        assert!(matches!(&said[4], Said::Event(Event::Other)));
         assert!(
-            matches!(&said[5], Said::Answer(answer) if answer.code == "ABCD1234" && answer.brings.ttl_ms == Some(5))
+            matches!(&said[1], SidecarLine::Answer(answer) if answer.re.is_none() && !answer.ok && answer.code == "invalid")
         );
-        assert!(matches!(&said[6], Said::Unreadable { seq: 7, .. }));
+        assert!(matches!(
+            &said[2],
+            SidecarLine::Event(SidecarEvent::Out { stage: DeliveryStage::Failed, code: Some(463), .. })
+        ));
+        assert!(
+            matches!(&said[3], SidecarLine::Event(SidecarEvent::State(state)) if state.retry_ms == Some(900))
+        );
+        assert!(matches!(&said[4], SidecarLine::Event(SidecarEvent::Other)));
+        assert!(
+            matches!(&said[5], SidecarLine::Answer(answer) if answer.code == "ABCD1234" && answer.members.ttl_ms == Some(5))
+        );
+        assert!(matches!(&said[6], SidecarLine::Unreadable { seq: 7, .. }));
     }
 
     #[test]
