@@ -6,7 +6,7 @@ use crate::channels::lease::{self, Claim};
 use crate::channels::whatsapp::Whatsapp;
 
 impl Whatsapp {
-    /// Our account's name on this host: an account is one of its server. `None` while it is not known.
+    /// The name under which our account is claimed on this host, with its server. `None` while it is not known.
     fn account_name(&self) -> Option<String> {
         let id =
             self.account.pn.as_ref().or(self.account.lid.as_ref()).filter(|_| self.lifecycle.is_linked())?;
@@ -57,7 +57,7 @@ impl Whatsapp {
         self.lifecycle.set_state("closed", Some(format!("{text}; next try in {} s", pause.as_secs())));
     }
 
-    /// Gives the account back once nothing runs, and nothing is about to.
+    /// Gives the account's lease back once no sidecar runs, and none is about to.
     pub(super) fn release_account(&mut self) {
         if self.sidecar.is_none() && self.closing.is_empty() && self.lifecycle.start_at().is_none() {
             (self.lease, self.lease_dispute) = (None, None);

@@ -1,4 +1,4 @@
-//! Pictures and files that the sidecar fetches: moved to where they belong when they are there.
+//! Fetches of pictures and files: the sidecar gets them, and they are moved to where they belong.
 
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use crate::protocol::call::Channel;
 use crate::store::folder_handle::FolderHandle;
 use crate::store::media;
 
+/// Fetches that wait for a connection.
 #[derive(Default)]
 pub(super) struct Fetches {
     waiting: Vec<Fetch>,
@@ -39,7 +40,7 @@ impl Fetches {
         self.waiting.push(Fetch { key, index, media, folder, until: now + WHATSAPP_FETCH_TIMEOUT });
     }
 
-    /// What to ask for now: the surface's own name of it, and what the answer is for.
+    /// The requests for all that waits, each with WhatsApp's own name of the file.
     pub(super) fn start(&mut self) -> Vec<(String, Request)> {
         let fetch = self.waiting.drain(..);
         let request = fetch.map(|Fetch { key, index, media, folder, .. }| {
@@ -48,7 +49,7 @@ impl Fetches {
         request.collect()
     }
 
-    /// Gives up what waited for a connection too long.
+    /// Gives up fetches that waited for a connection too long.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<ChannelEvent> {
         let (late, waiting) =
             std::mem::take(&mut self.waiting).into_iter().partition(|fetch| fetch.until <= now);
@@ -62,12 +63,12 @@ impl Fetches {
     }
 }
 
-/// It could not be had.
+/// Tells state that a fetch has failed.
 pub(super) fn failed(key: String, index: usize, why: &str) -> ChannelEvent {
     ChannelEvent::Fetched { channel: Channel::Whatsapp, key, index, result: Err(why.to_owned()) }
 }
 
-/// Moves what the sidecar has put into `fetched` to where it belongs.
+/// Moves a file that the sidecar has put into `fetched` to where it belongs, and tells state.
 pub(super) fn settle(
     key: String,
     index: usize,
@@ -84,7 +85,7 @@ pub(super) fn settle(
     ChannelEvent::Fetched { channel: Channel::Whatsapp, key, index, result }
 }
 
-/// Of the path that the sidecar said only the name counts: it says where it puts things, not we.
+/// Only the name of the sidecar's path counts: where it puts files is ours to know.
 fn move_into(folder: &Path, fetched: &Path, path: &Path, mime_type: String) -> io::Result<FetchedFile> {
     let name = path.file_name().unwrap_or_default();
     let from = FolderHandle::open(fetched)?;

@@ -1,4 +1,4 @@
-//! What the sidecar says, and what follows from it.
+//! Handlers of the lines of the sidecar: of its answers to requests, and of its events.
 
 use std::time::Instant;
 
@@ -142,7 +142,7 @@ impl Whatsapp {
         }
     }
 
-    /// A request that died with its sidecar. Messages are still in our hands and go again.
+    /// Handles a request whose sidecar has ended. Messages are still in our hands and go again.
     pub(super) fn on_unanswered(&mut self, request: Request) {
         match request {
             Request::Fetch { key, index, .. } => self.send(fetch::failed(key, index, "it was interrupted")),
@@ -262,10 +262,10 @@ impl Whatsapp {
     }
 }
 
-/// What to do where there is no account.
+/// What a person can do where no account is linked.
 pub(super) const LINK_HINT: &str = "`clawdis login whatsapp` links a phone";
 
-/// What a code means for a person.
+/// The reason for a closed connection, with what its code means for a person.
 fn explain(code: Option<u64>, cause: &str) -> String {
     let meaning = match code {
         Some(440) => "another program uses this login",
@@ -277,7 +277,7 @@ fn explain(code: Option<u64>, cause: &str) -> String {
     format!("{meaning}: {cause}")
 }
 
-/// Why the server does not take a message.
+/// Why the server does not take a message, for a person.
 fn refusal(code: Option<u64>) -> String {
     match code {
         Some(463) => "WhatsApp restricts messages to people who have not written first (463)".to_owned(),

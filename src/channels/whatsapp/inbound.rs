@@ -1,4 +1,4 @@
-//! The sidecar's messages as the core takes them. Pure, but for the loop breaker's memory.
+//! The sidecar's messages as state takes them. Pure, but for the memory that stops loops.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -9,22 +9,22 @@ use crate::limits::{QUOTE_BYTES_MAX, SELF_CHAT_PER_MINUTE, ms};
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
 
-/// What decides how a message is taken.
+/// Makes what state takes of the sidecar's messages.
 pub(super) struct MessageReader {
-    /// Notes to oneself are questions too.
+    /// Whether notes to oneself are questions, too.
     pub(super) self_chat: bool,
-    /// Largest picture or file.
+    /// Size of the largest picture or file that is taken.
     pub(super) media_bytes_max: u64,
-    /// When the last notes to oneself came: an agent that answers itself is stopped by it.
-    own: VecDeque<Instant>,
+    /// When the last notes to oneself came: there is a bound, so that no agent answers itself for ever.
+    own_notes: VecDeque<Instant>,
 }
 
 impl MessageReader {
     pub(super) fn new(self_chat: bool, media_bytes_max: u64) -> Self {
-        Self { self_chat, media_bytes_max, own: VecDeque::new() }
+        Self { self_chat, media_bytes_max, own_notes: VecDeque::new() }
     }
 
-    /// The message for the core, if it is one for it.
+    /// The message for state, if it is one that state takes.
     pub(super) fn read(&mut self, message: Message, me: &OwnAccount, now: Instant) -> Option<Arrival> {
         let is_self = message.from.me;
         if is_self && !(self.is_self_chat(&message, me) && self.may_speak_to_self(now)) {
@@ -85,16 +85,16 @@ impl MessageReader {
 
     fn may_speak_to_self(&mut self, now: Instant) -> bool {
         let minute = ms(60_000);
-        while self.own.front().is_some_and(|then| now.duration_since(*then) > minute) {
-            self.own.pop_front();
+        while self.own_notes.front().is_some_and(|then| now.duration_since(*then) > minute) {
+            self.own_notes.pop_front();
         }
-        if self.own.len() >= SELF_CHAT_PER_MINUTE {
+        if self.own_notes.len() >= SELF_CHAT_PER_MINUTE {
             log::warn!(
                 "more than {SELF_CHAT_PER_MINUTE} notes to oneself in a minute: the rest is not answered"
             );
             return false;
         }
-        self.own.push_back(now);
+        self.own_notes.push_back(now);
         true
     }
 
@@ -116,7 +116,7 @@ fn media_of(media: &Media) -> Option<InboundMedia> {
     })
 }
 
-/// The text, without the mention of us: the app writes it as `@` and our number.
+/// The message's text without the mention of us, which the app writes as `@` and our number.
 fn text_without_mention(message: &Message, me: &OwnAccount) -> String {
     let mut text = message.text.clone().unwrap_or_default();
     if message.mentions_me {

@@ -1,5 +1,5 @@
-//! Messages of the sidecar on their way to the core: one batch at a time, acknowledged when it is
-//! safe there. Pure.
+//! The sidecar's messages on their way to state: one batch at a time, acknowledged in the sidecar's journal when
+//! state has it on record. Pure.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,26 +8,27 @@ use crate::channels::message::{Arrival, Batch};
 use crate::limits::WHATSAPP_BATCH_MAX;
 use crate::protocol::call::Channel;
 
+/// Messages that state does not have on record yet, by their places in the sidecar's journal.
 #[derive(Default)]
 pub(super) struct Intake {
-    /// Not handed over yet, with their places.
+    /// Messages that were not offered yet, with their places.
     waiting: VecDeque<(u64, Arrival)>,
-    /// Place of the last message that was seen; what is behind the last offer.
+    /// The place of the last line that was seen, if it is not part of an offer.
     seen: Option<u64>,
-    /// What the core has in its hands, and the place behind it.
+    /// The batch that state was offered, and its last place.
     offered: Option<(Vec<Arrival>, u64)>,
-    /// When to offer the same again.
+    /// When to offer the same batch again.
     again: Option<Instant>,
 }
 
 impl Intake {
-    /// A message, or one that is not for the core, at that place.
+    /// Adds the message at that place, or `None` for one that state does not take.
     pub(super) fn add(&mut self, seq: u64, arrival: Option<Arrival>) {
         self.waiting.extend(arrival.map(|arrival| (seq, arrival)));
         self.seen = Some(seq);
     }
 
-    /// What to hand over now.
+    /// The batch to offer now, if there is one.
     pub(super) fn offer(&mut self, now: Instant) -> Option<Batch> {
         if let Some(again) = self.again {
             if again > now {
@@ -48,7 +49,7 @@ impl Intake {
         Some(Batch { channel: Channel::Whatsapp, arrivals: arrivals.clone(), cursor: None })
     }
 
-    /// The place to acknowledge where nothing is for the core.
+    /// The place to acknowledge where nothing waits for state.
     pub(super) fn nothing_to_offer(&mut self) -> Option<u64> {
         if self.offered.is_some() || !self.waiting.is_empty() {
             return None;
@@ -56,7 +57,7 @@ impl Intake {
         self.seen.take()
     }
 
-    /// The core has answered. Returns the place to acknowledge.
+    /// Handles state's answer to the offer. Returns the place to acknowledge to the sidecar.
     pub(super) fn acknowledge(&mut self, result: Result<(), Duration>, now: Instant) -> Option<u64> {
         match result {
             Ok(()) => self.offered.take().map(|(_, seq)| seq),
@@ -67,12 +68,12 @@ impl Intake {
         }
     }
 
-    /// When to offer the same again.
+    /// When to offer the same batch again.
     pub(super) fn offer_at(&self) -> Option<Instant> {
         self.again
     }
 
-    /// The sidecar is gone; the next one shows again what was not acknowledged.
+    /// Forgets what was not offered: the next sidecar shows it again.
     pub(super) fn forget_waiting(&mut self) {
         self.waiting.clear();
         self.seen = None;
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_core_takes_at_once_goes_in_several_batches() {
+    fn more_than_state_takes_at_once_goes_in_several_batches() {
         let now = Instant::now();
         let mut intake = Intake::default();
         for seq in 1..=250 {

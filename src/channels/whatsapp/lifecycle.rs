@@ -1,5 +1,5 @@
-//! When the sidecar runs, and the facts about it: started on demand, restarted with growing pauses,
-//! left alone where only a person can help.
+//! When the sidecar runs, and the health of the connection: it is started on demand, restarted with growing
+//! pauses, and stopped where only a person can help.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use crate::limits::{SIDECAR_RESTART, SIDECAR_STEADY_TIME, WHATSAPP_ALIVE_MS};
 use crate::protocol::call::Channel;
 use crate::protocol::payload::ChannelHealth;
 
-/// When it starts next, and what is known about the connection.
+/// When the sidecar starts next, and what is known about the connection.
 pub(super) struct Lifecycle {
     start_at: Option<Instant>,
     backoff: Backoff,
     started: u64,
-    /// Since when it is connected.
+    /// Since when the connection holds.
     ready_since: Option<Instant>,
     state: &'static str,
     reason: Option<String>,
     linked: Option<bool>,
-    /// What was told last.
+    /// The health that state was told last.
     published: Option<ChannelHealth>,
     last_frame_ts: Option<u64>,
 }
@@ -44,7 +44,7 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    /// It is to run as soon as it can.
+    /// Has the sidecar started as soon as it can be.
     pub(super) fn start_now(&mut self, now: Instant) {
         self.start_at = Some(now);
         self.backoff = SIDECAR_RESTART;
@@ -54,7 +54,7 @@ impl Lifecycle {
         self.start_at
     }
 
-    /// It has ended by itself: it starts again after a pause, which grows while it does not hold.
+    /// Has a sidecar that ended by itself started again after a pause, which grows while connections do not hold.
     pub(super) fn start_later(&mut self, now: Instant) -> Duration {
         if self.ready_since.is_some_and(|since| now.duration_since(since) > SIDECAR_STEADY_TIME) {
             self.backoff = SIDECAR_RESTART;
@@ -64,18 +64,18 @@ impl Lifecycle {
         pause
     }
 
-    /// A number that no process of ours had before.
+    /// A number that no sidecar or installer of ours had before.
     pub(super) fn next_generation(&mut self) -> Generation {
         self.started += 1;
         self.started
     }
 
-    /// What the connection is, and why.
+    /// Sets the state of the connection, as `health` names it, and the reason for it.
     pub(super) fn set_state(&mut self, state: &'static str, reason: Option<String>) {
         (self.state, self.reason) = (state, reason);
     }
 
-    /// Why it is what it is.
+    /// The reason for the state of the connection.
     pub(super) fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
@@ -88,24 +88,24 @@ impl Lifecycle {
         self.linked == Some(true)
     }
 
-    /// Since now, or not any more.
+    /// Notes that the connection holds from now on, or does not any more.
     pub(super) fn set_ready(&mut self, ready: bool, now: Instant) {
         self.ready_since = if ready { self.ready_since.or(Some(now)) } else { None };
     }
 
-    /// A sign of life of the transport.
+    /// Notes that WhatsApp's server has shown that it is there.
     pub(super) fn note_frame(&mut self, now_ts: u64) {
         self.last_frame_ts = Some(now_ts);
     }
 
-    /// Whether messages can be written.
+    /// Whether messages can be sent.
     pub(super) fn is_connected(&self) -> bool {
         matches!(self.state, "ready" | "syncing")
     }
 }
 
 impl Whatsapp {
-    /// Starts the sidecar, or says what is missing.
+    /// Starts the sidecar, or says in `health` what is missing.
     pub(super) fn start(&mut self, now: Instant) {
         self.lifecycle.start_at = None;
         // An account can be unlinked while the channel is off.
@@ -157,7 +157,7 @@ impl Whatsapp {
         }
     }
 
-    /// The sidecar has nothing to do until somebody acts: it ends.
+    /// Ends a sidecar that has nothing to do until somebody acts.
     pub(super) fn stop_sidecar(&mut self, state: &'static str, reason: Option<String>, now: Instant) {
         self.lifecycle.set_state(state, reason);
         self.lifecycle.set_ready(false, now);
@@ -171,7 +171,7 @@ impl Whatsapp {
         }
     }
 
-    /// The sidecar says nothing more.
+    /// Handles the end of the sidecar's output.
     pub(super) fn on_sidecar_closed(&mut self, fault: Option<String>, now: Instant) {
         let Some(mut sidecar) = self.sidecar.take() else { return };
         self.intake.forget_waiting();
@@ -200,7 +200,7 @@ impl Whatsapp {
         self.lifecycle.set_state("closed", Some(text));
     }
 
-    /// Tells state the facts, if they are others than before.
+    /// Tells state the health of the connection, if it differs from what was told before.
     pub(super) fn publish_health(&mut self) {
         let configured = self.config.configured;
         let (state, reason) = match (configured, self.enabled) {
@@ -237,7 +237,7 @@ impl Whatsapp {
         }
     }
 
-    /// Tells all facts once more: somebody has asked.
+    /// Tells state the health even if nothing has changed: somebody has asked.
     pub(in crate::channels) fn publish_health_again(&mut self) {
         self.lifecycle.published = None;
         self.publish_health();

@@ -1,25 +1,25 @@
-//! Where the sidecar's program is, or what makes it.
+//! Finds the sidecar's program, or what makes it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Name of the program that is built.
+/// Where the built program lies in its folder.
 const BUNDLE: &str = "dist/sidecar.mjs";
 
-/// What was found.
+/// The sidecar's program on this machine.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SidecarProgram {
-    /// It is there.
+    /// The program is there.
     Ready(PathBuf),
-    /// It can be made: the script, and the folder to make it in.
+    /// It can be made, by the script and in the folder.
     Installer { script: PathBuf, folder: PathBuf },
-    /// Neither.
+    /// There is neither a program nor a script.
     Missing,
 }
 
 /// Looks beside the gateway's own program (a checkout, a release, a package), then in the folder where
-/// [`Found::Installer`] puts it.
+/// [`SidecarProgram::Installer`] puts it.
 pub(super) fn find(own_exe: &Path, folder: &Path) -> SidecarProgram {
     let sources = sources(own_exe);
     let made = folder.join("program");

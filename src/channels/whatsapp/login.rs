@@ -1,4 +1,4 @@
-//! Linking a phone, one login at a time: the sidecar is installed first if it has to be.
+//! Logins, one at a time: a phone is linked, and the sidecar installed first if it has to be. And logouts.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -16,17 +16,17 @@ use crate::limits::{ERROR_TEXT_BYTES_MAX, INSTALLER_LINE_BYTES_MAX, WHATSAPP_INS
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
 
-/// A login under way.
+/// The login that is under way.
 pub(super) struct Login {
     method: LoginMethod,
-    /// Makes the sidecar, while it does: its number, and when it is given up.
+    /// The installer of the sidecar while it runs, its number, and when it is given up.
     installer: Option<(Child, Generation, Instant)>,
-    /// Its last line.
-    last_line: String,
+    /// The last line of the installer.
+    last_installer_line: String,
 }
 
 impl Login {
-    /// When to give the installer up.
+    /// When the installer is given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.installer.as_ref().map(|(_, _, until)| *until)
     }
@@ -53,7 +53,7 @@ impl Whatsapp {
         if self.login.is_some() {
             return self.replace_login(method, now);
         }
-        self.login = Some(Login { method, installer: None, last_line: String::new() });
+        self.login = Some(Login { method, installer: None, last_installer_line: String::new() });
         match locate::find(&self.config.own_exe, &self.config.folder) {
             SidecarProgram::Installer { script, folder } => {
                 if let Err(error) = self.install(script.into(), folder.into(), now) {
@@ -69,12 +69,12 @@ impl Whatsapp {
         }
     }
 
-    /// Whoever asked for the login under way has left it.
+    /// Begins a login in place of the one under way, which nobody waits for any more.
     fn replace_login(&mut self, method: LoginMethod, now: Instant) {
-        let Some(Login { installer, last_line, .. }) = self.login.take() else { return };
+        let Some(Login { installer, last_installer_line, .. }) = self.login.take() else { return };
         self.send_login_step(LoginStep::Over(Err("another login took its place".to_owned())));
         let is_installing = installer.is_some();
-        self.login = Some(Login { method, installer, last_line });
+        self.login = Some(Login { method, installer, last_installer_line });
         if is_installing {
             return;
         }
@@ -136,7 +136,7 @@ impl Whatsapp {
         let Some(login) = self.login.as_mut().filter(|login| login.is_installed_by(generation)) else {
             return;
         };
-        login.last_line.clone_from(&line);
+        login.last_installer_line.clone_from(&line);
         self.send_login_step(LoginStep::Progress { state: "installing", reason: Some(line) });
     }
 
@@ -145,7 +145,7 @@ impl Whatsapp {
             return;
         };
         login.installer = None;
-        let line = std::mem::take(&mut login.last_line);
+        let line = std::mem::take(&mut login.last_installer_line);
         match locate::find(&self.config.own_exe, &self.config.folder) {
             SidecarProgram::Ready(_) => self.lifecycle.start_now(now),
             _ => self.finish_login(Err(format!("the sidecar could not be installed: {line}"))),
@@ -172,7 +172,7 @@ impl Whatsapp {
         self.send_login_step(LoginStep::Code { code, ttl_ms });
     }
 
-    /// The login has come to an end, if there was one.
+    /// Ends the login, if there is one, and tells state how.
     pub(super) fn finish_login(&mut self, result: Result<Option<String>, String>) {
         if self.login.take().is_some() {
             self.send_login_step(LoginStep::Over(result));
@@ -205,7 +205,7 @@ impl Whatsapp {
         self.advance(now);
     }
 
-    /// Whoever wants to log out is told that it cannot be done.
+    /// Ends a logout that somebody waits for: no sidecar will answer it.
     pub(super) fn finish_logout_if_wanted(&mut self, result: Result<(), &str>) {
         if self.logout_wanted {
             self.finish_logout(result.map_err(str::to_owned));

@@ -1,7 +1,7 @@
 //! WhatsApp, through a sidecar: a Node program that speaks WhatsApp Web and is driven over stdio.
 //!
-//! This module decides when the sidecar runs, turns what it says into facts, messages and outcomes,
-//! and survives its end. It runs on the `channels` thread and never waits.
+//! This module decides when the sidecar runs, turns its lines into health, messages and outcomes, and survives its
+//! end. It runs on the `channels` thread and never waits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,30 +42,30 @@ use outgoing::Outgoing;
 use sidecar::{Generation, Request, Sidecar};
 use wire::{OwnAccount, SidecarLine};
 
-/// What WhatsApp needs to know; made once from the config.
+/// The part of the config that WhatsApp needs.
 #[derive(Debug, Clone, Default)]
 pub struct WhatsappConfig {
-    /// The config switches it on.
+    /// Whether the config sets WhatsApp up.
     pub configured: bool,
     /// The daemon's own binary: also the guard of the sidecar, and what the sidecar is looked for beside.
     pub own_exe: PathBuf,
     /// Folder (0700) of the login, of media on their way, and of a program that was made here.
     pub folder: PathBuf,
-    /// Path of Node; the first in `PATH` if absent.
+    /// Path of Node; without one it is the first in `PATH`.
     pub node: Option<String>,
-    /// More arguments for Node.
+    /// Arguments for Node besides our own.
     pub args: Vec<String>,
-    /// Environment of the sidecar.
+    /// Variables for the sidecar's environment.
     pub env: BTreeMap<String, String>,
-    /// URL of a proxy.
+    /// URL of the proxy that the sidecar goes through.
     pub proxy: Option<String>,
-    /// Largest picture or file, both ways.
+    /// Size of the largest picture or file, both ways.
     pub media_bytes_max: u64,
-    /// Notes to oneself are questions too.
+    /// Whether notes to oneself are questions, too.
     pub self_chat: bool,
-    /// Whose files may be sent.
+    /// Where files that are sent may come from.
     pub sources: MediaSources,
-    /// People see that their messages were read.
+    /// Whether people see that their messages were read.
     pub read_receipts: bool,
 }
 
@@ -80,25 +80,25 @@ pub(super) fn read_lines(lines: &[u8]) -> Result<(), String> {
     })
 }
 
-/// What other threads have for this module.
+/// An event for WhatsApp, from the threads that it has started.
 #[derive(Debug)]
 pub(in crate::channels) struct WhatsappEvent(EventKind);
 
 #[derive(Debug)]
 enum EventKind {
-    /// A line of that sidecar.
+    /// A line of the sidecar with that number.
     Line(Generation, Box<SidecarLine>),
-    /// It closed its output, in order or not.
+    /// The sidecar closed its output; why, if that was no end in order.
     Closed(Generation, Option<String>),
-    /// A line of that installer.
+    /// A line of the installer with that number.
     InstallerLine(Generation, String),
-    /// It has ended.
+    /// The installer has ended.
     InstallerEnded(Generation),
-    /// What is to be sent was downloaded.
+    /// The file of an attempt was copied to where the sidecar may read it, or was not.
     Downloaded(Box<Attempt>, Result<PathBuf, AttemptOutcome>),
 }
 
-/// WhatsApp as the `channels` thread drives it.
+/// WhatsApp, as the `channels` thread drives it.
 pub(super) struct Whatsapp {
     config: WhatsappConfig,
     events: Port<ChannelEvent>,
@@ -110,15 +110,15 @@ pub(super) struct Whatsapp {
     account: OwnAccount,
     /// The server that the sidecar connects to, once it has said it.
     host: Option<String>,
-    /// Our account, held against other gateways on this host: its name there.
+    /// The lease of our account on this host, and the name under which it is claimed.
     lease: Option<(String, Lease)>,
-    /// Why nobody can say whether another gateway has it.
+    /// Why nobody can tell whether another gateway on this host has the account.
     lease_dispute: Option<String>,
     reader: MessageReader,
     intake: Intake,
     outgoing: Outgoing,
     fetches: Fetches,
-    /// Chats in which somebody sees us write, and when to say so again.
+    /// Chats that are shown that we are typing, and when to show it again.
     typing: BTreeMap<String, Instant>,
     login: Option<Login>,
     /// The account is to be unlinked as soon as the sidecar can.
@@ -159,7 +159,7 @@ impl Whatsapp {
         }
     }
 
-    /// A line, or an end.
+    /// Handles an event of a thread of WhatsApp.
     pub(super) fn handle_event(&mut self, event: WhatsappEvent, now: Instant) {
         match event.0 {
             EventKind::Line(generation, line) if self.is_current(generation) => self.on_line(*line, now),
@@ -179,12 +179,12 @@ impl Whatsapp {
         self.sidecar.as_ref().is_some_and(|sidecar| sidecar.generation == generation)
     }
 
-    /// Whether its sidecar is to end: what that still says about a login is about one that is over.
+    /// Whether the sidecar is to end: what it still says about a login is about one that is over.
     fn is_ending(&self) -> bool {
         self.sidecar.as_ref().is_some_and(Sidecar::is_ending)
     }
 
-    /// Switches it on or off. Switching it on once more tries again at once.
+    /// Switches WhatsApp on or off. To switch it on once more tries again at once.
     pub(super) fn switch(&mut self, enabled: bool, now: Instant) {
         self.enabled = enabled;
         if !enabled {
@@ -200,7 +200,7 @@ impl Whatsapp {
         self.advance(now);
     }
 
-    /// Takes a message to deliver. A file is brought here first.
+    /// Delivers a message. Its file, if it has one, is copied first.
     pub(super) fn deliver(&mut self, attempt: Attempt, now: Instant) {
         let source = match &attempt.part {
             Part::Media { source, .. } => Some(source.clone()),
@@ -213,7 +213,7 @@ impl Whatsapp {
         self.advance(now);
     }
 
-    /// Fetches a picture or file.
+    /// Fetches a picture or file that somebody has sent.
     pub(super) fn fetch(
         &mut self,
         key: String,
@@ -226,7 +226,7 @@ impl Whatsapp {
         self.advance(now);
     }
 
-    /// Shows that somebody is writing, or no longer.
+    /// Shows in a chat that we are typing, or no longer.
     pub(super) fn typing(&mut self, route: Route, on: bool, now: Instant) {
         if on {
             self.typing.insert(route.chat, now);
@@ -236,7 +236,7 @@ impl Whatsapp {
         self.advance(now);
     }
 
-    /// A message is being answered: its sender may see that it was read.
+    /// Shows the sender of a message, if the config wants that, that it was read.
     pub(super) fn mark_read(&mut self, chat: &str, message_id: &str, from: &str, now: Instant) {
         if self.config.read_receipts && self.lifecycle.is_connected() {
             let from = crate::channels::address::chat_of(Channel::Whatsapp, from);
@@ -245,14 +245,14 @@ impl Whatsapp {
         }
     }
 
-    /// Takes what is safe with us out of the sidecar's journal; at its end it does that by itself.
+    /// Has the sidecar take what it need not keep out of its journal; at its end it does that by itself.
     pub(super) fn tidy(&mut self, now: Instant) {
         if self.sidecar.as_ref().is_some_and(|sidecar| sidecar.is_greeted) {
             self.request(Request::Other("tidy"), json!({}), now);
         }
     }
 
-    /// The batch that was handed over is safe, or is to be offered again.
+    /// Handles state's answer to a batch: it is on record, or is to be offered again after the pause.
     pub(super) fn acknowledge(&mut self, result: Result<(), Duration>, now: Instant) {
         if let Some(seq) = self.intake.acknowledge(result, now) {
             self.request(Request::Other("ack"), json!({ "seq": seq }), now);
@@ -260,7 +260,7 @@ impl Whatsapp {
         self.advance(now);
     }
 
-    /// When [`Self::on_time`] has something to do.
+    /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let connected = self.lifecycle.is_connected();
         let sidecar = self.sidecar.as_ref().map(Sidecar::deadline);
@@ -280,7 +280,7 @@ impl Whatsapp {
         .min()
     }
 
-    /// Does what is due.
+    /// Does what is due by now.
     pub(super) fn tick(&mut self, now: Instant) {
         if let Some(Err(why)) = self.sidecar.as_mut().map(|sidecar| sidecar.tick(now)) {
             self.lifecycle.set_state("closed", Some(format!("the sidecar is ended: {why}")));
@@ -295,7 +295,7 @@ impl Whatsapp {
         self.advance(now);
     }
 
-    /// What any turn may have left to do.
+    /// Does what any turn may have left to do.
     fn advance(&mut self, now: Instant) {
         if self.lifecycle.start_at().is_some_and(|at| at <= now) && self.sidecar.is_none() {
             self.start(now);
@@ -332,14 +332,14 @@ impl Whatsapp {
                 // It takes long texts as they are.
                 Part::Text { text, .. } | Part::File { text, .. } => members["text"] = text.as_str().into(),
                 Part::Media { source, caption } => {
-                    members["media"] = upload::media(Path::new(source), caption);
+                    members["media"] = upload::media_members(Path::new(source), caption);
                 }
             }
             self.request(Request::Send { id: attempt.message_id }, members, now);
         }
     }
 
-    /// WhatsApp forgets it after some ten seconds.
+    /// WhatsApp shows typing for some ten seconds only.
     fn show_typing(&mut self, now: Instant) {
         let due: Vec<String> =
             self.typing.iter().filter(|(_, at)| **at <= now).map(|(chat, _)| chat.clone()).collect();
@@ -350,7 +350,7 @@ impl Whatsapp {
         }
     }
 
-    /// Nothing more is begun: what the server has not been given comes back.
+    /// Gives messages that the server does not have back as not sent: the gateway is about to stop.
     pub(super) fn give_back(&mut self) {
         for (id, outcome) in self.outgoing.give_back("the gateway is stopping") {
             self.send_outcome(id, outcome);
@@ -375,7 +375,7 @@ impl Whatsapp {
         }
     }
 
-    /// The one outcome of an attempt. What was downloaded for it goes.
+    /// Tells state the outcome of an attempt, and removes what was copied for it.
     fn send_outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
         upload::remove(&self.config.folder, id);
         self.send(ChannelEvent::Outcome { id, outcome });
@@ -385,7 +385,7 @@ impl Whatsapp {
         let _ = self.events.send(event);
     }
 
-    /// Starts a login: a code to scan, or one to type.
+    /// Begins to link a phone, by a code to scan or one to type.
     pub(super) fn log_in(&mut self, method: LoginMethod, now: Instant) {
         self.begin_login(method, now);
         self.advance(now);

@@ -1,5 +1,5 @@
-//! Messages on their way to WhatsApp. Sent is not accepted: a message counts when the server says so,
-//! and is written again under its own id until then. Pure: time comes from outside.
+//! Messages on their way to WhatsApp. One that was written counts as sent only when the server has confirmed it, and
+//! is written again under its own id until then. Pure: time comes from outside.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,49 +10,50 @@ use crate::limits::{
     WHATSAPP_HOLD_TIMEOUT, WHATSAPP_INTERVAL, WHATSAPP_WRITE_TIMEOUT, WHATSAPP_WRITES_MAX,
 };
 
-/// One message.
+/// One message on its way.
 struct Delivery {
     attempt: Attempt,
     step: DeliveryStep,
-    /// Since when.
+    /// When its step began.
     since: Instant,
-    /// How often it was given to the sidecar.
+    /// How often the sidecar was asked to send it.
     writes: u32,
 }
 
-/// How far a message is.
+/// How far a message has got.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DeliveryStep {
-    /// To be written.
+    /// It waits to be written.
     Waiting,
-    /// In the sidecar's hands; a file may take its time.
+    /// The sidecar has it; a file may take its time.
     Writing,
-    /// It has left; the server has not confirmed it.
+    /// The server was given it and has not confirmed it.
     Left,
 }
 
+/// Messages that are not confirmed yet, and the pace at which they are written.
 #[derive(Default)]
 pub(super) struct Outgoing {
-    /// In the order in which they go.
+    /// Deliveries in the order in which they go.
     deliveries: VecDeque<Delivery>,
-    /// When the next one may be written to a chat, and to any.
+    /// When the next message may be written, to a chat and to any.
     chats: HashMap<String, Instant>,
     any: Option<Instant>,
     /// Bodies of the last messages, for receivers who ask again.
     bodies: VecDeque<Body>,
 }
 
-/// What a message said, as WhatsApp has it.
+/// The body of a message that was sent, as WhatsApp has it.
 pub(super) struct Body {
-    /// Of the message.
+    /// Id of the message.
     pub(super) id: String,
     /// The chat that it went to.
     pub(super) to: String,
-    /// Base64.
+    /// The body in base64.
     pub(super) proto: String,
 }
 
-/// What became of messages.
+/// Outcomes of attempts, by their ids.
 pub(super) type Outcomes = Vec<(AttemptId, AttemptOutcome)>;
 
 impl Outgoing {
@@ -60,7 +61,7 @@ impl Outgoing {
         self.deliveries.push_back(Delivery { attempt, step: DeliveryStep::Waiting, since: now, writes: 0 });
     }
 
-    /// The next message that may be written now.
+    /// Takes the next message that may be written now.
     pub(super) fn next(&mut self, now: Instant) -> Option<Attempt> {
         if self.any.is_some_and(|at| at > now) {
             return None;
@@ -83,7 +84,7 @@ impl Outgoing {
         Some(attempt)
     }
 
-    /// The sidecar has given it to the server: now it is confirmed, or written again.
+    /// Notes that the sidecar has given a message to the server: now it is confirmed, or written again.
     pub(super) fn handed_over(&mut self, message_id: &str, now: Instant) {
         let delivery = self.deliveries.iter_mut().find(|delivery| delivery.attempt.message_id == message_id);
         if let Some(delivery) = delivery {
@@ -91,24 +92,24 @@ impl Outgoing {
         }
     }
 
-    /// When something is to be written or given up. `connected` says whether anything can be written.
+    /// When a message is to be written or given up. `connected` says whether anything can be written.
     pub(super) fn deadline(&self, connected: bool) -> Option<Instant> {
         let waits = self.deliveries.iter().map(|delivery| {
             let chat = self.chats.get(&delivery.attempt.route.chat).copied();
             match (delivery.step, connected, chat.max(self.any)) {
                 (DeliveryStep::Waiting, true, Some(at)) => at,
-                _ => delivery.since + delivery.timeouts(),
+                _ => delivery.since + delivery.time_limit(),
             }
         });
         waits.min()
     }
 
-    /// Gives up what has waited too long: what cannot be written may be tried later, what was written
+    /// Gives up messages that waited too long: one that cannot be written may be tried later; one that was written
     /// goes again under the same id, and in the end nobody knows.
     pub(super) fn expire(&mut self, connected: bool, now: Instant) -> Outcomes {
         let mut outcomes = Vec::new();
         for delivery in &mut self.deliveries {
-            if delivery.since + delivery.timeouts() > now
+            if delivery.since + delivery.time_limit() > now
                 || (delivery.step == DeliveryStep::Waiting && connected)
             {
                 continue;
@@ -126,27 +127,27 @@ impl Outgoing {
         outcomes
     }
 
-    /// The connection is gone: what the server has not confirmed goes again under the same id.
+    /// Has messages that the server has not confirmed written again: the connection is gone.
     pub(super) fn connection_lost(&mut self, now: Instant) {
         for delivery in self.deliveries.iter_mut().filter(|delivery| delivery.step != DeliveryStep::Waiting) {
             (delivery.step, delivery.since) = (DeliveryStep::Waiting, now);
         }
     }
 
-    /// A message is over.
+    /// Takes out a message whose outcome is known.
     pub(super) fn finish(&mut self, message_id: &str) -> Option<Attempt> {
         let at = self.deliveries.iter().position(|delivery| delivery.attempt.message_id == message_id)?;
         self.deliveries.remove(at).map(|delivery| delivery.attempt)
     }
 
-    /// A message cannot be written now.
+    /// Takes out a message that cannot be sent now, with its outcome.
     pub(super) fn postpone(&mut self, message_id: &str, why: &str) -> Option<(AttemptId, AttemptOutcome)> {
         let at = self.deliveries.iter().position(|delivery| delivery.attempt.message_id == message_id)?;
         let delivery = self.deliveries.remove(at)?;
         Some((delivery.attempt.id, delivery.not_now(why)))
     }
 
-    /// Nothing can be sent for the time being: all of it is given back.
+    /// Takes out all messages: nothing can be sent for the time being.
     pub(super) fn give_back(&mut self, why: &str) -> Outcomes {
         self.deliveries.drain(..).map(|delivery| (delivery.attempt.id, delivery.not_now(why))).collect()
     }
@@ -165,8 +166,8 @@ impl Outgoing {
 }
 
 impl Delivery {
-    /// How long it may stay in its step.
-    fn timeouts(&self) -> Duration {
+    /// How long the message may stay in its step.
+    fn time_limit(&self) -> Duration {
         match self.step {
             DeliveryStep::Waiting => WHATSAPP_HOLD_TIMEOUT,
             DeliveryStep::Writing => WHATSAPP_WRITE_TIMEOUT,
@@ -174,7 +175,7 @@ impl Delivery {
         }
     }
 
-    /// It is tried later. One that was written before may be there already.
+    /// The outcome of a message that may be tried later. One that was written before may have arrived already.
     fn not_now(&self, why: &str) -> AttemptOutcome {
         let why = why.to_owned();
         if self.writes > 0 {

@@ -19,14 +19,14 @@ use crate::limits::{CHILD_STOP_TIMEOUT, CHILD_TERM_WAIT, SIDECAR_BEAT_INTERVAL, 
 use crate::store::folder_handle::FolderHandle;
 use crate::store::{Layout, trash};
 
-/// V8 settings that keep it small (measured: 74 MB where the defaults take 110).
+/// V8 settings that keep the sidecar small (measured: 74 MB where the defaults take 110).
 const NODE_FLAGS: [&str; 4] =
     ["--max-semi-space-size=1", "--optimize-for-size", "--max-old-space-size=96", "--v8-pool-size=0"];
 
-/// Tells the lines of one sidecar from those of the one before it.
+/// Number of a sidecar or installer: tells its lines from those of one before it.
 pub(super) type Generation = u64;
 
-/// What a request was for.
+/// A request to the sidecar, with what its answer is for.
 #[derive(Debug)]
 pub(super) enum Request {
     Hello,
@@ -41,12 +41,12 @@ pub(super) enum Request {
         folder: PathBuf,
     },
     Beat,
-    /// Only a failure is worth a word.
+    /// A request whose success changes nothing here, by its name in the protocol.
     Other(&'static str),
 }
 
 impl Request {
-    /// Its name in the protocol.
+    /// The request's name in the protocol.
     fn op(&self) -> &'static str {
         match self {
             Self::Hello => "hello",
@@ -60,24 +60,25 @@ impl Request {
     }
 }
 
+/// A sidecar from its start until it is reaped.
 pub(super) struct Sidecar {
     pub(super) generation: Generation,
     child: Child,
     /// Requests without an answer, by their numbers.
     pending: HashMap<u64, Request>,
     last_number: u64,
-    /// Its last line.
+    /// When its last line came.
     last_line_at: Instant,
     next_beat: Instant,
-    /// `hello` was answered.
+    /// Whether it has answered `hello`.
     pub(super) is_greeted: bool,
     ending: Ending,
-    /// It is ended because it does not do what it should.
+    /// Whether it is ended because it does not do what it should.
     is_given_up: bool,
 }
 
 impl Sidecar {
-    /// Starts one and greets it.
+    /// Starts a sidecar and greets it.
     pub(super) fn start(
         config: &WhatsappConfig,
         program: PathBuf,
@@ -146,22 +147,22 @@ impl Sidecar {
         self.child.stdin_mut().write(&line, now);
     }
 
-    /// What the request with that number was for. It is answered now.
+    /// Takes out the request with that number, which was answered.
     pub(super) fn answered(&mut self, number: u64) -> Option<Request> {
         self.pending.remove(&number)
     }
 
-    /// Requests that will never be answered.
+    /// Takes out all requests: they will never be answered.
     pub(super) fn unanswered(&mut self) -> Vec<Request> {
         std::mem::take(&mut self.pending).into_values().collect()
     }
 
-    /// It has said something.
+    /// Notes that a line has come.
     pub(super) fn note_line(&mut self, now: Instant) {
         self.last_line_at = now;
     }
 
-    /// Asks it to end in order.
+    /// Asks the sidecar to end in order.
     pub(super) fn end(&mut self, now: Instant) {
         if self.ending == Ending::No {
             self.ending = Ending::Asked { until: now + CHILD_TERM_WAIT };
@@ -169,23 +170,23 @@ impl Sidecar {
         }
     }
 
-    /// Whether it is to end.
+    /// Whether the sidecar is to end.
     pub(super) fn is_ending(&self) -> bool {
         self.ending != Ending::No
     }
 
-    /// Whether it was asked to end, and does so.
+    /// Whether the sidecar ends because it was asked to.
     pub(super) fn ends_in_order(&self) -> bool {
         self.is_ending() && !self.is_given_up
     }
 
-    /// Ends it now: it does not do what it should.
+    /// Ends the sidecar now, because it does not do what it should.
     pub(super) fn give_up(&mut self, now: Instant) {
         self.is_given_up = true;
         self.ending.terminate(&mut self.child, CHILD_STOP_TIMEOUT, now);
     }
 
-    /// Its output is closed: whether it is gone, or still to be ended.
+    /// Whether a sidecar whose output is closed has ended. If it takes too long it is ended.
     pub(super) fn is_gone(&mut self, now: Instant) -> bool {
         if self.child.exit().is_some() {
             return true;
@@ -198,13 +199,13 @@ impl Sidecar {
         false
     }
 
-    /// When [`Self::on_time`] has something to do.
+    /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self) -> Instant {
         let end = self.ending.until().unwrap_or(self.next_beat).min(self.last_line_at + SIDECAR_SILENCE_MAX);
         self.child.stdin().retry_at().map_or(end, |retry| retry.min(end))
     }
 
-    /// Keeps its pipe moving, asks whether it lives, and ends it if it does not. `Err` says why.
+    /// Writes what waits, asks for a sign of life, and ends the sidecar if there is none. `Err` says why.
     pub(super) fn tick(&mut self, now: Instant) -> Result<(), String> {
         if self.child.stdin().retry_at().is_some_and(|at| at <= now) {
             self.child.stdin_mut().flush(now);
@@ -229,7 +230,7 @@ impl Sidecar {
         Ok(())
     }
 
-    /// How it ended, for people; its last line of stderr says most.
+    /// How the sidecar ended, for people; its last line of stderr says most.
     pub(super) fn last_words(&mut self) -> String {
         let line = self.child.stderr_lines().pop().unwrap_or_default();
         match (self.child.exit(), line.is_empty()) {
@@ -248,7 +249,7 @@ pub(super) fn make_home(folder: &Path) -> io::Result<FolderHandle> {
     state_dir.make_folder(folder.file_name().unwrap_or_default())
 }
 
-/// Discards what the last life left on its way.
+/// Discards files on their way that an earlier gateway left behind.
 pub(super) fn discard_leftovers(folder: &Path) -> io::Result<()> {
     let (true, Some(state_dir)) = (folder.symlink_metadata().is_ok(), folder.parent()) else { return Ok(()) };
     let (home, tmp) = (make_home(folder)?, Layout::new(state_dir).open_tmp()?);

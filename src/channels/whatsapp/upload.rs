@@ -1,4 +1,4 @@
-//! Pictures and files that are to be sent: what they are, and how they come here from the web.
+//! Pictures and files that are to be sent: copies of them, for the sidecar to read.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,11 +11,11 @@ use crate::channels::whatsapp::{EventKind, Whatsapp, WhatsappEvent};
 use crate::store::folder_handle::FolderHandle;
 use crate::threads;
 
-/// Folder for what was downloaded.
+/// Folder for copies of files that are to be sent.
 pub(super) const UPLOAD: &str = "upload";
 
 impl Whatsapp {
-    /// Puts what is to be sent into a folder of ours, on a thread of its own: it may take minutes. A file of
+    /// Copies what is to be sent into a folder of ours, on a thread of its own: it may take minutes. A file of
     /// this machine as well: what the sidecar reads is what was judged.
     pub(super) fn download(&self, attempt: Attempt, source: String) {
         let (to_loop, proxy, sources) =
@@ -50,7 +50,7 @@ impl Whatsapp {
     }
 }
 
-/// Removes what was downloaded for an attempt.
+/// Removes what was copied for an attempt.
 pub(super) fn remove(folder: &Path, id: AttemptId) {
     let Ok(upload) = FolderHandle::open(&folder.join(UPLOAD)) else { return };
     let name = id.to_string();
@@ -62,8 +62,8 @@ pub(super) fn remove(folder: &Path, id: AttemptId) {
     }
 }
 
-/// A file of [`UPLOAD`] as the sidecar sends it.
-pub(super) fn media(path: &Path, caption: &str) -> Value {
+/// The members of a request to send a file of [`UPLOAD`].
+pub(super) fn media_members(path: &Path, caption: &str) -> Value {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mime = download::mime_type(path);
     let kind = match mime.split('/').next() {

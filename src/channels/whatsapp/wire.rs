@@ -14,15 +14,15 @@ use crate::protocol::scan::Shape;
 /// Version of the protocol; the sidecar refuses any other.
 pub(super) const PROTOCOL: u64 = 1;
 
-/// What the sidecar says.
+/// A line of the sidecar.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum SidecarLine {
-    /// Answers a request.
+    /// The answer to a request.
     Answer(SidecarAnswer),
-    /// Something happened.
+    /// An event that nobody asked for.
     Event(SidecarEvent),
-    /// A message that cannot be read here, with its place: it is passed.
+    /// A message that cannot be read, with its place in the sidecar's journal: it is passed over.
     #[serde(skip)]
     Unreadable { seq: u64, raw: String },
 }
@@ -30,50 +30,50 @@ pub(super) enum SidecarLine {
 /// The answer to the request with the number `re`.
 #[derive(Debug, Deserialize)]
 pub(super) struct SidecarAnswer {
-    /// `None` for a line that was no request.
+    /// Number of the request; `None` for a line that was no request.
     pub(super) re: Option<u64>,
     pub(super) ok: bool,
-    /// One word for programs, where it failed. `link` brings the code to type on the phone so.
+    /// One word for programs, where the request failed. Where `link` succeeds, the code to type on the phone.
     #[serde(default)]
     pub(super) code: String,
-    /// For people, where it failed.
+    /// The reason for people, where the request failed.
     #[serde(default)]
     pub(super) error: String,
-    /// The same may succeed later.
+    /// Whether the same request may succeed later.
     #[serde(default)]
     pub(super) retry: bool,
-    /// What it brings where it succeeded.
+    /// The members of a request that succeeded.
     #[serde(flatten)]
     pub(super) members: AnswerMembers,
 }
 
-/// Members of answers, by request.
+/// Members of successful answers; each says of which requests.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct AnswerMembers {
-    /// `hello`
+    /// `hello`: whether a phone is linked.
     pub(super) linked: bool,
-    /// `hello`
+    /// `hello`: the account that is linked.
     pub(super) me: Option<OwnAccount>,
-    /// `hello`: the server that it connects to.
+    /// `hello`: the server that the sidecar connects to.
     pub(super) host: Option<String>,
     /// `hello`: where the damaged login was put.
     pub(super) damaged: Option<String>,
-    /// `link`
+    /// `link`: how long the code to type holds.
     pub(super) ttl_ms: Option<u64>,
     /// `send`: the address that it went to.
     pub(super) jid: String,
     /// `send`: the body, for a receiver who asks again. `hello` calls its version so.
     pub(super) proto: Value,
-    /// `fetch`
+    /// `fetch`: where the file was put.
     pub(super) path: Option<PathBuf>,
-    /// `fetch`
+    /// `fetch`: its MIME type.
     pub(super) mime: Option<String>,
-    /// `mem`
+    /// `mem`: the memory that the sidecar takes.
     pub(super) rss: Option<u64>,
 }
 
-/// Whose account it is.
+/// The account that a login belongs to.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct OwnAccount {
     #[serde(default)]
@@ -82,18 +82,18 @@ pub(super) struct OwnAccount {
     pub(super) lid: Option<String>,
 }
 
-/// What happens.
+/// An event of the sidecar.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "ev", rename_all = "kebab-case")]
 pub(super) enum SidecarEvent {
-    /// The connection's state.
+    /// The state of the connection.
     State(ConnectionState),
     /// A code for the phone to scan.
     #[serde(rename_all = "camelCase")]
     Qr { data: String, ttl_ms: u64 },
-    /// A message came in.
+    /// A message that came in.
     Msg(Box<Message>),
-    /// How far a message of ours is.
+    /// A message of ours has got further.
     Out {
         id: String,
         stage: DeliveryStage,
@@ -102,11 +102,11 @@ pub(super) enum SidecarEvent {
     },
     /// A receiver asks again for a message of ours.
     NeedBody { id: String },
-    /// For the log.
+    /// A line for the log.
     Log { level: String, text: String },
-    /// Last words.
+    /// Why the sidecar is about to end.
     Fatal { text: String },
-    /// What a newer sidecar may say.
+    /// An event of a newer sidecar.
     #[serde(other)]
     Other,
 }
@@ -130,7 +130,7 @@ pub(super) struct ConnectionState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum DeliveryStage {
-    /// The server has it.
+    /// The server has the message.
     Accepted,
     Delivered,
     Read,
@@ -141,7 +141,7 @@ pub(super) enum DeliveryStage {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Message {
-    /// Place in the sidecar's journal; acknowledged when it is safe here.
+    /// Place in the sidecar's journal, acknowledged when state has the message on record.
     pub(super) seq: u64,
     pub(super) id: String,
     pub(super) chat: Chat,
@@ -204,7 +204,7 @@ pub(super) struct Media {
 }
 
 impl Media {
-    /// What it is to us; a sticker is none.
+    /// Its kind in our words; a sticker has none.
     pub(super) fn kind(&self) -> Option<MediaKind> {
         match self.kind.as_str() {
             "image" => Some(MediaKind::Image),
@@ -227,8 +227,8 @@ pub(super) fn request(number: u64, op: &str, members: Value) -> Vec<u8> {
     line
 }
 
-/// Hands every line to `take` until the end, a fault, or until that says `false`.
-pub(super) fn read(stdout: impl Read, take: impl Fn(SidecarLine) -> bool) -> Result<(), String> {
+/// Hands every line to `handle` until the end, a fault, or until that says `false`.
+pub(super) fn read(stdout: impl Read, handle: impl Fn(SidecarLine) -> bool) -> Result<(), String> {
     let mut reader = BufReader::new(stdout);
     let mut line = Vec::new();
     loop {
@@ -245,15 +245,15 @@ pub(super) fn read(stdout: impl Read, take: impl Fn(SidecarLine) -> bool) -> Res
         }
         let shape = Shape::of(&line);
         let is_ours = shape.depth <= SIDECAR_DEPTH_MAX && shape.values <= SIDECAR_VALUES_MAX;
-        let said = is_ours.then(|| serde_json::from_slice(&line).ok()).flatten();
-        let said = said.or_else(|| unreadable(&line)).ok_or("it wrote something that is no line of ours")?;
-        if !take(said) {
+        let read = is_ours.then(|| serde_json::from_slice(&line).ok()).flatten();
+        let read = read.or_else(|| unreadable(&line)).ok_or("it wrote something that is no line of ours")?;
+        if !handle(read) {
             return Ok(());
         }
     }
 }
 
-/// A message that somebody made so that it cannot be read: it must not stand in the way of the others.
+/// Reads no more than the place of a message that was made to be unreadable: it must not hold up the others.
 fn unreadable(line: &[u8]) -> Option<SidecarLine> {
     let rest = line.strip_prefix(br#"{"ev":"msg","seq":"#)?;
     let digits: String =
@@ -262,7 +262,7 @@ fn unreadable(line: &[u8]) -> Option<SidecarLine> {
     Some(SidecarLine::Unreadable { seq: digits.parse().ok()?, raw })
 }
 
-/// Kept between lines; messages are shorter.
+/// Room that is kept between lines; messages are shorter.
 const LINE_BUFFER_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
