@@ -1,4 +1,6 @@
 //! One connection, on a thread of its own: from the first byte to the last.
+//!
+//! Reads and checks; what a request means it does not know, but for pages of records, which it reads itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,10 +27,10 @@ use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::frame::{self, Close};
 use crate::protocol::method::Request;
 
-/// Longest write before `outbound` takes over: a peer that does not read its own handshake.
+/// Longest write before `outbound` takes over: a peer may not read the answers in its own handshake.
 const HANDSHAKE_WRITE: Duration = Duration::from_secs(1);
 
-/// Serves one accepted socket until it is done.
+/// Serves one accepted socket until that is closed.
 pub(super) fn serve(
     conn: ConnId,
     peer: SocketAddr,
@@ -159,7 +161,7 @@ impl ClientConn<'_> {
         let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, subscriptions, token });
         let attached = self.context.outbound.send(attach);
         let reason = if attached && self.context.state.send(NetEvent::Opened(opened)) {
-            let reason = self.read_until_the_end(handshake::give_buffer_back(socket));
+            let reason = self.read_until_the_end(handshake::free_buffer(socket));
             reason.unwrap_or_else(|| "closed by the gateway".to_owned())
         } else {
             let close = Close::new(1001, "the gateway is stopping");
@@ -185,7 +187,7 @@ impl ClientConn<'_> {
                     socket.get_ref().message_arrived();
                     let request = self.parse(text);
                     // State may be busy for a while: what was sent does not wait for it.
-                    socket = handshake::give_buffer_back(socket);
+                    socket = handshake::free_buffer(socket);
                     request.map_or_else(|close| close, |request| self.execute(request))
                 }
                 Ok(Message::Binary(_)) => {
@@ -257,7 +259,7 @@ impl ClientConn<'_> {
         None
     }
 
-    /// Makes a page once the one before is with the kernel.
+    /// Answers with a page of records, which is made once the page before is with the kernel.
     fn send_page(&mut self, id: &str, params: &SessionHistoryParams) -> Option<Close> {
         let Some(turn) = self.await_page_turn() else {
             METRICS.slow_consumers.up();
@@ -277,7 +279,8 @@ impl ClientConn<'_> {
         None
     }
 
-    /// Waits while the kernel takes something of what was sent before. `None`: it took nothing for long.
+    /// Waits for the page before, while the kernel takes something of what was sent. `None`: it took nothing
+    /// for long.
     fn await_page_turn(&mut self) -> Option<Permit> {
         let turns = self.page_turns.get_or_insert_with(|| Permits::new(1));
         let (mut written, mut since) = (self.shared.writes.load(Ordering::Relaxed), Instant::now());
@@ -309,7 +312,7 @@ impl InvalidFrameBudget {
         Self { window_start: now, spent: 0 }
     }
 
-    /// Counts one. `false`: it was one too many.
+    /// Counts one frame. `false`: it was one too many.
     fn spend(&mut self, now: Instant) -> bool {
         if now.duration_since(self.window_start) >= INVALID_FRAMES_WINDOW {
             *self = Self::new(now);

@@ -1,4 +1,4 @@
-//! What the sockets' side tells the state thread.
+//! What the sockets' side tells the state thread. Plain data: who handles it, and how, is not known here.
 
 use std::net::IpAddr;
 

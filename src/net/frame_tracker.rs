@@ -1,15 +1,15 @@
-//! Where in its frames what a client sends is: the WebSocket below reads ahead and tells of a message
-//! only when all of it has come.
+//! How far in its frames a client is: the WebSocket library reads ahead and tells of a message only when all
+//! of it has come. Looks at the headers of frames only, and judges nothing.
 
 /// Longest header of a masked frame (RFC 6455, 5.2).
 const HEADER_BYTES_MAX: usize = 14;
 
-/// Follows the bytes of one direction of a connection.
+/// Follows the frames of one direction of a connection.
 #[derive(Default)]
 pub(super) struct FrameTracker {
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: usize,
-    /// Of the payload that is coming.
+    /// Bytes of the frame's payload that are still to come.
     left: u64,
     /// This frame is the last of its message.
     ends_message: bool,
@@ -18,7 +18,7 @@ pub(super) struct FrameTracker {
 }
 
 impl FrameTracker {
-    /// Takes in what came next.
+    /// Follows the bytes that came next.
     pub(super) fn advance(&mut self, mut bytes: &[u8]) {
         while let Some(first) = bytes.first() {
             if self.left > 0 {

@@ -1,4 +1,6 @@
-//! From an HTTP upgrade to an accepted `hello`.
+//! From an HTTP upgrade to an accepted `hello`, or to a `hello-error` and the end.
+//!
+//! Knows nothing of clients that passed: those are `conn`'s.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -52,7 +54,7 @@ pub(super) fn upgrade(
     Ok(WebSocket::from_partially_read(stream, head.rest, Role::Server, Some(config(HELLO_BYTES_MAX))))
 }
 
-/// All five sizes by name: the defaults are 128 KiB of buffers and 64 MiB messages.
+/// The five sizes of a WebSocket, all by name: the defaults are 128 KiB of buffers and 64 MiB messages.
 fn config(message_bytes_max: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
@@ -62,9 +64,9 @@ fn config(message_bytes_max: usize) -> WebSocketConfig {
         .max_frame_size(Some(message_bytes_max))
 }
 
-/// Gives the buffer of a long message back: the WebSocket below would keep it for the next one. Called
-/// when the message is gone.
-pub(super) fn give_buffer_back(mut socket: WebSocket<ClientStream>) -> WebSocket<ClientStream> {
+/// Frees the buffer of a long message, which the WebSocket library would keep for the next one. Called when
+/// the message is gone.
+pub(super) fn free_buffer(mut socket: WebSocket<ClientStream>) -> WebSocket<ClientStream> {
     if !socket.get_ref().is_behind_a_long_message() {
         return socket;
     }
@@ -93,11 +95,11 @@ pub(super) struct Accepted {
     pub(super) token: u64,
 }
 
-/// Why there was no handshake.
+/// Why a connection did not pass its handshake.
 pub(super) enum HandshakeError {
     /// The peer went away.
     Gone,
-    /// Say it in a `hello-error` (if there is a reason for one), then close.
+    /// The peer is told why in a `hello-error` (if there is a reason for one), then in a close.
     Refused { reason: Option<String>, close: Close },
     /// The token is wrong, which is said in its turn among all wrong tokens.
     WrongToken,
@@ -176,7 +178,7 @@ fn read_failed(error: &Error, shared: &ConnShared, context: &NetContext) -> Hand
     })
 }
 
-/// The close that tells a peer what it did wrong on the WebSocket level. `None`: it is gone.
+/// The close that tells a peer what it did wrong on the WebSocket level. `None`: the peer is gone.
 pub(super) fn close_for(error: &Error) -> Option<Close> {
     use tungstenite::error::ProtocolError::{HandshakeIncomplete, ResetWithoutClosingHandshake};
     match error {
@@ -227,7 +229,7 @@ fn is_older(version: &str, least: &str) -> bool {
     matches!((semver(version), semver(least)), (Some(version), Some(least)) if version < least)
 }
 
-/// Says why, then closes and lingers. Called on the connection's own thread, before anybody else
+/// Says why there is no handshake, then closes and lingers. Called on the connection's own thread, before anybody else
 /// may write to it. A refusal holds the handshake slot, which a newer connection may take; one that waits for
 /// its turn holds none.
 pub(super) fn refuse(shared: &ConnShared, context: &NetContext, error: HandshakeError, slot: Slot) {

@@ -10,13 +10,13 @@ use crate::protocol::warning::{Warning, WarningCode};
 /// Ports that a browser leaves out of `Host`.
 const PORTS_LEFT_OUT: [u16; 2] = [80, 443];
 
-/// What `Host` may be.
+/// The names that `Host` may have.
 pub(super) struct Hosts {
     listed: Vec<Entry>,
     bound: Vec<IpAddr>,
 }
 
-/// One of `gateway.allowedHosts`.
+/// An entry of `gateway.allowedHosts`.
 struct Entry {
     host: Host,
     port: Option<u16>,
@@ -26,7 +26,7 @@ struct Entry {
 #[derive(PartialEq, Eq)]
 enum Host {
     Address(IpAddr),
-    /// In lower case.
+    /// A name, in lower case.
     Name(String),
 }
 
@@ -90,13 +90,13 @@ pub(crate) fn stray_entries(entries: &[String]) -> Option<Warning> {
 }
 
 impl Hosts {
-    /// What is listed, and the addresses that are bound. Entries that name no host match nothing.
+    /// The names that are listed, and the addresses that are bound. Entries that name no host match nothing.
     pub(super) fn new(entries: &[String], bound: Vec<IpAddr>) -> Self {
         Self { listed: entries.iter().filter_map(|text| entry(text)).collect(), bound }
     }
 
     /// Whether a client may have come by this authority.
-    pub(super) fn allow(&self, authority: &str) -> bool {
+    pub(super) fn allows(&self, authority: &str) -> bool {
         let Some((host, port)) = split(authority) else { return false };
         let is_own = match &host {
             Host::Name(name) => name == "localhost",
@@ -142,7 +142,7 @@ mod tests {
             "[fd00:0::7]:5",
             "[fd00::8]:9",
         ] {
-            assert!(hosts.allow(host), "{host}");
+            assert!(hosts.allows(host), "{host}");
         }
         for host in [
             "",
@@ -174,7 +174,7 @@ mod tests {
             "127.0.0.1 ",
             "127.0.0.1:",
         ] {
-            assert!(!hosts.allow(host), "{host}");
+            assert!(!hosts.allows(host), "{host}");
         }
     }
 
@@ -182,15 +182,15 @@ mod tests {
     fn bound_addresses_are_hosts_and_a_wildcard_is_any_address() {
         let bound = hosts(&[], &["192.0.2.7", "fd00::7"]);
         for host in ["192.0.2.7", "192.0.2.7:9", "[fd00::7]", "[FD00::7]:1", "127.0.0.1"] {
-            assert!(bound.allow(host), "{host}");
+            assert!(bound.allows(host), "{host}");
         }
         for host in ["192.0.2.8", "[fd00::8]", "[::ffff:192.0.2.7]", "evil.example"] {
-            assert!(!bound.allow(host), "{host}");
+            assert!(!bound.allows(host), "{host}");
         }
         for wildcard in ["0.0.0.0", "::"] {
             let wild = hosts(&[], &[wildcard]);
-            assert!(wild.allow("192.0.2.8") && wild.allow("[fd00::8]:1"));
-            assert!(!wild.allow("evil.example") && !wild.allow("192.0.2.8.evil.example"));
+            assert!(wild.allows("192.0.2.8") && wild.allows("[fd00::8]:1"));
+            assert!(!wild.allows("evil.example") && !wild.allows("192.0.2.8.evil.example"));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Plain HTTP on the same port: the web page, health for supervisors, numbers for Prometheus.
 //!
-//! One request per connection, answered on its thread. Touches no state but the metrics.
+//! One request per connection, answered on its thread. Knows nothing of the gateway's state but the metrics.
 
 use std::io::{self, Read};
 use std::net::Shutdown;
@@ -16,7 +16,7 @@ use crate::net::response::Response;
 use crate::net::stream::{read_until, write_until};
 use crate::net::{ConnShared, NetContext, web_files};
 
-/// An answer that is not what was asked for: status, sentence, extra header.
+/// A response that is not what was asked for: status, sentence, extra header.
 #[derive(Debug)]
 pub(super) struct HttpRefusal {
     pub(super) status: u16,
@@ -24,7 +24,7 @@ pub(super) struct HttpRefusal {
     header: Option<&'static str>,
 }
 
-/// What whoever finds no place is told.
+/// What a client is told that finds no slot.
 pub(super) const TOO_MANY_CLIENTS: &str =
     "too many clients are connected: close some, or raise --max-clients and the limit on open files";
 
@@ -112,13 +112,13 @@ fn authorize(head: &RequestHead, context: &NetContext) -> Result<(), HttpRefusal
     Err(HttpRefusal::UNAUTHORIZED)
 }
 
-/// On every answer: nothing may guess its kind, frame it, load it from another site, learn where
+/// Headers of every response: nothing may guess its kind, frame it, load it from another site, learn where
 /// a person came from, or share a process with it.
 const GUARDS: &str = "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\nReferrer-Policy: no-referrer\r\n\
     Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\n";
 
-/// A body that goes out in one write with its head. A larger one is not copied behind it.
-const SMALL_BODY: usize = 4 * 1024;
+/// Longest body that goes out in one write with its head; a larger one is not copied behind it.
+const SMALL_BODY_BYTES: usize = 4 * 1024;
 
 fn respond(shared: &ConnShared, answer: &Response, with_body: bool) {
     let Response { status, kind, headers, body } = answer;
@@ -133,7 +133,7 @@ fn respond(shared: &ConnShared, answer: &Response, with_body: bool) {
         format!("HTTP/1.1 {status} {name}\r\n{content}Connection: close\r\n{headers}{GUARDS}\r\n")
             .into_bytes();
     let mut body: &[u8] = if with_body { body } else { b"" };
-    if body.len() <= SMALL_BODY {
+    if body.len() <= SMALL_BODY_BYTES {
         bytes.extend_from_slice(std::mem::take(&mut body));
     }
     let deadline = Instant::now() + HTTP_ANSWER_TIMEOUT;

@@ -11,9 +11,9 @@
 //! # Who waits for whom
 //!
 //! A connection's thread waits for room in the queue into `state` and in the one into `outbound`, and so its
-//! client waits, too. `outbound` waits for nobody, and no message to `state` waits for a connection's thread:
-//! there is no circle. What is large takes permits besides ([`permits`]), so that it waits for other large
-//! things instead of meeting them in memory; they are given back by `state` and by `outbound`.
+//! client waits, too. State waits for room in the queue into `outbound`, and `outbound` waits for nobody: there
+//! is no circle. What is large takes permits besides ([`permits`]), so that it waits for other large things
+//! instead of meeting them in memory; state and `outbound` give them back.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, TcpStream};
@@ -97,7 +97,7 @@ pub(crate) struct NetContext {
     token: Token,
     /// The names by which clients may come.
     hosts: Hosts,
-    /// How many of them may.
+    /// How many clients and other connections there may be.
     shares: Shares,
     /// To the state thread.
     state: Port<NetEvent>,

@@ -1,4 +1,4 @@
-//! Who may talk to us at all: `Host`, `Origin` and proxy headers, checked before any byte is
+//! Who may talk to the gateway at all: `Host`, `Origin` and proxy headers, checked before any byte is
 //! answered with more than a refusal.
 //!
 //! `Host` stops DNS rebinding, `Origin` stops pages of other sites, and a forwarding header means
@@ -9,7 +9,7 @@ use crate::net::NetContext;
 use crate::net::http::HttpRefusal;
 use crate::net::request_head::RequestHead;
 
-/// `Err` is what to answer instead of serving the request.
+/// Checks where a request comes from. `Err` is what to answer instead of serving it.
 pub(super) fn check(head: &RequestHead, context: &NetContext) -> Result<(), HttpRefusal> {
     let Ok(Some(host)) = head.single("host") else {
         return Err(HttpRefusal::new(400, "send exactly one Host header"));
@@ -17,7 +17,7 @@ pub(super) fn check(head: &RequestHead, context: &NetContext) -> Result<(), Http
     // The authority of a target in absolute form counts instead of `Host` (RFC 9112, 3.2.2), which
     // must be one of ours all the same.
     let authority = head.authority.as_deref().unwrap_or(host);
-    if !context.hosts.allow(host) || !context.hosts.allow(authority) {
+    if !context.hosts.allows(host) || !context.hosts.allows(authority) {
         return Err(HttpRefusal::new(
             403,
             "this Host is not served; connect to 127.0.0.1 or localhost, or list the name in gateway.allowedHosts",
@@ -27,14 +27,14 @@ pub(super) fn check(head: &RequestHead, context: &NetContext) -> Result<(), Http
         return Err(HttpRefusal::new(400, "send at most one Origin header"));
     };
     if let Some(origin) = origin {
-        if !origin_allowed(origin, authority, &context.settings.allowed_origins) {
+        if !is_origin_allowed(origin, authority, &context.settings.allowed_origins) {
             return Err(HttpRefusal::new(
                 403,
                 "this Origin may not connect; open the gateway's own page, or list the origin in gateway.allowedOrigins",
             ));
         }
     }
-    if !context.token.is_required() && head.headers().any(|(name, _)| forwards(name)) {
+    if !context.token.is_required() && head.headers().any(|(name, _)| is_of_a_proxy(name)) {
         return Err(HttpRefusal::new(
             403,
             "this request came through a proxy; set a token (--token-file) before putting one in front",
@@ -43,8 +43,8 @@ pub(super) fn check(head: &RequestHead, context: &NetContext) -> Result<(), Http
     Ok(())
 }
 
-/// Headers that only a proxy adds. `name` is in lower case.
-fn forwards(name: &str) -> bool {
+/// Whether a header, its name in lower case, is one that only a proxy adds.
+fn is_of_a_proxy(name: &str) -> bool {
     const NAMES: [&str; 8] = [
         "cdn-loop",
         "forwarded",
@@ -62,7 +62,7 @@ fn forwards(name: &str) -> bool {
 }
 
 /// Whether `origin` is the page that this server itself serves under `authority`, or is listed.
-fn origin_allowed(origin: &str, authority: &str, allowed: &[String]) -> bool {
+fn is_origin_allowed(origin: &str, authority: &str, allowed: &[String]) -> bool {
     let own = origin
         .strip_prefix("http://")
         .or_else(|| origin.strip_prefix("https://"))
@@ -72,13 +72,13 @@ fn origin_allowed(origin: &str, authority: &str, allowed: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{forwards, origin_allowed};
+    use super::{is_of_a_proxy, is_origin_allowed};
 
     #[test]
     fn only_the_own_and_listed_origins() {
         let listed = ["https://chat.example/".to_owned()];
-        assert!(origin_allowed("http://127.0.0.1:18789", "127.0.0.1:18789", &listed));
-        assert!(origin_allowed("https://chat.example", "127.0.0.1:18789", &listed));
+        assert!(is_origin_allowed("http://127.0.0.1:18789", "127.0.0.1:18789", &listed));
+        assert!(is_origin_allowed("https://chat.example", "127.0.0.1:18789", &listed));
         for origin in [
             "null",
             "",
@@ -89,7 +89,7 @@ mod tests {
             "http://127.0.0.1:18789.evil.example",
             "chrome-extension://abc",
         ] {
-            assert!(!origin_allowed(origin, "127.0.0.1:18789", &listed), "{origin}");
+            assert!(!is_origin_allowed(origin, "127.0.0.1:18789", &listed), "{origin}");
         }
     }
 
@@ -115,10 +115,10 @@ mod tests {
             "cf-ray",
             "x-forwarded",
         ] {
-            assert!(forwards(name), "{name}");
+            assert!(is_of_a_proxy(name), "{name}");
         }
         for name in ["x-requested-with", "via-me", "x-forwardedness", "cfr", "origin"] {
-            assert!(!forwards(name), "{name}");
+            assert!(!is_of_a_proxy(name), "{name}");
         }
     }
 }

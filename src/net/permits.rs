@@ -2,7 +2,7 @@
 //! large things wait for each other instead of meeting in memory.
 //!
 //! A crossbeam channel holds the free ones. Giving back never blocks, which is what the state thread
-//! and `outbound` need.
+//! and `outbound` need: they give back what others wait for. Knows nothing of what is made.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::limits::PERMIT_BYTES;
 /// Permits for so many bytes, in units of `PERMIT_BYTES`.
 pub(crate) struct Permits {
     give: Sender<()>,
-    /// Locked while somebody collects several: two who each had half of what they need would wait for
-    /// each other.
+    /// Locked while somebody collects several permits: two who each had half of what they need would wait
+    /// for each other for ever.
     take: Mutex<Receiver<()>>,
     units: usize,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Permit {
 }
 
 impl Permits {
-    /// For `bytes_max` in all.
+    /// Permits for `bytes_max` bytes in all.
     pub(crate) fn new(bytes_max: usize) -> Self {
         let units = bytes_max.div_ceil(PERMIT_BYTES);
         let (give, take) = bounded(units);
@@ -51,7 +51,7 @@ impl Permits {
         permit
     }
 
-    /// Waits so long for a single one.
+    /// Waits at most so long for a single permit.
     pub(crate) fn take_one_within(&self, patience: Duration) -> Option<Permit> {
         let free = self.take.lock().unwrap_or_else(PoisonError::into_inner);
         free.recv_timeout(patience).ok()?;

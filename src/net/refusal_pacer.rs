@@ -1,13 +1,13 @@
-//! Paces the answers to wrong tokens over all connections. That spares the log and the processor; it
-//! is no lock: the right token is answered at once, so that silence is an answer too, and nothing but
-//! a token's length keeps somebody from guessing it.
+//! Spaces out the answers to wrong tokens over all connections. That spares the log and the processor; it
+//! keeps nobody from guessing: the right token is answered at once, so that silence is an answer too, and only
+//! the length of a token protects it.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::limits::REFUSAL_INTERVAL;
 
-/// When the next refusal may leave, and how many wait for their turn.
+/// Gives each refusal its turn, and bounds how many wait for theirs.
 pub(crate) struct RefusalPacer {
     waiting_max: usize,
     turns: Mutex<Turns>,
@@ -18,7 +18,7 @@ pub(crate) struct RefusalPacer {
 struct Turns {
     next: Option<Instant>,
     waiting: usize,
-    stopping: bool,
+    is_stopping: bool,
 }
 
 /// One refusal's turn; until this is dropped it counts among those that wait.
@@ -28,7 +28,7 @@ pub(super) struct Turn<'a> {
 }
 
 impl RefusalPacer {
-    /// At most so many wait.
+    /// A pacer with which at most so many refusals wait.
     pub(super) fn new(waiting_max: usize) -> Self {
         Self { waiting_max, turns: Mutex::default(), stopped: Condvar::new() }
     }
@@ -40,7 +40,7 @@ impl RefusalPacer {
     /// Takes the next turn. `None` if too many wait already: close without an answer.
     pub(super) fn take_turn(&self) -> Option<Turn<'_>> {
         let mut turns = self.lock();
-        if turns.waiting >= self.waiting_max || turns.stopping {
+        if turns.waiting >= self.waiting_max || turns.is_stopping {
             return None;
         }
         let now = Instant::now();
@@ -52,18 +52,18 @@ impl RefusalPacer {
 
     /// Lets everybody who waits go at once: the gateway stops.
     pub(super) fn stop(&self) {
-        self.lock().stopping = true;
+        self.lock().is_stopping = true;
         self.stopped.notify_all();
     }
 }
 
 impl Turn<'_> {
-    /// Waits until it has come.
+    /// Waits until the turn has come.
     pub(super) fn wait(&self) {
         let mut turns = self.refusals.lock();
         loop {
             let left = self.at.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO || turns.stopping {
+            if left == Duration::ZERO || turns.is_stopping {
                 return;
             }
             let waited = self.refusals.stopped.wait_timeout(turns, left);

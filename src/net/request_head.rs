@@ -1,4 +1,4 @@
-//! The HTTP head of a connection, read once before anything else is decided.
+//! The head of an HTTP request, read once before anything else is decided. Knows nothing of what is served.
 
 use std::borrow::Cow;
 use std::io;
@@ -8,12 +8,12 @@ use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 use crate::net::ConnShared;
 use crate::net::stream::read_until;
 
-/// A parsed head and what came behind it.
+/// A parsed head, and what came behind it.
 pub(super) struct RequestHead {
     pub(super) method: String,
-    /// Who is asked, where the target was in absolute form.
+    /// The host and port that are asked, where the target was in absolute form.
     pub(super) authority: Option<String>,
-    /// Path and query.
+    /// The target's path and query.
     pub(super) target: String,
     pub(super) http11: bool,
     headers: Vec<(String, Vec<u8>)>,
@@ -21,20 +21,20 @@ pub(super) struct RequestHead {
     pub(super) rest: Vec<u8>,
 }
 
-/// Why there is no head.
+/// Why a connection has no head.
 pub(super) enum HeadError {
     /// The peer went away, or took too long with nothing to answer to.
     Gone,
-    /// It took too long in the middle of a head.
+    /// The peer took too long in the middle of a head.
     TooSlow,
-    /// Larger than a head may be.
+    /// The head is larger than one may be.
     TooLarge,
-    /// Not HTTP.
+    /// The bytes are not HTTP.
     Malformed,
 }
 
 impl RequestHead {
-    /// Reads until the blank line or the deadline.
+    /// Reads a head, until the blank line or the deadline.
     pub(super) fn read(shared: &ConnShared, deadline: Instant) -> Result<RequestHead, HeadError> {
         let mut bytes = Vec::with_capacity(1024);
         let mut chunk = [0; 1024];
@@ -101,7 +101,7 @@ impl RequestHead {
         }
     }
 
-    /// Whether this asks for a WebSocket.
+    /// Whether the request asks for a WebSocket.
     pub(super) fn asks_for_websocket(&self) -> bool {
         self.headers().any(|(name, value)| {
             name == "upgrade"
@@ -111,7 +111,7 @@ impl RequestHead {
         })
     }
 
-    /// The target without its query.
+    /// The target's path, without the query.
     pub(super) fn path(&self) -> &str {
         self.target.split(['?', '#']).next().unwrap_or_default()
     }

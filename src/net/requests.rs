@@ -1,5 +1,6 @@
-//! From a text frame to a validated call, on the client's own thread, in two steps: what it is and
-//! what it would become is read without building anything; then its parameters are built.
+//! From a text frame to a validated request, on the client's own thread, in two steps: what it is and what it
+//! would become is read without building anything; then its parameters are built. Between the two the caller
+//! can wait for room. Knows nothing of who answers, and of methods only the names.
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -16,17 +17,17 @@ use crate::protocol::{SERVER_VERSION, schema};
 
 /// A frame that is answered without a request being carried out.
 pub(super) enum Rejected {
-    /// A request that is answered with an error.
+    /// It is a request, which is answered with an error.
     Refused { id: String, error: WireError },
-    /// JSON, but no request: answered too, within the budget of invalid frames.
+    /// It is JSON, but no request: answered too, within the budget of invalid frames.
     Invalid { id: String, error: WireError },
-    /// Not JSON at all: the connection ends.
+    /// It is no JSON at all: the connection ends.
     Unreadable(Close),
 }
 
-/// `id` of the answer to a frame that has none to answer to.
+/// `id` of the answer to a frame without an `id`.
 const NO_ID: &str = "invalid";
-/// What JSON can write and no program of ours can keep.
+/// Refusal of what JSON can write and the gateway cannot hold.
 const UNREPRESENTABLE: &str = "a number beyond 1e308 or half a surrogate pair cannot be represented";
 /// Members of the envelope; others are ignored.
 const ENVELOPE: [&str; 4] = ["type", "id", "method", "params"];
@@ -38,7 +39,7 @@ pub(super) struct RawRequest<'a> {
     params: Option<&'a RawValue>,
 }
 
-/// Reads what a frame is.
+/// Reads what a frame is, and builds nothing of its parameters.
 pub(super) fn read(text: &str) -> Result<RawRequest<'_>, Rejected> {
     let shape = Shape::of(text.as_bytes());
     if shape.depth > JSON_DEPTH_MAX {
@@ -99,7 +100,7 @@ fn invalid(id: &str, message: &str) -> Rejected {
 }
 
 impl RawRequest<'_> {
-    /// What its parameters take in memory, near enough: texts, and few other values.
+    /// Bytes that the parameters take in memory, near enough: they are texts, and few other values.
     pub(super) fn built_bytes(&self) -> usize {
         // Of the others only single members are built, each of them small.
         let params = self.params.filter(|_| self.method.has_side_effects());

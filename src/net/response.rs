@@ -1,8 +1,8 @@
-//! An answer to a plain HTTP request, before it is written.
+//! A response to a plain HTTP request, before it is written.
 
 use std::borrow::Cow;
 
-/// An answer in full.
+/// A response, all of it.
 pub(super) struct Response {
     pub(super) status: u16,
     pub(super) kind: &'static str,
@@ -21,7 +21,7 @@ impl Response {
         Self { status, kind, headers, body: body.into() }
     }
 
-    /// What is true now and must not be kept.
+    /// A response that is true now and must not be kept.
     pub(super) fn fresh(status: u16, kind: &'static str, body: String) -> Self {
         Self::new(status, kind, "Cache-Control: no-store\r\n".to_owned(), body.into_bytes())
     }

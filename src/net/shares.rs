@@ -11,23 +11,23 @@ use crate::limits::{
 pub(crate) struct Shares {
     /// Clients past their handshake.
     pub(crate) clients: usize,
-    /// Connections that have not said `hello` yet.
+    /// Connections in their handshake.
     pub(crate) handshakes: usize,
-    /// RefusalPacer that wait for their turn.
+    /// Refusals of wrong tokens that wait for their turn.
     pub(crate) refusals: usize,
-    /// Accepted sockets; beyond it new ones wait in the kernel's queue.
+    /// Accepted sockets in all; beyond it new ones wait in the kernel's queue.
     pub(crate) sockets: usize,
 }
 
 impl Shares {
-    /// Shares out `descriptors` (none: as many as anybody wants) among so many clients and agents.
+    /// Shares out `descriptors` (`None`: there is no bound) among so many clients and agents.
     pub(crate) fn of(descriptors: Option<u64>, clients_max: usize, agents: usize) -> Self {
         let kept_back = DESCRIPTORS_KEPT_BACK + agents * DESCRIPTORS_PER_AGENT;
         let descriptors = descriptors.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
         let free = descriptors.saturating_sub(kept_back).max(DESCRIPTORS_FOR_SOCKETS_MIN);
         let handshakes = UNAUTHENTICATED_MAX.min(free / 8);
         let refusals = REFUSALS_WAITING_MAX.min(free / 8);
-        // Twice: those that have lost their place in the handshake take a moment to end.
+        // Twice: connections that have lost their handshake slot take a moment to end.
         let others = 2 * handshakes + refusals;
         let clients = clients_max.min(free - others);
         Self { clients, handshakes, refusals, sockets: clients + others }

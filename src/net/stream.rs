@@ -2,7 +2,8 @@
 //!
 //! Until `hello` is accepted it reads against one absolute deadline and writes straight to the
 //! socket. Afterwards it reads without a deadline, and what tungstenite writes on its own (pongs,
-//! the echo of a close) goes through `outbound`, so that frames never interleave.
+//! the echo of a close) goes through `outbound`, so that frames never interleave. A large message takes a slot
+//! while it comes in.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub(super) struct ClientStream {
     shared: Arc<ConnShared>,
     phase: StreamPhase,
     frames: FrameTracker,
-    /// Nothing behind the message under way has been read.
+    /// Nothing behind the message that is coming in has been read.
     is_alone: bool,
 }
 
@@ -64,14 +65,14 @@ impl ClientStream {
         self.is_alone && self.frames.message_bytes() == 0
     }
 
-    /// All of the message under way has come.
+    /// Told that all of the message has come: its slot is not taken by others any more.
     pub(super) fn message_arrived(&self) {
         if let StreamPhase::Joined { slot: Some(slot), .. } = &self.phase {
             slot.keep();
         }
     }
 
-    /// Nothing of that message is left.
+    /// Told that nothing of the last message is left: its slot is free.
     pub(super) fn forget_message(&mut self) {
         self.is_alone = false;
         if let StreamPhase::Joined { slot, .. } = &mut self.phase {
@@ -94,7 +95,7 @@ pub(super) fn read_until(shared: &ConnShared, deadline: Instant, buffer: &mut [u
     }
 }
 
-/// Writes all of it against an absolute deadline, which a byte taken now and then does not extend.
+/// Writes all of `bytes` against an absolute deadline, which a byte taken now and then does not extend.
 pub(super) fn write_until(shared: &ConnShared, deadline: Instant, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -1,4 +1,5 @@
-//! The gateway's token: the one in force, and the file from which a new one may come at any time.
+//! The gateway's token: the one in force, and the file from which a new one may come at any time. Nothing
+//! outside of this module sees it, or hears more of it than its number.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,27 +25,27 @@ pub(crate) fn short_token(secret: &Secret) -> Option<Warning> {
     })
 }
 
-/// The token in force, if there is one. Nobody else knows it.
+/// The token in force, if there is one.
 pub(super) struct Token {
     file: Option<PathBuf>,
-    /// Whether clients need one; a token that is there is never taken away again.
-    required: bool,
+    /// Clients need a token; one that is there is never taken away again.
+    is_required: bool,
     current: Mutex<Current>,
 }
 
 struct Current {
     secret: Option<Secret>,
-    /// How many there were before it.
+    /// How many tokens there were before this one.
     number: u64,
     /// The file as it was when it was last read.
     seen: Option<Fingerprint>,
-    /// Why the file could not be used then.
+    /// Why the file could not be used when it was last read.
     trouble: Option<String>,
-    /// Whether other users could read it then.
-    exposed: bool,
+    /// Other users could read the file when it was last read.
+    is_exposed: bool,
 }
 
-/// What of a file changes when its content does.
+/// What changes of a file when its content does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Fingerprint {
     device: u64,
@@ -78,17 +79,17 @@ impl Fingerprint {
 impl Token {
     /// The token that was found at the start, and the file that it came from, if it did.
     pub(super) fn new(secret: Option<Secret>, file: Option<PathBuf>) -> Self {
-        let required = secret.is_some();
-        let current = Mutex::new(Current { secret, number: 0, seen: None, trouble: None, exposed: false });
-        Self { file, required, current }
+        let is_required = secret.is_some();
+        let current = Mutex::new(Current { secret, number: 0, seen: None, trouble: None, is_exposed: false });
+        Self { file, is_required, current }
     }
 
-    /// Whether clients must show one.
+    /// Whether clients must show a token.
     pub(super) fn is_required(&self) -> bool {
-        self.required
+        self.is_required
     }
 
-    /// Whether it may change while the gateway runs.
+    /// Whether another token may come while the gateway runs.
     pub(super) fn may_change(&self) -> bool {
         self.file.is_some()
     }
@@ -98,7 +99,8 @@ impl Token {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of the token in force if `given` is it. State hears of what the file has become.
+    /// The number of the token in force if `given` is that token. Reads the file again first, and tells state
+    /// what has become of it.
     pub(super) fn check(&self, given: &str, state: &Port<NetEvent>) -> Option<u64> {
         let mut current = self.lock();
         self.read_if_changed(&mut current, state);
@@ -108,12 +110,13 @@ impl Token {
         }
     }
 
-    /// Looks whether the file has changed.
+    /// Reads the file if it has changed, and tells state what has become of it.
     pub(super) fn reread(&self, state: &Port<NetEvent>) {
         self.read_if_changed(&mut self.lock(), state);
     }
 
-    /// State is told under the lock, so that it hears of changes in their order. It never takes it.
+    /// State is told under the lock, so that it hears of changes in their order. State never takes the lock, so
+    /// it can be waited for.
     fn read_if_changed(&self, current: &mut Current, state: &Port<NetEvent>) {
         let Some(path) = &self.file else { return };
         let before = Fingerprint::of(path);
@@ -146,7 +149,7 @@ impl Token {
 
 impl Current {
     fn show_exposure(&mut self, readable_by_others: Option<String>, state: &Port<NetEvent>) {
-        let was_exposed = std::mem::replace(&mut self.exposed, readable_by_others.is_some());
+        let was_exposed = std::mem::replace(&mut self.is_exposed, readable_by_others.is_some());
         let _ = match readable_by_others {
             Some(message) => state.send(NetEvent::Warning(Warning::new(WarningCode::TokenReadable, message))),
             None if was_exposed => state.send(NetEvent::WarningOver(WarningCode::TokenReadable)),

@@ -33,7 +33,7 @@ const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 's
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify\r\n\
     Vary: Accept-Encoding\r\n";
 
-/// The answer to a request for one of the page's files, or `None` if the path names none.
+/// The response to a request for one of the page's files, or `None` if the path names none.
 pub(super) fn find(head: &RequestHead) -> Option<Response> {
     let (number, file) = FILES.iter().enumerate().find(|(_, file)| file.path == head.path())?;
     let cache = if file.path == "/" { PAGE_CACHE } else { FILE_CACHE };
@@ -55,7 +55,7 @@ pub(super) fn find(head: &RequestHead) -> Option<Response> {
 static PLAIN: [OnceLock<Vec<u8>>; FILES.len()] = [const { OnceLock::new() }; FILES.len()];
 
 impl File {
-    /// As it was written; at most as long as the longest file that was embedded.
+    /// The file as it was written; at most as long as the longest one that was embedded.
     fn plain(&self) -> Vec<u8> {
         let mut plain = Vec::new();
         // What the build script compressed cannot be damaged.

@@ -19,7 +19,7 @@ use crate::limits::{
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
-use crate::net::outbound::piece::{Piece, Place};
+use crate::net::outbound::piece::{Piece, Placement};
 use crate::net::permits::Permit;
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{Close, EventBody};
@@ -27,14 +27,16 @@ use crate::protocol::frame::{Close, EventBody};
 /// FrameTracker gathered into one write: two slices each, well below the kernel's 1,024.
 const GATHER_MAX: usize = 64;
 
+/// What a flush has come to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Flush {
     /// Everything is in the kernel, or nothing can ever be.
     Done,
-    /// Come back at `due`.
+    /// Something is left to be done when the client is due.
     Waits,
 }
 
+/// What a tick finds of a client, or asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Pulse {
     Alive,
@@ -42,10 +44,11 @@ pub(super) enum Pulse {
     Dead,
 }
 
-enum Phase {
+/// How far the end of a connection is.
+enum ClosePhase {
     Open,
     /// A close frame is queued; at the deadline the socket is shut whether it went out or not.
-    Sealed {
+    Closing {
         deadline: Instant,
     },
     /// The close frame went out; the peer's last bytes are read until the deadline.
@@ -56,6 +59,7 @@ enum Phase {
     Shut,
 }
 
+/// A client's socket, and what waits for it.
 pub(super) struct Client {
     shared: Arc<ConnShared>,
     subscriptions: Option<Subscriptions>,
@@ -66,13 +70,13 @@ pub(super) struct Client {
     queue: VecDeque<Piece>,
     /// Of the first piece, what the kernel has taken already.
     sent_bytes: usize,
-    /// What waits for the kernel.
+    /// Bytes that the kernel has not taken yet.
     backlog_bytes: usize,
-    /// What the queue takes in memory: a piece of which one byte waits is all there.
+    /// Bytes that the queue takes in memory: a piece of which one byte waits is all there.
     held_bytes: usize,
     /// When to write again, and the pauses after that.
     retry: Option<(Instant, Backoff)>,
-    phase: Phase,
+    phase: ClosePhase,
     heard: u32,
     unanswered_ticks: Option<u32>,
 }
@@ -90,7 +94,7 @@ impl Client {
             backlog_bytes: 0,
             held_bytes: 0,
             retry: None,
-            phase: Phase::Open,
+            phase: ClosePhase::Open,
             heard,
             unanswered_ticks: None,
         }
@@ -101,7 +105,7 @@ impl Client {
     pub(super) fn join(&mut self, hello_ok: Bytes, subscriptions: Subscriptions, latest_broadcast: u64) {
         self.subscriptions = Some(subscriptions);
         self.broadcast = latest_broadcast;
-        if !self.is_sealed() {
+        if !self.is_closing() {
             let piece = Piece::frame(hello_ok);
             self.backlog_bytes += piece.len();
             self.held_bytes += piece.held_bytes();
@@ -122,15 +126,15 @@ impl Client {
         self.backlog_bytes
     }
 
-    pub(super) fn is_sealed(&self) -> bool {
-        !matches!(self.phase, Phase::Open)
+    pub(super) fn is_closing(&self) -> bool {
+        !matches!(self.phase, ClosePhase::Open)
     }
 
-    /// When it wants to be looked at again.
+    /// When the client has to be flushed again, whatever comes meanwhile.
     pub(super) fn due(&self) -> Option<Instant> {
         let deadline = match self.phase {
-            Phase::Sealed { deadline } | Phase::Lingering { deadline } => Some(deadline),
-            Phase::Open | Phase::Shut => None,
+            ClosePhase::Closing { deadline } | ClosePhase::Lingering { deadline } => Some(deadline),
+            ClosePhase::Open | ClosePhase::Shut => None,
         };
         let retry = self.retry.as_ref().map(|(at, _)| *at);
         deadline.into_iter().chain(retry).min()
@@ -141,12 +145,12 @@ impl Client {
         self.push(Piece::frame(body), BACKLOG_BYTES_MAX, usize::MAX)
     }
 
-    /// The same for a page.
+    /// Queues a page, which may not be left out either.
     pub(super) fn push_page(&mut self, body: Bytes, turn: Permit) -> bool {
         self.push(Piece::page(body, turn), BACKLOG_BYTES_MAX, usize::MAX)
     }
 
-    /// The same as [`Client::push_event`], for the broadcast with that number.
+    /// Queues the broadcast with that number, as [`Client::push_event`] does.
     pub(super) fn push_broadcast(&mut self, number: u64, body: &EventBody, room: Option<usize>) -> bool {
         self.broadcast = number;
         self.push_event(body, room)
@@ -155,7 +159,7 @@ impl Client {
     /// Queues an event if it is meant for this client. With `room` it may be left out, and is if it
     /// would take more. `false` if the backlog is too large for it and it may not be left out.
     pub(super) fn push_event(&mut self, body: &EventBody, room: Option<usize>) -> bool {
-        if !self.subscriptions.is_some_and(|wanted| wanted.has(body.kind)) || self.is_sealed() {
+        if !self.subscriptions.is_some_and(|wanted| wanted.has(body.kind)) || self.is_closing() {
             return true;
         }
         self.seq += 1;
@@ -173,30 +177,30 @@ impl Client {
 
     /// Whether a piece fits into so many bytes of backlog, and into so much more memory.
     fn push(&mut self, piece: Piece, backlog_max: usize, room: usize) -> bool {
-        if self.is_sealed() {
+        if self.is_closing() {
             return true;
         }
         let bytes = piece.len();
-        let mut place = Place::behind(&self.queue, &piece);
-        if self.backlog_bytes + bytes > backlog_max || place.held_bytes(&piece) > room {
+        let mut placement = Placement::behind(&self.queue, &piece);
+        if self.backlog_bytes + bytes > backlog_max || placement.held_bytes(&piece) > room {
             // It may keep up perfectly and only have been sent much within one turn.
             self.write();
-            place = Place::behind(&self.queue, &piece);
+            placement = Placement::behind(&self.queue, &piece);
         }
-        let held = place.held_bytes(&piece);
+        let held = placement.held_bytes(&piece);
         // What is empty takes its first piece whatever the others hold: the kernel may take it at once.
         if self.backlog_bytes + bytes > backlog_max || (held > room && !self.queue.is_empty()) {
             return false;
         }
         self.backlog_bytes += bytes;
-        self.held_bytes += place.put(&mut self.queue, piece);
+        self.held_bytes += placement.put(&mut self.queue, piece);
         true
     }
 
     /// Ends the write side: the frame in progress is finished, the rest is dropped, the close
     /// frame is the last one. After the deadline the socket is shut whatever is left.
-    pub(super) fn seal(&mut self, close: &Close, deadline: Instant) {
-        if self.is_sealed() {
+    pub(super) fn begin_close(&mut self, close: &Close, deadline: Instant) {
+        if self.is_closing() {
             return;
         }
         // What the peer keeps up with (an answer before the close, say) it still gets.
@@ -212,7 +216,7 @@ impl Client {
         self.queue.push_back(Piece::frame(close.frame()));
         self.backlog_bytes = self.queue.iter().map(Piece::len).sum::<usize>() - self.sent_bytes;
         self.held_bytes = self.queue.iter().map(Piece::held_bytes).sum();
-        self.phase = Phase::Sealed { deadline };
+        self.phase = ClosePhase::Closing { deadline };
         self.shared.is_closing.store(true, Ordering::Release);
     }
 
@@ -223,7 +227,7 @@ impl Client {
 
     /// Writes what the kernel takes. Half-closes behind a close frame.
     pub(super) fn flush(&mut self, now: Instant) -> Flush {
-        if let Phase::Sealed { deadline } | Phase::Lingering { deadline } = self.phase {
+        if let ClosePhase::Closing { deadline } | ClosePhase::Lingering { deadline } = self.phase {
             if now >= deadline {
                 self.shut(Shutdown::Both);
                 return Flush::Done;
@@ -242,13 +246,13 @@ impl Client {
         }
         self.retry = None;
         match self.phase {
-            Phase::Sealed { .. } => {
+            ClosePhase::Closing { .. } => {
                 let _ = self.shared.stream.shutdown(Shutdown::Write);
-                self.phase = Phase::Lingering { deadline: now + LINGER_TIME };
+                self.phase = ClosePhase::Lingering { deadline: now + LINGER_TIME };
                 Flush::Waits
             }
-            Phase::Lingering { .. } => Flush::Waits,
-            Phase::Open | Phase::Shut => Flush::Done,
+            ClosePhase::Lingering { .. } => Flush::Waits,
+            ClosePhase::Open | ClosePhase::Shut => Flush::Done,
         }
     }
 
@@ -305,14 +309,14 @@ impl Client {
         self.backlog_bytes = 0;
         self.held_bytes = 0;
         self.retry = None;
-        self.phase = Phase::Shut;
+        self.phase = ClosePhase::Shut;
         self.shared.is_closing.store(true, Ordering::Release);
     }
 
-    /// Called at each tick: whether anything came in since the last one.
+    /// Whether anything came in since the last tick. Called at each.
     pub(super) fn pulse(&mut self) -> Pulse {
         let heard = self.shared.reads.load(Ordering::Relaxed);
-        if heard != self.heard || self.is_sealed() {
+        if heard != self.heard || self.is_closing() {
             self.heard = heard;
             self.unanswered_ticks = None;
             return Pulse::Alive;

@@ -1,8 +1,8 @@
 //! The outbound thread: the only writer to clients after their handshake.
 //!
-//! Decides nothing but "too slow". It never blocks on a client: what the kernel does not take
-//! waits in that client's backlog, and the backlog has a bound. It sends to no other thread, so
-//! nobody can deadlock with it.
+//! Decides nothing but "too slow", and knows nothing of what the frames say. It never blocks on a client:
+//! what the kernel does not take waits in that client's backlog, and the backlog has a bound. It sends to no
+//! other thread, so nobody can deadlock with it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -38,75 +38,31 @@ pub(crate) use queue::{OutboundSender, Queued, queue};
 /// What the outbound thread is asked to do.
 #[derive(Debug)]
 pub(crate) enum Outbound {
-    /// A connection that passed its handshake; it gets frames, but no events yet.
-    Attach {
-        /// Which.
-        conn: ConnId,
-        /// Its socket.
-        shared: Arc<ConnShared>,
-    },
-    /// Its `hello-ok`; from here on it gets events.
-    Join {
-        /// Which.
-        conn: ConnId,
-        /// `hello-ok`, the first frame it ever gets.
-        hello_ok: Bytes,
-        /// The families it wants.
-        subscriptions: Subscriptions,
-    },
-    /// One whole frame for one connection. It may not be left out.
-    Frame {
-        /// Which.
-        conn: ConnId,
-        /// With its header.
-        frame: Bytes,
-    },
-    /// The same, a page: its connection gets the next one when this is with the kernel.
-    Page {
-        /// Which.
-        conn: ConnId,
-        /// With its header.
-        frame: Bytes,
-        /// Given back then.
-        turn: Permit,
-    },
+    /// A connection has passed its handshake: it gets frames, but no events yet.
+    Attach { conn: ConnId, shared: Arc<ConnShared> },
+    /// The first frame that a connection ever gets; from here on it gets the events that it subscribed to.
+    Join { conn: ConnId, hello_ok: Bytes, subscriptions: Subscriptions },
+    /// One whole frame, with its header, for one connection. It may not be left out.
+    Frame { conn: ConnId, frame: Bytes },
+    /// A page of records, as such a frame. The turn is given back when all of it is with the kernel: the
+    /// connection's next page is made then.
+    Page { conn: ConnId, frame: Bytes, turn: Permit },
     /// An event for everybody who subscribed.
-    Event {
-        /// What.
-        body: EventBody,
-        /// For whom it may be left out.
-        loss: Loss,
-    },
+    Event { body: EventBody, loss: Loss },
     /// An event for one connection, if that subscribed. It may not be left out.
-    EventTo {
-        /// Which.
-        conn: ConnId,
-        /// What.
-        body: EventBody,
-    },
-    /// A tick has passed: ping silent clients, drop dead ones.
+    EventTo { conn: ConnId, body: EventBody },
+    /// A tick has passed: silent clients are pinged, dead ones dropped.
     Liveness,
-    /// End one connection.
-    Close {
-        /// Which.
-        conn: ConnId,
-        /// With what words.
-        close: Close,
-    },
-    /// End all of them.
-    CloseAll {
-        /// With what words.
-        close: Close,
-    },
-    /// The connection's thread is done; nothing more can reach it.
-    Detach {
-        /// Which.
-        conn: ConnId,
-    },
+    /// One connection ends, and its client is told why.
+    Close { conn: ConnId, close: Close },
+    /// All connections end, and all clients are told why.
+    CloseAll { close: Close },
+    /// The connection's thread is done: nothing more can reach the client.
+    Detach { conn: ConnId },
 }
 
 impl Outbound {
-    /// What it holds besides itself.
+    /// Bytes of the frame or event, which lie outside of the message itself.
     fn bytes(&self) -> usize {
         match self {
             Self::Join { hello_ok: frame, .. } | Self::Frame { frame, .. } | Self::Page { frame, .. } => {
@@ -129,7 +85,7 @@ pub(crate) enum Loss {
     Nobody,
     /// Anybody; the hole in `seq` tells.
     Anybody,
-    /// Anybody but this one.
+    /// Anybody but this connection.
     AnybodyBut(ConnId),
 }
 
@@ -143,7 +99,7 @@ impl Loss {
     }
 }
 
-/// Starts the thread. It writes to `fanout_us` what the last event to everybody took, in
+/// Starts the outbound thread. It writes to `fanout_us` what the last event to everybody took, in
 /// microseconds: state keeps presence deltas at a distance from it.
 pub(crate) fn spawn(inbox: Receiver<Queued>, fanout_us: Arc<AtomicU64>) -> io::Result<JoinHandle<()>> {
     threads::spawn_owner("outbound", move || Writer { fanout_us, ..Writer::default() }.run(&inbox))
@@ -180,7 +136,7 @@ impl Writer {
         loop {
             match self.next(inbox) {
                 Ok(queued) => {
-                    self.take(queued.message);
+                    self.handle(queued.message);
                     self.drain(inbox);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -219,7 +175,7 @@ impl Writer {
                 return;
             }
             let Ok(queued) = inbox.try_recv() else { return };
-            self.take(queued.message);
+            self.handle(queued.message);
         }
     }
 
@@ -229,21 +185,21 @@ impl Writer {
             || self.broadcasts_bytes >= BROADCASTS_PENDING_BYTES_MAX
     }
 
-    fn take(&mut self, message: Outbound) {
+    fn handle(&mut self, message: Outbound) {
         match message {
             Outbound::Attach { conn, shared } => {
                 self.clients.insert(conn, Client::new(shared));
             }
             Outbound::Join { conn, hello_ok, subscriptions } => {
                 let latest = self.broadcasts_made;
-                self.with(conn, |client| client.join(hello_ok, subscriptions, latest));
-                self.pushed(conn, true);
+                self.change(conn, |client| client.join(hello_ok, subscriptions, latest));
+                self.after_push(conn, true);
             }
-            Outbound::Frame { conn, frame } => self.single(conn, |client| client.push_frame(frame)),
+            Outbound::Frame { conn, frame } => self.push_to(conn, |client| client.push_frame(frame)),
             Outbound::Page { conn, frame, turn } => {
-                self.single(conn, |client| client.push_page(frame, turn));
+                self.push_to(conn, |client| client.push_page(frame, turn));
             }
-            Outbound::EventTo { conn, body } => self.single(conn, |client| client.push_event(&body, None)),
+            Outbound::EventTo { conn, body } => self.push_to(conn, |client| client.push_event(&body, None)),
             Outbound::Event { body, loss } => {
                 self.broadcasts_bytes += body.tail().len();
                 self.broadcasts_made += 1;
@@ -273,16 +229,16 @@ impl Writer {
         }
     }
 
-    /// Something for one client alone. Its share of pending broadcasts goes first.
-    fn single(&mut self, conn: ConnId, push: impl FnOnce(&mut Client) -> bool) {
+    /// Queues something for one client alone, behind its share of the pending broadcasts.
+    fn push_to(&mut self, conn: ConnId, push: impl FnOnce(&mut Client) -> bool) {
         self.catch_up(conn);
-        if let Some(fits) = self.with(conn, push) {
-            self.pushed(conn, fits);
+        if let Some(fits) = self.change(conn, push) {
+            self.after_push(conn, fits);
         }
     }
 
     /// Lets a client do something, and keeps the sum of all backlogs right.
-    fn with<T>(&mut self, conn: ConnId, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
+    fn change<T>(&mut self, conn: ConnId, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
         let client = self.clients.get_mut(&conn)?;
         let before = client.held_bytes();
         let done = act(client);
@@ -290,12 +246,12 @@ impl Writer {
         Some(done)
     }
 
-    fn pushed(&mut self, conn: ConnId, fits: bool) {
+    fn after_push(&mut self, conn: ConnId, fits: bool) {
         self.touched.push(conn);
         if !fits {
-            self.slow_consumer(conn);
+            self.close_slow_consumer(conn);
         }
-        self.relieve();
+        self.shed_backlogs();
     }
 
     fn catch_up(&mut self, conn: ConnId) {
@@ -303,12 +259,12 @@ impl Writer {
         let last = client.broadcast_given();
         let missing = self.broadcasts.partition_point(|broadcast| broadcast.number <= last);
         for at in missing..self.broadcasts.len() {
-            self.give(conn, at);
+            self.give_broadcast(conn, at);
         }
     }
 
-    /// Gives the broadcast at that place to one client.
-    fn give(&mut self, conn: ConnId, at: usize) {
+    /// Queues the broadcast at that place among the pending ones for one client.
+    fn give_broadcast(&mut self, conn: ConnId, at: usize) {
         let Some(broadcast) = self.broadcasts.get(at) else { return };
         let Some(client) = self.clients.get_mut(&conn) else { return };
         let before = client.held_bytes();
@@ -316,10 +272,10 @@ impl Writer {
         let room = broadcast.loss.allowed_for(conn).then_some(room);
         let fits = client.push_broadcast(broadcast.number, &broadcast.body, room);
         self.held_bytes = self.held_bytes - before + client.held_bytes();
-        self.pushed(conn, fits);
+        self.after_push(conn, fits);
     }
 
-    /// Gives the oldest broadcast to the next few clients.
+    /// Queues the oldest broadcast for the next few clients.
     fn serve_slice(&mut self) {
         let Some(broadcast) = self.broadcasts.front() else { return };
         let after = (Bound::Excluded(broadcast.served), Bound::Unbounded);
@@ -327,7 +283,7 @@ impl Writer {
             self.clients.range(after).map(|(conn, _)| *conn).take(BROADCAST_SLICE).collect();
         for conn in &slice {
             if self.clients.get(conn).is_some_and(|client| client.broadcast_given() < self.oldest_number()) {
-                self.give(*conn, 0);
+                self.give_broadcast(*conn, 0);
             }
         }
         if let (Some(last), Some(broadcast)) = (slice.last(), self.broadcasts.front_mut()) {
@@ -356,7 +312,7 @@ impl Writer {
     }
 
     fn flush(&mut self, conn: ConnId, now: Instant) {
-        let flushed = self.with(conn, |client| client.flush(now));
+        let flushed = self.change(conn, |client| client.flush(now));
         if flushed == Some(Flush::Waits) && !self.timed.contains(&conn) {
             self.timed.push(conn);
         }
@@ -380,7 +336,7 @@ impl Writer {
             match client.pulse() {
                 client::Pulse::Alive => {}
                 client::Pulse::Ping => {
-                    self.single(conn, |client| client.push_frame(crate::protocol::frame::ping()));
+                    self.push_to(conn, |client| client.push_frame(crate::protocol::frame::ping()));
                 }
                 client::Pulse::Dead => {
                     METRICS.silent_clients.up();
@@ -397,7 +353,7 @@ impl Writer {
     }
 
     fn close_within(&mut self, conn: ConnId, close: &Close, patience: Duration) {
-        if self.with(conn, |client| client.seal(close, Instant::now() + patience)).is_none() {
+        if self.change(conn, |client| client.begin_close(close, Instant::now() + patience)).is_none() {
             return;
         }
         self.touched.push(conn);
@@ -406,7 +362,7 @@ impl Writer {
         }
     }
 
-    fn slow_consumer(&mut self, conn: ConnId) {
+    fn close_slow_consumer(&mut self, conn: ConnId) {
         METRICS.slow_consumers.up();
         log::warn!("conn {conn}: slow consumer: its backlog is over the limit, closing");
         let close = Close::new(1008, "slow consumer: read faster, or subscribe to fewer events");
@@ -415,7 +371,7 @@ impl Writer {
 
     /// Over the bound of all backlogs together, the largest goes first. One that is being closed already
     /// loses what it was still to read.
-    fn relieve(&mut self) {
+    fn shed_backlogs(&mut self) {
         if self.held_bytes <= BACKLOG_TOTAL_BYTES_MAX {
             return;
         }
@@ -425,10 +381,10 @@ impl Writer {
             let largest = self.clients.iter().max_by_key(|(_, client)| client.held_bytes());
             let Some((conn, client)) = largest.filter(|(_, client)| client.held_bytes() > 0) else { return };
             let conn = *conn;
-            if client.is_sealed() {
-                self.with(conn, Client::give_up);
+            if client.is_closing() {
+                self.change(conn, Client::give_up);
             } else {
-                self.slow_consumer(conn);
+                self.close_slow_consumer(conn);
             }
         }
     }

@@ -13,12 +13,12 @@ use crate::limits::{BACKLOG_BLOCK_BYTES_MAX, BACKLOG_BLOCK_BYTES_MIN, BACKLOG_SM
 use crate::net::permits::Permit;
 use crate::protocol::frame::EventHead;
 
-/// One piece of the queue.
+/// A frame, an event or a block of small frames in a client's queue.
 pub(super) struct Piece {
-    /// What differs per connection; events only.
+    /// Events only: the part that differs per connection.
     head: Option<EventHead>,
     body: Body,
-    /// Pages only: given back when nothing of it is left.
+    /// Pages only: given back when the kernel has all of the page.
     turn: Option<Permit>,
 }
 
@@ -44,7 +44,7 @@ impl Piece {
         Self { turn: Some(turn), ..Self::frame(page) }
     }
 
-    /// All of its bytes.
+    /// The bytes of the piece, in order.
     pub(super) fn slices(&self) -> [&[u8]; 2] {
         let body = match &self.body {
             Body::Frame(frame) => &frame[..],
@@ -57,7 +57,7 @@ impl Piece {
         self.slices().map(<[u8]>::len).iter().sum()
     }
 
-    /// What it takes in memory until all of it is gone.
+    /// What the piece takes in memory until all of it is sent.
     pub(super) fn held_bytes(&self) -> usize {
         let body = match &self.body {
             Body::Frame(frame) => frame.len(),
@@ -66,7 +66,7 @@ impl Piece {
         body + PIECE_BYTES
     }
 
-    /// Whether it may become a part of a block.
+    /// Whether the piece may become a part of a block.
     fn is_small(&self) -> bool {
         self.turn.is_none() && self.len() <= BACKLOG_SMALL_BYTES_MAX
     }
@@ -85,10 +85,10 @@ impl Piece {
     }
 }
 
-/// Where a piece finds its place at the end of a queue.
+/// Where at the end of a queue a piece is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// It is one of its own.
+pub(super) enum Placement {
+    /// As a piece of its own.
     Own,
     /// In the block that is the last piece, with so much more room.
     LastBlock { more: usize },
@@ -96,9 +96,9 @@ pub(super) enum Place {
     NewBlock { bytes: usize },
 }
 
-impl Place {
-    /// The place of a piece behind others. What finds nobody waiting is not copied: the kernel may take it
-    /// at once.
+impl Placement {
+    /// Where a piece is put behind others. One that finds nothing waiting is not copied into a block: the
+    /// kernel may take it at once.
     pub(super) fn behind(queue: &VecDeque<Piece>, piece: &Piece) -> Self {
         let Some(last) = queue.back().filter(|_| piece.is_small()) else { return Self::Own };
         let bytes = piece.len();
@@ -125,7 +125,7 @@ impl Place {
         }
     }
 
-    /// Puts it there. Returns how much more the queue takes in memory.
+    /// Puts the piece there. Returns how much more the queue takes in memory.
     pub(super) fn put(self, queue: &mut VecDeque<Piece>, piece: Piece) -> usize {
         let held = |queue: &VecDeque<Piece>| queue.back().map_or(0, Piece::held_bytes);
         let before = match self {

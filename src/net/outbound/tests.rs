@@ -48,7 +48,7 @@ impl Bench {
     }
 
     fn send(&mut self, message: Outbound) {
-        self.writer.take(message);
+        self.writer.handle(message);
     }
 
     fn event(&mut self, kind: EventKind, payload: &Value, loss: Loss) {
