@@ -124,7 +124,7 @@ impl State {
             return Some(Refusal::say(INTERRUPTED));
         }
         if self.toggles.paused {
-            return Some(Refusal::say("I am paused and cannot answer self.now. Please ask again later."));
+            return Some(Refusal::say("I am paused and cannot answer now. Please ask again later."));
         }
         if !self.config.agent_configured {
             return Some(Refusal::say("There is nobody here to answer yet: no agent is set up."));

@@ -44,7 +44,7 @@ impl State {
             tags: None,
             instance_id: instance.clone(),
         };
-        // Nobody was there to be told of these; whoever comes self.now gets the whole list.
+        // Nobody was there to be told of these; whoever comes now gets the whole list.
         self.presence.expire(self.now.mono);
         self.presence.connect(conn, entry);
         let hello_ok = self.hello_ok(&about.conn_id);

@@ -37,7 +37,7 @@ impl State {
 
     /// Tells the owner, in their chat and on the record of `main`.
     fn tell_owner(&mut self, posted: &mut Posted, text: &str) {
-        // There is one from self.now on.
+        // There is one from now on.
         self.sessions.current(MAIN);
         let note = Message::new(Role::Note, text.to_owned(), self.now.wall_ms);
         posted.ops.extend(self.sessions.append_to_current(MAIN, note));
