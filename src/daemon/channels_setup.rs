@@ -16,7 +16,7 @@ use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::protocol::payload::Toggles;
 use crate::state::{GroupConfig, SurfaceConfig, SurfacesConfig};
-use crate::store::{Layout, Recovered};
+use crate::store::Layout;
 
 /// What the state thread knows of the channels. An id that cannot be one is left out, with a word in the
 /// log: nobody is let in by mistake.
@@ -115,12 +115,6 @@ fn ids(channel: Channel, key: &str, ids: &[String]) -> Vec<String> {
             .ok()
     });
     known.collect::<BTreeSet<_>>().into_iter().collect()
-}
-
-/// The cursors from which the channels go on: names and values of their slots.
-pub(super) fn cursors(recovered: &Recovered) -> BTreeMap<String, String> {
-    let slots = recovered.slots.iter().filter(|(slot, _)| slot.starts_with("place/"));
-    slots.map(|(slot, value)| (slot.clone(), value.clone())).collect()
 }
 
 /// What the channels thread starts with.

@@ -63,7 +63,7 @@ impl Gateway {
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }
-        let cursors = channels_setup::cursors(&recovered);
+        let cursors = state::cursors(&recovered);
         let (agent_config, warning) =
             agent_setup::setup(settings, &tidy, &own_exe, state::keeps_home(&recovered))?;
         let mut state_config = state_setup::setup(settings, &layout, boot_id, &listeners);

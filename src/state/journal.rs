@@ -1,4 +1,7 @@
-//! What goes on once something is durable.
+//! Puts on record what a turn decided, and goes on with what had to wait for that.
+//!
+//! A handler changes the model, which leaves its writes in the turn's [`WriteBuffer`]; [`State::commit`] sends
+//! them to the store as one command, all of it durable or nothing, and says what happens [`Then`].
 
 use std::collections::HashMap;
 
@@ -8,81 +11,78 @@ use crate::limits::{STORE_INBOX, STORE_INBOX_BYTES_MAX, UNSAVED_BYTES_MAX, UNSAV
 use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
-use crate::state::State;
 use crate::state::model::batch::Taken;
 use crate::state::model::forgetting::Asker;
 use crate::state::model::inbox::Number;
 use crate::state::model::keys::Outcome;
 use crate::state::model::outbox::LetterId;
-use crate::store::{StoreCommand, StoreOp, Ticket};
+use crate::state::{Effect, State};
+use crate::store::{StoreCommand, StoreOp, Ticket, Usage};
 
-/// Why the store was asked.
+/// What happens once a commit is durable.
 #[derive(Debug)]
-pub(super) enum Pending {
-    /// A run was put on record: it may be acknowledged and start.
-    RunBegin { run_id: RunId, letters: Vec<LetterId> },
-    /// That the prompt of a run is tried was put on record: it may go to the agent.
-    Counted { run_id: RunId, numbers: Vec<Number> },
-    /// A run's outcome was put on record: it may be told.
-    RunEnd { run_id: RunId, outcome: Outcome, letters: Vec<LetterId> },
-    /// What a surface handed over.
-    Arrived { channel: Channel, taken: Taken },
-    /// Messages to people, which may go then.
-    Letters(Vec<LetterId>),
-    /// The same for the message of a `send`.
+pub(super) enum Then {
+    /// The run that was put on record is acknowledged and may start.
+    BeginRun { run_id: RunId },
+    /// The run, of which it is on record that its prompt is tried, goes to the agent.
+    HandOver { run_id: RunId, numbers: Vec<Number> },
+    /// The outcome of the run is told.
+    EndRun { run_id: RunId, outcome: Outcome },
+    /// The channel that handed over this batch goes on.
+    Acknowledge { channel: Channel, taken: Taken },
+    /// The message of a `send` may go.
     Send { letter: LetterId },
-    /// The next part of a letter is about to be tried.
-    Marked { letter: LetterId },
-    /// Letters are over.
-    LettersEnd(Vec<(LetterId, Option<Outcome>)>),
-    /// A request whose answer is ready.
+    /// The next part of a delivery, which is marked as being tried, goes to its channel.
+    Attempt { letter: LetterId },
+    /// Whoever waits for the end of these deliveries is told.
+    EndDeliveries(Vec<(LetterId, Option<Outcome>)>),
+    /// The request gets its answer.
     Answer { conn: ConnId, id: String, payload: Value },
-    /// A session is to be forgotten, and what the store has of it is gone.
+    /// The agent's files of a session go, of which the store has nothing any more.
     Forget { session_key: String, asker: Option<Asker> },
-    /// A switch, which acts already.
-    Switch { conn: ConnId, id: String, payload: Value },
-    /// Nobody waits.
+    /// Whoever threw a switch, which acts already, gets the answer.
+    Switched { conn: ConnId, id: String, payload: Value },
+    /// Nobody waits for it.
     Nothing,
 }
 
-/// What the store was asked and has not answered.
-#[derive(Default)]
-pub(super) struct PendingWrites {
-    by_ticket: HashMap<Ticket, (Pending, usize)>,
+impl Then {
+    /// Whether what was to be written holds although it could not be: it has happened.
+    fn holds_anyway(&self) -> bool {
+        matches!(self, Self::EndRun { .. } | Self::EndDeliveries(_) | Self::Nothing)
+    }
+}
+
+/// A commit that the store has not answered.
+struct Pending {
+    then: Then,
+    /// New deliveries, which may go then.
+    deliveries: Vec<LetterId>,
     bytes: usize,
 }
 
-impl PendingWrites {
-    /// Whether one more may be asked for.
-    pub(super) fn has_room(&self) -> bool {
-        self.by_ticket.len() < STORE_INBOX && self.bytes < STORE_INBOX_BYTES_MAX
-    }
+/// What the store was asked and has not answered, and what it could not do.
+#[derive(Default)]
+pub(super) struct Journal {
+    by_ticket: HashMap<Ticket, Pending>,
+    bytes: usize,
+    tickets: Ticket,
+    /// What could not be put on record and still holds: it goes in front of the next commit.
+    unsaved: Vec<StoreOp>,
+}
 
-    pub(super) fn is_empty(&self) -> bool {
+impl Journal {
+    pub(super) fn is_idle(&self) -> bool {
         self.by_ticket.is_empty()
     }
 
-    pub(super) fn insert(&mut self, command: &StoreCommand, pending: Pending) {
-        self.bytes += command.bytes();
-        self.by_ticket.insert(command.ticket, (pending, command.bytes()));
-    }
-
     fn remove(&mut self, ticket: Ticket) -> Option<Pending> {
-        let (pending, bytes) = self.by_ticket.remove(&ticket)?;
-        self.bytes -= bytes;
+        let pending = self.by_ticket.remove(&ticket)?;
+        self.bytes -= pending.bytes;
         Some(pending)
     }
-}
 
-impl Pending {
-    /// Whether what was to be written holds although it could not be: it has happened.
-    fn holds_anyway(&self) -> bool {
-        matches!(self, Self::RunEnd { .. } | Self::Letters(_) | Self::LettersEnd(_) | Self::Nothing)
-    }
-}
-
-impl State {
-    /// Keeps what could not be written for the next write. Records of sessions are left out: a session
+    /// Keeps what could not be written for the next commit. Records of sessions are left out: a session
     /// whose file is damaged would take every other write with it.
     fn save_later(&mut self, back: Vec<StoreOp>) {
         let slots = back.into_iter().filter(|op| matches!(op, StoreOp::Put { .. } | StoreOp::Delete { .. }));
@@ -95,45 +95,92 @@ impl State {
         }
         self.unsaved.drain(..excess);
     }
+}
 
-    pub(super) fn stored(&mut self, ticket: Ticket, result: Result<(), String>, back: Vec<StoreOp>) {
-        let pending = self.pending.remove(ticket);
-        if pending.as_ref().is_some_and(Pending::holds_anyway) {
-            self.save_later(back);
+impl State {
+    /// Whether the store can take one more commit; asked before anything is promised.
+    pub(super) fn store_has_room(&self) -> bool {
+        self.journal.by_ticket.len() < STORE_INBOX && self.journal.bytes < STORE_INBOX_BYTES_MAX
+    }
+
+    /// Sends what this turn has gathered to the store; `then` happens when it is durable.
+    pub(super) fn commit(&mut self, then: Then) {
+        let (mut ops, deliveries) = self.writes.take();
+        if !self.journal.unsaved.is_empty() {
+            self.journal.unsaved.append(&mut ops);
+            ops = std::mem::take(&mut self.journal.unsaved);
         }
-        match pending {
-            Some(Pending::RunBegin { run_id, letters }) => {
-                if result.is_ok() {
-                    self.letters_stored(&letters);
-                } else {
-                    self.drop_letters(&letters);
-                }
-                self.run_stored(&run_id, result);
-            }
-            Some(Pending::Counted { run_id, numbers }) => self.counted(&run_id, &numbers, result),
+        self.journal.tickets += 1;
+        let command = StoreCommand { ticket: self.journal.tickets, ops };
+        let bytes = command.bytes();
+        self.journal.bytes += bytes;
+        self.journal.by_ticket.insert(command.ticket, Pending { then, deliveries, bytes });
+        self.effects.push(Effect::Store(command));
+    }
+
+    /// The same if there is anything to write, and nobody waits for it.
+    pub(super) fn commit_any(&mut self) {
+        if !self.writes.is_empty() {
+            self.commit(Then::Nothing);
+        }
+    }
+
+    /// At the end of a turn nothing may be left to write: somebody forgot to commit it.
+    pub(super) fn flush_writes(&mut self) {
+        debug_assert!(self.writes.is_empty(), "not committed: {:?}", self.writes);
+        if !self.writes.is_empty() {
+            log::error!("a turn ended with writes that nobody committed; they go now");
+            self.commit(Then::Nothing);
+        }
+    }
+
+    /// The folder's condition has changed.
+    pub(super) fn usage(&mut self, usage: Usage) {
+        let healed = usage.trouble.is_none();
+        self.health.set_storage(usage);
+        if healed && !self.journal.unsaved.is_empty() {
+            self.commit(Then::Nothing);
+        }
+    }
+
+    /// A commit is durable, or none of it is.
+    pub(super) fn committed(&mut self, ticket: Ticket, result: Result<(), String>, back: Vec<StoreOp>) {
+        let Some(Pending { then, deliveries, .. }) = self.journal.remove(ticket) else { return };
+        let holds = result.is_ok() || then.holds_anyway();
+        if then.holds_anyway() {
+            self.journal.save_later(back);
+        }
+        // What came in is shown before what is said of it.
+        if let Then::Acknowledge { channel, taken } = then {
+            self.arrived_stored(channel, taken, result);
+            return self.deliveries_stored(&deliveries, holds);
+        }
+        self.deliveries_stored(&deliveries, holds);
+        self.go_on(then, result);
+    }
+
+    fn go_on(&mut self, then: Then, result: Result<(), String>) {
+        match then {
+            Then::BeginRun { run_id } => self.run_stored(&run_id, result),
+            Then::HandOver { run_id, numbers } => self.counted(&run_id, &numbers, result),
             // With a broken disk the answer is still worth more than silence; health says the rest.
-            Some(Pending::RunEnd { run_id, outcome, letters }) => {
-                self.letters_stored(&letters);
-                self.run_end_stored(&run_id, outcome);
-            }
-            Some(Pending::Arrived { channel, taken }) => self.arrived_stored(channel, taken, result),
-            Some(Pending::Letters(letters)) => self.letters_stored(&letters),
-            Some(Pending::Send { letter }) => self.send_stored(letter, result),
-            Some(Pending::Marked { letter }) => self.marked(letter, result),
-            Some(Pending::LettersEnd(letters)) => self.letters_ended(letters),
-            Some(Pending::Answer { conn, id, payload }) => match result {
+            Then::EndRun { run_id, outcome } => self.run_end_stored(&run_id, outcome),
+            Then::Send { letter } => self.send_stored(letter, result),
+            Then::Attempt { letter } => self.marked(letter, result),
+            Then::EndDeliveries(letters) => self.letters_ended(letters),
+            Then::Answer { conn, id, payload } => match result {
                 Ok(()) => self.answer(conn, &id, &payload),
                 Err(trouble) => self.refuse(conn, &id, &WireError::unavailable(trouble)),
             },
-            Some(Pending::Switch { conn, id, payload }) => match result {
+            Then::Switched { conn, id, payload } => match result {
                 Ok(()) => self.answer(conn, &id, &payload),
                 Err(trouble) => {
                     let text = format!("switched, but only until the next restart: {trouble}");
                     self.refuse(conn, &id, &WireError::unavailable(text));
                 }
             },
-            Some(Pending::Forget { session_key, asker }) => self.forget_stored(session_key, asker, result),
-            Some(Pending::Nothing) | None => {}
+            Then::Forget { session_key, asker } => self.forget_stored(session_key, asker, result),
+            Then::Acknowledge { .. } | Then::Nothing => {}
         }
     }
 }

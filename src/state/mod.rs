@@ -22,7 +22,7 @@ use crate::protocol::frame::{self, EventBody};
 use crate::protocol::hello::{Policy, StateVersion};
 use crate::protocol::payload::{Auth, Toggles};
 use crate::protocol::warning::Warning;
-use crate::store::{StoreCommand, StoreEvent, StoreOp, Ticket, Usage};
+use crate::store::{StoreCommand, StoreEvent};
 
 mod handlers;
 mod journal;
@@ -33,7 +33,7 @@ pub(crate) mod state_loop;
 #[cfg(test)]
 mod tests;
 
-use journal::{Pending, PendingWrites};
+use journal::Journal;
 use model::access::Access;
 pub(crate) use model::budget::Limits;
 pub(crate) use model::channel_config::{GroupConfig, SurfaceConfig, SurfacesConfig};
@@ -51,7 +51,8 @@ use model::runs::Runs;
 use model::sessions::Sessions;
 use model::system_notes::Notes;
 use model::warnings::Warnings;
-pub(crate) use start::keeps_home;
+use model::write_buffer::WriteBuffer;
+pub(crate) use start::{cursors, keeps_home};
 
 /// Everything that can make the state thread do work. Closed on purpose: to add a source, add a
 /// variant, and the compiler lists what must handle it.
@@ -177,11 +178,10 @@ pub(crate) struct State {
     expiry_due: Instant,
     /// Both clocks when that was decided.
     expiry_planned: Now,
+    /// What this turn is to put on record.
+    writes: WriteBuffer,
     /// What waits for the store.
-    pending: PendingWrites,
-    /// What could not be put on record and still holds: it goes in front of the next write.
-    unsaved: Vec<StoreOp>,
-    tickets: Ticket,
+    journal: Journal,
     /// Commands that the channels have not answered yet: their queue never fills.
     channel_commands: usize,
     next_tick: Option<Instant>,
@@ -204,7 +204,7 @@ impl State {
         match event {
             Event::Net(event) => self.net_event(event),
             Event::Agent(event) => self.agent_event(event),
-            Event::Store(StoreEvent::Done { ticket, result, back }) => self.stored(ticket, result, back),
+            Event::Store(StoreEvent::Done { ticket, result, back }) => self.committed(ticket, result, back),
             Event::Store(StoreEvent::Usage(usage)) => self.usage(usage),
             Event::Channel(event) => self.channel_event(event),
             Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms),
@@ -277,6 +277,7 @@ impl State {
         self.settle_health();
         METRICS.runs_active.set(self.runs.active() as u64);
         METRICS.runs_queued.set(self.runs.waiting() as u64);
+        self.flush_writes();
     }
 
     fn tick(&mut self) {
@@ -327,34 +328,4 @@ impl State {
         self.effects.push(Effect::Channel(command));
         Ok(())
     }
-
-    /// Whether the store can take one more command; asked before anything is promised.
-    fn store_has_room(&self) -> bool {
-        self.pending.has_room()
-    }
-
-    /// Hands operations to the store; `pending` goes on when they are durable.
-    fn store(&mut self, mut ops: Vec<StoreOp>, pending: Pending) {
-        if !self.unsaved.is_empty() {
-            self.unsaved.append(&mut ops);
-            ops = std::mem::take(&mut self.unsaved);
-        }
-        self.tickets += 1;
-        let command = StoreCommand { ticket: self.tickets, ops };
-        self.pending.insert(&command, pending);
-        self.effects.push(Effect::Store(command));
-    }
-
-    fn usage(&mut self, usage: Usage) {
-        let healed = usage.trouble.is_none();
-        self.health.set_storage(usage);
-        if healed && !self.unsaved.is_empty() {
-            self.store(Vec::new(), Pending::Nothing);
-        }
-    }
-}
-
-/// JSON text of one of our own types, which cannot fail but for a defect; `null` then.
-fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }

@@ -9,7 +9,7 @@ use crate::clock::Now;
 use crate::limits::EXPIRY_STEADY_TIME;
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::payload::{Message, PresenceEntry, Role, Toggles};
-use crate::state::journal::{Pending, PendingWrites};
+use crate::state::journal::Journal;
 use crate::state::model::access::Access;
 use crate::state::model::budget::Today;
 use crate::state::model::forgetting::Forgetting;
@@ -23,20 +23,32 @@ use crate::state::model::outbox::Outbox;
 use crate::state::model::presence::Presence;
 use crate::state::model::runs::Runs;
 use crate::state::model::sessions::{Session, Sessions};
-use crate::state::model::system_notes::{self, Notes};
+use crate::state::model::slot::Slot;
+use crate::state::model::system_notes::Notes;
 use crate::state::model::warnings::Warnings;
-use crate::state::model::{budget, forgetting, heartbeats, keys, recovery_bounds, sessions, switch};
+use crate::state::model::write_buffer::WriteBuffer;
+use crate::state::model::{keys, recovery_bounds};
 use crate::state::{Effect, State, StateConfig};
-use crate::store::{Recovered, StoreOp};
-
-/// Slot of every state folder since agents have a working folder of their own.
-const WORK_FOLDER_SLOT: &str = "work-folder";
+use crate::store::Recovered;
 
 /// Whether the state folder is from before that, so that the agent goes on working in the home.
 pub(crate) fn keeps_home(recovered: &Recovered) -> bool {
     // What a damaged journal does not say is no reason to give the agent more.
     let says_nothing = recovered.damaged || recovered.slots.is_empty();
-    !says_nothing && !recovered.slots.contains_key(WORK_FOLDER_SLOT)
+    !says_nothing && !has_work_folder(recovered)
+}
+
+/// The cursors from which the channels go on, by their names.
+pub(crate) fn cursors(recovered: &Recovered) -> BTreeMap<String, String> {
+    let cursors = recovered.slots.iter().filter_map(|(name, value)| match name.parse() {
+        Ok(Slot::Cursor(cursor)) => Some((cursor, value.clone())),
+        _ => None,
+    });
+    cursors.collect()
+}
+
+fn has_work_folder(recovered: &Recovered) -> bool {
+    recovered.slots.contains_key(&Slot::WorkFolder.to_string())
 }
 
 impl State {
@@ -78,9 +90,8 @@ impl State {
             forgetting: Forgetting::default(),
             expiry_due: now.mono + EXPIRY_STEADY_TIME,
             expiry_planned: now,
-            pending: PendingWrites::default(),
-            unsaved: Vec::new(),
-            tickets: 0,
+            writes: WriteBuffer::default(),
+            journal: Journal::default(),
             channel_commands: 0,
             next_tick: None,
             fanout: Duration::ZERO,
@@ -114,74 +125,76 @@ impl State {
 
     fn recover(&mut self, mut recovered: Recovered) {
         let is_thinned = recovery_bounds::thin(&mut recovered.slots);
-        let mut ops = Vec::new();
         let mut interrupted = Vec::new();
         // Nothing lost, and something there: else what a folder does not say tells nothing.
         let is_whole = !recovered.damaged && !is_thinned && !recovered.slots.is_empty();
         let sending = self.recover_surfaces(&recovered.slots);
-        if !keeps_home(&recovered) && !recovered.slots.contains_key(WORK_FOLDER_SLOT) {
-            ops.push(StoreOp::Put { slot: WORK_FOLDER_SLOT.to_owned(), value: "true".to_owned() });
+        if !keeps_home(&recovered) && !has_work_folder(&recovered) {
+            self.writes.put(&Slot::WorkFolder, &true);
         }
-        for (slot, json) in recovered.slots {
-            if slot == switch::SLOT {
-                let paused = self.toggles.paused;
-                self.toggles = parse(&slot, &json).unwrap_or_else(|| {
-                    log::error!("the gateway starts paused, for that may have said so; `clawdis resume` when you have looked");
-                    Toggles { paused: true, ..Toggles::default() }
-                });
-                self.toggles.paused |= paused;
-            } else if slot == budget::SLOT {
-                self.today = parse(&slot, &json).unwrap_or_default();
-            } else if let Some(number) =
-                slot.strip_prefix(system_notes::SLOT_PREFIX).and_then(|text| text.parse().ok())
-            {
-                self.notes.recover(number, parse(&slot, &json).unwrap_or_default());
-            } else if slot == heartbeats::SLOT {
-                self.heartbeats.recover(&json);
-            } else if let Some(key) = slot.strip_prefix(forgetting::SLOT_PREFIX) {
-                self.forgetting.recover(key);
-            } else if let Some(key) = slot.strip_prefix(sessions::SLOT_PREFIX) {
-                if let Some(session) = parse::<Session>(&slot, &json) {
-                    self.sessions.recover(key, session);
+        for (name, json) in recovered.slots {
+            match name.parse() {
+                Ok(Slot::Toggles) => self.recover_toggles(&name, &json),
+                Ok(Slot::Today) => self.today = parse(&name, &json).unwrap_or_default(),
+                Ok(Slot::SystemNote(number)) => {
+                    self.notes.recover(number, parse(&name, &json).unwrap_or_default());
                 }
-            } else if let Some(key) = slot.strip_prefix(keys::SLOT_PREFIX) {
-                let Some(record) = parse::<KeyRecord>(&slot, &json) else { continue };
-                let goes_on = sending.contains(key);
-                if let Some(record) = self.keys.recover(key, record, goes_on, self.now.mono, self.now.wall_ms)
-                {
-                    ops.push(keys::put(key, &record));
-                    interrupted.push((key.to_owned(), record));
+                Ok(Slot::Heartbeat) => self.heartbeats.recover(&json),
+                Ok(Slot::Forget(key)) => self.forgetting.recover(&key),
+                Ok(Slot::Session(key)) => {
+                    if let Some(session) = parse::<Session>(&name, &json) {
+                        self.sessions.recover(&key, session);
+                    }
                 }
+                Ok(Slot::Key(key)) => {
+                    let Some(record) = parse::<KeyRecord>(&name, &json) else { continue };
+                    let goes_on = sending.contains(&key);
+                    let Now { mono, wall_ms } = self.now;
+                    if let Some(record) = self.keys.recover(&key, record, goes_on, mono, wall_ms) {
+                        keys::put(&key, &record, &mut self.writes);
+                        interrupted.push((key, record));
+                    }
+                }
+                _ => {}
             }
         }
+        if recovered.damaged {
+            // With the first commit, because the store drops the damaged lines with that.
+            self.put_toggles();
+        }
         self.keys.recovered();
-        self.forget_more();
-        ops.extend(self.access.settle_owner(is_whole));
+        self.access.settle_owner(is_whole, &mut self.writes);
         self.warn_of_implied_owner();
+        self.forget_more();
         self.go_on_with_surfaces();
         if !interrupted.is_empty() {
             log::warn!("runs were interrupted when the gateway last stopped; their sessions say so");
         }
         for (key, record) in interrupted {
-            ops.extend(self.note_interruption(&key, &record));
+            self.note_interruption(&key, &record);
         }
-        if recovered.damaged {
-            // The store drops the damaged lines with the first thing that it is given.
-            ops.push(self.toggles_op());
-        }
-        if !ops.is_empty() {
-            self.store(ops, Pending::Nothing);
-        }
+        self.commit_any();
     }
 
-    fn note_interruption(&mut self, key: &str, record: &KeyRecord) -> Vec<StoreOp> {
+    fn recover_toggles(&mut self, name: &str, json: &str) {
+        let paused = self.toggles.paused;
+        self.toggles = parse(name, json).unwrap_or_else(|| {
+            log::error!(
+                "the gateway starts paused, for that may have said so; `clawdis resume` when you have looked"
+            );
+            Toggles { paused: true, ..Toggles::default() }
+        });
+        self.toggles.paused |= paused;
+    }
+
+    fn note_interruption(&mut self, key: &str, record: &KeyRecord) {
         let text = "interrupted: the gateway was stopped while this ran; it is not repeated".to_owned();
         let message = Message {
             run_id: Some(record.run_id.to_string()),
             idempotency_key: Some(keys::of_client(key).to_owned()),
             ..Message::new(Role::Note, text, self.now.wall_ms)
         };
-        self.sessions.append_to_current(&record.session_key, message)
+        self.sessions.append_to_current(&record.session_key, message, &mut self.writes);
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) struct PollLoop {
 
 /// Name of the place of a bot's updates: another token is another bot, with other numbers.
 pub(super) fn cursor_name(bot: i64) -> String {
-    format!("place/telegram/{bot}")
+    format!("telegram/{bot}")
 }
 
 impl PollLoop {

@@ -100,7 +100,7 @@ impl Rig {
             ..MediaSources::default()
         };
         let telegram = TelegramSetup::new(&config, std::env::temp_dir(), sources).unwrap();
-        let cursor = cursor.map(|cursor| ("place/telegram/42".to_owned(), cursor.to_owned()));
+        let cursor = cursor.map(|cursor| ("telegram/42".to_owned(), cursor.to_owned()));
         let cursors: BTreeMap<String, String> = cursor.into_iter().collect();
         let (commands, inbox) = bounded(64);
         let (to_state, events) = bounded(64);
@@ -213,7 +213,7 @@ fn the_place_moves_only_when_the_batch_is_durable() {
     assert_eq!(poll.parameters["offset"], 7);
     assert_eq!(poll.parameters["allowed_updates"], json!(["message"]));
     poll.ok(json!([update(9), update(7), { "update_id": 8, "poll": {} }]));
-    let cursor = Some(("place/telegram/42".to_owned(), "10".to_owned()));
+    let cursor = Some(("telegram/42".to_owned(), "10".to_owned()));
     let batch = rig.batch();
     assert_eq!((keys(&batch), &batch.cursor), (vec!["42/7", "42/9"], &cursor));
     rig.acknowledge(Err(Duration::from_millis(10)));

@@ -10,7 +10,7 @@ use crate::protocol::error::WireError;
 use crate::protocol::payload::Access as AccessAnswer;
 use crate::protocol::warning::{Warning, WarningCode};
 use crate::state::State;
-use crate::state::journal::Pending;
+use crate::state::journal::Then;
 
 impl State {
     /// `channel-allow`
@@ -23,7 +23,7 @@ impl State {
         self.require_token()?;
         self.require_store()?;
         let person = address::person_id(params.channel, &params.id)?;
-        let ops = self.access.change(params, &person)?;
+        self.access.change(params, &person, &mut self.writes)?;
         let owner = self.access.owner(params.channel) == Some(&person);
         let allowed = if address::is_group(params.channel, &person) {
             let known = self.access.known_as(params.channel, &person);
@@ -34,7 +34,7 @@ impl State {
         let note = self.access.note(params, &person);
         let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner, note };
         let payload = json!(payload);
-        self.store(ops, Pending::Switch { conn, id: id.to_owned(), payload });
+        self.commit(Then::Switched { conn, id: id.to_owned(), payload });
         self.take_back_held();
         self.warn_of_implied_owner();
         Ok(())

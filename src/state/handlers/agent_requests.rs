@@ -9,7 +9,8 @@ use crate::protocol::ConnId;
 use crate::protocol::call::{AgentParams, Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunAck};
-use crate::state::journal::Pending;
+use crate::state::State;
+use crate::state::journal::Then;
 use crate::state::model::directive::Directive;
 use crate::state::model::keys::{Holder, KeyRecord, Lookup};
 use crate::state::model::person::OWNER;
@@ -17,9 +18,8 @@ use crate::state::model::prompt::Prompt;
 use crate::state::model::reply::Reply;
 use crate::state::model::runs::{Phase, Run, Work};
 use crate::state::model::sessions::MAIN;
-use crate::state::model::{budget, directive, keys};
-use crate::state::{State, to_json};
-use crate::store::StoreOp;
+use crate::state::model::slot::Slot;
+use crate::state::model::{directive, keys};
 use crate::text;
 
 /// Why `deliver` cannot be done.
@@ -154,10 +154,9 @@ impl State {
     fn begin_run(&mut self, conn: ConnId, id: &str, admitted: Admitted, digest: &Digest) {
         let Admitted { params, session_key, directive, reply, holder } = admitted;
         let run_id = self.new_run_id();
-        let mut ops = match params.session_id {
-            Some(_) => Vec::new(),
-            None => self.begin_anew_if_idle(&session_key),
-        };
+        if params.session_id.is_none() {
+            self.begin_anew_if_idle(&session_key);
+        }
         let session_id = self.conversation_for(&session_key, directive);
         let message = Message {
             from: self
@@ -173,13 +172,14 @@ impl State {
         prompt.speaker(message.from.as_deref(), OWNER, self.now.wall_ms);
         prompt.client(&params.message);
         let key = keys::name("agent", &params.idempotency_key);
-        ops.extend(self.sessions.append(&session_key, &session_id, message));
+        self.sessions.append(&session_key, &session_id, message, &mut self.writes);
         let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holder);
-        ops.extend(self.keys.begin(&key, KeyRecord { directive: directive.is_some(), ..record }));
+        let record = KeyRecord { directive: directive.is_some(), ..record };
+        self.keys.begin(&key, record, &mut self.writes);
         let work = if let Some(directive) = directive {
             Work::Directive(directive)
         } else {
-            ops.push(self.count_run(OWNER));
+            self.count_run(OWNER);
             let mut spec = self.usual_run(&run_id, &session_key, &session_id);
             spec.images =
                 params.attachments.into_iter().map(|image| (image.mime_type, image.content)).collect();
@@ -194,7 +194,7 @@ impl State {
         run.waiters.push((conn, id.to_owned()));
         self.runs.insert(RunId::clone(&run_id), run);
         self.health.touch();
-        self.store(ops, Pending::RunBegin { run_id, letters: Vec::new() });
+        self.commit(Then::BeginRun { run_id });
     }
 
     /// The conversation that a message belongs to. A line for the gateway itself begins none: what is said
@@ -207,14 +207,14 @@ impl State {
     }
 
     /// After a long silence the next message begins a new conversation.
-    pub(crate) fn begin_anew_if_idle(&mut self, session_key: &str) -> Vec<StoreOp> {
-        let Some(idle) = self.config.idle else { return Vec::new() };
+    pub(crate) fn begin_anew_if_idle(&mut self, session_key: &str) {
+        let Some(idle) = self.config.idle else { return };
         let busy = self.runs.of_session(session_key).next().is_some();
         if busy || !self.sessions.is_idle(session_key, idle, self.now.wall_ms) {
-            return Vec::new();
+            return;
         }
         self.end_session(session_key, false);
-        self.sessions.reset(session_key, self.now.wall_ms).1
+        self.sessions.reset(session_key, self.now.wall_ms, &mut self.writes);
     }
 
     pub(crate) fn new_run_id(&mut self) -> RunId {
@@ -223,14 +223,14 @@ impl State {
     }
 
     /// Counts a run against today's budget.
-    pub(crate) fn count_run(&mut self, person: &str) -> StoreOp {
+    pub(crate) fn count_run(&mut self, person: &str) {
         self.today.count(person, self.now.wall_ms);
-        self.today_op()
+        self.put_today();
     }
 
     /// Puts today's count, and who was told that it is used up, on record.
-    pub(crate) fn today_op(&self) -> StoreOp {
-        StoreOp::Put { slot: budget::SLOT.to_owned(), value: to_json(&self.today) }
+    pub(crate) fn put_today(&mut self) {
+        self.writes.put(&Slot::Today, &self.today);
     }
 
     /// A run as the session and the config have it; its prompt is written when the agent gets it.

@@ -6,13 +6,12 @@ use crate::config::file::Commands;
 use crate::limits::{ASKED_MAX, INBOX_RETRY_PAUSE, SESSIONS_MAX, SESSIONS_RESERVE};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
-use crate::state::journal::Pending;
+use crate::state::journal::Then;
 use crate::state::model::access::{Place, Verdict};
 use crate::state::model::directive::Directive;
 use crate::state::model::inbox::{Entry, Number};
 use crate::state::model::person::OWNER;
 use crate::state::model::question::{Question, directive_of, left_out_line};
-use crate::state::model::recording::Posted;
 use crate::state::model::runs::{Origin, Phase, Run, Work};
 use crate::state::{Effect, State};
 
@@ -94,9 +93,10 @@ impl State {
         let Some(entry) = numbers.first().and_then(|number| self.inbox.get(*number)) else { return };
         let Verdict::Allowed(place) = self.access.verdict(&entry.message) else {
             // Its sender is not let in any more.
-            let ops =
-                numbers.iter().flat_map(|number| self.inbox.finish(*number, self.now.wall_ms)).collect();
-            return self.store(ops, Pending::Nothing);
+            for number in numbers {
+                self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
+            }
+            return self.commit(Then::Nothing);
         };
         for number in numbers {
             self.inbox.move_to(*number, &place);
@@ -150,51 +150,47 @@ impl State {
         let key = question.place.session_key.clone();
         let has_room = self.has_session_room(&key);
         let session_id = if has_room { self.sessions.current(&key).id.clone() } else { String::new() };
-        let mut posted = Posted::default();
         if !question.said {
-            posted.ops.extend(self.sessions.append(&key, &session_id, question.message(None, self.now)));
+            let message = question.message(None, self.now);
+            self.sessions.append(&key, &session_id, message, &mut self.writes);
         }
         if let Some(line) = line {
             let note = Message::new(Role::Note, line.clone(), self.now.wall_ms);
-            posted.ops.extend(self.sessions.append(&key, &session_id, note));
-            self.post_text(&mut posted, &question.reply, &line, &key, None);
+            self.sessions.append(&key, &session_id, note, &mut self.writes);
+            self.post_text(&question.reply, &line, &key, None);
         }
         for number in &question.numbers {
-            posted.ops.extend(self.inbox.finish(*number, self.now.wall_ms));
+            self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
         }
         if over_budget {
             if !question.place.is_owner() && self.today.tell(OWNER) {
-                self.notice_budget(&mut posted, &question.place);
+                self.notice_budget(&question.place);
             }
             self.today.saw(&question.place.person, &key);
-            posted.ops.push(self.today_op());
+            self.put_today();
         }
-        self.store(posted.ops, Pending::Letters(posted.letters));
+        self.commit(Then::Nothing);
     }
 
     fn begin_asking(&mut self, question: Question) {
         let key = question.place.session_key.clone();
         let run_id = self.new_run_id();
-        let mut posted = Posted::default();
         if !question.said {
-            posted.ops = self.begin_anew_if_idle(&key);
+            self.begin_anew_if_idle(&key);
         }
         let session_id = self.conversation_for(&key, question.directive);
         self.sessions.set_route(&key, &question.reply.route);
         if !question.said {
-            posted.ops.extend(self.sessions.append(
-                &key,
-                &session_id,
-                question.message(Some(&run_id), self.now),
-            ));
+            let message = question.message(Some(&run_id), self.now);
+            self.sessions.append(&key, &session_id, message, &mut self.writes);
         }
         let was_interrupted = question.asked > 0;
         let has_place = question.directive.is_none() && self.has_place(&key, was_interrupted);
         for number in &question.numbers {
-            posted.ops.extend(self.inbox.ask(*number, &run_id, has_place));
+            self.inbox.ask(*number, &run_id, has_place, &mut self.writes);
         }
         if has_place && was_interrupted {
-            posted.ops.extend(self.note_again(&key));
+            self.note_again(&key);
         }
         let person = question.place.person;
         let work = if let Some(directive) = question.directive {
@@ -203,14 +199,14 @@ impl State {
             self.overheard.clear(&key);
             self.today.count(&person, self.now.wall_ms);
             self.today.saw(&person, &key);
-            posted.ops.push(self.today_op());
+            self.put_today();
             let mut spec = self.usual_run(&run_id, &key, &session_id);
             spec.image_files = question.images;
             Work::Prompt { spec, prompt: question.prompt, has_place }
         };
         if !question.left_out.is_empty() {
             let line = left_out_line(&question.left_out);
-            self.post_text(&mut posted, &question.reply, &line, &key, None);
+            self.post_text(&question.reply, &line, &key, None);
         }
         self.mark_seen(&question.numbers);
         let mut run = Run::new(work, key, session_id, person);
@@ -218,7 +214,7 @@ impl State {
         run.reply = Some(question.reply);
         self.runs.insert(RunId::clone(&run_id), run);
         self.health.touch();
-        self.store(posted.ops, Pending::RunBegin { run_id, letters: posted.letters });
+        self.commit(Then::BeginRun { run_id });
     }
 
     /// Its sender may see that it was read; one who is not let in never does.

@@ -4,30 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::INBOX_RETRY_PAUSE;
 use crate::state::State;
-use crate::state::journal::Pending;
-use crate::state::model::recording::Posted;
-use crate::state::model::{access, inbox, outbox};
+use crate::state::model::inbox;
+use crate::state::model::slot::Slot;
 
 impl State {
     /// Takes over what the last life left. Returns the names of keys whose messages go on.
     pub(crate) fn recover_surfaces(&mut self, slots: &BTreeMap<String, String>) -> BTreeSet<String> {
-        for (slot, json) in slots {
-            let recovered = if let Some(name) = slot.strip_prefix(access::SLOT_PREFIX) {
-                self.access.recover(name, json)
-            } else if let Some(name) = slot.strip_prefix(access::MOVED_PREFIX) {
-                self.access.recover_move(name, json)
-            } else if let Some(name) = slot.strip_prefix(inbox::SLOT_PREFIX) {
-                self.inbox.recover(name, json, self.now.mono)
-            } else if let Some(name) = slot.strip_prefix(outbox::SLOT_PREFIX) {
-                self.outbox.recover(name, json, self.now)
-            } else {
-                if slot.starts_with(inbox::ASIDE_PREFIX) {
-                    self.inbox.recover_aside(slot.clone());
+        for (name, json) in slots {
+            let recovered = match name.parse() {
+                Ok(Slot::Allow(channel, id)) => self.access.recover_grant(channel, id, json),
+                Ok(Slot::ImpliedOwner) => self.access.recover_implied(json),
+                Ok(Slot::OwnersByName) => {
+                    self.access.recover_by_name();
+                    Ok(())
                 }
-                Ok(())
+                Ok(Slot::HadOwner) => {
+                    self.access.recover_had_owner();
+                    Ok(())
+                }
+                Ok(Slot::Moved(channel, id)) => self.access.recover_move(channel, id, json),
+                Ok(Slot::Inbox(channel, key)) => self.inbox.recover(channel, key, json, self.now.mono),
+                Ok(Slot::Delivery(id)) => self.outbox.recover(id, json, self.now),
+                Ok(Slot::DeliveryParts(id)) => self.outbox.recover_parts(id, json),
+                Ok(Slot::Aside(channel, key)) => {
+                    self.inbox.recover_aside(channel, key);
+                    Ok(())
+                }
+                _ => Ok(()),
             };
             if let Err(error) = recovered {
-                log::error!("slot {slot:?} of the journal is not understood and left out: {error}");
+                log::error!("slot {name:?} of the journal is not understood and left out: {error}");
             }
         }
         self.outbox.keys().collect()
@@ -35,24 +41,22 @@ impl State {
 
     /// What was taken in is asked, what was on its way goes on, and what was being tried is reported.
     pub(crate) fn go_on_with_surfaces(&mut self) {
-        let mut posted = Posted { ops: self.inbox.recovered(), ..Posted::default() };
+        self.inbox.recovered(&mut self.writes);
         let waiting: Vec<inbox::Number> = self.inbox.iter().map(|(number, _)| number).collect();
         let mut missed = Vec::new();
         for number in waiting {
             let Some(entry) = self.inbox.get(number) else { continue };
             if self.is_too_old(&entry.message) {
                 missed.push(entry.message.clone());
-                posted.ops.extend(self.inbox.finish(number, self.now.wall_ms));
+                self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
                 continue;
             }
             self.make_whole(number);
         }
         if !missed.is_empty() {
-            self.report_missed(&mut posted, &missed);
+            self.report_missed(&missed);
         }
-        if !posted.ops.is_empty() {
-            self.store(posted.ops, Pending::Letters(posted.letters));
-        }
+        self.commit_any();
         self.resume_letters();
     }
 

@@ -11,20 +11,17 @@ use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageStatus};
 use crate::protocol::frame::{EventBody, cut_encoded};
 use crate::protocol::payload::{Message, Role};
 use crate::state::handlers::sends;
-use crate::state::journal::Pending;
+use crate::state::journal::Then;
 use crate::state::model::inbox::Number;
 use crate::state::model::keys::Outcome;
 use crate::state::model::outbox::{Head, Letter, LetterId, Phase};
-use crate::state::model::recording::Posted;
 use crate::state::model::reply::Reply;
 use crate::state::{Effect, State};
-use crate::store::StoreOp;
 
 impl State {
-    /// Puts an answer into the outbox; it goes when what is in `posted` is on record.
+    /// Puts an answer into the outbox; it goes when the next commit is on record.
     pub(crate) fn post_text(
         &mut self,
-        posted: &mut Posted,
         reply: &Reply,
         markdown: &str,
         session_key: &str,
@@ -32,17 +29,15 @@ impl State {
     ) {
         let parts = crate::channels::compose(reply.route.channel, markdown);
         let head = Head { run_id: run_id.map(ToString::to_string), ..self.head(reply, session_key) };
-        let (letter, ops) = self.post(head, parts);
-        posted.letters.push(letter);
-        posted.ops.extend(ops);
+        let letter = self.post(head, parts);
+        self.writes.deliver(letter);
     }
 
     /// The same for words in which others are quoted: they have no looks and no links but what is read.
-    pub(crate) fn post_plain(&mut self, posted: &mut Posted, reply: &Reply, text: &str, session_key: &str) {
+    pub(crate) fn post_plain(&mut self, reply: &Reply, text: &str, session_key: &str) {
         let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
-        let (letter, ops) = self.post(self.head(reply, session_key), vec![part]);
-        posted.letters.push(letter);
-        posted.ops.extend(ops);
+        let letter = self.post(self.head(reply, session_key), vec![part]);
+        self.writes.deliver(letter);
     }
 
     pub(crate) fn head(&self, reply: &Reply, session_key: &str) -> Head {
@@ -63,9 +58,9 @@ impl State {
         }
     }
 
-    pub(crate) fn post(&mut self, head: Head, parts: Vec<Part>) -> (LetterId, Vec<StoreOp>) {
+    pub(crate) fn post(&mut self, head: Head, parts: Vec<Part>) -> LetterId {
         let open = self.is_open(head.route.channel);
-        self.outbox.add(head, parts, open, self.now.mono)
+        self.outbox.add(head, parts, open, self.now.mono, &mut self.writes)
     }
 
     /// Whether a surface takes anything now.
@@ -89,9 +84,13 @@ impl State {
         }
     }
 
-    /// What was to be said was not: it will be said another time.
-    pub(crate) fn drop_letters(&mut self, letters: &[LetterId]) {
-        for id in letters {
+    /// New deliveries are on record, or will be with the next write. Where `holds` is false nothing of what they
+    /// were made for is: they will be made another time.
+    pub(crate) fn deliveries_stored(&mut self, ids: &[LetterId], holds: bool) {
+        if holds {
+            return self.letters_stored(ids);
+        }
+        for id in ids {
             self.outbox.remove(*id);
         }
     }
@@ -122,8 +121,8 @@ impl State {
             if !self.store_has_room() {
                 return;
             }
-            let ops = self.outbox.mark(id);
-            self.store(ops, Pending::Marked { letter: id });
+            self.outbox.mark(id, &mut self.writes);
+            self.commit(Then::Attempt { letter: id });
         }
     }
 
@@ -134,46 +133,41 @@ impl State {
             return self.deliver(id);
         }
         // The record may say that it is being tried, which errs on the safe side.
-        let _ = self.outbox.wait(id, Some(self.now.mono + INBOX_RETRY_PAUSE));
+        self.outbox.hold(id, Some(self.now.mono + INBOX_RETRY_PAUSE));
     }
 
     /// What waits to be asked in a session, and came in before that number, is not asked any more; of
-    /// one person only, if one is named.
-    pub(crate) fn drop_waiting(
-        &mut self,
-        session_key: &str,
-        before: Number,
-        person: Option<&str>,
-    ) -> Vec<StoreOp> {
+    /// one person only, if one is named. Returns how many messages that were.
+    pub(crate) fn drop_waiting(&mut self, session_key: &str, before: Number, person: Option<&str>) -> usize {
         let unasked = self.inbox.unasked_in(session_key, before, person);
-        unasked.into_iter().flat_map(|number| self.inbox.finish(number, self.now.wall_ms)).collect()
+        for number in &unasked {
+            self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
+        }
+        unasked.len()
     }
 
     /// What waits to be said or answered in a session that is forgotten goes with it.
-    pub(crate) fn forget_surfaces(&mut self, session_key: &str) -> Vec<StoreOp> {
+    pub(crate) fn forget_surfaces(&mut self, session_key: &str) {
         self.overheard.clear(session_key);
-        let mut ops = self.drop_waiting(session_key, Number::MAX, None);
+        self.drop_waiting(session_key, Number::MAX, None);
         for number in self.inbox.of_session(session_key) {
-            ops.extend(self.inbox.finish(number, self.now.wall_ms));
+            self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
         }
-        let (mut end, mut ended) = (Vec::new(), Vec::new());
+        let mut ended = Vec::new();
         for id in self.outbox.forget(session_key) {
             if self.outbox.get(id).is_some_and(|letter| letter.head.key.is_some()) {
                 // Somebody waits for it.
                 let why = Some("its session was forgotten");
-                let (ops, outcome) = self.ending(id, MessageStatus::Failed, why);
-                end.extend(ops);
-                ended.push((id, outcome));
+                ended.extend(self.put_end(id, MessageStatus::Failed, why).map(|outcome| (id, outcome)));
             } else {
-                ops.extend(self.outbox.end(id));
+                self.outbox.end(id, &mut self.writes);
                 self.outbox.remove(id);
             }
         }
         if !ended.is_empty() {
             // One command for all: there may be more of them than the store has room for.
-            self.store(end, Pending::LettersEnd(ended));
+            self.commit(Then::EndDeliveries(ended));
         }
-        ops
     }
 
     /// What became of an attempt.
@@ -226,12 +220,12 @@ impl State {
         if letter.head.done < letter.parts.len() {
             // A gateway that stops leaves the rest to its next life. One that has begun lets it wait until
             // the surface takes it.
-            let (ops, pending) = if self.stopping.is_some() || letter.phase == Phase::Waiting {
-                (self.outbox.wait(id, None), Pending::Nothing)
-            } else {
-                (self.outbox.mark(id), Pending::Marked { letter: id })
-            };
-            return self.store(ops, pending);
+            if self.stopping.is_some() || letter.phase == Phase::Waiting {
+                self.outbox.wait(id, None, &mut self.writes);
+                return self.commit(Then::Nothing);
+            }
+            self.outbox.mark(id, &mut self.writes);
+            return self.commit(Then::Attempt { letter: id });
         }
         let (status, reason) = if letter.head.unknown {
             (MessageStatus::Unknown, Some("a part of it may not have arrived"))
@@ -248,19 +242,19 @@ impl State {
         }
         letter.why = Some(why.to_owned());
         let pause = after.unwrap_or_default().max(letter.back_off());
-        let ops = self.outbox.wait(id, Some(self.now.mono + pause));
-        self.store(ops, Pending::Nothing);
+        self.outbox.wait(id, Some(self.now.mono + pause), &mut self.writes);
+        self.commit(Then::Nothing);
     }
 
     fn part_moved(&mut self, id: LetterId, chat: &str) {
         let Some(letter) = self.outbox.get_mut(id) else { return };
         let (channel, from) = (letter.head.route.channel, letter.head.route.chat.clone());
         let again = self.now.mono + letter.back_off();
-        let mut ops = self.access.group_moved(channel, &from, chat);
+        self.access.group_moved(channel, &from, chat, &mut self.writes);
         // Before it is rerouted, so that the record of it is written once.
-        let _ = self.outbox.wait(id, Some(again));
-        ops.extend(self.outbox.reroute(channel, &from, chat));
-        self.store(ops, Pending::Nothing);
+        self.outbox.hold(id, Some(again));
+        self.outbox.reroute(channel, &from, chat, &mut self.writes);
+        self.commit(Then::Nothing);
     }
 
     /// Goes on with what was being tried when the gateway last stopped, as far as the store has room.
@@ -278,8 +272,8 @@ impl State {
         let Some(letter) = self.outbox.get(id) else { return };
         if letter.head.route.channel == Channel::Whatsapp {
             // It goes again under the same id, by which the receiver drops a second one.
-            let ops = self.outbox.wait(id, None);
-            return self.store(ops, Pending::Nothing);
+            self.outbox.wait(id, None, &mut self.writes);
+            return self.commit(Then::Nothing);
         }
         self.part_unknown(id, "the gateway was stopped while it was being sent");
     }
@@ -295,19 +289,18 @@ impl State {
 
     /// The end of a letter is put on record, with what a person should know of it.
     fn end_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>) {
-        let (ops, outcome) = self.ending(id, status, reason);
-        if !ops.is_empty() {
-            self.store(ops, Pending::LettersEnd(vec![(id, outcome)]));
+        if let Some(outcome) = self.put_end(id, status, reason) {
+            self.commit(Then::EndDeliveries(vec![(id, outcome)]));
         }
     }
 
-    /// What puts the end of a letter on record, and what is kept for its key.
-    fn ending(
+    /// Writes the end of a letter, if it is there; returns what is kept for its key, if it has one.
+    fn put_end(
         &mut self,
         id: LetterId,
         status: MessageStatus,
         reason: Option<&str>,
-    ) -> (Vec<StoreOp>, Option<Outcome>) {
+    ) -> Option<Option<Outcome>> {
         let may_have_left =
             self.outbox.get(id).is_some_and(|letter| letter.head.may_have_left || letter.head.unknown);
         let status = match status {
@@ -315,15 +308,17 @@ impl State {
             status => status,
         };
         self.show_letter(id, status, reason);
-        let mut ops = self.outbox.end(id);
-        let Some(letter) = self.outbox.get(id) else { return Default::default() };
+        if !self.outbox.end(id, &mut self.writes) {
+            return None;
+        }
+        let letter = self.outbox.get(id)?;
         let (head, letter_forgotten, parts) = (letter.head.clone(), letter.forgotten, letter.parts.len());
         let invalid = letter.invalid;
         let reason = reason.unwrap_or_default().to_owned();
         if status == MessageStatus::Sent {
             METRICS.messages_out.up();
             if !letter_forgotten {
-                ops.extend(self.note_sent(&head));
+                self.note_sent(&head);
             }
         } else if !letter_forgotten {
             METRICS.messages_failed.up();
@@ -335,15 +330,15 @@ impl State {
             log::warn!("an answer was {text}");
             let note =
                 Message { run_id: head.run_id.clone(), ..Message::new(Role::Note, text, self.now.wall_ms) };
-            ops.extend(self.sessions.append_to_current(&head.session_key, note));
+            self.sessions.append_to_current(&head.session_key, note, &mut self.writes);
         }
         let outcome = head.key.as_ref().map(|_| sends::outcome(&head, parts, status, &reason, self.now));
         let outcome = outcome.map(|outcome| Outcome { invalid, ..outcome });
         if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
             let recorded = if letter_forgotten { outcome.forgotten() } else { outcome.clone() };
-            ops.extend(self.keys.ending(key, &recorded));
+            self.keys.put_outcome(key, &recorded, &mut self.writes);
         }
-        (ops, outcome)
+        Some(outcome)
     }
 
     /// Shows everybody how far a letter is.

@@ -7,69 +7,67 @@ use crate::state::State;
 use crate::state::model::directive::{Directive, HELP, LEVELS};
 use crate::state::model::runs::{Ended, Run};
 use crate::state::model::switch::Switch;
-use crate::store::StoreOp;
 
 impl State {
     /// Carries a directive out and answers it as a run would be, without the agent.
     pub(crate) fn obey(&mut self, run_id: &RunId, session_key: &str, directive: Directive) {
-        let (text, ops) = match directive {
+        let text = match directive {
             Directive::New => {
-                let dropped = self.end_before(run_id, None).1;
-                let mut ops = Vec::new();
+                self.end_before(run_id, None);
                 // Where there is none, the next message begins one anyway.
                 if self.sessions.is_known(session_key) {
-                    ops = self.sessions.reset(session_key, self.now.wall_ms).1;
+                    self.sessions.reset(session_key, self.now.wall_ms, &mut self.writes);
                 }
-                ops.extend(dropped);
                 self.end_session(session_key, false);
-                ("A new conversation begins.".to_owned(), ops)
+                "A new conversation begins.".to_owned()
             }
-            Directive::Status => (self.describe(session_key, true), Vec::new()),
-            Directive::BriefStatus => (self.describe(session_key, false), Vec::new()),
+            Directive::Status => self.describe(session_key, true),
+            Directive::BriefStatus => self.describe(session_key, false),
             Directive::Stop => self.stop_runs(run_id, None),
             Directive::StopOwn => {
                 let person = self.runs.get(run_id).map(|run| run.person.clone());
                 self.stop_runs(run_id, person.as_deref())
             }
             Directive::Pause => {
-                let ops = self.flip_and_keep(&Switch::Paused(true));
-                ("Everything is paused; /resume lets it run again.".to_owned(), ops)
+                self.flip(&Switch::Paused(true));
+                self.put_toggles();
+                "Everything is paused; /resume lets it run again.".to_owned()
             }
             Directive::Resume => {
-                let ops = self.flip_and_keep(&Switch::Paused(false));
-                ("The agent may run again.".to_owned(), ops)
+                self.flip(&Switch::Paused(false));
+                self.put_toggles();
+                "The agent may run again.".to_owned()
             }
-            Directive::OwnerOnly => ("Only the owner can do that.".to_owned(), Vec::new()),
-            Directive::Think(None) => (LEVELS.to_owned(), Vec::new()),
+            Directive::OwnerOnly => "Only the owner can do that.".to_owned(),
+            Directive::Think(None) => LEVELS.to_owned(),
             Directive::Think(Some(level)) => {
-                let ops = self.sessions.set_thinking(session_key, level, self.now.wall_ms);
-                (format!("Thinking is {} for this conversation.", level.name()), ops)
+                self.sessions.set_thinking(session_key, level, self.now.wall_ms, &mut self.writes);
+                format!("Thinking is {} for this conversation.", level.name())
             }
-            Directive::Help => (HELP.to_owned(), Vec::new()),
+            Directive::Help => HELP.to_owned(),
         };
         self.say(run_id, &text);
         let owed = self.owed_by(run_id, &[]);
         let ended = Ended::new(RunStatus::Ok, text, Some(Role::Note));
         let anew = directive == Directive::New;
-        self.end_run(run_id, Ended { ops, anew, owed, ..ended });
+        self.end_run(run_id, Ended { anew, owed, ..ended });
     }
 
-    /// Ends what was asked before, by everybody or by that person; the answer, and what to store.
-    fn stop_runs(&mut self, run_id: &RunId, person: Option<&str>) -> (String, Vec<StoreOp>) {
+    /// Ends what was asked before, by everybody or by that person; returns the answer.
+    fn stop_runs(&mut self, run_id: &RunId, person: Option<&str>) -> String {
         let (ended, dropped) = self.end_before(run_id, person);
-        let text = match (ended, person) {
-            (0, None) if dropped.is_empty() => "Nothing was running here.".to_owned(),
-            (0, Some(_)) if dropped.is_empty() => "Nothing that you asked was running here.".to_owned(),
+        match (ended, person) {
+            (0, None) if dropped == 0 => "Nothing was running here.".to_owned(),
+            (0, Some(_)) if dropped == 0 => "Nothing that you asked was running here.".to_owned(),
             (0 | 1, _) => "Stopped.".to_owned(),
             (count, _) => format!("Stopped; {count} messages were under way."),
-        };
-        (text, dropped)
+        }
     }
 
     /// Ends what was asked in the session before that run, and drops what waits to be asked; of one
     /// person only, if one is named. What was said behind it is not meant. Returns how many runs ended,
-    /// and what to store.
-    fn end_before(&mut self, run_id: &RunId, person: Option<&str>) -> (usize, Vec<StoreOp>) {
+    /// and how many messages go unanswered.
+    fn end_before(&mut self, run_id: &RunId, person: Option<&str>) -> (usize, usize) {
         let Some(run) = self.runs.get(run_id) else { return Default::default() };
         let (number, before, session_key) = (run.number, run.first_number(), run.session_key.clone());
         let meant = |run: &Run| {
@@ -78,14 +76,9 @@ impl State {
                 && person.is_none_or(|person| run.person == person)
         };
         self.hush(meant);
-        let mut dropped = self.drop_waiting(&session_key, before, person);
-        let mut left = 0;
-        if person.is_some() {
-            let (count, ops) = self.leave_shared(meant);
-            left = count;
-            dropped.extend(ops);
-        }
-        (left + self.cancel_all(meant), dropped)
+        let dropped = self.drop_waiting(&session_key, before, person);
+        let (left, answered) = if person.is_some() { self.leave_shared(meant) } else { (0, 0) };
+        (left + self.cancel_all(meant), dropped + answered)
     }
 
     /// What a person wants to know in a chat.
@@ -106,11 +99,5 @@ impl State {
         }
         let up = ms(self.uptime_ms()).as_secs();
         text + &format!("\nUp for {} h {} min.", up / 3_600, up / 60 % 60)
-    }
-
-    /// Switches and says what to store; used where the answer is not the switch's own.
-    fn flip_and_keep(&mut self, switch: &Switch) -> Vec<StoreOp> {
-        self.flip(switch);
-        vec![self.toggles_op()]
     }
 }

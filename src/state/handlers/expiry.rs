@@ -6,7 +6,7 @@ use crate::limits::{
     EXPIRY_INTERVAL, EXPIRY_LEAP_MS, EXPIRY_PAUSE, EXPIRY_SESSIONS_MAX, EXPIRY_STEADY_TIME, SANE_CLOCK_MS,
 };
 use crate::state::State;
-use crate::state::journal::Pending;
+use crate::state::journal::Then;
 
 impl State {
     /// Looks for them from time to time, when there is something else to do anyway.
@@ -28,8 +28,8 @@ impl State {
                 return;
             }
             log::info!("a session was not used for longer than records are kept: it is forgotten");
-            let (_, ops) = self.forget_ops(&key);
-            self.store(ops, Pending::Forget { session_key: key, asker: None });
+            self.forget_session(&key);
+            self.commit(Then::Forget { session_key: key, asker: None });
         }
     }
 

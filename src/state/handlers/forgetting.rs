@@ -7,11 +7,11 @@ use crate::limits::FORGOTTEN_AT_ONCE_MAX;
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
-use crate::state::journal::Pending;
-use crate::state::model::forgetting::{Asked, Asker, slot};
+use crate::state::journal::Then;
+use crate::state::model::forgetting::{Asked, Asker};
 use crate::state::model::sessions::MAIN;
+use crate::state::model::slot::Slot;
 use crate::state::{Effect, State};
-use crate::store::StoreOp;
 
 impl State {
     pub(crate) fn session_forget(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
@@ -19,42 +19,42 @@ impl State {
         if self.forgetting.is_full() {
             return Err(WireError::rate_limited("many sessions are being forgotten; try again", 1_000));
         }
-        let (session_id, ops) = self.forget_ops(key);
+        let session_id = self.forget_session(key);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
         let asker = Some(Asker { conn, id: id.to_owned(), payload });
-        self.store(ops, Pending::Forget { session_key: key.to_owned(), asker });
+        self.commit(Then::Forget { session_key: key.to_owned(), asker });
         Ok(())
     }
 
-    /// Forgets a session here; returns the id of what may come next, and what makes it last.
-    pub(crate) fn forget_ops(&mut self, key: &str) -> (String, Vec<StoreOp>) {
+    /// Forgets a session here, and gathers what makes that last; returns the id of what may come next.
+    pub(crate) fn forget_session(&mut self, key: &str) -> String {
         // Nobody is told of its end, or what becomes of that message would be noted here once more.
         self.hush(|run| run.session_key == key);
         self.cancel_session(key);
-        let (session_id, mut ops) = self.sessions.forget(key);
-        ops.extend(self.forget_surfaces(key));
-        ops.extend(self.forget_person(key));
-        ops.push(StoreOp::Put { slot: slot(key), value: "true".to_owned() });
-        ops.extend(self.keys.forget_session(key));
+        // First, because it may need a commit of its own: the session's records go all at once with the next.
+        self.forget_surfaces(key);
+        let session_id = self.sessions.forget(key, &mut self.writes);
+        self.forget_person(key);
+        self.writes.put(&Slot::Forget(key.to_owned()), &true);
+        self.keys.forget_session(key, &mut self.writes);
         if key == MAIN {
-            ops.extend(self.notes.take().1);
+            self.notes.take(&mut self.writes);
         }
         self.runs.forget(key);
         self.effects.push(Effect::Channel(ChannelCommand::Tidy));
-        (session_id, ops)
+        session_id
     }
 
     /// What is kept beside a session's records and names its person goes, too; what lets that person in is
     /// the owner's word, and stays.
-    fn forget_person(&mut self, key: &str) -> Vec<StoreOp> {
-        let mut ops = Vec::new();
+    fn forget_person(&mut self, key: &str) {
         if let Some(person) = key.strip_prefix("dm:") {
             if self.today.forget(person) {
-                ops.push(self.today_op());
+                self.put_today();
             }
         }
         if self.today.forget_group(key, |person| self.sessions.is_known(&format!("dm:{person}"))) {
-            ops.push(self.today_op());
+            self.put_today();
         }
         for channel in Channel::ALL {
             let [direct, group] = ["dm", "group"].map(|kind| format!("{kind}:{}:", channel.name()));
@@ -65,10 +65,9 @@ impl State {
                 self.access.forget_refused_group(channel, chat);
             }
             if key == MAIN || key.starts_with(&direct) || key.starts_with(&group) {
-                ops.extend(self.inbox.forget_aside(channel));
+                self.inbox.forget_aside(channel, &mut self.writes);
             }
         }
-        ops
     }
 
     /// The records are gone, or nothing is.
@@ -115,7 +114,9 @@ impl State {
             self.forget_agent_files(key, next);
         } else if result.is_ok() {
             // The slot's own name is the last thing that names the session.
-            self.store(vec![StoreOp::Delete { slot: slot(&key) }, StoreOp::Compact], Pending::Nothing);
+            self.writes.delete(&Slot::Forget(key));
+            self.writes.compact();
+            self.commit(Then::Nothing);
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Role, RunStatus};
-use crate::state::journal::Pending;
-use crate::state::model::heartbeats::{HeartbeatConfig, NOTHING_TO_SAY, PERSON, Record, SLOT};
+use crate::state::State;
+use crate::state::journal::Then;
+use crate::state::model::heartbeats::{HeartbeatConfig, NOTHING_TO_SAY, PERSON, Record};
 use crate::state::model::prompt::Prompt;
 use crate::state::model::reply::Reply;
 use crate::state::model::runs::{Origin, Run, Work};
 use crate::state::model::sessions::MAIN;
-use crate::state::{State, to_json};
-use crate::store::StoreOp;
+use crate::state::model::slot::Slot;
 
 impl State {
     /// Who says the end of a run in the history; nobody where a heartbeat had nothing to say.
@@ -62,9 +62,8 @@ impl State {
         run.reply = self.heartbeat_reply();
         self.runs.insert(RunId::clone(&run_id), run);
         self.heartbeats.last_ts = Some(self.now.wall_ms);
-        let record =
-            StoreOp::Put { slot: SLOT.to_owned(), value: to_json(&Record { last_ts: self.now.wall_ms }) };
-        let ops = vec![record, self.count_run(PERSON)];
-        self.store(ops, Pending::RunBegin { run_id, letters: Vec::new() });
+        self.writes.put(&Slot::Heartbeat, &Record { last_ts: self.now.wall_ms });
+        self.count_run(PERSON);
+        self.commit(Then::BeginRun { run_id });
     }
 }

@@ -10,13 +10,13 @@ use crate::metrics::METRICS;
 use crate::protocol::call::Channel;
 use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageMedia};
 use crate::protocol::frame::EventBody;
-use crate::state::journal::Pending;
+use crate::state::journal::Then;
 use crate::state::model::access::Verdict;
 use crate::state::model::batch::{Taken, clean, describe, with_addressed_albums};
 use crate::state::model::inbox::Number;
-use crate::state::model::recording::Posted;
+use crate::state::model::slot::Slot;
 use crate::state::{Effect, State};
-use crate::store::{StoreOp, file_name};
+use crate::store::file_name;
 
 impl State {
     /// A surface hands over a batch. It is told to go on when everything in it is durable.
@@ -27,46 +27,38 @@ impl State {
             return self.taken(channel, Err(INBOX_RETRY_PAUSE));
         }
         let arrivals = with_addressed_albums(arrivals, &self.inbox);
-        let mut posted = Posted::default();
-        let ops = &mut posted.ops;
         let mut taken = Taken::default();
         let mut missed = Vec::new();
         for arrival in arrivals {
             match arrival {
-                Arrival::Message(message) => self.take_in(*message, ops, &mut taken, &mut missed),
+                Arrival::Message(message) => self.take_in(*message, &mut taken, &mut missed),
                 Arrival::Migrated { from, to, .. } => {
-                    ops.extend(self.access.group_moved(channel, &from, &to));
-                    ops.extend(self.outbox.reroute(channel, &from, &to));
+                    self.access.group_moved(channel, &from, &to, &mut self.writes);
+                    self.outbox.reroute(channel, &from, &to, &mut self.writes);
                 }
                 Arrival::Garbled { key, why, raw } => {
                     log::warn!(
                         "something from {} was not understood and is set aside: {why}",
                         channel.name()
                     );
-                    ops.extend(self.inbox.set_aside(channel, &key, &why, &raw));
+                    self.inbox.set_aside(channel, key, &why, &raw, &mut self.writes);
                 }
             }
         }
         if !missed.is_empty() {
-            self.report_missed(&mut posted, &missed);
+            self.report_missed(&missed);
         }
-        let Posted { letters, mut ops } = posted;
-        taken.letters = letters;
-        if ops.is_empty() {
+        if self.writes.is_empty() {
             // Nothing that anybody would miss: the place alone is not worth a write.
             return self.taken(channel, Ok(()));
         }
-        ops.extend(cursor.map(|(slot, value)| StoreOp::Put { slot, value }));
-        self.store(ops, Pending::Arrived { channel, taken });
+        if let Some((name, value)) = cursor {
+            self.writes.put_json(&Slot::Cursor(name), value);
+        }
+        self.commit(Then::Acknowledge { channel, taken });
     }
 
-    fn take_in(
-        &mut self,
-        mut message: Inbound,
-        ops: &mut Vec<StoreOp>,
-        taken: &mut Taken,
-        missed: &mut Vec<Inbound>,
-    ) {
+    fn take_in(&mut self, mut message: Inbound, taken: &mut Taken, missed: &mut Vec<Inbound>) {
         if self.inbox.knows(message.route.channel, &message.key) {
             return;
         }
@@ -83,11 +75,11 @@ impl State {
             taken.old.push((message.route.channel, message.key.clone()));
             missed.push(message.clone());
         }
-        let (number, op) = self.inbox.add(message, place, self.now.mono);
+        let number = self.inbox.add(message, place, self.now.mono);
         if is_old {
-            ops.extend(self.inbox.finish(number, self.now.wall_ms));
+            self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
         } else {
-            ops.push(op);
+            self.inbox.put(number, &mut self.writes);
             taken.numbers.push(number);
         }
     }
@@ -110,7 +102,6 @@ impl State {
             for (channel, key) in taken.old {
                 self.inbox.undo_done(channel, &key);
             }
-            self.drop_letters(&taken.letters);
             return self.taken(channel, Err(INBOX_RETRY_PAUSE));
         }
         self.taken(channel, Ok(()));
@@ -121,7 +112,6 @@ impl State {
             self.show_inbound(number);
             self.make_whole(number);
         }
-        self.letters_stored(&taken.letters);
     }
 
     fn taken(&mut self, channel: Channel, result: Result<(), std::time::Duration>) {

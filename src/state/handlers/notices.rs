@@ -10,11 +10,10 @@ use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::{Message, Role};
 use crate::state::State;
-use crate::state::journal::Pending;
+use crate::state::journal::Then;
 use crate::state::model::access::Place;
 use crate::state::model::inbox::Entry;
 use crate::state::model::prompt;
-use crate::state::model::recording::Posted;
 use crate::state::model::reply::Reply;
 use crate::state::model::runs::Phase;
 use crate::state::model::sessions::MAIN;
@@ -36,18 +35,18 @@ impl State {
     }
 
     /// Tells the owner, in their chat and on the record of `main`.
-    fn tell_owner(&mut self, posted: &mut Posted, text: &str) {
+    fn tell_owner(&mut self, text: &str) {
         // There is one from now on.
         self.sessions.current(MAIN);
         let note = Message::new(Role::Note, text.to_owned(), self.now.wall_ms);
-        posted.ops.extend(self.sessions.append_to_current(MAIN, note));
+        self.sessions.append_to_current(MAIN, note, &mut self.writes);
         if let Some(reply) = self.owner_chat() {
-            self.post_plain(posted, &reply, text, MAIN);
+            self.post_plain(&reply, text, MAIN);
         }
     }
 
     /// Messages that are too old to be answered are listed to the owner.
-    pub(crate) fn report_missed(&mut self, posted: &mut Posted, missed: &[Inbound]) {
+    pub(crate) fn report_missed(&mut self, missed: &[Inbound]) {
         let mut text = format!("While I was away {} messages grew too old to be answered:", missed.len());
         if missed.len() == 1 {
             "While I was away a message grew too old to be answered:".clone_into(&mut text);
@@ -67,16 +66,16 @@ impl State {
         if missed.len() > LISTED_MAX {
             let _ = write!(text, "\n- and {} more", missed.len() - LISTED_MAX);
         }
-        self.tell_owner(posted, &text);
+        self.tell_owner(&text);
     }
 
     /// Today's runs are used up, by everybody or by one person.
-    pub(crate) fn notice_budget(&mut self, posted: &mut Posted, place: &Place) {
+    pub(crate) fn notice_budget(&mut self, place: &Place) {
         let text = format!(
             "Today's runs are used up for {} (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC.",
             place.person
         );
-        self.tell_owner(posted, &text);
+        self.tell_owner(&text);
     }
 
     /// People whose message has waited for a while are told so, once.
@@ -111,11 +110,10 @@ impl State {
         if waiting.is_empty() {
             return;
         }
-        let mut posted = Posted::default();
         for (reply, session_key) in waiting {
             let line = "Your message is in line: I am busy with something else and answer when I am done.";
-            self.post_text(&mut posted, &reply, line, &session_key, None);
+            self.post_text(&reply, line, &session_key, None);
         }
-        self.store(posted.ops, Pending::Letters(posted.letters));
+        self.commit(Then::Nothing);
     }
 }

@@ -3,7 +3,6 @@
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
 use crate::state::State;
-use crate::state::model::recording::Posted;
 use crate::state::model::reply::{Owed, typing};
 use crate::state::model::runs::{Origin, Run};
 
@@ -38,14 +37,13 @@ impl State {
         session_key: &str,
         status: RunStatus,
         summary: &str,
-    ) -> Posted {
-        let mut posted = Posted::default();
+    ) {
         if self.stopping.is_some() && status != RunStatus::Ok {
             // They are asked again when the gateway is back.
-            return posted;
+            return;
         }
         for number in &owed.numbers {
-            posted.ops.extend(self.inbox.finish(*number, self.now.wall_ms));
+            self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
         }
         let text = match status {
             RunStatus::Ok if summary.trim().is_empty() => "(The answer is empty.)",
@@ -60,10 +58,9 @@ impl State {
         };
         if status == RunStatus::Ok || owed.by_person {
             for reply in &owed.replies {
-                self.post_text(&mut posted, reply, text, session_key, Some(run_id));
+                self.post_text(reply, text, session_key, Some(run_id));
             }
         }
-        posted
     }
 
     /// The agent has begun: the people who wait for it see that somebody writes.

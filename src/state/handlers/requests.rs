@@ -13,10 +13,11 @@ use crate::protocol::error::WireError;
 use crate::protocol::method::Call;
 use crate::protocol::payload::{Auth, Status, Today};
 use crate::protocol::{ConnId, SERVER_COMMIT, SERVER_VERSION, VERSION, frame};
-use crate::state::journal::Pending;
+use crate::state::journal::Then;
 use crate::state::model::clients::clean;
 use crate::state::model::switch::Switch;
-use crate::state::{Effect, State, to_json};
+use crate::state::model::to_json;
+use crate::state::{Effect, State};
 
 impl State {
     pub(crate) fn request(&mut self, conn: ConnId, id: String, call: Call) {
@@ -108,9 +109,9 @@ impl State {
                 entry.reason = Some(clean(&reason, PRESENCE_REASON_BYTES_MAX));
             }
         });
-        let ops = self.notes.add(params.text);
+        self.notes.add(params.text, &mut self.writes);
         let payload = json!({ "ok": true });
-        self.store(ops, Pending::Answer { conn, id: id.to_owned(), payload });
+        self.commit(Then::Answer { conn, id: id.to_owned(), payload });
         Ok(())
     }
 
@@ -157,10 +158,10 @@ impl State {
         }
         self.require_store()?;
         self.cancel_session(key);
-        let (session_id, ops) = self.sessions.reset(key, self.now.wall_ms);
+        let session_id = self.sessions.reset(key, self.now.wall_ms, &mut self.writes);
         self.end_session(key, false);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
-        self.store(ops, Pending::Answer { conn, id: id.to_owned(), payload });
+        self.commit(Then::Answer { conn, id: id.to_owned(), payload });
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::protocol::error::WireError;
 use crate::protocol::event::AgentStream;
 use crate::protocol::frame::{self, cut_encoded};
 use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
-use crate::state::journal::Pending;
+use crate::state::journal::Then;
 use crate::state::model::keys;
 use crate::state::model::keys::Outcome;
 use crate::state::model::runs::{CANCELLED, Ended, Origin, Phase, Run, Work};
@@ -90,7 +90,7 @@ impl State {
 
     /// The end of a run becomes durable before anybody hears of it.
     pub(crate) fn end_run(&mut self, run_id: &RunId, ended: Ended) {
-        let Ended { status, summary, role, mut ops, anew, owed } = ended;
+        let Ended { status, summary, role, anew, owed } = ended;
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.phase = Phase::Saving;
         self.health.touch();
@@ -107,7 +107,7 @@ impl State {
         };
         let recorded = if run.forgotten { outcome.forgotten() } else { outcome.clone() };
         let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
-        let posted = self.settle_owed(owed, run_id, &session_key, status, &summary);
+        self.settle_owed(owed, run_id, &session_key, status, &summary);
         if let Some(role) = role {
             let text = match status {
                 RunStatus::Ok => summary,
@@ -122,11 +122,12 @@ impl State {
             };
             let now_in = self.sessions.id(&session_key).filter(|_| anew).map(str::to_owned);
             let session_id = now_in.unwrap_or(asked_in);
-            ops.extend(self.sessions.append(&session_key, &session_id, message));
+            self.sessions.append(&session_key, &session_id, message, &mut self.writes);
         }
-        ops.extend(posted.ops);
-        ops.extend(key.and_then(|key| self.keys.ending(&key, &recorded)));
-        self.store(ops, Pending::RunEnd { run_id: RunId::clone(run_id), outcome, letters: posted.letters });
+        if let Some(key) = key {
+            self.keys.put_outcome(&key, &recorded, &mut self.writes);
+        }
+        self.commit(Then::EndRun { run_id: RunId::clone(run_id), outcome });
     }
 
     /// The outcome is durable (or, with a broken disk, as good as it gets): tell everybody.
@@ -136,7 +137,8 @@ impl State {
             let kept = if forgotten { outcome.forgotten() } else { outcome.clone() };
             let record = self.keys.end(&key, kept, self.now.mono);
             if let Some(record) = record.filter(|_| forgotten) {
-                self.store(vec![keys::put(&key, &record)], Pending::Nothing);
+                keys::put(&key, &record, &mut self.writes);
+                self.commit(Then::Nothing);
             }
         }
         let outcome = &mut outcome;

@@ -14,13 +14,12 @@ use crate::protocol::call::{Channel, Digest, RunId, SendParams};
 use crate::protocol::error::WireError;
 use crate::protocol::event::MessageStatus;
 use crate::protocol::payload::{Message, Role, RunStatus, SendResult};
-use crate::state::journal::Pending;
-use crate::state::model::keys;
+use crate::state::State;
+use crate::state::journal::Then;
 use crate::state::model::keys::{KeyRecord, Lookup, Outcome};
 use crate::state::model::outbox::{Head, LetterId};
 use crate::state::model::reply::Reply;
-use crate::state::{State, to_json};
-use crate::store::StoreOp;
+use crate::state::model::{keys, to_json};
 
 impl State {
     /// `send`
@@ -56,15 +55,14 @@ impl State {
         let run_id = self.new_run_id();
         self.sessions.current(&session_key);
         let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holder);
-        let mut ops = self.keys.begin(&key, record);
+        self.keys.begin(&key, record, &mut self.writes);
         let head =
             Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key) };
-        let (letter, more) = self.post(head, parts);
-        ops.extend(more);
+        let letter = self.post(head, parts);
         if let Some(letter) = self.outbox.get_mut(letter) {
             letter.waiters.push((conn, id.to_owned()));
         }
-        self.store(ops, Pending::Send { letter });
+        self.commit(Then::Send { letter });
         Ok(())
     }
 
@@ -166,36 +164,36 @@ impl State {
     }
 
     /// A message that was sent is on record in its session, for whoever looks there for its key.
-    pub(crate) fn note_sent(&mut self, head: &Head) -> Vec<StoreOp> {
-        let Some(key) = &head.key else { return Vec::new() };
+    pub(crate) fn note_sent(&mut self, head: &Head) {
+        let Some(key) = &head.key else { return };
         let note = Message {
             channel: Some(head.route.channel),
             run_id: head.run_id.clone(),
             idempotency_key: Some(keys::of_client(key).to_owned()),
             ..Message::new(Role::Note, format!("sent to {}", head.route.chat), self.now.wall_ms)
         };
-        self.sessions.append_to_current(&head.session_key, note)
+        self.sessions.append_to_current(&head.session_key, note, &mut self.writes);
     }
 
     /// The end of letters is on record: whoever waits for them is told, and the next ones may go.
     pub(crate) fn letters_ended(&mut self, letters: Vec<(LetterId, Option<Outcome>)>) {
-        let ended = letters.into_iter().filter_map(|(id, outcome)| self.letter_ended(id, outcome));
-        let ops: Vec<StoreOp> = ended.collect();
-        if !ops.is_empty() {
-            self.store(ops, Pending::Nothing);
+        for (id, outcome) in letters {
+            self.letter_ended(id, outcome);
         }
+        self.commit_any();
     }
 
-    /// One of them. Returns what has to be stored of its key, where its session was forgotten meanwhile.
-    fn letter_ended(&mut self, id: LetterId, outcome: Option<Outcome>) -> Option<StoreOp> {
-        let mut letter = self.outbox.remove(id)?;
-        let mut op = None;
+    fn letter_ended(&mut self, id: LetterId, outcome: Option<Outcome>) {
+        let Some(mut letter) = self.outbox.remove(id) else { return };
         let waiters = std::mem::take(&mut letter.waiters);
         if let (Some(key), Some(outcome)) = (&letter.head.key, outcome) {
             let run_id = RunId::from(letter.head.run_id.clone().unwrap_or_default());
             let kept = if letter.forgotten { outcome.forgotten() } else { outcome.clone() };
             let record = self.keys.end(key, kept, self.now.mono);
-            op = record.filter(|_| letter.forgotten).map(|record| keys::put(key, &record));
+            // Its session was forgotten meanwhile, and the record has what was said.
+            if let Some(record) = record.filter(|_| letter.forgotten) {
+                keys::put(key, &record, &mut self.writes);
+            }
             for (conn, id) in &waiters {
                 self.answer_send(*conn, id, &run_id, &outcome);
             }
@@ -203,7 +201,6 @@ impl State {
         if letter.head.message_id.is_some() && !letter.forgotten {
             self.outbox.remember(id, letter);
         }
-        op
     }
 
     fn answer_send(&mut self, conn: ConnId, id: &str, run_id: &RunId, outcome: &Outcome) {

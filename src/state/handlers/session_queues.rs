@@ -14,13 +14,12 @@ use crate::limits::INBOX_RETRY_PAUSE;
 use crate::protocol::call::RunId;
 use crate::protocol::event::AgentStream;
 use crate::protocol::payload::{Message, Role, RunStatus};
-use crate::state::journal::Pending;
+use crate::state::journal::Then;
 use crate::state::model::inbox::Number;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::runs::{Origin, Phase, Run};
 use crate::state::model::sessions::MAIN;
 use crate::state::{Effect, State};
-use crate::store::StoreOp;
 
 impl State {
     /// Whether a prompt that is about to be put on record can go to the agent right after: then that
@@ -75,33 +74,28 @@ impl State {
             }
         }
         let numbers = self.runs.numbers(std::iter::once(lead).chain(&riders));
-        let mut ops = Vec::new();
-        let mut counted = Vec::new();
-        for number in numbers {
-            if let Some(op) = self.inbox.count(number) {
-                ops.push(op);
-                counted.push(number);
-            }
-        }
+        let counted: Vec<Number> =
+            numbers.into_iter().filter(|number| self.inbox.count(*number, &mut self.writes)).collect();
         let Some(run) = self.runs.get_mut(lead) else { return };
         run.riders = riders;
         if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Obeying) {
             run.phase = Phase::Counting(spec);
         }
-        if ops.is_empty() {
+        if counted.is_empty() {
             return self.hand_over(lead);
         }
         if run.was_interrupted() {
             let session_key = run.session_key.clone();
-            ops.extend(self.note_again(&session_key));
+            self.note_again(&session_key);
         }
-        self.store(ops, Pending::Counted { run_id: RunId::clone(lead), numbers: counted });
+        self.commit(Then::HandOver { run_id: RunId::clone(lead), numbers: counted });
     }
 
     /// Says in the history that something was interrupted and is asked again.
-    pub(crate) fn note_again(&mut self, session_key: &str) -> Vec<StoreOp> {
+    pub(crate) fn note_again(&mut self, session_key: &str) {
         let text = "interrupted: the gateway was stopped while this ran; it is asked again".to_owned();
-        self.sessions.append_to_current(session_key, Message::new(Role::Note, text, self.now.wall_ms))
+        let note = Message::new(Role::Note, text, self.now.wall_ms);
+        self.sessions.append_to_current(session_key, note, &mut self.writes);
     }
 
     /// That a prompt is tried is on record, or could not be put there.
@@ -129,22 +123,23 @@ impl State {
 
     /// What is meant leaves the prompts that were given away and hold somebody else's messages too: those
     /// go on for the others, because nobody can take back what was done for them. Returns how many were
-    /// left, and what to store.
-    pub(crate) fn leave_shared(&mut self, meant: impl Fn(&Run) -> bool) -> (usize, Vec<StoreOp>) {
+    /// left, and how many messages go unanswered.
+    pub(crate) fn leave_shared(&mut self, meant: impl Fn(&Run) -> bool) -> (usize, usize) {
         let is_shared = |run: &Run| meant(run) && self.runs.has_rider(run, |rider| !meant(rider));
         let shared = self.runs.iter().filter(|(_, run)| is_shared(run));
         let shared: Vec<RunId> = shared.map(|(run_id, _)| RunId::clone(run_id)).collect();
-        let mut ops = Vec::new();
+        let mut unanswered = 0;
         for run_id in &shared {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
             run.person.clear();
             if let Origin::Surface { numbers, .. } = &mut run.origin {
                 for number in std::mem::take(numbers) {
-                    ops.extend(self.inbox.finish(number, self.now.wall_ms));
+                    self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
+                    unanswered += 1;
                 }
             }
         }
-        (shared.len(), ops)
+        (shared.len(), unanswered)
     }
 
     /// Ends the prompts that everybody has left.
@@ -192,11 +187,11 @@ impl State {
     /// The notes that wait for the owner's next turn.
     fn waiting_notes(&mut self, session_key: &str) -> Prompt {
         let mut prompt = Prompt::default();
-        let (notes, ops) = if session_key == MAIN { self.notes.take() } else { Default::default() };
+        let notes = if session_key == MAIN { self.notes.take(&mut self.writes) } else { Vec::new() };
         if notes.is_empty() {
             return prompt;
         }
-        self.store(ops, Pending::Nothing);
+        self.commit(Then::Nothing);
         prompt.line("Notes from the owner's devices since the last turn:");
         for note in notes {
             prompt.person(&note);

@@ -32,7 +32,7 @@ impl State {
     /// Whether the thread may end: everything is told and on record, or time is up.
     pub(crate) fn is_done(&self) -> bool {
         self.stopping.as_ref().is_some_and(|stopping| {
-            let all_told = self.runs.is_empty() && self.pending.is_empty() && !self.outbox.is_trying();
+            let all_told = self.runs.is_empty() && self.journal.is_idle() && !self.outbox.is_trying();
             all_told || self.now.mono >= stopping.deadline
         })
     }

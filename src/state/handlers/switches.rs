@@ -6,10 +6,10 @@ use crate::channels::ChannelCommand;
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
-use crate::state::journal::Pending;
-use crate::state::model::switch::{SLOT, Switch};
-use crate::state::{State, to_json};
-use crate::store::StoreOp;
+use crate::state::State;
+use crate::state::journal::Then;
+use crate::state::model::slot::Slot;
+use crate::state::model::switch::Switch;
 
 impl State {
     pub(crate) fn switch(&mut self, conn: ConnId, id: &str, switch: Switch) -> Result<(), WireError> {
@@ -21,8 +21,8 @@ impl State {
             self.ask_channels(ChannelCommand::SetEnabled { channel, enabled })?;
         }
         let payload = self.flip(&switch);
-        let op = self.toggles_op();
-        self.store(vec![op], Pending::Switch { conn, id: id.to_owned(), payload });
+        self.put_toggles();
+        self.commit(Then::Switched { conn, id: id.to_owned(), payload });
         Ok(())
     }
 
@@ -42,9 +42,9 @@ impl State {
         Err(WireError::unavailable(hint).not_retryable())
     }
 
-    /// What keeps the toggles.
-    pub(crate) fn toggles_op(&self) -> StoreOp {
-        StoreOp::Put { slot: SLOT.to_owned(), value: to_json(&self.toggles) }
+    /// Puts the toggles on record.
+    pub(crate) fn put_toggles(&mut self) {
+        self.writes.put(&Slot::Toggles, &self.toggles);
     }
 
     /// Switches now; the answer to whoever did it.

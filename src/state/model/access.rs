@@ -12,26 +12,11 @@ use crate::limits::{ALLOWED_MAX, REFUSED_MAX};
 use crate::protocol::call::{Channel, ChannelAllowParams};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::RefusedSender;
-use crate::state::model::channel_config::{GroupConfig, SurfacesConfig, in_slot, slot};
+use crate::state::model::channel_config::{GroupConfig, SurfacesConfig};
 use crate::state::model::person::OWNER;
 use crate::state::model::sessions::MAIN;
-use crate::state::to_json;
-use crate::store::StoreOp;
-
-/// Slots of people and groups that `channel-allow` let in.
-pub(crate) const SLOT_PREFIX: &str = "allow/";
-
-/// Slots of groups that got another id.
-pub(crate) const MOVED_PREFIX: &str = "moved/";
-
-/// Rest of the name of the slot that says that owners are only made by name in this folder.
-const BY_NAME: &str = "owners-by-name";
-
-/// Rest of the name of the slot with the owner that the rule before that one gave.
-const IMPLIED: &str = "implied-owner";
-
-/// Rest of the name of the slot by which that rule knew that an owner had been named.
-const HAD_OWNER: &str = "had-owner";
+use crate::state::model::slot::Slot;
+use crate::state::model::write_buffer::WriteBuffer;
 
 /// What a message may do.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,39 +74,52 @@ impl Access {
     }
 
     /// Takes over what `channel-allow` said in the last life.
-    pub(crate) fn recover(&mut self, name: &str, json: &str) -> Result<(), serde_json::Error> {
-        match name {
-            BY_NAME => self.by_name = true,
-            HAD_OWNER => self.had_owner = true,
-            IMPLIED => self.implied = Some(serde_json::from_str(json)?),
-            name => {
-                let Some(key) = in_slot(name) else { return Ok(()) };
-                // What cannot be read may have been an owner.
-                let grant = serde_json::from_str(json).inspect_err(|_| self.had_owner = true)?;
-                self.granted.insert(key, grant);
-            }
-        }
+    pub(crate) fn recover_grant(
+        &mut self,
+        channel: Channel,
+        id: String,
+        json: &str,
+    ) -> Result<(), serde_json::Error> {
+        // What cannot be read may have been an owner.
+        let grant = serde_json::from_str(json).inspect_err(|_| self.had_owner = true)?;
+        self.granted.insert((channel, id), grant);
+        Ok(())
+    }
+
+    /// Takes over that owners are only made by name in this folder.
+    pub(crate) fn recover_by_name(&mut self) {
+        self.by_name = true;
+    }
+
+    /// Takes over that an owner had been named under the rule before that.
+    pub(crate) fn recover_had_owner(&mut self) {
+        self.had_owner = true;
+    }
+
+    /// Takes over the owner whom the rule before that gave.
+    pub(crate) fn recover_implied(&mut self, json: &str) -> Result<(), serde_json::Error> {
+        self.implied = Some(serde_json::from_str(json)?);
         Ok(())
     }
 
     /// Once everything is recovered: a folder from before owners were only made by name keeps the
     /// owner that it had, if `is_whole` says that nothing of what it knew is lost.
-    pub(crate) fn settle_owner(&mut self, is_whole: bool) -> Vec<StoreOp> {
-        let mut ops = Vec::new();
+    pub(crate) fn settle_owner(&mut self, is_whole: bool, writes: &mut WriteBuffer) {
         if !self.by_name {
             self.by_name = true;
-            ops.push(put(BY_NAME, &true));
+            writes.put(&Slot::OwnersByName, &true);
             self.implied = self.left_over().filter(|_| is_whole);
-            ops.extend(self.implied.as_ref().map(|implied| put(IMPLIED, implied)));
+            if let Some(implied) = &self.implied {
+                writes.put(&Slot::ImpliedOwner, implied);
+            }
         }
         // The config has named somebody since, or lets that person in no more.
         let stands = |(channel, id): &(Channel, String)| {
             !self.is_owner_named() && self.people(*channel).any(|(_, person)| person == id)
         };
         if self.implied.as_ref().is_some_and(|implied| !stands(implied)) {
-            ops.extend(self.drop_implied());
+            self.drop_implied(writes);
         }
-        ops
     }
 
     /// The owner by the old rule: the only person who is let in.
@@ -134,8 +132,10 @@ impl Access {
         Some((channel, id.to_owned()))
     }
 
-    fn drop_implied(&mut self) -> Option<StoreOp> {
-        self.implied.take().map(|_| StoreOp::Delete { slot: format!("{SLOT_PREFIX}{IMPLIED}") })
+    fn drop_implied(&mut self, writes: &mut WriteBuffer) {
+        if self.implied.take().is_some() {
+            writes.delete(&Slot::ImpliedOwner);
+        }
     }
 
     /// Whom an older version took for the owner, while nobody is named.
@@ -150,31 +150,32 @@ impl Access {
     }
 
     /// Takes over that a group has moved.
-    pub(crate) fn recover_move(&mut self, name: &str, json: &str) -> Result<(), serde_json::Error> {
-        if let Some((channel, id)) = in_slot(name) {
-            self.moved.insert((channel, id), serde_json::from_str(json)?);
-        }
+    pub(crate) fn recover_move(
+        &mut self,
+        channel: Channel,
+        id: String,
+        json: &str,
+    ) -> Result<(), serde_json::Error> {
+        self.moved.insert((channel, id), serde_json::from_str(json)?);
         Ok(())
     }
 
-    /// A group has got another id; returns what to store, if anybody knows that group. It is the one in the place of
-    /// those before, so that there are no more of them than groups.
-    pub(crate) fn group_moved(&mut self, channel: Channel, from: &str, to: &str) -> Vec<StoreOp> {
+    /// A group has got another id, which is kept if anybody knows that group: in the place of those before,
+    /// so that there are no more of them than groups.
+    pub(crate) fn group_moved(&mut self, channel: Channel, from: &str, to: &str, writes: &mut WriteBuffer) {
         let known = self.known_as(channel, from).to_owned();
         if self.group(channel, &known).is_none() {
-            return Vec::new();
+            return;
         }
-        let mut ops = Vec::new();
         self.moved.retain(|(on, id), of| {
             let is_over = *on == channel && *of == known && id != to;
             if is_over {
-                ops.push(StoreOp::Delete { slot: slot(MOVED_PREFIX, channel, id) });
+                writes.delete(&Slot::Moved(channel, id.clone()));
             }
             !is_over
         });
-        ops.push(StoreOp::Put { slot: slot(MOVED_PREFIX, channel, to), value: to_json(&known) });
+        writes.put(&Slot::Moved(channel, to.to_owned()), &known);
         self.moved.insert((channel, to.to_owned()), known);
-        ops
     }
 
     /// What holds in a group, if it is let in.
@@ -314,12 +315,13 @@ impl Access {
         &self.refused
     }
 
-    /// Lets somebody in, or takes that back; returns what to store.
+    /// Lets somebody in, or takes that back.
     pub(crate) fn change(
         &mut self,
         params: &ChannelAllowParams,
         id: &str,
-    ) -> Result<Vec<StoreOp>, WireError> {
+        writes: &mut WriteBuffer,
+    ) -> Result<(), WireError> {
         let channel = params.channel;
         let called = id;
         let known = self.known_as(channel, id).to_owned();
@@ -332,11 +334,12 @@ impl Access {
                     "`/params/id`: {called} was not let in by channel-allow; whom the config names, only the config can take out"
                 )));
             }
-            let mut ops = vec![StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, id) }];
-            let is_implied = self.implied.as_ref() == Some(&key);
-            ops.extend(is_implied.then(|| self.drop_implied()).flatten());
-            ops.extend(self.drop_moves(channel, id));
-            return Ok(ops);
+            writes.delete(&Slot::Allow(channel, id.to_owned()));
+            if self.implied.as_ref() == Some(&key) {
+                self.drop_implied(writes);
+            }
+            self.drop_moves(channel, id, writes);
+            return Ok(());
         }
         if params.owner && address::is_group(channel, id) {
             return Err(WireError::invalid("`/params/owner`: a group cannot be the owner"));
@@ -346,36 +349,36 @@ impl Access {
                 "{ALLOWED_MAX} people and groups are let in already; remove one, or name them in the config"
             )));
         }
-        let mut ops = Vec::new();
         if params.owner {
             // One owner on each surface.
             for ((on, former), grant) in &mut self.granted {
                 if *on == channel && grant.owner {
                     grant.owner = false;
-                    ops.push(put_grant(channel, former, *grant));
+                    writes.put(&Slot::Allow(channel, former.clone()), grant);
                 }
             }
-            ops.extend(self.drop_implied());
+            self.drop_implied(writes);
         }
         let was_owner = self.granted.get(&key).is_some_and(|grant| grant.owner);
         let grant = Grant { owner: params.owner || was_owner };
-        ops.push(put_grant(channel, id, grant));
+        writes.put(&Slot::Allow(channel, id.to_owned()), &grant);
         self.granted.insert(key, grant);
         self.forget_refused(channel, called);
-        Ok(ops)
+        Ok(())
     }
 
-    /// A group that is not let in any more has no other ids; returns what to store.
-    fn drop_moves(&mut self, channel: Channel, known: &str) -> Vec<StoreOp> {
+    /// A group that is not let in any more has no other ids.
+    fn drop_moves(&mut self, channel: Channel, known: &str, writes: &mut WriteBuffer) {
         if self.group(channel, known).is_some() {
-            return Vec::new();
+            return;
         }
         let (dropped, kept): (BTreeMap<_, _>, _) = std::mem::take(&mut self.moved)
             .into_iter()
             .partition(|((on, _), to)| *on == channel && to == known);
         self.moved = kept;
-        let slots = dropped.into_keys().map(|(channel, id)| slot(MOVED_PREFIX, channel, &id));
-        slots.map(|slot| StoreOp::Delete { slot }).collect()
+        for (channel, id) in dropped.into_keys() {
+            writes.delete(&Slot::Moved(channel, id));
+        }
     }
 }
 
@@ -396,12 +399,4 @@ impl Access {
             "Nobody is the owner yet: `clawdis allow {name} {id} --owner`, or `owner.{name}` in the config, makes one."
         ))
     }
-}
-
-fn put(name: &str, value: &impl Serialize) -> StoreOp {
-    StoreOp::Put { slot: format!("{SLOT_PREFIX}{name}"), value: to_json(value) }
-}
-
-fn put_grant(channel: Channel, id: &str, grant: Grant) -> StoreOp {
-    StoreOp::Put { slot: slot(SLOT_PREFIX, channel, id), value: to_json(&grant) }
 }

@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 use crate::limits::{BUDGET_TOLD_MAX, SANE_CLOCK_MS};
 use crate::state::model::person::OWNER;
 
-/// Slot that keeps the count across restarts.
-pub(crate) const SLOT: &str = "today";
-
 /// Stands for the people whose sessions were forgotten.
 const FORGOTTEN: &str = "forgotten";
 

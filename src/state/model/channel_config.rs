@@ -52,15 +52,3 @@ impl Default for GroupConfig {
         Self { require_mention: true, allowed: Vec::new(), commands: Commands::default() }
     }
 }
-
-/// Name of the slot of something on a surface.
-pub(crate) fn slot(prefix: &str, channel: Channel, key: &str) -> String {
-    format!("{prefix}{}/{key}", channel.name())
-}
-
-/// Surface and key in what such a name has behind its prefix.
-pub(crate) fn in_slot(name: &str) -> Option<(Channel, String)> {
-    let (channel, key) = name.split_once('/')?;
-    let channel = Channel::ALL.into_iter().find(|known| known.name() == channel)?;
-    Some((channel, key.to_owned()))
-}

@@ -9,13 +9,6 @@ use serde_json::Value;
 use crate::limits::FORGETS_WAITING_MAX;
 use crate::protocol::ConnId;
 
-/// Slots of sessions whose agent files have to go.
-pub(crate) const SLOT_PREFIX: &str = "forget/";
-
-pub(crate) fn slot(key: &str) -> String {
-    format!("{SLOT_PREFIX}{key}")
-}
-
 /// Who asked, and the answer.
 #[derive(Debug)]
 pub(crate) struct Asker {

@@ -11,9 +11,6 @@ use crate::limits::{SANE_CLOCK_MS, ms};
 use crate::protocol::call::Channel;
 use crate::protocol::payload::HeartbeatStatus;
 
-/// Slot that keeps the time of the last one across restarts.
-pub(crate) const SLOT: &str = "heartbeat";
-
 /// The answer that is swallowed.
 pub(crate) const NOTHING_TO_SAY: &str = "HEARTBEAT_OK";
 

@@ -15,14 +15,8 @@ use crate::limits::{
 };
 use crate::protocol::call::{Channel, RunId};
 use crate::state::model::access::Place;
-use crate::state::model::channel_config::{in_slot, slot};
-use crate::state::to_json;
-use crate::store::StoreOp;
-
-/// Slots of messages, answered or not.
-pub(crate) const SLOT_PREFIX: &str = "inbox/";
-/// Slots of what could not be understood.
-pub(crate) const ASIDE_PREFIX: &str = "aside/";
+use crate::state::model::slot::Slot;
+use crate::state::model::write_buffer::WriteBuffer;
 
 /// Order in which messages came in, over restarts.
 pub(crate) type Number = u64;
@@ -121,10 +115,10 @@ pub(crate) struct Inbox {
     by_key: HashMap<(Channel, String), Option<Number>>,
     /// Those that were answered, oldest first.
     done: VecDeque<(u64, Channel, String)>,
-    /// Slots of what was set aside, oldest first.
-    aside: VecDeque<String>,
+    /// Names of what was set aside, oldest first.
+    aside: VecDeque<(Channel, String)>,
     /// What gives slots of a former version names that name nobody, and messages numbers of their own.
-    renamed: Vec<StoreOp>,
+    renamed: WriteBuffer,
     /// Messages of the last life with numbers that others have, until all are there.
     twins: Vec<Entry>,
     bytes: usize,
@@ -135,19 +129,23 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// Takes over a slot of the last life.
-    pub(crate) fn recover(&mut self, name: &str, json: &str, now: Instant) -> Result<(), serde_json::Error> {
-        let Some((channel, written)) = in_slot(name) else { return Ok(()) };
+    pub(crate) fn recover(
+        &mut self,
+        channel: Channel,
+        written: String,
+        json: &str,
+        now: Instant,
+    ) -> Result<(), serde_json::Error> {
         // A former version wrote the addresses of people there.
         let key = if written.contains('@') { anonymous_key(&written) } else { written.clone() };
         let is_renamed = key != written;
         if is_renamed {
-            self.renamed.push(StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, &written) });
+            self.renamed.delete(&Slot::Inbox(channel, written));
         }
         match serde_json::from_str(json)? {
             Record::Done(ts) => {
                 if is_renamed {
-                    let value = json.to_owned();
-                    self.renamed.push(StoreOp::Put { slot: slot(SLOT_PREFIX, channel, &key), value });
+                    self.renamed.put_json(&Slot::Inbox(channel, key.clone()), json.to_owned());
                 }
                 self.by_key.insert((channel, key.clone()), None);
                 self.done.push_back((ts, channel, key));
@@ -169,7 +167,7 @@ impl Inbox {
                     return Ok(());
                 }
                 if is_renamed {
-                    self.renamed.push(put(n, &entry));
+                    put(n, &entry, &mut self.renamed);
                 }
                 self.insert(n, entry);
             }
@@ -178,20 +176,20 @@ impl Inbox {
     }
 
     /// Takes over a slot of what was set aside.
-    pub(crate) fn recover_aside(&mut self, slot: String) {
-        self.aside.push_back(slot);
+    pub(crate) fn recover_aside(&mut self, channel: Channel, key: String) {
+        self.aside.push_back((channel, key));
     }
 
-    /// Puts what was recovered in order; returns what has to be stored of it.
-    pub(crate) fn recovered(&mut self) -> Vec<StoreOp> {
+    /// Puts what was recovered in order, and on record what came out otherwise than it was there.
+    pub(crate) fn recovered(&mut self, writes: &mut WriteBuffer) {
         for entry in std::mem::take(&mut self.twins) {
             let number = self.next;
             self.next += 1;
-            self.renamed.push(put(number, &entry));
+            put(number, &entry, &mut self.renamed);
             self.insert(number, entry);
         }
         self.done.make_contiguous().sort_unstable_by_key(|(ts, _, _)| *ts);
-        std::mem::take(&mut self.renamed)
+        writes.append_all(std::mem::take(&mut self.renamed));
     }
 
     /// Whether the surfaces have to wait before they hand over more.
@@ -208,14 +206,20 @@ impl Inbox {
         self.by_key.contains_key(&(channel, key.to_owned()))
     }
 
-    /// Takes a message in; returns its number and what puts it on record.
-    pub(crate) fn add(&mut self, message: Inbound, place: Place, now: Instant) -> (Number, StoreOp) {
+    /// Takes a message in; returns its number. It is on record with [`Self::put`], or ended at once.
+    pub(crate) fn add(&mut self, message: Inbound, place: Place, now: Instant) -> Number {
         let number = self.next;
         self.next += 1;
         let entry = Entry::new(message, place, now);
-        let op = put(number, &entry);
         self.insert(number, entry);
-        (number, op)
+        number
+    }
+
+    /// Puts a message on record as it is.
+    pub(crate) fn put(&self, number: Number, writes: &mut WriteBuffer) {
+        if let Some(entry) = self.waiting.get(&number) {
+            put(number, entry, writes);
+        }
     }
 
     fn insert(&mut self, number: Number, entry: Entry) {
@@ -310,15 +314,15 @@ impl Inbox {
         self.iter().filter(|(_, other)| belongs(other)).map(|(number, _)| number).collect()
     }
 
-    /// It has a run, and will be in the history with that; returns what puts that on record. `counts`
-    /// where nothing comes between that and the agent.
-    pub(crate) fn ask(&mut self, number: Number, run_id: &RunId, counts: bool) -> Option<StoreOp> {
-        let entry = self.waiting.get_mut(&number)?;
+    /// It has a run, and will be in the history with that. `counts` where nothing comes between that
+    /// and the agent.
+    pub(crate) fn ask(&mut self, number: Number, run_id: &RunId, counts: bool, writes: &mut WriteBuffer) {
+        let Some(entry) = self.waiting.get_mut(&number) else { return };
         entry.run = Some(RunId::clone(run_id));
         if counts {
             entry.count();
         }
-        Some(put(number, entry))
+        put(number, entry, writes);
     }
 
     /// It belongs there now. Nobody has read it in that session, if it is another one.
@@ -337,12 +341,14 @@ impl Inbox {
         }
     }
 
-    /// Its prompt is about to be given to the agent; returns what has to be on record before. Nothing
-    /// if it is already: each life counts once.
-    pub(crate) fn count(&mut self, number: Number) -> Option<StoreOp> {
-        let entry = self.waiting.get_mut(&number).filter(|entry| entry.asked == entry.asked_before)?;
+    /// Its prompt is about to be given to the agent, and that has to be on record before. `false` if it
+    /// is already: each life counts once.
+    pub(crate) fn count(&mut self, number: Number, writes: &mut WriteBuffer) -> bool {
+        let uncounted = self.waiting.get_mut(&number).filter(|entry| entry.asked == entry.asked_before);
+        let Some(entry) = uncounted else { return false };
         entry.count();
-        Some(put(number, entry))
+        put(number, entry, writes);
+        true
     }
 
     /// That could not be put on record, so it was not given to the agent.
@@ -352,47 +358,50 @@ impl Inbox {
         }
     }
 
-    /// It is answered; returns what puts that on record. The names of the oldest answered ones are
-    /// given up for it.
-    pub(crate) fn finish(&mut self, number: Number, now_ts: u64) -> Vec<StoreOp> {
-        let Some(entry) = self.waiting.remove(&number) else { return Vec::new() };
+    /// It is answered, or given up. The names of the oldest answered ones are given up for it.
+    pub(crate) fn finish(&mut self, number: Number, now_ts: u64, writes: &mut WriteBuffer) {
+        let Some(entry) = self.waiting.remove(&number) else { return };
         self.bytes -= weight(&entry.message);
         let (channel, key) = (entry.message.route.channel, entry.message.key);
-        let mut ops = vec![StoreOp::Put {
-            slot: slot(SLOT_PREFIX, channel, &key),
-            value: to_json(&Record::Done(now_ts)),
-        }];
+        writes.put(&Slot::Inbox(channel, key.clone()), &Record::Done(now_ts));
         self.by_key.insert((channel, key.clone()), None);
         self.done.push_back((now_ts, channel, key));
         if self.done.len() > INBOX_DONE_MAX {
             if let Some((_, channel, key)) = self.done.pop_front() {
-                ops.push(StoreOp::Delete { slot: slot(SLOT_PREFIX, channel, &key) });
+                writes.delete(&Slot::Inbox(channel, key.clone()));
                 self.by_key.remove(&(channel, key));
             }
         }
-        ops
     }
 
     /// Sets aside what could not be understood, in the place of the oldest such thing.
-    pub(crate) fn set_aside(&mut self, channel: Channel, key: &str, why: &str, raw: &str) -> Vec<StoreOp> {
-        let slot = slot(ASIDE_PREFIX, channel, key);
-        let value = to_json(&serde_json::json!({ "why": why, "raw": raw }));
-        let mut ops = vec![StoreOp::Put { slot: slot.clone(), value }];
-        self.aside.push_back(slot);
+    pub(crate) fn set_aside(
+        &mut self,
+        channel: Channel,
+        key: String,
+        why: &str,
+        raw: &str,
+        writes: &mut WriteBuffer,
+    ) {
+        let value = serde_json::json!({ "why": why, "raw": raw });
+        writes.put(&Slot::Aside(channel, key.clone()), &value);
+        self.aside.push_back((channel, key));
         if self.aside.len() > INBOX_ASIDE_MAX {
-            ops.extend(self.aside.pop_front().map(|slot| StoreOp::Delete { slot }));
+            if let Some((channel, key)) = self.aside.pop_front() {
+                writes.delete(&Slot::Aside(channel, key));
+            }
         }
-        ops
     }
 
     /// A session of that surface is forgotten: nobody knows whose words are in what was not understood, so
     /// all of it goes.
-    pub(crate) fn forget_aside(&mut self, channel: Channel) -> Vec<StoreOp> {
-        let prefix = slot(ASIDE_PREFIX, channel, "");
+    pub(crate) fn forget_aside(&mut self, channel: Channel, writes: &mut WriteBuffer) {
         let (gone, kept): (VecDeque<_>, _) =
-            std::mem::take(&mut self.aside).into_iter().partition(|slot| slot.starts_with(&prefix));
+            std::mem::take(&mut self.aside).into_iter().partition(|(on, _)| *on == channel);
         self.aside = kept;
-        gone.into_iter().map(|slot| StoreOp::Delete { slot }).collect()
+        for (channel, key) in gone {
+            writes.delete(&Slot::Aside(channel, key));
+        }
     }
 
     /// When an album may be whole.
@@ -403,7 +412,7 @@ impl Inbox {
     }
 }
 
-fn put(number: Number, entry: &Entry) -> StoreOp {
+fn put(number: Number, entry: &Entry, writes: &mut WriteBuffer) {
     let record = Record::Waiting {
         n: number,
         m: Box::new(entry.message.clone()),
@@ -413,10 +422,7 @@ fn put(number: Number, entry: &Entry) -> StoreOp {
         // A run goes on record with its message.
         said: entry.said || entry.run.is_some(),
     };
-    StoreOp::Put {
-        slot: slot(SLOT_PREFIX, entry.message.route.channel, &entry.message.key),
-        value: to_json(&record),
-    }
+    writes.put(&Slot::Inbox(entry.message.route.channel, entry.message.key.clone()), &record);
 }
 
 /// What a message counts against `INBOX_BYTES_MAX`.

@@ -15,8 +15,8 @@ use crate::protocol::ConnId;
 use crate::protocol::call::{Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::RunStatus;
-use crate::state::to_json;
-use crate::store::StoreOp;
+use crate::state::model::slot::Slot;
+use crate::state::model::write_buffer::WriteBuffer;
 
 /// What a key has come to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -141,9 +141,6 @@ pub(crate) struct Keys {
 /// Stands for a summary whose session was forgotten.
 const FORGOTTEN: &str = "(forgotten)";
 
-/// Slots that keep keys.
-pub(crate) const SLOT_PREFIX: &str = "key/";
-
 /// What a client's key is called here: each method has its own.
 pub(crate) fn name(method: &str, key: &str) -> String {
     format!("{method}/{key}")
@@ -154,14 +151,9 @@ pub(crate) fn of_client(name: &str) -> &str {
     name.split_once('/').map_or(name, |(_, key)| key)
 }
 
-/// The slot that keeps a key.
-fn slot(name: &str) -> String {
-    format!("{SLOT_PREFIX}{name}")
-}
-
-/// What puts a key on record.
-pub(crate) fn put(name: &str, record: &KeyRecord) -> StoreOp {
-    StoreOp::Put { slot: slot(name), value: to_json(record) }
+/// Puts a key on record.
+pub(crate) fn put(name: &str, record: &KeyRecord, writes: &mut WriteBuffer) {
+    writes.put(&Slot::Key(name.to_owned()), record);
 }
 
 impl KeyRecord {
@@ -263,16 +255,16 @@ impl Keys {
         }
     }
 
-    /// A new key is acted on. Returns what to store: those that were dropped go with the same write.
-    pub(crate) fn begin(&mut self, key: &str, record: KeyRecord) -> Vec<StoreOp> {
-        let dropped = std::mem::take(&mut self.dropped);
-        let mut ops: Vec<_> = dropped.iter().map(|key| StoreOp::Delete { slot: slot(key) }).collect();
+    /// A new key is acted on. Those that were dropped go with the same write.
+    pub(crate) fn begin(&mut self, key: &str, record: KeyRecord, writes: &mut WriteBuffer) {
+        for dropped in std::mem::take(&mut self.dropped) {
+            writes.delete(&Slot::Key(dropped));
+        }
         // A directive is obeyed also when no key is free, and no other one is forgotten for it.
         if !record.directive || self.directives < DIRECTIVE_KEYS_MAX {
-            ops.push(put(key, &record));
+            put(key, &record, writes);
             self.insert(key, record);
         }
-        ops
     }
 
     /// It never was: nothing had been done yet.
@@ -299,10 +291,10 @@ impl Keys {
         true
     }
 
-    /// What makes this outcome durable.
-    pub(crate) fn ending(&self, key: &str, outcome: &Outcome) -> Option<StoreOp> {
-        let record = self.records.get(key)?.clone();
-        Some(put(key, &KeyRecord { outcome: Some(outcome.clone()), ..record }))
+    /// Puts this outcome on record; it counts once it is durable.
+    pub(crate) fn put_outcome(&self, key: &str, outcome: &Outcome, writes: &mut WriteBuffer) {
+        let Some(record) = self.records.get(key).cloned() else { return };
+        put(key, &KeyRecord { outcome: Some(outcome.clone()), ..record }, writes);
     }
 
     /// What came of it. Its lifetime counts from now.
@@ -328,9 +320,8 @@ impl Keys {
     }
 
     /// Takes what was said, and the session's name, out of the records of a session that is forgotten; the
-    /// keys stay, so that a late retry does not run again. Returns what to store.
-    pub(crate) fn forget_session(&mut self, session_key: &str) -> Vec<StoreOp> {
-        let mut changed = Vec::new();
+    /// keys stay, so that a late retry does not run again.
+    pub(crate) fn forget_session(&mut self, session_key: &str, writes: &mut WriteBuffer) {
         for (key, record) in self.records.iter_mut().filter(|(_, record)| record.session_key == session_key) {
             let before = bytes(record);
             record.session_key.clear();
@@ -339,9 +330,8 @@ impl Keys {
             if !record.directive {
                 self.outcome_bytes = self.outcome_bytes - before + bytes(record);
             }
-            changed.push(put(key, record));
+            put(key, record, writes);
         }
-        changed
     }
 }
 

@@ -21,11 +21,8 @@ use crate::limits::{
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
-use crate::state::to_json;
-use crate::store::StoreOp;
-
-/// Slots of letters: `outbox/N` says how far it is, `outbox/N/parts` what it says.
-pub(crate) const SLOT_PREFIX: &str = "outbox/";
+use crate::state::model::slot::Slot;
+use crate::state::model::write_buffer::WriteBuffer;
 
 pub(crate) type LetterId = u64;
 
@@ -161,18 +158,8 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Takes over a slot of the last life. Heads come before their parts.
-    pub(crate) fn recover(&mut self, name: &str, json: &str, now: Now) -> Result<(), serde_json::Error> {
-        let (number, is_parts) = match name.strip_suffix("/parts") {
-            Some(number) => (number, true),
-            None => (name, false),
-        };
-        let id = number.parse::<LetterId>().ok().filter(|id| *id <= OFFSET_MAX);
-        let Some(id) = id else { return Ok(()) };
-        if is_parts {
-            if let Some(letter) = self.letters.get_mut(&id) {
-                letter.parts = serde_json::from_str(json)?;
-                self.bytes += letter.bytes();
-            }
+    pub(crate) fn recover(&mut self, id: LetterId, json: &str, now: Now) -> Result<(), serde_json::Error> {
+        if id > OFFSET_MAX {
             return Ok(());
         }
         let mut head: Head = serde_json::from_str(json)?;
@@ -185,6 +172,15 @@ impl Outbox {
         self.insert(id, head, Vec::new(), Phase::Waiting, give_up_at);
         if let Some(letter) = self.letters.get_mut(&id) {
             letter.recorded = true;
+        }
+        Ok(())
+    }
+
+    /// Takes over what a letter of the last life says, once the letter is there.
+    pub(crate) fn recover_parts(&mut self, id: LetterId, json: &str) -> Result<(), serde_json::Error> {
+        if let Some(letter) = self.letters.get_mut(&id) {
+            letter.parts = serde_json::from_str(json)?;
+            self.bytes += letter.bytes();
         }
         Ok(())
     }
@@ -229,7 +225,8 @@ impl Outbox {
         parts: Vec<Part>,
         open: bool,
         now: Instant,
-    ) -> (LetterId, Vec<StoreOp>) {
+        writes: &mut WriteBuffer,
+    ) -> LetterId {
         let id = self.next_letter;
         self.next_letter += 1;
         head.trying =
@@ -237,17 +234,17 @@ impl Outbox {
         let phase = Phase::Storing(head.trying);
         let give_up_at = now + ms(lifetime_ms(&head));
         self.insert(id, head, parts, phase, give_up_at);
-        (id, self.put(id))
+        self.put(id, writes);
+        id
     }
 
-    /// What puts a letter on record: how far it is, and what it says if that is not there yet.
-    fn put(&self, id: LetterId) -> Vec<StoreOp> {
-        let Some(letter) = self.letters.get(&id) else { return Vec::new() };
-        let mut ops = vec![put_head(id, &letter.head)];
+    /// Puts a letter on record: how far it is, and what it says if that is not there yet.
+    fn put(&self, id: LetterId, writes: &mut WriteBuffer) {
+        let Some(letter) = self.letters.get(&id) else { return };
+        writes.put(&Slot::Delivery(id), &letter.head);
         if !letter.recorded {
-            ops.push(StoreOp::Put { slot: format!("{}/parts", slot(id)), value: to_json(&letter.parts) });
+            writes.put(&Slot::DeliveryParts(id), &letter.parts);
         }
-        ops
     }
 
     /// It is on record.
@@ -315,13 +312,13 @@ impl Outbox {
         }
     }
 
-    /// Marks the next part; returns what puts that on record.
-    pub(crate) fn mark(&mut self, id: LetterId) -> Vec<StoreOp> {
-        let Some(letter) = self.letters.get_mut(&id) else { return Vec::new() };
+    /// Marks the next part as being tried.
+    pub(crate) fn mark(&mut self, id: LetterId, writes: &mut WriteBuffer) {
+        let Some(letter) = self.letters.get_mut(&id) else { return };
         letter.phase = Phase::Marking;
         letter.head.trying = true;
         letter.not_before = None;
-        self.put(id)
+        self.put(id, writes);
     }
 
     /// The mark is on record: the attempt to make.
@@ -339,20 +336,28 @@ impl Outbox {
         self.trying.remove(&attempt)
     }
 
-    /// It waits for its next attempt; returns what puts that on record.
-    pub(crate) fn wait(&mut self, id: LetterId, not_before: Option<Instant>) -> Vec<StoreOp> {
-        let Some(letter) = self.letters.get_mut(&id) else { return Vec::new() };
-        letter.phase = Phase::Waiting;
-        letter.head.trying = false;
-        letter.not_before = not_before;
-        self.put(id)
+    /// It waits for its next attempt, and the record says so.
+    pub(crate) fn wait(&mut self, id: LetterId, not_before: Option<Instant>, writes: &mut WriteBuffer) {
+        self.hold(id, not_before);
+        self.put(id, writes);
     }
 
-    /// It is over; returns what takes it off the record.
-    pub(crate) fn end(&mut self, id: LetterId) -> Vec<StoreOp> {
-        let Some(letter) = self.letters.get_mut(&id) else { return Vec::new() };
+    /// The same without a word on record.
+    pub(crate) fn hold(&mut self, id: LetterId, not_before: Option<Instant>) {
+        if let Some(letter) = self.letters.get_mut(&id) {
+            letter.phase = Phase::Waiting;
+            letter.head.trying = false;
+            letter.not_before = not_before;
+        }
+    }
+
+    /// It is over: it goes off the record. `false` if it was not there.
+    pub(crate) fn end(&mut self, id: LetterId, writes: &mut WriteBuffer) -> bool {
+        let Some(letter) = self.letters.get_mut(&id) else { return false };
         letter.phase = Phase::Ending;
-        vec![StoreOp::Delete { slot: slot(id) }, StoreOp::Delete { slot: format!("{}/parts", slot(id)) }]
+        writes.delete(&Slot::Delivery(id));
+        writes.delete(&Slot::DeliveryParts(id));
+        true
     }
 
     /// Remembers a letter that arrived, for what is heard of it later.
@@ -386,21 +391,18 @@ impl Outbox {
         Some(letter)
     }
 
-    /// A chat has got another id: what is on its way there goes to the new one. Returns what puts
-    /// that on record.
-    pub(crate) fn reroute(&mut self, channel: Channel, from: &str, to: &str) -> Vec<StoreOp> {
-        let Some(queue) = self.lanes.remove(&(channel, from.to_owned())) else { return Vec::new() };
-        let mut ops = Vec::new();
+    /// A chat has got another id: what is on its way there goes to the new one.
+    pub(crate) fn reroute(&mut self, channel: Channel, from: &str, to: &str, writes: &mut WriteBuffer) {
+        let Some(queue) = self.lanes.remove(&(channel, from.to_owned())) else { return };
         for id in &queue {
             if let Some(letter) = self.letters.get_mut(id) {
                 to.clone_into(&mut letter.head.route.chat);
                 if letter.phase != Phase::Ending {
-                    ops.push(put_head(*id, &letter.head));
+                    writes.put(&Slot::Delivery(*id), &letter.head);
                 }
             }
         }
         self.lanes.entry((channel, to.to_owned())).or_default().extend(queue);
-        ops
     }
 
     /// Letters that were being tried when the gateway last stopped, and that nothing was done about since.
@@ -446,13 +448,4 @@ const fn lifetime_ms(head: &Head) -> u64 {
 
 fn lane(route: &Route) -> (Channel, String) {
     (route.channel, route.chat.clone())
-}
-
-/// Names sort as numbers do, and a head before its parts.
-fn slot(id: LetterId) -> String {
-    format!("{SLOT_PREFIX}{id:020}")
-}
-
-fn put_head(id: LetterId, head: &Head) -> StoreOp {
-    StoreOp::Put { slot: slot(id), value: to_json(head) }
 }

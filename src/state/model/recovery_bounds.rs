@@ -13,7 +13,7 @@ use crate::limits::{
     SESSIONS_RESERVE, SLOT_BYTES_MAX, SYSTEM_NOTES_MAX,
 };
 use crate::state::model::sessions::MAIN;
-use crate::state::model::{access, forgetting, inbox, keys, outbox, sessions, system_notes};
+use crate::state::model::slot::prefix;
 
 /// Slots of one kind.
 struct Kind {
@@ -48,14 +48,14 @@ const ESCAPED: usize = 6;
 const KINDS: [Kind; 10] = [
     Kind {
         name: "sessions",
-        prefix: sessions::SLOT_PREFIX,
+        prefix: prefix::SESSION,
         count_max: SESSIONS_MAX + SESSIONS_RESERVE + 1,
         rank: |name, json| if name == MAIN { u64::MAX } else { times(json).ts },
         ..KIND
     },
     Kind {
         name: "idempotency keys",
-        prefix: keys::SLOT_PREFIX,
+        prefix: prefix::KEY,
         // Those that expired are deleted with the next one that is begun.
         count_max: 2 * (KEYS_MAX + DIRECTIVE_KEYS_MAX),
         bytes_max: RECORD_BYTES_MAX,
@@ -65,16 +65,16 @@ const KINDS: [Kind; 10] = [
     },
     Kind {
         name: "people and groups that were let in",
-        prefix: access::SLOT_PREFIX,
+        prefix: prefix::ALLOW,
         // And three that say what is known of owners.
         count_max: ALLOWED_MAX + 3,
         rank: |name, json| u64::from(!name.contains('/') || json.contains("true")),
         ..KIND
     },
-    Kind { name: "groups that have moved", prefix: access::MOVED_PREFIX, count_max: 2 * ALLOWED_MAX, ..KIND },
+    Kind { name: "groups that have moved", prefix: prefix::MOVED, count_max: 2 * ALLOWED_MAX, ..KIND },
     Kind {
         name: "messages that wait for their answer",
-        prefix: inbox::SLOT_PREFIX,
+        prefix: prefix::INBOX,
         value: "{\"w\"",
         count_max: INBOX_MAX,
         bytes_max: RECORD_BYTES_MAX,
@@ -83,7 +83,7 @@ const KINDS: [Kind; 10] = [
     },
     Kind {
         name: "names of messages that were answered",
-        prefix: inbox::SLOT_PREFIX,
+        prefix: prefix::INBOX,
         value: "{\"d\"",
         count_max: INBOX_DONE_MAX,
         rank: |_, json| times(json).d,
@@ -91,14 +91,14 @@ const KINDS: [Kind; 10] = [
     },
     Kind {
         name: "things from surfaces that were not understood",
-        prefix: inbox::ASIDE_PREFIX,
+        prefix: prefix::ASIDE,
         count_max: INBOX_ASIDE_MAX,
         bytes_max: 4 * SLOT_BYTES_MAX,
         ..KIND
     },
     Kind {
         name: "messages on their way to surfaces, and what they say",
-        prefix: outbox::SLOT_PREFIX,
+        prefix: prefix::OUTBOX,
         // Answers and notices go there also when it is full.
         count_max: 2 * 2 * OUTBOX_MAX,
         bytes_max: RECORD_BYTES_MAX,
@@ -109,7 +109,7 @@ const KINDS: [Kind; 10] = [
     },
     Kind {
         name: "notes for the owner's next turn",
-        prefix: system_notes::SLOT_PREFIX,
+        prefix: prefix::SYSTEM_NOTE,
         count_max: SYSTEM_NOTES_MAX,
         bytes_max: RECORD_BYTES_MAX,
         all_bytes_max: INBOX_BYTES_MAX,
@@ -118,7 +118,7 @@ const KINDS: [Kind; 10] = [
     },
     Kind {
         name: "sessions that are to be forgotten",
-        prefix: forgetting::SLOT_PREFIX,
+        prefix: prefix::FORGET,
         count_max: FORGETS_LEFT_MAX,
         ..KIND
     },

@@ -11,7 +11,6 @@ use crate::state::model::directive::Directive;
 use crate::state::model::inbox::Number;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::reply::{Owed, Reply};
-use crate::store::StoreOp;
 
 /// The runs that are not over.
 #[derive(Default)]
@@ -99,8 +98,6 @@ pub(crate) struct Ended {
     pub(crate) summary: String,
     /// Who says the summary in the session's history; `None` leaves it out.
     pub(crate) role: Option<Role>,
-    /// What becomes durable together with the outcome.
-    pub(crate) ops: Vec<StoreOp>,
     /// It began a new conversation, and is said there.
     pub(crate) anew: bool,
     /// What surfaces are owed for it.
@@ -109,7 +106,7 @@ pub(crate) struct Ended {
 
 impl Ended {
     pub(crate) fn new(status: RunStatus, summary: String, role: Option<Role>) -> Self {
-        Self { status, summary, role, ops: Vec::new(), anew: false, owed: Owed::default() }
+        Self { status, summary, role, anew: false, owed: Owed::default() }
     }
 }
 

@@ -9,7 +9,9 @@ use crate::channels::message::Route;
 use crate::limits::{PAGE_BYTES_MAX, SANE_CLOCK_MS, SESSIONS_MAX, SESSIONS_PAGE_MAX, SESSIONS_RESERVE, ms};
 use crate::protocol::call::{Channel, SessionsListParams, Thinking};
 use crate::protocol::payload::{Message, SessionEntry};
-use crate::store::StoreOp;
+use crate::state::model::slot::Slot;
+use crate::state::model::to_json;
+use crate::state::model::write_buffer::WriteBuffer;
 use crate::store::history::SessionRecord;
 
 /// Session of the owner's direct chats, of the web page and of the CLI.
@@ -43,12 +45,6 @@ pub(crate) struct Sessions {
     /// Makes ids unique over restarts.
     boot_id: String,
     ids_made: u64,
-}
-
-pub(crate) const SLOT_PREFIX: &str = "session/";
-
-fn slot(key: &str) -> String {
-    format!("{SLOT_PREFIX}{key}")
 }
 
 impl Sessions {
@@ -110,9 +106,9 @@ impl Sessions {
     }
 
     /// Adds a message to a conversation. Nothing happens if the key stands for another one now.
-    pub(crate) fn append(&mut self, key: &str, session_id: &str, message: Message) -> Vec<StoreOp> {
+    pub(crate) fn append(&mut self, key: &str, session_id: &str, message: Message, writes: &mut WriteBuffer) {
         let Some(session) = self.by_key.get_mut(key).filter(|session| session.id == session_id) else {
-            return Vec::new();
+            return;
         };
         session.messages = session.messages.saturating_add(1);
         session.updated_ts = message.ts;
@@ -121,13 +117,14 @@ impl Sessions {
             session.last_channel = message.channel;
         }
         let record = SessionRecord { s: session_id.to_owned(), m: Some(message) };
-        vec![append_op(key, &record), put_op(key, session)]
+        writes.append(key, &record);
+        put(key, session, writes);
     }
 
     /// The same for the conversation that the key stands for now, if there is one.
-    pub(crate) fn append_to_current(&mut self, key: &str, message: Message) -> Vec<StoreOp> {
-        let Some(session_id) = self.id(key).map(str::to_owned) else { return Vec::new() };
-        self.append(key, &session_id, message)
+    pub(crate) fn append_to_current(&mut self, key: &str, message: Message, writes: &mut WriteBuffer) {
+        let Some(session_id) = self.id(key).map(str::to_owned) else { return };
+        self.append(key, &session_id, message, writes);
     }
 
     /// Where the last message from a surface came from.
@@ -143,26 +140,28 @@ impl Sessions {
     }
 
     /// A new conversation under the same key.
-    pub(crate) fn reset(&mut self, key: &str, now_ts: u64) -> (String, Vec<StoreOp>) {
+    pub(crate) fn reset(&mut self, key: &str, now_ts: u64, writes: &mut WriteBuffer) -> String {
         let mut session = self.fresh(now_ts);
         session.route = self.route(key).cloned();
         session.unrecorded = false;
         let id = session.id.clone();
         let record = SessionRecord { s: id.clone(), m: None };
-        let ops = vec![append_op(key, &record), put_op(key, &session)];
+        writes.append(key, &record);
+        put(key, &session, writes);
         self.by_key.insert(key.to_owned(), session);
-        (id, ops)
+        id
     }
 
     /// No trace of the key is left but, in memory, the id of what may come next.
-    pub(crate) fn forget(&mut self, key: &str) -> (String, Vec<StoreOp>) {
+    pub(crate) fn forget(&mut self, key: &str, writes: &mut WriteBuffer) -> String {
         let session = self.fresh(0);
         let id = session.id.clone();
         if let Some(known) = self.by_key.get_mut(key) {
             *known = session;
         }
-        let ops = vec![StoreOp::Delete { slot: slot(key) }, StoreOp::Forget { session_key: key.to_owned() }];
-        (id, ops)
+        writes.delete(&Slot::Session(key.to_owned()));
+        writes.forget_session(key);
+        id
     }
 
     /// Sessions that were not used since then, at most `max` of them.
@@ -184,13 +183,13 @@ impl Sessions {
     }
 
     /// Chooses it.
-    pub(crate) fn set_thinking(&mut self, key: &str, level: Thinking, now_ts: u64) -> Vec<StoreOp> {
+    pub(crate) fn set_thinking(&mut self, key: &str, level: Thinking, now_ts: u64, writes: &mut WriteBuffer) {
         self.current(key);
-        let Some(session) = self.by_key.get_mut(key) else { return Vec::new() };
+        let Some(session) = self.by_key.get_mut(key) else { return };
         session.thinking = Some(level);
         session.updated_ts = now_ts;
         session.unrecorded = false;
-        vec![put_op(key, session)]
+        put(key, session, writes);
     }
 
     /// A page, newest first, and where the next one begins.
@@ -209,7 +208,7 @@ impl Sessions {
         let (mut page, mut bytes) = (Vec::new(), 0);
         for (key, session) in all.iter().skip(start).take(limit) {
             let entry = entry(key, session);
-            bytes += crate::state::to_json(&entry).len() + 1;
+            bytes += to_json(&entry).len() + 1;
             // One at least, or the next page would begin where this one did.
             if bytes > PAGE_BYTES_MAX && !page.is_empty() {
                 break;
@@ -232,12 +231,8 @@ fn entry<'a>(key: &'a str, session: &'a Session) -> SessionEntry<'a> {
     }
 }
 
-fn append_op(key: &str, record: &SessionRecord) -> StoreOp {
-    StoreOp::Append { session_key: key.to_owned(), record: crate::state::to_json(record) }
-}
-
-fn put_op(key: &str, session: &Session) -> StoreOp {
-    StoreOp::Put { slot: slot(key), value: crate::state::to_json(session) }
+fn put(key: &str, session: &Session, writes: &mut WriteBuffer) {
+    writes.put(&Slot::Session(key.to_owned()), session);
 }
 
 #[cfg(test)]
@@ -246,6 +241,7 @@ mod tests {
     use crate::limits::PAGE_BYTES_MAX;
     use crate::protocol::call::SessionsListParams;
     use crate::protocol::payload::{Message, Role};
+    use crate::state::model::write_buffer::WriteBuffer;
 
     fn message(ts: u64) -> Message {
         Message::new(Role::User, "x".into(), ts)
@@ -262,7 +258,9 @@ mod tests {
         let mut sessions = Sessions::new("b");
         for (key, ts) in [("a", 3), ("b", 1), ("c", 2)] {
             let id = sessions.current(key).id.clone();
-            assert_eq!(sessions.append(key, &id, message(ts)).len(), 2);
+            let mut writes = WriteBuffer::default();
+            sessions.append(key, &id, message(ts), &mut writes);
+            assert_eq!(writes.len(), 2);
         }
         sessions.current("never used");
         assert_eq!(keys(&sessions, 2, None), (vec!["a".into(), "c".into()], Some("c".into())));
@@ -277,7 +275,7 @@ mod tests {
         for number in 0..400 {
             let key = format!("{number:04}{}", "\u{1}".repeat(1_000));
             let id = sessions.current(&key).id.clone();
-            sessions.append(&key, &id, message(number));
+            sessions.append(&key, &id, message(number), &mut WriteBuffer::default());
         }
         let (mut seen, mut before) = (0, None);
         loop {
@@ -297,11 +295,13 @@ mod tests {
     fn a_late_answer_does_not_reach_the_next_conversation() {
         let mut sessions = Sessions::new("b");
         let old = sessions.current("main").id.clone();
-        let (new, ops) = sessions.reset("main", 9);
+        let mut writes = WriteBuffer::default();
+        let new = sessions.reset("main", 9, &mut writes);
         assert_ne!(old, new);
-        assert_eq!(ops.len(), 2);
-        assert!(sessions.append("main", &old, message(10)).is_empty());
-        let (after, _) = sessions.forget("main");
+        assert_eq!(writes.len(), 2);
+        sessions.append("main", &old, message(10), &mut writes);
+        assert_eq!(writes.len(), 2, "nothing more");
+        let after = sessions.forget("main", &mut writes);
         assert_ne!(after, new);
         assert_eq!(sessions.len(), 0);
         assert!(sessions.is_known("main") && !sessions.is_known("other"));

@@ -3,11 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::limits::SYSTEM_NOTES_MAX;
-use crate::state::to_json;
-use crate::store::StoreOp;
-
-/// Slots that keep them, one per note: adding one costs what it is long.
-pub(crate) const SLOT_PREFIX: &str = "note/";
+use crate::state::model::slot::Slot;
+use crate::state::model::write_buffer::WriteBuffer;
 
 /// The notes, oldest first; beyond the bound the oldest goes.
 #[derive(Default)]
@@ -27,46 +24,50 @@ impl Notes {
         self.next = self.next.max(number + 1);
     }
 
-    /// Adds a note and says what to store.
-    pub(crate) fn add(&mut self, text: String) -> Vec<StoreOp> {
-        let mut ops = vec![StoreOp::Put { slot: slot(self.next), value: to_json(&text) }];
+    /// Adds a note.
+    pub(crate) fn add(&mut self, text: String, writes: &mut WriteBuffer) {
+        // A slot for each: adding one costs what it is long.
+        writes.put(&Slot::SystemNote(self.next), &text);
         self.waiting.push_back((self.next, text));
         self.next += 1;
         if self.waiting.len() > SYSTEM_NOTES_MAX {
-            ops.extend(self.waiting.pop_front().map(|(number, _)| StoreOp::Delete { slot: slot(number) }));
+            if let Some((number, _)) = self.waiting.pop_front() {
+                writes.delete(&Slot::SystemNote(number));
+            }
         }
-        ops
     }
 
-    /// Takes all of them, with what to store.
-    pub(crate) fn take(&mut self) -> (Vec<String>, Vec<StoreOp>) {
+    /// Takes all of them.
+    pub(crate) fn take(&mut self, writes: &mut WriteBuffer) -> Vec<String> {
         let taken = std::mem::take(&mut self.waiting);
-        let ops = taken.iter().map(|(number, _)| StoreOp::Delete { slot: slot(*number) }).collect();
-        (taken.into_iter().map(|(_, text)| text).collect(), ops)
+        for (number, _) in &taken {
+            writes.delete(&Slot::SystemNote(*number));
+        }
+        taken.into_iter().map(|(_, text)| text).collect()
     }
-}
-
-/// Names sort as numbers do.
-fn slot(number: u64) -> String {
-    format!("{SLOT_PREFIX}{number:020}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::Notes;
     use crate::limits::SYSTEM_NOTES_MAX;
+    use crate::state::model::write_buffer::WriteBuffer;
 
     #[test]
     fn the_oldest_note_goes_and_its_slot_with_it() {
         let mut notes = Notes::default();
         notes.recover(7, "old".into());
+        let mut writes = WriteBuffer::default();
         for n in 1..SYSTEM_NOTES_MAX {
-            assert_eq!(notes.add(n.to_string()).len(), 1);
+            notes.add(n.to_string(), &mut writes);
+            assert_eq!(writes.len(), n);
         }
-        assert_eq!(notes.add("new".into()).len(), 2);
-        let (texts, ops) = notes.take();
-        assert_eq!((texts.len(), ops.len()), (SYSTEM_NOTES_MAX, SYSTEM_NOTES_MAX));
+        notes.add("new".into(), &mut writes);
+        assert_eq!(writes.len(), SYSTEM_NOTES_MAX + 1, "the new one, and the end of the oldest");
+        let mut writes = WriteBuffer::default();
+        let texts = notes.take(&mut writes);
+        assert_eq!((texts.len(), writes.len()), (SYSTEM_NOTES_MAX, SYSTEM_NOTES_MAX));
         assert_eq!((texts[0].as_str(), texts.last().unwrap().as_str()), ("1", "new"));
-        assert!(notes.take().0.is_empty());
+        assert!(notes.take(&mut writes).is_empty());
     }
 }

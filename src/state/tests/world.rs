@@ -144,7 +144,7 @@ impl World {
 
     pub(super) fn arrive(&mut self, messages: Vec<Inbound>) {
         let arrivals = messages.into_iter().map(|message| Arrival::Message(Box::new(message))).collect();
-        let cursor = Some(("place/telegram/9".to_owned(), "7".to_owned()));
+        let cursor = Some(("telegram/9".to_owned(), "7".to_owned()));
         let batch = Batch { channel: Channel::Telegram, arrivals, cursor };
         self.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
     }

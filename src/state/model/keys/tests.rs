@@ -8,6 +8,7 @@ use crate::limits::{
 };
 use crate::protocol::ConnId;
 use crate::protocol::payload::RunStatus;
+use crate::state::model::write_buffer::WriteBuffer;
 
 const A: [u8; 32] = [1; 32];
 const B: [u8; 32] = [2; 32];
@@ -21,7 +22,8 @@ fn holder(conn: ConnId, instance: &str) -> Holder {
 }
 
 fn begin(keys: &mut Keys, key: &str, conn: ConnId, instance: &str) {
-    keys.begin(key, KeyRecord::new(&A, "r1".into(), "main", holder(conn, instance)));
+    let record = KeyRecord::new(&A, "r1".into(), "main", holder(conn, instance));
+    keys.begin(key, record, &mut WriteBuffer::default());
 }
 
 fn look_up<'k>(keys: &'k Keys, key: &str, digest: &[u8; 32], now: Instant) -> Lookup<'k> {
@@ -90,7 +92,11 @@ fn one_connection_installation_or_person_gets_half_of_the_keys() {
             let (conn, instance, person) = of(n + 1_000);
             let by = holder(conn, &instance, person);
             assert_eq!(keys.look_up_or_begin(&n.to_string(), &A, &by, now), Lookup::New, "{n}");
-            keys.begin(&n.to_string(), KeyRecord::new(&A, "r".into(), "main", by));
+            keys.begin(
+                &n.to_string(),
+                KeyRecord::new(&A, "r".into(), "main", by),
+                &mut WriteBuffer::default(),
+            );
         }
         keys.end("3", outcome(1), now);
         let expected = Lookup::Share(Duration::from_millis(KEY_TTL_MS));
@@ -119,9 +125,10 @@ fn directives_take_no_place_and_none_is_forgotten_for_another() {
     let name = |n: usize| format!("/{n}");
     let obey = |keys: &mut Keys, n: usize, at: Instant| {
         let record = KeyRecord::new(&A, "r".into(), "main", Holder::default());
-        let ops = keys.begin(&name(n), KeyRecord { directive: true, ..record });
+        let mut writes = WriteBuffer::default();
+        keys.begin(&name(n), KeyRecord { directive: true, ..record }, &mut writes);
         keys.end(&name(n), outcome(1), at);
-        ops.len()
+        writes.len()
     };
     for n in 0..DIRECTIVE_KEYS_MAX + 10 {
         assert_eq!(obey(&mut keys, n, now), usize::from(n < DIRECTIVE_KEYS_MAX), "{n}");
@@ -129,7 +136,9 @@ fn directives_take_no_place_and_none_is_forgotten_for_another() {
     assert!(matches!(keys.look_up(&name(0), &A), Some(Lookup::Ended(..))));
     assert_eq!(keys.look_up(&name(0), &B), Some(Lookup::Conflict));
     assert_eq!(keys.look_up(&name(DIRECTIVE_KEYS_MAX), &A), None);
-    assert_eq!(keys.ending(&name(DIRECTIVE_KEYS_MAX), &outcome(1)), None);
+    let mut writes = WriteBuffer::default();
+    keys.put_outcome(&name(DIRECTIVE_KEYS_MAX), &outcome(1), &mut writes);
+    assert!(writes.is_empty());
     keys.undo(&name(DIRECTIVE_KEYS_MAX));
     // There is room again when their time is over.
     let later = now + Duration::from_millis(KEY_TTL_MS);

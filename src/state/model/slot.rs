@@ -1,0 +1,199 @@
+//! The journal's table of contents: every kind of slot, and the name under which it is on record.
+//!
+//! A name is a promise to the state folders that are there: it never changes, and a kind that is no longer
+//! written is still read.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::protocol::call::Channel;
+
+/// Beginnings of the names of slots of which there are many.
+pub(crate) mod prefix {
+    pub(crate) const SYSTEM_NOTE: &str = "note/";
+    pub(crate) const KEY: &str = "key/";
+    pub(crate) const SESSION: &str = "session/";
+    pub(crate) const FORGET: &str = "forget/";
+    pub(crate) const ALLOW: &str = "allow/";
+    pub(crate) const MOVED: &str = "moved/";
+    pub(crate) const INBOX: &str = "inbox/";
+    pub(crate) const ASIDE: &str = "aside/";
+    pub(crate) const OUTBOX: &str = "outbox/";
+    pub(crate) const CURSOR: &str = "place/";
+}
+
+const TOGGLES: &str = "toggles";
+const TODAY: &str = "today";
+const HEARTBEAT: &str = "heartbeat";
+const WORK_FOLDER: &str = "work-folder";
+const OWNERS_BY_NAME: &str = "owners-by-name";
+const IMPLIED_OWNER: &str = "implied-owner";
+const HAD_OWNER: &str = "had-owner";
+const PARTS: &str = "/parts";
+
+/// A slot of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// The switches that a person has thrown.
+    Toggles,
+    /// The runs of today, against the budget.
+    Today,
+    /// The time of the last heartbeat.
+    Heartbeat,
+    /// Says that agents of this folder have a working folder of their own.
+    WorkFolder,
+    /// A note of `system-event` for the owner's next turn.
+    SystemNote(u64),
+    /// An idempotency key, by the name that it has here.
+    Key(String),
+    /// A session, by its key.
+    Session(String),
+    /// A session whose agent files have yet to go.
+    Forget(String),
+    /// Says that owners are only made by name in this folder.
+    OwnersByName,
+    /// The owner whom the rule before that one gave.
+    ImpliedOwner,
+    /// By this that rule knew that an owner had been named. Read, and never written any more.
+    HadOwner,
+    /// A person or group that `channel-allow` let in.
+    Allow(Channel, String),
+    /// The id by which a group is known that has got another one.
+    Moved(Channel, String),
+    /// A message that came in, answered or not.
+    Inbox(Channel, String),
+    /// Something that came in and could not be understood.
+    Aside(Channel, String),
+    /// A delivery: where it goes, and how far it is.
+    Delivery(u64),
+    /// What a delivery says.
+    DeliveryParts(u64),
+    /// Where a channel goes on in what it is handed.
+    Cursor(String),
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Toggles => f.write_str(TOGGLES),
+            Self::Today => f.write_str(TODAY),
+            Self::Heartbeat => f.write_str(HEARTBEAT),
+            Self::WorkFolder => f.write_str(WORK_FOLDER),
+            // These sort as their numbers do, and a delivery before its parts.
+            Self::SystemNote(number) => write!(f, "{}{number:020}", prefix::SYSTEM_NOTE),
+            Self::Delivery(number) => write!(f, "{}{number:020}", prefix::OUTBOX),
+            Self::DeliveryParts(number) => write!(f, "{}{number:020}{PARTS}", prefix::OUTBOX),
+            Self::Key(name) => write!(f, "{}{name}", prefix::KEY),
+            Self::Session(key) => write!(f, "{}{key}", prefix::SESSION),
+            Self::Forget(key) => write!(f, "{}{key}", prefix::FORGET),
+            Self::OwnersByName => write!(f, "{}{OWNERS_BY_NAME}", prefix::ALLOW),
+            Self::ImpliedOwner => write!(f, "{}{IMPLIED_OWNER}", prefix::ALLOW),
+            Self::HadOwner => write!(f, "{}{HAD_OWNER}", prefix::ALLOW),
+            Self::Allow(channel, id) => write!(f, "{}{}/{id}", prefix::ALLOW, channel.name()),
+            Self::Moved(channel, id) => write!(f, "{}{}/{id}", prefix::MOVED, channel.name()),
+            Self::Inbox(channel, key) => write!(f, "{}{}/{key}", prefix::INBOX, channel.name()),
+            Self::Aside(channel, key) => write!(f, "{}{}/{key}", prefix::ASIDE, channel.name()),
+            Self::Cursor(name) => write!(f, "{}{name}", prefix::CURSOR),
+        }
+    }
+}
+
+/// The name of no slot of ours.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UnknownSlot;
+
+impl FromStr for Slot {
+    type Err = UnknownSlot;
+
+    fn from_str(name: &str) -> Result<Self, UnknownSlot> {
+        match name {
+            TOGGLES => return Ok(Self::Toggles),
+            TODAY => return Ok(Self::Today),
+            HEARTBEAT => return Ok(Self::Heartbeat),
+            WORK_FOLDER => return Ok(Self::WorkFolder),
+            _ => {}
+        }
+        let (kind, rest) = name.split_at(name.find('/').ok_or(UnknownSlot)? + 1);
+        let number = |text: &str| text.parse().map_err(|_| UnknownSlot);
+        Ok(match kind {
+            prefix::SYSTEM_NOTE => Self::SystemNote(number(rest)?),
+            prefix::KEY => Self::Key(rest.to_owned()),
+            prefix::SESSION => Self::Session(rest.to_owned()),
+            prefix::FORGET => Self::Forget(rest.to_owned()),
+            prefix::CURSOR => Self::Cursor(rest.to_owned()),
+            prefix::OUTBOX => match rest.strip_suffix(PARTS) {
+                Some(delivery) => Self::DeliveryParts(number(delivery)?),
+                None => Self::Delivery(number(rest)?),
+            },
+            prefix::ALLOW => match rest {
+                OWNERS_BY_NAME => Self::OwnersByName,
+                IMPLIED_OWNER => Self::ImpliedOwner,
+                HAD_OWNER => Self::HadOwner,
+                _ => of_channel(rest, Self::Allow)?,
+            },
+            prefix::MOVED => of_channel(rest, Self::Moved)?,
+            prefix::INBOX => of_channel(rest, Self::Inbox)?,
+            prefix::ASIDE => of_channel(rest, Self::Aside)?,
+            _ => return Err(UnknownSlot),
+        })
+    }
+}
+
+fn of_channel(rest: &str, slot: fn(Channel, String) -> Slot) -> Result<Slot, UnknownSlot> {
+    let (channel, key) = rest.split_once('/').ok_or(UnknownSlot)?;
+    let channel = Channel::ALL.into_iter().find(|known| known.name() == channel).ok_or(UnknownSlot)?;
+    Ok(slot(channel, key.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Slot, UnknownSlot};
+    use crate::protocol::call::Channel;
+
+    #[test]
+    fn the_names_on_record_are_the_ones_that_folders_have() {
+        let text = |text: &str| text.to_owned();
+        let names = [
+            (Slot::Toggles, "toggles"),
+            (Slot::Today, "today"),
+            (Slot::Heartbeat, "heartbeat"),
+            (Slot::WorkFolder, "work-folder"),
+            (Slot::SystemNote(7), "note/00000000000000000007"),
+            (Slot::Key(text("agent/a/b")), "key/agent/a/b"),
+            (Slot::Session(text("dm:telegram:1")), "session/dm:telegram:1"),
+            (Slot::Forget(text("main")), "forget/main"),
+            (Slot::OwnersByName, "allow/owners-by-name"),
+            (Slot::ImpliedOwner, "allow/implied-owner"),
+            (Slot::HadOwner, "allow/had-owner"),
+            (Slot::Allow(Channel::Telegram, text("-100")), "allow/telegram/-100"),
+            (Slot::Moved(Channel::Whatsapp, text("1@g.us")), "moved/whatsapp/1@g.us"),
+            (Slot::Inbox(Channel::Telegram, text("5/6")), "inbox/telegram/5/6"),
+            (Slot::Aside(Channel::Whatsapp, text("")), "aside/whatsapp/"),
+            (Slot::Delivery(u64::MAX), "outbox/18446744073709551615"),
+            (Slot::DeliveryParts(3), "outbox/00000000000000000003/parts"),
+            (Slot::Cursor(text("telegram/1")), "place/telegram/1"),
+        ];
+        for (slot, name) in names {
+            assert_eq!(slot.to_string(), name);
+            assert_eq!(name.parse(), Ok(slot));
+        }
+    }
+
+    #[test]
+    fn other_names_are_none_of_ours() {
+        for name in [
+            "",
+            "/",
+            "toggles/",
+            "note/x",
+            "note/",
+            "outbox/1/2",
+            "outbox//parts",
+            "inbox/matrix/1",
+            "inbox/1",
+            "allow/",
+        ] {
+            assert_eq!(name.parse::<Slot>(), Err(UnknownSlot), "{name}");
+        }
+    }
+}
