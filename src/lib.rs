@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | 8 | `bin/` | what a binary is: the daemon, the guard of an agent, the demo agent, the tool |
 //! | 7 | `daemon` | start and end: `gateway` ties the threads together, each `*_setup` says from the settings what one of them is to be |
-//! | 6 | `state` | every decision, on one thread: `model/` is what is known (plain data), `handlers/` what an event does to it, `state_loop` the loop around them, `start` what the last life left behind |
+//! | 6 | `state` | every decision, on one thread: `model/` is what is known (plain data), `handlers/` what an event does to it, `journal` what waits for the disk, `state_loop` the loop around them, `start` what the last life left behind |
 //! | 5 | `net` | the sockets: who may connect (`handshake`, `origin_check`), what comes in (`conn`, `requests`), what goes out (`outbound/`) |
 //! | 5 | `channels` | Telegram and WhatsApp: what comes in (`message`) and goes out (`delivery`), the same for both; `text/` makes Markdown into messages, `web/` fetches files |
 //! | 5 | `agent` | the agent's processes (`process`, `pi_run`), which run goes into which (`scheduler`), and the walls around them (`sandbox/`) |
@@ -33,9 +33,10 @@
 //!    `protocol::method` checks the params by the method's schema and makes a `Call` of them.
 //! 3. The call goes into the state thread's queue as a `NetEvent`. `state_loop` takes one event at a time, and
 //!    `State::handle` leads it to its handler: `state/handlers/requests.rs` has an arm for each method.
-//! 4. A handler changes the model and leaves effects: an answer or event for `net::outbound`, a write for
-//!    `store`, a run for `agent`, a command for `channels`. An answer that promises something waits in
-//!    `state/journal.rs` until the store says that its record is durable.
+//! 4. A handler changes the model, whose writes gather in `model/write_buffer.rs`, and leaves effects: an answer
+//!    or event for `net::outbound`, a run for `agent`, a command for `channels`, and the commit of the writes
+//!    for `store`. What a write promises happens `Then` (`state/journal.rs`): when the store says that it is
+//!    durable.
 //! 5. `net::outbound` writes frames to the clients, each with its own backlog and `seq`.
 //!
 //! Pages of history are read and answered by the client's own thread (`store::history`): state reads no files.
@@ -64,8 +65,8 @@
 //! - **a channel**: `Channel` in `protocol/call.rs`, a folder in `channels/` beside `telegram/`, its place in
 //!   `channels/channels_loop.rs` and `channels/address.rs`, its section in `config/file.rs`, what it is told in
 //!   `daemon/channels_setup.rs`. State needs nothing new: it knows no channel's protocol.
-//! - **a kind of record** (a slot of the journal): its name and value beside its data in `state/model/`, what
-//!   it becomes after a start in `state/start.rs`, and how many there may be in
+//! - **a kind of record** (a slot of the journal): its name in `state/model/slot.rs`, its value beside its data
+//!   in `state/model/`, what it becomes after a start in `state/start.rs`, and how many there may be in
 //!   `state/model/recovery_bounds.rs`.
 //! - **a verb of the tool**: a row in `cli/verbs.rs`; if it does more than ask and show, an `Action`.
 //! - **a flag of the daemon**: a row in `config/flags.rs`; **a key of the config**: `config/file.rs` and
