@@ -298,7 +298,7 @@ pub const ATTEMPTS_IN_FLIGHT_MAX: usize = 16;
 /// Before something that was surely not sent is tried again.
 pub const SEND_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// How long an answer is tried: as long as Telegram keeps a question.
-pub const LETTER_AGE_MS_MAX: u64 = 24 * 3_600_000;
+pub const DELIVERY_AGE_MS_MAX: u64 = 24 * 3_600_000;
 /// How long a `send` is tried, while somebody waits for its answer.
 pub const SEND_AGE_MS_MAX: u64 = 120_000;
 /// Messages that are over and of which a receipt may still come; the oldest goes.

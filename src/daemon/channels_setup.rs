@@ -15,12 +15,12 @@ use crate::daemon::fatal::Fatal;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::protocol::payload::Toggles;
-use crate::state::{GroupConfig, SurfaceConfig, SurfacesConfig};
+use crate::state::{ChannelConfig, ChannelsConfig, GroupConfig};
 use crate::store::Layout;
 
 /// What the state thread knows of the channels. An id that cannot be one is left out, with a word in the
 /// log: nobody is let in by mistake.
-pub(super) fn for_state(settings: &Settings, layout: &Layout) -> SurfacesConfig {
+pub(super) fn for_state(settings: &Settings, layout: &Layout) -> ChannelsConfig {
     let (telegram, whatsapp) = (&settings.config.telegram, &settings.config.whatsapp);
     let telegram_groups = telegram.groups.iter().map(|(id, group)| {
         let allowed = group_members(Channel::Telegram, &group.allow_from);
@@ -34,7 +34,7 @@ pub(super) fn for_state(settings: &Settings, layout: &Layout) -> SurfacesConfig 
     let by_channel = BTreeMap::from([
         (
             Channel::Telegram,
-            SurfaceConfig {
+            ChannelConfig {
                 configured: telegram.bot_token.is_some(),
                 owner: owner(Channel::Telegram, settings.config.owner.telegram.as_deref()),
                 allowed: ids(Channel::Telegram, "allowFrom", &telegram.allow_from),
@@ -44,7 +44,7 @@ pub(super) fn for_state(settings: &Settings, layout: &Layout) -> SurfacesConfig 
         ),
         (
             Channel::Whatsapp,
-            SurfaceConfig {
+            ChannelConfig {
                 configured: is_whatsapp_configured(settings),
                 owner: owner(Channel::Whatsapp, settings.config.owner.whatsapp.as_deref()),
                 allowed: ids(Channel::Whatsapp, "allowFrom", &whatsapp.allow_from),
@@ -53,7 +53,7 @@ pub(super) fn for_state(settings: &Settings, layout: &Layout) -> SurfacesConfig 
             },
         ),
     ]);
-    SurfacesConfig {
+    ChannelsConfig {
         by_channel,
         media: layout.media(),
         media_folders: folders(&settings.config.gateway.media_folders),

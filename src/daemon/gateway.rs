@@ -28,7 +28,7 @@ use crate::metrics::METRICS;
 use crate::net::acceptor::Acceptor;
 use crate::net::{NetContext, outbound};
 use crate::port::Port;
-use crate::state::state_loop::Exits;
+use crate::state::state_loop::Outputs;
 use crate::state::{self, Event, State};
 use crate::store::history::History;
 use crate::store::{self, Layout, Store, Tidy};
@@ -81,7 +81,7 @@ impl Gateway {
         let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX + CHANNEL_RESERVE);
         let fanout_us = Arc::new(AtomicU64::new(0));
         let channels_setup = channels_setup::setup(settings, state.toggles(), cursors, own_exe)?;
-        let exits = Exits {
+        let exits = Outputs {
             outbound: to_outbound.clone(),
             store: to_store,
             agent: to_agent,

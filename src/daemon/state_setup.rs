@@ -46,7 +46,7 @@ pub(super) fn setup(
             channel: settings.config.heartbeat.channel,
             to: settings.config.heartbeat.to.clone(),
         },
-        surfaces: channels_setup::for_state(settings, layout),
+        channels: channels_setup::for_state(settings, layout),
     }
 }
 

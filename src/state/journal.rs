@@ -11,11 +11,11 @@ use crate::limits::{STORE_INBOX, STORE_INBOX_BYTES_MAX, UNSAVED_BYTES_MAX, UNSAV
 use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
-use crate::state::model::batch::Taken;
+use crate::state::model::batch::AcceptedBatch;
 use crate::state::model::forgetting::Asker;
-use crate::state::model::inbox::Number;
+use crate::state::model::inbox::InboxId;
 use crate::state::model::keys::Outcome;
-use crate::state::model::outbox::LetterId;
+use crate::state::model::outbox::DeliveryId;
 use crate::state::{Effect, State};
 use crate::store::{StoreCommand, StoreOp, Ticket, Usage};
 
@@ -25,17 +25,17 @@ pub(super) enum Then {
     /// The run that was put on record is acknowledged and may start.
     BeginRun { run_id: RunId },
     /// The run, of which it is on record that its prompt is tried, goes to the agent.
-    HandOver { run_id: RunId, numbers: Vec<Number> },
+    HandOver { run_id: RunId, inbox_ids: Vec<InboxId> },
     /// The outcome of the run is told.
     EndRun { run_id: RunId, outcome: Outcome },
     /// The channel that handed over this batch goes on.
-    Acknowledge { channel: Channel, taken: Taken },
+    Acknowledge { channel: Channel, taken: AcceptedBatch },
     /// The message of a `send` may go.
-    Send { letter: LetterId },
+    Send { delivery: DeliveryId },
     /// The next part of a delivery, which is marked as being tried, goes to its channel.
-    Attempt { letter: LetterId },
+    Attempt { delivery: DeliveryId },
     /// Whoever waits for the end of these deliveries is told.
-    EndDeliveries(Vec<(LetterId, Option<Outcome>)>),
+    EndDeliveries(Vec<(DeliveryId, Option<Outcome>)>),
     /// The request gets its answer.
     Answer { conn: ConnId, id: String, payload: Value },
     /// The agent's files of a session go, of which the store has nothing any more.
@@ -57,7 +57,7 @@ impl Then {
 struct Pending {
     then: Then,
     /// New deliveries, which may go then.
-    deliveries: Vec<LetterId>,
+    deliveries: Vec<DeliveryId>,
     bytes: usize,
 }
 
@@ -162,12 +162,12 @@ impl State {
     fn go_on(&mut self, then: Then, result: Result<(), String>) {
         match then {
             Then::BeginRun { run_id } => self.run_stored(&run_id, result),
-            Then::HandOver { run_id, numbers } => self.counted(&run_id, &numbers, result),
+            Then::HandOver { run_id, inbox_ids } => self.counted(&run_id, &inbox_ids, result),
             // With a broken disk the answer is still worth more than silence; health says the rest.
             Then::EndRun { run_id, outcome } => self.run_end_stored(&run_id, outcome),
-            Then::Send { letter } => self.send_stored(letter, result),
-            Then::Attempt { letter } => self.marked(letter, result),
-            Then::EndDeliveries(letters) => self.letters_ended(letters),
+            Then::Send { delivery } => self.send_stored(delivery, result),
+            Then::Attempt { delivery } => self.marked(delivery, result),
+            Then::EndDeliveries(deliveries) => self.deliveries_ended(deliveries),
             Then::Answer { conn, id, payload } => match result {
                 Ok(()) => self.answer(conn, &id, &payload),
                 Err(trouble) => self.refuse(conn, &id, &WireError::unavailable(trouble)),

@@ -36,10 +36,10 @@ mod tests;
 use journal::Journal;
 use model::access::Access;
 pub(crate) use model::budget::Limits;
-pub(crate) use model::channel_config::{GroupConfig, SurfaceConfig, SurfacesConfig};
+pub(crate) use model::channel_config::{ChannelConfig, ChannelsConfig, GroupConfig};
 use model::clients::Clients;
 use model::forgetting::Forgetting;
-use model::group_context::Overheard;
+use model::group_context::GroupContext;
 use model::health::HealthBoard;
 pub(crate) use model::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
 use model::inbox::Inbox;
@@ -49,7 +49,7 @@ use model::outbox::Outbox;
 use model::presence::Presence;
 use model::runs::Runs;
 use model::sessions::Sessions;
-use model::system_notes::Notes;
+use model::system_notes::SystemNotes;
 use model::warnings::Warnings;
 use model::write_buffer::WriteBuffer;
 pub(crate) use start::{cursors, keeps_home};
@@ -91,7 +91,7 @@ pub(crate) enum Effect {
     Out(Outbound),
     /// To the store.
     Store(StoreCommand),
-    /// To the agent: start it, or queue it behind its session's lane.
+    /// To the agent: start it, or queue it behind its session's queue.
     Run(Box<RunSpec>),
     /// To the agent's slot for what must get through.
     AgentControl(AgentControl),
@@ -134,8 +134,8 @@ pub(crate) struct StateConfig {
     pub retention: Duration,
     /// A prompt from time to time.
     pub heartbeat: model::heartbeats::HeartbeatConfig,
-    /// The messaging surfaces.
-    pub surfaces: SurfacesConfig,
+    /// The messaging channels.
+    pub channels: ChannelsConfig,
 }
 
 /// The state.
@@ -156,19 +156,19 @@ pub(crate) struct State {
     runs: Runs,
     sessions: Sessions,
     /// `system-event` notes for the owner's next turn.
-    notes: Notes,
-    /// Who may write on the surfaces.
+    system_notes: SystemNotes,
+    /// Who may write on the channels.
     access: Access,
     /// What came in there and is not answered yet.
     inbox: Inbox,
     /// What is on its way there.
     outbox: Outbox,
     /// What was said in groups, to others.
-    overheard: Overheard,
+    group_context: GroupContext,
     /// Something may have changed for them in this turn.
-    surfaces_stale: bool,
+    channels_stale: bool,
     /// When there is something to do for them on time.
-    surfaces_due: Option<Instant>,
+    channels_due: Option<Instant>,
     /// Accounts that are being linked and unlinked.
     logins: Logins,
     today: model::budget::Today,
@@ -200,7 +200,7 @@ impl State {
     /// Handles one event and appends what follows from it to `effects`.
     pub(crate) fn handle(&mut self, event: Event, effects: &mut Vec<Effect>) {
         // Steps of runs are many, and change nothing there.
-        self.surfaces_stale |= !matches!(event, Event::Agent(AgentEvent::Step { .. }));
+        self.channels_stale |= !matches!(event, Event::Agent(AgentEvent::Step { .. }));
         match event {
             Event::Net(event) => self.net_event(event),
             Event::Agent(event) => self.agent_event(event),
@@ -247,7 +247,7 @@ impl State {
         if let Some(stopping) = &self.stopping {
             return Some(stopping.deadline);
         }
-        let quiet = [self.heartbeats.next(), self.surfaces_due];
+        let quiet = [self.heartbeats.next(), self.channels_due];
         if self.clients.is_empty() {
             return quiet.into_iter().flatten().min();
         }
@@ -270,9 +270,9 @@ impl State {
         }
         self.expire_sessions();
         self.forget_more();
-        if self.surfaces_stale || self.surfaces_due.is_some_and(|due| due <= self.now.mono) {
+        if self.channels_stale || self.channels_due.is_some_and(|due| due <= self.now.mono) {
             self.release();
-            self.settle_surfaces();
+            self.settle_channels();
         }
         self.settle_health();
         METRICS.runs_active.set(self.runs.active() as u64);

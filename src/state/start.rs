@@ -13,7 +13,7 @@ use crate::state::journal::Journal;
 use crate::state::model::access::Access;
 use crate::state::model::budget::Today;
 use crate::state::model::forgetting::Forgetting;
-use crate::state::model::group_context::Overheard;
+use crate::state::model::group_context::GroupContext;
 use crate::state::model::health::HealthBoard;
 use crate::state::model::heartbeats::Heartbeats;
 use crate::state::model::inbox::Inbox;
@@ -24,7 +24,7 @@ use crate::state::model::presence::Presence;
 use crate::state::model::runs::Runs;
 use crate::state::model::sessions::{Session, Sessions};
 use crate::state::model::slot::Slot;
-use crate::state::model::system_notes::Notes;
+use crate::state::model::system_notes::SystemNotes;
 use crate::state::model::warnings::Warnings;
 use crate::state::model::write_buffer::WriteBuffer;
 use crate::state::model::{keys, recovery_bounds};
@@ -68,12 +68,12 @@ impl State {
         let mut state = Self {
             health: HealthBoard::new(&config),
             warnings: Warnings::default(),
-            access: Access::new(config.surfaces.clone()),
+            access: Access::new(config.channels.clone()),
             inbox: Inbox::default(),
             outbox: Outbox::default(),
-            overheard: Overheard::default(),
-            surfaces_stale: true,
-            surfaces_due: None,
+            group_context: GroupContext::default(),
+            channels_stale: true,
+            channels_due: None,
             logins: Logins::default(),
             sessions: Sessions::new(&config.boot_id),
             started: now.mono,
@@ -84,7 +84,7 @@ impl State {
             toggles: Toggles { heartbeats: config.heartbeat.every.is_some(), ..Toggles::default() },
             keys: Keys::default(),
             runs: Runs::default(),
-            notes: Notes::default(),
+            system_notes: SystemNotes::default(),
             today: Today::default(),
             heartbeats: Heartbeats::new(config.heartbeat.clone()),
             forgetting: Forgetting::default(),
@@ -124,11 +124,11 @@ impl State {
     }
 
     fn recover(&mut self, mut recovered: Recovered) {
-        let is_thinned = recovery_bounds::thin(&mut recovered.slots);
+        let is_thinned = recovery_bounds::apply_bounds(&mut recovered.slots);
         let mut interrupted = Vec::new();
         // Nothing lost, and something there: else what a folder does not say tells nothing.
         let is_whole = !recovered.damaged && !is_thinned && !recovered.slots.is_empty();
-        let sending = self.recover_surfaces(&recovered.slots);
+        let sending = self.recover_channels(&recovered.slots);
         if !keeps_home(&recovered) && !has_work_folder(&recovered) {
             self.writes.put(&Slot::WorkFolder, &true);
         }
@@ -137,7 +137,7 @@ impl State {
                 Ok(Slot::Toggles) => self.recover_toggles(&name, &json),
                 Ok(Slot::Today) => self.today = parse(&name, &json).unwrap_or_default(),
                 Ok(Slot::SystemNote(number)) => {
-                    self.notes.recover(number, parse(&name, &json).unwrap_or_default());
+                    self.system_notes.recover(number, parse(&name, &json).unwrap_or_default());
                 }
                 Ok(Slot::Heartbeat) => self.heartbeats.recover(&json),
                 Ok(Slot::Forget(key)) => self.forgetting.recover(&key),
@@ -166,7 +166,7 @@ impl State {
         self.access.settle_owner(is_whole, &mut self.writes);
         self.warn_of_implied_owner();
         self.forget_more();
-        self.go_on_with_surfaces();
+        self.resume_channels();
         if !interrupted.is_empty() {
             log::warn!("runs were interrupted when the gateway last stopped; their sessions say so");
         }

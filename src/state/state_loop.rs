@@ -22,7 +22,7 @@ use crate::threads;
 const SLOW_TURN: Duration = Duration::from_millis(100);
 
 /// The ways out of the state thread.
-pub(crate) struct Exits {
+pub(crate) struct Outputs {
     /// Down the flow: state waits for room.
     pub outbound: OutboundSender,
     /// Up the flow, as all below: state never waits. Their bounds are above what state lets in, so
@@ -43,13 +43,13 @@ pub(crate) fn spawn(
     state: State,
     first: Vec<Effect>,
     inbox: Receiver<Event>,
-    exits: Exits,
+    outputs: Outputs,
 ) -> io::Result<JoinHandle<()>> {
-    threads::spawn_owner("state", move || run(state, first, &inbox, &exits))
+    threads::spawn_owner("state", move || run(state, first, &inbox, &outputs))
 }
 
-fn run(mut state: State, mut effects: Vec<Effect>, inbox: &Receiver<Event>, exits: &Exits) {
-    exits.carry_out(&mut effects);
+fn run(mut state: State, mut effects: Vec<Effect>, inbox: &Receiver<Event>, outputs: &Outputs) {
+    outputs.execute(&mut effects);
     let mut deadline = state.next_deadline();
     loop {
         let event = match deadline {
@@ -64,15 +64,15 @@ fn run(mut state: State, mut effects: Vec<Effect>, inbox: &Receiver<Event>, exit
             Err(RecvTimeoutError::Disconnected) => return,
         }
         // Also when the inbox never runs empty.
-        state.set_fanout(Duration::from_micros(exits.fanout_us.load(Ordering::Relaxed)));
+        state.set_fanout(Duration::from_micros(outputs.fanout_us.load(Ordering::Relaxed)));
         if state.next_deadline().is_some_and(|at| at <= now.mono) {
             state.on_time(&mut effects);
         }
         measure(now.mono.elapsed());
-        exits.carry_out(&mut effects);
+        outputs.execute(&mut effects);
         if state.is_done() {
             if let Some(goodbye) = state.goodbye() {
-                let _ = exits.outbound.send(goodbye);
+                let _ = outputs.outbound.send(goodbye);
             }
             return;
         }
@@ -90,8 +90,8 @@ fn measure(turn: Duration) {
     }
 }
 
-impl Exits {
-    fn carry_out(&self, effects: &mut Vec<Effect>) {
+impl Outputs {
+    fn execute(&self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
                 // Waits for room; only fails when the process ends.
@@ -103,7 +103,7 @@ impl Exits {
                 Effect::AgentControl(AgentControl::EndSession { delete: false, .. })
                     if self.agent_control.len() >= AGENT_CONTROL_EXPENDABLE_MAX => {}
                 Effect::AgentControl(control) => hand_over("agent control", &self.agent_control, control),
-                // Nobody misses these where the surfaces are busy; the next one or the end tidies too.
+                // Nobody misses these where the channels are busy; the next one or the end tidies too.
                 Effect::Channel(
                     ChannelCommand::Typing { .. } | ChannelCommand::Seen { .. } | ChannelCommand::Tidy,
                 ) if self.channels.len() >= CHANNEL_EXPENDABLE_MAX => {}

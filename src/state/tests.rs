@@ -18,27 +18,27 @@ use crate::protocol::method::{Method, Request};
 use crate::protocol::parse::{parse_hello, parse_request};
 use crate::protocol::payload::{Auth, RunStatus};
 use crate::state::model::budget::Limits;
-use crate::state::model::channel_config::SurfacesConfig;
+use crate::state::model::channel_config::ChannelsConfig;
 use crate::state::model::heartbeats::HeartbeatConfig;
 use crate::state::{Effect, Event, State, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
 
+mod channels;
 mod crowded;
 mod directives;
 mod expiry;
 mod forgetting;
 mod groups;
-mod lanes;
+mod harness;
 mod logins;
 mod notices;
 mod owners;
 mod sends;
+mod session_queues;
 mod shares;
-mod surfaces;
 mod tries;
 mod trouble;
 mod warnings;
-mod world;
 
 struct Bench {
     state: State,
@@ -64,7 +64,7 @@ fn config() -> StateConfig {
         budget: Limits { runs: 500, runs_per_person: 200 },
         retention: Duration::from_secs(86_400),
         heartbeat: HeartbeatConfig { every: None, prompt: "anything?".into(), channel: None, to: None },
-        surfaces: SurfacesConfig::default(),
+        channels: ChannelsConfig::default(),
     }
 }
 

@@ -37,7 +37,7 @@ impl State {
             }
             self.show_typing(run_id);
         }
-        let (stream, data) = steps::draw(step);
+        let (stream, data) = steps::to_event(step);
         self.agent_step(run_id, stream, data);
     }
 

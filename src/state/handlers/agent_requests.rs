@@ -50,7 +50,7 @@ impl State {
         let directive = directive::parse(&params.message).filter(|_| params.attachments.is_empty());
         let holder = self.key_holder(conn, &session_key);
         let known = match directive {
-            // It is obeyed also when no key is free: it may be there to stop what took them.
+            // It is carried out also when no key is free: it may be there to stop what took them.
             Some(_) => self.keys.look_up(&key, digest).unwrap_or(Lookup::New),
             None => self.keys.look_up_or_begin(&key, digest, &holder, self.now.mono),
         };

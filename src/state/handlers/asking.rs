@@ -7,9 +7,9 @@ use crate::limits::{ASKED_MAX, INBOX_RETRY_PAUSE, SESSIONS_MAX, SESSIONS_RESERVE
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
 use crate::state::journal::Then;
-use crate::state::model::access::{Place, Verdict};
+use crate::state::model::access::{Attribution, Verdict};
 use crate::state::model::directive::Directive;
-use crate::state::model::inbox::{Entry, Number};
+use crate::state::model::inbox::{Entry, InboxId};
 use crate::state::model::person::OWNER;
 use crate::state::model::question::{Question, directive_of, left_out_line};
 use crate::state::model::runs::{Origin, Phase, Run, Work};
@@ -42,8 +42,8 @@ impl State {
             return;
         }
         // What was said behind a directive waits for it: it may end all that was said before.
-        let mut blocked = self.runs.about_to_obey();
-        let waiting: Vec<Number> =
+        let mut blocked = self.runs.sessions_with_directive();
+        let waiting: Vec<InboxId> =
             self.inbox.iter().filter(|(_, entry)| entry.run.is_none()).map(|(number, _)| number).collect();
         for number in waiting {
             let Some(entry) = self.inbox.get(number).filter(|entry| entry.run.is_none()) else { continue };
@@ -52,12 +52,12 @@ impl State {
             }
             if is_directive(entry) {
                 // Also past what waits: it may be there to stop that.
-                let session_key = entry.place.session_key.clone();
+                let session_key = entry.attribution.session_key.clone();
                 self.ask(&[number]);
                 blocked.insert(session_key);
-            } else if !blocked.contains(&entry.place.session_key) {
-                let session_key = entry.place.session_key.clone();
-                let is_full = self.agent_is_full_for(&entry.place);
+            } else if !blocked.contains(&entry.attribution.session_key) {
+                let session_key = entry.attribution.session_key.clone();
+                let is_full = self.agent_is_full_for(&entry.attribution);
                 let pieces = self.inbox.pieces(number);
                 if !is_full && pieces.iter().all(|piece| self.inbox.get(*piece).is_some_and(Entry::is_whole))
                 {
@@ -76,32 +76,33 @@ impl State {
 
     /// Whether it takes no more from there: others than the owner leave a place to the owner, and one person
     /// or session of theirs leaves half of all places to the rest.
-    fn agent_is_full_for(&self, place: &Place) -> bool {
-        if place.is_owner() {
+    fn agent_is_full_for(&self, attribution: &Attribution) -> bool {
+        if attribution.is_owner() {
             return self.agent_is_full();
         }
         let places = self.config.queue_max + self.config.processes_max;
         let is_theirs = |run: &Run| {
-            run.person != OWNER && (run.session_key == place.session_key || run.person == place.person)
+            run.person != OWNER
+                && (run.session_key == attribution.session_key || run.person == attribution.person)
         };
         self.runs.places_taken(|_| true) >= places.saturating_sub(1).max(1)
             || self.runs.places_taken(is_theirs) >= (places / 2).max(1)
     }
 
     /// Makes a run of a message, or answers it without one.
-    fn ask(&mut self, numbers: &[Number]) {
-        let Some(entry) = numbers.first().and_then(|number| self.inbox.get(*number)) else { return };
-        let Verdict::Allowed(place) = self.access.verdict(&entry.message) else {
+    fn ask(&mut self, inbox_ids: &[InboxId]) {
+        let Some(entry) = inbox_ids.first().and_then(|number| self.inbox.get(*number)) else { return };
+        let Verdict::Allowed(attribution) = self.access.verdict(&entry.message) else {
             // Its sender is not let in any more.
-            for number in numbers {
+            for number in inbox_ids {
                 self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
             }
             return self.commit(Then::Nothing);
         };
-        for number in numbers {
-            self.inbox.move_to(*number, &place);
+        for number in inbox_ids {
+            self.inbox.move_to(*number, &attribution);
         }
-        let Some(question) = self.question(numbers) else { return };
+        let Some(question) = self.question(inbox_ids) else { return };
         if question.directive.is_none() {
             if let Some(refusal) = self.polite_refusal(&question) {
                 return self.decline(&question, refusal);
@@ -129,10 +130,10 @@ impl State {
         if !self.config.agent_configured {
             return Some(Refusal::say("There is nobody here to answer yet: no agent is set up."));
         }
-        if !self.has_session_room(&question.place.session_key) {
+        if !self.has_session_room(&question.attribution.session_key) {
             return Some(Refusal::say(NO_ROOM));
         }
-        let person = &question.place.person;
+        let person = &question.attribution.person;
         self.today.wait_ms(person, self.config.budget, self.now.wall_ms)?;
         // Once a day; after that there is silence.
         let line = self.today.tell(person).then(|| BUDGET_USED.to_owned());
@@ -147,7 +148,7 @@ impl State {
     /// Answers without the agent: the message goes on record with what was said.
     fn decline(&mut self, question: &Question, refusal: Refusal) {
         let Refusal { line, over_budget } = refusal;
-        let key = question.place.session_key.clone();
+        let key = question.attribution.session_key.clone();
         let has_room = self.has_session_room(&key);
         let session_id = if has_room { self.sessions.current(&key).id.clone() } else { String::new() };
         if !question.said {
@@ -159,21 +160,21 @@ impl State {
             self.sessions.append(&key, &session_id, note, &mut self.writes);
             self.post_text(&question.reply, &line, &key, None);
         }
-        for number in &question.numbers {
+        for number in &question.inbox_ids {
             self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
         }
         if over_budget {
-            if !question.place.is_owner() && self.today.tell(OWNER) {
-                self.notice_budget(&question.place);
+            if !question.attribution.is_owner() && self.today.tell(OWNER) {
+                self.notice_budget(&question.attribution);
             }
-            self.today.saw(&question.place.person, &key);
+            self.today.saw(&question.attribution.person, &key);
             self.put_today();
         }
         self.commit(Then::Nothing);
     }
 
     fn begin_asking(&mut self, question: Question) {
-        let key = question.place.session_key.clone();
+        let key = question.attribution.session_key.clone();
         let run_id = self.new_run_id();
         if !question.said {
             self.begin_anew_if_idle(&key);
@@ -186,17 +187,17 @@ impl State {
         }
         let was_interrupted = question.asked > 0;
         let has_place = question.directive.is_none() && self.has_place(&key, was_interrupted);
-        for number in &question.numbers {
+        for number in &question.inbox_ids {
             self.inbox.ask(*number, &run_id, has_place, &mut self.writes);
         }
         if has_place && was_interrupted {
             self.note_again(&key);
         }
-        let person = question.place.person;
+        let person = question.attribution.person;
         let work = if let Some(directive) = question.directive {
             Work::Directive(for_person(directive, &person, question.commands))
         } else {
-            self.overheard.clear(&key);
+            self.group_context.clear(&key);
             self.today.count(&person, self.now.wall_ms);
             self.today.saw(&person, &key);
             self.put_today();
@@ -208,9 +209,9 @@ impl State {
             let line = left_out_line(&question.left_out);
             self.post_text(&question.reply, &line, &key, None);
         }
-        self.mark_seen(&question.numbers);
+        self.mark_seen(&question.inbox_ids);
         let mut run = Run::new(work, key, session_id, person);
-        run.origin = Origin::Surface { numbers: question.numbers, was_interrupted };
+        run.origin = Origin::Channel { inbox_ids: question.inbox_ids, was_interrupted };
         run.reply = Some(question.reply);
         self.runs.insert(RunId::clone(&run_id), run);
         self.health.touch();
@@ -218,8 +219,8 @@ impl State {
     }
 
     /// Its sender may see that it was read; one who is not let in never does.
-    fn mark_seen(&mut self, numbers: &[Number]) {
-        for number in numbers {
+    fn mark_seen(&mut self, inbox_ids: &[InboxId]) {
+        for number in inbox_ids {
             let Some(entry) = self.inbox.get(*number) else { continue };
             let Inbound { route, message_id, from, .. } = entry.message.clone();
             self.effects.push(Effect::Channel(ChannelCommand::Seen { route, message_id, from }));
@@ -229,14 +230,14 @@ impl State {
     /// Who may write, or who is the owner, has changed: what waits for the agent and would be judged otherwise
     /// now goes back to where it is judged again.
     pub(crate) fn take_back_held(&mut self) {
-        let is_other = |number: &Number| {
+        let is_other = |number: &InboxId| {
             let entry = self.inbox.get(*number);
             entry.is_some_and(|entry| {
-                self.access.verdict(&entry.message) != Verdict::Allowed(entry.place.clone())
+                self.access.verdict(&entry.message) != Verdict::Allowed(entry.attribution.clone())
             })
         };
         let held = self.runs.iter().filter_map(|(run_id, run)| match (&run.phase, &run.origin) {
-            (Phase::Held(_), Origin::Surface { numbers, .. }) if numbers.iter().any(is_other) => {
+            (Phase::Held(_), Origin::Channel { inbox_ids, .. }) if inbox_ids.iter().any(is_other) => {
                 Some(RunId::clone(run_id))
             }
             _ => None,
@@ -244,8 +245,8 @@ impl State {
         for run_id in held.collect::<Vec<_>>() {
             let Some(run) = self.runs.get_mut(&run_id) else { continue };
             run.reply = None;
-            if let Origin::Surface { numbers, .. } = &mut run.origin {
-                for number in std::mem::take(numbers) {
+            if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
+                for number in std::mem::take(inbox_ids) {
                     self.inbox.unask(number);
                 }
             }
@@ -254,8 +255,8 @@ impl State {
     }
 
     /// Its run could not be put on record: it is asked again after a while.
-    pub(crate) fn unask(&mut self, numbers: &[Number]) {
-        for number in numbers {
+    pub(crate) fn unask(&mut self, inbox_ids: &[InboxId]) {
+        for number in inbox_ids {
             self.inbox.unask(*number);
         }
         if self.inbox.has_unasked() {

@@ -1,4 +1,4 @@
-//! The surfaces' part of a start, and of every turn after it.
+//! The channels' part of a start, and of every turn after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::state::model::slot::Slot;
 
 impl State {
     /// Takes over what the last life left. Returns the names of keys whose messages go on.
-    pub(crate) fn recover_surfaces(&mut self, slots: &BTreeMap<String, String>) -> BTreeSet<String> {
+    pub(crate) fn recover_channels(&mut self, slots: &BTreeMap<String, String>) -> BTreeSet<String> {
         for (name, json) in slots {
             let recovered = match name.parse() {
                 Ok(Slot::Allow(channel, id)) => self.access.recover_grant(channel, id, json),
@@ -40,9 +40,9 @@ impl State {
     }
 
     /// What was taken in is asked, what was on its way goes on, and what was being tried is reported.
-    pub(crate) fn go_on_with_surfaces(&mut self) {
+    pub(crate) fn resume_channels(&mut self) {
         self.inbox.recovered(&mut self.writes);
-        let waiting: Vec<inbox::Number> = self.inbox.iter().map(|(number, _)| number).collect();
+        let waiting: Vec<inbox::InboxId> = self.inbox.iter().map(|(number, _)| number).collect();
         let mut missed = Vec::new();
         for number in waiting {
             let Some(entry) = self.inbox.get(number) else { continue };
@@ -57,12 +57,12 @@ impl State {
             self.report_missed(&missed);
         }
         self.commit_any();
-        self.resume_letters();
+        self.resume_deliveries();
     }
 
     /// What every turn may have left to do.
-    pub(crate) fn settle_surfaces(&mut self) {
-        self.surfaces_stale = false;
+    pub(crate) fn settle_channels(&mut self) {
+        self.channels_stale = false;
         // Also when nothing waits any more: what is over would else be due for ever.
         self.inbox.stop_gathering(self.now.mono);
         if !self.inbox.is_empty() {
@@ -76,6 +76,6 @@ impl State {
         let due = [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min();
         // What the store has no room for goes on with its next answer; until then nothing is due.
         let earliest = if self.store_has_room() { self.now.mono } else { self.now.mono + INBOX_RETRY_PAUSE };
-        self.surfaces_due = due.map(|due| due.max(earliest));
+        self.channels_due = due.map(|due| due.max(earliest));
     }
 }

@@ -1,4 +1,4 @@
-//! Letters on their way: marked, tried, and what became of them.
+//! Deliveries on their way: marked, tried, and what became of them.
 
 use crate::channels::ChannelCommand;
 use crate::channels::delivery::{AttemptId, AttemptOutcome, Part};
@@ -12,9 +12,9 @@ use crate::protocol::frame::{EventBody, cut_encoded};
 use crate::protocol::payload::{Message, Role};
 use crate::state::handlers::sends;
 use crate::state::journal::Then;
-use crate::state::model::inbox::Number;
+use crate::state::model::inbox::InboxId;
 use crate::state::model::keys::Outcome;
-use crate::state::model::outbox::{Head, Letter, LetterId, Phase};
+use crate::state::model::outbox::{Delivery, DeliveryId, Head, Phase};
 use crate::state::model::reply::Reply;
 use crate::state::{Effect, State};
 
@@ -29,15 +29,15 @@ impl State {
     ) {
         let parts = crate::channels::compose(reply.route.channel, markdown);
         let head = Head { run_id: run_id.map(ToString::to_string), ..self.head(reply, session_key) };
-        let letter = self.post(head, parts);
-        self.writes.deliver(letter);
+        let delivery = self.post(head, parts);
+        self.writes.deliver(delivery);
     }
 
     /// The same for words in which others are quoted: they have no looks and no links but what is read.
     pub(crate) fn post_plain(&mut self, reply: &Reply, text: &str, session_key: &str) {
         let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
-        let letter = self.post(self.head(reply, session_key), vec![part]);
-        self.writes.deliver(letter);
+        let delivery = self.post(self.head(reply, session_key), vec![part]);
+        self.writes.deliver(delivery);
     }
 
     pub(crate) fn head(&self, reply: &Reply, session_key: &str) -> Head {
@@ -58,26 +58,26 @@ impl State {
         }
     }
 
-    pub(crate) fn post(&mut self, head: Head, parts: Vec<Part>) -> LetterId {
+    pub(crate) fn post(&mut self, head: Head, parts: Vec<Part>) -> DeliveryId {
         let open = self.is_open(head.route.channel);
         self.outbox.add(head, parts, open, self.now.mono, &mut self.writes)
     }
 
-    /// Whether a surface takes anything now.
+    /// Whether a channel takes anything now.
     pub(crate) fn is_open(&self, channel: Channel) -> bool {
         let takes = |state: &str| matches!(state, "ready" | "syncing" | "conflict" | "webhook");
         let health = self.health.channel(channel);
         self.stopping.is_none() && health.is_some_and(|health| health.enabled && takes(&health.state))
     }
 
-    /// Letters are on record, or will be with the next write: what has happened is told, and an answer
+    /// Deliveries are on record, or will be with the next write: what has happened is told, and an answer
     /// that a crash might repeat is better than none.
-    pub(crate) fn letters_stored(&mut self, letters: &[LetterId]) {
-        for id in letters {
-            let Some(letter) = self.outbox.get_mut(*id) else { continue };
-            let Phase::Storing(marked) = letter.phase else { continue };
-            letter.phase = Phase::Waiting;
-            self.show_letter(*id, MessageStatus::Queued, None);
+    pub(crate) fn deliveries_recorded(&mut self, deliveries: &[DeliveryId]) {
+        for id in deliveries {
+            let Some(delivery) = self.outbox.get_mut(*id) else { continue };
+            let Phase::Storing(marked) = delivery.phase else { continue };
+            delivery.phase = Phase::Waiting;
+            self.show_delivery(*id, MessageStatus::Queued, None);
             if marked {
                 self.deliver(*id);
             }
@@ -86,19 +86,19 @@ impl State {
 
     /// New deliveries are on record, or will be with the next write. Where `holds` is false nothing of what they
     /// were made for is: they will be made another time.
-    pub(crate) fn deliveries_stored(&mut self, ids: &[LetterId], holds: bool) {
+    pub(crate) fn deliveries_stored(&mut self, ids: &[DeliveryId], holds: bool) {
         if holds {
-            return self.letters_stored(ids);
+            return self.deliveries_recorded(ids);
         }
         for id in ids {
             self.outbox.remove(*id);
         }
     }
 
-    fn deliver(&mut self, id: LetterId) {
+    fn deliver(&mut self, id: DeliveryId) {
         match self.outbox.attempt(id) {
             Some(attempt) => self.effects.push(Effect::Channel(ChannelCommand::Deliver(Box::new(attempt)))),
-            None => self.end_letter(id, MessageStatus::Failed, Some("its text is lost")),
+            None => self.end_delivery(id, MessageStatus::Failed, Some("its text is lost")),
         }
     }
 
@@ -107,27 +107,27 @@ impl State {
         if self.outbox.is_empty() || self.stopping.is_some() {
             return;
         }
-        self.resume_letters();
+        self.resume_deliveries();
         self.outbox.end_pauses(self.now.mono);
         for id in self.outbox.too_old(self.now.mono) {
             if !self.store_has_room() {
                 return;
             }
-            let why = self.outbox.get(id).and_then(|letter| letter.why.clone());
+            let why = self.outbox.get(id).and_then(|delivery| delivery.why.clone());
             let why = why.unwrap_or_else(|| "it could not be sent in time".to_owned());
-            self.end_letter(id, MessageStatus::Failed, Some(&why));
+            self.end_delivery(id, MessageStatus::Failed, Some(&why));
         }
         for id in self.outbox.due(|channel| self.is_open(channel)) {
             if !self.store_has_room() {
                 return;
             }
             self.outbox.mark(id, &mut self.writes);
-            self.commit(Then::Attempt { letter: id });
+            self.commit(Then::Attempt { delivery: id });
         }
     }
 
     /// A mark is on record, or could not be put there.
-    pub(crate) fn marked(&mut self, id: LetterId, result: Result<(), String>) {
+    pub(crate) fn marked(&mut self, id: DeliveryId, result: Result<(), String>) {
         if result.is_ok() {
             self.outbox.set_recorded(id);
             return self.deliver(id);
@@ -138,7 +138,7 @@ impl State {
 
     /// What waits to be asked in a session, and came in before that number, is not asked any more; of
     /// one person only, if one is named. Returns how many messages that were.
-    pub(crate) fn drop_waiting(&mut self, session_key: &str, before: Number, person: Option<&str>) -> usize {
+    pub(crate) fn drop_waiting(&mut self, session_key: &str, before: InboxId, person: Option<&str>) -> usize {
         let unasked = self.inbox.unasked_in(session_key, before, person);
         for number in &unasked {
             self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
@@ -147,15 +147,15 @@ impl State {
     }
 
     /// What waits to be said or answered in a session that is forgotten goes with it.
-    pub(crate) fn forget_surfaces(&mut self, session_key: &str) {
-        self.overheard.clear(session_key);
-        self.drop_waiting(session_key, Number::MAX, None);
+    pub(crate) fn forget_in_channels(&mut self, session_key: &str) {
+        self.group_context.clear(session_key);
+        self.drop_waiting(session_key, InboxId::MAX, None);
         for number in self.inbox.of_session(session_key) {
             self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
         }
         let mut ended = Vec::new();
         for id in self.outbox.forget(session_key) {
-            if self.outbox.get(id).is_some_and(|letter| letter.head.key.is_some()) {
+            if self.outbox.get(id).is_some_and(|delivery| delivery.head.key.is_some()) {
                 // Somebody waits for it.
                 let why = Some("its session was forgotten");
                 ended.extend(self.put_end(id, MessageStatus::Failed, why).map(|outcome| (id, outcome)));
@@ -177,79 +177,79 @@ impl State {
             AttemptOutcome::Sent { message_id, chat } => self.part_sent(id, message_id, chat),
             AttemptOutcome::NotSent { why, retry_after } => self.part_not_sent(id, &why, retry_after),
             AttemptOutcome::Unsure { why } => {
-                if let Some(letter) = self.outbox.get_mut(id) {
-                    letter.head.may_have_left = true;
+                if let Some(delivery) = self.outbox.get_mut(id) {
+                    delivery.head.may_have_left = true;
                 }
                 self.part_not_sent(id, &why, None);
             }
-            AttemptOutcome::Refused { why } => self.end_letter(id, MessageStatus::Failed, Some(&why)),
+            AttemptOutcome::Refused { why } => self.end_delivery(id, MessageStatus::Failed, Some(&why)),
             AttemptOutcome::Invalid { why } => {
-                if let Some(letter) = self.outbox.get_mut(id) {
-                    letter.invalid = true;
+                if let Some(delivery) = self.outbox.get_mut(id) {
+                    delivery.invalid = true;
                 }
-                self.end_letter(id, MessageStatus::Failed, Some(&why));
+                self.end_delivery(id, MessageStatus::Failed, Some(&why));
             }
             AttemptOutcome::Moved { chat } => self.part_moved(id, &chat),
             AttemptOutcome::Unknown { why } => self.part_unknown(id, &why),
         }
     }
 
-    /// A message that is on a surface was delivered there, or read.
+    /// A message that is on a channel was delivered there, or read.
     pub(crate) fn receipt(&mut self, message_id: &str, status: MessageStatus) {
-        let Some((id, letter)) = self.outbox.sent(message_id) else { return };
-        let body = draw(id, letter, status, None, self.now);
+        let Some((id, delivery)) = self.outbox.sent(message_id) else { return };
+        let body = to_event(id, delivery, status, None, self.now);
         self.show_message(body);
     }
 
-    fn part_sent(&mut self, id: LetterId, message_id: String, chat: Option<String>) {
-        let Some(letter) = self.outbox.get_mut(id) else { return };
-        let channel = letter.head.route.channel;
-        if letter.head.message_id.is_none() {
-            letter.head.message_id = Some(message_id);
-            letter.head.chat = chat;
+    fn part_sent(&mut self, id: DeliveryId, message_id: String, chat: Option<String>) {
+        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        let channel = delivery.head.route.channel;
+        if delivery.head.message_id.is_none() {
+            delivery.head.message_id = Some(message_id);
+            delivery.head.chat = chat;
         }
         self.health.saw_message(channel, self.now.wall_ms);
         self.next_part(id);
     }
 
     /// Goes on behind a part that is over: the next one is marked in the same write.
-    fn next_part(&mut self, id: LetterId) {
-        let Some(letter) = self.outbox.get_mut(id) else { return };
-        letter.head.done = letter.head.done.saturating_add(1);
-        letter.head.may_have_left = false;
-        if letter.head.done < letter.parts.len() {
+    fn next_part(&mut self, id: DeliveryId) {
+        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        delivery.head.done = delivery.head.done.saturating_add(1);
+        delivery.head.may_have_left = false;
+        if delivery.head.done < delivery.parts.len() {
             // A gateway that stops leaves the rest to its next life. One that has begun lets it wait until
-            // the surface takes it.
-            if self.stopping.is_some() || letter.phase == Phase::Waiting {
+            // the channel takes it.
+            if self.stopping.is_some() || delivery.phase == Phase::Waiting {
                 self.outbox.wait(id, None, &mut self.writes);
                 return self.commit(Then::Nothing);
             }
             self.outbox.mark(id, &mut self.writes);
-            return self.commit(Then::Attempt { letter: id });
+            return self.commit(Then::Attempt { delivery: id });
         }
-        let (status, reason) = if letter.head.unknown {
+        let (status, reason) = if delivery.head.unknown {
             (MessageStatus::Unknown, Some("a part of it may not have arrived"))
         } else {
             (MessageStatus::Sent, None)
         };
-        self.end_letter(id, status, reason);
+        self.end_delivery(id, status, reason);
     }
 
-    fn part_not_sent(&mut self, id: LetterId, why: &str, after: Option<std::time::Duration>) {
-        let Some(letter) = self.outbox.get_mut(id) else { return };
-        if letter.forgotten || letter.give_up_at <= self.now.mono {
-            return self.end_letter(id, MessageStatus::Failed, Some(why));
+    fn part_not_sent(&mut self, id: DeliveryId, why: &str, after: Option<std::time::Duration>) {
+        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        if delivery.forgotten || delivery.give_up_at <= self.now.mono {
+            return self.end_delivery(id, MessageStatus::Failed, Some(why));
         }
-        letter.why = Some(why.to_owned());
-        let pause = after.unwrap_or_default().max(letter.back_off());
+        delivery.why = Some(why.to_owned());
+        let pause = after.unwrap_or_default().max(delivery.back_off());
         self.outbox.wait(id, Some(self.now.mono + pause), &mut self.writes);
         self.commit(Then::Nothing);
     }
 
-    fn part_moved(&mut self, id: LetterId, chat: &str) {
-        let Some(letter) = self.outbox.get_mut(id) else { return };
-        let (channel, from) = (letter.head.route.channel, letter.head.route.chat.clone());
-        let again = self.now.mono + letter.back_off();
+    fn part_moved(&mut self, id: DeliveryId, chat: &str) {
+        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        let (channel, from) = (delivery.head.route.channel, delivery.head.route.chat.clone());
+        let again = self.now.mono + delivery.back_off();
         self.access.group_moved(channel, &from, chat, &mut self.writes);
         // Before it is rerouted, so that the record of it is written once.
         self.outbox.hold(id, Some(again));
@@ -258,19 +258,19 @@ impl State {
     }
 
     /// Goes on with what was being tried when the gateway last stopped, as far as the store has room.
-    pub(crate) fn resume_letters(&mut self) {
+    pub(crate) fn resume_deliveries(&mut self) {
         for id in self.outbox.interrupted() {
             if !self.store_has_room() {
                 return;
             }
-            self.resume_letter(id);
+            self.resume_delivery(id);
         }
     }
 
     /// A part was being tried when the gateway last stopped.
-    fn resume_letter(&mut self, id: LetterId) {
-        let Some(letter) = self.outbox.get(id) else { return };
-        if letter.head.route.channel == Channel::Whatsapp {
+    fn resume_delivery(&mut self, id: DeliveryId) {
+        let Some(delivery) = self.outbox.get(id) else { return };
+        if delivery.head.route.channel == Channel::Whatsapp {
             // It goes again under the same id, by which the receiver drops a second one.
             self.outbox.wait(id, None, &mut self.writes);
             return self.commit(Then::Nothing);
@@ -279,48 +279,48 @@ impl State {
     }
 
     /// Nobody knows whether it arrived: it is reported and not repeated; the rest of it goes.
-    pub(crate) fn part_unknown(&mut self, id: LetterId, why: &str) {
-        let Some(letter) = self.outbox.get_mut(id) else { return };
-        letter.head.unknown = true;
-        log::warn!("whether a message arrived on {} is not known: {why}", letter.head.route.channel.name());
-        self.show_letter(id, MessageStatus::Unknown, Some(why));
+    pub(crate) fn part_unknown(&mut self, id: DeliveryId, why: &str) {
+        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        delivery.head.unknown = true;
+        log::warn!("whether a message arrived on {} is not known: {why}", delivery.head.route.channel.name());
+        self.show_delivery(id, MessageStatus::Unknown, Some(why));
         self.next_part(id);
     }
 
-    /// The end of a letter is put on record, with what a person should know of it.
-    fn end_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>) {
+    /// The end of a delivery is put on record, with what a person should know of it.
+    fn end_delivery(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
         if let Some(outcome) = self.put_end(id, status, reason) {
             self.commit(Then::EndDeliveries(vec![(id, outcome)]));
         }
     }
 
-    /// Writes the end of a letter, if it is there; returns what is kept for its key, if it has one.
+    /// Writes the end of a delivery, if it is there; returns what is kept for its key, if it has one.
     fn put_end(
         &mut self,
-        id: LetterId,
+        id: DeliveryId,
         status: MessageStatus,
         reason: Option<&str>,
     ) -> Option<Option<Outcome>> {
         let may_have_left =
-            self.outbox.get(id).is_some_and(|letter| letter.head.may_have_left || letter.head.unknown);
+            self.outbox.get(id).is_some_and(|delivery| delivery.head.may_have_left || delivery.head.unknown);
         let status = match status {
             MessageStatus::Failed if may_have_left => MessageStatus::Unknown,
             status => status,
         };
-        self.show_letter(id, status, reason);
+        self.show_delivery(id, status, reason);
         if !self.outbox.end(id, &mut self.writes) {
             return None;
         }
-        let letter = self.outbox.get(id)?;
-        let (head, letter_forgotten, parts) = (letter.head.clone(), letter.forgotten, letter.parts.len());
-        let invalid = letter.invalid;
+        let delivery = self.outbox.get(id)?;
+        let (head, is_forgotten, parts) = (delivery.head.clone(), delivery.forgotten, delivery.parts.len());
+        let invalid = delivery.invalid;
         let reason = reason.unwrap_or_default().to_owned();
         if status == MessageStatus::Sent {
             METRICS.messages_out.up();
-            if !letter_forgotten {
+            if !is_forgotten {
                 self.note_sent(&head);
             }
-        } else if !letter_forgotten {
+        } else if !is_forgotten {
             METRICS.messages_failed.up();
             let name = head.route.channel.name();
             let text = match status {
@@ -335,19 +335,19 @@ impl State {
         let outcome = head.key.as_ref().map(|_| sends::outcome(&head, parts, status, &reason, self.now));
         let outcome = outcome.map(|outcome| Outcome { invalid, ..outcome });
         if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
-            let recorded = if letter_forgotten { outcome.forgotten() } else { outcome.clone() };
+            let recorded = if is_forgotten { outcome.forgotten() } else { outcome.clone() };
             self.keys.put_outcome(key, &recorded, &mut self.writes);
         }
         Some(outcome)
     }
 
-    /// Shows everybody how far a letter is.
-    fn show_letter(&mut self, id: LetterId, status: MessageStatus, reason: Option<&str>) {
+    /// Shows everybody how far a delivery is.
+    fn show_delivery(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
         if self.clients.is_empty() {
             return;
         }
-        let Some(letter) = self.outbox.get(id) else { return };
-        let body = draw(id, letter, status, reason, self.now);
+        let Some(delivery) = self.outbox.get(id) else { return };
+        let body = to_event(id, delivery, status, reason, self.now);
         self.show_message(body);
     }
 
@@ -359,9 +359,15 @@ impl State {
     }
 }
 
-fn draw(id: LetterId, letter: &Letter, status: MessageStatus, reason: Option<&str>, now: Now) -> EventBody {
-    let head = &letter.head;
-    let text = letter.text();
+fn to_event(
+    id: DeliveryId,
+    delivery: &Delivery,
+    status: MessageStatus,
+    reason: Option<&str>,
+    now: Now,
+) -> EventBody {
+    let head = &delivery.head;
+    let text = delivery.text();
     let shown = cut_encoded(&text, HISTORY_TEXT_BYTES_MAX);
     let event = MessageEvent {
         id: &format!("out-{id}"),

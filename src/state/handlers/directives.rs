@@ -10,7 +10,7 @@ use crate::state::model::switch::Switch;
 
 impl State {
     /// Carries a directive out and answers it as a run would be, without the agent.
-    pub(crate) fn obey(&mut self, run_id: &RunId, session_key: &str, directive: Directive) {
+    pub(crate) fn execute_directive(&mut self, run_id: &RunId, session_key: &str, directive: Directive) {
         let text = match directive {
             Directive::New => {
                 self.end_before(run_id, None);
@@ -47,10 +47,10 @@ impl State {
             Directive::Help => HELP.to_owned(),
         };
         self.say(run_id, &text);
-        let owed = self.owed_by(run_id, &[]);
+        let pending = self.take_pending_replies(run_id, &[]);
         let ended = Ended::new(RunStatus::Ok, text, Some(Role::Note));
         let anew = directive == Directive::New;
-        self.end_run(run_id, Ended { anew, owed, ..ended });
+        self.end_run(run_id, Ended { anew, pending, ..ended });
     }
 
     /// Ends what was asked before, by everybody or by that person; returns the answer.
@@ -75,7 +75,7 @@ impl State {
                 && run.number < number
                 && person.is_none_or(|person| run.person == person)
         };
-        self.hush(meant);
+        self.mute_replies(meant);
         let dropped = self.drop_waiting(&session_key, before, person);
         let (left, answered) = if person.is_some() { self.leave_shared(meant) } else { (0, 0) };
         (left + self.cancel_all(meant), dropped + answered)

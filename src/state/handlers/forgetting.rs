@@ -29,16 +29,16 @@ impl State {
     /// Forgets a session here, and gathers what makes that last; returns the id of what may come next.
     pub(crate) fn forget_session(&mut self, key: &str) -> String {
         // Nobody is told of its end, or what becomes of that message would be noted here once more.
-        self.hush(|run| run.session_key == key);
+        self.mute_replies(|run| run.session_key == key);
         self.cancel_session(key);
         // First, because it may need a commit of its own: the session's records go all at once with the next.
-        self.forget_surfaces(key);
+        self.forget_in_channels(key);
         let session_id = self.sessions.forget(key, &mut self.writes);
         self.forget_person(key);
         self.writes.put(&Slot::Forget(key.to_owned()), &true);
         self.keys.forget_session(key, &mut self.writes);
         if key == MAIN {
-            self.notes.take(&mut self.writes);
+            self.system_notes.take(&mut self.writes);
         }
         self.runs.forget(key);
         self.effects.push(Effect::Channel(ChannelCommand::Tidy));

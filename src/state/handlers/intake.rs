@@ -1,4 +1,4 @@
-//! What a surface hands over: taken in when it is on record, then made whole.
+//! What a channel hands over: taken in when it is on record, then made whole.
 
 use crate::channels::ChannelCommand;
 use crate::channels::delivery::FetchedFile;
@@ -12,14 +12,14 @@ use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageMedia};
 use crate::protocol::frame::EventBody;
 use crate::state::journal::Then;
 use crate::state::model::access::Verdict;
-use crate::state::model::batch::{Taken, clean, describe, with_addressed_albums};
-use crate::state::model::inbox::Number;
+use crate::state::model::batch::{AcceptedBatch, clean, describe, with_addressed_albums};
+use crate::state::model::inbox::InboxId;
 use crate::state::model::slot::Slot;
 use crate::state::{Effect, State};
 use crate::store::file_name;
 
 impl State {
-    /// A surface hands over a batch. It is told to go on when everything in it is durable.
+    /// A channel hands over a batch. It is told to go on when everything in it is durable.
     pub(crate) fn arrived(&mut self, batch: Batch) {
         let Batch { channel, arrivals, cursor } = batch;
         let full = self.inbox.is_full(arrivals.len()) || self.outbox.is_full() || !self.store_has_room();
@@ -27,11 +27,11 @@ impl State {
             return self.taken(channel, Err(INBOX_RETRY_PAUSE));
         }
         let arrivals = with_addressed_albums(arrivals, &self.inbox);
-        let mut taken = Taken::default();
+        let mut taken = AcceptedBatch::default();
         let mut missed = Vec::new();
         for arrival in arrivals {
             match arrival {
-                Arrival::Message(message) => self.take_in(*message, &mut taken, &mut missed),
+                Arrival::Message(message) => self.accept(*message, &mut taken, &mut missed),
                 Arrival::Migrated { from, to, .. } => {
                     self.access.group_moved(channel, &from, &to, &mut self.writes);
                     self.outbox.reroute(channel, &from, &to, &mut self.writes);
@@ -58,14 +58,14 @@ impl State {
         self.commit(Then::Acknowledge { channel, taken });
     }
 
-    fn take_in(&mut self, mut message: Inbound, taken: &mut Taken, missed: &mut Vec<Inbound>) {
+    fn accept(&mut self, mut message: Inbound, taken: &mut AcceptedBatch, missed: &mut Vec<Inbound>) {
         if self.inbox.knows(message.route.channel, &message.key) {
             return;
         }
         clean(&mut message);
-        let place = match self.access.verdict(&message) {
-            Verdict::Allowed(place) => place,
-            Verdict::Overheard(place) => return self.overheard.add(place, &message),
+        let attribution = match self.access.verdict(&message) {
+            Verdict::Allowed(attribution) => attribution,
+            Verdict::GroupContext(attribution) => return self.group_context.add(attribution, &message),
             Verdict::Refused => return self.refuse_sender(&message),
             Verdict::Ignored => return,
         };
@@ -75,18 +75,18 @@ impl State {
             taken.old.push((message.route.channel, message.key.clone()));
             missed.push(message.clone());
         }
-        let number = self.inbox.add(message, place, self.now.mono);
+        let number = self.inbox.add(message, attribution, self.now.mono);
         if is_old {
             self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
         } else {
             self.inbox.put(number, &mut self.writes);
-            taken.numbers.push(number);
+            taken.inbox_ids.push(number);
         }
     }
 
     /// Only clocks that were set can tell.
     pub(crate) fn is_too_old(&self, message: &Inbound) -> bool {
-        let Some(config) = self.config.surfaces.by_channel.get(&message.route.channel) else { return false };
+        let Some(config) = self.config.channels.by_channel.get(&message.route.channel) else { return false };
         let age = self.now.wall_ms.checked_sub(message.ts).map(ms);
         self.now.wall_ms >= SANE_CLOCK_MS
             && message.ts >= SANE_CLOCK_MS
@@ -94,9 +94,14 @@ impl State {
     }
 
     /// A batch is on record, or could not be put there.
-    pub(crate) fn arrived_stored(&mut self, channel: Channel, taken: Taken, result: Result<(), String>) {
+    pub(crate) fn arrived_stored(
+        &mut self,
+        channel: Channel,
+        taken: AcceptedBatch,
+        result: Result<(), String>,
+    ) {
         if result.is_err() {
-            for number in taken.numbers {
+            for number in taken.inbox_ids {
                 self.inbox.undo(number);
             }
             for (channel, key) in taken.old {
@@ -105,7 +110,7 @@ impl State {
             return self.taken(channel, Err(INBOX_RETRY_PAUSE));
         }
         self.taken(channel, Ok(()));
-        for number in taken.numbers {
+        for number in taken.inbox_ids {
             if let Some(entry) = self.inbox.get_mut(number) {
                 entry.stored = true;
             }
@@ -119,7 +124,7 @@ impl State {
     }
 
     /// Waits for a message's pictures and files, and for the rest of its album.
-    pub(crate) fn make_whole(&mut self, number: Number) {
+    pub(crate) fn make_whole(&mut self, number: InboxId) {
         let Some(entry) = self.inbox.get_mut(number) else { return };
         entry.fetching = entry.message.media.len();
         if entry.message.album.is_some() {
@@ -131,7 +136,7 @@ impl State {
         }
     }
 
-    /// Has pictures and files fetched where the surface can, as many at a time as it takes; what takes too
+    /// Has pictures and files fetched where the channel can, as many at a time as it takes; what takes too
     /// long is left out.
     pub(crate) fn fetch_media(&mut self) {
         for (_, entry) in self.inbox.iter_mut().filter(|(_, entry)| entry.fetching > 0) {
@@ -141,7 +146,7 @@ impl State {
             }
         }
         let open = Channel::ALL.map(|channel| self.is_open(channel));
-        let media_folder = &self.config.surfaces.media;
+        let media_folder = &self.config.channels.media;
         let asked = self.inbox.iter().filter(|(_, entry)| entry.fetch_until.is_some());
         let mut in_flight: usize = asked.map(|(_, entry)| entry.fetching).sum();
         for (_, entry) in self.inbox.iter_mut() {
@@ -153,7 +158,7 @@ impl State {
             }
             in_flight += entry.fetching;
             entry.fetch_until = Some(self.now.mono + FETCH_TIME_MAX);
-            let folder = media_folder.join(file_name(&entry.place.session_key));
+            let folder = media_folder.join(file_name(&entry.attribution.session_key));
             for (index, media) in entry.message.media.iter().enumerate() {
                 self.effects.push(Effect::Channel(ChannelCommand::Fetch {
                     key: entry.message.key.clone(),
@@ -196,7 +201,7 @@ impl State {
     }
 
     /// Shows everybody what came in.
-    fn show_inbound(&mut self, number: Number) {
+    fn show_inbound(&mut self, number: InboxId) {
         let Some(entry) = self.inbox.get(number) else { return };
         let message = &entry.message;
         let media = message.media.iter().map(|media| MessageMedia {
@@ -209,7 +214,7 @@ impl State {
             id: &message.key,
             ts: message.ts,
             channel: message.route.channel,
-            session_key: &entry.place.session_key,
+            session_key: &entry.attribution.session_key,
             direction: Direction::In,
             from: Some(message.name.as_deref().unwrap_or(&message.from)),
             to: None,

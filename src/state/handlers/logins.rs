@@ -1,6 +1,6 @@
 //! Logins and logouts under way: who asked, and what is told to them alone.
 //!
-//! Knows no surface's way to link an account, and no code longer than it takes to pass it on.
+//! Knows no channel's way to link an account, and no code longer than it takes to pass it on.
 
 use crate::channels::{ChannelCommand, LoginMethod, LoginStep};
 use crate::net::outbound::Outbound;

@@ -11,7 +11,7 @@ use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::{Message, Role};
 use crate::state::State;
 use crate::state::journal::Then;
-use crate::state::model::access::Place;
+use crate::state::model::access::Attribution;
 use crate::state::model::inbox::Entry;
 use crate::state::model::prompt;
 use crate::state::model::reply::Reply;
@@ -23,7 +23,7 @@ use crate::text;
 const LISTED_MAX: usize = 10;
 
 impl State {
-    /// The owner's own chat, on the first surface that has one and is set up.
+    /// The owner's own chat, on the first channel that has one and is set up.
     fn owner_chat(&self) -> Option<Reply> {
         let mut channels = Channel::ALL.into_iter().filter(|channel| {
             self.health.channel(*channel).is_some_and(|health| health.configured && health.enabled)
@@ -70,10 +70,10 @@ impl State {
     }
 
     /// Today's runs are used up, by everybody or by one person.
-    pub(crate) fn notice_budget(&mut self, place: &Place) {
+    pub(crate) fn notice_budget(&mut self, attribution: &Attribution) {
         let text = format!(
             "Today's runs are used up for {} (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC.",
-            place.person
+            attribution.person
         );
         self.tell_owner(&text);
     }
@@ -101,7 +101,7 @@ impl State {
                 let reply = Reply::to(&entry.message);
                 if !told.contains(&reply.route) {
                     told.push(reply.route.clone());
-                    waiting.push((reply, entry.place.session_key.clone()));
+                    waiting.push((reply, entry.attribution.session_key.clone()));
                 }
             } else {
                 entry.tell_at = self.now.mono + QUEUE_NOTICE_AFTER;

@@ -4,15 +4,15 @@ use crate::channels::message::Inbound;
 use crate::limits::ATTACHMENTS_MAX;
 use crate::state::State;
 use crate::state::model::batch::describe;
-use crate::state::model::inbox::{Entry, Number};
+use crate::state::model::inbox::{Entry, InboxId};
 use crate::state::model::prompt::Prompt;
 use crate::state::model::question::{INTERRUPTED, Question, directive_of, join};
 use crate::state::model::reply::Reply;
 
 impl State {
     /// A message with all its pieces, as it is to be asked.
-    pub(crate) fn question(&self, numbers: &[Number]) -> Option<Question> {
-        let entries: Vec<&Entry> = numbers.iter().filter_map(|number| self.inbox.get(*number)).collect();
+    pub(crate) fn question(&self, inbox_ids: &[InboxId]) -> Option<Question> {
+        let entries: Vec<&Entry> = inbox_ids.iter().filter_map(|number| self.inbox.get(*number)).collect();
         let first = *entries.first()?;
         let message = &first.message;
         let shown: Vec<String> = entries.iter().map(|entry| entry.message.shown_text()).collect();
@@ -26,13 +26,13 @@ impl State {
             .filter_map(|file| file.as_ref().ok())
             .map(|(media, file)| format!("{} is in the file {}", describe(media), file.path.display()))
             .collect();
-        let directive = directive_of(message).filter(|_| numbers.len() == 1);
+        let directive = directive_of(message).filter(|_| inbox_ids.len() == 1);
         let from = message.name.clone().unwrap_or_else(|| message.from.clone());
         let notices: Vec<String> = files.iter().map(|file| format!("[{file}]")).collect();
         let text = join(shown.iter().chain(&notices).map(String::as_str));
         Some(Question {
-            numbers: numbers.to_vec(),
-            place: first.place.clone(),
+            inbox_ids: inbox_ids.to_vec(),
+            attribution: first.attribution.clone(),
             reply: Reply::to(message),
             prompt: self.prompt_of(&entries, &files),
             from,
@@ -57,9 +57,9 @@ impl State {
             prompt.line(INTERRUPTED);
         }
         if *is_group {
-            prompt.append(self.overheard.prompt(&first.place.session_key));
+            prompt.append(self.group_context.prompt(&first.attribution.session_key));
         }
-        let (name, person) = (name.as_deref(), &first.place.person);
+        let (name, person) = (name.as_deref(), &first.attribution.person);
         if *is_group {
             prompt.speaker_in_group(name, person, *ts);
         } else {

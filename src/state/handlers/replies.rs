@@ -1,38 +1,38 @@
-//! What a run's end means for the people who asked on a surface.
+//! What a run's end means for the people who asked on a channel.
 
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
 use crate::state::State;
-use crate::state::model::reply::{Owed, typing};
+use crate::state::model::reply::{PendingReplies, typing};
 use crate::state::model::runs::{Origin, Run};
 
 impl State {
     /// What a run and those that ride along owe together: it goes on record with the answer, so that
     /// a crash cannot part them.
-    pub(crate) fn owed_by(&mut self, run_id: &RunId, riders: &[RunId]) -> Owed {
-        let mut owed = Owed::default();
-        for run_id in std::iter::once(run_id).chain(riders) {
+    pub(crate) fn take_pending_replies(&mut self, run_id: &RunId, coalesced: &[RunId]) -> PendingReplies {
+        let mut pending = PendingReplies::default();
+        for run_id in std::iter::once(run_id).chain(coalesced) {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
-            if let Origin::Surface { numbers, .. } = &mut run.origin {
-                owed.numbers.append(numbers);
-                owed.by_person |= run.reply.is_some();
+            if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
+                pending.inbox_ids.append(inbox_ids);
+                pending.by_person |= run.reply.is_some();
             }
             if let Some(reply) = run.reply.take() {
                 if std::mem::take(&mut run.shows_typing) {
                     self.effects.push(typing(&reply.route, false));
                 }
-                if !owed.replies.iter().any(|known| known.route == reply.route) {
-                    owed.replies.push(reply);
+                if !pending.replies.iter().any(|known| known.route == reply.route) {
+                    pending.replies.push(reply);
                 }
             }
         }
-        owed
+        pending
     }
 
     /// Puts the answers into the outbox and the questions out of the inbox.
-    pub(crate) fn settle_owed(
+    pub(crate) fn settle_replies(
         &mut self,
-        owed: Owed,
+        pending: PendingReplies,
         run_id: &RunId,
         session_key: &str,
         status: RunStatus,
@@ -42,7 +42,7 @@ impl State {
             // They are asked again when the gateway is back.
             return;
         }
-        for number in &owed.numbers {
+        for number in &pending.inbox_ids {
             self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
         }
         let text = match status {
@@ -56,8 +56,8 @@ impl State {
             }
             RunStatus::Cancelled => "This was stopped.",
         };
-        if status == RunStatus::Ok || owed.by_person {
-            for reply in &owed.replies {
+        if status == RunStatus::Ok || pending.by_person {
+            for reply in &pending.replies {
                 self.post_text(reply, text, session_key, Some(run_id));
             }
         }
@@ -66,10 +66,10 @@ impl State {
     /// The agent has begun: the people who wait for it see that somebody writes.
     pub(crate) fn show_typing(&mut self, run_id: &RunId) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
-        let riders = run.riders.clone();
-        for run_id in std::iter::once(run_id).chain(&riders) {
+        let coalesced = run.coalesced.clone();
+        for run_id in std::iter::once(run_id).chain(&coalesced) {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
-            if let (Origin::Surface { .. }, Some(reply)) = (&run.origin, &run.reply) {
+            if let (Origin::Channel { .. }, Some(reply)) = (&run.origin, &run.reply) {
                 let effect = typing(&reply.route, true);
                 run.shows_typing = true;
                 self.effects.push(effect);
@@ -78,7 +78,7 @@ impl State {
     }
 
     /// What somebody says ends runs, so nobody has to be told of their end.
-    pub(crate) fn hush(&mut self, meant: impl Fn(&Run) -> bool) {
+    pub(crate) fn mute_replies(&mut self, meant: impl Fn(&Run) -> bool) {
         let meant = self.runs.iter().filter(|(_, run)| meant(run));
         let meant: Vec<RunId> = meant.map(|(id, _)| RunId::clone(id)).collect();
         for run_id in &meant {

@@ -109,7 +109,7 @@ impl State {
                 entry.reason = Some(clean(&reason, PRESENCE_REASON_BYTES_MAX));
             }
         });
-        self.notes.add(params.text, &mut self.writes);
+        self.system_notes.add(params.text, &mut self.writes);
         let payload = json!({ "ok": true });
         self.commit(Then::Answer { conn, id: id.to_owned(), payload });
         Ok(())

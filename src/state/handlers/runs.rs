@@ -25,7 +25,7 @@ impl State {
             return self.run_not_stored(run_id, &trouble);
         }
         let Some(run) = self.runs.get_mut(run_id) else { return };
-        let Phase::Storing(work) = std::mem::replace(&mut run.phase, Phase::Obeying) else { return };
+        let Phase::Storing(work) = std::mem::replace(&mut run.phase, Phase::Executing) else { return };
         let (cancelled, session_key) = (run.cancelled, run.session_key.clone());
         for (conn, id) in run.waiters.clone() {
             self.answer(conn, &id, &RunAck { run_id, status: "accepted" });
@@ -34,15 +34,15 @@ impl State {
         match work {
             _ if cancelled => self.end_cancelled(run_id),
             Work::Prompt { spec, prompt, has_place } => self.enqueue(run_id, spec, prompt, has_place),
-            Work::Directive(directive) => self.obey(run_id, &session_key, directive),
+            Work::Directive(directive) => self.execute_directive(run_id, &session_key, directive),
         }
     }
 
     /// Nothing was promised and nothing done: the key is free again.
     fn run_not_stored(&mut self, run_id: &RunId, trouble: &str) {
         let Some(run) = self.runs.remove(run_id) else { return };
-        if let Origin::Surface { numbers, .. } = &run.origin {
-            self.unask(numbers);
+        if let Origin::Channel { inbox_ids, .. } = &run.origin {
+            self.unask(inbox_ids);
         }
         if let Some(key) = &run.key {
             self.keys.undo(key);
@@ -64,33 +64,33 @@ impl State {
         let cancelled = run.cancelled;
         let (status, summary) =
             if cancelled { (RunStatus::Cancelled, CANCELLED.to_owned()) } else { (status, summary) };
-        let riders = std::mem::take(&mut run.riders);
+        let coalesced = std::mem::take(&mut run.coalesced);
         let was_given = !matches!(run.phase, Phase::Counting(_));
-        // First, because the answer goes on record with it: no rider is told what a crash can lose.
+        // First, because the answer goes on record with it: no coalesced run is told what a crash can lose.
         let role = self.role_of_answer(run_id, status, &summary);
         // A message that was not the one that was cancelled is asked again, and answered then.
-        let answered = if cancelled { &[] } else { riders.as_slice() };
-        let owed = self.owed_by(run_id, answered);
-        self.end_run(run_id, Ended { owed, ..Ended::new(status, summary.clone(), role) });
+        let answered = if cancelled { &[] } else { coalesced.as_slice() };
+        let pending = self.take_pending_replies(run_id, answered);
+        self.end_run(run_id, Ended { pending, ..Ended::new(status, summary.clone(), role) });
         if cancelled {
-            return self.runs.ask_again(&riders, was_given);
+            return self.runs.ask_again(&coalesced, was_given);
         }
-        for rider_id in riders {
-            if self.runs.get(&rider_id).is_some_and(|rider| matches!(rider.phase, Phase::Riding(_))) {
-                self.end_run(&rider_id, Ended::new(status, summary.clone(), None));
+        for coalesced_id in coalesced {
+            if self.runs.get(&coalesced_id).is_some_and(|other| matches!(other.phase, Phase::Coalesced(_))) {
+                self.end_run(&coalesced_id, Ended::new(status, summary.clone(), None));
             }
         }
     }
 
     fn end_cancelled(&mut self, run_id: &RunId) {
-        let owed = self.owed_by(run_id, &[]);
+        let pending = self.take_pending_replies(run_id, &[]);
         let ended = Ended::new(RunStatus::Cancelled, CANCELLED.to_owned(), Some(Role::Note));
-        self.end_run(run_id, Ended { owed, ..ended });
+        self.end_run(run_id, Ended { pending, ..ended });
     }
 
     /// The end of a run becomes durable before anybody hears of it.
     pub(crate) fn end_run(&mut self, run_id: &RunId, ended: Ended) {
-        let Ended { status, summary, role, anew, owed } = ended;
+        let Ended { status, summary, role, anew, pending } = ended;
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.phase = Phase::Saving;
         self.health.touch();
@@ -107,7 +107,7 @@ impl State {
         };
         let recorded = if run.forgotten { outcome.forgotten() } else { outcome.clone() };
         let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
-        self.settle_owed(owed, run_id, &session_key, status, &summary);
+        self.settle_replies(pending, run_id, &session_key, status, &summary);
         if let Some(role) = role {
             let text = match status {
                 RunStatus::Ok => summary,
@@ -188,13 +188,13 @@ impl State {
             return true;
         }
         match run.phase {
-            Phase::Saving | Phase::Obeying => return false,
+            Phase::Saving | Phase::Executing => return false,
             Phase::Storing(_) | Phase::Counting(_) => run.cancelled = true,
             Phase::Waiting | Phase::Active => {
                 run.cancelled = true;
                 self.effects.push(Effect::AgentControl(AgentControl::Cancel(RunId::clone(run_id))));
             }
-            Phase::Held(_) | Phase::Riding(_) => {
+            Phase::Held(_) | Phase::Coalesced(_) => {
                 run.cancelled = true;
                 self.end_cancelled(run_id);
                 self.end_deserted();

@@ -1,4 +1,4 @@
-//! `send`: a message to somebody on a surface, without the agent.
+//! `send`: a message to somebody on a channel, without the agent.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::protocol::payload::{Message, Role, RunStatus, SendResult};
 use crate::state::State;
 use crate::state::journal::Then;
 use crate::state::model::keys::{KeyRecord, Lookup, Outcome};
-use crate::state::model::outbox::{Head, LetterId};
+use crate::state::model::outbox::{DeliveryId, Head};
 use crate::state::model::reply::Reply;
 use crate::state::model::{keys, to_json};
 
@@ -58,11 +58,11 @@ impl State {
         self.keys.begin(&key, record, &mut self.writes);
         let head =
             Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key) };
-        let letter = self.post(head, parts);
-        if let Some(letter) = self.outbox.get_mut(letter) {
-            letter.waiters.push((conn, id.to_owned()));
+        let delivery = self.post(head, parts);
+        if let Some(delivery) = self.outbox.get_mut(delivery) {
+            delivery.waiters.push((conn, id.to_owned()));
         }
-        self.commit(Then::Send { letter });
+        self.commit(Then::Send { delivery });
         Ok(())
     }
 
@@ -82,14 +82,14 @@ impl State {
     }
 
     fn join_send(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
-        let Some(letter) = self.outbox.with_key(key) else {
+        let Some(delivery) = self.outbox.with_key(key) else {
             return Err(WireError::internal("the message of this key is lost"));
         };
-        letter.waiters.retain(|(conn, _)| self.clients.contains_key(conn));
-        if letter.waiters.len() >= KEY_JOINERS_MAX {
+        delivery.waiters.retain(|(conn, _)| self.clients.contains_key(conn));
+        if delivery.waiters.len() >= KEY_JOINERS_MAX {
             return Err(WireError::rate_limited("too many callers wait for this message", 5_000));
         }
-        letter.waiters.push((conn, id.to_owned()));
+        delivery.waiters.push((conn, id.to_owned()));
         Ok(())
     }
 
@@ -138,7 +138,7 @@ impl State {
     fn allowed_file(&self, url: &str) -> Result<String, WireError> {
         let path = url.strip_prefix("file://").unwrap_or(url);
         let plain = Path::new(path).components().all(|part| !matches!(part, std::path::Component::ParentDir));
-        let folders = &self.config.surfaces.media_folders;
+        let folders = &self.config.channels.media_folders;
         if Path::new(path).is_absolute()
             && plain
             && folders.iter().any(|folder| Path::new(path).starts_with(folder))
@@ -151,14 +151,14 @@ impl State {
     }
 
     /// A message is on record, or nothing was done.
-    pub(crate) fn send_stored(&mut self, id: LetterId, result: Result<(), String>) {
-        let Err(trouble) = result else { return self.letters_stored(&[id]) };
-        let Some(letter) = self.outbox.remove(id) else { return };
-        if let Some(key) = &letter.head.key {
+    pub(crate) fn send_stored(&mut self, id: DeliveryId, result: Result<(), String>) {
+        let Err(trouble) = result else { return self.deliveries_recorded(&[id]) };
+        let Some(delivery) = self.outbox.remove(id) else { return };
+        if let Some(key) = &delivery.head.key {
             self.keys.undo(key);
         }
         let error = WireError::unavailable(format!("the message could not be put on record: {trouble}"));
-        for (conn, id) in &letter.waiters {
+        for (conn, id) in &delivery.waiters {
             self.refuse(*conn, id, &error);
         }
     }
@@ -175,31 +175,31 @@ impl State {
         self.sessions.append_to_current(&head.session_key, note, &mut self.writes);
     }
 
-    /// The end of letters is on record: whoever waits for them is told, and the next ones may go.
-    pub(crate) fn letters_ended(&mut self, letters: Vec<(LetterId, Option<Outcome>)>) {
-        for (id, outcome) in letters {
-            self.letter_ended(id, outcome);
+    /// The end of deliveries is on record: whoever waits for them is told, and the next ones may go.
+    pub(crate) fn deliveries_ended(&mut self, deliveries: Vec<(DeliveryId, Option<Outcome>)>) {
+        for (id, outcome) in deliveries {
+            self.delivery_ended(id, outcome);
         }
         self.commit_any();
     }
 
-    fn letter_ended(&mut self, id: LetterId, outcome: Option<Outcome>) {
-        let Some(mut letter) = self.outbox.remove(id) else { return };
-        let waiters = std::mem::take(&mut letter.waiters);
-        if let (Some(key), Some(outcome)) = (&letter.head.key, outcome) {
-            let run_id = RunId::from(letter.head.run_id.clone().unwrap_or_default());
-            let kept = if letter.forgotten { outcome.forgotten() } else { outcome.clone() };
+    fn delivery_ended(&mut self, id: DeliveryId, outcome: Option<Outcome>) {
+        let Some(mut delivery) = self.outbox.remove(id) else { return };
+        let waiters = std::mem::take(&mut delivery.waiters);
+        if let (Some(key), Some(outcome)) = (&delivery.head.key, outcome) {
+            let run_id = RunId::from(delivery.head.run_id.clone().unwrap_or_default());
+            let kept = if delivery.forgotten { outcome.forgotten() } else { outcome.clone() };
             let record = self.keys.end(key, kept, self.now.mono);
             // Its session was forgotten meanwhile, and the record has what was said.
-            if let Some(record) = record.filter(|_| letter.forgotten) {
+            if let Some(record) = record.filter(|_| delivery.forgotten) {
                 keys::put(key, &record, &mut self.writes);
             }
             for (conn, id) in &waiters {
                 self.answer_send(*conn, id, &run_id, &outcome);
             }
         }
-        if letter.head.message_id.is_some() && !letter.forgotten {
-            self.outbox.remember(id, letter);
+        if delivery.head.message_id.is_some() && !delivery.forgotten {
+            self.outbox.remember(id, delivery);
         }
     }
 

@@ -2,7 +2,7 @@
 //! session, and bursts, where what is asked while a session's run is under way becomes one next
 //! prompt. People type in bursts; five lines are not five runs.
 //!
-//! Only what can start is handed to the agent, and that a message from a surface is tried is durable
+//! Only what can start is handed to the agent, and that a message from a channel is tried is durable
 //! before its prompt is given away. So a message that the gateway does not live through is tried a few
 //! times, and nothing that only waited behind it is counted with it. What was interrupted once is
 //! alone with the agent the next time, in its prompt and beside it: the count is its own.
@@ -15,7 +15,7 @@ use crate::protocol::call::RunId;
 use crate::protocol::event::AgentStream;
 use crate::protocol::payload::{Message, Role, RunStatus};
 use crate::state::journal::Then;
-use crate::state::model::inbox::Number;
+use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::runs::{Origin, Phase, Run};
 use crate::state::model::sessions::MAIN;
@@ -54,7 +54,7 @@ impl State {
                 continue;
             };
             if self.runs.can_start(&run.session_key, run.was_interrupted(), self.config.processes_max) {
-                self.take_up(run_id, &held);
+                self.start_held(run_id, &held);
             } else if run.was_interrupted() && self.runs.can_start(&run.session_key, false, usize::MAX) {
                 // What came later waits, or it would never be alone.
                 break;
@@ -65,20 +65,20 @@ impl State {
 
     /// Takes a waiting run up, with those that go into its prompt: first that they are tried is made
     /// durable.
-    fn take_up(&mut self, lead: &RunId, held: &[RunId]) {
-        let riders = self.runs.burst(lead, held);
-        for rider in &riders {
-            let Some(run) = self.runs.get_mut(rider) else { continue };
-            if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Obeying) {
-                run.phase = Phase::Riding(spec);
+    fn start_held(&mut self, lead: &RunId, held: &[RunId]) {
+        let coalesced = self.runs.burst(lead, held);
+        for other in &coalesced {
+            let Some(run) = self.runs.get_mut(other) else { continue };
+            if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Executing) {
+                run.phase = Phase::Coalesced(spec);
             }
         }
-        let numbers = self.runs.numbers(std::iter::once(lead).chain(&riders));
-        let counted: Vec<Number> =
-            numbers.into_iter().filter(|number| self.inbox.count(*number, &mut self.writes)).collect();
+        let inbox_ids = self.runs.inbox_ids(std::iter::once(lead).chain(&coalesced));
+        let counted: Vec<InboxId> =
+            inbox_ids.into_iter().filter(|number| self.inbox.count(*number, &mut self.writes)).collect();
         let Some(run) = self.runs.get_mut(lead) else { return };
-        run.riders = riders;
-        if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Obeying) {
+        run.coalesced = coalesced;
+        if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Executing) {
             run.phase = Phase::Counting(spec);
         }
         if counted.is_empty() {
@@ -88,7 +88,7 @@ impl State {
             let session_key = run.session_key.clone();
             self.note_again(&session_key);
         }
-        self.commit(Then::HandOver { run_id: RunId::clone(lead), numbers: counted });
+        self.commit(Then::HandOver { run_id: RunId::clone(lead), inbox_ids: counted });
     }
 
     /// Says in the history that something was interrupted and is asked again.
@@ -99,9 +99,9 @@ impl State {
     }
 
     /// That a prompt is tried is on record, or could not be put there.
-    pub(crate) fn counted(&mut self, run_id: &RunId, numbers: &[Number], result: Result<(), String>) {
+    pub(crate) fn counted(&mut self, run_id: &RunId, inbox_ids: &[InboxId], result: Result<(), String>) {
         if result.is_err() {
-            for number in numbers {
+            for number in inbox_ids {
                 self.inbox.uncount(*number);
             }
             self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
@@ -113,27 +113,27 @@ impl State {
         if result.is_ok() {
             return self.hand_over(run_id);
         }
-        let riders = std::mem::take(&mut run.riders);
-        run.phase = match std::mem::replace(&mut run.phase, Phase::Obeying) {
+        let coalesced = std::mem::take(&mut run.coalesced);
+        run.phase = match std::mem::replace(&mut run.phase, Phase::Executing) {
             Phase::Counting(spec) => Phase::Held(spec),
             other => other,
         };
-        self.runs.ask_again(&riders, false);
+        self.runs.ask_again(&coalesced, false);
     }
 
     /// What is meant leaves the prompts that were given away and hold somebody else's messages too: those
     /// go on for the others, because nobody can take back what was done for them. Returns how many were
     /// left, and how many messages go unanswered.
     pub(crate) fn leave_shared(&mut self, meant: impl Fn(&Run) -> bool) -> (usize, usize) {
-        let is_shared = |run: &Run| meant(run) && self.runs.has_rider(run, |rider| !meant(rider));
+        let is_shared = |run: &Run| meant(run) && self.runs.has_coalesced(run, |other| !meant(other));
         let shared = self.runs.iter().filter(|(_, run)| is_shared(run));
         let shared: Vec<RunId> = shared.map(|(run_id, _)| RunId::clone(run_id)).collect();
         let mut unanswered = 0;
         for run_id in &shared {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
             run.person.clear();
-            if let Origin::Surface { numbers, .. } = &mut run.origin {
-                for number in std::mem::take(numbers) {
+            if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
+                for number in std::mem::take(inbox_ids) {
                     self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
                     unanswered += 1;
                 }
@@ -145,7 +145,7 @@ impl State {
     /// Ends the prompts that everybody has left.
     pub(crate) fn end_deserted(&mut self) {
         let is_deserted =
-            |run: &Run| run.person.is_empty() && run.is_given() && !self.runs.has_rider(run, |_| true);
+            |run: &Run| run.person.is_empty() && run.is_given() && !self.runs.has_coalesced(run, |_| true);
         let deserted = self.runs.iter().filter(|(_, run)| is_deserted(run));
         let deserted: Vec<RunId> = deserted.map(|(run_id, _)| RunId::clone(run_id)).collect();
         for run_id in &deserted {
@@ -161,23 +161,23 @@ impl State {
         let Phase::Counting(mut spec) = phase else { return run.phase = phase };
         let session_key = run.session_key.clone();
         // It is not asked again in this life; what rides may be.
-        let (own, riders) = (std::mem::take(&mut run.prompt), std::mem::take(&mut run.riders));
-        let mut prompt = self.waiting_notes(&session_key);
+        let (own, coalesced) = (std::mem::take(&mut run.prompt), std::mem::take(&mut run.coalesced));
+        let mut prompt = self.take_system_notes(&session_key);
         prompt.append(own);
-        let mut riding = Vec::new();
-        for rider in riders {
-            let Some(run) = self.runs.get(&rider) else { continue };
-            let Phase::Riding(rider_spec) = &run.phase else { continue };
+        let mut given = Vec::new();
+        for other in coalesced {
+            let Some(run) = self.runs.get(&other) else { continue };
+            let Phase::Coalesced(coalesced_spec) = &run.phase else { continue };
             prompt.append(run.prompt.clone());
-            spec.images.extend(rider_spec.images.iter().cloned());
-            spec.image_files.extend(rider_spec.image_files.iter().cloned());
-            spec.timeout = spec.timeout.max(rider_spec.timeout);
+            spec.images.extend(coalesced_spec.images.iter().cloned());
+            spec.image_files.extend(coalesced_spec.image_files.iter().cloned());
+            spec.timeout = spec.timeout.max(coalesced_spec.timeout);
             let data = json!({ "phase": "started", "mergedInto": &**lead });
-            self.agent_step(&rider, AgentStream::Lifecycle, data);
-            riding.push(rider);
+            self.agent_step(&other, AgentStream::Lifecycle, data);
+            given.push(other);
         }
         if let Some(run) = self.runs.get_mut(lead) {
-            run.riders = riding;
+            run.coalesced = given;
         }
         spec.prompt = prompt.written();
         self.effects.push(Effect::Run(spec));
@@ -185,15 +185,16 @@ impl State {
     }
 
     /// The notes that wait for the owner's next turn.
-    fn waiting_notes(&mut self, session_key: &str) -> Prompt {
+    fn take_system_notes(&mut self, session_key: &str) -> Prompt {
         let mut prompt = Prompt::default();
-        let notes = if session_key == MAIN { self.notes.take(&mut self.writes) } else { Vec::new() };
-        if notes.is_empty() {
+        let system_notes =
+            if session_key == MAIN { self.system_notes.take(&mut self.writes) } else { Vec::new() };
+        if system_notes.is_empty() {
             return prompt;
         }
         self.commit(Then::Nothing);
         prompt.line("Notes from the owner's devices since the last turn:");
-        for note in notes {
+        for note in system_notes {
             prompt.person(&note);
         }
         prompt.line("End of the notes.");

@@ -12,7 +12,7 @@ use crate::limits::{ALLOWED_MAX, REFUSED_MAX};
 use crate::protocol::call::{Channel, ChannelAllowParams};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::RefusedSender;
-use crate::state::model::channel_config::{GroupConfig, SurfacesConfig};
+use crate::state::model::channel_config::{ChannelsConfig, GroupConfig};
 use crate::state::model::person::OWNER;
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::Slot;
@@ -22,9 +22,9 @@ use crate::state::model::write_buffer::WriteBuffer;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is asked.
-    Allowed(Place),
+    Allowed(Attribution),
     /// Said in a group that is listened to, but not to us.
-    Overheard(Place),
+    GroupContext(Attribution),
     /// From somebody who is not let in: silence, but the owner can see who it was.
     Refused,
     /// Nobody's business.
@@ -33,13 +33,13 @@ pub(crate) enum Verdict {
 
 /// Where a message belongs, and who is charged for its run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Attribution {
     pub(crate) session_key: String,
     /// `owner`, or `CHANNEL:ID`.
     pub(crate) person: String,
 }
 
-impl Place {
+impl Attribution {
     pub(crate) fn is_owner(&self) -> bool {
         self.person == OWNER
     }
@@ -54,7 +54,7 @@ struct Grant {
 
 #[derive(Default)]
 pub(crate) struct Access {
-    config: SurfacesConfig,
+    config: ChannelsConfig,
     granted: BTreeMap<(Channel, String), Grant>,
     /// The folder knows that owners are only made by name.
     by_name: bool,
@@ -69,7 +69,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    pub(crate) fn new(config: SurfacesConfig) -> Self {
+    pub(crate) fn new(config: ChannelsConfig) -> Self {
         Self { config, ..Self::default() }
     }
 
@@ -193,14 +193,14 @@ impl Access {
         self.moved.get(&(channel, chat.to_owned())).map_or(chat, String::as_str)
     }
 
-    /// The owner's id on a surface.
+    /// The owner's id on a channel.
     pub(crate) fn owner(&self, channel: Channel) -> Option<&str> {
         let configured = self.config.by_channel.get(&channel).and_then(|config| config.owner.as_deref());
         let implied = || self.implied_owner().filter(|(on, _)| *on == channel).map(|(_, id)| id);
         configured.or_else(|| self.granted_owner(channel)).or_else(implied)
     }
 
-    /// Whether there is an owner on any surface.
+    /// Whether there is an owner on any channel.
     fn has_owner(&self) -> bool {
         Channel::ALL.iter().any(|channel| self.owner(*channel).is_some())
     }
@@ -242,7 +242,7 @@ impl Access {
             return Verdict::Refused;
         }
         let session_key = if person == OWNER { MAIN.to_owned() } else { format!("dm:{person}") };
-        Verdict::Allowed(Place { session_key, person })
+        Verdict::Allowed(Attribution { session_key, person })
     }
 
     /// What holds in the group that a message came in on, if it is let in.
@@ -275,11 +275,11 @@ impl Access {
             session_key.push(':');
             session_key.push_str(topic);
         }
-        let place = Place { session_key, person };
+        let attribution = Attribution { session_key, person };
         if group.require_mention && !message.addressed {
-            return Verdict::Overheard(place);
+            return Verdict::GroupContext(attribution);
         }
-        Verdict::Allowed(place)
+        Verdict::Allowed(attribution)
     }
 
     /// Remembers who was refused, for the owner to see. In a group that nobody allowed it is the
@@ -350,7 +350,7 @@ impl Access {
             )));
         }
         if params.owner {
-            // One owner on each surface.
+            // One owner on each channel.
             for ((on, former), grant) in &mut self.granted {
                 if *on == channel && grant.owner {
                     grant.owner = false;

@@ -3,13 +3,13 @@
 use crate::channels::message::{Arrival, Inbound, InboundMedia};
 use crate::limits::{MEDIA_MAX, MIME_BYTES_MAX};
 use crate::protocol::call::Channel;
-use crate::state::model::inbox::{Inbox, Number};
+use crate::state::model::inbox::{Inbox, InboxId};
 use crate::text;
 
 /// What a batch comes to.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
-    pub(crate) numbers: Vec<Number>,
+pub(crate) struct AcceptedBatch {
+    pub(crate) inbox_ids: Vec<InboxId>,
     /// Names of those that are too old.
     pub(crate) old: Vec<(Channel, String)>,
 }

@@ -1,7 +1,7 @@
-//! The messaging surfaces as the core sees them: who may write, what came in and waits for its
+//! The messaging channels as the core sees them: who may write, what came in and waits for its
 //! answer, what goes out and whether it arrived.
 //!
-//! Knows no surface's protocol: [`crate::channels`] makes them equal.
+//! Knows no channel's protocol: [`crate::channels`] makes them equal.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,20 +10,20 @@ use std::time::Duration;
 use crate::config::file::Commands;
 use crate::protocol::call::Channel;
 
-/// What the config says about the surfaces.
+/// What the config says about the channels.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SurfacesConfig {
-    /// By surface.
-    pub by_channel: BTreeMap<Channel, SurfaceConfig>,
+pub(crate) struct ChannelsConfig {
+    /// By channel.
+    pub by_channel: BTreeMap<Channel, ChannelConfig>,
     /// Folder for what people send, with one folder per session.
     pub media: PathBuf,
     /// Folders whose files `send` may take.
     pub media_folders: Vec<PathBuf>,
 }
 
-/// What the config says about one surface.
+/// What the config says about one channel.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SurfaceConfig {
+pub(crate) struct ChannelConfig {
     /// Whether it is set up, on or off.
     pub configured: bool,
     /// The person whose direct chat shares session `main`.

@@ -2,7 +2,7 @@
 
 use crate::protocol::call::Thinking;
 
-/// What a person can tell the gateway from any surface. Everything else goes to the model as it is.
+/// What a person can tell the gateway from any channel. Everything else goes to the model as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Directive {
     New,

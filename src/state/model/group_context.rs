@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::channels::message::Inbound;
 use crate::limits::{OVERHEARD_GROUPS_MAX, OVERHEARD_LINE_BYTES_MAX, OVERHEARD_LINES_MAX};
 use crate::protocol::frame::cut_encoded;
-use crate::state::model::access::Place;
+use crate::state::model::access::Attribution;
 use crate::state::model::prompt::Prompt;
 use crate::text;
 
 #[derive(Default)]
-pub(crate) struct Overheard {
+pub(crate) struct GroupContext {
     by_session: BTreeMap<String, VecDeque<Line>>,
 }
 
@@ -24,14 +24,14 @@ struct Line {
     said: String,
 }
 
-impl Overheard {
+impl GroupContext {
     /// Remembers what somebody said.
-    pub(crate) fn add(&mut self, place: Place, message: &Inbound) {
+    pub(crate) fn add(&mut self, attribution: Attribution, message: &Inbound) {
         let said = text::one_line(&message.text);
         if said.is_empty() {
             return;
         }
-        let Place { session_key, person } = place;
+        let Attribution { session_key, person } = attribution;
         if !self.by_session.contains_key(&session_key) && self.by_session.len() >= OVERHEARD_GROUPS_MAX {
             self.by_session.pop_first();
         }

@@ -36,7 +36,7 @@ impl HealthBoard {
         let agent_configured = config.agent_configured;
         // Until the channels' thread has said what it knows.
         let unknown = |channel| {
-            let configured = config.surfaces.by_channel.get(&channel).is_some_and(|it| it.configured);
+            let configured = config.channels.by_channel.get(&channel).is_some_and(|it| it.configured);
             let health = ChannelHealth { configured, state: "off".to_owned(), ..ChannelHealth::default() };
             (channel, health)
         };
@@ -61,7 +61,7 @@ impl HealthBoard {
         self.channels.get(&channel)
     }
 
-    /// A message came in or went out; a surface says the other facts itself.
+    /// A message came in or went out; a channel says the other facts itself.
     pub(crate) fn saw_message(&mut self, channel: Channel, now_ts: u64) {
         if let Some(health) = self.channels.get_mut(&channel) {
             health.last_message_ts = Some(now_ts);

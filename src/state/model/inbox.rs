@@ -14,15 +14,15 @@ use crate::limits::{
     INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX, MEDIA_MAX, QUEUE_NOTICE_AFTER,
 };
 use crate::protocol::call::{Channel, RunId};
-use crate::state::model::access::Place;
+use crate::state::model::access::Attribution;
 use crate::state::model::slot::Slot;
 use crate::state::model::write_buffer::WriteBuffer;
 
 /// Order in which messages came in, over restarts.
-pub(crate) type Number = u64;
+pub(crate) type InboxId = u64;
 
 /// Numbers from here on are none that we gave: counting on from them would overflow.
-const NUMBER_MAX: Number = Number::MAX / 2;
+const INBOX_ID_MAX: InboxId = InboxId::MAX / 2;
 
 /// What is kept of a message.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ enum Record {
     /// It is to be answered.
     #[serde(rename = "w")]
     Waiting {
-        n: Number,
+        n: InboxId,
         m: Box<Inbound>,
         session: String,
         person: String,
@@ -47,7 +47,7 @@ enum Record {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) message: Inbound,
-    pub(crate) place: Place,
+    pub(crate) attribution: Attribution,
     /// In how many lives of the gateway its prompt was given to the agent.
     pub(crate) asked: u32,
     /// The same without this life.
@@ -73,10 +73,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn new(message: Inbound, place: Place, now: Instant) -> Self {
+    fn new(message: Inbound, attribution: Attribution, now: Instant) -> Self {
         Self {
             message,
-            place,
+            attribution,
             asked: 0,
             asked_before: 0,
             said: false,
@@ -110,9 +110,9 @@ impl Entry {
 
 #[derive(Default)]
 pub(crate) struct Inbox {
-    waiting: BTreeMap<Number, Entry>,
+    waiting: BTreeMap<InboxId, Entry>,
     /// All that are known: waiting ones with their numbers.
-    by_key: HashMap<(Channel, String), Option<Number>>,
+    by_key: HashMap<(Channel, String), Option<InboxId>>,
     /// Those that were answered, oldest first.
     done: VecDeque<(u64, Channel, String)>,
     /// Names of what was set aside, oldest first.
@@ -122,7 +122,7 @@ pub(crate) struct Inbox {
     /// Messages of the last life with numbers that others have, until all are there.
     twins: Vec<Entry>,
     bytes: usize,
-    next: Number,
+    next: InboxId,
     /// Nothing is asked before then: the last attempt could not be put on record.
     pub(crate) hold_until: Option<Instant>,
 }
@@ -150,11 +150,11 @@ impl Inbox {
                 self.by_key.insert((channel, key.clone()), None);
                 self.done.push_back((ts, channel, key));
             }
-            Record::Waiting { n: NUMBER_MAX.., .. } => {
+            Record::Waiting { n: INBOX_ID_MAX.., .. } => {
                 return Err(serde_json::Error::custom("its number is none of ours"));
             }
             Record::Waiting { n, m, session, person, asked, said } => {
-                let mut entry = Entry::new(*m, Place { session_key: session, person }, now);
+                let mut entry = Entry::new(*m, Attribution { session_key: session, person }, now);
                 (entry.asked, entry.asked_before) = (asked, asked);
                 (entry.said, entry.stored) = (said || asked > 0, true);
                 // Its slot says which it is; else its end would be put on record in another one.
@@ -192,7 +192,7 @@ impl Inbox {
         writes.append_all(std::mem::take(&mut self.renamed));
     }
 
-    /// Whether the surfaces have to wait before they hand over more.
+    /// Whether the channels have to wait before they hand over more.
     pub(crate) fn is_full(&self, more: usize) -> bool {
         self.waiting.len() + more > INBOX_MAX || self.bytes >= INBOX_BYTES_MAX
     }
@@ -207,29 +207,29 @@ impl Inbox {
     }
 
     /// Takes a message in; returns its number. It is on record with [`Self::put`], or ended at once.
-    pub(crate) fn add(&mut self, message: Inbound, place: Place, now: Instant) -> Number {
+    pub(crate) fn add(&mut self, message: Inbound, attribution: Attribution, now: Instant) -> InboxId {
         let number = self.next;
         self.next += 1;
-        let entry = Entry::new(message, place, now);
+        let entry = Entry::new(message, attribution, now);
         self.insert(number, entry);
         number
     }
 
     /// Puts a message on record as it is.
-    pub(crate) fn put(&self, number: Number, writes: &mut WriteBuffer) {
+    pub(crate) fn put(&self, number: InboxId, writes: &mut WriteBuffer) {
         if let Some(entry) = self.waiting.get(&number) {
             put(number, entry, writes);
         }
     }
 
-    fn insert(&mut self, number: Number, entry: Entry) {
+    fn insert(&mut self, number: InboxId, entry: Entry) {
         self.bytes += weight(&entry.message);
         self.by_key.insert((entry.message.route.channel, entry.message.key.clone()), Some(number));
         self.waiting.insert(number, entry);
     }
 
     /// It never was: it could not be put on record, and will be offered again.
-    pub(crate) fn undo(&mut self, number: Number) {
+    pub(crate) fn undo(&mut self, number: InboxId) {
         if let Some(entry) = self.waiting.remove(&number) {
             self.bytes -= weight(&entry.message);
             self.by_key.remove(&(entry.message.route.channel, entry.message.key));
@@ -242,20 +242,20 @@ impl Inbox {
         self.done.retain(|(_, of, name)| *of != channel || name != key);
     }
 
-    pub(crate) fn get(&self, number: Number) -> Option<&Entry> {
+    pub(crate) fn get(&self, number: InboxId) -> Option<&Entry> {
         self.waiting.get(&number)
     }
 
-    pub(crate) fn get_mut(&mut self, number: Number) -> Option<&mut Entry> {
+    pub(crate) fn get_mut(&mut self, number: InboxId) -> Option<&mut Entry> {
         self.waiting.get_mut(&number)
     }
 
     /// The one with that key, if it waits.
-    pub(crate) fn number_of(&self, channel: Channel, key: &str) -> Option<Number> {
+    pub(crate) fn number_of(&self, channel: Channel, key: &str) -> Option<InboxId> {
         self.by_key.get(&(channel, key.to_owned())).copied().flatten()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Number, &Entry)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (InboxId, &Entry)> {
         self.waiting.iter().map(|(number, entry)| (*number, entry))
     }
 
@@ -268,23 +268,28 @@ impl Inbox {
     }
 
     /// Messages of a session.
-    pub(crate) fn of_session(&self, session_key: &str) -> Vec<Number> {
-        let of = |entry: &Entry| entry.place.session_key == session_key && entry.stored;
+    pub(crate) fn of_session(&self, session_key: &str) -> Vec<InboxId> {
+        let of = |entry: &Entry| entry.attribution.session_key == session_key && entry.stored;
         self.iter().filter(|(_, entry)| of(entry)).map(|(number, _)| number).collect()
     }
 
     /// Messages of a session that have no run, and came in before that one; of one person, if named.
-    pub(crate) fn unasked_in(&self, session_key: &str, before: Number, person: Option<&str>) -> Vec<Number> {
+    pub(crate) fn unasked_in(
+        &self,
+        session_key: &str,
+        before: InboxId,
+        person: Option<&str>,
+    ) -> Vec<InboxId> {
         let of = |entry: &Entry| {
-            entry.place.session_key == session_key
+            entry.attribution.session_key == session_key
                 && entry.run.is_none()
                 && entry.stored
-                && person.is_none_or(|person| entry.place.person == person)
+                && person.is_none_or(|person| entry.attribution.person == person)
         };
         self.waiting.range(..before).filter(|(_, entry)| of(entry)).map(|(number, _)| *number).collect()
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Number, &mut Entry)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (InboxId, &mut Entry)> {
         self.waiting.iter_mut().map(|(number, entry)| (*number, entry))
     }
 
@@ -302,7 +307,7 @@ impl Inbox {
     }
 
     /// Numbers of the pieces of the message that this is one of.
-    pub(crate) fn pieces(&self, number: Number) -> Vec<Number> {
+    pub(crate) fn pieces(&self, number: InboxId) -> Vec<InboxId> {
         let Some(entry) = self.waiting.get(&number) else { return Vec::new() };
         let Some(album) = &entry.message.album else { return vec![number] };
         let belongs = |other: &Entry| {
@@ -316,7 +321,7 @@ impl Inbox {
 
     /// It has a run, and will be in the history with that. `counts` where nothing comes between that
     /// and the agent.
-    pub(crate) fn ask(&mut self, number: Number, run_id: &RunId, counts: bool, writes: &mut WriteBuffer) {
+    pub(crate) fn ask(&mut self, number: InboxId, run_id: &RunId, counts: bool, writes: &mut WriteBuffer) {
         let Some(entry) = self.waiting.get_mut(&number) else { return };
         entry.run = Some(RunId::clone(run_id));
         if counts {
@@ -326,15 +331,15 @@ impl Inbox {
     }
 
     /// It belongs there now. Nobody has read it in that session, if it is another one.
-    pub(crate) fn move_to(&mut self, number: Number, place: &Place) {
+    pub(crate) fn move_to(&mut self, number: InboxId, attribution: &Attribution) {
         if let Some(entry) = self.waiting.get_mut(&number) {
-            entry.said &= entry.place.session_key == place.session_key;
-            entry.place.clone_from(place);
+            entry.said &= entry.attribution.session_key == attribution.session_key;
+            entry.attribution.clone_from(attribution);
         }
     }
 
     /// Its run never was.
-    pub(crate) fn unask(&mut self, number: Number) {
+    pub(crate) fn unask(&mut self, number: InboxId) {
         self.uncount(number);
         if let Some(entry) = self.waiting.get_mut(&number) {
             entry.run = None;
@@ -343,7 +348,7 @@ impl Inbox {
 
     /// Its prompt is about to be given to the agent, and that has to be on record before. `false` if it
     /// is already: each life counts once.
-    pub(crate) fn count(&mut self, number: Number, writes: &mut WriteBuffer) -> bool {
+    pub(crate) fn count(&mut self, number: InboxId, writes: &mut WriteBuffer) -> bool {
         let uncounted = self.waiting.get_mut(&number).filter(|entry| entry.asked == entry.asked_before);
         let Some(entry) = uncounted else { return false };
         entry.count();
@@ -352,14 +357,14 @@ impl Inbox {
     }
 
     /// That could not be put on record, so it was not given to the agent.
-    pub(crate) fn uncount(&mut self, number: Number) {
+    pub(crate) fn uncount(&mut self, number: InboxId) {
         if let Some(entry) = self.waiting.get_mut(&number) {
             entry.asked = entry.asked_before;
         }
     }
 
     /// It is answered, or given up. The names of the oldest answered ones are given up for it.
-    pub(crate) fn finish(&mut self, number: Number, now_ts: u64, writes: &mut WriteBuffer) {
+    pub(crate) fn finish(&mut self, number: InboxId, now_ts: u64, writes: &mut WriteBuffer) {
         let Some(entry) = self.waiting.remove(&number) else { return };
         self.bytes -= weight(&entry.message);
         let (channel, key) = (entry.message.route.channel, entry.message.key);
@@ -393,7 +398,7 @@ impl Inbox {
         }
     }
 
-    /// A session of that surface is forgotten: nobody knows whose words are in what was not understood, so
+    /// A session of that channel is forgotten: nobody knows whose words are in what was not understood, so
     /// all of it goes.
     pub(crate) fn forget_aside(&mut self, channel: Channel, writes: &mut WriteBuffer) {
         let (gone, kept): (VecDeque<_>, _) =
@@ -412,12 +417,12 @@ impl Inbox {
     }
 }
 
-fn put(number: Number, entry: &Entry, writes: &mut WriteBuffer) {
+fn put(number: InboxId, entry: &Entry, writes: &mut WriteBuffer) {
     let record = Record::Waiting {
         n: number,
         m: Box::new(entry.message.clone()),
-        session: entry.place.session_key.clone(),
-        person: entry.place.person.clone(),
+        session: entry.attribution.session_key.clone(),
+        person: entry.attribution.person.clone(),
         asked: entry.asked,
         // A run goes on record with its message.
         said: entry.said || entry.run.is_some(),

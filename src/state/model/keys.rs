@@ -260,7 +260,7 @@ impl Keys {
         for dropped in std::mem::take(&mut self.dropped) {
             writes.delete(&Slot::Key(dropped));
         }
-        // A directive is obeyed also when no key is free, and no other one is forgotten for it.
+        // A directive is carried out also when no key is free, and no other one is forgotten for it.
         if !record.directive || self.directives < DIRECTIVE_KEYS_MAX {
             put(key, &record, writes);
             self.insert(key, record);

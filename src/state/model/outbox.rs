@@ -1,4 +1,4 @@
-//! What is on its way to a surface: letters of one or more parts, one lane per chat. Pure.
+//! What is on its way to a channel: deliveries of one or more parts, one queue per chat. Pure.
 //!
 //! A part is marked on record before it is tried and after it arrived, so that a crash in between
 //! shows as "unknown" and is never repeated blindly.
@@ -15,7 +15,7 @@ use crate::channels::delivery::{Attempt, AttemptId, Part};
 use crate::channels::message::Route;
 use crate::clock::Now;
 use crate::limits::{
-    ATTEMPTS_IN_FLIGHT_MAX, LETTER_AGE_MS_MAX, OFFSET_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX,
+    ATTEMPTS_IN_FLIGHT_MAX, DELIVERY_AGE_MS_MAX, OFFSET_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX,
     RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY, ms,
 };
 use crate::protocol::ConnId;
@@ -24,9 +24,9 @@ use crate::protocol::frame::cut_encoded;
 use crate::state::model::slot::Slot;
 use crate::state::model::write_buffer::WriteBuffer;
 
-pub(crate) type LetterId = u64;
+pub(crate) type DeliveryId = u64;
 
-/// How far a letter is, as it is kept.
+/// How far a delivery is, as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Head {
@@ -61,7 +61,7 @@ pub(crate) struct Head {
     pub(crate) seed: String,
 }
 
-/// Where a letter stands in this life.
+/// Where a delivery stands in this life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Being put on record; with `true` its first part is already marked.
@@ -70,14 +70,14 @@ pub(crate) enum Phase {
     Waiting,
     /// The mark is being put on record.
     Marking,
-    /// In the surface's hands.
+    /// In the channel's hands.
     Trying(AttemptId),
     /// Over; that is being put on record.
     Ending,
 }
 
 #[derive(Debug)]
-pub(crate) struct Letter {
+pub(crate) struct Delivery {
     pub(crate) head: Head,
     pub(crate) parts: Vec<Part>,
     pub(crate) phase: Phase,
@@ -98,7 +98,7 @@ pub(crate) struct Letter {
     pub(crate) waiters: Vec<(ConnId, String)>,
 }
 
-impl Letter {
+impl Delivery {
     /// What it says, for people who watch.
     pub(crate) fn text(&self) -> String {
         let texts = self.parts.iter().map(|part| match part {
@@ -144,50 +144,50 @@ impl Letter {
 
 #[derive(Default)]
 pub(crate) struct Outbox {
-    letters: BTreeMap<LetterId, Letter>,
+    deliveries: BTreeMap<DeliveryId, Delivery>,
     /// By chat, in the order in which they are to arrive.
-    lanes: HashMap<(Channel, String), VecDeque<LetterId>>,
-    trying: HashMap<AttemptId, LetterId>,
-    /// The last letters that are over, for receipts; their texts are cut.
-    over: VecDeque<(LetterId, Letter)>,
-    /// Of what the letters say.
+    queues: HashMap<(Channel, String), VecDeque<DeliveryId>>,
+    trying: HashMap<AttemptId, DeliveryId>,
+    /// The last deliveries that are over, for receipts; their texts are cut.
+    over: VecDeque<(DeliveryId, Delivery)>,
+    /// Of what the deliveries say.
     bytes: usize,
-    next_letter: LetterId,
+    next_delivery: DeliveryId,
     next_attempt: AttemptId,
 }
 
 impl Outbox {
     /// Takes over a slot of the last life. Heads come before their parts.
-    pub(crate) fn recover(&mut self, id: LetterId, json: &str, now: Now) -> Result<(), serde_json::Error> {
+    pub(crate) fn recover(&mut self, id: DeliveryId, json: &str, now: Now) -> Result<(), serde_json::Error> {
         if id > OFFSET_MAX {
             return Ok(());
         }
         let mut head: Head = serde_json::from_str(json)?;
         head.may_have_left |= head.trying;
-        self.next_letter = self.next_letter.max(id + 1);
+        self.next_delivery = self.next_delivery.max(id + 1);
         // A clock that was not set, then or now, cannot tell its age.
         let sane = head.created_ts >= SANE_CLOCK_MS && head.created_ts <= now.wall_ms;
         let age_ms = if sane { now.wall_ms - head.created_ts } else { 0 };
         let give_up_at = now.mono + ms(lifetime_ms(&head).saturating_sub(age_ms));
         self.insert(id, head, Vec::new(), Phase::Waiting, give_up_at);
-        if let Some(letter) = self.letters.get_mut(&id) {
-            letter.recorded = true;
+        if let Some(delivery) = self.deliveries.get_mut(&id) {
+            delivery.recorded = true;
         }
         Ok(())
     }
 
-    /// Takes over what a letter of the last life says, once the letter is there.
-    pub(crate) fn recover_parts(&mut self, id: LetterId, json: &str) -> Result<(), serde_json::Error> {
-        if let Some(letter) = self.letters.get_mut(&id) {
-            letter.parts = serde_json::from_str(json)?;
-            self.bytes += letter.bytes();
+    /// Takes over what a delivery of the last life says, once the delivery is there.
+    pub(crate) fn recover_parts(&mut self, id: DeliveryId, json: &str) -> Result<(), serde_json::Error> {
+        if let Some(delivery) = self.deliveries.get_mut(&id) {
+            delivery.parts = serde_json::from_str(json)?;
+            self.bytes += delivery.bytes();
         }
         Ok(())
     }
 
-    fn insert(&mut self, id: LetterId, head: Head, parts: Vec<Part>, phase: Phase, give_up_at: Instant) {
-        self.lanes.entry(lane(&head.route)).or_default().push_back(id);
-        let letter = Letter {
+    fn insert(&mut self, id: DeliveryId, head: Head, parts: Vec<Part>, phase: Phase, give_up_at: Instant) {
+        self.queues.entry(queue_key(&head.route)).or_default().push_back(id);
+        let delivery = Delivery {
             head,
             parts,
             phase,
@@ -200,25 +200,25 @@ impl Outbox {
             why: None,
             waiters: Vec::new(),
         };
-        self.bytes += letter.bytes();
-        self.letters.insert(id, letter);
+        self.bytes += delivery.bytes();
+        self.deliveries.insert(id, delivery);
     }
 
-    /// Letters made so far, over restarts.
-    pub(crate) fn made(&self) -> LetterId {
-        self.next_letter
+    /// Deliveries made so far, over restarts.
+    pub(crate) fn made(&self) -> DeliveryId {
+        self.next_delivery
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.letters.is_empty()
+        self.deliveries.is_empty()
     }
 
     /// Whether nothing more should be promised.
     pub(crate) fn is_full(&self) -> bool {
-        self.letters.len() >= OUTBOX_MAX || self.bytes >= OUTBOX_BYTES_MAX
+        self.deliveries.len() >= OUTBOX_MAX || self.bytes >= OUTBOX_BYTES_MAX
     }
 
-    /// Takes a letter; its first part is marked at once if it can be tried as soon as it is on record.
+    /// Takes a delivery; its first part is marked at once if it can be tried as soon as it is on record.
     pub(crate) fn add(
         &mut self,
         mut head: Head,
@@ -226,11 +226,11 @@ impl Outbox {
         open: bool,
         now: Instant,
         writes: &mut WriteBuffer,
-    ) -> LetterId {
-        let id = self.next_letter;
-        self.next_letter += 1;
+    ) -> DeliveryId {
+        let id = self.next_delivery;
+        self.next_delivery += 1;
         head.trying =
-            open && !self.lanes.contains_key(&lane(&head.route)) && self.room(head.route.channel) > 0;
+            open && !self.queues.contains_key(&queue_key(&head.route)) && self.room(head.route.channel) > 0;
         let phase = Phase::Storing(head.trying);
         let give_up_at = now + ms(lifetime_ms(&head));
         self.insert(id, head, parts, phase, give_up_at);
@@ -238,54 +238,55 @@ impl Outbox {
         id
     }
 
-    /// Puts a letter on record: how far it is, and what it says if that is not there yet.
-    fn put(&self, id: LetterId, writes: &mut WriteBuffer) {
-        let Some(letter) = self.letters.get(&id) else { return };
-        writes.put(&Slot::Delivery(id), &letter.head);
-        if !letter.recorded {
-            writes.put(&Slot::DeliveryParts(id), &letter.parts);
+    /// Puts a delivery on record: how far it is, and what it says if that is not there yet.
+    fn put(&self, id: DeliveryId, writes: &mut WriteBuffer) {
+        let Some(delivery) = self.deliveries.get(&id) else { return };
+        writes.put(&Slot::Delivery(id), &delivery.head);
+        if !delivery.recorded {
+            writes.put(&Slot::DeliveryParts(id), &delivery.parts);
         }
     }
 
     /// It is on record.
-    pub(crate) fn set_recorded(&mut self, id: LetterId) {
-        if let Some(letter) = self.letters.get_mut(&id) {
-            letter.recorded = true;
+    pub(crate) fn set_recorded(&mut self, id: DeliveryId) {
+        if let Some(delivery) = self.deliveries.get_mut(&id) {
+            delivery.recorded = true;
         }
     }
 
-    /// Attempts that a surface may still be given.
+    /// Attempts that a channel may still be given.
     fn room(&self, channel: Channel) -> usize {
-        let busy = |letter: &&Letter| letter.head.route.channel == channel && letter.is_busy();
-        ATTEMPTS_IN_FLIGHT_MAX.saturating_sub(self.letters.values().filter(busy).count())
+        let busy = |delivery: &&Delivery| delivery.head.route.channel == channel && delivery.is_busy();
+        ATTEMPTS_IN_FLIGHT_MAX.saturating_sub(self.deliveries.values().filter(busy).count())
     }
 
-    pub(crate) fn get(&self, id: LetterId) -> Option<&Letter> {
-        self.letters.get(&id)
+    pub(crate) fn get(&self, id: DeliveryId) -> Option<&Delivery> {
+        self.deliveries.get(&id)
     }
 
-    pub(crate) fn get_mut(&mut self, id: LetterId) -> Option<&mut Letter> {
-        self.letters.get_mut(&id)
+    pub(crate) fn get_mut(&mut self, id: DeliveryId) -> Option<&mut Delivery> {
+        self.deliveries.get_mut(&id)
     }
 
-    /// The letter of a `send`.
-    pub(crate) fn with_key(&mut self, key: &str) -> Option<&mut Letter> {
-        self.letters.values_mut().find(|letter| letter.head.key.as_deref() == Some(key))
+    /// The delivery of a `send`.
+    pub(crate) fn with_key(&mut self, key: &str) -> Option<&mut Delivery> {
+        self.deliveries.values_mut().find(|delivery| delivery.head.key.as_deref() == Some(key))
     }
 
-    /// Letters whose next part may be tried: the first of its lane, not held back, and no more at a
-    /// time than a surface takes. `open` says whether a surface takes anything.
-    pub(crate) fn due(&self, open: impl Fn(Channel) -> bool) -> Vec<LetterId> {
+    /// Deliveries whose next part may be tried: the first of its queue, not held back, and no more at a
+    /// time than a channel takes. `open` says whether a channel takes anything.
+    pub(crate) fn due(&self, open: impl Fn(Channel) -> bool) -> Vec<DeliveryId> {
         let mut due = Vec::new();
         for channel in Channel::ALL.into_iter().filter(|channel| open(*channel)) {
-            let fronts = self.lanes.iter().filter(|((of, _), _)| *of == channel);
+            let fronts = self.queues.iter().filter(|((of, _), _)| *of == channel);
             let fronts = fronts.filter_map(|(_, queue)| queue.front());
-            let ready = |id: &&LetterId| {
-                let letter = self.letters.get(id);
-                letter.is_some_and(|letter| letter.phase == Phase::Waiting && letter.not_before.is_none())
+            let ready = |id: &&DeliveryId| {
+                let delivery = self.deliveries.get(id);
+                delivery
+                    .is_some_and(|delivery| delivery.phase == Phase::Waiting && delivery.not_before.is_none())
                     && !self.is_interrupted(**id)
             };
-            let mut ready: Vec<LetterId> = fronts.filter(ready).copied().collect();
+            let mut ready: Vec<DeliveryId> = fronts.filter(ready).copied().collect();
             ready.sort_unstable();
             ready.truncate(self.room(channel));
             due.extend(ready);
@@ -293,136 +294,142 @@ impl Outbox {
         due
     }
 
-    /// Letters that are not tried any more.
-    pub(crate) fn too_old(&self, now: Instant) -> Vec<LetterId> {
-        let old = |letter: &Letter| letter.phase == Phase::Waiting && letter.give_up_at <= now;
-        self.letters.iter().filter(|(_, letter)| old(letter)).map(|(id, _)| *id).collect()
+    /// Deliveries that are not tried any more.
+    pub(crate) fn too_old(&self, now: Instant) -> Vec<DeliveryId> {
+        let old = |delivery: &Delivery| delivery.phase == Phase::Waiting && delivery.give_up_at <= now;
+        self.deliveries.iter().filter(|(_, delivery)| old(delivery)).map(|(id, _)| *id).collect()
     }
 
     /// When one that is held back may be tried, or is given up.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let waiting = self.letters.values().filter(|letter| letter.phase == Phase::Waiting);
-        waiting.map(|letter| letter.not_before.unwrap_or(letter.give_up_at).min(letter.give_up_at)).min()
+        let waiting = self.deliveries.values().filter(|delivery| delivery.phase == Phase::Waiting);
+        waiting
+            .map(|delivery| delivery.not_before.unwrap_or(delivery.give_up_at).min(delivery.give_up_at))
+            .min()
     }
 
     /// Ends every pause whose time has come.
     pub(crate) fn end_pauses(&mut self, now: Instant) {
-        for letter in self.letters.values_mut() {
-            letter.not_before = letter.not_before.filter(|at| *at > now);
+        for delivery in self.deliveries.values_mut() {
+            delivery.not_before = delivery.not_before.filter(|at| *at > now);
         }
     }
 
     /// Marks the next part as being tried.
-    pub(crate) fn mark(&mut self, id: LetterId, writes: &mut WriteBuffer) {
-        let Some(letter) = self.letters.get_mut(&id) else { return };
-        letter.phase = Phase::Marking;
-        letter.head.trying = true;
-        letter.not_before = None;
+    pub(crate) fn mark(&mut self, id: DeliveryId, writes: &mut WriteBuffer) {
+        let Some(delivery) = self.deliveries.get_mut(&id) else { return };
+        delivery.phase = Phase::Marking;
+        delivery.head.trying = true;
+        delivery.not_before = None;
         self.put(id, writes);
     }
 
     /// The mark is on record: the attempt to make.
-    pub(crate) fn attempt(&mut self, id: LetterId) -> Option<Attempt> {
-        let letter = self.letters.get_mut(&id)?;
+    pub(crate) fn attempt(&mut self, id: DeliveryId) -> Option<Attempt> {
+        let delivery = self.deliveries.get_mut(&id)?;
         self.next_attempt += 1;
-        let attempt = letter.attempt(self.next_attempt)?;
-        letter.phase = Phase::Trying(attempt.id);
+        let attempt = delivery.attempt(self.next_attempt)?;
+        delivery.phase = Phase::Trying(attempt.id);
         self.trying.insert(attempt.id, id);
         Some(attempt)
     }
 
     /// An attempt is over.
-    pub(crate) fn tried(&mut self, attempt: AttemptId) -> Option<LetterId> {
+    pub(crate) fn tried(&mut self, attempt: AttemptId) -> Option<DeliveryId> {
         self.trying.remove(&attempt)
     }
 
     /// It waits for its next attempt, and the record says so.
-    pub(crate) fn wait(&mut self, id: LetterId, not_before: Option<Instant>, writes: &mut WriteBuffer) {
+    pub(crate) fn wait(&mut self, id: DeliveryId, not_before: Option<Instant>, writes: &mut WriteBuffer) {
         self.hold(id, not_before);
         self.put(id, writes);
     }
 
     /// The same without a word on record.
-    pub(crate) fn hold(&mut self, id: LetterId, not_before: Option<Instant>) {
-        if let Some(letter) = self.letters.get_mut(&id) {
-            letter.phase = Phase::Waiting;
-            letter.head.trying = false;
-            letter.not_before = not_before;
+    pub(crate) fn hold(&mut self, id: DeliveryId, not_before: Option<Instant>) {
+        if let Some(delivery) = self.deliveries.get_mut(&id) {
+            delivery.phase = Phase::Waiting;
+            delivery.head.trying = false;
+            delivery.not_before = not_before;
         }
     }
 
     /// It is over: it goes off the record. `false` if it was not there.
-    pub(crate) fn end(&mut self, id: LetterId, writes: &mut WriteBuffer) -> bool {
-        let Some(letter) = self.letters.get_mut(&id) else { return false };
-        letter.phase = Phase::Ending;
+    pub(crate) fn end(&mut self, id: DeliveryId, writes: &mut WriteBuffer) -> bool {
+        let Some(delivery) = self.deliveries.get_mut(&id) else { return false };
+        delivery.phase = Phase::Ending;
         writes.delete(&Slot::Delivery(id));
         writes.delete(&Slot::DeliveryParts(id));
         true
     }
 
-    /// Remembers a letter that arrived, for what is heard of it later.
-    pub(crate) fn remember(&mut self, id: LetterId, mut letter: Letter) {
-        let text = cut_encoded(&letter.text(), RECEIPT_TEXT_BYTES_MAX).to_owned();
-        letter.parts = vec![Part::Text { text, entities: Vec::new() }];
-        self.over.push_back((id, letter));
+    /// Remembers a delivery that arrived, for what is heard of it later.
+    pub(crate) fn remember(&mut self, id: DeliveryId, mut delivery: Delivery) {
+        let text = cut_encoded(&delivery.text(), RECEIPT_TEXT_BYTES_MAX).to_owned();
+        delivery.parts = vec![Part::Text { text, entities: Vec::new() }];
+        self.over.push_back((id, delivery));
         if self.over.len() > RECEIPTS_MAX {
             self.over.pop_front();
         }
     }
 
-    /// The letter that a message on a surface was the first part of.
-    pub(crate) fn sent(&self, message_id: &str) -> Option<(LetterId, &Letter)> {
-        let is = |letter: &Letter| letter.head.message_id.as_deref() == Some(message_id);
-        let over = self.over.iter().find(|(_, letter)| is(letter)).map(|(id, letter)| (*id, letter));
-        over.or_else(|| self.letters.iter().find(|(_, letter)| is(letter)).map(|(id, letter)| (*id, letter)))
+    /// The delivery that a message on a channel was the first part of.
+    pub(crate) fn sent(&self, message_id: &str) -> Option<(DeliveryId, &Delivery)> {
+        let is = |delivery: &Delivery| delivery.head.message_id.as_deref() == Some(message_id);
+        let over = self.over.iter().find(|(_, delivery)| is(delivery)).map(|(id, delivery)| (*id, delivery));
+        over.or_else(|| {
+            self.deliveries.iter().find(|(_, delivery)| is(delivery)).map(|(id, delivery)| (*id, delivery))
+        })
     }
 
-    /// Its end is on record: the next letter of its chat may go.
-    pub(crate) fn remove(&mut self, id: LetterId) -> Option<Letter> {
-        let letter = self.letters.remove(&id)?;
-        self.bytes -= letter.bytes();
-        let key = lane(&letter.head.route);
-        if let Some(queue) = self.lanes.get_mut(&key) {
+    /// Its end is on record: the next delivery of its chat may go.
+    pub(crate) fn remove(&mut self, id: DeliveryId) -> Option<Delivery> {
+        let delivery = self.deliveries.remove(&id)?;
+        self.bytes -= delivery.bytes();
+        let key = queue_key(&delivery.head.route);
+        if let Some(queue) = self.queues.get_mut(&key) {
             queue.retain(|queued| *queued != id);
             if queue.is_empty() {
-                self.lanes.remove(&key);
+                self.queues.remove(&key);
             }
         }
-        Some(letter)
+        Some(delivery)
     }
 
     /// A chat has got another id: what is on its way there goes to the new one.
     pub(crate) fn reroute(&mut self, channel: Channel, from: &str, to: &str, writes: &mut WriteBuffer) {
-        let Some(queue) = self.lanes.remove(&(channel, from.to_owned())) else { return };
+        let Some(queue) = self.queues.remove(&(channel, from.to_owned())) else { return };
         for id in &queue {
-            if let Some(letter) = self.letters.get_mut(id) {
-                to.clone_into(&mut letter.head.route.chat);
-                if letter.phase != Phase::Ending {
-                    writes.put(&Slot::Delivery(*id), &letter.head);
+            if let Some(delivery) = self.deliveries.get_mut(id) {
+                to.clone_into(&mut delivery.head.route.chat);
+                if delivery.phase != Phase::Ending {
+                    writes.put(&Slot::Delivery(*id), &delivery.head);
                 }
             }
         }
-        self.lanes.entry((channel, to.to_owned())).or_default().extend(queue);
+        self.queues.entry((channel, to.to_owned())).or_default().extend(queue);
     }
 
-    /// Letters that were being tried when the gateway last stopped, and that nothing was done about since.
-    pub(crate) fn interrupted(&self) -> Vec<LetterId> {
-        self.letters.keys().copied().filter(|id| self.is_interrupted(*id)).collect()
+    /// Deliveries that were being tried when the gateway last stopped, and that nothing was done about since.
+    pub(crate) fn interrupted(&self) -> Vec<DeliveryId> {
+        self.deliveries.keys().copied().filter(|id| self.is_interrupted(*id)).collect()
     }
 
-    fn is_interrupted(&self, id: LetterId) -> bool {
-        self.letters.get(&id).is_some_and(|letter| letter.phase == Phase::Waiting && letter.head.trying)
+    fn is_interrupted(&self, id: DeliveryId) -> bool {
+        self.deliveries
+            .get(&id)
+            .is_some_and(|delivery| delivery.phase == Phase::Waiting && delivery.head.trying)
     }
 
-    /// A session is forgotten: letters that wait there, to be removed. Those that are under way are
+    /// A session is forgotten: deliveries that wait there, to be removed. Those that are under way are
     /// not tried again.
-    pub(crate) fn forget(&mut self, session_key: &str) -> Vec<LetterId> {
+    pub(crate) fn forget(&mut self, session_key: &str) -> Vec<DeliveryId> {
         let mut waiting = Vec::new();
-        self.over.retain(|(_, letter)| letter.head.session_key != session_key);
-        for (id, letter) in &mut self.letters {
-            if letter.head.session_key == session_key {
-                letter.forgotten = true;
-                if letter.phase == Phase::Waiting {
+        self.over.retain(|(_, delivery)| delivery.head.session_key != session_key);
+        for (id, delivery) in &mut self.deliveries {
+            if delivery.head.session_key == session_key {
+                delivery.forgotten = true;
+                if delivery.phase == Phase::Waiting {
                     waiting.push(*id);
                 }
             }
@@ -430,22 +437,22 @@ impl Outbox {
         waiting
     }
 
-    /// Whether something is in a surface's hands.
+    /// Whether something is in a channel's hands.
     pub(crate) fn is_trying(&self) -> bool {
         !self.trying.is_empty()
     }
 
     /// Names of the keys of messages that are on their way.
     pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
-        self.letters.values().filter_map(|letter| letter.head.key.clone())
+        self.deliveries.values().filter_map(|delivery| delivery.head.key.clone())
     }
 }
 
-/// How long a letter is tried.
+/// How long a delivery is tried.
 const fn lifetime_ms(head: &Head) -> u64 {
-    if head.key.is_some() { SEND_AGE_MS_MAX } else { LETTER_AGE_MS_MAX }
+    if head.key.is_some() { SEND_AGE_MS_MAX } else { DELIVERY_AGE_MS_MAX }
 }
 
-fn lane(route: &Route) -> (Channel, String) {
+fn queue_key(route: &Route) -> (Channel, String) {
     (route.channel, route.chat.clone())
 }

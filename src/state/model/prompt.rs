@@ -143,7 +143,7 @@ fn is_bracket(c: char) -> bool {
     BRACKETS.contains(&c)
 }
 
-/// What an eye may pass over in front of a bracket: what is hidden, no letter of any script (marks, private
+/// What an eye may pass over in front of a bracket: what is hidden, no delivery of any script (marks, private
 /// ones), and what Markdown takes for looks.
 fn is_passed_over(c: char) -> bool {
     c.is_whitespace()

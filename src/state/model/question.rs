@@ -7,17 +7,17 @@ use crate::clock::Now;
 use crate::config::file::Commands;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
-use crate::state::model::access::Place;
+use crate::state::model::access::Attribution;
 use crate::state::model::directive;
 use crate::state::model::directive::Directive;
-use crate::state::model::inbox::Number;
+use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::reply::Reply;
 
 /// A message with all its pieces.
 pub(crate) struct Question {
-    pub(crate) numbers: Vec<Number>,
-    pub(crate) place: Place,
+    pub(crate) inbox_ids: Vec<InboxId>,
+    pub(crate) attribution: Attribution,
     pub(crate) reply: Reply,
     pub(crate) from: String,
     /// What the person wrote, as the history has it.

@@ -90,14 +90,14 @@ const KINDS: [Kind; 10] = [
         ..KIND
     },
     Kind {
-        name: "things from surfaces that were not understood",
+        name: "things from channels that were not understood",
         prefix: prefix::ASIDE,
         count_max: INBOX_ASIDE_MAX,
         bytes_max: 4 * SLOT_BYTES_MAX,
         ..KIND
     },
     Kind {
-        name: "messages on their way to surfaces, and what they say",
+        name: "messages on their way to channels, and what they say",
         prefix: prefix::OUTBOX,
         // Answers and notices go there also when it is full.
         count_max: 2 * 2 * OUTBOX_MAX,
@@ -156,7 +156,7 @@ impl Kind {
     }
 
     /// Takes out what is too much of it; says how many were.
-    fn thin(&self, slots: &mut BTreeMap<String, String>) -> usize {
+    fn apply_bounds(&self, slots: &mut BTreeMap<String, String>) -> usize {
         let bytes = |(name, json): &(&String, &String)| name.len() + json.len();
         let all = || {
             let from_here = slots.range(self.prefix.to_owned()..);
@@ -188,10 +188,10 @@ impl Kind {
 }
 
 /// Takes out what is too much, with a word in the log. Says whether that was anything.
-pub(crate) fn thin(slots: &mut BTreeMap<String, String>) -> bool {
+pub(crate) fn apply_bounds(slots: &mut BTreeMap<String, String>) -> bool {
     let mut is_thinned = false;
     for kind in &KINDS {
-        let count = kind.thin(slots);
+        let count = kind.apply_bounds(slots);
         if count > 0 {
             is_thinned = true;
             log::error!(

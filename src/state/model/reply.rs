@@ -3,7 +3,7 @@
 use crate::channels::ChannelCommand;
 use crate::channels::message::{Inbound, Route};
 use crate::state::Effect;
-use crate::state::model::inbox::Number;
+use crate::state::model::inbox::InboxId;
 
 /// Where an answer goes. Fixed when the message is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +19,14 @@ impl Reply {
     }
 }
 
-/// What the end of a run owes to surfaces.
+/// What the end of a run owes to channels.
 #[derive(Debug, Default)]
-pub(crate) struct Owed {
+pub(crate) struct PendingReplies {
     /// One answer for each chat.
     pub(crate) replies: Vec<Reply>,
     /// Messages that are answered with it.
-    pub(crate) numbers: Vec<Number>,
-    /// Somebody on a surface asked, and is told of failures too.
+    pub(crate) inbox_ids: Vec<InboxId>,
+    /// Somebody on a channel asked, and is told of failures too.
     pub(crate) by_person: bool,
 }
 

@@ -8,9 +8,9 @@ use crate::protocol::ConnId;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Role, RunStatus};
 use crate::state::model::directive::Directive;
-use crate::state::model::inbox::Number;
+use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::reply::{Owed, Reply};
+use crate::state::model::reply::{PendingReplies, Reply};
 
 /// The runs that are not over.
 #[derive(Default)]
@@ -34,7 +34,7 @@ pub(crate) struct Run {
     pub(crate) person: String,
     /// What is asked, as long as it can be asked again.
     pub(crate) prompt: Prompt,
-    /// Place among those that wait, as clients were last told it; 0 before.
+    /// Attribution among those that wait, as clients were last told it; 0 before.
     pub(crate) position: usize,
     /// Who started it: pieces of the stream may not be left out for it.
     pub(crate) owner: Option<ConnId>,
@@ -42,7 +42,7 @@ pub(crate) struct Run {
     pub(crate) waiters: Vec<(ConnId, String)>,
     pub(crate) phase: Phase,
     /// Runs whose messages share this one's prompt, and so its answer.
-    pub(crate) riders: Vec<RunId>,
+    pub(crate) coalesced: Vec<RunId>,
     /// Events so far.
     pub(crate) seq: u64,
     pub(crate) cancelled: bool,
@@ -57,10 +57,10 @@ pub(crate) struct Run {
 pub(crate) enum Origin {
     /// A client, with a key.
     Client,
-    /// Somebody on a surface: messages of the inbox that are answered with it. `was_interrupted`: the
+    /// Somebody on a channel: messages of the inbox that are answered with it. `was_interrupted`: the
     /// gateway did not live through it once, so it is alone with the agent, and nothing else is counted
     /// for what it does.
-    Surface { numbers: Vec<Number>, was_interrupted: bool },
+    Channel { inbox_ids: Vec<InboxId>, was_interrupted: bool },
     /// The gateway itself.
     Heartbeat,
 }
@@ -81,13 +81,13 @@ pub(crate) enum Phase {
     /// That it is tried is being made durable; then it goes to the agent.
     Counting(Box<RunSpec>),
     /// Part of another run's prompt; kept in case that one is cancelled.
-    Riding(Box<RunSpec>),
+    Coalesced(Box<RunSpec>),
     /// In the agent's hands, not started.
     Waiting,
     /// Under way.
     Active,
     /// A directive, being carried out.
-    Obeying,
+    Executing,
     /// Over; the outcome is being made durable.
     Saving,
 }
@@ -100,13 +100,13 @@ pub(crate) struct Ended {
     pub(crate) role: Option<Role>,
     /// It began a new conversation, and is said there.
     pub(crate) anew: bool,
-    /// What surfaces are owed for it.
-    pub(crate) owed: Owed,
+    /// What channels are owed for it.
+    pub(crate) pending: PendingReplies,
 }
 
 impl Ended {
     pub(crate) fn new(status: RunStatus, summary: String, role: Option<Role>) -> Self {
-        Self { status, summary, role, anew: false, owed: Owed::default() }
+        Self { status, summary, role, anew: false, pending: PendingReplies::default() }
     }
 }
 
@@ -125,7 +125,7 @@ impl Run {
             owner: None,
             waiters: Vec::new(),
             phase: Phase::Storing(work),
-            riders: Vec::new(),
+            coalesced: Vec::new(),
             seq: 0,
             cancelled: false,
             forgotten: false,
@@ -136,16 +136,16 @@ impl Run {
 
 impl Run {
     /// Of the messages of the inbox that it answers, the first; beyond all of them if it answers none.
-    pub(crate) fn first_number(&self) -> Number {
+    pub(crate) fn first_number(&self) -> InboxId {
         match &self.origin {
-            Origin::Surface { numbers, .. } => numbers.iter().copied().min().unwrap_or(Number::MAX),
-            Origin::Client | Origin::Heartbeat => Number::MAX,
+            Origin::Channel { inbox_ids, .. } => inbox_ids.iter().copied().min().unwrap_or(InboxId::MAX),
+            Origin::Client | Origin::Heartbeat => InboxId::MAX,
         }
     }
 
     /// Whether the gateway did not live through it once.
     pub(crate) fn was_interrupted(&self) -> bool {
-        matches!(self.origin, Origin::Surface { was_interrupted: true, .. })
+        matches!(self.origin, Origin::Channel { was_interrupted: true, .. })
     }
 
     /// Accepted, or about to be, and not started.
@@ -200,7 +200,7 @@ impl Runs {
     }
 
     /// Sessions in which a directive is about to be carried out.
-    pub(crate) fn about_to_obey(&self) -> BTreeSet<String> {
+    pub(crate) fn sessions_with_directive(&self) -> BTreeSet<String> {
         let directives = self.by_id.values().filter(|run| run.is_directive());
         directives.map(|run| run.session_key.clone()).collect()
     }

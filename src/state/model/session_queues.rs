@@ -3,7 +3,7 @@
 use crate::agent::RunSpec;
 use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX};
 use crate::protocol::call::RunId;
-use crate::state::model::inbox::Number;
+use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::runs::{Origin, Phase, Run, Runs, Work};
 use crate::state::model::sessions::MAIN;
@@ -58,18 +58,19 @@ impl Runs {
     }
 
     /// Whether a prompt that was given away is asked for somebody among those who ride along, too.
-    pub(crate) fn has_rider(&self, lead: &Run, wanted: impl Fn(&Run) -> bool) -> bool {
-        let rides = |rider: &&Run| matches!(rider.phase, Phase::Riding(_)) && wanted(rider);
-        lead.is_given() && lead.riders.iter().filter_map(|rider| self.get(rider)).any(|rider| rides(&rider))
+    pub(crate) fn has_coalesced(&self, lead: &Run, wanted: impl Fn(&Run) -> bool) -> bool {
+        let rides = |other: &&Run| matches!(other.phase, Phase::Coalesced(_)) && wanted(other);
+        lead.is_given()
+            && lead.coalesced.iter().filter_map(|other| self.get(other)).any(|other| rides(&other))
     }
 
     /// What rode along with a prompt that was cancelled waits for another one. If `was_given`, the agent
     /// has seen it once.
-    pub(crate) fn ask_again(&mut self, riders: &[RunId], was_given: bool) {
-        for rider in riders {
-            let Some(run) = self.get_mut(rider) else { continue };
-            run.phase = match std::mem::replace(&mut run.phase, Phase::Obeying) {
-                Phase::Riding(spec) => Phase::Held(spec),
+    pub(crate) fn ask_again(&mut self, coalesced: &[RunId], was_given: bool) {
+        for other in coalesced {
+            let Some(run) = self.get_mut(other) else { continue };
+            run.phase = match std::mem::replace(&mut run.phase, Phase::Executing) {
+                Phase::Coalesced(spec) => Phase::Held(spec),
                 other => other,
             };
             if was_given && matches!(run.phase, Phase::Held(_)) {
@@ -82,12 +83,12 @@ impl Runs {
     }
 
     /// Messages of the inbox that these runs stand for.
-    pub(crate) fn numbers<'a>(&self, runs: impl Iterator<Item = &'a RunId>) -> Vec<Number> {
-        let numbers = runs.filter_map(|run_id| match &self.get(run_id)?.origin {
-            Origin::Surface { numbers, .. } => Some(numbers),
+    pub(crate) fn inbox_ids<'a>(&self, runs: impl Iterator<Item = &'a RunId>) -> Vec<InboxId> {
+        let inbox_ids = runs.filter_map(|run_id| match &self.get(run_id)?.origin {
+            Origin::Channel { inbox_ids, .. } => Some(inbox_ids),
             Origin::Client | Origin::Heartbeat => None,
         });
-        numbers.flatten().copied().collect()
+        inbox_ids.flatten().copied().collect()
     }
 }
 
@@ -100,8 +101,8 @@ impl Run {
     /// Whether the same people may read the answers to both, which are of one session. In `main` all are the
     /// owner's; in another one a client's questions are the owner's, and the rest is somebody else's.
     fn is_answered_with(&self, other: &Self) -> bool {
-        let is_surface = |run: &Self| matches!(run.origin, Origin::Surface { .. });
-        let is_one_kind = self.session_key == MAIN || is_surface(self) == is_surface(other);
+        let is_from_channel = |run: &Self| matches!(run.origin, Origin::Channel { .. });
+        let is_one_kind = self.session_key == MAIN || is_from_channel(self) == is_from_channel(other);
         is_one_kind && self.delivered_to() == other.delivered_to()
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Session {
     updated_ts: u64,
     #[serde(rename = "ch", default, skip_serializing_if = "Option::is_none")]
     last_channel: Option<Channel>,
-    /// Where the last message from a surface came from.
+    /// Where the last message from a channel came from.
     #[serde(rename = "rt", default, skip_serializing_if = "Option::is_none")]
     route: Option<Route>,
     /// What `/think` chose for this conversation.
@@ -127,7 +127,7 @@ impl Sessions {
         self.append(key, &session_id, message, writes);
     }
 
-    /// Where the last message from a surface came from.
+    /// Where the last message from a channel came from.
     pub(crate) fn route(&self, key: &str) -> Option<&Route> {
         self.by_key.get(key)?.route.as_ref()
     }

@@ -8,7 +8,7 @@ use crate::protocol::event::AgentStream;
 use crate::protocol::frame::cut_encoded;
 
 /// A step as the event's stream and data.
-pub(crate) fn draw(step: RunStep) -> (AgentStream, Value) {
+pub(crate) fn to_event(step: RunStep) -> (AgentStream, Value) {
     match step {
         RunStep::Queued { position } => {
             (AgentStream::Lifecycle, json!({ "phase": "queued", "position": position }))

@@ -8,12 +8,12 @@ use crate::state::model::write_buffer::WriteBuffer;
 
 /// The notes, oldest first; beyond the bound the oldest goes.
 #[derive(Default)]
-pub(crate) struct Notes {
+pub(crate) struct SystemNotes {
     waiting: VecDeque<(u64, String)>,
     next: u64,
 }
 
-impl Notes {
+impl SystemNotes {
     /// A note of the gateway's last life. They come in the order of their slots' names.
     pub(crate) fn recover(&mut self, number: u64, text: String) {
         if number > u64::MAX / 2 {
@@ -49,25 +49,25 @@ impl Notes {
 
 #[cfg(test)]
 mod tests {
-    use super::Notes;
+    use super::SystemNotes;
     use crate::limits::SYSTEM_NOTES_MAX;
     use crate::state::model::write_buffer::WriteBuffer;
 
     #[test]
     fn the_oldest_note_goes_and_its_slot_with_it() {
-        let mut notes = Notes::default();
-        notes.recover(7, "old".into());
+        let mut system_notes = SystemNotes::default();
+        system_notes.recover(7, "old".into());
         let mut writes = WriteBuffer::default();
         for n in 1..SYSTEM_NOTES_MAX {
-            notes.add(n.to_string(), &mut writes);
+            system_notes.add(n.to_string(), &mut writes);
             assert_eq!(writes.len(), n);
         }
-        notes.add("new".into(), &mut writes);
+        system_notes.add("new".into(), &mut writes);
         assert_eq!(writes.len(), SYSTEM_NOTES_MAX + 1, "the new one, and the end of the oldest");
         let mut writes = WriteBuffer::default();
-        let texts = notes.take(&mut writes);
+        let texts = system_notes.take(&mut writes);
         assert_eq!((texts.len(), writes.len()), (SYSTEM_NOTES_MAX, SYSTEM_NOTES_MAX));
         assert_eq!((texts[0].as_str(), texts.last().unwrap().as_str()), ("1", "new"));
-        assert!(notes.take(&mut writes).is_empty());
+        assert!(system_notes.take(&mut writes).is_empty());
     }
 }

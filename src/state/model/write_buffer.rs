@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::state::model::outbox::LetterId;
+use crate::state::model::outbox::DeliveryId;
 use crate::state::model::slot::Slot;
 use crate::state::model::to_json;
 use crate::store::StoreOp;
@@ -13,7 +13,7 @@ use crate::store::history::SessionRecord;
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuffer {
     ops: Vec<StoreOp>,
-    deliveries: Vec<LetterId>,
+    deliveries: Vec<DeliveryId>,
 }
 
 impl WriteBuffer {
@@ -54,7 +54,7 @@ impl WriteBuffer {
     }
 
     /// Names a new delivery, which may go once all of this is on record.
-    pub(crate) fn deliver(&mut self, id: LetterId) {
+    pub(crate) fn deliver(&mut self, id: DeliveryId) {
         self.deliveries.push(id);
     }
 
@@ -69,7 +69,7 @@ impl WriteBuffer {
     }
 
     /// Takes everything, in the order in which it came.
-    pub(crate) fn take(&mut self) -> (Vec<StoreOp>, Vec<LetterId>) {
+    pub(crate) fn take(&mut self) -> (Vec<StoreOp>, Vec<DeliveryId>) {
         (std::mem::take(&mut self.ops), std::mem::take(&mut self.deliveries))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::Exits;
+use super::Outputs;
 use crate::agent::AgentControl;
 use crate::channels::ChannelCommand;
 use crate::channels::message::Route;
@@ -16,10 +16,10 @@ use crate::protocol::call::{Channel, RunId};
 use crate::state::Effect;
 
 /// The ways out of a state thread behind which nobody takes anything.
-fn exits() -> (Exits, Receiver<AgentControl>, Receiver<Box<ChannelCommand>>) {
+fn outputs() -> (Outputs, Receiver<AgentControl>, Receiver<Box<ChannelCommand>>) {
     let (to_agent_control, agent_control) = bounded(AGENT_CONTROL_INBOX);
     let (to_channels, channels) = bounded(CHANNEL_INBOX + CHANNEL_RESERVE);
-    let exits = Exits {
+    let outputs = Outputs {
         outbound: outbound::queue().0,
         store: bounded(0).0,
         agent: bounded(0).0,
@@ -27,7 +27,7 @@ fn exits() -> (Exits, Receiver<AgentControl>, Receiver<Box<ChannelCommand>>) {
         channels: to_channels,
         fanout_us: Arc::default(),
     };
-    (exits, agent_control, channels)
+    (outputs, agent_control, channels)
 }
 
 fn new_conversation(number: usize) -> Effect {
@@ -37,7 +37,7 @@ fn new_conversation(number: usize) -> Effect {
 
 #[test]
 fn any_number_of_new_conversations_leaves_room_for_what_the_agent_thread_must_be_told() {
-    let (exits, agent_control, _channels) = exits();
+    let (outputs, agent_control, _channels) = outputs();
     let mut effects: Vec<Effect> = (0..5_000).map(new_conversation).collect();
     let deletion = |number: usize| {
         let session_key = number.to_string();
@@ -47,27 +47,27 @@ fn any_number_of_new_conversations_leaves_room_for_what_the_agent_thread_must_be
     effects.extend((0..FORGOTTEN_AT_ONCE_MAX).map(deletion));
     effects.extend((0..2 * AGENT_PROCESSES_MAX).map(cancel));
     effects.push(Effect::AgentControl(AgentControl::Shutdown));
-    exits.carry_out(&mut effects);
+    outputs.execute(&mut effects);
     let told: Vec<AgentControl> = agent_control.try_iter().collect();
     let dropped = |control: &&AgentControl| matches!(control, AgentControl::EndSession { delete: false, .. });
     let must = told.len() - told.iter().filter(dropped).count();
     assert_eq!(must, FORGOTTEN_AT_ONCE_MAX + 2 * AGENT_PROCESSES_MAX + 1);
-    exits.carry_out(&mut vec![new_conversation(1)]);
+    outputs.execute(&mut vec![new_conversation(1)]);
     assert_eq!(agent_control.len(), 1, "where there is room it is told");
 }
 
 #[test]
 fn what_the_surfaces_may_miss_leaves_room_for_what_they_must_be_told() {
-    let (exits, _agent_control, channels) = exits();
+    let (outputs, _agent_control, channels) = outputs();
     let route = Route { channel: Channel::Telegram, chat: "1".into(), topic: None };
     let typing = || Effect::Channel(ChannelCommand::Typing { route: route.clone(), on: true });
     let taken =
         || Effect::Channel(ChannelCommand::Acknowledge { channel: Channel::Telegram, result: Ok(()) });
     let mut effects: Vec<Effect> = (0..5_000).map(|_| typing()).collect();
     effects.extend((0..CHANNEL_INBOX).map(|_| taken()));
-    exits.carry_out(&mut effects);
+    outputs.execute(&mut effects);
     let told = channels.try_iter().filter(|command| matches!(**command, ChannelCommand::Acknowledge { .. }));
     assert_eq!(told.count(), CHANNEL_INBOX);
-    exits.carry_out(&mut vec![typing()]);
+    outputs.execute(&mut vec![typing()]);
     assert_eq!(channels.len(), 1, "where there is room they are told");
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::world::{World, message, settings};
+use super::harness::{Harness, message, settings};
 use crate::channels::message::{Arrival, Batch, Inbound, InboundMedia, MediaKind};
 use crate::channels::{ChannelCommand, ChannelEvent};
 use crate::limits::{
-    FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_MAX, LETTER_AGE_MS_MAX, MEDIA_MAX, OUTBOX_MAX,
+    DELIVERY_AGE_MS_MAX, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_MAX, MEDIA_MAX, OUTBOX_MAX,
     SANE_CLOCK_MS, STORE_INBOX,
 };
 use crate::protocol::call::Channel;
@@ -25,7 +25,7 @@ const STORE_BOUND: usize = STORE_INBOX + 64;
 const DAY_MS: u64 = 86_400_000;
 
 /// Messages on their way to as many chats, with these members besides.
-fn letters(count: usize, members: &Value) -> BTreeMap<String, String> {
+fn deliveries(count: usize, members: &Value) -> BTreeMap<String, String> {
     let mut slots = BTreeMap::new();
     for number in 0..count {
         let mut head = json!({
@@ -58,9 +58,9 @@ fn any_number_of_messages_that_were_being_sent_or_are_too_old_is_ended_little_by
     for members in
         [json!({ "trying": true }), json!({ "createdTs": old }), json!({ "trying": true, "done": 1 })]
     {
-        let recovered = Recovered { slots: letters(3 * OUTBOX_MAX / 2, &members), ..Recovered::default() };
+        let recovered = Recovered { slots: deliveries(3 * OUTBOX_MAX / 2, &members), ..Recovered::default() };
         let mut config = settings();
-        config.surfaces.by_channel.clear();
+        config.channels.by_channel.clear();
         let mut bench = Bench::with_unkept(config, recovered);
         bench.connect(1);
         bench.pass(Duration::ZERO);
@@ -72,39 +72,39 @@ fn any_number_of_messages_that_were_being_sent_or_are_too_old_is_ended_little_by
 
 #[test]
 fn what_was_being_sent_goes_on_with_its_next_part_only_as_the_surface_takes_it() {
-    let mut world = World::on(settings(), letters(1_000, &json!({ "trying": true })));
-    world.keep();
-    let attempts = world.attempts();
+    let mut harness = Harness::on(settings(), deliveries(1_000, &json!({ "trying": true })));
+    harness.keep();
+    let attempts = harness.attempts();
     assert!(attempts.len() <= 16, "{} at once", attempts.len());
     assert!(attempts.iter().all(|attempt| format!("{:?}", attempt.part).contains("two")));
     let first = attempts[0].clone();
-    world.sent(&first);
-    assert_eq!(world.attempts().len(), 1, "the next one follows");
+    harness.sent(&first);
+    assert_eq!(harness.attempts().len(), 1, "the next one follows");
 }
 
 #[test]
 fn messages_that_grow_too_old_together_are_ended_little_by_little() {
-    let mut world = World::on(settings(), letters(OUTBOX_MAX, &json!({})));
-    world.attempts();
-    let life = Duration::from_millis(LETTER_AGE_MS_MAX);
-    world.bench.pass(life);
-    let most = most_at_once(&mut world.bench);
+    let mut harness = Harness::on(settings(), deliveries(OUTBOX_MAX, &json!({})));
+    harness.attempts();
+    let life = Duration::from_millis(DELIVERY_AGE_MS_MAX);
+    harness.bench.pass(life);
+    let most = most_at_once(&mut harness.bench);
     assert!(most <= STORE_BOUND, "{most} commands at once");
 }
 
 #[test]
 fn a_session_to_which_many_messages_wait_is_forgotten_in_a_few_commands() {
-    let mut world = World::new();
+    let mut harness = Harness::new();
     for number in 0..400 {
         let params = json!({ "to": "telegram:5", "message": "hi", "idempotencyKey": number.to_string() });
-        world.bench.request(1, &number.to_string(), "send", params);
-        world.keep();
+        harness.bench.request(1, &number.to_string(), "send", params);
+        harness.keep();
     }
-    world.bench.answers();
-    world.bench.request(1, "forget", "session-forget", json!({ "sessionKey": "dm:telegram:5" }));
-    let most = most_at_once(&mut world.bench);
+    harness.bench.answers();
+    harness.bench.request(1, "forget", "session-forget", json!({ "sessionKey": "dm:telegram:5" }));
+    let most = most_at_once(&mut harness.bench);
     assert!(most <= 3, "{most} commands at once");
-    assert!(world.bench.answers().len() >= 399, "whoever waits for one that had not begun is told");
+    assert!(harness.bench.answers().len() >= 399, "whoever waits for one that had not begun is told");
 }
 
 fn media(count: usize) -> Vec<InboundMedia> {
@@ -126,8 +126,8 @@ fn waiting(number: usize, message: Inbound) -> (String, String) {
     (format!("inbox/telegram/{}", message.key), record.to_string())
 }
 
-fn fetches(world: &mut World) -> Vec<(String, usize)> {
-    world.commands(|command| match command {
+fn fetches(harness: &mut Harness) -> Vec<(String, usize)> {
+    harness.commands(|command| match command {
         ChannelCommand::Fetch { key, index, .. } => Some((key.clone(), *index)),
         _ => None,
     })
@@ -137,8 +137,8 @@ fn fetches(world: &mut World) -> Vec<(String, usize)> {
 fn pictures_are_fetched_a_few_at_a_time_and_the_time_of_the_others_has_not_begun() {
     let with = |key: usize| Inbound { media: media(3), ..message(&key.to_string(), "2", "2", "look") };
     let slots = (0..INBOX_MAX).map(|number| waiting(number, with(number))).collect();
-    let mut world = World::on(settings(), slots);
-    let first = fetches(&mut world);
+    let mut harness = Harness::on(settings(), slots);
+    let first = fetches(&mut harness);
     assert!(!first.is_empty() && first.len() <= FETCHES_IN_FLIGHT_MAX, "{} at once", first.len());
     let (key, index) = first[0].clone();
     let fetched = |key: &str, index| {
@@ -146,15 +146,15 @@ fn pictures_are_fetched_a_few_at_a_time_and_the_time_of_the_others_has_not_begun
         Event::Channel(ChannelEvent::Fetched { channel, key: key.into(), index, result })
     };
     for index in index..3 {
-        world.bench.handle(fetched(&key, index));
+        harness.bench.handle(fetched(&key, index));
     }
-    let next = fetches(&mut world);
+    let next = fetches(&mut harness);
     assert_eq!(next.len(), 3, "one message is whole, so the next one has its turn");
     // Nothing more comes: each waits as long as the first one did, and not in vain.
     let mut seen = first.len() + next.len();
     for _ in 0..INBOX_MAX {
-        world.bench.pass(FETCH_TIME_MAX);
-        seen += fetches(&mut world).len();
+        harness.bench.pass(FETCH_TIME_MAX);
+        seen += fetches(&mut harness).len();
     }
     assert_eq!(seen, 3 * INBOX_MAX, "each is fetched once");
 }
@@ -162,18 +162,18 @@ fn pictures_are_fetched_a_few_at_a_time_and_the_time_of_the_others_has_not_begun
 #[test]
 fn a_message_with_more_pictures_than_are_taken_says_so() {
     let crowded = || Inbound { media: media(5_000), ..message("1", "2", "2", "look") };
-    let mut recovered = World::on(settings(), [waiting(1, crowded())].into());
-    let mut arrived = World::new();
+    let mut recovered = Harness::on(settings(), [waiting(1, crowded())].into());
+    let mut arrived = Harness::new();
     arrived.say(crowded());
-    for world in [&mut recovered, &mut arrived] {
-        let fetched = fetches(world);
+    for harness in [&mut recovered, &mut arrived] {
+        let fetched = fetches(harness);
         assert_eq!(fetched.len(), MEDIA_MAX);
         for (key, index) in fetched {
             let (channel, result) = (Channel::Telegram, Err("gone".into()));
-            world.bench.handle(Event::Channel(ChannelEvent::Fetched { channel, key, index, result }));
+            harness.bench.handle(Event::Channel(ChannelEvent::Fetched { channel, key, index, result }));
         }
-        world.keep();
-        let (_, told) = world.letters().remove(0);
+        harness.keep();
+        let (_, told) = harness.deliveries().remove(0);
         assert!(told.contains("4996 more pictures or files"), "{told}");
     }
 }
@@ -182,33 +182,33 @@ fn a_message_with_more_pictures_than_are_taken_says_so() {
 fn a_message_that_names_another_surface_than_its_slot_is_answered_in_one_life_only() {
     let mut elsewhere = message("1", "2", "2", "hello");
     elsewhere.route.channel = Channel::Whatsapp;
-    let mut world = World::on(settings(), [waiting(5, elsewhere)].into());
-    let run = world.run();
-    world.answer(&run, "hi");
-    assert_eq!(world.letters(), [("2".to_owned(), "hi".to_owned())]);
-    assert!(world.disk["inbox/telegram/9/1"].starts_with("{\"d\""), "{:?}", world.disk);
-    world.restart();
-    assert!(world.bench.started_runs().is_empty() && world.letters().is_empty());
+    let mut harness = Harness::on(settings(), [waiting(5, elsewhere)].into());
+    let run = harness.run();
+    harness.answer(&run, "hi");
+    assert_eq!(harness.deliveries(), [("2".to_owned(), "hi".to_owned())]);
+    assert!(harness.disk["inbox/telegram/9/1"].starts_with("{\"d\""), "{:?}", harness.disk);
+    harness.restart();
+    assert!(harness.bench.started_runs().is_empty() && harness.deliveries().is_empty());
 }
 
 #[test]
 fn two_messages_with_one_number_are_both_answered() {
     let slots = ["1", "2", "3"].map(|key| waiting(5, message(key, "2", "2", &format!("text {key}"))));
-    let mut world = World::on(settings(), slots.into());
+    let mut harness = Harness::on(settings(), slots.into());
     let mut prompts = String::new();
-    for run in std::iter::from_fn(|| world.bench.started_runs().pop()).collect::<Vec<_>>() {
+    for run in std::iter::from_fn(|| harness.bench.started_runs().pop()).collect::<Vec<_>>() {
         prompts.push_str(&run.prompt);
-        world.answer(&run, "hi");
+        harness.answer(&run, "hi");
     }
-    for run in world.bench.started_runs() {
+    for run in harness.bench.started_runs() {
         prompts.push_str(&run.prompt);
-        world.answer(&run, "hi");
+        harness.answer(&run, "hi");
     }
     for key in ["1", "2", "3"] {
         assert!(prompts.contains(&format!("text {key}")), "{prompts}");
-        assert!(world.disk[&format!("inbox/telegram/9/{key}")].starts_with("{\"d\""), "{:?}", world.disk);
+        assert!(harness.disk[&format!("inbox/telegram/9/{key}")].starts_with("{\"d\""), "{:?}", harness.disk);
     }
-    assert!(world.bench.state.inbox.is_empty());
+    assert!(harness.bench.state.inbox.is_empty());
 }
 
 #[test]
@@ -218,34 +218,34 @@ fn what_is_left_out_stays_in_the_journal_and_comes_with_the_next_start() {
         .collect();
     let mut config = settings();
     config.budget = Limits { runs: 9_999, runs_per_person: 9_999 };
-    let mut world = World::on(config, slots);
-    assert_eq!(world.bench.state.inbox.iter().count(), INBOX_MAX);
-    let waits = |world: &World| world.disk.values().filter(|value| value.starts_with("{\"w\"")).count();
-    while !world.bench.state.inbox.is_empty() {
-        let runs = world.bench.started_runs();
-        assert!(!runs.is_empty(), "{} wait and none is asked", world.bench.state.inbox.iter().count());
+    let mut harness = Harness::on(config, slots);
+    assert_eq!(harness.bench.state.inbox.iter().count(), INBOX_MAX);
+    let waits = |harness: &Harness| harness.disk.values().filter(|value| value.starts_with("{\"w\"")).count();
+    while !harness.bench.state.inbox.is_empty() {
+        let runs = harness.bench.started_runs();
+        assert!(!runs.is_empty(), "{} wait and none is asked", harness.bench.state.inbox.iter().count());
         for run in runs {
-            world.answer(&run, "hi");
+            harness.answer(&run, "hi");
         }
-        world.letters();
+        harness.deliveries();
     }
-    assert_eq!(waits(&world), INBOX_MAX, "nothing of them was touched");
-    world.restart();
-    assert_eq!(world.bench.state.inbox.iter().count(), INBOX_MAX);
+    assert_eq!(waits(&harness), INBOX_MAX, "nothing of them was touched");
+    harness.restart();
+    assert_eq!(harness.bench.state.inbox.iter().count(), INBOX_MAX);
 }
 
 #[test]
 fn a_group_has_one_id_beside_its_own_however_often_it_moves() {
-    let mut world = World::new();
+    let mut harness = Harness::new();
     for number in 0..50 {
         let from = if number == 0 { "-5".to_owned() } else { format!("-10{}", number - 1) };
         let moved = Arrival::Migrated { key: format!("9/{number}"), from, to: format!("-10{number}") };
         let batch = Batch { channel: Channel::Telegram, arrivals: vec![moved], cursor: None };
-        world.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
-        world.keep();
+        harness.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
+        harness.keep();
     }
-    let moved: Vec<&String> = world.disk.keys().filter(|slot| slot.starts_with("moved/")).collect();
+    let moved: Vec<&String> = harness.disk.keys().filter(|slot| slot.starts_with("moved/")).collect();
     assert_eq!(moved, ["moved/telegram/-1049"]);
-    world.say(message("60", "-1049", "2", "hello"));
-    assert_eq!(world.run().session_key, "group:telegram:-5");
+    harness.say(message("60", "-1049", "2", "hello"));
+    assert_eq!(harness.run().session_key, "group:telegram:-5");
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Bench;
-use super::world::{World, message, settings};
+use super::harness::{Harness, message, settings};
 use crate::agent::{AgentControl, AgentEvent};
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::AttemptOutcome;
@@ -211,49 +211,49 @@ fn what_is_too_much_for_one_life_is_left_to_the_next() {
 const PERSON: &str = "730418265";
 
 /// A gateway that PERSON may write to, within that many runs a day.
-fn acquainted(runs_per_person: u64) -> World {
+fn acquainted(runs_per_person: u64) -> Harness {
     let mut config = settings();
     config.budget.runs_per_person = runs_per_person;
-    config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap().allowed.push(PERSON.into());
-    World::with(config)
+    config.channels.by_channel.get_mut(&Channel::Telegram).unwrap().allowed.push(PERSON.into());
+    Harness::with(config)
 }
 
-fn traces(world: &World) -> Vec<String> {
-    let lines = world.disk.iter().map(|(slot, value)| format!("{slot} {value}"));
+fn traces(harness: &Harness) -> Vec<String> {
+    let lines = harness.disk.iter().map(|(slot, value)| format!("{slot} {value}"));
     lines.filter(|line| [PERSON, "tangerine"].iter().any(|trace| line.contains(trace))).collect()
 }
 
-fn forget(world: &mut World) {
-    forget_session(world, &format!("dm:telegram:{PERSON}"));
+fn forget(harness: &mut Harness) {
+    forget_session(harness, &format!("dm:telegram:{PERSON}"));
 }
 
-fn forget_session(world: &mut World, session_key: &str) {
-    world.bench.request(1, "forget", "session-forget", json!({ "sessionKey": session_key }));
-    world.keep();
+fn forget_session(harness: &mut Harness, session_key: &str) {
+    harness.bench.request(1, "forget", "session-forget", json!({ "sessionKey": session_key }));
+    harness.keep();
     let session_key = session_key.to_owned();
-    world.bench.handle(Event::Agent(AgentEvent::Forgotten { session_key, result: Ok(()) }));
-    world.keep();
+    harness.bench.handle(Event::Agent(AgentEvent::Forgotten { session_key, result: Ok(()) }));
+    harness.keep();
 }
 
 #[test]
 fn what_was_spent_stays_spent_under_no_name() {
-    let mut world = acquainted(1);
+    let mut harness = acquainted(1);
     for key in ["1", "2"] {
-        world.say(message(key, PERSON, PERSON, "a tangerine"));
+        harness.say(message(key, PERSON, PERSON, "a tangerine"));
         if key == "1" {
-            let run = world.run();
-            world.answer(&run, "ok");
+            let run = harness.run();
+            harness.answer(&run, "ok");
         }
-        world.letters();
+        harness.deliveries();
     }
-    let today = |world: &World| world.disk["today"].clone();
-    assert_eq!(today(&world).matches(PERSON).count(), 2, "counted and told: {}", today(&world));
-    forget(&mut world);
-    assert!(today(&world).contains(r#""forgotten":1"#), "{}", today(&world));
-    assert_eq!(traces(&world), Vec::<String>::new());
-    world.restart();
-    world.bench.request(1, "s", "status", json!({}));
-    let answers = world.bench.answers();
+    let today = |harness: &Harness| harness.disk["today"].clone();
+    assert_eq!(today(&harness).matches(PERSON).count(), 2, "counted and told: {}", today(&harness));
+    forget(&mut harness);
+    assert!(today(&harness).contains(r#""forgotten":1"#), "{}", today(&harness));
+    assert_eq!(traces(&harness), Vec::<String>::new());
+    harness.restart();
+    harness.bench.request(1, "s", "status", json!({}));
+    let answers = harness.bench.answers();
     let status = &answers.last().unwrap().1["payload"]["today"];
     assert_eq!((&status["runs"], &status["runsByPerson"]), (&json!(1), &json!({ "forgotten": 1 })));
 }
@@ -261,18 +261,18 @@ fn what_was_spent_stays_spent_under_no_name() {
 #[test]
 fn a_message_under_way_to_somebody_who_is_forgotten_leaves_nothing() {
     for arrives in [true, false] {
-        let mut world = acquainted(9);
-        let send = |world: &mut World, key: &str| {
+        let mut harness = acquainted(9);
+        let send = |harness: &mut Harness, key: &str| {
             let params = json!({ "to": format!("telegram:{PERSON}"), "message": "a tangerine", "idempotencyKey": key });
-            world.bench.request(1, key, "send", params);
-            world.keep();
+            harness.bench.request(1, key, "send", params);
+            harness.keep();
         };
-        send(&mut world, "first");
-        send(&mut world, "second");
-        let attempt = world.attempts().remove(0);
-        forget(&mut world);
+        send(&mut harness, "first");
+        send(&mut harness, "second");
+        let attempt = harness.attempts().remove(0);
+        forget(&mut harness);
         // What had not begun is not sent any more, and whoever waits for it is told.
-        let answers = world.bench.answers();
+        let answers = harness.bench.answers();
         let second = &answers.iter().find(|(_, answer)| answer["id"] == "second").expect("an answer").1;
         assert!(second["error"]["message"].to_string().contains("forgotten"), "{second}");
         let outcome = if arrives {
@@ -280,39 +280,39 @@ fn a_message_under_way_to_somebody_who_is_forgotten_leaves_nothing() {
         } else {
             AttemptOutcome::NotSent { why: "no network".into(), retry_after: None }
         };
-        world.outcome(&attempt, outcome);
+        harness.outcome(&attempt, outcome);
         // Its caller learns what became of it, and nobody else.
-        let first = world.bench.answer();
+        let first = harness.bench.answer();
         assert_eq!((&first["id"], &first["ok"]), (&json!("first"), &json!(arrives)));
         assert!(!arrives || first["payload"]["chatId"] == PERSON);
-        assert_eq!(traces(&world), Vec::<String>::new());
-        world.restart();
-        send(&mut world, "first");
-        let again = world.bench.answer();
-        assert!(world.attempts().is_empty() && !again.to_string().contains(PERSON), "{again}");
-        assert_eq!(traces(&world), Vec::<String>::new());
+        assert_eq!(traces(&harness), Vec::<String>::new());
+        harness.restart();
+        send(&mut harness, "first");
+        let again = harness.bench.answer();
+        assert!(harness.attempts().is_empty() && !again.to_string().contains(PERSON), "{again}");
+        assert_eq!(traces(&harness), Vec::<String>::new());
     }
 }
 
 #[test]
 fn a_run_of_a_session_that_is_forgotten_says_nothing_more() {
     for waits in [false, true] {
-        let mut world = acquainted(9);
+        let mut harness = acquainted(9);
         let busy = waits.then(|| {
-            world.say(message("1", "1", "1", "the owner asks"));
-            world.run()
+            harness.say(message("1", "1", "1", "the owner asks"));
+            harness.run()
         });
-        world.say(message("2", PERSON, PERSON, "a tangerine"));
-        let run = busy.unwrap_or_else(|| world.run());
-        forget(&mut world);
-        world.bench.end(&run.run_id, RunStatus::Cancelled, "");
-        world.keep();
-        for attempt in world.attempts() {
+        harness.say(message("2", PERSON, PERSON, "a tangerine"));
+        let run = busy.unwrap_or_else(|| harness.run());
+        forget(&mut harness);
+        harness.bench.end(&run.run_id, RunStatus::Cancelled, "");
+        harness.keep();
+        for attempt in harness.attempts() {
             assert_ne!(attempt.route.chat, PERSON, "waits: {waits}");
-            world.outcome(&attempt, AttemptOutcome::Refused { why: "blocked by the user".into() });
+            harness.outcome(&attempt, AttemptOutcome::Refused { why: "blocked by the user".into() });
         }
-        assert_eq!(traces(&world), Vec::<String>::new(), "waits: {waits}");
-        let sessions = world.ask("sessions-list", json!({})).to_string();
+        assert_eq!(traces(&harness), Vec::<String>::new(), "waits: {waits}");
+        let sessions = harness.ask("sessions-list", json!({})).to_string();
         assert!(!sessions.contains(PERSON), "waits: {waits}: {sessions}");
     }
 }
@@ -328,81 +328,81 @@ fn what_could_not_be_understood_goes_with_a_session_of_its_surface() {
         ("dm:whatsapp:+15550001111".to_owned(), false),
         ("web:1".to_owned(), false),
     ] {
-        let mut world = acquainted(9);
+        let mut harness = acquainted(9);
         let batch = Batch { channel: Channel::Telegram, arrivals: arrivals.clone(), cursor: None };
-        world.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
-        world.keep();
-        assert_eq!(traces(&world).len(), 1);
-        forget_session(&mut world, &session_key);
-        assert_eq!(traces(&world).is_empty(), goes, "{session_key}");
+        harness.bench.handle(Event::Channel(ChannelEvent::Arrived(batch)));
+        harness.keep();
+        assert_eq!(traces(&harness).len(), 1);
+        forget_session(&mut harness, &session_key);
+        assert_eq!(traces(&harness).is_empty(), goes, "{session_key}");
     }
 }
 
 #[test]
 fn a_refused_person_is_no_longer_listed_once_forgotten() {
-    let mut world = World::new();
-    world.say(message("1", PERSON, PERSON, "a tangerine"));
-    let refused = |world: &mut World| {
-        world.bench.request(1, "s", "status", json!({}));
-        world.bench.answers().pop().unwrap().1["payload"]["refused"].to_string()
+    let mut harness = Harness::new();
+    harness.say(message("1", PERSON, PERSON, "a tangerine"));
+    let refused = |harness: &mut Harness| {
+        harness.bench.request(1, "s", "status", json!({}));
+        harness.bench.answers().pop().unwrap().1["payload"]["refused"].to_string()
     };
-    assert!(refused(&mut world).contains(PERSON));
-    forget(&mut world);
-    assert!(!refused(&mut world).contains(PERSON));
+    assert!(refused(&mut harness).contains(PERSON));
+    forget(&mut harness);
+    assert!(!refused(&mut harness).contains(PERSON));
 }
 
 #[test]
 fn a_group_that_is_forgotten_takes_those_along_who_have_nothing_else() {
-    let mut world = World::new();
-    let ask = |world: &mut World, key: &str, chat: &str, from: &str| {
-        world.say(message(key, chat, from, "a tangerine"));
-        let run = world.run();
-        world.answer(&run, "ok");
-        world.letters();
+    let mut harness = Harness::new();
+    let ask = |harness: &mut Harness, key: &str, chat: &str, from: &str| {
+        harness.say(message(key, chat, from, "a tangerine"));
+        let run = harness.run();
+        harness.answer(&run, "ok");
+        harness.deliveries();
     };
     let today =
-        |world: &mut World| world.ask("status", json!({}))["payload"]["today"]["runsByPerson"].clone();
+        |harness: &mut Harness| harness.ask("status", json!({}))["payload"]["today"]["runsByPerson"].clone();
     // PERSON asks there alone; 3 in another group, too, and 2 in a chat of their own.
-    ask(&mut world, "1", "-6", PERSON);
-    ask(&mut world, "2", "-6", "3");
-    ask(&mut world, "3", "-6", "2");
-    ask(&mut world, "4", "-6", "1");
-    ask(&mut world, "5", "2", "2");
-    world.ask("channel-allow", json!({ "channel": "telegram", "id": "3" }));
-    ask(&mut world, "6", "-5", "3");
-    world.restart();
-    forget_session(&mut world, "group:telegram:-6");
-    assert_eq!(traces(&world), Vec::<String>::new());
+    ask(&mut harness, "1", "-6", PERSON);
+    ask(&mut harness, "2", "-6", "3");
+    ask(&mut harness, "3", "-6", "2");
+    ask(&mut harness, "4", "-6", "1");
+    ask(&mut harness, "5", "2", "2");
+    harness.ask("channel-allow", json!({ "channel": "telegram", "id": "3" }));
+    ask(&mut harness, "6", "-5", "3");
+    harness.restart();
+    forget_session(&mut harness, "group:telegram:-6");
+    assert_eq!(traces(&harness), Vec::<String>::new());
     let left = json!({ "forgotten": 1, "owner": 1, "telegram:2": 2, "telegram:3": 2 });
-    assert_eq!(today(&mut world), left);
-    forget_session(&mut world, "group:telegram:-5");
-    forget_session(&mut world, "dm:telegram:2");
-    assert_eq!(today(&mut world), json!({ "forgotten": 5, "owner": 1 }));
-    assert!(!world.disk["today"].contains("telegram"), "{}", world.disk["today"]);
+    assert_eq!(today(&mut harness), left);
+    forget_session(&mut harness, "group:telegram:-5");
+    forget_session(&mut harness, "dm:telegram:2");
+    assert_eq!(today(&mut harness), json!({ "forgotten": 5, "owner": 1 }));
+    assert!(!harness.disk["today"].contains("telegram"), "{}", harness.disk["today"]);
 }
 
 #[test]
 fn a_group_member_who_was_told_that_the_day_is_used_up_is_forgotten_too() {
     let mut config = settings();
     config.budget.runs_per_person = 0;
-    let mut world = World::with(config);
-    world.say(message("1", "-6", PERSON, "a tangerine"));
-    world.letters();
-    assert!(world.disk["today"].contains(PERSON));
-    forget_session(&mut world, "group:telegram:-6");
+    let mut harness = Harness::with(config);
+    harness.say(message("1", "-6", PERSON, "a tangerine"));
+    harness.deliveries();
+    assert!(harness.disk["today"].contains(PERSON));
+    forget_session(&mut harness, "group:telegram:-6");
     // What the owner was told is on record in the owner's session.
-    assert!(!world.disk["today"].contains(PERSON), "{}", world.disk["today"]);
+    assert!(!harness.disk["today"].contains(PERSON), "{}", harness.disk["today"]);
 }
 
 #[test]
 fn a_group_that_was_refused_is_no_longer_listed_once_forgotten() {
-    let mut world = World::new();
-    let refused = |world: &mut World| world.ask("status", json!({}))["payload"]["refused"].to_string();
+    let mut harness = Harness::new();
+    let refused = |harness: &mut Harness| harness.ask("status", json!({}))["payload"]["refused"].to_string();
     for session in ["group:telegram:-77", "group:telegram:-77:9"] {
-        world.say(message(session, "-77", PERSON, "a tangerine"));
-        assert!(refused(&mut world).contains(PERSON));
-        forget_session(&mut world, session);
-        assert_eq!(refused(&mut world), "[]");
+        harness.say(message(session, "-77", PERSON, "a tangerine"));
+        assert!(refused(&mut harness).contains(PERSON));
+        forget_session(&mut harness, session);
+        assert_eq!(refused(&mut harness), "[]");
     }
 }
 

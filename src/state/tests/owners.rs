@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::world::{World, message, settings};
+use super::harness::{Harness, message, settings};
 use crate::protocol::call::Channel;
 use crate::state::StateConfig;
 use crate::store::Recovered;
@@ -14,30 +14,30 @@ use crate::store::Recovered;
 fn nobody_named(allowed: &[&str]) -> StateConfig {
     let mut config = settings();
     for channel in Channel::ALL {
-        config.surfaces.by_channel.entry(channel).or_default().owner = None;
+        config.channels.by_channel.entry(channel).or_default().owner = None;
     }
-    let telegram = config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap();
+    let telegram = config.channels.by_channel.get_mut(&Channel::Telegram).unwrap();
     telegram.allowed = allowed.iter().map(|id| (*id).to_owned()).collect();
     config
 }
 
-fn allow(world: &mut World, id: &str, more: Value) -> Value {
+fn allow(harness: &mut Harness, id: &str, more: Value) -> Value {
     let mut params = json!({ "channel": "telegram", "id": id });
     params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    world.ask("channel-allow", params)["payload"].clone()
+    harness.ask("channel-allow", params)["payload"].clone()
 }
 
 /// Where somebody's private chat goes.
-fn session_of(world: &mut World, key: &str, id: &str) -> String {
-    world.say(message(key, id, id, "hello"));
-    let run = world.run();
-    world.answer(&run, "hi");
-    world.letters();
+fn session_of(harness: &mut Harness, key: &str, id: &str) -> String {
+    harness.say(message(key, id, id, "hello"));
+    let run = harness.run();
+    harness.answer(&run, "hi");
+    harness.deliveries();
     run.session_key
 }
 
-fn warnings(world: &mut World) -> Vec<String> {
-    let status = world.ask("status", json!({}));
+fn warnings(harness: &mut Harness) -> Vec<String> {
+    let status = harness.ask("status", json!({}));
     let warnings = status["payload"]["warnings"].as_array().unwrap().iter();
     warnings.map(|warning| format!("{}: {}", warning["code"], warning["message"])).collect()
 }
@@ -50,102 +50,102 @@ fn old_folder(grants: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 #[test]
 fn letting_people_in_or_out_makes_nobody_the_owner() {
-    let mut world = World::with(nobody_named(&[]));
-    let first = allow(&mut world, "222", json!({}));
+    let mut harness = Harness::with(nobody_named(&[]));
+    let first = allow(&mut harness, "222", json!({}));
     assert_eq!(first["owner"], false, "the first guest is a guest");
     assert!(first["note"].as_str().unwrap().contains("clawdis allow telegram 222 --owner"), "{first}");
-    allow(&mut world, "333", json!({}));
-    let removed = allow(&mut world, "222", json!({ "remove": true }));
+    allow(&mut harness, "333", json!({}));
+    let removed = allow(&mut harness, "222", json!({ "remove": true }));
     assert!(removed["note"].as_str().unwrap().contains("Nobody is the owner yet"), "{removed}");
-    assert_eq!(session_of(&mut world, "1", "333"), "dm:telegram:333");
-    world.say(message("2", "333", "333", "/pause"));
-    assert_eq!(world.letters(), [("333".to_owned(), "Only the owner can do that.".to_owned())]);
-    world.restart();
-    assert_eq!(session_of(&mut world, "3", "333"), "dm:telegram:333", "nor does a restart");
-    assert_eq!(allow(&mut world, "-100", json!({}))["owner"], false, "nor a group");
+    assert_eq!(session_of(&mut harness, "1", "333"), "dm:telegram:333");
+    harness.say(message("2", "333", "333", "/pause"));
+    assert_eq!(harness.deliveries(), [("333".to_owned(), "Only the owner can do that.".to_owned())]);
+    harness.restart();
+    assert_eq!(session_of(&mut harness, "3", "333"), "dm:telegram:333", "nor does a restart");
+    assert_eq!(allow(&mut harness, "-100", json!({}))["owner"], false, "nor a group");
 }
 
 #[test]
 fn the_only_person_of_the_config_is_a_guest_until_named() {
-    let mut world = World::with(nobody_named(&["2"]));
-    assert_eq!(session_of(&mut world, "1", "2"), "dm:telegram:2");
-    assert_eq!(warnings(&mut world), Vec::<String>::new());
-    let named = allow(&mut world, "2", json!({ "owner": true }));
+    let mut harness = Harness::with(nobody_named(&["2"]));
+    assert_eq!(session_of(&mut harness, "1", "2"), "dm:telegram:2");
+    assert_eq!(warnings(&mut harness), Vec::<String>::new());
+    let named = allow(&mut harness, "2", json!({ "owner": true }));
     assert_eq!((&named["owner"], &named["note"]), (&json!(true), &Value::Null));
-    assert_eq!(session_of(&mut world, "2", "2"), "main");
-    world.restart();
-    assert_eq!(session_of(&mut world, "3", "2"), "main");
+    assert_eq!(session_of(&mut harness, "2", "2"), "main");
+    harness.restart();
+    assert_eq!(session_of(&mut harness, "3", "2"), "main");
 }
 
 #[test]
 fn each_surface_has_its_owner() {
-    let mut world = World::with(nobody_named(&["5", "6"]));
-    allow(&mut world, "5", json!({ "owner": true }));
+    let mut harness = Harness::with(nobody_named(&["5", "6"]));
+    allow(&mut harness, "5", json!({ "owner": true }));
     let whatsapp = json!({ "channel": "whatsapp", "id": "+15550002222", "owner": true });
-    assert_eq!(world.ask("channel-allow", whatsapp)["payload"]["owner"], true);
-    assert_eq!(session_of(&mut world, "1", "5"), "main", "the second took nothing from the first");
-    assert_eq!(allow(&mut world, "6", json!({ "owner": true }))["owner"], true);
-    assert_eq!(session_of(&mut world, "2", "6"), "main");
-    assert_eq!(session_of(&mut world, "3", "5"), "dm:telegram:5", "one on each surface");
-    allow(&mut world, "6", json!({ "remove": true }));
-    world.restart();
-    assert_eq!(session_of(&mut world, "4", "5"), "dm:telegram:5", "nobody moves up");
+    assert_eq!(harness.ask("channel-allow", whatsapp)["payload"]["owner"], true);
+    assert_eq!(session_of(&mut harness, "1", "5"), "main", "the second took nothing from the first");
+    assert_eq!(allow(&mut harness, "6", json!({ "owner": true }))["owner"], true);
+    assert_eq!(session_of(&mut harness, "2", "6"), "main");
+    assert_eq!(session_of(&mut harness, "3", "5"), "dm:telegram:5", "one on each surface");
+    allow(&mut harness, "6", json!({ "remove": true }));
+    harness.restart();
+    assert_eq!(session_of(&mut harness, "4", "5"), "dm:telegram:5", "nobody moves up");
 }
 
 #[test]
 fn whom_the_config_names_counts_and_that_is_said() {
-    let mut world = World::new();
-    let other = allow(&mut world, "2", json!({ "owner": true }));
+    let mut harness = Harness::new();
+    let other = allow(&mut harness, "2", json!({ "owner": true }));
     assert_eq!(other["owner"], false);
     assert!(other["note"].as_str().unwrap().contains("`owner.telegram`"), "{other}");
-    assert_eq!(session_of(&mut world, "1", "1"), "main");
+    assert_eq!(session_of(&mut harness, "1", "1"), "main");
 }
 
 #[test]
 fn an_old_folder_keeps_its_owner_and_asks_for_the_name() {
     for (allowed, grants) in [(vec![], vec![("telegram/2", "{}")]), (vec!["2"], vec![])] {
-        let mut world = World::on(nobody_named(&allowed), old_folder(&grants));
-        let said = warnings(&mut world);
+        let mut harness = Harness::on(nobody_named(&allowed), old_folder(&grants));
+        let said = warnings(&mut harness);
         assert!(
             said.len() == 1
                 && said[0].contains("owner-implied")
                 && said[0].contains("clawdis allow telegram 2 --owner"),
             "{said:?}"
         );
-        allow(&mut world, "3", json!({}));
-        world.restart();
-        assert_eq!(session_of(&mut world, "1", "2"), "main", "whoever else is let in since");
-        assert_eq!(session_of(&mut world, "2", "3"), "dm:telegram:3");
-        assert_eq!(warnings(&mut world).len(), 1);
-        allow(&mut world, "3", json!({ "owner": true }));
-        assert_eq!(warnings(&mut world), Vec::<String>::new(), "somebody is named");
-        world.restart();
-        assert_eq!(warnings(&mut world), Vec::<String>::new());
-        assert_eq!(session_of(&mut world, "3", "3"), "main");
-        assert_eq!(session_of(&mut world, "4", "2"), "dm:telegram:2");
+        allow(&mut harness, "3", json!({}));
+        harness.restart();
+        assert_eq!(session_of(&mut harness, "1", "2"), "main", "whoever else is let in since");
+        assert_eq!(session_of(&mut harness, "2", "3"), "dm:telegram:3");
+        assert_eq!(warnings(&mut harness).len(), 1);
+        allow(&mut harness, "3", json!({ "owner": true }));
+        assert_eq!(warnings(&mut harness), Vec::<String>::new(), "somebody is named");
+        harness.restart();
+        assert_eq!(warnings(&mut harness), Vec::<String>::new());
+        assert_eq!(session_of(&mut harness, "3", "3"), "main");
+        assert_eq!(session_of(&mut harness, "4", "2"), "dm:telegram:2");
     }
 }
 
 #[test]
 fn an_implied_owner_who_is_taken_out_is_nobody() {
-    let mut world = World::on(nobody_named(&[]), old_folder(&[("telegram/2", "{}")]));
-    allow(&mut world, "3", json!({}));
-    allow(&mut world, "2", json!({ "remove": true }));
-    assert_eq!(warnings(&mut world), Vec::<String>::new());
-    allow(&mut world, "2", json!({}));
-    world.restart();
-    assert_eq!(session_of(&mut world, "1", "2"), "dm:telegram:2");
+    let mut harness = Harness::on(nobody_named(&[]), old_folder(&[("telegram/2", "{}")]));
+    allow(&mut harness, "3", json!({}));
+    allow(&mut harness, "2", json!({ "remove": true }));
+    assert_eq!(warnings(&mut harness), Vec::<String>::new());
+    allow(&mut harness, "2", json!({}));
+    harness.restart();
+    assert_eq!(session_of(&mut harness, "1", "2"), "dm:telegram:2");
     // The same by the config, which may also name somebody.
-    let mut world = World::on(nobody_named(&["2"]), old_folder(&[]));
-    world.restart_with(|config| {
-        config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap().allowed = vec!["3".to_owned()];
+    let mut harness = Harness::on(nobody_named(&["2"]), old_folder(&[]));
+    harness.restart_with(|config| {
+        config.channels.by_channel.get_mut(&Channel::Telegram).unwrap().allowed = vec!["3".to_owned()];
     });
-    assert_eq!(warnings(&mut world), Vec::<String>::new());
-    assert_eq!(session_of(&mut world, "1", "3"), "dm:telegram:3");
-    world.restart_with(|config| {
-        config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap().allowed = vec!["2".to_owned()];
+    assert_eq!(warnings(&mut harness), Vec::<String>::new());
+    assert_eq!(session_of(&mut harness, "1", "3"), "dm:telegram:3");
+    harness.restart_with(|config| {
+        config.channels.by_channel.get_mut(&Channel::Telegram).unwrap().allowed = vec!["2".to_owned()];
     });
-    assert_eq!(session_of(&mut world, "2", "2"), "dm:telegram:2", "and does not come back");
+    assert_eq!(session_of(&mut harness, "2", "2"), "dm:telegram:2", "and does not come back");
 }
 
 #[test]
@@ -164,9 +164,9 @@ fn an_old_folder_with_a_doubt_implies_nobody() {
         if index == 4 {
             slots.insert("allow/owners-by-name".to_owned(), "true".to_owned());
         }
-        let mut world = World::on(nobody_named(&[]), slots);
-        assert_eq!(warnings(&mut world), Vec::<String>::new(), "{grants:?}");
-        assert_eq!(session_of(&mut world, "1", "2"), "dm:telegram:2", "{grants:?}");
+        let mut harness = Harness::on(nobody_named(&[]), slots);
+        assert_eq!(warnings(&mut harness), Vec::<String>::new(), "{grants:?}");
+        assert_eq!(session_of(&mut harness, "1", "2"), "dm:telegram:2", "{grants:?}");
     }
     // What a damaged journal does not say tells nothing.
     let slots = old_folder(&[("telegram/2", "{}")]);
@@ -181,54 +181,54 @@ fn an_old_folder_with_a_doubt_implies_nobody() {
 fn a_named_owner_of_an_old_folder_stays_the_owner() {
     let slots =
         old_folder(&[("telegram/2", "{\"owner\":true}"), ("telegram/3", "{}"), ("had-owner", "true")]);
-    let mut world = World::on(nobody_named(&[]), slots);
-    assert_eq!(warnings(&mut world), Vec::<String>::new());
-    assert_eq!(session_of(&mut world, "1", "2"), "main");
-    assert_eq!(session_of(&mut world, "2", "3"), "dm:telegram:3");
+    let mut harness = Harness::on(nobody_named(&[]), slots);
+    assert_eq!(warnings(&mut harness), Vec::<String>::new());
+    assert_eq!(session_of(&mut harness, "1", "2"), "main");
+    assert_eq!(session_of(&mut harness, "2", "3"), "dm:telegram:3");
 }
 
 #[test]
 fn what_waits_over_a_restart_is_asked_where_its_sender_belongs_now() {
-    let mut world = World::new();
-    world.say(message("1", "1", "1", "the former owner asks"));
-    assert_eq!(world.run().session_key, "main");
-    world.restart_with(|config| {
-        let telegram = config.surfaces.by_channel.get_mut(&Channel::Telegram).unwrap();
+    let mut harness = Harness::new();
+    harness.say(message("1", "1", "1", "the former owner asks"));
+    assert_eq!(harness.run().session_key, "main");
+    harness.restart_with(|config| {
+        let telegram = config.channels.by_channel.get_mut(&Channel::Telegram).unwrap();
         (telegram.owner, telegram.allowed) = (Some("9".into()), vec!["1".into()]);
     });
-    world.keep();
-    let run = world.run();
+    harness.keep();
+    let run = harness.run();
     assert_eq!(run.session_key, "dm:telegram:1");
     assert!(run.prompt.contains("(telegram:1)") && !run.prompt.contains("(owner)"), "{}", run.prompt);
-    let said = world.said.iter().filter(|record| record.contains("the former owner asks")).count();
-    assert_eq!(said, 2, "also on record there: {:?}", world.said);
-    world.say(message("2", "1", "1", "/pause"));
-    assert_eq!(world.letters()[0].1, "Only the owner can do that.");
+    let said = harness.said.iter().filter(|record| record.contains("the former owner asks")).count();
+    assert_eq!(said, 2, "also on record there: {:?}", harness.said);
+    harness.say(message("2", "1", "1", "/pause"));
+    assert_eq!(harness.deliveries()[0].1, "Only the owner can do that.");
 }
 
 #[test]
 fn what_is_held_is_judged_again_when_rights_change() {
-    let mut world = World::with(nobody_named(&["2", "5"]));
-    allow(&mut world, "5", json!({ "owner": true }));
-    allow(&mut world, "8", json!({}));
-    world.say(message("1", "2", "2", "busy"));
-    let busy = world.run();
+    let mut harness = Harness::with(nobody_named(&["2", "5"]));
+    allow(&mut harness, "5", json!({ "owner": true }));
+    allow(&mut harness, "8", json!({}));
+    harness.say(message("1", "2", "2", "busy"));
+    let busy = harness.run();
     for (key, id) in [("2", "8"), ("3", "5"), ("4", "2")] {
-        world.say(message(key, id, id, &format!("of {id}")));
+        harness.say(message(key, id, id, &format!("of {id}")));
     }
-    allow(&mut world, "8", json!({ "remove": true }));
-    allow(&mut world, "6", json!({ "owner": true }));
-    world.keep();
-    world.answer(&busy, "done");
-    assert_eq!(world.letters(), [("2".to_owned(), "done".to_owned())], "nobody hears of an end");
+    allow(&mut harness, "8", json!({ "remove": true }));
+    allow(&mut harness, "6", json!({ "owner": true }));
+    harness.keep();
+    harness.answer(&busy, "done");
+    assert_eq!(harness.deliveries(), [("2".to_owned(), "done".to_owned())], "nobody hears of an end");
     let mut asked = Vec::new();
-    while let Some(run) = world.bench.started_runs().pop() {
-        world.answer(&run, "hi");
+    while let Some(run) = harness.bench.started_runs().pop() {
+        harness.answer(&run, "hi");
         asked.push((run.session_key.clone(), run.prompt.clone()));
     }
     asked.sort();
     let expected = [("dm:telegram:2", "of 2"), ("dm:telegram:5", "of 5")];
     assert_eq!(asked, expected.map(|(session, prompt)| (session.to_owned(), prompt.to_owned())));
-    assert_eq!(world.letters().len(), 2);
-    assert!(world.bench.state.inbox.is_empty() && world.bench.state.runs.is_empty());
+    assert_eq!(harness.deliveries().len(), 2);
+    assert!(harness.bench.state.inbox.is_empty() && harness.bench.state.runs.is_empty());
 }

@@ -2,66 +2,66 @@
 
 use serde_json::json;
 
-use super::world::{World, message, settings};
+use super::harness::{Harness, message, settings};
 use crate::state::StateConfig;
 use crate::state::model::budget::Limits;
 
 const QUEUE: usize = 32;
 
-fn world() -> World {
-    World::with(StateConfig { queue_max: QUEUE, ..settings() })
+fn harness() -> Harness {
+    Harness::with(StateConfig { queue_max: QUEUE, ..settings() })
 }
 
 /// The owner asks on the command line; whether that is accepted.
-fn owner_asks(world: &mut World, key: &str) -> bool {
+fn owner_asks(harness: &mut Harness, key: &str) -> bool {
     let params = json!({ "message": format!("owner {key}"), "idempotencyKey": key });
-    world.bench.answers();
-    world.bench.request(1, key, "agent", params);
-    world.keep();
-    let answer = world.bench.answers().remove(0).1;
+    harness.bench.answers();
+    harness.bench.request(1, key, "agent", params);
+    harness.keep();
+    let answer = harness.bench.answers().remove(0).1;
     assert!(answer["ok"] == true || answer["error"]["code"] == "RATE_LIMITED", "{answer}");
     answer["ok"] == true
 }
 
 #[test]
 fn no_member_of_a_group_shuts_the_owner_out() {
-    let mut world = world();
-    world.say(message("0", "-6", "666", "a long run"));
-    let first = world.run();
+    let mut harness = harness();
+    harness.say(message("0", "-6", "666", "a long run"));
+    let first = harness.run();
     for line in 1..=34 {
-        world.say(message(&line.to_string(), "-6", "666", &format!("line {line};")));
+        harness.say(message(&line.to_string(), "-6", "666", &format!("line {line};")));
     }
-    let waiting = world.bench.state.runs.waiting();
+    let waiting = harness.bench.state.runs.waiting();
     assert!(waiting <= QUEUE / 2, "{waiting} of {QUEUE} places are one member's");
-    assert!(owner_asks(&mut world, "a"));
+    assert!(owner_asks(&mut harness, "a"));
     // Nothing is lost, nor out of its order.
-    world.answer(&first, "done");
+    harness.answer(&first, "done");
     let mut said = String::new();
-    while let Some(run) = world.bench.started_runs().pop() {
+    while let Some(run) = harness.bench.started_runs().pop() {
         said.push_str(&run.prompt);
-        world.answer(&run, "done");
+        harness.answer(&run, "done");
     }
     let at: Vec<_> = (1..=34).map(|line| said.find(&format!("line {line};")).expect(&said)).collect();
     assert!(at.is_sorted(), "{said}");
-    assert!(world.bench.state.inbox.is_empty());
+    assert!(harness.bench.state.inbox.is_empty());
 }
 
 #[test]
 fn what_is_said_behind_somebody_who_has_to_wait_waits_too() {
     let mut config = StateConfig { queue_max: QUEUE, ..settings() };
-    config.surfaces.by_channel.values_mut().for_each(|surface| surface.allowed.push("666".into()));
-    let mut world = World::with(config);
+    config.channels.by_channel.values_mut().for_each(|surface| surface.allowed.push("666".into()));
+    let mut harness = Harness::with(config);
     for line in 0..=QUEUE / 2 {
-        world.say(message(&line.to_string(), "666", "666", "hello"));
+        harness.say(message(&line.to_string(), "666", "666", "hello"));
     }
-    let first = world.run();
-    world.say(message("a", "-6", "666", "the question"));
-    world.say(message("b", "-6", "4", "the answer to it"));
-    world.answer(&first, "done");
+    let first = harness.run();
+    harness.say(message("a", "-6", "666", "the question"));
+    harness.say(message("b", "-6", "4", "the answer to it"));
+    harness.answer(&first, "done");
     let mut said = String::new();
-    while let Some(run) = world.bench.started_runs().pop() {
+    while let Some(run) = harness.bench.started_runs().pop() {
         said.push_str(&run.prompt);
-        world.answer(&run, "done");
+        harness.answer(&run, "done");
     }
     let [question, answer] = ["the question", "the answer"].map(|text| said.find(text).expect(&said));
     assert!(question < answer, "{said}");
@@ -71,36 +71,36 @@ fn what_is_said_behind_somebody_who_has_to_wait_waits_too() {
 fn many_people_together_leave_a_place_to_the_owner() {
     for queue_max in [0, 1, 2, QUEUE] {
         let mut config = StateConfig { queue_max, ..settings() };
-        config.surfaces.by_channel.values_mut().for_each(|surface| {
+        config.channels.by_channel.values_mut().for_each(|surface| {
             surface.allowed.extend((10..60).map(|id| id.to_string()));
         });
-        let mut world = World::with(config);
+        let mut harness = Harness::with(config);
         for id in 10..60 {
-            world.say(message(&id.to_string(), &id.to_string(), &id.to_string(), "hello"));
+            harness.say(message(&id.to_string(), &id.to_string(), &id.to_string(), "hello"));
         }
-        let taken = world.bench.state.runs.waiting() + world.bench.state.runs.active();
+        let taken = harness.bench.state.runs.waiting() + harness.bench.state.runs.active();
         assert_eq!(taken, queue_max.max(1), "of {queue_max} places and the agent's");
-        assert_eq!(owner_asks(&mut world, "a"), queue_max > 0);
-        assert!(!owner_asks(&mut world, "b"), "the owner's part is bounded, too");
+        assert_eq!(owner_asks(&mut harness, "a"), queue_max > 0);
+        assert!(!owner_asks(&mut harness, "b"), "the owner's part is bounded, too");
     }
 }
 
 #[test]
 fn the_last_runs_of_the_day_are_the_owners() {
     let budget = Limits { runs: 20, runs_per_person: 8 };
-    let mut world = World::with(StateConfig { budget, ..settings() });
+    let mut harness = Harness::with(StateConfig { budget, ..settings() });
     for line in 0..24 {
         let id = (10 + line % 4).to_string();
-        world.say(message(&line.to_string(), "-6", &id, "hello"));
-        for run in world.bench.started_runs() {
-            world.answer(&run, "hi");
+        harness.say(message(&line.to_string(), "-6", &id, "hello"));
+        for run in harness.bench.started_runs() {
+            harness.answer(&run, "hi");
         }
     }
-    assert_eq!(world.bench.state.today.runs(), 18, "a tenth is kept");
+    assert_eq!(harness.bench.state.today.runs(), 18, "a tenth is kept");
     for (key, is_asked) in [("a", true), ("b", true), ("c", false)] {
-        assert_eq!(owner_asks(&mut world, key), is_asked, "{key}");
-        for run in world.bench.started_runs() {
-            world.answer(&run, "hi");
+        assert_eq!(owner_asks(&mut harness, key), is_asked, "{key}");
+        for run in harness.bench.started_runs() {
+            harness.answer(&run, "hi");
         }
     }
 }

@@ -123,7 +123,7 @@ fn directives_take_no_place_and_none_is_forgotten_for_another() {
     }
     assert!(matches!(look_up(&keys, "new", &A, now), Lookup::Full(_)));
     let name = |n: usize| format!("/{n}");
-    let obey = |keys: &mut Keys, n: usize, at: Instant| {
+    let execute_directive = |keys: &mut Keys, n: usize, at: Instant| {
         let record = KeyRecord::new(&A, "r".into(), "main", Holder::default());
         let mut writes = WriteBuffer::default();
         keys.begin(&name(n), KeyRecord { directive: true, ..record }, &mut writes);
@@ -131,7 +131,7 @@ fn directives_take_no_place_and_none_is_forgotten_for_another() {
         writes.len()
     };
     for n in 0..DIRECTIVE_KEYS_MAX + 10 {
-        assert_eq!(obey(&mut keys, n, now), usize::from(n < DIRECTIVE_KEYS_MAX), "{n}");
+        assert_eq!(execute_directive(&mut keys, n, now), usize::from(n < DIRECTIVE_KEYS_MAX), "{n}");
     }
     assert!(matches!(keys.look_up(&name(0), &A), Some(Lookup::Ended(..))));
     assert_eq!(keys.look_up(&name(0), &B), Some(Lookup::Conflict));
@@ -144,7 +144,11 @@ fn directives_take_no_place_and_none_is_forgotten_for_another() {
     let later = now + Duration::from_millis(KEY_TTL_MS);
     keys.drop_expired(later);
     assert_eq!((keys.directives, keys.records.len()), (0, KEYS_MAX));
-    assert_eq!(obey(&mut keys, 3, later), DIRECTIVE_KEYS_MAX + 1, "the others go with the same write");
+    assert_eq!(
+        execute_directive(&mut keys, 3, later),
+        DIRECTIVE_KEYS_MAX + 1,
+        "the others go with the same write"
+    );
     assert_eq!((keys.directives, keys.records.len()), (1, KEYS_MAX + 1));
 }
 

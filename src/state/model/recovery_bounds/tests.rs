@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{KINDS, thin};
+use super::{KINDS, apply_bounds};
 use crate::limits::{
     ALLOWED_MAX, INBOX_DONE_MAX, INBOX_MAX, KEYS_MAX, OUTBOX_MAX, SESSIONS_MAX, SLOT_BYTES_MAX,
 };
@@ -26,7 +26,7 @@ fn done(number: usize) -> (String, String) {
 }
 
 fn left(mut slots: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    assert!(thin(&mut slots));
+    assert!(apply_bounds(&mut slots));
     slots
 }
 
@@ -89,8 +89,8 @@ fn what_is_larger_than_it_can_be_is_left_out_and_so_is_what_is_too_much_together
 
 #[test]
 fn no_new_message_gets_the_number_of_one_that_was_left_out() {
-    let letters = slots(20_000, |number| (format!("outbox/{number:020}"), "{}".into()));
-    let left = left(letters);
+    let deliveries = slots(20_000, |number| (format!("outbox/{number:020}"), "{}".into()));
+    let left = left(deliveries);
     assert!(left.len() <= 4 * OUTBOX_MAX && left.contains_key(&format!("outbox/{:020}", 19_999)));
 }
 
@@ -104,5 +104,5 @@ fn as_much_as_there_can_be_is_all_there() {
     all.extend(slots(OUTBOX_MAX, |number| (format!("outbox/{number:020}"), "x".repeat(6_000))));
     all.extend(slots(OUTBOX_MAX, |number| (format!("outbox/{number:020}/parts"), "[]".into())));
     let before = all.clone();
-    assert!(!thin(&mut all) && all == before);
+    assert!(!apply_bounds(&mut all) && all == before);
 }

@@ -14,14 +14,14 @@ use crate::config::file::Commands;
 use crate::limits::SANE_CLOCK_MS;
 use crate::protocol::call::Channel;
 use crate::protocol::payload::{ChannelHealth, RunStatus};
-use crate::state::model::channel_config::{GroupConfig, SurfaceConfig};
+use crate::state::model::channel_config::{ChannelConfig, GroupConfig};
 use crate::state::{Effect, Event, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp};
 
 const TS: u64 = SANE_CLOCK_MS + 1_000_000;
 
 /// A gateway with Telegram, its owner (1), a friend (2) and two groups, and the disk behind it.
-pub(super) struct World {
+pub(super) struct Harness {
     pub(super) bench: Bench,
     pub(super) disk: BTreeMap<String, String>,
     /// JSON of the history's records.
@@ -36,7 +36,7 @@ pub(super) fn settings() -> StateConfig {
         allowed: allowed.iter().map(|id| (*id).to_owned()).collect(),
         commands: Commands::Asker,
     };
-    let telegram = SurfaceConfig {
+    let telegram = ChannelConfig {
         configured: true,
         owner: Some("1".into()),
         allowed: vec!["2".into()],
@@ -46,12 +46,12 @@ pub(super) fn settings() -> StateConfig {
         ]),
         max_age: Duration::from_secs(3_600),
     };
-    config.surfaces.by_channel.insert(Channel::Telegram, telegram);
-    config.surfaces.media = "/media".into();
+    config.channels.by_channel.insert(Channel::Telegram, telegram);
+    config.channels.media = "/media".into();
     config
 }
 
-impl World {
+impl Harness {
     pub(super) fn new() -> Self {
         Self::with(settings())
     }
@@ -64,9 +64,9 @@ impl World {
     pub(super) fn on(config: StateConfig, disk: BTreeMap<String, String>) -> Self {
         let recovered = Recovered { slots: disk.clone(), ..Recovered::default() };
         let bench = Bench::with_unkept(config.clone(), recovered);
-        let mut world = Self { bench, disk, said: Vec::new(), config };
-        world.switch_on();
-        world
+        let mut harness = Self { bench, disk, said: Vec::new(), config };
+        harness.switch_on();
+        harness
     }
 
     fn switch_on(&mut self) {
@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    /// Commands to the surfaces for which `wanted` gives something.
+    /// Commands to the channels for which `wanted` gives something.
     pub(super) fn commands<T>(&mut self, wanted: impl Fn(&ChannelCommand) -> Option<T>) -> Vec<T> {
         let mut found = Vec::new();
         self.bench.effects.retain(|effect| match effect {
@@ -232,15 +232,15 @@ impl World {
     }
 
     /// What was delivered since the last call, with its chat; all of it arrives.
-    pub(super) fn letters(&mut self) -> Vec<(String, String)> {
-        let mut letters = Vec::new();
+    pub(super) fn deliveries(&mut self) -> Vec<(String, String)> {
+        let mut deliveries = Vec::new();
         loop {
             let attempts = self.attempts();
             if attempts.is_empty() {
-                return letters;
+                return deliveries;
             }
             for attempt in attempts {
-                letters.push((attempt.route.chat.clone(), text(&attempt.part)));
+                deliveries.push((attempt.route.chat.clone(), text(&attempt.part)));
                 self.sent(&attempt);
             }
         }
