@@ -1,11 +1,11 @@
-//! Which surface an address belongs to, and what names a person or group there.
+//! Which channel an address belongs to, and what names a person or group there.
 
 use crate::channels::message::Route;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 
-/// The surface of `to`, where the caller named none.
-pub fn channel_of(to: &str) -> Result<Channel, WireError> {
+/// The channel of the address `to`, where the caller named none.
+pub(crate) fn channel_of(to: &str) -> Result<Channel, WireError> {
     if is_phone(to) || is_whatsapp_jid(to) {
         return Ok(Channel::Whatsapp);
     }
@@ -18,8 +18,8 @@ pub fn channel_of(to: &str) -> Result<Channel, WireError> {
     ))
 }
 
-/// Where a message to `to` goes.
-pub fn route(channel: Channel, to: &str) -> Result<Route, WireError> {
+/// The chat that the address `to` names on a channel.
+pub(crate) fn route(channel: Channel, to: &str) -> Result<Route, WireError> {
     let to: String = to.chars().filter(|character| !character.is_whitespace()).collect();
     let bare = to.strip_prefix(&[channel.name(), ":"].concat()).unwrap_or(&to);
     let chat = match channel {
@@ -36,7 +36,7 @@ fn no_address(expected: &str) -> WireError {
 }
 
 /// The direct chat with a person, whose id has the form of [`person_id`]; a group's is its own.
-pub fn chat_of(channel: Channel, person: &str) -> String {
+pub(crate) fn chat_of(channel: Channel, person: &str) -> String {
     match (channel, person.strip_prefix('+')) {
         (Channel::Whatsapp, Some(digits)) => format!("{digits}@s.whatsapp.net"),
         _ => person.to_owned(),
@@ -44,14 +44,14 @@ pub fn chat_of(channel: Channel, person: &str) -> String {
 }
 
 /// The person behind a direct chat, in the form of [`person_id`]; other chats stay as they are.
-pub fn person_of(channel: Channel, chat: &str) -> String {
+pub(crate) fn person_of(channel: Channel, chat: &str) -> String {
     person_id(channel, chat).unwrap_or_else(|_| chat.to_owned())
 }
 
 /// The one form in which the id of a person or group is kept and compared: a Telegram id as a number
 /// (`-` in front of a group's), a phone number as `+15550001111` (also if given as its jid), any
 /// other WhatsApp jid as it is.
-pub fn person_id(channel: Channel, id: &str) -> Result<String, WireError> {
+pub(crate) fn person_id(channel: Channel, id: &str) -> Result<String, WireError> {
     let id: String = id.chars().filter(|c| !c.is_whitespace()).collect();
     let prefix = [channel.name(), ":"].concat();
     let id = id.strip_prefix(&prefix).unwrap_or(&id);
@@ -63,7 +63,7 @@ pub fn person_id(channel: Channel, id: &str) -> Result<String, WireError> {
 }
 
 /// Whether that id, in the form of [`person_id`], is a chat of several people.
-pub fn is_group(channel: Channel, id: &str) -> bool {
+pub(crate) fn is_group(channel: Channel, id: &str) -> bool {
     match channel {
         Channel::Telegram => id.starts_with('-'),
         Channel::Whatsapp => id.ends_with("@g.us"),
@@ -103,7 +103,7 @@ fn whatsapp_id(id: &str) -> Result<String, &'static str> {
     }
 }
 
-/// `+` and digits: E.164 has 15 at most.
+/// Whether it is `+` and digits, at most the 15 of E.164.
 fn is_phone(to: &str) -> bool {
     to.strip_prefix('+').is_some_and(|digits| is_number(digits) && digits.len() <= 15)
 }

@@ -1,5 +1,5 @@
-//! The channels thread: owns the messaging surfaces and is the only one that talks to them. It
-//! never blocks on the network.
+//! The channels thread: owns the channels, and leads commands and events to the one that they are for. It never
+//! blocks on the network.
 
 use std::time::Instant;
 
@@ -78,7 +78,7 @@ impl ChannelsLoop {
                 Channel::Telegram => self.telegram.fetch(key, index, media, folder),
                 Channel::Whatsapp => self.whatsapp.fetch(key, index, media, folder, now),
             },
-            ChannelCommand::Drop { path } => {
+            ChannelCommand::Discard { path } => {
                 if let Err(error) = media::remove(&path) {
                     log::warn!("a file that came too late cannot be removed: {error}");
                 }
@@ -87,12 +87,12 @@ impl ChannelsLoop {
                 Channel::Telegram => self.telegram.acknowledge(result),
                 Channel::Whatsapp => self.whatsapp.acknowledge(result, now),
             },
-            ChannelCommand::Typing { route, on } => match route.channel {
-                Channel::Telegram => self.telegram.typing(route, on),
-                Channel::Whatsapp => self.whatsapp.typing(route, on, now),
+            ChannelCommand::Typing { route, is_typing } => match route.channel {
+                Channel::Telegram => self.telegram.typing(route, is_typing),
+                Channel::Whatsapp => self.whatsapp.typing(route, is_typing, now),
             },
             // A bot has no way to say so.
-            ChannelCommand::Seen { route, message_id, from } if route.channel == Channel::Whatsapp => {
+            ChannelCommand::MarkRead { route, message_id, from } if route.channel == Channel::Whatsapp => {
                 self.whatsapp.mark_read(&route.chat, &message_id, &from, now);
             }
             ChannelCommand::Tidy => self.whatsapp.tidy(now),
@@ -111,7 +111,7 @@ impl ChannelsLoop {
                 self.telegram.give_back();
                 self.whatsapp.give_back();
             }
-            ChannelCommand::Seen { .. } | ChannelCommand::Stop => {}
+            ChannelCommand::MarkRead { .. } | ChannelCommand::Stop => {}
         }
     }
 

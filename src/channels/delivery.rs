@@ -1,4 +1,4 @@
-//! What goes out on a surface, one message at a time, and what became of it.
+//! What goes out on a channel, one message at a time, and what became of it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,149 +8,120 @@ use serde::{Deserialize, Serialize};
 use crate::channels::message::Route;
 
 /// Number that state gives to an attempt; the outcome carries it.
-pub type AttemptId = u64;
+pub(crate) type AttemptId = u64;
 
-/// One message of an answer: what the surface shows without cutting it.
+/// A part of an answer: one message, which the channel shows without cutting it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Part {
-    /// Text and its looks.
+pub(crate) enum Part {
+    /// A text with its entities.
     #[serde(rename = "t")]
     Text {
-        /// What is read.
         text: String,
-        /// How it looks, where the surface takes that apart from the text.
+        /// The entities of the text, where the channel takes them apart from it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         entities: Vec<Entity>,
     },
-    /// A picture or file.
+    /// A picture or file with a caption.
     #[serde(rename = "m")]
     Media {
         /// `http(s)://...`, or the path of a file in a folder that the config allows.
         source: String,
-        /// Text below it.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         caption: String,
     },
     /// A text that is too long for messages, as a file.
     #[serde(rename = "f")]
-    File {
-        /// What the file is called.
-        name: String,
-        /// What is in it.
-        text: String,
-        /// Text below it.
-        caption: String,
-    },
+    File { name: String, text: String, caption: String },
 }
 
-/// A stretch of text that looks different. Telegram's own shape: it is sent as it is.
+/// A stretch of text that looks different. It has Telegram's own shape and is sent as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entity {
+pub(crate) struct Entity {
     /// `bold`, `italic`, `strikethrough`, `code`, `pre`, `text_link`, `blockquote`
     #[serde(rename = "type")]
-    pub kind: String,
-    /// First UTF-16 unit.
-    pub offset: usize,
-    /// UTF-16 units.
-    pub length: usize,
-    /// Of a `text_link`.
+    pub(crate) kind: String,
+    /// Its first UTF-16 unit.
+    pub(crate) offset: usize,
+    /// Length in UTF-16 units.
+    pub(crate) length: usize,
+    /// Where a `text_link` leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// Of a `pre`.
+    pub(crate) url: Option<String>,
+    /// Language of the code in a `pre`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub language: Option<String>,
+    pub(crate) language: Option<String>,
 }
 
 /// One attempt to deliver one part. State has put on record that it is being made.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Attempt {
-    /// Echoed in the outcome.
-    pub id: AttemptId,
-    /// Where to.
-    pub route: Route,
+pub(crate) struct Attempt {
+    pub(crate) id: AttemptId,
+    pub(crate) route: Route,
     /// The message that this answers.
-    pub reply_to: Option<String>,
-    /// Id that it is to have, on surfaces where the sender chooses; the same at every attempt.
-    pub message_id: String,
-    /// What.
-    pub part: Part,
+    pub(crate) reply_to: Option<String>,
+    /// Id that the message is to have, on channels where the sender chooses it; the same at every attempt.
+    pub(crate) message_id: String,
+    pub(crate) part: Part,
 }
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq)]
-pub enum AttemptOutcome {
-    /// The surface has it.
+pub(crate) enum AttemptOutcome {
+    /// The channel has the message.
     Sent {
-        /// Its id there.
+        /// Id of the message on the channel.
         message_id: String,
-        /// The chat's id there, where the address was a name.
+        /// Id of the chat, where the address was a name.
         chat: Option<String>,
     },
     /// Surely not sent, but it may work later.
     NotSent {
-        /// Why, for people.
         why: String,
-        /// When the surface wants to be asked again.
+        /// After what pause the channel wants to be asked again.
         retry_after: Option<Duration>,
     },
     /// It may have been sent, but the same message id can be tried again without harm.
-    Unsure {
-        /// Why, for people.
-        why: String,
-    },
-    /// The surface will never take it.
-    Refused {
-        /// Why, for people.
-        why: String,
-    },
+    Unsure { why: String },
+    /// The channel will never take it.
+    Refused { why: String },
     /// The request asks for what may not be sent: a fault of whoever asked, surely not sent.
-    Invalid {
-        /// Why, for people.
-        why: String,
-    },
+    Invalid { why: String },
     /// The chat has another id now; surely not sent.
-    Moved {
-        /// The new id.
-        chat: String,
-    },
+    Moved { chat: String },
     /// It may or may not have been sent: nobody may repeat it.
-    Unknown {
-        /// Why, for people.
-        why: String,
-    },
+    Unknown { why: String },
 }
 
-/// Not sent, and nobody says when it may work.
+/// The outcome of an attempt that may work later, nobody says when.
 pub(crate) fn not_sent(why: impl Into<String>) -> AttemptOutcome {
     AttemptOutcome::NotSent { why: why.into(), retry_after: None }
 }
 
-/// Not sent, for good.
+/// The outcome of an attempt that the channel will never take.
 pub(crate) fn refused(why: impl Into<String>) -> AttemptOutcome {
     AttemptOutcome::Refused { why: why.into() }
 }
 
-/// Not sent, for good: what is asked for may not be sent.
+/// The outcome of an attempt to send what may not be sent.
 pub(crate) fn invalid(why: impl Into<String>) -> AttemptOutcome {
     AttemptOutcome::Invalid { why: why.into() }
 }
 
 /// A picture or file that was fetched.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FetchedFile {
+pub(crate) struct FetchedFile {
     /// Where it lies: in a folder that the agent can read.
-    pub path: PathBuf,
-    /// What it is, by its first bytes where they tell.
-    pub mime_type: String,
-    /// How large it is.
-    pub bytes: u64,
+    pub(crate) path: PathBuf,
+    /// MIME type, by its first bytes where they tell.
+    pub(crate) mime_type: String,
+    pub(crate) bytes: u64,
 }
 
 impl FetchedFile {
     /// Whether models take it for a picture. Their providers refuse any other kind, and with it
     /// every later prompt of the conversation that has it.
-    pub fn is_picture(&self) -> bool {
+    pub(crate) fn is_picture(&self) -> bool {
         matches!(self.mime_type.as_str(), "image/jpeg" | "image/png" | "image/gif" | "image/webp")
     }
 }

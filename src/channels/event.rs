@@ -1,4 +1,4 @@
-//! What state learns from the channels: the separate facts about each, which state never guesses.
+//! What state learns from the channels. State never guesses anything about a channel.
 
 use crate::channels::delivery::{AttemptId, AttemptOutcome, FetchedFile};
 use crate::channels::message::Batch;
@@ -7,92 +7,44 @@ use crate::protocol::call::Channel;
 use crate::protocol::event::MessageStatus;
 use crate::protocol::payload::ChannelHealth;
 
-/// What state learns from the channels.
+/// An event of the channels.
 #[derive(Debug)]
-pub enum ChannelEvent {
-    /// The facts about a channel have changed.
-    Health {
-        /// Which.
-        channel: Channel,
-        /// All of them.
-        health: Box<ChannelHealth>,
-    },
-    /// Something came in. The channel waits for `ChannelCommand::Acknowledge` before it hands over more.
+pub(crate) enum ChannelEvent {
+    /// All that is known about a channel; something of it has changed.
+    Health { channel: Channel, health: Box<ChannelHealth> },
+    /// Messages came in. The channel waits for `ChannelCommand::Acknowledge` before it hands over more.
     Arrived(Batch),
-    /// What became of a `ChannelCommand::Deliver`: one for each.
-    Outcome {
-        /// The attempt's.
-        id: AttemptId,
-        /// What.
-        outcome: AttemptOutcome,
-    },
+    /// What became of a `ChannelCommand::Deliver`: exactly one for each.
+    Outcome { id: AttemptId, outcome: AttemptOutcome },
     /// Answers `ChannelCommand::Fetch`.
     Fetched {
-        /// The surface.
         channel: Channel,
-        /// Key of the message.
         key: String,
-        /// Which of its media.
         index: usize,
         /// The file, or a short reason for the person who sent it: `it is larger than 20 MB`.
         result: Result<FetchedFile, String>,
     },
-    /// A message that was sent has got further.
-    Receipt {
-        /// Its id on the surface.
-        message_id: String,
-        /// How far.
-        status: MessageStatus,
-    },
-    /// How far a `ChannelCommand::Login` is. The last one is [`LoginStep::Over`].
-    Login {
-        /// Which.
-        channel: Channel,
-        /// How far.
-        step: LoginStep,
-    },
-    /// Answers `ChannelCommand::Logout`.
-    LoggedOut {
-        /// Which.
-        channel: Channel,
-        /// A sentence, if it failed.
-        result: Result<(), String>,
-    },
-    /// A switch has been thrown.
+    /// A message that was sent, with the id that it has on its channel, has got further.
+    Receipt { message_id: String, status: MessageStatus },
+    /// A login has got further. The last step is [`LoginStep::Over`].
+    Login { channel: Channel, step: LoginStep },
+    /// Answers `ChannelCommand::Logout`; a sentence, if it failed.
+    LoggedOut { channel: Channel, result: Result<(), String> },
+    /// Answers `ChannelCommand::SetEnabled`.
     Switched,
-    /// Every channel has been looked at for this request.
-    Probed {
-        /// Who asked.
-        conn: ConnId,
-        /// Its request.
-        id: String,
-    },
+    /// Answers `ChannelCommand::Probe`: every channel has been looked at.
+    Probed { conn: ConnId, id: String },
 }
 
 /// How far a login is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LoginStep {
-    /// Something goes on.
-    Progress {
-        /// `installing` or `linking`.
-        state: &'static str,
-        /// In what way.
-        reason: Option<String>,
-    },
-    /// The code to scan now; it replaces the one before.
-    Qr {
-        /// What the picture says.
-        data: String,
-        /// How long it holds.
-        ttl_ms: u64,
-    },
-    /// The code to type.
-    Code {
-        /// Letters and digits.
-        code: String,
-        /// How long it holds.
-        ttl_ms: u64,
-    },
-    /// The end of it: the account, or why there is none.
+pub(crate) enum LoginStep {
+    /// Something goes on: `installing` or `linking`, with words about it.
+    Progress { state: &'static str, reason: Option<String> },
+    /// What the code to scan says. It replaces the one before and holds for that long.
+    Qr { data: String, ttl_ms: u64 },
+    /// The letters and digits to type on the phone, which hold for that long.
+    Code { code: String, ttl_ms: u64 },
+    /// The login has ended: with the account, or why there is none.
     Over(Result<Option<String>, String>),
 }

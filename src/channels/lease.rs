@@ -5,20 +5,20 @@
 //! Any user of the host may take such a name, and so may the agent in its sandbox. A holder is believed where
 //! it could be a gateway: it listens, and is a process of this user or of root that this gateway has not
 //! started. Whatever else holds the name is a reason for a warning and none for silence, or it could switch a
-//! surface off for good; two gateways of two users are still told apart by the surfaces themselves (Telegram
+//! channel off for good; two gateways of two users are still told apart by the channels themselves (Telegram
 //! answers 409, WhatsApp ends the older session of a login).
 //!
 //! Containers have namespaces of their own, unless they share the host's network. Other systems have no such
-//! sockets: there everybody goes on, and only the surfaces tell.
+//! sockets: there everybody goes on, and only the channels tell.
 
-/// What claiming an account comes to.
+/// The result of claiming an account.
 #[derive(Debug)]
 pub(super) enum Claim {
-    /// It is ours for as long as this lives.
+    /// It is ours for as long as the lease lives.
     Ours(Lease),
-    /// It is ours, by a thread that is about to end.
+    /// It is ours already, by a thread that is about to end.
     Ending,
-    /// Another gateway has it: which, in words.
+    /// Another gateway holds it: which, in words.
     Taken(String),
     /// Something that cannot be told from no gateway at all holds it, in words: nobody waits for that.
     Disputed(String),
@@ -46,12 +46,12 @@ mod linux {
     use super::Claim;
     use crate::limits::LEASE_ANCESTORS_MAX;
 
-    /// An account that is ours.
+    /// A lease of an account, which ends with it.
     #[derive(Debug)]
     pub(in crate::channels) struct Lease(UnixListener);
 
     impl Lease {
-        /// Lets go of whoever looked who holds it: their connections would fill the queue.
+        /// Drops the connections of those who looked who holds it: they would fill the queue.
         pub(in crate::channels) fn drain(&self) {
             while self.0.accept().is_ok() {}
         }
@@ -73,7 +73,7 @@ mod linux {
         }
     }
 
-    /// Who listens there. `None` if nobody does, or does not let us in.
+    /// Who holds the name. `None` if nobody listens there, or does not let us in.
     fn holder(name: &str) -> Option<UCred> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket: OwnedFd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
@@ -182,16 +182,16 @@ mod linux {
 mod other {
     use super::Claim;
 
-    /// Nothing, in place of what Linux has.
+    /// An empty lease, in place of Linux's.
     #[derive(Debug)]
     pub(in crate::channels) struct Lease;
 
     impl Lease {
-        /// Nobody looks.
+        /// Does nothing: nobody looks who holds it.
         pub(in crate::channels) fn drain(&self) {}
     }
 
-    /// Every account is ours: there is nothing to tell.
+    /// Gives the lease to everybody: other holders cannot be told.
     pub(in crate::channels) fn claim(_account: &str) -> Claim {
         Claim::Ours(Lease)
     }

@@ -1,4 +1,4 @@
-//! What comes in on a surface, made equal for all surfaces. Stored as it is, so names are short and
+//! What comes in on a channel, in the same form for all channels. It is stored as it is, so names are short and
 //! additions need defaults.
 
 use data_encoding::HEXLOWER;
@@ -6,66 +6,65 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::protocol::call::Channel;
-pub use crate::protocol::event::MediaKind;
+pub(crate) use crate::protocol::event::MediaKind;
 
 /// Where answers go: fixed when a message is admitted and never looked up again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Route {
-    /// The surface.
-    pub channel: Channel,
-    /// Chat id, or jid.
-    pub chat: String,
+pub(crate) struct Route {
+    pub(crate) channel: Channel,
+    /// Id of the chat: Telegram's number, or a jid of WhatsApp.
+    pub(crate) chat: String,
     /// Topic of a forum; the general one has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub topic: Option<String>,
+    pub(crate) topic: Option<String>,
 }
 
-/// One message from a person.
+/// A message from a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Inbound {
-    /// Unique on its surface for good, such as `BOT/UPDATE`; what comes twice is known by it. Names nobody.
-    pub key: String,
-    /// Where it came from and its answer goes.
-    pub route: Route,
-    /// A note to oneself: from the account that the gateway itself has.
+pub(crate) struct Inbound {
+    /// Unique on its channel for good, such as `BOT/UPDATE`: a message that comes twice is known by it. Names nobody.
+    pub(crate) key: String,
+    /// The chat that it came from, to which its answer goes.
+    pub(crate) route: Route,
+    /// Whether it is a note to oneself: from the account that the gateway itself has.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_self: bool,
-    /// A chat of several people.
+    pub(crate) is_self: bool,
+    /// Whether the chat is one of several people.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_group: bool,
+    pub(crate) is_group: bool,
     /// Who wrote it: user id, or phone number with `+`.
-    pub from: String,
+    pub(crate) from: String,
     /// What that person is called there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Its id in that chat.
-    pub message_id: String,
-    /// When it was written, in milliseconds since 1970, by the surface's clock.
-    pub ts: u64,
+    pub(crate) message_id: String,
+    /// When it was written, in milliseconds since 1970, by the channel's clock.
+    pub(crate) ts: u64,
     /// Its text or caption, without the mention of us.
-    pub text: String,
+    pub(crate) text: String,
     /// What the text is, where it does not say so itself, in our words: `forwarded from Ann`, `a place`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub about: Option<String>,
-    /// A direct chat, a mention, a reply to us or a command for us.
-    pub addressed: bool,
+    pub(crate) about: Option<String>,
+    /// Whether it is for us: a direct chat, a mention, a reply to us or a command for us.
+    pub(crate) addressed: bool,
     /// Beginning of the message that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quoted: Option<String>,
-    /// Pictures and files.
+    pub(crate) quoted: Option<String>,
+    /// Its pictures and files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub media: Vec<InboundMedia>,
-    /// Messages with the same album are one message in several pieces.
+    pub(crate) media: Vec<InboundMedia>,
+    /// Messages of one album are one message in several pieces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub album: Option<String>,
+    pub(crate) album: Option<String>,
     /// What was in it that cannot be given to the agent: `a sticker`, `a picture of 31 MB (20 at most)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left_out: Option<String>,
+    pub(crate) left_out: Option<String>,
 }
 
 impl Inbound {
     /// Leaves out pictures and files beyond so many; its sender is told so.
-    pub fn keep_media(&mut self, max: usize) {
+    pub(crate) fn keep_media(&mut self, max: usize) {
         let excess = self.media.len().saturating_sub(max);
         if excess == 0 {
             return;
@@ -77,7 +76,7 @@ impl Inbound {
     }
 
     /// Its text as people are shown it.
-    pub fn shown_text(&self) -> String {
+    pub(crate) fn shown_text(&self) -> String {
         match &self.about {
             Some(about) if self.text.trim().is_empty() => format!("[{about}]"),
             Some(about) => format!("[{about}] {}", self.text),
@@ -86,61 +85,44 @@ impl Inbound {
     }
 }
 
-/// An [`Inbound::key`] for surfaces whose own would name people: it stays on record longer than what they
+/// An [`Inbound::key`] for channels whose own would name people: it stays on record longer than what they
 /// said.
-pub fn anonymous_key(of: &str) -> String {
+pub(crate) fn anonymous_key(of: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(of)[..16])
 }
 
 /// A picture or file that has not been fetched yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct InboundMedia {
-    /// Which kind.
-    pub kind: MediaKind,
-    /// As the surface says.
-    pub mime_type: String,
+pub(crate) struct InboundMedia {
+    pub(crate) kind: MediaKind,
+    /// MIME type that the channel tells.
+    pub(crate) mime_type: String,
     /// Name of the file, if it has one; not to be trusted as a path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// As the surface says; 0 if it does not.
-    pub bytes: u64,
-    /// What the surface needs to fetch it.
-    pub handle: String,
+    pub(crate) name: Option<String>,
+    /// Size that the channel tells; 0 if it does not.
+    pub(crate) bytes: u64,
+    /// What the channel needs to fetch it.
+    pub(crate) handle: String,
 }
 
-/// One thing that a surface handed over.
+/// One thing that a channel hands over.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Arrival {
-    /// Somebody wrote.
+pub(crate) enum Arrival {
+    /// Somebody has written.
     Message(Box<Inbound>),
     /// A chat has got another id.
-    Migrated {
-        /// Unique, as [`Inbound::key`].
-        key: String,
-        /// Its old id.
-        from: String,
-        /// Its new one.
-        to: String,
-    },
-    /// What cannot be understood; kept for a person to look at.
-    Garbled {
-        /// Unique, as [`Inbound::key`].
-        key: String,
-        /// Why not.
-        why: String,
-        /// Its beginning.
-        raw: String,
-    },
+    Migrated { key: String, from: String, to: String },
+    /// Something cannot be understood; it is kept for a person to look at.
+    Garbled { key: String, why: String, raw: String },
 }
 
-/// What a surface hands over at once. It goes on only when all of it is durable.
+/// What a channel hands over at once. It goes on only when all of it is durable.
 #[derive(Debug)]
-pub struct Batch {
-    /// The surface.
-    pub channel: Channel,
-    /// In order.
-    pub arrivals: Vec<Arrival>,
+pub(crate) struct Batch {
+    pub(crate) channel: Channel,
+    pub(crate) arrivals: Vec<Arrival>,
     /// Name and value of the cursor to go on from, durable together with the arrivals.
-    pub cursor: Option<(String, String)>,
+    pub(crate) cursor: Option<(String, String)>,
 }

@@ -1,7 +1,5 @@
-//! The messaging surfaces: what state asks of them and what it learns, the same for all.
-//!
-//! The channels thread tells the state thread the separate facts about each surface; state never
-//! guesses them.
+//! The channels: Telegram and WhatsApp. What comes in ([`message`]) and goes out ([`delivery`]), what state asks
+//! ([`command`]) and learns ([`event`]) is the same for both; this file only starts their thread.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,27 +13,34 @@ use crate::port::Port;
 use crate::protocol::call::Channel;
 use crate::threads;
 
-pub mod address;
+pub(crate) mod address;
 mod channels_loop;
 mod command;
-pub mod delivery;
+pub(crate) mod delivery;
 mod event;
 mod lease;
-pub mod message;
-pub mod telegram;
+pub(crate) mod message;
+mod telegram;
 mod text;
-pub mod web;
+pub(crate) mod web;
 mod whatsapp;
 
-pub use command::{ChannelCommand, LoginMethod};
-pub use event::{ChannelEvent, LoginStep};
-pub use telegram::TelegramSetup;
+pub(crate) use command::{ChannelCommand, LoginMethod};
+pub(crate) use event::{ChannelEvent, LoginStep};
+pub(crate) use telegram::TelegramSetup;
 pub(crate) use text::compose;
-pub use whatsapp::WhatsappConfig;
+pub(crate) use whatsapp::WhatsappConfig;
 
 use channels_loop::ChannelsLoop;
 use telegram::Telegram;
 use whatsapp::Whatsapp;
+
+/// Reads an answer of the Bot API with updates, and what they bring, for `tests/fuzz`: through a server it would try
+/// a thousandth as many. The error says what is wrong with the answer.
+#[doc(hidden)]
+pub fn read_updates(answer: &[u8]) -> Result<(), String> {
+    telegram::read_updates(answer)
+}
 
 /// Reads lines as those of a sidecar, for `tests/fuzz`: through processes it would try a thousandth as
 /// many. The error says what ends the sidecar.
@@ -44,20 +49,20 @@ pub fn read_sidecar(lines: &[u8]) -> Result<(), String> {
     whatsapp::read_lines(lines)
 }
 
-/// What the surfaces start with.
-pub struct ChannelsSetup {
-    /// There if Telegram is configured.
-    pub telegram: Option<TelegramSetup>,
+/// What the channels start with.
+pub(crate) struct ChannelsSetup {
+    /// Telegram, if it is configured.
+    pub(crate) telegram: Option<TelegramSetup>,
     /// WhatsApp, configured or not.
-    pub whatsapp: WhatsappConfig,
+    pub(crate) whatsapp: WhatsappConfig,
     /// Channels that are on, by the config or by the toggles that were kept.
-    pub enabled: Vec<Channel>,
+    pub(crate) enabled: Vec<Channel>,
     /// Names and values of [`message::Batch::cursor`] that were durable last.
-    pub cursors: BTreeMap<String, String>,
+    pub(crate) cursors: BTreeMap<String, String>,
 }
 
-/// Starts the thread.
-pub fn spawn(
+/// Starts the channels thread.
+pub(crate) fn spawn(
     setup: ChannelsSetup,
     commands: Receiver<Box<ChannelCommand>>,
     events: Port<ChannelEvent>,

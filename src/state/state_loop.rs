@@ -105,7 +105,7 @@ impl Outputs {
                 Effect::AgentControl(control) => hand_over("agent control", &self.agent_control, control),
                 // Nobody misses these where the channels are busy; the next one or the end tidies too.
                 Effect::Channel(
-                    ChannelCommand::Typing { .. } | ChannelCommand::Seen { .. } | ChannelCommand::Tidy,
+                    ChannelCommand::Typing { .. } | ChannelCommand::MarkRead { .. } | ChannelCommand::Tidy,
                 ) if self.channels.len() >= CHANNEL_EXPENDABLE_MAX => {}
                 Effect::Channel(command) => hand_over("channels", &self.channels, Box::new(command)),
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use clawdis_gateway::channels::telegram;
+use clawdis_gateway::channels;
 use serde_json::{Value, json};
 
 use crate::botapi::{BotApi, Fault, TOKEN, now};
@@ -147,7 +147,7 @@ impl Answers {
     fn readable_poll(&self, random: &mut Random) -> Vec<u8> {
         loop {
             let body = self.poll(random);
-            if telegram::read_answer(&body).is_ok() || one_in(random, 50) {
+            if channels::read_updates(&body).is_ok() || one_in(random, 50) {
                 return body;
             }
         }
@@ -180,7 +180,7 @@ fn no_answer_of_a_bot_api_server_takes_more_than_the_channel() {
     while let Some(mut random) = campaign.next() {
         let body = answers.poll(&mut random);
         campaign.note(&body);
-        if let Err(why) = telegram::read_answer(&body) {
+        if let Err(why) = channels::read_updates(&body) {
             assert!(!why.is_empty(), "{}", String::from_utf8_lossy(&body));
         }
     }

@@ -14,32 +14,30 @@ use crate::limits::{MEDIA_FETCH_TIMEOUT, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ERR
 use crate::logging::redact::redact;
 use crate::protocol::cut;
 
-/// The bot: what `getMe` says.
+/// The bot's own account, as `getMe` tells it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct BotAccount {
-    /// Its user id.
+    /// User id of the bot.
     pub(super) id: i64,
-    /// Its name without `@`.
+    /// Name of the bot, without `@`.
     #[serde(default)]
     pub(super) username: String,
-    /// It sees what in groups is not for it, too.
+    /// Whether it sees messages of groups that are not for it, too.
     #[serde(default)]
     pub(super) can_read_all_group_messages: bool,
 }
 
-/// Where the Bot API is, and who we are there. Cloned into each thread. No `Debug`: it holds the token.
+/// The server of the Bot API, and the token. Cloned into each thread. No `Debug`: it holds the token.
 #[derive(Clone)]
 pub(super) struct Access {
-    /// Without a slash at its end.
+    /// URL of the server, without a slash at its end.
     pub(super) base: String,
-    /// The bot's token.
     pub(super) token: Secret,
-    /// The proxy to it.
     pub(super) proxy_route: ProxyRoute,
 }
 
 impl Access {
-    /// Fails with what is wrong with a URL, and where it stands.
+    /// From the config. Fails with what is wrong with a URL, and where it stands.
     pub(super) fn new(token: Secret, base: &str, proxy: Option<&str>) -> Result<Self, String> {
         let wrong = || {
             "telegram.apiBase (or CLAWDIS_TELEGRAM_API_BASE): needs a URL such as https://api.telegram.org"
@@ -61,20 +59,20 @@ impl Access {
         Ok(Self { base, token, proxy_route })
     }
 
-    /// Whether the token could be one: what else it holds would change the URL.
-    pub(super) fn token_is_sound(&self) -> bool {
+    /// Whether the token has the form of one: any other character would change the URL that it is part of.
+    pub(super) fn has_sound_token(&self) -> bool {
         let token = self.token.expose();
         let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-');
         token.contains(':') && token.bytes().all(good)
     }
 
-    /// A Bot API server on this machine may hand out its own files by path.
+    /// Whether the server is on this machine, and may hand out its own files by path.
     pub(super) fn is_local(&self) -> bool {
         let uri: Option<ureq::http::Uri> = self.base.parse().ok();
         uri.is_some_and(|uri| uri.host().is_some_and(is_loopback))
     }
 
-    /// Name and port of the server, in one form.
+    /// Name and port of the server, in the one form in which servers are compared.
     pub(super) fn server(&self) -> String {
         let uri: Option<ureq::http::Uri> = self.base.parse().ok();
         let uri = uri.filter(|uri| uri.host().is_some());
@@ -87,7 +85,7 @@ impl Access {
         format!("{}/bot{}/{method}", self.base, self.token.expose())
     }
 
-    /// Takes the token out of a server's words, and bounds them.
+    /// The server's words without the token, and cut.
     fn scrub(&self, text: &str) -> String {
         let bare = text.replace(self.token.expose(), "<redacted>");
         cut(&redact(&bare), TELEGRAM_ERROR_TEXT_BYTES_MAX).replace(['\n', '\r'], " ")
@@ -111,7 +109,7 @@ impl Api {
         &self.access
     }
 
-    /// Ends the call in progress from another thread, and makes every later one fail.
+    /// What ends the call in progress from another thread, and makes every later one fail.
     pub(super) fn stopper(&self) -> impl FnOnce() + Send + 'static {
         self.http.stopper()
     }
@@ -218,17 +216,14 @@ impl Api {
     }
 }
 
-/// A file in a form.
+/// A file that is sent in a form.
 pub(super) struct FormFile<'a> {
-    /// Name of the form's field.
+    /// Name of the form's field for it.
     pub(super) field: &'static str,
-    /// What the file is called.
+    /// Name of the file.
     pub(super) name: &'a str,
-    /// What it is.
     pub(super) mime_type: &'a str,
-    /// What is in it.
     pub(super) content: &'a mut dyn Read,
-    /// How much of that.
     pub(super) bytes: u64,
 }
 

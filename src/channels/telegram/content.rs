@@ -1,5 +1,4 @@
-//! What a message holds: text, pictures and files that can be fetched, and what cannot be given
-//! to the agent. Pure.
+//! The content of a message: text, files that can be fetched, and what cannot be given to the agent. Pure.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -7,7 +6,7 @@ use serde::de::IgnoredAny;
 use crate::channels::message::{InboundMedia, MediaKind};
 use crate::channels::telegram::mention::MessageEntity;
 
-/// The members of a message that hold something.
+/// The members of a message that have content.
 #[derive(Deserialize)]
 pub(super) struct Body {
     pub(super) text: Option<String>,
@@ -37,16 +36,16 @@ pub(super) struct Body {
     checklist: Option<IgnoredAny>,
 }
 
-/// What is given to the agent, and a word for what is not.
+/// The content as state takes it.
 pub(super) struct Content {
     pub(super) text: String,
-    /// What the text is, where it is no message's.
+    /// What the text is, where it is none that was written: `a place`.
     pub(super) about: Option<String>,
     pub(super) media: Vec<InboundMedia>,
     pub(super) left_out: Option<String>,
 }
 
-/// Sorts it. `media_bytes_max` is the largest file that is fetched.
+/// Takes the content out of a message. Files of more than `media_bytes_max` are not fetched.
 pub(super) fn extract(body: &Body, media_bytes_max: u64) -> Content {
     let mut media = Vec::new();
     let mut left_out = Vec::new();
@@ -107,7 +106,7 @@ fn too_large(what: &str, bytes: u64, bytes_max: u64) -> String {
 
 const MEGABYTE: u64 = 1024 * 1024;
 
-/// What can be said in words is text, with a word for what it is.
+/// The text of a message, or what can be said in words of its content, and what that is.
 fn text_of(body: &Body) -> (Option<&'static str>, String) {
     if let Some(text) = body.text.as_ref().or(body.caption.as_ref()) {
         return (None, text.clone());

@@ -1,4 +1,4 @@
-//! What can go wrong between us and the Bot API, told apart by what it means for a message.
+//! Errors of the Bot API, told apart by what they mean for a message, and the parsing of its answers.
 //!
 //! No variant holds a URL: the token is part of every one.
 
@@ -17,22 +17,22 @@ pub(super) enum ApiError {
     Unreachable(String),
     /// The request was written and its answer did not come: the server may have done it.
     Lost(String),
-    /// The server said no.
+    /// The server refused the request.
     Refused(Refusal),
     /// The server said something, with a good status, that is no answer of the Bot API.
     Unexpected(String),
 }
 
-/// A no of the server.
+/// A refusal of the server.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Refusal {
     /// `error_code`, or else the HTTP status.
     pub(super) code: u16,
-    /// In the server's words, without the token; perhaps none.
+    /// The reason in the server's words, without the token; it may be empty.
     pub(super) description: String,
-    /// When it wants to be asked again.
+    /// After what pause the server wants to be asked again.
     pub(super) retry_after: Option<Duration>,
-    /// The chat's new id.
+    /// The new id of a chat that has moved.
     pub(super) migrate_to: Option<i64>,
 }
 
@@ -46,7 +46,7 @@ impl From<HttpError> for ApiError {
 }
 
 impl ApiError {
-    /// The server does not know the token. A malformed one is 404, a revoked one 401.
+    /// Whether the server does not know the token. A malformed one is 404, a revoked one 401.
     pub(super) fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Refused(Refusal { code: 401 | 404, .. }))
     }
@@ -91,7 +91,7 @@ struct Parameters {
     migrate_to_chat_id: Option<i64>,
 }
 
-/// Reads an answer. What is no JSON, or lacks half of it, is judged by its status alone.
+/// Parses an answer. One that is no JSON, or lacks half of it, is judged by its status alone.
 /// `scrub` takes the token out of the server's words.
 pub(super) fn parse_answer<T: serde::de::DeserializeOwned>(
     status: u16,

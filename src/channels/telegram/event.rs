@@ -1,5 +1,4 @@
-//! What the threads of this surface tell: to the channels thread about the surface, to state about
-//! what state asked for.
+//! Events of Telegram's threads, for the channels thread; what state asked for goes to state directly.
 
 use crossbeam_channel::Sender;
 
@@ -11,52 +10,42 @@ use crate::channels::telegram::error::ApiError;
 use crate::port::Port;
 use crate::protocol::call::Channel;
 
-/// One thing that a thread of this surface found out.
+/// An event of one of Telegram's threads.
 #[derive(Debug)]
 pub(in crate::channels) struct TelegramEvent {
-    /// Which time of being switched on it belongs to.
+    /// Counts how often Telegram was switched on or off before its thread was started.
     pub(super) epoch: u64,
-    /// What.
     pub(super) kind: EventKind,
 }
 
-/// The kinds of it.
 #[derive(Debug)]
 pub(super) enum EventKind {
-    /// The bot's own account.
+    /// The token was accepted: it is this bot's.
     Identified(BotAccount),
     /// A poll was answered.
     Polled,
     /// A poll, or a send, found trouble.
     Trouble(ApiError),
-    /// Another gateway on this host polls: which, in words.
+    /// Another gateway on this host polls this bot: which, in words.
     PolledElsewhere(String),
-    /// Why nobody can say whether one does, or that it is clear again.
+    /// Why nobody can tell whether another gateway polls this bot, or that it is clear again.
     Disputed(Option<String>),
-    /// What a poll brought.
-    Batch {
-        /// In order.
-        arrivals: Vec<Arrival>,
-        /// Name and value of the place behind it.
-        cursor: Option<(String, String)>,
-    },
-    /// Somebody asked to look; the bot's account, or what is wrong.
+    /// A poll brought updates.
+    Batch { arrivals: Vec<Arrival>, cursor: Option<(String, String)> },
+    /// Answers `SendCommand::Probe`: the bot's account, or what is wrong.
     Probed(Result<BotAccount, ApiError>),
 }
 
-/// The way out of a thread of this surface.
+/// Sends what one of Telegram's threads has to tell, each to where it belongs.
 #[derive(Clone)]
 pub(super) struct Reporter {
-    /// That of the thread.
     pub(super) epoch: u64,
-    /// To the channels thread.
     pub(super) to_loop: Sender<TelegramEvent>,
-    /// To state.
     pub(super) events: Port<ChannelEvent>,
 }
 
 impl Reporter {
-    /// Nobody listens any more only when the gateway stops.
+    /// Tells the channels thread. Nobody is there any more only when the gateway stops.
     pub(super) fn send(&self, kind: EventKind) {
         let _ = self.to_loop.send(TelegramEvent { epoch: self.epoch, kind });
     }

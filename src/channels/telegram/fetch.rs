@@ -1,4 +1,4 @@
-//! Gets a picture or file that somebody sent into a folder, within limits.
+//! Fetches a picture or file that somebody sent into a folder, within limits.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write as _};
@@ -19,17 +19,17 @@ use crate::plain_file;
 use crate::protocol::cut;
 use crate::store::media as media_folder;
 
-/// Why there is no file.
+/// Why a file was not fetched.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum FetchError {
-    /// Trouble on the way: the next attempt may bring it.
+    /// There was trouble on the way: another attempt may bring it.
     Transient,
-    /// No attempt will, for this reason.
+    /// No attempt will bring it, for this reason.
     Permanent(String),
 }
 
 impl FetchError {
-    /// For the person who sent it.
+    /// The error as the person who sent the file is told it.
     pub(super) fn into_words(self) -> String {
         match self {
             Self::Transient => "it could not be fetched from Telegram; please send it again".to_owned(),
@@ -50,7 +50,7 @@ impl FetchError {
     }
 }
 
-/// Fetches it as `<index>-<name>`.
+/// Fetches a file into the folder, as `<index>-<name>`.
 pub(super) fn fetch(
     api: &Api,
     index: usize,
@@ -161,7 +161,7 @@ fn create(folder: &Path, name: &str) -> io::Result<(File, PathBuf)> {
     }
 }
 
-/// A message that is fetched again after a crash finds its own earlier files.
+/// Files of one name: a message that is fetched again after a crash finds its own earlier ones.
 const SAME_NAMES_MAX: usize = 20;
 
 /// A name without anything that a shell, a path or a terminal would mind.

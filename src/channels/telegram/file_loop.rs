@@ -1,4 +1,4 @@
-//! The thread `tg-files`: whatever moves a picture or file, so that texts do not wait for it.
+//! The thread `tg-files`: sends and fetches pictures and files, so that texts do not wait for them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,46 +19,45 @@ use crate::channels::web::download::Downloader;
 use crate::channels::web::media_sources::MediaSources;
 use crate::limits::{MEDIA_FETCH_PAUSES_MS, MEDIA_FETCH_TIMEOUT, ms};
 
-/// What the thread is asked.
+/// A command to the thread.
 #[derive(Debug)]
 pub(super) enum FileCommand {
     /// Send a part that is a picture or file.
     Deliver(Box<Attempt>),
-    /// Fetch what somebody sent.
+    /// Fetch a file that somebody sent.
     Fetch { key: String, index: usize, media: InboundMedia, folder: PathBuf },
 }
 
-/// Everything that the thread owns.
+/// The thread, with all that it owns.
 pub(super) struct FileLoop {
     pub(super) api: Api,
-    pub(super) jobs: Receiver<FileCommand>,
-    /// To the sending thread, which keeps the pace.
-    pub(super) rate_limit: Sender<SendCommand>,
+    pub(super) commands: Receiver<FileCommand>,
+    /// To `tg-send`, which keeps the rate limit.
+    pub(super) to_send_loop: Sender<SendCommand>,
     pub(super) reporter: Reporter,
-    pub(super) off: Arc<AtomicBool>,
-    /// How files of the web are fetched.
-    pub(super) web: Downloader,
-    /// Folder for downloads that are sent on.
+    pub(super) is_off: Arc<AtomicBool>,
+    pub(super) downloader: Downloader,
+    /// Folder for files that are downloaded first.
     pub(super) tmp: PathBuf,
-    /// Whose files may be sent.
+    /// Where files that are sent may come from.
     pub(super) sources: MediaSources,
     pub(super) media_bytes_max: u64,
 }
 
 impl FileLoop {
-    /// Until nobody asks any more.
+    /// Runs until nobody can send commands any more.
     pub(super) fn run(self) {
-        while let Ok(job) = self.jobs.recv() {
-            match job {
+        while let Ok(command) = self.commands.recv() {
+            match command {
                 FileCommand::Deliver(attempt) => {
-                    let outcome = if self.off.load(Relaxed) {
+                    let outcome = if self.is_off.load(Relaxed) {
                         not_sent("telegram is switched off")
                     } else {
                         self.deliver(&attempt)
                     };
                     let chat = attempt.route.chat.clone();
                     let _ =
-                        self.rate_limit.try_send(SendCommand::FileSent { chat, outcome: outcome.clone() });
+                        self.to_send_loop.try_send(SendCommand::FileSent { chat, outcome: outcome.clone() });
                     self.reporter.outcome(attempt.id, outcome);
                 }
                 FileCommand::Fetch { key, index, media, folder } => {
@@ -69,11 +68,11 @@ impl FileLoop {
         }
     }
 
-    /// Tries again, unless it has taken its time already: to send a picture again is more work than to
+    /// Fetches a file, in several attempts while there is time: to send a picture again is more work than to
     /// wait for it, but others wait behind it.
     fn fetch(&self, index: usize, media: &InboundMedia, folder: &Path) -> Result<FetchedFile, FetchError> {
         let attempt = || {
-            if self.off.load(Relaxed) {
+            if self.is_off.load(Relaxed) {
                 return Err(FetchError::Permanent("Telegram is switched off".to_owned()));
             }
             fetch::fetch(&self.api, index, media, folder, self.media_bytes_max)
@@ -92,9 +91,15 @@ impl FileLoop {
 
     fn deliver(&self, attempt: &Attempt) -> AttemptOutcome {
         match &attempt.part {
-            Part::Media { source, caption } => {
-                upload::upload_media(&self.api, &self.web, &self.tmp, &self.sources, attempt, source, caption)
-            }
+            Part::Media { source, caption } => upload::upload_media(
+                &self.api,
+                &self.downloader,
+                &self.tmp,
+                &self.sources,
+                attempt,
+                source,
+                caption,
+            ),
             Part::File { name, text, caption } => {
                 upload::upload_text(&self.api, &self.tmp, attempt, name, text, caption)
             }

@@ -4,12 +4,12 @@ use crate::channels::telegram::api::BotAccount;
 use crate::channels::telegram::error::{ApiError, Refusal};
 use crate::protocol::payload::ChannelHealth;
 
-/// Kinds of trouble: each has its own way out, and its own patience.
+/// Kinds of trouble: each has its own way out, and its own pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// Telegram does not know the token.
     Unauthorized,
-    /// Another program polls with it.
+    /// Another program polls with the token.
     Conflict,
     /// Telegram sends this bot's messages to a URL instead.
     Webhook,
@@ -41,7 +41,7 @@ impl Trouble {
         }
     }
 
-    /// Who is to blame and what to do.
+    /// What is wrong, for people, and what they can do.
     fn reason(self, error: &ApiError) -> String {
         match self {
             Self::Unauthorized => format!(

@@ -1,10 +1,10 @@
-//! Whether a text is meant for our bot, and what is left of it without our name. Pure.
+//! Which bot a text is for, by its mentions and commands, and the text without our bot's name. Pure.
 
 use serde::Deserialize;
 
 use crate::channels::telegram::api::BotAccount;
 
-/// A stretch of a text; units are UTF-16's.
+/// An entity of a text, in UTF-16 units.
 #[derive(Debug, Deserialize)]
 pub(super) struct MessageEntity {
     #[serde(rename = "type")]
@@ -19,21 +19,21 @@ struct Mentioned {
     id: i64,
 }
 
-/// Whom a text calls.
+/// Which bot a text is for.
 #[derive(Debug, PartialEq)]
 pub(super) enum Addressing {
-    /// Our bot; the text without its name.
+    /// It is for our bot.
     ThisBot {
-        /// What was said to it.
+        /// The text without our bot's name.
         text: String,
     },
-    /// A command for another bot: not ours, whoever else is mentioned.
+    /// It is a command for another bot, whoever else is mentioned.
     OtherBot,
-    /// No bot by name.
+    /// It names no bot.
     Nobody,
 }
 
-/// Reads the mentions and commands in `text`. Spans beyond the text do not count.
+/// Reads the mentions and commands in `text`. Entities beyond the text do not count.
 pub(super) fn address(text: &str, entities: &[MessageEntity], bot: &BotAccount) -> Addressing {
     let mut ours: Vec<(usize, usize)> = Vec::new();
     let mut addressed = false;
@@ -68,7 +68,7 @@ fn is_bot_name(name: &str, bot: &BotAccount) -> bool {
     !bot.username.is_empty() && name.eq_ignore_ascii_case(&bot.username)
 }
 
-/// Its bytes, if it lies in the text and between characters.
+/// The bytes of an entity, if it lies in the text and between characters.
 fn bytes_of(text: &str, entity: &MessageEntity) -> Option<(usize, usize)> {
     let last = entity.offset.checked_add(entity.length)?;
     let (mut start, mut end) = (None, None);

@@ -1,9 +1,9 @@
-//! Telegram, as one surface of the channels thread: keeps the facts, switches its threads on and
-//! off, and passes orders to them. Never blocks on the network; its threads do.
+//! Telegram, as the channels thread drives it: knows the health of the connection, switches its threads on and off,
+//! and passes commands to them. Never blocks on the network; its threads do.
 //!
 //! `tg-poll` receives, `tg-send` sends texts, `tg-files` moves files. They live while the channel
-//! is switched on. What a thread tells that belongs to an earlier time of being switched on does
-//! not count, except for what became of an attempt.
+//! is switched on. Events of threads of an earlier time (epoch) do not count, except
+//! for outcomes of attempts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,8 +55,8 @@ use health::TelegramHealth;
 use poll_loop::{PollCommand, PollLoop};
 use send_loop::{SendCommand, SendLoop};
 
-/// What the surface needs once there is a token. No `Debug`: it holds the token.
-pub struct TelegramSetup {
+/// The part of the config that Telegram needs. No `Debug`: it holds the token.
+pub(crate) struct TelegramSetup {
     access: Access,
     delete_webhook: bool,
     media_bytes_max: u64,
@@ -81,8 +81,8 @@ impl TelegramSetup {
         Ok(config.bot_token.is_some().then_some(setup))
     }
 
-    /// How files of the web are fetched: as the Bot API is reached, unless that is this machine.
-    fn web(&self) -> Downloader {
+    /// Downloads go by the proxy of the Bot API, unless its server is this machine.
+    fn downloader(&self) -> Downloader {
         let proxy_route = match &self.access.proxy_route {
             ProxyRoute::Direct => ProxyRoute::Environment,
             proxy_route => proxy_route.clone(),
@@ -91,10 +91,8 @@ impl TelegramSetup {
     }
 }
 
-/// Reads an answer with updates, and what they bring, for `tests/fuzz`: through a server it would try a
-/// thousandth as many. The error says what is wrong with the answer.
-#[doc(hidden)]
-pub fn read_answer(body: &[u8]) -> Result<(), String> {
+/// Reads an answer with updates, and what they bring, for `tests/fuzz`.
+pub(super) fn read_updates(body: &[u8]) -> Result<(), String> {
     let bot = api::BotAccount { id: 1, username: "bot".to_owned(), can_read_all_group_messages: false };
     let updates = error::parse_answer::<Vec<Box<RawValue>>>(200, Some("7"), body, str::to_owned);
     for update in &updates.map_err(|error| error.to_string())? {
@@ -103,38 +101,38 @@ pub fn read_answer(body: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The surface.
+/// Telegram, as the `channels` thread drives it.
 pub(super) struct Telegram {
     setup: Option<TelegramSetup>,
     cursors: BTreeMap<String, String>,
     events: Port<ChannelEvent>,
     to_loop: Sender<TelegramEvent>,
     health: TelegramHealth,
-    /// When state was last told.
+    /// When state was told the health last.
     published_ms: u64,
     epoch: u64,
     running: Option<Running>,
-    /// The batch that state has not answered yet: its epoch and place.
+    /// Epoch and cursor of the batch that state has not acknowledged yet.
     offered: Option<(u64, Option<(String, String)>)>,
-    /// One that waits for that answer.
+    /// A batch that waits for that.
     next: Option<Batch>,
     probes: Vec<Probe>,
 }
 
-/// The threads, by what they are told. They end when this is dropped.
+/// Telegram's threads, by the queues of their commands. They end when this is dropped.
 struct Running {
     poll: Sender<PollCommand>,
     send: Sender<SendCommand>,
     files: Sender<FileCommand>,
-    /// The other end of it, to take back what waits there.
-    file_jobs: Receiver<FileCommand>,
-    off: Arc<AtomicBool>,
+    /// The other end of `files`, to take back what waits there.
+    file_commands: Receiver<FileCommand>,
+    is_off: Arc<AtomicBool>,
     stop_polling: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.off.store(true, Relaxed);
+        self.is_off.store(true, Relaxed);
         // It may be waiting for a chat's turn. With a full queue it is awake.
         let _ = self.send.try_send(SendCommand::WakeUp);
         if let Some(stop) = self.stop_polling.take() {
@@ -150,7 +148,7 @@ struct Probe {
 }
 
 impl Telegram {
-    /// `places` are the saved places of all bots.
+    /// `cursors` are those of all bots that were ever polled.
     pub(super) fn new(
         setup: Option<TelegramSetup>,
         cursors: BTreeMap<String, String>,
@@ -163,7 +161,7 @@ impl Telegram {
         Self { setup, cursors, events, to_loop, health, published_ms, epoch, running, offered, next, probes }
     }
 
-    /// Throws the switch, and tells state.
+    /// Switches Telegram on or off, and tells state.
     pub(super) fn switch(&mut self, enabled: bool) {
         let before = self.health.clone();
         self.health.set_enabled(enabled);
@@ -178,17 +176,17 @@ impl Telegram {
         self.publish_health();
     }
 
-    /// Ends the threads; what waits comes back as not sent.
+    /// Ends the threads. Attempts that wait are given back as not sent.
     pub(super) fn give_back(&mut self) {
         // What the poll in flight brings belongs to an epoch that is over.
         self.epoch += 1;
         self.next = None;
         let Some(running) = self.running.take() else { return };
         // Behind a file that is on its way they would wait for minutes.
-        let waiting: Vec<FileCommand> = running.file_jobs.try_iter().collect();
+        let waiting: Vec<FileCommand> = running.file_commands.try_iter().collect();
         drop(running);
-        for job in waiting {
-            match job {
+        for command in waiting {
+            match command {
                 FileCommand::Deliver(attempt) => self.deliver(attempt),
                 FileCommand::Fetch { key, index, media, folder } => self.fetch(key, index, media, folder),
             }
@@ -197,7 +195,7 @@ impl Telegram {
 
     fn start(&mut self) {
         let Some(setup) = &self.setup else { return };
-        if !setup.access.token_is_sound() {
+        if !setup.access.has_sound_token() {
             let description = "it has not the shape of a token".to_owned();
             let refusal = Refusal { code: 404, description, retry_after: None, migrate_to: None };
             self.health.set_trouble(&ApiError::Refused(refusal));
@@ -216,40 +214,40 @@ impl Telegram {
     fn spawn(&self, setup: &TelegramSetup) -> io::Result<Running> {
         let reporter =
             Reporter { epoch: self.epoch, to_loop: self.to_loop.clone(), events: self.events.clone() };
-        let off = Arc::new(AtomicBool::new(false));
+        let is_off = Arc::new(AtomicBool::new(false));
         let api = || Api::new(setup.access.clone());
-        let (poll, commands) = bounded(TELEGRAM_POLL_INBOX);
-        let (send, jobs) = bounded(TELEGRAM_JOBS_MAX);
-        let (files, file_jobs) = bounded(TELEGRAM_JOBS_MAX);
-        let polling = PollLoop {
+        let (poll, poll_commands) = bounded(TELEGRAM_POLL_INBOX);
+        let (send, send_commands) = bounded(TELEGRAM_JOBS_MAX);
+        let (files, file_commands) = bounded(TELEGRAM_JOBS_MAX);
+        let poll_loop = PollLoop {
             api: api(),
-            commands,
+            commands: poll_commands,
             reporter: reporter.clone(),
             cursors: self.cursors.clone(),
             delete_webhook: setup.delete_webhook,
             media_bytes_max: setup.media_bytes_max,
         };
-        let stop_polling: Box<dyn FnOnce() + Send> = Box::new(polling.api.stopper());
-        let sending = SendLoop::new(api(), jobs, reporter.clone(), Arc::clone(&off));
-        let moving = FileLoop {
+        let stop_polling: Box<dyn FnOnce() + Send> = Box::new(poll_loop.api.stopper());
+        let send_loop = SendLoop::new(api(), send_commands, reporter.clone(), Arc::clone(&is_off));
+        let file_loop = FileLoop {
             api: api(),
-            jobs: file_jobs.clone(),
-            rate_limit: send.clone(),
+            commands: file_commands.clone(),
+            to_send_loop: send.clone(),
             reporter,
-            off: Arc::clone(&off),
-            web: setup.web(),
+            is_off: Arc::clone(&is_off),
+            downloader: setup.downloader(),
             tmp: setup.tmp.clone(),
             sources: setup.sources.clone(),
             media_bytes_max: setup.media_bytes_max,
         };
-        // Not joined: a request in flight can take minutes. Each ends when nobody asks any more.
-        threads::spawn_owner("tg-send", move || sending.run())?;
-        threads::spawn_owner("tg-files", move || moving.run())?;
-        threads::spawn_owner("tg-poll", move || polling.run())?;
-        Ok(Running { poll, send, files, file_jobs, off, stop_polling: Some(stop_polling) })
+        // Not joined: a request in flight can take minutes. Each ends when nobody can send commands any more.
+        threads::spawn_owner("tg-send", move || send_loop.run())?;
+        threads::spawn_owner("tg-files", move || file_loop.run())?;
+        threads::spawn_owner("tg-poll", move || poll_loop.run())?;
+        Ok(Running { poll, send, files, file_commands, is_off, stop_polling: Some(stop_polling) })
     }
 
-    /// State's answer to the batch that was offered.
+    /// Handles state's answer to a batch: it is on record, or is to be offered again after the pause.
     pub(super) fn acknowledge(&mut self, result: Result<(), Duration>) {
         let Some((epoch, cursor)) = self.offered.take() else { return };
         if let (Ok(()), Some((name, value))) = (&result, cursor) {
@@ -268,7 +266,7 @@ impl Telegram {
         let _ = self.events.send(ChannelEvent::Arrived(batch));
     }
 
-    /// One outcome for each attempt, now or later.
+    /// Delivers a part. There is one outcome, now or later.
     pub(super) fn deliver(&self, attempt: Box<Attempt>) {
         let id = attempt.id;
         let accepted = self.running.as_ref().is_some_and(|running| match attempt.part {
@@ -283,7 +281,7 @@ impl Telegram {
         }
     }
 
-    /// One answer for each, now or later.
+    /// Fetches a file. There is one answer, now or later.
     pub(super) fn fetch(&self, key: String, index: usize, media: InboundMedia, folder: PathBuf) {
         let accepted = self.running.as_ref().is_some_and(|running| {
             running.files.try_send(FileCommand::Fetch { key: key.clone(), index, media, folder }).is_ok()
@@ -303,10 +301,10 @@ impl Telegram {
         }
     }
 
-    /// Best effort.
-    pub(super) fn typing(&self, route: Route, on: bool) {
+    /// Shows in a chat that we are typing, or no longer; nobody is told if that fails.
+    pub(super) fn typing(&self, route: Route, is_typing: bool) {
         if let Some(running) = &self.running {
-            let _ = running.send.try_send(SendCommand::Typing { route, on });
+            let _ = running.send.try_send(SendCommand::Typing { route, is_typing });
         }
     }
 
@@ -337,13 +335,13 @@ impl Telegram {
         self.probes.iter().map(|probe| probe.until).min()
     }
 
-    /// What the time brings.
+    /// Does what is due by now.
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
         self.answer_probes(|probe| probe.until <= now);
     }
 
-    /// What a thread found out.
+    /// Handles an event of one of the threads.
     pub(super) fn handle_event(&mut self, event: TelegramEvent) {
         if event.epoch != self.epoch || self.running.is_none() {
             return;

@@ -23,7 +23,7 @@ use crate::limits::{
     TELEGRAM_UNAUTHORIZED_RETRY, WEB_ANSWER_TIMEOUT,
 };
 
-/// What the thread is told.
+/// A command to the thread.
 #[derive(Debug)]
 pub(super) enum PollCommand {
     /// The batch is durable, or is to be offered again after the pause.
@@ -32,28 +32,28 @@ pub(super) enum PollCommand {
     Wake,
 }
 
-/// The gateway, or the person, does not want it any more.
+/// The thread is to end: Telegram was switched off, or the gateway stops.
 struct Stopped;
 
-/// Everything that the thread owns.
+/// The thread, with all that it owns.
 pub(super) struct PollLoop {
     pub(super) api: Api,
     pub(super) commands: Receiver<PollCommand>,
     pub(super) reporter: Reporter,
-    /// Where each bot's updates go on, by the names of [`place_name`].
+    /// Each bot's cursor, by the names of [`cursor_name`].
     pub(super) cursors: BTreeMap<String, String>,
-    /// A webhook in the way is removed.
+    /// Whether a webhook that is set for the bot is removed.
     pub(super) delete_webhook: bool,
     pub(super) media_bytes_max: u64,
 }
 
-/// Name of the place of a bot's updates: another token is another bot, with other numbers.
+/// Name of the cursor of a bot's updates: another token is another bot, whose updates have other numbers.
 pub(super) fn cursor_name(bot: i64) -> String {
     format!("telegram/{bot}")
 }
 
 impl PollLoop {
-    /// Until its commands end.
+    /// Runs until nobody can send commands any more.
     pub(super) fn run(mut self) {
         let mut pauses = Pauses::default();
         let Ok(bot) = self.identify(&mut pauses) else { return };
@@ -117,7 +117,7 @@ impl PollLoop {
         }
     }
 
-    /// One poll, and what it brings.
+    /// Polls once, and hands over what that brings.
     fn poll_once(
         &mut self,
         bot: &BotAccount,
@@ -214,7 +214,7 @@ impl PollLoop {
         self.wait(asked.map_or(pause, |asked| asked.max(TELEGRAM_RETRY_PAUSE_MIN)))
     }
 
-    /// Waits so long, unless it is woken.
+    /// Waits for that long, unless it is woken.
     fn wait(&self, pause: Duration) -> Result<(), Stopped> {
         let deadline = Instant::now() + pause;
         loop {
@@ -228,7 +228,7 @@ impl PollLoop {
     }
 }
 
-/// The first of them by their numbers, where a server sends more than it was asked for: more than state takes
+/// The first updates by their numbers, where a server sends more than it was asked for: more than state takes
 /// at once would be offered again for ever. Those without a number are nobody's.
 fn first(mut updates: Vec<Box<RawValue>>) -> Vec<Box<RawValue>> {
     updates.sort_by_key(|update| update::update_id(update).unwrap_or(i64::MAX));
@@ -245,14 +245,14 @@ fn next_offset(updates: &[Box<RawValue>]) -> Option<i64> {
 /// How long to wait: for the next poll's answer, and after the next failure.
 #[derive(Debug, Default)]
 struct Pauses {
-    /// What goes wrong now, and the pauses after it.
+    /// The trouble that there is, and the pauses that follow it.
     failing: Option<(Trouble, Backoff)>,
-    /// The last poll was answered.
+    /// Whether the last poll was answered.
     polled: bool,
 }
 
 impl Pauses {
-    /// A poll was answered.
+    /// Notes that a poll was answered.
     fn reset(&mut self) {
         *self = Self { failing: None, polled: true };
     }
@@ -268,8 +268,8 @@ impl Pauses {
         if self.polled || self.trouble() == Some(Trouble::Conflict) { TELEGRAM_POLL_SECONDS } else { 0 }
     }
 
-    /// Doubles while the trouble stays the same, with a quarter of jitter: many gateways lose the
-    /// same network at the same time.
+    /// The pause after a failure, with a quarter of jitter. It doubles while the trouble stays the same: many gateways
+    /// lose the same network at the same time.
     fn next(&mut self, trouble: Trouble) -> Duration {
         self.polled = false;
         let known = self.failing.take().filter(|(of, _)| *of == trouble);

@@ -1,4 +1,4 @@
-//! When the next message may go to a chat. Pure: time comes from outside.
+//! The rate limit of messages: when the next one may go to a chat. Pure: time comes from outside.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::limits::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What was sent lately, and what the server asked for.
+/// What was sent lately, and which pauses the server asked for.
 pub(super) struct RateLimit {
     all: Bucket,
     held: Option<Instant>,
@@ -41,7 +41,7 @@ impl RateLimit {
         chat_times.chain(all).flatten().max().unwrap_or(now)
     }
 
-    /// A message goes to `chat`.
+    /// Notes that a message goes to `chat`.
     pub(super) fn spend(&mut self, chat: &str, now: Instant) {
         if self.chats.len() >= TELEGRAM_CHATS_MAX {
             self.chats.retain(|_, chat| !chat.rests(now));
@@ -58,7 +58,7 @@ impl RateLimit {
         }
     }
 
-    /// The server wants no messages to `chat` for so long. It may mean all chats.
+    /// Notes that the server wants no messages to `chat` for that long. It may mean all chats.
     pub(super) fn hold(&mut self, chat: &str, pause: Duration, now: Instant) {
         let rate_limit = self.chat(chat);
         rate_limit.held = rate_limit.held.max(Some(now + pause));
@@ -92,12 +92,12 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// One each `interval`, `burst` at once.
+    /// A bucket for one message each `interval`, and `burst` at once.
     fn new(interval: Duration, burst: u32) -> Self {
         Self { interval, slack: interval * (burst - 1), full_at: None }
     }
 
-    /// `None` is at once.
+    /// When the next message may go; `None` is at once.
     fn ready_at(&self) -> Option<Instant> {
         self.full_at.and_then(|full_at| full_at.checked_sub(self.slack))
     }

@@ -23,32 +23,32 @@ use crate::limits::{
     TELEGRAM_WAIT_MAX,
 };
 
-/// What the thread is asked.
+/// A command to the thread.
 #[derive(Debug)]
 pub(super) enum SendCommand {
     Deliver(Box<Attempt>),
     Typing {
         route: Route,
-        on: bool,
+        is_typing: bool,
     },
-    /// Is the server there, and who are we?
+    /// Ask the server for the bot's account.
     Probe,
-    /// Wakes the thread to see that it was switched off.
+    /// Look whether Telegram was switched off.
     WakeUp,
-    /// The files' thread has sent something there.
+    /// `tg-files` has sent something to that chat.
     FileSent {
         chat: String,
         outcome: AttemptOutcome,
     },
 }
 
-/// Everything that the thread owns.
+/// The thread, with all that it owns.
 pub(super) struct SendLoop {
     pub(super) api: Api,
-    pub(super) jobs: Receiver<SendCommand>,
+    pub(super) commands: Receiver<SendCommand>,
     pub(super) reporter: Reporter,
-    /// The channel was switched off: what waits is not sent.
-    pub(super) off: Arc<AtomicBool>,
+    /// Telegram was switched off: what waits is not sent.
+    pub(super) is_off: Arc<AtomicBool>,
     queue: VecDeque<Box<Attempt>>,
     rate_limit: RateLimit,
     typing: Typing,
@@ -57,30 +57,30 @@ pub(super) struct SendLoop {
 impl SendLoop {
     pub(super) fn new(
         api: Api,
-        jobs: Receiver<SendCommand>,
+        commands: Receiver<SendCommand>,
         reporter: Reporter,
-        off: Arc<AtomicBool>,
+        is_off: Arc<AtomicBool>,
     ) -> Self {
         let (queue, rate_limit, typing) = (VecDeque::new(), RateLimit::new(), Typing::default());
-        Self { api, jobs, reporter, off, queue, rate_limit, typing }
+        Self { api, commands, reporter, is_off, queue, rate_limit, typing }
     }
 
-    /// Until nobody asks any more.
+    /// Runs until nobody can send commands any more.
     pub(super) fn run(mut self) {
         loop {
-            let job = match self.wake_at() {
-                None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => self.jobs.recv_deadline(at),
+            let command = match self.wake_at() {
+                None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => self.commands.recv_deadline(at),
             };
-            match job {
-                Ok(job) => self.take(job),
+            match command {
+                Ok(command) => self.take(command),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.give_back(),
             }
-            while let Ok(job) = self.jobs.try_recv() {
-                self.take(job);
+            while let Ok(command) = self.commands.try_recv() {
+                self.take(command);
             }
-            if self.off.load(Relaxed) {
+            if self.is_off.load(Relaxed) {
                 self.give_back();
                 continue;
             }
@@ -93,17 +93,17 @@ impl SendLoop {
         }
     }
 
-    /// When there is something to do without being asked.
+    /// When there is something to do without a command.
     fn wake_at(&self) -> Option<Instant> {
         let now = Instant::now();
         let sends = self.firsts().map(|(_, attempt)| self.rate_limit.ready_at(&attempt.route.chat, now));
         sends.chain(self.typing.next_at()).min()
     }
 
-    fn take(&mut self, job: SendCommand) {
-        match job {
+    fn take(&mut self, command: SendCommand) {
+        match command {
             SendCommand::Deliver(attempt) => self.admit(attempt),
-            SendCommand::Typing { route, on } => self.typing.set(route, on, Instant::now()),
+            SendCommand::Typing { route, is_typing } => self.typing.set(route, is_typing, Instant::now()),
             SendCommand::Probe => {
                 let bot = self.api.call("getMe", &json!({}), Timeouts::each(TELEGRAM_PROBE_TIMEOUT));
                 self.reporter.send(EventKind::Probed(bot));

@@ -1,4 +1,4 @@
-//! One message of text to the Bot API, and what its answer means for the message.
+//! Sends one message of text by the Bot API, and tells what an answer means for its message.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::channels::telegram::api::Api;
 use crate::channels::telegram::error::{ApiError, Refusal};
 use crate::channels::web::client::Timeouts;
 
-/// What the Bot API says of a message that it took.
+/// The Bot API's answer to a message that it took.
 #[derive(Debug, Deserialize)]
 pub(super) struct Sent {
     message_id: i64,
@@ -21,8 +21,8 @@ struct SentChat {
     id: i64,
 }
 
-/// Sends a text. What the server finds wrong with its looks, the message that it answers or, at last,
-/// its topic is left out the next time: the words matter.
+/// Sends a text. If the server finds its entities, the message that it answers or, at last, its topic wrong,
+/// they are left out the next time: the words matter.
 pub(super) fn send_text(
     api: &Api,
     attempt: &Attempt,
@@ -54,12 +54,12 @@ pub(super) fn send_text(
     sent
 }
 
-/// Whether less of the same may be taken.
+/// Whether the server may take the same message with less around it.
 pub(super) fn may_work_plainer(error: &ApiError) -> bool {
     matches!(error, ApiError::Refused(Refusal { code: 400, migrate_to: None, .. }))
 }
 
-/// Only a hint, which saves an attempt: words of the server may change.
+/// Whether the topic is wrong, by the server's words. They may change: this only saves an attempt.
 fn blames_topic(error: &ApiError) -> bool {
     let words = error.refusal().map(|refusal| refusal.description.to_ascii_lowercase());
     words.is_some_and(|words| words.contains("thread") || words.contains("topic"))
@@ -75,13 +75,13 @@ pub(super) fn topic(route: &Route) -> Option<i64> {
     route.topic.as_ref().and_then(|topic| topic.parse().ok())
 }
 
-/// The message may be gone meanwhile; the answer to it is sent all the same.
+/// The member that makes it an answer. The message that it answers may be gone: it is sent all the same.
 pub(super) fn reply_parameters(attempt: &Attempt) -> Option<Value> {
     let id: i64 = attempt.reply_to.as_ref()?.parse().ok()?;
     Some(json!({ "message_id": id, "allow_sending_without_reply": true }))
 }
 
-/// What became of the attempt.
+/// What became of an attempt, by the answer of the Bot API.
 pub(super) fn outcome(attempt: &Attempt, result: Result<Sent, ApiError>) -> AttemptOutcome {
     let error = match result {
         Ok(sent) => {

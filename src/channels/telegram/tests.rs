@@ -1,4 +1,4 @@
-//! The surface with its threads against a server that says what it is told to.
+//! Telegram with its threads against a server that says what it is told to.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -346,7 +346,7 @@ fn files_go_out_as_forms_and_typing_is_shown() {
     let mut rig = Rig::start(None);
     rig.greet();
     let route = Route { channel: Channel::Telegram, chat: "5".to_owned(), topic: None };
-    rig.commands.send(Box::new(ChannelCommand::Typing { route: route.clone(), on: true })).unwrap();
+    rig.commands.send(Box::new(ChannelCommand::Typing { route: route.clone(), is_typing: true })).unwrap();
     let typing = rig.call("sendChatAction");
     assert_eq!(typing.parameters, json!({ "chat_id": "5", "action": "typing" }));
     typing.refuse(404, json!({}));
@@ -413,8 +413,8 @@ fn switching_off_gives_back_what_waits_though_a_file_is_on_its_way() {
     let hanging = rig.call("getFile");
     let source = "/nowhere".to_owned();
     rig.deliver_part(3, "8", Part::Media { source, caption: String::new() });
-    let off = ChannelCommand::SetEnabled { channel, enabled: false };
-    rig.commands.send(Box::new(off)).unwrap();
+    let switch_off = ChannelCommand::SetEnabled { channel, enabled: false };
+    rig.commands.send(Box::new(switch_off)).unwrap();
     let mut given_back = Vec::new();
     // The switch itself, and two attempts.
     for _ in 0..3 {

@@ -1,10 +1,11 @@
-//! Where somebody is typing, and when to show it again. Pure.
+//! The chats that are shown that somebody is typing, and when to show it again. Pure.
 
 use std::time::Instant;
 
 use crate::channels::message::Route;
 use crate::limits::{TELEGRAM_TYPING_INTERVAL, TELEGRAM_TYPING_MAX, TELEGRAM_TYPING_TIME_MAX};
 
+/// Chats that are shown that somebody is typing.
 #[derive(Default)]
 pub(super) struct Typing(Vec<TypingIndicator>);
 
@@ -15,8 +16,8 @@ struct TypingIndicator {
 }
 
 impl Typing {
-    pub(super) fn set(&mut self, route: Route, on: bool, now: Instant) {
-        if !on {
+    pub(super) fn set(&mut self, route: Route, is_typing: bool, now: Instant) {
+        if !is_typing {
             self.0.retain(|indicator| indicator.route != route);
         } else if self.0.len() < TELEGRAM_TYPING_MAX
             && !self.0.iter().any(|indicator| indicator.route == route)
@@ -29,7 +30,7 @@ impl Typing {
         self.0.iter().map(|indicator| indicator.next).min()
     }
 
-    /// Where to show it now; then it is due there again after a while.
+    /// Where to show it now. It is due there again after a while.
     pub(super) fn next_due(&mut self, now: Instant) -> Option<Route> {
         self.0.retain(|indicator| indicator.until > now);
         let indicator = self

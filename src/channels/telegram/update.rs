@@ -1,7 +1,7 @@
-//! One update of the Bot API, as JSON, into what state takes. Pure.
+//! Parses an update of the Bot API into what state takes. Pure.
 //!
-//! What nobody asked for (other kinds of updates, channels, anonymous admins, bots) is passed in
-//! silence; what cannot be read is kept for a person.
+//! Updates that nobody asked for (other kinds, channels, anonymous admins, bots) are passed over in silence; one that
+//! cannot be read is kept for a person.
 
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
@@ -26,7 +26,7 @@ pub(super) fn update_id(update: &RawValue) -> Option<i64> {
     serde_json::from_str::<Numbered>(update.get()).ok().map(|update| update.update_id)
 }
 
-/// What an update brings; `None` if it is not for us.
+/// What state takes of an update; `None` if it is not for us.
 pub(super) fn parse(update: &RawValue, bot: &BotAccount, media_bytes_max: u64) -> Option<Arrival> {
     let raw = update.get();
     let key = match update_id(update) {
@@ -39,7 +39,7 @@ pub(super) fn parse(update: &RawValue, bot: &BotAccount, media_bytes_max: u64) -
     match serde_json::from_str::<Update<'_>>(raw) {
         Err(error) => garbled(key, error.to_string()),
         Ok(Update { message: None, .. }) => None,
-        Ok(Update { message: Some(message), .. }) => match serde_json::from_str::<Message>(message.get()) {
+        Ok(Update { message: Some(message), .. }) => match serde_json::from_str::<Post>(message.get()) {
             Err(error) => garbled(key, error.to_string()),
             Ok(message) => arrival(key, message, bot, media_bytes_max),
         },
@@ -51,7 +51,7 @@ fn digest(text: &str) -> String {
     HEXLOWER.encode(&sha2::Sha256::digest(text)[..8])
 }
 
-fn arrival(key: String, message: Message, bot: &BotAccount, media_bytes_max: u64) -> Option<Arrival> {
+fn arrival(key: String, message: Post, bot: &BotAccount, media_bytes_max: u64) -> Option<Arrival> {
     if let Some(to) = message.migrate_to_chat_id {
         return Some(Arrival::Migrated { key, from: message.chat.id.to_string(), to: to.to_string() });
     }
@@ -115,7 +115,7 @@ struct Update<'a> {
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct Post {
     #[serde(rename = "message_id")]
     id: i64,
     #[serde(default)]
@@ -135,7 +135,7 @@ struct Message {
     body: content::Body,
 }
 
-impl Message {
+impl Post {
     /// In a topic, what answers nothing answers the message that opened the topic.
     fn reply(&self) -> Option<&Reply> {
         self.reply_to_message.as_deref().filter(|reply| {
@@ -210,7 +210,7 @@ struct Origin {
 }
 
 impl Origin {
-    /// Who it was, by a name that they chose, and by what Telegram knows them by if it says so.
+    /// The origin of a forwarded message: a name that somebody chose, and Telegram's id of them if it is told.
     fn described(&self) -> String {
         let user = self.sender_user.as_ref().map(|user| (user.name(), user.id));
         let chat = self.sender_chat.as_ref().or(self.chat.as_ref()).map(|chat| (chat.title.clone(), chat.id));

@@ -30,7 +30,7 @@ struct Source {
 /// Sends `source` with its caption. `tmp` is a folder of ours for what must be downloaded first.
 pub(super) fn upload_media(
     api: &Api,
-    web: &Downloader,
+    downloader: &Downloader,
     tmp: &Path,
     sources: &MediaSources,
     attempt: &Attempt,
@@ -38,7 +38,7 @@ pub(super) fn upload_media(
     caption: &str,
 ) -> AttemptOutcome {
     let opened = if download::is_url(source) {
-        from_url(web, tmp, source)
+        from_url(downloader, tmp, source)
     } else {
         from_path(Path::new(source), sources)
     };
@@ -48,7 +48,7 @@ pub(super) fn upload_media(
     }
 }
 
-/// Sends a text as a file.
+/// Sends a text as a file with a caption.
 pub(super) fn upload_text(
     api: &Api,
     tmp: &Path,
@@ -67,7 +67,7 @@ pub(super) fn upload_text(
     send_message::outcome(attempt, send(api, attempt, &mut source, caption))
 }
 
-/// As a picture where it is one, and else, or if Telegram does not want it so, as a file; at last
+/// Sends a file: as a picture where it is one, and else, or if Telegram does not take it so, as a file; at last
 /// without what ties it to a topic or another message.
 fn send(api: &Api, attempt: &Attempt, source: &mut Source, caption: &str) -> Result<Sent, ApiError> {
     let picture = matches!(source.mime_type.as_str(), "image/jpeg" | "image/png" | "image/webp");
@@ -133,15 +133,15 @@ fn source(mut file: File, bytes: u64, name: String) -> Result<Source, AttemptOut
     Ok(Source { file, bytes, name, mime_type })
 }
 
-fn from_url(web: &Downloader, tmp: &Path, url: &str) -> Result<Source, AttemptOutcome> {
+fn from_url(downloader: &Downloader, tmp: &Path, url: &str) -> Result<Source, AttemptOutcome> {
     let unstorable = |error| not_sent(format!("the file cannot be stored: {error}"));
     let mut file = nameless(tmp).map_err(unstorable)?;
-    let bytes = web.copy(url, &mut file, TELEGRAM_UPLOAD_BYTES_MAX + 1)?;
+    let bytes = downloader.copy(url, &mut file, TELEGRAM_UPLOAD_BYTES_MAX + 1)?;
     file.flush().and_then(|()| file.seek(SeekFrom::Start(0))).map_err(unstorable)?;
     source(file, bytes, download::file_name_of(url))
 }
 
-/// A file that is gone when it is closed, even by a crash.
+/// Makes a file that is gone when it is closed, even by a crash.
 fn nameless(folder: &Path) -> io::Result<File> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let folder = FolderHandle::make(folder)?;

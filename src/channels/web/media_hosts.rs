@@ -7,11 +7,11 @@ use crate::channels::web::special_ranges::special_use;
 
 /// Hosts of this network that `gateway.mediaHosts` names, each with its port, or with any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MediaHosts(Vec<(String, Option<u16>)>);
+pub(crate) struct MediaHosts(Vec<(String, Option<u16>)>);
 
 impl MediaHosts {
     /// From the config's entries, with those that are none.
-    pub fn new(entries: &[String]) -> (Self, Vec<&str>) {
+    pub(crate) fn new(entries: &[String]) -> (Self, Vec<&str>) {
         let (mut hosts, mut wrong) = (Vec::new(), Vec::new());
         for entry in entries {
             match host_and_port(entry) {

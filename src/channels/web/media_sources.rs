@@ -10,13 +10,13 @@ use crate::plain_file;
 
 /// What the config allows to be sent.
 #[derive(Debug, Clone, Default)]
-pub struct MediaSources {
+pub(crate) struct MediaSources {
     /// Folders whose files may be sent.
-    pub folders: Vec<PathBuf>,
+    pub(crate) folders: Vec<PathBuf>,
     /// The gateway's own folder, none of whose files may be, whatever folder above it is named.
-    pub state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// Hosts of this network that may be asked.
-    pub hosts: MediaHosts,
+    pub(crate) hosts: MediaHosts,
 }
 
 impl MediaSources {

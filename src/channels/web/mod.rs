@@ -2,7 +2,7 @@
 
 pub(super) mod client;
 pub(super) mod download;
-pub mod media_hosts;
-pub mod media_sources;
+pub(crate) mod media_hosts;
+pub(crate) mod media_sources;
 pub(super) mod sniff;
 mod special_ranges;

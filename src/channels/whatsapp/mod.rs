@@ -44,29 +44,29 @@ use wire::{OwnAccount, SidecarLine};
 
 /// The part of the config that WhatsApp needs.
 #[derive(Debug, Clone, Default)]
-pub struct WhatsappConfig {
+pub(crate) struct WhatsappConfig {
     /// Whether the config sets WhatsApp up.
-    pub configured: bool,
+    pub(crate) configured: bool,
     /// The daemon's own binary: also the guard of the sidecar, and what the sidecar is looked for beside.
-    pub own_exe: PathBuf,
+    pub(crate) own_exe: PathBuf,
     /// Folder (0700) of the login, of media on their way, and of a program that was made here.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Path of Node; without one it is the first in `PATH`.
-    pub node: Option<String>,
+    pub(crate) node: Option<String>,
     /// Arguments for Node besides our own.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// Variables for the sidecar's environment.
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     /// URL of the proxy that the sidecar goes through.
-    pub proxy: Option<String>,
+    pub(crate) proxy: Option<String>,
     /// Size of the largest picture or file, both ways.
-    pub media_bytes_max: u64,
+    pub(crate) media_bytes_max: u64,
     /// Whether notes to oneself are questions, too.
-    pub self_chat: bool,
+    pub(crate) self_chat: bool,
     /// Where files that are sent may come from.
-    pub sources: MediaSources,
+    pub(crate) sources: MediaSources,
     /// Whether people see that their messages were read.
-    pub read_receipts: bool,
+    pub(crate) read_receipts: bool,
 }
 
 /// Reads lines, and takes the messages in them, for `tests/fuzz`.
@@ -164,7 +164,7 @@ impl Whatsapp {
         match event.0 {
             EventKind::Line(generation, line) if self.is_current(generation) => self.on_line(*line, now),
             EventKind::Closed(generation, fault) if self.is_current(generation) => {
-                self.on_sidecar_closed(fault, now)
+                self.on_sidecar_closed(fault, now);
             }
             // Of one that was given up.
             EventKind::Line(..) | EventKind::Closed(..) => {}
@@ -227,8 +227,8 @@ impl Whatsapp {
     }
 
     /// Shows in a chat that we are typing, or no longer.
-    pub(super) fn typing(&mut self, route: Route, on: bool, now: Instant) {
-        if on {
+    pub(super) fn typing(&mut self, route: Route, is_typing: bool, now: Instant) {
+        if is_typing {
             self.typing.insert(route.chat, now);
         } else if self.typing.remove(&route.chat).is_some() && self.lifecycle.is_connected() {
             self.request(Request::Other("typing"), json!({ "to": route.chat, "state": "paused" }), now);

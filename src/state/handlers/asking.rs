@@ -223,7 +223,7 @@ impl State {
         for number in inbox_ids {
             let Some(entry) = self.inbox.get(*number) else { continue };
             let Inbound { route, message_id, from, .. } = entry.message.clone();
-            self.effects.push(Effect::Channel(ChannelCommand::Seen { route, message_id, from }));
+            self.effects.push(Effect::Channel(ChannelCommand::MarkRead { route, message_id, from }));
         }
     }
 

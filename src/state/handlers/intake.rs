@@ -187,7 +187,7 @@ impl State {
         }) else {
             // It came too late, or its session was forgotten meanwhile: nobody would ever remove it.
             let path = result.map(|file| file.path);
-            return self.effects.extend(path.map(|path| Effect::Channel(ChannelCommand::Drop { path })));
+            return self.effects.extend(path.map(|path| Effect::Channel(ChannelCommand::Discard { path })));
         };
         entry.fetching -= 1;
         if entry.fetching == 0 {

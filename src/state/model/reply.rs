@@ -30,6 +30,6 @@ pub(crate) struct PendingReplies {
     pub(crate) by_person: bool,
 }
 
-pub(crate) fn typing(route: &Route, on: bool) -> Effect {
-    Effect::Channel(ChannelCommand::Typing { route: route.clone(), on })
+pub(crate) fn typing(route: &Route, is_typing: bool) -> Effect {
+    Effect::Channel(ChannelCommand::Typing { route: route.clone(), is_typing })
 }

@@ -60,7 +60,7 @@ fn any_number_of_new_conversations_leaves_room_for_what_the_agent_thread_must_be
 fn what_the_surfaces_may_miss_leaves_room_for_what_they_must_be_told() {
     let (outputs, _agent_control, channels) = outputs();
     let route = Route { channel: Channel::Telegram, chat: "1".into(), topic: None };
-    let typing = || Effect::Channel(ChannelCommand::Typing { route: route.clone(), on: true });
+    let typing = || Effect::Channel(ChannelCommand::Typing { route: route.clone(), is_typing: true });
     let taken =
         || Effect::Channel(ChannelCommand::Acknowledge { channel: Channel::Telegram, result: Ok(()) });
     let mut effects: Vec<Effect> = (0..5_000).map(|_| typing()).collect();

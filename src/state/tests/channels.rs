@@ -340,7 +340,7 @@ fn a_file_that_comes_when_its_session_was_forgotten_is_removed() {
         harness.bench.handle(Event::Channel(ChannelEvent::Fetched { channel, key, index: 0, result }));
     }
     let removed = harness.commands(|command| match command {
-        ChannelCommand::Drop { path } => Some(path.clone()),
+        ChannelCommand::Discard { path } => Some(path.clone()),
         _ => None,
     });
     assert_eq!(removed, [path]);

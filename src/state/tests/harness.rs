@@ -203,7 +203,7 @@ impl Harness {
 
     pub(super) fn typing(&mut self) -> Vec<(String, bool)> {
         self.commands(|command| match command {
-            ChannelCommand::Typing { route, on } => Some((route.chat.clone(), *on)),
+            ChannelCommand::Typing { route, is_typing } => Some((route.chat.clone(), *is_typing)),
             _ => None,
         })
     }

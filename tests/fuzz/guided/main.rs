@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use clawdis_gateway::channels::{read_sidecar, telegram};
+use clawdis_gateway::channels::{read_sidecar, read_updates};
 use clawdis_gateway::{agent, net};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         "frames" => drop(std::str::from_utf8(bytes).map(net::objection)),
         "pi_lines" => drop(agent::read_run(bytes)),
         "sidecar_lines" => drop(read_sidecar(bytes)),
-        "bot_api" => drop(telegram::read_answer(bytes)),
+        "bot_api" => drop(read_updates(bytes)),
         other => {
             panic!("GUIDED_TARGET is `{other}`: give http_head, frames, pi_lines, sidecar_lines or bot_api")
         }
