@@ -241,10 +241,10 @@ impl<T: From<AgentEvent>> Owner<T> {
                 Action::Give(id, run) => self.with_id(id, |process, news| process.give(*run, now, news)),
                 Action::End(id) => self.with_id(id, |process, news| process.terminate(now, news)),
                 Action::Delete(session_key) => {
-                    let result = agent_folder::forget(self.config.tidy.layout(), &session_key)
+                    let result = agent_folder::forget(self.config.janitor.layout(), &session_key)
                         .map_err(|error| format!("they cannot be deleted: {error}"))
                         .inspect_err(|why| log::error!("the agent's files of a forgotten session: {why}"));
-                    self.config.tidy.count();
+                    self.config.janitor.count();
                     self.outbox.push(AgentEvent::Forgotten { session_key, result });
                 }
             }
@@ -258,15 +258,16 @@ impl<T: From<AgentEvent>> Owner<T> {
         if self.sandbox.may_change(&self.config) {
             self.try_sandbox();
         }
-        let file = match agent_folder::prepare(self.config.tidy.layout(), &run.session_key, &run.session_id) {
-            Ok(file) => file,
-            Err(error) => {
-                // Nobody else's runs have anything to do with that.
-                self.scheduler.gone(id);
-                let why = format!("the agent's files of this session cannot be used: {error}");
-                return self.ended(run.run_id, RunStatus::Error, why);
-            }
-        };
+        let file =
+            match agent_folder::prepare(self.config.janitor.layout(), &run.session_key, &run.session_id) {
+                Ok(file) => file,
+                Err(error) => {
+                    // Nobody else's runs have anything to do with that.
+                    self.scheduler.gone(id);
+                    let why = format!("the agent's files of this session cannot be used: {error}");
+                    return self.ended(run.run_id, RunStatus::Error, why);
+                }
+            };
         match self.start_child(id, &run, file) {
             Ok(child) => {
                 let patience = Patience { start: self.config.start_timeout, idle: self.config.idle_timeout };
@@ -288,7 +289,7 @@ impl<T: From<AgentEvent>> Owner<T> {
             return Err(io::Error::other(format!("its folder `{}` does not exist", config.cwd.display())));
         }
         // It is bound into the sandbox: what comes while the process lives must be seen there.
-        let media_folder = config.tidy.layout().media_of(&run.session_key);
+        let media_folder = config.janitor.layout().media_of(&run.session_key);
         media::folder(&media_folder)?;
         if let Some(aside) = &file.set_aside {
             log::error!("the agent's session file was damaged and is now {aside:?} in its folder");

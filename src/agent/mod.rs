@@ -27,7 +27,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::RunStatus;
-use crate::store::Tidy;
+use crate::store::Janitor;
 use crate::threads;
 
 /// Starts the agent thread. It ends after [`AgentControl::Shutdown`], or when the sending side of
@@ -83,7 +83,7 @@ pub struct AgentConfig {
     /// `--model`, if configured.
     pub model: Option<String>,
     /// Knows where the agent's own session files lie, and deletes what is forgotten of them.
-    pub tidy: Tidy,
+    pub janitor: Janitor,
     /// What the agent must not reach.
     pub sandbox: sandbox::SandboxConfig,
     /// Silence after which a run is given up.

@@ -13,7 +13,7 @@ use crate::config::file::{Agent, Sandbox};
 use crate::config::settings::{AgentCommand, Settings};
 use crate::daemon::fatal::Fatal;
 use crate::protocol::warning::{Warning, WarningCode};
-use crate::store::Tidy;
+use crate::store::Janitor;
 
 /// The agent's working folder where none is named, in the person's home.
 const WORK_FOLDER: &str = "clawdis";
@@ -27,7 +27,7 @@ const HOME_IS_OPEN: &str = "the agent's working folder is your home: it can chan
 /// The agent's settings, with a warning. `keeps_home` says that it works in the home unless told otherwise.
 pub(super) fn setup(
     settings: &Settings,
-    tidy: &Tidy,
+    janitor: &Janitor,
     own_exe: &Path,
     keeps_home: bool,
 ) -> Result<(AgentConfig, Option<Warning>), Fatal> {
@@ -48,7 +48,7 @@ pub(super) fn setup(
         env: agent.env.clone(),
         pass_env: agent.pass_env.clone(),
         model: agent.model.clone(),
-        tidy: tidy.clone(),
+        janitor: janitor.clone(),
         sandbox: SandboxConfig {
             wanted: agent.sandbox,
             files: settings.secret_files.clone(),

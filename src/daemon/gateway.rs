@@ -31,7 +31,7 @@ use crate::port::Port;
 use crate::state::state_loop::Outputs;
 use crate::state::{self, Event, State};
 use crate::store::history::History;
-use crate::store::{self, Layout, Store, Tidy};
+use crate::store::{self, Janitor, Layout, Store};
 use crate::threads;
 
 /// The running threads, and what is needed to stop them.
@@ -58,14 +58,14 @@ impl Gateway {
         let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
         let boot_id = boot_id().map_err(Fatal::system("make random ids"))?;
         orphans::adopt(&boot_id, &settings.state_dir).map_err(Fatal::system("adopt orphans"))?;
-        let tidy = Tidy::new(layout.clone(), settings.config.storage.max_mb * 1024 * 1024);
-        let (store, recovered) = Store::open(tidy.clone()).map_err(folder_error)?;
+        let janitor = Janitor::new(layout.clone(), settings.config.storage.max_mb * 1024 * 1024);
+        let (store, recovered) = Store::open(janitor.clone()).map_err(folder_error)?;
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }
         let cursors = state::cursors(&recovered);
         let (agent_config, warning) =
-            agent_setup::setup(settings, &tidy, &own_exe, state::keeps_home(&recovered))?;
+            agent_setup::setup(settings, &janitor, &own_exe, state::keeps_home(&recovered))?;
         let mut state_config = state_setup::setup(settings, &layout, boot_id, &listeners);
         state_config.warnings.extend(warning);
         agent_setup::make_work_folder(&agent_config)?;

@@ -24,7 +24,7 @@ use crate::protocol::payload::Toggles;
 use crate::protocol::warning::Warning;
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION};
 use crate::store::folder::{FolderLock, LockError, make_private};
-use crate::store::{Layout, Tidy};
+use crate::store::{Janitor, Layout};
 
 /// Runs the daemon; `args` are those behind the binary's name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
@@ -99,8 +99,8 @@ fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
 fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
     let own_exe = std::env::current_exe().map_err(Fatal::system("find the gateway's own program"))?;
     let layout = Layout::new(&settings.state_dir);
-    let tidy = Tidy::new(layout.clone(), u64::MAX);
-    let (_, warning) = agent_setup::setup(settings, &tidy, &own_exe, false)?;
+    let janitor = Janitor::new(layout.clone(), u64::MAX);
+    let (_, warning) = agent_setup::setup(settings, &janitor, &own_exe, false)?;
     channels_setup::for_state(settings, &layout);
     channels_setup::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
     let found: Vec<Warning> = warnings::of_settings(settings).into_iter().chain(warning).collect();

@@ -7,10 +7,10 @@ use std::path::Path;
 use crate::limits::{JOURNAL_BYTES_MAX, OPS_BYTES_MAX, RECORD_BYTES_MAX, STORAGE_GROWTH_BYTES};
 use crate::metrics::METRICS;
 use crate::store::journal::Journal;
-use crate::store::journal_entry::Line;
+use crate::store::journal_entry::JournalEntry;
 use crate::store::session_files::SessionFiles;
-use crate::store::unapplied::{Backlog, Work};
-use crate::store::{Layout, SESSIONS, StoreOp, Tidy, checked_line, disk, quota};
+use crate::store::unapplied::{SessionWrite, UnappliedWrites};
+use crate::store::{Janitor, Layout, SESSIONS, StoreOp, checked_line, disk, quota};
 
 /// What the last life left behind.
 #[derive(Debug, Default)]
@@ -41,12 +41,12 @@ pub struct Store {
     layout: Layout,
     journal: Journal,
     sessions: SessionFiles,
-    backlog: Backlog,
+    unapplied: UnappliedWrites,
     /// Sessions whose files were made anew from all that the journal has of them, while it is replayed.
     rebuilt: BTreeSet<String>,
     compact_at_bytes: u64,
     must_compact: bool,
-    tidy: Tidy,
+    janitor: Janitor,
     /// Above it the folder is counted, and room is made; more than that where nothing more can be cleared.
     full_at_bytes: u64,
     /// Why a session's file lags behind the journal.
@@ -59,7 +59,7 @@ pub struct Store {
 #[derive(Default)]
 struct Group {
     lines: Vec<String>,
-    works: Vec<(String, Work)>,
+    works: Vec<(String, SessionWrite)>,
     /// Logical offset behind the last record of each session in it.
     ends: HashMap<String, u64>,
     /// The journal is to be written anew behind it.
@@ -68,8 +68,8 @@ struct Group {
 
 impl Store {
     /// Opens the folder's files and brings them to the state of the last promise made.
-    pub fn open(tidy: Tidy) -> io::Result<(Self, Recovered)> {
-        let layout = tidy.layout().clone();
+    pub fn open(janitor: Janitor) -> io::Result<(Self, Recovered)> {
+        let layout = janitor.layout().clone();
         layout.prepare()?;
         let mut recovered = Recovered::default();
         let mut has_records = false;
@@ -78,11 +78,11 @@ impl Store {
         let path = layout.journal();
         let (journal, mut is_damaged) =
             Journal::open(path.clone(), &mut recovered.problems, |line| match line {
-                Line::Put { slot, value } => drop(slots.insert(slot, value.get().to_owned())),
-                Line::Del(slot) => drop(slots.remove(&slot)),
-                Line::App { .. } => has_records = true,
-                Line::Forget(_) => has_forgotten = true,
-                Line::Journal(_) | Line::All(_) => {}
+                JournalEntry::Put { slot, value } => drop(slots.insert(slot, value.get().to_owned())),
+                JournalEntry::Del(slot) => drop(slots.remove(&slot)),
+                JournalEntry::App { .. } => has_records = true,
+                JournalEntry::Forget(_) => has_forgotten = true,
+                JournalEntry::Journal(_) | JournalEntry::All(_) => {}
             })?;
         // Killed while it wrote a new journal.
         disk::clear(&path.with_extension("new"))?;
@@ -92,15 +92,15 @@ impl Store {
             is_damaged = true;
         }
         recovered.damaged = is_damaged;
-        tidy.add(journal.len());
+        janitor.add(journal.len());
         let mut store = Self {
             compact_at_bytes: compact_at(recovered.standing_bytes()),
             must_compact: is_damaged || has_forgotten,
             sessions: SessionFiles::new(layout.clone()),
-            tidy,
+            janitor,
             layout,
             journal,
-            backlog: Backlog::default(),
+            unapplied: UnappliedWrites::default(),
             rebuilt: BTreeSet::new(),
             full_at_bytes: u64::MAX,
             apply_trouble: None,
@@ -116,19 +116,27 @@ impl Store {
     /// file in trouble lacks stays in memory.
     fn replay(&mut self, problems: &mut Vec<String>) -> io::Result<()> {
         let mut known = BTreeSet::new();
-        let mut from = Some(0);
-        while let Some(place) = from {
-            let (backlog, rebuilt) = (&mut self.backlog, &mut self.rebuilt);
-            from = self.journal.read_part(place, |line| match line {
-                // A file that was made from all of the journal has this one, too.
-                Line::App { key, .. } if rebuilt.contains(&key) => {}
-                Line::App { key, offset, record } => backlog.append(&key, offset, record.get().to_owned()),
-                Line::Forget(key) => {
-                    rebuilt.remove(&key);
-                    backlog.forget(&key);
+        let mut next_part = Some(0);
+        while let Some(start) = next_part {
+            let mut lines = self.journal.part(start);
+            while let Some(entries) = lines.next()? {
+                for entry in entries {
+                    match entry {
+                        // A file that was made from all of the journal has this one, too.
+                        JournalEntry::App { key, .. } if self.rebuilt.contains(&key) => {}
+                        JournalEntry::App { key, offset, record } => {
+                            self.unapplied.append(&key, offset, record.get().to_owned());
+                        }
+                        JournalEntry::Forget(key) => {
+                            self.rebuilt.remove(&key);
+                            self.unapplied.forget(&key);
+                        }
+                        _ => {}
+                    }
                 }
-                _ => {}
-            })?;
+            }
+            let end = lines.end();
+            next_part = (start < end && end < self.journal.len()).then_some(end);
             self.mend(&mut known, problems);
             self.apply_trouble = self.apply().err();
         }
@@ -137,10 +145,11 @@ impl Store {
 
     /// Prepares the files of the sessions that are met for the first time.
     fn mend(&mut self, known: &mut BTreeSet<String>, problems: &mut Vec<String>) {
-        for key in self.backlog.keys() {
+        for key in self.unapplied.keys() {
             let is_new = known.insert(key.clone());
             // A session that begins with being forgotten has nothing that could be torn.
-            let Some(Work::Append { offset, .. }) = self.backlog.first(&key).filter(|_| is_new) else {
+            let Some(SessionWrite::Append { offset, .. }) = self.unapplied.first(&key).filter(|_| is_new)
+            else {
                 continue;
             };
             match self.sessions.mend(&key, *offset) {
@@ -151,29 +160,29 @@ impl Store {
     }
 
     /// What deletes and counts.
-    pub fn tidy(&self) -> &Tidy {
-        &self.tidy
+    pub fn janitor(&self) -> &Janitor {
+        &self.janitor
     }
 
     /// Whether the folder has grown so that it should be counted.
     pub(super) fn is_full(&self) -> bool {
-        self.tidy.used_bytes() > self.full_at_bytes
+        self.janitor.used_bytes() > self.full_at_bytes
     }
 
     /// The folder was counted: what is too much and can only be taken from the records goes.
     pub(super) fn counted(&mut self) {
-        let excess = self.tidy.take_excess();
+        let excess = self.janitor.take_excess();
         if excess > 0 {
             self.compact_trouble = self.drop_records(excess).err();
         }
-        let (used, max) = (self.tidy.used_bytes(), self.tidy.max_bytes());
+        let (used, max) = (self.janitor.used_bytes(), self.janitor.max_bytes());
         self.full_at_bytes = if used > max { used + STORAGE_GROWTH_BYTES } else { max };
     }
 
     fn drop_records(&mut self, excess: u64) -> io::Result<()> {
         self.compact()?;
-        let dropped = quota::drop_records(&self.layout, excess, self.tidy.max_bytes())?;
-        self.tidy.subtract(dropped);
+        let dropped = quota::drop_records(&self.layout, excess, self.janitor.max_bytes())?;
+        self.janitor.subtract(dropped);
         Ok(())
     }
 
@@ -196,15 +205,15 @@ impl Store {
         }
         let line = group.line();
         self.journal.append(&line)?;
-        self.tidy.add(line.len() as u64);
+        self.janitor.add(line.len() as u64);
         METRICS.commits.up();
         let mut has_forgotten = group.compacts;
         for (key, work) in group.works {
             match work {
-                Work::Append { offset, record } => self.backlog.append(&key, offset, record),
-                Work::Forget => {
+                SessionWrite::Append { offset, record } => self.unapplied.append(&key, offset, record),
+                SessionWrite::Forget => {
                     has_forgotten = true;
-                    self.backlog.forget(&key);
+                    self.unapplied.forget(&key);
                 }
             }
         }
@@ -220,22 +229,22 @@ impl Store {
         for op in ops {
             let line = match op {
                 StoreOp::Put { slot, value } => {
-                    Line::Put { slot: slot.clone(), value: serde_json::from_str(value)? }
+                    JournalEntry::Put { slot: slot.clone(), value: serde_json::from_str(value)? }
                 }
-                StoreOp::Delete { slot } => Line::Del(slot.clone()),
+                StoreOp::Delete { slot } => JournalEntry::Del(slot.clone()),
                 StoreOp::Append { session_key: key, record } => {
                     let offset = match own.ends.get(key).or(group.ends.get(key)) {
                         Some(end) => *end,
                         None => self.end(key).map_err(|error| self.about(key, &error))?,
                     };
                     own.ends.insert(key.clone(), offset + checked_line::line_bytes(record));
-                    own.works.push((key.clone(), Work::Append { offset, record: record.clone() }));
-                    Line::App { key: key.clone(), offset, record: serde_json::from_str(record)? }
+                    own.works.push((key.clone(), SessionWrite::Append { offset, record: record.clone() }));
+                    JournalEntry::App { key: key.clone(), offset, record: serde_json::from_str(record)? }
                 }
                 StoreOp::Forget { session_key: key } => {
                     own.ends.insert(key.clone(), 0);
-                    own.works.push((key.clone(), Work::Forget));
-                    Line::Forget(key.clone())
+                    own.works.push((key.clone(), SessionWrite::Forget));
+                    JournalEntry::Forget(key.clone())
                 }
                 StoreOp::Compact => {
                     own.compacts = true;
@@ -262,10 +271,10 @@ impl Store {
 
     /// Logical offset of a session's next record.
     fn end(&mut self, key: &str) -> io::Result<u64> {
-        if !self.backlog.has_room(key) {
+        if !self.unapplied.has_room(key) {
             return Err(io::Error::other("too many records wait to be written"));
         }
-        if let Some(end) = self.backlog.end(key) {
+        if let Some(end) = self.unapplied.end(key) {
             return Ok(end);
         }
         match self.sessions.end(key) {
@@ -298,7 +307,7 @@ impl Store {
     /// others.
     fn apply(&mut self) -> io::Result<()> {
         let mut result = Ok(());
-        for key in self.backlog.keys() {
+        for key in self.unapplied.keys() {
             if let Err(error) = self.apply_to(&key) {
                 result = result.and(Err(self.about(&key, &error)));
             }
@@ -307,13 +316,13 @@ impl Store {
     }
 
     fn apply_to(&mut self, key: &str) -> io::Result<()> {
-        while let Some(work) = self.backlog.first(key) {
+        while let Some(work) = self.unapplied.first(key) {
             let done = match work {
-                Work::Append { offset, record } => self.sessions.append(key, *offset, record),
-                Work::Forget => self.sessions.forget(key).map(|()| 0),
+                SessionWrite::Append { offset, record } => self.sessions.append(key, *offset, record),
+                SessionWrite::Forget => self.sessions.forget(key).map(|()| 0),
             };
             match done {
-                Ok(bytes) => self.tidy.add(bytes),
+                Ok(bytes) => self.janitor.add(bytes),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     self.rebuild(key)?;
                     self.rebuilt.insert(key.to_owned());
@@ -321,7 +330,7 @@ impl Store {
                 }
                 Err(error) => return Err(error),
             }
-            self.backlog.done(key);
+            self.unapplied.done(key);
         }
         Ok(())
     }
@@ -329,16 +338,21 @@ impl Store {
     /// Sets a damaged file aside and begins a new one with what the journal still has.
     fn rebuild(&mut self, key: &str) -> io::Result<()> {
         let mut records = Vec::new();
-        self.journal.read(|line| match line {
-            Line::App { key: of, offset, record } if of == key => {
-                records.push((offset, record.get().to_owned()));
+        let mut lines = self.journal.lines();
+        while let Some(entries) = lines.next()? {
+            for entry in entries {
+                match entry {
+                    JournalEntry::App { key: of, offset, record } if of == key => {
+                        records.push((offset, record.get().to_owned()));
+                    }
+                    JournalEntry::Forget(of) if of == key => records.clear(),
+                    _ => {}
+                }
             }
-            Line::Forget(of) if of == key => records.clear(),
-            _ => {}
-        })?;
+        }
         let problem = self.sessions.rebuild(key, &records)?;
         log::error!("{problem}");
-        self.backlog.drop_all(key);
+        self.unapplied.drop_all(key);
         Ok(())
     }
 
@@ -346,40 +360,37 @@ impl Store {
     /// makes durable.
     fn compact(&mut self) -> io::Result<()> {
         let failed = self.sessions.sync()?;
-        let mut needed: BTreeSet<String> = self.backlog.keys().into_iter().collect();
+        let mut needed: BTreeSet<String> = self.unapplied.keys().into_iter().collect();
         needed.extend(self.sessions.unsynced().iter().cloned());
         let mut slots = BTreeMap::new();
         let mut kept: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut written = Ok(());
-        self.journal.read(|line| {
-            let json = match &line {
-                Line::Put { .. } => serde_json::to_string(&line),
-                Line::App { key, .. } | Line::Forget(key) if needed.contains(key) => {
-                    serde_json::to_string(&line)
+        let mut lines = self.journal.lines();
+        while let Some(entries) = lines.next()? {
+            for entry in entries {
+                match &entry {
+                    JournalEntry::Put { slot, .. } => {
+                        slots.insert(slot.clone(), serde_json::to_string(&entry)?);
+                    }
+                    JournalEntry::Del(slot) => {
+                        slots.remove(slot);
+                    }
+                    JournalEntry::App { key, .. } if needed.contains(key) => {
+                        kept.entry(key.clone()).or_default().push(serde_json::to_string(&entry)?);
+                    }
+                    JournalEntry::Forget(key) if needed.contains(key) => {
+                        kept.insert(key.clone(), vec![serde_json::to_string(&entry)?]);
+                    }
+                    _ => {}
                 }
-                _ => Ok(String::new()),
-            };
-            match (line, json) {
-                (_, Err(error)) => written = Err(error),
-                (Line::Put { slot, .. }, Ok(json)) => drop(slots.insert(slot, json)),
-                (Line::Del(slot), _) => drop(slots.remove(&slot)),
-                (Line::App { key, .. }, Ok(json)) if !json.is_empty() => {
-                    kept.entry(key).or_default().push(json);
-                }
-                (Line::Forget(key), Ok(json)) if !json.is_empty() => {
-                    kept.insert(key, vec![json]);
-                }
-                _ => {}
             }
-        })?;
-        written?;
+        }
         let mut bytes = Vec::new();
         for json in slots.values().chain(kept.values().flatten()) {
             checked_line::write_line(&mut bytes, json);
         }
         let before = self.journal.len();
         self.journal.replace(&bytes)?;
-        self.tidy.subtract(before.saturating_sub(self.journal.len()));
+        self.janitor.subtract(before.saturating_sub(self.journal.len()));
         self.compact_at_bytes = compact_at(self.journal.len());
         self.must_compact = failed.is_some();
         failed.map_or(Ok(()), Err)

@@ -16,7 +16,7 @@ use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::error::WireError;
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::{HistoryPage, Message};
-use crate::store::session_file::Opened;
+use crate::store::session_file::OpenSessionFile;
 use crate::store::{Layout, checked_line};
 
 /// One record of a session's file.
@@ -63,7 +63,7 @@ impl History {
             messages: Vec::new(),
             before: None,
         };
-        let Some(opened) = Opened::read(&self.layout.session(session_key))? else { return Ok(page) };
+        let Some(opened) = OpenSessionFile::read(&self.layout.session(session_key))? else { return Ok(page) };
         if opened.header.key != session_key {
             return Ok(page);
         }
@@ -102,7 +102,7 @@ impl History {
 
 /// Reads whole lines from a point backwards, in blocks.
 struct LinesBackwards<'a> {
-    opened: &'a Opened,
+    opened: &'a OpenSessionFile,
     /// Physical offset of `block`'s first byte.
     start: u64,
     /// Bytes from `start` up to the last line that was handed out.
@@ -115,7 +115,7 @@ struct LinesBackwards<'a> {
 const BLOCK_BYTES: u64 = 32 * 1024;
 
 impl<'a> LinesBackwards<'a> {
-    fn new(opened: &'a Opened, end: u64) -> Self {
+    fn new(opened: &'a OpenSessionFile, end: u64) -> Self {
         Self { opened, start: end.max(opened.first), block: Vec::new(), barren_bytes: 0 }
     }
 
@@ -189,7 +189,7 @@ mod tests {
     use crate::limits::{HISTORY_DAMAGE_BYTES_MAX, RECORD_BYTES_MAX};
     use crate::protocol::call::SessionHistoryParams;
     use crate::protocol::payload::{Message, Role};
-    use crate::store::{Layout, Store, StoreOp, Tidy, folder};
+    use crate::store::{Janitor, Layout, Store, StoreOp, folder};
 
     fn params(limit: Option<usize>, before: Option<String>) -> SessionHistoryParams {
         SessionHistoryParams { session_key: "main".to_owned(), limit, before }
@@ -210,7 +210,7 @@ mod tests {
         let history = History::new(layout.clone());
         assert!(history.page(&params(None, None)).unwrap().messages.is_empty());
 
-        let (mut store, _) = Store::open(Tidy::new(layout, u64::MAX)).unwrap();
+        let (mut store, _) = Store::open(Janitor::new(layout, u64::MAX)).unwrap();
         store.commit(&[&[record("old", "of another conversation")]]).unwrap();
         let texts: Vec<String> = (0..500).map(|n| format!("{n} {}", "x".repeat(n * 7 % 900))).collect();
         for text in &texts {
@@ -241,7 +241,7 @@ mod tests {
         let _ = std::fs::remove_dir_all(&path);
         folder::make_private(&path).unwrap();
         let layout = Layout::new(&path);
-        let (mut store, _) = Store::open(Tidy::new(layout.clone(), u64::MAX)).unwrap();
+        let (mut store, _) = Store::open(Janitor::new(layout.clone(), u64::MAX)).unwrap();
         for _ in 0..5 {
             store.commit(&[&[record("s", &"\u{1}y".repeat(100_000))]]).unwrap();
         }
@@ -257,7 +257,7 @@ mod tests {
         let _ = std::fs::remove_dir_all(&path);
         folder::make_private(&path).unwrap();
         let layout = Layout::new(&path);
-        let (mut store, _) = Store::open(Tidy::new(layout.clone(), u64::MAX)).unwrap();
+        let (mut store, _) = Store::open(Janitor::new(layout.clone(), u64::MAX)).unwrap();
         store.commit(&[&[record("s", "first")]]).unwrap();
         let log = layout.session("main");
         let file = std::fs::File::options().write(true).open(&log).unwrap();

@@ -16,7 +16,7 @@ use crate::threads;
 
 /// Gives the thread its work. Clones mean the same thread.
 #[derive(Debug, Clone)]
-pub struct Tidy(Arc<Shared>);
+pub struct Janitor(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -37,7 +37,7 @@ const RUNNING: u8 = 1;
 /// There is something to do that it has not begun with.
 const WAITING: u8 = 2;
 
-impl Tidy {
+impl Janitor {
     /// For a folder that may hold so much.
     pub fn new(layout: Layout, max_bytes: u64) -> Self {
         Self(Arc::new(Shared {
@@ -60,8 +60,8 @@ impl Tidy {
         if self.0.work.fetch_or(RUNNING | WAITING, SeqCst) & RUNNING != 0 {
             return;
         }
-        let tidy = self.clone();
-        if let Err(error) = threads::spawn_expendable("tidy", move || tidy.run()) {
+        let janitor = self.clone();
+        if let Err(error) = threads::spawn_expendable("janitor", move || janitor.run()) {
             self.0.work.store(0, SeqCst);
             log::warn!("the state folder cannot be tidied: {error}");
         }
@@ -167,7 +167,7 @@ impl Drop for RestOnPanic<'_> {
 mod tests {
     use std::path::Path;
 
-    use super::{Tidy, counted};
+    use super::{Janitor, counted};
     use crate::store::Layout;
 
     #[test]
@@ -175,9 +175,9 @@ mod tests {
         assert_eq!(counted(500, 100, 130), 530);
         assert_eq!(counted(5, 100, 40), 5, "the journal was written anew while the folder was counted");
         assert_eq!(counted(u64::MAX, 0, 1), u64::MAX);
-        let tidy = Tidy::new(Layout::new(Path::new("/nowhere")), 1_000);
-        tidy.add(10);
-        tidy.subtract(11);
-        assert_eq!(tidy.used_bytes(), 0);
+        let janitor = Janitor::new(Layout::new(Path::new("/nowhere")), 1_000);
+        janitor.add(10);
+        janitor.subtract(11);
+        assert_eq!(janitor.used_bytes(), 0);
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::limits::{JOURNAL_LINE_BYTES_MAX, JOURNAL_PART_BYTES};
 use crate::store::checked_line::{self, Lines};
 use crate::store::disk::{self, Reading};
-use crate::store::journal_entry::{Line, VERSION};
+use crate::store::journal_entry::{JournalEntry, VERSION};
 
 /// The open journal.
 pub(super) struct Journal {
@@ -27,19 +27,6 @@ pub(super) struct Journal {
     damaged_lines: u64,
 }
 
-/// What reading the journal came upon besides good lines.
-#[derive(Default)]
-struct Scan {
-    /// Length up to the last good line.
-    good_bytes: u64,
-    /// Bad lines before that: damage, not a torn write.
-    damaged_lines: u64,
-    /// Bad lines behind it.
-    tail_lines: u64,
-    /// Behind the last line that was read.
-    end: u64,
-}
-
 impl Journal {
     /// Opens the journal, or makes it, and hands every good line in it to `each`. What is left of a
     /// torn write is cut off, and all of the rest is durable then. Adds sentences to `problems`;
@@ -47,10 +34,14 @@ impl Journal {
     pub(super) fn open(
         path: PathBuf,
         problems: &mut Vec<String>,
-        each: impl FnMut(Line<'_>),
+        mut each: impl FnMut(JournalEntry<'_>),
     ) -> io::Result<(Self, bool)> {
         let mut file = disk::open(&path)?;
-        let Scan { mut good_bytes, damaged_lines, tail_lines, .. } = scan(&file, 0, u64::MAX, each)?;
+        let mut lines = JournalLines::new(&file, 0, u64::MAX);
+        while let Some(entries) = lines.next()? {
+            entries.into_iter().for_each(&mut each);
+        }
+        let JournalLines { mut good_bytes, damaged_lines, tail_lines, .. } = lines;
         let first = first_line()?;
         let torn_bytes = file.metadata()?.len().saturating_sub(good_bytes);
         // The first line was durable before there was a second, and each line before the next one:
@@ -126,22 +117,17 @@ impl Journal {
         Ok(())
     }
 
-    /// Hands every line to `each`, through the handle that is written to: what has the name may be
-    /// another file by now. Damage that was not there at the start is an error.
-    pub(super) fn read(&self, each: impl FnMut(Line<'_>)) -> io::Result<()> {
-        let found = scan(&self.file, 0, u64::MAX, each)?;
-        if found.damaged_lines > self.damaged_lines || found.good_bytes < self.good_bytes {
-            let text = "the journal cannot be read back: it is damaged on the disk";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
-        Ok(())
+    /// All lines, read through the handle that is written to: what has the name may be another file by now.
+    /// Damage that was not there at the start is an error, at the end of the lines.
+    pub(super) fn lines(&self) -> JournalLines<'_> {
+        let expected = Some((self.good_bytes, self.damaged_lines));
+        JournalLines { expected, ..JournalLines::new(&self.file, 0, u64::MAX) }
     }
 
-    /// Hands the lines from a place on to `each` until that is a part of some size. Returns the place behind
-    /// them, or `None` at the end. Damage is passed over: it was told of when the journal was opened.
-    pub(super) fn read_part(&self, from: u64, each: impl FnMut(Line<'_>)) -> io::Result<Option<u64>> {
-        let end = scan(&self.file, from, JOURNAL_PART_BYTES, each)?.end;
-        Ok((from < end && end < self.good_bytes).then_some(end))
+    /// The lines from a place on that make up a part of some size. Damage is passed over: it was told of when
+    /// the journal was opened.
+    pub(super) fn part(&self, start: u64) -> JournalLines<'_> {
+        JournalLines::new(&self.file, start, JOURNAL_PART_BYTES)
     }
 
     /// Puts other lines in the place of all of them. After an error either those or the old ones
@@ -170,35 +156,80 @@ fn folder_of(path: &Path) -> &Path {
 
 fn first_line() -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
-    checked_line::write_line(&mut line, &serde_json::to_string(&Line::Journal(VERSION))?);
+    checked_line::write_line(&mut line, &serde_json::to_string(&JournalEntry::Journal(VERSION))?);
     Ok(line)
 }
 
-/// Calls `each` for every good line from a place on, or for each of those in it, until so many bytes were
-/// read. Bad lines behind the last good one are torn writes; bad lines before it are damage.
-fn scan(file: &File, from: u64, bytes_max: u64, mut each: impl FnMut(Line<'_>)) -> io::Result<Scan> {
-    let mut lines = Lines::from(file, from);
-    let mut scan = Scan { end: from, ..Scan::default() };
-    while scan.end - from < bytes_max {
-        let Some((at, json)) = lines.next()? else { break };
-        scan.end = at;
-        let parsed = json.and_then(|json| serde_json::from_str::<Line<'_>>(json).ok());
-        let Some(parsed) = parsed.filter(Line::is_sane) else {
-            scan.tail_lines += 1;
-            continue;
+/// The lines of a journal, one after the other. Bad lines behind the last good one are a torn write; bad lines
+/// before it are damage.
+pub(super) struct JournalLines<'a> {
+    lines: Lines<'a>,
+    start: u64,
+    bytes_max: u64,
+    /// Behind the last line that was read.
+    end: u64,
+    /// Length up to the last good line.
+    good_bytes: u64,
+    /// Bad lines before that.
+    damaged_lines: u64,
+    /// Bad lines behind it.
+    tail_lines: u64,
+    /// Good bytes that must be there, and bad lines before them that are known.
+    expected: Option<(u64, u64)>,
+}
+
+impl<'a> JournalLines<'a> {
+    /// The lines from `start` on, at which one begins, until `bytes_max` bytes were read.
+    fn new(file: &'a File, start: u64, bytes_max: u64) -> Self {
+        Self {
+            lines: Lines::from(file, start),
+            start,
+            bytes_max,
+            end: start,
+            good_bytes: 0,
+            damaged_lines: 0,
+            tail_lines: 0,
+            expected: None,
+        }
+    }
+
+    /// Behind the last line that was read.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// What the next line says; nothing if the line is bad. `None` behind the last one. No `Iterator`: the
+    /// entries lie in the line's buffer, which the next line takes.
+    pub(super) fn next(&mut self) -> io::Result<Option<Vec<JournalEntry<'_>>>> {
+        if self.end - self.start >= self.bytes_max {
+            return Ok(None);
+        }
+        let Some((end, json)) = self.lines.next()? else {
+            return match self.expected {
+                Some((bytes, damaged)) if self.good_bytes < bytes || self.damaged_lines > damaged => {
+                    let text = "the journal cannot be read back: it is damaged on the disk";
+                    Err(io::Error::new(io::ErrorKind::InvalidData, text))
+                }
+                _ => Ok(None),
+            };
         };
-        if let Line::Journal(version) = parsed {
+        self.end = end;
+        let entry = json.and_then(|json| serde_json::from_str::<JournalEntry<'_>>(json).ok());
+        let Some(entry) = entry.filter(JournalEntry::is_sane) else {
+            self.tail_lines += 1;
+            return Ok(Some(Vec::new()));
+        };
+        if let JournalEntry::Journal(version) = entry {
             if version != VERSION {
                 let text = format!("the journal has format {version}, this version reads {VERSION}");
                 return Err(io::Error::new(io::ErrorKind::Unsupported, text));
             }
         }
-        match parsed {
-            Line::All(lines) => lines.into_iter().for_each(&mut each),
-            line => each(line),
-        }
-        scan.damaged_lines += std::mem::take(&mut scan.tail_lines);
-        scan.good_bytes = at;
+        self.damaged_lines += std::mem::take(&mut self.tail_lines);
+        self.good_bytes = end;
+        Ok(Some(match entry {
+            JournalEntry::All(entries) => entries,
+            entry => vec![entry],
+        }))
     }
-    Ok(scan)
 }

@@ -11,7 +11,7 @@ pub(super) const VERSION: u32 = 1;
 /// A line of the journal.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Line<'a> {
+pub(super) enum JournalEntry<'a> {
     /// First line: the format.
     Journal(u32),
     /// The value of a slot.
@@ -32,10 +32,10 @@ pub(super) enum Line<'a> {
     /// A session is gone.
     Forget(String),
     /// Several, in order.
-    All(#[serde(borrow)] Vec<Line<'a>>),
+    All(#[serde(borrow)] Vec<JournalEntry<'a>>),
 }
 
-impl Line<'_> {
+impl JournalEntry<'_> {
     /// Whether its numbers are ones that can be reckoned with, and its keys fit into a session's file.
     pub(super) fn is_sane(&self) -> bool {
         let fits = |key: &str| key.chars().nth(SESSION_KEY_CHARS_MAX).is_none();

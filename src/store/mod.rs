@@ -36,7 +36,7 @@ mod unapplied;
 mod walk;
 
 pub use commit::{Recovered, Store};
-pub use janitor::Tidy;
+pub use janitor::Janitor;
 pub use store_loop::spawn;
 
 use folder_handle::FolderHandle;

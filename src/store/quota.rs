@@ -14,7 +14,7 @@ use crate::store::checked_line::end_of_line;
 use crate::store::disk::{self, Reading};
 use crate::store::folder_handle::FolderHandle;
 use crate::store::old_files::OldestFiles;
-use crate::store::session_file::{Header, Opened};
+use crate::store::session_file::{Header, OpenSessionFile};
 use crate::store::walk::{used_bytes, weight};
 use crate::store::{Layout, MEDIA, SESSIONS, agent_folder};
 
@@ -81,7 +81,7 @@ pub(super) fn drop_records(layout: &Layout, excess: u64, max_bytes: u64) -> io::
 /// Drops the oldest records of a session, so many bytes of them if there are. Returns the bytes that
 /// are free now. A file that cannot be read is left alone.
 fn drop_oldest(path: &Path, bytes: u64) -> io::Result<u64> {
-    let opened = match Opened::read(path) {
+    let opened = match OpenSessionFile::read(path) {
         Ok(Some(opened)) => opened,
         Ok(None) => return Ok(0),
         Err(error) => {
@@ -117,7 +117,7 @@ mod tests {
 
     use crate::limits::QUOTA_BATCH;
     use crate::store::folder_handle::place_in_memory;
-    use crate::store::{Layout, Store, StoreOp, Tidy, folder};
+    use crate::store::{Janitor, Layout, Store, StoreOp, folder};
 
     fn root(name: &str) -> Layout {
         let root = place_in_memory().join(format!("clawdis-quota-{name}-{}", std::process::id()));
@@ -151,8 +151,8 @@ mod tests {
         lay(&current, 100_000, 29);
         lay(&sent, 100_000, 28);
         lay(&fresh, 100_000, 0);
-        let (mut store, _) = Store::open(Tidy::new(layout.clone(), 500_000)).unwrap();
-        store.tidy().work();
+        let (mut store, _) = Store::open(Janitor::new(layout.clone(), 500_000)).unwrap();
+        store.janitor().work();
         store.counted();
         assert!(over.exists() && sent.exists());
         let record = format!("{{\"x\":\"{}\"}}", "-".repeat(120_000));
@@ -160,11 +160,11 @@ mod tests {
         assert!(!store.is_full());
         store.commit(&[&ops]).unwrap();
         assert!(store.is_full());
-        store.tidy().work();
+        store.janitor().work();
         store.counted();
         assert!(!over.exists() && !sent.exists(), "nobody works with these any more");
         assert!(current.exists() && fresh.exists());
-        assert!(store.tidy().used_bytes() < 450_000 && store.trouble().is_none());
+        assert!(store.janitor().used_bytes() < 450_000 && store.trouble().is_none());
         assert!(layout.session("main").metadata().unwrap().len() > 120_000);
         let _ = fs::remove_dir_all(layout.root());
     }
@@ -204,13 +204,13 @@ mod tests {
         for path in &passed_over {
             age(path, 40);
         }
-        let (mut store, _) = Store::open(Tidy::new(layout.clone(), 400_000)).unwrap();
-        store.tidy().work();
+        let (mut store, _) = Store::open(Janitor::new(layout.clone(), 400_000)).unwrap();
+        store.janitor().work();
         store.counted();
-        assert!(old.exists() && store.tidy().used_bytes() < 400_000, "{}", store.tidy().used_bytes());
+        assert!(old.exists() && store.janitor().used_bytes() < 400_000, "{}", store.janitor().used_bytes());
         assert!(aside.iter().all(|path| path.exists()));
         lay(&layout.root().join("agent/t/media/old"), 200_000, 29);
-        store.tidy().work();
+        store.janitor().work();
         store.counted();
         assert!(store.trouble().is_none());
         assert!(!aside.iter().any(|path| path.exists()));
@@ -228,8 +228,8 @@ mod tests {
         for number in 0..2 * QUOTA_BATCH + 10 {
             lay(&layout.root().join(format!("agent/s/{number}")), 10, 2);
         }
-        let (mut store, _) = Store::open(Tidy::new(layout.clone(), 1)).unwrap();
-        store.tidy().work();
+        let (mut store, _) = Store::open(Janitor::new(layout.clone(), 1)).unwrap();
+        store.janitor().work();
         store.counted();
         assert_eq!(fs::read_dir(layout.root().join("agent/s")).unwrap().count(), 0);
         let _ = fs::remove_dir_all(layout.root());
@@ -238,13 +238,13 @@ mod tests {
     #[test]
     fn a_hole_among_records_is_not_filled_when_room_is_made() {
         let layout = root("hole");
-        let (mut store, _) = Store::open(Tidy::new(layout.clone(), 20_000)).unwrap();
+        let (mut store, _) = Store::open(Janitor::new(layout.clone(), 20_000)).unwrap();
         let record = format!("{{\"x\":\"{}\"}}", "-".repeat(50_000));
         let append = |key: &str| StoreOp::Append { session_key: key.into(), record: record.clone() };
         store.commit(&[&[append("main")]]).unwrap();
         let log = layout.session("main");
         fs::File::options().write(true).open(&log).unwrap().set_len(1 << 40).unwrap();
-        store.tidy().work();
+        store.janitor().work();
         store.counted();
         assert!(store.trouble().is_none() && log.metadata().unwrap().len() < 1_000);
         store.commit(&[&[append("main")]]).unwrap();

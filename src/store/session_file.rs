@@ -37,7 +37,7 @@ impl Header {
 }
 
 /// A session file's header and where its records lie.
-pub(super) struct Opened {
+pub(super) struct OpenSessionFile {
     pub(super) file: File,
     pub(super) header: Header,
     /// Physical offset of the first record.
@@ -46,7 +46,7 @@ pub(super) struct Opened {
     pub(super) len: u64,
 }
 
-impl Opened {
+impl OpenSessionFile {
     /// Opens for reading. `None` if there is no such file; `InvalidData` if its beginning cannot be
     /// read, `Unsupported` if another version wrote it.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {

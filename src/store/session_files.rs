@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use crate::store::session_file::{Header, Opened};
+use crate::store::session_file::{Header, OpenSessionFile};
 use crate::store::{Layout, checked_line, disk, trash};
 
 /// The writer's side.
@@ -33,9 +33,9 @@ impl SessionFiles {
 
     /// `None` also for a file that does not go beyond its beginning: it was being made when the
     /// gateway, or the disk, stopped.
-    fn open(&self, key: &str) -> io::Result<Option<Opened>> {
+    fn open(&self, key: &str) -> io::Result<Option<OpenSessionFile>> {
         let path = self.layout.session(key);
-        match Opened::read(&path) {
+        match OpenSessionFile::read(&path) {
             Ok(Some(opened)) if opened.header.key != key => {
                 Err(io::Error::new(ErrorKind::InvalidData, "it is another session's"))
             }

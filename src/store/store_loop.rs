@@ -26,11 +26,11 @@ pub fn spawn(
 ) -> io::Result<JoinHandle<()>> {
     let next_count = Instant::now();
     threads::spawn_owner("store", move || {
-        Keeper { store, events, told: None, next_count, is_counted: false, retry: None }.run(&commands);
+        StoreLoop { store, events, told: None, next_count, is_counted: false, retry: None }.run(&commands);
     })
 }
 
-struct Keeper {
+struct StoreLoop {
     store: Store,
     events: Port<StoreEvent>,
     told: Option<Usage>,
@@ -45,13 +45,13 @@ fn retry_after(mut backoff: Backoff) -> (Instant, Backoff) {
     (Instant::now() + backoff.next_pause(), backoff)
 }
 
-impl Keeper {
+impl StoreLoop {
     fn run(mut self, commands: &Receiver<StoreCommand>) {
         let trouble = self.store.trouble().map(|error| sentence(error, &self.store));
         self.plan_retry(trouble.as_deref());
         self.tell_usage(trouble);
         self.count();
-        let counts = self.store.tidy().counts();
+        let counts = self.store.janitor().counts();
         loop {
             let retry = self.retry.as_ref().map_or_else(never, |(when, _)| at(*when));
             select! {
@@ -70,7 +70,7 @@ impl Keeper {
 
     fn count(&mut self) {
         self.next_count = Instant::now() + COUNT_INTERVAL;
-        self.store.tidy().count();
+        self.store.janitor().count();
     }
 
     fn counted(&mut self) {
@@ -134,7 +134,7 @@ impl Keeper {
     fn tell_usage(&mut self, trouble: Option<String>) {
         let usage = Usage {
             trouble,
-            used_bytes: self.store.tidy().used_bytes(),
+            used_bytes: self.store.janitor().used_bytes(),
             free_bytes: rustix::fs::statvfs(self.store.layout().root())
                 .map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize)),
         };

@@ -7,7 +7,7 @@ use crate::store::checked_line;
 
 /// One thing that a session's file lacks.
 #[derive(Debug, PartialEq)]
-pub(super) enum Work {
+pub(super) enum SessionWrite {
     /// The record at this logical offset.
     Append { offset: u64, record: String },
     /// To be gone.
@@ -15,24 +15,24 @@ pub(super) enum Work {
 }
 
 #[derive(Default)]
-pub(super) struct Backlog {
-    by_key: BTreeMap<String, VecDeque<Work>>,
+pub(super) struct UnappliedWrites {
+    by_key: BTreeMap<String, VecDeque<SessionWrite>>,
     records: usize,
     bytes: usize,
 }
 
-impl Backlog {
+impl UnappliedWrites {
     /// Puts a record behind what that session's file lacks already.
     pub(super) fn append(&mut self, key: &str, offset: u64, record: String) {
         self.records += 1;
         self.bytes += record.len();
-        self.by_key.entry(key.to_owned()).or_default().push_back(Work::Append { offset, record });
+        self.by_key.entry(key.to_owned()).or_default().push_back(SessionWrite::Append { offset, record });
     }
 
     /// Nothing that was said before matters any more.
     pub(super) fn forget(&mut self, key: &str) {
         self.drop_all(key);
-        self.by_key.insert(key.to_owned(), VecDeque::from([Work::Forget]));
+        self.by_key.insert(key.to_owned(), VecDeque::from([SessionWrite::Forget]));
     }
 
     /// Drops what that session's file lacked.
@@ -41,18 +41,18 @@ impl Backlog {
     }
 
     /// The first thing that session's file lacks.
-    pub(super) fn first(&self, key: &str) -> Option<&Work> {
+    pub(super) fn first(&self, key: &str) -> Option<&SessionWrite> {
         self.by_key.get(key)?.front()
     }
 
     /// It lacks it no more.
-    pub(super) fn done(&mut self, key: &str) -> Option<Work> {
+    pub(super) fn done(&mut self, key: &str) -> Option<SessionWrite> {
         let works = self.by_key.get_mut(key)?;
         let work = works.pop_front();
         if works.is_empty() {
             self.by_key.remove(key);
         }
-        if let Some(Work::Append { record, .. }) = &work {
+        if let Some(SessionWrite::Append { record, .. }) = &work {
             self.records -= 1;
             self.bytes -= record.len();
         }
@@ -62,8 +62,8 @@ impl Backlog {
     /// Logical offset behind the last record that session's file lacks. `None` if it lacks nothing.
     pub(super) fn end(&self, key: &str) -> Option<u64> {
         self.by_key.get(key)?.back().map(|work| match work {
-            Work::Append { offset, record } => offset + checked_line::line_bytes(record),
-            Work::Forget => 0,
+            SessionWrite::Append { offset, record } => offset + checked_line::line_bytes(record),
+            SessionWrite::Forget => 0,
         })
     }
 
@@ -82,12 +82,12 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
-    use super::{Backlog, Work};
+    use super::{SessionWrite, UnappliedWrites};
     use crate::limits::UNAPPLIED_RECORDS_MAX;
 
     #[test]
     fn one_session_in_trouble_leaves_room_for_the_others() {
-        let mut backlog = Backlog::default();
+        let mut backlog = UnappliedWrites::default();
         for at in 0..UNAPPLIED_RECORDS_MAX as u64 {
             assert!(backlog.has_room("bad"));
             backlog.append("bad", at, "1".to_owned());
@@ -98,7 +98,7 @@ mod tests {
         }
         assert!(!backlog.has_room("good"));
         backlog.forget("bad");
-        assert_eq!(backlog.first("bad"), Some(&Work::Forget));
+        assert_eq!(backlog.first("bad"), Some(&SessionWrite::Forget));
         assert!(!backlog.has_room("bad") && backlog.has_room("good"));
         backlog.drop_all("worse");
         assert_eq!((backlog.records, backlog.bytes, backlog.keys()), (0, 0, vec!["bad".to_owned()]));

@@ -108,7 +108,7 @@ fn folders_in_one_another_without_end_are_counted_and_forgotten() {
         let gateway = gateway.setup().spawn();
         tidied(&gateway);
         eventually("the thread to go", PATIENCE, || {
-            (!gateway.threads().contains(&"tidy".to_owned())).then_some(())
+            (!gateway.threads().contains(&"janitor".to_owned())).then_some(())
         });
         assert_eq!(gateway.client().ask("health", &json!({}))["storage"]["ok"], true);
     }

@@ -10,7 +10,7 @@ use clawdis_gateway::agent::{self, AgentConfig, AgentControl, AgentEvent, RunSpe
 use clawdis_gateway::config::file::Sandbox;
 use clawdis_gateway::protocol::call::{RunId, Thinking};
 use clawdis_gateway::protocol::payload::RunStatus;
-use clawdis_gateway::store::{Layout, Tidy};
+use clawdis_gateway::store::{Janitor, Layout};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// Longer than anything here takes on a loaded machine.
@@ -92,7 +92,7 @@ pub(super) fn config(folder: &Folder, command: &[&str]) -> AgentConfig {
         env: std::collections::BTreeMap::new(),
         pass_env: Vec::new(),
         model: None,
-        tidy: Tidy::new(Layout::new(folder.path()), u64::MAX),
+        janitor: Janitor::new(Layout::new(folder.path()), u64::MAX),
         // The guard is what is tested here; walls are tests/it/sandbox.rs's.
         sandbox: SandboxConfig {
             wanted: Sandbox::None,

@@ -77,7 +77,7 @@ impl Sandbox {
             Ok(program) => program,
             Err(why) => return lacking(why),
         };
-        let layout = config.tidy.layout();
+        let layout = config.janitor.layout();
         let walls = agent_folder::place(layout)
             .map_err(|error| error.to_string())
             .and_then(|own| mounts::walls(config, Folders { own: &own, media: &layout.media() }));

@@ -107,7 +107,7 @@ fn places(config: &AgentConfig, cwd: &Path, session: Folders<'_>) -> Result<Plac
         let place = if path.is_dir() { Place::Empty } else { Place::Blank };
         places.insert(path, place);
     }
-    let state_dir = real(config.tidy.layout().root());
+    let state_dir = real(config.janitor.layout().root());
     for file in sandbox.files.iter().map(|file| real(file)) {
         if may_exist(&file) && !file.starts_with(&state_dir) {
             places.insert(file, Place::Blank);
@@ -179,7 +179,7 @@ fn nearest<'a>(places: &'a Places, path: &Path) -> Option<(&'a Path, &'a Place)>
 /// have become a link since.
 fn given(what: &str, path: &Path, config: &AgentConfig) -> Result<PathBuf, String> {
     let real = path.canonicalize().map_err(|error| format!("{what} `{}`: {error}", path.display()))?;
-    match refusal(&real, config.tidy.layout().root()) {
+    match refusal(&real, config.janitor.layout().root()) {
         Some(why) => Err(format!("{what} `{}` {why}", path.display())),
         None => Ok(real),
     }

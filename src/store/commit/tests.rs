@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Recovered, Store};
 use crate::limits::UNAPPLIED_RECORDS_MAX;
 use crate::store::disk::{self, fault};
-use crate::store::{Layout, StoreOp, Tidy, folder};
+use crate::store::{Janitor, Layout, StoreOp, folder};
 
 mod growth;
 mod hostile;
@@ -23,7 +23,7 @@ impl Temp {
     }
 
     fn open(&self) -> (Store, Recovered) {
-        Store::open(Tidy::new(Layout::new(&self.0), u64::MAX)).unwrap()
+        Store::open(Janitor::new(Layout::new(&self.0), u64::MAX)).unwrap()
     }
 
     fn session(&self, key: &str) -> String {
@@ -191,7 +191,7 @@ fn numbers(recovered: &Recovered) -> Vec<usize> {
 fn live(temp: &Temp, failing: std::ops::Range<usize>) -> Vec<usize> {
     fault::plan(failing);
     let mut promised = Vec::new();
-    if let Ok((mut store, _)) = Store::open(Tidy::new(Layout::new(&temp.0), u64::MAX)) {
+    if let Ok((mut store, _)) = Store::open(Janitor::new(Layout::new(&temp.0), u64::MAX)) {
         for number in 0..6 {
             let mut ops = vec![put(&number.to_string(), "1")];
             match number {
@@ -381,7 +381,7 @@ fn one_session_that_cannot_be_written_stops_neither_others_nor_compaction() {
     let whole = fs::read(&path).unwrap();
     fs::remove_file(&path).unwrap();
     // The backlog is what it would be had the file been unwritable when the record came.
-    store.backlog.append("bad", 0, r#"{"x":1}"#.to_owned());
+    store.unapplied.append("bad", 0, r#"{"x":1}"#.to_owned());
     make_newer(&path);
     store.must_compact = true;
     keep(&mut store, &[append("good", r#"{"x":2}"#), append("bad", r#"{"x":3}"#)]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clawdis_gateway::protocol::call::SessionHistoryParams;
 use clawdis_gateway::store::history::History;
-use clawdis_gateway::store::{Layout, Store, Tidy, folder};
+use clawdis_gateway::store::{Janitor, Layout, Store, folder};
 use serde_json::{Value, json};
 
 use crate::botapi::BotApi;
@@ -66,7 +66,7 @@ fn a_gateway_serves_on_any_folder_or_says_why_not() {
 fn open(place: &Path, random: &mut Random) {
     folder::make_private(place).unwrap();
     let layout = Layout::new(place);
-    let opened = Store::open(Tidy::new(layout.clone(), 1 << random.below(40)));
+    let opened = Store::open(Janitor::new(layout.clone(), 1 << random.below(40)));
     if let Err(error) = &opened {
         assert!(!error.to_string().is_empty());
     }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Temp, append, keep, put};
-use crate::store::{Layout, Store, Tidy, walk};
+use crate::store::{Janitor, Layout, Store, walk};
 
 #[test]
 fn in_a_full_folder_the_oldest_goes_first_and_names_of_records_stay() {
@@ -27,13 +27,13 @@ fn in_a_full_folder_the_oldest_goes_first_and_names_of_records_stay() {
     // 62 KB of records are there, and folders: all of the first session's and some of the next one's go.
     let layout = Layout::new(&temp.0);
     let folders = walk::used_bytes(&layout.open().unwrap()) - 62_000;
-    let (mut store, _) = Store::open(Tidy::new(layout.clone(), (36_000 + folders) * 10 / 9)).unwrap();
-    store.tidy.work();
+    let (mut store, _) = Store::open(Janitor::new(layout.clone(), (36_000 + folders) * 10 / 9)).unwrap();
+    store.janitor.work();
     store.counted();
     assert!(store.trouble().is_none() && !copy.exists());
-    let used = store.tidy.used_bytes();
-    store.tidy.work();
-    assert_eq!((used, store.tidy.take_excess()), (store.tidy.used_bytes(), 0));
+    let used = store.janitor.used_bytes();
+    store.janitor.work();
+    assert_eq!((used, store.janitor.take_excess()), (store.janitor.used_bytes(), 0));
     assert!(used - folders <= 36_000 && used - folders > 34_000, "{used}");
     assert_eq!(ends, ["oldest", "older", "newest"].map(|key| store.sessions.end(key).unwrap()));
     let counts = ["oldest", "older", "newest"].map(|key| temp.session(key).lines().count() - 1);
@@ -42,8 +42,8 @@ fn in_a_full_folder_the_oldest_goes_first_and_names_of_records_stay() {
     drop(store);
     // The agent's files may take it all; a part is the records' nevertheless.
     fs::write(temp.0.join("agent/large"), "x".repeat(100_000)).unwrap();
-    let (mut store, _) = Store::open(Tidy::new(layout.clone(), 40_000)).unwrap();
-    store.tidy.work();
+    let (mut store, _) = Store::open(Janitor::new(layout.clone(), 40_000)).unwrap();
+    store.janitor.work();
     store.counted();
     let left = walk::used_bytes(&layout.open().unwrap().folder("sessions".as_ref()).unwrap());
     assert!(left > 9_000 && left < 11_500, "{left}");
