@@ -85,7 +85,7 @@
 //! - **session queue**: the runs of a session that wait. **coalesced run**: one that answers several messages.
 //! - **turn**: one event handled by the state thread. **effect**: what follows from it for another thread.
 //! - **journal**: the file whose sync makes things durable. **slot**: a named value in it. **record**: a message
-//!   in a session's history. **recording**: what one turn adds to history and outbox.
+//!   in a session's history. **write buffer**: what a turn puts on record, until it is committed.
 //! - **inbox**: messages that were taken in and are not answered yet. **outbox**: deliveries that are under way.
 //! - **batch**: what a channel hands over at a time. **cursor**: how far it has read.
 //! - **delivery**: a message to one chat, in **parts**; an **attempt** is one try of a part.
