@@ -47,7 +47,7 @@ where
     threads::spawn_owner("agent", move || agent_loop::Owner::new(config, runs, control, events).run(tried))
 }
 
-/// Reads lines as those of one run, for `tests/fuzz`: through processes it would try a thousandth as
+/// Reads lines as those of one run, for `tests/it/fuzz`: through processes it would try a thousandth as
 /// many. The error is what a person is told about a line.
 #[doc(hidden)]
 pub fn read_run(lines: &[u8]) -> Result<(), String> {

@@ -35,14 +35,14 @@ use channels_loop::ChannelsLoop;
 use telegram::Telegram;
 use whatsapp::Whatsapp;
 
-/// Reads an answer of the Bot API with updates, and what they bring, for `tests/fuzz`: through a server it would try
+/// Reads an answer of the Bot API with updates, and what they bring, for `tests/it/fuzz`: through a server it would try
 /// a thousandth as many. The error says what is wrong with the answer.
 #[doc(hidden)]
 pub fn read_updates(answer: &[u8]) -> Result<(), String> {
     telegram::read_updates(answer)
 }
 
-/// Reads lines as those of a sidecar, for `tests/fuzz`: through processes it would try a thousandth as
+/// Reads lines as those of a sidecar, for `tests/it/fuzz`: through processes it would try a thousandth as
 /// many. The error says what ends the sidecar.
 #[doc(hidden)]
 pub fn read_sidecar(lines: &[u8]) -> Result<(), String> {

@@ -61,7 +61,7 @@ use shares::Shares;
 use slots::Slots;
 use token::Token;
 
-/// Whether a stranger's bytes are the head of a request, for `tests/fuzz`: over sockets it would try
+/// Whether a stranger's bytes are the head of a request, for `tests/it/fuzz`: over sockets it would try
 /// a thousandth as many.
 #[doc(hidden)]
 pub fn is_head(bytes: &[u8]) -> bool {

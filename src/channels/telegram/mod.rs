@@ -91,7 +91,7 @@ impl TelegramSetup {
     }
 }
 
-/// Reads an answer with updates, and what they bring, for `tests/fuzz`.
+/// Reads an answer with updates, and what they bring, for `tests/it/fuzz`.
 pub(super) fn read_updates(body: &[u8]) -> Result<(), String> {
     let bot = api::BotAccount { id: 1, username: "bot".to_owned(), can_read_all_group_messages: false };
     let updates = error::parse_answer::<Vec<Box<RawValue>>>(200, Some("7"), body, str::to_owned);

@@ -69,7 +69,7 @@ pub(crate) struct WhatsappConfig {
     pub(crate) read_receipts: bool,
 }
 
-/// Reads lines, and takes the messages in them, for `tests/fuzz`.
+/// Reads lines, and takes the messages in them, for `tests/it/fuzz`.
 pub(super) fn read_lines(lines: &[u8]) -> Result<(), String> {
     let reader = std::cell::RefCell::new(MessageReader::new(true, u64::MAX));
     wire::read(lines, |line| {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tungstenite::{Error, Message, WebSocket};
 
 use super::wait::PATIENCE;
-use crate::schemas;
+use crate::harness::schemas;
 
 /// A plain good hello.
 pub(crate) fn hello() -> Value {

@@ -7,7 +7,9 @@ pub(crate) mod http;
 pub(crate) mod memory;
 pub(crate) mod output;
 pub(crate) mod process;
+pub(crate) mod random;
 pub(crate) mod raw;
+pub(crate) mod schemas;
 pub(crate) mod wait;
 
 pub(crate) use client::{Client, hello, params_agent};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::wait::PATIENCE;
-use crate::schemas;
+use crate::harness::schemas;
 
 /// Opcodes of RFC 6455, 5.2.
 pub(crate) const CONTINUATION: u8 = 0x0;
