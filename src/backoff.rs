@@ -23,8 +23,8 @@ impl Backoff {
     }
 }
 
-/// A random share of a pause, from nothing up to `share_max`: those who lost the same server at the same moment
-/// should not all come back at the same moment.
+/// A random share of a pause, from nothing up to `share_max`: those who lost the same server at the same
+/// moment should not all come back at the same moment.
 pub(crate) fn jitter(share_max: f64) -> f64 {
     // Without randomness there is no jitter, which is no harm for one.
     getrandom::u32().map_or(0.0, |random| share_max * f64::from(random) / f64::from(u32::MAX))

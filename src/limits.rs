@@ -1,6 +1,6 @@
 //! Every bound and every fixed time of the gateway, each with what happens when it is reached.
 //!
-//! A number that limits something belongs here (one surface's in a file below) and nowhere else;
+//! A number that limits something belongs here (one channel's in a file below) and nowhere else;
 //! the relations between them are asserted at compile time at the end of the file.
 
 use std::time::Duration;
@@ -101,7 +101,7 @@ pub const LISTEN_BACKLOG: i32 = 4_096;
 pub const REFUSAL_INTERVAL: Duration = Duration::from_millis(700);
 /// Refusals waiting their turn; more are closed at once without an answer.
 pub const REFUSALS_WAITING_MAX: usize = 32;
-/// Descriptors that sockets of clients may not take: the journal and files of sessions, the surfaces'
+/// Descriptors that sockets of clients may not take: the journal and files of sessions, the channels'
 /// connections and pipes, listeners, pages that are being read. At the bound new connections wait.
 pub const DESCRIPTORS_KEPT_BACK: usize = 32;
 /// The same for each agent process that may be there at a time: its pipes, and its start.
@@ -233,7 +233,7 @@ pub const HISTORY_PAGE_DEFAULT: usize = 50;
 /// Sessions on record. Beyond it no client can begin another (`UNAVAILABLE`, with what to do); none is
 /// ever forgotten to make room.
 pub const SESSIONS_MAX: usize = 2_000;
-/// Sessions that people on surfaces can begin beyond that: as many as can be let in. What they write then
+/// Sessions that people on channels can begin beyond that: as many as can be let in. What they write then
 /// is answered with a sentence.
 pub const SESSIONS_RESERVE: usize = ALLOWED_MAX;
 /// Sessions of one `sessions-list` page.
@@ -243,9 +243,9 @@ pub const PAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 16 * 1024;
 /// Text of one message inside a page; longer is cut and says `truncated: true`.
 pub const HISTORY_TEXT_BYTES_MAX: usize = 256 * 1024;
 
-// ---- messaging surfaces -----------------------------------------------------------------------
+// ---- messaging channels -----------------------------------------------------------------------
 
-/// Messages from surfaces that are taken in and not answered yet; beyond it the surfaces keep them
+/// Messages from channels that are taken in and not answered yet; beyond it the channels keep them
 /// (Telegram for a day) and hand them over when there is room.
 pub const INBOX_MAX: usize = 256;
 /// The same for their texts.
@@ -253,7 +253,7 @@ pub const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Names of answered messages that are remembered, so that one that is handed over again is not
 /// answered again; the oldest goes.
 pub const INBOX_DONE_MAX: usize = 1_000;
-/// Things from surfaces that could not be understood and are kept for a look; the oldest goes.
+/// Things from channels that could not be understood and are kept for a look; the oldest goes.
 pub const INBOX_ASIDE_MAX: usize = 20;
 /// Pause before what could not be taken in, asked or marked is tried again.
 pub const INBOX_RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -263,13 +263,13 @@ pub const ASKED_MAX: u32 = 3;
 pub const ALBUM_QUIET_TIME: Duration = Duration::from_secs(1);
 /// Pictures and files of one message; what is more is left out, and its sender told.
 pub const MEDIA_MAX: usize = 4;
-/// Pictures and files that the surfaces fetch at a time; those of further messages wait for their turn.
+/// Pictures and files that the channels fetch at a time; those of further messages wait for their turn.
 pub const FETCHES_IN_FLIGHT_MAX: usize = 64;
 /// How long a picture or file may take to be fetched before the message is asked without it.
 pub const FETCH_TIME_MAX: Duration = Duration::from_secs(180);
 /// Name of a person or file, for the model; longer is cut.
 pub const NAME_BYTES_MAX: usize = 100;
-/// MIME type of a file, as a surface tells it; a longer one counts as unknown.
+/// MIME type of a file, as a channel tells it; a longer one counts as unknown.
 pub const MIME_BYTES_MAX: usize = 100;
 /// How long somebody's message waits before they are told so.
 pub const QUEUE_NOTICE_AFTER: Duration = Duration::from_secs(5);
@@ -287,12 +287,12 @@ pub const OVERHEARD_LINES_MAX: usize = 20;
 pub const OVERHEARD_LINE_BYTES_MAX: usize = 500;
 /// Picture for the model; a larger one is only named to it.
 pub const IMAGE_BYTES_MAX: u64 = 5 * 1024 * 1024;
-/// Messages on their way to surfaces; beyond it `send` and `deliver` get `RATE_LIMITED`, and nothing
+/// Messages on their way to channels; beyond it `send` and `deliver` get `RATE_LIMITED`, and nothing
 /// is taken in.
 pub const OUTBOX_MAX: usize = 1_000;
 /// The same for their bytes.
 pub const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Attempts to deliver that a surface has in its hands at a time: enough for it never to wait for
+/// Attempts to deliver that a channel has in its hands at a time: enough for it never to wait for
 /// the disk, and few to be in doubt when the gateway is killed.
 pub const ATTEMPTS_IN_FLIGHT_MAX: usize = 16;
 /// Before something that was surely not sent is tried again.
@@ -413,7 +413,7 @@ pub const SANE_CLOCK_MS: u64 = 1_735_689_600_000;
 
 /// Connecting, handshake and each answer together, unless `--timeout` says otherwise; then exit 5.
 pub const CLI_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same for `send`: a surface may take its time to confirm.
+/// The same for `send`: a channel may take its time to confirm.
 pub const CLI_SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Age at which the CLI no longer resends an idempotency key and reads the session's history instead.
 pub const CLI_KEY_RESEND: Duration = Duration::from_secs(240);

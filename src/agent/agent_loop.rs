@@ -1,7 +1,7 @@
-//! The agent thread: carries out what the scheduler decides and what the processes need.
+//! The loop of the agent thread: executes what the scheduler decides and what the processes need.
 //!
-//! It waits for everything at once and for nothing in particular; without runs and processes it
-//! sleeps without a timer.
+//! It never waits for anybody: state and the readers wait for it, and what state has no room for stays here.
+//! Without runs and processes it sleeps without a timer.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 
-use crate::agent::pending_events::Outbox;
-use crate::agent::process::{News, Patience, Process};
-use crate::agent::reader::{self, Found};
-use crate::agent::sandbox::{Folders, Sandbox};
+use crate::agent::pending_events::PendingEvents;
+use crate::agent::process::{Process, ProcessEvent, Timeouts};
+use crate::agent::reader::{self, ReaderEvent};
+use crate::agent::sandbox::{Sandbox, SessionFolders};
 use crate::agent::scheduler::{Action, ProcessId, Scheduler};
 use crate::agent::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::child::{Child, ChildSpec, guard};
@@ -23,35 +23,35 @@ use crate::protocol::payload::RunStatus;
 use crate::store::agent_folder::SessionFile;
 use crate::store::{agent_folder, media};
 
-/// Environment of every agent: it neither calls home nor paints its error texts.
+/// Variables that keep an agent from calling home, and from colours in its error texts.
 const QUIET: [(&str, &str); 4] =
     [("PI_OFFLINE", "1"), ("PI_TELEMETRY", "0"), ("PI_SKIP_VERSION_CHECK", "1"), ("NO_COLOR", "1")];
-/// Flags that keep whatever a person writes from being anything but text.
+/// Flags that keep what a person writes from being anything but text.
 const LITERAL: [&str; 3] = ["--no-extensions", "--no-skills", "--no-prompt-templates"];
 
-/// Everything the thread owns.
-pub(super) struct Owner<T> {
+/// The thread, with all that it owns.
+pub(super) struct AgentLoop<T> {
     config: AgentConfig,
     runs: Receiver<Box<RunSpec>>,
     control: Receiver<AgentControl>,
     events: Sender<T>,
-    /// Cloned into every reader.
-    finder: Sender<(ProcessId, Found)>,
-    found: Receiver<(ProcessId, Found)>,
+    /// The way to this thread, cloned into every reader.
+    to_loop: Sender<(ProcessId, ReaderEvent)>,
+    reader_events: Receiver<(ProcessId, ReaderEvent)>,
     scheduler: Scheduler,
     processes: Vec<Process>,
-    outbox: Outbox,
-    /// Left the outbox, but state had no room.
+    pending_events: PendingEvents,
+    /// An event that was about to be sent when state had no room for it.
     parked: Option<T>,
-    /// Around every agent.
+    /// The sandbox around every agent.
     sandbox: Sandbox,
-    /// `Trouble` was told.
-    in_trouble: bool,
+    /// Whether `Trouble` was the last that state was told of it.
+    is_in_trouble: bool,
     /// Set once everything is to end: nothing is waited for beyond it.
     stop_by: Option<Instant>,
 }
 
-impl<T: From<AgentEvent>> Owner<T> {
+impl<T: From<AgentEvent>> AgentLoop<T> {
     pub(super) fn new(
         config: AgentConfig,
         runs: Receiver<Box<RunSpec>>,
@@ -59,20 +59,20 @@ impl<T: From<AgentEvent>> Owner<T> {
         events: Sender<T>,
     ) -> Self {
         let scheduler = Scheduler::new(config.processes_max, config.warm);
-        let (finder, found) = crossbeam_channel::bounded(AGENT_LINES_INBOX);
+        let (to_loop, reader_events) = crossbeam_channel::bounded(AGENT_LINES_INBOX);
         Self {
             config,
             runs,
             control,
             events,
-            finder,
-            found,
+            to_loop,
+            reader_events,
             scheduler,
             processes: Vec::new(),
-            outbox: Outbox::default(),
+            pending_events: PendingEvents::default(),
             parked: None,
             sandbox: Sandbox::None(String::new()),
-            in_trouble: false,
+            is_in_trouble: false,
             stop_by: None,
         }
     }
@@ -86,11 +86,11 @@ impl<T: From<AgentEvent>> Owner<T> {
         }
         drop(tried);
         loop {
-            self.take_orders();
+            self.take_inputs();
             self.take_lines();
             let now = Instant::now();
             for index in (0..self.processes.len()).rev() {
-                self.with(index, |process, news| process.tick(now, news));
+                self.with_process_at(index, |process, events| process.tick(now, events));
             }
             if self.stop_by.is_none() {
                 self.plan(now);
@@ -106,18 +106,18 @@ impl<T: From<AgentEvent>> Owner<T> {
         }
     }
 
-    /// Here and not at the gateway's start: trying it takes a few milliseconds.
+    /// Tries the sandbox, on this thread because it takes a few milliseconds, and tells state if it differs.
     fn try_sandbox(&mut self) {
-        let found = Sandbox::decide(&self.config);
-        if found == self.sandbox {
+        let sandbox = Sandbox::decide(&self.config);
+        if sandbox == self.sandbox {
             return;
         }
-        self.sandbox = found;
+        self.sandbox = sandbox;
         let (kind, reason) = self.sandbox.describe();
         if let Sandbox::Missing(why) = &self.sandbox {
-            self.trouble(why.clone());
+            self.report_trouble(why.clone());
         }
-        self.outbox.push(AgentEvent::Sandbox { kind, reason });
+        self.pending_events.push(AgentEvent::Sandbox { kind, reason });
     }
 
     /// Sleeps until anything can be done.
@@ -129,8 +129,8 @@ impl<T: From<AgentEvent>> Owner<T> {
             select.recv(&self.runs);
             select.recv(&self.control);
         }
-        if !self.outbox.is_full() {
-            select.recv(&self.found);
+        if !self.pending_events.is_full() {
+            select.recv(&self.reader_events);
         }
         if self.has_events() {
             select.send(&self.events);
@@ -143,13 +143,13 @@ impl<T: From<AgentEvent>> Owner<T> {
     }
 
     fn has_events(&self) -> bool {
-        self.parked.is_some() || !self.outbox.is_empty()
+        self.parked.is_some() || !self.pending_events.is_empty()
     }
 
-    /// Takes runs and controls until there are none. Controls were sent after the runs they
-    /// speak of and before the runs that build on them, so every run is queued before a control is
+    /// Takes runs and controls until there are none. A control was sent after the runs that it
+    /// speaks of and before the runs that build on it, so every run is queued before a control is
     /// looked at, and nothing is planned before all of them were.
-    fn take_orders(&mut self) {
+    fn take_inputs(&mut self) {
         while self.stop_by.is_none() {
             self.take_runs();
             match self.control.try_recv() {
@@ -171,7 +171,7 @@ impl<T: From<AgentEvent>> Owner<T> {
             match self.runs.try_recv() {
                 Ok(run) if self.config.command.is_some() => self.scheduler.enqueue(run),
                 Ok(run) => {
-                    self.ended(run.run_id, RunStatus::Error, "no agent is configured".into());
+                    self.report_ended(run.run_id, RunStatus::Error, "no agent is configured".into());
                 }
                 Err(TryRecvError::Disconnected) if self.stop_by.is_none() => return self.shut_down(),
                 Err(_) => return,
@@ -182,25 +182,25 @@ impl<T: From<AgentEvent>> Owner<T> {
     fn take_lines(&mut self) {
         // A bounded number, so that a flood does not delay orders and deadlines.
         for _ in 0..AGENT_LINES_INBOX {
-            if self.outbox.is_full() {
+            if self.pending_events.is_full() {
                 return;
             }
-            let Ok((id, found)) = self.found.try_recv() else { return };
+            let Ok((id, event)) = self.reader_events.try_recv() else { return };
             let now = Instant::now();
             // What the reader of a process that is gone still had is nobody's.
             let Some(index) = self.processes.iter().position(|process| process.id == id) else { continue };
-            self.with(index, |process, news| match found {
-                Found::Line(line) => process.line(line, now, news),
-                Found::Fault(fault) => process.fault(&fault, now, news),
-                Found::Closed => process.closed(now, news),
+            self.with_process_at(index, |process, events| match event {
+                ReaderEvent::Line(line) => process.on_line(line, now, events),
+                ReaderEvent::Fault(fault) => process.on_fault(&fault, now, events),
+                ReaderEvent::Closed => process.on_closed(now, events),
             });
         }
     }
 
     fn cancel(&mut self, run_id: &RunId) {
         let why = "the run was cancelled";
-        if let Some(run) = self.scheduler.unqueue(run_id) {
-            self.ended(run.run_id, RunStatus::Cancelled, why.into());
+        if let Some(run) = self.scheduler.dequeue(run_id) {
+            self.report_ended(run.run_id, RunStatus::Cancelled, why.into());
         } else if let Some(id) = self.scheduler.process_of(run_id) {
             self.stop_run_of(id, why);
         }
@@ -211,9 +211,9 @@ impl<T: From<AgentEvent>> Owner<T> {
         self.stop_by = Some(Instant::now() + CHILD_STOP_TIMEOUT + ms(100));
         let why = "the gateway is stopping";
         self.take_runs();
-        let queued: Vec<_> = self.scheduler.unqueue_all().collect();
+        let queued: Vec<_> = self.scheduler.dequeue_all().collect();
         for run in queued {
-            self.ended(run.run_id, RunStatus::Cancelled, why.into());
+            self.report_ended(run.run_id, RunStatus::Cancelled, why.into());
         }
         let ids: Vec<_> = self.processes.iter().map(|process| process.id).collect();
         for id in ids {
@@ -224,11 +224,11 @@ impl<T: From<AgentEvent>> Owner<T> {
     fn stop_run_of(&mut self, id: ProcessId, why: &str) {
         let now = Instant::now();
         if let Some(index) = self.processes.iter().position(|process| process.id == id) {
-            self.with(index, |process, news| {
+            self.with_process_at(index, |process, events| {
                 if process.is_busy() {
-                    process.stop_run(RunStatus::Cancelled, why.to_owned(), now, news);
+                    process.stop_run(RunStatus::Cancelled, why.to_owned(), now, events);
                 } else {
-                    process.terminate(now, news);
+                    process.terminate(now, events);
                 }
             });
         }
@@ -238,19 +238,21 @@ impl<T: From<AgentEvent>> Owner<T> {
         for action in self.scheduler.plan(now) {
             match action {
                 Action::Start(id, run) => self.start(id, *run, now),
-                Action::Give(id, run) => self.with_id(id, |process, news| process.give(*run, now, news)),
-                Action::End(id) => self.with_id(id, |process, news| process.terminate(now, news)),
+                Action::Assign(id, run) => {
+                    self.with_process(id, |process, events| process.start_run(*run, now, events));
+                }
+                Action::End(id) => self.with_process(id, |process, events| process.terminate(now, events)),
                 Action::Delete(session_key) => {
                     let result = agent_folder::forget(self.config.janitor.layout(), &session_key)
                         .map_err(|error| format!("they cannot be deleted: {error}"))
                         .inspect_err(|why| log::error!("the agent's files of a forgotten session: {why}"));
                     self.config.janitor.count();
-                    self.outbox.push(AgentEvent::Forgotten { session_key, result });
+                    self.pending_events.push(AgentEvent::Forgotten { session_key, result });
                 }
             }
         }
-        for (run_id, position) in self.scheduler.moved() {
-            self.outbox.step(&run_id, RunStep::Queued { position });
+        for (run_id, position) in self.scheduler.changed_positions() {
+            self.pending_events.step(&run_id, RunStep::Queued { position });
         }
     }
 
@@ -265,20 +267,20 @@ impl<T: From<AgentEvent>> Owner<T> {
                     // Nobody else's runs have anything to do with that.
                     self.scheduler.gone(id);
                     let why = format!("the agent's files of this session cannot be used: {error}");
-                    return self.ended(run.run_id, RunStatus::Error, why);
+                    return self.report_ended(run.run_id, RunStatus::Error, why);
                 }
             };
         match self.start_child(id, &run, file) {
             Ok(child) => {
-                let patience = Patience { start: self.config.start_timeout, idle: self.config.idle_timeout };
-                self.processes.push(Process::new(id, child, patience, now));
-                self.with_id(id, |process, news| process.give(run, now, news));
+                let timeouts = Timeouts { start: self.config.start_timeout, idle: self.config.idle_timeout };
+                self.processes.push(Process::new(id, child, timeouts, now));
+                self.with_process(id, |process, events| process.start_run(run, now, events));
             }
             Err(error) => {
                 let why = format!("the agent cannot be started: {error}");
                 self.scheduler.gone(id);
-                self.trouble(why.clone());
-                self.ended(run.run_id, RunStatus::Error, why);
+                self.report_trouble(why.clone());
+                self.report_ended(run.run_id, RunStatus::Error, why);
             }
         }
     }
@@ -295,11 +297,11 @@ impl<T: From<AgentEvent>> Owner<T> {
             log::error!("the agent's session file was damaged and is now {aside:?} in its folder");
             let said =
                 "the agent's memory of this conversation was damaged; it was set aside and a new one begins";
-            self.outbox.step(&run.run_id, RunStep::Error(said.into()));
+            self.pending_events.step(&run.run_id, RunStep::Error(said.into()));
         }
         let mut agent: Vec<OsString> = config.command.iter().flatten().map(OsString::from).collect();
         agent.extend(["--mode", "rpc", "--session"].map(OsString::from));
-        let folders = Folders { own: &file.folder, media: &media_folder };
+        let folders = SessionFolders { own: &file.folder, media: &media_folder };
         agent.push(file.path.into());
         agent.extend(["--thinking", run.thinking.name()].map(OsString::from));
         agent.extend(LITERAL.map(OsString::from));
@@ -316,54 +318,54 @@ impl<T: From<AgentEvent>> Owner<T> {
             pass_env: &config.pass_env,
             name: "agent",
         };
-        let found = self.finder.clone();
-        Child::start(&spec, move |stdout| reader::read(id, stdout, found))
+        let reader_events = self.to_loop.clone();
+        Child::start(&spec, move |stdout| reader::read(id, stdout, reader_events))
     }
 
-    fn with_id(&mut self, id: ProcessId, act: impl FnOnce(&mut Process, &mut Vec<News>)) {
+    fn with_process(&mut self, id: ProcessId, act: impl FnOnce(&mut Process, &mut Vec<ProcessEvent>)) {
         if let Some(index) = self.processes.iter().position(|process| process.id == id) {
-            self.with(index, act);
+            self.with_process_at(index, act);
         }
     }
 
-    /// Lets a process do something and passes on what comes of it.
-    fn with(&mut self, index: usize, act: impl FnOnce(&mut Process, &mut Vec<News>)) {
-        let mut news = Vec::new();
-        act(&mut self.processes[index], &mut news);
+    /// Has a process do something, and handles the events that come of it.
+    fn with_process_at(&mut self, index: usize, act: impl FnOnce(&mut Process, &mut Vec<ProcessEvent>)) {
+        let mut events = Vec::new();
+        act(&mut self.processes[index], &mut events);
         let id = self.processes[index].id;
-        for item in news {
+        for item in events {
             match item {
-                News::Step(run_id, step) => self.outbox.step(&run_id, step),
-                News::Ended(run_id, status, summary) => self.ended(run_id, status, summary),
-                News::Idle if self.stop_by.is_some() => self.stop_run_of(id, ""),
-                News::Idle => self.scheduler.idle(id, Instant::now()),
-                News::Ending => self.scheduler.ending(id),
-                News::Gone => {
+                ProcessEvent::Step(run_id, step) => self.pending_events.step(&run_id, step),
+                ProcessEvent::Ended(run_id, status, summary) => self.report_ended(run_id, status, summary),
+                ProcessEvent::Idle if self.stop_by.is_some() => self.stop_run_of(id, ""),
+                ProcessEvent::Idle => self.scheduler.idle(id, Instant::now()),
+                ProcessEvent::Ending => self.scheduler.ending(id),
+                ProcessEvent::Gone => {
                     self.scheduler.gone(id);
                     self.processes.retain(|process| process.id != id);
                 }
-                News::Alive if self.in_trouble => {
-                    self.in_trouble = false;
-                    self.outbox.push(AgentEvent::Trouble(None));
+                ProcessEvent::Started if self.is_in_trouble => {
+                    self.is_in_trouble = false;
+                    self.pending_events.push(AgentEvent::Trouble(None));
                 }
-                News::Alive => {}
-                News::Stillborn(why) => self.trouble(why),
+                ProcessEvent::Started => {}
+                ProcessEvent::FailedToStart(why) => self.report_trouble(why),
             }
         }
     }
 
-    fn ended(&mut self, run_id: RunId, status: RunStatus, summary: String) {
-        self.outbox.push(AgentEvent::Ended { run_id, status, summary });
+    fn report_ended(&mut self, run_id: RunId, status: RunStatus, summary: String) {
+        self.pending_events.push(AgentEvent::Ended { run_id, status, summary });
     }
 
-    fn trouble(&mut self, why: String) {
-        self.in_trouble = true;
-        self.outbox.push(AgentEvent::Trouble(Some(why)));
+    fn report_trouble(&mut self, why: String) {
+        self.is_in_trouble = true;
+        self.pending_events.push(AgentEvent::Trouble(Some(why)));
     }
 
     /// Hands over as many events as state has room for.
     fn send_events(&mut self) {
-        while let Some(event) = self.parked.take().or_else(|| self.outbox.pop().map(T::from)) {
+        while let Some(event) = self.parked.take().or_else(|| self.pending_events.pop().map(T::from)) {
             match self.events.try_send(event) {
                 Err(TrySendError::Full(event)) => {
                     self.parked = Some(event);

@@ -17,11 +17,11 @@ use crate::threads;
 /// First argument of the demo agent.
 pub const DEMO_AGENT: &str = "demo-agent";
 
-/// Between two pieces: long enough to be seen, short enough not to be waited for.
+/// Pause between two pieces: long enough to be seen, short enough not to be waited for.
 const PAUSE: Duration = Duration::from_millis(12);
 /// Longest pause that a prompt can ask for.
 const PAUSE_MAX_MS: u64 = 60_000;
-/// Pieces of an answer, about.
+/// About how many pieces an answer comes in.
 const PIECES: usize = 8;
 
 /// Answers commands until stdin ends or stdout is closed.
@@ -50,7 +50,7 @@ struct Demo {
     calls: u64,
 }
 
-/// What came in while an answer was being written.
+/// A command that interrupts an answer, or the end of all commands.
 enum Interrupt {
     Abort(Value),
     Closed,
@@ -95,7 +95,7 @@ impl Demo {
         }
     }
 
-    /// One run. Says what cut it short, if anything did.
+    /// Answers one prompt. Returns what interrupted the answer, if anything did.
     fn prompt(&mut self, asked: &str) -> io::Result<Option<Interrupt>> {
         let pause = pause_of(asked);
         say(&json!({ "type": "agent_start" }))?;
@@ -133,7 +133,7 @@ impl Demo {
         Ok(interrupt)
     }
 
-    /// A tool call, so that every client has one to show.
+    /// Calls a tool, so that every client has a call to show.
     fn call_clock(&mut self) -> io::Result<()> {
         self.calls += 1;
         let id = format!("call_{}", self.calls);
@@ -156,7 +156,7 @@ impl Demo {
         say(&json!({ "type": "turn_end", "message": message, "toolResults": [result] }))
     }
 
-    /// Pauses, and meanwhile answers whatever comes.
+    /// Pauses, and answers commands meanwhile.
     fn rest(&mut self, pause: Duration) -> io::Result<Option<Interrupt>> {
         let until = Instant::now() + pause;
         loop {
@@ -171,7 +171,7 @@ impl Demo {
     }
 }
 
-/// `[[slow N]]`, or the usual.
+/// The pause that a prompt asks for by `[[slow N]]`, or the usual one.
 fn pause_of(asked: &str) -> Duration {
     let slow = asked.split_once("[[slow ").and_then(|(_, rest)| rest.split_once("]]"));
     let ms: Option<u64> = slow.and_then(|(number, _)| number.trim().parse().ok());
@@ -206,7 +206,7 @@ fn assistant(content: &Value, stop: &str) -> Value {
         "stopReason": stop, "timestamp": wall_ms() })
 }
 
-/// Pi repeats the message so far in every update, twice.
+/// An update of the message. Pi repeats the message so far in every one, twice.
 fn update(kind: &str, delta: Option<&str>, so_far: &str) -> Value {
     let partial = assistant(&text_content(so_far), "stop");
     let mut event = json!({ "type": kind, "contentIndex": 0, "partial": partial });

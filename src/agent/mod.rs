@@ -1,4 +1,4 @@
-//! The agent thread: owns the agent's processes and the queue of runs in front of them.
+//! The agent: its processes, and the queue of runs in front of them, on a thread of their own.
 //!
 //! Knows nothing of clients, connections or the protocol's frames. It takes [`RunSpec`]s and
 //! [`AgentControl`]s, and tells the state thread what happens as [`AgentEvent`]s.
@@ -33,7 +33,7 @@ use crate::threads;
 /// Starts the agent thread. It ends after [`AgentControl::Shutdown`], or when the sending side of
 /// either queue is gone, within `CHILD_STOP_TIMEOUT` and a moment. It never waits for `events`: what
 /// finds no room there waits in the thread, where text merges. `tried` is dropped once `events` has
-/// been told what is around the agents.
+/// been told which sandbox is around the agents.
 pub fn spawn<T>(
     config: AgentConfig,
     runs: Receiver<Box<RunSpec>>,
@@ -44,7 +44,9 @@ pub fn spawn<T>(
 where
     T: From<AgentEvent> + Send + 'static,
 {
-    threads::spawn_owner("agent", move || agent_loop::Owner::new(config, runs, control, events).run(tried))
+    threads::spawn_owner("agent", move || {
+        agent_loop::AgentLoop::new(config, runs, control, events).run(tried);
+    })
 }
 
 /// Reads lines as those of one run, for `tests/it/fuzz`: through processes it would try a thousandth as
@@ -59,14 +61,14 @@ pub fn read_run(lines: &[u8]) -> Result<(), String> {
             run.handle(line, now, &mut out);
             true
         })?;
-        if matches!(out.last(), Some(pi_run::Output::Finished(_))) {
+        if matches!(out.last(), Some(pi_run::RunOutput::Finished(_))) {
             break;
         }
     }
     Ok(())
 }
 
-/// What the agent thread needs to know; made once from the config.
+/// The part of the config that the agent thread needs.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
     /// Head of the argv; `None` when no agent is configured. `builtin:echo` has become this
@@ -76,34 +78,34 @@ pub struct AgentConfig {
     pub own_exe: PathBuf,
     /// Working directory of the agent.
     pub cwd: PathBuf,
-    /// Extra environment from the config.
+    /// Variables for the agent's environment, from the config.
     pub env: BTreeMap<String, String>,
     /// Names of our own environment that the agent may see besides the standard ones.
     pub pass_env: Vec<String>,
-    /// `--model`, if configured.
+    /// The model that the agent is started with, if one is configured.
     pub model: Option<String>,
     /// Knows where the agent's own session files lie, and deletes what is forgotten of them.
     pub janitor: Janitor,
-    /// What the agent must not reach.
+    /// The sandbox around the agent.
     pub sandbox: sandbox::SandboxConfig,
-    /// Silence after which a run is given up.
+    /// How long the agent may be silent during a run.
     pub idle_timeout: Duration,
-    /// From the start of a process to its first answer.
+    /// How long a process may take from its start to its first answer.
     pub start_timeout: Duration,
     /// How long a process without a run is kept.
     pub warm: Duration,
-    /// Processes at a time.
+    /// How many processes there are at a time.
     pub processes_max: usize,
 }
 
-/// One run, complete: the agent thread asks nobody for more.
+/// All of one run: the agent thread asks nobody for more.
 #[derive(Debug)]
 pub struct RunSpec {
-    /// The run.
+    /// Id of the run.
     pub run_id: RunId,
-    /// One run at a time per key.
+    /// Key of its session, which has one run at a time.
     pub session_key: String,
-    /// The conversation; a new id means a new session file.
+    /// Id of the conversation; a new one means a new session file.
     pub session_id: String,
     /// The whole prompt, as the model gets it.
     pub prompt: String,
@@ -111,60 +113,61 @@ pub struct RunSpec {
     pub images: Vec<(String, String)>,
     /// Pictures among what people sent: MIME type and path. They are read when the run starts.
     pub image_files: Vec<(String, PathBuf)>,
-    /// Level for this run.
+    /// Thinking level for this run.
     pub thinking: Thinking,
-    /// Limit on the whole run, from its start (waiting in the queue does not count).
+    /// How long the run may take from its start; waiting in the queue does not count.
     pub timeout: Duration,
 }
 
-/// What must get through while the queue is full: a slot of its own.
+/// A control of the agent thread. It has a queue of its own and gets through while that of runs is full.
 #[derive(Debug)]
 pub enum AgentControl {
     /// End this run, queued or active; its `Ended` says `cancelled`.
     Cancel(RunId),
-    /// The conversation under this key is over: end its process once it has no run.
+    /// The conversation under that key is over: end its process once it has no run.
     /// With `delete`, take its files out of view then and say so.
     EndSession {
-        /// The key.
+        /// Key of the session.
         session_key: String,
-        /// Remove the agent's files of it.
+        /// Whether the agent's files of it are removed.
         delete: bool,
     },
     /// End everything (each run as `cancelled`), then end the thread.
     Shutdown,
 }
 
-/// What the state thread learns.
+/// An event for the state thread.
 #[derive(Debug, PartialEq)]
 pub enum AgentEvent {
     /// One step of a run, in order.
     Step {
-        /// The run.
+        /// Id of the run.
         run_id: RunId,
-        /// What happened.
+        /// The step itself.
         step: RunStep,
     },
     /// The last word on a run: exactly one for every run that was taken.
     Ended {
-        /// The run.
+        /// Id of the run.
         run_id: RunId,
-        /// How.
+        /// How the run ended.
         status: RunStatus,
         /// The final text (`ok`), or one sentence on what went wrong. A text that was longer than
         /// `SUMMARY_BYTES_MAX` comes with at most one character more than that.
         summary: String,
     },
-    /// What keeps the agent to what it was given: told at the start, and when that has changed.
+    /// The sandbox around the agents: told at the start, and when it has changed.
     Sandbox {
-        /// `bwrap` or `none`.
+        /// Its name in `health`: `bwrap` or `none`.
         kind: &'static str,
         /// Why it is `none`, and what to do.
         reason: Option<String>,
     },
     /// Answers [`AgentControl::EndSession`] with `delete`: the agent's files of that session, and those that
-    /// people sent, are out of view for good, or why they are not. Several that waited together have one answer.
+    /// people sent, are out of view for good, or why they are not. Several that waited together have one
+    /// answer.
     Forgotten {
-        /// The key.
+        /// Key of the session.
         session_key: String,
         /// A sentence, if it failed.
         result: Result<(), String>,
@@ -173,62 +176,62 @@ pub enum AgentEvent {
     Trouble(Option<String>),
 }
 
-/// A step of a run, as a UI draws it.
+/// A step of a run, as clients show it.
 #[derive(Debug, PartialEq)]
 pub enum RunStep {
-    /// Waits; `position` 1 is next.
+    /// The run waits; `position` 1 is next.
     Queued {
-        /// Place in the queue.
+        /// The run's place in the queue.
         position: usize,
     },
     /// The prompt was given to the agent.
     Started,
     /// The provider failed and will be asked again.
     Retrying {
-        /// The provider's error.
+        /// The error of the provider.
         reason: String,
     },
     /// The conversation is being shortened.
     Compacting,
-    /// More of the answer. Waiting ones merge: only their concatenation counts.
+    /// More of the answer. Pieces that wait are merged: only their concatenation counts.
     Text(String),
     /// Drop what was shown of the answer so far: it comes again.
     Reset,
     /// More of the model's thinking. Merges like `Text`.
     Thinking(String),
-    /// A tool call begins.
+    /// A call of a tool begins.
     ToolStart {
-        /// Its id.
+        /// Id of the call.
         call_id: String,
-        /// The tool.
+        /// Name of the tool.
         name: String,
-        /// JSON text, at most `TOOL_BYTES_MAX`.
+        /// The arguments as JSON text of at most `TOOL_BYTES_MAX`.
         args: String,
-        /// `args` was cut, so it is no JSON any more.
+        /// Whether `args` was cut and is no JSON any more.
         truncated: bool,
     },
-    /// Its output so far.
+    /// A call of a tool has put something out.
     ToolUpdate {
-        /// Its id.
+        /// Id of the call.
         call_id: String,
-        /// The tool.
+        /// Name of the tool.
         name: String,
-        /// Text, at most `TOOL_BYTES_MAX`.
+        /// Its output so far as text of at most `TOOL_BYTES_MAX`.
         result: String,
-        /// `result` was cut.
+        /// Whether `result` was cut.
         truncated: bool,
     },
-    /// It is over.
+    /// A call of a tool is over.
     ToolEnd {
-        /// Its id.
+        /// Id of the call.
         call_id: String,
-        /// The tool.
+        /// Name of the tool.
         name: String,
-        /// Text, at most `TOOL_BYTES_MAX`.
+        /// Its output so far as text of at most `TOOL_BYTES_MAX`.
         result: String,
-        /// `result` was cut.
+        /// Whether `result` was cut.
         truncated: bool,
-        /// It failed.
+        /// Whether the call failed.
         is_error: bool,
     },
     /// Something went wrong that the person should see; the run may still end well.

@@ -1,4 +1,4 @@
-//! Events on their way to the state thread, so that a slow one never stalls an agent.
+//! Events that wait for room in state's queue, so that a slow state thread never stalls an agent.
 //!
 //! While they wait, text that follows text of the same run is appended to it and a tool's newer
 //! output replaces the older, so that what waits grows with the answer and not with its pieces.
@@ -15,14 +15,14 @@ const LOOK_BACK: usize = 16;
 /// What an event weighs besides its texts.
 const EVENT_BYTES: usize = 128;
 
-/// A queue of events with their weight.
+/// A queue of events, with what they weigh.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(super) struct PendingEvents {
     events: VecDeque<AgentEvent>,
     bytes: usize,
 }
 
-impl Outbox {
+impl PendingEvents {
     /// Adds a step at the end, or into the step it continues.
     pub(super) fn step(&mut self, run_id: &RunId, step: RunStep) {
         match step {
@@ -49,17 +49,17 @@ impl Outbox {
         self.events.push_back(event);
     }
 
-    /// Nothing waits.
+    /// Whether no event waits.
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
-    /// So much waits that nothing more should be read from the agents.
+    /// Whether so much waits that nothing more should be read from the agents.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= AGENT_PENDING_BYTES_MAX
     }
 
-    /// Takes the oldest.
+    /// Takes the oldest event.
     pub(super) fn pop(&mut self) -> Option<AgentEvent> {
         let event = self.events.pop_front()?;
         self.bytes -= event_bytes(&event);
@@ -126,9 +126,9 @@ fn step_bytes(step: &RunStep) -> usize {
 mod tests {
     use super::*;
 
-    fn drained(mut outbox: Outbox) -> Vec<AgentEvent> {
-        let events = std::iter::from_fn(|| outbox.pop()).collect();
-        assert_eq!(outbox.bytes, 0, "every byte is accounted for");
+    fn drained(mut pending_events: PendingEvents) -> Vec<AgentEvent> {
+        let events = std::iter::from_fn(|| pending_events.pop()).collect();
+        assert_eq!(pending_events.bytes, 0, "every byte is accounted for");
         events
     }
 
@@ -138,31 +138,31 @@ mod tests {
 
     #[test]
     fn waiting_text_merges_per_run_but_never_across_another_step() {
-        let mut outbox = Outbox::default();
+        let mut pending_events = PendingEvents::default();
         let (a, b): (RunId, RunId) = ("a".into(), "b".into());
         for (run, piece) in [(&a, "1"), (&b, "x"), (&a, "2"), (&b, "y")] {
-            outbox.step(run, RunStep::Text(piece.into()));
+            pending_events.step(run, RunStep::Text(piece.into()));
         }
-        outbox.step(&a, RunStep::Reset);
-        outbox.step(&a, RunStep::Text("3".into()));
-        outbox.step(&a, RunStep::Thinking("t".into()));
-        outbox.step(&a, RunStep::Text("4".into()));
+        pending_events.step(&a, RunStep::Reset);
+        pending_events.step(&a, RunStep::Text("3".into()));
+        pending_events.step(&a, RunStep::Thinking("t".into()));
+        pending_events.step(&a, RunStep::Text("4".into()));
         let reset = AgentEvent::Step { run_id: a.clone(), step: RunStep::Reset };
         let thinking = AgentEvent::Step { run_id: a, step: RunStep::Thinking("t".into()) };
         assert_eq!(
-            drained(outbox),
+            drained(pending_events),
             [text("a", "12"), text("b", "xy"), reset, text("a", "3"), thinking, text("a", "4")]
         );
     }
 
     #[test]
     fn pieces_stay_below_their_bound_and_characters_whole() {
-        let mut outbox = Outbox::default();
+        let mut pending_events = PendingEvents::default();
         let all = "añ🦀".repeat(DELTA_BYTES_MAX / 3);
-        outbox.step(&"a".into(), RunStep::Text("!".into()));
-        outbox.step(&"a".into(), RunStep::Text(all.clone()));
+        pending_events.step(&"a".into(), RunStep::Text("!".into()));
+        pending_events.step(&"a".into(), RunStep::Text(all.clone()));
         let mut joined = String::new();
-        for event in drained(outbox) {
+        for event in drained(pending_events) {
             let AgentEvent::Step { step: RunStep::Text(piece), .. } = event else { panic!("{event:?}") };
             assert!(piece.len() <= DELTA_BYTES_MAX);
             joined.push_str(&piece);
@@ -178,18 +178,21 @@ mod tests {
             result: result.into(),
             truncated: false,
         };
-        let mut outbox = Outbox::default();
-        outbox.step(&"a".into(), update("one"));
-        outbox.step(&"a".into(), update("one two"));
-        assert_eq!(drained(outbox), [AgentEvent::Step { run_id: "a".into(), step: update("one two") }]);
+        let mut pending_events = PendingEvents::default();
+        pending_events.step(&"a".into(), update("one"));
+        pending_events.step(&"a".into(), update("one two"));
+        assert_eq!(
+            drained(pending_events),
+            [AgentEvent::Step { run_id: "a".into(), step: update("one two") }]
+        );
     }
 
     #[test]
     fn it_says_when_it_is_full() {
-        let mut outbox = Outbox::default();
-        while !outbox.is_full() {
-            outbox.step(&"a".into(), RunStep::Text("x".repeat(DELTA_BYTES_MAX)));
+        let mut pending_events = PendingEvents::default();
+        while !pending_events.is_full() {
+            pending_events.step(&"a".into(), RunStep::Text("x".repeat(DELTA_BYTES_MAX)));
         }
-        assert!(outbox.bytes < AGENT_PENDING_BYTES_MAX + 2 * DELTA_BYTES_MAX);
+        assert!(pending_events.bytes < AGENT_PENDING_BYTES_MAX + 2 * DELTA_BYTES_MAX);
     }
 }

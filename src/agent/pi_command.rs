@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-/// A prompt. Pi takes a text that begins with `/` for a command of its own, a skill or a template,
+/// Begins a run. Pi takes a text that begins with `/` for a command of its own, a skill or a template,
 /// so such a text gets a space in front, which keeps it literal.
 pub(super) fn prompt(id: &str, message: &str, images: &[(String, String)]) -> Vec<u8> {
     let space = if message.starts_with('/') { " " } else { "" };
@@ -22,12 +22,12 @@ pub(super) fn abort(id: &str) -> Vec<u8> {
     line(&json!({ "id": id, "type": "abort" }))
 }
 
-/// Asks what is going on. Its answer comes after everything that was written before it.
+/// Asks what is going on. The answer comes after everything that was written before it.
 pub(super) fn get_state(id: &str) -> Vec<u8> {
     line(&json!({ "id": id, "type": "get_state" }))
 }
 
-/// The answer to a question that nobody is there to be asked.
+/// Declines to answer a question: nobody is there who could be asked.
 pub(super) fn decline(question: &str) -> Vec<u8> {
     line(&json!({ "id": question, "type": "extension_ui_response", "cancelled": true }))
 }

@@ -1,4 +1,4 @@
-//! One line of Pi's stdout, reduced to what a run needs.
+//! Parses a line of Pi's stdout into what a run needs of it.
 //!
 //! Each `message_update` repeats the whole message twice, so a long answer is hundreds of
 //! megabytes of lines. Only the few members below are looked at, where they stand in the line; all
@@ -17,10 +17,10 @@ use crate::limits::{AGENT_LINE_BUFFER_BYTES, AGENT_NAME_BYTES_MAX, ERROR_TEXT_BY
 use crate::protocol::cut;
 use crate::protocol::scan::Shape;
 
-/// What a line means to the run in progress. Events carry no id: a process has one run at a time.
+/// A line, as the run in progress needs it. Events carry no id: a process has one run at a time.
 #[derive(Debug, PartialEq)]
 pub(super) enum PiLine {
-    /// Answer to a command of ours.
+    /// The answer to a command.
     Response(Response),
     /// The agent works. Not always the beginning: retries start again with it.
     AgentStart,
@@ -28,27 +28,27 @@ pub(super) enum PiLine {
     AgentEnd,
     /// A message of the model begins.
     MessageStart,
-    /// More text of it; `block` tells its text blocks apart.
+    /// More text of the message.
     Text {
-        /// `contentIndex`
+        /// Tells the message's blocks of text apart (`contentIndex`).
         block: u64,
-        /// The piece.
+        /// The text that was added.
         delta: String,
     },
     /// The whole text of a block, repeated at its end.
     TextEnd {
-        /// `contentIndex`
+        /// Tells the message's blocks of text apart (`contentIndex`).
         block: u64,
-        /// All of it, or as much as fits a piece.
+        /// The text, or as much of it as fits a piece.
         content: String,
-        /// The next line is more of it.
+        /// Whether the next line is more of it.
         more: bool,
     },
-    /// More of its thinking.
+    /// More of the model's thinking.
     Thinking(String),
-    /// The message is complete.
+    /// The message of the model is complete.
     MessageEnd {
-        /// Why it ended.
+        /// Why the message ended.
         stop: StopReason,
         /// What went wrong, with `Error` and `Aborted`.
         error: Option<String>,
@@ -59,16 +59,16 @@ pub(super) enum PiLine {
     RetryStart(String),
     /// Pi stopped asking again, or need not any more.
     RetryEnd {
-        /// The failed request succeeded.
+        /// Whether the failed request has succeeded.
         success: bool,
-        /// The last error.
+        /// The last error of the provider.
         error: Option<String>,
     },
     /// The history is being shortened.
     CompactionStart,
-    /// It is shorter, or not.
+    /// The history is shorter now, or could not be shortened.
     CompactionEnd {
-        /// The failed request is made again.
+        /// Whether the failed request is made again.
         will_retry: bool,
     },
     /// An extension asks the person something and waits for the answer to this id.
@@ -77,7 +77,7 @@ pub(super) enum PiLine {
     Other,
 }
 
-/// `type: response`
+/// The answer to a command (`type: response`).
 #[derive(Debug, PartialEq)]
 pub(super) struct Response {
     /// The command's id; refused lines have none.
@@ -86,46 +86,46 @@ pub(super) struct Response {
     pub(super) command: String,
     /// Why it was refused, if it was.
     pub(super) refusal: Option<String>,
-    /// With `get_state`: something is still going on.
-    pub(super) busy: bool,
+    /// Whether something is still going on, with `get_state`.
+    pub(super) is_busy: bool,
 }
 
 /// Why a message of the model ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopReason {
-    /// Complete, cut at the model's length limit, or for a tool.
+    /// It is complete, was cut at the model's length limit, or ends with a tool call.
     Complete,
     /// The provider failed.
     Error,
-    /// Stopped by `abort`.
+    /// It was stopped by `abort`.
     Aborted,
 }
 
-/// `tool_execution_*`
+/// A line about a call of a tool (`tool_execution_*`).
 #[derive(Debug, PartialEq)]
 pub(super) struct ToolLine {
-    /// `toolCallId`
+    /// Id of the call.
     pub(super) call_id: String,
-    /// `toolName`
+    /// Name of the tool.
     pub(super) name: String,
     /// Args of a start as JSON text, otherwise the output so far as text.
     pub(super) text: String,
-    /// `text` was cut.
+    /// Whether `text` was cut.
     pub(super) truncated: bool,
-    /// Which of the three.
+    /// How far the call is.
     pub(super) phase: ToolPhase,
 }
 
-/// Where a tool call is.
+/// How far a call of a tool is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ToolPhase {
-    /// It begins.
+    /// The call begins.
     Start,
-    /// It has output.
+    /// The call has put something out.
     Update,
-    /// It is over.
+    /// The call is over.
     End {
-        /// It failed.
+        /// Whether the call failed.
         is_error: bool,
     },
 }
@@ -194,9 +194,9 @@ struct RawBlock<'a> {
     text: Option<&'a RawValue>,
 }
 
-/// Parses one line without its LF and hands over what it means, until `take` says `false`; that is
+/// Parses one line without its LF and hands over what it means, until `handle` says `false`; that is
 /// returned. The error is what a person may read about it.
-pub(super) fn parse(line: &[u8], take: &mut dyn FnMut(PiLine) -> bool) -> Result<bool, String> {
+pub(super) fn parse(line: &[u8], handle: &mut dyn FnMut(PiLine) -> bool) -> Result<bool, String> {
     let foreign = || {
         let excerpt = String::from_utf8_lossy(&line[..line.len().min(80)]);
         let excerpt: String = excerpt.chars().filter(|char| !char.is_control()).collect();
@@ -209,12 +209,12 @@ pub(super) fn parse(line: &[u8], take: &mut dyn FnMut(PiLine) -> bool) -> Result
     let raw: RawLine<'_> = serde_json::from_slice(line).map_err(|_| foreign())?;
     let kind = short(raw.kind).ok_or_else(foreign)?;
     Ok(match (kind.as_str(), &raw.assistant_message_event) {
-        ("message_update", Some(event)) => update(event, take),
-        _ => take(whole(&kind, &raw)),
+        ("message_update", Some(event)) => update(event, handle),
+        _ => handle(whole(&kind, &raw)),
     })
 }
 
-/// A line that is one thing.
+/// The line of any kind that means one thing.
 fn whole(kind: &str, raw: &RawLine<'_>) -> PiLine {
     match kind {
         "tool_execution_start" => tool(raw, ToolPhase::Start, raw.args.map_or_else(String::new, json)),
@@ -239,19 +239,19 @@ fn whole(kind: &str, raw: &RawLine<'_>) -> PiLine {
 }
 
 /// A piece of the answer, as several if it is long.
-fn update(update: &RawUpdate<'_>, take: &mut dyn FnMut(PiLine) -> bool) -> bool {
+fn update(update: &RawUpdate<'_>, handle: &mut dyn FnMut(PiLine) -> bool) -> bool {
     let block = update.content_index;
     match short(update.kind).as_deref() {
-        Some("text_delta") => pieces(update.delta).all(|(delta, _)| take(PiLine::Text { block, delta })),
+        Some("text_delta") => pieces(update.delta).all(|(delta, _)| handle(PiLine::Text { block, delta })),
         Some("text_end") => {
-            pieces(update.content).all(|(content, more)| take(PiLine::TextEnd { block, content, more }))
+            pieces(update.content).all(|(content, more)| handle(PiLine::TextEnd { block, content, more }))
         }
-        Some("thinking_delta") => pieces(update.delta).all(|(delta, _)| take(PiLine::Thinking(delta))),
-        _ => take(PiLine::Other),
+        Some("thinking_delta") => pieces(update.delta).all(|(delta, _)| handle(PiLine::Thinking(delta))),
+        _ => handle(PiLine::Other),
     }
 }
 
-/// A tool whose name is missing.
+/// Name of a tool whose name is missing.
 const UNNAMED: &str = "tool";
 
 fn tool(raw: &RawLine<'_>, phase: ToolPhase, full: String) -> PiLine {
@@ -276,7 +276,7 @@ fn response(raw: &RawLine<'_>) -> Response {
         id: raw.id.and_then(short),
         command: raw.command.and_then(short).unwrap_or_default(),
         refusal: (!flag(raw.success)).then(refusal),
-        busy: state.is_streaming || state.is_compacting,
+        is_busy: state.is_streaming || state.is_compacting,
     }
 }
 
@@ -354,7 +354,7 @@ impl<'de> Deserialize<'de> for BlocksText {
     }
 }
 
-/// Kept of a tool's text before it is cut: whoever cuts it sees that it was longer.
+/// Bytes that are kept of a tool's text before it is cut: whoever cuts it sees that it was longer.
 const TOOL_TEXT_BYTES: usize = TOOL_BYTES_MAX + 4;
 
 fn bounded(mut full: String) -> (String, bool) {
@@ -373,12 +373,12 @@ fn flag(raw: Option<&RawValue>) -> bool {
     raw.is_some_and(|raw| raw.get() == "true")
 }
 
-/// A name or id: nothing of ours is longer.
+/// A name or id, cut: nothing of ours is longer.
 fn short(raw: &RawValue) -> Option<String> {
     excerpt(raw, ERROR_TEXT_BYTES_MAX)
 }
 
-/// What an error says, before blanks are taken out of it.
+/// The text of an error, before blanks are taken out of it.
 fn sentence(raw: &RawValue) -> Option<String> {
     excerpt(raw, 2 * ERROR_TEXT_BYTES_MAX)
 }

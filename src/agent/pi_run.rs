@@ -13,44 +13,43 @@ use crate::limits::{AGENT_BARRIER_TIMEOUT, AGENT_REPLAY_BYTES_MAX, ERROR_TEXT_BY
 use crate::protocol::cut;
 use crate::protocol::payload::RunStatus;
 
-/// What a run that ends well without a word says.
+/// The summary of a run that ends well without a word.
 const NO_ANSWER: &str = "(the agent gave no answer)";
-/// Of a message that is longer than a summary may be, one character more is kept than fits, so that
-/// whoever cuts it sees that it was longer.
+/// Bytes that are kept of an answer: of one that is longer than a summary one character more than fits, so
+/// that whoever cuts it sees that it was longer.
 const ANSWER_BYTES_MAX: usize = SUMMARY_BYTES_MAX + 4;
-/// Between the texts of two messages of one run.
+/// What stands between the texts of two messages of one run.
 const BETWEEN_MESSAGES: &str = "\n\n";
 
-/// What follows from a line or from time.
+/// What follows for the process from a line, or from time.
 #[derive(Debug, PartialEq)]
-pub(super) enum Output {
-    /// For the client.
+pub(super) enum RunOutput {
+    /// A step to show to clients.
     Step(RunStep),
-    /// For the process's stdin.
+    /// A line to write to the process.
     Write(Vec<u8>),
-    /// The last output.
-    Finished(Outcome),
+    /// The end of the run; nothing follows it.
+    Finished(RunOutcome),
 }
 
 /// How a run ended.
 #[derive(Debug, PartialEq)]
-pub(super) struct Outcome {
-    /// How.
+pub(super) struct RunOutcome {
     pub(super) status: RunStatus,
     /// The answer, or what went wrong.
     pub(super) summary: String,
-    /// The process may serve another run.
-    pub(super) reusable: bool,
+    /// Whether the process may serve another run.
+    pub(super) is_reusable: bool,
 }
 
 /// One run from its prompt to its outcome.
 #[derive(Debug)]
 pub(super) struct PiRun {
     prompt_id: String,
-    phase: Phase,
-    aborting: bool,
-    pending: Pending,
-    /// The next `agent_start` begins the failed answer again.
+    phase: RunPhase,
+    is_aborting: bool,
+    pending: PendingWork,
+    /// Whether the next `agent_start` begins the failed answer again.
     repeats: bool,
     barrier: Option<Barrier>,
     barriers: u64,
@@ -60,20 +59,20 @@ pub(super) struct PiRun {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Phase {
+enum RunPhase {
     /// The prompt is on its way.
     Asked,
-    /// Between `agent_start` and `agent_end`.
+    /// The agent works: it is between `agent_start` and `agent_end`.
     Working,
-    /// After `agent_end`.
+    /// The agent has stopped working, for now or for good.
     Settling,
 }
 
 /// What Pi has begun and not ended, besides the run itself.
 #[derive(Debug, PartialEq, Eq)]
-enum Pending {
+enum PendingWork {
     Nothing,
-    /// It waits before it asks the provider again.
+    /// Pi waits before it asks the provider again.
     Retry,
     Compaction,
 }
@@ -83,7 +82,7 @@ enum Pending {
 struct Barrier {
     id: String,
     due: Instant,
-    busy: bool,
+    is_busy: bool,
 }
 
 impl PiRun {
@@ -93,9 +92,9 @@ impl PiRun {
         let line = pi_command::prompt(&prompt_id, prompt, images);
         let run = Self {
             prompt_id,
-            phase: Phase::Asked,
-            aborting: false,
-            pending: Pending::Nothing,
+            phase: RunPhase::Asked,
+            is_aborting: false,
+            pending: PendingWork::Nothing,
             repeats: false,
             barrier: None,
             barriers: 0,
@@ -106,35 +105,35 @@ impl PiRun {
         (run, line)
     }
 
-    /// Takes a line in.
-    pub(super) fn handle(&mut self, line: PiLine, now: Instant, out: &mut Vec<Output>) {
+    /// Handles a line of the process.
+    pub(super) fn handle(&mut self, line: PiLine, now: Instant, out: &mut Vec<RunOutput>) {
         match line {
             PiLine::Response(response) => self.response(response, now, out),
             PiLine::AgentStart => self.agent_start(out),
             PiLine::AgentEnd => {
-                self.phase = Phase::Settling;
+                self.phase = RunPhase::Settling;
                 self.ask_state(now, out);
             }
             PiLine::MessageStart => self.answer.begin(),
             PiLine::Text { block, delta } => self.answer.text(block, delta, out),
             PiLine::TextEnd { block, content, more } => self.answer.text_end(block, content, more, out),
             PiLine::Thinking(delta) if delta.is_empty() => {}
-            PiLine::Thinking(delta) => out.push(Output::Step(RunStep::Thinking(delta))),
+            PiLine::Thinking(delta) => out.push(RunOutput::Step(RunStep::Thinking(delta))),
             PiLine::MessageEnd { stop, error } => {
                 if stop == StopReason::Complete {
                     self.answer.complete();
                 }
                 self.last = Some((stop, error));
             }
-            PiLine::Tool(tool) => out.extend(tool_step(tool).map(Output::Step)),
+            PiLine::Tool(tool) => out.extend(tool_step(tool).map(RunOutput::Step)),
             PiLine::RetryStart(reason) => {
                 self.wait_for_more(out);
-                self.pending = Pending::Retry;
+                self.pending = PendingWork::Retry;
                 self.repeats = true;
-                out.push(Output::Step(RunStep::Retrying { reason: one_sentence(&reason) }));
+                out.push(RunOutput::Step(RunStep::Retrying { reason: one_sentence(&reason) }));
             }
             PiLine::RetryEnd { success, error } => {
-                self.pending = Pending::Nothing;
+                self.pending = PendingWork::Nothing;
                 if !success {
                     self.repeats = false;
                     self.final_error = error;
@@ -143,26 +142,26 @@ impl PiRun {
             }
             PiLine::CompactionStart => {
                 self.wait_for_more(out);
-                self.pending = Pending::Compaction;
-                out.push(Output::Step(RunStep::Compacting));
+                self.pending = PendingWork::Compaction;
+                out.push(RunOutput::Step(RunStep::Compacting));
             }
             PiLine::CompactionEnd { will_retry } => {
-                self.pending = Pending::Nothing;
+                self.pending = PendingWork::Nothing;
                 self.repeats |= will_retry;
                 if !will_retry {
                     self.settle(now, out);
                 }
             }
-            PiLine::Question(id) => out.push(Output::Write(pi_command::decline(&id))),
+            PiLine::Question(id) => out.push(RunOutput::Write(pi_command::decline(&id))),
             PiLine::Other => {}
         }
     }
 
     /// Asks the agent to drop the run. An `abort` before `agent_start` would be taken and ignored,
     /// so it is sent again then.
-    pub(super) fn abort(&mut self, out: &mut Vec<Output>) {
-        self.aborting = true;
-        if self.phase != Phase::Asked {
+    pub(super) fn abort(&mut self, out: &mut Vec<RunOutput>) {
+        self.is_aborting = true;
+        if self.phase != RunPhase::Asked {
             self.send_abort(out);
         }
     }
@@ -172,78 +171,82 @@ impl PiRun {
         self.barrier.as_ref().map(|barrier| barrier.due)
     }
 
-    /// Lets time pass.
-    pub(super) fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+    /// Does what is due by now.
+    pub(super) fn tick(&mut self, now: Instant, out: &mut Vec<RunOutput>) {
         let Some(barrier) = self.barrier.take_if(|barrier| barrier.due <= now) else { return };
-        if barrier.busy {
+        if barrier.is_busy {
             self.ask_state(now, out);
         } else {
             // Nothing began after `agent_end`, so the answer is whole, but a process that does
             // not answer is not asked again.
-            out.push(Output::Finished(self.outcome(false)));
+            out.push(RunOutput::Finished(self.outcome(false)));
         }
     }
 
-    /// The process is gone. An answer that had ended stands; otherwise `None`.
-    pub(super) fn into_outcome(mut self) -> Option<Outcome> {
+    /// The outcome of a run whose process is gone: an answer that was complete stands; otherwise `None`.
+    pub(super) fn into_outcome(mut self) -> Option<RunOutcome> {
         self.barrier.is_some().then(|| self.outcome(false))
     }
 
-    fn response(&mut self, response: Response, now: Instant, out: &mut Vec<Output>) {
+    fn response(&mut self, response: Response, now: Instant, out: &mut Vec<RunOutput>) {
         if let Some(barrier) = self.barrier.take_if(|barrier| response.id.as_ref() == Some(&barrier.id)) {
-            if response.busy {
+            if response.is_busy {
                 // Either more lines follow soon, or it is asked again.
                 let due = now + AGENT_BARRIER_TIMEOUT;
-                self.barrier = Some(Barrier { due, busy: true, ..barrier });
+                self.barrier = Some(Barrier { due, is_busy: true, ..barrier });
             } else {
-                out.push(Output::Finished(self.outcome(true)));
+                out.push(RunOutput::Finished(self.outcome(true)));
             }
-        } else if self.phase == Phase::Asked {
+        } else if self.phase == RunPhase::Asked {
             let ours = response.id.as_ref() == Some(&self.prompt_id) || response.command == "parse";
             if let (true, Some(refusal)) = (ours, response.refusal) {
                 let summary = one_sentence(&format!("the agent refused the prompt: {refusal}"));
-                out.push(Output::Finished(Outcome { status: RunStatus::Error, summary, reusable: false }));
+                out.push(RunOutput::Finished(RunOutcome {
+                    status: RunStatus::Error,
+                    summary,
+                    is_reusable: false,
+                }));
             }
         }
     }
 
-    fn agent_start(&mut self, out: &mut Vec<Output>) {
+    fn agent_start(&mut self, out: &mut Vec<RunOutput>) {
         self.wait_for_more(out);
-        self.phase = Phase::Working;
-        self.pending = Pending::Nothing;
+        self.phase = RunPhase::Working;
+        self.pending = PendingWork::Nothing;
         self.final_error = None;
         if std::mem::take(&mut self.repeats) {
             self.answer.repeat(out);
         }
     }
 
-    /// Something follows: the `get_state` under way says nothing about the end, and an `abort`
+    /// Goes on, since something follows: the `get_state` under way says nothing about the end, and an `abort`
     /// that was sent may have come too early.
-    fn wait_for_more(&mut self, out: &mut Vec<Output>) {
+    fn wait_for_more(&mut self, out: &mut Vec<RunOutput>) {
         self.barrier = None;
-        if self.aborting {
+        if self.is_aborting {
             self.send_abort(out);
         }
     }
 
-    fn send_abort(&self, out: &mut Vec<Output>) {
-        out.push(Output::Write(pi_command::abort(&format!("{}-abort", self.prompt_id))));
+    fn send_abort(&self, out: &mut Vec<RunOutput>) {
+        out.push(RunOutput::Write(pi_command::abort(&format!("{}-abort", self.prompt_id))));
     }
 
-    fn settle(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.phase == Phase::Settling && self.pending == Pending::Nothing {
+    fn settle(&mut self, now: Instant, out: &mut Vec<RunOutput>) {
+        if self.phase == RunPhase::Settling && self.pending == PendingWork::Nothing {
             self.ask_state(now, out);
         }
     }
 
-    fn ask_state(&mut self, now: Instant, out: &mut Vec<Output>) {
+    fn ask_state(&mut self, now: Instant, out: &mut Vec<RunOutput>) {
         self.barriers += 1;
         let id = format!("{}-state{}", self.prompt_id, self.barriers);
-        out.push(Output::Write(pi_command::get_state(&id)));
-        self.barrier = Some(Barrier { id, due: now + AGENT_BARRIER_TIMEOUT, busy: false });
+        out.push(RunOutput::Write(pi_command::get_state(&id)));
+        self.barrier = Some(Barrier { id, due: now + AGENT_BARRIER_TIMEOUT, is_busy: false });
     }
 
-    fn outcome(&mut self, reusable: bool) -> Outcome {
+    fn outcome(&mut self, is_reusable: bool) -> RunOutcome {
         let (status, summary) = match self.last.take() {
             Some((StopReason::Error, error)) => {
                 let error = error.or(self.final_error.take()).filter(|error| !error.trim().is_empty());
@@ -253,7 +256,7 @@ impl PiRun {
             Some((StopReason::Aborted, _)) => (RunStatus::Error, "the agent dropped the run".into()),
             Some((StopReason::Complete, _)) | None => (RunStatus::Ok, self.answer.take_summary()),
         };
-        Outcome { status, summary, reusable }
+        RunOutcome { status, summary, is_reusable }
     }
 }
 
@@ -262,16 +265,16 @@ impl PiRun {
 struct Answer {
     /// Text of the message in progress.
     current: String,
-    /// Block of the last delta.
+    /// Block that the last piece of text belongs to.
     block: Option<u64>,
     /// While the end of a block comes in pieces: whether they count.
     end_counts: Option<bool>,
     /// Texts of complete messages, as shown.
     complete: String,
-    /// The last complete one that had any.
+    /// Text of the last complete message that had any.
     last: String,
-    /// Something is shown.
-    shown: bool,
+    /// Whether clients have been shown any of it.
+    is_shown: bool,
 }
 
 impl Answer {
@@ -280,22 +283,22 @@ impl Answer {
         self.block = None;
     }
 
-    fn text(&mut self, block: u64, delta: String, out: &mut Vec<Output>) {
+    fn text(&mut self, block: u64, delta: String, out: &mut Vec<RunOutput>) {
         self.block = Some(block);
         if delta.is_empty() {
             return;
         }
-        if self.current.is_empty() && self.shown {
-            out.push(Output::Step(RunStep::Text(BETWEEN_MESSAGES.into())));
+        if self.current.is_empty() && self.is_shown {
+            out.push(RunOutput::Step(RunStep::Text(BETWEEN_MESSAGES.into())));
         }
-        self.shown = true;
+        self.is_shown = true;
         let room = ANSWER_BYTES_MAX - self.current.len();
         self.current.push_str(cut(&delta, room));
-        out.push(Output::Step(RunStep::Text(delta)));
+        out.push(RunOutput::Step(RunStep::Text(delta)));
     }
 
-    /// A block's end repeats its text, which counts only if it came in no pieces.
-    fn text_end(&mut self, block: u64, content: String, more: bool, out: &mut Vec<Output>) {
+    /// Handles the end of a block, which repeats its text. That counts only if it came in no pieces.
+    fn text_end(&mut self, block: u64, content: String, more: bool, out: &mut Vec<RunOutput>) {
         let counts = self.end_counts.unwrap_or(self.block != Some(block));
         if counts {
             self.text(block, content, out);
@@ -318,13 +321,13 @@ impl Answer {
         }
     }
 
-    /// The message in progress comes again: drops what was shown and shows the complete ones.
-    fn repeat(&mut self, out: &mut Vec<Output>) {
+    /// Has the message in progress shown anew: drops what was shown and shows the complete ones.
+    fn repeat(&mut self, out: &mut Vec<RunOutput>) {
         self.begin();
-        out.push(Output::Step(RunStep::Reset));
-        self.shown = !self.complete.is_empty();
-        if self.shown {
-            out.push(Output::Step(RunStep::Text(self.complete.clone())));
+        out.push(RunOutput::Step(RunStep::Reset));
+        self.is_shown = !self.complete.is_empty();
+        if self.is_shown {
+            out.push(RunOutput::Step(RunStep::Text(self.complete.clone())));
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::limits::DELTA_BYTES_MAX;
 use crate::protocol::cut;
 
-/// The text of a JSON string, cut to so many bytes. `None`: it is none.
+/// The text of a JSON string, cut to so many bytes; `None` if it is no string.
 pub(super) fn excerpt(raw: &RawValue, bytes_max: usize) -> Option<String> {
     let written = inner(raw)?;
     // An escape is at most six times as long as what it means.
@@ -36,7 +36,7 @@ fn inner(raw: &RawValue) -> Option<&str> {
 }
 
 /// Where a piece of at most so many bytes ends, without cutting through a character or an escape.
-/// Longer than that is only a single one.
+/// Only a single character or escape may be longer than that.
 fn end_of_piece(written: &str, bytes_max: usize) -> usize {
     if written.len() <= bytes_max {
         return written.len();
@@ -52,7 +52,7 @@ fn end_of_piece(written: &str, bytes_max: usize) -> usize {
     }
 }
 
-/// Bytes of the first character as it is written: two escapes may be the halves of one.
+/// Bytes of the first character as it is written; two escapes may be the halves of one.
 fn one(written: &[u8]) -> usize {
     match written {
         [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B', _, _, b'\\', b'u', ..] => 12,
@@ -64,8 +64,8 @@ fn one(written: &[u8]) -> usize {
     }
 }
 
-/// The text that stands so between quotes. JavaScript cuts astral characters in halves and escapes each
-/// half, which no UTF-8 text can hold: such a half becomes a replacement character.
+/// The text that is written like that between quotes. JavaScript cuts astral characters in halves and escapes
+/// each half, which no UTF-8 text can hold: such a half becomes a replacement character.
 fn text(written: &str) -> Option<String> {
     struct Lossy(String);
     impl<'de> Deserialize<'de> for Lossy {

@@ -1,4 +1,4 @@
-//! Pictures that lie in files, for the model.
+//! Reads pictures among what people have sent, for the model.
 
 use std::io::Read;
 use std::path::Path;

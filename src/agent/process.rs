@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use crate::agent::pi_line::PiLine;
-use crate::agent::pi_run::{Outcome, Output, PiRun, one_sentence};
+use crate::agent::pi_run::{PiRun, RunOutcome, RunOutput, one_sentence};
 use crate::agent::picture;
 use crate::agent::scheduler::ProcessId;
 use crate::agent::{RunSpec, RunStep, sandbox};
@@ -18,40 +18,40 @@ use crate::limits::{
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
 
-/// What the agent thread has to know.
+/// An event of a process for the agent thread.
 #[derive(Debug)]
-pub(super) enum News {
-    /// For the client.
+pub(super) enum ProcessEvent {
+    /// A step of a run, to show to clients.
     Step(RunId, RunStep),
     /// The last word on a run.
     Ended(RunId, RunStatus, String),
-    /// It takes another run.
+    /// The process takes another run.
     Idle,
-    /// It takes no more runs and is being ended.
+    /// The process takes no more runs and is being ended.
     Ending,
-    /// It does not exist any more.
+    /// The process does not exist any more.
     Gone,
-    /// It answered for the first time.
-    Alive,
-    /// It never answered.
-    Stillborn(String),
+    /// The process has answered for the first time.
+    Started,
+    /// The process never answered; why, for people.
+    FailedToStart(String),
 }
 
 /// How long a process may be silent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    /// Before its first line.
+pub(super) struct Timeouts {
+    /// Silence before its first line.
     pub(super) start: Duration,
-    /// During a run.
+    /// Silence during a run.
     pub(super) idle: Duration,
 }
 
 /// A process from its start until it is reaped.
 pub(super) struct Process {
-    /// Its name in the scheduler.
+    /// The process's name in the scheduler.
     pub(super) id: ProcessId,
     child: Child,
-    patience: Patience,
+    timeouts: Timeouts,
     start_deadline: Option<Instant>,
     run: Option<ActiveRun>,
     serial: u64,
@@ -67,26 +67,26 @@ struct ActiveRun {
     timeout: Duration,
     deadline: Instant,
     silent_since: Instant,
-    /// How it ends, whatever the agent says from now on.
+    /// How the run ends, whatever the agent says from now on.
     verdict: Option<(RunStatus, String)>,
 }
 
 impl Process {
     /// Takes over a child that was just started.
-    pub(super) fn new(id: ProcessId, child: Child, patience: Patience, now: Instant) -> Self {
-        let start_deadline = Some(now + patience.start);
+    pub(super) fn new(id: ProcessId, child: Child, timeouts: Timeouts, now: Instant) -> Self {
+        let start_deadline = Some(now + timeouts.start);
         let (ending, is_closed) = (Ending::No, false);
-        Self { id, child, patience, start_deadline, run: None, serial: 0, ending, is_closed }
+        Self { id, child, timeouts, start_deadline, run: None, serial: 0, ending, is_closed }
     }
 
-    /// Gives it a run. It has none.
-    pub(super) fn give(&mut self, spec: RunSpec, now: Instant, news: &mut Vec<News>) {
+    /// Gives a run to the process, which has none.
+    pub(super) fn start_run(&mut self, spec: RunSpec, now: Instant, events: &mut Vec<ProcessEvent>) {
         self.serial += 1;
         let mut images = spec.images;
         images.extend(spec.image_files.iter().filter_map(|(mime_type, path)| picture::read(mime_type, path)));
         let (pi, line) = PiRun::new(self.serial, &spec.prompt, &images);
         self.child.stdin_mut().write(&line, now);
-        news.push(News::Step(spec.run_id.clone(), RunStep::Started));
+        events.push(ProcessEvent::Step(spec.run_id.clone(), RunStep::Started));
         self.run = Some(ActiveRun {
             run_id: spec.run_id,
             pi,
@@ -97,41 +97,47 @@ impl Process {
         });
     }
 
-    /// Takes one of its lines in.
-    pub(super) fn line(&mut self, line: PiLine, now: Instant, news: &mut Vec<News>) {
+    /// Handles one of its lines.
+    pub(super) fn on_line(&mut self, line: PiLine, now: Instant, events: &mut Vec<ProcessEvent>) {
         if self.start_deadline.take().is_some() {
-            news.push(News::Alive);
+            events.push(ProcessEvent::Started);
         }
         let Some(run) = &mut self.run else { return };
         run.silent_since = now;
         let mut out = Vec::new();
         run.pi.handle(line, now, &mut out);
-        self.carry_out(out, now, news);
+        self.execute(out, now, events);
         if self.child.stdin().is_overrun() && self.ending == Ending::No {
-            self.fault("the agent does not read what it is sent", now, news);
+            self.on_fault("the agent does not read what it is sent", now, events);
         }
     }
 
-    /// It broke the protocol: the run ends now, the process soon.
-    pub(super) fn fault(&mut self, fault: &str, now: Instant, news: &mut Vec<News>) {
+    /// Handles a breach of the protocol: the run ends now, the process soon.
+    pub(super) fn on_fault(&mut self, fault: &str, now: Instant, events: &mut Vec<ProcessEvent>) {
         if self.run.is_none() {
             log::warn!("an idle agent process broke the protocol and is ended");
         }
-        self.end_run(RunStatus::Error, one_sentence(fault), news);
-        self.terminate(now, news);
+        self.end_run(RunStatus::Error, one_sentence(fault), events);
+        self.terminate(now, events);
     }
 
-    /// Its stdout is closed.
-    pub(super) fn closed(&mut self, now: Instant, news: &mut Vec<News>) {
+    /// Handles the end of its stdout.
+    pub(super) fn on_closed(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
         if !self.is_closed && !self.ending.is_forced() {
             self.is_closed = true;
             self.ending = Ending::Asked { until: now + CHILD_CLOSED_WAIT };
-            news.push(News::Ending);
+            events.push(ProcessEvent::Ending);
         }
     }
 
-    /// Ends its run like that: politely at first.
-    pub(super) fn stop_run(&mut self, status: RunStatus, why: String, now: Instant, news: &mut Vec<News>) {
+    /// Ends its run with that status: the agent is asked at first.
+    pub(super) fn stop_run(
+        &mut self,
+        status: RunStatus,
+        why: String,
+        now: Instant,
+        events: &mut Vec<ProcessEvent>,
+    ) {
         let Some(run) = &mut self.run else { return };
         if run.verdict.is_none() {
             run.verdict = Some((status, why));
@@ -140,24 +146,24 @@ impl Process {
             self.ending = Ending::Asked { until: now + CHILD_ABORT_WAIT };
             let mut out = Vec::new();
             run.pi.abort(&mut out);
-            self.carry_out(out, now, news);
+            self.execute(out, now, events);
         }
     }
 
-    /// Ends the process. A run that it may have ends with it.
-    pub(super) fn terminate(&mut self, now: Instant, news: &mut Vec<News>) {
+    /// Ends the process, and the run that it may have.
+    pub(super) fn terminate(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
         if !self.ending.is_forced() {
             self.ending.terminate(&mut self.child, CHILD_KILL_AFTER, now);
-            news.push(News::Ending);
+            events.push(ProcessEvent::Ending);
         }
     }
 
-    /// It has a run.
+    /// Whether the process has a run.
     pub(super) fn is_busy(&self) -> bool {
         self.run.is_some()
     }
 
-    /// Until then its silence is a start that takes long.
+    /// Whether the process has ever answered: until then its silence is a start that takes long.
     fn has_answered(&self) -> bool {
         self.start_deadline.is_none()
     }
@@ -165,7 +171,7 @@ impl Process {
     /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let run = self.run.as_ref().filter(|_| self.ending == Ending::No);
-        let silent = run.filter(|_| self.has_answered()).map(|run| run.silent_since + self.patience.idle);
+        let silent = run.filter(|_| self.has_answered()).map(|run| run.silent_since + self.timeouts.idle);
         let barrier = self.run.as_ref().and_then(|run| run.pi.deadline());
         let end = match self.ending {
             Ending::No => None,
@@ -179,63 +185,63 @@ impl Process {
         [run.map(|run| run.deadline), silent, barrier, end, start, retry].into_iter().flatten().min()
     }
 
-    /// Lets time pass.
-    pub(super) fn tick(&mut self, now: Instant, news: &mut Vec<News>) {
+    /// Does what is due by now.
+    pub(super) fn tick(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
         if self.child.stdin().retry_at().is_some_and(|at| at <= now) {
             self.child.stdin_mut().flush(now);
         }
         if let Some(run) = &mut self.run {
             let mut out = Vec::new();
             run.pi.tick(now, &mut out);
-            self.carry_out(out, now, news);
+            self.execute(out, now, events);
         }
         match self.ending {
-            Ending::No => self.check_limits(now, news),
+            Ending::No => self.check_limits(now, events),
             Ending::Asked { until } if !self.is_closed => {
                 if until <= now {
-                    self.terminate(now, news);
+                    self.terminate(now, events);
                 }
             }
             Ending::Asked { until } if until <= now && self.child.exit().is_none() => {
-                self.end_run(RunStatus::Error, self.obituary("the agent closed its output"), news);
-                self.terminate(now, news);
+                self.end_run(RunStatus::Error, self.explain_end("the agent closed its output"), events);
+                self.terminate(now, events);
             }
             Ending::Term { until } if until <= now && self.child.exit().is_none() => {
                 let rest = CHILD_STOP_TIMEOUT.saturating_sub(CHILD_ABORT_WAIT + CHILD_KILL_AFTER);
                 self.ending.escalate(&mut self.child, rest, now);
             }
             Ending::Asked { .. } | Ending::Term { .. } | Ending::Kill { .. } => {
-                self.check_exit(now, news);
+                self.check_exit(now, events);
             }
         }
     }
 
-    fn check_limits(&mut self, now: Instant, news: &mut Vec<News>) {
+    fn check_limits(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
         if self.start_deadline.is_some_and(|at| at <= now) {
-            let limit = self.patience.start.as_secs_f64();
-            let why = self.obituary(&format!("the agent did not answer within {limit} s of its start"));
-            news.push(News::Stillborn(why.clone()));
-            self.end_run(RunStatus::Error, why, news);
-            self.terminate(now, news);
+            let limit = self.timeouts.start.as_secs_f64();
+            let why = self.explain_end(&format!("the agent did not answer within {limit} s of its start"));
+            events.push(ProcessEvent::FailedToStart(why.clone()));
+            self.end_run(RunStatus::Error, why, events);
+            self.terminate(now, events);
             return;
         }
         let Some(run) = &self.run else { return };
         let why = if run.deadline <= now {
             format!("the run reached its limit of {} s", run.timeout.as_secs_f64())
-        } else if self.has_answered() && run.silent_since + self.patience.idle <= now {
-            format!("the agent was silent for {} s", self.patience.idle.as_secs_f64())
+        } else if self.has_answered() && run.silent_since + self.timeouts.idle <= now {
+            format!("the agent was silent for {} s", self.timeouts.idle.as_secs_f64())
         } else {
             return;
         };
-        self.stop_run(RunStatus::Timeout, why, now, news);
+        self.stop_run(RunStatus::Timeout, why, now, events);
     }
 
-    fn check_exit(&mut self, now: Instant, news: &mut Vec<News>) {
+    fn check_exit(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
         let Some(exit) = self.child.exit() else {
             if matches!(self.ending, Ending::Kill { until } if until <= now) {
                 log::error!("an agent process does not die; it is left behind");
-                self.end_run(RunStatus::Error, "the agent does not end".into(), news);
-                news.push(News::Gone);
+                self.end_run(RunStatus::Error, "the agent does not end".into(), events);
+                events.push(ProcessEvent::Gone);
             }
             return;
         };
@@ -246,51 +252,51 @@ impl Process {
         {
             return;
         }
-        let why = self.obituary(&describe(exit));
+        let why = self.explain_end(&describe_exit(exit));
         if self.start_deadline.take().is_some() && self.is_closed && !self.ending.is_forced() {
-            news.push(News::Stillborn(why.clone()));
+            events.push(ProcessEvent::FailedToStart(why.clone()));
         }
-        self.end_run(RunStatus::Error, why, news);
-        news.push(News::Gone);
+        self.end_run(RunStatus::Error, why, events);
+        events.push(ProcessEvent::Gone);
     }
 
-    fn carry_out(&mut self, out: Vec<Output>, now: Instant, news: &mut Vec<News>) {
+    fn execute(&mut self, out: Vec<RunOutput>, now: Instant, events: &mut Vec<ProcessEvent>) {
         for output in out {
             match output {
-                Output::Step(step) => {
+                RunOutput::Step(step) => {
                     // A client has been, or is about to be, told how this run ends.
                     let shown = self.run.as_ref().filter(|run| run.verdict.is_none());
-                    news.extend(shown.map(|run| News::Step(run.run_id.clone(), step)));
+                    events.extend(shown.map(|run| ProcessEvent::Step(run.run_id.clone(), step)));
                 }
-                Output::Write(line) => self.child.stdin_mut().write(&line, now),
-                Output::Finished(outcome) => self.finish(outcome, now, news),
+                RunOutput::Write(line) => self.child.stdin_mut().write(&line, now),
+                RunOutput::Finished(outcome) => self.finish(outcome, now, events),
             }
         }
     }
 
-    fn finish(&mut self, outcome: Outcome, now: Instant, news: &mut Vec<News>) {
+    fn finish(&mut self, outcome: RunOutcome, now: Instant, events: &mut Vec<ProcessEvent>) {
         let Some(run) = self.run.take() else { return };
         let (status, summary) = run.verdict.unwrap_or((outcome.status, outcome.summary));
-        news.push(News::Ended(run.run_id, status, summary));
-        if outcome.reusable && !self.is_closed && !self.ending.is_forced() {
+        events.push(ProcessEvent::Ended(run.run_id, status, summary));
+        if outcome.is_reusable && !self.is_closed && !self.ending.is_forced() {
             self.ending = Ending::No;
-            news.push(News::Idle);
+            events.push(ProcessEvent::Idle);
         } else {
-            self.terminate(now, news);
+            self.terminate(now, events);
         }
     }
 
-    /// Ends the run, if there is one, as was decided before or else like that. An answer that the
+    /// Ends the run, if there is one, as was decided before or else with that status. An answer that the
     /// agent had completed stands.
-    fn end_run(&mut self, status: RunStatus, why: String, news: &mut Vec<News>) {
+    fn end_run(&mut self, status: RunStatus, why: String, events: &mut Vec<ProcessEvent>) {
         let Some(run) = self.run.take() else { return };
         let complete = run.pi.into_outcome().map(|outcome| (outcome.status, outcome.summary));
         let (status, summary) = run.verdict.or(complete).unwrap_or((status, why));
-        news.push(News::Ended(run.run_id, status, summary));
+        events.push(ProcessEvent::Ended(run.run_id, status, summary));
     }
 
-    /// `what`, with what the agent said about it on stderr.
-    fn obituary(&self, what: &str) -> String {
+    /// What happened, with what the agent said about it on stderr.
+    fn explain_end(&self, what: &str) -> String {
         let lines = self.child.stderr_lines();
         let in_the_way =
             lines.first().filter(|_| !self.has_answered()).and_then(|line| sandbox::explain(line));
@@ -308,8 +314,8 @@ impl Process {
     }
 }
 
-/// What an exit means. The guard reports a signal as shells do.
-fn describe(exit: ExitStatus) -> String {
+/// The exit of a process in words. The guard reports a signal as shells do.
+fn describe_exit(exit: ExitStatus) -> String {
     let how = match (exit.code(), exit.signal()) {
         (Some(code), _) if code == i32::from(CANNOT_RUN) => return "the agent cannot be started".into(),
         (Some(code @ 129..=192), _) => format!("signal {}", code - 128),

@@ -10,26 +10,27 @@ use crate::agent::pi_line::{self, PiLine};
 use crate::agent::scheduler::ProcessId;
 use crate::limits::{AGENT_LINE_BUFFER_BYTES, AGENT_LINE_BYTES_MAX};
 
-/// What a reader found.
+/// An event of a process's reader.
 #[derive(Debug)]
-pub(super) enum Found {
-    /// A line.
+pub(super) enum ReaderEvent {
+    /// The process wrote a line.
     Line(PiLine),
-    /// Something that ends the conversation: the sentence says what.
+    /// The process broke the protocol, by the sentence.
     Fault(String),
-    /// Nothing more comes.
+    /// The process has closed its stdout.
     Closed,
 }
 
-/// Reads until the end or a fault, then says [`Found::Closed`] however it ends.
-pub(super) fn read(id: ProcessId, stdout: impl Read, found: Sender<(ProcessId, Found)>) {
-    let closing = Closing { id, found };
-    if let Err(fault) = read_lines(stdout, AGENT_LINE_BYTES_MAX, |line| closing.say(Found::Line(line))) {
-        closing.say(Found::Fault(fault));
+/// Reads until the end or a fault, then says [`ReaderEvent::Closed`] however it ends.
+pub(super) fn read(id: ProcessId, stdout: impl Read, to_loop: Sender<(ProcessId, ReaderEvent)>) {
+    let closing = Closing { id, to_loop };
+    if let Err(fault) = read_lines(stdout, AGENT_LINE_BYTES_MAX, |line| closing.say(ReaderEvent::Line(line)))
+    {
+        closing.say(ReaderEvent::Fault(fault));
     }
 }
 
-/// Hands what every line means to `take`, until that says `false`, the end, or something that is no line.
+/// Hands what every line means to `handle`, until that says `false`, the end, or something that is no line.
 fn read_lines(
     stdout: impl Read,
     bytes_max: usize,
@@ -64,21 +65,21 @@ fn read_lines(
     }
 }
 
-/// Says `Closed` also when the reader panics.
+/// Sends `Closed` even when the reader panics.
 struct Closing {
     id: ProcessId,
-    found: Sender<(ProcessId, Found)>,
+    to_loop: Sender<(ProcessId, ReaderEvent)>,
 }
 
 impl Closing {
-    fn say(&self, found: Found) -> bool {
-        self.found.send((self.id, found)).is_ok()
+    fn say(&self, to_loop: ReaderEvent) -> bool {
+        self.to_loop.send((self.id, to_loop)).is_ok()
     }
 }
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.say(Found::Closed);
+        self.say(ReaderEvent::Closed);
     }
 }
 
@@ -123,7 +124,7 @@ mod tests {
     fn closed_is_said_whatever_happens() {
         let (sender, receiver) = crossbeam_channel::bounded(4);
         read(7, &b"garbage"[..], sender);
-        assert!(matches!(receiver.recv(), Ok((7, Found::Fault(_)))));
-        assert!(matches!(receiver.recv(), Ok((7, Found::Closed))));
+        assert!(matches!(receiver.recv(), Ok((7, ReaderEvent::Fault(_)))));
+        assert!(matches!(receiver.recv(), Ok((7, ReaderEvent::Closed))));
     }
 }

@@ -1,4 +1,4 @@
-//! Which run goes into which process, and which process has to go: pure bookkeeping.
+//! Decides which run goes into which process, and which process has to go. Pure.
 //!
 //! One queue over all sessions, first come first served; one run at a time per session; at most
 //! `max` processes, of which those without a run stay warm for a while. A process belongs to one
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use crate::agent::RunSpec;
 use crate::protocol::call::{RunId, Thinking};
 
-/// Names one process for as long as the gateway lives.
+/// Id of a process, unique for as long as the gateway lives.
 pub(super) type ProcessId = u64;
 
-/// What the thread has to do next.
+/// An action that the agent thread has to execute next.
 #[derive(Debug)]
 pub(super) enum Action {
     /// Start this process and give it the run.
     Start(ProcessId, Box<RunSpec>),
     /// Give this warm process the run.
-    Give(ProcessId, Box<RunSpec>),
+    Assign(ProcessId, Box<RunSpec>),
     /// End this process, which has no run.
     End(ProcessId),
     /// Nobody uses the files of this session any more: delete them.
@@ -31,7 +31,7 @@ pub(super) enum Action {
 pub(super) struct Scheduler {
     max: usize,
     warm: Duration,
-    queue: VecDeque<Waiting>,
+    queue: VecDeque<QueuedRun>,
     slots: Vec<Slot>,
     /// Sessions to end, and whether to delete their files then. Their runs wait for it.
     ending: BTreeMap<String, bool>,
@@ -39,10 +39,10 @@ pub(super) struct Scheduler {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueuedRun {
     run: Box<RunSpec>,
-    /// The place it was last told.
-    told: usize,
+    /// The position in the queue that clients were last told.
+    told_position: usize,
 }
 
 #[derive(Debug)]
@@ -51,30 +51,30 @@ struct Slot {
     session_key: String,
     session_id: String,
     thinking: Thinking,
-    phase: Phase,
+    phase: SlotPhase,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Phase {
+enum SlotPhase {
     Busy(RunId),
     Idle { since: Instant },
     Ending,
 }
 
-/// Where a run can go.
-enum Place {
-    /// A process of its own, once there is room for it.
+/// Where a run can be placed.
+enum Placement {
+    /// Into a process of its own, once there is room for it.
     New,
-    /// A warm process of the same conversation and level.
+    /// Into a warm process of the same conversation and level.
     Warm(ProcessId),
-    /// Where a process of its session with another conversation or level is, once that is gone.
+    /// In place of a process of its session with another conversation or level, once that is gone.
     InsteadOf(ProcessId),
-    /// Nowhere yet.
+    /// Nowhere as yet: it waits.
     Wait,
 }
 
 impl Scheduler {
-    /// `max` processes (at least one), each kept for `warm` after its last run.
+    /// A scheduler of `max` processes (at least one), each kept for `warm` after its last run.
     pub(super) fn new(max: usize, warm: Duration) -> Self {
         let (queue, slots, ending) = (VecDeque::new(), Vec::new(), BTreeMap::new());
         Self { max: max.max(1), warm, queue, slots, ending, next_id: 1 }
@@ -82,51 +82,51 @@ impl Scheduler {
 
     /// Puts a run at the end of the queue.
     pub(super) fn enqueue(&mut self, run: Box<RunSpec>) {
-        self.queue.push_back(Waiting { run, told: 0 });
+        self.queue.push_back(QueuedRun { run, told_position: 0 });
     }
 
     /// Takes a run out of the queue, if it is there.
-    pub(super) fn unqueue(&mut self, run_id: &RunId) -> Option<Box<RunSpec>> {
+    pub(super) fn dequeue(&mut self, run_id: &RunId) -> Option<Box<RunSpec>> {
         let at = self.queue.iter().position(|waiting| waiting.run.run_id == *run_id)?;
         self.queue.remove(at).map(|waiting| waiting.run)
     }
 
-    /// Takes all of them.
-    pub(super) fn unqueue_all(&mut self) -> impl Iterator<Item = Box<RunSpec>> {
+    /// Takes all runs out of the queue.
+    pub(super) fn dequeue_all(&mut self) -> impl Iterator<Item = Box<RunSpec>> {
         std::mem::take(&mut self.queue).into_iter().map(|waiting| waiting.run)
     }
 
-    /// The process that has this run.
+    /// The process that has the run.
     pub(super) fn process_of(&self, run_id: &RunId) -> Option<ProcessId> {
-        self.slots.iter().find(|slot| slot.phase == Phase::Busy(run_id.clone())).map(|slot| slot.id)
+        self.slots.iter().find(|slot| slot.phase == SlotPhase::Busy(run_id.clone())).map(|slot| slot.id)
     }
 
-    /// The conversation under this key is over; with `delete` its files go, too.
+    /// Notes that the conversation under this key is over; with `delete` its files go, too.
     pub(super) fn end_session(&mut self, session_key: String, delete: bool) {
         *self.ending.entry(session_key).or_default() |= delete;
     }
 
-    /// The process has done its run and can take another.
+    /// Notes that a process has done its run and can take another.
     pub(super) fn idle(&mut self, id: ProcessId, now: Instant) {
-        self.set_phase(id, Phase::Idle { since: now });
+        self.set_phase(id, SlotPhase::Idle { since: now });
     }
 
-    /// The process is being ended. Its session and its place are taken until [`Self::gone`].
+    /// Notes that a process is being ended. Its session and its slot are taken until [`Self::gone`].
     pub(super) fn ending(&mut self, id: ProcessId) {
-        self.set_phase(id, Phase::Ending);
+        self.set_phase(id, SlotPhase::Ending);
     }
 
-    /// The process does not exist any more.
+    /// Notes that a process does not exist any more.
     pub(super) fn gone(&mut self, id: ProcessId) {
         self.slots.retain(|slot| slot.id != id);
     }
 
-    /// When the next warm process has waited long enough.
+    /// When the next warm process is to be ended.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.slots.iter().filter_map(|slot| self.expires(slot)).min()
     }
 
-    /// Decides everything that can be decided now. Carried out at once, in order.
+    /// Decides everything that can be decided now. The actions are executed at once, in order.
     pub(super) fn plan(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         self.end_sessions(&mut actions);
@@ -135,13 +135,13 @@ impl Scheduler {
         actions
     }
 
-    /// Runs whose place in the queue is another than they were told.
-    pub(super) fn moved(&mut self) -> Vec<(RunId, usize)> {
+    /// The runs whose position in the queue is another than clients were told.
+    pub(super) fn changed_positions(&mut self) -> Vec<(RunId, usize)> {
         let mut moved = Vec::new();
         for (index, waiting) in self.queue.iter_mut().enumerate() {
-            if waiting.told != index + 1 {
-                waiting.told = index + 1;
-                moved.push((waiting.run.run_id.clone(), waiting.told));
+            if waiting.told_position != index + 1 {
+                waiting.told_position = index + 1;
+                moved.push((waiting.run.run_id.clone(), waiting.told_position));
             }
         }
         moved
@@ -149,8 +149,8 @@ impl Scheduler {
 
     fn end_sessions(&mut self, actions: &mut Vec<Action>) {
         for slot in self.slots.iter_mut().filter(|slot| self.ending.contains_key(&slot.session_key)) {
-            if matches!(slot.phase, Phase::Idle { .. }) {
-                slot.phase = Phase::Ending;
+            if matches!(slot.phase, SlotPhase::Idle { .. }) {
+                slot.phase = SlotPhase::Ending;
                 actions.push(Action::End(slot.id));
             }
         }
@@ -174,52 +174,52 @@ impl Scheduler {
 
     fn place_runs(&mut self, actions: &mut Vec<Action>) {
         // Places that an ending process leaves to an earlier run are not a later one's.
-        let mut leaving = self.slots.iter().filter(|slot| slot.phase == Phase::Ending).count();
+        let mut leaving = self.slots.iter().filter(|slot| slot.phase == SlotPhase::Ending).count();
         let mut seen = BTreeSet::new();
         let mut index = 0;
         while let Some(waiting) = self.queue.get(index) {
             let first = seen.insert(waiting.run.session_key.clone());
-            let place = if first { self.place_for(&waiting.run) } else { Place::Wait };
-            match place {
-                Place::New if self.slots.len() < self.max => {
+            let placement = if first { self.placement_for(&waiting.run) } else { Placement::Wait };
+            match placement {
+                Placement::New if self.slots.len() < self.max => {
                     self.start(index, actions);
                     continue;
                 }
-                Place::New if leaving > 0 => leaving -= 1,
-                Place::New => {
+                Placement::New if leaving > 0 => leaving -= 1,
+                Placement::New => {
                     if let Some(id) = self.least_recently_used() {
                         self.end_slot(id, actions);
                     }
                 }
-                Place::Warm(id) => {
-                    self.give(index, id, actions);
+                Placement::Warm(id) => {
+                    self.assign(index, id, actions);
                     continue;
                 }
-                Place::InsteadOf(id) => self.end_slot(id, actions),
-                Place::Wait => {}
+                Placement::InsteadOf(id) => self.end_slot(id, actions),
+                Placement::Wait => {}
             }
             index += 1;
         }
     }
 
-    fn place_for(&self, run: &RunSpec) -> Place {
+    fn placement_for(&self, run: &RunSpec) -> Placement {
         if self.ending.contains_key(&run.session_key) {
-            return Place::Wait;
+            return Placement::Wait;
         }
         let Some(slot) = self.slots.iter().find(|slot| slot.session_key == run.session_key) else {
-            return Place::New;
+            return Placement::New;
         };
         match slot.phase {
-            Phase::Busy(_) | Phase::Ending => Place::Wait,
-            Phase::Idle { .. } if slot.session_id == run.session_id && slot.thinking == run.thinking => {
-                Place::Warm(slot.id)
+            SlotPhase::Busy(_) | SlotPhase::Ending => Placement::Wait,
+            SlotPhase::Idle { .. } if slot.session_id == run.session_id && slot.thinking == run.thinking => {
+                Placement::Warm(slot.id)
             }
-            Phase::Idle { .. } => Place::InsteadOf(slot.id),
+            SlotPhase::Idle { .. } => Placement::InsteadOf(slot.id),
         }
     }
 
     fn start(&mut self, index: usize, actions: &mut Vec<Action>) {
-        let Some(Waiting { run, .. }) = self.queue.remove(index) else { return };
+        let Some(QueuedRun { run, .. }) = self.queue.remove(index) else { return };
         let id = self.next_id;
         self.next_id += 1;
         self.slots.push(Slot {
@@ -227,23 +227,23 @@ impl Scheduler {
             session_key: run.session_key.clone(),
             session_id: run.session_id.clone(),
             thinking: run.thinking,
-            phase: Phase::Busy(run.run_id.clone()),
+            phase: SlotPhase::Busy(run.run_id.clone()),
         });
         actions.push(Action::Start(id, run));
     }
 
-    fn give(&mut self, index: usize, id: ProcessId, actions: &mut Vec<Action>) {
-        let Some(Waiting { run, .. }) = self.queue.remove(index) else { return };
-        self.set_phase(id, Phase::Busy(run.run_id.clone()));
-        actions.push(Action::Give(id, run));
+    fn assign(&mut self, index: usize, id: ProcessId, actions: &mut Vec<Action>) {
+        let Some(QueuedRun { run, .. }) = self.queue.remove(index) else { return };
+        self.set_phase(id, SlotPhase::Busy(run.run_id.clone()));
+        actions.push(Action::Assign(id, run));
     }
 
     fn end_slot(&mut self, id: ProcessId, actions: &mut Vec<Action>) {
-        self.set_phase(id, Phase::Ending);
+        self.set_phase(id, SlotPhase::Ending);
         actions.push(Action::End(id));
     }
 
-    fn set_phase(&mut self, id: ProcessId, phase: Phase) {
+    fn set_phase(&mut self, id: ProcessId, phase: SlotPhase) {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) {
             slot.phase = phase;
         }
@@ -251,16 +251,16 @@ impl Scheduler {
 
     fn least_recently_used(&self) -> Option<ProcessId> {
         let idle = self.slots.iter().filter_map(|slot| match slot.phase {
-            Phase::Idle { since } => Some((since, slot.id)),
-            Phase::Busy(_) | Phase::Ending => None,
+            SlotPhase::Idle { since } => Some((since, slot.id)),
+            SlotPhase::Busy(_) | SlotPhase::Ending => None,
         });
         idle.min().map(|(_, id)| id)
     }
 
     fn expires(&self, slot: &Slot) -> Option<Instant> {
         match slot.phase {
-            Phase::Idle { since } => Some(since + self.warm),
-            Phase::Busy(_) | Phase::Ending => None,
+            SlotPhase::Idle { since } => Some(since + self.warm),
+            SlotPhase::Busy(_) | SlotPhase::Ending => None,
         }
     }
 }

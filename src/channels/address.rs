@@ -131,7 +131,7 @@ mod tests {
     use crate::protocol::call::Channel;
 
     #[test]
-    fn addresses_tell_their_surface() {
+    fn addresses_tell_their_channel() {
         for to in ["+15550001111", "15550001111@s.whatsapp.net", "123-456@g.us", "99@lid"] {
             assert_eq!(channel_of(to).unwrap(), Channel::Whatsapp, "{to}");
         }

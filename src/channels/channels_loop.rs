@@ -1,5 +1,5 @@
-//! The channels thread: owns the channels, and leads commands and events to the one that they are for. It never
-//! blocks on the network.
+//! The channels thread: owns the channels, and leads commands and events to the one that they are for. It
+//! never blocks on the network.
 
 use std::time::Instant;
 

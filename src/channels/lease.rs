@@ -1,6 +1,6 @@
-//! One gateway on a host for each account: whoever polls a bot, or has a session with WhatsApp, holds a socket
-//! in Linux's abstract namespace, whose name is made of the account. The kernel frees it with the process,
-//! however that ends, and nothing of it lies in a folder.
+//! One gateway on a host for each account: whoever polls a bot, or has a session with WhatsApp, holds a
+//! socket in Linux's abstract namespace, whose name is made of the account. The kernel frees it with the
+//! process, however that ends, and nothing of it lies in a folder.
 //!
 //! Any user of the host may take such a name, and so may the agent in its sandbox. A holder is believed where
 //! it could be a gateway: it listens, and is a process of this user or of root that this gateway has not

@@ -1,5 +1,5 @@
-//! What comes in on a channel, in the same form for all channels. It is stored as it is, so names are short and
-//! additions need defaults.
+//! What comes in on a channel, in the same form for all channels. It is stored as it is, so names are short
+//! and additions need defaults.
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,8 @@ pub(crate) struct Route {
 /// A message from a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Inbound {
-    /// Unique on its channel for good, such as `BOT/UPDATE`: a message that comes twice is known by it. Names nobody.
+    /// Unique on its channel for good, such as `BOT/UPDATE`: a message that comes twice is known by it. Names
+    /// nobody.
     pub(crate) key: String,
     /// The chat that it came from, to which its answer goes.
     pub(crate) route: Route,

@@ -1,5 +1,5 @@
-//! The channels: Telegram and WhatsApp. What comes in ([`message`]) and goes out ([`delivery`]), what state asks
-//! ([`command`]) and learns ([`event`]) is the same for both; this file only starts their thread.
+//! The channels: Telegram and WhatsApp. What comes in ([`message`]) and goes out ([`delivery`]), what state
+//! asks ([`command`]) and learns ([`event`]) is the same for both; this file only starts their thread.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::limits::{SIDECAR_INBOX, TELEGRAM_REPORTS_INBOX};
+use crate::limits::{SIDECAR_INBOX, TELEGRAM_EVENTS_INBOX};
 use crate::port::Port;
 use crate::protocol::call::Channel;
 use crate::threads;
@@ -35,8 +35,8 @@ use channels_loop::ChannelsLoop;
 use telegram::Telegram;
 use whatsapp::Whatsapp;
 
-/// Reads an answer of the Bot API with updates, and what they bring, for `tests/it/fuzz`: through a server it would try
-/// a thousandth as many. The error says what is wrong with the answer.
+/// Reads an answer of the Bot API with updates, and what they bring, for `tests/it/fuzz`: through a server it
+/// would try a thousandth as many. The error says what is wrong with the answer.
 #[doc(hidden)]
 pub fn read_updates(answer: &[u8]) -> Result<(), String> {
     telegram::read_updates(answer)
@@ -67,7 +67,7 @@ pub(crate) fn spawn(
     commands: Receiver<Box<ChannelCommand>>,
     events: Port<ChannelEvent>,
 ) -> io::Result<JoinHandle<()>> {
-    let (to_telegram, telegram_events) = bounded(TELEGRAM_REPORTS_INBOX);
+    let (to_telegram, telegram_events) = bounded(TELEGRAM_EVENTS_INBOX);
     let (to_whatsapp, whatsapp_events) = bounded(SIDECAR_INBOX);
     let ChannelsSetup { telegram, whatsapp, enabled, cursors } = setup;
     threads::spawn_owner("channels", move || {

@@ -14,7 +14,7 @@ use rustix::process::Pid;
 
 use crate::limits::{CGROUP_TRIES, CHILD_POLL_INTERVAL};
 
-/// Followed by the guard's process id.
+/// Name of a guard's control group, followed by the guard's process id.
 const PREFIX: &str = "clawdis-guard-";
 
 /// Makes the group of a guard. Nothing comes of it where that is not ours to do.
@@ -45,7 +45,7 @@ pub(crate) fn remove(guard: Pid) {
     }
 }
 
-/// The same for every group beside ours whose guard is gone.
+/// Ends everybody in the groups beside ours whose guard is gone, and removes the groups.
 pub(crate) fn end_abandoned() {
     let Some(own) = own() else { return };
     for entry in fs::read_dir(own).into_iter().flatten().flatten() {
@@ -66,7 +66,7 @@ fn kill_all(folder: &Path) -> io::Result<()> {
     fs::write(folder.join("cgroup.kill"), "1")
 }
 
-/// Who was killed is in the group until it is gone, a moment later.
+/// Removes a group. Who was killed is in it until it is gone, a moment later.
 fn remove_folder(folder: &Path) {
     for _ in 0..CGROUP_TRIES {
         match fs::remove_dir(folder) {
@@ -89,7 +89,7 @@ fn own() -> Option<&'static Path> {
     OWN.get_or_init(find).as_deref()
 }
 
-/// From the two files that say it.
+/// The folder of a group, from the process's list of groups and its list of mounts.
 fn find(group: &str, mounts: &str) -> Option<PathBuf> {
     let group = group.lines().find_map(|line| line.strip_prefix("0::"))?;
     let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::child::Child;
 
-/// How far the end of a child is, and when the next step is due. Who waits for nothing else looks at
-/// [`Ending::until`] and calls [`Ending::escalate`] then; whether the child has ended is [`Child::exit`]'s to say.
+/// How far the end of a child is. Its owner calls [`Ending::escalate`] at the time of [`Ending::until`];
+/// whether the child has ended is [`Child::exit`]'s to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Ending {
     /// The child is to live.

@@ -1,8 +1,8 @@
-//! Which of our environment a child may see.
+//! Which variables of our environment a child may see.
 
 use std::ffi::OsString;
 
-/// Names that every child gets if we have them.
+/// Variables that every child gets if we have them.
 const STANDARD: [&str; 6] = ["PATH", "HOME", "LANG", "TERM", "TMPDIR", "TZ"];
 
 /// The child's whole environment: the standard names, `PI_*` and `pass` from `ours`, then `extra`.
@@ -22,7 +22,7 @@ pub(super) fn allowed(
     passed.chain(added.map(|(name, value)| (name.into(), value.into()))).collect()
 }
 
-/// The gateway's own settings and tokens.
+/// Whether a variable is one of the gateway's own settings and tokens.
 fn is_secret(name: &str) -> bool {
     name.starts_with("CLAWDIS_") || name == "TELEGRAM_BOT_TOKEN"
 }

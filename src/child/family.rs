@@ -1,4 +1,4 @@
-//! The processes below this one, as far as the system tells, and their end.
+//! Finds the processes below this one, as far as the system tells, and ends them.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ fn signal_all(pids: &[Pid], sent: Signal) {
     }
 }
 
-/// Linux: orphans fall back to whoever asked for them, and `/proc` has everybody's parent.
+/// On Linux orphans fall back to whoever asked for them, and `/proc` has everybody's parent.
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::BTreeMap;
@@ -145,7 +145,7 @@ mod linux {
     struct Known {
         pid: Pid,
         parent: i32,
-        /// It is only waiting to be reaped.
+        /// Whether it is dead and only waits to be reaped.
         dead: bool,
     }
 
@@ -179,7 +179,7 @@ mod linux {
     }
 }
 
-/// Elsewhere: the agent's process group is all there is to go by.
+/// Elsewhere the agent's process group is all there is to go by.
 #[cfg(not(target_os = "linux"))]
 mod other {
     use std::io;
@@ -190,32 +190,32 @@ mod other {
     /// How often to look whether the parent is still there.
     pub(crate) const PARENT_POLL: Option<Duration> = Some(Duration::from_millis(250));
 
-    /// There is no such thing here.
+    /// Does nothing: orphans cannot be adopted here.
     pub(crate) fn adopt_orphans() -> io::Result<()> {
         Ok(())
     }
 
-    /// Nor this: the guard looks instead.
+    /// Does nothing: the guard looks whether its parent is there instead.
     pub(crate) fn die_with_parent(_signal: Signal) -> io::Result<()> {
         Ok(())
     }
 
-    /// The agent, for its group, as long as anybody is in it.
+    /// The agent, as long as anybody is in its process group.
     pub(crate) fn children(agent: Pid) -> Vec<Pid> {
         alive(&[agent])
     }
 
-    /// The groups that have anybody in them.
+    /// Those of `roots` in whose process groups anybody is.
     pub(crate) fn alive(roots: &[Pid]) -> Vec<Pid> {
         roots.iter().copied().filter(|agent| test_kill_process_group(*agent).is_ok()).collect()
     }
 
-    /// There is no such list.
+    /// Nobody: there is no such list.
     pub(crate) fn pids() -> Vec<Pid> {
         Vec::new()
     }
 
-    /// Sends a signal to the group.
+    /// Sends a signal to the agent's process group.
     pub(crate) fn signal(agent: Pid, signal: Signal) {
         let _ = kill_process_group(agent, signal);
     }

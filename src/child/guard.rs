@@ -1,4 +1,4 @@
-//! The guard: a mode of the daemon's binary that stands between the gateway and one agent.
+//! The guard: a mode of the daemon's binary that stands between the gateway and one agent, or the sidecar.
 //!
 //! Agents run shells, shells leave things running, and some of those leave their process group or
 //! ignore SIGTERM. The guard is the parent that orphans fall back to, so it can end every one of
@@ -27,7 +27,7 @@ use crate::limits::{CHILD_POLL_INTERVAL, CHILD_TERM_WAIT, GUARD_HUNT_TIME, GUARD
 
 /// First argument of the guard.
 pub const GUARD: &str = "guard";
-/// First argument of its second stage.
+/// First argument of the guard's second stage.
 pub const GUARD_EXEC: &str = "guard-exec";
 
 /// Exit code when the agent cannot be run, as of a shell.
@@ -43,7 +43,7 @@ pub(crate) fn args(command: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// The guard, with the arguments after its name: the parent's pid, then the agent's argv. Exits
+/// Runs the guard, with the arguments after its name: the parent's pid, then the agent's argv. Exits
 /// with the agent's code, or 128 and its signal.
 pub fn main(args: &[OsString]) -> ExitCode {
     match guard(args) {
@@ -55,7 +55,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
     }
 }
 
-/// The second stage, with the same arguments. Returns only if the agent cannot be run.
+/// Runs the guard's second stage, with the same arguments. Returns only if the agent cannot be run.
 pub fn exec_main(args: &[OsString]) -> ExitCode {
     let Err(error) = exec(args);
     eprintln!("{error}");
@@ -82,7 +82,7 @@ fn guard(args: &[OsString]) -> io::Result<u8> {
     Ok(code.unwrap_or(128 + 9))
 }
 
-/// Until the agent ends, the parent is gone or a signal says to stop.
+/// Waits until the agent ends, the parent is gone or a signal says to stop.
 fn watch(parent: Pid, agent: Pid, code: &mut Option<u8>, signals: &mut Signals) -> io::Result<()> {
     // The pipes are the agent's: an end that it closes must be closed.
     let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -149,7 +149,7 @@ fn end_all(agent: Pid, code: &mut Option<u8>, signals: &mut Signals) {
     cgroup::remove(getpid());
 }
 
-/// Takes every dead child, orphans included, and keeps the agent's exit code.
+/// Reaps every dead child, orphans included, and keeps the agent's exit code.
 fn reap(agent: Pid, code: &mut Option<u8>) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         if pid == agent {
@@ -182,7 +182,7 @@ impl Signals {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Until a signal comes, or so long.
+    /// Waits for a signal, at most for that long.
     fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         self.bytes.set_read_timeout(limit)?;
         match self.bytes.read(&mut [0; 64]) {

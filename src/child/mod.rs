@@ -1,4 +1,4 @@
-//! Child processes: the only place that starts one.
+//! Child processes. Nothing else in the gateway starts one.
 //!
 //! Every child gets its own process group, an environment made from an allow-list, a reader
 //! thread for stdout and one for stderr, and an end: a [`Child`] that is dropped alive is
@@ -31,15 +31,15 @@ use crate::limits::{
 };
 use crate::threads;
 
-/// What to start. The environment is empty but for what the allow-list, `pass_env` and `env` put
+/// A program to start. The environment is empty but for what the allow-list, `pass_env` and `env` put
 /// into it.
 #[derive(Debug)]
 pub(crate) struct ChildSpec<'a> {
-    /// Looked up in `PATH` unless it has a slash.
+    /// The program, looked up in `PATH` unless it has a slash.
     pub(crate) program: PathBuf,
-    /// Everything after the program's name.
+    /// Arguments after the program's name.
     pub(crate) args: Vec<OsString>,
-    /// Where it starts.
+    /// The working folder that it starts in.
     pub(crate) cwd: &'a Path,
     /// Variables with their values; they win over ours of the same name.
     pub(crate) env: Vec<(String, String)>,
@@ -62,7 +62,7 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts it; `read_stdout` runs on a thread of its own until it returns.
+    /// Starts a child; `read_stdout` runs on a thread of its own until it returns.
     pub(crate) fn start(
         spec: &ChildSpec<'_>,
         read_stdout: impl FnOnce(ChildStdout) + Send + 'static,
@@ -85,28 +85,28 @@ impl Child {
         Ok(child)
     }
 
-    /// Its standard input, which never blocks.
+    /// The child's stdin, which never blocks.
     pub(crate) fn stdin(&self) -> &PatientStdin {
         &self.stdin
     }
 
-    /// The same, to write to.
+    /// The child's stdin, to write to.
     pub(crate) fn stdin_mut(&mut self) -> &mut PatientStdin {
         &mut self.stdin
     }
 
-    /// The last lines of its stderr, oldest first.
+    /// The last lines of the child's stderr, oldest first.
     pub(crate) fn stderr_lines(&self) -> Vec<String> {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).lines()
     }
 
-    /// Its stderr is closed and read.
+    /// Whether the child's stderr is closed and read.
     pub(crate) fn has_said_all(&self) -> bool {
         // The thread that reads it holds the other reference.
         Arc::strong_count(&self.stderr) == 1
     }
 
-    /// How it ended, once it has.
+    /// How the child ended, once it has.
     pub(crate) fn exit(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
             self.exit = orphans::reap(&mut self.inner).unwrap_or_else(|error| {
@@ -117,12 +117,12 @@ impl Child {
         self.exit
     }
 
-    /// Asks it to end. A guard that its agent has stopped goes on, and does.
+    /// Sends SIGTERM. A guard that its agent has stopped goes on, and ends.
     pub(crate) fn terminate(&mut self) {
         self.signal(|pid| kill_process(pid, Signal::TERM).and_then(|()| kill_process(pid, Signal::CONT)));
     }
 
-    /// Ends it and its process group.
+    /// Sends SIGKILL to the child's process group.
     pub(crate) fn kill(&mut self) {
         self.signal(|pid| kill_process_group(pid, Signal::KILL));
     }
@@ -165,7 +165,7 @@ pub(crate) fn become_program(program: &OsString, args: &[OsString]) -> io::Error
 pub(crate) enum AttemptError {
     /// The machine was too busy or too full for it, so nothing is known; how that showed.
     Busy(String),
-    /// Its own words, or what is known of its end.
+    /// It failed: its own words, or what is known of its end.
     Failed(String),
 }
 
@@ -197,7 +197,7 @@ pub(crate) fn attempt(program: &Path, args: &[OsString], patience: Duration) -> 
     Err(judge(last_words(child).unwrap_or(failure)))
 }
 
-/// Tells what passes from what stays, by libc's words for EAGAIN, ENOMEM and EMFILE.
+/// Tells a failure that passes from one that stays, by libc's words for EAGAIN, ENOMEM and EMFILE.
 fn judge(words: String) -> AttemptError {
     let passing = ["Resource temporarily unavailable", "Cannot allocate memory", "Too many open files"];
     let is_busy = passing.iter().any(|passing| words.contains(passing));

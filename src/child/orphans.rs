@@ -1,4 +1,4 @@
-//! What an agent left behind although its guard is dead: found and ended here.
+//! Ends what an agent has left behind although its guard is dead.
 //!
 //! A guard ends everything below it, but nothing keeps an agent without a sandbox from killing its
 //! guard first. The gateway is the next to whom orphans fall, so whoever becomes its child without
@@ -31,9 +31,8 @@ const MARK: &str = "CLAWDIS_STARTED_BY";
 static ADOPTION: OnceLock<Adoption> = OnceLock::new();
 
 struct Adoption {
-    /// The value of [`MARK`].
     mark: String,
-    /// Others than we have processes here as well, which are not to be touched: the first process of a
+    /// Whether there are processes of others, which are not to be touched: the first process of a
     /// container gets everybody's orphans, and a script may have started something and become us.
     has_company: bool,
 }
@@ -42,7 +41,7 @@ struct Adoption {
 /// it never passes for an orphan.
 static STARTED: Mutex<Option<HashSet<Pid>>> = Mutex::new(None);
 
-/// From now on orphans come to this process. `life` tells it from the earlier ones with the same
+/// Has orphans come to this process from now on. `life` tells it from the earlier ones with the same
 /// state folder.
 pub(crate) fn adopt(life: &str, state_dir: &Path) -> io::Result<()> {
     let has_company = getpid() == Pid::INIT || !family::children(getpid()).is_empty();
@@ -50,7 +49,7 @@ pub(crate) fn adopt(life: &str, state_dir: &Path) -> io::Result<()> {
     family::adopt_orphans()
 }
 
-/// The variable by which what a child leaves behind is known.
+/// The variable by which processes that a child leaves behind are known.
 pub(super) fn mark() -> Option<(&'static str, &'static str)> {
     ADOPTION.get().map(|adoption| (MARK, adoption.mark.as_str()))
 }

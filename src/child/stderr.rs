@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::limits::{CHILD_STDERR_LINE_BYTES_MAX, CHILD_STDERR_LINES};
 
-/// A ring of lines.
+/// The last lines of a child's stderr.
 #[derive(Debug, Default)]
 pub(super) struct StderrTail(VecDeque<String>);
 
@@ -22,13 +22,13 @@ impl StderrTail {
         self.0.push_back(line);
     }
 
-    /// Oldest first.
+    /// The lines, oldest first.
     pub(super) fn lines(&self) -> Vec<String> {
         self.0.iter().cloned().collect()
     }
 }
 
-/// Reads until the end, however much and whatever comes.
+/// Reads a child's stderr to its end, however much and whatever comes.
 pub(super) fn read(stderr: impl Read, tail: &Mutex<StderrTail>) {
     let mut reader = BufReader::with_capacity(4 * 1024, stderr);
     let mut line = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn read(stderr: impl Read, tail: &Mutex<StderrTail>) {
     tail.lock().unwrap_or_else(PoisonError::into_inner).push(&line);
 }
 
-/// Without escape sequences and control characters.
+/// The text without escape sequences and control characters.
 pub(super) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();

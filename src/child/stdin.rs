@@ -61,7 +61,7 @@ impl PatientStdin {
         self.retry.as_ref().map(|(at, _)| *at)
     }
 
-    /// Tries again. A broken pipe is no news here: the child's end is noticed at its stdout.
+    /// Writes what waits. A broken pipe is passed over: the child's end is noticed at its stdout.
     pub(crate) fn flush(&mut self, now: Instant) {
         let Some(pipe) = &mut self.pipe else { return };
         let mut progress = false;

@@ -35,11 +35,11 @@ pub const OUTBOUND_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const STORE_INBOX: usize = 256;
 /// The same for what they hold.
 pub const STORE_INBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Room in the store's inbox beyond what is asked for with a look at it, such as requests, batches and letters
-/// that are begun or given up. Without one are stored: for each run its end, its notes and its key (four for
-/// each that may wait come on top of this), where a line for the gateway has just had the place of its
-/// beginning; for each attempt under way what became of it; for each session with the agent thread that it is
-/// forgotten; and what a start brings, in one command.
+/// Room in the store's inbox beyond what is asked for with a look at it, such as requests, batches and
+/// letters that are begun or given up. Without one are stored: for each run its end, its notes and its key
+/// (four for each that may wait come on top of this), where a line for the gateway has just had the place of
+/// its beginning; for each attempt under way what became of it; for each session with the agent thread that
+/// it is forgotten; and what a start brings, in one command.
 pub const STORE_RESERVE: usize = 1_024;
 /// Changes of slots that could not be written and are kept for the next write; the oldest goes.
 pub const UNSAVED_OPS_MAX: usize = 4_096;
@@ -57,13 +57,13 @@ pub const AGENT_LINES_INBOX: usize = 64;
 /// Orders to channels that are not answered; beyond it `set-channel`, logins, logouts and `health` with
 /// `probe` get `RATE_LIMITED`.
 pub const CHANNEL_INBOX: usize = 64;
-/// Room beyond that for what state sends without asking. For each of the two surfaces that is one answer to
+/// Room beyond that for what state sends without asking. For each of the two channels that is one answer to
 /// a batch, which it waits for, and `ATTEMPTS_IN_FLIGHT_MAX` attempts; then files to fetch, and as many that
 /// came too late and are to be removed (`FETCHES_IN_FLIGHT_MAX`, but for those that were given up, of which
 /// new ones only come with new messages); one order to give back what waits. What may be left out stops at
 /// `CHANNEL_EXPENDABLE_MAX`.
 pub const CHANNEL_RESERVE: usize = 4 * INBOX_MAX + 2 * ATTEMPTS_IN_FLIGHT_MAX;
-/// Orders beyond which the surfaces are not told who is typing, what was read, and to tidy.
+/// Orders beyond which the channels are not told who is typing, what was read, and to tidy.
 pub const CHANNEL_EXPENDABLE_MAX: usize = 256;
 
 const _: () = assert!(

@@ -31,7 +31,8 @@ pub const SESSION_HEADER_BYTES_MAX: usize = 4096;
 pub const WALK_ENTRIES_MAX: u64 = 2_000_000;
 /// What is deleted at a time of what was discarded; the rest goes with the next occasion.
 pub const TIDY_STEPS_MAX: u64 = 4_000_000;
-/// Things in `tmp` that an earlier life left there and that are discarded at a start; the rest is at the next.
+/// Things in `tmp` that an earlier life left there and that are discarded at a start; the rest is at the
+/// next.
 pub const TMP_ENTRIES_MAX: usize = 1_000;
 /// Names in a folder that are looked through for what was set aside of a session that is forgotten.
 pub const ASIDE_LOOKED_MAX: usize = 20_000;

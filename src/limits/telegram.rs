@@ -44,14 +44,14 @@ pub const TELEGRAM_RETRY_AFTER_SECONDS_MAX: f64 = 86_400.0;
 pub const TELEGRAM_ALIVE_MS: u64 = 10_000;
 /// How long `health` with `probe` waits for the Bot API.
 pub const TELEGRAM_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Reports of Telegram's threads to the channels thread; the threads wait beyond.
-pub const TELEGRAM_REPORTS_INBOX: usize = 16;
+/// Events of Telegram's threads for the channels thread; the threads wait beyond.
+pub const TELEGRAM_EVENTS_INBOX: usize = 16;
 /// What the polling thread is told: state answers one batch at a time, the rest is for waking, and one
 /// more is left out.
 pub const TELEGRAM_POLL_INBOX: usize = 8;
-/// Jobs that wait for the sending thread, and for the one that moves files; one more is answered
+/// Commands that wait for the sending thread, and for the one that moves files; one more is answered
 /// "not now". State hands out fewer.
-pub const TELEGRAM_JOBS_MAX: usize = 128;
+pub const TELEGRAM_COMMANDS_MAX: usize = 128;
 /// Messages to one chat at once before the pace below holds.
 pub const TELEGRAM_CHAT_BURST: u32 = 3;
 /// Pace of messages to one chat.

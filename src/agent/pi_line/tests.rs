@@ -41,7 +41,7 @@ fn responses_keep_id_refusal_and_state() {
         r#"{"id":7,"type":"response","command":"get_state","success":true,"data":{"isStreaming":false,"isCompacting":true}}"#,
     );
     let PiLine::Response(state) = state else { panic!("no response") };
-    assert_eq!((state.id, state.refusal, state.busy), (None, None, true));
+    assert_eq!((state.id, state.refusal, state.is_busy), (None, None, true));
 }
 
 #[test]

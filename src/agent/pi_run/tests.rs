@@ -10,13 +10,13 @@ use serde_json::Value;
 struct Fed {
     run: PiRun,
     now: Instant,
-    out: Vec<Output>,
+    out: Vec<RunOutput>,
 }
 
 impl Fed {
     fn new() -> Self {
         let (run, line) = PiRun::new(1, "hello", &[]);
-        assert_eq!(commands(&[Output::Write(line)]), ["prompt p1"]);
+        assert_eq!(commands(&[RunOutput::Write(line)]), ["prompt p1"]);
         Self { run, now: Instant::now(), out: Vec::new() }
     }
 
@@ -28,18 +28,18 @@ impl Fed {
     }
 
     /// What came since the last call.
-    fn take(&mut self) -> Vec<Output> {
+    fn take(&mut self) -> Vec<RunOutput> {
         std::mem::take(&mut self.out)
     }
 
-    fn wait(&mut self, time: Duration) -> Vec<Output> {
+    fn wait(&mut self, time: Duration) -> Vec<RunOutput> {
         self.now += time;
         self.run.tick(self.now, &mut self.out);
         self.take()
     }
 
     /// Answers the `get_state` that was asked last and takes what comes of it.
-    fn answer_state(&mut self, busy: bool) -> Vec<Output> {
+    fn answer_state(&mut self, is_busy: bool) -> Vec<RunOutput> {
         let asked = commands(&self.take())
             .into_iter()
             .rev()
@@ -48,17 +48,17 @@ impl Fed {
             id: Some(asked.expect("no `get_state`")),
             command: "get_state".into(),
             refusal: None,
-            busy,
+            is_busy,
         };
         self.feed([PiLine::Response(response)]).take()
     }
 }
 
 /// `type id` of every command that was written.
-fn commands(out: &[Output]) -> Vec<String> {
+fn commands(out: &[RunOutput]) -> Vec<String> {
     let written = out.iter().filter_map(|output| match output {
-        Output::Write(line) => Some(line),
-        Output::Step(_) | Output::Finished(_) => None,
+        RunOutput::Write(line) => Some(line),
+        RunOutput::Step(_) | RunOutput::Finished(_) => None,
     });
     written
         .map(|line| serde_json::from_slice(line).unwrap())
@@ -66,8 +66,10 @@ fn commands(out: &[Output]) -> Vec<String> {
         .collect()
 }
 
-fn steps(out: &[Output]) -> Vec<&RunStep> {
-    out.iter().filter_map(|output| if let Output::Step(step) = output { Some(step) } else { None }).collect()
+fn steps(out: &[RunOutput]) -> Vec<&RunStep> {
+    out.iter()
+        .filter_map(|output| if let RunOutput::Step(step) = output { Some(step) } else { None })
+        .collect()
 }
 
 fn text(delta: &str) -> PiLine {
@@ -83,15 +85,15 @@ fn message(said: &str) -> [PiLine; 3] {
     [PiLine::MessageStart, text(said), end(StopReason::Complete, None)]
 }
 
-fn finished(status: RunStatus, summary: &str, reusable: bool) -> Output {
-    Output::Finished(Outcome { status, summary: summary.into(), reusable })
+fn finished(status: RunStatus, summary: &str, is_reusable: bool) -> RunOutput {
+    RunOutput::Finished(RunOutcome { status, summary: summary.into(), is_reusable })
 }
 
 #[test]
 fn it_is_over_when_the_state_says_so_after_the_end() {
     let mut fed = Fed::new();
     fed.feed([PiLine::AgentStart]).feed(message("hi")).feed([PiLine::AgentEnd]);
-    assert!(!fed.out.iter().any(|output| matches!(output, Output::Finished(_))));
+    assert!(!fed.out.iter().any(|output| matches!(output, RunOutput::Finished(_))));
     assert_eq!(fed.answer_state(false), [finished(RunStatus::Ok, "hi", true)]);
 }
 
@@ -99,11 +101,11 @@ fn it_is_over_when_the_state_says_so_after_the_end() {
 fn the_summary_is_the_last_text_and_the_stream_reads_well() {
     let mut fed = Fed::new();
     fed.feed([PiLine::AgentStart]).feed(message("Let me look.")).feed(message("")).feed(message("Found it."));
-    let shown: String = steps(&fed.out)
+    let is_shown: String = steps(&fed.out)
         .into_iter()
         .filter_map(|step| if let RunStep::Text(text) = step { Some(&**text) } else { None })
         .collect();
-    assert_eq!(shown, "Let me look.\n\nFound it.");
+    assert_eq!(is_shown, "Let me look.\n\nFound it.");
     fed.feed([PiLine::AgentEnd]);
     assert_eq!(fed.answer_state(false), [finished(RunStatus::Ok, "Found it.", true)]);
 }
@@ -146,7 +148,7 @@ fn a_retry_drops_the_failed_text_and_keeps_what_was_complete() {
     assert_eq!(steps(&fed.take()), [&RunStep::Retrying { reason: "529 busy".into() }]);
     // The `get_state` that was under way answers now and means nothing.
     let stale =
-        Response { id: Some("p1-state1".into()), command: "get_state".into(), refusal: None, busy: false };
+        Response { id: Some("p1-state1".into()), command: "get_state".into(), refusal: None, is_busy: false };
     assert_eq!(fed.feed([PiLine::Response(stale)]).take(), []);
     assert_eq!(fed.wait(ms(60_000)), [], "a retry may take its time");
 
@@ -220,7 +222,7 @@ fn an_abort_waits_for_the_beginning_and_is_repeated_at_each() {
 fn only_the_refusal_of_its_own_prompt_ends_a_run() {
     let refused = |id: &str, command: &str| {
         let (id, command) = (Some(id.to_owned()), command.to_owned());
-        PiLine::Response(Response { id, command, refusal: Some("no key".into()), busy: false })
+        PiLine::Response(Response { id, command, refusal: Some("no key".into()), is_busy: false })
     };
     let mut fed = Fed::new();
     assert_eq!(fed.feed([refused("p0", "prompt"), refused("p0-abort", "abort")]).take(), []);
@@ -246,13 +248,13 @@ fn texts_are_bounded() {
         fed.feed([text(&"ñ".repeat(SUMMARY_BYTES_MAX / 4))]);
     }
     fed.feed([end(StopReason::Complete, None), PiLine::AgentEnd]);
-    let Some(Output::Finished(outcome)) = fed.answer_state(false).pop() else { panic!("not finished") };
+    let Some(RunOutput::Finished(outcome)) = fed.answer_state(false).pop() else { panic!("not finished") };
     let kept = outcome.summary.len();
     assert!(kept > SUMMARY_BYTES_MAX && kept <= ANSWER_BYTES_MAX, "{kept} bytes");
 
     let long = "why not? ".repeat(1_000);
     let mut fed = Fed::new();
     fed.feed([PiLine::AgentStart, end(StopReason::Error, Some(&long)), PiLine::AgentEnd]);
-    let Some(Output::Finished(outcome)) = fed.answer_state(false).pop() else { panic!("not finished") };
+    let Some(RunOutput::Finished(outcome)) = fed.answer_state(false).pop() else { panic!("not finished") };
     assert!(outcome.summary.len() <= ERROR_TEXT_BYTES_MAX);
 }

@@ -1,7 +1,7 @@
 //! Keeps the agent to what it was given, with bubblewrap where it works.
 //!
 //! File modes do not help against a process of our own user. In the sandbox the agent sees the
-//! machine read-only but for its working folder and what else it was given (`walls`); the state
+//! machine read-only but for its working folder and what else it was given (`mounts`); the state
 //! folder is empty except for its own session's folder, the config and the files of tokens are
 //! empty, and no process outside of it can be seen (or traced, or asked for its environment).
 
@@ -19,39 +19,40 @@ use crate::config::file::Sandbox as Wanted;
 use crate::limits::SANDBOX_TRIAL_TIMEOUT;
 use crate::store::agent_folder;
 
-/// What the agent may reach besides reading the machine, beyond its working folder.
+/// The sandbox that the config asks for.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
-    /// `agent.sandbox`.
+    /// Whether there is to be a sandbox (`agent.sandbox`).
     pub wanted: Wanted,
-    /// Hidden wherever they lie: the config, and whatever holds a token.
+    /// Files that are hidden wherever they lie: the config, and whatever holds a token.
     pub files: Vec<PathBuf>,
-    /// `agent.hidden`.
+    /// Paths that are hidden (`agent.hidden`).
     pub hidden: Vec<PathBuf>,
-    /// May be written besides the working folder: the agent's own folders and `agent.writable`.
+    /// Paths that may be written besides the working folder: the agent's own folders and `agent.writable`.
     pub writable: Vec<PathBuf>,
-    /// The person's home, if there is one.
+    /// Home folder of the person, if there is one.
     pub home: Option<PathBuf>,
 }
 
-/// What of the state folder is there for an agent.
+/// The folders below the state folder that an agent is given.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Folders<'a> {
+pub(super) struct SessionFolders<'a> {
     /// Its own files, which it writes.
     pub(super) own: &'a Path,
     /// What people sent to its session.
     pub(super) media: &'a Path,
 }
 
-/// What was found out when it was last tried. Only where bubblewrap does not work at all do agents
+/// The sandbox, as it was found when it was last tried. Only where bubblewrap does not work at all do agents
 /// start without it: whatever else is in the way may be an agent's own doing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Sandbox {
-    /// Agents start in it; the program to use.
+    /// Agents start in bubblewrap, by that program.
     Bwrap(PathBuf),
-    /// Agents start without; why.
+    /// Agents start without a sandbox, for that reason.
     None(String),
-    /// No agent starts: it was demanded and is not there, or a folder is in the way.
+    /// No agent starts, for that reason: the sandbox was demanded and is not there, or a folder is in the
+    /// way.
     Missing(String),
 }
 
@@ -63,7 +64,7 @@ const CLOSED: &str = "meanwhile no agent starts, since agent.sandbox demands it"
 const BARRED: &str = "meanwhile no agent starts";
 
 impl Sandbox {
-    /// Looks for bubblewrap and tries it with the walls of a real run.
+    /// Looks for bubblewrap and tries it with the mounts of a real run.
     pub(super) fn decide(config: &AgentConfig) -> Self {
         let wanted = config.sandbox.wanted;
         if wanted == Wanted::None {
@@ -78,16 +79,16 @@ impl Sandbox {
             Err(why) => return lacking(why),
         };
         let layout = config.janitor.layout();
-        let walls = agent_folder::place(layout)
+        let args = agent_folder::place(layout)
             .map_err(|error| error.to_string())
-            .and_then(|own| mounts::walls(config, Folders { own: &own, media: &layout.media() }));
-        let why = match walls.map(|walls| attempt(&program, walls, config)) {
+            .and_then(|own| mounts::arguments(config, SessionFolders { own: &own, media: &layout.media() }));
+        let why = match args.map(|args| attempt(&program, args, config)) {
             Ok(Ok(())) => return Self::Bwrap(program),
             Ok(Err(AttemptError::Busy(words))) => return Self::busy(&words),
             Ok(Err(AttemptError::Failed(words))) => format!("`{words}`"),
             Err(why) => why,
         };
-        match attempt(&program, mounts::base(), config) {
+        match attempt(&program, mounts::base_arguments(), config) {
             Ok(()) => Self::Missing(format!(
                 "the agent's folders cannot be laid out in its sandbox: {why}; {BARRED}"
             )),
@@ -96,7 +97,7 @@ impl Sandbox {
         }
     }
 
-    /// A machine that is busy is no reason to do without walls.
+    /// A machine that is busy is no reason to do without a sandbox.
     fn busy(words: &str) -> Self {
         Self::Missing(format!(
             "bubblewrap could not be tried: `{words}`; it is tried again before the next run, and {BARRED}"
@@ -109,7 +110,7 @@ impl Sandbox {
         !matches!(self, Self::Bwrap(_)) && config.sandbox.wanted != Wanted::None
     }
 
-    /// The name in `health`, and the sentence about it.
+    /// Its name in `health`, and the sentence about it.
     pub(super) fn describe(&self) -> (&'static str, Option<String>) {
         match self {
             Self::Bwrap(_) => ("bwrap", None),
@@ -121,13 +122,13 @@ impl Sandbox {
     pub(super) fn wrap(
         &self,
         config: &AgentConfig,
-        session: Folders<'_>,
+        session: SessionFolders<'_>,
         agent: Vec<OsString>,
     ) -> io::Result<Vec<OsString>> {
         match self {
             Self::Bwrap(program) => {
                 let mut argv = vec![program.into()];
-                argv.extend(mounts::walls(config, session).map_err(io::Error::other)?);
+                argv.extend(mounts::arguments(config, session).map_err(io::Error::other)?);
                 argv.push("--".into());
                 argv.extend(agent);
                 Ok(argv)
@@ -138,9 +139,8 @@ impl Sandbox {
     }
 }
 
-/// The program that is run is our own: it is there in any case, and ends at once.
-fn attempt(program: &Path, walls: Vec<OsString>, config: &AgentConfig) -> Result<(), AttemptError> {
-    let mut args = walls;
+/// Tries bubblewrap around a program of our own, which is there in any case and ends at once.
+fn attempt(program: &Path, mut args: Vec<OsString>, config: &AgentConfig) -> Result<(), AttemptError> {
     args.extend(["--".into(), config.own_exe.clone().into(), "--version".into()]);
     child::attempt(program, &args, SANDBOX_TRIAL_TIMEOUT)
 }

@@ -1,6 +1,6 @@
-//! What is where in the sandbox, as bubblewrap's arguments.
+//! The mounts of the sandbox, as bubblewrap's arguments.
 //!
-//! Everything is laid over a read-only view of the machine, folders before what lies in them, so
+//! All are laid over a read-only view of the machine, folders before what lies in them, so
 //! that the order of the config does not matter and what is nearest to a file counts for it.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 
 use crate::agent::AgentConfig;
-use crate::agent::sandbox::{Folders, SandboxConfig, refusal, sockets};
+use crate::agent::sandbox::{SandboxConfig, SessionFolders, refusal, sockets};
 use crate::limits::SANDBOX_SOCKETS_MAX;
 
 const ALWAYS: [&str; 15] = [
@@ -33,57 +33,57 @@ const ALWAYS: [&str; 15] = [
     "--proc",
     "/proc",
 ];
-/// Folders with other programs' sockets and temporary files in them.
-const EMPTY: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/var/run"];
-/// They may be links into `/run`, and without them there are no names.
+/// Folders that are emptied: other programs' sockets and temporary files lie in them.
+const EMPTIED: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/var/run"];
+/// Files that name resolution needs; they may be links into `/run`.
 const NAMES: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"];
-/// NixOS and Guix have the whole system behind it.
+/// Link behind which NixOS and Guix have the whole system.
 const SYSTEM: &str = "/run/current-system";
 
-/// What stands at a place in the sandbox.
+/// What is mounted at a path of the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    /// A folder of its own that goes with it.
-    Empty,
-    /// A file with nothing in it.
-    Blank,
-    /// What is there outside, to be read.
-    Shown,
-    /// What is there outside.
+enum Mount {
+    /// An empty folder, which goes with the sandbox.
+    EmptyFolder,
+    /// An empty file.
+    EmptyFile,
+    /// What is there outside of it, to be read.
+    ReadOnly,
+    /// What is there outside of it, to be written.
     Writable,
-    /// A link to there.
+    /// A link to that path.
     Link(PathBuf),
 }
 
-type Places = BTreeMap<PathBuf, Place>;
+type Mounts = BTreeMap<PathBuf, Mount>;
 
-/// The arguments before the agent's argv. Fails with a sentence.
-pub(super) fn walls(config: &AgentConfig, session: Folders<'_>) -> Result<Vec<OsString>, String> {
+/// The arguments of bubblewrap before the agent's argv. Fails with a sentence.
+pub(super) fn arguments(config: &AgentConfig, session: SessionFolders<'_>) -> Result<Vec<OsString>, String> {
     let cwd = given("its working folder", &config.cwd, config)?;
-    let mut walls = base();
-    for (path, place) in places(config, &cwd, session)? {
+    let mut args = base_arguments();
+    for (path, mount) in mounts(config, &cwd, session)? {
         let path = OsString::from(path);
-        match place {
-            Place::Empty => walls.extend(["--tmpfs".into(), path]),
-            Place::Blank => walls.extend(["--ro-bind".into(), "/dev/null".into(), path]),
-            Place::Shown => walls.extend(["--ro-bind".into(), path.clone(), path]),
+        match mount {
+            Mount::EmptyFolder => args.extend(["--tmpfs".into(), path]),
+            Mount::EmptyFile => args.extend(["--ro-bind".into(), "/dev/null".into(), path]),
+            Mount::ReadOnly => args.extend(["--ro-bind".into(), path.clone(), path]),
             // A device that is bound in any other way cannot be opened.
-            Place::Writable if Path::new(&path).starts_with("/dev") => {
-                walls.extend(["--dev-bind".into(), path.clone(), path]);
+            Mount::Writable if Path::new(&path).starts_with("/dev") => {
+                args.extend(["--dev-bind".into(), path.clone(), path]);
             }
-            Place::Writable => walls.extend(["--bind".into(), path.clone(), path]),
-            Place::Link(target) => walls.extend(["--symlink".into(), target.into(), path]),
+            Mount::Writable => args.extend(["--bind".into(), path.clone(), path]),
+            Mount::Link(target) => args.extend(["--symlink".into(), target.into(), path]),
         }
     }
     if !config.env.contains_key("TMPDIR") {
-        walls.extend(["--setenv", "TMPDIR", "/tmp"].map(OsString::from));
+        args.extend(["--setenv", "TMPDIR", "/tmp"].map(OsString::from));
     }
-    walls.extend(["--chdir".into(), cwd.into()]);
-    Ok(walls)
+    args.extend(["--chdir".into(), cwd.into()]);
+    Ok(args)
 }
 
-/// What every sandbox has, whatever the agent is given.
-pub(super) fn base() -> Vec<OsString> {
+/// The arguments of every sandbox, whatever the agent is given.
+pub(super) fn base_arguments() -> Vec<OsString> {
     let mut base: Vec<OsString> = ALWAYS.map(OsString::from).to_vec();
     if geteuid().is_root() {
         // Settings of the whole machine are root's to change there, without any capability.
@@ -92,62 +92,62 @@ pub(super) fn base() -> Vec<OsString> {
     base
 }
 
-fn places(config: &AgentConfig, cwd: &Path, session: Folders<'_>) -> Result<Places, String> {
+fn mounts(config: &AgentConfig, cwd: &Path, session: SessionFolders<'_>) -> Result<Mounts, String> {
     let sandbox = &config.sandbox;
-    let mut places = emptied();
-    places.insert(real(&config.own_exe), Place::Shown);
-    places.insert(cwd.to_owned(), Place::Writable);
+    let mut mounts = emptied();
+    mounts.insert(real(&config.own_exe), Mount::ReadOnly);
+    mounts.insert(cwd.to_owned(), Mount::Writable);
     for path in sandbox.writable.iter().filter(|path| may_exist(path)) {
-        places.insert(given("what it may write", path, config)?, Place::Writable);
+        mounts.insert(given("what it may write", path, config)?, Mount::Writable);
     }
-    for socket in reachable_sockets(&places, sandbox) {
-        places.insert(socket, Place::Blank);
+    for socket in reachable_sockets(&mounts, sandbox) {
+        mounts.insert(socket, Mount::EmptyFile);
     }
     for path in sandbox.hidden.iter().map(|path| real(path)).filter(|path| may_exist(path)) {
-        let place = if path.is_dir() { Place::Empty } else { Place::Blank };
-        places.insert(path, place);
+        let mount = if path.is_dir() { Mount::EmptyFolder } else { Mount::EmptyFile };
+        mounts.insert(path, mount);
     }
     let state_dir = real(config.janitor.layout().root());
     for file in sandbox.files.iter().map(|file| real(file)) {
         if may_exist(&file) && !file.starts_with(&state_dir) {
-            places.insert(file, Place::Blank);
+            mounts.insert(file, Mount::EmptyFile);
         }
     }
-    places.insert(state_dir, Place::Empty);
+    mounts.insert(state_dir, Mount::EmptyFolder);
     // As it is: whoever looks where it leads finds what an agent without walls has put there.
-    places.insert(session.own.to_owned(), Place::Writable);
-    places.insert(real(session.media), Place::Shown);
-    pin(&mut places);
-    Ok(places)
+    mounts.insert(session.own.to_owned(), Mount::Writable);
+    mounts.insert(real(session.media), Mount::ReadOnly);
+    pin(&mut mounts);
+    Ok(mounts)
 }
 
-/// Without other programs' sockets and temporary files, but with what the network's names need.
-fn emptied() -> Places {
+/// The mounts that hide other programs' sockets and temporary files, but show what name resolution needs.
+fn emptied() -> Mounts {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let folders = EMPTY.into_iter().map(PathBuf::from).chain(runtime).map(|path| real(&path));
-    let mut places: Places = folders
+    let folders = EMPTIED.into_iter().map(PathBuf::from).chain(runtime).map(|path| real(&path));
+    let mut mounts: Mounts = folders
         .filter(|path| path.is_dir() && path.parent().is_some())
-        .map(|path| (path, Place::Empty))
+        .map(|path| (path, Mount::EmptyFolder))
         .collect();
     for file in NAMES.iter().filter_map(|file| Path::new(file).canonicalize().ok()) {
-        if nearest(&places, &file).is_some() {
-            places.insert(file, Place::Shown);
+        if nearest(&mounts, &file).is_some() {
+            mounts.insert(file, Mount::ReadOnly);
         }
     }
     if let Ok(target) = Path::new(SYSTEM).read_link() {
-        places.insert(SYSTEM.into(), Place::Link(target));
+        mounts.insert(SYSTEM.into(), Mount::Link(target));
     }
-    places
+    mounts
 }
 
-/// Sockets that would still be there. One in a folder that was given to the agent is part of what
+/// The sockets that would still be reachable. One in a folder that was given to the agent is part of what
 /// was given, unless that is the person's whole home.
-fn reachable_sockets(places: &Places, sandbox: &SandboxConfig) -> Vec<PathBuf> {
+fn reachable_sockets(mounts: &Mounts, sandbox: &SandboxConfig) -> Vec<PathBuf> {
     let home = sandbox.home.as_deref().map(real);
     let is_home = |path: &Path| home.as_deref().is_some_and(|home| home.starts_with(path));
-    let is_reachable = |socket: &PathBuf| match nearest(places, socket) {
+    let is_reachable = |socket: &PathBuf| match nearest(mounts, socket) {
         None => true,
-        Some((path, Place::Writable)) => is_home(path),
+        Some((path, Mount::Writable)) => is_home(path),
         Some(_) => false,
     };
     sockets::held().into_iter().filter(is_reachable).take(SANDBOX_SOCKETS_MAX).collect()
@@ -155,27 +155,27 @@ fn reachable_sockets(places: &Places, sandbox: &SandboxConfig) -> Vec<PathBuf> {
 
 /// Keeps the folders between one that can be written and what is special below it from being renamed:
 /// whoever moves them away puts something of his own where we, or a next sandbox, look for it.
-fn pin(places: &mut Places) {
+fn pin(mounts: &mut Mounts) {
     let mut pins = Vec::new();
-    for path in places.keys() {
+    for path in mounts.keys() {
         let above = path.ancestors().skip(1);
-        let between: Vec<&Path> = above.take_while(|folder| !places.contains_key(*folder)).collect();
+        let between: Vec<&Path> = above.take_while(|folder| !mounts.contains_key(*folder)).collect();
         let top = between.last().unwrap_or(&path.as_path()).parent();
-        if top.and_then(|top| places.get(top)) == Some(&Place::Writable) {
+        if top.and_then(|top| mounts.get(top)) == Some(&Mount::Writable) {
             pins.extend(between.into_iter().map(Path::to_owned));
         }
     }
-    places.extend(pins.into_iter().map(|folder| (folder, Place::Writable)));
+    mounts.extend(pins.into_iter().map(|folder| (folder, Mount::Writable)));
 }
 
-/// What counts for a path: the nearest special place above it, or itself.
-fn nearest<'a>(places: &'a Places, path: &Path) -> Option<(&'a Path, &'a Place)> {
+/// The mount that counts for a path: the nearest one above it, or its own.
+fn nearest<'a>(mounts: &'a Mounts, path: &Path) -> Option<(&'a Path, &'a Mount)> {
     path.ancestors()
-        .find_map(|folder| places.get_key_value(folder))
-        .map(|(path, place)| (path.as_path(), place))
+        .find_map(|folder| mounts.get_key_value(folder))
+        .map(|(path, mount)| (path.as_path(), mount))
 }
 
-/// Where something leads that the agent is given. It was looked at when the gateway started, and may
+/// The real path of something that the agent is given. It was looked at when the gateway started, and may
 /// have become a link since.
 fn given(what: &str, path: &Path, config: &AgentConfig) -> Result<PathBuf, String> {
     let real = path.canonicalize().map_err(|error| format!("{what} `{}`: {error}", path.display()))?;
@@ -185,12 +185,12 @@ fn given(what: &str, path: &Path, config: &AgentConfig) -> Result<PathBuf, Strin
     }
 }
 
-/// Not being able to look is no reason to leave something open; bubblewrap fails then.
+/// Whether there is something. Not being able to look is no reason to leave it open; bubblewrap fails then.
 fn may_exist(path: &Path) -> bool {
     path.try_exists().unwrap_or(true)
 }
 
-/// Where a path leads: a wall in front of a link would leave open what is behind it, and bubblewrap
+/// The real path: a mount over a link would leave open what is behind it, and bubblewrap
 /// does not start then.
 pub(super) fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())

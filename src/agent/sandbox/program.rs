@@ -1,4 +1,4 @@
-//! Where bubblewrap is: only where the system's own programs are.
+//! Finds bubblewrap, only where the system's own programs are.
 //!
 //! `PATH` may begin with folders that the agent can write (`~/.local/bin`), and what is found here
 //! runs outside of the sandbox.
@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "bwrap";
-/// Debian and its kin, NixOS (the wrappers come first there), Guix.
+/// Where programs of the system are: Debian and its kin, NixOS (the wrappers come first there), Guix.
 const FOLDERS: [&str; 6] = [
     "/usr/bin",
     "/bin",

@@ -22,7 +22,7 @@ pub(super) fn held() -> BTreeSet<PathBuf> {
     list.split(|byte| *byte == b'\n').filter_map(path).filter_map(|path| real(Path::new(path))).collect()
 }
 
-/// The last column, if it is a path.
+/// The last column of a line of the kernel's list, if it is a path.
 fn path(line: &[u8]) -> Option<&OsStr> {
     let mut rest = line;
     for _ in 0..7 {

@@ -28,7 +28,7 @@ fn plan(scheduler: &mut Scheduler, now: Instant) -> String {
         .into_iter()
         .map(|action| match action {
             Action::Start(id, run) => format!("start {id} {}", run.run_id),
-            Action::Give(id, run) => format!("give {id} {}", run.run_id),
+            Action::Assign(id, run) => format!("give {id} {}", run.run_id),
             Action::End(id) => format!("end {id}"),
             Action::Delete(key) => format!("delete {key}"),
         })
@@ -138,10 +138,10 @@ fn places_in_the_queue_are_told_once_and_again_when_they_change() {
         it.enqueue(run(id, "main"));
     }
     plan(&mut it, now);
-    assert_eq!(it.moved(), [("b".into(), 1), ("c".into(), 2)]);
-    assert_eq!(it.moved(), []);
-    assert_eq!(it.unqueue(&"b".into()).unwrap().run_id, "b".into());
-    assert_eq!(it.moved(), [("c".into(), 1)]);
-    assert!(it.unqueue(&"b".into()).is_none());
-    assert_eq!(it.unqueue_all().count(), 1);
+    assert_eq!(it.changed_positions(), [("b".into(), 1), ("c".into(), 2)]);
+    assert_eq!(it.changed_positions(), []);
+    assert_eq!(it.dequeue(&"b".into()).unwrap().run_id, "b".into());
+    assert_eq!(it.changed_positions(), [("c".into(), 1)]);
+    assert!(it.dequeue(&"b".into()).is_none());
+    assert_eq!(it.dequeue_all().count(), 1);
 }

@@ -1,5 +1,5 @@
-//! Telegram, as the channels thread drives it: knows the health of the connection, switches its threads on and off,
-//! and passes commands to them. Never blocks on the network; its threads do.
+//! Telegram, as the channels thread drives it: knows the health of the connection, switches its threads on
+//! and off, and passes commands to them. Never blocks on the network; its threads do.
 //!
 //! `tg-poll` receives, `tg-send` sends texts, `tg-files` moves files. They live while the channel
 //! is switched on. Events of threads of an earlier time (epoch) do not count, except
@@ -24,7 +24,7 @@ use crate::channels::web::media_sources::MediaSources;
 use crate::clock::wall_ms;
 use crate::config::file;
 use crate::config::secret::Secret;
-use crate::limits::{TELEGRAM_ALIVE_MS, TELEGRAM_JOBS_MAX, TELEGRAM_POLL_INBOX, TELEGRAM_PROBE_TIMEOUT};
+use crate::limits::{TELEGRAM_ALIVE_MS, TELEGRAM_COMMANDS_MAX, TELEGRAM_POLL_INBOX, TELEGRAM_PROBE_TIMEOUT};
 use crate::port::Port;
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
@@ -217,8 +217,8 @@ impl Telegram {
         let is_off = Arc::new(AtomicBool::new(false));
         let api = || Api::new(setup.access.clone());
         let (poll, poll_commands) = bounded(TELEGRAM_POLL_INBOX);
-        let (send, send_commands) = bounded(TELEGRAM_JOBS_MAX);
-        let (files, file_commands) = bounded(TELEGRAM_JOBS_MAX);
+        let (send, send_commands) = bounded(TELEGRAM_COMMANDS_MAX);
+        let (files, file_commands) = bounded(TELEGRAM_COMMANDS_MAX);
         let poll_loop = PollLoop {
             api: api(),
             commands: poll_commands,

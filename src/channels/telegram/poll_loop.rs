@@ -268,8 +268,8 @@ impl Pauses {
         if self.polled || self.trouble() == Some(Trouble::Conflict) { TELEGRAM_POLL_SECONDS } else { 0 }
     }
 
-    /// The pause after a failure, with a quarter of jitter. It doubles while the trouble stays the same: many gateways
-    /// lose the same network at the same time.
+    /// The pause after a failure, with a quarter of jitter. It doubles while the trouble stays the same: many
+    /// gateways lose the same network at the same time.
     fn next(&mut self, trouble: Trouble) -> Duration {
         self.polled = false;
         let known = self.failing.take().filter(|(of, _)| *of == trouble);

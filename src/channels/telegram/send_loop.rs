@@ -19,7 +19,7 @@ use crate::channels::telegram::send_message;
 use crate::channels::telegram::typing::Typing;
 use crate::channels::web::client::Timeouts;
 use crate::limits::{
-    TELEGRAM_CHAT_INTERVAL, TELEGRAM_JOBS_MAX, TELEGRAM_PROBE_TIMEOUT, TELEGRAM_TYPING_ANSWER_TIMEOUT,
+    TELEGRAM_CHAT_INTERVAL, TELEGRAM_COMMANDS_MAX, TELEGRAM_PROBE_TIMEOUT, TELEGRAM_TYPING_ANSWER_TIMEOUT,
     TELEGRAM_WAIT_MAX,
 };
 
@@ -119,7 +119,7 @@ impl SendLoop {
     fn admit(&mut self, attempt: Box<Attempt>) {
         let now = Instant::now();
         let wait = self.rate_limit.ready_at(&attempt.route.chat, now) - now;
-        if wait > TELEGRAM_WAIT_MAX || self.queue.len() >= TELEGRAM_JOBS_MAX {
+        if wait > TELEGRAM_WAIT_MAX || self.queue.len() >= TELEGRAM_COMMANDS_MAX {
             let why = "Telegram takes no more messages there for a while".to_owned();
             let retry_after = Some(wait.max(TELEGRAM_CHAT_INTERVAL));
             self.reporter.outcome(attempt.id, AttemptOutcome::NotSent { why, retry_after });

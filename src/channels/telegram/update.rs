@@ -1,7 +1,7 @@
 //! Parses an update of the Bot API into what state takes. Pure.
 //!
-//! Updates that nobody asked for (other kinds, channels, anonymous admins, bots) are passed over in silence; one that
-//! cannot be read is kept for a person.
+//! Updates that nobody asked for (other kinds, channels, anonymous admins, bots) are passed over in silence;
+//! one that cannot be read is kept for a person.
 
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
@@ -210,7 +210,8 @@ struct Origin {
 }
 
 impl Origin {
-    /// The origin of a forwarded message: a name that somebody chose, and Telegram's id of them if it is told.
+    /// The origin of a forwarded message: a name that somebody chose, and Telegram's id of them if it is
+    /// told.
     fn described(&self) -> String {
         let user = self.sender_user.as_ref().map(|user| (user.name(), user.id));
         let chat = self.sender_chat.as_ref().or(self.chat.as_ref()).map(|chat| (chat.title.clone(), chat.id));

@@ -67,8 +67,8 @@ pub(super) fn upload_text(
     send_message::outcome(attempt, send(api, attempt, &mut source, caption))
 }
 
-/// Sends a file: as a picture where it is one, and else, or if Telegram does not take it so, as a file; at last
-/// without what ties it to a topic or another message.
+/// Sends a file: as a picture where it is one, and else, or if Telegram does not take it so, as a file; at
+/// last without what ties it to a topic or another message.
 fn send(api: &Api, attempt: &Attempt, source: &mut Source, caption: &str) -> Result<Sent, ApiError> {
     let picture = matches!(source.mime_type.as_str(), "image/jpeg" | "image/png" | "image/webp");
     let mut ways = vec![("sendDocument", "document", true), ("sendDocument", "document", false)];

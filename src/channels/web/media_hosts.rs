@@ -1,5 +1,6 @@
 //! Hosts from which files may be downloaded: those of the public web, and those of this network that the
-//! config names. Judges the text of a host; `special_ranges` judges addresses. Pure, but for the machine's own name.
+//! config names. Judges the text of a host; `special_ranges` judges addresses. Pure, but for the machine's
+//! own name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

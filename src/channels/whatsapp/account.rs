@@ -6,7 +6,8 @@ use crate::channels::lease::{self, Claim};
 use crate::channels::whatsapp::Whatsapp;
 
 impl Whatsapp {
-    /// The name under which our account is claimed on this host, with its server. `None` while it is not known.
+    /// The name under which our account is claimed on this host, with its server. `None` while it is not
+    /// known.
     fn account_name(&self) -> Option<String> {
         let id =
             self.account.pn.as_ref().or(self.account.lid.as_ref()).filter(|_| self.lifecycle.is_linked())?;

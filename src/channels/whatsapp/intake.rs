@@ -1,5 +1,5 @@
-//! The sidecar's messages on their way to state: one batch at a time, acknowledged in the sidecar's journal when
-//! state has it on record. Pure.
+//! The sidecar's messages on their way to state: one batch at a time, acknowledged in the sidecar's journal
+//! when state has it on record. Pure.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

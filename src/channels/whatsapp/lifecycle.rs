@@ -54,7 +54,8 @@ impl Lifecycle {
         self.start_at
     }
 
-    /// Has a sidecar that ended by itself started again after a pause, which grows while connections do not hold.
+    /// Has a sidecar that ended by itself started again after a pause, which grows while connections do not
+    /// hold.
     pub(super) fn start_later(&mut self, now: Instant) -> Duration {
         if self.ready_since.is_some_and(|since| now.duration_since(since) > SIDECAR_STEADY_TIME) {
             self.backoff = SIDECAR_RESTART;

@@ -1,7 +1,7 @@
 //! WhatsApp, through a sidecar: a Node program that speaks WhatsApp Web and is driven over stdio.
 //!
-//! This module decides when the sidecar runs, turns its lines into health, messages and outcomes, and survives its
-//! end. It runs on the `channels` thread and never waits.
+//! This module decides when the sidecar runs, turns its lines into health, messages and outcomes, and
+//! survives its end. It runs on the `channels` thread and never waits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Messages on their way to WhatsApp. One that was written counts as sent only when the server has confirmed it, and
-//! is written again under its own id until then. Pure: time comes from outside.
+//! Messages on their way to WhatsApp. One that was written counts as sent only when the server has confirmed
+//! it, and is written again under its own id until then. Pure: time comes from outside.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -104,8 +104,8 @@ impl Outgoing {
         waits.min()
     }
 
-    /// Gives up messages that waited too long: one that cannot be written may be tried later; one that was written
-    /// goes again under the same id, and in the end nobody knows.
+    /// Gives up messages that waited too long: one that cannot be written may be tried later; one that was
+    /// written goes again under the same id, and in the end nobody knows.
     pub(super) fn expire(&mut self, connected: bool, now: Instant) -> Outcomes {
         let mut outcomes = Vec::new();
         for delivery in &mut self.deliveries {
@@ -175,7 +175,8 @@ impl Delivery {
         }
     }
 
-    /// The outcome of a message that may be tried later. One that was written before may have arrived already.
+    /// The outcome of a message that may be tried later. One that was written before may have arrived
+    /// already.
     fn not_now(&self, why: &str) -> AttemptOutcome {
         let why = why.to_owned();
         if self.writes > 0 {

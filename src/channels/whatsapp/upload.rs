@@ -15,8 +15,8 @@ use crate::threads;
 pub(super) const UPLOAD: &str = "upload";
 
 impl Whatsapp {
-    /// Copies what is to be sent into a folder of ours, on a thread of its own: it may take minutes. A file of
-    /// this machine as well: what the sidecar reads is what was judged.
+    /// Copies what is to be sent into a folder of ours, on a thread of its own: it may take minutes. A file
+    /// of this machine as well: what the sidecar reads is what was judged.
     pub(super) fn download(&self, attempt: Attempt, source: String) {
         let (to_loop, proxy, sources) =
             (self.to_loop.clone(), self.config.proxy.clone(), self.config.sources.clone());
