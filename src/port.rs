@@ -8,16 +8,16 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 /// Takes the events of one part of the gateway to whoever handles them. Clones lead to the same queue.
-pub struct Port<E>(Arc<dyn Fn(E) -> bool + Send + Sync>);
+pub(crate) struct Port<E>(Arc<dyn Fn(E) -> bool + Send + Sync>);
 
 impl<E: 'static> Port<E> {
     /// Leads into a queue, in which each event is wrapped in what the queue holds.
-    pub fn new<T: Send + 'static>(queue: Sender<T>, wrap: fn(E) -> T) -> Self {
+    pub(crate) fn new<T: Send + 'static>(queue: Sender<T>, wrap: fn(E) -> T) -> Self {
         Self(Arc::new(move |event| queue.send(wrap(event)).is_ok()))
     }
 
     /// Waits for room in the queue. `false`: nobody handles events any more, the gateway ends.
-    pub fn send(&self, event: E) -> bool {
+    pub(crate) fn send(&self, event: E) -> bool {
         (self.0)(event)
     }
 }

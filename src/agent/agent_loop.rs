@@ -20,7 +20,7 @@ use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{AGENT_LINES_INBOX, CHILD_STOP_TIMEOUT, ms};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
-use crate::store::agent_folder::SessionFile;
+use crate::store::agent_folder::AgentSessionFile;
 use crate::store::{agent_folder, media};
 
 /// Variables that keep an agent from calling home, and from colours in its error texts.
@@ -285,7 +285,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
         }
     }
 
-    fn start_child(&mut self, id: ProcessId, run: &RunSpec, file: SessionFile) -> io::Result<Child> {
+    fn start_child(&mut self, id: ProcessId, run: &RunSpec, file: AgentSessionFile) -> io::Result<Child> {
         let config = &self.config;
         if !config.cwd.is_dir() {
             return Err(io::Error::other(format!("its folder `{}` does not exist", config.cwd.display())));

@@ -34,7 +34,7 @@ use crate::store::Recovered;
 /// Whether the state folder is from before that, so that the agent goes on working in the home.
 pub(crate) fn keeps_home(recovered: &Recovered) -> bool {
     // What a damaged journal does not say is no reason to give the agent more.
-    let says_nothing = recovered.damaged || recovered.slots.is_empty();
+    let says_nothing = recovered.is_damaged || recovered.slots.is_empty();
     !says_nothing && !has_work_folder(recovered)
 }
 
@@ -102,7 +102,7 @@ impl State {
         for warning in std::mem::take(&mut state.config.warnings) {
             state.warn(warning);
         }
-        if recovered.damaged {
+        if recovered.is_damaged {
             // What the damaged lines said may have been "paused".
             log::error!(
                 "the gateway starts paused because its records were damaged; `clawdis resume` when you have looked"
@@ -127,7 +127,7 @@ impl State {
         let is_thinned = recovery_bounds::apply_bounds(&mut recovered.slots);
         let mut interrupted = Vec::new();
         // Nothing lost, and something there: else what a folder does not say tells nothing.
-        let is_whole = !recovered.damaged && !is_thinned && !recovered.slots.is_empty();
+        let is_whole = !recovered.is_damaged && !is_thinned && !recovered.slots.is_empty();
         let sending = self.recover_channels(&recovered.slots);
         if !keeps_home(&recovered) && !has_work_folder(&recovered) {
             self.writes.put(&Slot::WorkFolder, &true);
@@ -158,7 +158,7 @@ impl State {
                 _ => {}
             }
         }
-        if recovered.damaged {
+        if recovered.is_damaged {
             // With the first commit, because the store drops the damaged lines with that.
             self.put_toggles();
         }

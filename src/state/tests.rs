@@ -401,7 +401,7 @@ fn interrupted_runs_come_back_as_unknown_and_toggles_as_they_were() {
 #[test]
 fn damaged_records_start_paused() {
     let now = Now { mono: Instant::now(), wall_ms: SANE_CLOCK_MS };
-    let recovered = Recovered { damaged: true, ..Recovered::default() };
+    let recovered = Recovered { is_damaged: true, ..Recovered::default() };
     let (state, first) = State::new(config(), recovered, now);
     assert!(state.toggles().paused);
     let [Effect::Store(command)] = first.as_slice() else { panic!("not one command: {first:?}") };

@@ -19,32 +19,33 @@ use serde::Deserialize;
 
 use crate::limits::{AGENT_SESSION_HEADER_BYTES_MAX, ASIDE_LOOKED_MAX};
 use crate::store::folder_handle::{DAMAGED, FolderHandle};
+use crate::store::layout::MEDIA;
 use crate::store::old_files::{OldFile, OldestFiles};
-use crate::store::{Layout, MEDIA, file_name, trash};
+use crate::store::{Layout, file_name, trash};
 
-/// Its name in the state folder.
+/// The folder's name in the state folder.
 const AGENT: &str = "agent";
-/// What an earlier version put there for the agent.
+/// Name of the folder in which an earlier version put what people sent to the agent.
 const MEDIA_BEFORE: &str = "media";
 
 /// A file that a process may be started on.
 #[derive(Debug)]
-pub(crate) struct SessionFile {
-    /// For `--session`. It need not exist.
+pub(crate) struct AgentSessionFile {
+    /// The file's path, for `--session`. It need not exist.
     pub(crate) path: PathBuf,
-    /// The folder that it is in.
+    /// The folder that the file is in.
     pub(crate) folder: PathBuf,
-    /// Name of a damaged one beside it.
+    /// Name of the damaged file that had its place, if there was one.
     pub(crate) set_aside: Option<OsString>,
 }
 
-/// Where it is, for the walls around an agent.
-pub(crate) fn place(layout: &Layout) -> io::Result<PathBuf> {
+/// The folder's path, for the walls around an agent.
+pub(crate) fn path(layout: &Layout) -> io::Result<PathBuf> {
     Ok(layout.real_root()?.join(AGENT))
 }
 
-/// Makes the folder, if it is not there.
-pub fn make(layout: &Layout) -> io::Result<()> {
+/// Makes the agent's folder, if it is not there.
+pub(super) fn make(layout: &Layout) -> io::Result<()> {
     open(layout).map(drop)
 }
 
@@ -54,7 +55,7 @@ fn open(layout: &Layout) -> io::Result<FolderHandle> {
 
 /// Finds the file of a conversation, makes its folder, and sets a damaged file aside. Whatever lies in the
 /// place of the file, nothing here waits for it.
-pub(crate) fn prepare(layout: &Layout, session_key: &str, session_id: &str) -> io::Result<SessionFile> {
+pub(crate) fn prepare(layout: &Layout, session_key: &str, session_id: &str) -> io::Result<AgentSessionFile> {
     if !is_plain_name(session_id) {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the session's id is no file name"));
     }
@@ -68,8 +69,8 @@ pub(crate) fn prepare(layout: &Layout, session_key: &str, session_id: &str) -> i
         file => mend(&file?)?,
     };
     let set_aside = if is_whole { None } else { Some(opened.set_aside(name.as_ref())?) };
-    let folder = place(layout)?.join(key);
-    Ok(SessionFile { path: folder.join(name), folder, set_aside })
+    let folder = path(layout)?.join(key);
+    Ok(AgentSessionFile { path: folder.join(name), folder, set_aside })
 }
 
 /// Whether a file begins like one of Pi's. Its last line is ended then.
@@ -104,7 +105,7 @@ pub(crate) fn forget(layout: &Layout, session_key: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether there is anything of a session, which is named by the name of its folder.
+/// Whether the agent has anything of the session whose folder has that name.
 pub(super) fn knows(root: &FolderHandle, key: &OsStr) -> bool {
     root.folder(AGENT.as_ref()).is_ok_and(|agent| agent.look(key).is_ok())
 }

@@ -1,7 +1,7 @@
-//! One record per line: eight hex digits of CRC-32, a space, JSON, a line feed.
+//! The lines of the store's files: eight hex digits of CRC-32, a space, JSON, a line feed.
 //!
-//! JSON has no raw line feed, so a damaged record never hides the next one. However long a damaged one is,
-//! only what its checksum vouches for is held in memory.
+//! JSON has no raw line feed, so a damaged line never hides the next one. However long a damaged one is,
+//! only what its checksum vouches for is held in memory. What the JSON says is not known here.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -45,7 +45,7 @@ fn parts(line: &[u8]) -> Option<(u32, &[u8])> {
 pub(super) struct Lines<'a> {
     file: &'a File,
     reader: BufReader<Reading<'a>>,
-    /// Behind the last line that was read.
+    /// The place behind the last line that was read.
     at: u64,
     line: Vec<u8>,
     /// Bytes behind the last good line.
@@ -53,7 +53,7 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// From this place, at which a line begins.
+    /// The lines from a place on, at which one begins.
     pub(super) fn from(file: &'a File, at: u64) -> Self {
         Self { file, reader: BufReader::new(Reading::from(file, at)), at, line: Vec::new(), bad_bytes: 0 }
     }

@@ -1,4 +1,6 @@
 //! Group commit: many commands, one line of the journal, one sync; then the sessions' files.
+//!
+//! What the slots and records say is not known here, nor who waits for the commands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -8,23 +10,24 @@ use crate::limits::{JOURNAL_BYTES_MAX, OPS_BYTES_MAX, RECORD_BYTES_MAX, STORAGE_
 use crate::metrics::METRICS;
 use crate::store::journal::Journal;
 use crate::store::journal_entry::JournalEntry;
+use crate::store::layout::SESSIONS;
 use crate::store::session_files::SessionFiles;
 use crate::store::unapplied::{SessionWrite, UnappliedWrites};
-use crate::store::{Janitor, Layout, SESSIONS, StoreOp, checked_line, disk, quota};
+use crate::store::{Janitor, Layout, StoreOp, checked_line, disk, folder, quota};
 
-/// What the last life left behind.
+/// What the gateway's last life left in its journal.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// Slots and their JSON.
-    pub slots: BTreeMap<String, String>,
+    /// The slots, and the JSON in them.
+    pub(crate) slots: BTreeMap<String, String>,
     /// Something in the journal was unreadable: what it said is not known.
-    pub damaged: bool,
+    pub(crate) is_damaged: bool,
     /// Sentences for the log.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 impl Recovered {
-    /// What the slots take in a journal that has nothing else, nearly.
+    /// Bytes that the slots take in a journal that has nothing else, nearly.
     fn standing_bytes(&self) -> u64 {
         self.slots.iter().map(|(slot, value)| checked_line::line_bytes(slot) + value.len() as u64).sum()
     }
@@ -47,7 +50,8 @@ pub struct Store {
     compact_at_bytes: u64,
     must_compact: bool,
     janitor: Janitor,
-    /// Above it the folder is counted, and room is made; more than that where nothing more can be cleared.
+    /// Used bytes above which the folder is counted and room is made. It rises where nothing more can be
+    /// cleared.
     full_at_bytes: u64,
     /// Why a session's file lags behind the journal.
     apply_trouble: Option<io::Error>,
@@ -55,14 +59,14 @@ pub struct Store {
     compact_trouble: Option<io::Error>,
 }
 
-/// What a group of commands comes to.
+/// What a group of commands writes.
 #[derive(Default)]
 struct Group {
     lines: Vec<String>,
-    works: Vec<(String, SessionWrite)>,
+    writes: Vec<(String, SessionWrite)>,
     /// Logical offset behind the last record of each session in it.
     ends: HashMap<String, u64>,
-    /// The journal is to be written anew behind it.
+    /// The journal is to be written anew behind this group.
     compacts: bool,
 }
 
@@ -70,7 +74,7 @@ impl Store {
     /// Opens the folder's files and brings them to the state of the last promise made.
     pub fn open(janitor: Janitor) -> io::Result<(Self, Recovered)> {
         let layout = janitor.layout().clone();
-        layout.prepare()?;
+        folder::prepare(&layout)?;
         let mut recovered = Recovered::default();
         let mut has_records = false;
         let mut has_forgotten = false;
@@ -91,7 +95,7 @@ impl Store {
             recovered.problems.push(LOST_JOURNAL.to_owned());
             is_damaged = true;
         }
-        recovered.damaged = is_damaged;
+        recovered.is_damaged = is_damaged;
         janitor.add(journal.len());
         let mut store = Self {
             compact_at_bytes: compact_at(recovered.standing_bytes()),
@@ -154,12 +158,12 @@ impl Store {
             };
             match self.sessions.mend(&key, *offset) {
                 Ok(problem) => problems.extend(problem),
-                Err(error) => problems.push(self.about(&key, &error).to_string()),
+                Err(error) => problems.push(self.naming_file(&key, &error).to_string()),
             }
         }
     }
 
-    /// What deletes and counts.
+    /// The janitor of the same folder.
     pub fn janitor(&self) -> &Janitor {
         &self.janitor
     }
@@ -169,8 +173,8 @@ impl Store {
         self.janitor.used_bytes() > self.full_at_bytes
     }
 
-    /// The folder was counted: what is too much and can only be taken from the records goes.
-    pub(super) fn counted(&mut self) {
+    /// Told that the folder was counted. What is too much, and can only be taken from the records, goes.
+    pub(super) fn on_counted(&mut self) {
         let excess = self.janitor.take_excess();
         if excess > 0 {
             self.compact_trouble = self.drop_records(excess).err();
@@ -190,7 +194,7 @@ impl Store {
         &self.layout
     }
 
-    /// Why not everything that is durable is where it belongs; to be tried again.
+    /// Why something that is durable is not where it belongs yet; it is tried again.
     pub(super) fn trouble(&self) -> Option<&io::Error> {
         self.apply_trouble.as_ref().or(self.compact_trouble.as_ref())
     }
@@ -208,8 +212,8 @@ impl Store {
         self.janitor.add(line.len() as u64);
         METRICS.commits.up();
         let mut has_forgotten = group.compacts;
-        for (key, work) in group.works {
-            match work {
+        for (key, write) in group.writes {
+            match write {
                 SessionWrite::Append { offset, record } => self.unapplied.append(&key, offset, record),
                 SessionWrite::Forget => {
                     has_forgotten = true;
@@ -235,15 +239,15 @@ impl Store {
                 StoreOp::Append { session_key: key, record } => {
                     let offset = match own.ends.get(key).or(group.ends.get(key)) {
                         Some(end) => *end,
-                        None => self.end(key).map_err(|error| self.about(key, &error))?,
+                        None => self.end(key).map_err(|error| self.naming_file(key, &error))?,
                     };
                     own.ends.insert(key.clone(), offset + checked_line::line_bytes(record));
-                    own.works.push((key.clone(), SessionWrite::Append { offset, record: record.clone() }));
+                    own.writes.push((key.clone(), SessionWrite::Append { offset, record: record.clone() }));
                     JournalEntry::App { key: key.clone(), offset, record: serde_json::from_str(record)? }
                 }
                 StoreOp::Forget { session_key: key } => {
                     own.ends.insert(key.clone(), 0);
-                    own.works.push((key.clone(), SessionWrite::Forget));
+                    own.writes.push((key.clone(), SessionWrite::Forget));
                     JournalEntry::Forget(key.clone())
                 }
                 StoreOp::Compact => {
@@ -263,7 +267,7 @@ impl Store {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is too much of it to be kept"));
         }
         group.lines.append(&mut own.lines);
-        group.works.append(&mut own.works);
+        group.writes.append(&mut own.writes);
         group.ends.extend(own.ends);
         group.compacts |= own.compacts;
         Ok(())
@@ -286,15 +290,15 @@ impl Store {
         }
     }
 
-    /// Repairs what an earlier failure left and does what it kept from being done.
+    /// Repairs what an earlier failure left, and does what that kept from being done.
     pub(super) fn try_again(&mut self) -> io::Result<()> {
-        self.journal.settle()?;
+        self.journal.repair()?;
         self.catch_up(true);
         Ok(())
     }
 
-    /// Brings the files up to what the journal says, and the journal to its length. A failure is
-    /// nobody's who waits: what the journal has is safe.
+    /// Brings the files up to what the journal says, and the journal to its length. A failure is not told to
+    /// those who wait for their commands: what the journal has is safe.
     fn catch_up(&mut self, may_compact: bool) {
         self.apply_trouble = self.apply().err();
         self.rebuilt.clear();
@@ -309,19 +313,19 @@ impl Store {
         let mut result = Ok(());
         for key in self.unapplied.keys() {
             if let Err(error) = self.apply_to(&key) {
-                result = result.and(Err(self.about(&key, &error)));
+                result = result.and(Err(self.naming_file(&key, &error)));
             }
         }
         result
     }
 
     fn apply_to(&mut self, key: &str) -> io::Result<()> {
-        while let Some(work) = self.unapplied.first(key) {
-            let done = match work {
+        while let Some(write) = self.unapplied.first(key) {
+            let written = match write {
                 SessionWrite::Append { offset, record } => self.sessions.append(key, *offset, record),
                 SessionWrite::Forget => self.sessions.forget(key).map(|()| 0),
             };
-            match done {
+            match written {
                 Ok(bytes) => self.janitor.add(bytes),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     self.rebuild(key)?;
@@ -397,14 +401,14 @@ impl Store {
     }
 
     /// An error about one session's file, with the file's name.
-    fn about(&self, key: &str, error: &io::Error) -> io::Error {
+    fn naming_file(&self, key: &str, error: &io::Error) -> io::Error {
         let path = self.layout.session(key);
         let text = format!("the file `{}` of a session cannot be used: {error}", path.display());
         io::Error::new(error.kind(), text)
     }
 }
 
-/// Each session stands in the journal for as long as it has a file.
+/// A session stands in the journal for as long as it has a file, so an empty journal has lost something.
 const LOST_JOURNAL: &str = "the journal is empty although there are sessions: what else it said is lost";
 
 fn has_sessions(layout: &Layout) -> io::Result<bool> {
@@ -417,7 +421,7 @@ fn has_sessions(layout: &Layout) -> io::Result<bool> {
 }
 
 impl Group {
-    /// All of it as one line, so that a torn write leaves all or nothing.
+    /// The group as one line, so that a torn write leaves all or nothing of it.
     fn line(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.lines.as_slice() {

@@ -20,7 +20,7 @@ fn private() -> OpenOptions {
     options
 }
 
-/// A file that was there already may come from a backup, with whatever mode that gave it.
+/// Makes a file private: one that was there already may come from a backup, with whatever mode that gave it.
 fn ours_alone(file: File) -> io::Result<File> {
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(0o600))?;
@@ -102,7 +102,7 @@ pub(super) fn sync(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The same without the times of the file, which nobody reads.
+/// Makes what is in a file durable, but for the file's times, which nobody reads.
 pub(super) fn sync_data(file: &File) -> io::Result<()> {
     #[cfg(test)]
     fault::strike()?;
@@ -127,7 +127,7 @@ pub(super) fn unlink(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The same for whatever has the name.
+/// Removes a name, whatever has it. What is no file is kept under another name.
 pub(super) fn clear(path: &Path) -> io::Result<()> {
     match unlink(path) {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => move_aside(path).map(drop),
@@ -143,7 +143,7 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     OpenOptions::new().read(true).custom_flags(FOLDER_ONLY).open(path)?.sync_all()
 }
 
-/// A named pipe in the place of the folder is not waited for.
+/// Flag that refuses what is no folder: a named pipe in the place of one is not waited for.
 #[expect(clippy::cast_possible_wrap, reason = "the kernel's flags are small numbers")]
 const FOLDER_ONLY: i32 = rustix::fs::OFlags::DIRECTORY.bits() as i32;
 
@@ -195,7 +195,7 @@ fn link(folder: &FolderHandle, name: &OsStr, second: &OsStr) -> io::Result<()> {
     folder.link(name, second)
 }
 
-/// The copies that were kept of that file when it was damaged.
+/// The copies that were kept of a file when it was damaged.
 pub(super) fn copies_of(path: &Path) -> io::Result<Vec<PathBuf>> {
     let prefix = path.file_name().map(|name| format!("{}{DAMAGED}", name.to_string_lossy()));
     let mut copies = copies_in(path.parent().unwrap_or(Path::new("")))?;
@@ -225,7 +225,7 @@ pub(super) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// From this place.
+    /// The file from a place on.
     pub(super) fn from(file: &'a File, at: u64) -> Self {
         Self { file, at }
     }

@@ -1,4 +1,4 @@
-//! The state folder: private, and held by one gateway at a time.
+//! The state folder as a whole: private, and held by one gateway at a time. What is in it is not looked at.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -10,10 +10,10 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, test_kill_process};
 
 use crate::limits::{LOCK_WAIT_MAX, ms};
-use crate::store::disk;
+use crate::store::layout::{MEDIA, SESSIONS};
+use crate::store::{Layout, agent_folder, disk, trash};
 
-/// Makes the folder (and its parents) for us alone, durably; one that is there already is made
-/// private.
+/// Makes the folder (and its parents) private, durably; one that is there already is made private.
 pub fn make_private(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
@@ -27,12 +27,25 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the folders in a state folder. What an earlier life left in the middle of being made is discarded.
+pub(super) fn prepare(layout: &Layout) -> io::Result<()> {
+    let root = layout.open()?;
+    root.make_folder(SESSIONS.as_ref())?;
+    // These are made when they are needed, too: on a disk that is full now the gateway can start.
+    let others = [root.make_folder(MEDIA.as_ref()).map(drop), agent_folder::make(layout)];
+    let cleared = layout.open_tmp().and_then(|tmp| trash::discard_leftovers(&tmp));
+    for error in others.into_iter().chain([cleared]).filter_map(Result::err) {
+        log::warn!("a folder in the state folder is not as it should be: {error}");
+    }
+    Ok(())
+}
+
 /// Why the lock on a state folder cannot be had.
 #[derive(Debug)]
 pub(crate) enum LockError {
-    /// Another gateway holds it; what that has written into the file.
+    /// Another gateway holds the lock, and has written this into the file.
     Held(String),
-    /// The file cannot be used.
+    /// The lock's file cannot be used.
     Io(io::Error),
 }
 
@@ -81,7 +94,7 @@ impl FolderLock {
         }
     }
 
-    /// Writes who holds it.
+    /// Writes into the lock's file who holds it.
     pub(crate) fn announce(&self, text: &str) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.write_all_at(text.as_bytes(), 0)

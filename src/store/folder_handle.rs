@@ -1,7 +1,7 @@
 //! A folder held by its descriptor: what is planted below it leads nowhere else.
 //!
 //! Each step goes one name further and follows no link. So there is nothing to resolve, and nobody who
-//! moves things about meanwhile changes where a step ends.
+//! moves things about meanwhile changes where a step ends. What the folder is for is not known here.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -28,12 +28,12 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLO
 const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 impl FolderHandle {
-    /// Opens a folder of ours. The last name of its path may be no link; what is above is trusted.
+    /// Opens a folder of the gateway's. The last name of its path may be no link; what is above is trusted.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(rustix::fs::openat(CWD, path, FOLDER | OFlags::NOFOLLOW, Mode::empty())?))
     }
 
-    /// The same, made for us alone if it is not there.
+    /// Opens a folder of the gateway's, made private if it is not there.
     pub(crate) fn make(path: &Path) -> io::Result<Self> {
         match rustix::fs::mkdir(path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => Self::open(path),
@@ -46,32 +46,32 @@ impl FolderHandle {
         Ok(Self(rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?))
     }
 
-    /// Opens the folder that it is in.
+    /// Opens the folder that this one is in.
     pub(super) fn parent(&self) -> io::Result<Self> {
         Ok(Self(rustix::fs::openat(&self.0, "..", FOLDER, Mode::empty())?))
     }
 
-    /// Opens it once more, to read its names from the beginning.
+    /// Opens this folder once more, to read its names from the beginning.
     pub(super) fn again(&self) -> io::Result<Self> {
         Ok(Self(rustix::fs::openat(&self.0, ".", FOLDER, Mode::empty())?))
     }
 
-    /// What it is itself.
+    /// What the system says of this folder itself.
     pub(super) fn about(&self) -> io::Result<Stat> {
         Ok(rustix::fs::fstat(&self.0)?)
     }
 
-    /// Its descriptor, for reading its names.
+    /// The folder's descriptor, for reading its names.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    /// Opens a folder in it, as it is.
+    /// Opens a folder in this one, as it is.
     pub(crate) fn folder(&self, name: &OsStr) -> io::Result<Self> {
         Ok(Self(rustix::fs::openat(&self.0, checked(name)?, FOLDER | OFlags::NOFOLLOW, Mode::empty())?))
     }
 
-    /// Opens a folder in it and makes it ours alone, also one that its owner was locked out of.
+    /// Opens a folder in this one and makes it private, also one that its owner was locked out of.
     pub(crate) fn own_folder(&self, name: &OsStr) -> io::Result<Self> {
         let folder = match self.folder(name) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -86,7 +86,8 @@ impl FolderHandle {
         Ok(folder)
     }
 
-    /// The same, made if it is not there. What else lies in its place is set aside.
+    /// Opens a folder in this one and makes it private; made if it is not there. What else lies in its place is
+    /// set aside.
     pub(crate) fn make_folder(&self, name: &OsStr) -> io::Result<Self> {
         match self.look(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -102,17 +103,17 @@ impl FolderHandle {
         self.own_folder(name)
     }
 
-    /// What lies under a name; a link is a link.
+    /// What the system says of a name in this folder; a link is not followed.
     pub(crate) fn look(&self, name: &OsStr) -> io::Result<Stat> {
         Ok(rustix::fs::statat(&self.0, checked(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// Opens a plain file in it for reading.
+    /// Opens a plain file in this folder for reading.
     pub(crate) fn read(&self, name: &OsStr) -> io::Result<File> {
         self.file(name, OFlags::RDONLY)
     }
 
-    /// Opens a plain file in it for reading and writing.
+    /// Opens a plain file in this folder for reading and writing.
     pub(super) fn write(&self, name: &OsStr) -> io::Result<File> {
         self.file(name, OFlags::RDWR)
     }
@@ -127,7 +128,7 @@ impl FolderHandle {
         }
     }
 
-    /// Makes a file that was not there, for us alone.
+    /// Makes a private file that was not there.
     pub(crate) fn create_new(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | FILE;
         Ok(rustix::fs::openat(&self.0, checked(name)?, flags, Mode::RUSR | Mode::WUSR)?.into())
@@ -145,7 +146,7 @@ impl FolderHandle {
         Ok(aside)
     }
 
-    /// Gives a file in it a second name there.
+    /// Gives a file in this folder a second name there.
     pub(super) fn link(&self, name: &OsStr, second: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::linkat(&self.0, checked(name)?, &self.0, checked(second)?, AtFlags::empty())?)
     }
@@ -174,12 +175,12 @@ impl FolderHandle {
         Ok(rustix::fs::unlinkat(&self.0, checked(name)?, AtFlags::REMOVEDIR)?)
     }
 
-    /// Makes the names in it durable.
+    /// Makes the names in this folder durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.0)?)
     }
 
-    /// What lies in it, in no order; entries that come and go meanwhile may or may not be among them.
+    /// The names in this folder, in no order; entries that come and go meanwhile may or may not be among them.
     pub(crate) fn names(&self) -> io::Result<impl Iterator<Item = io::Result<OsString>> + use<>> {
         let entries = Dir::read_from(&self.0)?;
         let name = |entry: rustix::fs::DirEntry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
@@ -188,12 +189,12 @@ impl FolderHandle {
             .filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == "..")))
     }
 
-    /// Lets its owner into a folder in it.
+    /// Lets the owner into a folder in this one.
     fn unlock(&self, name: &OsStr) -> io::Result<()> {
         self.set_mode(name, FileType::Directory, Mode::RWXU)
     }
 
-    /// Lets its owner read and write a plain file in it.
+    /// Lets the owner read and write a plain file in this folder.
     pub(super) fn unlock_file(&self, name: &OsStr) -> io::Result<()> {
         self.set_mode(name, FileType::RegularFile, Mode::RUSR | Mode::WUSR)
     }
@@ -221,7 +222,7 @@ impl FolderHandle {
 
 const ALL: Mode = Mode::RWXU.union(Mode::RWXG).union(Mode::RWXO);
 
-/// One name and no path.
+/// A name that is one, and no path.
 fn checked(name: &OsStr) -> io::Result<CString> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.contains(&b'/') {
@@ -230,9 +231,9 @@ fn checked(name: &OsStr) -> io::Result<CString> {
     Ok(CString::new(bytes)?)
 }
 
-/// Where tests make folders by the thousand: in memory, where the system has a place for that.
+/// Where tests make folders by the thousand: in memory, if the system has a folder there.
 #[cfg(test)]
-pub(super) fn place_in_memory() -> std::path::PathBuf {
+pub(super) fn memory_folder() -> std::path::PathBuf {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
 }

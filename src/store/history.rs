@@ -1,7 +1,7 @@
 //! Pages of a session's records, read backwards from its file on the asking client's thread.
 //!
 //! Costs what the page costs, however long the history is, and needs no lock: the file only grows,
-//! and a line that is being written has no line feed yet.
+//! and a line that is being written has no line feed yet. Writes nothing.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -21,27 +21,28 @@ use crate::store::{Layout, checked_line};
 
 /// One record of a session's file.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct SessionRecord {
-    /// The conversation it belongs to; a change of it is where one conversation ends.
-    pub s: String,
+pub(crate) struct SessionRecord {
+    /// The conversation; a record with another one begins that.
+    #[serde(rename = "s")]
+    pub(crate) session_id: String,
     /// The message; absent in the record that only begins a conversation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub m: Option<Message>,
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<Message>,
 }
 
-/// Reads pages.
+/// Reads pages of the sessions' records.
 #[derive(Debug, Clone)]
 pub struct History {
     layout: Layout,
 }
 
 impl History {
-    /// Of the sessions in this folder.
+    /// Pages of the sessions in a state folder.
     pub fn new(layout: Layout) -> Self {
         Self { layout }
     }
 
-    /// The newest messages of the session's conversation, or those before `before`.
+    /// A page with the newest messages of the session's conversation, or those before `before`.
     pub fn page(&self, params: &SessionHistoryParams) -> Result<HistoryPage, WireError> {
         let before = match &params.before {
             None => None,
@@ -71,18 +72,18 @@ impl History {
         if let Some(before) = before {
             // The conversation is the newest record's, also on older pages.
             if let Some((_, newest)) = lines.next_record()? {
-                page.session_id = newest.s;
+                page.session_id = newest.session_id;
             }
             lines = LinesBackwards::new(&opened, opened.physical(before).min(opened.len));
         }
         let mut bytes = 0;
         while let Some((at, found)) = lines.next_record()? {
             if page.session_id.is_empty() {
-                page.session_id.clone_from(&found.s);
-            } else if page.session_id != found.s {
+                page.session_id.clone_from(&found.session_id);
+            } else if page.session_id != found.session_id {
                 break;
             }
-            let Some(mut message) = found.m else { continue };
+            let Some(mut message) = found.message else { continue };
             let text_bytes = cut_encoded(&message.text, HISTORY_TEXT_BYTES_MAX).len();
             if text_bytes < message.text.len() {
                 message.text.truncate(text_bytes);
@@ -100,14 +101,14 @@ impl History {
     }
 }
 
-/// Reads whole lines from a point backwards, in blocks.
+/// Reads the records of a file backwards from a place, in blocks.
 struct LinesBackwards<'a> {
     opened: &'a OpenSessionFile,
     /// Physical offset of `block`'s first byte.
     start: u64,
     /// Bytes from `start` up to the last line that was handed out.
     block: Vec<u8>,
-    /// Bytes that were read since the last record.
+    /// Bytes that were read since the last record, and held none.
     barren_bytes: u64,
 }
 
@@ -197,7 +198,7 @@ mod tests {
 
     fn record(session: &str, text: &str) -> StoreOp {
         let message = Message::new(Role::User, text.to_owned(), 1);
-        let record = SessionRecord { s: session.to_owned(), m: Some(message) };
+        let record = SessionRecord { session_id: session.to_owned(), message: Some(message) };
         StoreOp::Append { session_key: "main".to_owned(), record: serde_json::to_string(&record).unwrap() }
     }
 

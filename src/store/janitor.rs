@@ -1,7 +1,7 @@
-//! The thread `tidy`: deletes what was discarded, counts what the state folder takes, and clears what
-//! nobody works with any more when that is too much.
+//! The janitor thread: deletes what was discarded, counts what the state folder takes, and clears what nobody
+//! works with any more when that is too much.
 //!
-//! It is there only while there is something to do. Nobody waits for it, and nothing depends on its
+//! The thread is there only while there is something to do. Nobody waits for it, and nothing depends on its
 //! success: what it leaves is tried again with the next thing that it is woken for, and at the next start.
 
 use std::io;
@@ -14,31 +14,31 @@ use crate::limits::STORAGE_SLACK_SHARE;
 use crate::store::{Layout, quota, trash, walk};
 use crate::threads;
 
-/// Gives the thread its work. Clones mean the same thread.
+/// Gives the janitor thread its work. Clones mean the same thread.
 #[derive(Debug, Clone)]
 pub struct Janitor(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     layout: Layout,
-    /// What the folder may hold.
+    /// Bytes that the folder may hold.
     max_bytes: u64,
-    /// `RUNNING`, `WAITING`, both or none.
+    /// The bits `RUNNING` and `WAITING`.
     work: AtomicU8,
     /// Bytes in the folder: what was counted last, and what the store has written since.
     used_bytes: AtomicU64,
-    /// Of them too much, although everything was cleared that nobody works with.
+    /// Bytes that are too many, although everything was cleared that nobody works with.
     excess: AtomicU64,
     counts: (Sender<()>, Receiver<()>),
 }
 
-/// There is a thread.
+/// Bit: the thread is there.
 const RUNNING: u8 = 1;
-/// There is something to do that it has not begun with.
+/// Bit: there is something to do that the thread has not begun with.
 const WAITING: u8 = 2;
 
 impl Janitor {
-    /// For a folder that may hold so much.
+    /// The janitor of a folder that may hold so many bytes.
     pub fn new(layout: Layout, max_bytes: u64) -> Self {
         Self(Arc::new(Shared {
             layout,
@@ -50,12 +50,13 @@ impl Janitor {
         }))
     }
 
-    /// The folder.
+    /// The paths in the folder.
     pub(crate) fn layout(&self) -> &Layout {
         &self.0.layout
     }
 
-    /// What was discarded is to be deleted, and the folder counted and cleared if it holds too much.
+    /// Has what was discarded deleted, and the folder counted and cleared if it holds too much. Waits for
+    /// nothing.
     pub(crate) fn count(&self) {
         if self.0.work.fetch_or(RUNNING | WAITING, SeqCst) & RUNNING != 0 {
             return;
@@ -67,7 +68,7 @@ impl Janitor {
         }
     }
 
-    /// Has something whenever the folder was counted.
+    /// A queue that has something whenever the folder was counted.
     pub(super) fn counts(&self) -> Receiver<()> {
         self.0.counts.1.clone()
     }
@@ -77,12 +78,12 @@ impl Janitor {
         self.0.used_bytes.load(SeqCst)
     }
 
-    /// The store has written so many more.
+    /// Told that the store has written so many bytes more.
     pub(super) fn add(&self, bytes: u64) {
         self.update(|used| used.saturating_add(bytes));
     }
 
-    /// The store has freed so many.
+    /// Told that the store has freed so many bytes.
     pub(super) fn subtract(&self, bytes: u64) {
         self.update(|used| used.saturating_sub(bytes));
     }
@@ -97,7 +98,7 @@ impl Janitor {
         self.0.excess.swap(0, SeqCst)
     }
 
-    /// What the folder may hold.
+    /// Bytes that the folder may hold.
     pub(super) fn max_bytes(&self) -> u64 {
         self.0.max_bytes
     }
@@ -113,7 +114,7 @@ impl Janitor {
         }
     }
 
-    /// Does it here and now.
+    /// Does the janitor's work on this thread.
     pub(super) fn work(&self) {
         if let Err(error) = self.delete_discarded().and_then(|()| self.count_and_clear()) {
             log::warn!("the state folder cannot be tidied: {error}");
@@ -146,7 +147,7 @@ impl Janitor {
     }
 }
 
-/// What is used, where so much was counted while the store went from `before` to `now`. What it has
+/// Bytes that are used, where so many were counted while the store went from `before` to `now`. What it has
 /// written meanwhile is kept: better counted twice than not at all. What it has freed may be counted still.
 fn counted(used: u64, before: u64, now: u64) -> u64 {
     used.saturating_add(now.saturating_sub(before))

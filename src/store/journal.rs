@@ -19,7 +19,7 @@ pub(super) struct Journal {
     file: File,
     /// Length up to the last line that was synced.
     good_bytes: u64,
-    /// What a failed write left behind the good lines could not be cut off yet.
+    /// A failed write left something behind the good lines that could not be cut off yet.
     has_torn_tail: bool,
     /// The file's own name may not survive a power cut, and then nothing in it.
     is_name_unsynced: bool,
@@ -84,19 +84,19 @@ impl Journal {
         Ok((journal, is_damaged))
     }
 
-    /// Its length in bytes.
+    /// The journal's length in bytes.
     pub(super) fn len(&self) -> u64 {
         self.good_bytes
     }
 
     /// Makes a line durable, or leaves no trace of it.
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        self.settle()?;
+        self.repair()?;
         let written = disk::write_at(&self.file, line, self.good_bytes);
         if let Err(error) = written.and_then(|()| disk::sync_data(&self.file)) {
             self.has_torn_tail = true;
             // If that fails, too, nothing more is written until it succeeds.
-            let _ = self.settle();
+            let _ = self.repair();
             return Err(error);
         }
         self.good_bytes += line.len() as u64;
@@ -104,7 +104,7 @@ impl Journal {
     }
 
     /// Repairs what an earlier failure left: without that no further line would be safe.
-    pub(super) fn settle(&mut self) -> io::Result<()> {
+    pub(super) fn repair(&mut self) -> io::Result<()> {
         if self.is_name_unsynced {
             disk::sync_folder(folder_of(&self.path))?;
             self.is_name_unsynced = false;
@@ -117,7 +117,7 @@ impl Journal {
         Ok(())
     }
 
-    /// All lines, read through the handle that is written to: what has the name may be another file by now.
+    /// All lines, read through the file that is written to: what has the name may be another file by now.
     /// Damage that was not there at the start is an error, at the end of the lines.
     pub(super) fn lines(&self) -> JournalLines<'_> {
         let expected = Some((self.good_bytes, self.damaged_lines));
@@ -130,10 +130,10 @@ impl Journal {
         JournalLines::new(&self.file, start, JOURNAL_PART_BYTES)
     }
 
-    /// Puts other lines in the place of all of them. After an error either those or the old ones
+    /// Replaces all lines by others. After an error either those or the old ones
     /// are there, and [`append`](Self::append) knows which.
     pub(super) fn replace(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.settle()?;
+        self.repair()?;
         let mut content = first_line()?;
         content.extend_from_slice(lines);
         let temporary = self.path.with_extension("new");
@@ -146,7 +146,7 @@ impl Journal {
         self.good_bytes = content.len() as u64;
         self.damaged_lines = 0;
         self.is_name_unsynced = true;
-        self.settle()
+        self.repair()
     }
 }
 
@@ -166,13 +166,13 @@ pub(super) struct JournalLines<'a> {
     lines: Lines<'a>,
     start: u64,
     bytes_max: u64,
-    /// Behind the last line that was read.
+    /// The place behind the last line that was read.
     end: u64,
     /// Length up to the last good line.
     good_bytes: u64,
-    /// Bad lines before that.
+    /// Bad lines before the last good one.
     damaged_lines: u64,
-    /// Bad lines behind it.
+    /// Bad lines behind the last good one.
     tail_lines: u64,
     /// Good bytes that must be there, and bad lines before them that are known.
     expected: Option<(u64, u64)>,
@@ -193,7 +193,7 @@ impl<'a> JournalLines<'a> {
         }
     }
 
-    /// Behind the last line that was read.
+    /// The place behind the last line that was read.
     pub(super) fn end(&self) -> u64 {
         self.end
     }

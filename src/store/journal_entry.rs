@@ -1,4 +1,4 @@
-//! What a line of the journal says.
+//! The format of the journal: what a line of it says. How lines are written and read is not known here.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -8,11 +8,11 @@ use crate::limits::{OFFSET_MAX, SESSION_KEY_CHARS_MAX};
 /// Format of the journal.
 pub(super) const VERSION: u32 = 1;
 
-/// A line of the journal.
+/// What a line of the journal says.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum JournalEntry<'a> {
-    /// First line: the format.
+    /// The first line: the format of the journal.
     Journal(u32),
     /// The value of a slot.
     Put {
@@ -20,7 +20,7 @@ pub(super) enum JournalEntry<'a> {
         #[serde(borrow)]
         value: &'a RawValue,
     },
-    /// A slot is gone.
+    /// A slot and its value are gone.
     Del(String),
     /// A record of a session, at this place of its file.
     App {
@@ -31,7 +31,7 @@ pub(super) enum JournalEntry<'a> {
     },
     /// A session is gone.
     Forget(String),
-    /// Several, in order.
+    /// Several entries, in order, that hold together or not at all.
     All(#[serde(borrow)] Vec<JournalEntry<'a>>),
 }
 

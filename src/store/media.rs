@@ -1,7 +1,7 @@
 //! What people send, in a folder of the gateway's own: one folder in it per session.
 //!
 //! The session's agent may read what is in there. In its sandbox it can do nothing else with it; without
-//! one it can do anything, so nothing in there is trusted to be what it was.
+//! one it can do anything, so nothing in there is trusted to be what it was. Where it came from is not known here.
 
 use std::ffi::OsStr;
 use std::fs::File;

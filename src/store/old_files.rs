@@ -1,4 +1,4 @@
-//! The oldest of many files, a bounded number of them at a time.
+//! The oldest of many files, a bounded number of them at a time. Which files may go is for `quota`.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -14,14 +14,14 @@ use crate::store::folder_handle::{DAMAGED, FolderHandle};
 use crate::store::trash;
 use crate::store::walk::{used_bytes, weight};
 
-/// A file that may go.
+/// A file that may be removed.
 #[derive(Debug)]
 pub(super) struct OldFile {
-    /// Copies of damaged files go before anything else.
+    /// It is a copy of a damaged file: these go before anything else.
     is_copy: bool,
     modified_ms: i64,
     pub(super) bytes: u64,
-    /// Names from the state folder down.
+    /// The names of folders, from the state folder down, and of the file.
     pub(super) path: Vec<OsString>,
 }
 
@@ -34,12 +34,12 @@ impl OldFile {
         self.modified_ms > other.modified_ms
     }
 
-    /// What goes first is least.
+    /// The order in which files go; the least goes first.
     fn rank(&self) -> (bool, i64, &[OsString]) {
         (!self.is_copy, self.modified_ms, &self.path)
     }
 
-    /// Removes it, whatever is in its place by now.
+    /// Removes the file, or whatever is in its place by now.
     pub(super) fn remove(&self, root: &FolderHandle, tmp: &FolderHandle) -> io::Result<()> {
         let Some((name, folders)) = self.path.split_last() else { return Ok(()) };
         let mut folder = root.again()?;
@@ -70,12 +70,12 @@ impl Ord for OldFile {
     }
 }
 
-/// The files among many that go first: as many as are looked at at a time.
+/// Those files among many that go first.
 pub(super) struct OldestFiles {
     files: BinaryHeap<OldFile>,
-    /// Younger ones stay.
+    /// Files that were changed later stay.
     pub(super) until_ms: i64,
-    /// There are more.
+    /// There are more files that may go.
     pub(super) is_cut: bool,
 }
 

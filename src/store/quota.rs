@@ -1,9 +1,10 @@
-//! What goes first when the state folder holds more than it may.
+//! The quota of the state folder: what goes first when it holds more than it may.
 //!
 //! The copies of damaged files, the oldest first; then the pictures and files that people sent and
 //! the agent's files of conversations that are over, the oldest first; then the oldest records of the
 //! session that was used longest ago, and so on with the next one. The agent's files of conversations
-//! that go on count but are not touched: however much they take, a part stays for the records.
+//! that go on count but are not touched: however much they take, a part stays for the records. When to look
+//! is for the janitor.
 
 use std::io;
 use std::io::Read as _;
@@ -13,13 +14,14 @@ use crate::limits::{LEFTOVER_AGE_MS_MIN, QUOTA_BATCHES_MAX, RECORDS_SHARE};
 use crate::store::checked_line::end_of_line;
 use crate::store::disk::{self, Reading};
 use crate::store::folder_handle::FolderHandle;
+use crate::store::layout::{MEDIA, SESSIONS};
 use crate::store::old_files::OldestFiles;
 use crate::store::session_file::{Header, OpenSessionFile};
 use crate::store::walk::{used_bytes, weight};
-use crate::store::{Layout, MEDIA, SESSIONS, agent_folder};
+use crate::store::{Layout, agent_folder};
 
-/// Removes what nobody works with any more until so many bytes are free, if there is that much of it.
-/// Returns how many are.
+/// Removes what nobody works with any more, `excess` bytes of it if there are so many. Returns how many bytes
+/// were freed.
 pub(super) fn make_room(root: &FolderHandle, tmp: &FolderHandle, excess: u64) -> io::Result<u64> {
     let (mut freed, mut count) = (0, 0);
     for _ in 0..QUOTA_BATCHES_MAX {
@@ -58,8 +60,8 @@ pub(super) fn make_room(root: &FolderHandle, tmp: &FolderHandle, excess: u64) ->
     Ok(freed)
 }
 
-/// Drops the oldest records of sessions, so many bytes of them if there are, and leaves them their part.
-/// Returns how many bytes are free now. To be called when the sessions' files are durable.
+/// Drops the oldest records of sessions, `excess` bytes of them if there are so many, and leaves them their
+/// part. Returns how many bytes were freed. To be called when the sessions' files are durable.
 pub(super) fn drop_records(layout: &Layout, excess: u64, max_bytes: u64) -> io::Result<u64> {
     let sessions = layout.open()?.make_folder(SESSIONS.as_ref())?;
     let share = max_bytes / RECORDS_SHARE;
@@ -78,8 +80,7 @@ pub(super) fn drop_records(layout: &Layout, excess: u64, max_bytes: u64) -> io::
     Ok(freed)
 }
 
-/// Drops the oldest records of a session, so many bytes of them if there are. Returns the bytes that
-/// are free now. A file that cannot be read is left alone.
+/// Drops the oldest records of a session, `bytes` of them if there are so many. Returns how many were freed. A file that cannot be read is left alone.
 fn drop_oldest(path: &Path, bytes: u64) -> io::Result<u64> {
     let opened = match OpenSessionFile::read(path) {
         Ok(Some(opened)) => opened,
@@ -116,11 +117,11 @@ mod tests {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
     use crate::limits::QUOTA_BATCH;
-    use crate::store::folder_handle::place_in_memory;
+    use crate::store::folder_handle::memory_folder;
     use crate::store::{Janitor, Layout, Store, StoreOp, folder};
 
     fn root(name: &str) -> Layout {
-        let root = place_in_memory().join(format!("clawdis-quota-{name}-{}", std::process::id()));
+        let root = memory_folder().join(format!("clawdis-quota-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         folder::make_private(&root).unwrap();
         Layout::new(&root)
@@ -153,7 +154,7 @@ mod tests {
         lay(&fresh, 100_000, 0);
         let (mut store, _) = Store::open(Janitor::new(layout.clone(), 500_000)).unwrap();
         store.janitor().work();
-        store.counted();
+        store.on_counted();
         assert!(over.exists() && sent.exists());
         let record = format!("{{\"x\":\"{}\"}}", "-".repeat(120_000));
         let ops = [StoreOp::Append { session_key: "main".into(), record }];
@@ -161,7 +162,7 @@ mod tests {
         store.commit(&[&ops]).unwrap();
         assert!(store.is_full());
         store.janitor().work();
-        store.counted();
+        store.on_counted();
         assert!(!over.exists() && !sent.exists(), "nobody works with these any more");
         assert!(current.exists() && fresh.exists());
         assert!(store.janitor().used_bytes() < 450_000 && store.trouble().is_none());
@@ -206,12 +207,12 @@ mod tests {
         }
         let (mut store, _) = Store::open(Janitor::new(layout.clone(), 400_000)).unwrap();
         store.janitor().work();
-        store.counted();
+        store.on_counted();
         assert!(old.exists() && store.janitor().used_bytes() < 400_000, "{}", store.janitor().used_bytes());
         assert!(aside.iter().all(|path| path.exists()));
         lay(&layout.root().join("agent/t/media/old"), 200_000, 29);
         store.janitor().work();
-        store.counted();
+        store.on_counted();
         assert!(store.trouble().is_none());
         assert!(!aside.iter().any(|path| path.exists()));
         assert!(!old.exists() && !layout.sessions().join("a.log.damaged-1").exists());
@@ -230,7 +231,7 @@ mod tests {
         }
         let (mut store, _) = Store::open(Janitor::new(layout.clone(), 1)).unwrap();
         store.janitor().work();
-        store.counted();
+        store.on_counted();
         assert_eq!(fs::read_dir(layout.root().join("agent/s")).unwrap().count(), 0);
         let _ = fs::remove_dir_all(layout.root());
     }
@@ -245,7 +246,7 @@ mod tests {
         let log = layout.session("main");
         fs::File::options().write(true).open(&log).unwrap().set_len(1 << 40).unwrap();
         store.janitor().work();
-        store.counted();
+        store.on_counted();
         assert!(store.trouble().is_none() && log.metadata().unwrap().len() < 1_000);
         store.commit(&[&[append("main")]]).unwrap();
         assert!(store.trouble().is_none() && fs::read_to_string(&log).unwrap().contains(&record));

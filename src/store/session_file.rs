@@ -1,7 +1,7 @@
 //! The format of a session's file: a header line, then one record per line.
 //!
 //! A record is named by its logical offset, which stays the same when older records are removed
-//! (`base` grows instead).
+//! (`base` grows instead). What a record says is not known here.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
@@ -27,7 +27,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The line, for a file whose first record is the one at `base`.
+    /// The header's line, for a file whose first record is the one at `base`.
     pub(super) fn line(key: &str, base: u64) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         let header = Self { v: VERSION, key: key.to_owned(), base };
@@ -36,18 +36,18 @@ impl Header {
     }
 }
 
-/// A session file's header and where its records lie.
+/// An open session file: its header, and where its records lie.
 pub(super) struct OpenSessionFile {
     pub(super) file: File,
     pub(super) header: Header,
     /// Physical offset of the first record.
     pub(super) first: u64,
-    /// Physical length.
+    /// Physical length of the file.
     pub(super) len: u64,
 }
 
 impl OpenSessionFile {
-    /// Opens for reading. `None` if there is no such file; `InvalidData` if its beginning cannot be
+    /// Opens a file for reading. `None` if there is no such file; `InvalidData` if its beginning cannot be
     /// read, `Unsupported` if another version wrote it.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
         match disk::read(path) {
@@ -78,18 +78,18 @@ impl OpenSessionFile {
         Ok(Self { file, header, first: line.len() as u64, len })
     }
 
-    /// Logical offset behind the last byte.
+    /// Logical offset behind the last record.
     pub(super) fn end(&self) -> u64 {
         self.header.base + (self.len - self.first)
     }
 
-    /// Name of the record at this place of the file.
+    /// Logical offset of the record at a physical one.
     pub(super) fn logical(&self, physical: u64) -> u64 {
         self.header.base + (physical - self.first)
     }
 
-    /// Place of the record with this name; the first one's if it is older than all in the file. A
-    /// client may give any number for one.
+    /// Physical offset of the record at a logical one; the first record's if that one is older than all in the
+    /// file. A client may give any number for one.
     pub(super) fn physical(&self, logical: u64) -> u64 {
         self.first.saturating_add(logical.saturating_sub(self.header.base))
     }
@@ -104,13 +104,13 @@ impl OpenSessionFile {
         Ok(good)
     }
 
-    /// Where the first hole is, or its length: something that was never written, and not by us. A power cut
-    /// leaves such ones, and who restores a backup.
+    /// Physical offset of the first hole, or the length of the file: something that was never written. A
+    /// power cut leaves holes, and whoever restores a backup.
     pub(super) fn first_hole(&self) -> u64 {
         rustix::fs::seek(&self.file, SeekFrom::Hole(self.first)).map_or(self.len, |hole| hole.min(self.len))
     }
 
-    /// Whether exactly these bytes are at this place.
+    /// Whether exactly these bytes are at a physical offset.
     pub(super) fn has_at(&self, physical: u64, bytes: &[u8]) -> io::Result<bool> {
         let mut found = Vec::with_capacity(bytes.len());
         Reading::from(&self.file, physical).take(bytes.len() as u64).read_to_end(&mut found)?;

@@ -1,5 +1,5 @@
 //! The sessions' own files, written without a sync of their own: the journal holds every record
-//! until [`sync`](SessionFiles::sync) has been called.
+//! until [`sync`](SessionFiles::sync) has been called. What a record says is not known here.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,12 +9,12 @@ use std::path::Path;
 use crate::store::session_file::{Header, OpenSessionFile};
 use crate::store::{Layout, checked_line, disk, trash};
 
-/// The writer's side.
+/// The files of all sessions, as the store writes them.
 pub(super) struct SessionFiles {
     layout: Layout,
     /// Keys whose files have bytes, or names, that only the journal makes durable.
     unsynced: BTreeSet<String>,
-    /// Those of them whose sync failed: another one proves nothing before they are written again.
+    /// Those among the unsynced keys whose sync failed: another one proves nothing before they are written again.
     doubtful: BTreeSet<String>,
     /// A file was removed, which only the journal makes durable.
     is_removal_unsynced: bool,
@@ -31,8 +31,8 @@ impl SessionFiles {
         Ok(self.open(key)?.map_or(0, |opened| opened.end()))
     }
 
-    /// `None` also for a file that does not go beyond its beginning: it was being made when the
-    /// gateway, or the disk, stopped.
+    /// Opens a session's file. `None` also for one that does not go beyond its beginning: it was being made
+    /// when the gateway, or the disk, stopped.
     fn open(&self, key: &str) -> io::Result<Option<OpenSessionFile>> {
         let path = self.layout.session(key);
         match OpenSessionFile::read(&path) {
@@ -80,7 +80,7 @@ impl SessionFiles {
         Ok(line.len() as u64)
     }
 
-    /// Makes the file ready for the records that the journal holds, the first of which is at `from`.
+    /// Makes a session's file ready for the records that the journal holds, the first of which is at `from`.
     /// What is torn behind that is cut off; a file that is damaged before it is set aside, and a new
     /// one begins at `from`. Returns a sentence if something is lost from the history.
     pub(super) fn mend(&mut self, key: &str, from: u64) -> io::Result<Option<String>> {
@@ -135,7 +135,7 @@ impl SessionFiles {
         ))
     }
 
-    /// Removes everything of that session.
+    /// Removes everything of a session.
     pub(super) fn forget(&mut self, key: &str) -> io::Result<()> {
         // Also if there is nothing any more, for the reason given above.
         self.is_removal_unsynced = true;

@@ -1,4 +1,6 @@
-//! The store's loop: gather what waits, one sync for all of it, answer; heal after trouble.
+//! The store's loop: gather the commands that wait, write them with one sync, tell state; heal after trouble.
+//!
+//! How something is written is not known here.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -13,13 +15,14 @@ use crate::port::Port;
 use crate::store::{Store, StoreCommand, StoreEvent, StoreOp, Usage, disk};
 use crate::threads;
 
-/// Before a folder in trouble is tried again.
+/// Pauses before a folder in trouble is tried again.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// A change of used or free space that is worth a word to state.
 const NOTABLE_BYTES: u64 = 1024 * 1024;
 
-/// Starts the thread. It ends when every sender of commands is gone.
-pub fn spawn(
+/// Starts the store thread. It ends when every sender of commands is gone. Events wait for room in state's
+/// queue, commands do not wait for room in this one (see the head of `store`).
+pub(crate) fn spawn(
     store: Store,
     commands: Receiver<StoreCommand>,
     events: Port<StoreEvent>,
@@ -30,14 +33,16 @@ pub fn spawn(
     })
 }
 
+/// The store, and what the loop around it remembers.
 struct StoreLoop {
     store: Store,
     events: Port<StoreEvent>,
+    /// What state was told last.
     told: Option<Usage>,
-    /// When what happens then lets the folder be counted: the agent and the sidecar write there, too.
+    /// When the next command lets the folder be counted: the agent and the sidecar write there, too.
     next_count: Instant,
     is_counted: bool,
-    /// While in trouble: when to try again, and the pauses after that.
+    /// Only in trouble: when to try again, and the pauses after that.
     retry: Option<(Instant, Backoff)>,
 }
 
@@ -62,7 +67,7 @@ impl StoreLoop {
                         self.count();
                     }
                 }
-                recv(counts) -> _ => self.counted(),
+                recv(counts) -> _ => self.on_counted(),
                 recv(retry) -> _ => self.try_again(),
             }
         }
@@ -73,8 +78,8 @@ impl StoreLoop {
         self.store.janitor().count();
     }
 
-    fn counted(&mut self) {
-        self.store.counted();
+    fn on_counted(&mut self) {
+        self.store.on_counted();
         if !std::mem::replace(&mut self.is_counted, true) {
             // The first count is news whatever it says.
             self.told = None;
@@ -114,7 +119,7 @@ impl StoreLoop {
         self.retry.get_or_insert_with(|| retry_after(RETRY));
     }
 
-    /// Probes a folder in trouble with an empty commit's worth of writing, and does what is left.
+    /// Tries to write to a folder in trouble, and does what is left to do.
     fn try_again(&mut self) {
         let probe = self.store.layout().root().join("probe");
         let probed = disk::replace(&probe, [0; 4096].as_slice());
@@ -152,7 +157,7 @@ impl StoreLoop {
     }
 }
 
-/// What waits behind a command and can be made durable with it.
+/// A command, and those that wait behind it and can be made durable with it.
 fn gather(first: StoreCommand, commands: &Receiver<StoreCommand>) -> Vec<StoreCommand> {
     let mut bytes = first.bytes();
     let mut group = vec![first];
@@ -164,7 +169,7 @@ fn gather(first: StoreCommand, commands: &Receiver<StoreCommand>) -> Vec<StoreCo
     group
 }
 
-/// What went wrong, and what to do about it.
+/// A sentence about what went wrong, and what to do about it.
 fn sentence(error: &io::Error, store: &Store) -> String {
     let folder = store.layout().root().display();
     match error.kind() {
@@ -181,7 +186,7 @@ fn sentence(error: &io::Error, store: &Store) -> String {
     }
 }
 
-/// Whether it is files that the file system has no more of. Some have no number of them.
+/// Whether the file system has no room for further files. Some file systems have no bound on them.
 fn has_no_files_left(store: &Store) -> bool {
     rustix::fs::statvfs(store.layout().root()).is_ok_and(|space| space.f_files > 0 && space.f_favail == 0)
 }

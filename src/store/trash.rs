@@ -2,7 +2,7 @@
 //!
 //! A tree of folders may be deeper than any stack, longer than any path and locked against its owner:
 //! the agent can make such ones. So nothing goes down into it: each folder in the folder that is being
-//! emptied is moved up beside that one, and has its turn later.
+//! emptied is moved up beside that one, and has its turn later. Why something goes is not known here.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
@@ -48,13 +48,13 @@ pub(crate) fn discard(from: &FolderHandle, name: &OsStr, tmp: &FolderHandle) -> 
     Err(io::Error::new(ErrorKind::AlreadyExists, "every name for it is taken"))
 }
 
-/// Another gateway, or whoever restored a backup, has used the name.
+/// Whether the name is in use: another gateway, or whoever restored a backup, may have taken it.
 fn is_taken(error: &io::Error) -> bool {
     use ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
     matches!(error.kind(), AlreadyExists | DirectoryNotEmpty | NotADirectory)
 }
 
-/// The same for something that has a path in the state folder.
+/// Takes something out of view that has a path in the state folder; there need be nothing.
 pub(crate) fn discard_path(layout: &Layout, path: &Path) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     match FolderHandle::open(folder) {
@@ -63,7 +63,7 @@ pub(crate) fn discard_path(layout: &Layout, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Discards what an earlier life of the gateway left on its way. To be called before there is anything new.
+/// Discards what an earlier life of the gateway left in the middle of being made. To be called before there is anything new.
 pub(super) fn discard_leftovers(tmp: &FolderHandle) -> io::Result<()> {
     let mut discarded = Ok(());
     for name in tmp.names()?.take(TMP_ENTRIES_MAX) {
@@ -105,7 +105,7 @@ pub(super) fn clear(tmp: &FolderHandle) -> io::Result<()> {
     }
 }
 
-/// Empties a folder and removes it. Counts what went.
+/// Empties a folder and removes it. Adds what went to `steps`.
 fn empty(tmp: &FolderHandle, name: &OsStr, steps: &mut u64) -> io::Result<()> {
     let folder = match tmp.own_folder(name) {
         Err(error) if error.kind() == ErrorKind::NotADirectory => return tmp.unlink(name),
@@ -132,10 +132,10 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::{clear, discard, discard_leftovers};
-    use crate::store::folder_handle::{FolderHandle, place_in_memory};
+    use crate::store::folder_handle::{FolderHandle, memory_folder};
 
     fn temp(name: &str) -> (std::path::PathBuf, FolderHandle) {
-        let path = place_in_memory().join(format!("clawdis-trash-{name}-{}", std::process::id()));
+        let path = memory_folder().join(format!("clawdis-trash-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(path.join("theirs")).unwrap();
         fs::write(path.join("theirs/file"), "theirs").unwrap();

@@ -1,19 +1,20 @@
-//! What the journal has and the sessions' files still lack, per session and in order.
+//! What the journal has and the sessions' files still lack, per session and in order. Touches no file.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::limits::{UNAPPLIED_BYTES_MAX, UNAPPLIED_RECORDS_MAX};
 use crate::store::checked_line;
 
-/// One thing that a session's file lacks.
+/// Something that is still to be written to a session's file.
 #[derive(Debug, PartialEq)]
 pub(super) enum SessionWrite {
     /// The record at this logical offset.
     Append { offset: u64, record: String },
-    /// To be gone.
+    /// The file is to be removed.
     Forget,
 }
 
+/// The writes that are still to be done, within bounds.
 #[derive(Default)]
 pub(super) struct UnappliedWrites {
     by_key: BTreeMap<String, VecDeque<SessionWrite>>,
@@ -29,7 +30,7 @@ impl UnappliedWrites {
         self.by_key.entry(key.to_owned()).or_default().push_back(SessionWrite::Append { offset, record });
     }
 
-    /// Nothing that was said before matters any more.
+    /// Has the session's file removed. Nothing that it lacked before matters any more.
     pub(super) fn forget(&mut self, key: &str) {
         self.drop_all(key);
         self.by_key.insert(key.to_owned(), VecDeque::from([SessionWrite::Forget]));
@@ -45,23 +46,23 @@ impl UnappliedWrites {
         self.by_key.get(key)?.front()
     }
 
-    /// It lacks it no more.
+    /// Told that the first thing was written.
     pub(super) fn done(&mut self, key: &str) -> Option<SessionWrite> {
-        let works = self.by_key.get_mut(key)?;
-        let work = works.pop_front();
-        if works.is_empty() {
+        let writes = self.by_key.get_mut(key)?;
+        let write = writes.pop_front();
+        if writes.is_empty() {
             self.by_key.remove(key);
         }
-        if let Some(SessionWrite::Append { record, .. }) = &work {
+        if let Some(SessionWrite::Append { record, .. }) = &write {
             self.records -= 1;
             self.bytes -= record.len();
         }
-        work
+        write
     }
 
     /// Logical offset behind the last record that session's file lacks. `None` if it lacks nothing.
     pub(super) fn end(&self, key: &str) -> Option<u64> {
-        self.by_key.get(key)?.back().map(|work| match work {
+        self.by_key.get(key)?.back().map(|write| match write {
             SessionWrite::Append { offset, record } => offset + checked_line::line_bytes(record),
             SessionWrite::Forget => 0,
         })

@@ -1,7 +1,7 @@
 //! Counts what lies below a folder, however deep that goes and whoever changes it meanwhile.
 //!
 //! One folder is open at a time. Of those above it only their identity is kept, and the place up to which
-//! their names were read; the way back is `..`, which does not lead elsewhere unnoticed.
+//! their names were read; the way back is `..`, which does not lead elsewhere unnoticed. Changes nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Stat};
 use crate::limits::{DISK_BLOCK_BYTES, WALK_ENTRIES_MAX};
 use crate::store::folder_handle::FolderHandle;
 
-/// A folder above the one that is being read.
+/// A folder above the one that is being read, and how far its names were read.
 struct Above {
     id: (u64, u64),
     place: u64,
@@ -108,13 +108,13 @@ fn read_names(here: &FolderHandle, place: &mut u64, each: &mut dyn FnMut(&OsStr)
     Ok(())
 }
 
-/// Numbers have other widths on other systems.
+/// What tells a folder apart from all others.
 fn id(about: &Stat) -> (u64, u64) {
     #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "only compared with one another")]
     (about.st_dev as u64, about.st_ino as u64)
 }
 
-/// What one name takes. A file with holes takes what is in it, and one with several names its share.
+/// Bytes that one name takes. A file with holes takes what is in it, and one with several names its share.
 pub(super) fn weight(about: &Stat) -> u64 {
     let len = u64::try_from(about.st_size).unwrap_or_default();
     let on_disk = u64::try_from(about.st_blocks).unwrap_or_default().saturating_mul(DISK_BLOCK_BYTES);
@@ -131,11 +131,11 @@ mod tests {
     use std::fs;
 
     use super::used_bytes;
-    use crate::store::folder_handle::{FolderHandle, place_in_memory};
+    use crate::store::folder_handle::{FolderHandle, memory_folder};
 
     #[test]
     fn every_folder_of_a_deep_and_wide_tree_counts_once() {
-        let path = place_in_memory().join(format!("clawdis-walk-{}", std::process::id()));
+        let path = memory_folder().join(format!("clawdis-walk-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         let root = FolderHandle::open(&path).unwrap();
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_file_takes_what_is_in_it_and_one_with_two_names_takes_it_once() {
-        let path = place_in_memory().join(format!("clawdis-walk-holes-{}", std::process::id()));
+        let path = memory_folder().join(format!("clawdis-walk-holes-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         let root = FolderHandle::open(&path).unwrap();

@@ -26,7 +26,7 @@ PATH_CALL = re.compile(
 # What it hands out is for an agent's command line. The one who goes there by path is bubblewrap: a descriptor
 # would have to be left open through the guard, and not every version takes one. Only a process without
 # walls can put something else there meanwhile, and that needs no trick.
-AGENT_FOLDER_PATH = re.compile(r"\bagent_folder::place\b|\bsession\.own\b|\bfile\.folder\b")
+AGENT_FOLDER_PATH = re.compile(r"\bagent_folder::path\b|\bsession\.own\b|\bfile\.folder\b")
 RESOLVED = re.compile(PATH_CALL.pattern + r"|\b(?:real|may_exist|given|canonicalize|metadata|try_exists)\s*\(")
 # What letting somebody in means has to be said in words, wherever a reader may be told how to do it.
 LET_IN_SAID = "Whoever you let in"

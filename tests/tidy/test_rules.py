@@ -90,10 +90,10 @@ class Sources(unittest.TestCase):
             self.assertEqual(sources.check(tree({"src/store/quota.rs": text})), [])
 
     def test_the_agents_folder_is_handed_on_unresolved(self):
-        for call in ["real(session.own)", "agent_folder::place(layout).canonicalize()", "file.folder.metadata()"]:
+        for call in ["real(session.own)", "agent_folder::path(layout).canonicalize()", "file.folder.metadata()"]:
             text = f"//! A.\nfn a() {{\n    {call};\n}}\n"
             self.assert_one({"src/agent/sandbox/mod.rs": text}, "src/agent/sandbox/mod.rs:3:")
-        handed = "//! A.\nfn a() {\n    walls(session.own.to_owned(), agent_folder::place(layout));\n}\n"
+        handed = "//! A.\nfn a() {\n    walls(session.own.to_owned(), agent_folder::path(layout));\n}\n"
         self.assertEqual(sources.check(tree({"src/agent/sandbox/mod.rs": handed})), [])
 
     def test_lock_files(self):

@@ -79,7 +79,7 @@ impl Sandbox {
             Err(why) => return lacking(why),
         };
         let layout = config.janitor.layout();
-        let args = agent_folder::place(layout)
+        let args = agent_folder::path(layout)
             .map_err(|error| error.to_string())
             .and_then(|own| mounts::arguments(config, SessionFolders { own: &own, media: &layout.media() }));
         let why = match args.map(|args| attempt(&program, args, config)) {

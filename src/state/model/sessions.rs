@@ -116,7 +116,7 @@ impl Sessions {
         if message.channel.is_some() {
             session.last_channel = message.channel;
         }
-        let record = SessionRecord { s: session_id.to_owned(), m: Some(message) };
+        let record = SessionRecord { session_id: session_id.to_owned(), message: Some(message) };
         writes.append(key, &record);
         put(key, session, writes);
     }
@@ -145,7 +145,7 @@ impl Sessions {
         session.route = self.route(key).cloned();
         session.unrecorded = false;
         let id = session.id.clone();
-        let record = SessionRecord { s: id.clone(), m: None };
+        let record = SessionRecord { session_id: id.clone(), message: None };
         writes.append(key, &record);
         put(key, &session, writes);
         self.by_key.insert(key.to_owned(), session);

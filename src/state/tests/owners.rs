@@ -170,7 +170,7 @@ fn an_old_folder_with_a_doubt_implies_nobody() {
     }
     // What a damaged journal does not say tells nothing.
     let slots = old_folder(&[("telegram/2", "{}")]);
-    let damaged = Recovered { slots, damaged: true, ..Recovered::default() };
+    let damaged = Recovered { slots, is_damaged: true, ..Recovered::default() };
     let mut bench = Bench::with(nobody_named(&[]), damaged);
     bench.connect(1);
     bench.request(1, "s", "status", json!({}));

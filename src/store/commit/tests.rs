@@ -55,7 +55,7 @@ fn append(key: &str, record: &str) -> StoreOp {
 fn slots_and_records_come_back() {
     let temp = Temp::new("back");
     let (mut store, recovered) = temp.open();
-    assert!(recovered.slots.is_empty() && !recovered.damaged);
+    assert!(recovered.slots.is_empty() && !recovered.is_damaged);
     keep(&mut store, &[put("a", "1"), put("b", "2"), append("main", r#"{"x":1}"#)]);
     keep(&mut store, &[put("a", "3"), StoreOp::Delete { slot: "b".into() }]);
     drop(store);
@@ -78,7 +78,7 @@ fn a_torn_tail_is_cut_and_a_lost_session_file_is_written_again() {
     for cut in 0..whole.len() {
         fs::write(layout.session("main"), &whole[..cut]).unwrap();
         let (_, recovered) = temp.open();
-        assert!(!recovered.damaged);
+        assert!(!recovered.is_damaged);
         assert_eq!(temp.session("main"), whole, "the session file was cut at {cut}");
         // Its later pages may reach the disk before its first one.
         fs::write(layout.session("main"), "\0".repeat(cut) + &whole[cut..]).unwrap();
@@ -103,7 +103,7 @@ fn damage_in_the_middle_is_reported_and_the_rest_used() {
         fault::plan(failing);
         let (mut store, recovered) = temp.open();
         fault::over();
-        assert!(recovered.damaged && recovered.problems.len() == 1);
+        assert!(recovered.is_damaged && recovered.problems.len() == 1);
         assert_eq!(recovered.slots.keys().collect::<Vec<_>>(), ["b"]);
         keep(&mut store, &[put("c", "3")]);
         let copies = disk::copies_in(&temp.0).unwrap();
@@ -125,7 +125,7 @@ fn a_group_is_there_or_not_however_it_was_torn() {
         fs::write(&path, bytes).unwrap();
         let _ = fs::remove_file(Layout::new(&temp.0).session("main"));
         let (_, recovered) = temp.open();
-        assert!(!recovered.damaged);
+        assert!(!recovered.is_damaged);
         let there = Layout::new(&temp.0).session("main").exists();
         (recovered.slots.into_values().collect::<Vec<_>>(), there)
     };
@@ -225,7 +225,7 @@ fn whatever_fails_what_was_promised_is_there_and_nothing_half() {
             fault::over();
             let at = format!("changes {first}.. failed ({count})");
             let (store, recovered) = temp.open();
-            assert!(store.trouble().is_none() && !recovered.damaged, "{at}: {:?}", recovered.problems);
+            assert!(store.trouble().is_none() && !recovered.is_damaged, "{at}: {:?}", recovered.problems);
             let there = numbers(&recovered);
             // The last one may be there although its writer was told that it is not sure.
             let only_there: Vec<_> = there.iter().filter(|number| !promised.contains(number)).collect();
@@ -279,7 +279,7 @@ fn nothing_follows_a_torn_line() {
     drop(store);
     let (_, recovered) = temp.open();
     assert_eq!(recovered.slots["a"], "4");
-    assert!(!recovered.damaged && recovered.problems.is_empty(), "{:?}", recovered.problems);
+    assert!(!recovered.is_damaged && recovered.problems.is_empty(), "{:?}", recovered.problems);
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn damage_below_what_the_journal_holds_is_set_aside_and_nothing_is_lost() {
         let damaged = damage(&temp.session("main"));
         fs::write(Layout::new(&temp.0).session("main"), &damaged).unwrap();
         let (mut store, recovered) = temp.open();
-        assert!(!recovered.damaged && recovered.problems.len() == 1, "{name}: {:?}", recovered.problems);
+        assert!(!recovered.is_damaged && recovered.problems.len() == 1, "{name}: {:?}", recovered.problems);
         assert!(temp.session("main").contains("new") && !temp.session("main").contains("old"), "{name}");
         assert_eq!(store.sessions.end("main").unwrap(), end, "{name}: names of records stay");
         let copies = disk::copies_of(&Layout::new(&temp.0).session("main")).unwrap();
@@ -425,7 +425,7 @@ fn a_journal_without_a_readable_line_is_damage_and_no_torn_write() {
     for damaged in ["x".repeat(text.len()), text.replacen("{\"put\"", "{\"got\"", 1) + "torn"] {
         fs::write(&path, &damaged).unwrap();
         let (_, recovered) = temp.open();
-        assert!(recovered.damaged, "{damaged}");
+        assert!(recovered.is_damaged, "{damaged}");
         let copies = disk::copies_in(&temp.0).unwrap();
         assert!(copies.iter().any(|copy| fs::read_to_string(copy).unwrap() == damaged));
     }

@@ -91,7 +91,7 @@ fn places_that_cannot_be_in_a_long_journal_cost_one_copy_of_the_session() {
     let layout = Layout::new(&temp.0);
     fs::write(layout.journal(), &text).unwrap();
     let (mut store, recovered) = temp.open();
-    assert!(store.trouble().is_none() && !recovered.damaged);
+    assert!(store.trouble().is_none() && !recovered.is_damaged);
     assert_eq!(fs::read_dir(layout.sessions()).unwrap().count(), 3, "two sessions and a copy");
     keep(&mut store, &[append("main", "7"), StoreOp::Compact]);
     assert!(temp.session("main").ends_with(" 7\n"));

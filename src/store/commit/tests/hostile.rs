@@ -70,7 +70,7 @@ fn numbers_that_nobody_can_reckon_with_are_damage() {
         fs::write(path, text).unwrap();
         let (mut store, recovered) = temp.open();
         assert_eq!(recovered.slots["a"], "1");
-        assert!(recovered.damaged != is_session, "{name}");
+        assert!(recovered.is_damaged != is_session, "{name}");
         keep(&mut store, &[append("main", r#"{"x":"second"}"#)]);
         assert!(store.trouble().is_none() && temp.session("main").contains("second"), "{name}");
     }
@@ -92,7 +92,7 @@ fn what_could_not_be_read_back_is_refused_alone() {
     );
     drop(store);
     let (store, recovered) = temp.open();
-    assert!(store.trouble().is_none() && !recovered.damaged && recovered.slots.len() == 1);
+    assert!(store.trouble().is_none() && !recovered.is_damaged && recovered.slots.len() == 1);
     assert!(temp.session("main").contains(&fits));
 }
 
@@ -112,7 +112,7 @@ fn a_key_whose_file_could_not_be_opened_again_is_damage_and_no_record_has_one() 
     write_line(&mut text, r#"{"put":{"slot":"b","value":2}}"#);
     fs::write(layout.journal(), text).unwrap();
     let (mut store, recovered) = temp.open();
-    assert!(recovered.damaged && recovered.slots["b"] == "2");
+    assert!(recovered.is_damaged && recovered.slots["b"] == "2");
     keep(&mut store, &[append(&longest, r#"{"x":"second"}"#)]);
     drop(store);
     let (store, recovered) = temp.open();
@@ -172,14 +172,14 @@ fn a_journal_without_end_is_set_aside_and_what_is_whole_before_used() {
             fs::File::options().append(true).open(&path).unwrap().write_all(&line).unwrap();
         }
         let (mut store, recovered) = temp.open();
-        assert!(recovered.damaged && recovered.slots["a"] == "1" && store.trouble().is_none());
+        assert!(recovered.is_damaged && recovered.slots["a"] == "1" && store.trouble().is_none());
         assert!(path.metadata().unwrap().len() < 1_000);
         keep(&mut store, &[put("b", "1")]);
         drop(store);
         let copies = disk::copies_of(&path).unwrap();
         assert!(copies.len() == 1 && copies[0].metadata().unwrap().len() >= 1 << 40);
         let (_, recovered) = temp.open();
-        assert!(!recovered.damaged && recovered.slots.len() == 2);
+        assert!(!recovered.is_damaged && recovered.slots.len() == 2);
         assert_eq!(temp.session("main").lines().count(), 2);
     }
 }

@@ -29,7 +29,7 @@ fn in_a_full_folder_the_oldest_goes_first_and_names_of_records_stay() {
     let folders = walk::used_bytes(&layout.open().unwrap()) - 62_000;
     let (mut store, _) = Store::open(Janitor::new(layout.clone(), (36_000 + folders) * 10 / 9)).unwrap();
     store.janitor.work();
-    store.counted();
+    store.on_counted();
     assert!(store.trouble().is_none() && !copy.exists());
     let used = store.janitor.used_bytes();
     store.janitor.work();
@@ -44,7 +44,7 @@ fn in_a_full_folder_the_oldest_goes_first_and_names_of_records_stay() {
     fs::write(temp.0.join("agent/large"), "x".repeat(100_000)).unwrap();
     let (mut store, _) = Store::open(Janitor::new(layout.clone(), 40_000)).unwrap();
     store.janitor.work();
-    store.counted();
+    store.on_counted();
     let left = walk::used_bytes(&layout.open().unwrap().folder("sessions".as_ref()).unwrap());
     assert!(left > 9_000 && left < 11_500, "{left}");
     assert_eq!(temp.session("newest").lines().count() - 1, 9);

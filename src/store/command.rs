@@ -1,0 +1,53 @@
+//! What state tells the store to write. What is in the values and records the store does not know.
+
+/// Number that state gives to a command; the event that ends the command bears it.
+pub(crate) type Ticket = u64;
+
+/// Operations that become durable together or not at all.
+#[derive(Debug, PartialEq)]
+pub(crate) struct StoreCommand {
+    pub(crate) ticket: Ticket,
+    /// In the order in which they are carried out.
+    pub(crate) ops: Vec<StoreOp>,
+}
+
+impl StoreCommand {
+    /// Bytes of the values and records to be written, without the names of slots and sessions.
+    pub(crate) fn bytes(&self) -> usize {
+        self.ops.iter().map(StoreOp::bytes).sum()
+    }
+}
+
+/// One thing to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum StoreOp {
+    /// The value of a named slot; a later one replaces it.
+    Put {
+        slot: String,
+        /// JSON text.
+        value: String,
+    },
+    /// A slot and its value are gone.
+    Delete { slot: String },
+    /// One more record of a session.
+    Append {
+        session_key: String,
+        /// JSON text of a [`SessionRecord`](crate::store::history::SessionRecord).
+        record: String,
+    },
+    /// A session's records, and what the journal still says of them, are gone.
+    Forget { session_key: String },
+    /// Nothing stays in the journal of what was deleted so far: it is written anew.
+    Compact,
+}
+
+impl StoreOp {
+    /// Bytes of the value or record to be written.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Put { value, .. } => value.len(),
+            Self::Append { record, .. } => record.len(),
+            Self::Delete { .. } | Self::Forget { .. } | Self::Compact => 0,
+        }
+    }
+}
