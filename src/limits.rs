@@ -280,11 +280,11 @@ pub const BUDGET_TOLD_MAX: usize = 1_000;
 /// Senders that were not let in and are shown in `status`; the oldest goes.
 pub const REFUSED_MAX: usize = 50;
 /// Groups whose talk is remembered for the model's next prompt there.
-pub const OVERHEARD_GROUPS_MAX: usize = 32;
+pub const GROUP_CONTEXT_GROUPS_MAX: usize = 32;
 /// What was said in such a group; the oldest goes.
-pub const OVERHEARD_LINES_MAX: usize = 20;
+pub const GROUP_CONTEXT_LINES_MAX: usize = 20;
 /// One line of that; longer is cut.
-pub const OVERHEARD_LINE_BYTES_MAX: usize = 500;
+pub const GROUP_CONTEXT_LINE_BYTES_MAX: usize = 500;
 /// Picture for the model; a larger one is only named to it.
 pub const IMAGE_BYTES_MAX: u64 = 5 * 1024 * 1024;
 /// Messages on their way to channels; beyond it `send` and `deliver` get `RATE_LIMITED`, and nothing

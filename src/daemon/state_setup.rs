@@ -8,7 +8,7 @@ use crate::daemon::{channels_setup, warnings};
 use crate::limits::{BACKLOG_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::protocol::hello::Policy;
 use crate::protocol::payload::Auth;
-use crate::state::{HeartbeatConfig, Limits, PROMPT_DEFAULT, StateConfig};
+use crate::state::{HeartbeatConfig, Budget, PROMPT_DEFAULT, StateConfig};
 use crate::store::Layout;
 
 pub(super) fn setup(
@@ -35,11 +35,11 @@ pub(super) fn setup(
         idle: minutes(settings.config.agent.idle_minutes),
         processes_max: settings.config.agent.max_processes,
         queue_max: settings.config.agent.queue,
-        budget: Limits {
+        budget: Budget {
             runs: settings.config.agent.daily_runs,
             runs_per_person: settings.config.agent.daily_runs_per_person,
         },
-        retention: Duration::from_secs(settings.config.storage.retention_days * 86_400),
+        expiry: Duration::from_secs(settings.config.storage.retention_days * 86_400),
         heartbeat: HeartbeatConfig {
             every: minutes(settings.config.heartbeat.every_minutes),
             prompt: settings.config.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned()),

@@ -29,7 +29,7 @@ pub(super) enum Then {
     /// The outcome of the run is told.
     EndRun { run_id: RunId, outcome: Outcome },
     /// The channel that handed over this batch goes on.
-    Acknowledge { channel: Channel, taken: AcceptedBatch },
+    Acknowledge { channel: Channel, accepted: AcceptedBatch },
     /// The message of a `send` may go.
     Send { delivery: DeliveryId },
     /// The next part of a delivery, which is marked as being tried, goes to its channel.
@@ -151,8 +151,8 @@ impl State {
             self.journal.save_later(back);
         }
         // What came in is shown before what is said of it.
-        if let Then::Acknowledge { channel, taken } = then {
-            self.arrived_stored(channel, taken, result);
+        if let Then::Acknowledge { channel, accepted } = then {
+            self.batch_stored(channel, accepted, result);
             return self.deliveries_stored(&deliveries, holds);
         }
         self.deliveries_stored(&deliveries, holds);
@@ -162,11 +162,11 @@ impl State {
     fn go_on(&mut self, then: Then, result: Result<(), String>) {
         match then {
             Then::BeginRun { run_id } => self.run_stored(&run_id, result),
-            Then::HandOver { run_id, inbox_ids } => self.counted(&run_id, &inbox_ids, result),
+            Then::HandOver { run_id, inbox_ids } => self.try_stored(&run_id, &inbox_ids, result),
             // With a broken disk the answer is still worth more than silence; health says the rest.
             Then::EndRun { run_id, outcome } => self.run_end_stored(&run_id, outcome),
             Then::Send { delivery } => self.send_stored(delivery, result),
-            Then::Attempt { delivery } => self.marked(delivery, result),
+            Then::Attempt { delivery } => self.mark_stored(delivery, result),
             Then::EndDeliveries(deliveries) => self.deliveries_ended(deliveries),
             Then::Answer { conn, id, payload } => match result {
                 Ok(()) => self.answer(conn, &id, &payload),

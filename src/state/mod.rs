@@ -35,7 +35,7 @@ mod tests;
 
 use journal::Journal;
 use model::access::Access;
-pub(crate) use model::budget::Limits;
+pub(crate) use model::budget::Budget;
 pub(crate) use model::channel_config::{ChannelConfig, ChannelsConfig, GroupConfig};
 use model::clients::Clients;
 use model::forgetting::Forgetting;
@@ -129,9 +129,9 @@ pub(crate) struct StateConfig {
     /// Accepted runs that may wait besides.
     pub queue_max: usize,
     /// What a day allows.
-    pub budget: model::budget::Limits,
+    pub budget: model::budget::Budget,
     /// How long a session that is not used is kept.
-    pub retention: Duration,
+    pub expiry: Duration,
     /// A prompt from time to time.
     pub heartbeat: model::heartbeats::HeartbeatConfig,
     /// The messaging channels.
@@ -271,7 +271,7 @@ impl State {
         self.expire_sessions();
         self.forget_more();
         if self.channels_stale || self.channels_due.is_some_and(|due| due <= self.now.mono) {
-            self.release();
+            self.start_held_runs();
             self.settle_channels();
         }
         self.settle_health();

@@ -17,7 +17,7 @@ use crate::protocol::hello::Policy;
 use crate::protocol::method::{Method, Request};
 use crate::protocol::parse::{parse_hello, parse_request};
 use crate::protocol::payload::{Auth, RunStatus};
-use crate::state::model::budget::Limits;
+use crate::state::model::budget::Budget;
 use crate::state::model::channel_config::ChannelsConfig;
 use crate::state::model::heartbeats::HeartbeatConfig;
 use crate::state::{Effect, Event, State, StateConfig};
@@ -61,8 +61,8 @@ fn config() -> StateConfig {
         idle: Some(Duration::from_secs(3_600)),
         processes_max: 1,
         queue_max: 2,
-        budget: Limits { runs: 500, runs_per_person: 200 },
-        retention: Duration::from_secs(86_400),
+        budget: Budget { runs: 500, runs_per_person: 200 },
+        expiry: Duration::from_secs(86_400),
         heartbeat: HeartbeatConfig { every: None, prompt: "anything?".into(), channel: None, to: None },
         channels: ChannelsConfig::default(),
     }

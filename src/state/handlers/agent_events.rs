@@ -8,7 +8,7 @@ use crate::protocol::call::RunId;
 use crate::protocol::event::{AgentStep, AgentStream, EventKind};
 use crate::protocol::frame::{self};
 use crate::protocol::warning::{Warning, WarningCode};
-use crate::state::model::runs::Phase;
+use crate::state::model::runs::RunPhase;
 use crate::state::model::steps;
 use crate::state::{Effect, State};
 
@@ -32,7 +32,7 @@ impl State {
     fn run_step(&mut self, run_id: &RunId, step: RunStep) {
         if step == RunStep::Started {
             if let Some(run) = self.runs.get_mut(run_id) {
-                run.phase = Phase::Active;
+                run.phase = RunPhase::Active;
                 self.health.touch();
             }
             self.show_typing(run_id);

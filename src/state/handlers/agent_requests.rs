@@ -16,7 +16,7 @@ use crate::state::model::keys::{Holder, KeyRecord, Lookup};
 use crate::state::model::person::OWNER;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::reply::Reply;
-use crate::state::model::runs::{Phase, Run, Work};
+use crate::state::model::runs::{RunPhase, Run, Work};
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::Slot;
 use crate::state::model::{directive, keys};
@@ -257,7 +257,7 @@ impl State {
             return Err(WireError::rate_limited("too many callers wait for this run", 5_000));
         }
         run.waiters.push((conn, id.to_owned()));
-        if !matches!(run.phase, Phase::Storing(_)) {
+        if !matches!(run.phase, RunPhase::Storing(_)) {
             self.answer(conn, id, &RunAck { run_id, status: "accepted" });
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::state::model::directive::Directive;
 use crate::state::model::inbox::{Entry, InboxId};
 use crate::state::model::person::OWNER;
 use crate::state::model::question::{Question, directive_of, left_out_line};
-use crate::state::model::runs::{Origin, Phase, Run, Work};
+use crate::state::model::runs::{Origin, RunPhase, Run, Work};
 use crate::state::{Effect, State};
 
 /// Why the agent is not asked, as a person may hear it.
@@ -44,21 +44,21 @@ impl State {
         // What was said behind a directive waits for it: it may end all that was said before.
         let mut blocked = self.runs.sessions_with_directive();
         let waiting: Vec<InboxId> =
-            self.inbox.iter().filter(|(_, entry)| entry.run.is_none()).map(|(number, _)| number).collect();
-        for number in waiting {
-            let Some(entry) = self.inbox.get(number).filter(|entry| entry.run.is_none()) else { continue };
+            self.inbox.iter().filter(|(_, entry)| entry.run.is_none()).map(|(inbox_id, _)| inbox_id).collect();
+        for inbox_id in waiting {
+            let Some(entry) = self.inbox.get(inbox_id).filter(|entry| entry.run.is_none()) else { continue };
             if !self.store_has_room() {
                 return;
             }
             if is_directive(entry) {
                 // Also past what waits: it may be there to stop that.
                 let session_key = entry.attribution.session_key.clone();
-                self.ask(&[number]);
+                self.ask(&[inbox_id]);
                 blocked.insert(session_key);
             } else if !blocked.contains(&entry.attribution.session_key) {
                 let session_key = entry.attribution.session_key.clone();
                 let is_full = self.agent_is_full_for(&entry.attribution);
-                let pieces = self.inbox.pieces(number);
+                let pieces = self.inbox.pieces(inbox_id);
                 if !is_full && pieces.iter().all(|piece| self.inbox.get(*piece).is_some_and(Entry::is_whole))
                 {
                     self.ask(&pieces);
@@ -91,16 +91,16 @@ impl State {
 
     /// Makes a run of a message, or answers it without one.
     fn ask(&mut self, inbox_ids: &[InboxId]) {
-        let Some(entry) = inbox_ids.first().and_then(|number| self.inbox.get(*number)) else { return };
+        let Some(entry) = inbox_ids.first().and_then(|inbox_id| self.inbox.get(*inbox_id)) else { return };
         let Verdict::Allowed(attribution) = self.access.verdict(&entry.message) else {
             // Its sender is not let in any more.
-            for number in inbox_ids {
-                self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
+            for inbox_id in inbox_ids {
+                self.inbox.finish(*inbox_id, self.now.wall_ms, &mut self.writes);
             }
             return self.commit(Then::Nothing);
         };
-        for number in inbox_ids {
-            self.inbox.move_to(*number, &attribution);
+        for inbox_id in inbox_ids {
+            self.inbox.move_to(*inbox_id, &attribution);
         }
         let Some(question) = self.question(inbox_ids) else { return };
         if question.directive.is_none() {
@@ -160,8 +160,8 @@ impl State {
             self.sessions.append(&key, &session_id, note, &mut self.writes);
             self.post_text(&question.reply, &line, &key, None);
         }
-        for number in &question.inbox_ids {
-            self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
+        for inbox_id in &question.inbox_ids {
+            self.inbox.finish(*inbox_id, self.now.wall_ms, &mut self.writes);
         }
         if over_budget {
             if !question.attribution.is_owner() && self.today.tell(OWNER) {
@@ -187,8 +187,8 @@ impl State {
         }
         let was_interrupted = question.asked > 0;
         let has_place = question.directive.is_none() && self.has_place(&key, was_interrupted);
-        for number in &question.inbox_ids {
-            self.inbox.ask(*number, &run_id, has_place, &mut self.writes);
+        for inbox_id in &question.inbox_ids {
+            self.inbox.ask(*inbox_id, &run_id, has_place, &mut self.writes);
         }
         if has_place && was_interrupted {
             self.note_again(&key);
@@ -220,8 +220,8 @@ impl State {
 
     /// Its sender may see that it was read; one who is not let in never does.
     fn mark_seen(&mut self, inbox_ids: &[InboxId]) {
-        for number in inbox_ids {
-            let Some(entry) = self.inbox.get(*number) else { continue };
+        for inbox_id in inbox_ids {
+            let Some(entry) = self.inbox.get(*inbox_id) else { continue };
             let Inbound { route, message_id, from, .. } = entry.message.clone();
             self.effects.push(Effect::Channel(ChannelCommand::MarkRead { route, message_id, from }));
         }
@@ -230,14 +230,14 @@ impl State {
     /// Who may write, or who is the owner, has changed: what waits for the agent and would be judged otherwise
     /// now goes back to where it is judged again.
     pub(crate) fn take_back_held(&mut self) {
-        let is_other = |number: &InboxId| {
-            let entry = self.inbox.get(*number);
+        let is_other = |inbox_id: &InboxId| {
+            let entry = self.inbox.get(*inbox_id);
             entry.is_some_and(|entry| {
                 self.access.verdict(&entry.message) != Verdict::Allowed(entry.attribution.clone())
             })
         };
         let held = self.runs.iter().filter_map(|(run_id, run)| match (&run.phase, &run.origin) {
-            (Phase::Held(_), Origin::Channel { inbox_ids, .. }) if inbox_ids.iter().any(is_other) => {
+            (RunPhase::Held(_), Origin::Channel { inbox_ids, .. }) if inbox_ids.iter().any(is_other) => {
                 Some(RunId::clone(run_id))
             }
             _ => None,
@@ -246,8 +246,8 @@ impl State {
             let Some(run) = self.runs.get_mut(&run_id) else { continue };
             run.reply = None;
             if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
-                for number in std::mem::take(inbox_ids) {
-                    self.inbox.unask(number);
+                for inbox_id in std::mem::take(inbox_ids) {
+                    self.inbox.unask(inbox_id);
                 }
             }
             self.cancel(&run_id);
@@ -256,8 +256,8 @@ impl State {
 
     /// Its run could not be put on record: it is asked again after a while.
     pub(crate) fn unask(&mut self, inbox_ids: &[InboxId]) {
-        for number in inbox_ids {
-            self.inbox.unask(*number);
+        for inbox_id in inbox_ids {
+            self.inbox.unask(*inbox_id);
         }
         if self.inbox.has_unasked() {
             self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);

@@ -42,16 +42,16 @@ impl State {
     /// What was taken in is asked, what was on its way goes on, and what was being tried is reported.
     pub(crate) fn resume_channels(&mut self) {
         self.inbox.recovered(&mut self.writes);
-        let waiting: Vec<inbox::InboxId> = self.inbox.iter().map(|(number, _)| number).collect();
+        let waiting: Vec<inbox::InboxId> = self.inbox.iter().map(|(inbox_id, _)| inbox_id).collect();
         let mut missed = Vec::new();
-        for number in waiting {
-            let Some(entry) = self.inbox.get(number) else { continue };
+        for inbox_id in waiting {
+            let Some(entry) = self.inbox.get(inbox_id) else { continue };
             if self.is_too_old(&entry.message) {
                 missed.push(entry.message.clone());
-                self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
+                self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
                 continue;
             }
-            self.make_whole(number);
+            self.make_whole(inbox_id);
         }
         if !missed.is_empty() {
             self.report_missed(&missed);

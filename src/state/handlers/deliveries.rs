@@ -14,7 +14,7 @@ use crate::state::handlers::sends;
 use crate::state::journal::Then;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::keys::Outcome;
-use crate::state::model::outbox::{Delivery, DeliveryId, Head, Phase};
+use crate::state::model::outbox::{Delivery, DeliveryId, Head, DeliveryPhase};
 use crate::state::model::reply::Reply;
 use crate::state::{Effect, State};
 
@@ -75,8 +75,8 @@ impl State {
     pub(crate) fn deliveries_recorded(&mut self, deliveries: &[DeliveryId]) {
         for id in deliveries {
             let Some(delivery) = self.outbox.get_mut(*id) else { continue };
-            let Phase::Storing(marked) = delivery.phase else { continue };
-            delivery.phase = Phase::Waiting;
+            let DeliveryPhase::Storing(marked) = delivery.phase else { continue };
+            delivery.phase = DeliveryPhase::Waiting;
             self.show_delivery(*id, MessageStatus::Queued, None);
             if marked {
                 self.deliver(*id);
@@ -127,7 +127,7 @@ impl State {
     }
 
     /// A mark is on record, or could not be put there.
-    pub(crate) fn marked(&mut self, id: DeliveryId, result: Result<(), String>) {
+    pub(crate) fn mark_stored(&mut self, id: DeliveryId, result: Result<(), String>) {
         if result.is_ok() {
             self.outbox.set_recorded(id);
             return self.deliver(id);
@@ -140,8 +140,8 @@ impl State {
     /// one person only, if one is named. Returns how many messages that were.
     pub(crate) fn drop_waiting(&mut self, session_key: &str, before: InboxId, person: Option<&str>) -> usize {
         let unasked = self.inbox.unasked_in(session_key, before, person);
-        for number in &unasked {
-            self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
+        for inbox_id in &unasked {
+            self.inbox.finish(*inbox_id, self.now.wall_ms, &mut self.writes);
         }
         unasked.len()
     }
@@ -150,8 +150,8 @@ impl State {
     pub(crate) fn forget_in_channels(&mut self, session_key: &str) {
         self.group_context.clear(session_key);
         self.drop_waiting(session_key, InboxId::MAX, None);
-        for number in self.inbox.of_session(session_key) {
-            self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
+        for inbox_id in self.inbox.of_session(session_key) {
+            self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
         }
         let mut ended = Vec::new();
         for id in self.outbox.forget(session_key) {
@@ -220,7 +220,7 @@ impl State {
         if delivery.head.done < delivery.parts.len() {
             // A gateway that stops leaves the rest to its next life. One that has begun lets it wait until
             // the channel takes it.
-            if self.stopping.is_some() || delivery.phase == Phase::Waiting {
+            if self.stopping.is_some() || delivery.phase == DeliveryPhase::Waiting {
                 self.outbox.wait(id, None, &mut self.writes);
                 return self.commit(Then::Nothing);
             }

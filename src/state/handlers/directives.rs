@@ -69,7 +69,7 @@ impl State {
     /// and how many messages go unanswered.
     fn end_before(&mut self, run_id: &RunId, person: Option<&str>) -> (usize, usize) {
         let Some(run) = self.runs.get(run_id) else { return Default::default() };
-        let (number, before, session_key) = (run.number, run.first_number(), run.session_key.clone());
+        let (number, before, session_key) = (run.number, run.first_inbox_id(), run.session_key.clone());
         let meant = |run: &Run| {
             run.session_key == session_key
                 && run.number < number

@@ -18,7 +18,7 @@ impl State {
             self.plan_expiry(EXPIRY_STEADY_TIME);
             return;
         }
-        let kept_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
+        let kept_ms = u64::try_from(self.config.expiry.as_millis()).unwrap_or(u64::MAX);
         let since = self.now.wall_ms.saturating_sub(kept_ms);
         let keys = self.sessions.unused_since(since, EXPIRY_SESSIONS_MAX);
         let is_all = keys.len() < EXPIRY_SESSIONS_MAX;

@@ -24,14 +24,14 @@ impl State {
         let Batch { channel, arrivals, cursor } = batch;
         let full = self.inbox.is_full(arrivals.len()) || self.outbox.is_full() || !self.store_has_room();
         if full || self.stopping.is_some() {
-            return self.taken(channel, Err(INBOX_RETRY_PAUSE));
+            return self.acknowledge(channel, Err(INBOX_RETRY_PAUSE));
         }
         let arrivals = with_addressed_albums(arrivals, &self.inbox);
-        let mut taken = AcceptedBatch::default();
+        let mut accepted = AcceptedBatch::default();
         let mut missed = Vec::new();
         for arrival in arrivals {
             match arrival {
-                Arrival::Message(message) => self.accept(*message, &mut taken, &mut missed),
+                Arrival::Message(message) => self.accept(*message, &mut accepted, &mut missed),
                 Arrival::Migrated { from, to, .. } => {
                     self.access.group_moved(channel, &from, &to, &mut self.writes);
                     self.outbox.reroute(channel, &from, &to, &mut self.writes);
@@ -50,15 +50,15 @@ impl State {
         }
         if self.writes.is_empty() {
             // Nothing that anybody would miss: the place alone is not worth a write.
-            return self.taken(channel, Ok(()));
+            return self.acknowledge(channel, Ok(()));
         }
         if let Some((name, value)) = cursor {
             self.writes.put_json(&Slot::Cursor(name), value);
         }
-        self.commit(Then::Acknowledge { channel, taken });
+        self.commit(Then::Acknowledge { channel, accepted });
     }
 
-    fn accept(&mut self, mut message: Inbound, taken: &mut AcceptedBatch, missed: &mut Vec<Inbound>) {
+    fn accept(&mut self, mut message: Inbound, accepted: &mut AcceptedBatch, missed: &mut Vec<Inbound>) {
         if self.inbox.knows(message.route.channel, &message.key) {
             return;
         }
@@ -72,15 +72,15 @@ impl State {
         METRICS.messages_in.up();
         let is_old = self.is_too_old(&message);
         if is_old {
-            taken.old.push((message.route.channel, message.key.clone()));
+            accepted.old.push((message.route.channel, message.key.clone()));
             missed.push(message.clone());
         }
-        let number = self.inbox.add(message, attribution, self.now.mono);
+        let inbox_id = self.inbox.add(message, attribution, self.now.mono);
         if is_old {
-            self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
+            self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
         } else {
-            self.inbox.put(number, &mut self.writes);
-            taken.inbox_ids.push(number);
+            self.inbox.put(inbox_id, &mut self.writes);
+            accepted.inbox_ids.push(inbox_id);
         }
     }
 
@@ -94,41 +94,41 @@ impl State {
     }
 
     /// A batch is on record, or could not be put there.
-    pub(crate) fn arrived_stored(
+    pub(crate) fn batch_stored(
         &mut self,
         channel: Channel,
-        taken: AcceptedBatch,
+        accepted: AcceptedBatch,
         result: Result<(), String>,
     ) {
         if result.is_err() {
-            for number in taken.inbox_ids {
-                self.inbox.undo(number);
+            for inbox_id in accepted.inbox_ids {
+                self.inbox.undo(inbox_id);
             }
-            for (channel, key) in taken.old {
+            for (channel, key) in accepted.old {
                 self.inbox.undo_done(channel, &key);
             }
-            return self.taken(channel, Err(INBOX_RETRY_PAUSE));
+            return self.acknowledge(channel, Err(INBOX_RETRY_PAUSE));
         }
-        self.taken(channel, Ok(()));
-        for number in taken.inbox_ids {
-            if let Some(entry) = self.inbox.get_mut(number) {
+        self.acknowledge(channel, Ok(()));
+        for inbox_id in accepted.inbox_ids {
+            if let Some(entry) = self.inbox.get_mut(inbox_id) {
                 entry.stored = true;
             }
-            self.show_inbound(number);
-            self.make_whole(number);
+            self.show_inbound(inbox_id);
+            self.make_whole(inbox_id);
         }
     }
 
-    fn taken(&mut self, channel: Channel, result: Result<(), std::time::Duration>) {
+    fn acknowledge(&mut self, channel: Channel, result: Result<(), std::time::Duration>) {
         self.effects.push(Effect::Channel(ChannelCommand::Acknowledge { channel, result }));
     }
 
     /// Waits for a message's pictures and files, and for the rest of its album.
-    pub(crate) fn make_whole(&mut self, number: InboxId) {
-        let Some(entry) = self.inbox.get_mut(number) else { return };
+    pub(crate) fn make_whole(&mut self, inbox_id: InboxId) {
+        let Some(entry) = self.inbox.get_mut(inbox_id) else { return };
         entry.fetching = entry.message.media.len();
         if entry.message.album.is_some() {
-            for piece in self.inbox.pieces(number) {
+            for piece in self.inbox.pieces(inbox_id) {
                 if let Some(entry) = self.inbox.get_mut(piece) {
                     entry.gather_until = Some(self.now.mono + ALBUM_QUIET_TIME);
                 }
@@ -179,8 +179,8 @@ impl State {
         index: usize,
         result: Result<FetchedFile, String>,
     ) {
-        let number = self.inbox.number_of(channel, key);
-        let entry = number.and_then(|number| self.inbox.get_mut(number)).filter(|entry| entry.fetching > 0);
+        let inbox_id = self.inbox.id_of(channel, key);
+        let entry = inbox_id.and_then(|inbox_id| self.inbox.get_mut(inbox_id)).filter(|entry| entry.fetching > 0);
         let Some((entry, media)) = entry.and_then(|entry| {
             let media = entry.message.media.get(index).cloned()?;
             Some((entry, media))
@@ -201,8 +201,8 @@ impl State {
     }
 
     /// Shows everybody what came in.
-    fn show_inbound(&mut self, number: InboxId) {
-        let Some(entry) = self.inbox.get(number) else { return };
+    fn show_inbound(&mut self, inbox_id: InboxId) {
+        let Some(entry) = self.inbox.get(inbox_id) else { return };
         let message = &entry.message;
         let media = message.media.iter().map(|media| MessageMedia {
             kind: media.kind,

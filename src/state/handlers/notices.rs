@@ -15,7 +15,7 @@ use crate::state::model::access::Attribution;
 use crate::state::model::inbox::Entry;
 use crate::state::model::prompt;
 use crate::state::model::reply::Reply;
-use crate::state::model::runs::Phase;
+use crate::state::model::runs::RunPhase;
 use crate::state::model::sessions::MAIN;
 use crate::text;
 
@@ -87,7 +87,7 @@ impl State {
             None => entry.fetching == 0,
             Some(run_id) => runs
                 .get(run_id)
-                .is_some_and(|run| matches!(run.phase, Phase::Waiting | Phase::Counting(_) | Phase::Held(_))),
+                .is_some_and(|run| matches!(run.phase, RunPhase::Waiting | RunPhase::Counting(_) | RunPhase::Held(_))),
         };
         // Who types in a burst knows by the first line of it.
         let told = self.inbox.iter().filter(|(_, entry)| entry.told && in_line(entry));

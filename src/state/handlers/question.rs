@@ -12,7 +12,7 @@ use crate::state::model::reply::Reply;
 impl State {
     /// A message with all its pieces, as it is to be asked.
     pub(crate) fn question(&self, inbox_ids: &[InboxId]) -> Option<Question> {
-        let entries: Vec<&Entry> = inbox_ids.iter().filter_map(|number| self.inbox.get(*number)).collect();
+        let entries: Vec<&Entry> = inbox_ids.iter().filter_map(|inbox_id| self.inbox.get(*inbox_id)).collect();
         let first = *entries.first()?;
         let message = &first.message;
         let shown: Vec<String> = entries.iter().map(|entry| entry.message.shown_text()).collect();

@@ -42,8 +42,8 @@ impl State {
             // They are asked again when the gateway is back.
             return;
         }
-        for number in &pending.inbox_ids {
-            self.inbox.finish(*number, self.now.wall_ms, &mut self.writes);
+        for inbox_id in &pending.inbox_ids {
+            self.inbox.finish(*inbox_id, self.now.wall_ms, &mut self.writes);
         }
         let text = match status {
             RunStatus::Ok if summary.trim().is_empty() => "(The answer is empty.)",

@@ -15,7 +15,7 @@ use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
 use crate::state::journal::Then;
 use crate::state::model::keys;
 use crate::state::model::keys::Outcome;
-use crate::state::model::runs::{CANCELLED, Ended, Origin, Phase, Run, Work};
+use crate::state::model::runs::{CANCELLED, Ended, Origin, RunPhase, Run, Work};
 use crate::state::{Effect, State};
 
 impl State {
@@ -25,7 +25,7 @@ impl State {
             return self.run_not_stored(run_id, &trouble);
         }
         let Some(run) = self.runs.get_mut(run_id) else { return };
-        let Phase::Storing(work) = std::mem::replace(&mut run.phase, Phase::Executing) else { return };
+        let RunPhase::Storing(work) = std::mem::replace(&mut run.phase, RunPhase::Executing) else { return };
         let (cancelled, session_key) = (run.cancelled, run.session_key.clone());
         for (conn, id) in run.waiters.clone() {
             self.answer(conn, &id, &RunAck { run_id, status: "accepted" });
@@ -57,7 +57,7 @@ impl State {
     /// The agent's last word on a run, and on those that shared its prompt.
     pub(crate) fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
-        if matches!(run.phase, Phase::Saving) {
+        if matches!(run.phase, RunPhase::Saving) {
             return;
         }
         // Whoever cancelled was told so; an answer that came at the same moment does not undo it.
@@ -65,7 +65,7 @@ impl State {
         let (status, summary) =
             if cancelled { (RunStatus::Cancelled, CANCELLED.to_owned()) } else { (status, summary) };
         let coalesced = std::mem::take(&mut run.coalesced);
-        let was_given = !matches!(run.phase, Phase::Counting(_));
+        let was_given = !matches!(run.phase, RunPhase::Counting(_));
         // First, because the answer goes on record with it: no coalesced run is told what a crash can lose.
         let role = self.role_of_answer(run_id, status, &summary);
         // A message that was not the one that was cancelled is asked again, and answered then.
@@ -76,7 +76,7 @@ impl State {
             return self.runs.ask_again(&coalesced, was_given);
         }
         for coalesced_id in coalesced {
-            if self.runs.get(&coalesced_id).is_some_and(|other| matches!(other.phase, Phase::Coalesced(_))) {
+            if self.runs.get(&coalesced_id).is_some_and(|other| matches!(other.phase, RunPhase::Coalesced(_))) {
                 self.end_run(&coalesced_id, Ended::new(status, summary.clone(), None));
             }
         }
@@ -92,7 +92,7 @@ impl State {
     pub(crate) fn end_run(&mut self, run_id: &RunId, ended: Ended) {
         let Ended { status, summary, role, anew, pending } = ended;
         let Some(run) = self.runs.get_mut(run_id) else { return };
-        run.phase = Phase::Saving;
+        run.phase = RunPhase::Saving;
         self.health.touch();
         let kept = cut_encoded(&summary, SUMMARY_BYTES_MAX);
         let truncated = kept.len() < summary.len();
@@ -188,13 +188,13 @@ impl State {
             return true;
         }
         match run.phase {
-            Phase::Saving | Phase::Executing => return false,
-            Phase::Storing(_) | Phase::Counting(_) => run.cancelled = true,
-            Phase::Waiting | Phase::Active => {
+            RunPhase::Saving | RunPhase::Executing => return false,
+            RunPhase::Storing(_) | RunPhase::Counting(_) => run.cancelled = true,
+            RunPhase::Waiting | RunPhase::Active => {
                 run.cancelled = true;
                 self.effects.push(Effect::AgentControl(AgentControl::Cancel(RunId::clone(run_id))));
             }
-            Phase::Held(_) | Phase::Coalesced(_) => {
+            RunPhase::Held(_) | RunPhase::Coalesced(_) => {
                 run.cancelled = true;
                 self.end_cancelled(run_id);
                 self.end_deserted();
@@ -210,7 +210,7 @@ impl State {
         // Those that wait first: what rides along must not be asked again when its lead ends.
         let (waiting, with_agent): (Vec<RunId>, Vec<RunId>) = ids.into_iter().partition(|run_id| {
             let is_lead =
-                |run: &Run| matches!(run.phase, Phase::Counting(_) | Phase::Waiting | Phase::Active);
+                |run: &Run| matches!(run.phase, RunPhase::Counting(_) | RunPhase::Waiting | RunPhase::Active);
             self.runs.get(run_id).is_some_and(|run| !is_lead(run))
         });
         waiting.iter().chain(&with_agent).filter(|run_id| self.cancel(run_id)).count()

@@ -17,7 +17,7 @@ use crate::protocol::payload::{Message, Role, RunStatus};
 use crate::state::journal::Then;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::{Origin, Phase, Run};
+use crate::state::model::runs::{Origin, RunPhase, Run};
 use crate::state::model::sessions::MAIN;
 use crate::state::{Effect, State};
 
@@ -25,7 +25,7 @@ impl State {
     /// Whether a prompt that is about to be put on record can go to the agent right after: then that
     /// it is tried goes on record with it.
     pub(crate) fn has_place(&self, session_key: &str, was_interrupted: bool) -> bool {
-        let none_waits = !self.runs.iter().any(|(_, run)| matches!(run.phase, Phase::Held(_)));
+        let none_waits = !self.runs.iter().any(|(_, run)| matches!(run.phase, RunPhase::Held(_)));
         none_waits && self.runs.can_start(session_key, was_interrupted, self.config.processes_max)
     }
 
@@ -34,15 +34,15 @@ impl State {
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.prompt = prompt;
         if has_place {
-            run.phase = Phase::Counting(spec);
+            run.phase = RunPhase::Counting(spec);
             self.hand_over(run_id);
         } else {
-            run.phase = Phase::Held(spec);
+            run.phase = RunPhase::Held(spec);
         }
     }
 
     /// Lets start what can, at the end of a turn in which something may have ended.
-    pub(crate) fn release(&mut self) {
+    pub(crate) fn start_held_runs(&mut self) {
         let is_on_hold = self.inbox.hold_until.is_some_and(|until| until > self.now.mono);
         if self.stopping.is_some() || is_on_hold {
             return;
@@ -50,7 +50,7 @@ impl State {
         let held = self.runs.held();
         for run_id in &held {
             // It may have gone with one before it.
-            let Some(run) = self.runs.get(run_id).filter(|run| matches!(run.phase, Phase::Held(_))) else {
+            let Some(run) = self.runs.get(run_id).filter(|run| matches!(run.phase, RunPhase::Held(_))) else {
                 continue;
             };
             if self.runs.can_start(&run.session_key, run.was_interrupted(), self.config.processes_max) {
@@ -69,17 +69,17 @@ impl State {
         let coalesced = self.runs.burst(lead, held);
         for other in &coalesced {
             let Some(run) = self.runs.get_mut(other) else { continue };
-            if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Executing) {
-                run.phase = Phase::Coalesced(spec);
+            if let RunPhase::Held(spec) = std::mem::replace(&mut run.phase, RunPhase::Executing) {
+                run.phase = RunPhase::Coalesced(spec);
             }
         }
         let inbox_ids = self.runs.inbox_ids(std::iter::once(lead).chain(&coalesced));
         let counted: Vec<InboxId> =
-            inbox_ids.into_iter().filter(|number| self.inbox.count(*number, &mut self.writes)).collect();
+            inbox_ids.into_iter().filter(|inbox_id| self.inbox.count(*inbox_id, &mut self.writes)).collect();
         let Some(run) = self.runs.get_mut(lead) else { return };
         run.coalesced = coalesced;
-        if let Phase::Held(spec) = std::mem::replace(&mut run.phase, Phase::Executing) {
-            run.phase = Phase::Counting(spec);
+        if let RunPhase::Held(spec) = std::mem::replace(&mut run.phase, RunPhase::Executing) {
+            run.phase = RunPhase::Counting(spec);
         }
         if counted.is_empty() {
             return self.hand_over(lead);
@@ -99,10 +99,10 @@ impl State {
     }
 
     /// That a prompt is tried is on record, or could not be put there.
-    pub(crate) fn counted(&mut self, run_id: &RunId, inbox_ids: &[InboxId], result: Result<(), String>) {
+    pub(crate) fn try_stored(&mut self, run_id: &RunId, inbox_ids: &[InboxId], result: Result<(), String>) {
         if result.is_err() {
-            for number in inbox_ids {
-                self.inbox.uncount(*number);
+            for inbox_id in inbox_ids {
+                self.inbox.uncount(*inbox_id);
             }
             self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
         }
@@ -114,8 +114,8 @@ impl State {
             return self.hand_over(run_id);
         }
         let coalesced = std::mem::take(&mut run.coalesced);
-        run.phase = match std::mem::replace(&mut run.phase, Phase::Executing) {
-            Phase::Counting(spec) => Phase::Held(spec),
+        run.phase = match std::mem::replace(&mut run.phase, RunPhase::Executing) {
+            RunPhase::Counting(spec) => RunPhase::Held(spec),
             other => other,
         };
         self.runs.ask_again(&coalesced, false);
@@ -133,8 +133,8 @@ impl State {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
             run.person.clear();
             if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
-                for number in std::mem::take(inbox_ids) {
-                    self.inbox.finish(number, self.now.wall_ms, &mut self.writes);
+                for inbox_id in std::mem::take(inbox_ids) {
+                    self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
                     unanswered += 1;
                 }
             }
@@ -157,8 +157,8 @@ impl State {
     /// others ride.
     fn hand_over(&mut self, lead: &RunId) {
         let Some(run) = self.runs.get_mut(lead) else { return };
-        let phase = std::mem::replace(&mut run.phase, Phase::Waiting);
-        let Phase::Counting(mut spec) = phase else { return run.phase = phase };
+        let phase = std::mem::replace(&mut run.phase, RunPhase::Waiting);
+        let RunPhase::Counting(mut spec) = phase else { return run.phase = phase };
         let session_key = run.session_key.clone();
         // It is not asked again in this life; what rides may be.
         let (own, coalesced) = (std::mem::take(&mut run.prompt), std::mem::take(&mut run.coalesced));
@@ -167,7 +167,7 @@ impl State {
         let mut given = Vec::new();
         for other in coalesced {
             let Some(run) = self.runs.get(&other) else { continue };
-            let Phase::Coalesced(coalesced_spec) = &run.phase else { continue };
+            let RunPhase::Coalesced(coalesced_spec) = &run.phase else { continue };
             prompt.append(run.prompt.clone());
             spec.images.extend(coalesced_spec.images.iter().cloned());
             spec.image_files.extend(coalesced_spec.image_files.iter().cloned());
@@ -206,7 +206,7 @@ impl State {
         let mut position = 0;
         for run_id in held {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
-            if !matches!(run.phase, Phase::Held(_)) {
+            if !matches!(run.phase, RunPhase::Held(_)) {
                 run.position = 0;
                 continue;
             }

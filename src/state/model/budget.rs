@@ -18,7 +18,7 @@ const DAY_MS: u64 = 86_400_000;
 
 /// What a day allows.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct Budget {
     /// Runs of everybody, heartbeats included.
     pub runs: u64,
     /// Runs of one person.
@@ -49,7 +49,7 @@ impl Today {
     }
 
     /// How long the person has to wait if another run would be over the budget.
-    pub(crate) fn wait_ms(&mut self, person: &str, limits: Limits, wall_ms: u64) -> Option<u64> {
+    pub(crate) fn wait_ms(&mut self, person: &str, limits: Budget, wall_ms: u64) -> Option<u64> {
         self.turn_over(wall_ms);
         let own = self.by_person.get(person).copied().unwrap_or(0);
         let kept = if person == OWNER { 0 } else { limits.runs / OWNERS_PART };
@@ -115,11 +115,11 @@ impl Today {
 
 #[cfg(test)]
 mod tests {
-    use super::{BUDGET_TOLD_MAX, DAY_MS, Limits, Today};
+    use super::{BUDGET_TOLD_MAX, DAY_MS, Budget, Today};
 
     #[test]
     fn the_budget_is_per_person_in_all_and_per_day() {
-        let limits = Limits { runs: 3, runs_per_person: 2 };
+        let limits = Budget { runs: 3, runs_per_person: 2 };
         let mut today = Today::default();
         let noon = 30_000 * DAY_MS + DAY_MS / 2;
         today.count("a", noon);
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_person_who_is_forgotten_frees_nothing_for_the_others() {
-        let limits = Limits { runs: 3, runs_per_person: 2 };
+        let limits = Budget { runs: 3, runs_per_person: 2 };
         let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
         for person in ["a", "b", "b"] {
             today.count(person, noon);
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_not_set_yet_begins_no_day() {
-        let limits = Limits { runs: 1, runs_per_person: 1 };
+        let limits = Budget { runs: 1, runs_per_person: 1 };
         let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
         today.count("a", noon);
         assert!(today.wait_ms("a", limits, 60_000).is_some(), "a start without a clock of its own");

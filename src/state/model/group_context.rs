@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::channels::message::Inbound;
-use crate::limits::{OVERHEARD_GROUPS_MAX, OVERHEARD_LINE_BYTES_MAX, OVERHEARD_LINES_MAX};
+use crate::limits::{GROUP_CONTEXT_GROUPS_MAX, GROUP_CONTEXT_LINE_BYTES_MAX, GROUP_CONTEXT_LINES_MAX};
 use crate::protocol::frame::cut_encoded;
 use crate::state::model::access::Attribution;
 use crate::state::model::prompt::Prompt;
@@ -32,13 +32,13 @@ impl GroupContext {
             return;
         }
         let Attribution { session_key, person } = attribution;
-        if !self.by_session.contains_key(&session_key) && self.by_session.len() >= OVERHEARD_GROUPS_MAX {
+        if !self.by_session.contains_key(&session_key) && self.by_session.len() >= GROUP_CONTEXT_GROUPS_MAX {
             self.by_session.pop_first();
         }
         let lines = self.by_session.entry(session_key).or_default();
-        let said = cut_encoded(&said, OVERHEARD_LINE_BYTES_MAX).to_owned();
+        let said = cut_encoded(&said, GROUP_CONTEXT_LINE_BYTES_MAX).to_owned();
         lines.push_back(Line { name: message.name.clone(), person, about: message.about.clone(), said });
-        if lines.len() > OVERHEARD_LINES_MAX {
+        if lines.len() > GROUP_CONTEXT_LINES_MAX {
             lines.pop_front();
         }
     }

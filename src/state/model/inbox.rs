@@ -183,10 +183,10 @@ impl Inbox {
     /// Puts what was recovered in order, and on record what came out otherwise than it was there.
     pub(crate) fn recovered(&mut self, writes: &mut WriteBuffer) {
         for entry in std::mem::take(&mut self.twins) {
-            let number = self.next;
+            let inbox_id = self.next;
             self.next += 1;
-            put(number, &entry, &mut self.renamed);
-            self.insert(number, entry);
+            put(inbox_id, &entry, &mut self.renamed);
+            self.insert(inbox_id, entry);
         }
         self.done.make_contiguous().sort_unstable_by_key(|(ts, _, _)| *ts);
         writes.append_all(std::mem::take(&mut self.renamed));
@@ -208,29 +208,29 @@ impl Inbox {
 
     /// Takes a message in; returns its number. It is on record with [`Self::put`], or ended at once.
     pub(crate) fn add(&mut self, message: Inbound, attribution: Attribution, now: Instant) -> InboxId {
-        let number = self.next;
+        let inbox_id = self.next;
         self.next += 1;
         let entry = Entry::new(message, attribution, now);
-        self.insert(number, entry);
-        number
+        self.insert(inbox_id, entry);
+        inbox_id
     }
 
     /// Puts a message on record as it is.
-    pub(crate) fn put(&self, number: InboxId, writes: &mut WriteBuffer) {
-        if let Some(entry) = self.waiting.get(&number) {
-            put(number, entry, writes);
+    pub(crate) fn put(&self, inbox_id: InboxId, writes: &mut WriteBuffer) {
+        if let Some(entry) = self.waiting.get(&inbox_id) {
+            put(inbox_id, entry, writes);
         }
     }
 
-    fn insert(&mut self, number: InboxId, entry: Entry) {
+    fn insert(&mut self, inbox_id: InboxId, entry: Entry) {
         self.bytes += weight(&entry.message);
-        self.by_key.insert((entry.message.route.channel, entry.message.key.clone()), Some(number));
-        self.waiting.insert(number, entry);
+        self.by_key.insert((entry.message.route.channel, entry.message.key.clone()), Some(inbox_id));
+        self.waiting.insert(inbox_id, entry);
     }
 
     /// It never was: it could not be put on record, and will be offered again.
-    pub(crate) fn undo(&mut self, number: InboxId) {
-        if let Some(entry) = self.waiting.remove(&number) {
+    pub(crate) fn undo(&mut self, inbox_id: InboxId) {
+        if let Some(entry) = self.waiting.remove(&inbox_id) {
             self.bytes -= weight(&entry.message);
             self.by_key.remove(&(entry.message.route.channel, entry.message.key));
         }
@@ -242,21 +242,21 @@ impl Inbox {
         self.done.retain(|(_, of, name)| *of != channel || name != key);
     }
 
-    pub(crate) fn get(&self, number: InboxId) -> Option<&Entry> {
-        self.waiting.get(&number)
+    pub(crate) fn get(&self, inbox_id: InboxId) -> Option<&Entry> {
+        self.waiting.get(&inbox_id)
     }
 
-    pub(crate) fn get_mut(&mut self, number: InboxId) -> Option<&mut Entry> {
-        self.waiting.get_mut(&number)
+    pub(crate) fn get_mut(&mut self, inbox_id: InboxId) -> Option<&mut Entry> {
+        self.waiting.get_mut(&inbox_id)
     }
 
     /// The one with that key, if it waits.
-    pub(crate) fn number_of(&self, channel: Channel, key: &str) -> Option<InboxId> {
+    pub(crate) fn id_of(&self, channel: Channel, key: &str) -> Option<InboxId> {
         self.by_key.get(&(channel, key.to_owned())).copied().flatten()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (InboxId, &Entry)> {
-        self.waiting.iter().map(|(number, entry)| (*number, entry))
+        self.waiting.iter().map(|(inbox_id, entry)| (*inbox_id, entry))
     }
 
     /// Ends every wait whose time has come.
@@ -270,7 +270,7 @@ impl Inbox {
     /// Messages of a session.
     pub(crate) fn of_session(&self, session_key: &str) -> Vec<InboxId> {
         let of = |entry: &Entry| entry.attribution.session_key == session_key && entry.stored;
-        self.iter().filter(|(_, entry)| of(entry)).map(|(number, _)| number).collect()
+        self.iter().filter(|(_, entry)| of(entry)).map(|(inbox_id, _)| inbox_id).collect()
     }
 
     /// Messages of a session that have no run, and came in before that one; of one person, if named.
@@ -286,11 +286,11 @@ impl Inbox {
                 && entry.stored
                 && person.is_none_or(|person| entry.attribution.person == person)
         };
-        self.waiting.range(..before).filter(|(_, entry)| of(entry)).map(|(number, _)| *number).collect()
+        self.waiting.range(..before).filter(|(_, entry)| of(entry)).map(|(inbox_id, _)| *inbox_id).collect()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (InboxId, &mut Entry)> {
-        self.waiting.iter_mut().map(|(number, entry)| (*number, entry))
+        self.waiting.iter_mut().map(|(inbox_id, entry)| (*inbox_id, entry))
     }
 
     /// Whether a piece of that album waits.
@@ -307,65 +307,65 @@ impl Inbox {
     }
 
     /// Numbers of the pieces of the message that this is one of.
-    pub(crate) fn pieces(&self, number: InboxId) -> Vec<InboxId> {
-        let Some(entry) = self.waiting.get(&number) else { return Vec::new() };
-        let Some(album) = &entry.message.album else { return vec![number] };
+    pub(crate) fn pieces(&self, inbox_id: InboxId) -> Vec<InboxId> {
+        let Some(entry) = self.waiting.get(&inbox_id) else { return Vec::new() };
+        let Some(album) = &entry.message.album else { return vec![inbox_id] };
         let belongs = |other: &Entry| {
             other.message.album.as_ref() == Some(album)
                 && other.message.route == entry.message.route
                 && other.message.from == entry.message.from
                 && other.run.is_none()
         };
-        self.iter().filter(|(_, other)| belongs(other)).map(|(number, _)| number).collect()
+        self.iter().filter(|(_, other)| belongs(other)).map(|(inbox_id, _)| inbox_id).collect()
     }
 
     /// It has a run, and will be in the history with that. `counts` where nothing comes between that
     /// and the agent.
-    pub(crate) fn ask(&mut self, number: InboxId, run_id: &RunId, counts: bool, writes: &mut WriteBuffer) {
-        let Some(entry) = self.waiting.get_mut(&number) else { return };
+    pub(crate) fn ask(&mut self, inbox_id: InboxId, run_id: &RunId, counts: bool, writes: &mut WriteBuffer) {
+        let Some(entry) = self.waiting.get_mut(&inbox_id) else { return };
         entry.run = Some(RunId::clone(run_id));
         if counts {
             entry.count();
         }
-        put(number, entry, writes);
+        put(inbox_id, entry, writes);
     }
 
     /// It belongs there now. Nobody has read it in that session, if it is another one.
-    pub(crate) fn move_to(&mut self, number: InboxId, attribution: &Attribution) {
-        if let Some(entry) = self.waiting.get_mut(&number) {
+    pub(crate) fn move_to(&mut self, inbox_id: InboxId, attribution: &Attribution) {
+        if let Some(entry) = self.waiting.get_mut(&inbox_id) {
             entry.said &= entry.attribution.session_key == attribution.session_key;
             entry.attribution.clone_from(attribution);
         }
     }
 
     /// Its run never was.
-    pub(crate) fn unask(&mut self, number: InboxId) {
-        self.uncount(number);
-        if let Some(entry) = self.waiting.get_mut(&number) {
+    pub(crate) fn unask(&mut self, inbox_id: InboxId) {
+        self.uncount(inbox_id);
+        if let Some(entry) = self.waiting.get_mut(&inbox_id) {
             entry.run = None;
         }
     }
 
     /// Its prompt is about to be given to the agent, and that has to be on record before. `false` if it
     /// is already: each life counts once.
-    pub(crate) fn count(&mut self, number: InboxId, writes: &mut WriteBuffer) -> bool {
-        let uncounted = self.waiting.get_mut(&number).filter(|entry| entry.asked == entry.asked_before);
+    pub(crate) fn count(&mut self, inbox_id: InboxId, writes: &mut WriteBuffer) -> bool {
+        let uncounted = self.waiting.get_mut(&inbox_id).filter(|entry| entry.asked == entry.asked_before);
         let Some(entry) = uncounted else { return false };
         entry.count();
-        put(number, entry, writes);
+        put(inbox_id, entry, writes);
         true
     }
 
     /// That could not be put on record, so it was not given to the agent.
-    pub(crate) fn uncount(&mut self, number: InboxId) {
-        if let Some(entry) = self.waiting.get_mut(&number) {
+    pub(crate) fn uncount(&mut self, inbox_id: InboxId) {
+        if let Some(entry) = self.waiting.get_mut(&inbox_id) {
             entry.asked = entry.asked_before;
         }
     }
 
     /// It is answered, or given up. The names of the oldest answered ones are given up for it.
-    pub(crate) fn finish(&mut self, number: InboxId, now_ts: u64, writes: &mut WriteBuffer) {
-        let Some(entry) = self.waiting.remove(&number) else { return };
+    pub(crate) fn finish(&mut self, inbox_id: InboxId, now_ts: u64, writes: &mut WriteBuffer) {
+        let Some(entry) = self.waiting.remove(&inbox_id) else { return };
         self.bytes -= weight(&entry.message);
         let (channel, key) = (entry.message.route.channel, entry.message.key);
         writes.put(&Slot::Inbox(channel, key.clone()), &Record::Done(now_ts));
@@ -417,9 +417,9 @@ impl Inbox {
     }
 }
 
-fn put(number: InboxId, entry: &Entry, writes: &mut WriteBuffer) {
+fn put(inbox_id: InboxId, entry: &Entry, writes: &mut WriteBuffer) {
     let record = Record::Waiting {
-        n: number,
+        n: inbox_id,
         m: Box::new(entry.message.clone()),
         session: entry.attribution.session_key.clone(),
         person: entry.attribution.person.clone(),

@@ -63,7 +63,7 @@ pub(crate) struct Head {
 
 /// Where a delivery stands in this life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum DeliveryPhase {
     /// Being put on record; with `true` its first part is already marked.
     Storing(bool),
     /// Its next part may be tried.
@@ -80,7 +80,7 @@ pub(crate) enum Phase {
 pub(crate) struct Delivery {
     pub(crate) head: Head,
     pub(crate) parts: Vec<Part>,
-    pub(crate) phase: Phase,
+    pub(crate) phase: DeliveryPhase,
     /// Not tried before then.
     pub(crate) not_before: Option<Instant>,
     /// Not tried any more then.
@@ -124,7 +124,7 @@ impl Delivery {
     }
 
     fn is_busy(&self) -> bool {
-        matches!(self.phase, Phase::Marking | Phase::Trying(_) | Phase::Storing(true))
+        matches!(self.phase, DeliveryPhase::Marking | DeliveryPhase::Trying(_) | DeliveryPhase::Storing(true))
     }
 
     /// The attempt to make now.
@@ -169,7 +169,7 @@ impl Outbox {
         let sane = head.created_ts >= SANE_CLOCK_MS && head.created_ts <= now.wall_ms;
         let age_ms = if sane { now.wall_ms - head.created_ts } else { 0 };
         let give_up_at = now.mono + ms(lifetime_ms(&head).saturating_sub(age_ms));
-        self.insert(id, head, Vec::new(), Phase::Waiting, give_up_at);
+        self.insert(id, head, Vec::new(), DeliveryPhase::Waiting, give_up_at);
         if let Some(delivery) = self.deliveries.get_mut(&id) {
             delivery.recorded = true;
         }
@@ -185,7 +185,7 @@ impl Outbox {
         Ok(())
     }
 
-    fn insert(&mut self, id: DeliveryId, head: Head, parts: Vec<Part>, phase: Phase, give_up_at: Instant) {
+    fn insert(&mut self, id: DeliveryId, head: Head, parts: Vec<Part>, phase: DeliveryPhase, give_up_at: Instant) {
         self.queues.entry(queue_key(&head.route)).or_default().push_back(id);
         let delivery = Delivery {
             head,
@@ -231,7 +231,7 @@ impl Outbox {
         self.next_delivery += 1;
         head.trying =
             open && !self.queues.contains_key(&queue_key(&head.route)) && self.room(head.route.channel) > 0;
-        let phase = Phase::Storing(head.trying);
+        let phase = DeliveryPhase::Storing(head.trying);
         let give_up_at = now + ms(lifetime_ms(&head));
         self.insert(id, head, parts, phase, give_up_at);
         self.put(id, writes);
@@ -283,7 +283,7 @@ impl Outbox {
             let ready = |id: &&DeliveryId| {
                 let delivery = self.deliveries.get(id);
                 delivery
-                    .is_some_and(|delivery| delivery.phase == Phase::Waiting && delivery.not_before.is_none())
+                    .is_some_and(|delivery| delivery.phase == DeliveryPhase::Waiting && delivery.not_before.is_none())
                     && !self.is_interrupted(**id)
             };
             let mut ready: Vec<DeliveryId> = fronts.filter(ready).copied().collect();
@@ -296,13 +296,13 @@ impl Outbox {
 
     /// Deliveries that are not tried any more.
     pub(crate) fn too_old(&self, now: Instant) -> Vec<DeliveryId> {
-        let old = |delivery: &Delivery| delivery.phase == Phase::Waiting && delivery.give_up_at <= now;
+        let old = |delivery: &Delivery| delivery.phase == DeliveryPhase::Waiting && delivery.give_up_at <= now;
         self.deliveries.iter().filter(|(_, delivery)| old(delivery)).map(|(id, _)| *id).collect()
     }
 
     /// When one that is held back may be tried, or is given up.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let waiting = self.deliveries.values().filter(|delivery| delivery.phase == Phase::Waiting);
+        let waiting = self.deliveries.values().filter(|delivery| delivery.phase == DeliveryPhase::Waiting);
         waiting
             .map(|delivery| delivery.not_before.unwrap_or(delivery.give_up_at).min(delivery.give_up_at))
             .min()
@@ -318,7 +318,7 @@ impl Outbox {
     /// Marks the next part as being tried.
     pub(crate) fn mark(&mut self, id: DeliveryId, writes: &mut WriteBuffer) {
         let Some(delivery) = self.deliveries.get_mut(&id) else { return };
-        delivery.phase = Phase::Marking;
+        delivery.phase = DeliveryPhase::Marking;
         delivery.head.trying = true;
         delivery.not_before = None;
         self.put(id, writes);
@@ -329,7 +329,7 @@ impl Outbox {
         let delivery = self.deliveries.get_mut(&id)?;
         self.next_attempt += 1;
         let attempt = delivery.attempt(self.next_attempt)?;
-        delivery.phase = Phase::Trying(attempt.id);
+        delivery.phase = DeliveryPhase::Trying(attempt.id);
         self.trying.insert(attempt.id, id);
         Some(attempt)
     }
@@ -348,7 +348,7 @@ impl Outbox {
     /// The same without a word on record.
     pub(crate) fn hold(&mut self, id: DeliveryId, not_before: Option<Instant>) {
         if let Some(delivery) = self.deliveries.get_mut(&id) {
-            delivery.phase = Phase::Waiting;
+            delivery.phase = DeliveryPhase::Waiting;
             delivery.head.trying = false;
             delivery.not_before = not_before;
         }
@@ -357,7 +357,7 @@ impl Outbox {
     /// It is over: it goes off the record. `false` if it was not there.
     pub(crate) fn end(&mut self, id: DeliveryId, writes: &mut WriteBuffer) -> bool {
         let Some(delivery) = self.deliveries.get_mut(&id) else { return false };
-        delivery.phase = Phase::Ending;
+        delivery.phase = DeliveryPhase::Ending;
         writes.delete(&Slot::Delivery(id));
         writes.delete(&Slot::DeliveryParts(id));
         true
@@ -402,7 +402,7 @@ impl Outbox {
         for id in &queue {
             if let Some(delivery) = self.deliveries.get_mut(id) {
                 to.clone_into(&mut delivery.head.route.chat);
-                if delivery.phase != Phase::Ending {
+                if delivery.phase != DeliveryPhase::Ending {
                     writes.put(&Slot::Delivery(*id), &delivery.head);
                 }
             }
@@ -418,7 +418,7 @@ impl Outbox {
     fn is_interrupted(&self, id: DeliveryId) -> bool {
         self.deliveries
             .get(&id)
-            .is_some_and(|delivery| delivery.phase == Phase::Waiting && delivery.head.trying)
+            .is_some_and(|delivery| delivery.phase == DeliveryPhase::Waiting && delivery.head.trying)
     }
 
     /// A session is forgotten: deliveries that wait there, to be removed. Those that are under way are
@@ -429,7 +429,7 @@ impl Outbox {
         for (id, delivery) in &mut self.deliveries {
             if delivery.head.session_key == session_key {
                 delivery.forgotten = true;
-                if delivery.phase == Phase::Waiting {
+                if delivery.phase == DeliveryPhase::Waiting {
                     waiting.push(*id);
                 }
             }

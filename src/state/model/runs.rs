@@ -40,7 +40,7 @@ pub(crate) struct Run {
     pub(crate) owner: Option<ConnId>,
     /// Who is owed an answer, with the id to answer to.
     pub(crate) waiters: Vec<(ConnId, String)>,
-    pub(crate) phase: Phase,
+    pub(crate) phase: RunPhase,
     /// Runs whose messages share this one's prompt, and so its answer.
     pub(crate) coalesced: Vec<RunId>,
     /// Events so far.
@@ -73,7 +73,7 @@ pub(crate) enum Work {
     Directive(Directive),
 }
 
-pub(crate) enum Phase {
+pub(crate) enum RunPhase {
     /// Being made durable; nobody has been told "accepted" yet.
     Storing(Work),
     /// Waits until its session is free, and the agent.
@@ -124,7 +124,7 @@ impl Run {
             position: 0,
             owner: None,
             waiters: Vec::new(),
-            phase: Phase::Storing(work),
+            phase: RunPhase::Storing(work),
             coalesced: Vec::new(),
             seq: 0,
             cancelled: false,
@@ -136,7 +136,7 @@ impl Run {
 
 impl Run {
     /// Of the messages of the inbox that it answers, the first; beyond all of them if it answers none.
-    pub(crate) fn first_number(&self) -> InboxId {
+    pub(crate) fn first_inbox_id(&self) -> InboxId {
         match &self.origin {
             Origin::Channel { inbox_ids, .. } => inbox_ids.iter().copied().min().unwrap_or(InboxId::MAX),
             Origin::Client | Origin::Heartbeat => InboxId::MAX,
@@ -150,12 +150,12 @@ impl Run {
 
     /// Accepted, or about to be, and not started.
     pub(crate) fn waits(&self) -> bool {
-        matches!(self.phase, Phase::Storing(_) | Phase::Held(_) | Phase::Counting(_) | Phase::Waiting)
+        matches!(self.phase, RunPhase::Storing(_) | RunPhase::Held(_) | RunPhase::Counting(_) | RunPhase::Waiting)
     }
 
     /// A directive that is not carried out yet.
     fn is_directive(&self) -> bool {
-        matches!(self.phase, Phase::Storing(Work::Directive(_)))
+        matches!(self.phase, RunPhase::Storing(Work::Directive(_)))
     }
 
     /// Where a client wants the answer sent besides.
@@ -212,7 +212,7 @@ impl Runs {
 
     /// Runs under way.
     pub(crate) fn active(&self) -> usize {
-        self.by_id.values().filter(|run| matches!(run.phase, Phase::Active)).count()
+        self.by_id.values().filter(|run| matches!(run.phase, RunPhase::Active)).count()
     }
 
     /// Runs accepted, or about to be, that have not started.

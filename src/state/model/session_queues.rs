@@ -5,15 +5,15 @@ use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX};
 use crate::protocol::call::RunId;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::{Origin, Phase, Run, Runs, Work};
+use crate::state::model::runs::{Origin, RunPhase, Run, Runs, Work};
 use crate::state::model::sessions::MAIN;
 
 impl Runs {
     /// Prompts in the agent's hands, or on their way there.
     fn with_agent(&self) -> impl Iterator<Item = &Run> {
         let is_there = |run: &&Run| match &run.phase {
-            Phase::Counting(_) | Phase::Waiting | Phase::Active => true,
-            Phase::Storing(Work::Prompt { has_place, .. }) => *has_place,
+            RunPhase::Counting(_) | RunPhase::Waiting | RunPhase::Active => true,
+            RunPhase::Storing(Work::Prompt { has_place, .. }) => *has_place,
             _ => false,
         };
         self.iter().map(|(_, run)| run).filter(is_there)
@@ -31,7 +31,7 @@ impl Runs {
 
     /// How many runs for which `wanted` holds are under way, or wait for the agent.
     pub(crate) fn places_taken(&self, wanted: impl Fn(&Run) -> bool) -> usize {
-        let is_there = |run: &Run| run.waits() || matches!(run.phase, Phase::Active);
+        let is_there = |run: &Run| run.waits() || matches!(run.phase, RunPhase::Active);
         self.iter().filter(|(_, run)| is_there(run) && wanted(run)).count()
     }
 
@@ -39,7 +39,7 @@ impl Runs {
     pub(crate) fn held(&self) -> Vec<RunId> {
         let mut held: Vec<(u64, RunId)> = self
             .iter()
-            .filter(|(_, run)| matches!(run.phase, Phase::Held(_)))
+            .filter(|(_, run)| matches!(run.phase, RunPhase::Held(_)))
             .map(|(run_id, run)| (run.number, RunId::clone(run_id)))
             .collect();
         held.sort_unstable();
@@ -59,7 +59,7 @@ impl Runs {
 
     /// Whether a prompt that was given away is asked for somebody among those who ride along, too.
     pub(crate) fn has_coalesced(&self, lead: &Run, wanted: impl Fn(&Run) -> bool) -> bool {
-        let rides = |other: &&Run| matches!(other.phase, Phase::Coalesced(_)) && wanted(other);
+        let rides = |other: &&Run| matches!(other.phase, RunPhase::Coalesced(_)) && wanted(other);
         lead.is_given()
             && lead.coalesced.iter().filter_map(|other| self.get(other)).any(|other| rides(&other))
     }
@@ -69,11 +69,11 @@ impl Runs {
     pub(crate) fn ask_again(&mut self, coalesced: &[RunId], was_given: bool) {
         for other in coalesced {
             let Some(run) = self.get_mut(other) else { continue };
-            run.phase = match std::mem::replace(&mut run.phase, Phase::Executing) {
-                Phase::Coalesced(spec) => Phase::Held(spec),
+            run.phase = match std::mem::replace(&mut run.phase, RunPhase::Executing) {
+                RunPhase::Coalesced(spec) => RunPhase::Held(spec),
                 other => other,
             };
-            if was_given && matches!(run.phase, Phase::Held(_)) {
+            if was_given && matches!(run.phase, RunPhase::Held(_)) {
                 let mut prompt = Prompt::default();
                 prompt.line(CUT_SHORT);
                 prompt.append(std::mem::take(&mut run.prompt));
@@ -95,7 +95,7 @@ impl Runs {
 impl Run {
     /// Its prompt was given to the agent, which goes on with it.
     pub(crate) fn is_given(&self) -> bool {
-        matches!(self.phase, Phase::Waiting | Phase::Active) && !self.cancelled
+        matches!(self.phase, RunPhase::Waiting | RunPhase::Active) && !self.cancelled
     }
 
     /// Whether the same people may read the answers to both, which are of one session. In `main` all are the
@@ -121,7 +121,7 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// Takes a waiting run in, if it may share the prompt of those before.
     fn take(&mut self, run: &'a Run) -> bool {
-        let Phase::Held(spec) = &run.phase else { return false };
+        let RunPhase::Held(spec) = &run.phase else { return false };
         let images = self.images + spec.images.len() + spec.image_files.len();
         let bytes = self.bytes + run.prompt.bytes();
         if let Some((first, first_spec)) = self.first {

@@ -14,16 +14,16 @@ use crate::protocol::call::Channel;
 use crate::protocol::event::EventKind;
 use crate::protocol::payload::RunStatus;
 use crate::state::Event;
-use crate::state::model::budget::Limits;
+use crate::state::model::budget::Budget;
 use crate::store::{StoreEvent, StoreOp};
 
 #[test]
 fn a_question_is_on_record_before_the_place_moves_and_answered_where_it_came_from() {
     let mut harness = Harness::new();
     harness.arrive(vec![message("1", "2", "2", "hello")]);
-    assert!(harness.taken().is_empty() && harness.bench.started_runs().is_empty(), "nothing is durable yet");
+    assert!(harness.acknowledged().is_empty() && harness.bench.started_runs().is_empty(), "nothing is durable yet");
     harness.keep();
-    assert_eq!(harness.taken(), [Ok(())]);
+    assert_eq!(harness.acknowledged(), [Ok(())]);
     assert_eq!(harness.disk["place/telegram/9"], "7");
     let run = harness.run();
     assert_eq!((run.session_key.as_str(), run.prompt.as_str()), ("dm:telegram:2", "hello"));
@@ -53,7 +53,7 @@ fn strangers_get_silence_and_are_listed() {
     let mut harness = Harness::new();
     harness.say(message("1", "3", "3", "let me in"));
     harness.say(message("2", "3", "3", "please"));
-    assert_eq!(harness.taken(), [Ok(()), Ok(())]);
+    assert_eq!(harness.acknowledged(), [Ok(()), Ok(())]);
     assert!(harness.bench.started_runs().is_empty() && harness.deliveries().is_empty());
     assert_eq!(harness.disk.len(), 2, "not worth a write: {:?}", harness.disk);
     harness.bench.request(1, "s", "status", json!({}));
@@ -93,7 +93,7 @@ fn what_is_handed_over_again_is_not_asked_again() {
     harness.answer(&run, "hi");
     harness.deliveries();
     harness.say(message("1", "2", "2", "hello"));
-    assert_eq!(harness.taken().len(), 3);
+    assert_eq!(harness.acknowledged().len(), 3);
     harness.restart();
     harness.say(message("1", "2", "2", "hello"));
     assert!(harness.bench.started_runs().is_empty() && harness.deliveries().is_empty());
@@ -244,7 +244,7 @@ fn failures_are_seen_in_the_chat_without_their_cause() {
 #[test]
 fn over_budget_there_is_one_line_and_one_notice() {
     let mut config = settings();
-    config.budget = Limits { runs: 10, runs_per_person: 1 };
+    config.budget = Budget { runs: 10, runs_per_person: 1 };
     let mut harness = Harness::with(config);
     harness.say(message("1", "2", "2", "a"));
     let run = harness.run();
@@ -437,8 +437,8 @@ fn a_full_disk_keeps_the_place() {
             back: command.ops,
         }));
     }
-    assert!(matches!(harness.taken()[..], [Err(_)]));
+    assert!(matches!(harness.acknowledged()[..], [Err(_)]));
     harness.say(message("1", "2", "2", "hello"));
-    assert_eq!(harness.taken(), [Ok(())]);
+    assert_eq!(harness.acknowledged(), [Ok(())]);
     harness.run();
 }

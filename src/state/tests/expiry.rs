@@ -24,7 +24,7 @@ fn session(updated_ts: u64) -> String {
 
 #[test]
 fn only_what_was_not_used_for_that_long_is_forgotten() {
-    let kept = u64::try_from(config().retention.as_millis()).unwrap();
+    let kept = u64::try_from(config().expiry.as_millis()).unwrap();
     let now = SANE_CLOCK_MS + 1_000_000;
     let slots = [
         ("session/old", now - 900_000),
@@ -53,7 +53,7 @@ fn a_session_that_is_used_stays() {
         let run_id = bench.started_runs()[0].run_id.clone();
         bench.end(&run_id, RunStatus::Ok, "hi");
         bench.keep();
-        bench.pass(config().retention.saturating_sub(Duration::from_secs(60)));
+        bench.pass(config().expiry.saturating_sub(Duration::from_secs(60)));
         assert!(bench.forgotten().is_empty(), "day {day}");
     }
 }
@@ -61,7 +61,7 @@ fn a_session_that_is_used_stays() {
 #[test]
 fn a_clock_that_leaps_ahead_forgets_nothing_before_it_was_steady() {
     let mut bench = Bench::new();
-    let kept = u64::try_from(config().retention.as_millis()).unwrap();
+    let kept = u64::try_from(config().expiry.as_millis()).unwrap();
     bench.connect(1);
     bench.agent(1, "a", "k", "hello");
     bench.keep();
@@ -80,7 +80,7 @@ fn a_clock_that_leaps_ahead_forgets_nothing_before_it_was_steady() {
 fn a_start_forgets_nothing_before_the_clock_was_steady() {
     let slots = [("session/main".to_owned(), session(SANE_CLOCK_MS))].into();
     let mut bench = Bench::recovered(Recovered { slots, ..Recovered::default() });
-    let kept = u64::try_from(config().retention.as_millis()).unwrap();
+    let kept = u64::try_from(config().expiry.as_millis()).unwrap();
     bench.now.wall_ms += 2 * kept;
     bench.connect(1);
     bench.pass(EXPIRY_STEADY_TIME);

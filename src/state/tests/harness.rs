@@ -194,7 +194,7 @@ impl Harness {
         })
     }
 
-    pub(super) fn taken(&mut self) -> Vec<Result<(), Duration>> {
+    pub(super) fn acknowledged(&mut self) -> Vec<Result<(), Duration>> {
         self.commands(|command| match command {
             ChannelCommand::Acknowledge { result, .. } => Some(*result),
             _ => None,

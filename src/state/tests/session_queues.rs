@@ -9,7 +9,7 @@ use crate::agent::RunStep;
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::event::EventKind;
 use crate::protocol::payload::RunStatus;
-use crate::state::model::budget::Limits;
+use crate::state::model::budget::Budget;
 use crate::store::{Recovered, StoreOp};
 
 impl Bench {
@@ -241,7 +241,7 @@ fn pause_and_resume_work_as_directives_too() {
 #[test]
 fn the_daily_budget_refuses_with_the_time_to_wait() {
     let mut tight = config();
-    tight.budget = Limits { runs: 1, runs_per_person: 1 };
+    tight.budget = Budget { runs: 1, runs_per_person: 1 };
     let mut bench = Bench::with(tight, Recovered::default());
     bench.connect(1);
     bench.busy("a");

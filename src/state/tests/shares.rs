@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::harness::{Harness, message, settings};
 use crate::state::StateConfig;
-use crate::state::model::budget::Limits;
+use crate::state::model::budget::Budget;
 
 const QUEUE: usize = 32;
 
@@ -87,7 +87,7 @@ fn many_people_together_leave_a_place_to_the_owner() {
 
 #[test]
 fn the_last_runs_of_the_day_are_the_owners() {
-    let budget = Limits { runs: 20, runs_per_person: 8 };
+    let budget = Budget { runs: 20, runs_per_person: 8 };
     let mut harness = Harness::with(StateConfig { budget, ..settings() });
     for line in 0..24 {
         let id = (10 + line % 4).to_string();
