@@ -8,7 +8,7 @@ use crate::daemon::{channels_setup, warnings};
 use crate::limits::{BACKLOG_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::protocol::hello::Policy;
 use crate::protocol::payload::Auth;
-use crate::state::{HeartbeatConfig, Budget, PROMPT_DEFAULT, StateConfig};
+use crate::state::{Budget, HeartbeatConfig, PROMPT_DEFAULT, StateConfig};
 use crate::store::Layout;
 
 pub(super) fn setup(

@@ -1,7 +1,8 @@
 //! Puts on record what a turn decided, and goes on with what had to wait for that.
 //!
-//! A handler changes the model, which leaves its writes in the turn's [`WriteBuffer`]; [`State::commit`] sends
-//! them to the store as one command, all of it durable or nothing, and says what happens [`Then`].
+//! A handler changes the model, which leaves its writes in the turn's `WriteBuffer`; [`State::commit`] sends
+//! them to the store as one command, all of it durable or nothing, and says what happens [`Then`]. This module
+//! knows who goes on after a commit, and nothing of what the writes say.
 
 use std::collections::HashMap;
 
@@ -15,7 +16,7 @@ use crate::state::model::batch::AcceptedBatch;
 use crate::state::model::forgetting::Asker;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::keys::Outcome;
-use crate::state::model::outbox::DeliveryId;
+use crate::state::model::slot::DeliveryId;
 use crate::state::{Effect, State};
 use crate::store::{StoreCommand, StoreOp, Ticket, Usage};
 
@@ -24,30 +25,30 @@ use crate::store::{StoreCommand, StoreOp, Ticket, Usage};
 pub(super) enum Then {
     /// The run that was put on record is acknowledged and may start.
     BeginRun { run_id: RunId },
-    /// The run, of which it is on record that its prompt is tried, goes to the agent.
+    /// It is on record that the run's prompt is tried: the prompt goes to the agent.
     HandOver { run_id: RunId, inbox_ids: Vec<InboxId> },
-    /// The outcome of the run is told.
+    /// The outcome of the run is told to whoever waits for it.
     EndRun { run_id: RunId, outcome: Outcome },
     /// The channel that handed over this batch goes on.
     Acknowledge { channel: Channel, accepted: AcceptedBatch },
-    /// The message of a `send` may go.
+    /// The delivery of a `send` may go to its channel.
     Send { delivery: DeliveryId },
-    /// The next part of a delivery, which is marked as being tried, goes to its channel.
+    /// The next part of a delivery is marked as being tried: it goes to its channel.
     Attempt { delivery: DeliveryId },
     /// Whoever waits for the end of these deliveries is told.
     EndDeliveries(Vec<(DeliveryId, Option<Outcome>)>),
     /// The request gets its answer.
     Answer { conn: ConnId, id: String, payload: Value },
-    /// The agent's files of a session go, of which the store has nothing any more.
+    /// The store has nothing of a session any more: the agent's files of it go, too.
     Forget { session_key: String, asker: Option<Asker> },
     /// Whoever threw a switch, which acts already, gets the answer.
     Switched { conn: ConnId, id: String, payload: Value },
-    /// Nobody waits for it.
+    /// Nobody waits for the commit.
     Nothing,
 }
 
 impl Then {
-    /// Whether what was to be written holds although it could not be: it has happened.
+    /// Whether what the commit says holds also where it could not be written, because it has happened.
     fn holds_anyway(&self) -> bool {
         matches!(self, Self::EndRun { .. } | Self::EndDeliveries(_) | Self::Nothing)
     }
@@ -56,18 +57,18 @@ impl Then {
 /// A commit that the store has not answered.
 struct Pending {
     then: Then,
-    /// New deliveries, which may go then.
+    /// New deliveries, which may go once the commit is durable.
     deliveries: Vec<DeliveryId>,
     bytes: usize,
 }
 
-/// What the store was asked and has not answered, and what it could not do.
+/// The commits that the store has not answered, and what it could not write.
 #[derive(Default)]
 pub(super) struct Journal {
     by_ticket: HashMap<Ticket, Pending>,
     bytes: usize,
     tickets: Ticket,
-    /// What could not be put on record and still holds: it goes in front of the next commit.
+    /// Writes that failed and still hold: they go in front of the next commit.
     unsaved: Vec<StoreOp>,
 }
 
@@ -103,7 +104,7 @@ impl State {
         self.journal.by_ticket.len() < STORE_INBOX && self.journal.bytes < STORE_INBOX_BYTES_MAX
     }
 
-    /// Sends what this turn has gathered to the store; `then` happens when it is durable.
+    /// Sends the writes that this turn has gathered to the store; `then` happens when they are durable.
     pub(super) fn commit(&mut self, then: Then) {
         let (mut ops, deliveries) = self.writes.take();
         if !self.journal.unsaved.is_empty() {
@@ -118,14 +119,14 @@ impl State {
         self.effects.push(Effect::Store(command));
     }
 
-    /// The same if there is anything to write, and nobody waits for it.
+    /// Sends the writes that this turn has gathered, if there are any; nobody waits for them.
     pub(super) fn commit_any(&mut self) {
         if !self.writes.is_empty() {
             self.commit(Then::Nothing);
         }
     }
 
-    /// At the end of a turn nothing may be left to write: somebody forgot to commit it.
+    /// Sees at the end of a turn that no handler forgot to commit its writes.
     pub(super) fn flush_writes(&mut self) {
         debug_assert!(self.writes.is_empty(), "not committed: {:?}", self.writes);
         if !self.writes.is_empty() {
@@ -134,7 +135,7 @@ impl State {
         }
     }
 
-    /// The folder's condition has changed.
+    /// Handles the store's report on the disk: what could not be written is tried again when it has healed.
     pub(super) fn usage(&mut self, usage: Usage) {
         let healed = usage.trouble.is_none();
         self.health.set_storage(usage);
@@ -143,14 +144,14 @@ impl State {
         }
     }
 
-    /// A commit is durable, or none of it is.
+    /// Handles the store's answer to a commit: all of it is durable, or nothing is.
     pub(super) fn committed(&mut self, ticket: Ticket, result: Result<(), String>, back: Vec<StoreOp>) {
         let Some(Pending { then, deliveries, .. }) = self.journal.remove(ticket) else { return };
         let holds = result.is_ok() || then.holds_anyway();
         if then.holds_anyway() {
             self.journal.save_later(back);
         }
-        // What came in is shown before what is said of it.
+        // Messages that came in are shown before the deliveries that were made of them.
         if let Then::Acknowledge { channel, accepted } = then {
             self.batch_stored(channel, accepted, result);
             return self.deliveries_stored(&deliveries, holds);

@@ -1,7 +1,64 @@
-//! The state thread: the one owner of everything that clients share.
+//! The state thread: one owner of everything that clients, channels and runs share, and of every decision.
 //!
-//! The core is pure. [`State::handle`] takes an event and the time and returns effects; it does no
-//! IO, takes no lock and never sleeps. [`thread`] is the loop around it that carries them out.
+//! # What it does
+//!
+//! [`State`] is the gateway's memory: who is connected, which sessions, runs and idempotency keys there are, what
+//! came in on the channels and is not answered, what is on its way out. Each request of a client, each message of
+//! a person and each step of the agent changes it, on this one thread: there is no lock, and no two decisions
+//! are made at the same time.
+//!
+//! The core is pure. [`State::handle`] takes an [`Event`] and returns [`Effect`]s; it does no IO, takes no lock,
+//! reads no clock and never sleeps. The tests drive it with events and judge it by its effects, with a time
+//! that they make up.
+//!
+//! - `model/` is what is known: plain data that names neither `State` nor an effect.
+//! - `handlers/` is what an event does to it: one file per subject, each a part of `State`.
+//! - `journal` sends a turn's writes to the store, and goes on when they are durable.
+//! - `start` makes the state out of what the last life of the gateway left on disk.
+//! - [`state_loop`] is the thread: it receives, has it handled, and carries out the effects.
+//!
+//! # A turn
+//!
+//! 1. The loop takes one event from the queue, or wakes up at [`State::next_deadline`]. [`State::begin_turn`] sets
+//!    the time: a turn has only one.
+//! 2. [`State::handle`] leads the event to its handler. That changes the model, which leaves its writes in the
+//!    turn's `WriteBuffer`, and adds effects. What must not happen before a write is durable is named with the
+//!    commit, as `journal::Then`.
+//! 3. `settle` does what any turn may have made due: a presence delta, runs that can start, messages that can be
+//!    asked, deliveries that can be tried, a health event. At its end the write buffer is empty.
+//! 4. The loop carries the effects out in the order in which they were made.
+//! 5. Some turns later the store answers. `State::committed` does what was named: it acknowledges, starts, sends,
+//!    or undoes what could not be put on record.
+//!
+//! So a promise takes two turns, and everything may have changed in between. Whoever goes on after a commit looks
+//! up again what it is about, and finds nothing if that is gone.
+//!
+//! # What waits for what
+//!
+//! | queue | its sender | when it is full |
+//! |---|---|---|
+//! | connections, store, channels -> state | a [`Port`](crate::port::Port) | the sender waits: that is the back-pressure on sockets, disk and channels |
+//! | agent -> state | `try_send` | the agent thread keeps the event and goes on: processes must be read and ended all the while |
+//! | state -> outbound | state | state waits for room |
+//! | state -> store, agent, channels | state, `try_send` | cannot be: state counts what is under way, and refuses the request or leaves the batch with its channel before |
+//!
+//! No circle of threads can wait for each other: state waits for `outbound` alone, and that waits for nobody (a
+//! client that takes nothing has a backlog, and is dropped when that is full). The store and the channels may
+//! wait for state, so state must never wait for them. Their bounds (`limits::queues`) are higher than what state
+//! lets in; a full one is a defect, and the process ends, to be started again from its records, rather than go on
+//! with something lost.
+//!
+//! # What is not good yet
+//!
+//! - Every handler can reach all of [`State`]. That each keeps to its subject is a habit, and no rule that the
+//!   compiler knows.
+//! - There is one queue without priorities: a cancel, or the end of the gateway, waits behind what came before.
+//! - `settle` goes through the inbox, the runs and the outbox after every turn but a step's. At their bounds that
+//!   is cheap; larger ones would need an index of what is due.
+//! - Flags of a run, an inbox entry and a delivery allow combinations that mean nothing; only the handlers
+//!   keep them apart.
+//! - A write that nobody commits is found at the end of the turn (tests panic, the gateway logs it and writes
+//!   it), and not by the compiler.
 
 use std::time::{Duration, Instant};
 
@@ -54,28 +111,28 @@ use model::warnings::Warnings;
 use model::write_buffer::WriteBuffer;
 pub(crate) use start::{cursors, keeps_home};
 
-/// Everything that can make the state thread do work. Closed on purpose: to add a source, add a
-/// variant, and the compiler lists what must handle it.
+/// Everything that can make the state thread do work, but for the time. Closed on purpose: to add a source, add
+/// a variant, and the compiler lists what must handle it.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// From the connections, and from the token's file.
+    /// A client came, asked or left, or the file of the token has changed.
     Net(NetEvent),
-    /// From the agent thread.
+    /// The agent thread reports on a run, or on the agent.
     Agent(AgentEvent),
-    /// From the store thread.
+    /// The store has answered a commit, or measured the state folder.
     Store(StoreEvent),
-    /// From the channels thread.
+    /// A channel hands over messages, or reports on itself, a delivery or a login.
     Channel(ChannelEvent),
     /// The gateway is to stop.
     Stop {
-        /// For the clients.
+        /// Why it stops, as the clients are told.
         reason: String,
-        /// When a next one is expected, if it is.
+        /// How soon clients may expect the next gateway, if one is to come.
         restart_expected_ms: Option<u64>,
     },
 }
 
-/// Room for `STATE_INBOX` of them is held from the start, so that what is large is boxed.
+/// The queue has room for `STATE_INBOX` events from the start, so what is large in them is boxed.
 const _: () = assert!(size_of::<Event>() <= 112);
 
 impl From<AgentEvent> for Event {
@@ -84,122 +141,112 @@ impl From<AgentEvent> for Event {
     }
 }
 
-/// What the state thread's loop is to carry out, in this order.
+/// One thing that the state thread's loop is to carry out.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// To the outbound thread.
+    /// Has the outbound thread write to clients.
     Out(Outbound),
-    /// To the store.
+    /// Has the store write a commit.
     Store(StoreCommand),
-    /// To the agent: start it, or queue it behind its session's queue.
+    /// Gives a prompt to the agent.
     Run(Box<RunSpec>),
-    /// To the agent's slot for what must get through.
+    /// Tells the agent what must get through also when it is busy.
     AgentControl(AgentControl),
-    /// To the channels.
+    /// Tells the channels to send, fetch, switch or link something.
     Channel(ChannelCommand),
 }
 
-/// What state needs to know; it never changes.
+/// What the settings say to the state thread; it never changes.
 #[derive(Debug, Clone)]
 pub(crate) struct StateConfig {
-    /// Host name.
     pub host: String,
-    /// Address that the gateway lists for itself.
+    /// Address under which the gateway lists itself in presence.
     pub ip: String,
-    /// Where clients connect.
+    /// Address at which clients on this machine connect.
     pub url: String,
-    /// What they must show.
+    /// Whether clients must prove a token.
     pub auth: Auth,
-    /// What was found at the start and a person should mend.
+    /// Warnings that hold from the start.
     pub warnings: Vec<Warning>,
-    /// Random, new at every start; makes ids unique over restarts.
+    /// Random and new at every start: part of ids, so that none comes twice over restarts.
     pub boot_id: String,
-    /// What `hello-ok` promises.
+    /// The limits that `hello-ok` tells clients.
     pub policy: Policy,
     /// Whether an agent is configured.
     pub agent_configured: bool,
-    /// Level where a call names none.
+    /// Thinking level of a run whose call and session name none.
     pub thinking: Thinking,
-    /// Limit on a run where a call names none.
+    /// Longest time of a run whose call names none.
     pub run_timeout: Duration,
     /// Silence after which a session begins a new conversation, if it ever does.
     pub idle: Option<Duration>,
-    /// Runs at a time.
+    /// Runs that the agent may have under way at a time.
     pub processes_max: usize,
-    /// Accepted runs that may wait besides.
+    /// Accepted runs that may wait besides those under way.
     pub queue_max: usize,
-    /// What a day allows.
+    /// Runs that a day allows.
     pub budget: model::budget::Budget,
-    /// How long a session that is not used is kept.
+    /// Time after which a session that nobody used is forgotten.
     pub expiry: Duration,
-    /// A prompt from time to time.
     pub heartbeat: model::heartbeats::HeartbeatConfig,
-    /// The messaging channels.
     pub channels: ChannelsConfig,
 }
 
-/// The state.
+/// Everything that the gateway knows; changed by its handlers alone.
 pub(crate) struct State {
     config: StateConfig,
     started: Instant,
-    /// The time of this turn.
+    /// The one time of this turn.
     now: Now,
     clients: Clients,
     /// Number of the newest token that clients were let in with.
     token: u64,
     presence: Presence,
     health: HealthBoard,
-    /// What a person should mend.
     warnings: Warnings,
     toggles: Toggles,
     keys: Keys,
     runs: Runs,
     sessions: Sessions,
-    /// `system-event` notes for the owner's next turn.
     system_notes: SystemNotes,
-    /// Who may write on the channels.
     access: Access,
-    /// What came in there and is not answered yet.
     inbox: Inbox,
-    /// What is on its way there.
     outbox: Outbox,
-    /// What was said in groups, to others.
     group_context: GroupContext,
-    /// Something may have changed for them in this turn.
+    /// Something may have changed in this turn for what waits in inbox, session queues and outbox.
     channels_stale: bool,
-    /// When there is something to do for them on time.
+    /// When something in inbox or outbox is due.
     channels_due: Option<Instant>,
-    /// Accounts that are being linked and unlinked.
     logins: Logins,
     today: model::budget::Today,
     heartbeats: model::heartbeats::Heartbeats,
     forgetting: Forgetting,
     /// When to look for sessions that expired.
     expiry_due: Instant,
-    /// Both clocks when that was decided.
+    /// Both clocks when `expiry_due` was set.
     expiry_planned: Now,
-    /// What this turn is to put on record.
+    /// What this turn puts on record; empty at its end.
     writes: WriteBuffer,
-    /// What waits for the store.
+    /// The commits that the store has not answered.
     journal: Journal,
-    /// Commands that the channels have not answered yet: their queue never fills.
+    /// Commands that the channels have not answered; counted, so that their queue never fills.
     channel_commands: usize,
     next_tick: Option<Instant>,
-    /// What the last fan-out took; presence deltas keep their distance.
+    /// Time that the last event to everybody took; presence deltas keep their distance by it.
     fanout: Duration,
     stopping: Option<model::stopping::Stopping>,
     effects: Vec<Effect>,
 }
 
 impl State {
-    /// Begins a turn: all of it happens at this time.
+    /// Sets the time at which all of the next turn happens.
     pub(crate) fn begin_turn(&mut self, now: Now) {
         self.now = now;
     }
 
     /// Handles one event and appends what follows from it to `effects`.
     pub(crate) fn handle(&mut self, event: Event, effects: &mut Vec<Effect>) {
-        // Steps of runs are many, and change nothing there.
+        // Steps of runs are many, and let nothing in inbox, queues or outbox go on.
         self.channels_stale |= !matches!(event, Event::Agent(AgentEvent::Step { .. }));
         match event {
             Event::Net(event) => self.net_event(event),
@@ -256,12 +303,12 @@ impl State {
         quiet.into_iter().chain(busy).flatten().min()
     }
 
-    /// What the last fan-out took, as `outbound` measured it.
+    /// Takes over how long the last event to everybody took, as `outbound` measured it.
     pub(crate) fn set_fanout(&mut self, fanout: Duration) {
         self.fanout = fanout;
     }
 
-    /// Sends what every turn may have left to be told.
+    /// Does, at the end of every turn, what the turn may have made due.
     fn settle(&mut self) {
         if self.clients.is_empty() {
             self.presence.skip_delta();

@@ -1,4 +1,7 @@
-//! What the gateway's last life left behind becomes the state of this one.
+//! Makes the state of a new gateway out of what its last life left in the journal.
+//!
+//! Each part of the model takes over its own slots; here is only which slot goes to which part, and what follows
+//! from all of them together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +34,8 @@ use crate::state::model::{keys, recovery_bounds};
 use crate::state::{Effect, State, StateConfig};
 use crate::store::Recovered;
 
-/// Whether the state folder is from before that, so that the agent goes on working in the home.
+/// Whether the state folder is older than the rule that agents work in a folder of their own, so that they go
+/// on working in the home.
 pub(crate) fn keeps_home(recovered: &Recovered) -> bool {
     // What a damaged journal does not say is no reason to give the agent more.
     let says_nothing = recovered.is_damaged || recovered.slots.is_empty();
@@ -52,7 +56,7 @@ fn has_work_folder(recovered: &Recovered) -> bool {
 }
 
 impl State {
-    /// Starts from what was recovered. The effects store what is known about interrupted runs.
+    /// Starts from what was recovered. The effects put on record which runs were interrupted.
     pub(crate) fn new(config: StateConfig, recovered: Recovered, now: Now) -> (Self, Vec<Effect>) {
         let own = PresenceEntry {
             host: config.host.clone(),
@@ -66,7 +70,7 @@ impl State {
             instance_id: format!("gateway-{}", config.boot_id),
         };
         let mut state = Self {
-            health: HealthBoard::new(&config),
+            health: HealthBoard::new(config.agent_configured, &config.channels),
             warnings: Warnings::default(),
             access: Access::new(config.channels.clone()),
             inbox: Inbox::default(),
@@ -118,7 +122,7 @@ impl State {
         (state, effects)
     }
 
-    /// The toggles as they were recovered.
+    /// The toggles that were recovered, for the channels' start.
     pub(crate) fn toggles(&self) -> &Toggles {
         &self.toggles
     }
@@ -126,7 +130,7 @@ impl State {
     fn recover(&mut self, mut recovered: Recovered) {
         let is_thinned = recovery_bounds::apply_bounds(&mut recovered.slots);
         let mut interrupted = Vec::new();
-        // Nothing lost, and something there: else what a folder does not say tells nothing.
+        // Only where nothing is lost, and something there, does a slot that is missing tell anything.
         let is_whole = !recovered.is_damaged && !is_thinned && !recovered.slots.is_empty();
         let sending = self.recover_channels(&recovered.slots);
         if !keeps_home(&recovered) && !has_work_folder(&recovered) {
@@ -159,7 +163,7 @@ impl State {
             }
         }
         if recovered.is_damaged {
-            // With the first commit, because the store drops the damaged lines with that.
+            // In the first commit, because the store drops the damaged lines with it.
             self.put_toggles();
         }
         self.keys.recovered();

@@ -1,4 +1,6 @@
-//! The loop around the pure core: receive, handle, carry out.
+//! The loop around the pure core: it receives an event, has it handled, and carries out the effects.
+//!
+//! The only part of `state` that reads a clock, or touches a queue. It decides nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -21,24 +23,24 @@ use crate::threads;
 /// A turn that takes longer than this is worth a line in the log.
 const SLOW_TURN: Duration = Duration::from_millis(100);
 
-/// The ways out of the state thread.
+/// The queues out of the state thread.
 pub(crate) struct Outputs {
-    /// Down the flow: state waits for room.
+    /// Frames and events for clients. This one queue lies down the flow: state waits for room in it.
     pub outbound: OutboundSender,
-    /// Up the flow, as all below: state never waits. Their bounds are above what state lets in, so
-    /// a full one is a defect and is logged as such.
+    /// Commits. As in all queues below, state never waits here, or it and the store could wait for each other.
+    /// The bound is above what state lets in: a full queue is a defect, and ends the process.
     pub store: Sender<StoreCommand>,
-    /// Runs.
+    /// Prompts for the agent.
     pub agent: Sender<Box<RunSpec>>,
-    /// What must get through.
+    /// Orders that the agent must get also when it is busy: cancels, ends of sessions, the shutdown.
     pub agent_control: Sender<AgentControl>,
-    /// Channels. Boxed, since its room is for a thousand.
+    /// Commands to the channels; boxed, because the queue has room for thousands from the start.
     pub channels: Sender<Box<ChannelCommand>>,
-    /// What `outbound` says of the last fan-out.
+    /// Time that the last event to everybody took, as `outbound` measured it.
     pub fanout_us: Arc<AtomicU64>,
 }
 
-/// Starts the thread. It ends after an [`Event::Stop`] when everything is told and on record.
+/// Starts the state thread. It ends after an [`Event::Stop`], when everything is told and on record.
 pub(crate) fn spawn(
     state: State,
     first: Vec<Effect>,
@@ -63,7 +65,7 @@ fn run(mut state: State, mut effects: Vec<Effect>, inbox: &Receiver<Event>, outp
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        // Also when the inbox never runs empty.
+        // Also when the queue never runs empty.
         state.set_fanout(Duration::from_micros(outputs.fanout_us.load(Ordering::Relaxed)));
         if state.next_deadline().is_some_and(|at| at <= now.mono) {
             state.on_time(&mut effects);
@@ -94,7 +96,7 @@ impl Outputs {
     fn execute(&self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
-                // Waits for room; only fails when the process ends.
+                // Waits for room. Fails only when the process ends.
                 Effect::Out(message) => _ = self.outbound.send(message),
                 Effect::Store(command) => hand_over("store", &self.store, command),
                 Effect::Run(spec) => hand_over("agent", &self.agent, spec),
@@ -103,7 +105,7 @@ impl Outputs {
                 Effect::AgentControl(AgentControl::EndSession { delete: false, .. })
                     if self.agent_control.len() >= AGENT_CONTROL_EXPENDABLE_MAX => {}
                 Effect::AgentControl(control) => hand_over("agent control", &self.agent_control, control),
-                // Nobody misses these where the channels are busy; the next one or the end tidies too.
+                // Nobody misses these where the channels are busy; the next one, or the gateway's end, tidies too.
                 Effect::Channel(
                     ChannelCommand::Typing { .. } | ChannelCommand::MarkRead { .. } | ChannelCommand::Tidy,
                 ) if self.channels.len() >= CHANNEL_EXPENDABLE_MAX => {}

@@ -1,4 +1,6 @@
-//! Lets people and groups in, and keeps out who is not let in.
+//! `channel-allow`: lets people and groups in or out, and tells the owner of those who are not let in.
+//!
+//! Who may do what is decided in [`model::access`](crate::state::model::access); here is what follows from it.
 
 use serde_json::json;
 
@@ -40,7 +42,7 @@ impl State {
         Ok(())
     }
 
-    /// An owner whom nobody named is one that a person should confirm, or replace.
+    /// Warns of an owner whom nobody named: a person should confirm them, or name another.
     pub(crate) fn warn_of_implied_owner(&mut self) {
         let Some((channel, id)) = self.access.implied_owner() else {
             return self.end_warning(WarningCode::OwnerImplied);
@@ -53,7 +55,7 @@ impl State {
         self.warn(Warning::new(WarningCode::OwnerImplied, message));
     }
 
-    /// Writes down that somebody who is not let in tried.
+    /// Notes for `status` that somebody who is not let in has written.
     pub(crate) fn refuse_sender(&mut self, message: &Inbound) {
         self.access.note_refused(message, self.now.wall_ms);
         log::info!(

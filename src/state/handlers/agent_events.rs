@@ -1,4 +1,7 @@
 //! What the agent thread reports: steps of runs, their ends, and how the agent is.
+//!
+//! Here the steps become `agent` events for clients; the end of a run is handled in `runs`, the end of a session
+//! in `forgetting`.
 
 use serde_json::{Value, json};
 
@@ -6,7 +9,7 @@ use crate::agent::{AgentEvent, RunStep};
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::call::RunId;
 use crate::protocol::event::{AgentStep, AgentStream, EventKind};
-use crate::protocol::frame::{self};
+use crate::protocol::frame::EventBody;
 use crate::protocol::warning::{Warning, WarningCode};
 use crate::state::model::runs::RunPhase;
 use crate::state::model::steps;
@@ -62,11 +65,11 @@ impl State {
             ts: self.now.wall_ms,
             data,
         };
-        let body = frame::EventBody::new(EventKind::Agent, &step, None);
+        let body = EventBody::new(EventKind::Agent, &step, None);
         self.effects.push(Effect::Out(Outbound::Event { body, loss }));
     }
 
-    /// One piece of an answer that is not the agent's.
+    /// Shows clients the gateway's own answer to a run, as if it were the agent's.
     pub(crate) fn say(&mut self, run_id: &RunId, text: &str) {
         self.agent_step(run_id, AgentStream::Assistant, json!({ "delta": text }));
     }

@@ -1,4 +1,6 @@
-//! `agent` and `agent-cancel`: what is refused, what joins, what becomes a run.
+//! `agent` and `agent-cancel`: which request of a client is refused, joins a run, or becomes one.
+//!
+//! Ends where the run is being put on record; `runs` goes on from there.
 
 use serde_json::json;
 
@@ -16,7 +18,7 @@ use crate::state::model::keys::{Holder, KeyRecord, Lookup};
 use crate::state::model::person::OWNER;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::reply::Reply;
-use crate::state::model::runs::{RunPhase, Run, Work};
+use crate::state::model::runs::{Run, RunPhase, Work};
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::Slot;
 use crate::state::model::{directive, keys};
@@ -26,7 +28,7 @@ use crate::text;
 const NO_ROUTE: &str =
     "`/params/to`: `deliver` needs `to`; nothing has come in on this session that could be answered";
 
-/// A call that may be acted on: everything that could be refused has been.
+/// A request that becomes a run: nothing speaks against it any more.
 struct Admitted {
     params: AgentParams,
     session_key: String,
@@ -50,7 +52,7 @@ impl State {
         let directive = directive::parse(&params.message).filter(|_| params.attachments.is_empty());
         let holder = self.key_holder(conn, &session_key);
         let known = match directive {
-            // It is carried out also when no key is free: it may be there to stop what took them.
+            // A directive is carried out also when no key is free: it may be there to stop what took them.
             Some(_) => self.keys.look_up(&key, digest).unwrap_or(Lookup::New),
             None => self.keys.look_up_or_begin(&key, digest, &holder, self.now.mono),
         };
@@ -65,7 +67,7 @@ impl State {
                 self.answer_outcome(conn, id, &run_id, &outcome);
                 return Ok(());
             }
-            other => return Err(other.refusal()),
+            unusable => return Err(unusable.refusal()),
         }
         let reply = self.admit(&params, &session_key, directive)?;
         let admitted = Admitted { params, session_key, directive, reply, holder };
@@ -91,7 +93,7 @@ impl State {
         Err(WireError::unavailable(hint).not_retryable())
     }
 
-    /// Everything that can be refused is, before anything is promised.
+    /// Refuses what cannot become a run, before anything is promised; returns where `deliver` sends the answer.
     fn admit(
         &mut self,
         params: &AgentParams,
@@ -136,7 +138,7 @@ impl State {
         Ok(())
     }
 
-    /// Where `deliver` would send to. Refused before any ack if there is no such place.
+    /// Where `deliver` sends the answer; an error, before any ack, if nothing can be sent there.
     fn delivery_route(&self, params: &AgentParams, session_key: &str) -> Result<Reply, WireError> {
         self.outbox_has_room()?;
         let route = if let Some(to) = &params.to {
@@ -251,7 +253,7 @@ impl State {
         let Some(run) = self.runs.get_mut(run_id) else {
             return Err(WireError::internal("the run of this key is lost; look into session-history"));
         };
-        // Who has gone waits for nothing.
+        // A client that has gone waits for nothing.
         run.waiters.retain(|(conn, _)| self.clients.contains_key(conn));
         if run.waiters.len() >= KEY_JOINERS_MAX {
             return Err(WireError::rate_limited("too many callers wait for this run", 5_000));

@@ -1,4 +1,7 @@
-//! Messages that are whole become runs, in the order in which they came.
+//! Makes runs of the messages in the inbox that are whole, in the order in which they came, or answers them
+//! without one.
+//!
+//! Knows of the agent only whether it has room; when a run starts is up to `session_queues`.
 
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
@@ -12,12 +15,12 @@ use crate::state::model::directive::Directive;
 use crate::state::model::inbox::{Entry, InboxId};
 use crate::state::model::person::OWNER;
 use crate::state::model::question::{Question, directive_of, left_out_line};
-use crate::state::model::runs::{Origin, RunPhase, Run, Work};
+use crate::state::model::runs::{Origin, Run, RunPhase, Work};
 use crate::state::{Effect, State};
 
-/// Why the agent is not asked, as a person may hear it.
+/// The answer to a message about which the agent is not asked.
 struct Refusal {
-    /// `None` says nothing at all.
+    /// What the person is told; `None` for silence.
     line: Option<String>,
     over_budget: bool,
 }
@@ -36,22 +39,26 @@ const NO_ROOM: &str =
     "I have no room for another conversation. Whoever runs me has to forget one first (`clawdis forget`).";
 
 impl State {
-    /// Asks what is whole and not asked yet, as far as there is room.
+    /// Asks the agent about the messages that are whole and have no run yet, as far as it has room.
     pub(crate) fn ask_waiting(&mut self) {
         if !self.inbox.has_unasked() || self.stopping.is_some() || self.inbox.hold_until.is_some() {
             return;
         }
         // What was said behind a directive waits for it: it may end all that was said before.
         let mut blocked = self.runs.sessions_with_directive();
-        let waiting: Vec<InboxId> =
-            self.inbox.iter().filter(|(_, entry)| entry.run.is_none()).map(|(inbox_id, _)| inbox_id).collect();
+        let waiting: Vec<InboxId> = self
+            .inbox
+            .iter()
+            .filter(|(_, entry)| entry.run.is_none())
+            .map(|(inbox_id, _)| inbox_id)
+            .collect();
         for inbox_id in waiting {
             let Some(entry) = self.inbox.get(inbox_id).filter(|entry| entry.run.is_none()) else { continue };
             if !self.store_has_room() {
                 return;
             }
             if is_directive(entry) {
-                // Also past what waits: it may be there to stop that.
+                // Also past messages that wait: it may be there to stop them.
                 let session_key = entry.attribution.session_key.clone();
                 self.ask(&[inbox_id]);
                 blocked.insert(session_key);
@@ -74,8 +81,8 @@ impl State {
         self.runs.places_taken(|_| true) >= self.config.queue_max + self.config.processes_max
     }
 
-    /// Whether it takes no more from there: others than the owner leave a place to the owner, and one person
-    /// or session of theirs leaves half of all places to the rest.
+    /// Whether the agent takes no more runs of that person or session: others than the owner leave a place to the
+    /// owner, and one person or session of theirs leaves half of all places to the rest.
     fn agent_is_full_for(&self, attribution: &Attribution) -> bool {
         if attribution.is_owner() {
             return self.agent_is_full();
@@ -111,7 +118,7 @@ impl State {
         self.begin_asking(question);
     }
 
-    /// Why the agent is not asked.
+    /// The answer to a question that does not go to the agent; `None` if it does.
     fn polite_refusal(&mut self, question: &Question) -> Option<Refusal> {
         if !question.has_content {
             let line = if question.left_out.is_empty() {
@@ -218,7 +225,7 @@ impl State {
         self.commit(Then::BeginRun { run_id });
     }
 
-    /// Its sender may see that it was read; one who is not let in never does.
+    /// Shows the senders on their channel that their messages were read; one who is not let in never sees it.
     fn mark_seen(&mut self, inbox_ids: &[InboxId]) {
         for inbox_id in inbox_ids {
             let Some(entry) = self.inbox.get(*inbox_id) else { continue };
@@ -227,17 +234,19 @@ impl State {
         }
     }
 
-    /// Who may write, or who is the owner, has changed: what waits for the agent and would be judged otherwise
-    /// now goes back to where it is judged again.
+    /// After a change of who may write, or of the owner: takes messages that wait for the agent, and would be
+    /// judged otherwise now, back into the inbox, where they are judged again.
     pub(crate) fn take_back_held(&mut self) {
-        let is_other = |inbox_id: &InboxId| {
+        let is_judged_otherwise = |inbox_id: &InboxId| {
             let entry = self.inbox.get(*inbox_id);
             entry.is_some_and(|entry| {
                 self.access.verdict(&entry.message) != Verdict::Allowed(entry.attribution.clone())
             })
         };
         let held = self.runs.iter().filter_map(|(run_id, run)| match (&run.phase, &run.origin) {
-            (RunPhase::Held(_), Origin::Channel { inbox_ids, .. }) if inbox_ids.iter().any(is_other) => {
+            (RunPhase::Held(_), Origin::Channel { inbox_ids, .. })
+                if inbox_ids.iter().any(is_judged_otherwise) =>
+            {
                 Some(RunId::clone(run_id))
             }
             _ => None,
@@ -254,7 +263,7 @@ impl State {
         }
     }
 
-    /// Its run could not be put on record: it is asked again after a while.
+    /// Takes messages back whose run could not be put on record: they are asked again after a while.
     pub(crate) fn unask(&mut self, inbox_ids: &[InboxId]) {
         for inbox_id in inbox_ids {
             self.inbox.unask(*inbox_id);
@@ -265,20 +274,20 @@ impl State {
     }
 }
 
-/// Whether it is for the gateway itself.
+/// Whether a message is a line for the gateway itself.
 fn is_directive(entry: &Entry) -> bool {
     entry.stored && directive_of(&entry.message).is_some()
 }
 
-/// What a line for the gateway comes to when others than the owner say it, where the lines may touch
-/// that much.
+/// What a directive comes to when that person says it, in a chat where `commands` says how much the directives of
+/// others than the owner may touch.
 fn for_person(directive: Directive, person: &str, commands: Commands) -> Directive {
     match (directive, commands) {
         _ if person == OWNER => directive,
         // What is wrong with the machine is nobody else's business.
         (Directive::Status, _) => Directive::BriefStatus,
         (Directive::Stop, Commands::Asker) => Directive::StopOwn,
-        // A new conversation, or another level, is everybody's there.
+        // A new conversation, or another thinking level, would be one for everybody in the chat.
         (Directive::Pause | Directive::Resume, _)
         | (Directive::New | Directive::Think(_), Commands::Asker)
         | (Directive::New | Directive::Think(_) | Directive::Stop, Commands::Owner) => Directive::OwnerOnly,

@@ -1,4 +1,4 @@
-//! What the channels report: passed on to the handler that it concerns.
+//! Leads what the channels report to the handler that it concerns.
 
 use crate::channels::ChannelEvent;
 use crate::state::State;

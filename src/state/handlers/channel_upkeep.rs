@@ -1,14 +1,15 @@
-//! The channels' part of a start, and of every turn after it.
+//! The part of inbox and outbox in a start, and in the end of every turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::INBOX_RETRY_PAUSE;
 use crate::state::State;
-use crate::state::model::inbox;
+use crate::state::model::inbox::InboxId;
 use crate::state::model::slot::Slot;
 
 impl State {
-    /// Takes over what the last life left. Returns the names of keys whose messages go on.
+    /// Takes over inbox, outbox and access of the last life. Returns the names of the idempotency keys whose
+    /// deliveries go on.
     pub(crate) fn recover_channels(&mut self, slots: &BTreeMap<String, String>) -> BTreeSet<String> {
         for (name, json) in slots {
             let recovered = match name.parse() {
@@ -39,10 +40,10 @@ impl State {
         self.outbox.keys().collect()
     }
 
-    /// What was taken in is asked, what was on its way goes on, and what was being tried is reported.
+    /// Goes on, at a start, with the messages in the inbox and the deliveries in the outbox.
     pub(crate) fn resume_channels(&mut self) {
         self.inbox.recovered(&mut self.writes);
-        let waiting: Vec<inbox::InboxId> = self.inbox.iter().map(|(inbox_id, _)| inbox_id).collect();
+        let waiting: Vec<InboxId> = self.inbox.iter().map(|(inbox_id, _)| inbox_id).collect();
         let mut missed = Vec::new();
         for inbox_id in waiting {
             let Some(entry) = self.inbox.get(inbox_id) else { continue };
@@ -60,10 +61,10 @@ impl State {
         self.resume_deliveries();
     }
 
-    /// What every turn may have left to do.
+    /// Does, at the end of a turn, what can be done now for messages and deliveries that wait.
     pub(crate) fn settle_channels(&mut self) {
         self.channels_stale = false;
-        // Also when nothing waits any more: what is over would else be due for ever.
+        // Also when the inbox is empty: a pause that is over would else be due for ever.
         self.inbox.stop_gathering(self.now.mono);
         if !self.inbox.is_empty() {
             self.fetch_media();

@@ -1,4 +1,6 @@
-//! The clients, and what happens when they come and go.
+//! Lets clients in, with what `hello-ok` tells them, and takes them off the list when they have gone.
+//!
+//! Their handshake is over here: `net` has checked the token and the `hello`.
 
 use crate::limits::{PRESENCE_TEXT_BYTES_MAX, ms};
 use crate::net::Opened;
@@ -44,7 +46,7 @@ impl State {
             tags: None,
             instance_id: instance.clone(),
         };
-        // Nobody was there to be told of these; whoever comes now gets the whole list.
+        // Without clients nothing expires; whoever comes now gets the whole list.
         self.presence.expire(self.now.mono);
         self.presence.connect(conn, entry);
         let hello_ok = self.hello_ok(&about.conn_id);
@@ -54,7 +56,7 @@ impl State {
             self.effects.push(Effect::Out(Outbound::Close { conn, close }));
         }
         if token < self.token {
-            // Another one came into force while this client was on its way here.
+            // A newer token came into force while this client was on its way here.
             self.effects.push(Effect::Out(Outbound::Close { conn, close: token_changed() }));
         }
         self.clients.insert(conn, Client { about, instance, token });
@@ -82,7 +84,7 @@ impl State {
         })
     }
 
-    /// What was opened with an older token than the newest ends.
+    /// Closes the connections that proved an older token than the newest.
     pub(crate) fn token_changed(&mut self, number: u64) {
         self.token = self.token.max(number);
         let old = self.clients.iter().filter(|(_, client)| client.token < self.token);

@@ -1,4 +1,7 @@
-//! Deliveries on their way: marked, tried, and what became of them.
+//! Takes deliveries from the outbox to their channel, part by part: each is marked on record, tried, and its
+//! outcome put on record.
+//!
+//! Knows no channel's protocol, and nothing of who waits for a delivery: `sends` tells them.
 
 use crate::channels::ChannelCommand;
 use crate::channels::delivery::{AttemptId, AttemptOutcome, Part};
@@ -10,16 +13,17 @@ use crate::protocol::call::{Channel, RunId};
 use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageStatus};
 use crate::protocol::frame::{EventBody, cut_encoded};
 use crate::protocol::payload::{Message, Role};
-use crate::state::handlers::sends;
 use crate::state::journal::Then;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::keys::Outcome;
-use crate::state::model::outbox::{Delivery, DeliveryId, Head, DeliveryPhase};
+use crate::state::model::outbox::{Delivery, DeliveryPhase, Head};
 use crate::state::model::reply::Reply;
+use crate::state::model::send_outcome;
+use crate::state::model::slot::DeliveryId;
 use crate::state::{Effect, State};
 
 impl State {
-    /// Puts an answer into the outbox; it goes when the next commit is on record.
+    /// Puts Markdown for a chat into the outbox; it goes when the next commit is on record.
     pub(crate) fn post_text(
         &mut self,
         reply: &Reply,
@@ -33,7 +37,8 @@ impl State {
         self.writes.deliver(delivery);
     }
 
-    /// The same for words in which others are quoted: they have no looks and no links but what is read.
+    /// Puts text in which people are quoted into the outbox. It is no Markdown: their words can make no link that
+    /// shows something else.
     pub(crate) fn post_plain(&mut self, reply: &Reply, text: &str, session_key: &str) {
         let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
         let delivery = self.post(self.head(reply, session_key), vec![part]);
@@ -70,7 +75,7 @@ impl State {
         self.stopping.is_none() && health.is_some_and(|health| health.enabled && takes(&health.state))
     }
 
-    /// Deliveries are on record, or will be with the next write: what has happened is told, and an answer
+    /// Lets new deliveries go. They are on record, or will be with the next commit: where the disk fails, an answer
     /// that a crash might repeat is better than none.
     pub(crate) fn deliveries_recorded(&mut self, deliveries: &[DeliveryId]) {
         for id in deliveries {
@@ -84,8 +89,8 @@ impl State {
         }
     }
 
-    /// New deliveries are on record, or will be with the next write. Where `holds` is false nothing of what they
-    /// were made for is: they will be made another time.
+    /// Handles the end of the commit with which these deliveries were made. Where it does not hold they are dropped,
+    /// as is everything that they were made for.
     pub(crate) fn deliveries_stored(&mut self, ids: &[DeliveryId], holds: bool) {
         if holds {
             return self.deliveries_recorded(ids);
@@ -102,7 +107,7 @@ impl State {
         }
     }
 
-    /// Marks what may be tried now.
+    /// Marks the parts that may be tried now, and gives up the deliveries that have become too old.
     pub(crate) fn pump_outbox(&mut self) {
         if self.outbox.is_empty() || self.stopping.is_some() {
             return;
@@ -126,18 +131,18 @@ impl State {
         }
     }
 
-    /// A mark is on record, or could not be put there.
+    /// Handles the end of the commit that marks a part as being tried.
     pub(crate) fn mark_stored(&mut self, id: DeliveryId, result: Result<(), String>) {
         if result.is_ok() {
             self.outbox.set_recorded(id);
             return self.deliver(id);
         }
-        // The record may say that it is being tried, which errs on the safe side.
+        // The record may say all the same that the part is being tried, which errs on the safe side.
         self.outbox.hold(id, Some(self.now.mono + INBOX_RETRY_PAUSE));
     }
 
-    /// What waits to be asked in a session, and came in before that number, is not asked any more; of
-    /// one person only, if one is named. Returns how many messages that were.
+    /// Drops the messages of a session that wait to be asked and came in before that one; of one person only, if
+    /// one is named. Returns how many there were.
     pub(crate) fn drop_waiting(&mut self, session_key: &str, before: InboxId, person: Option<&str>) -> usize {
         let unasked = self.inbox.unasked_in(session_key, before, person);
         for inbox_id in &unasked {
@@ -146,7 +151,7 @@ impl State {
         unasked.len()
     }
 
-    /// What waits to be said or answered in a session that is forgotten goes with it.
+    /// Drops what waits to be answered or sent in a session that is forgotten.
     pub(crate) fn forget_in_channels(&mut self, session_key: &str) {
         self.group_context.clear(session_key);
         self.drop_waiting(session_key, InboxId::MAX, None);
@@ -156,7 +161,7 @@ impl State {
         let mut ended = Vec::new();
         for id in self.outbox.forget(session_key) {
             if self.outbox.get(id).is_some_and(|delivery| delivery.head.key.is_some()) {
-                // Somebody waits for it.
+                // A client waits for the outcome.
                 let why = Some("its session was forgotten");
                 ended.extend(self.put_end(id, MessageStatus::Failed, why).map(|outcome| (id, outcome)));
             } else {
@@ -170,7 +175,7 @@ impl State {
         }
     }
 
-    /// What became of an attempt.
+    /// Handles the outcome of an attempt.
     pub(crate) fn attempt_over(&mut self, attempt: AttemptId, outcome: AttemptOutcome) {
         let Some(id) = self.outbox.tried(attempt) else { return };
         match outcome {
@@ -194,7 +199,7 @@ impl State {
         }
     }
 
-    /// A message that is on a channel was delivered there, or read.
+    /// Handles the report that a message on a channel has reached its receiver, or was read.
     pub(crate) fn receipt(&mut self, message_id: &str, status: MessageStatus) {
         let Some((id, delivery)) = self.outbox.sent(message_id) else { return };
         let body = to_event(id, delivery, status, None, self.now);
@@ -212,7 +217,7 @@ impl State {
         self.next_part(id);
     }
 
-    /// Goes on behind a part that is over: the next one is marked in the same write.
+    /// Goes on behind a part that is over: the next one is marked in the same commit.
     fn next_part(&mut self, id: DeliveryId) {
         let Some(delivery) = self.outbox.get_mut(id) else { return };
         delivery.head.done = delivery.head.done.saturating_add(1);
@@ -251,13 +256,14 @@ impl State {
         let (channel, from) = (delivery.head.route.channel, delivery.head.route.chat.clone());
         let again = self.now.mono + delivery.back_off();
         self.access.group_moved(channel, &from, chat, &mut self.writes);
-        // Before it is rerouted, so that the record of it is written once.
+        // First, so that the reroute puts it on record as waiting.
         self.outbox.hold(id, Some(again));
         self.outbox.reroute(channel, &from, chat, &mut self.writes);
         self.commit(Then::Nothing);
     }
 
-    /// Goes on with what was being tried when the gateway last stopped, as far as the store has room.
+    /// Goes on with the deliveries of which a part was being tried when the gateway last stopped, as far as the
+    /// store has room.
     pub(crate) fn resume_deliveries(&mut self) {
         for id in self.outbox.interrupted() {
             if !self.store_has_room() {
@@ -267,19 +273,18 @@ impl State {
         }
     }
 
-    /// A part was being tried when the gateway last stopped.
     fn resume_delivery(&mut self, id: DeliveryId) {
         let Some(delivery) = self.outbox.get(id) else { return };
         if delivery.head.route.channel == Channel::Whatsapp {
-            // It goes again under the same id, by which the receiver drops a second one.
+            // The part goes again under the same id, by which the receiver drops a second one.
             self.outbox.wait(id, None, &mut self.writes);
             return self.commit(Then::Nothing);
         }
         self.part_unknown(id, "the gateway was stopped while it was being sent");
     }
 
-    /// Nobody knows whether it arrived: it is reported and not repeated; the rest of it goes.
-    pub(crate) fn part_unknown(&mut self, id: DeliveryId, why: &str) {
+    /// Reports a part of which nobody knows whether it arrived. It is not repeated; the parts behind it go.
+    fn part_unknown(&mut self, id: DeliveryId, why: &str) {
         let Some(delivery) = self.outbox.get_mut(id) else { return };
         delivery.head.unknown = true;
         log::warn!("whether a message arrived on {} is not known: {why}", delivery.head.route.channel.name());
@@ -287,14 +292,14 @@ impl State {
         self.next_part(id);
     }
 
-    /// The end of a delivery is put on record, with what a person should know of it.
+    /// Ends a delivery, and commits what is to be known of it.
     fn end_delivery(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
         if let Some(outcome) = self.put_end(id, status, reason) {
             self.commit(Then::EndDeliveries(vec![(id, outcome)]));
         }
     }
 
-    /// Writes the end of a delivery, if it is there; returns what is kept for its key, if it has one.
+    /// Writes the end of a delivery, if it is there. Returns the outcome that its key keeps, if it has a key.
     fn put_end(
         &mut self,
         id: DeliveryId,
@@ -324,7 +329,7 @@ impl State {
             METRICS.messages_failed.up();
             let name = head.route.channel.name();
             let text = match status {
-                MessageStatus::Failed => sends::failure(&head, parts, &format!(" on {name}"), &reason),
+                MessageStatus::Failed => send_outcome::failure(&head, parts, &format!(" on {name}"), &reason),
                 _ => format!("outcome unknown: it may or may not have been sent on {name} ({reason})"),
             };
             log::warn!("an answer was {text}");
@@ -332,7 +337,8 @@ impl State {
                 Message { run_id: head.run_id.clone(), ..Message::new(Role::Note, text, self.now.wall_ms) };
             self.sessions.append_to_current(&head.session_key, note, &mut self.writes);
         }
-        let outcome = head.key.as_ref().map(|_| sends::outcome(&head, parts, status, &reason, self.now));
+        let outcome =
+            head.key.as_ref().map(|_| send_outcome::outcome(&head, parts, status, &reason, self.now));
         let outcome = outcome.map(|outcome| Outcome { invalid, ..outcome });
         if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
             let recorded = if is_forgotten { outcome.forgotten() } else { outcome.clone() };
@@ -341,7 +347,7 @@ impl State {
         Some(outcome)
     }
 
-    /// Shows everybody how far a delivery is.
+    /// Tells all clients how far a delivery is.
     fn show_delivery(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
         if self.clients.is_empty() {
             return;
@@ -351,7 +357,7 @@ impl State {
         self.show_message(body);
     }
 
-    /// A `message` event may not be left out for anybody.
+    /// Sends a `message` event to all clients; it may not be left out for slow ones.
     pub(crate) fn show_message(&mut self, body: EventBody) {
         if !self.clients.is_empty() {
             self.effects.push(Effect::Out(Outbound::Event { body, loss: Loss::Nobody }));

@@ -1,4 +1,6 @@
-//! Lines that begin with a slash and are for the gateway, not for the model.
+//! Carries out directives: lines such as `/stop`, which are for the gateway and not for the model.
+//!
+//! Who may say which is decided before, where the message becomes a run (`asking`).
 
 use crate::limits::ms;
 use crate::protocol::call::RunId;
@@ -9,12 +11,12 @@ use crate::state::model::runs::{Ended, Run};
 use crate::state::model::switch::Switch;
 
 impl State {
-    /// Carries a directive out and answers it as a run would be, without the agent.
+    /// Carries out the directive that a run is, and ends the run with the answer.
     pub(crate) fn execute_directive(&mut self, run_id: &RunId, session_key: &str, directive: Directive) {
         let text = match directive {
             Directive::New => {
                 self.end_before(run_id, None);
-                // Where there is none, the next message begins one anyway.
+                // Where there is no session, the next message begins one anyway.
                 if self.sessions.is_known(session_key) {
                     self.sessions.reset(session_key, self.now.wall_ms, &mut self.writes);
                 }
@@ -53,7 +55,7 @@ impl State {
         self.end_run(run_id, Ended { anew, pending, ..ended });
     }
 
-    /// Ends what was asked before, by everybody or by that person; returns the answer.
+    /// Carries out `/stop`: ends the runs that were asked before, by everybody or by that person; returns the answer.
     fn stop_runs(&mut self, run_id: &RunId, person: Option<&str>) -> String {
         let (ended, dropped) = self.end_before(run_id, person);
         match (ended, person) {
@@ -64,24 +66,24 @@ impl State {
         }
     }
 
-    /// Ends what was asked in the session before that run, and drops what waits to be asked; of one
-    /// person only, if one is named. What was said behind it is not meant. Returns how many runs ended,
-    /// and how many messages go unanswered.
+    /// Ends the runs that were asked for in that run's session before it, and drops the messages that wait to be
+    /// asked there; of one person only, if one is named. What was said behind the directive stays. Returns how many
+    /// runs ended, and how many messages go unanswered.
     fn end_before(&mut self, run_id: &RunId, person: Option<&str>) -> (usize, usize) {
         let Some(run) = self.runs.get(run_id) else { return Default::default() };
         let (number, before, session_key) = (run.number, run.first_inbox_id(), run.session_key.clone());
-        let meant = |run: &Run| {
+        let is_meant = |run: &Run| {
             run.session_key == session_key
                 && run.number < number
                 && person.is_none_or(|person| run.person == person)
         };
-        self.mute_replies(meant);
+        self.mute_replies(is_meant);
         let dropped = self.drop_waiting(&session_key, before, person);
-        let (left, answered) = if person.is_some() { self.leave_shared(meant) } else { (0, 0) };
-        (left + self.cancel_all(meant), dropped + answered)
+        let (left, answered) = if person.is_some() { self.leave_shared(is_meant) } else { (0, 0) };
+        (left + self.cancel_all(is_meant), dropped + answered)
     }
 
-    /// What a person wants to know in a chat.
+    /// The answer to `/status`; with what is wrong, if `whole`.
     fn describe(&self, session_key: &str, whole: bool) -> String {
         let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
         let thinking = self.sessions.thinking(session_key).unwrap_or(self.config.thinking);

@@ -1,4 +1,4 @@
-//! Sessions that nobody used for longer than records are kept are forgotten.
+//! Forgets the sessions that nobody has used for as long as the config says (`storage.retentionDays`).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::state::journal::Then;
 
 impl State {
-    /// Looks for them from time to time, when there is something else to do anyway.
+    /// Looks for such sessions from time to time, in a turn that there is anyway.
     pub(crate) fn expire_sessions(&mut self) {
         if self.now.mono < self.expiry_due || self.now.wall_ms < SANE_CLOCK_MS || self.stopping.is_some() {
             return;
@@ -38,8 +38,8 @@ impl State {
         self.expiry_planned = self.now;
     }
 
-    /// Whether the wall clock has gone as evenly as the other one since the look was planned: what
-    /// one that is wrong has forgotten does not come back when it is set right.
+    /// Whether the wall clock has gone as evenly as the monotonic one since the look was planned. By a wrong clock
+    /// all sessions may seem old, and what was forgotten does not come back when it is set right.
     fn is_clock_steady(&self) -> bool {
         let since = self.now.mono.saturating_duration_since(self.expiry_planned.mono);
         let expected_ms =

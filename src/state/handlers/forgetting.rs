@@ -1,4 +1,5 @@
-//! Forgets sessions: what was said in them goes from the disk, from memory and from the agent.
+//! Forgets sessions: what was said in them goes from memory, from the disk, and from the agent's files, in this
+//! order.
 
 use serde_json::json;
 
@@ -26,9 +27,10 @@ impl State {
         Ok(())
     }
 
-    /// Forgets a session here, and gathers what makes that last; returns the id of what may come next.
+    /// Forgets a session in memory, and gathers the writes that forget it on disk. Returns the id of the conversation
+    /// that may come next under its key.
     pub(crate) fn forget_session(&mut self, key: &str) -> String {
-        // Nobody is told of its end, or what becomes of that message would be noted here once more.
+        // Nobody is told of the ends of its runs: what became of such a message would be noted in the session again.
         self.mute_replies(|run| run.session_key == key);
         self.cancel_session(key);
         // First, because it may need a commit of its own: the session's records go all at once with the next.
@@ -45,8 +47,8 @@ impl State {
         session_id
     }
 
-    /// What is kept beside a session's records and names its person goes, too; what lets that person in is
-    /// the owner's word, and stays.
+    /// Forgets what is kept beside a session's records and names its person. That the person is let in stays: it
+    /// is the owner's word.
     fn forget_person(&mut self, key: &str) {
         if let Some(person) = key.strip_prefix("dm:") {
             if self.today.forget(person) {
@@ -70,7 +72,7 @@ impl State {
         }
     }
 
-    /// The records are gone, or nothing is.
+    /// Handles the end of the commit that removes a session's records: all of them are gone, or none.
     pub(crate) fn forget_stored(&mut self, key: String, asker: Option<Asker>, result: Result<(), String>) {
         match (result, asker) {
             (Err(trouble), Some(asker)) => {
@@ -84,7 +86,7 @@ impl State {
         }
     }
 
-    /// Asks the agent thread for more, if it has few in its hands and the store can take what follows.
+    /// Has the agent thread remove the files of more sessions, if it is at few and the store can take what follows.
     pub(crate) fn forget_more(&mut self) {
         while self.forgetting.by_key.len() < FORGOTTEN_AT_ONCE_MAX && self.store_has_room() {
             let Some((key, askers)) = self.forgetting.left.pop_first() else { return };
@@ -92,13 +94,12 @@ impl State {
         }
     }
 
-    /// Lets the agent thread remove its files.
     fn forget_agent_files(&mut self, key: String, now: Vec<Asker>) {
         self.end_session(&key, true);
         self.forgetting.by_key.insert(key, Asked { now, next: Vec::new() });
     }
 
-    /// The agent's files are gone, or why they are not.
+    /// Handles the agent thread's report that a session's files are gone, or why they are not.
     pub(crate) fn agent_forgot(&mut self, key: String, result: Result<(), String>) {
         let Some(Asked { now, next }) = self.forgetting.by_key.remove(&key) else { return };
         for asker in now {

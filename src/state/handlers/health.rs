@@ -1,4 +1,5 @@
-//! Tells clients how the gateway is, when they ask and when it changes.
+//! Tells clients how the gateway is, when they ask and when it changes. What is well is judged in
+//! [`model::health`](crate::state::model::health).
 
 use serde_json::value::RawValue;
 
@@ -6,10 +7,11 @@ use crate::metrics::METRICS;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::event::{EventKind, HealthChanged};
 use crate::protocol::frame::EventBody;
+use crate::state::model::to_raw_json;
 use crate::state::{Effect, State};
 
 impl State {
-    /// The answer to `health`.
+    /// The payload of `health`, made once for all who ask in one millisecond.
     pub(crate) fn health_json(&mut self) -> Box<RawValue> {
         if let Some((_, json)) =
             self.health.encoded.as_ref().filter(|(wall_ms, _)| *wall_ms == self.now.wall_ms)
@@ -17,13 +19,12 @@ impl State {
             return json.clone();
         }
         let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
-        // Our own type: only a defect could make this fail.
-        let json = serde_json::value::to_raw_value(&health).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let json = to_raw_json(&health);
         self.health.encoded = Some((self.now.wall_ms, json.clone()));
         json
     }
 
-    /// Tells everybody if something changed state in this turn.
+    /// Sends a `health` event at the end of a turn in which something became well or unwell.
     pub(crate) fn settle_health(&mut self) {
         if !std::mem::take(&mut self.health.stale) {
             return;

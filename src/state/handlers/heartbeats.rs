@@ -1,18 +1,18 @@
 //! Asks the agent from time to time whether there is something to say, and keeps quiet if there is not.
+//! When one is due is known to [`model::heartbeats`](crate::state::model::heartbeats).
 
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Role, RunStatus};
 use crate::state::State;
 use crate::state::journal::Then;
-use crate::state::model::heartbeats::{HeartbeatConfig, NOTHING_TO_SAY, PERSON, Record};
+use crate::state::model::heartbeats::{HeartbeatConfig, NOTHING_TO_SAY, PERSON};
 use crate::state::model::prompt::Prompt;
 use crate::state::model::reply::Reply;
 use crate::state::model::runs::{Origin, Run, Work};
 use crate::state::model::sessions::MAIN;
-use crate::state::model::slot::Slot;
 
 impl State {
-    /// Who says the end of a run in the history; nobody where a heartbeat had nothing to say.
+    /// The role under which the end of a run stands in the history; none where a heartbeat had nothing to say.
     pub(crate) fn role_of_answer(
         &mut self,
         run_id: &RunId,
@@ -30,7 +30,7 @@ impl State {
         Some(if status == RunStatus::Ok { Role::Assistant } else { Role::Note })
     }
 
-    /// Where the config wants an answer besides the history.
+    /// The chat that the config wants a heartbeat's answer to be sent to.
     fn heartbeat_reply(&self) -> Option<Reply> {
         let HeartbeatConfig { channel, to, .. } = &self.heartbeats.config;
         let to = to.as_deref().or_else(|| self.access.owner((*channel)?))?;
@@ -41,9 +41,9 @@ impl State {
         Some(Reply { route, to: None })
     }
 
-    /// Asks, unless something speaks against it; the next one is due all the same.
+    /// Begins a heartbeat's run, unless something speaks against it; the next heartbeat is due all the same.
     pub(crate) fn heartbeat(&mut self) {
-        self.heartbeats.next = Some(self.now.mono + self.heartbeats.every());
+        self.heartbeats.plan_next(self.now.mono);
         let busy = !self.runs.is_empty() || self.stopping.is_some();
         if busy || !self.sessions.has_messages(MAIN) || !self.store_has_room() {
             return;
@@ -61,8 +61,7 @@ impl State {
         run.origin = Origin::Heartbeat;
         run.reply = self.heartbeat_reply();
         self.runs.insert(RunId::clone(&run_id), run);
-        self.heartbeats.last_ts = Some(self.now.wall_ms);
-        self.writes.put(&Slot::Heartbeat, &Record { last_ts: self.now.wall_ms });
+        self.heartbeats.set_last(self.now.wall_ms, &mut self.writes);
         self.count_run(PERSON);
         self.commit(Then::BeginRun { run_id });
     }

@@ -1,4 +1,7 @@
-//! What a channel hands over: taken in when it is on record, then made whole.
+//! Takes in what a channel hands over: who may write is let in, what is let in goes on record, and then its
+//! channel goes on. Messages are made whole here, with their files and the pieces of their album.
+//!
+//! What is answered, and when, is up to `asking`.
 
 use crate::channels::ChannelCommand;
 use crate::channels::delivery::FetchedFile;
@@ -19,7 +22,7 @@ use crate::state::{Effect, State};
 use crate::store::file_name;
 
 impl State {
-    /// A channel hands over a batch. It is told to go on when everything in it is durable.
+    /// Handles a batch that a channel hands over. The channel is told to go on when everything in it is durable.
     pub(crate) fn arrived(&mut self, batch: Batch) {
         let Batch { channel, arrivals, cursor } = batch;
         let full = self.inbox.is_full(arrivals.len()) || self.outbox.is_full() || !self.store_has_room();
@@ -49,7 +52,7 @@ impl State {
             self.report_missed(&missed);
         }
         if self.writes.is_empty() {
-            // Nothing that anybody would miss: the place alone is not worth a write.
+            // Nothing that anybody would miss: the cursor alone is not worth a write.
             return self.acknowledge(channel, Ok(()));
         }
         if let Some((name, value)) = cursor {
@@ -84,7 +87,7 @@ impl State {
         }
     }
 
-    /// Only clocks that were set can tell.
+    /// Whether a message is too old to be answered. A clock that was not set cannot tell.
     pub(crate) fn is_too_old(&self, message: &Inbound) -> bool {
         let Some(config) = self.config.channels.by_channel.get(&message.route.channel) else { return false };
         let age = self.now.wall_ms.checked_sub(message.ts).map(ms);
@@ -93,7 +96,7 @@ impl State {
             && age.is_some_and(|age| age > config.max_age)
     }
 
-    /// A batch is on record, or could not be put there.
+    /// Handles the end of the commit of a batch: its messages are taken in, or were never there.
     pub(crate) fn batch_stored(
         &mut self,
         channel: Channel,
@@ -123,7 +126,7 @@ impl State {
         self.effects.push(Effect::Channel(ChannelCommand::Acknowledge { channel, result }));
     }
 
-    /// Waits for a message's pictures and files, and for the rest of its album.
+    /// Has a message wait for its pictures and files, and for the rest of its album.
     pub(crate) fn make_whole(&mut self, inbox_id: InboxId) {
         let Some(entry) = self.inbox.get_mut(inbox_id) else { return };
         entry.fetching = entry.message.media.len();
@@ -152,7 +155,7 @@ impl State {
         for (_, entry) in self.inbox.iter_mut() {
             let channel = entry.message.route.channel;
             let waits = entry.stored && entry.fetching > 0 && entry.fetch_until.is_none();
-            // Its time begins with its turn.
+            // The time that a file may take begins when it is asked for.
             if !waits || !open[channel as usize] || in_flight + entry.fetching > FETCHES_IN_FLIGHT_MAX {
                 continue;
             }
@@ -171,7 +174,7 @@ impl State {
         }
     }
 
-    /// A picture or file was fetched, or could not be.
+    /// Handles the channel's report that a picture or file was fetched, or why it was not.
     pub(crate) fn fetched(
         &mut self,
         channel: Channel,
@@ -180,12 +183,13 @@ impl State {
         result: Result<FetchedFile, String>,
     ) {
         let inbox_id = self.inbox.id_of(channel, key);
-        let entry = inbox_id.and_then(|inbox_id| self.inbox.get_mut(inbox_id)).filter(|entry| entry.fetching > 0);
+        let entry =
+            inbox_id.and_then(|inbox_id| self.inbox.get_mut(inbox_id)).filter(|entry| entry.fetching > 0);
         let Some((entry, media)) = entry.and_then(|entry| {
             let media = entry.message.media.get(index).cloned()?;
             Some((entry, media))
         }) else {
-            // It came too late, or its session was forgotten meanwhile: nobody would ever remove it.
+            // The file came too late, or its session was forgotten meanwhile: nobody else would ever remove it.
             let path = result.map(|file| file.path);
             return self.effects.extend(path.map(|path| Effect::Channel(ChannelCommand::Discard { path })));
         };
@@ -200,7 +204,7 @@ impl State {
         entry.files.push(file);
     }
 
-    /// Shows everybody what came in.
+    /// Shows all clients a message that came in.
     fn show_inbound(&mut self, inbox_id: InboxId) {
         let Some(entry) = self.inbox.get(inbox_id) else { return };
         let message = &entry.message;

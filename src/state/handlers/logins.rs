@@ -1,6 +1,6 @@
-//! Logins and logouts under way: who asked, and what is told to them alone.
+//! `channel-login` and `channel-logout`: passes the steps of a login on to whoever asked, and to them alone.
 //!
-//! Knows no channel's way to link an account, and no code longer than it takes to pass it on.
+//! Knows no channel's way to link an account, and keeps no code longer than it takes to pass it on.
 
 use crate::channels::{ChannelCommand, LoginMethod, LoginStep};
 use crate::net::outbound::Outbound;
@@ -28,7 +28,7 @@ impl State {
             _ => LoginMethod::Qr,
         };
         if let Some((login, how)) = self.logins.asked.back() {
-            // Whoever asks for another kind is done with what they asked for before.
+            // Whoever asks for another method is done with the login that they asked for before.
             let makes_way =
                 if login.conn == conn { *how != method } else { !self.clients.contains_key(&login.conn) };
             if !makes_way {
@@ -58,7 +58,7 @@ impl State {
         Ok(())
     }
 
-    /// Whether the gateway may hand out an account, that channel has logins at all, and there is time for it.
+    /// Refuses a login or logout where the gateway has no token, the channel has no logins, or the gateway stops.
     fn may_link(&self, channel: Channel) -> Result<(), WireError> {
         self.require_token()?;
         if channel == Channel::Telegram {
@@ -73,7 +73,7 @@ impl State {
         Ok(())
     }
 
-    /// A login has got further, or is over.
+    /// Handles a login's next step, or its end.
     pub(crate) fn login_step(&mut self, channel: Channel, step: LoginStep) {
         let first = self.logins.asked.front().map(|(login, _)| login);
         let Some(login) = first.filter(|login| login.channel == channel) else { return };
@@ -114,7 +114,7 @@ impl State {
         self.effects.push(Effect::Out(Outbound::Frame { conn: login.conn, frame }));
     }
 
-    /// A logout is over.
+    /// Handles a logout's end.
     pub(crate) fn logged_out(&mut self, channel: Channel, result: Result<(), String>) {
         let Some(logout) = self.logins.logout.take_if(|logout| logout.channel == channel) else { return };
         self.channel_commands -= 1;

@@ -1,6 +1,8 @@
 //! What the state thread does: one file per subject, each a part of `State`.
 //!
-//! A handler reads and changes the model and leaves effects behind.
+//! A handler reads and changes the model, commits what that leaves in the write buffer, and leaves effects behind.
+//! It declares no type that another one uses: those stand in `model`. Three files only lead to the others:
+//! `requests` what clients ask, `agent_events` and `channel_events` what these threads report.
 
 mod access;
 mod agent_events;

@@ -1,5 +1,5 @@
-//! What people are told without having asked: the owner of what was missed or used up, a person
-//! that their message waits.
+//! Tells people what they have not asked for: the owner what was missed or is used up, a person that their
+//! message waits.
 
 use std::fmt::Write as _;
 
@@ -34,9 +34,9 @@ impl State {
         })
     }
 
-    /// Tells the owner, in their chat and on the record of `main`.
+    /// Tells the owner something, in their chat and in the history of `main`.
     fn tell_owner(&mut self, text: &str) {
-        // There is one from now on.
+        // Makes the session if there is none yet.
         self.sessions.current(MAIN);
         let note = Message::new(Role::Note, text.to_owned(), self.now.wall_ms);
         self.sessions.append_to_current(MAIN, note, &mut self.writes);
@@ -45,7 +45,7 @@ impl State {
         }
     }
 
-    /// Messages that are too old to be answered are listed to the owner.
+    /// Lists to the owner the messages that are too old to be answered.
     pub(crate) fn report_missed(&mut self, missed: &[Inbound]) {
         let mut text = format!("While I was away {} messages grew too old to be answered:", missed.len());
         if missed.len() == 1 {
@@ -69,7 +69,7 @@ impl State {
         self.tell_owner(&text);
     }
 
-    /// Today's runs are used up, by everybody or by one person.
+    /// Tells the owner that today's runs are used up, by everybody or by one person.
     pub(crate) fn notice_budget(&mut self, attribution: &Attribution) {
         let text = format!(
             "Today's runs are used up for {} (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC.",
@@ -78,18 +78,18 @@ impl State {
         self.tell_owner(&text);
     }
 
-    /// People whose message has waited for a while are told so, once.
+    /// Tells people whose message has waited for a while that it is in line, once.
     pub(crate) fn tell_who_waits(&mut self) {
         let has_room = self.store_has_room();
         let mut waiting: Vec<(Reply, String)> = Vec::new();
         let runs = &self.runs;
         let in_line = |entry: &Entry| match &entry.run {
             None => entry.fetching == 0,
-            Some(run_id) => runs
-                .get(run_id)
-                .is_some_and(|run| matches!(run.phase, RunPhase::Waiting | RunPhase::Counting(_) | RunPhase::Held(_))),
+            Some(run_id) => runs.get(run_id).is_some_and(|run| {
+                matches!(run.phase, RunPhase::Waiting | RunPhase::Counting(_) | RunPhase::Held(_))
+            }),
         };
-        // Who types in a burst knows by the first line of it.
+        // Who sends several messages at once is told of the first of them.
         let told = self.inbox.iter().filter(|(_, entry)| entry.told && in_line(entry));
         let mut told: Vec<Route> = told.map(|(_, entry)| entry.message.route.clone()).collect();
         for (_, entry) in self.inbox.iter_mut() {

@@ -1,4 +1,4 @@
-//! A message with its pieces, files and surroundings, as it is asked.
+//! Makes a question of a message: with the pieces of its album, its files, and what was said around it.
 
 use crate::channels::message::Inbound;
 use crate::limits::ATTACHMENTS_MAX;
@@ -10,9 +10,10 @@ use crate::state::model::question::{INTERRUPTED, Question, directive_of, join};
 use crate::state::model::reply::Reply;
 
 impl State {
-    /// A message with all its pieces, as it is to be asked.
+    /// The question that a message with all its pieces makes.
     pub(crate) fn question(&self, inbox_ids: &[InboxId]) -> Option<Question> {
-        let entries: Vec<&Entry> = inbox_ids.iter().filter_map(|inbox_id| self.inbox.get(*inbox_id)).collect();
+        let entries: Vec<&Entry> =
+            inbox_ids.iter().filter_map(|inbox_id| self.inbox.get(*inbox_id)).collect();
         let first = *entries.first()?;
         let message = &first.message;
         let shown: Vec<String> = entries.iter().map(|entry| entry.message.shown_text()).collect();
@@ -38,7 +39,7 @@ impl State {
             from,
             has_content: !text.trim().is_empty() || message.quoted.is_some(),
             text,
-            // The others are named in the prompt.
+            // The prompt names the others by their files.
             images: entries.iter().flat_map(|entry| entry.image_files()).take(ATTACHMENTS_MAX).collect(),
             left_out,
             directive,
@@ -48,7 +49,7 @@ impl State {
         })
     }
 
-    /// What the model gets: in a group it has to know what was said before.
+    /// The prompt for the model: in a group it has to know what was said before.
     fn prompt_of(&self, entries: &[&Entry], files: &[String]) -> Prompt {
         let mut prompt = Prompt::default();
         let Some(first) = entries.first() else { return prompt };

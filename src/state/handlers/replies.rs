@@ -1,14 +1,16 @@
-//! What a run's end means for the people who asked on a channel.
+//! Shows the people who asked on a channel that their run is under way, and answers them when it ends.
 
+use crate::channels::ChannelCommand;
+use crate::channels::message::Route;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
-use crate::state::State;
-use crate::state::model::reply::{PendingReplies, typing};
+use crate::state::model::reply::PendingReplies;
 use crate::state::model::runs::{Origin, Run};
+use crate::state::{Effect, State};
 
 impl State {
-    /// What a run and those that ride along owe together: it goes on record with the answer, so that
-    /// a crash cannot part them.
+    /// Takes what a run and its coalesced runs owe to chats. It goes on record with the answer, so that a crash
+    /// cannot part them.
     pub(crate) fn take_pending_replies(&mut self, run_id: &RunId, coalesced: &[RunId]) -> PendingReplies {
         let mut pending = PendingReplies::default();
         for run_id in std::iter::once(run_id).chain(coalesced) {
@@ -29,7 +31,7 @@ impl State {
         pending
     }
 
-    /// Puts the answers into the outbox and the questions out of the inbox.
+    /// Puts the answer into the outbox, for each chat, and takes the questions out of the inbox.
     pub(crate) fn settle_replies(
         &mut self,
         pending: PendingReplies,
@@ -63,7 +65,7 @@ impl State {
         }
     }
 
-    /// The agent has begun: the people who wait for it see that somebody writes.
+    /// Shows the people who asked for a run that somebody writes to them.
     pub(crate) fn show_typing(&mut self, run_id: &RunId) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
         let coalesced = run.coalesced.clone();
@@ -77,11 +79,10 @@ impl State {
         }
     }
 
-    /// What somebody says ends runs, so nobody has to be told of their end.
-    pub(crate) fn mute_replies(&mut self, meant: impl Fn(&Run) -> bool) {
-        let meant = self.runs.iter().filter(|(_, run)| meant(run));
-        let meant: Vec<RunId> = meant.map(|(id, _)| RunId::clone(id)).collect();
-        for run_id in &meant {
+    /// Lets the runs for which `is_meant` holds answer no chat: whoever ends them with a directive is answered by
+    /// that.
+    pub(crate) fn mute_replies(&mut self, is_meant: impl Fn(&Run) -> bool) {
+        for run_id in &self.runs.ids(is_meant) {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
             let reply = run.reply.take();
             if let Some(reply) = reply.filter(|_| std::mem::take(&mut run.shows_typing)) {
@@ -89,4 +90,8 @@ impl State {
             }
         }
     }
+}
+
+fn typing(route: &Route, is_typing: bool) -> Effect {
+    Effect::Channel(ChannelCommand::Typing { route: route.clone(), is_typing })
 }

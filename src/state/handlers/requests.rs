@@ -1,4 +1,6 @@
-//! One function per method. Each ends in an answer, now or when something else has happened.
+//! Leads each request of a client to the handler of its method, and answers the small ones here.
+//!
+//! Each ends in one answer, now or when something else has happened. `net` has checked its params by then.
 
 use serde_json::json;
 
@@ -115,7 +117,8 @@ impl State {
         Ok(())
     }
 
-    /// Whether something can be sent on that channel, now or when it is back.
+    /// Refuses what is to be sent on a channel that is not set up, switched off or without an account. One that is
+    /// only away for a while takes it later.
     pub(crate) fn channel_ready(&self, channel: Channel) -> Result<(), WireError> {
         let name = channel.name();
         let Some(health) = self.health.channel(channel).filter(|health| health.configured) else {
@@ -170,8 +173,8 @@ impl State {
         self.effects.push(Effect::AgentControl(AgentControl::EndSession { session_key, delete }));
     }
 
-    /// Rights are handed out only over a connection that has proved a token; where there is none,
-    /// whoever reaches the port would give them to themselves, the sandboxed agent included.
+    /// Refuses to hand out rights where no token protects the gateway: whoever reaches the port would give them to
+    /// themselves, the sandboxed agent included.
     pub(crate) fn require_token(&self) -> Result<(), WireError> {
         match self.config.auth {
             Auth::Token => Ok(()),

@@ -1,4 +1,6 @@
-//! Takes a run from its ack to its last word.
+//! Takes a run from its ack to its last word: its end goes on record before anybody hears of it.
+//!
+//! Who may start when is decided in `session_queues`; what chats are owed is settled in `replies`.
 
 use serde_json::json;
 
@@ -15,11 +17,11 @@ use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
 use crate::state::journal::Then;
 use crate::state::model::keys;
 use crate::state::model::keys::Outcome;
-use crate::state::model::runs::{CANCELLED, Ended, Origin, RunPhase, Run, Work};
+use crate::state::model::runs::{CANCELLED, Ended, Origin, Run, RunPhase, Work};
 use crate::state::{Effect, State};
 
 impl State {
-    /// The run is durable: say so, and let it start.
+    /// Handles the end of the commit of a new run: it is acknowledged and may start.
     pub(crate) fn run_stored(&mut self, run_id: &RunId, result: Result<(), String>) {
         if let Err(trouble) = result {
             return self.run_not_stored(run_id, &trouble);
@@ -38,7 +40,7 @@ impl State {
         }
     }
 
-    /// Nothing was promised and nothing done: the key is free again.
+    /// Takes a run back that could not be put on record. Nothing was promised and nothing done: its key is free again.
     fn run_not_stored(&mut self, run_id: &RunId, trouble: &str) {
         let Some(run) = self.runs.remove(run_id) else { return };
         if let Origin::Channel { inbox_ids, .. } = &run.origin {
@@ -54,13 +56,13 @@ impl State {
         self.health.touch();
     }
 
-    /// The agent's last word on a run, and on those that shared its prompt.
+    /// Handles the agent's last word on a run, and ends the coalesced runs with it.
     pub(crate) fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
         if matches!(run.phase, RunPhase::Saving) {
             return;
         }
-        // Whoever cancelled was told so; an answer that came at the same moment does not undo it.
+        // Whoever cancelled was told so; an answer that came at the same moment does not undo that.
         let cancelled = run.cancelled;
         let (status, summary) =
             if cancelled { (RunStatus::Cancelled, CANCELLED.to_owned()) } else { (status, summary) };
@@ -68,7 +70,7 @@ impl State {
         let was_given = !matches!(run.phase, RunPhase::Counting(_));
         // First, because the answer goes on record with it: no coalesced run is told what a crash can lose.
         let role = self.role_of_answer(run_id, status, &summary);
-        // A message that was not the one that was cancelled is asked again, and answered then.
+        // Only the run itself was cancelled: its coalesced runs are asked again, and answered then.
         let answered = if cancelled { &[] } else { coalesced.as_slice() };
         let pending = self.take_pending_replies(run_id, answered);
         self.end_run(run_id, Ended { pending, ..Ended::new(status, summary.clone(), role) });
@@ -76,7 +78,7 @@ impl State {
             return self.runs.ask_again(&coalesced, was_given);
         }
         for coalesced_id in coalesced {
-            if self.runs.get(&coalesced_id).is_some_and(|other| matches!(other.phase, RunPhase::Coalesced(_))) {
+            if self.runs.get(&coalesced_id).is_some_and(|run| matches!(run.phase, RunPhase::Coalesced(_))) {
                 self.end_run(&coalesced_id, Ended::new(status, summary.clone(), None));
             }
         }
@@ -88,7 +90,7 @@ impl State {
         self.end_run(run_id, Ended { pending, ..ended });
     }
 
-    /// The end of a run becomes durable before anybody hears of it.
+    /// Ends a run: commits its end, which is told when it is durable.
     pub(crate) fn end_run(&mut self, run_id: &RunId, ended: Ended) {
         let Ended { status, summary, role, anew, pending } = ended;
         let Some(run) = self.runs.get_mut(run_id) else { return };
@@ -96,7 +98,7 @@ impl State {
         self.health.touch();
         let kept = cut_encoded(&summary, SUMMARY_BYTES_MAX);
         let truncated = kept.len() < summary.len();
-        // The runner keeps a little more than that of a longer answer.
+        // The agent thread keeps a little more than that of a longer answer.
         let summary_bytes = summary.len();
         let outcome = Outcome {
             ended_ts: self.now.wall_ms,
@@ -130,7 +132,7 @@ impl State {
         self.commit(Then::EndRun { run_id: RunId::clone(run_id), outcome });
     }
 
-    /// The outcome is durable (or, with a broken disk, as good as it gets): tell everybody.
+    /// Tells everybody how a run ended. That is durable, or, with a broken disk, as good as it gets.
     pub(crate) fn run_end_stored(&mut self, run_id: &RunId, mut outcome: Outcome) {
         let forgotten = self.runs.get_mut(run_id).is_some_and(|run| run.forgotten);
         if let Some(key) = self.runs.get_mut(run_id).and_then(|run| run.key.clone()) {
@@ -161,7 +163,7 @@ impl State {
         self.health.touch();
     }
 
-    /// The final answer, the first time and whenever the same key comes again.
+    /// Sends the final answer to `agent`, the first time and whenever the same key comes again.
     pub(crate) fn answer_outcome(&mut self, conn: ConnId, id: &str, run_id: &RunId, outcome: &Outcome) {
         let text = outcome.summary.as_str();
         let Some(status) = outcome.status else {
@@ -180,8 +182,8 @@ impl State {
         self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
     }
 
-    /// Ends a run wherever it is. What follows comes through the agent if it has it. `false` if it
-    /// is over already, or cannot be cancelled.
+    /// Cancels a run wherever it is; where the agent has it, its end comes from there. `false` if it is over
+    /// already, or cannot be cancelled.
     pub(crate) fn cancel(&mut self, run_id: &RunId) -> bool {
         let Some(run) = self.runs.get_mut(run_id) else { return false };
         if run.cancelled {
@@ -203,11 +205,11 @@ impl State {
         true
     }
 
-    /// Ends the runs for which `wanted` holds; returns how many there were.
+    /// Cancels the runs for which `wanted` holds; returns how many there were.
     pub(crate) fn cancel_all(&mut self, wanted: impl Fn(&Run) -> bool) -> usize {
-        // A prompt whose own person left it ends with the last of the others.
+        // A prompt whose own person left it ends with the last of its coalesced runs.
         let ids = self.runs.ids(|run| !run.cancelled && !run.person.is_empty() && wanted(run));
-        // Those that wait first: what rides along must not be asked again when its lead ends.
+        // Those that wait first: a coalesced run must not be asked again when the lead of its prompt ends.
         let (waiting, with_agent): (Vec<RunId>, Vec<RunId>) = ids.into_iter().partition(|run_id| {
             let is_lead =
                 |run: &Run| matches!(run.phase, RunPhase::Counting(_) | RunPhase::Waiting | RunPhase::Active);
@@ -216,7 +218,7 @@ impl State {
         waiting.iter().chain(&with_agent).filter(|run_id| self.cancel(run_id)).count()
     }
 
-    /// Ends the runs of one session.
+    /// Cancels the runs of one session.
     pub(crate) fn cancel_session(&mut self, session_key: &str) -> usize {
         self.cancel_all(|run| run.session_key == session_key)
     }

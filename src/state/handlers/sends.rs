@@ -1,4 +1,5 @@
-//! `send`: a message to somebody on a channel, without the agent.
+//! `send`: puts a client's message to a chat into the outbox, without the agent, and tells the client what became
+//! of it. On its way there it is one of the `deliveries`.
 
 use std::path::Path;
 
@@ -7,19 +8,19 @@ use serde_json::json;
 use crate::channels::address;
 use crate::channels::delivery::Part;
 use crate::channels::message::Route;
-use crate::clock::Now;
 use crate::limits::KEY_JOINERS_MAX;
 use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, Digest, RunId, SendParams};
 use crate::protocol::error::WireError;
-use crate::protocol::event::MessageStatus;
-use crate::protocol::payload::{Message, Role, RunStatus, SendResult};
+use crate::protocol::payload::{Message, Role, RunStatus};
 use crate::state::State;
 use crate::state::journal::Then;
+use crate::state::model::keys;
 use crate::state::model::keys::{KeyRecord, Lookup, Outcome};
-use crate::state::model::outbox::{DeliveryId, Head};
+use crate::state::model::outbox::Head;
 use crate::state::model::reply::Reply;
-use crate::state::model::{keys, to_json};
+use crate::state::model::sessions::MAIN;
+use crate::state::model::slot::DeliveryId;
 
 impl State {
     /// `send`
@@ -41,7 +42,7 @@ impl State {
                 self.answer_send(conn, id, &run_id, &outcome);
                 return Ok(());
             }
-            other => return Err(other.refusal()),
+            unusable => return Err(unusable.refusal()),
         }
         let reply = Reply { route: self.route_to(params.channel, &params.to)?, to: None };
         if self.stopping.is_some() {
@@ -66,7 +67,7 @@ impl State {
         Ok(())
     }
 
-    /// Whether one more message may wait to be sent.
+    /// Refuses one more message where too many wait to be sent.
     pub(crate) fn outbox_has_room(&self) -> Result<(), WireError> {
         if self.outbox.is_full() {
             return Err(WireError::rate_limited("too many messages wait to be sent; try again", 5_000));
@@ -74,7 +75,7 @@ impl State {
         Ok(())
     }
 
-    /// Where a message to `to` goes, if anything can be sent there.
+    /// The route of a message to `to`; an error if nothing can be sent there.
     pub(crate) fn route_to(&self, channel: Option<Channel>, to: &str) -> Result<Route, WireError> {
         let channel = channel.map_or_else(|| address::channel_of(to), Ok)?;
         self.channel_ready(channel)?;
@@ -93,7 +94,7 @@ impl State {
         Ok(())
     }
 
-    /// The session that a chat belongs to, for the record.
+    /// Key of the session in whose history a message to that chat stands.
     fn session_of(&self, reply: &Reply) -> String {
         let channel = reply.route.channel;
         let is_owner = self
@@ -101,7 +102,7 @@ impl State {
             .owner(channel)
             .is_some_and(|owner| owner == address::person_of(channel, &reply.route.chat));
         if is_owner {
-            return crate::state::model::sessions::MAIN.to_owned();
+            return MAIN.to_owned();
         }
         let kind = if address::is_group(channel, &reply.route.chat) { "group" } else { "dm" };
         format!("{kind}:{}:{}", channel.name(), address::person_of(channel, &reply.route.chat))
@@ -134,7 +135,7 @@ impl State {
         Ok(parts)
     }
 
-    /// A file may be sent if the config names a folder above it.
+    /// The path of a file that may be sent: one in a folder that the config names.
     fn allowed_file(&self, url: &str) -> Result<String, WireError> {
         let path = url.strip_prefix("file://").unwrap_or(url);
         let plain = Path::new(path).components().all(|part| !matches!(part, std::path::Component::ParentDir));
@@ -150,7 +151,7 @@ impl State {
         ))
     }
 
-    /// A message is on record, or nothing was done.
+    /// Handles the end of the commit of a `send`: its delivery goes, or was never there.
     pub(crate) fn send_stored(&mut self, id: DeliveryId, result: Result<(), String>) {
         let Err(trouble) = result else { return self.deliveries_recorded(&[id]) };
         let Some(delivery) = self.outbox.remove(id) else { return };
@@ -163,7 +164,7 @@ impl State {
         }
     }
 
-    /// A message that was sent is on record in its session, for whoever looks there for its key.
+    /// Notes a message that was sent in its session's history, for whoever looks there for its key.
     pub(crate) fn note_sent(&mut self, head: &Head) {
         let Some(key) = &head.key else { return };
         let note = Message {
@@ -175,7 +176,7 @@ impl State {
         self.sessions.append_to_current(&head.session_key, note, &mut self.writes);
     }
 
-    /// The end of deliveries is on record: whoever waits for them is told, and the next ones may go.
+    /// Takes deliveries whose end is on record out of the outbox and tells whoever waits for them.
     pub(crate) fn deliveries_ended(&mut self, deliveries: Vec<(DeliveryId, Option<Outcome>)>) {
         for (id, outcome) in deliveries {
             self.delivery_ended(id, outcome);
@@ -190,7 +191,7 @@ impl State {
             let run_id = RunId::from(delivery.head.run_id.clone().unwrap_or_default());
             let kept = if delivery.forgotten { outcome.forgotten() } else { outcome.clone() };
             let record = self.keys.end(key, kept, self.now.mono);
-            // Its session was forgotten meanwhile, and the record has what was said.
+            // Its session was forgotten meanwhile, and the key's record on disk still has what was said.
             if let Some(record) = record.filter(|_| delivery.forgotten) {
                 keys::put(key, &record, &mut self.writes);
             }
@@ -224,38 +225,4 @@ impl State {
         };
         self.refuse(conn, id, &error);
     }
-}
-
-/// What a `send` has come to, as its key keeps it.
-pub(crate) fn outcome(head: &Head, parts: usize, status: MessageStatus, reason: &str, now: Now) -> Outcome {
-    let (status, summary) = match status {
-        MessageStatus::Failed => (Some(RunStatus::Error), failure(head, parts, "", reason)),
-        MessageStatus::Unknown => (None, format!("it may or may not have been sent: {reason}")),
-        _ => (Some(RunStatus::Ok), sent_payload(head)),
-    };
-    Outcome { ended_ts: now.wall_ms, status, summary, truncated: false, invalid: false }
-}
-
-/// What is said of a message that failed. Who hears "not sent" sends all of it again.
-pub(crate) fn failure(head: &Head, parts: usize, place: &str, reason: &str) -> String {
-    match head.done {
-        0 => format!("not sent{place}: {reason}"),
-        done => {
-            format!("sent in part{place}: {done} of {parts} messages arrived, the rest did not: {reason}")
-        }
-    }
-}
-
-/// The answer to `send`.
-fn sent_payload(head: &Head) -> String {
-    let channel = head.route.channel;
-    let chat = address::chat_of(channel, head.chat.as_deref().unwrap_or(&head.route.chat));
-    let of = |wanted: Channel| (channel == wanted).then_some(chat.as_str());
-    to_json(&SendResult {
-        run_id: head.run_id.as_deref().unwrap_or_default(),
-        channel,
-        message_id: head.message_id.as_deref().unwrap_or_default(),
-        to_jid: of(Channel::Whatsapp),
-        chat_id: of(Channel::Telegram),
-    })
 }

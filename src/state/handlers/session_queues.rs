@@ -1,11 +1,13 @@
-//! What waits for the agent: first come first served over all sessions, one prompt at a time per
-//! session, and bursts, where what is asked while a session's run is under way becomes one next
-//! prompt. People type in bursts; five lines are not five runs.
+//! The queues of runs that wait for the agent: first come, first served over all sessions, and one prompt at a time
+//! in each. What is asked while a session's run is under way becomes one next prompt, of a lead and its coalesced
+//! runs: people type in bursts, and five lines are not five runs.
 //!
-//! Only what can start is handed to the agent, and that a message from a channel is tried is durable
-//! before its prompt is given away. So a message that the gateway does not live through is tried a few
-//! times, and nothing that only waited behind it is counted with it. What was interrupted once is
-//! alone with the agent the next time, in its prompt and beside it: the count is its own.
+//! Only what can start is handed to the agent, and it is durable that a message from a channel is tried before
+//! its prompt is given away. So a message that the gateway does not live through is tried a few times, and
+//! nothing that only waited behind it is counted with it. A message that was interrupted once is alone with the
+//! agent the next time, in its prompt and beside it: the count is its own.
+//!
+//! Which runs go into one prompt is decided in [`model::session_queues`](crate::state::model::session_queues).
 
 use serde_json::json;
 
@@ -17,19 +19,19 @@ use crate::protocol::payload::{Message, Role, RunStatus};
 use crate::state::journal::Then;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::{Origin, RunPhase, Run};
+use crate::state::model::runs::{Origin, Run, RunPhase};
 use crate::state::model::sessions::MAIN;
 use crate::state::{Effect, State};
 
 impl State {
-    /// Whether a prompt that is about to be put on record can go to the agent right after: then that
-    /// it is tried goes on record with it.
+    /// Whether a prompt that is about to be put on record can go to the agent right after. Then it goes on record
+    /// in the same commit that the prompt is tried.
     pub(crate) fn has_place(&self, session_key: &str, was_interrupted: bool) -> bool {
         let none_waits = !self.runs.iter().any(|(_, run)| matches!(run.phase, RunPhase::Held(_)));
         none_waits && self.runs.can_start(session_key, was_interrupted, self.config.processes_max)
     }
 
-    /// A durable prompt: it goes to the agent, or waits for its turn.
+    /// Gives a prompt that is durable to the agent, or lets it wait for its turn.
     pub(crate) fn enqueue(&mut self, run_id: &RunId, spec: Box<RunSpec>, prompt: Prompt, has_place: bool) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.prompt = prompt;
@@ -41,7 +43,7 @@ impl State {
         }
     }
 
-    /// Lets start what can, at the end of a turn in which something may have ended.
+    /// Starts the waiting runs that can start, at the end of a turn in which another may have ended.
     pub(crate) fn start_held_runs(&mut self) {
         let is_on_hold = self.inbox.hold_until.is_some_and(|until| until > self.now.mono);
         if self.stopping.is_some() || is_on_hold {
@@ -49,26 +51,26 @@ impl State {
         }
         let held = self.runs.held();
         for run_id in &held {
-            // It may have gone with one before it.
+            // It may have become part of the prompt of one before it.
             let Some(run) = self.runs.get(run_id).filter(|run| matches!(run.phase, RunPhase::Held(_))) else {
                 continue;
             };
             if self.runs.can_start(&run.session_key, run.was_interrupted(), self.config.processes_max) {
                 self.start_held(run_id, &held);
             } else if run.was_interrupted() && self.runs.can_start(&run.session_key, false, usize::MAX) {
-                // What came later waits, or it would never be alone.
+                // Later runs wait, or one that has to be alone with the agent would never be.
                 break;
             }
         }
         self.tell_positions(&held);
     }
 
-    /// Takes a waiting run up, with those that go into its prompt: first that they are tried is made
-    /// durable.
+    /// Starts a waiting run, the lead, with the runs that go into its prompt. If it is not on record that their
+    /// messages are tried, that is committed first.
     fn start_held(&mut self, lead: &RunId, held: &[RunId]) {
         let coalesced = self.runs.burst(lead, held);
-        for other in &coalesced {
-            let Some(run) = self.runs.get_mut(other) else { continue };
+        for coalesced_id in &coalesced {
+            let Some(run) = self.runs.get_mut(coalesced_id) else { continue };
             if let RunPhase::Held(spec) = std::mem::replace(&mut run.phase, RunPhase::Executing) {
                 run.phase = RunPhase::Coalesced(spec);
             }
@@ -91,14 +93,14 @@ impl State {
         self.commit(Then::HandOver { run_id: RunId::clone(lead), inbox_ids: counted });
     }
 
-    /// Says in the history that something was interrupted and is asked again.
+    /// Notes in the history that something was interrupted and is asked again.
     pub(crate) fn note_again(&mut self, session_key: &str) {
         let text = "interrupted: the gateway was stopped while this ran; it is asked again".to_owned();
         let note = Message::new(Role::Note, text, self.now.wall_ms);
         self.sessions.append_to_current(session_key, note, &mut self.writes);
     }
 
-    /// That a prompt is tried is on record, or could not be put there.
+    /// Handles the end of the commit that says that a run's prompt is tried.
     pub(crate) fn try_stored(&mut self, run_id: &RunId, inbox_ids: &[InboxId], result: Result<(), String>) {
         if result.is_err() {
             for inbox_id in inbox_ids {
@@ -116,18 +118,17 @@ impl State {
         let coalesced = std::mem::take(&mut run.coalesced);
         run.phase = match std::mem::replace(&mut run.phase, RunPhase::Executing) {
             RunPhase::Counting(spec) => RunPhase::Held(spec),
-            other => other,
+            phase => phase,
         };
         self.runs.ask_again(&coalesced, false);
     }
 
-    /// What is meant leaves the prompts that were given away and hold somebody else's messages too: those
-    /// go on for the others, because nobody can take back what was done for them. Returns how many were
-    /// left, and how many messages go unanswered.
-    pub(crate) fn leave_shared(&mut self, meant: impl Fn(&Run) -> bool) -> (usize, usize) {
-        let is_shared = |run: &Run| meant(run) && self.runs.has_coalesced(run, |other| !meant(other));
-        let shared = self.runs.iter().filter(|(_, run)| is_shared(run));
-        let shared: Vec<RunId> = shared.map(|(run_id, _)| RunId::clone(run_id)).collect();
+    /// Takes the runs for which `is_meant` holds out of prompts that the agent has and that ask for somebody else,
+    /// too. Such a prompt goes on for the others: nobody can take back what was done for them. Returns how many
+    /// runs that were, and how many messages go unanswered.
+    pub(crate) fn leave_shared(&mut self, is_meant: impl Fn(&Run) -> bool) -> (usize, usize) {
+        let is_for_others = |lead: &Run| self.runs.has_coalesced(lead, |coalesced| !is_meant(coalesced));
+        let shared = self.runs.ids(|run| is_meant(run) && is_for_others(run));
         let mut unanswered = 0;
         for run_id in &shared {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
@@ -142,49 +143,46 @@ impl State {
         (shared.len(), unanswered)
     }
 
-    /// Ends the prompts that everybody has left.
+    /// Cancels the prompts that everybody has left who asked for them.
     pub(crate) fn end_deserted(&mut self) {
         let is_deserted =
             |run: &Run| run.person.is_empty() && run.is_given() && !self.runs.has_coalesced(run, |_| true);
-        let deserted = self.runs.iter().filter(|(_, run)| is_deserted(run));
-        let deserted: Vec<RunId> = deserted.map(|(run_id, _)| RunId::clone(run_id)).collect();
-        for run_id in &deserted {
+        for run_id in &self.runs.ids(is_deserted) {
             self.cancel(run_id);
         }
     }
 
-    /// Gives a prompt to the agent. The first of its messages is the one that the agent knows; the
-    /// others ride.
+    /// Gives a prompt to the agent, which knows it as the lead's run; its coalesced runs share it.
     fn hand_over(&mut self, lead: &RunId) {
         let Some(run) = self.runs.get_mut(lead) else { return };
         let phase = std::mem::replace(&mut run.phase, RunPhase::Waiting);
         let RunPhase::Counting(mut spec) = phase else { return run.phase = phase };
         let session_key = run.session_key.clone();
-        // It is not asked again in this life; what rides may be.
+        // The lead is not asked again in this life; its coalesced runs may be.
         let (own, coalesced) = (std::mem::take(&mut run.prompt), std::mem::take(&mut run.coalesced));
         let mut prompt = self.take_system_notes(&session_key);
         prompt.append(own);
-        let mut given = Vec::new();
-        for other in coalesced {
-            let Some(run) = self.runs.get(&other) else { continue };
+        let mut merged = Vec::new();
+        for coalesced_id in coalesced {
+            let Some(run) = self.runs.get(&coalesced_id) else { continue };
             let RunPhase::Coalesced(coalesced_spec) = &run.phase else { continue };
             prompt.append(run.prompt.clone());
             spec.images.extend(coalesced_spec.images.iter().cloned());
             spec.image_files.extend(coalesced_spec.image_files.iter().cloned());
             spec.timeout = spec.timeout.max(coalesced_spec.timeout);
             let data = json!({ "phase": "started", "mergedInto": &**lead });
-            self.agent_step(&other, AgentStream::Lifecycle, data);
-            given.push(other);
+            self.agent_step(&coalesced_id, AgentStream::Lifecycle, data);
+            merged.push(coalesced_id);
         }
         if let Some(run) = self.runs.get_mut(lead) {
-            run.coalesced = given;
+            run.coalesced = merged;
         }
         spec.prompt = prompt.written();
         self.effects.push(Effect::Run(spec));
         self.health.touch();
     }
 
-    /// The notes that wait for the owner's next turn.
+    /// Takes the system notes, where the prompt is the owner's; they stand before everything else in it.
     fn take_system_notes(&mut self, session_key: &str) -> Prompt {
         let mut prompt = Prompt::default();
         let system_notes =

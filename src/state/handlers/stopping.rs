@@ -1,4 +1,4 @@
-//! The orderly end: no new work, everybody told, runs ended and on record, then goodbye.
+//! The gateway's orderly end: no new work, all clients told, runs ended and on record, then goodbye.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::protocol::frame::Close;
 use crate::state::model::stopping::Stopping;
 use crate::state::{Effect, State};
 
-/// What the agent's end and its record may take on top of `CHILD_STOP_TIMEOUT`.
+/// Time that the last commits may take on top of `CHILD_STOP_TIMEOUT`.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(300);
 
 impl State {
@@ -23,7 +23,7 @@ impl State {
         self.effects.push(Effect::AgentControl(AgentControl::Shutdown));
         self.effects.push(Effect::Channel(ChannelCommand::GiveBack));
         let deadline = self.now.mono + CHILD_STOP_TIMEOUT + RECORD_TIMEOUT;
-        // First, so that what is cancelled by it is not taken for answered.
+        // Before the runs are cancelled, so that their messages are not taken for answered.
         self.stopping = Some(Stopping { reason, restart_expected: restart_expected_ms.is_some(), deadline });
         self.cancel_all(|_| true);
         self.health.touch();

@@ -1,4 +1,5 @@
-//! The toggles. They act at once and are kept across restarts.
+//! `set-paused`, `set-heartbeats` and `set-channel`: throws a switch, which acts at once and is kept across
+//! restarts.
 
 use serde_json::{Value, json};
 
@@ -26,7 +27,7 @@ impl State {
         Ok(())
     }
 
-    /// What is not set up works on neither side of its switch; saying that it is on would be a promise.
+    /// Refuses to switch on a channel that is not set up: saying that it is on would be a promise.
     fn require_set_up(&self, channel: Channel) -> Result<(), WireError> {
         if self.health.channel(channel).is_some_and(|health| health.configured) {
             return Ok(());
@@ -47,7 +48,7 @@ impl State {
         self.writes.put(&Slot::Toggles, &self.toggles);
     }
 
-    /// Switches now; the answer to whoever did it.
+    /// Throws a switch, which acts at once; returns the payload of the answer.
     pub(crate) fn flip(&mut self, switch: &Switch) -> Value {
         self.health.touch();
         match *switch {

@@ -1,4 +1,4 @@
-//! Shows and ends the warnings of what a person should mend.
+//! Begins and ends the warnings that `status` shows of what a person should mend.
 
 use crate::limits::WARNING_BYTES_MAX;
 use crate::protocol::warning::{Warning, WarningCode};
@@ -15,7 +15,7 @@ impl State {
         }
     }
 
-    /// What that warning was about has been mended.
+    /// Ends a warning: what it was about has been mended.
     pub(crate) fn end_warning(&mut self, code: WarningCode) {
         if let Some(warning) = self.warnings.0.remove(&code) {
             log::info!("no longer so: {}", warning.message);

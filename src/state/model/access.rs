@@ -1,5 +1,4 @@
-//! Who may write to the agent: one list, made of the config and of what `channel-allow` added. Pure,
-//! but for the request at its end.
+//! Access: who may write to the agent, by the config and by what `channel-allow` added. Pure.
 
 use std::collections::BTreeMap;
 
@@ -21,17 +20,17 @@ use crate::state::model::write_buffer::WriteBuffer;
 /// What a message may do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is asked.
+    /// The message is asked.
     Allowed(Attribution),
-    /// Said in a group that is listened to, but not to us.
+    /// The message was said in a group that is let in, but not to the gateway.
     GroupContext(Attribution),
-    /// From somebody who is not let in: silence, but the owner can see who it was.
+    /// The sender is not let in: they get silence, and the owner can see who it was.
     Refused,
-    /// Nobody's business.
+    /// The message is not addressed to the gateway, and its sender or group is not let in.
     Ignored,
 }
 
-/// Where a message belongs, and who is charged for its run.
+/// The session that a message belongs to, and the person whose budget its run counts against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attribution {
     pub(crate) session_key: String,
@@ -56,15 +55,15 @@ struct Grant {
 pub(crate) struct Access {
     config: ChannelsConfig,
     granted: BTreeMap<(Channel, String), Grant>,
-    /// The folder knows that owners are only made by name.
+    /// Whether the state folder has the rule that owners are only made by name.
     by_name: bool,
-    /// An owner was named under the rule before that, or may have been.
+    /// Whether an owner was named under the rule before that, or may have been.
     had_owner: bool,
-    /// Whom that rule took for the owner. Counts for as long as nobody is named.
+    /// The person whom that rule took for the owner. Counts for as long as nobody is named.
     implied: Option<(Channel, String)>,
     /// New ids of groups, with the ids that config and sessions know them by.
     moved: BTreeMap<(Channel, String), String>,
-    /// Newest first.
+    /// Senders that were not let in, newest first.
     refused: Vec<RefusedSender>,
 }
 
@@ -73,7 +72,7 @@ impl Access {
         Self { config, ..Self::default() }
     }
 
-    /// Takes over what `channel-allow` said in the last life.
+    /// Takes over a person or group that `channel-allow` let in.
     pub(crate) fn recover_grant(
         &mut self,
         channel: Channel,
@@ -102,13 +101,13 @@ impl Access {
         Ok(())
     }
 
-    /// Once everything is recovered: a folder from before owners were only made by name keeps the
-    /// owner that it had, if `is_whole` says that nothing of what it knew is lost.
+    /// Ends the recovery: a folder from before owners were only made by name keeps the owner that it had, if
+    /// `is_whole` says that nothing of what it knew is lost.
     pub(crate) fn settle_owner(&mut self, is_whole: bool, writes: &mut WriteBuffer) {
         if !self.by_name {
             self.by_name = true;
             writes.put(&Slot::OwnersByName, &true);
-            self.implied = self.left_over().filter(|_| is_whole);
+            self.implied = self.owner_by_old_rule().filter(|_| is_whole);
             if let Some(implied) = &self.implied {
                 writes.put(&Slot::ImpliedOwner, implied);
             }
@@ -123,7 +122,7 @@ impl Access {
     }
 
     /// The owner by the old rule: the only person who is let in.
-    fn left_over(&self) -> Option<(Channel, String)> {
+    fn owner_by_old_rule(&self) -> Option<(Channel, String)> {
         if self.had_owner || self.is_owner_named() {
             return None;
         }
@@ -138,12 +137,12 @@ impl Access {
         }
     }
 
-    /// Whom an older version took for the owner, while nobody is named.
+    /// The person whom an older version took for the owner, while nobody is named.
     pub(crate) fn implied_owner(&self) -> Option<(Channel, &str)> {
         self.implied.as_ref().map(|(channel, id)| (*channel, id.as_str()))
     }
 
-    /// Somebody was named as the owner, by the config or with `channel-allow`.
+    /// Whether somebody was named as the owner, by the config or with `channel-allow`.
     fn is_owner_named(&self) -> bool {
         self.config.by_channel.values().any(|config| config.owner.is_some())
             || self.granted.values().any(|grant| grant.owner)
@@ -160,8 +159,8 @@ impl Access {
         Ok(())
     }
 
-    /// A group has got another id, which is kept if anybody knows that group: in the place of those before,
-    /// so that there are no more of them than groups.
+    /// Keeps the new id that a group has got, if the group is let in. It takes the place of those before, so that
+    /// there are no more of them than groups.
     pub(crate) fn group_moved(&mut self, channel: Channel, from: &str, to: &str, writes: &mut WriteBuffer) {
         let known = self.known_as(channel, from).to_owned();
         if self.group(channel, &known).is_none() {
@@ -178,7 +177,7 @@ impl Access {
         self.moved.insert((channel, to.to_owned()), known);
     }
 
-    /// What holds in a group, if it is let in.
+    /// The rules of a group, if it is let in.
     pub(crate) fn group(&self, channel: Channel, chat: &str) -> Option<GroupConfig> {
         let configured = self.config.by_channel.get(&channel).and_then(|config| config.groups.get(chat));
         let granted = || {
@@ -245,14 +244,14 @@ impl Access {
         Verdict::Allowed(Attribution { session_key, person })
     }
 
-    /// What holds in the group that a message came in on, if it is let in.
+    /// The rules of the group that a message came from, if it is let in.
     fn group_of(&self, message: &Inbound) -> Option<GroupConfig> {
         let channel = message.route.channel;
         let known = self.group(channel, self.known_as(channel, &message.route.chat));
         known.or_else(|| self.group(channel, &message.route.chat))
     }
 
-    /// Whose runs the lines for the gateway may touch where that message came in: in a chat of their own
+    /// How much directives of others than the owner may touch in the chat of that message. In a person's own chat
     /// there is nobody else.
     pub(crate) fn commands(&self, message: &Inbound) -> Commands {
         if !message.is_group {
@@ -296,12 +295,12 @@ impl Access {
         self.refused.truncate(REFUSED_MAX);
     }
 
-    /// Whoever it was is no longer listed.
+    /// Takes somebody off the list of those who were refused.
     pub(crate) fn forget_refused(&mut self, channel: Channel, id: &str) {
         self.refused.retain(|refused| refused.channel != channel || refused.id != id);
     }
 
-    /// The same for a group, whatever its id is now.
+    /// Takes a group off that list, whatever its id is now.
     pub(crate) fn forget_refused_group(&mut self, channel: Channel, known: &str) {
         let Self { refused, moved, .. } = self;
         let is_known_as = |id: &str| moved.get(&(channel, id.to_owned())).map_or(id, String::as_str) == known;
@@ -315,7 +314,7 @@ impl Access {
         &self.refused
     }
 
-    /// Lets somebody in, or takes that back.
+    /// Carries out `channel-allow`: lets somebody in, or takes that back.
     pub(crate) fn change(
         &mut self,
         params: &ChannelAllowParams,
@@ -367,7 +366,7 @@ impl Access {
         Ok(())
     }
 
-    /// A group that is not let in any more has no other ids.
+    /// Drops the other ids of a group that is not let in any more.
     fn drop_moves(&mut self, channel: Channel, known: &str, writes: &mut WriteBuffer) {
         if self.group(channel, known).is_some() {
             return;
@@ -380,10 +379,8 @@ impl Access {
             writes.delete(&Slot::Moved(channel, id));
         }
     }
-}
 
-impl Access {
-    /// What whoever lets somebody in should know, besides what holds for them now.
+    /// A hint for whoever lets somebody in: who is the owner, where that may surprise them.
     pub(crate) fn note(&self, params: &ChannelAllowParams, id: &str) -> Option<String> {
         let channel = params.channel;
         let name = channel.name();

@@ -1,4 +1,4 @@
-//! What became of the messages of one batch that a channel handed over.
+//! Prepares the messages of a batch that a channel hands over, and keeps which of them were let in. Pure.
 
 use crate::channels::message::{Arrival, Inbound, InboundMedia};
 use crate::limits::{MEDIA_MAX, MIME_BYTES_MAX};
@@ -6,15 +6,16 @@ use crate::protocol::call::Channel;
 use crate::state::model::inbox::{Inbox, InboxId};
 use crate::text;
 
-/// What a batch comes to.
+/// The messages of a batch that were let in, until its commit is durable.
 #[derive(Debug, Default)]
 pub(crate) struct AcceptedBatch {
     pub(crate) inbox_ids: Vec<InboxId>,
-    /// Names of those that are too old.
+    /// Keys of those that are too old to be answered, and done with at once.
     pub(crate) old: Vec<(Channel, String)>,
 }
 
-/// In a group the caption, and so the mention, is on one piece of an album only; it counts for all.
+/// Marks all pieces of an album as addressed to the gateway where one is: in a group the caption, and so the
+/// mention, is on one piece only.
 pub(crate) fn with_addressed_albums(mut arrivals: Vec<Arrival>, inbox: &Inbox) -> Vec<Arrival> {
     let album = |arrival: &Arrival| match arrival {
         Arrival::Message(message) if message.addressed => {
@@ -34,7 +35,7 @@ pub(crate) fn with_addressed_albums(mut arrivals: Vec<Arrival>, inbox: &Inbox) -
     arrivals
 }
 
-/// Names are what people say they are: nothing in them may look like words of ours.
+/// Cleans a message of what could pass for the gateway's words: names are what people say they are.
 pub(crate) fn clean(message: &mut Inbound) {
     let clean = |name: &mut Option<String>| {
         *name = name.as_deref().map(text::name).filter(|name| !name.is_empty());

@@ -1,4 +1,4 @@
-//! Runs of today, in all and by person, against what the config allows. Pure.
+//! The budget: runs of today, in all and by person, against what the config allows. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,25 +16,25 @@ const OWNERS_PART: u64 = 10;
 /// A day in milliseconds; days begin at midnight UTC.
 const DAY_MS: u64 = 86_400_000;
 
-/// What a day allows.
+/// Runs that a day allows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
-    /// Runs of everybody, heartbeats included.
+    /// Runs of everybody together, heartbeats included.
     pub runs: u64,
-    /// Runs of one person.
+    /// Runs of each single person.
     pub runs_per_person: u64,
 }
 
-/// What was spent.
+/// Runs of today.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Today {
     /// Days since 1970.
     day: u64,
     by_person: BTreeMap<String, u64>,
-    /// People who were told that it is used up, and `owner` if the owner knows of others.
+    /// People who were told that the budget is used up, and `owner` if the owner was told of others.
     #[serde(default)]
     told: BTreeSet<String>,
-    /// By session of a group, who asked there.
+    /// People who asked in groups, by the group's session.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     in_groups: BTreeMap<String, BTreeSet<String>>,
 }
@@ -48,29 +48,30 @@ impl Today {
         }
     }
 
-    /// How long the person has to wait if another run would be over the budget.
-    pub(crate) fn wait_ms(&mut self, person: &str, limits: Budget, wall_ms: u64) -> Option<u64> {
+    /// The time until midnight if another run of the person would be over the budget.
+    pub(crate) fn wait_ms(&mut self, person: &str, budget: Budget, wall_ms: u64) -> Option<u64> {
         self.turn_over(wall_ms);
         let own = self.by_person.get(person).copied().unwrap_or(0);
-        let kept = if person == OWNER { 0 } else { limits.runs / OWNERS_PART };
-        let over = self.runs() >= limits.runs - kept || own >= limits.runs_per_person;
+        let kept = if person == OWNER { 0 } else { budget.runs / OWNERS_PART };
+        let over = self.runs() >= budget.runs - kept || own >= budget.runs_per_person;
         over.then(|| DAY_MS - wall_ms % DAY_MS)
     }
 
-    /// Whether this is the first time today that somebody is told that it is used up. In a group where everybody
-    /// may ask there is no end of people: beyond the bound only the owner is told.
+    /// Notes that somebody is told that the budget is used up; `false` if they were told today, or are not to be. In a
+    /// group where everybody may ask there is no end of people: beyond the bound only the owner is told.
     pub(crate) fn tell(&mut self, whom: &str) -> bool {
         (self.told.len() < BUDGET_TOLD_MAX || whom == OWNER) && self.told.insert(whom.to_owned())
     }
 
-    /// Counts a run.
+    /// Counts a run of that person.
     pub(crate) fn count(&mut self, person: &str, wall_ms: u64) {
         self.turn_over(wall_ms);
         let count = self.by_person.entry(person.to_owned()).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// Remembers of somebody who is named here that they asked in a group: they may have no session of their own.
+    /// Remembers that somebody asked in a group, if they are named here: they may have no session of their own with
+    /// which they could be forgotten.
     pub(crate) fn saw(&mut self, person: &str, session_key: &str) {
         let is_named = self.by_person.contains_key(person) || self.told.contains(person);
         if is_named && person != OWNER && session_key.starts_with("group:") {
@@ -78,8 +79,8 @@ impl Today {
         }
     }
 
-    /// A group's session is forgotten: those who asked there are taken off the count, unless they asked in
-    /// another group or have a session. Says whether there was anything to forget.
+    /// Takes the people who asked in a group whose session is forgotten off the count, unless they asked in another
+    /// group or have a session. `false` if there was nothing to forget.
     pub(crate) fn forget_group(&mut self, session_key: &str, has_session: impl Fn(&str) -> bool) -> bool {
         let Some(people) = self.in_groups.remove(session_key) else { return false };
         for person in people {
@@ -91,7 +92,7 @@ impl Today {
         true
     }
 
-    /// Takes a person off the count; what was spent stays spent. Says whether they were on it.
+    /// Takes a person off the count; their runs still count for all. `false` if they were not on it.
     pub(crate) fn forget(&mut self, person: &str) -> bool {
         for people in self.in_groups.values_mut() {
             people.remove(person);
@@ -115,33 +116,33 @@ impl Today {
 
 #[cfg(test)]
 mod tests {
-    use super::{BUDGET_TOLD_MAX, DAY_MS, Budget, Today};
+    use super::{BUDGET_TOLD_MAX, Budget, DAY_MS, Today};
 
     #[test]
     fn the_budget_is_per_person_in_all_and_per_day() {
-        let limits = Budget { runs: 3, runs_per_person: 2 };
+        let budget = Budget { runs: 3, runs_per_person: 2 };
         let mut today = Today::default();
         let noon = 30_000 * DAY_MS + DAY_MS / 2;
         today.count("a", noon);
         today.count("a", noon);
-        assert_eq!(today.wait_ms("a", limits, noon), Some(DAY_MS / 2));
-        assert_eq!(today.wait_ms("b", limits, noon), None);
+        assert_eq!(today.wait_ms("a", budget, noon), Some(DAY_MS / 2));
+        assert_eq!(today.wait_ms("b", budget, noon), None);
         today.count("b", noon);
-        assert_eq!(today.wait_ms("b", limits, noon), Some(DAY_MS / 2), "three in all");
-        assert_eq!(today.wait_ms("a", limits, noon + DAY_MS / 2), None, "a new day");
+        assert_eq!(today.wait_ms("b", budget, noon), Some(DAY_MS / 2), "three in all");
+        assert_eq!(today.wait_ms("a", budget, noon + DAY_MS / 2), None, "a new day");
         assert_eq!(today.runs(), 0);
     }
 
     #[test]
     fn a_person_who_is_forgotten_frees_nothing_for_the_others() {
-        let limits = Budget { runs: 3, runs_per_person: 2 };
+        let budget = Budget { runs: 3, runs_per_person: 2 };
         let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
         for person in ["a", "b", "b"] {
             today.count(person, noon);
         }
         assert!(today.tell("b") && today.forget("b") && today.forget("a") && !today.forget("c"));
         assert_eq!(today.by_person().iter().collect::<Vec<_>>(), [(&"forgotten".to_owned(), &3)]);
-        assert!(today.wait_ms("c", limits, noon).is_some(), "three in all");
+        assert!(today.wait_ms("c", budget, noon).is_some(), "three in all");
         assert!(today.tell("b"), "nobody knows that they were told");
     }
 
@@ -166,10 +167,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_not_set_yet_begins_no_day() {
-        let limits = Budget { runs: 1, runs_per_person: 1 };
+        let budget = Budget { runs: 1, runs_per_person: 1 };
         let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
         today.count("a", noon);
-        assert!(today.wait_ms("a", limits, 60_000).is_some(), "a start without a clock of its own");
-        assert!(today.wait_ms("a", limits, noon + 1).is_some(), "and the count is still there");
+        assert!(today.wait_ms("a", budget, 60_000).is_some(), "a start without a clock of its own");
+        assert!(today.wait_ms("a", budget, noon + 1).is_some(), "and the count is still there");
     }
 }

@@ -1,7 +1,6 @@
-//! The messaging channels as the core sees them: who may write, what came in and waits for its
-//! answer, what goes out and whether it arrived.
+//! What the config says about the messaging channels: who owns them, who may write, and in which groups.
 //!
-//! Knows no channel's protocol: [`crate::channels`] makes them equal.
+//! Tokens, accounts and addresses of servers are none of state's business: the channels have those.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,35 +12,34 @@ use crate::protocol::call::Channel;
 /// What the config says about the channels.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ChannelsConfig {
-    /// By channel.
     pub by_channel: BTreeMap<Channel, ChannelConfig>,
-    /// Folder for what people send, with one folder per session.
+    /// Folder for the files that people send, with one folder per session.
     pub media: PathBuf,
-    /// Folders whose files `send` may take.
+    /// Folders whose files `send` may send.
     pub media_folders: Vec<PathBuf>,
 }
 
 /// What the config says about one channel.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ChannelConfig {
-    /// Whether it is set up, on or off.
+    /// Whether the channel is set up, switched on or off.
     pub configured: bool,
     /// The person whose direct chat shares session `main`.
     pub owner: Option<String>,
-    /// Who may write besides.
+    /// People who may write besides the owner.
     pub allowed: Vec<String>,
-    /// Chats of several people, by id.
+    /// Groups that are let in, by id.
     pub groups: BTreeMap<String, GroupConfig>,
-    /// Older messages are not answered.
+    /// Age beyond which a message is not answered.
     pub max_age: Duration,
 }
 
-/// What the config says about a chat of several people.
+/// What the config says about a group.
 #[derive(Debug, Clone)]
 pub(crate) struct GroupConfig {
-    /// Only what is addressed to us is answered.
+    /// Whether only messages that are addressed to the gateway are answered.
     pub require_mention: bool,
-    /// Who may ask there besides those who may write anyway; `*` is everybody.
+    /// People who may ask there besides those who may write anyway; `*` is everybody.
     pub allowed: Vec<String>,
     /// Whose runs `/stop` ends there, and who may `/new` and `/think`.
     pub commands: Commands,

@@ -1,8 +1,8 @@
-//! Lines for the gateway itself, such as `/stop`: what a person may write instead of a message.
+//! Directives: lines such as `/stop`, by which a person tells the gateway itself something. Pure.
 
 use crate::protocol::call::Thinking;
 
-/// What a person can tell the gateway from any channel. Everything else goes to the model as it is.
+/// What a message tells the gateway, from a client or any channel. Everything else goes to the model as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Directive {
     New,
@@ -10,19 +10,19 @@ pub(crate) enum Directive {
     Stop,
     Pause,
     Resume,
-    /// The same by somebody who may end only what they asked themselves.
+    /// `/stop` by somebody who may end only what they asked themselves.
     StopOwn,
-    /// Asked by somebody who may not.
+    /// A directive by somebody who may not give it.
     OwnerOnly,
-    /// The same as `Status`, for others than the owner.
+    /// `/status` by others than the owner.
     BriefStatus,
-    /// `None`: asked without a level, or with one that does not exist.
+    /// `/think`; `None` where it names no level, or one that does not exist.
     Think(Option<Thinking>),
     Help,
 }
 
 impl Directive {
-    /// It chooses something that is kept with the session.
+    /// Whether it chooses something that is kept with the session.
     pub(crate) fn needs_session(self) -> bool {
         matches!(self, Self::Think(Some(_)))
     }

@@ -1,6 +1,6 @@
-//! Forgetting a session: the store removes the records, the agent thread its own files. Whoever
-//! asked is told when both are gone; a slot keeps what the agent thread has yet to remove, so that a
-//! gateway that was stopped in between goes on with it.
+//! Sessions that are being forgotten: the store has removed their records, the agent thread has yet to remove its
+//! files. Whoever asked is told when both are gone; a slot keeps the name of each such session, so that a gateway
+//! that was stopped in between goes on with it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ impl Forgetting {
         asked.chain(left).sum::<usize>() >= FORGETS_WAITING_MAX
     }
 
-    /// Takes over what the last life did not come to.
+    /// Takes over a session whose files the last life did not come to remove.
     pub(crate) fn recover(&mut self, key: &str) {
         self.left.insert(key.to_owned(), Vec::new());
     }

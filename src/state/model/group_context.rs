@@ -1,5 +1,5 @@
-//! What was said in groups without being addressed to us: the model sees the last of it. Kept in
-//! memory only. Pure.
+//! Group context: what was said in groups without being addressed to the gateway. The model sees the last of it
+//! with the next question there. Kept in memory only. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,9 +17,9 @@ pub(crate) struct GroupContext {
 
 struct Line {
     name: Option<String>,
-    /// What its speaker is known by.
+    /// The speaker, as attribution has them.
     person: String,
-    /// What it is, where it is not simply their words.
+    /// What the line is, where it is not simply their words: a forwarded message, say.
     about: Option<String>,
     said: String,
 }
@@ -43,7 +43,7 @@ impl GroupContext {
         }
     }
 
-    /// What was said in that session since it was last asked about.
+    /// The context of a group's session, as the next prompt there begins.
     pub(crate) fn prompt(&self, session_key: &str) -> Prompt {
         let mut prompt = Prompt::default();
         let Some(lines) = self.by_session.get(session_key) else { return prompt };
@@ -61,7 +61,7 @@ impl GroupContext {
         prompt
     }
 
-    /// The model has seen it, or nobody may any more.
+    /// Forgets the context of a session: the model has seen it, or nobody may any more.
     pub(crate) fn clear(&mut self, session_key: &str) {
         self.by_session.remove(session_key);
     }

@@ -1,4 +1,4 @@
-//! What is well and what is not, put together from what the other threads report.
+//! Health: what is well and what is not, put together from what the other threads report. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use serde_json::value::RawValue;
 
 use crate::protocol::call::Channel;
 use crate::protocol::payload::{AgentHealth, ChannelHealth, Health, StorageHealth, Toggles};
-use crate::state::StateConfig;
+use crate::state::model::channel_config::ChannelsConfig;
 use crate::state::model::runs::Runs;
 use crate::store::Usage;
 
 pub(crate) struct HealthBoard {
     pub(crate) channels: BTreeMap<Channel, ChannelHealth>,
     agent_configured: bool,
-    /// What was decided, and why it is `none`.
+    /// The sandbox that agents run in, and why there is none where it is `none`.
     sandbox: (&'static str, Option<String>),
     /// Why agent processes cannot be started.
     agent_trouble: Option<String>,
     usage: Usage,
     version: u64,
-    /// What clients were last told, without counts and times.
+    /// The health that clients were last told, without counts and times.
     told: Option<Health>,
     /// Something may have changed since `told`.
     pub(crate) stale: bool,
@@ -32,11 +32,10 @@ const UNCONFIGURED: &str =
 const UNTRIED: &str = "bubblewrap is still being tried; no agent starts before that is done";
 
 impl HealthBoard {
-    pub(crate) fn new(config: &StateConfig) -> Self {
-        let agent_configured = config.agent_configured;
+    pub(crate) fn new(agent_configured: bool, config: &ChannelsConfig) -> Self {
         // Until the channels' thread has said what it knows.
         let unknown = |channel| {
-            let configured = config.channels.by_channel.get(&channel).is_some_and(|it| it.configured);
+            let configured = config.by_channel.get(&channel).is_some_and(|it| it.configured);
             let health = ChannelHealth { configured, state: "off".to_owned(), ..ChannelHealth::default() };
             (channel, health)
         };
@@ -61,7 +60,7 @@ impl HealthBoard {
         self.channels.get(&channel)
     }
 
-    /// A message came in or went out; a channel says the other facts itself.
+    /// Notes that a message came in or went out. What else is known of a channel it reports itself.
     pub(crate) fn saw_message(&mut self, channel: Channel, now_ts: u64) {
         if let Some(health) = self.channels.get_mut(&channel) {
             health.last_message_ts = Some(now_ts);
@@ -69,7 +68,7 @@ impl HealthBoard {
         }
     }
 
-    /// Something that health is made of may have changed.
+    /// Notes that something that health is made of may have changed.
     pub(crate) fn touch(&mut self) {
         self.stale = true;
         self.encoded = None;
@@ -90,7 +89,7 @@ impl HealthBoard {
         self.touch();
     }
 
-    /// All of it, as of now.
+    /// The whole health, as of now.
     pub(crate) fn snapshot(&self, wall_ms: u64, toggles: &Toggles, runs: &Runs) -> Health {
         let agent = self.agent(toggles, runs);
         let storage = StorageHealth {
@@ -136,7 +135,7 @@ impl HealthBoard {
         }
     }
 
-    /// Whether something changed state since this was last asked.
+    /// Whether something became well or unwell since this was last asked.
     pub(crate) fn changed(&mut self, health: &Health) -> bool {
         // Counts and times move all the time; only a change of state is worth an event.
         let mut bare = health.clone();

@@ -10,43 +10,46 @@ use crate::clock::Now;
 use crate::limits::{SANE_CLOCK_MS, ms};
 use crate::protocol::call::Channel;
 use crate::protocol::payload::HeartbeatStatus;
+use crate::state::model::slot::Slot;
+use crate::state::model::write_buffer::WriteBuffer;
 
-/// The answer that is swallowed.
+/// The answer that is kept from everybody.
 pub(crate) const NOTHING_TO_SAY: &str = "HEARTBEAT_OK";
 
-/// Who is charged for them.
+/// The person under whose name heartbeats count against the budget.
 pub(crate) const PERSON: &str = "heartbeat";
 
 /// What the config says about heartbeats.
 #[derive(Debug, Clone)]
 pub(crate) struct HeartbeatConfig {
-    /// Between two; `None` is never, unless they are switched on, then [`EVERY_DEFAULT`].
+    /// Time between two; `None` is never, unless they are switched on: then it is [`EVERY_DEFAULT`].
     pub every: Option<Duration>,
-    /// What is asked.
+    /// The prompt that is asked.
     pub prompt: String,
-    /// Where an answer goes besides the session's history; what `to` says if absent.
+    /// Channel to which an answer goes besides the session's history; if absent, the one that `to` belongs to.
     pub channel: Option<Channel>,
-    /// To whom; the owner if absent.
+    /// Chat to which an answer goes; the owner's if absent.
     pub to: Option<String>,
 }
 
-/// Between two where they are switched on and the config names no time.
+/// Time between two where they are switched on and the config names none.
 pub(crate) const EVERY_DEFAULT: Duration = Duration::from_secs(30 * 60);
 
-/// What is asked where the config names no prompt.
+/// The prompt of a heartbeat where the config names none.
 pub(crate) const PROMPT_DEFAULT: &str = "This is a regular check. Is there anything that you should tell the owner now? \
     If not, answer exactly HEARTBEAT_OK.";
 
 pub(crate) struct Heartbeats {
     pub(crate) config: HeartbeatConfig,
-    pub(crate) next: Option<Instant>,
-    pub(crate) last_ts: Option<u64>,
+    next: Option<Instant>,
+    last_ts: Option<u64>,
 }
 
+/// The time of the last heartbeat, as it is on record.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Record {
-    pub(crate) last_ts: u64,
+struct Record {
+    last_ts: u64,
 }
 
 impl Heartbeats {
@@ -66,13 +69,24 @@ impl Heartbeats {
         self.next = enabled.then(|| now.mono + self.every());
     }
 
-    /// The same at a start: the time since the last one counts, if the clock can tell.
+    /// Switches them on or off at a start: the time since the last one counts, if the clock can tell.
     pub(crate) fn resume(&mut self, enabled: bool, now: Now) {
         self.switch(enabled, now);
         let sane = |ts: &u64| *ts >= SANE_CLOCK_MS && *ts <= now.wall_ms;
         if let (Some(next), Some(last_ts)) = (&mut self.next, self.last_ts.filter(sane)) {
             *next = next.checked_sub(ms(now.wall_ms - last_ts)).map_or(now.mono, |next| next.max(now.mono));
         }
+    }
+
+    /// Plans the next one a whole interval from now.
+    pub(crate) fn plan_next(&mut self, now: Instant) {
+        self.next = Some(now + self.every());
+    }
+
+    /// Remembers that one was begun now, and puts that on record.
+    pub(crate) fn set_last(&mut self, now_ts: u64, writes: &mut WriteBuffer) {
+        self.last_ts = Some(now_ts);
+        writes.put(&Slot::Heartbeat, &Record { last_ts: now_ts });
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {

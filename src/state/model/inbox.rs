@@ -1,5 +1,8 @@
-//! Messages that were taken in and are not answered yet, and the names of those that are, so that
+//! The inbox: messages that were taken in and are not answered yet, and the keys of those that are, so that
 //! nothing is answered twice. Pure.
+//!
+//! A message is put on record when it is taken in, when it gets a run, when its prompt is tried, and when it is done
+//! with. Who is let in, and what is asked, is decided elsewhere.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -18,16 +21,16 @@ use crate::state::model::access::Attribution;
 use crate::state::model::slot::Slot;
 use crate::state::model::write_buffer::WriteBuffer;
 
-/// Order in which messages came in, over restarts.
+/// Number of a message, in the order in which they came in, over restarts.
 pub(crate) type InboxId = u64;
 
 /// Numbers from here on are none that we gave: counting on from them would overflow.
 const INBOX_ID_MAX: InboxId = InboxId::MAX / 2;
 
-/// What is kept of a message.
+/// What is on record of a message.
 #[derive(Debug, Serialize, Deserialize)]
 enum Record {
-    /// It is to be answered.
+    /// The message is to be answered.
     #[serde(rename = "w")]
     Waiting {
         n: InboxId,
@@ -38,7 +41,7 @@ enum Record {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         said: bool,
     },
-    /// It was, then.
+    /// The message was answered, or given up, at that time.
     #[serde(rename = "d")]
     Done(u64),
 }
@@ -50,25 +53,25 @@ pub(crate) struct Entry {
     pub(crate) attribution: Attribution,
     /// In how many lives of the gateway its prompt was given to the agent.
     pub(crate) asked: u32,
-    /// The same without this life.
+    /// `asked` as it was when this life began.
     asked_before: u32,
-    /// The history has it from an earlier life.
+    /// Whether the history has it from an earlier life.
     pub(crate) said: bool,
-    /// On record.
+    /// Whether it is on record.
     pub(crate) stored: bool,
-    /// Pictures and files still to be fetched.
+    /// Number of pictures and files still to be fetched.
     pub(crate) fetching: usize,
-    /// Asked for; given up then.
+    /// Time at which those are given up; `None` before the channel was asked for them.
     pub(crate) fetch_until: Option<Instant>,
-    /// What was fetched, and what could not be.
+    /// The files that were fetched, and what is said of those that could not be.
     pub(crate) files: Vec<Result<(InboundMedia, FetchedFile), String>>,
-    /// More pieces of its album may come until then.
+    /// Time until which more pieces of its album may come.
     pub(crate) gather_until: Option<Instant>,
-    /// Its run, once there is one.
+    /// The run that answers it, once there is one.
     pub(crate) run: Option<RunId>,
-    /// Its person was told that it waits.
+    /// Whether its person was told that it waits.
     pub(crate) told: bool,
-    /// When to see whether it waits.
+    /// Time to look whether its person is to be told that it waits.
     pub(crate) tell_at: Instant,
 }
 
@@ -95,7 +98,7 @@ impl Entry {
         self.asked = self.asked_before.saturating_add(1);
     }
 
-    /// Nothing that belongs to it is still to come.
+    /// Whether nothing that belongs to it is still to come.
     pub(crate) fn is_whole(&self) -> bool {
         self.stored && self.fetching == 0 && self.gather_until.is_none()
     }
@@ -111,19 +114,20 @@ impl Entry {
 #[derive(Default)]
 pub(crate) struct Inbox {
     waiting: BTreeMap<InboxId, Entry>,
-    /// All that are known: waiting ones with their numbers.
+    /// All messages that are known, by channel and key; those that wait with their ids.
     by_key: HashMap<(Channel, String), Option<InboxId>>,
-    /// Those that were answered, oldest first.
+    /// Messages that were answered, oldest first.
     done: VecDeque<(u64, Channel, String)>,
-    /// Names of what was set aside, oldest first.
+    /// Keys of what was set aside, oldest first.
     aside: VecDeque<(Channel, String)>,
-    /// What gives slots of a former version names that name nobody, and messages numbers of their own.
+    /// Writes of a start: they rename slots of a former version whose names name people, and give messages that
+    /// share an id one of their own.
     renamed: WriteBuffer,
-    /// Messages of the last life with numbers that others have, until all are there.
+    /// Messages of the last life whose ids others have, until all are recovered.
     twins: Vec<Entry>,
     bytes: usize,
     next: InboxId,
-    /// Nothing is asked before then: the last attempt could not be put on record.
+    /// Time before which nothing is asked, because the last try could not be put on record.
     pub(crate) hold_until: Option<Instant>,
 }
 
@@ -157,7 +161,7 @@ impl Inbox {
                 let mut entry = Entry::new(*m, Attribution { session_key: session, person }, now);
                 (entry.asked, entry.asked_before) = (asked, asked);
                 (entry.said, entry.stored) = (said || asked > 0, true);
-                // Its slot says which it is; else its end would be put on record in another one.
+                // The slot says which message it is; else its end would be put on record in another slot.
                 entry.message.key.clone_from(&key);
                 entry.message.route.channel = channel;
                 entry.message.keep_media(MEDIA_MAX);
@@ -175,12 +179,12 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes over a slot of what was set aside.
+    /// Takes over the slot of something that was set aside.
     pub(crate) fn recover_aside(&mut self, channel: Channel, key: String) {
         self.aside.push_back((channel, key));
     }
 
-    /// Puts what was recovered in order, and on record what came out otherwise than it was there.
+    /// Ends the recovery: puts messages in order, and on record what came out otherwise than it was there.
     pub(crate) fn recovered(&mut self, writes: &mut WriteBuffer) {
         for entry in std::mem::take(&mut self.twins) {
             let inbox_id = self.next;
@@ -201,12 +205,12 @@ impl Inbox {
         self.waiting.is_empty()
     }
 
-    /// Whether a message has been here before.
+    /// Whether a message was taken in before.
     pub(crate) fn knows(&self, channel: Channel, key: &str) -> bool {
         self.by_key.contains_key(&(channel, key.to_owned()))
     }
 
-    /// Takes a message in; returns its number. It is on record with [`Self::put`], or ended at once.
+    /// Takes a message in; returns its id. It goes on record with [`Self::put`], or is finished at once.
     pub(crate) fn add(&mut self, message: Inbound, attribution: Attribution, now: Instant) -> InboxId {
         let inbox_id = self.next;
         self.next += 1;
@@ -228,7 +232,7 @@ impl Inbox {
         self.waiting.insert(inbox_id, entry);
     }
 
-    /// It never was: it could not be put on record, and will be offered again.
+    /// Drops a message that could not be put on record; its channel will hand it over again.
     pub(crate) fn undo(&mut self, inbox_id: InboxId) {
         if let Some(entry) = self.waiting.remove(&inbox_id) {
             self.bytes -= weight(&entry.message);
@@ -236,7 +240,7 @@ impl Inbox {
         }
     }
 
-    /// The same for one that was finished at once.
+    /// Drops a message that was finished at once and could not be put on record.
     pub(crate) fn undo_done(&mut self, channel: Channel, key: &str) {
         self.by_key.remove(&(channel, key.to_owned()));
         self.done.retain(|(_, of, name)| *of != channel || name != key);
@@ -250,7 +254,7 @@ impl Inbox {
         self.waiting.get_mut(&inbox_id)
     }
 
-    /// The one with that key, if it waits.
+    /// Id of the message with that key, if it waits.
     pub(crate) fn id_of(&self, channel: Channel, key: &str) -> Option<InboxId> {
         self.by_key.get(&(channel, key.to_owned())).copied().flatten()
     }
@@ -259,7 +263,7 @@ impl Inbox {
         self.waiting.iter().map(|(inbox_id, entry)| (*inbox_id, entry))
     }
 
-    /// Ends every wait whose time has come.
+    /// Ends the waits for pieces of albums, and the hold on everything, whose time has come.
     pub(crate) fn stop_gathering(&mut self, now: Instant) {
         for entry in self.waiting.values_mut() {
             entry.gather_until = entry.gather_until.filter(|until| *until > now);
@@ -267,13 +271,13 @@ impl Inbox {
         self.hold_until = self.hold_until.filter(|until| *until > now);
     }
 
-    /// Messages of a session.
+    /// Ids of the messages of a session.
     pub(crate) fn of_session(&self, session_key: &str) -> Vec<InboxId> {
         let of = |entry: &Entry| entry.attribution.session_key == session_key && entry.stored;
         self.iter().filter(|(_, entry)| of(entry)).map(|(inbox_id, _)| inbox_id).collect()
     }
 
-    /// Messages of a session that have no run, and came in before that one; of one person, if named.
+    /// Ids of the messages of a session that have no run and came in before that one; of one person, if named.
     pub(crate) fn unasked_in(
         &self,
         session_key: &str,
@@ -301,12 +305,12 @@ impl Inbox {
         })
     }
 
-    /// Whether there is one without a run.
+    /// Whether a message without a run waits.
     pub(crate) fn has_unasked(&self) -> bool {
         self.waiting.values().any(|entry| entry.run.is_none())
     }
 
-    /// Numbers of the pieces of the message that this is one of.
+    /// Ids of all pieces of the album that this message belongs to; its own alone if to none.
     pub(crate) fn pieces(&self, inbox_id: InboxId) -> Vec<InboxId> {
         let Some(entry) = self.waiting.get(&inbox_id) else { return Vec::new() };
         let Some(album) = &entry.message.album else { return vec![inbox_id] };
@@ -319,8 +323,8 @@ impl Inbox {
         self.iter().filter(|(_, other)| belongs(other)).map(|(inbox_id, _)| inbox_id).collect()
     }
 
-    /// It has a run, and will be in the history with that. `counts` where nothing comes between that
-    /// and the agent.
+    /// Gives a message its run, with which it goes on record in the history. `counts` where the prompt goes to the
+    /// agent right after: then this is on record as a try, too.
     pub(crate) fn ask(&mut self, inbox_id: InboxId, run_id: &RunId, counts: bool, writes: &mut WriteBuffer) {
         let Some(entry) = self.waiting.get_mut(&inbox_id) else { return };
         entry.run = Some(RunId::clone(run_id));
@@ -330,7 +334,7 @@ impl Inbox {
         put(inbox_id, entry, writes);
     }
 
-    /// It belongs there now. Nobody has read it in that session, if it is another one.
+    /// Gives a message another attribution. If that is another session, nobody has read the message there.
     pub(crate) fn move_to(&mut self, inbox_id: InboxId, attribution: &Attribution) {
         if let Some(entry) = self.waiting.get_mut(&inbox_id) {
             entry.said &= entry.attribution.session_key == attribution.session_key;
@@ -338,7 +342,7 @@ impl Inbox {
         }
     }
 
-    /// Its run never was.
+    /// Takes a message's run away: that could not be put on record, or was cancelled for it.
     pub(crate) fn unask(&mut self, inbox_id: InboxId) {
         self.uncount(inbox_id);
         if let Some(entry) = self.waiting.get_mut(&inbox_id) {
@@ -346,8 +350,8 @@ impl Inbox {
         }
     }
 
-    /// Its prompt is about to be given to the agent, and that has to be on record before. `false` if it
-    /// is already: each life counts once.
+    /// Counts that a message's prompt is given to the agent, which has to be on record before. `false` if it is
+    /// already: each life counts once.
     pub(crate) fn count(&mut self, inbox_id: InboxId, writes: &mut WriteBuffer) -> bool {
         let uncounted = self.waiting.get_mut(&inbox_id).filter(|entry| entry.asked == entry.asked_before);
         let Some(entry) = uncounted else { return false };
@@ -356,14 +360,14 @@ impl Inbox {
         true
     }
 
-    /// That could not be put on record, so it was not given to the agent.
+    /// Takes that count back: it could not be put on record, so the prompt was not given to the agent.
     pub(crate) fn uncount(&mut self, inbox_id: InboxId) {
         if let Some(entry) = self.waiting.get_mut(&inbox_id) {
             entry.asked = entry.asked_before;
         }
     }
 
-    /// It is answered, or given up. The names of the oldest answered ones are given up for it.
+    /// Takes out a message that is answered, or given up. Its key is kept; beyond the bound the oldest key goes.
     pub(crate) fn finish(&mut self, inbox_id: InboxId, now_ts: u64, writes: &mut WriteBuffer) {
         let Some(entry) = self.waiting.remove(&inbox_id) else { return };
         self.bytes -= weight(&entry.message);
@@ -379,7 +383,7 @@ impl Inbox {
         }
     }
 
-    /// Sets aside what could not be understood, in the place of the oldest such thing.
+    /// Sets aside what could not be understood; beyond the bound the oldest such thing goes.
     pub(crate) fn set_aside(
         &mut self,
         channel: Channel,
@@ -398,8 +402,8 @@ impl Inbox {
         }
     }
 
-    /// A session of that channel is forgotten: nobody knows whose words are in what was not understood, so
-    /// all of it goes.
+    /// Removes what could not be understood on a channel, because a session there is forgotten: nobody knows whose
+    /// words are in it.
     pub(crate) fn forget_aside(&mut self, channel: Channel, writes: &mut WriteBuffer) {
         let (gone, kept): (VecDeque<_>, _) =
             std::mem::take(&mut self.aside).into_iter().partition(|(on, _)| *on == channel);
@@ -409,7 +413,7 @@ impl Inbox {
         }
     }
 
-    /// When an album may be whole.
+    /// The time at which a wait for files, for pieces of an album, or of everything is over.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let waits = |entry: &Entry| [entry.gather_until, entry.fetch_until].into_iter().flatten().min();
         let gathering = self.waiting.values().filter_map(waits);

@@ -18,37 +18,37 @@ use crate::protocol::payload::RunStatus;
 use crate::state::model::slot::Slot;
 use crate::state::model::write_buffer::WriteBuffer;
 
-/// What a key has come to.
+/// An idempotency key: what was asked with it, and how that ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KeyRecord {
-    /// Hex of the parameters' digest.
+    /// Digest of the request's params, in hex.
     pub(crate) digest: String,
     pub(crate) run_id: RunId,
     pub(crate) session_key: String,
-    /// Of a line for the gateway itself: it takes no place of a run's key.
+    /// Whether it is a directive's key, which takes no place of a run's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) directive: bool,
-    /// Who asked; unknown of the gateway's last life.
+    /// The holder; unknown of keys of the gateway's last life.
     #[serde(skip)]
     pub(crate) holder: Holder,
-    /// Absent while the run is not over.
+    /// The end of the run or delivery; absent before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outcome: Option<Outcome>,
 }
 
-/// Who asked with a key. One connection, one installation and one person each may hold a share of all
-/// keys.
+/// Who asked with a key. One connection, one installation and one person may each hold a share of all keys.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Holder {
     pub(crate) conn: Option<ConnId>,
-    /// The client's `instanceId`, or its connection's.
+    /// The client's `instanceId`, or else its connection's id.
     pub(crate) instance: Option<String>,
-    /// Whose session it is; `None` for the owner's: every client is the owner.
+    /// The key of the session, if it is somebody else's than the owner's: every client is the owner.
     pub(crate) person: Option<String>,
 }
 
 impl Holder {
+    /// Whether both are the same connection, installation and person.
     fn is_one_with(&self, other: &Self) -> [bool; 3] {
         fn same<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
             one.is_some() && one == other
@@ -61,11 +61,11 @@ impl Holder {
     }
 }
 
-/// How what was asked ended.
+/// How a run or delivery ended, as its key keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Outcome {
-    /// Wall clock of the end.
+    /// Time of the end, by the wall clock.
     pub(crate) ended_ts: u64,
     /// `None`: the gateway stopped in the middle, nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,30 +73,30 @@ pub(crate) struct Outcome {
     pub(crate) summary: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) truncated: bool,
-    /// It failed because the request asks for what may not be.
+    /// Whether it failed because the request asks for what may not be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) invalid: bool,
 }
 
-/// What a request with a key is to be told.
+/// What is to be done with a request that has a key.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Lookup<'a> {
-    /// Nobody has used it: go ahead.
+    /// Nobody has used the key: the request is acted on.
     New,
-    /// The same request is under way.
+    /// The same request is under way: this one waits for its end.
     Joins(&'a RunId),
-    /// The same request has ended.
+    /// The same request has ended: this one gets its outcome.
     Ended(&'a RunId, &'a Outcome),
-    /// Another request used it.
+    /// The key was used for another request.
     Conflict,
     /// There is no room for a new key until then.
     Full(Duration),
-    /// Whoever asks holds as many as one may, until then.
+    /// Whoever asks holds as many keys as one may, until then.
     Share(Duration),
 }
 
 impl Lookup<'_> {
-    /// What to say where nothing can be done with the key.
+    /// The error for a request about which nothing can be done.
     pub(crate) fn refusal(&self) -> WireError {
         let wait_ms = |wait: &Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
         match self {
@@ -115,12 +115,12 @@ impl Lookup<'_> {
 }
 
 impl Outcome {
-    /// What is kept of it where its session was forgotten: that it ended, and how.
+    /// What is kept of an outcome whose session was forgotten: that it ended, and how.
     pub(crate) fn forgotten(&self) -> Self {
         Self { summary: FORGOTTEN.to_owned(), ..self.clone() }
     }
 
-    /// Whether what was said is gone.
+    /// Whether what was said is gone with its session.
     pub(crate) fn is_forgotten(&self) -> bool {
         self.summary == FORGOTTEN
     }
@@ -131,22 +131,22 @@ pub(crate) struct Keys {
     records: HashMap<String, KeyRecord>,
     /// Ended keys, in the order in which they expire.
     expiring: VecDeque<(Instant, String)>,
-    /// Without those of directives, as is the number that is bounded.
+    /// Bytes of the keys, without those of directives, whose number is bounded by itself.
     outcome_bytes: usize,
     directives: usize,
-    /// Expired, but still on disk. No longer than the keys of a few minutes.
+    /// Keys that have expired and are still on disk: no more than come in a few minutes.
     dropped: Vec<String>,
 }
 
 /// Stands for a summary whose session was forgotten.
 const FORGOTTEN: &str = "(forgotten)";
 
-/// What a client's key is called here: each method has its own.
+/// The name of a client's key: each method has its own keys.
 pub(crate) fn name(method: &str, key: &str) -> String {
     format!("{method}/{key}")
 }
 
-/// The client's key in such a name.
+/// The client's key in a name made by [`name`].
 pub(crate) fn of_client(name: &str) -> &str {
     name.split_once('/').map_or(name, |(_, key)| key)
 }
@@ -157,7 +157,7 @@ pub(crate) fn put(name: &str, record: &KeyRecord, writes: &mut WriteBuffer) {
 }
 
 impl KeyRecord {
-    /// Of something that is begun now.
+    /// The record of a key whose run or delivery begins now.
     pub(crate) fn new(digest: &Digest, run_id: RunId, session_key: &str, holder: Holder) -> Self {
         Self {
             digest: HEXLOWER.encode(digest),
@@ -171,8 +171,8 @@ impl KeyRecord {
 }
 
 impl Keys {
-    /// Takes over a key of the gateway's last life. Returns the record if it had no outcome, unless
-    /// what it stands for goes on: it is now on record as unknown and wants to be stored so.
+    /// Takes over a key of the gateway's last life. One without an outcome, whose run or delivery does not go on,
+    /// has an unknown outcome from now on: its record is returned, to be put on record so.
     pub(crate) fn recover(
         &mut self,
         key: &str,
@@ -207,7 +207,7 @@ impl Keys {
         self.expiring.make_contiguous().sort_by_key(|(at, _)| *at);
     }
 
-    /// What to do with a request. Expired keys must have been dropped before.
+    /// What is to be done with a request, if its key is known. Expired keys must have been dropped before.
     pub(crate) fn look_up(&self, key: &str, digest: &Digest) -> Option<Lookup<'_>> {
         let record = self.records.get(key)?;
         if record.digest != HEXLOWER.encode(digest) {
@@ -219,7 +219,7 @@ impl Keys {
         })
     }
 
-    /// The same for one that may be a run's or message's, for which there must be room.
+    /// What is to be done with a request for a run or delivery: if its key is new, there must be room for it.
     pub(crate) fn look_up_or_begin(
         &self,
         key: &str,
@@ -255,7 +255,7 @@ impl Keys {
         }
     }
 
-    /// A new key is acted on. Those that were dropped go with the same write.
+    /// Puts a new key on record. The keys that were dropped go with the same commit.
     pub(crate) fn begin(&mut self, key: &str, record: KeyRecord, writes: &mut WriteBuffer) {
         for dropped in std::mem::take(&mut self.dropped) {
             writes.delete(&Slot::Key(dropped));
@@ -267,7 +267,7 @@ impl Keys {
         }
     }
 
-    /// It never was: nothing had been done yet.
+    /// Frees a key that could not be put on record: nothing had been done yet.
     pub(crate) fn undo(&mut self, key: &str) {
         self.remove(key);
     }
@@ -291,13 +291,13 @@ impl Keys {
         true
     }
 
-    /// Puts this outcome on record; it counts once it is durable.
+    /// Puts a key's outcome on record; it counts once it is durable.
     pub(crate) fn put_outcome(&self, key: &str, outcome: &Outcome, writes: &mut WriteBuffer) {
         let Some(record) = self.records.get(key).cloned() else { return };
         put(key, &KeyRecord { outcome: Some(outcome.clone()), ..record }, writes);
     }
 
-    /// What came of it. Its lifetime counts from now.
+    /// Gives a key its outcome; its lifetime counts from now. Returns its record, if there is one.
     pub(crate) fn end(&mut self, key: &str, outcome: Outcome, now: Instant) -> Option<KeyRecord> {
         let record = self.records.get_mut(key)?;
         let before = bytes(record);

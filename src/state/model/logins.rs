@@ -1,4 +1,4 @@
-//! Accounts that are being linked and unlinked, and who waits for that.
+//! Logins and logouts: accounts that are being linked and unlinked, and who waits for that. Pure.
 
 use std::collections::VecDeque;
 
@@ -7,17 +7,17 @@ use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 
-/// At most one of each is under way. Neither ends because its asker has gone; a login that its asker
-/// has left makes way for the next.
+/// At most one login and one logout are under way. Neither ends because its asker has gone, but such a login makes
+/// way for the next.
 #[derive(Debug, Default)]
 pub(crate) struct Logins {
-    /// The last one is under way. Those before it have made way, and the channel is yet to end them:
-    /// what it tells is about the first.
+    /// Logins, oldest first. The last is under way; those before it have made way, and the channel has yet to end
+    /// them: what it reports is about the first.
     pub(crate) asked: VecDeque<(UnderWay, LoginMethod)>,
     pub(crate) logout: Option<UnderWay>,
 }
 
-/// A command that the channel has not finished yet.
+/// A login or logout that the channel has not finished yet.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
     pub(crate) channel: Channel,

@@ -1,6 +1,7 @@
 //! What the state thread knows: plain data, and what may become of it.
 //!
-//! Nothing here names `State`, does IO or reads a clock.
+//! Nothing here names `State` or an effect, does IO or reads a clock: time comes in as an argument, and what is to be
+//! put on record goes into a `WriteBuffer`. What a part keeps on record stands beside it, under the names of `slot`.
 
 pub(super) mod access;
 pub(super) mod batch;
@@ -23,6 +24,7 @@ pub(super) mod question;
 pub(super) mod recovery_bounds;
 pub(super) mod reply;
 pub(super) mod runs;
+pub(super) mod send_outcome;
 pub(super) mod session_queues;
 pub(super) mod sessions;
 pub(super) mod slot;
@@ -33,8 +35,13 @@ pub(super) mod system_notes;
 pub(super) mod warnings;
 pub(super) mod write_buffer;
 
-/// JSON text of one of our own types. That one could not be written is a defect: better to start again from
-/// what is on record than to put something else there.
+/// JSON text of one of our own types. Where one cannot be written that is a defect: better to start again from what
+/// is on record than to put something else there.
 pub(super) fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("our own types become JSON")
+}
+
+/// JSON of one of our own types, to be put into frames as it is.
+pub(super) fn to_raw_json(value: &impl serde::Serialize) -> Box<serde_json::value::RawValue> {
+    serde_json::value::to_raw_value(value).expect("our own types become JSON")
 }

@@ -1,7 +1,7 @@
-//! What is on its way to a channel: deliveries of one or more parts, one queue per chat. Pure.
+//! The outbox: deliveries of one or more parts that are on their way to a channel, one queue per chat. Pure.
 //!
-//! A part is marked on record before it is tried and after it arrived, so that a crash in between
-//! shows as "unknown" and is never repeated blindly.
+//! A part is marked on record before it is tried and after it arrived, so that a crash in between shows as "unknown"
+//! and is never repeated blindly. What an outcome means for a delivery is decided in the handlers.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,19 +21,17 @@ use crate::limits::{
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
-use crate::state::model::slot::Slot;
+use crate::state::model::slot::{DeliveryId, Slot};
 use crate::state::model::write_buffer::WriteBuffer;
 
-pub(crate) type DeliveryId = u64;
-
-/// How far a delivery is, as it is kept.
+/// Where a delivery goes and how far it is, as it is on record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Head {
     pub(crate) route: Route,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reply_to: Option<String>,
-    /// Where it is on record.
+    /// Session in whose history it stands.
     pub(crate) session_key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) run_id: Option<String>,
@@ -41,38 +39,38 @@ pub(crate) struct Head {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
     pub(crate) created_ts: u64,
-    /// Parts that are over.
+    /// Number of parts that are over.
     pub(crate) done: usize,
-    /// The next one is being tried.
+    /// Whether the next part is being tried.
     pub(crate) trying: bool,
-    /// Id of the first part there.
+    /// The channel's id of the first part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message_id: Option<String>,
     /// The chat's id, where the route has a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) chat: Option<String>,
-    /// Some part's fate is not known.
+    /// Whether it is not known of some part that is over if it arrived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) unknown: bool,
-    /// The part that is tried may be there already.
+    /// Whether the part that is tried may have arrived already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) may_have_left: bool,
-    /// Makes the ids that we choose for messages.
+    /// Seed of the ids that the gateway chooses for the messages.
     pub(crate) seed: String,
 }
 
 /// Where a delivery stands in this life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryPhase {
-    /// Being put on record; with `true` its first part is already marked.
+    /// The delivery is being put on record; with `true` its first part is already marked.
     Storing(bool),
-    /// Its next part may be tried.
+    /// The next part may be tried.
     Waiting,
-    /// The mark is being put on record.
+    /// The mark of the next part is being put on record.
     Marking,
-    /// In the channel's hands.
+    /// The channel tries the next part.
     Trying(AttemptId),
-    /// Over; that is being put on record.
+    /// The delivery is over; that is being put on record.
     Ending,
 }
 
@@ -81,25 +79,25 @@ pub(crate) struct Delivery {
     pub(crate) head: Head,
     pub(crate) parts: Vec<Part>,
     pub(crate) phase: DeliveryPhase,
-    /// Not tried before then.
+    /// Time before which it is not tried.
     pub(crate) not_before: Option<Instant>,
-    /// Not tried any more then.
+    /// Time from which it is not tried any more.
     pub(crate) give_up_at: Instant,
-    /// Its session was forgotten: it is not tried again, and nothing is noted of it.
+    /// Whether its session was forgotten: it is not tried again, and nothing is noted of it.
     pub(crate) forgotten: bool,
-    /// It asks for what may not be sent.
+    /// Whether it asks for what may not be sent.
     pub(crate) invalid: bool,
-    /// What it says is on record, and not only how far it is.
+    /// Whether its parts are on record, which are written once.
     recorded: bool,
     backoff: Backoff,
-    /// Why it was not sent the last time.
+    /// Reason why the last attempt failed.
     pub(crate) why: Option<String>,
     /// Who is owed an answer to `send`.
     pub(crate) waiters: Vec<(ConnId, String)>,
 }
 
 impl Delivery {
-    /// What it says, for people who watch.
+    /// The text of all parts, for clients and receipts.
     pub(crate) fn text(&self) -> String {
         let texts = self.parts.iter().map(|part| match part {
             Part::Text { text, .. } | Part::File { text, .. } => text.as_str(),
@@ -108,7 +106,7 @@ impl Delivery {
         texts.collect::<Vec<_>>().join("\n")
     }
 
-    /// Pause before the next attempt after one more failure: longer each time.
+    /// The pause before the next attempt after one more failure: longer each time.
     pub(crate) fn back_off(&mut self) -> Duration {
         self.backoff.next_pause()
     }
@@ -127,7 +125,7 @@ impl Delivery {
         matches!(self.phase, DeliveryPhase::Marking | DeliveryPhase::Trying(_) | DeliveryPhase::Storing(true))
     }
 
-    /// The attempt to make now.
+    /// An attempt at the next part.
     fn attempt(&self, id: AttemptId) -> Option<Attempt> {
         let part = self.parts.get(self.head.done)?.clone();
         let digest = Sha256::digest(format!("{}/{}", self.head.seed, self.head.done).as_bytes());
@@ -145,19 +143,19 @@ impl Delivery {
 #[derive(Default)]
 pub(crate) struct Outbox {
     deliveries: BTreeMap<DeliveryId, Delivery>,
-    /// By chat, in the order in which they are to arrive.
+    /// Deliveries by chat, in the order in which they are to arrive.
     queues: HashMap<(Channel, String), VecDeque<DeliveryId>>,
     trying: HashMap<AttemptId, DeliveryId>,
     /// The last deliveries that are over, for receipts; their texts are cut.
     over: VecDeque<(DeliveryId, Delivery)>,
-    /// Of what the deliveries say.
+    /// Bytes of all parts.
     bytes: usize,
     next_delivery: DeliveryId,
     next_attempt: AttemptId,
 }
 
 impl Outbox {
-    /// Takes over a slot of the last life. Heads come before their parts.
+    /// Takes over the head of a delivery of the last life. Heads come before their parts.
     pub(crate) fn recover(&mut self, id: DeliveryId, json: &str, now: Now) -> Result<(), serde_json::Error> {
         if id > OFFSET_MAX {
             return Ok(());
@@ -176,7 +174,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes over what a delivery of the last life says, once the delivery is there.
+    /// Takes over the parts of a delivery of the last life, whose head is there.
     pub(crate) fn recover_parts(&mut self, id: DeliveryId, json: &str) -> Result<(), serde_json::Error> {
         if let Some(delivery) = self.deliveries.get_mut(&id) {
             delivery.parts = serde_json::from_str(json)?;
@@ -185,7 +183,14 @@ impl Outbox {
         Ok(())
     }
 
-    fn insert(&mut self, id: DeliveryId, head: Head, parts: Vec<Part>, phase: DeliveryPhase, give_up_at: Instant) {
+    fn insert(
+        &mut self,
+        id: DeliveryId,
+        head: Head,
+        parts: Vec<Part>,
+        phase: DeliveryPhase,
+        give_up_at: Instant,
+    ) {
         self.queues.entry(queue_key(&head.route)).or_default().push_back(id);
         let delivery = Delivery {
             head,
@@ -204,7 +209,7 @@ impl Outbox {
         self.deliveries.insert(id, delivery);
     }
 
-    /// Deliveries made so far, over restarts.
+    /// Number of deliveries made so far, over restarts.
     pub(crate) fn made(&self) -> DeliveryId {
         self.next_delivery
     }
@@ -218,7 +223,7 @@ impl Outbox {
         self.deliveries.len() >= OUTBOX_MAX || self.bytes >= OUTBOX_BYTES_MAX
     }
 
-    /// Takes a delivery; its first part is marked at once if it can be tried as soon as it is on record.
+    /// Adds a delivery. Its first part is marked at once if it can be tried as soon as it is on record.
     pub(crate) fn add(
         &mut self,
         mut head: Head,
@@ -238,7 +243,7 @@ impl Outbox {
         id
     }
 
-    /// Puts a delivery on record: how far it is, and what it says if that is not there yet.
+    /// Puts a delivery on record: its head, and its parts if they are not there yet.
     fn put(&self, id: DeliveryId, writes: &mut WriteBuffer) {
         let Some(delivery) = self.deliveries.get(&id) else { return };
         writes.put(&Slot::Delivery(id), &delivery.head);
@@ -247,14 +252,14 @@ impl Outbox {
         }
     }
 
-    /// It is on record.
+    /// Notes that a delivery is on record with its parts.
     pub(crate) fn set_recorded(&mut self, id: DeliveryId) {
         if let Some(delivery) = self.deliveries.get_mut(&id) {
             delivery.recorded = true;
         }
     }
 
-    /// Attempts that a channel may still be given.
+    /// Number of attempts that a channel may still be given.
     fn room(&self, channel: Channel) -> usize {
         let busy = |delivery: &&Delivery| delivery.head.route.channel == channel && delivery.is_busy();
         ATTEMPTS_IN_FLIGHT_MAX.saturating_sub(self.deliveries.values().filter(busy).count())
@@ -273,8 +278,8 @@ impl Outbox {
         self.deliveries.values_mut().find(|delivery| delivery.head.key.as_deref() == Some(key))
     }
 
-    /// Deliveries whose next part may be tried: the first of its queue, not held back, and no more at a
-    /// time than a channel takes. `open` says whether a channel takes anything.
+    /// Deliveries whose next part may be tried: the first of each queue that is not held back, and no more at a time
+    /// than a channel takes. `open` says whether a channel takes anything.
     pub(crate) fn due(&self, open: impl Fn(Channel) -> bool) -> Vec<DeliveryId> {
         let mut due = Vec::new();
         for channel in Channel::ALL.into_iter().filter(|channel| open(*channel)) {
@@ -282,9 +287,9 @@ impl Outbox {
             let fronts = fronts.filter_map(|(_, queue)| queue.front());
             let ready = |id: &&DeliveryId| {
                 let delivery = self.deliveries.get(id);
-                delivery
-                    .is_some_and(|delivery| delivery.phase == DeliveryPhase::Waiting && delivery.not_before.is_none())
-                    && !self.is_interrupted(**id)
+                delivery.is_some_and(|delivery| {
+                    delivery.phase == DeliveryPhase::Waiting && delivery.not_before.is_none()
+                }) && !self.is_interrupted(**id)
             };
             let mut ready: Vec<DeliveryId> = fronts.filter(ready).copied().collect();
             ready.sort_unstable();
@@ -294,13 +299,14 @@ impl Outbox {
         due
     }
 
-    /// Deliveries that are not tried any more.
+    /// Deliveries that have waited too long and are not tried any more.
     pub(crate) fn too_old(&self, now: Instant) -> Vec<DeliveryId> {
-        let old = |delivery: &Delivery| delivery.phase == DeliveryPhase::Waiting && delivery.give_up_at <= now;
+        let old =
+            |delivery: &Delivery| delivery.phase == DeliveryPhase::Waiting && delivery.give_up_at <= now;
         self.deliveries.iter().filter(|(_, delivery)| old(delivery)).map(|(id, _)| *id).collect()
     }
 
-    /// When one that is held back may be tried, or is given up.
+    /// The time at which a delivery that is held back may be tried, or one is given up.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let waiting = self.deliveries.values().filter(|delivery| delivery.phase == DeliveryPhase::Waiting);
         waiting
@@ -315,7 +321,7 @@ impl Outbox {
         }
     }
 
-    /// Marks the next part as being tried.
+    /// Marks the next part of a delivery as being tried, on record, too.
     pub(crate) fn mark(&mut self, id: DeliveryId, writes: &mut WriteBuffer) {
         let Some(delivery) = self.deliveries.get_mut(&id) else { return };
         delivery.phase = DeliveryPhase::Marking;
@@ -324,7 +330,7 @@ impl Outbox {
         self.put(id, writes);
     }
 
-    /// The mark is on record: the attempt to make.
+    /// Makes an attempt at the next part, whose mark is on record.
     pub(crate) fn attempt(&mut self, id: DeliveryId) -> Option<Attempt> {
         let delivery = self.deliveries.get_mut(&id)?;
         self.next_attempt += 1;
@@ -334,18 +340,18 @@ impl Outbox {
         Some(attempt)
     }
 
-    /// An attempt is over.
+    /// Ends an attempt; returns the delivery that it was made for.
     pub(crate) fn tried(&mut self, attempt: AttemptId) -> Option<DeliveryId> {
         self.trying.remove(&attempt)
     }
 
-    /// It waits for its next attempt, and the record says so.
+    /// Lets a delivery wait for its next attempt, and puts that on record.
     pub(crate) fn wait(&mut self, id: DeliveryId, not_before: Option<Instant>, writes: &mut WriteBuffer) {
         self.hold(id, not_before);
         self.put(id, writes);
     }
 
-    /// The same without a word on record.
+    /// Lets a delivery wait for its next attempt, in memory only.
     pub(crate) fn hold(&mut self, id: DeliveryId, not_before: Option<Instant>) {
         if let Some(delivery) = self.deliveries.get_mut(&id) {
             delivery.phase = DeliveryPhase::Waiting;
@@ -354,7 +360,7 @@ impl Outbox {
         }
     }
 
-    /// It is over: it goes off the record. `false` if it was not there.
+    /// Ends a delivery: it goes off the record. `false` if there is none.
     pub(crate) fn end(&mut self, id: DeliveryId, writes: &mut WriteBuffer) -> bool {
         let Some(delivery) = self.deliveries.get_mut(&id) else { return false };
         delivery.phase = DeliveryPhase::Ending;
@@ -363,7 +369,7 @@ impl Outbox {
         true
     }
 
-    /// Remembers a delivery that arrived, for what is heard of it later.
+    /// Remembers a delivery that arrived, for the receipts that may come.
     pub(crate) fn remember(&mut self, id: DeliveryId, mut delivery: Delivery) {
         let text = cut_encoded(&delivery.text(), RECEIPT_TEXT_BYTES_MAX).to_owned();
         delivery.parts = vec![Part::Text { text, entities: Vec::new() }];
@@ -373,7 +379,7 @@ impl Outbox {
         }
     }
 
-    /// The delivery that a message on a channel was the first part of.
+    /// The delivery whose first part is the message with that id on its channel.
     pub(crate) fn sent(&self, message_id: &str) -> Option<(DeliveryId, &Delivery)> {
         let is = |delivery: &Delivery| delivery.head.message_id.as_deref() == Some(message_id);
         let over = self.over.iter().find(|(_, delivery)| is(delivery)).map(|(id, delivery)| (*id, delivery));
@@ -382,7 +388,7 @@ impl Outbox {
         })
     }
 
-    /// Its end is on record: the next delivery of its chat may go.
+    /// Removes a delivery whose end is on record: the next one to its chat may go.
     pub(crate) fn remove(&mut self, id: DeliveryId) -> Option<Delivery> {
         let delivery = self.deliveries.remove(&id)?;
         self.bytes -= delivery.bytes();
@@ -396,7 +402,7 @@ impl Outbox {
         Some(delivery)
     }
 
-    /// A chat has got another id: what is on its way there goes to the new one.
+    /// Sends the deliveries of a chat that has got another id to that one.
     pub(crate) fn reroute(&mut self, channel: Channel, from: &str, to: &str, writes: &mut WriteBuffer) {
         let Some(queue) = self.queues.remove(&(channel, from.to_owned())) else { return };
         for id in &queue {
@@ -410,7 +416,7 @@ impl Outbox {
         self.queues.entry((channel, to.to_owned())).or_default().extend(queue);
     }
 
-    /// Deliveries that were being tried when the gateway last stopped, and that nothing was done about since.
+    /// Deliveries that were being tried when the gateway last stopped, and about which nothing was done since.
     pub(crate) fn interrupted(&self) -> Vec<DeliveryId> {
         self.deliveries.keys().copied().filter(|id| self.is_interrupted(*id)).collect()
     }
@@ -421,8 +427,8 @@ impl Outbox {
             .is_some_and(|delivery| delivery.phase == DeliveryPhase::Waiting && delivery.head.trying)
     }
 
-    /// A session is forgotten: deliveries that wait there, to be removed. Those that are under way are
-    /// not tried again.
+    /// Marks the deliveries of a session that is forgotten: those under way are not tried again. Returns those that
+    /// wait, which are to be removed.
     pub(crate) fn forget(&mut self, session_key: &str) -> Vec<DeliveryId> {
         let mut waiting = Vec::new();
         self.over.retain(|(_, delivery)| delivery.head.session_key != session_key);
@@ -437,18 +443,18 @@ impl Outbox {
         waiting
     }
 
-    /// Whether something is in a channel's hands.
+    /// Whether a channel is trying some part.
     pub(crate) fn is_trying(&self) -> bool {
         !self.trying.is_empty()
     }
 
-    /// Names of the keys of messages that are on their way.
+    /// Names of the idempotency keys of the deliveries.
     pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
         self.deliveries.values().filter_map(|delivery| delivery.head.key.clone())
     }
 }
 
-/// How long a delivery is tried.
+/// The time for which a delivery is tried.
 const fn lifetime_ms(head: &Head) -> u64 {
     if head.key.is_some() { SEND_AGE_MS_MAX } else { DELIVERY_AGE_MS_MAX }
 }

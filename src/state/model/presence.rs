@@ -1,26 +1,27 @@
-//! Who is here. Pure: time comes in as arguments.
+//! Presence: the list of who is or was just connected, and what clients are yet to be told of it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use crate::limits::{PRESENCE_MAX, PRESENCE_TTL, PRESENCE_WINDOW_FANOUTS, PRESENCE_WINDOW_MIN};
 use crate::protocol::ConnId;
 use crate::protocol::payload::PresenceEntry;
+use crate::state::model::to_raw_json;
 
-/// The list, and what changed in it since the last delta.
+/// The list of who is here, and what changed in it since the last delta.
 pub(crate) struct Presence {
     /// The gateway itself: always listed, never removed.
     own: PresenceEntry,
     listed: BTreeMap<String, Listed>,
-    /// Connected clients for whom there is no place.
+    /// Connected clients for whom the list has no place.
     waiting: VecDeque<(ConnId, PresenceEntry)>,
     changed: BTreeSet<String>,
     removed: BTreeSet<String>,
     version: u64,
     last_delta: Option<Instant>,
-    /// The whole list as JSON, as of a version: everybody who comes is sent it.
+    /// The whole list as JSON, as of a version: every client that connects is sent it.
     encoded: Option<(u64, Box<RawValue>)>,
 }
 
@@ -33,7 +34,7 @@ struct Listed {
 enum Holder {
     /// The newest connection with this instance id.
     Connected(ConnId),
-    /// Nobody, since then.
+    /// No connection since then: the entry goes after a while.
     Gone(Instant),
 }
 
@@ -60,17 +61,16 @@ impl Presence {
         std::iter::once(&self.own).chain(self.listed.values().map(|listed| &listed.entry)).collect()
     }
 
-    /// The same as JSON.
+    /// Everybody listed, as JSON.
     pub(crate) fn json(&mut self) -> &RawValue {
         if self.encoded.as_ref().is_none_or(|(version, _)| *version != self.version) {
-            // Our own type: only a defect could make this fail.
-            let json = to_raw_value(&self.entries()).unwrap_or_else(|_| RawValue::NULL.to_owned());
+            let json = to_raw_json(&self.entries());
             self.encoded = Some((self.version, json));
         }
         self.encoded.as_ref().map_or(RawValue::NULL, |(_, json)| json)
     }
 
-    /// A client came. An entry belongs to its newest connection.
+    /// Lists a client that has connected. An entry belongs to its newest connection.
     pub(crate) fn connect(&mut self, conn: ConnId, mut entry: PresenceEntry) {
         if entry.instance_id == self.own.instance_id {
             // Nobody takes the gateway's own entry.
@@ -83,7 +83,7 @@ impl Presence {
         self.list(conn, entry);
     }
 
-    /// A connection ended. If a newer one holds the entry, nothing changes.
+    /// Marks the entry of a connection that has ended. If a newer one holds it, nothing changes.
     pub(crate) fn disconnect(&mut self, conn: ConnId, now: Instant, ts: u64) {
         self.waiting.retain(|(waiting, _)| *waiting != conn);
         let Some(listed) = self.held_by(conn) else { return };
@@ -95,7 +95,7 @@ impl Presence {
         self.admit_waiting();
     }
 
-    /// A client said something new about itself.
+    /// Changes the entry of a client that said something new about itself.
     pub(crate) fn update(&mut self, conn: ConnId, change: impl FnOnce(&mut PresenceEntry)) {
         if let Some((_, entry)) = self.waiting.iter_mut().find(|(waiting, _)| *waiting == conn) {
             return change(entry);
@@ -122,7 +122,7 @@ impl Presence {
         self.admit_waiting();
     }
 
-    /// When `expire` has something to do.
+    /// The time at which `expire` has something to do.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         let gone = self.listed.values().filter_map(|listed| match listed.holder {
             Holder::Gone(since) => Some(since + PRESENCE_TTL),
@@ -131,8 +131,8 @@ impl Presence {
         gone.min()
     }
 
-    /// When the next delta may leave: at once after a quiet time, merged in a burst. `fanout` is
-    /// what sending the last event to everybody took.
+    /// The time at which the next delta may leave: at once after a quiet time, later in a burst. `fanout` is how long
+    /// sending the last event to everybody took.
     pub(crate) fn delta_due(&self, now: Instant, fanout: Duration) -> Option<Instant> {
         if self.changed.is_empty() && self.removed.is_empty() {
             return None;
@@ -141,7 +141,7 @@ impl Presence {
         Some(self.last_delta.map_or(now, |last| last + window))
     }
 
-    /// The changes since the last delta.
+    /// Takes the changes since the last delta: entries that are new or other, and ids of those that are gone.
     pub(crate) fn take_delta(&mut self, now: Instant) -> (Vec<&PresenceEntry>, Vec<String>) {
         self.last_delta = Some(now);
         let changed = std::mem::take(&mut self.changed);
@@ -184,7 +184,7 @@ impl Presence {
         self.version += 1;
     }
 
-    /// Gives up the entry that has been gone for longest.
+    /// Removes the entry that has been gone for longest; `false` if there is none.
     fn evict_gone(&mut self) -> bool {
         let gone = self.listed.iter().filter_map(|(instance, listed)| match listed.holder {
             Holder::Gone(since) => Some((since, instance.clone())),

@@ -1,4 +1,4 @@
-//! What a run asks: the messages of a session that are answered together, and their pictures.
+//! A question: a message on a channel with the pieces of its album, as a run asks it. Pure.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::reply::Reply;
 
-/// A message with all its pieces.
+/// A message with all its pieces, ready to be asked.
 pub(crate) struct Question {
     pub(crate) inbox_ids: Vec<InboxId>,
     pub(crate) attribution: Attribution,
@@ -22,19 +22,19 @@ pub(crate) struct Question {
     pub(crate) from: String,
     /// What the person wrote, as the history has it.
     pub(crate) text: String,
-    /// What the model gets.
+    /// The prompt for the model.
     pub(crate) prompt: Prompt,
     pub(crate) images: Vec<(String, PathBuf)>,
-    /// What could not be taken, for the person.
+    /// Names of the files that could not be taken, for the person.
     pub(crate) left_out: Vec<String>,
-    /// There is something that the model can answer.
+    /// Whether there is something that the model can answer.
     pub(crate) has_content: bool,
     pub(crate) directive: Option<Directive>,
-    /// Whose runs that may touch.
+    /// How much directives of others than the owner may touch in this chat.
     pub(crate) commands: Commands,
-    /// In how many lives its prompt was given to the agent.
+    /// In how many lives of the gateway its prompt was given to the agent.
     pub(crate) asked: u32,
-    /// The history has it already.
+    /// Whether the history has it from an earlier life.
     pub(crate) said: bool,
 }
 
@@ -43,11 +43,11 @@ pub(crate) fn directive_of(message: &Inbound) -> Option<Directive> {
     directive::parse(&message.text).filter(|_| message.media.is_empty() && message.about.is_none())
 }
 
-/// For the model, of what was interrupted.
+/// Tells the model of a message that the gateway did not live through once.
 pub(crate) const INTERRUPTED: &str = "This was being worked on when the gateway stopped. Something may have been done already: look before you do it again.";
 
 impl Question {
-    /// As the session's history has it.
+    /// The message of the session's history that this question is.
     pub(crate) fn message(&self, run_id: Option<&RunId>, now: Now) -> Message {
         Message {
             channel: Some(self.reply.route.channel),
@@ -62,7 +62,7 @@ pub(crate) fn join<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     texts.into_iter().filter(|text| !text.trim().is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-/// What a person is told of what could not be taken.
+/// The line that tells a person of the files that could not be taken.
 pub(crate) fn left_out_line(left_out: &[String]) -> String {
     format!("I could not take {}.", left_out.join(", "))
 }

@@ -1,6 +1,6 @@
-//! What a journal may bring into a start: so much of each kind. A restored one, or one that others wrote, may have
-//! any number of slots, and each would be in memory for as long as the gateway lives. What is left out stays in the
-//! journal as it is, and is looked at again by the next start. Pure.
+//! Bounds on what a journal may bring into a start: how many slots of each kind, and of how many bytes. A restored
+//! journal, or one that others wrote, may have any number of them, and each would be in memory for as long as the
+//! gateway lives. Slots that are left out stay in the journal as they are, for the next start to look at. Pure.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,18 +17,18 @@ use crate::state::model::slot::prefix;
 
 /// Slots of one kind.
 struct Kind {
-    /// For the log.
+    /// The kind's name in the log.
     name: &'static str,
     prefix: &'static str,
-    /// Beginning of its values, where that tells it from another kind with such names.
+    /// Beginning of the slots' values, where that tells them from another kind with the same prefix.
     value: &'static str,
-    /// No more than there can be while the gateway runs.
+    /// Slots that there can be while the gateway runs.
     count_max: usize,
-    /// Bytes of one, with its name.
+    /// Bytes of one slot, with its name.
     bytes_max: usize,
-    /// Bytes of all of them.
+    /// Bytes of all slots of the kind.
     all_bytes_max: usize,
-    /// Of too many, those with the highest stay.
+    /// Order of slots by name and value: of too many, those with the highest rank stay.
     rank: fn(&str, &str) -> u64,
 }
 
@@ -42,7 +42,7 @@ const KIND: Kind = Kind {
     rank: |_, _| 0,
 };
 
-/// JSON writes a byte of a text with up to six.
+/// Bytes that JSON may take for one byte of a text.
 const ESCAPED: usize = 6;
 
 const KINDS: [Kind; 10] = [
@@ -124,7 +124,7 @@ const KINDS: [Kind; 10] = [
     },
 ];
 
-/// What values say of their age and order; absent is 0.
+/// What the values of slots say of their age and order; absent is 0.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Times {
@@ -155,7 +155,7 @@ impl Kind {
         name.starts_with(self.prefix) && json.starts_with(self.value)
     }
 
-    /// Takes out what is too much of it; says how many were.
+    /// Takes out the slots of this kind that are too many or too large; returns how many there were.
     fn apply_bounds(&self, slots: &mut BTreeMap<String, String>) -> usize {
         let bytes = |(name, json): &(&String, &String)| name.len() + json.len();
         let all = || {
@@ -187,7 +187,7 @@ impl Kind {
     }
 }
 
-/// Takes out what is too much, with a word in the log. Says whether that was anything.
+/// Takes out the slots that are too many or too large, with a word in the log. Returns whether there were any.
 pub(crate) fn apply_bounds(slots: &mut BTreeMap<String, String>) -> bool {
     let mut is_thinned = false;
     for kind in &KINDS {

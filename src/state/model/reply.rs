@@ -1,15 +1,13 @@
-//! Where an answer goes besides the clients.
+//! Replies: where answers go besides the clients. Pure.
 
-use crate::channels::ChannelCommand;
 use crate::channels::message::{Inbound, Route};
-use crate::state::Effect;
 use crate::state::model::inbox::InboxId;
 
-/// Where an answer goes. Fixed when the message is admitted.
+/// The chat that an answer goes to; fixed when the message is taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) route: Route,
-    /// The message that it answers, where that has to be said: among several people.
+    /// The message that is answered, where that has to be said: among several people.
     pub(crate) to: Option<String>,
 }
 
@@ -19,17 +17,13 @@ impl Reply {
     }
 }
 
-/// What the end of a run owes to channels.
+/// What is owed to chats when a run ends.
 #[derive(Debug, Default)]
 pub(crate) struct PendingReplies {
-    /// One answer for each chat.
+    /// Where the answer goes, once for each chat.
     pub(crate) replies: Vec<Reply>,
-    /// Messages that are answered with it.
+    /// Messages that are answered with the run.
     pub(crate) inbox_ids: Vec<InboxId>,
-    /// Somebody on a channel asked, and is told of failures too.
+    /// Whether somebody on a channel asked, who is told of failures, too.
     pub(crate) by_person: bool,
-}
-
-pub(crate) fn typing(route: &Route, is_typing: bool) -> Effect {
-    Effect::Channel(ChannelCommand::Typing { route: route.clone(), is_typing })
 }

@@ -1,4 +1,4 @@
-//! Runs of the agent: from the ack to the last word.
+//! Runs: prompts to the agent, and directives, from their ack to their last word. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,75 +20,75 @@ pub(crate) struct Runs {
 }
 
 pub(crate) struct Run {
-    /// Order in which runs were asked for.
+    /// Place in the order in which runs were asked for.
     pub(crate) number: u64,
     pub(crate) session_key: String,
     pub(crate) session_id: String,
-    /// Who asked, in what way.
+    /// The way on which it was asked for.
     pub(crate) origin: Origin,
-    /// Where the answer goes besides the clients: fixed when the run is admitted.
+    /// The chat that the answer goes to besides the clients; fixed when the run is admitted.
     pub(crate) reply: Option<Reply>,
-    /// Name of the idempotency key that it was asked with.
+    /// Name of the idempotency key that it was asked for with.
     pub(crate) key: Option<String>,
-    /// Who asked: `owner`, or `CHANNEL:ID`; empty once they left the prompt to those who ride along.
+    /// The person who asked: `owner`, or `CHANNEL:ID`; empty once they left the prompt to its coalesced runs.
     pub(crate) person: String,
-    /// What is asked, as long as it can be asked again.
+    /// The prompt, as long as it can be asked again.
     pub(crate) prompt: Prompt,
-    /// Attribution among those that wait, as clients were last told it; 0 before.
+    /// Position among the runs that wait, as clients were last told it; 0 before.
     pub(crate) position: usize,
-    /// Who started it: pieces of the stream may not be left out for it.
+    /// The client that started it: for that one no piece of the stream may be left out.
     pub(crate) owner: Option<ConnId>,
     /// Who is owed an answer, with the id to answer to.
     pub(crate) waiters: Vec<(ConnId, String)>,
     pub(crate) phase: RunPhase,
     /// Runs whose messages share this one's prompt, and so its answer.
     pub(crate) coalesced: Vec<RunId>,
-    /// Events so far.
+    /// Number of `agent` events sent so far.
     pub(crate) seq: u64,
     pub(crate) cancelled: bool,
-    /// Its session was forgotten: nothing of what was said may stay on record.
+    /// Whether its session was forgotten: nothing of what was said may stay on record.
     pub(crate) forgotten: bool,
-    /// Somebody sees that it is being worked on.
+    /// Whether its chat is shown that somebody writes.
     pub(crate) shows_typing: bool,
 }
 
-/// Who asked for a run.
+/// The way on which a run was asked for.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// A client, with a key.
+    /// A client's request, with an idempotency key.
     Client,
-    /// Somebody on a channel: messages of the inbox that are answered with it. `was_interrupted`: the
-    /// gateway did not live through it once, so it is alone with the agent, and nothing else is counted
-    /// for what it does.
+    /// Messages of the inbox, which are answered with it. `was_interrupted`: the gateway did not live through it
+    /// once, so it is alone with the agent, and nothing else is counted for what it does.
     Channel { inbox_ids: Vec<InboxId>, was_interrupted: bool },
-    /// The gateway itself.
+    /// The gateway's own clock.
     Heartbeat,
 }
 
 /// What a run is to do.
 pub(crate) enum Work {
-    /// Ask the agent this. `has_place`: a place with the agent is kept for it meanwhile.
+    /// A prompt for the agent. `has_place`: a place with the agent is kept for it meanwhile.
     Prompt { spec: Box<RunSpec>, prompt: Prompt, has_place: bool },
-    /// Do it ourselves.
+    /// A directive, which the gateway carries out itself.
     Directive(Directive),
 }
 
+/// How far a run is.
 pub(crate) enum RunPhase {
-    /// Being made durable; nobody has been told "accepted" yet.
+    /// The run is being put on record; nobody has been told "accepted" yet.
     Storing(Work),
-    /// Waits until its session is free, and the agent.
+    /// The run waits until its session and the agent are free.
     Held(Box<RunSpec>),
-    /// That it is tried is being made durable; then it goes to the agent.
+    /// It is being put on record that the prompt is tried; then it goes to the agent.
     Counting(Box<RunSpec>),
-    /// Part of another run's prompt; kept in case that one is cancelled.
+    /// The run is part of another one's prompt; kept in case that one is cancelled.
     Coalesced(Box<RunSpec>),
-    /// In the agent's hands, not started.
+    /// The agent has the prompt and has not started.
     Waiting,
-    /// Under way.
+    /// The agent is at it.
     Active,
-    /// A directive, being carried out.
+    /// The directive is being carried out.
     Executing,
-    /// Over; the outcome is being made durable.
+    /// The run is over; its outcome is being put on record.
     Saving,
 }
 
@@ -96,11 +96,11 @@ pub(crate) enum RunPhase {
 pub(crate) struct Ended {
     pub(crate) status: RunStatus,
     pub(crate) summary: String,
-    /// Who says the summary in the session's history; `None` leaves it out.
+    /// The role under which the summary stands in the session's history; `None` leaves it out.
     pub(crate) role: Option<Role>,
-    /// It began a new conversation, and is said there.
+    /// Whether the run began a new conversation, in which the summary stands.
     pub(crate) anew: bool,
-    /// What channels are owed for it.
+    /// What is owed to chats for the run.
     pub(crate) pending: PendingReplies,
 }
 
@@ -132,10 +132,8 @@ impl Run {
             shows_typing: false,
         }
     }
-}
 
-impl Run {
-    /// Of the messages of the inbox that it answers, the first; beyond all of them if it answers none.
+    /// The first message of the inbox that it answers; an id beyond all of them if it answers none.
     pub(crate) fn first_inbox_id(&self) -> InboxId {
         match &self.origin {
             Origin::Channel { inbox_ids, .. } => inbox_ids.iter().copied().min().unwrap_or(InboxId::MAX),
@@ -143,22 +141,25 @@ impl Run {
         }
     }
 
-    /// Whether the gateway did not live through it once.
+    /// Whether the gateway did not live through its message once.
     pub(crate) fn was_interrupted(&self) -> bool {
         matches!(self.origin, Origin::Channel { was_interrupted: true, .. })
     }
 
-    /// Accepted, or about to be, and not started.
+    /// Whether it is accepted, or about to be, and not started.
     pub(crate) fn waits(&self) -> bool {
-        matches!(self.phase, RunPhase::Storing(_) | RunPhase::Held(_) | RunPhase::Counting(_) | RunPhase::Waiting)
+        matches!(
+            self.phase,
+            RunPhase::Storing(_) | RunPhase::Held(_) | RunPhase::Counting(_) | RunPhase::Waiting
+        )
     }
 
-    /// A directive that is not carried out yet.
+    /// Whether it is a directive that is not carried out yet.
     fn is_directive(&self) -> bool {
         matches!(self.phase, RunPhase::Storing(Work::Directive(_)))
     }
 
-    /// Where a client wants the answer sent besides.
+    /// The chat to which a client has the answer delivered.
     pub(crate) fn delivered_to(&self) -> Option<&Route> {
         let by_client = matches!(self.origin, Origin::Client);
         self.reply.as_ref().filter(|_| by_client).map(|reply| &reply.route)
@@ -194,7 +195,7 @@ impl Runs {
         }
     }
 
-    /// The runs of one session.
+    /// The runs in one session.
     pub(crate) fn of_session(&self, session_key: &str) -> impl Iterator<Item = (&RunId, &Run)> {
         self.by_id.iter().filter(move |(_, run)| run.session_key == session_key)
     }
@@ -210,17 +211,16 @@ impl Runs {
         self.by_id.iter().filter(|(_, run)| wanted(run)).map(|(id, _)| RunId::clone(id)).collect()
     }
 
-    /// Runs under way.
+    /// Number of runs under way.
     pub(crate) fn active(&self) -> usize {
         self.by_id.values().filter(|run| matches!(run.phase, RunPhase::Active)).count()
     }
 
-    /// Runs accepted, or about to be, that have not started.
+    /// Number of runs accepted, or about to be, that have not started.
     pub(crate) fn waiting(&self) -> usize {
         self.by_id.values().filter(|run| run.waits()).count()
     }
 
-    /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&RunId, &Run)> {
         self.by_id.iter()
     }

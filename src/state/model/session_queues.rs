@@ -1,15 +1,18 @@
-//! Which run is next: one at a time in each session, in the order in which they were asked for.
+//! Which run is next: one at a time in each session, in the order in which they were asked for; and which of those
+//! behind it go into one prompt with it. Pure.
+//!
+//! In such a prompt the first run is the lead, whose end is the end of all; the others are coalesced runs.
 
 use crate::agent::RunSpec;
 use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX};
 use crate::protocol::call::RunId;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::{Origin, RunPhase, Run, Runs, Work};
+use crate::state::model::runs::{Origin, Run, RunPhase, Runs, Work};
 use crate::state::model::sessions::MAIN;
 
 impl Runs {
-    /// Prompts in the agent's hands, or on their way there.
+    /// The runs whose prompts the agent has, or will have next.
     fn with_agent(&self) -> impl Iterator<Item = &Run> {
         let is_there = |run: &&Run| match &run.phase {
             RunPhase::Counting(_) | RunPhase::Waiting | RunPhase::Active => true,
@@ -19,7 +22,7 @@ impl Runs {
         self.iter().map(|(_, run)| run).filter(is_there)
     }
 
-    /// Whether the agent, which takes so many prompts at a time, can take this one.
+    /// Whether the agent, which takes `places` prompts at a time, can take one more of that session.
     pub(crate) fn can_start(&self, session_key: &str, was_interrupted: bool, places: usize) -> bool {
         let mut taken = 0;
         let goes_beside = |run: &Run| {
@@ -29,13 +32,13 @@ impl Runs {
         self.with_agent().all(goes_beside) && taken < places
     }
 
-    /// How many runs for which `wanted` holds are under way, or wait for the agent.
+    /// Number of runs for which `wanted` holds that are under way, or wait for the agent.
     pub(crate) fn places_taken(&self, wanted: impl Fn(&Run) -> bool) -> usize {
         let is_there = |run: &Run| run.waits() || matches!(run.phase, RunPhase::Active);
         self.iter().filter(|(_, run)| is_there(run) && wanted(run)).count()
     }
 
-    /// What waits, in the order in which it was asked.
+    /// The runs that wait, in the order in which they were asked for.
     pub(crate) fn held(&self) -> Vec<RunId> {
         let mut held: Vec<(u64, RunId)> = self
             .iter()
@@ -46,32 +49,31 @@ impl Runs {
         held.into_iter().map(|(_, run_id)| run_id).collect()
     }
 
-    /// What waits and goes into one prompt with the first, which waits too.
-    pub(crate) fn burst(&self, first: &RunId, held: &[RunId]) -> Vec<RunId> {
+    /// The waiting runs that go into one prompt with that lead, which waits, too.
+    pub(crate) fn burst(&self, lead_id: &RunId, held: &[RunId]) -> Vec<RunId> {
         let mut parts = Parts::default();
-        let Some(lead) = self.get(first).filter(|lead| parts.take(lead)) else { return Vec::new() };
+        let Some(lead) = self.get(lead_id).filter(|lead| parts.take(lead)) else { return Vec::new() };
         let same_session = |run_id: &&RunId| {
-            *run_id != first && self.get(run_id).is_some_and(|run| run.session_key == lead.session_key)
+            *run_id != lead_id && self.get(run_id).is_some_and(|run| run.session_key == lead.session_key)
         };
         let fits = |run_id: &&RunId| self.get(run_id).is_some_and(|run| parts.take(run));
         held.iter().filter(same_session).take_while(fits).cloned().collect()
     }
 
-    /// Whether a prompt that was given away is asked for somebody among those who ride along, too.
+    /// Whether the agent has the lead's prompt, and it has a coalesced run for which `wanted` holds.
     pub(crate) fn has_coalesced(&self, lead: &Run, wanted: impl Fn(&Run) -> bool) -> bool {
-        let rides = |other: &&Run| matches!(other.phase, RunPhase::Coalesced(_)) && wanted(other);
-        lead.is_given()
-            && lead.coalesced.iter().filter_map(|other| self.get(other)).any(|other| rides(&other))
+        let mut coalesced = lead.coalesced.iter().filter_map(|run_id| self.get(run_id));
+        lead.is_given() && coalesced.any(|run| matches!(run.phase, RunPhase::Coalesced(_)) && wanted(run))
     }
 
-    /// What rode along with a prompt that was cancelled waits for another one. If `was_given`, the agent
-    /// has seen it once.
+    /// Lets the coalesced runs of a prompt that was cancelled wait for another one. If `was_given`, the agent has
+    /// seen their messages once.
     pub(crate) fn ask_again(&mut self, coalesced: &[RunId], was_given: bool) {
-        for other in coalesced {
-            let Some(run) = self.get_mut(other) else { continue };
+        for run_id in coalesced {
+            let Some(run) = self.get_mut(run_id) else { continue };
             run.phase = match std::mem::replace(&mut run.phase, RunPhase::Executing) {
                 RunPhase::Coalesced(spec) => RunPhase::Held(spec),
-                other => other,
+                phase => phase,
             };
             if was_given && matches!(run.phase, RunPhase::Held(_)) {
                 let mut prompt = Prompt::default();
@@ -82,7 +84,7 @@ impl Runs {
         }
     }
 
-    /// Messages of the inbox that these runs stand for.
+    /// The messages of the inbox that these runs answer.
     pub(crate) fn inbox_ids<'a>(&self, runs: impl Iterator<Item = &'a RunId>) -> Vec<InboxId> {
         let inbox_ids = runs.filter_map(|run_id| match &self.get(run_id)?.origin {
             Origin::Channel { inbox_ids, .. } => Some(inbox_ids),
@@ -93,7 +95,7 @@ impl Runs {
 }
 
 impl Run {
-    /// Its prompt was given to the agent, which goes on with it.
+    /// Whether the agent has its prompt, and goes on with it.
     pub(crate) fn is_given(&self) -> bool {
         matches!(self.phase, RunPhase::Waiting | RunPhase::Active) && !self.cancelled
     }
@@ -107,10 +109,10 @@ impl Run {
     }
 }
 
-/// For the model, of what it was asked once in a prompt that was cancelled.
+/// Tells the model of a message that it saw once, in a prompt that was cancelled.
 const CUT_SHORT: &str = "This was being worked on, together with something else that was cancelled. Something may have been done already: look before you do it again.";
 
-/// What shares a prompt has to be of one kind, and to stay bearable together.
+/// The runs that share a prompt: they have to be of one kind, and to stay within the bounds together.
 #[derive(Default)]
 struct Parts<'a> {
     first: Option<(&'a Run, &'a RunSpec)>,

@@ -17,24 +17,24 @@ use crate::store::history::SessionRecord;
 /// Session of the owner's direct chats, of the web page and of the CLI.
 pub(crate) const MAIN: &str = "main";
 
-/// What is known of a session without reading its file; kept in a slot.
+/// What is known of a session without reading its history; kept in a slot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Session {
     pub(crate) id: String,
-    /// Messages of this conversation.
+    /// Number of messages of this conversation.
     #[serde(rename = "n")]
     messages: u64,
     #[serde(rename = "ts")]
     updated_ts: u64,
     #[serde(rename = "ch", default, skip_serializing_if = "Option::is_none")]
     last_channel: Option<Channel>,
-    /// Where the last message from a channel came from.
+    /// The chat from which the last message from a channel came.
     #[serde(rename = "rt", default, skip_serializing_if = "Option::is_none")]
     route: Option<Route>,
-    /// What `/think` chose for this conversation.
+    /// The level that `/think` chose for this conversation.
     #[serde(rename = "th", default, skip_serializing_if = "Option::is_none")]
     thinking: Option<Thinking>,
-    /// Only in memory: there is no record of it (yet, or any more), so it is not listed.
+    /// Whether there is no record of the session (yet, or any more), so that it is not listed.
     #[serde(skip)]
     unrecorded: bool,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Session {
 #[derive(Default)]
 pub(crate) struct Sessions {
     by_key: BTreeMap<String, Session>,
-    /// Makes ids unique over restarts.
+    /// Part of ids, so that none comes twice over restarts.
     boot_id: String,
     ids_made: u64,
 }
@@ -56,7 +56,7 @@ impl Sessions {
         self.by_key.insert(key.to_owned(), session);
     }
 
-    /// Sessions on record.
+    /// Number of sessions on record.
     pub(crate) fn len(&self) -> usize {
         self.by_key.values().filter(|session| !session.unrecorded).count()
     }
@@ -87,7 +87,7 @@ impl Sessions {
         self.by_key.get(key).map(|session| session.id.as_str())
     }
 
-    /// Whether somebody could mean it: it has records, or is everybody's.
+    /// Whether somebody can mean that session: it has records, or is `main`.
     pub(crate) fn is_known(&self, key: &str) -> bool {
         key == MAIN || self.by_key.get(key).is_some_and(|session| !session.unrecorded)
     }
@@ -121,25 +121,25 @@ impl Sessions {
         put(key, session, writes);
     }
 
-    /// The same for the conversation that the key stands for now, if there is one.
+    /// Adds a message to the conversation that the key stands for now, if there is one.
     pub(crate) fn append_to_current(&mut self, key: &str, message: Message, writes: &mut WriteBuffer) {
         let Some(session_id) = self.id(key).map(str::to_owned) else { return };
         self.append(key, &session_id, message, writes);
     }
 
-    /// Where the last message from a channel came from.
+    /// The chat from which the last message from a channel came.
     pub(crate) fn route(&self, key: &str) -> Option<&Route> {
         self.by_key.get(key)?.route.as_ref()
     }
 
-    /// Remembers it; on record with the message.
+    /// Remembers the chat from which a message came; it goes on record with the message.
     pub(crate) fn set_route(&mut self, key: &str, route: &Route) {
         if let Some(session) = self.by_key.get_mut(key) {
             session.route = Some(route.clone());
         }
     }
 
-    /// A new conversation under the same key.
+    /// Begins a new conversation under the same key; returns its id.
     pub(crate) fn reset(&mut self, key: &str, now_ts: u64, writes: &mut WriteBuffer) -> String {
         let mut session = self.fresh(now_ts);
         session.route = self.route(key).cloned();
@@ -152,7 +152,7 @@ impl Sessions {
         id
     }
 
-    /// No trace of the key is left but, in memory, the id of what may come next.
+    /// Removes every trace of a key but, in memory, the id of the conversation that may come next; returns that.
     pub(crate) fn forget(&mut self, key: &str, writes: &mut WriteBuffer) -> String {
         let session = self.fresh(0);
         let id = session.id.clone();
@@ -182,7 +182,7 @@ impl Sessions {
         self.by_key.get(key)?.thinking
     }
 
-    /// Chooses it.
+    /// Chooses the level for the conversation under that key, which is made if there is none.
     pub(crate) fn set_thinking(&mut self, key: &str, level: Thinking, now_ts: u64, writes: &mut WriteBuffer) {
         self.current(key);
         let Some(session) = self.by_key.get_mut(key) else { return };

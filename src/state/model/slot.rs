@@ -31,6 +31,9 @@ const IMPLIED_OWNER: &str = "implied-owner";
 const HAD_OWNER: &str = "had-owner";
 const PARTS: &str = "/parts";
 
+/// Number of a delivery, over restarts; its slots are named by it.
+pub(crate) type DeliveryId = u64;
+
 /// A slot of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Slot {
@@ -44,17 +47,17 @@ pub(crate) enum Slot {
     WorkFolder,
     /// A note of `system-event` for the owner's next turn.
     SystemNote(u64),
-    /// An idempotency key, by the name that it has here.
+    /// An idempotency key, by its name of method and client's key.
     Key(String),
     /// A session, by its key.
     Session(String),
-    /// A session whose agent files have yet to go.
+    /// A session that is forgotten, but for the agent's files.
     Forget(String),
     /// Says that owners are only made by name in this folder.
     OwnersByName,
-    /// The owner whom the rule before that one gave.
+    /// The owner whom the rule before that took for one, though nobody had named them.
     ImpliedOwner,
-    /// By this that rule knew that an owner had been named. Read, and never written any more.
+    /// Says that an owner had been named under the rule before that. Read, and never written any more.
     HadOwner,
     /// A person or group that `channel-allow` let in.
     Allow(Channel, String),
@@ -65,9 +68,9 @@ pub(crate) enum Slot {
     /// Something that came in and could not be understood.
     Aside(Channel, String),
     /// A delivery: where it goes, and how far it is.
-    Delivery(u64),
+    Delivery(DeliveryId),
     /// What a delivery says.
-    DeliveryParts(u64),
+    DeliveryParts(DeliveryId),
     /// Where a channel goes on in what it is handed.
     Cursor(String),
 }
@@ -98,7 +101,7 @@ impl fmt::Display for Slot {
     }
 }
 
-/// The name of no slot of ours.
+/// A name that is none of our slots'.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct UnknownSlot;
 

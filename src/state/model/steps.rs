@@ -1,4 +1,4 @@
-//! Steps of a run as the `agent` event shows them. Pure.
+//! Steps of a run, as `agent` events show them to clients. Pure.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::limits::{DELTA_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::protocol::event::AgentStream;
 use crate::protocol::frame::cut_encoded;
 
-/// A step as the event's stream and data.
+/// The stream and data of the `agent` event for a step.
 pub(crate) fn to_event(step: RunStep) -> (AgentStream, Value) {
     match step {
         RunStep::Queued { position } => {
@@ -39,13 +39,13 @@ pub(crate) fn to_event(step: RunStep) -> (AgentStream, Value) {
     }
 }
 
-/// Pieces are at most `DELTA_BYTES_MAX` long, and six times that still fits a frame.
+/// Pieces are at most `DELTA_BYTES_MAX` long: JSON may take six times that, which still fits a frame.
 fn fit(delta: &str) -> &str {
     debug_assert!(delta.len() <= DELTA_BYTES_MAX, "the agent thread splits longer pieces");
     delta
 }
 
-/// Arguments are JSON unless they were cut.
+/// The arguments of a tool: JSON, unless they were cut.
 fn parse_or_text(args: String, truncated: bool) -> Value {
     if truncated {
         return Value::String(args);

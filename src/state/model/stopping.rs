@@ -1,11 +1,11 @@
-//! The end that is under way.
+//! The gateway's own end, once it is under way.
 
 use std::time::Instant;
 
-/// Set once the gateway is to stop.
+/// Why and until when the gateway stops.
 pub(crate) struct Stopping {
     pub(crate) reason: String,
     pub(crate) restart_expected: bool,
-    /// When to leave even if a run has not reported its end.
+    /// Time to leave, also if a run has not reported its end.
     pub(crate) deadline: Instant,
 }

@@ -1,4 +1,4 @@
-//! `system-event` notes that wait for the owner's next turn. Pure.
+//! System notes: what `system-event` leaves for the owner's next prompt. Pure.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ pub(crate) struct SystemNotes {
 }
 
 impl SystemNotes {
-    /// A note of the gateway's last life. They come in the order of their slots' names.
+    /// Takes over a note of the gateway's last life. They come in the order of their slots' names.
     pub(crate) fn recover(&mut self, number: u64, text: String) {
         if number > u64::MAX / 2 {
             // None of ours: counting on from it would overflow.
@@ -26,7 +26,7 @@ impl SystemNotes {
 
     /// Adds a note.
     pub(crate) fn add(&mut self, text: String, writes: &mut WriteBuffer) {
-        // A slot for each: adding one costs what it is long.
+        // Each has a slot of its own, so that adding one writes no other again.
         writes.put(&Slot::SystemNote(self.next), &text);
         self.waiting.push_back((self.next, text));
         self.next += 1;
@@ -37,7 +37,7 @@ impl SystemNotes {
         }
     }
 
-    /// Takes all of them.
+    /// Takes all notes, off the record, too.
     pub(crate) fn take(&mut self, writes: &mut WriteBuffer) -> Vec<String> {
         let taken = std::mem::take(&mut self.waiting);
         for (number, _) in &taken {

@@ -1,4 +1,4 @@
-//! What a person should mend in how the gateway is set up: the one list of it, for `status` and the log.
+//! Warnings: what a person should mend in how the gateway is set up, as `status` lists it.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::protocol::warning::{Warning, WarningCode};
 pub(crate) struct Warnings(pub(crate) BTreeMap<WarningCode, Warning>);
 
 impl Warnings {
-    /// The warnings that hold, each kind at its place.
+    /// The warnings that hold, in the order of their codes.
     pub(crate) fn list(&self) -> Vec<&Warning> {
         self.0.values().collect()
     }

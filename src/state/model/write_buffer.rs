@@ -1,9 +1,10 @@
-//! What a turn puts on record, gathered where it is decided and written together.
+//! The write buffer: what a turn puts on record, gathered where it is decided and written together.
+//!
+//! It does not know when that is, nor what waits for it: see [`journal`](crate::state::journal).
 
 use serde::Serialize;
 
-use crate::state::model::outbox::DeliveryId;
-use crate::state::model::slot::Slot;
+use crate::state::model::slot::{DeliveryId, Slot};
 use crate::state::model::to_json;
 use crate::store::StoreOp;
 use crate::store::history::SessionRecord;
@@ -47,7 +48,7 @@ impl WriteBuffer {
         self.ops.push(StoreOp::Compact);
     }
 
-    /// Adds what another buffer gathered.
+    /// Adds the writes that another buffer has gathered.
     pub(crate) fn append_all(&mut self, mut other: Self) {
         self.ops.append(&mut other.ops);
         self.deliveries.append(&mut other.deliveries);

@@ -21,7 +21,10 @@ use crate::store::{StoreEvent, StoreOp};
 fn a_question_is_on_record_before_the_place_moves_and_answered_where_it_came_from() {
     let mut harness = Harness::new();
     harness.arrive(vec![message("1", "2", "2", "hello")]);
-    assert!(harness.acknowledged().is_empty() && harness.bench.started_runs().is_empty(), "nothing is durable yet");
+    assert!(
+        harness.acknowledged().is_empty() && harness.bench.started_runs().is_empty(),
+        "nothing is durable yet"
+    );
     harness.keep();
     assert_eq!(harness.acknowledged(), [Ok(())]);
     assert_eq!(harness.disk["place/telegram/9"], "7");
