@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::limits::{STORE_INBOX, STORE_INBOX_BYTES_MAX, UNSAVED_BYTES_MAX, UNSAVED_OPS_MAX};
-use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
+use crate::state::model::asker::Asker;
 use crate::state::model::batch::AcceptedBatch;
-use crate::state::model::forgetting::Asker;
+use crate::state::model::forgetting::PendingForget;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::keys::Outcome;
 use crate::state::model::slot::DeliveryId;
@@ -38,11 +38,11 @@ pub(super) enum Then {
     /// Whoever waits for the end of these deliveries is told.
     EndDeliveries(Vec<(DeliveryId, Option<Outcome>)>),
     /// The request gets its answer.
-    Answer { conn: ConnId, id: String, payload: Value },
+    Answer { asker: Asker, payload: Value },
     /// The store has nothing of a session any more: the agent's files of it go, too.
-    Forget { session_key: String, asker: Option<Asker> },
+    Forget { session_key: String, pending: Option<PendingForget> },
     /// Whoever threw a switch, which acts already, gets the answer.
-    Switched { conn: ConnId, id: String, payload: Value },
+    Switched { asker: Asker, payload: Value },
     /// Nobody waits for the commit.
     Nothing,
 }
@@ -169,18 +169,18 @@ impl State {
             Then::Send { delivery } => self.send_stored(delivery, result),
             Then::Attempt { delivery } => self.mark_stored(delivery, result),
             Then::EndDeliveries(deliveries) => self.deliveries_ended(deliveries),
-            Then::Answer { conn, id, payload } => match result {
-                Ok(()) => self.answer(conn, &id, &payload),
-                Err(trouble) => self.refuse(conn, &id, &WireError::unavailable(trouble)),
+            Then::Answer { asker, payload } => match result {
+                Ok(()) => self.answer(&asker, &payload),
+                Err(trouble) => self.refuse(&asker, &WireError::unavailable(trouble)),
             },
-            Then::Switched { conn, id, payload } => match result {
-                Ok(()) => self.answer(conn, &id, &payload),
+            Then::Switched { asker, payload } => match result {
+                Ok(()) => self.answer(&asker, &payload),
                 Err(trouble) => {
                     let text = format!("switched, but only until the next restart: {trouble}");
-                    self.refuse(conn, &id, &WireError::unavailable(text));
+                    self.refuse(&asker, &WireError::unavailable(text));
                 }
             },
-            Then::Forget { session_key, asker } => self.forget_stored(session_key, asker, result),
+            Then::Forget { session_key, pending } => self.forget_stored(session_key, pending, result),
             Then::Acknowledge { .. } | Then::Nothing => {}
         }
     }

@@ -63,6 +63,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tungstenite::Bytes;
 
 use crate::agent::{AgentControl, AgentEvent, RunSpec};
 use crate::channels::{ChannelCommand, ChannelEvent};
@@ -71,7 +72,6 @@ use crate::limits::{CHANNEL_INBOX, ms};
 use crate::metrics::METRICS;
 use crate::net::NetEvent;
 use crate::net::outbound::{Loss, Outbound};
-use crate::protocol::ConnId;
 use crate::protocol::call::Thinking;
 use crate::protocol::error::WireError;
 use crate::protocol::event::{EventKind, PresenceDelta, Tick};
@@ -92,6 +92,7 @@ mod tests;
 
 use journal::Journal;
 use model::access::Access;
+use model::asker::Asker;
 pub(crate) use model::budget::Budget;
 pub(crate) use model::channel_config::{ChannelConfig, ChannelsConfig, GroupConfig};
 use model::clients::Clients;
@@ -264,7 +265,7 @@ impl State {
         match event {
             NetEvent::Opened(opened) => self.opened(*opened),
             NetEvent::Request { conn, id, call, built } => {
-                self.request(conn, id, call);
+                self.request(&Asker { conn, id }, call);
                 drop(built);
             }
             NetEvent::Closed { conn } => self.closed(conn),
@@ -358,12 +359,16 @@ impl State {
         self.effects.push(Effect::Out(Outbound::Event { body: EventBody::new(kind, payload, None), loss }));
     }
 
-    fn answer(&mut self, conn: ConnId, id: &str, payload: &impl Serialize) {
-        self.effects.push(Effect::Out(Outbound::Frame { conn, frame: frame::res_ok(id, payload) }));
+    fn answer(&mut self, asker: &Asker, payload: &impl Serialize) {
+        self.send_frame(asker, frame::res_ok(&asker.id, payload));
     }
 
-    fn refuse(&mut self, conn: ConnId, id: &str, error: &WireError) {
-        self.effects.push(Effect::Out(Outbound::Frame { conn, frame: frame::res_error(id, error) }));
+    fn refuse(&mut self, asker: &Asker, error: &WireError) {
+        self.send_frame(asker, frame::res_error(&asker.id, error));
+    }
+
+    fn send_frame(&mut self, asker: &Asker, frame: Bytes) {
+        self.effects.push(Effect::Out(Outbound::Frame { conn: asker.conn, frame }));
     }
 
     /// Hands a command to the channels, if there is room.

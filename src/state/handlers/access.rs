@@ -6,20 +6,19 @@ use serde_json::json;
 
 use crate::channels::address;
 use crate::channels::message::Inbound;
-use crate::protocol::ConnId;
 use crate::protocol::call::ChannelAllowParams;
 use crate::protocol::error::WireError;
 use crate::protocol::payload::Access as AccessAnswer;
 use crate::protocol::warning::{Warning, WarningCode};
 use crate::state::State;
 use crate::state::journal::Then;
+use crate::state::model::asker::Asker;
 
 impl State {
     /// `channel-allow`
     pub(crate) fn channel_allow(
         &mut self,
-        conn: ConnId,
-        id: &str,
+        asker: &Asker,
         params: &ChannelAllowParams,
     ) -> Result<(), WireError> {
         self.require_token()?;
@@ -36,7 +35,7 @@ impl State {
         let note = self.access.note(params, &person);
         let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner, note };
         let payload = json!(payload);
-        self.commit(Then::Switched { conn, id: id.to_owned(), payload });
+        self.commit(Then::Switched { asker: asker.clone(), payload });
         self.take_back_held();
         self.warn_of_implied_owner();
         Ok(())

@@ -13,6 +13,7 @@ use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunAck};
 use crate::state::State;
 use crate::state::journal::Then;
+use crate::state::model::asker::Asker;
 use crate::state::model::directive::Directive;
 use crate::state::model::keys::{Holder, KeyRecord, Lookup};
 use crate::state::model::person::OWNER;
@@ -41,8 +42,7 @@ struct Admitted {
 impl State {
     pub(crate) fn agent_request(
         &mut self,
-        conn: ConnId,
-        id: &str,
+        asker: &Asker,
         params: AgentParams,
         digest: &Digest,
     ) -> Result<(), WireError> {
@@ -50,7 +50,7 @@ impl State {
         let key = keys::name("agent", &params.idempotency_key);
         let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
         let directive = directive::parse(&params.message).filter(|_| params.attachments.is_empty());
-        let holder = self.key_holder(conn, &session_key);
+        let holder = self.key_holder(asker.conn, &session_key);
         let known = match directive {
             // A directive is carried out also when no key is free: it may be there to stop what took them.
             Some(_) => self.keys.look_up(&key, digest).unwrap_or(Lookup::New),
@@ -60,18 +60,18 @@ impl State {
             Lookup::New => {}
             Lookup::Joins(run_id) => {
                 let run_id = RunId::clone(run_id);
-                return self.join_run(conn, id, &run_id);
+                return self.join_run(asker, &run_id);
             }
             Lookup::Ended(run_id, outcome) => {
                 let (run_id, outcome) = (RunId::clone(run_id), outcome.clone());
-                self.answer_outcome(conn, id, &run_id, &outcome);
+                self.answer_outcome(asker, &run_id, &outcome);
                 return Ok(());
             }
             unusable => return Err(unusable.refusal()),
         }
         let reply = self.admit(&params, &session_key, directive)?;
         let admitted = Admitted { params, session_key, directive, reply, holder };
-        self.begin_run(conn, id, admitted, digest);
+        self.begin_run(asker, admitted, digest);
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl State {
         Ok(Reply { route, to: None })
     }
 
-    fn begin_run(&mut self, conn: ConnId, id: &str, admitted: Admitted, digest: &Digest) {
+    fn begin_run(&mut self, asker: &Asker, admitted: Admitted, digest: &Digest) {
         let Admitted { params, session_key, directive, reply, holder } = admitted;
         let run_id = self.new_run_id();
         if params.session_id.is_none() {
@@ -163,7 +163,7 @@ impl State {
         let message = Message {
             from: self
                 .clients
-                .get(&conn)
+                .get(&asker.conn)
                 .map(|client| text::name(&client.about.name))
                 .filter(|name| !name.is_empty()),
             run_id: Some(run_id.to_string()),
@@ -192,8 +192,8 @@ impl State {
         let mut run = Run::new(work, session_key, session_id, OWNER.to_owned());
         run.key = Some(key);
         run.reply = reply;
-        run.owner = Some(conn);
-        run.waiters.push((conn, id.to_owned()));
+        run.owner = Some(asker.conn);
+        run.waiters.push(asker.clone());
         self.runs.insert(RunId::clone(&run_id), run);
         self.health.touch();
         self.commit(Then::BeginRun { run_id });
@@ -249,27 +249,27 @@ impl State {
         })
     }
 
-    fn join_run(&mut self, conn: ConnId, id: &str, run_id: &RunId) -> Result<(), WireError> {
+    fn join_run(&mut self, asker: &Asker, run_id: &RunId) -> Result<(), WireError> {
         let Some(run) = self.runs.get_mut(run_id) else {
             return Err(WireError::internal("the run of this key is lost; look into session-history"));
         };
         // A client that has gone waits for nothing.
-        run.waiters.retain(|(conn, _)| self.clients.contains_key(conn));
+        run.waiters.retain(|waiter| self.clients.contains_key(&waiter.conn));
         if run.waiters.len() >= KEY_JOINERS_MAX {
             return Err(WireError::rate_limited("too many callers wait for this run", 5_000));
         }
-        run.waiters.push((conn, id.to_owned()));
+        run.waiters.push(asker.clone());
         if !matches!(run.phase, RunPhase::Storing(_)) {
-            self.answer(conn, id, &RunAck { run_id, status: "accepted" });
+            self.answer(asker, &RunAck { run_id, status: "accepted" });
         }
         Ok(())
     }
 
-    pub(crate) fn agent_cancel(&mut self, conn: ConnId, id: &str, run_id: &RunId) -> Result<(), WireError> {
+    pub(crate) fn agent_cancel(&mut self, asker: &Asker, run_id: &RunId) -> Result<(), WireError> {
         if !self.cancel(run_id) {
             return Err(WireError::invalid("`/params/runId`: no such run is under way; it may have ended"));
         }
-        self.answer(conn, id, &json!({ "runId": &**run_id, "status": "cancelled" }));
+        self.answer(asker, &json!({ "runId": &**run_id, "status": "cancelled" }));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::channels::ChannelEvent;
 use crate::state::State;
+use crate::state::model::asker::Asker;
 
 impl State {
     pub(crate) fn channel_event(&mut self, event: ChannelEvent) {
@@ -24,7 +25,7 @@ impl State {
             ChannelEvent::Probed { conn, id } => {
                 self.channel_commands -= 1;
                 let health = self.health_json();
-                self.answer(conn, &id, &health);
+                self.answer(&Asker { conn, id }, &health);
             }
         }
     }

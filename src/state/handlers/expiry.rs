@@ -29,7 +29,7 @@ impl State {
             }
             log::info!("a session was not used for longer than records are kept: it is forgotten");
             self.forget_session(&key);
-            self.commit(Then::Forget { session_key: key, asker: None });
+            self.commit(Then::Forget { session_key: key, pending: None });
         }
     }
 

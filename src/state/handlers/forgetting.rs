@@ -5,25 +5,25 @@ use serde_json::json;
 
 use crate::channels::ChannelCommand;
 use crate::limits::FORGOTTEN_AT_ONCE_MAX;
-use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::journal::Then;
-use crate::state::model::forgetting::{Asked, Asker};
+use crate::state::model::asker::Asker;
+use crate::state::model::forgetting::{PendingForget, Removal};
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::Slot;
 use crate::state::{Effect, State};
 
 impl State {
-    pub(crate) fn session_forget(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
+    pub(crate) fn session_forget(&mut self, asker: &Asker, key: &str) -> Result<(), WireError> {
         self.require_store()?;
         if self.forgetting.is_full() {
             return Err(WireError::rate_limited("many sessions are being forgotten; try again", 1_000));
         }
         let session_id = self.forget_session(key);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
-        let asker = Some(Asker { conn, id: id.to_owned(), payload });
-        self.commit(Then::Forget { session_key: key.to_owned(), asker });
+        let pending = Some(PendingForget { asker: asker.clone(), payload });
+        self.commit(Then::Forget { session_key: key.to_owned(), pending });
         Ok(())
     }
 
@@ -73,41 +73,46 @@ impl State {
     }
 
     /// Handles the end of the commit that removes a session's records: all of them are gone, or none.
-    pub(crate) fn forget_stored(&mut self, key: String, asker: Option<Asker>, result: Result<(), String>) {
-        match (result, asker) {
-            (Err(trouble), Some(asker)) => {
-                self.refuse(asker.conn, &asker.id, &WireError::unavailable(trouble));
+    pub(crate) fn forget_stored(
+        &mut self,
+        key: String,
+        pending: Option<PendingForget>,
+        result: Result<(), String>,
+    ) {
+        match (result, pending) {
+            (Err(trouble), Some(pending)) => {
+                self.refuse(&pending.asker, &WireError::unavailable(trouble));
             }
             (Err(_), None) => {}
-            (Ok(()), asker) => match self.forgetting.by_key.get_mut(&key) {
-                Some(asked) => asked.next.extend(asker),
-                None => self.forgetting.left.entry(key).or_default().extend(asker),
+            (Ok(()), pending) => match self.forgetting.under_way.get_mut(&key) {
+                Some(removal) => removal.next.extend(pending),
+                None => self.forgetting.left.entry(key).or_default().extend(pending),
             },
         }
     }
 
     /// Has the agent thread remove the files of more sessions, if it is at few and the store can take what follows.
     pub(crate) fn forget_more(&mut self) {
-        while self.forgetting.by_key.len() < FORGOTTEN_AT_ONCE_MAX && self.store_has_room() {
-            let Some((key, askers)) = self.forgetting.left.pop_first() else { return };
-            self.forget_agent_files(key, askers);
+        while self.forgetting.under_way.len() < FORGOTTEN_AT_ONCE_MAX && self.store_has_room() {
+            let Some((key, pending)) = self.forgetting.left.pop_first() else { return };
+            self.forget_agent_files(key, pending);
         }
     }
 
-    fn forget_agent_files(&mut self, key: String, now: Vec<Asker>) {
+    fn forget_agent_files(&mut self, key: String, now: Vec<PendingForget>) {
         self.end_session(&key, true);
-        self.forgetting.by_key.insert(key, Asked { now, next: Vec::new() });
+        self.forgetting.under_way.insert(key, Removal { now, next: Vec::new() });
     }
 
     /// Handles the agent thread's report that a session's files are gone, or why they are not.
     pub(crate) fn agent_forgot(&mut self, key: String, result: Result<(), String>) {
-        let Some(Asked { now, next }) = self.forgetting.by_key.remove(&key) else { return };
-        for asker in now {
+        let Some(Removal { now, next }) = self.forgetting.under_way.remove(&key) else { return };
+        for PendingForget { asker, payload } in now {
             match &result {
-                Ok(()) => self.answer(asker.conn, &asker.id, &asker.payload),
+                Ok(()) => self.answer(&asker, &payload),
                 Err(why) => {
                     let text = format!("its records are gone, but not the agent's files: {why}; try again");
-                    self.refuse(asker.conn, &asker.id, &WireError::unavailable(text));
+                    self.refuse(&asker, &WireError::unavailable(text));
                 }
             }
         }

@@ -4,12 +4,12 @@
 
 use crate::channels::{ChannelCommand, LoginMethod, LoginStep};
 use crate::net::outbound::Outbound;
-use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, ChannelLoginParams, LoginKind};
 use crate::protocol::error::WireError;
 use crate::protocol::event::{EventKind, LoginProgress};
 use crate::protocol::frame::{self, EventBody};
 use crate::protocol::payload::{LinkPhase, LinkStatus};
+use crate::state::model::asker::Asker;
 use crate::state::model::logins::{UnderWay, under_way};
 use crate::state::{Effect, State};
 
@@ -17,8 +17,7 @@ impl State {
     /// `channel-login`
     pub(crate) fn channel_login(
         &mut self,
-        conn: ConnId,
-        id: &str,
+        asker: &Asker,
         params: ChannelLoginParams,
     ) -> Result<(), WireError> {
         let channel = params.channel;
@@ -29,32 +28,30 @@ impl State {
         };
         if let Some((login, how)) = self.logins.asked.back() {
             // Whoever asks for another method is done with the login that they asked for before.
-            let makes_way =
-                if login.conn == conn { *how != method } else { !self.clients.contains_key(&login.conn) };
+            let makes_way = if login.asker.conn == asker.conn {
+                *how != method
+            } else {
+                !self.clients.contains_key(&login.asker.conn)
+            };
             if !makes_way {
                 return Err(under_way("login", login));
             }
         }
         self.ask_channels(ChannelCommand::Login { channel, method: method.clone() })?;
-        self.logins.asked.push_back((UnderWay { channel, conn, id: id.to_owned() }, method));
-        self.answer(conn, id, &LinkStatus::new(channel, LinkPhase::Accepted));
+        self.logins.asked.push_back((UnderWay { channel, asker: asker.clone() }, method));
+        self.answer(asker, &LinkStatus::new(channel, LinkPhase::Accepted));
         Ok(())
     }
 
     /// `channel-logout`
-    pub(crate) fn channel_logout(
-        &mut self,
-        conn: ConnId,
-        id: &str,
-        channel: Channel,
-    ) -> Result<(), WireError> {
+    pub(crate) fn channel_logout(&mut self, asker: &Asker, channel: Channel) -> Result<(), WireError> {
         self.may_link(channel)?;
         if let Some(logout) = &self.logins.logout {
             return Err(under_way("logout", logout));
         }
         self.ask_channels(ChannelCommand::Logout { channel })?;
-        self.logins.logout = Some(UnderWay { channel, conn, id: id.to_owned() });
-        self.answer(conn, id, &LinkStatus::new(channel, LinkPhase::Accepted));
+        self.logins.logout = Some(UnderWay { channel, asker: asker.clone() });
+        self.answer(asker, &LinkStatus::new(channel, LinkPhase::Accepted));
         Ok(())
     }
 
@@ -93,7 +90,7 @@ impl State {
             }
         }
         let body = EventBody::new(EventKind::Channel, &progress, None);
-        self.effects.push(Effect::Out(Outbound::EventTo { conn: login.conn, body }));
+        self.effects.push(Effect::Out(Outbound::EventTo { conn: login.asker.conn, body }));
     }
 
     fn login_over(&mut self, result: &Result<Option<String>, String>) {
@@ -102,16 +99,16 @@ impl State {
         let frame = match result {
             Ok(account) => {
                 let linked = LinkStatus::new(login.channel, LinkPhase::Linked);
-                frame::res_ok(&login.id, &LinkStatus { self_id: account.as_deref(), ..linked })
+                frame::res_ok(&login.asker.id, &LinkStatus { self_id: account.as_deref(), ..linked })
             }
             Err(why) => {
                 let error = WireError::unavailable(why);
                 let failed = LinkStatus::new(login.channel, LinkPhase::Failed);
                 let payload = LinkStatus { reason: Some(&error.message), ..failed };
-                frame::res_error_with(&login.id, Some(&payload), &error)
+                frame::res_error_with(&login.asker.id, Some(&payload), &error)
             }
         };
-        self.effects.push(Effect::Out(Outbound::Frame { conn: login.conn, frame }));
+        self.send_frame(&login.asker, frame);
     }
 
     /// Handles a logout's end.
@@ -120,9 +117,9 @@ impl State {
         self.channel_commands -= 1;
         match result {
             Ok(()) => {
-                self.answer(logout.conn, &logout.id, &LinkStatus::new(channel, LinkPhase::Unlinked));
+                self.answer(&logout.asker, &LinkStatus::new(channel, LinkPhase::Unlinked));
             }
-            Err(why) => self.refuse(logout.conn, &logout.id, &WireError::unavailable(why)),
+            Err(why) => self.refuse(&logout.asker, &WireError::unavailable(why)),
         }
     }
 }

@@ -9,58 +9,56 @@ use crate::channels::ChannelCommand;
 use crate::limits::{
     PAGE_BYTES_MAX, PRESENCE_REASON_BYTES_MAX, PRESENCE_TAG_BYTES_MAX, PRESENCE_TEXT_BYTES_MAX,
 };
-use crate::net::outbound::Outbound;
 use crate::protocol::call::{Channel, HealthParams, SessionsListParams, SystemEventParams};
 use crate::protocol::error::WireError;
 use crate::protocol::method::Call;
 use crate::protocol::payload::{Auth, Status, Today};
-use crate::protocol::{ConnId, SERVER_COMMIT, SERVER_VERSION, VERSION, frame};
+use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION, frame};
 use crate::state::journal::Then;
+use crate::state::model::asker::Asker;
 use crate::state::model::clients::clean;
 use crate::state::model::switch::Switch;
 use crate::state::model::to_json;
 use crate::state::{Effect, State};
 
 impl State {
-    pub(crate) fn request(&mut self, conn: ConnId, id: String, call: Call) {
+    pub(crate) fn request(&mut self, asker: &Asker, call: Call) {
         let refused = match call {
-            Call::Health(params) => self.health_request(conn, &id, &params),
-            Call::Status(_) => return self.status(conn, &id),
+            Call::Health(params) => self.health_request(asker, &params),
+            Call::Status(_) => return self.status(asker),
             Call::SystemPresence(_) => {
-                let frame = frame::res_ok(&id, &self.presence.json());
-                return self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
+                let frame = frame::res_ok(&asker.id, &self.presence.json());
+                return self.send_frame(asker, frame);
             }
-            Call::SystemEvent(params) => self.system_event(conn, &id, *params),
-            Call::Send(send) => self.send(conn, &id, &send.params, &send.digest),
-            Call::Agent(agent) => self.agent_request(conn, &id, agent.params, &agent.digest),
-            Call::AgentCancel(params) => self.agent_cancel(conn, &id, &params.run_id),
-            Call::SessionsList(params) => self.sessions_list(conn, &id, &params),
-            Call::SessionReset(params) => self.session_reset(conn, &id, &params.session_key),
-            Call::SessionForget(params) => self.session_forget(conn, &id, &params.session_key),
-            Call::SetHeartbeats(params) => self.switch(conn, &id, Switch::Heartbeats(params.enabled)),
-            Call::SetChannel(params) => {
-                self.switch(conn, &id, Switch::Channel(params.channel, params.enabled))
-            }
-            Call::SetPaused(params) => self.switch(conn, &id, Switch::Paused(params.paused)),
-            Call::ChannelAllow(params) => self.channel_allow(conn, &id, &params),
-            Call::ChannelLogin(params) => self.channel_login(conn, &id, params),
-            Call::ChannelLogout(params) => self.channel_logout(conn, &id, params.channel),
+            Call::SystemEvent(params) => self.system_event(asker, *params),
+            Call::Send(send) => self.send(asker, &send.params, &send.digest),
+            Call::Agent(agent) => self.agent_request(asker, agent.params, &agent.digest),
+            Call::AgentCancel(params) => self.agent_cancel(asker, &params.run_id),
+            Call::SessionsList(params) => self.sessions_list(asker, &params),
+            Call::SessionReset(params) => self.session_reset(asker, &params.session_key),
+            Call::SessionForget(params) => self.session_forget(asker, &params.session_key),
+            Call::SetHeartbeats(params) => self.switch(asker, Switch::Heartbeats(params.enabled)),
+            Call::SetChannel(params) => self.switch(asker, Switch::Channel(params.channel, params.enabled)),
+            Call::SetPaused(params) => self.switch(asker, Switch::Paused(params.paused)),
+            Call::ChannelAllow(params) => self.channel_allow(asker, &params),
+            Call::ChannelLogin(params) => self.channel_login(asker, params),
+            Call::ChannelLogout(params) => self.channel_logout(asker, params.channel),
         };
         if let Err(error) = refused {
-            self.refuse(conn, &id, &error);
+            self.refuse(asker, &error);
         }
     }
 
-    fn health_request(&mut self, conn: ConnId, id: &str, params: &HealthParams) -> Result<(), WireError> {
+    fn health_request(&mut self, asker: &Asker, params: &HealthParams) -> Result<(), WireError> {
         if params.probe {
-            return self.ask_channels(ChannelCommand::Probe { conn, id: id.to_owned() });
+            return self.ask_channels(ChannelCommand::Probe { conn: asker.conn, id: asker.id.clone() });
         }
         let health = self.health_json();
-        self.answer(conn, id, &health);
+        self.answer(asker, &health);
         Ok(())
     }
 
-    fn status(&mut self, conn: ConnId, id: &str) {
+    fn status(&mut self, asker: &Asker) {
         let mut clients_list = Vec::new();
         let mut bytes = 0;
         for client in self.clients.values() {
@@ -92,13 +90,13 @@ impl State {
             truncated: clients_list.len() < self.clients.len(),
             clients_list,
         };
-        let frame = frame::res_ok(id, &status);
-        self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
+        let frame = frame::res_ok(&asker.id, &status);
+        self.send_frame(asker, frame);
     }
 
-    fn system_event(&mut self, conn: ConnId, id: &str, params: SystemEventParams) -> Result<(), WireError> {
+    fn system_event(&mut self, asker: &Asker, params: SystemEventParams) -> Result<(), WireError> {
         self.require_store()?;
-        self.presence.update(conn, |entry| {
+        self.presence.update(asker.conn, |entry| {
             entry.ts = self.now.wall_ms;
             entry.last_input_seconds = params.last_input_seconds.or(entry.last_input_seconds);
             if let Some(mode) = params.mode {
@@ -113,7 +111,7 @@ impl State {
         });
         self.system_notes.add(params.text, &mut self.writes);
         let payload = json!({ "ok": true });
-        self.commit(Then::Answer { conn, id: id.to_owned(), payload });
+        self.commit(Then::Answer { asker: asker.clone(), payload });
         Ok(())
     }
 
@@ -136,12 +134,7 @@ impl State {
         Ok(())
     }
 
-    fn sessions_list(
-        &mut self,
-        conn: ConnId,
-        id: &str,
-        params: &SessionsListParams,
-    ) -> Result<(), WireError> {
+    fn sessions_list(&mut self, asker: &Asker, params: &SessionsListParams) -> Result<(), WireError> {
         let Some((sessions, before)) = self.sessions.page(params) else {
             return Err(WireError::invalid(
                 "`/params/before`: that session is gone; start from the first page",
@@ -151,11 +144,11 @@ impl State {
         if let Some(before) = before {
             payload["before"] = before.into();
         }
-        self.answer(conn, id, &payload);
+        self.answer(asker, &payload);
         Ok(())
     }
 
-    fn session_reset(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
+    fn session_reset(&mut self, asker: &Asker, key: &str) -> Result<(), WireError> {
         if !self.sessions.is_known(key) {
             return Err(WireError::invalid("`/params/sessionKey`: no such session; ask sessions-list"));
         }
@@ -164,7 +157,7 @@ impl State {
         let session_id = self.sessions.reset(key, self.now.wall_ms, &mut self.writes);
         self.end_session(key, false);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
-        self.commit(Then::Answer { conn, id: id.to_owned(), payload });
+        self.commit(Then::Answer { asker: asker.clone(), payload });
         Ok(())
     }
 

@@ -7,14 +7,13 @@ use serde_json::json;
 use crate::agent::AgentControl;
 use crate::limits::{SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::metrics::METRICS;
-use crate::net::outbound::Outbound;
-use crate::protocol::ConnId;
 use crate::protocol::call::RunId;
 use crate::protocol::error::WireError;
 use crate::protocol::event::AgentStream;
 use crate::protocol::frame::{self, cut_encoded};
 use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
 use crate::state::journal::Then;
+use crate::state::model::asker::Asker;
 use crate::state::model::keys;
 use crate::state::model::keys::Outcome;
 use crate::state::model::runs::{CANCELLED, Ended, Origin, Run, RunPhase, Work};
@@ -29,8 +28,8 @@ impl State {
         let Some(run) = self.runs.get_mut(run_id) else { return };
         let RunPhase::Storing(work) = std::mem::replace(&mut run.phase, RunPhase::Executing) else { return };
         let (cancelled, session_key) = (run.cancelled, run.session_key.clone());
-        for (conn, id) in run.waiters.clone() {
-            self.answer(conn, &id, &RunAck { run_id, status: "accepted" });
+        for waiter in run.waiters.clone() {
+            self.answer(&waiter, &RunAck { run_id, status: "accepted" });
         }
         self.health.touch();
         match work {
@@ -50,8 +49,8 @@ impl State {
             self.keys.undo(key);
         }
         let error = WireError::unavailable(format!("the run could not be put on record: {trouble}"));
-        for (conn, id) in &run.waiters {
-            self.refuse(*conn, id, &error);
+        for waiter in &run.waiters {
+            self.refuse(waiter, &error);
         }
         self.health.touch();
     }
@@ -157,29 +156,29 @@ impl State {
             RunStatus::Timeout => METRICS.runs_timeout.up(),
             RunStatus::Cancelled => METRICS.runs_cancelled.up(),
         }
-        for (conn, id) in &run.waiters {
-            self.answer_outcome(*conn, id, run_id, outcome);
+        for waiter in &run.waiters {
+            self.answer_outcome(waiter, run_id, outcome);
         }
         self.health.touch();
     }
 
     /// Sends the final answer to `agent`, the first time and whenever the same key comes again.
-    pub(crate) fn answer_outcome(&mut self, conn: ConnId, id: &str, run_id: &RunId, outcome: &Outcome) {
+    pub(crate) fn answer_outcome(&mut self, asker: &Asker, run_id: &RunId, outcome: &Outcome) {
         let text = outcome.summary.as_str();
         let Some(status) = outcome.status else {
             let details = json!({ "outcome": "unknown", "runId": &**run_id });
             let error = WireError::unavailable(text).not_retryable().with_details(details);
-            return self.refuse(conn, id, &error);
+            return self.refuse(asker, &error);
         };
         let payload = RunResult { run_id, status, summary: text, truncated: outcome.truncated };
         let error = match status {
-            RunStatus::Ok => return self.answer(conn, id, &payload),
+            RunStatus::Ok => return self.answer(asker, &payload),
             RunStatus::Error => WireError::unavailable(text),
             RunStatus::Timeout => WireError::agent_timeout(text),
             RunStatus::Cancelled => WireError::cancelled(text),
         };
-        let frame = frame::res_error_with(id, Some(&payload), &error);
-        self.effects.push(Effect::Out(Outbound::Frame { conn, frame }));
+        let frame = frame::res_error_with(&asker.id, Some(&payload), &error);
+        self.send_frame(asker, frame);
     }
 
     /// Cancels a run wherever it is; where the agent has it, its end comes from there. `false` if it is over

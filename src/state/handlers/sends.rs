@@ -9,12 +9,12 @@ use crate::channels::address;
 use crate::channels::delivery::Part;
 use crate::channels::message::Route;
 use crate::limits::KEY_JOINERS_MAX;
-use crate::protocol::ConnId;
 use crate::protocol::call::{Channel, Digest, RunId, SendParams};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunStatus};
 use crate::state::State;
 use crate::state::journal::Then;
+use crate::state::model::asker::Asker;
 use crate::state::model::keys;
 use crate::state::model::keys::{KeyRecord, Lookup, Outcome};
 use crate::state::model::outbox::Head;
@@ -26,20 +26,19 @@ impl State {
     /// `send`
     pub(crate) fn send(
         &mut self,
-        conn: ConnId,
-        id: &str,
+        asker: &Asker,
         params: &SendParams,
         digest: &Digest,
     ) -> Result<(), WireError> {
         let key = keys::name("send", &params.idempotency_key);
         self.keys.drop_expired(self.now.mono);
-        let holder = self.key_holder(conn, "");
+        let holder = self.key_holder(asker.conn, "");
         match self.keys.look_up_or_begin(&key, digest, &holder, self.now.mono) {
             Lookup::New => {}
-            Lookup::Joins(_) => return self.join_send(conn, id, &key),
+            Lookup::Joins(_) => return self.join_send(asker, &key),
             Lookup::Ended(run_id, outcome) => {
                 let (run_id, outcome) = (RunId::clone(run_id), outcome.clone());
-                self.answer_send(conn, id, &run_id, &outcome);
+                self.answer_send(asker, &run_id, &outcome);
                 return Ok(());
             }
             unusable => return Err(unusable.refusal()),
@@ -61,7 +60,7 @@ impl State {
             Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key) };
         let delivery = self.post(head, parts);
         if let Some(delivery) = self.outbox.get_mut(delivery) {
-            delivery.waiters.push((conn, id.to_owned()));
+            delivery.waiters.push(asker.clone());
         }
         self.commit(Then::Send { delivery });
         Ok(())
@@ -82,15 +81,15 @@ impl State {
         address::route(channel, to)
     }
 
-    fn join_send(&mut self, conn: ConnId, id: &str, key: &str) -> Result<(), WireError> {
+    fn join_send(&mut self, asker: &Asker, key: &str) -> Result<(), WireError> {
         let Some(delivery) = self.outbox.with_key(key) else {
             return Err(WireError::internal("the message of this key is lost"));
         };
-        delivery.waiters.retain(|(conn, _)| self.clients.contains_key(conn));
+        delivery.waiters.retain(|waiter| self.clients.contains_key(&waiter.conn));
         if delivery.waiters.len() >= KEY_JOINERS_MAX {
             return Err(WireError::rate_limited("too many callers wait for this message", 5_000));
         }
-        delivery.waiters.push((conn, id.to_owned()));
+        delivery.waiters.push(asker.clone());
         Ok(())
     }
 
@@ -159,8 +158,8 @@ impl State {
             self.keys.undo(key);
         }
         let error = WireError::unavailable(format!("the message could not be put on record: {trouble}"));
-        for (conn, id) in &delivery.waiters {
-            self.refuse(*conn, id, &error);
+        for waiter in &delivery.waiters {
+            self.refuse(waiter, &error);
         }
     }
 
@@ -195,8 +194,8 @@ impl State {
             if let Some(record) = record.filter(|_| delivery.forgotten) {
                 keys::put(key, &record, &mut self.writes);
             }
-            for (conn, id) in &waiters {
-                self.answer_send(*conn, id, &run_id, &outcome);
+            for waiter in &waiters {
+                self.answer_send(waiter, &run_id, &outcome);
             }
         }
         if delivery.head.message_id.is_some() && !delivery.forgotten {
@@ -204,7 +203,7 @@ impl State {
         }
     }
 
-    fn answer_send(&mut self, conn: ConnId, id: &str, run_id: &RunId, outcome: &Outcome) {
+    fn answer_send(&mut self, asker: &Asker, run_id: &RunId, outcome: &Outcome) {
         let error = match outcome.status {
             Some(RunStatus::Ok) if outcome.is_forgotten() => {
                 WireError::unavailable("it was sent, and its session was forgotten since").not_retryable()
@@ -213,7 +212,7 @@ impl State {
                 let mut payload: serde_json::Value =
                     serde_json::from_str(&outcome.summary).unwrap_or_default();
                 payload["runId"] = json!(&**run_id);
-                return self.answer(conn, id, &payload);
+                return self.answer(asker, &payload);
             }
             None => WireError::unavailable(&outcome.summary)
                 .not_retryable()
@@ -223,6 +222,6 @@ impl State {
             }
             Some(_) => WireError::unavailable(&outcome.summary).not_retryable(),
         };
-        self.refuse(conn, id, &error);
+        self.refuse(asker, &error);
     }
 }

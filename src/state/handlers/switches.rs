@@ -4,16 +4,16 @@
 use serde_json::{Value, json};
 
 use crate::channels::ChannelCommand;
-use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::State;
 use crate::state::journal::Then;
+use crate::state::model::asker::Asker;
 use crate::state::model::slot::Slot;
 use crate::state::model::switch::Switch;
 
 impl State {
-    pub(crate) fn switch(&mut self, conn: ConnId, id: &str, switch: Switch) -> Result<(), WireError> {
+    pub(crate) fn switch(&mut self, asker: &Asker, switch: Switch) -> Result<(), WireError> {
         self.require_store()?;
         if let Switch::Channel(channel, enabled) = switch {
             if enabled {
@@ -23,7 +23,7 @@ impl State {
         }
         let payload = self.flip(&switch);
         self.put_toggles();
-        self.commit(Then::Switched { conn, id: id.to_owned(), payload });
+        self.commit(Then::Switched { asker: asker.clone(), payload });
         Ok(())
     }
 

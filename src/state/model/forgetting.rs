@@ -7,38 +7,40 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::limits::FORGETS_WAITING_MAX;
-use crate::protocol::ConnId;
+use crate::state::model::asker::Asker;
 
-/// Who asked, and the answer.
+/// A `session-forget` that is not answered yet, with the payload of its answer.
 #[derive(Debug)]
-pub(crate) struct Asker {
-    pub(crate) conn: ConnId,
-    pub(crate) id: String,
+pub(crate) struct PendingForget {
+    pub(crate) asker: Asker,
     pub(crate) payload: Value,
 }
 
 /// Sessions that the agent thread is to forget.
 #[derive(Default)]
 pub(crate) struct Forgetting {
-    pub(crate) by_key: BTreeMap<String, Asked>,
-    /// What the agent thread is asked when it has done others, with who is told then.
-    pub(crate) left: BTreeMap<String, Vec<Asker>>,
+    /// Sessions, by key, whose files the agent thread is removing.
+    pub(crate) under_way: BTreeMap<String, Removal>,
+    /// Sessions whose files the agent thread is to remove when it has done others, with who is told then.
+    pub(crate) left: BTreeMap<String, Vec<PendingForget>>,
 }
 
+/// The removal of a session's files that the agent thread is at.
 #[derive(Default)]
-pub(crate) struct Asked {
-    /// Are told when the agent thread has done it.
-    pub(crate) now: Vec<Asker>,
-    /// Asked when the agent thread was at it already: it has to do it once more.
-    pub(crate) next: Vec<Asker>,
+pub(crate) struct Removal {
+    /// Requests that are answered when it is done.
+    pub(crate) now: Vec<PendingForget>,
+    /// Requests that came when the agent thread was at it: it has to remove the files once more.
+    pub(crate) next: Vec<PendingForget>,
 }
 
 impl Forgetting {
     /// Whether whoever asks now would wait for too many others.
     pub(crate) fn is_full(&self) -> bool {
-        let asked = self.by_key.values().map(|asked| (asked.now.len() + asked.next.len()).max(1));
-        let left = self.left.values().map(|askers| askers.len().max(1));
-        asked.chain(left).sum::<usize>() >= FORGETS_WAITING_MAX
+        let under_way =
+            self.under_way.values().map(|removal| (removal.now.len() + removal.next.len()).max(1));
+        let left = self.left.values().map(|pending| pending.len().max(1));
+        under_way.chain(left).sum::<usize>() >= FORGETS_WAITING_MAX
     }
 
     /// Takes over a session whose files the last life did not come to remove.
@@ -49,6 +51,6 @@ impl Forgetting {
     /// Sessions that this life knows it has to forget.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.by_key.len() + self.left.len()
+        self.under_way.len() + self.left.len()
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::channels::LoginMethod;
-use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
+use crate::state::model::asker::Asker;
 
 /// At most one login and one logout are under way. Neither ends because its asker has gone, but such a login makes
 /// way for the next.
@@ -21,10 +21,7 @@ pub(crate) struct Logins {
 #[derive(Debug)]
 pub(crate) struct UnderWay {
     pub(crate) channel: Channel,
-    /// Who asked; it may be gone, and no other connection gets its number.
-    pub(crate) conn: ConnId,
-    /// Its request.
-    pub(crate) id: String,
+    pub(crate) asker: Asker,
 }
 
 pub(crate) fn under_way(what: &str, other: &UnderWay) -> WireError {

@@ -4,6 +4,7 @@
 //! put on record goes into a `WriteBuffer`. What a part keeps on record stands beside it, under the names of `slot`.
 
 pub(super) mod access;
+pub(super) mod asker;
 pub(super) mod batch;
 pub(super) mod budget;
 pub(super) mod channel_config;

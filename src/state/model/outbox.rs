@@ -18,9 +18,9 @@ use crate::limits::{
     ATTEMPTS_IN_FLIGHT_MAX, DELIVERY_AGE_MS_MAX, OFFSET_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX,
     RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY, ms,
 };
-use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
+use crate::state::model::asker::Asker;
 use crate::state::model::slot::{DeliveryId, Slot};
 use crate::state::model::write_buffer::WriteBuffer;
 
@@ -92,8 +92,8 @@ pub(crate) struct Delivery {
     backoff: Backoff,
     /// Reason why the last attempt failed.
     pub(crate) why: Option<String>,
-    /// Who is owed an answer to `send`.
-    pub(crate) waiters: Vec<(ConnId, String)>,
+    /// Requests `send` that are answered when it is over.
+    pub(crate) waiters: Vec<Asker>,
 }
 
 impl Delivery {

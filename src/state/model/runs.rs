@@ -7,6 +7,7 @@ use crate::channels::message::Route;
 use crate::protocol::ConnId;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Role, RunStatus};
+use crate::state::model::asker::Asker;
 use crate::state::model::directive::Directive;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
@@ -38,8 +39,8 @@ pub(crate) struct Run {
     pub(crate) position: usize,
     /// The client that started it: for that one no piece of the stream may be left out.
     pub(crate) owner: Option<ConnId>,
-    /// Who is owed an answer, with the id to answer to.
-    pub(crate) waiters: Vec<(ConnId, String)>,
+    /// Requests that are answered when it is accepted, and when it ends.
+    pub(crate) waiters: Vec<Asker>,
     pub(crate) phase: RunPhase,
     /// Runs whose messages share this one's prompt, and so its answer.
     pub(crate) coalesced: Vec<RunId>,
