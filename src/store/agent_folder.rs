@@ -172,6 +172,7 @@ mod tests {
     use rustix::fs::{CWD, Mode, mkfifoat};
 
     use super::{forget, prepare};
+    use crate::store::folder_handle::memory_folder;
     use crate::store::{Layout, file_name, trash};
 
     const HEADER: &str = "{\"type\":\"session\",\"version\":3,\"id\":\"u\",\"cwd\":\"/\"}\n";
@@ -180,7 +181,7 @@ mod tests {
 
     impl Folder {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("clawdis-{name}-{}", std::process::id()));
+            let path = memory_folder().join(format!("clawdis-{name}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&path);
             fs::create_dir_all(&path).unwrap();
             Self(Layout::new(&path))

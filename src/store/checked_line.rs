@@ -129,10 +129,11 @@ mod tests {
 
     use super::{Lines, crc32, end_of_line, read_line, write_line};
     use crate::limits::{JOURNAL_LINE_BYTES_MAX, LINE_BUFFER_BYTES};
+    use crate::store::folder_handle::memory_folder;
 
     #[test]
     fn long_lines_are_read_if_they_are_good_and_only_passed_over_otherwise() {
-        let path = std::env::temp_dir().join(format!("clawdis-lines-{}", std::process::id()));
+        let path = memory_folder().join(format!("clawdis-lines-{}", std::process::id()));
         let json = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
         let lengths = [1, LINE_BUFFER_BYTES - 13, LINE_BUFFER_BYTES - 12, LINE_BUFFER_BYTES - 11, 3 << 20];
         let mut text = Vec::new();
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_has_no_good_line_for_longer_than_a_line_can_be_is_not_read_to_its_end() {
-        let path = std::env::temp_dir().join(format!("clawdis-lines-hole-{}", std::process::id()));
+        let path = memory_folder().join(format!("clawdis-lines-hole-{}", std::process::id()));
         let mut text = Vec::new();
         write_line(&mut text, "1");
         fs::write(&path, &text).unwrap();

@@ -190,6 +190,7 @@ mod tests {
     use crate::limits::{HISTORY_DAMAGE_BYTES_MAX, RECORD_BYTES_MAX};
     use crate::protocol::call::SessionHistoryParams;
     use crate::protocol::payload::{Message, Role};
+    use crate::store::folder_handle::memory_folder;
     use crate::store::{Janitor, Layout, Store, StoreOp, folder};
 
     fn params(limit: Option<usize>, before: Option<String>) -> SessionHistoryParams {
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn pages_meet_without_gap_or_overlap_and_stop_at_the_conversation() {
-        let path = std::env::temp_dir().join(format!("clawdis-history-{}", std::process::id()));
+        let path = memory_folder().join(format!("clawdis-history-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         folder::make_private(&path).unwrap();
         let layout = Layout::new(&path);
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_page_ends_early_rather_than_exceed_a_frame() {
-        let path = std::env::temp_dir().join(format!("clawdis-history-large-{}", std::process::id()));
+        let path = memory_folder().join(format!("clawdis-history-large-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         folder::make_private(&path).unwrap();
         let layout = Layout::new(&path);
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_page_does_not_read_a_damage_without_end() {
-        let path = std::env::temp_dir().join(format!("clawdis-history-endless-{}", std::process::id()));
+        let path = memory_folder().join(format!("clawdis-history-endless-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         folder::make_private(&path).unwrap();
         let layout = Layout::new(&path);

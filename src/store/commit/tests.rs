@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Recovered, Store};
 use crate::limits::UNAPPLIED_RECORDS_MAX;
 use crate::store::disk::{self, fault};
+use crate::store::folder_handle::memory_folder;
 use crate::store::{Janitor, Layout, StoreOp, folder};
 
 mod growth;
@@ -16,7 +17,7 @@ struct Temp(PathBuf);
 
 impl Temp {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("clawdis-journal-{name}-{}", std::process::id()));
+        let path = memory_folder().join(format!("clawdis-journal-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         folder::make_private(&path).unwrap();
         Self(path)
