@@ -1,6 +1,7 @@
 //! The way for a thread's events into the queue of whoever handles them.
 //!
 //! A thread owns the words that it speaks and does not know in whose queue they end up: the daemon ties the two.
+//! (The agent thread sends by a plain sender: it must not wait for room, as a port does.)
 
 use std::fmt;
 use std::sync::Arc;

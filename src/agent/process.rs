@@ -4,11 +4,13 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use crate::agent::command::RunSpec;
+use crate::agent::event::RunStep;
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{PiRun, RunOutcome, RunOutput, one_sentence};
 use crate::agent::picture;
+use crate::agent::sandbox;
 use crate::agent::scheduler::ProcessId;
-use crate::agent::{RunSpec, RunStep, sandbox};
 use crate::child::Child;
 use crate::child::ending::Ending;
 use crate::child::guard::CANNOT_RUN;

@@ -6,9 +6,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
-use crate::agent::AgentConfig;
 use crate::agent::demo::DEMO_AGENT;
-use crate::agent::sandbox::{SandboxConfig, refusal};
+use crate::agent::sandbox::refusal;
+use crate::agent::{AgentConfig, SandboxConfig};
 use crate::config::file::{Agent, Sandbox};
 use crate::config::settings::{AgentCommand, Settings};
 use crate::daemon::fatal::Fatal;

@@ -13,26 +13,11 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::agent::AgentConfig;
+use crate::agent::config::AgentConfig;
 use crate::child::{self, AttemptError};
 use crate::config::file::Sandbox as Wanted;
 use crate::limits::SANDBOX_TRIAL_TIMEOUT;
 use crate::store::agent_folder;
-
-/// The sandbox that the config asks for.
-#[derive(Debug, Clone)]
-pub struct SandboxConfig {
-    /// Whether there is to be a sandbox (`agent.sandbox`).
-    pub wanted: Wanted,
-    /// Files that are hidden wherever they lie: the config, and whatever holds a token.
-    pub files: Vec<PathBuf>,
-    /// Paths that are hidden (`agent.hidden`).
-    pub hidden: Vec<PathBuf>,
-    /// Paths that may be written besides the working folder: the agent's own folders and `agent.writable`.
-    pub writable: Vec<PathBuf>,
-    /// Home folder of the person, if there is one.
-    pub home: Option<PathBuf>,
-}
 
 /// The folders below the state folder that an agent is given.
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +136,7 @@ const KERNEL: [&str; 2] = ["/proc", "/sys"];
 const SHARED: [&str; 2] = ["/dev", "/dev/shm"];
 
 /// Why an agent cannot be given a folder, whose real path this is.
-pub fn refusal(path: &Path, state_dir: &Path) -> Option<&'static str> {
+pub(crate) fn refusal(path: &Path, state_dir: &Path) -> Option<&'static str> {
     if path.parent().is_none() {
         Some("is the whole machine")
     } else if KERNEL.iter().any(|folder| path.starts_with(folder))

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-use crate::agent::AgentConfig;
-use crate::agent::sandbox::{SandboxConfig, SessionFolders, refusal, sockets};
+use crate::agent::config::{AgentConfig, SandboxConfig};
+use crate::agent::sandbox::{SessionFolders, refusal, sockets};
 use crate::limits::SANDBOX_SOCKETS_MAX;
 
 const ALWAYS: [&str; 15] = [

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clawdis_gateway::agent::sandbox::SandboxConfig;
-use clawdis_gateway::agent::{self, AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
+use clawdis_gateway::agent::{self, AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, SandboxConfig};
 use clawdis_gateway::config::file::Sandbox;
 use clawdis_gateway::protocol::call::{RunId, Thinking};
 use clawdis_gateway::protocol::payload::RunStatus;
