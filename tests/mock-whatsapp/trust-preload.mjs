@@ -13,7 +13,7 @@ const REAL_ADDRESS = 'wss://web.whatsapp.com/ws/chat'
 const { MOCK_WA_ROOT: root, MOCK_WA_URL: address, MOCK_WA_MEDIA: media, MOCK_WA_FAST: fast } = process.env
 
 /** The pinned key is a constant made from hex when the library loads. */
-function trust() {
+function trustMock() {
   const from = Buffer.from
   Buffer.from = function (value, ...rest) {
     return from.call(this, value === PINNED_ROOT ? root : value, ...rest)
@@ -42,6 +42,7 @@ function redirectMedia() {
   }
 }
 
+/** Divides all timers of a second and more. */
 function hurry() {
   const divisor = Number(fast)
   for (const name of ['setTimeout', 'setInterval']) {
@@ -51,7 +52,7 @@ function hurry() {
 }
 
 if (root && address) {
-  trust()
+  trustMock()
   redirectSocket()
 }
 if (media) redirectMedia()

@@ -1,55 +1,79 @@
-// A throw-away certificate for 127.0.0.1 and localhost, written in DER by hand.
+// A throw-away certificate for 127.0.0.1 and localhost, written in DER by hand: Node makes keys, but no certificates.
 import { createSign, generateKeyPairSync, randomBytes } from 'node:crypto'
 
-const len = n =>
-  n < 128 ? Buffer.from([n]) : n < 256 ? Buffer.from([0x81, n]) : Buffer.from([0x82, n >> 8, n & 255])
-const tlv = (t, ...c) => {
-  const b = Buffer.concat(c)
-  return Buffer.concat([Buffer.from([t]), len(b.length), b])
+const DAY_MS = 86_400_000
+const TYPES = { boolean: 0x01, integer: 0x02, bits: 0x03, octets: 0x04, oid: 0x06, text: 0x0c, time: 0x17 }
+const [SEQUENCE, SET] = [0x30, 0x31]
+/** Members of a certificate that are told apart by a number. */
+const [VERSION, EXTENSIONS] = [0xa0, 0xa3]
+/** Kinds of a subject's other names. */
+const [DNS_NAME, IP_ADDRESS] = [0x82, 0x87]
+const OIDS = {
+  ecdsaWithSha256: [1, 2, 840, 10045, 4, 3, 2],
+  commonName: [2, 5, 4, 3],
+  subjectAltName: [2, 5, 29, 17],
+  basicConstraints: [2, 5, 29, 19]
 }
-const seq = (...c) => tlv(0x30, ...c)
-const oid = s => {
-  const p = s.split('.').map(Number),
-    o = [p[0] * 40 + p[1]]
-  for (const v of p.slice(2)) {
-    const g = [v & 127]
-    for (let x = v >> 7; x; x >>= 7) g.unshift((x & 127) | 128)
-    o.push(...g)
+
+function lengthOf(size) {
+  if (size < 0x80) return [size]
+  return size < 0x100 ? [0x81, size] : [0x82, size >> 8, size & 0xff]
+}
+
+/** A value of DER: its type, its length, its content. */
+function value(type, ...parts) {
+  const content = Buffer.concat(parts)
+  return Buffer.concat([Buffer.from([type, ...lengthOf(content.length)]), content])
+}
+
+const sequence = (...parts) => value(SEQUENCE, ...parts)
+
+function oid([first, second, ...rest]) {
+  const bytes = [first * 40 + second]
+  for (const number of rest) {
+    const group = [number & 0x7f]
+    for (let left = number >> 7; left; left >>= 7) group.unshift((left & 0x7f) | 0x80)
+    bytes.push(...group)
   }
-  return tlv(0x06, Buffer.from(o))
+  return value(TYPES.oid, Buffer.from(bytes))
 }
-const time = d => tlv(0x17, Buffer.from(d.toISOString().replace(/[-:T]/g, '').slice(2, 14) + 'Z'))
-export function selfSigned() {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const alg = seq(oid('1.2.840.10045.4.3.2'))
-  const name = seq(tlv(0x31, seq(oid('2.5.4.3'), tlv(0x0c, Buffer.from('mock-wa loopback')))))
-  const san = seq(tlv(0x82, Buffer.from('localhost')), tlv(0x87, Buffer.from([127, 0, 0, 1])))
-  const ext = tlv(
-    0xa3,
-    seq(
-      seq(oid('2.5.29.17'), tlv(0x04, san)),
-      seq(oid('2.5.29.19'), tlv(0x01, Buffer.from([255])), tlv(0x04, seq(tlv(0x01, Buffer.from([255])))))
+
+const time = ms =>
+  value(TYPES.time, Buffer.from(`${new Date(ms).toISOString().replace(/[-:T]/g, '').slice(2, 14)}Z`))
+
+function extensions() {
+  const names = [value(DNS_NAME, Buffer.from('localhost')), value(IP_ADDRESS, Buffer.from([127, 0, 0, 1]))]
+  const yes = value(TYPES.boolean, Buffer.from([0xff]))
+  return value(
+    EXTENSIONS,
+    sequence(
+      sequence(oid(OIDS.subjectAltName), value(TYPES.octets, sequence(...names))),
+      // Critical, and an authority: clients are told to trust it as their root.
+      sequence(oid(OIDS.basicConstraints), yes, value(TYPES.octets, sequence(yes)))
     )
   )
+}
+
+/** @returns {{cert: string, key: string}} both as PEM */
+export function selfSigned() {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const algorithm = sequence(oid(OIDS.ecdsaWithSha256))
+  const common = sequence(oid(OIDS.commonName), value(TYPES.text, Buffer.from('mock-wa loopback')))
+  const name = sequence(value(SET, common))
   const now = Date.now()
-  const tbs = seq(
-    tlv(0xa0, tlv(0x02, Buffer.from([2]))),
-    tlv(0x02, Buffer.concat([Buffer.from([1]), randomBytes(8)])),
-    alg,
+  const body = sequence(
+    value(VERSION, value(TYPES.integer, Buffer.from([2]))),
+    value(TYPES.integer, Buffer.from([1]), randomBytes(8)),
+    algorithm,
     name,
-    seq(time(new Date(now - 864e5)), time(new Date(now + 3650 * 864e5))),
+    sequence(time(now - DAY_MS), time(now + 3650 * DAY_MS)),
     name,
     publicKey.export({ type: 'spki', format: 'der' }),
-    ext
+    extensions()
   )
-  const sig = createSign('sha256').update(tbs).sign(privateKey)
-  const der = seq(tbs, alg, tlv(0x03, Buffer.from([0]), sig))
-  const cert =
-    '-----BEGIN CERTIFICATE-----\n' +
-    der
-      .toString('base64')
-      .match(/.{1,64}/g)
-      .join('\n') +
-    '\n-----END CERTIFICATE-----\n'
+  const signature = createSign('sha256').update(body).sign(privateKey)
+  const der = sequence(body, algorithm, value(TYPES.bits, Buffer.from([0]), signature))
+  const lines = der.toString('base64').match(/.{1,64}/g)
+  const cert = ['-----BEGIN CERTIFICATE-----', ...lines, '-----END CERTIFICATE-----', ''].join('\n')
   return { cert, key: privateKey.export({ type: 'pkcs8', format: 'pem' }) }
 }

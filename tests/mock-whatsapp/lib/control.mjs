@@ -21,7 +21,7 @@ const accountOf = (wa, { account }) => wa.people.account(account)
 
 /** Sends a node to every linked client of an account. */
 function tell(wa, request, nodeFor) {
-  for (const comp of accountOf(wa, request).companions.values()) wa.send(comp.conn, nodeFor(comp))
+  for (const companion of accountOf(wa, request).companions.values()) wa.send(companion.conn, nodeFor(companion))
 }
 
 export const control = {
@@ -93,9 +93,9 @@ function status(wa) {
 
 function sendText(wa, request) {
   const { text, mention, quoted, forwarded, ephemeral, extended, group } = request
-  const acc = accountOf(wa, request)
+  const account = accountOf(wa, request)
   const mode = request.addressing || wa.people.groups.get(group)?.addressing || 'lid'
-  const me = mode === 'lid' ? lidJid(acc.lid) : pnJid(acc.pn)
+  const me = mode === 'lid' ? lidJid(account.lid) : pnJid(account.pn)
   const info = {
     mentionedJid: (mention ?? []).map(jid => (jid === 'me' ? me : jid)),
     ...(quoted && {
@@ -154,7 +154,7 @@ function askRetry(wa, request) {
       el('signature', {}, signedPreKey.signature)
     ])
   ])
-  const acc = accountOf(wa, request)
+  const account = accountOf(wa, request)
   const attrs = {
     from: group || to || jid,
     id,
@@ -162,8 +162,8 @@ function askRetry(wa, request) {
     t: nowSec(),
     participant: group ? jid : undefined
   }
-  tell(wa, request, comp => {
-    device.dropSession(addressOf(acc, comp))
+  tell(wa, request, companion => {
+    device.dropSession(addressOf(account, companion))
     const retry = el('retry', { count, id, t: nowSec(), v: 1 })
     const registration = el('registration', {}, encodeBigEndian(registrationId))
     return el('receipt', attrs, [retry, registration, ...(withKeys ? [keys] : [])])

@@ -9,23 +9,23 @@ import { nowSec, proto } from './wa.mjs'
 const INLINE_BYTES_MAX = 8 << 20
 const FIRST_CONTACT = 15551110000
 
-export async function shareHistory(wa, acc, comp) {
+export async function shareHistory(wa, account, companion) {
   const { APP_STATE_SYNC_KEY_SHARE, HISTORY_SYNC_NOTIFICATION } = proto.Message.ProtocolMessage.Type
-  const keys = [appStateKey(comp)]
+  const keys = [appStateKey(companion)]
   const share = { type: APP_STATE_SYNC_KEY_SHARE, appStateSyncKeyShare: { keys } }
-  await fromPhone(wa, acc, comp, { protocolMessage: share })
+  await fromPhone(wa, account, companion, { protocolMessage: share })
   const history = bootstrap(wa)
   const packed = deflateSync(Buffer.from(proto.HistorySync.encode(history).finish()))
   const note = { syncType: history.syncType, chunkOrder: 0, progress: 100, ...carrier(wa, packed) }
   const protocolMessage = { type: HISTORY_SYNC_NOTIFICATION, historySyncNotification: note }
-  await fromPhone(wa, acc, comp, { protocolMessage })
-  wa.log('history-sent', { account: acc.pn, device: comp.id, bytes: packed.length })
+  await fromPhone(wa, account, companion, { protocolMessage })
+  wa.log('history-sent', { account: account.pn, device: companion.id, bytes: packed.length })
 }
 
-function appStateKey(comp) {
+function appStateKey(companion) {
   const fingerprint = { rawId: 1, currentIndex: 0, deviceIndexes: [0] }
   return {
-    keyId: { keyId: Buffer.from([0, 0, 0, 0, 0, comp.id]) },
+    keyId: { keyId: Buffer.from([0, 0, 0, 0, 0, companion.id]) },
     keyData: { keyData: randomBytes(32), fingerprint, timestamp: nowSec() }
   }
 }

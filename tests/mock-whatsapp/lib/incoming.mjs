@@ -14,27 +14,27 @@ const NO_ARRIVAL = new Set(['hist_sync', 'read', 'retry', 'server-error'])
 
 /** A client wants its messages: those that waited, then the news. */
 export async function pushBacklog(wa, conn) {
-  const { acc, comp } = conn
-  comp.active = true
+  const { account, companion } = conn
+  companion.active = true
   const ib = content => wa.send(conn, el('ib', { from: SERVER }, [content]))
   const { edgeRouting, history, offlineEnd } = wa.knobs
   if (edgeRouting) ib(el('edge_routing', {}, [el('routing_info', {}, Buffer.from([8, 13, 8, 5]))]))
-  const count = comp.pending.length
+  const count = companion.pending.length
   if (count) ib(el('offline_preview', { count, message: count, notification: 0, receipt: 0 }))
-  for (const stanza of comp.pending) push(wa, comp, stanza, { offline: true })
+  for (const stanza of companion.pending) push(wa, companion, stanza, { offline: true })
   if (offlineEnd) ib(el('offline', { count }))
-  wa.log('active', { account: acc.pn, device: comp.id, offline: count })
-  if (history && !comp.historySent) {
-    comp.historySent = true
-    await shareHistory(wa, acc, comp)
+  wa.log('active', { account: account.pn, device: companion.id, offline: count })
+  if (history && !companion.historySent) {
+    companion.historySent = true
+    await shareHistory(wa, account, companion)
   }
 }
 
 /** A person writes to an account, or to a group that it is in; or (`self`) its owner writes on the phone. */
 export async function inbound(wa, request) {
-  const { account, from, group, message, id, type = 'text', t, garbleTimes = 0, self, companion } = request
-  const acc = wa.people.account(account)
-  const person = self ? acc : wa.people.person(from)
+  const { from, group, message, id, type = 'text', t, garbleTimes = 0, self, companion } = request
+  const account = wa.people.account(request.account)
+  const person = self ? account : wa.people.person(from)
   const mode = request.addressing || wa.people.groups.get(group)?.addressing || wa.knobs.addressing
   const isLid = mode === 'lid'
   const nameOf = (who, device) => (isLid ? lidJid(who.lid, device) : pnJid(who.pn, device))
@@ -44,7 +44,7 @@ export async function inbound(wa, request) {
   const item = {
     id: id || newId(),
     t: t || nowSec(),
-    sender: self ? acc.phone : person.devices[companion || 0],
+    sender: self ? account.phone : person.devices[companion || 0],
     message,
     group,
     garbleTimes,
@@ -61,14 +61,14 @@ export async function inbound(wa, request) {
     item.sentTo = nameOf(peer)
     Object.assign(attrs, { recipient: item.sentTo, [`peer_recipient_${other}`]: otherOf(peer) })
   } else attrs[`sender_${other}`] = otherOf(person)
-  return { id: item.id, live: await deliver(wa, acc, item) }
+  return { id: item.id, live: await deliver(wa, account, item) }
 }
 
 /** Encrypts a message for every linked client, and pushes it to those that are there. */
-async function deliver(wa, acc, item) {
+async function deliver(wa, account, item) {
   let live = 0
-  for (const comp of acc.companions.values()) {
-    if (await queue(wa, acc, comp, item)) live++
+  for (const companion of account.companions.values()) {
+    if (await queue(wa, account, companion, item)) live++
   }
   return live
 }
@@ -77,33 +77,33 @@ async function deliver(wa, acc, item) {
  * Encrypts a message for a client and keeps that copy until the client has said what became of it. The server
  * repeats it as it is; only a sender makes another one.
  */
-function queue(wa, acc, comp, item, count) {
+function queue(wa, account, companion, item, count) {
   return item.sender.exclusive(async () => {
-    const stanza = { item, encs: await encrypted(acc, comp, item, count) }
-    comp.pending.push(stanza)
-    return push(wa, comp, stanza, { count })
+    const stanza = { item, encs: await encrypted(account, companion, item, count) }
+    companion.pending.push(stanza)
+    return push(wa, companion, stanza, { count })
   })
 }
 
 /** A client is done with the oldest copy of a message. */
-export function settle(comp, id) {
-  const at = comp?.pending.findIndex(({ item }) => item.id === id) ?? -1
-  if (at >= 0) comp.pending.splice(at, 1)
+export function settle(companion, id) {
+  const at = companion?.pending.findIndex(({ item }) => item.id === id) ?? -1
+  if (at >= 0) companion.pending.splice(at, 1)
 }
 
 /** What an account's phone tells its linked client. */
-export async function fromPhone(wa, acc, comp, message) {
+export async function fromPhone(wa, account, companion, message) {
   const attrs = { type: 'text', category: 'peer', push_priority: 'high_force' }
-  const item = { id: newId(), t: nowSec(), sender: acc.phone, message, attrs }
-  item.fromJid = pnJid(acc.pn)
-  await queue(wa, acc, comp, item)
+  const item = { id: newId(), t: nowSec(), sender: account.phone, message, attrs }
+  item.fromJid = pnJid(account.pn)
+  await queue(wa, account, companion, item)
 }
 
 /** The content of a message for one client; `count` when the client has asked for it again. */
-async function encrypted(acc, comp, item, count) {
-  const address = addressOf(acc, comp)
+async function encrypted(account, companion, item, count) {
+  const address = addressOf(account, companion)
   const { sender, group, message } = item
-  if (count || !(await sender.hasSession(address))) await startSession(sender, address, comp)
+  if (count || !(await sender.hasSession(address))) await startSession(sender, address, companion)
   const garbled = item.garbleTimes > (count ?? 0)
   const enc = ({ type, data }) =>
     el('enc', { v: 2, type, count }, garbled ? Buffer.concat([data.subarray(0, -4), randomBytes(4)]) : data)
@@ -114,38 +114,38 @@ async function encrypted(acc, comp, item, count) {
   } else {
     const self = new libsignal.ProtocolAddress(sender.user, sender.id)
     const known = (sender.keyKnownTo ??= new Set())
-    if (count || !known.has(group + comp.id)) {
+    if (count || !known.has(group + companion.id)) {
       const skdm = {
         groupId: group,
         axolotlSenderKeyDistributionMessage: await sender.groupSkdm(group, self)
       }
       const body = { senderKeyDistributionMessage: skdm, ...(count ? message : {}) }
       encs.push(enc(await sender.encrypt(address, body)))
-      known.add(group + comp.id)
+      known.add(group + companion.id)
     }
     if (!count) encs.push(enc({ type: 'skmsg', data: await sender.groupEncrypt(group, self, message) }))
   }
   return encs
 }
 
-function startSession(sender, address, comp) {
-  const preKey = popPreKey(comp)
+function startSession(sender, address, companion) {
+  const preKey = popPreKey(companion)
   return sender.startSession(address, {
-    registrationId: comp.registrationId,
-    identityKey: generateSignalPubKey(comp.identityPub),
+    registrationId: companion.registrationId,
+    identityKey: generateSignalPubKey(companion.identityPub),
     signedPreKey: {
-      keyId: comp.signed.id,
-      publicKey: generateSignalPubKey(comp.signed.pub),
-      signature: comp.signed.sig
+      keyId: companion.signed.id,
+      publicKey: generateSignalPubKey(companion.signed.pub),
+      signature: companion.signed.sig
     },
     preKey: preKey && { keyId: preKey.id, publicKey: generateSignalPubKey(preKey.public) }
   })
 }
 
 /** Sends a message to one client, if it is on line. */
-function push(wa, comp, { item, encs }, { offline, count } = {}) {
-  const { conn } = comp
-  if (!comp.active || conn?.ws.readyState !== 1) return false
+function push(wa, companion, { item, encs }, { offline, count } = {}) {
+  const { conn } = companion
+  if (!companion.active || conn?.ws.readyState !== 1) return false
   wa.sent.set(item.id, item)
   const attrs = {
     from: item.fromJid,
@@ -168,16 +168,16 @@ export async function onReceipt(wa, conn, node) {
   if (type === 'retry') await repeat(wa, conn, node)
   if (type === 'server-error') renewMedia(wa, conn, node)
   if (NO_ARRIVAL.has(type)) return
-  for (const one of ids) settle(conn.comp, one)
+  for (const one of ids) settle(conn.companion, one)
 }
 
 /** A client could not read a message: its sender begins a new session. */
 async function repeat(wa, conn, node) {
-  const { acc, comp } = conn
+  const { account, companion } = conn
   const item = wa.sent.get(node.attrs.id)
   const count = Number(allKids(node, 'retry')[0]?.attrs.count || 1)
   if (!item || count > RETRIES_MAX) return
-  await queue(wa, acc, comp, item, count)
+  await queue(wa, account, companion, item, count)
 }
 
 /** A client finds a file gone, and asks the phone to upload it again. */
@@ -205,14 +205,14 @@ function fileIn(message) {
 }
 
 /** People's devices say what has become of what a client sent. */
-export function sendReceipt(wa, { account, id, to, type, participant }) {
-  const acc = wa.people.account(account)
+export function sendReceipt(wa, { account: number, id, to, type, participant }) {
+  const account = wa.people.account(number)
   const tell = attrs => {
-    for (const comp of acc.companions.values())
-      wa.send(comp.conn, el('receipt', { from: to, id, type, t: nowSec(), ...attrs }))
+    for (const companion of account.companions.values())
+      wa.send(companion.conn, el('receipt', { from: to, id, type, t: nowSec(), ...attrs }))
   }
   if (!isGroup(to)) return tell({})
   const group = wa.people.groups.get(to)
-  const readers = participant ? [digits(participant)] : group.members.filter(pn => pn !== acc.pn)
+  const readers = participant ? [digits(participant)] : group.members.filter(pn => pn !== account.pn)
   for (const pn of readers) tell({ participant: wa.people.memberJid(group, pn) })
 }

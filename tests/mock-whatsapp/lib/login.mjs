@@ -28,18 +28,18 @@ export function login(wa, conn, payload, clientStatic) {
   if (payload.devicePairingData) return register(wa, conn, payload.devicePairingData, clientStatic)
   const pn = String(payload.username)
   const device = payload.device || 0
-  const acc = wa.people.accounts.get(pn)
-  const comp = acc?.companions.get(device)
-  if (!comp?.noisePub.equals(clientStatic)) {
+  const account = wa.people.accounts.get(pn)
+  const companion = account?.companions.get(device)
+  if (!companion?.noisePub.equals(clientStatic)) {
     wa.log('login-unknown', { pn, device })
     return refuse(wa, conn, 401)
   }
-  if (comp.conn && comp.conn !== conn) streamError(wa, comp.conn, 440)
-  Object.assign(conn, { acc, comp })
-  comp.conn = conn
-  comp.logins = (comp.logins || 0) + 1
-  wa.log('login', { account: pn, device, passive: !!payload.passive, n: comp.logins })
-  const attrs = { t: nowSec(), lid: lidJid(acc.lid, comp.id), props: 1, companion_enc_static: 'x' }
+  if (companion.conn && companion.conn !== conn) streamError(wa, companion.conn, 440)
+  Object.assign(conn, { account, companion })
+  companion.conn = conn
+  companion.logins = (companion.logins || 0) + 1
+  wa.log('login', { account: pn, device, passive: !!payload.passive, n: companion.logins })
+  const attrs = { t: nowSec(), lid: lidJid(account.lid, companion.id), props: 1, companion_enc_static: 'x' }
   return wa.send(conn, el('success', attrs))
 }
 
@@ -55,7 +55,7 @@ export function streamError(wa, conn, code, kind) {
   if (code === 440) node = el('stream:error', {}, conflict('replaced'))
   else node = el('stream:error', { code }, code === 401 ? conflict(kind || 'device_removed') : [])
   wa.send(conn, node)
-  wa.log('stream-error-sent', { code, account: conn.acc?.pn, device: conn.comp?.id })
+  wa.log('stream-error-sent', { code, account: conn.account?.pn, device: conn.companion?.id })
   closeSoon(conn)
 }
 
@@ -83,7 +83,7 @@ function register(wa, conn, reg, clientStatic) {
 }
 
 /** The phone has scanned a QR code. */
-export function scanQr(wa, qr, acc) {
+export function scanQr(wa, qr, account) {
   const [ref, noiseKey, identityKey, adv] = qr.replace(/^[^#]*#/, '').split(',')
   const conn = wa.refs.get(ref)
   if (conn?.ws.readyState !== 1) throw new Error('qr is unknown or expired')
@@ -92,50 +92,50 @@ export function scanQr(wa, qr, acc) {
     throw new Error('qr keys do not match the connection')
   }
   for (const one of conn.refs) wa.refs.delete(one)
-  pairSuccess(wa, conn, acc, Buffer.from(adv, 'base64'))
+  pairSuccess(wa, conn, account, Buffer.from(adv, 'base64'))
 }
 
 /** The phone vouches for the new client; it has to sign in turn. */
-export function pairSuccess(wa, conn, acc, advSecret) {
-  const id = acc.next++
-  const comp = { id, keyIndex: id, ...conn.reg, preKeys: new Map(), pending: [] }
-  conn.pairing = { acc, comp }
+export function pairSuccess(wa, conn, account, advSecret) {
+  const id = account.next++
+  const companion = { id, keyIndex: id, ...conn.reg, preKeys: new Map(), pending: [] }
+  conn.pairing = { account, companion }
   const identity = { rawId: randomBytes(4).readUInt32BE(), timestamp: nowSec(), keyIndex: id }
   const details = encoded('ADVDeviceIdentity', { ...identity, accountType: 0, deviceType: 0 })
-  const claim = Buffer.concat([WA_ADV_ACCOUNT_SIG_PREFIX, details, comp.identityPub])
+  const claim = Buffer.concat([WA_ADV_ACCOUNT_SIG_PREFIX, details, companion.identityPub])
   const signed = encoded('ADVSignedDeviceIdentity', {
     details,
-    accountSignatureKey: acc.phone.identity.public,
-    accountSignature: Curve.sign(acc.phone.identity.private, claim)
+    accountSignatureKey: account.phone.identity.public,
+    accountSignature: Curve.sign(account.phone.identity.private, claim)
   })
   const body = encoded('ADVSignedDeviceIdentityHMAC', { details: signed, hmac: hmacSign(signed, advSecret) })
   const content = [
     el('device-identity', {}, body),
-    el('device', { jid: pnJid(acc.pn, id), lid: lidJid(acc.lid, id) }),
+    el('device', { jid: pnJid(account.pn, id), lid: lidJid(account.lid, id) }),
     el('platform', { name: 'android' })
   ]
   const attrs = { from: SERVER, type: 'set', id: `ps${conn.id}`, xmlns: 'md', t: nowSec() }
   wa.send(conn, el('iq', attrs, [el('pair-success', {}, content)]))
-  wa.log('pair-success-sent', { account: acc.pn, device: id })
+  wa.log('pair-success-sent', { account: account.pn, device: id })
 }
 
 const encoded = (type, value) => Buffer.from(proto[type].encode(value).finish())
 
 /** The client's signature over all of it: from here on it is linked. */
 export function pairSigned(wa, conn, node) {
-  const { acc, comp } = conn.pairing
+  const { account, companion } = conn.pairing
   const identity = kid(kid(node, 'pair-device-sign'), 'device-identity')
   const { details, deviceSignature } = proto.ADVSignedDeviceIdentity.decode(bytes(identity))
-  const parts = [WA_ADV_DEVICE_SIG_PREFIX, Buffer.from(details), comp.identityPub, acc.phone.identity.public]
-  const deviceSignatureOk = verify(comp.identityPub, Buffer.concat(parts), Buffer.from(deviceSignature))
+  const parts = [WA_ADV_DEVICE_SIG_PREFIX, Buffer.from(details), companion.identityPub, account.phone.identity.public]
+  const deviceSignatureOk = verify(companion.identityPub, Buffer.concat(parts), Buffer.from(deviceSignature))
   wa.log('paired', {
-    account: acc.pn,
-    device: comp.id,
+    account: account.pn,
+    device: companion.id,
     deviceSignatureOk,
     keyIndex: identity.attrs['key-index']
   })
   if (!deviceSignatureOk) return streamError(wa, conn, 500)
-  acc.companions.set(comp.id, comp)
+  account.companions.set(companion.id, companion)
   conn.pairing = undefined
   if (wa.knobs.restartAfterPair) streamError(wa, conn, 515)
 }

@@ -4,6 +4,7 @@ import https from 'node:https'
 import { selfSigned } from './certificate.mjs'
 import { aesEncryptGCM, hkdf, proto } from './wa.mjs'
 
+/** Names of the kinds in the derivation of their keys. */
 const INFO = {
   image: 'Image',
   video: 'Video',
@@ -12,27 +13,33 @@ const INFO = {
   sticker: 'Image',
   history: 'History'
 }
-const keysFor = (mediaKey, kind) => {
-  const k = Buffer.from(hkdf(mediaKey, 112, { info: `WhatsApp ${INFO[kind] ?? 'Image'} Keys` }))
-  return { iv: k.subarray(0, 16), cipher: k.subarray(16, 48), mac: k.subarray(48, 80) }
+const MAC_BYTES = 10
+
+function keysFor(mediaKey, kind) {
+  const keys = Buffer.from(hkdf(mediaKey, 112, { info: `WhatsApp ${INFO[kind] ?? 'Image'} Keys` }))
+  return { iv: keys.subarray(0, 16), cipher: keys.subarray(16, 48), mac: keys.subarray(48, 80) }
 }
-const sha = b => createHash('sha256').update(b).digest()
+
+const sha256 = bytes => createHash('sha256').update(bytes).digest()
+
+const macOf = ({ iv, mac }, encrypted) =>
+  createHmac('sha256', mac).update(iv).update(encrypted).digest().subarray(0, MAC_BYTES)
+
 export function encryptMedia(plain, kind) {
   const mediaKey = randomBytes(32)
-  const k = keysFor(mediaKey, kind)
-  const c = createCipheriv('aes-256-cbc', k.cipher, k.iv)
-  const ct = Buffer.concat([c.update(plain), c.final()])
-  const mac = createHmac('sha256', k.mac).update(k.iv).update(ct).digest().subarray(0, 10)
-  const enc = Buffer.concat([ct, mac])
-  return { mediaKey, enc, fileSha256: sha(plain), fileEncSha256: sha(enc), fileLength: plain.length }
+  const keys = keysFor(mediaKey, kind)
+  const cipher = createCipheriv('aes-256-cbc', keys.cipher, keys.iv)
+  const encrypted = Buffer.concat([cipher.update(plain), cipher.final()])
+  const enc = Buffer.concat([encrypted, macOf(keys, encrypted)])
+  return { mediaKey, enc, fileSha256: sha256(plain), fileEncSha256: sha256(enc), fileLength: plain.length }
 }
+
 export function decryptMedia(enc, mediaKey, kind) {
-  const k = keysFor(mediaKey, kind)
-  const ct = enc.subarray(0, -10)
-  const mac = createHmac('sha256', k.mac).update(k.iv).update(ct).digest().subarray(0, 10)
-  if (!mac.equals(enc.subarray(-10))) throw new Error('media mac mismatch')
-  const d = createDecipheriv('aes-256-cbc', k.cipher, k.iv)
-  return Buffer.concat([d.update(ct), d.final()])
+  const keys = keysFor(mediaKey, kind)
+  const encrypted = enc.subarray(0, -MAC_BYTES)
+  if (!macOf(keys, encrypted).equals(enc.subarray(-MAC_BYTES))) throw new Error('media mac mismatch')
+  const cipher = createDecipheriv('aes-256-cbc', keys.cipher, keys.iv)
+  return Buffer.concat([cipher.update(encrypted), cipher.final()])
 }
 
 /** The phone's answer to a client that asks for a file again, as both encrypt it. */

@@ -18,7 +18,7 @@ const MEDIA = ['image', 'video', 'audio', 'document', 'sticker']
 
 export async function onMessage(wa, conn, node) {
   const { to, id, type, category } = node.attrs
-  const record = { id, to, stanzaType: type, account: conn.acc.pn, device: conn.comp.id, participants: [] }
+  const record = { id, to, stanzaType: type, account: conn.account.pn, device: conn.companion.id, participants: [] }
   record.deviceIdentity = !!kid(node, 'device-identity')
   await readAll(wa, conn, node, record)
   if (record.message) Object.assign(record, describe(wa, record.message))
@@ -42,19 +42,19 @@ async function acknowledge(wa, conn, { attrs: { id, to, participant, category } 
     el('ack', { class: 'message', id, from: to, t: Math.floor(Date.now() / 1000), participant, error })
   )
   if (error || category === 'peer' || !deliver) return
-  sendReceipt(wa, { account: conn.acc.pn, id, to })
-  if (read) sendReceipt(wa, { account: conn.acc.pn, id, to, type: 'read' })
+  sendReceipt(wa, { account: conn.account.pn, id, to })
+  if (read) sendReceipt(wa, { account: conn.account.pn, id, to, type: 'read' })
 }
 
 /** Decrypts every copy that is in the stanza. */
 async function readAll(wa, conn, node, record) {
   const { to, participant } = node.attrs
-  const from = addressOf(conn.acc, conn.comp)
+  const from = addressOf(conn.account, conn.companion)
   for (const copy of allKids(kid(node, 'participants'), 'to')) {
     const { jid } = copy.attrs
     const message = await readOne(wa, from, to, jid, kid(copy, 'enc'), record)
     if (!message || isGroup(to)) continue
-    const isOwn = [conn.acc.pn, conn.acc.lid].includes(digits(jid))
+    const isOwn = [conn.account.pn, conn.account.lid].includes(digits(jid))
     if (!isOwn) record.message = message
     else if (!record.message) record.message = message.deviceSentMessage?.message ?? message
   }

@@ -19,13 +19,13 @@ const NONE = Buffer.alloc(0)
 /** A stanza of the client about linking by code. */
 export function onCodeStage(wa, conn, node, done) {
   const pn = digits(node.attrs.jid)
-  if (node.attrs.stage === 'companion_hello') return requested(wa, conn, node, pn, done)
-  if (node.attrs.stage === 'companion_finish') return finished(wa, conn, node, pn, done)
+  if (node.attrs.stage === 'companion_hello') return onRequest(wa, conn, node, pn, done)
+  if (node.attrs.stage === 'companion_finish') return onFinish(wa, conn, node, pn, done)
   wa.log('unhandled-iq', { xmlns: 'md', stage: node.attrs.stage })
   return done()
 }
 
-function requested(wa, conn, node, pn, done) {
+function onRequest(wa, conn, node, pn, done) {
   const ref = randomBytes(16)
   const wrapped = kidBytes(node, 'link_code_pairing_wrapped_companion_ephemeral_pub')
   wa.codes.set(pn, { conn, ref, wrapped })
@@ -34,29 +34,29 @@ function requested(wa, conn, node, pn, done) {
   done([el('link_code_companion_reg', { stage: 'companion_hello' }, content)])
 }
 
-function finished(wa, conn, node, pn, done) {
+function onFinish(wa, conn, node, pn, done) {
   done()
   const { shared } = wa.codes.get(pn)
-  const acc = wa.people.account(pn)
+  const account = wa.people.account(pn)
   const bundle = kidBytes(node, 'link_code_pairing_wrapped_key_bundle')
   const identity = kidBytes(node, 'companion_identity_public')
   const info = 'link_code_pairing_key_bundle_encryption_key'
   const key = Buffer.from(hkdf(shared, 32, { salt: bundle.subarray(0, 32), info }))
   const plain = aesDecryptGCM(bundle.subarray(44), key, bundle.subarray(32, 44), NONE)
   const bundleOk =
-    plain.subarray(0, 32).equals(identity) && plain.subarray(32, 64).equals(acc.phone.identity.public)
+    plain.subarray(0, 32).equals(identity) && plain.subarray(32, 64).equals(account.phone.identity.public)
   const secret = Buffer.concat([
     shared,
-    Curve.sharedKey(acc.phone.identity.private, identity),
+    Curve.sharedKey(account.phone.identity.private, identity),
     plain.subarray(64, 96)
   ])
   wa.log('pairing-code-finish', { pn, bundleOk })
-  pairSuccess(wa, conn, acc, Buffer.from(hkdf(secret, 32, { info: 'adv_secret' })))
+  pairSuccess(wa, conn, account, Buffer.from(hkdf(secret, 32, { info: 'adv_secret' })))
 }
 
 /** The owner types the code. */
-export async function enterCode(wa, code, acc) {
-  const pairing = wa.codes.get(acc.pn)
+export async function enterCode(wa, code, account) {
+  const pairing = wa.codes.get(account.pn)
   if (!pairing) throw new Error('no pairing code was asked for this number')
   const typed = code.replace('-', '')
   const { wrapped } = pairing
@@ -69,7 +69,7 @@ export async function enterCode(wa, code, acc) {
   const answer = aesEncryptCTR(ephemeral.public, await derivePairingCodeKey(typed, salt), iv)
   const content = [
     el('link_code_pairing_ref', {}, pairing.ref),
-    el('primary_identity_pub', {}, acc.phone.identity.public),
+    el('primary_identity_pub', {}, account.phone.identity.public),
     el('link_code_pairing_wrapped_primary_ephemeral_pub', {}, Buffer.concat([salt, iv, answer]))
   ]
   const attrs = { from: SERVER, type: 'link_code_companion_reg', id: newId(), t: nowSec() }

@@ -1,4 +1,4 @@
-// What a client asks the server: keys, people, groups, settings.
+// What a client asks the server: keys, people, groups, settings. Knows nothing of messages.
 import { SERVER, lidJid, pnJid } from './jids.mjs'
 import { pushBacklog } from './incoming.mjs'
 import { pairSigned, streamError } from './login.mjs'
@@ -16,7 +16,7 @@ const PRIVACY = {
 }
 const MEDIA_CONN = { auth: 'mock-auth', ttl: 3600, auth_ttl: 3600, max_buckets: 12 }
 
-/** By namespace: (wa, conn, iq, its first child, done). */
+/** Handlers of questions by their namespace: (wa, conn, iq, its first child, done). */
 const QUERIES = {
   'w:p': (wa, conn, iq, child, done) => (wa.log('ping'), done()),
   passive: async (wa, conn, iq, child, done) => {
@@ -82,12 +82,12 @@ function onPrivacy(wa, conn, iq, child, done) {
 }
 
 function onKeys(wa, conn, iq, child, done) {
-  const { comp } = conn
+  const { companion } = conn
   if (iq.attrs.type === 'get') {
-    if (child.tag === 'count') return done([el('count', { value: comp.preKeys.size })])
+    if (child.tag === 'count') return done([el('count', { value: companion.preKeys.size })])
     if (child.tag === 'digest') {
-      const registration = el('registration', {}, encodeBigEndian(comp.registrationId))
-      const content = [registration, el('type', {}, Buffer.from([5])), el('identity', {}, comp.identityPub)]
+      const registration = el('registration', {}, encodeBigEndian(companion.registrationId))
+      const content = [registration, el('type', {}, Buffer.from([5])), el('identity', {}, companion.identityPub)]
       return done([el('digest', {}, content)])
     }
     if (child.tag === 'key') {
@@ -105,13 +105,13 @@ function onKeys(wa, conn, iq, child, done) {
   const list = kid(iq, 'list')
   const signed = kid(list ? iq : kid(iq, 'rotate'), 'skey')
   if (!signed) return unhandled(wa, iq, child, done)
-  comp.signed = {
+  companion.signed = {
     id: uint(kidBytes(signed, 'id')),
     pub: kidBytes(signed, 'value'),
     sig: kidBytes(signed, 'signature')
   }
-  for (const key of allKids(list, 'key')) comp.preKeys.set(uint(kidBytes(key, 'id')), kidBytes(key, 'value'))
-  if (list) wa.log('prekeys-uploaded', { device: comp.id, total: comp.preKeys.size })
+  for (const key of allKids(list, 'key')) companion.preKeys.set(uint(kidBytes(key, 'id')), kidBytes(key, 'value'))
+  if (list) wa.log('prekeys-uploaded', { device: companion.id, total: companion.preKeys.size })
   return done()
 }
 
@@ -131,10 +131,10 @@ function bundleOf(wa, jid) {
 }
 
 /** A client's next unused pre-key. */
-export function popPreKey(comp) {
-  const [first] = comp.preKeys
+export function popPreKey(companion) {
+  const [first] = companion.preKeys
   if (!first) return undefined
-  comp.preKeys.delete(first[0])
+  companion.preKeys.delete(first[0])
   return { id: first[0], public: first[1] }
 }
 
@@ -196,7 +196,7 @@ function onGroups(wa, conn, iq, child, done) {
     return group ? done([wa.people.groupNode(group)]) : wa.error(conn, iq, 404, 'item-not-found')
   }
   if (child?.tag !== 'participating') return done()
-  const groups = [...wa.people.groups.values()].filter(group => group.members.includes(conn.acc.pn))
+  const groups = [...wa.people.groups.values()].filter(group => group.members.includes(conn.account.pn))
   return done([
     el(
       'groups',
@@ -211,7 +211,7 @@ function onDevices(wa, conn, iq, child, done) {
   if (child?.tag !== 'remove-companion-device') return unhandled(wa, iq, child, done)
   done()
   wa.log('client-logout', { jid: child.attrs.jid })
-  if (!conn.comp) return undefined
-  conn.acc.companions.delete(conn.comp.id)
+  if (!conn.companion) return undefined
+  conn.account.companions.delete(conn.companion.id)
   return streamError(wa, conn, 401)
 }

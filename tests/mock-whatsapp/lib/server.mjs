@@ -1,4 +1,4 @@
-// The mock's server: sockets, the Noise transport, and who takes which stanza. Everything that happens
+// The mock's server: sockets, the Noise transport, and who handles which stanza. Everything that happens
 // becomes an event that a test can wait for.
 import { EventEmitter } from 'node:events'
 import http from 'node:http'
@@ -16,6 +16,7 @@ import { Curve, decodeBinaryNode, el, encodeBinaryNode, kids, proto, verify } fr
 
 const EVENTS_MAX = 20_000
 const WAIT_MS = 15_000
+/** What tests can turn, as it is at first; the README says what each does. */
 const KNOBS = {
   qrRefs: 6,
   ack: 'auto',
@@ -40,8 +41,8 @@ const KNOBS = {
   slowIqMs: 0
 }
 
-/** Who takes which stanza. */
-const STANZAS = {
+/** Handlers of stanzas by their tag. */
+const HANDLERS = {
   iq: onQuery,
   message: onMessage,
   receipt: onReceipt,
@@ -153,8 +154,8 @@ export class MockWa extends EventEmitter {
     ws.on('message', data => this.#onData(conn, data))
     ws.on('close', code => {
       this.conns.delete(conn)
-      if (conn.comp?.conn === conn) conn.comp.conn = undefined
-      this.log('disconnect', { conn: conn.id, account: conn.acc?.pn, device: conn.comp?.id, code })
+      if (conn.companion?.conn === conn) conn.companion.conn = undefined
+      this.log('disconnect', { conn: conn.id, account: conn.account?.pn, device: conn.companion?.id, code })
     })
     ws.on('error', () => {})
   }
@@ -183,9 +184,9 @@ export class MockWa extends EventEmitter {
     if (part.login) return login(this, conn, part.login, part.clientStatic)
     const node = await decodeBinaryNode(part.plain)
     if (this.knobs.silent) return undefined
-    const take = STANZAS[node.tag]
-    if (!take) return this.log('unhandled-stanza', { tag: node.tag, attrs: node.attrs })
-    return take(this, conn, node)
+    const handle = HANDLERS[node.tag]
+    if (!handle) return this.log('unhandled-stanza', { tag: node.tag, attrs: node.attrs })
+    return handle(this, conn, node)
   }
 
   /** Sends a node, if the client is there. */
@@ -206,7 +207,7 @@ export class MockWa extends EventEmitter {
 
   /** Ends connections: of one account or all, in one of several ways. */
   drop({ account, code = 503, mode, kind }) {
-    const ended = [...this.conns].filter(conn => !account || conn.acc?.pn === account)
+    const ended = [...this.conns].filter(conn => !account || conn.account?.pn === account)
     for (const conn of ended) {
       if (mode === 'tcp') conn.ws.terminate()
       else if (mode === 'close') conn.ws.close()
@@ -214,7 +215,7 @@ export class MockWa extends EventEmitter {
         this.send(conn, el('xmlstreamend'))
         closeSoon(conn)
       } else {
-        if (code === 401 && conn.comp) conn.acc.companions.delete(conn.comp.id)
+        if (code === 401 && conn.companion) conn.account.companions.delete(conn.companion.id)
         streamError(this, conn, code, kind)
       }
     }
@@ -238,7 +239,7 @@ function checkChain(root, chain) {
 function onAck(wa, conn, node) {
   if (node.attrs.class !== 'message') return
   wa.log('client-ack', { id: node.attrs.id, error: node.attrs.error })
-  settle(conn.comp, node.attrs.id)
+  settle(conn.companion, node.attrs.id)
 }
 
 function onChatState(wa, conn, node) {

@@ -31,7 +31,10 @@ for (const [code, reason] of [
     await harness.op('drop', { account: sidecar.account, code })
     const close = await closed(sidecar)
     assert.deepEqual(summary(close), [code, reason, 'retry'])
-    assert.ok(close.retryMs >= 700 && close.retryMs <= 1_000, `${close.retryMs} ms`)
+    // On a busy machine linking itself may have taken another attempt, and each doubles the delay.
+    const retries = sidecar.events.filter(({ ev, action }) => ev === 'state' && action === 'retry')
+    const mostMs = 1_000 * 2 ** (retries.length - 1)
+    assert.ok(close.retryMs >= 0.7 * mostMs && close.retryMs <= mostMs, `${close.retryMs} of ${mostMs} ms`)
     await ready(sidecar)
   })
 }
