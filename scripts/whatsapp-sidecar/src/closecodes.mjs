@@ -1,4 +1,4 @@
-// Why a connection ended, and what happens next.
+// Why a connection ended, and what happens next. Pure.
 
 /**
  * What follows a close: `retry` after a delay, `restart` at once, `relink` (the login is gone or never was;
@@ -6,11 +6,14 @@
  * @typedef {'retry' | 'restart' | 'relink' | 'stop'} Action
  */
 
-/** @type {Record<number, {reason: string, action: Action, wipe?: boolean, slow?: boolean}>} */
-const LOGIN = {
-  401: { reason: 'logged-out', action: 'relink', wipe: true },
+/**
+ * By the status code of the error that Baileys ends with.
+ * @type {Record<number, {reason: string, action: Action, wipesLogin?: boolean, isSlow?: boolean}>}
+ */
+const CLOSES = {
+  401: { reason: 'logged-out', action: 'relink', wipesLogin: true },
   403: { reason: 'forbidden', action: 'stop' },
-  405: { reason: 'outdated', action: 'retry', slow: true },
+  405: { reason: 'outdated', action: 'retry', isSlow: true },
   408: { reason: 'timed-out', action: 'retry' },
   411: { reason: 'multi-device-mismatch', action: 'stop' },
   428: { reason: 'connection-closed', action: 'retry' },
@@ -26,16 +29,16 @@ const OTHER = { reason: 'connection-failed', action: 'retry' }
  * @param {number} close.code status code of the error that Baileys ended with
  * @param {number} [close.http] status of an HTTP answer where a WebSocket was wanted
  * @param {boolean} close.isLinked whether there is a login
- * @param {boolean} close.badSession whether the server has refused the login with 500 too often
- * @returns {{code: number, reason: string, action: Action, wipe?: boolean, slow?: boolean}}
+ * @param {boolean} close.isBadSession whether the server has refused the login with 500 too often
+ * @returns {{code: number, reason: string, action: Action, wipesLogin?: boolean, isSlow?: boolean}}
  */
-export function closeOf({ code, http, isLinked, badSession }) {
+export function closeOf({ code, http, isLinked, isBadSession }) {
   // A proxy or a portal answered; its 401 and 403 say nothing about the login.
   if (http !== undefined) return { code: http, reason: 'http-refused', action: isLinked ? 'retry' : 'relink' }
-  const found = { code, ...(LOGIN[code] ?? OTHER) }
+  const found = { code, ...(CLOSES[code] ?? OTHER) }
   if (!isLinked && found.action !== 'restart') {
     return { code, reason: code === 408 ? 'link-expired' : found.reason, action: 'relink' }
   }
-  if (code === 500 && badSession) return { code, reason: 'bad-session', action: 'retry', slow: true }
+  if (code === 500 && isBadSession) return { code, reason: 'bad-session', action: 'retry', isSlow: true }
   return found
 }

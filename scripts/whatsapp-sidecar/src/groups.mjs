@@ -7,6 +7,7 @@ import { GROUPS_MAX, GROUP_MS } from './limits.mjs'
 /** Descriptions of groups, kept until something changes them. */
 export class Groups {
   #known = new Cache(GROUP_MS, GROUPS_MAX)
+  /** The last question; the next one waits for it. */
   #asking = Promise.resolve()
   /** Counts what the server says has changed: an answer from before that is not kept. */
   #changes = 0

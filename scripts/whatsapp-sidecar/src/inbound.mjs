@@ -1,4 +1,5 @@
-// Inbound messages as the gateway is shown them: unwrapped, with one identity per person, bounded.
+// Inbound messages as the gateway is shown them: unwrapped, with one identity per person, bounded. Knows nothing of
+// saving and showing them.
 import { getContentType, normalizeMessageContent, proto } from 'baileys'
 import { isChat, isGroup, isIgnored, isMe, personOf } from './identity.mjs'
 import { ID_CHARS_MAX, NAME_CHARS_MAX, SECONDS_MAX, TEXT_CHARS_MAX } from './limits.mjs'
@@ -8,7 +9,7 @@ const { REVOKE, MESSAGE_EDIT } = proto.Message.ProtocolMessage.Type
 const { AssociationType } = proto.MessageAssociation
 const VIEW_ONCE = ['viewOnceMessage', 'viewOnceMessageV2', 'viewOnceMessageV2Extension']
 
-/** No longer than that, and without the half of a character at its end. */
+/** A text of at most so many characters, without the half of one at its end. */
 const clip = (text, max) => (text ? String(text).slice(0, max).toWellFormed() : undefined)
 const clipped = text => clip(text, TEXT_CHARS_MAX)
 const seconds = value => Math.min(Math.max(Math.trunc(Number(value ?? 0)) || 0, 0), SECONDS_MAX)
@@ -17,8 +18,8 @@ function pollText(poll) {
   return [poll.name, ...(poll.options ?? []).map(option => `- ${option.optionName}`)].join('\n')
 }
 
-function placeText(place) {
-  return [place.name, place.address, `${place.degreesLatitude},${place.degreesLongitude}`]
+function locationText(location) {
+  return [location.name, location.address, `${location.degreesLatitude},${location.degreesLongitude}`]
     .filter(Boolean)
     .join('\n')
 }
@@ -33,8 +34,8 @@ const KINDS = {
   audioMessage: () => ({ kind: 'audio' }),
   documentMessage: content => ({ kind: 'document', text: content.caption }),
   stickerMessage: () => ({ kind: 'sticker' }),
-  locationMessage: content => ({ kind: 'location', text: placeText(content) }),
-  liveLocationMessage: content => ({ kind: 'location', text: content.caption || placeText(content) }),
+  locationMessage: content => ({ kind: 'location', text: locationText(content) }),
+  liveLocationMessage: content => ({ kind: 'location', text: content.caption || locationText(content) }),
   contactMessage: content => ({ kind: 'contact', text: content.displayName }),
   contactsArrayMessage: content => ({ kind: 'contact', text: content.displayName }),
   pollCreationMessage: content => ({ kind: 'poll', text: pollText(content) }),
@@ -98,8 +99,8 @@ async function quoteOf(info, creds, mapping) {
   }
 }
 
-/** Chat and author. */
-async function placeOf({ key, pushName }, creds, mapping, subjectOf) {
+/** The chat that a message is in and its author. */
+async function chatAndAuthorOf({ key, pushName }, creds, mapping, subjectOf) {
   const group = isGroup(key.remoteJid)
   const subject = group ? subjectOf(key.remoteJid) : undefined
   const chat = group
@@ -134,14 +135,14 @@ export async function inboundOf(message, { creds, mapping, subjectOf, offline })
   if (!found) return undefined
   const { kind, target, type, content } = found
   const info = content?.contextInfo
-  const place = await placeOf(message, creds, mapping, subjectOf)
+  const chatAndAuthor = await chatAndAuthorOf(message, creds, mapping, subjectOf)
   const quote = await quoteOf(info, creds, mapping)
   const text = clipped(found.text)
   const viewOnce = isViewOnce(message.message, content)
   const media = type && mediaOf(type, content, key)
   return {
     id: clip(key.id, ID_CHARS_MAX),
-    ...place,
+    ...chatAndAuthor,
     ts: seconds(message.messageTimestamp) * 1000,
     offline,
     kind,
@@ -165,7 +166,7 @@ export async function inboundOf(message, { creds, mapping, subjectOf, offline })
 export async function undecryptableOf(message, { creds, mapping, subjectOf, offline }) {
   return {
     id: clip(message.key.id, ID_CHARS_MAX),
-    ...(await placeOf(message, creds, mapping, subjectOf)),
+    ...(await chatAndAuthorOf(message, creds, mapping, subjectOf)),
     ts: seconds(message.messageTimestamp) * 1000,
     offline,
     kind: 'undecryptable'

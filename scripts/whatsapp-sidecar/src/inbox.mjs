@@ -8,18 +8,23 @@ import { isCongested, onceDrained, writeLine } from './stdio.mjs'
 /** Whether the sender made this copy because we asked for one. */
 const isRepetition = ({ content }) => Array.isArray(content) && content.some(({ attrs }) => attrs?.count)
 
+/** The way of inbound messages from the server through the store to the gateway. */
 export class Inbox {
   #store
   #hold
   #subjectOf
-  #held = false
+  /** Whether the server is not read. */
+  #isHeld = false
+  /** Messages of the store's inbox that the gateway has been shown. */
   #shown = 0
-  #waits = false
-  #unread = new Map()
+  /** Whether this waits for the gateway to read. */
+  #isWaiting = false
+  /** Timers of messages that could not be read and may come again, by id. */
+  #undecryptable = new Map()
 
   /**
    * @param {import('./store.mjs').Store} store
-   * @param {(held: boolean) => void} hold stops or starts reading from the server
+   * @param {(isHeld: boolean) => void} hold stops or starts reading from the server
    * @param {(jid: string) => string | undefined} subjectOf
    */
   constructor(store, hold, subjectOf) {
@@ -37,19 +42,19 @@ export class Inbox {
    */
   async receive(sock, node, message, decrypt) {
     const context = this.#context(sock, Boolean(node.attrs.offline))
-    const unread = await undecryptableOf(message, context)
+    const undecryptable = await undecryptableOf(message, context)
     // The server repeats what it has no receipt for, if we died before that. Its keys are used up: to try
     // again would fail, and make Baileys ask the sender for a new copy.
-    if (this.#store.has(unread) && !isRepetition(node)) return
+    if (this.#store.has(undecryptable) && !isRepetition(node)) return
     await this.#store.receive(async () => {
       await decrypt()
       if (message.messageStubType === undefined && !message.key.isViewOnce) {
-        this.#forget(unread.id)
+        this.#forget(undecryptable.id)
         return inboundOf(message, context)
       }
       if (message.category === 'peer') return undefined
-      if (message.key.isViewOnce) return { ...unread, viewOnce: true }
-      if (!this.#store.has(unread)) this.#expectAgain(unread)
+      if (message.key.isViewOnce) return { ...undecryptable, viewOnce: true }
+      if (!this.#store.has(undecryptable)) this.#expectAgain(undecryptable)
       return undefined
     })
     this.#pump()
@@ -92,25 +97,25 @@ export class Inbox {
   }
 
   /** The sender is asked to repeat it; only when nothing comes of that, the gateway hears. */
-  #expectAgain(unread) {
-    const { id } = unread
-    if (this.#unread.has(id)) return
+  #expectAgain(undecryptable) {
+    const { id } = undecryptable
+    if (this.#undecryptable.has(id)) return
     const timer = setTimeout(async () => {
-      this.#unread.delete(id)
-      await this.#store.receive(async () => unread)
+      this.#undecryptable.delete(id)
+      await this.#store.receive(async () => undecryptable)
       this.#pump()
     }, UNDECRYPTABLE_MS)
-    this.#unread.set(id, timer)
+    this.#undecryptable.set(id, timer)
   }
 
   #forget(id) {
-    clearTimeout(this.#unread.get(id))
-    this.#unread.delete(id)
+    clearTimeout(this.#undecryptable.get(id))
+    this.#undecryptable.delete(id)
   }
 
   /** A new connection knows nothing of the hold on the one before. */
   reapplyHold() {
-    if (this.#held) this.#hold(true)
+    if (this.#isHeld) this.#hold(true)
   }
 
   #pump() {
@@ -118,14 +123,14 @@ export class Inbox {
     while (this.#shown < Math.min(UNACKED_MAX, inbox.length) && !isCongested()) {
       writeLine({ ev: 'msg', ...inbox[this.#shown++] })
     }
-    if (isCongested() && !this.#waits) {
-      this.#waits = true
+    if (isCongested() && !this.#isWaiting) {
+      this.#isWaiting = true
       onceDrained(() => {
-        this.#waits = false
+        this.#isWaiting = false
         this.#pump()
       })
     }
-    const held = this.#held ? inbox.length > INBOX_LOW : inbox.length > INBOX_HIGH
-    if (held !== this.#held) this.#hold((this.#held = held))
+    const isHeld = inbox.length > (this.#isHeld ? INBOX_LOW : INBOX_HIGH)
+    if (isHeld !== this.#isHeld) this.#hold((this.#isHeld = isHeld))
   }
 }

@@ -47,20 +47,20 @@ function scan(bytes) {
   const records = []
   let from = 0
   let end = 0
-  let bad = false
+  let isBad = false
   while (from < bytes.length) {
     const at = bytes.indexOf(10, from)
     const record = at < 0 ? undefined : decode(bytes.subarray(from, at))
     from = at < 0 ? bytes.length : at + 1
-    if (record === undefined) bad = true
-    else if (bad && record[DURABLE] > end) return { records, end, damaged: true }
-    else if (!bad) {
+    if (record === undefined) isBad = true
+    else if (isBad && record[DURABLE] > end) return { records, end, isDamaged: true }
+    else if (!isBad) {
       delete record[DURABLE]
       records.push(record)
       end = from
     }
   }
-  return { records, end, damaged: false }
+  return { records, end, isDamaged: false }
 }
 
 function syncFolder(dir) {
@@ -101,9 +101,9 @@ export class Journal {
     const path = join(this.#dir, FILE)
     if (!existsSync(path)) return { records: [], cutBytes: 0, damaged: this.#setAside() }
     const bytes = readFileSync(path)
-    const { records, end, damaged } = scan(bytes)
+    const { records, end, isDamaged } = scan(bytes)
     // Without one good record it is no torn file: the first is written before the file gets its name.
-    if (damaged || !records.length) {
+    if (isDamaged || !records.length) {
       const aside = `${DAMAGED}${Date.now()}`
       renameSync(path, join(this.#dir, aside))
       syncFolder(this.#dir)

@@ -1,4 +1,5 @@
-// Linking this device to a phone, by a QR code or by a code that is typed on the phone.
+// Linking this device to a phone, by a QR code or by a code that is typed on the phone. Knows nothing of the connection
+// but what it offers.
 import { RequestError, invalid } from './errors.mjs'
 import { isPhone } from './identity.mjs'
 import { CODE_MS, QR_FIRST_MS, QR_NEXT_MS } from './limits.mjs'
@@ -6,9 +7,12 @@ import { CODE_MS, QR_FIRST_MS, QR_NEXT_MS } from './limits.mjs'
 /** One attempt at a time; it ends when the phone accepts, the codes run out, or `cancel` is called. */
 export class Linking {
   #emit
+  /** Number of the phone that is to type a code; undefined for QR codes. */
   #phone
+  /** QR codes offered in this attempt. */
   #count = 0
-  #code
+  #hasAskedForCode = false
+  /** Ends the request for a code: `{resolve, reject}`. */
   #settle
 
   /** @param {(event: object) => void} emit */
@@ -26,7 +30,7 @@ export class Linking {
     if (mode === 'code' && !isPhone(phone)) throw invalid('`phone` is no number like +15550001111')
     this.#phone = mode === 'code' ? phone : undefined
     this.#count = 0
-    this.#code = undefined
+    this.#hasAskedForCode = false
     if (mode === 'qr') return Promise.resolve({})
     return new Promise((resolve, reject) => (this.#settle = { resolve, reject }))
   }
@@ -42,8 +46,8 @@ export class Linking {
       this.#emit({ ev: 'qr', data, ttlMs, count: this.#count })
       return
     }
-    if (this.#code) return
-    this.#code = true
+    if (this.#hasAskedForCode) return
+    this.#hasAskedForCode = true
     try {
       const code = await sock.requestPairingCode(this.#phone.slice(1))
       this.#settle?.resolve({ code, ttlMs: CODE_MS })

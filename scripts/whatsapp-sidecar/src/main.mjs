@@ -1,4 +1,4 @@
-// Entry: reads requests, writes answers and events, and ends when the gateway does.
+// Entry: reads requests, writes their answers, and ends when the gateway does. Knows nothing of what a request does.
 import { finishOut, isCongested, readLines, writeLine } from './stdio.mjs'
 import { RequestError, asAnswer, invalid } from './errors.mjs'
 import { LAST_WORDS_MS, LINE_BYTES_MAX, REQUESTS_MAX } from './limits.mjs'
@@ -9,8 +9,8 @@ import { Sidecar } from './sidecar.mjs'
 const EXIT_FATAL = 70
 const EXIT_LOCKED = 75
 
-let ending = false
-let atWork = 0
+let isEnding = false
+let requestsAtWork = 0
 
 /** Says one last line and ends, at once: what goes on after an unforeseen error may do harm. */
 function fatal(error) {
@@ -28,8 +28,8 @@ const sidecar = new Sidecar(error => {
 })
 
 async function end(status = 0) {
-  if (ending) return
-  ending = true
+  if (isEnding) return
+  isEnding = true
   setTimeout(() => process.exit(status), LAST_WORDS_MS)
   await sidecar.close()
   finishOut(() => process.exit(status))
@@ -37,19 +37,19 @@ async function end(status = 0) {
 process.on('SIGTERM', () => void end())
 process.on('SIGINT', () => void end())
 
-async function work({ n, op, ...request }) {
+async function execute({ n, op, ...request }) {
   if (op === 'shutdown') {
     writeLine({ re: n, ok: true })
     return end()
   }
   if (op !== 'hello' && !sidecar.isReady) throw new RequestError('no-hello', '`hello` comes first')
-  if (atWork >= REQUESTS_MAX) throw new RequestError('busy', `${REQUESTS_MAX} requests are at work`, true)
-  atWork++
+  if (requestsAtWork >= REQUESTS_MAX) throw new RequestError('busy', `${REQUESTS_MAX} requests are at work`, true)
+  requestsAtWork++
   try {
     const answer = await sidecar.ops[op](request)
     writeLine({ re: n, ok: true, ...answer })
   } finally {
-    atWork--
+    requestsAtWork--
   }
   if (op === 'hello') sidecar.afterHello()
 }
@@ -67,14 +67,14 @@ function parsed(line) {
 }
 
 async function onLine(line) {
-  if (ending) return
+  if (isEnding) return
   let n = null
   try {
     const request = parsed(line)
     if (Number.isSafeInteger(request.n)) n = request.n
     else throw invalid('`n` is no request number')
     if (request.op !== 'shutdown' && !Object.hasOwn(sidecar.ops, request.op)) throw invalid('`op` is unknown')
-    await work(request)
+    await execute(request)
   } catch (error) {
     writeLine({ re: n, ok: false, ...asAnswer(error) })
     if (error.code === 'locked') await end(EXIT_LOCKED)

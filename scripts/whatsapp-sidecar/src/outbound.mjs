@@ -1,5 +1,5 @@
 // Sending, and what becomes of what was sent. "Sent" only means that bytes were written: a message counts as
-// accepted when the server says so, which arrives as an event.
+// accepted when the server says so, which arrives as an event. Knows nothing of the connection's state.
 import { isAbsolute } from 'node:path'
 import { proto } from 'baileys'
 import { Cache } from './cache.mjs'
@@ -69,6 +69,7 @@ function quotedOf(quote, chat) {
 /** Sends messages and reports their fate. */
 export class Outbound {
   #emit
+  /** Addresses of sent messages by their id. */
   #sent = new Cache(DAY_MS, SENT_MAX)
 
   /** @param {(event: object) => void} emit */

@@ -67,7 +67,8 @@ async function httpConnect(socket, url, host, port) {
   if (status !== '200') throw new Error(`the proxy answered ${status ?? 'nonsense'}`)
 }
 
-const counted = length => bytes => (bytes.length < length ? undefined : length)
+/** For `read`: an answer of so many bytes. */
+const exactly = length => bytes => (bytes.length < length ? undefined : length)
 
 function socksAddress(host) {
   if (net.isIPv4(host)) return Buffer.from([1, ...host.split('.').map(Number)])
@@ -78,19 +79,19 @@ function socksAddress(host) {
 async function socksConnect(socket, url, host, port) {
   const { user, password } = credentialsOf(url)
   socket.write(Buffer.from(user ? [5, 2, 0, 2] : [5, 1, 0]))
-  const [version, method] = await read(socket, counted(2))
+  const [version, method] = await read(socket, exactly(2))
   if (version !== 5) throw new Error('the proxy does not speak SOCKS5')
   if (method === 2 && user) {
     const [name, secret] = [Buffer.from(user), Buffer.from(password)]
     socket.write(Buffer.concat([Buffer.from([1, name.length]), name, Buffer.from([secret.length]), secret]))
-    if ((await read(socket, counted(2)))[1] !== 0) throw new Error('the proxy refused the credentials')
+    if ((await read(socket, exactly(2)))[1] !== 0) throw new Error('the proxy refused the credentials')
   } else if (method !== 0) throw new Error('the proxy wants another way of logging in')
   const address = socksAddress(host)
   socket.write(Buffer.concat([Buffer.from([5, 1, 0]), address, Buffer.from([port >> 8, port & 255])]))
   const LENGTHS = { 1: () => 10, 4: () => 22, 3: bytes => 7 + bytes[4] }
   const answer = await read(socket, bytes => {
     if (bytes.length < 5) return undefined
-    return counted(LENGTHS[bytes[3]]?.(bytes) ?? 10)(bytes)
+    return exactly(LENGTHS[bytes[3]]?.(bytes) ?? 10)(bytes)
   })
   if (answer[1] !== 0) throw new Error(`the proxy says: ${SOCKS_ERRORS[answer[1]] ?? 'failed'}`)
 }

@@ -1,4 +1,5 @@
-// The connection to WhatsApp: opening it, telling its states, and what follows when it closes.
+// The connection to WhatsApp: opening it, telling its states, and what follows when it closes. Knows nothing of
+// messages.
 import makeWASocket, { Browsers, proto } from 'baileys'
 import { Cache } from './cache.mjs'
 import { closeOf } from './closecodes.mjs'
@@ -12,7 +13,7 @@ const HOUR_MS = 3_600_000
 const { INITIAL_BOOTSTRAP, PUSH_NAME } = proto.HistorySync.HistorySyncType
 
 /** Error that a connection is ended with, in the shape that Baileys gives its own. */
-const ending = (text, statusCode) => Object.assign(new Error(text), { output: { statusCode } })
+const endError = (text, statusCode) => Object.assign(new Error(text), { output: { statusCode } })
 
 /** One login's connection, which comes back by itself until told otherwise. */
 export class Session {
@@ -22,14 +23,20 @@ export class Session {
   #agent
   #sock
   #state = 'off'
+  /** Timers of the present socket. */
   #timers = new Set()
-  #retry
+  #retryTimer
+  /** Delayed attempts since a connection last held. */
   #attempts = 0
+  /** Restarts in a row. */
   #restarts = 0
+  /** Refusals with 500 in a row. */
   #refusals = 0
+  /** When the connection was opened, by `performance.now()`; undefined while it is not. */
   #openedAt
   #isSynced = false
-  #http
+  /** Status of an HTTP answer where a WebSocket was wanted. */
+  #httpStatus
   /** Caches outlive a socket, or every reconnect would ask for everything again. */
   #caches = {
     msgRetryCounterCache: new Cache(HOUR_MS),
@@ -71,19 +78,19 @@ export class Session {
   /** Opens the connection now, unless it is there or on its way. */
   start() {
     if (this.#sock) return
-    clearTimeout(this.#retry)
+    clearTimeout(this.#retryTimer)
     this.#attempts = 0
     this.#open()
   }
 
   /** Ends the connection, and the wish for one. */
   async stop() {
-    clearTimeout(this.#retry)
-    this.#retry = undefined
+    clearTimeout(this.#retryTimer)
+    this.#retryTimer = undefined
     const sock = this.#sock
     this.#release()
     this.#state = 'off'
-    if (sock) await end(sock, ending('disconnected', 428))
+    if (sock) await end(sock, endError('disconnected', 428))
   }
 
   /** Tells the server that this device is no more; true if it heard. Ends the connection. */
@@ -102,37 +109,37 @@ export class Session {
       () => true,
       () => false
     )
-    await end(sock, ending('logged out', 401))
+    await end(sock, endError('logged out', 401))
     return heard
   }
 
   /** Stops or starts reading from the server. */
-  hold(held) {
+  hold(isHeld) {
     const socket = this.#sock?.ws?.socket
     if (!socket || socket.readyState !== 1) return
-    if (held) socket.pause()
+    if (isHeld) socket.pause()
     else socket.resume()
   }
 
-  #tell(state, more = {}) {
+  #setState(state, more = {}) {
     this.#state = state
     const me = selfOf(this.#store.creds)
     this.#emit({ ev: 'state', state, ...(me && { me }), ...more })
   }
 
   #open() {
-    this.#retry = undefined
-    this.#http = undefined
+    this.#retryTimer = undefined
+    this.#httpStatus = undefined
     this.#openedAt = undefined
     this.#isSynced = false
-    this.#tell(this.#store.isLinked ? 'connecting' : 'linking')
+    this.#setState(this.#store.isLinked ? 'connecting' : 'linking')
     const sock = makeWASocket(this.#config())
     this.#sock = sock
     // Baileys takes this event away from ws, which would have given up by itself.
     sock.ws.on('unexpected-response', (_, response) => {
-      this.#http = response.statusCode
+      this.#httpStatus = response.statusCode
       response.destroy()
-      void sock.end(ending('refused over HTTP', 503))
+      void sock.end(endError('refused over HTTP', 503))
     })
     this.#after(limits.CONNECT_MS, () => this.#fail(sock, 'nothing came of the connection'))
     // What a socket says after it was let go of is about a login that may be another one by now.
@@ -182,16 +189,16 @@ export class Session {
       this.#clear()
       this.#openedAt = performance.now()
       this.#handlers.onOpen()
-      if (!this.#isSynced) this.#tell('syncing')
+      if (!this.#isSynced) this.#setState('syncing')
       this.#after(limits.SYNC_MS, () => {
         // The server forgot to say that this was all; held back events would stay held back.
         sock.ev.flush()
-        this.#tell('ready')
+        this.#setState('ready')
       })
     }
     if (this.#isSynced && this.#openedAt !== undefined && this.#state !== 'ready') {
       this.#clear()
-      this.#tell('ready')
+      this.#setState('ready')
     }
     if (connection === 'close') this.#onClose(lastDisconnect?.error)
   }
@@ -202,28 +209,28 @@ export class Session {
     const code = error?.output?.statusCode ?? 500
     this.#refusals = code === 500 && openMs < limits.RETRY_FORGOTTEN_MS ? this.#refusals + 1 : 0
     const { isLinked } = this.#store
-    const badSession = this.#refusals >= limits.BAD_SESSION_AFTER
-    const close = closeOf({ code, http: this.#http, isLinked, badSession })
+    const isBadSession = this.#refusals >= limits.BAD_SESSION_AFTER
+    const close = closeOf({ code, http: this.#httpStatus, isLinked, isBadSession })
     this.#restarts = close.action === 'restart' ? this.#restarts + 1 : 0
     this.#release()
     if (close.action === 'relink') this.#handlers.onClose(close)
     const again = close.action === 'retry' || close.action === 'restart'
-    const retryMs = again ? this.#delay(close) : undefined
+    const retryMs = again ? this.#delayMs(close) : undefined
     const { reason, action } = close
-    this.#tell('closed', { code: close.code, reason, action, ...(again && { retryMs }) })
-    if (again) this.#retry = setTimeout(() => this.#open(), retryMs)
+    this.#setState('closed', { code: close.code, reason, action, ...(again && { retryMs }) })
+    if (again) this.#retryTimer = setTimeout(() => this.#open(), retryMs)
   }
 
-  #delay({ action, slow }) {
+  #delayMs({ action, isSlow }) {
     if (action === 'restart' && this.#restarts <= limits.RESTARTS_MAX) return 0
     const doubled = limits.RETRY_FIRST_MS * 2 ** Math.min(this.#attempts++, 20)
-    const base = slow ? limits.RETRY_MAX_MS : Math.min(doubled, limits.RETRY_MAX_MS)
-    return Math.round(base * (1 - limits.RETRY_JITTER * Math.random()))
+    const baseMs = isSlow ? limits.RETRY_MAX_MS : Math.min(doubled, limits.RETRY_MAX_MS)
+    return Math.round(baseMs * (1 - limits.RETRY_JITTER * Math.random()))
   }
 
   #fail(sock, text) {
     log('warn', text)
-    void end(sock, ending(text, 408))
+    void end(sock, endError(text, 408))
   }
 
   #after(ms, act) {

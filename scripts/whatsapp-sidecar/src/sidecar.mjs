@@ -1,4 +1,4 @@
-// Puts the parts together: what each request does.
+// Puts the parts together: what each request does. Knows nothing of lines and of how answers are written.
 import { mkdirSync, rmSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { DEFAULT_CONNECTION_CONFIG, proto } from 'baileys'
@@ -17,7 +17,8 @@ import { writeLine } from './stdio.mjs'
 import { Store } from './store.mjs'
 
 /* global SIDECAR_VERSION, BAILEYS_VERSION -- put in by the build */
-const STATES = new Set(['composing', 'recording', 'paused'])
+/** What a chat can be shown of somebody who writes. */
+const TYPING_STATES = new Set(['composing', 'recording', 'paused'])
 
 /** The sidecar of one folder of credentials. */
 export class Sidecar {
@@ -33,7 +34,8 @@ export class Sidecar {
   #outbound = new Outbound(writeLine)
   /** One after the other: two messages to one chat keep their order. */
   #sending = Promise.resolve()
-  #bodies = new Map()
+  /** Whoever waits for the body of a message that we sent, by its id: `{chat, settle}`. */
+  #bodyRequests = new Map()
   /** The newest socket, also while it is not open yet. */
   #current
 
@@ -187,9 +189,9 @@ export class Sidecar {
     return { server }
   }
 
-  #onLoginGone({ reason, wipe }) {
+  #onLoginGone({ reason, wipesLogin }) {
     this.#linking.cancel(reason)
-    if (wipe) this.#store.wipeLogin()
+    if (wipesLogin) this.#store.wipeLogin()
     else this.#store.dropAttempt()
   }
 
@@ -200,18 +202,18 @@ export class Sidecar {
   }
 
   async #typing({ to, state }) {
-    if (!STATES.has(state)) throw invalid('`state` is unknown')
+    if (!TYPING_STATES.has(state)) throw invalid('`state` is unknown')
     await this.#session.sock.sendPresenceUpdate(state, checkedJid(to, 'to'))
   }
 
   async #read({ keys }) {
     if (!Array.isArray(keys) || keys.length > LIST_MAX) throw invalid('`keys` is no list')
-    const places = keys.map(({ chat, id, from }) => ({
+    const messageKeys = keys.map(({ chat, id, from }) => ({
       remoteJid: checkedJid(chat, 'keys.chat'),
       id,
       participant: isGroup(chat) ? bare(checkedJid(from, 'keys.from')) : undefined
     }))
-    await this.#session.sock.readMessages(places)
+    await this.#session.sock.readMessages(messageKeys)
   }
 
   #fetch({ ref, max = this.#mediaMax }) {
@@ -228,31 +230,31 @@ export class Sidecar {
   #bodyOf(key) {
     const { id, remoteJid } = key ?? {}
     // Whoever writes to us may make Baileys ask for anything, and more than once at a time.
-    if (!id || id.length > ID_CHARS_MAX || !isChat(remoteJid) || this.#bodies.has(id)) {
+    if (!id || id.length > ID_CHARS_MAX || !isChat(remoteJid) || this.#bodyRequests.has(id)) {
       return Promise.resolve(undefined)
     }
     return new Promise(resolve => {
       const timer = setTimeout(() => settle(undefined), BODY_MS)
       const settle = body => {
         clearTimeout(timer)
-        this.#bodies.delete(id)
+        this.#bodyRequests.delete(id)
         resolve(body)
       }
-      this.#bodies.set(id, { chat: remoteJid, settle })
+      this.#bodyRequests.set(id, { chat: remoteJid, settle })
       writeLine({ ev: 'need-body', id, chat: remoteJid })
     })
   }
 
   async #sentBody({ id, to, proto: body }) {
-    const asker = this.#bodies.get(id)
-    if (!asker) throw invalid('nobody waits for this body')
+    const bodyRequest = this.#bodyRequests.get(id)
+    if (!bodyRequest) throw invalid('nobody waits for this body')
     try {
       const { lidMapping } = this.#current.signalRepository
       // Somebody else may have seen its id.
-      const isTheirs = body && (await isSameChat(asker.chat, checkedJid(to, 'to'), lidMapping))
-      asker.settle(isTheirs ? proto.Message.decode(Buffer.from(body, 'base64')) : undefined)
+      const isTheirs = body && (await isSameChat(bodyRequest.chat, checkedJid(to, 'to'), lidMapping))
+      bodyRequest.settle(isTheirs ? proto.Message.decode(Buffer.from(body, 'base64')) : undefined)
     } catch (error) {
-      asker.settle(undefined)
+      bodyRequest.settle(undefined)
       throw error instanceof RequestError ? error : invalid('`proto` is no message')
     }
   }

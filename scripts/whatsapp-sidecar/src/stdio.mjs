@@ -23,6 +23,7 @@ for (const name of ['log', 'info', 'warn', 'error', 'debug', 'trace', 'dir', 'ta
 }
 process.stdout.write = text => toStderr(String(text))
 
+/** What is to go on once the gateway has read what waited. */
 let drained = []
 out.on('drain', () => {
   const waiting = drained
@@ -58,7 +59,7 @@ export const finishOut = done => out.end(done)
 export function readLines(onLine, onTooLong, onEnd) {
   let parts = []
   let bytes = 0
-  const take = part => {
+  const add = part => {
     bytes += part.length
     if (bytes <= LINE_BYTES_MAX) parts.push(part)
     else parts = []
@@ -73,11 +74,11 @@ export function readLines(onLine, onTooLong, onEnd) {
   process.stdin.on('data', chunk => {
     let from = 0
     for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, from)) {
-      take(chunk.subarray(from, at))
+      add(chunk.subarray(from, at))
       finish()
       from = at + 1
     }
-    take(chunk.subarray(from))
+    add(chunk.subarray(from))
     if (isCongested()) {
       process.stdin.pause()
       onceDrained(() => process.stdin.resume())

@@ -1,5 +1,6 @@
 // What must survive: the credentials and keys of the login, and the inbound messages that the gateway has not
-// acknowledged. One journal holds both, so that a message and the keys it used up are saved together.
+// acknowledged. One journal holds both, so that a message and the keys it used up are saved together. Knows nothing of
+// connections.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { BufferJSON, initAuthCreds, proto } from 'baileys'
 import { Journal } from './journal.mjs'
@@ -32,8 +33,8 @@ export class Store {
   #journal
   #onFailure
   #scope = new AsyncLocalStorage()
-  /** Messages being received: what they have changed is not saved yet. */
-  #open = new Set()
+  /** Scopes of the messages being received: what they have changed is not saved yet. */
+  #receiving = new Set()
   /** Texts rather than objects: smaller, and nobody can change them behind our back. */
   #creds = new Map()
   /** @type {Map<string, Map<string, string>>} */
@@ -149,7 +150,7 @@ export class Store {
     },
     /** Resolves when all that was set is durable. */
     commit: async () => {
-      await Promise.all([...this.#open].filter(scope => scope.isShared).map(scope => scope.closed))
+      await Promise.all([...this.#receiving].filter(scope => scope.isShared).map(scope => scope.closed))
       this.#guarded(() => this.#journal.sync())
     }
   }
@@ -158,7 +159,7 @@ export class Store {
   #saveKeys(touched) {
     const keys = touched.filter(({ name }) => {
       // Also changed by a message that is being received: saved with it, or a crash would lose the message.
-      const scope = [...this.#open].find(one => one.touched.has(name))
+      const scope = [...this.#receiving].find(one => one.touched.has(name))
       if (scope) scope.isShared = true
       return !scope
     })
@@ -176,14 +177,14 @@ export class Store {
   async receive(work) {
     const scope = { isOpen: true, isShared: false, touched: new Map() }
     scope.closed = new Promise(resolve => (scope.close = resolve))
-    this.#open.add(scope)
+    this.#receiving.add(scope)
     let message
     try {
       const received = await this.#scope.run(scope, work)
       if (received && !this.has(received)) message = { seq: ++this.seq, ...received }
     } finally {
       scope.isOpen = false
-      this.#open.delete(scope)
+      this.#receiving.delete(scope)
       const keys = scope.touched.size ? this.#current(scope.touched.values()) : undefined
       // Outside a login there is nothing that could be lost: a phone's first words come after it.
       if (this.isLinked && (keys || message))
@@ -226,7 +227,7 @@ export class Store {
   tidy() {
     if (!this.#hasOld || !this.#journal.isOpen) return
     // In the middle of receiving the next record does it.
-    if (this.#open.size) this.#compactAt = 0
+    if (this.#receiving.size) this.#compactAt = 0
     else this.#guarded(() => this.#rewrite())
   }
 
@@ -279,7 +280,7 @@ export class Store {
   #append(record, options) {
     this.#guarded(() => {
       // Not in the middle of receiving: the snapshot would have the used-up keys, but not the message.
-      const isRoomy = this.#journal.size <= this.#compactAt || this.#open.size > 0
+      const isRoomy = this.#journal.size <= this.#compactAt || this.#receiving.size > 0
       // A login that is gone is to be nowhere in the file.
       if (this.#journal.isOpen && isRoomy && !record.wipe) return this.#journal.append(record, options)
       this.#rewrite(record.msg)
