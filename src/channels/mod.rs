@@ -1,5 +1,5 @@
-//! The channels: Telegram and WhatsApp. What comes in ([`message`]) and goes out ([`delivery`]), what state
-//! asks ([`command`]) and learns ([`event`]) is the same for both; this file only starts their thread.
+//! The channels: Telegram and WhatsApp. What comes in (`message`) and goes out (`delivery`), what state
+//! asks (`command`) and learns (`event`) is the same for both; this file only starts their thread.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,7 +1,7 @@
 //! Child processes. Nothing else in the gateway starts one.
 //!
 //! Every child gets its own process group, an environment made from an allow-list, a reader
-//! thread for stdout and one for stderr, and an end: a [`Child`] that is dropped alive is
+//! thread for stdout and one for stderr, and an end: a `Child` that is dropped alive is
 //! stopped. Knows nothing of what its children say or are for.
 
 pub(crate) mod cgroup;

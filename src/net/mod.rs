@@ -6,13 +6,13 @@
 //! to all clients (`outbound`).
 //!
 //! Knows frames and limits, but nothing of what a request means: that is `state`'s, which hears of requests
-//! by [`NetEvent`]s.
+//! by `NetEvent`s.
 //!
 //! # Who waits for whom
 //!
 //! A connection's thread waits for room in the queue into `state` and in the one into `outbound`, and so its
 //! client waits, too. State waits for room in the queue into `outbound`, and `outbound` waits for nobody: there
-//! is no circle. What is large takes permits besides ([`permits`]), so that it waits for other large things
+//! is no circle. What is large takes permits besides (`permits`), so that it waits for other large things
 //! instead of meeting them in memory; state and `outbound` give them back.
 
 use std::convert::Infallible;

@@ -1,6 +1,6 @@
 //! The store thread: every durable file of the gateway.
 //!
-//! Holds no logic: it is told what to write ([`StoreCommand`]) and says when that is durable ([`StoreEvent`]).
+//! Holds no logic: it is told what to write (`StoreCommand`) and says when that is durable (`StoreEvent`).
 //! It does not know what the slots and records are about.
 //!
 //! One journal is synced per group of commands (`store_loop`, `commit`, `journal`); the sessions' own files are

@@ -24,7 +24,7 @@ use crate::net::permits::Permit;
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{Close, EventBody};
 
-/// FrameTracker gathered into one write: two slices each, well below the kernel's 1,024.
+/// Frames gathered into one write: two slices each, well below the kernel's 1,024.
 const GATHER_MAX: usize = 64;
 
 /// What a flush has come to.

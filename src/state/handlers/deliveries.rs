@@ -163,7 +163,7 @@ impl State {
             if self.outbox.get(id).is_some_and(|delivery| delivery.head.key.is_some()) {
                 // A client waits for the outcome.
                 let why = Some("its session was forgotten");
-                ended.extend(self.put_end(id, MessageStatus::Failed, why).map(|outcome| (id, outcome)));
+                ended.extend(self.put_end(id, MessageStatus::Failed, why));
             } else {
                 self.outbox.end(id, &mut self.writes);
                 self.outbox.remove(id);
@@ -294,18 +294,18 @@ impl State {
 
     /// Ends a delivery, and commits what is to be known of it.
     fn end_delivery(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
-        if let Some(outcome) = self.put_end(id, status, reason) {
-            self.commit(Then::EndDeliveries(vec![(id, outcome)]));
+        if let Some(ended) = self.put_end(id, status, reason) {
+            self.commit(Then::EndDeliveries(vec![ended]));
         }
     }
 
-    /// Writes the end of a delivery, if it is there. Returns the outcome that its key keeps, if it has a key.
+    /// Writes the end of a delivery, if it is there. Returns its id, with the outcome that its key keeps, if it has a key.
     fn put_end(
         &mut self,
         id: DeliveryId,
         status: MessageStatus,
         reason: Option<&str>,
-    ) -> Option<Option<Outcome>> {
+    ) -> Option<(DeliveryId, Option<Outcome>)> {
         let may_have_left =
             self.outbox.get(id).is_some_and(|delivery| delivery.head.may_have_left || delivery.head.unknown);
         let status = match status {
@@ -344,7 +344,7 @@ impl State {
             let recorded = if is_forgotten { outcome.forgotten() } else { outcome.clone() };
             self.keys.put_outcome(key, &recorded, &mut self.writes);
         }
-        Some(outcome)
+        Some((id, outcome))
     }
 
     /// Tells all clients how far a delivery is.
