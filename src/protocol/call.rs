@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 named! {
-    /// A surface that the gateway owns.
+    /// A messaging channel.
     Channel {
-        /// The Telegram Bot API.
+        /// Telegram, by its Bot API.
         Telegram = "telegram",
-        /// WhatsApp Web.
+        /// WhatsApp, as a linked device.
         Whatsapp = "whatsapp",
     }
 }
@@ -20,18 +20,18 @@ named! {
     /// How much the model may think. Pi takes an unknown level for `off`, so it is checked here.
     #[derive(Default)]
     Thinking {
-        /// Not at all.
+        /// No thinking at all.
         #[default]
         Off = "off",
-        /// A little.
+        /// As little thinking as there is.
         Minimal = "minimal",
-        /// Some.
+        /// A little thinking.
         Low = "low",
-        /// More.
+        /// Some thinking.
         Medium = "medium",
-        /// A lot.
+        /// A lot of thinking.
         High = "high",
-        /// As much as there is.
+        /// As much thinking as there is.
         Xhigh = "xhigh",
     }
 }
@@ -40,130 +40,122 @@ named! {
 pub type RunId = Arc<str>;
 
 /// SHA-256 over the canonical parameters of a request, its key left out.
-pub type Digest = [u8; 32];
+pub(crate) type Digest = [u8; 32];
 
 /// Parameters of a method that acts once per idempotency key.
 #[derive(Debug)]
-pub struct Keyed<T> {
+pub(crate) struct Keyed<T> {
     /// The parameters, the key among them.
-    pub params: T,
+    pub(crate) params: T,
     /// Tells requests with the same parameters, which repeat each other, from those that only share a key.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
 }
 
-/// `status`, `system-presence`: methods without parameters.
+/// Parameters of methods that have none: `status`, `system-presence`.
 #[derive(Debug, Deserialize)]
-pub struct NoParams {}
+pub(crate) struct NoParams {}
 
-/// `health`
+/// Parameters of `health`.
 #[derive(Debug, Default, Deserialize)]
-pub struct HealthParams {
-    /// Ask the channels now.
+pub(crate) struct HealthParams {
+    /// The channels are asked now, instead of shown as they were last known to be.
     #[serde(default)]
-    pub probe: bool,
+    pub(crate) probe: bool,
 }
 
-/// `system-event`
+/// Parameters of `system-event`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SystemEventParams {
+pub(crate) struct SystemEventParams {
     /// For the owner's next agent turn.
-    pub text: String,
-    /// Seconds since the person last touched the client's host.
-    pub last_input_seconds: Option<u64>,
-    /// New presence mode.
-    pub mode: Option<String>,
-    /// New presence tags.
-    pub tags: Option<Vec<String>>,
-    /// New presence reason.
-    pub reason: Option<String>,
+    pub(crate) text: String,
+    /// Since the person last touched the client's host.
+    pub(crate) last_input_seconds: Option<u64>,
+    /// Replaces the mode in the caller's presence entry, as the members below do.
+    pub(crate) mode: Option<String>,
+    pub(crate) tags: Option<Vec<String>>,
+    pub(crate) reason: Option<String>,
 }
 
-/// `send`
+/// Parameters of `send`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SendParams {
+pub(crate) struct SendParams {
     /// Address on the channel.
-    pub to: String,
-    /// Text.
-    pub message: String,
+    pub(crate) to: String,
+    pub(crate) message: String,
     /// Guessed from `to` if absent. `provider` is folded into it before parsing.
-    pub channel: Option<Channel>,
-    /// A picture or file to go with it.
-    pub media_url: Option<String>,
-    /// Makes a retry safe.
-    pub idempotency_key: String,
+    pub(crate) channel: Option<Channel>,
+    /// Address of a picture or file to go with the message.
+    pub(crate) media_url: Option<String>,
+    pub(crate) idempotency_key: String,
 }
 
-/// `agent`
+/// Parameters of `agent`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct AgentParams {
+pub(crate) struct AgentParams {
     /// The prompt.
-    pub message: String,
+    pub(crate) message: String,
     /// Where `deliver` sends the answer.
-    pub to: Option<String>,
+    pub(crate) to: Option<String>,
     /// `main` if absent.
-    pub session_key: Option<String>,
+    pub(crate) session_key: Option<String>,
     /// Must be the session's current id, if given.
-    pub session_id: Option<String>,
+    pub(crate) session_id: Option<String>,
     /// The configured level if absent.
-    pub thinking: Option<Thinking>,
-    /// Also send the answer to `to` on `channel`.
+    pub(crate) thinking: Option<Thinking>,
+    /// The answer is sent to `to` on `channel`, too.
     #[serde(default)]
-    pub deliver: bool,
-    /// See `deliver`. `provider` is folded into it before parsing.
-    pub channel: Option<Channel>,
+    pub(crate) deliver: bool,
+    /// Where `to` is an address. `provider` is folded into it before parsing.
+    pub(crate) channel: Option<Channel>,
     /// Seconds; the configured limit if absent.
-    pub timeout: Option<u64>,
-    /// Pictures.
+    pub(crate) timeout: Option<u64>,
+    /// Pictures for the model.
     #[serde(default)]
-    pub attachments: Vec<Attachment>,
-    /// Makes a retry safe.
-    pub idempotency_key: String,
+    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) idempotency_key: String,
 }
 
 /// A picture inside an `agent` call.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Attachment {
-    /// `image/png`, ...
-    pub mime_type: String,
-    /// Base64.
-    pub content: String,
+pub(crate) struct Attachment {
+    pub(crate) mime_type: String,
+    /// The picture in base64.
+    pub(crate) content: String,
 }
 
-/// `agent-cancel`
+/// Parameters of `agent-cancel`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RunParams {
-    /// The run.
-    pub run_id: RunId,
+pub(crate) struct RunParams {
+    pub(crate) run_id: RunId,
 }
 
-/// `session-reset`, `session-forget`
+/// Parameters of `session-reset` and `session-forget`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SessionParams {
-    /// The session.
-    pub session_key: String,
+pub(crate) struct SessionParams {
+    pub(crate) session_key: String,
 }
 
-/// `sessions-list`
+/// Parameters of `sessions-list`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SessionsListParams {
+pub(crate) struct SessionsListParams {
     /// Sessions in a page.
-    pub limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
     /// The `before` of the page above.
-    pub before: Option<String>,
+    pub(crate) before: Option<String>,
 }
 
-/// `session-history`
+/// Parameters of `session-history`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionHistoryParams {
-    /// The session.
+    /// The session whose messages are asked for.
     pub session_key: String,
     /// Messages in a page.
     pub limit: Option<usize>,
@@ -171,60 +163,53 @@ pub struct SessionHistoryParams {
     pub before: Option<String>,
 }
 
-/// `set-heartbeats`
+/// Parameters of `set-heartbeats`.
 #[derive(Debug, Deserialize)]
-pub struct EnabledParams {
-    /// On or off.
-    pub enabled: bool,
+pub(crate) struct EnabledParams {
+    pub(crate) enabled: bool,
 }
 
-/// `set-channel`
+/// Parameters of `set-channel`.
 #[derive(Debug, Deserialize)]
-pub struct SetChannelParams {
-    /// Which.
-    pub channel: Channel,
-    /// On or off.
-    pub enabled: bool,
+pub(crate) struct SetChannelParams {
+    pub(crate) channel: Channel,
+    pub(crate) enabled: bool,
 }
 
-/// `set-paused`
+/// Parameters of `set-paused`.
 #[derive(Debug, Deserialize)]
-pub struct PausedParams {
-    /// Paused or not.
-    pub paused: bool,
+pub(crate) struct PausedParams {
+    pub(crate) paused: bool,
 }
 
-/// `channel-allow`
+/// Parameters of `channel-allow`.
 #[derive(Debug, Deserialize)]
-pub struct ChannelAllowParams {
-    /// The surface.
-    pub channel: Channel,
-    /// A person or group on it, as typed; `channels::address::person_id` says what it means.
-    pub id: String,
+pub(crate) struct ChannelAllowParams {
+    pub(crate) channel: Channel,
+    /// A person or group on the channel, as typed; `channels::address::person_id` says what it means.
+    pub(crate) id: String,
     /// This person is the owner there. Never together with `remove`.
     #[serde(default)]
-    pub owner: bool,
-    /// Take back what was allowed.
+    pub(crate) owner: bool,
+    /// The person or group is shut out again.
     #[serde(default)]
-    pub remove: bool,
+    pub(crate) remove: bool,
 }
 
-/// `channel-login`
+/// Parameters of `channel-login`.
 #[derive(Debug, Deserialize)]
-pub struct ChannelLoginParams {
-    /// Which.
-    pub channel: Channel,
-    /// How.
+pub(crate) struct ChannelLoginParams {
+    pub(crate) channel: Channel,
     #[serde(default)]
-    pub method: LoginKind,
+    pub(crate) method: LoginKind,
     /// The number of the phone, as `+15550001111`. There exactly with [`LoginKind::Code`].
-    pub phone: Option<String>,
+    pub(crate) phone: Option<String>,
 }
 
 /// How an account is linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LoginKind {
+pub(crate) enum LoginKind {
     /// The phone scans a QR code.
     #[default]
     Qr,
@@ -232,9 +217,8 @@ pub enum LoginKind {
     Code,
 }
 
-/// `channel-logout`
+/// Parameters of `channel-logout`.
 #[derive(Debug, Deserialize)]
-pub struct ChannelParams {
-    /// Which.
-    pub channel: Channel,
+pub(crate) struct ChannelParams {
+    pub(crate) channel: Channel,
 }

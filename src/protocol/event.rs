@@ -1,4 +1,4 @@
-//! Events: what the server pushes.
+//! Events: what the server sends without being asked. Plain data: nothing here knows how it came about.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,17 +7,17 @@ use crate::protocol::call::Channel;
 use crate::protocol::payload::{Health, PresenceEntry};
 
 named! {
-    /// The families of events.
+    /// The families of events, by which clients subscribe.
     EventKind {
-        /// Keep-alive.
+        /// A sign of life of the gateway.
         Tick = "tick",
-        /// Who came, changed or went.
+        /// Somebody came, changed or went.
         Presence = "presence",
         /// Something in health changed state.
         Health = "health",
-        /// A run's stream.
+        /// A step of a run of the agent.
         Agent = "agent",
-        /// Something came in or went out on a surface.
+        /// A message came in or went out on a channel.
         Message = "message",
         /// How far a login is; only for the connection that asked.
         Channel = "channel",
@@ -32,14 +32,14 @@ impl EventKind {
     }
 }
 
-/// The families that one client gets.
+/// The families of events that one client gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Subscriptions(u8);
+pub(crate) struct Subscriptions(u8);
 
 impl Subscriptions {
-    /// From `hello.caps`: with at least one `event:NAME` only those (and always `tick` and
+    /// The subscriptions in `hello.caps`: with at least one `event:NAME` only those (and always `tick` and
     /// `shutdown`), with none all. Unknown names count as an entry but add nothing.
-    pub fn from_caps(caps: &[String]) -> Self {
+    pub(crate) fn from_caps(caps: &[String]) -> Self {
         let mut wanted = caps.iter().filter_map(|cap| cap.strip_prefix("event:")).peekable();
         if wanted.peek().is_none() {
             return Self(u8::MAX);
@@ -50,127 +50,121 @@ impl Subscriptions {
         }))
     }
 
-    /// Whether that family is among them.
-    pub const fn has(self, kind: EventKind) -> bool {
+    /// Whether a family is among them.
+    pub(crate) const fn has(self, kind: EventKind) -> bool {
         self.0 & kind.bit() != 0
     }
 }
 
-/// `tick`
+/// Payload of `tick`.
 #[derive(Debug, Serialize)]
-pub struct Tick {
-    /// Now.
-    pub ts: u64,
+pub(crate) struct Tick {
+    pub(crate) ts: u64,
 }
 
-/// `shutdown`
+/// Payload of `shutdown`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Shutdown<'a> {
-    /// Why.
-    pub reason: &'a str,
-    /// When to expect the next one; absent if none is expected.
+pub(crate) struct Shutdown<'a> {
+    pub(crate) reason: &'a str,
+    /// When the next gateway is expected; absent if none is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub restart_expected_ms: Option<u64>,
+    pub(crate) restart_expected_ms: Option<u64>,
 }
 
-/// `presence`: deltas.
+/// Payload of `presence`: what has changed since the last one.
 #[derive(Debug, Serialize)]
-pub struct PresenceDelta<'a> {
-    /// Changed or new.
-    pub presence: Vec<&'a PresenceEntry>,
+pub(crate) struct PresenceDelta<'a> {
+    /// Entries that are new or have changed.
+    pub(crate) presence: Vec<&'a PresenceEntry>,
     /// Instance ids that are gone.
-    pub removed: Vec<&'a str>,
+    pub(crate) removed: Vec<&'a str>,
 }
 
-/// `health`
+/// Payload of `health`: all of it, whatever has changed.
 #[derive(Debug, Serialize)]
-pub struct HealthChanged<'a> {
-    /// All of it.
-    pub health: &'a Health,
+pub(crate) struct HealthChanged<'a> {
+    pub(crate) health: &'a Health,
 }
 
-/// `agent`: one step of a run.
+/// Payload of `agent`: one step of a run.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct AgentStep<'a> {
-    /// The run.
-    pub run_id: &'a str,
-    /// Its session.
-    pub session_key: &'a str,
-    /// From 1 per run, without gaps as produced.
-    pub seq: u64,
+pub(crate) struct AgentStep<'a> {
+    pub(crate) run_id: &'a str,
+    pub(crate) session_key: &'a str,
+    /// Counts the steps of the run from 1, without gaps as they are made.
+    pub(crate) seq: u64,
     /// Which part of the run this is about.
-    pub stream: AgentStream,
-    /// When.
-    pub ts: u64,
-    /// By stream; see `schemas/event-agent.json`.
-    pub data: Value,
+    pub(crate) stream: AgentStream,
+    pub(crate) ts: u64,
+    /// What the step is, by stream; see `schemas/event-agent.json`.
+    pub(crate) data: Value,
 }
 
-/// The parts of a run.
+/// The streams that the steps of a run make up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum AgentStream {
-    /// Queued, started, retrying, compacting, ended.
+pub(crate) enum AgentStream {
+    /// The run was queued, has started, retries, compacts or has ended.
     Lifecycle,
     /// Pieces of the answer.
     Assistant,
     /// Pieces of the model's thinking.
     Thinking,
-    /// Tool calls.
+    /// Calls of tools and their results.
     Tool,
-    /// What went wrong.
+    /// Something went wrong in the run.
     Error,
 }
 
-/// `message`: one message on a surface. Of one that goes out there may be several, with the same
+/// Payload of `message`: one message on a channel. Of one that goes out there may be several, with the same
 /// `id`, each with the status that it has by then.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageEvent<'a> {
-    /// Unique over all surfaces and restarts.
+    /// Id of the message, unique over all channels and restarts.
     pub id: &'a str,
-    /// When it came in, or got this status.
+    /// When the message came in, or got this status.
     pub ts: u64,
-    /// The surface.
+    /// The channel that the message came or goes by.
     pub channel: Channel,
-    /// The session it belongs to.
+    /// The session that the message belongs to.
     pub session_key: &'a str,
-    /// Which way it went.
+    /// Whether the message came in or goes out.
     pub direction: Direction,
-    /// Who wrote it: a name, or the id on that surface.
+    /// Who wrote the message: a name, or the id on that channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<&'a str>,
-    /// Who gets it: an address on that surface.
+    /// Who gets the message: an address on that channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<&'a str>,
-    /// Text or caption.
+    /// The message's text, or the caption of its media.
     pub text: &'a str,
     /// `text` was cut.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// Pictures and files.
+    /// The message's pictures and files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub media: Vec<MessageMedia<'a>>,
-    /// The run that it is an answer of, or the one that `send` answered with.
+    /// The run that the message is an answer of, or the one that `send` answered with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<&'a str>,
-    /// How far it has got, if it goes out.
+    /// How far a message that goes out has got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<MessageStatus>,
-    /// Why it got no further, for people.
+    /// Why a message got no further, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
 }
 
-/// `channel`: how far a login is.
+/// Payload of `channel`: how far a login is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LoginProgress<'a> {
-    /// The channel.
+    /// The channel whose account is being linked.
     pub channel: Channel,
-    /// `installing` or `linking`.
+    /// What goes on: `installing` or `linking`.
     pub state: &'a str,
     /// What the QR code to scan now says; it replaces the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,7 +175,7 @@ pub struct LoginProgress<'a> {
     /// How long `qr` or `code` holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
-    /// What goes on, for people.
+    /// What goes on or went wrong, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
 }
@@ -190,9 +184,9 @@ pub struct LoginProgress<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// From a person to us.
+    /// From a person to the gateway.
     In,
-    /// From us.
+    /// From the gateway to a person.
     Out,
 }
 
@@ -200,13 +194,13 @@ pub enum Direction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageStatus {
-    /// On record here.
+    /// The gateway has it on record.
     Queued,
-    /// The surface has it.
+    /// The channel has taken it.
     Sent,
-    /// It is on a device of the person.
+    /// It is on a device of the person who gets it.
     Delivered,
-    /// The person has seen it.
+    /// The person who gets it has seen it.
     Read,
     /// Surely not sent, and it will not be.
     Failed,
@@ -218,14 +212,14 @@ pub enum MessageStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageMedia<'a> {
-    /// Which kind.
+    /// What the file is.
     pub kind: MediaKind,
-    /// As the surface says.
+    /// The file's type, as the channel says.
     pub mime_type: &'a str,
-    /// Name of the file, if it has one.
+    /// The file's name, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
-    /// As the surface says; 0 if it does not.
+    /// The file's length, as the channel says; 0 if it does not.
     pub bytes: u64,
 }
 
@@ -233,11 +227,11 @@ pub struct MessageMedia<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MediaKind {
-    /// A picture.
+    /// A picture in any format.
     Image,
     /// A voice message or music.
     Audio,
-    /// A film.
+    /// A film, with or without sound.
     Video,
     /// Any other file.
     Document,

@@ -2,7 +2,7 @@
 //!
 //! Server frames are not masked and we speak no extension, so the bytes of a frame are the same
 //! for every client. In an event only the number differs: its head is built per connection, its
-//! body is shared.
+//! body is shared. What is in a frame is not known here.
 
 use std::io::Write as _;
 
@@ -36,12 +36,12 @@ fn finish(mut buffer: Vec<u8>, opcode: OpCode) -> Bytes {
     let header_bytes = write_header(opcode, buffer.len() - HEADER_BYTES_MAX, &mut header);
     let start = HEADER_BYTES_MAX - header_bytes;
     buffer[start..HEADER_BYTES_MAX].copy_from_slice(&header[..header_bytes]);
-    give_back(&mut buffer);
+    shrink(&mut buffer);
     Bytes::from(buffer).slice(start..)
 }
 
-/// It may wait in a backlog, which counts its bytes and not those that it grew by.
-fn give_back(buffer: &mut Vec<u8>) {
+/// Frees what a buffer has grown too large by: it may wait in a backlog, which counts its bytes only.
+fn shrink(buffer: &mut Vec<u8>) {
     if buffer.capacity() - buffer.len() > SPARE_BYTES {
         buffer.shrink_to_fit();
     }
@@ -62,14 +62,14 @@ fn append_json(buffer: &mut Vec<u8>, value: &impl Serialize) {
 }
 
 /// A text frame with `value` as its JSON.
-pub fn text(value: &impl Serialize) -> Bytes {
+pub(crate) fn text(value: &impl Serialize) -> Bytes {
     let mut buffer = begin(512);
     append_json(&mut buffer, value);
     finish(buffer, TEXT)
 }
 
 /// A good answer to the request `id`. One that would not fit a frame becomes an error.
-pub fn res_ok(id: &str, payload: &impl Serialize) -> Bytes {
+pub(crate) fn res_ok(id: &str, payload: &impl Serialize) -> Bytes {
     let mut buffer = begin(512);
     buffer.extend_from_slice(b"{\"type\":\"res\",\"id\":");
     append_json(&mut buffer, &id);
@@ -82,13 +82,13 @@ pub fn res_ok(id: &str, payload: &impl Serialize) -> Bytes {
     finish(buffer, TEXT)
 }
 
-/// A bad answer to the request `id`.
-pub fn res_error(id: &str, error: &WireError) -> Bytes {
+/// An answer to the request `id` that refuses it.
+pub(crate) fn res_error(id: &str, error: &WireError) -> Bytes {
     res_error_with(id, None::<&()>, error)
 }
 
-/// A bad answer that has a payload too, as the end of a run does.
-pub fn res_error_with(id: &str, payload: Option<&impl Serialize>, error: &WireError) -> Bytes {
+/// An answer that refuses a request and has a payload, too, as the end of a run does.
+pub(crate) fn res_error_with(id: &str, payload: Option<&impl Serialize>, error: &WireError) -> Bytes {
     let mut buffer = begin(512);
     buffer.extend_from_slice(b"{\"type\":\"res\",\"id\":");
     append_json(&mut buffer, &id);
@@ -104,27 +104,26 @@ pub fn res_error_with(id: &str, payload: Option<&impl Serialize>, error: &WireEr
 }
 
 /// A ping frame without content.
-pub fn ping() -> Bytes {
+pub(crate) fn ping() -> Bytes {
     finish(begin(0), OpCode::Control(Control::Ping))
 }
 
 /// Why a connection is closed: a code of RFC 6455 and a sentence that a person can act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Close {
-    /// 1001, 1002, ...
-    pub code: u16,
+pub(crate) struct Close {
+    /// The close code, such as 1001.
+    pub(crate) code: u16,
     /// Cut to `CLOSE_REASON_BYTES_MAX` when it is sent.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl Close {
-    /// A close with this code and reason.
-    pub fn new(code: u16, reason: impl Into<String>) -> Self {
+    pub(crate) fn new(code: u16, reason: impl Into<String>) -> Self {
         Self { code, reason: reason.into() }
     }
 
-    /// The frame that says so.
-    pub fn frame(&self) -> Bytes {
+    /// The close frame.
+    pub(crate) fn frame(&self) -> Bytes {
         let mut buffer = begin(2 + CLOSE_REASON_BYTES_MAX);
         buffer.extend_from_slice(&self.code.to_be_bytes());
         buffer.extend_from_slice(cut(&self.reason, CLOSE_REASON_BYTES_MAX).as_bytes());
@@ -134,9 +133,9 @@ impl Close {
 
 /// An event but for its number: encoded once, shared by every client that gets it.
 #[derive(Debug, Clone)]
-pub struct EventBody {
-    /// The family, which decides who gets it.
-    pub kind: EventKind,
+pub(crate) struct EventBody {
+    /// The event's family, which decides who gets it.
+    pub(crate) kind: EventKind,
     /// `,"payload":...}`: everything behind the number.
     tail: Bytes,
 }
@@ -146,7 +145,7 @@ const EVENT_HEAD_BYTES_MAX: usize = 80;
 
 /// The part of an event frame that differs per connection.
 #[derive(Debug, Clone, Copy)]
-pub struct EventHead {
+pub(crate) struct EventHead {
     bytes: [u8; EVENT_HEAD_BYTES_MAX],
     start: u8,
     end: u8,
@@ -154,14 +153,14 @@ pub struct EventHead {
 
 impl EventHead {
     /// The bytes to send before the body's.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[usize::from(self.start)..usize::from(self.end)]
     }
 }
 
 impl EventBody {
     /// Encodes `payload` as an event of that family.
-    pub fn new(kind: EventKind, payload: &impl Serialize, version: Option<StateVersion>) -> Self {
+    pub(crate) fn new(kind: EventKind, payload: &impl Serialize, version: Option<StateVersion>) -> Self {
         let mut tail = Vec::with_capacity(256);
         tail.extend_from_slice(b",\"payload\":");
         append_json(&mut tail, payload);
@@ -170,17 +169,17 @@ impl EventBody {
             append_json(&mut tail, &version);
         }
         tail.push(b'}');
-        give_back(&mut tail);
+        shrink(&mut tail);
         Self { kind, tail: tail.into() }
     }
 
-    /// The shared bytes.
-    pub fn tail(&self) -> &Bytes {
+    /// The bytes that all clients share.
+    pub(crate) fn tail(&self) -> &Bytes {
         &self.tail
     }
 
     /// The head for one connection's `seq`.
-    pub fn head(&self, seq: u64) -> EventHead {
+    pub(crate) fn head(&self, seq: u64) -> EventHead {
         let mut bytes = [0; EVENT_HEAD_BYTES_MAX];
         let mut text = &mut bytes[HEADER_BYTES_MAX..];
         let room = text.len();
@@ -200,7 +199,7 @@ impl EventBody {
 
 /// Cuts `text` so that its JSON string (without quotes) has at most `bytes_max` bytes: a control
 /// character takes six there.
-pub fn cut_encoded(text: &str, bytes_max: usize) -> &str {
+pub(crate) fn cut_encoded(text: &str, bytes_max: usize) -> &str {
     let mut encoded = 0;
     for (at, character) in text.char_indices() {
         encoded += match character {

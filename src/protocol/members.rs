@@ -1,4 +1,4 @@
-//! Parts of a JSON text, without building the others.
+//! Parts of a JSON text, without building the others. What the members mean is not known here.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::limits::{OUTLINE_BYTES_MAX, PARAMS_DEPTH_MAX, PARAMS_WIDTH_MAX};
 
 /// Those members of a JSON object that are `known`, in that order. Where one stands twice the last
 /// counts. `None`: it is JSON, but no object.
-pub fn members_of<'a, const N: usize>(
+pub(crate) fn members_of<'a, const N: usize>(
     json: &'a str,
     known: &[&str; N],
 ) -> Result<Option<[Option<&'a RawValue>; N]>, Error> {
@@ -23,7 +23,8 @@ pub fn members_of<'a, const N: usize>(
     Ok(Some(found))
 }
 
-/// The same where the number of members is not known at build time.
+/// Puts those members of a JSON object that are `known` into `found`, where their number is not known at build
+/// time. The last of two counts.
 pub(super) fn collect<'a>(
     json: &'a str,
     known: &[&str],
@@ -36,7 +37,7 @@ pub(super) fn collect<'a>(
 
 /// A value as far as its type, and its text if that is short, say what is wrong with it: objects and
 /// arrays without what is in them, long strings as others that are long.
-pub fn outline(raw: &RawValue) -> Result<Value, Error> {
+pub(crate) fn outline(raw: &RawValue) -> Result<Value, Error> {
     let json = raw.get();
     match json.as_bytes().first() {
         Some(b'{') => Ok(Value::Object(Map::new())),

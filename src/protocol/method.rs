@@ -30,14 +30,14 @@ macro_rules! methods {
 
         /// What the state thread is asked, with validated and parsed parameters.
         #[derive(Debug)]
-        pub enum Call { $($(#[doc = concat!("Asked by `", $name, "`.")] $method($call),)?)* }
+        pub(crate) enum Call { $($($method($call),)?)* }
 
         /// A request with validated and parsed parameters, by the thread that answers it.
         #[derive(Debug)]
-        pub enum Request {
-            /// The state thread answers.
+        pub(crate) enum Request {
             State(Call),
-            $($(#[doc = concat!("The client's own thread answers `", $name, "`.")] $method($own),)?)*
+            // The client's own thread answers these.
+            $($($method($own),)?)*
         }
 
         mod schemas {
@@ -54,7 +54,7 @@ macro_rules! methods {
             }
 
             /// The method of that name.
-            pub fn from_name(name: &str) -> Option<Method> {
+            pub(crate) fn from_name(name: &str) -> Option<Method> {
                 match name { $($name => Some(Method::$method),)* _ => None }
             }
 

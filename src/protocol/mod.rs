@@ -14,7 +14,7 @@ macro_rules! named {
             /// All of them, in the order in which they are shown.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
 
-            /// The name on the wire.
+            /// The name that it has on the wire.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),* }
             }
@@ -22,35 +22,35 @@ macro_rules! named {
     };
 }
 
-/// Number of a connection, rising from 1. The wire shows it behind the boot's id.
-pub type ConnId = u64;
+/// The number of a connection, rising from 1. The wire shows it behind the boot's id.
+pub(crate) type ConnId = u64;
 
 pub mod call;
 mod digest;
-pub mod error;
+pub(crate) mod error;
 pub mod event;
-pub mod frame;
-pub mod hello;
-pub mod members;
+pub(crate) mod frame;
+pub(crate) mod hello;
+pub(crate) mod members;
 pub mod method;
 pub mod parse;
 pub mod payload;
 mod readers;
-pub mod scan;
-pub mod schema;
-pub mod warning;
+pub(crate) mod scan;
+pub(crate) mod schema;
+pub(crate) mod warning;
 
 /// The version that this server speaks. It changes on breaking changes only.
-pub const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 1;
 
 /// The version of this server, as in Cargo.toml.
-pub const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit this was built from, if the build said so.
-pub const SERVER_COMMIT: Option<&str> = option_env!("CLAWDIS_COMMIT");
+/// The commit that this server was built from, if the build said so.
+pub(crate) const SERVER_COMMIT: Option<&str> = option_env!("CLAWDIS_COMMIT");
 
 /// Cuts `text` to at most `bytes_max` bytes without splitting a character.
-pub fn cut(text: &str, bytes_max: usize) -> &str {
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
     if text.len() <= bytes_max {
         return text;
     }
@@ -61,7 +61,7 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
-/// A version that is one, as what orders it: the three numbers, then releases above pre-releases.
+/// What orders versions: the three numbers, then releases above pre-releases. `None` if the text is no version.
 pub(crate) fn semver(text: &str) -> Option<([u64; 3], bool)> {
     let text = text.split('+').next()?;
     let (numbers, pre) = text.split_once('-').map_or((text, None), |(numbers, pre)| (numbers, Some(pre)));

@@ -23,7 +23,7 @@ pub fn parse_hello(mut frame: Value) -> Result<Hello, SchemaError> {
 
 /// Builds the parameters of a request as far as some method could want them, and checks them. `Err` of
 /// the outer kind: there is something in them that cannot be represented.
-pub fn parse_params(
+pub(crate) fn parse_params(
     method: Method,
     params: Option<&RawValue>,
 ) -> Result<Result<Request, WireError>, serde_json::Error> {
@@ -59,7 +59,7 @@ fn known_members(method: Method, params: &RawValue) -> Result<Value, serde_json:
 /// Validates and parses the parameters of `method`; absent ones count as `{}`.
 ///
 /// Everything it refuses is `INVALID_REQUEST` with the path and what was expected.
-pub fn parse_request(method: Method, params: Option<Value>) -> Result<Request, WireError> {
+pub(crate) fn parse_request(method: Method, params: Option<Value>) -> Result<Request, WireError> {
     let mut params = params.unwrap_or_else(|| Value::Object(Map::new()));
     if let Err(error) = method.check(&params) {
         return Err(unknown_member(method, &params).unwrap_or_else(|| WireError::invalid(error.to_string())));

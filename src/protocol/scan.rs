@@ -1,22 +1,22 @@
 //! What a JSON text would become, told from its bytes before anything of it is built.
 //!
-//! Looks at brackets, commas, colons and quotes only: it needs no memory and no stack. On a text that
+//! Looks at brackets, commas, colons and quotes only: it needs no memory and no stack, and knows no member. On a text that
 //! is no JSON the counts mean nothing but that the text is not larger than they say.
 
 /// The shape of a JSON text.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// Deepest nesting of objects and arrays.
-    pub depth: usize,
+pub(crate) struct Shape {
+    /// The deepest nesting of objects and arrays.
+    pub(crate) depth: usize,
     /// Values, those that hold others among them (RFC 8259; names of members are none).
-    pub values: usize,
-    /// Longest name of a member, in bytes as written.
-    pub name_bytes: usize,
+    pub(crate) values: usize,
+    /// The longest name of a member, in bytes as written.
+    pub(crate) name_bytes: usize,
 }
 
 impl Shape {
-    /// Scans a text once.
-    pub fn of(json: &[u8]) -> Self {
+    /// The shape of a text, which is scanned once.
+    pub(crate) fn of(json: &[u8]) -> Self {
         let mut shape = Self { values: 1, ..Self::default() };
         let mut depth = 0_usize;
         // The last bracket opened and nothing has come in it.

@@ -35,7 +35,7 @@ validator!(Config "schemas/config.schema.json");
 pub struct SchemaError {
     /// JSON pointer to the place, empty for the whole value.
     pub path: String,
-    /// What was expected there.
+    /// What was expected at that place.
     pub expected: String,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for SchemaError {
 impl std::error::Error for SchemaError {}
 
 /// Checks the first frame of a connection.
-pub fn check_hello(value: &Value) -> Result<(), SchemaError> {
+pub(crate) fn check_hello(value: &Value) -> Result<(), SchemaError> {
     match first_error(value, Hello::is_valid, Hello::validate) {
         None => Ok(()),
         Some(error) => Err(wrong_kind(value, "hello").unwrap_or_else(|| describe("", &error))),
@@ -67,7 +67,7 @@ pub fn check_hello(value: &Value) -> Result<(), SchemaError> {
 }
 
 /// Checks the envelope of a request. Its parameters are only known to be an object then.
-pub fn check_req(value: &Value) -> Result<(), SchemaError> {
+pub(crate) fn check_req(value: &Value) -> Result<(), SchemaError> {
     match first_error(value, Req::is_valid, Req::validate) {
         None => Ok(()),
         Some(error) => Err(wrong_kind(value, "req").unwrap_or_else(|| describe("", &error))),
@@ -75,7 +75,7 @@ pub fn check_req(value: &Value) -> Result<(), SchemaError> {
 }
 
 /// Checks the types in a configuration. Unknown keys are no error of it.
-pub fn check_config(value: &Value) -> Result<(), SchemaError> {
+pub(crate) fn check_config(value: &Value) -> Result<(), SchemaError> {
     first_error(value, Config::is_valid, Config::validate).map_or(Ok(()), |error| Err(describe("", &error)))
 }
 
