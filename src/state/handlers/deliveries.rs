@@ -294,12 +294,13 @@ impl State {
 
     /// Ends a delivery, and commits what is to be known of it.
     fn end_delivery(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
-        if let Some(ended) = self.put_end(id, status, reason) {
-            self.commit(Then::EndDeliveries(vec![ended]));
+        if let Some(end) = self.put_end(id, status, reason) {
+            self.commit(Then::EndDeliveries(vec![end]));
         }
     }
 
-    /// Writes the end of a delivery, if it is there. Returns its id, with the outcome that its key keeps, if it has a key.
+    /// Writes the end of a delivery, if it is there. Returns it with the outcome that its key keeps, if it has
+    /// a key.
     fn put_end(
         &mut self,
         id: DeliveryId,

@@ -57,7 +57,7 @@ fn any_number_of_new_conversations_leaves_room_for_what_the_agent_thread_must_be
 }
 
 #[test]
-fn what_the_surfaces_may_miss_leaves_room_for_what_they_must_be_told() {
+fn what_the_channels_may_miss_leaves_room_for_what_they_must_be_told() {
     let (outputs, _agent_control, channels) = outputs();
     let route = Route { channel: Channel::Telegram, chat: "1".into(), topic: None };
     let typing = || Effect::Channel(ChannelCommand::Typing { route: route.clone(), is_typing: true });

@@ -71,7 +71,7 @@ fn any_number_of_messages_that_were_being_sent_or_are_too_old_is_ended_little_by
 }
 
 #[test]
-fn what_was_being_sent_goes_on_with_its_next_part_only_as_the_surface_takes_it() {
+fn what_was_being_sent_goes_on_with_its_next_part_only_as_the_channel_takes_it() {
     let mut harness = Harness::on(settings(), deliveries(1_000, &json!({ "trying": true })));
     harness.keep();
     let attempts = harness.attempts();
@@ -179,7 +179,7 @@ fn a_message_with_more_pictures_than_are_taken_says_so() {
 }
 
 #[test]
-fn a_message_that_names_another_surface_than_its_slot_is_answered_in_one_life_only() {
+fn a_message_that_names_another_channel_than_its_slot_is_answered_in_one_life_only() {
     let mut elsewhere = message("1", "2", "2", "hello");
     elsewhere.route.channel = Channel::Whatsapp;
     let mut harness = Harness::on(settings(), [waiting(5, elsewhere)].into());

@@ -318,7 +318,7 @@ fn a_run_of_a_session_that_is_forgotten_says_nothing_more() {
 }
 
 #[test]
-fn what_could_not_be_understood_goes_with_a_session_of_its_surface() {
+fn what_could_not_be_understood_goes_with_a_session_of_its_channel() {
     let garbled = Arrival::Garbled { key: "9/7".into(), why: "?".into(), raw: format!("{PERSON} tangerine") };
     let arrivals = vec![garbled];
     for (session_key, goes) in [

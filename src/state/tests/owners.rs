@@ -78,7 +78,7 @@ fn the_only_person_of_the_config_is_a_guest_until_named() {
 }
 
 #[test]
-fn each_surface_has_its_owner() {
+fn each_channel_has_its_owner() {
     let mut harness = Harness::with(nobody_named(&["5", "6"]));
     allow(&mut harness, "5", json!({ "owner": true }));
     let whatsapp = json!({ "channel": "whatsapp", "id": "+15550002222", "owner": true });
@@ -86,7 +86,7 @@ fn each_surface_has_its_owner() {
     assert_eq!(session_of(&mut harness, "1", "5"), "main", "the second took nothing from the first");
     assert_eq!(allow(&mut harness, "6", json!({ "owner": true }))["owner"], true);
     assert_eq!(session_of(&mut harness, "2", "6"), "main");
-    assert_eq!(session_of(&mut harness, "3", "5"), "dm:telegram:5", "one on each surface");
+    assert_eq!(session_of(&mut harness, "3", "5"), "dm:telegram:5", "one on each channel");
     allow(&mut harness, "6", json!({ "remove": true }));
     harness.restart();
     assert_eq!(session_of(&mut harness, "4", "5"), "dm:telegram:5", "nobody moves up");

@@ -49,7 +49,7 @@ fn no_member_of_a_group_shuts_the_owner_out() {
 #[test]
 fn what_is_said_behind_somebody_who_has_to_wait_waits_too() {
     let mut config = StateConfig { queue_max: QUEUE, ..settings() };
-    config.channels.by_channel.values_mut().for_each(|surface| surface.allowed.push("666".into()));
+    config.channels.by_channel.values_mut().for_each(|channel| channel.allowed.push("666".into()));
     let mut harness = Harness::with(config);
     for line in 0..=QUEUE / 2 {
         harness.say(message(&line.to_string(), "666", "666", "hello"));
@@ -71,8 +71,8 @@ fn what_is_said_behind_somebody_who_has_to_wait_waits_too() {
 fn many_people_together_leave_a_place_to_the_owner() {
     for queue_max in [0, 1, 2, QUEUE] {
         let mut config = StateConfig { queue_max, ..settings() };
-        config.channels.by_channel.values_mut().for_each(|surface| {
-            surface.allowed.extend((10..60).map(|id| id.to_string()));
+        config.channels.by_channel.values_mut().for_each(|channel| {
+            channel.allowed.extend((10..60).map(|id| id.to_string()));
         });
         let mut harness = Harness::with(config);
         for id in 10..60 {

@@ -37,7 +37,7 @@ fn what_waits_behind_a_run_outlives_a_stop() {
 }
 
 #[test]
-fn a_stop_leaves_the_rest_of_a_letter_to_the_next_life() {
+fn a_stop_leaves_the_rest_of_a_delivery_to_the_next_life() {
     let mut harness = Harness::new();
     harness.say(message("1", "2", "2", "hello"));
     let run = harness.run();
