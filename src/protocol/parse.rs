@@ -1,4 +1,4 @@
-//! From the text of a request's parameters to a [`Request`]: built, validated, integers folded, read.
+//! From the text of a request's parameters to a `Request`: built, validated, integers folded, read.
 //!
 //! What is the same for all methods; what differs between them stands in their table.
 
