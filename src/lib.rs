@@ -8,18 +8,18 @@
 //! | floor | module | owns |
 //! |---|---|---|
 //! | 8 | `bin/` | what a binary is: the daemon, the guard of an agent, the demo agent, the tool |
-//! | 7 | `daemon` | start and end: `gateway` ties the threads together, each `*_setup` says from the settings what one of them is to be |
-//! | 6 | `state` | every decision, on one thread: `model/` is what is known (plain data), `handlers/` what an event does to it, `journal` what waits for the disk, `state_loop` the loop around them, `start` what the last life left behind |
-//! | 5 | `net` | the sockets: who may connect (`handshake`, `origin_check`), what comes in (`conn`, `requests`), what goes out (`outbound/`) |
-//! | 5 | `channels` | Telegram and WhatsApp: what comes in (`message`) and goes out (`delivery`), the same for both; `text/` makes Markdown into messages, `web/` fetches files |
+//! | 7 | `daemon` | start and end: `start` reads the command line, `gateway` ties the threads together, `process` is what the system sees (signals, limits), each `*_setup` says from the settings what one thread is to be |
+//! | 6 | `state` | every decision, on one thread: `model/` is what is known, with the rules about each thing by itself; `handlers/` is what follows from an event for several of them; `journal` is what waits for the disk, `state_loop` the loop around them, `start` what the last life left behind |
+//! | 5 | `net` | the sockets: who may connect (`handshake`; `origin_check` judges origins and proxy headers, `hosts` names, `token` tokens), what comes in (`conn`, `requests`), how much at a time (`slots`, `permits`, `shares`), what goes out (`outbound/`: `client` is one client's backlog) |
+//! | 5 | `channels` | Telegram and WhatsApp: what comes in (`message`) and goes out (`delivery`), the same for both; `text/` makes Markdown into messages, `web/` downloads files and judges the hosts that they come from; each channel paces what it sends (`telegram/rate_limit`, `whatsapp/outgoing`) |
 //! | 5 | `agent` | the agent's processes (`process`, `pi_run`), which run goes into which (`scheduler`), and the walls around them (`sandbox/`) |
 //! | 4 | `config` | what the person has set: file, flags, environment, and what comes of them (`settings`) |
 //! | 4 | `cli` | the tool: arguments (`args`, `verbs`), the way to the gateway (`locate`, `connection`), what is shown |
-//! | 3 | `store` | every durable file: `journal` and `commit` make promises durable, `session_files` and `history` keep what was said, `quota` makes room |
+//! | 3 | `store` | every durable file: `commit` makes many promises durable with one sync, `journal` is the file for that, `session_files` and `history` keep what was said, `quota` makes room |
 //! | 3 | `child` | child processes and their end: the `guard` of an agent, `orphans` |
 //! | 3 | `logging`, `text` | the log; other people's text made harmless |
 //! | 2 | `protocol`, `threads` | frames, methods, events and their schemas; named threads |
-//! | 1 | `limits` | every bound, and what happens when it is reached |
+//! | 1 | `limits` | every bound, and what happens when it is reached: `limits.rs`, and one file of `limits/` each for storage, queues, processes, the web, Telegram and WhatsApp |
 //! | 0 | `arguments`, `backoff`, `clock`, `metrics`, `nearest`, `plain_file`, `port` | small tools that know nothing of the gateway |
 //!
 //! Beside them: `src/webchat/` (the web page), `scripts/whatsapp-sidecar/` (the Node.js program that speaks
@@ -48,8 +48,8 @@
 //! 2. `state/handlers/intake.rs` asks `model/access.rs` who may write, and puts what is let in into the inbox
 //!    (`model/inbox.rs`). The channel goes on only when that is durable. Files are fetched, albums gathered.
 //! 3. `handlers/asking.rs` makes a run of it, with a prompt from `model/prompt.rs`, or carries out a directive
-//!    (`handlers/directives.rs`). `handlers/session_queues.rs` starts it when its session's turn comes; what was
-//!    asked meanwhile becomes one next prompt.
+//!    (`handlers/directives.rs`). `handlers/session_queues.rs` starts it when its session's turn comes; which of
+//!    the messages that came meanwhile become one next prompt is decided in `model/session_queues.rs`.
 //! 4. `agent::scheduler` finds it a process, `agent::pi_run` follows what that says; `handlers/agent_events.rs`
 //!    passes the steps on to clients as `agent` events.
 //! 5. At its end `handlers/runs.rs` puts the answer on record and `handlers/replies.rs` into the outbox
@@ -65,13 +65,13 @@
 //! - **a channel**: `Channel` in `protocol/call.rs`, a folder in `channels/` beside `telegram/`, its place in
 //!   `channels/channels_loop.rs` and `channels/address.rs`, its section in `config/file.rs`, what it is told in
 //!   `daemon/channels_setup.rs`. State needs nothing new: it knows no channel's protocol.
-//! - **a kind of record** (a slot of the journal): its name in `state/model/slot.rs`, its value beside its data
+//! - **a kind of slot** of the journal: its name in `state/model/slot.rs`, its value beside its data
 //!   in `state/model/`, what it becomes after a start in `state/start.rs`, and how many there may be in
 //!   `state/model/recovery_bounds.rs`.
 //! - **a verb of the tool**: a row in `cli/verbs.rs`; if it does more than ask and show, an `Action`.
 //! - **a flag of the daemon**: a row in `config/flags.rs`; **a key of the config**: `config/file.rs` and
 //!   `schemas/config.schema.json`. Both arrive in `config/settings.rs`.
-//! - **a limit**: `limits.rs`, with what happens when it is reached; the README's table if people can meet it.
+//! - **a limit**: `limits.rs` or its file in `limits/`, with what happens when it is reached; the README's table if people can meet it.
 //! - **a warning in `status`**: its code in `protocol/warning.rs`, its text where it is found
 //!   (`daemon/warnings.rs` for what settings say).
 //!
@@ -91,7 +91,8 @@
 //! - **delivery**: a message to one chat, in **parts**; an **attempt** is one try of a part.
 //! - **pending reply**: an answer that is owed to a chat when a run ends.
 //! - **group context**: what was said in a group without being addressed to the gateway.
-//! - **directive**: a line for the gateway itself, such as `/stop`. **toggle**: paused, heartbeats, a channel.
+//! - **directive**: a line for the gateway itself, such as `/stop`. **toggle**: paused, heartbeats, a channel;
+//!   a **switch** sets one.
 //! - **heartbeat**: a prompt to the agent from time to time. **tick**: the keep-alive event to clients.
 //! - **system note**: what `system-event` leaves for the owner's next prompt.
 //! - **idempotency key**: what makes the same request, sent twice, happen once.
