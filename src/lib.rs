@@ -7,17 +7,18 @@
 //!
 //! | floor | module | owns |
 //! |---|---|---|
-//! | 8 | `bin/` | what a binary is: the daemon, the guard of an agent, the demo agent, the tool |
-//! | 7 | `daemon` | start and end: `start` reads the command line, `gateway` ties the threads together, `process` is what the system sees (signals, limits), each `*_setup` says from the settings what one thread is to be |
-//! | 6 | `state` | every decision, on one thread: `model/` is what is known, with the rules about each thing by itself; `handlers/` is what follows from an event for several of them; `journal` is what waits for the disk, `state_loop` the loop around them, `start` what the last life left behind |
-//! | 5 | `net` | the sockets: who may connect (`handshake`; `origin_check` judges origins and proxy headers, `hosts` names, `token` tokens), what comes in (`conn`, `requests`), how much at a time (`slots`, `permits`, `shares`), what goes out (`outbound/`: `client` is one client's backlog) |
-//! | 5 | `channels` | Telegram and WhatsApp: what comes in (`message`) and goes out (`delivery`), the same for both; `text/` makes Markdown into messages, `web/` downloads files and judges the hosts that they come from; each channel paces what it sends (`telegram/rate_limit`, `whatsapp/outgoing`) |
-//! | 5 | `agent` | the agent's processes (`process`, `pi_run`), which run goes into which (`scheduler`), and the walls around them (`sandbox/`) |
-//! | 4 | `config` | what the person has set: file, flags, environment, and what comes of them (`settings`) |
-//! | 4 | `cli` | the tool: arguments (`args`, `verbs`), the way to the gateway (`locate`, `connection`), what is shown |
-//! | 3 | `store` | every durable file: `commit` makes many promises durable with one sync, `journal` is the file for that, `session_files` and `history` keep what was said, `quota` makes room |
-//! | 3 | `child` | child processes and their end: the `guard` of an agent, `orphans` |
-//! | 3 | `logging`, `text` | the log; other people's text made harmless |
+//! | 9 | `bin/` | what a binary is: the daemon, the guard of an agent, the demo agent, the tool |
+//! | 8 | `daemon` | start and end: `start` reads the command line, `gateway` ties the threads together, `process` is what the system sees (signals, limits), each `*_setup` says from the settings what one thread is to be |
+//! | 7 | `state` | every decision, on one thread: `model/` is what is known, with the rules about each thing by itself; `handlers/` is what follows from an event for several of them; `journal` is what waits for the disk, `state_loop` the loop around them, `start` what the last life left behind |
+//! | 6 | `net` | the sockets: who may connect (`handshake`; `origin_check` judges origins and proxy headers, `hosts` names, `token` tokens), what comes in (`conn`, `requests`), how much at a time (`slots`, `permits`, `shares`), what goes out (`outbound/`: `client` is one client's backlog) |
+//! | 6 | `channels` | Telegram and WhatsApp: what comes in (`message`) and goes out (`delivery`), the same for both; `text/` makes Markdown into messages, `web/` downloads files and judges the hosts that they come from; each channel paces what it sends (`telegram/rate_limit`, `whatsapp/outgoing`) |
+//! | 6 | `agent` | the agent's processes (`process`, `pi_run`), which run goes into which (`scheduler`), and the walls around them (`sandbox/`) |
+//! | 5 | `config` | what the person has set: file, flags, environment, and what comes of them (`settings`) |
+//! | 5 | `cli` | the tool: arguments (`args`, `verbs`), the way to the gateway (`locate`, `connection`), what is shown |
+//! | 4 | `store` | every durable file: `commit` makes many promises durable with one sync, `journal` is the file for that, `session_files` and `history` keep what was said, `quota` makes room |
+//! | 4 | `child` | child processes and their end: the `guard` of an agent, `orphans` |
+//! | 4 | `logging` | the log, and what may not be in it |
+//! | 3 | `text` | other people's text made harmless |
 //! | 2 | `protocol`, `threads` | frames, methods, events and their schemas; named threads |
 //! | 1 | `limits` | every bound, and what happens when it is reached: `limits.rs`, and one file of `limits/` each for storage, queues, processes, the web, Telegram and WhatsApp |
 //! | 0 | `arguments`, `backoff`, `clock`, `metrics`, `nearest`, `plain_file`, `port` | small tools that know nothing of the gateway |

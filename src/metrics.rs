@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// One number.
+/// A number that any thread may change and read.
 #[derive(Debug, Default)]
 pub(crate) struct Cell(AtomicU64);
 
@@ -15,7 +15,6 @@ impl Cell {
         Self(AtomicU64::new(0))
     }
 
-    /// Adds one.
     pub(crate) fn up(&self) {
         self.0.fetch_add(1, Relaxed);
     }
@@ -30,7 +29,6 @@ impl Cell {
         self.0.store(value, Relaxed);
     }
 
-    /// Reads it.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }

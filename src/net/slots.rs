@@ -25,7 +25,7 @@ pub(super) struct Slots {
     /// The same for the slot of a connection that sends nothing.
     quiet_max: Duration,
     gauge: Option<&'static Cell>,
-    /// Oldest first.
+    /// The slots that are taken, the oldest first.
     taken: Mutex<VecDeque<Taken>>,
     freed: Condvar,
     has_no_bound: AtomicBool,

@@ -27,7 +27,7 @@ named! {
         Minimal = "minimal",
         /// A little thinking.
         Low = "low",
-        /// Some thinking.
+        /// A medium amount of thinking.
         Medium = "medium",
         /// A lot of thinking.
         High = "high",
@@ -95,7 +95,7 @@ pub(crate) struct SendParams {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AgentParams {
-    /// The prompt.
+    /// The text of the prompt.
     pub(crate) message: String,
     /// Where `deliver` sends the answer.
     pub(crate) to: Option<String>,

@@ -59,7 +59,7 @@ impl WireError {
         Self::new(ErrorCode::InvalidRequest, message, false)
     }
 
-    /// `UNAVAILABLE`, retryable.
+    /// An `UNAVAILABLE` error that may be tried again.
     pub(crate) fn unavailable(message: impl AsRef<str>) -> Self {
         Self::new(ErrorCode::Unavailable, message, true)
     }

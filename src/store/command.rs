@@ -24,7 +24,7 @@ pub(crate) enum StoreOp {
     /// The value of a named slot; a later one replaces it.
     Put {
         slot: String,
-        /// JSON text.
+        /// The value as JSON text.
         value: String,
     },
     /// A slot and its value are gone.

@@ -186,7 +186,6 @@ impl Fleet {
 pub(crate) struct Pumped {
     /// Connections with something to read.
     pub(crate) woken: usize,
-    /// Handshakes completed.
     pub(crate) greeted: usize,
 }
 

@@ -37,7 +37,6 @@ impl fmt::Display for Target {
     }
 }
 
-/// One measurement.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     name: String,

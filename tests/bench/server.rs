@@ -112,7 +112,6 @@ impl Server {
         Ok(Self { child, addr })
     }
 
-    /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -168,14 +167,11 @@ impl Drop for Server {
 /// The gateway and the floor, to be measured in turn.
 #[derive(Debug)]
 pub(crate) struct Pair {
-    /// The gateway.
     pub(crate) gateway: Server,
-    /// The floor.
     pub(crate) floor: Server,
 }
 
 impl Pair {
-    /// Starts both.
     pub(crate) fn start(setup: &Setup, arguments: &[&str]) -> Outcome<Self> {
         Ok(Self { gateway: Server::gateway(setup, arguments)?, floor: Server::floor()? })
     }

@@ -1,13 +1,9 @@
 //! WebSocket frames as a client sees them: just enough to load a server without being its
 //! bottleneck. Knows nothing of sockets.
 
-/// Text frame.
 pub(crate) const TEXT: u8 = 0x1;
-/// Close frame.
 pub(crate) const CLOSE: u8 = 0x8;
-/// Ping frame.
 pub(crate) const PING: u8 = 0x9;
-/// Pong frame.
 pub(crate) const PONG: u8 = 0xa;
 
 /// The request that turns a connection into a WebSocket. Key and version are those of RFC 6455's
@@ -55,7 +51,6 @@ pub(crate) fn hello(name: &str, caps: &[&str]) -> Vec<u8> {
 pub(crate) struct Frame<'a> {
     /// One of the opcodes above.
     pub(crate) opcode: u8,
-    /// Its bytes.
     pub(crate) payload: &'a [u8],
 }
 

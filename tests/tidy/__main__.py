@@ -10,6 +10,7 @@ import sys
 import unittest
 from pathlib import Path
 
+import house
 import packages
 import sources
 
@@ -25,7 +26,7 @@ def main(arguments):
         counts = {"rustLines": sources.rust_lines(tree), **graph.counts()}
         print(json.dumps(counts))
         return 0
-    violations = sources.check(tree) + packages.check(graph)
+    violations = sources.check(tree) + house.check(tree) + packages.check(graph)
     for violation in violations:
         print(f"tidy: {violation}", file=sys.stderr)
     counts = graph.counts()

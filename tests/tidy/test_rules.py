@@ -4,6 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import house
 import packages
 import sources
 
@@ -21,6 +22,36 @@ def tree(files):
     made = sources.Tree(root, list(files))
     made.folder = folder  # removed with the tree
     return made
+
+
+class House(unittest.TestCase):
+    MAP = "//! | 2 | `top`, `beside` | all |\n//! | 1 | `base/` | see `base/mod.rs` |\n"
+
+    def found(self, files):
+        return house.check(tree({"src/lib.rs": self.MAP, "src/base/mod.rs": "//! The ground of it.\n", **files}))
+
+    def test_a_house_in_order_passes(self):
+        top = "//! The top of it.\nuse crate::base::A;\n// crate::beside is only talked about\n"
+        tested = "#[cfg(test)]\nmod tests {\n    use crate::beside::B;\n}\n"
+        self.assertEqual(self.found({"src/top.rs": top + tested, "src/beside.rs": "//! Stands beside it.\n"}), [])
+
+    def test_climbing(self):
+        for name in ["base/a.rs", "beside.rs"]:
+            found = self.found({f"src/{name}": "//! A small thing.\nfn a() { crate::top::b() }\n"})
+            self.assertEqual([line.split(": ")[0] for line in found], [f"src/{name}:2"])
+
+    def test_no_floor(self):
+        self.assertTrue(self.found({"src/new.rs": "//! A new thing.\n"})[0].startswith("src/lib.rs:1: the map has no floor"))
+
+    def test_a_map_of_what_is_gone(self):
+        found = house.check(tree({"src/lib.rs": self.MAP}))
+        self.assertTrue(found[0].startswith("src/lib.rs:2: `base/mod.rs`"), found)
+
+    def test_terse_doc_comments(self):
+        for doc in ["/// Which.", "/// Who asks.", "//! Tests."]:
+            self.assertEqual(len(house.terse("src/a.rs", ["//! A file of it.", "", doc, "fn a() {}"])), 1)
+        for lines in [["/// Two words", "/// and more.", "fn a() {}"], ["/// Runs waiting.", 'runs: "gauge" = "x";'], ["// Short."]]:
+            self.assertEqual(house.terse("src/a.rs", lines), [])
 
 
 class Sources(unittest.TestCase):

@@ -15,7 +15,6 @@ use crate::state::journal::Then;
 use crate::state::model::asker::Asker;
 
 impl State {
-    /// `channel-allow`
     pub(crate) fn channel_allow(
         &mut self,
         asker: &Asker,

@@ -14,7 +14,6 @@ use crate::state::model::logins::{UnderWay, under_way};
 use crate::state::{Effect, State};
 
 impl State {
-    /// `channel-login`
     pub(crate) fn channel_login(
         &mut self,
         asker: &Asker,
@@ -43,7 +42,6 @@ impl State {
         Ok(())
     }
 
-    /// `channel-logout`
     pub(crate) fn channel_logout(&mut self, asker: &Asker, channel: Channel) -> Result<(), WireError> {
         self.may_link(channel)?;
         if let Some(logout) = &self.logins.logout {

@@ -23,7 +23,6 @@ use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::DeliveryId;
 
 impl State {
-    /// `send`
     pub(crate) fn send(
         &mut self,
         asker: &Asker,

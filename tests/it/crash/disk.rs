@@ -14,7 +14,6 @@ use crate::crash::trace::{Call, Handle};
 /// What a power cut leaves of names or bytes that were not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kept {
-    /// Nothing.
     Durable,
     /// Everything, in good luck or when only the process dies.
     All,

@@ -343,7 +343,6 @@ impl Gateway {
         line
     }
 
-    /// Process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -418,7 +417,6 @@ impl Gateway {
         process::threads(self.pid())
     }
 
-    /// Open descriptors.
     pub(crate) fn fd_count(&self) -> usize {
         process::fd_count(self.pid())
     }

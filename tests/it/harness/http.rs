@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::raw::Raw;
 
-/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,

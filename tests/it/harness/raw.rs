@@ -28,7 +28,6 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// One socket.
 pub(crate) struct Raw {
     stream: TcpStream,
     /// Read but not looked at yet.

@@ -91,7 +91,6 @@ impl Mock {
         self.op("events", json!({"type": kind})).as_array().unwrap().clone()
     }
 
-    /// Changes knobs.
     pub(crate) fn set(&self, knobs: &Value) {
         self.op("set", json!({ "knobs": knobs }));
     }

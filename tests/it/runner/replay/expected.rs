@@ -1,6 +1,5 @@
 //! What a client must see of every recorded conversation, run by run.
 
-/// One recording.
 pub(super) struct Trace {
     pub(super) name: &'static str,
     /// How many processes serve its runs.
@@ -9,7 +8,6 @@ pub(super) struct Trace {
     pub(super) runs: &'static [Run],
 }
 
-/// One run.
 pub(super) struct Run {
     pub(super) end: End,
     /// Beginning of the summary, or a part of it if the process died.

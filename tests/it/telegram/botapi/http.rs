@@ -43,7 +43,6 @@ pub(super) struct Body {
     pub(super) files: BTreeMap<String, Upload>,
 }
 
-/// An answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,

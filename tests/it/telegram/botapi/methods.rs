@@ -45,7 +45,6 @@ const MEDIA_PARAMS: &[&str] = &[
     "disable_content_type_detection",
 ];
 
-/// A refusal.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: u16,
