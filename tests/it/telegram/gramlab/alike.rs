@@ -102,7 +102,7 @@ impl Server<'_> {
 
 #[test]
 fn our_server_answers_like_one_that_nobody_here_wrote() {
-    alone("gramlab::alike::our_server_answers_like_one_that_nobody_here_wrote", || {
+    alone("telegram::gramlab::alike::our_server_answers_like_one_that_nobody_here_wrote", || {
         let setup = Gateway::builder("gramlab-alike");
         let mut gramlab = Gramlab::start(&setup.scratch().join("world"));
         gramlab.say("private", "hello @gram_bot");

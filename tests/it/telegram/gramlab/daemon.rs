@@ -33,7 +33,7 @@ fn answers(gramlab: &mut Gramlab, chat: &str, count: usize) -> Vec<String> {
 
 #[test]
 fn it_talks_to_a_server_that_nobody_here_wrote() {
-    alone("gramlab::daemon::it_talks_to_a_server_that_nobody_here_wrote", || {
+    alone("telegram::gramlab::daemon::it_talks_to_a_server_that_nobody_here_wrote", || {
         let (setup, mut gramlab) = setup("gramlab-talk");
         let gateway = setup.spawn();
         let mut client = gateway.client();
@@ -60,7 +60,7 @@ fn it_talks_to_a_server_that_nobody_here_wrote() {
 
 #[test]
 fn a_kill_loses_and_repeats_nothing_there() {
-    alone("gramlab::daemon::a_kill_loses_and_repeats_nothing_there", || {
+    alone("telegram::gramlab::daemon::a_kill_loses_and_repeats_nothing_there", || {
         let (setup, mut gramlab) = setup("gramlab-kill");
         let mut gateway = setup.spawn();
         gramlab.say("private", "[[hold on]] [[say once]]");
