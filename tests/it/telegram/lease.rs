@@ -186,7 +186,13 @@ fn the_agent_cannot_take_the_bot_from_its_gateway() {
         client.ask("set-channel", &json!({"channel": "telegram", "enabled": enabled}));
     };
     switch(&mut client, false);
-    eventually("the agent to hold the name", PATIENCE, || UnixStream::connect_addr(&address(&lab.api)).ok());
+    // The gateway's own listener may still answer for a moment after the switch.
+    let gateway = lab.gateway.pid();
+    eventually("the agent to hold the name", PATIENCE, || {
+        let stream = UnixStream::connect_addr(&address(&lab.api)).ok()?;
+        let holder = rustix::net::sockopt::socket_peercred(&stream).unwrap();
+        (holder.pid.as_raw_nonzero().get().unsigned_abs() != gateway).then_some(())
+    });
     switch(&mut client, true);
     let facts = reason(&mut client, "cannot be told");
     assert_eq!(facts["state"], "ready", "{facts}");
