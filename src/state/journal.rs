@@ -165,7 +165,7 @@ impl State {
             Then::BeginRun { run_id } => self.run_stored(&run_id, result),
             Then::HandOver { run_id, inbox_ids } => self.try_stored(&run_id, &inbox_ids, result),
             // With a broken disk the answer is still worth more than silence; health says the rest.
-            Then::EndRun { run_id, outcome } => self.run_end_stored(&run_id, outcome),
+            Then::EndRun { run_id, outcome } => self.run_end_stored(&run_id, &outcome),
             Then::Send { delivery } => self.send_stored(delivery, result),
             Then::Attempt { delivery } => self.mark_stored(delivery, result),
             Then::EndDeliveries(deliveries) => self.deliveries_ended(deliveries),

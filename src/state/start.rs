@@ -153,9 +153,8 @@ impl State {
                 Ok(Slot::Key(key)) => {
                     let Some(record) = parse::<KeyRecord>(&name, &json) else { continue };
                     let goes_on = sending.contains(&key);
-                    let Now { mono, wall_ms } = self.now;
-                    if let Some(record) = self.keys.recover(&key, record, goes_on, mono, wall_ms) {
-                        keys::put(&key, &record, &mut self.writes);
+                    let writes = &mut self.writes;
+                    if let Some(record) = self.keys.recover(&key, record, goes_on, self.now, writes) {
                         interrupted.push((key, record));
                     }
                 }

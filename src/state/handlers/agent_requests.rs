@@ -4,7 +4,6 @@
 
 use serde_json::json;
 
-use crate::agent::RunSpec;
 use crate::channels::message::Route;
 use crate::limits::{KEY_JOINERS_MAX, SESSIONS_MAX, ms};
 use crate::protocol::ConnId;
@@ -12,14 +11,13 @@ use crate::protocol::call::{AgentParams, Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunAck};
 use crate::state::State;
-use crate::state::journal::Then;
 use crate::state::model::asker::Asker;
 use crate::state::model::directive::Directive;
-use crate::state::model::keys::{Holder, KeyRecord, Lookup};
+use crate::state::model::keys::{Holder, KeyRecord};
 use crate::state::model::person::OWNER;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::reply::Reply;
-use crate::state::model::runs::{Run, RunPhase, Work};
+use crate::state::model::runs::{Run, RunPhase};
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::Slot;
 use crate::state::model::{directive, keys};
@@ -28,16 +26,6 @@ use crate::text;
 /// Why `deliver` cannot be done.
 const NO_ROUTE: &str =
     "`/params/to`: `deliver` needs `to`; nothing has come in on this session that could be answered";
-
-/// A request that becomes a run: nothing speaks against it any more.
-struct Admitted {
-    params: AgentParams,
-    session_key: String,
-    directive: Option<Directive>,
-    /// Where `deliver` sends the answer.
-    reply: Option<Reply>,
-    holder: Holder,
-}
 
 impl State {
     pub(crate) fn agent_request(
@@ -48,38 +36,30 @@ impl State {
     ) -> Result<(), WireError> {
         self.keys.drop_expired(self.now.mono);
         let key = keys::name("agent", &params.idempotency_key);
+        if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, digest)?.cloned() {
+            let Some(outcome) = outcome else { return self.join_run(asker, &run_id) };
+            self.answer_outcome(asker, &run_id, &outcome);
+            return Ok(());
+        }
         let session_key = params.session_key.clone().unwrap_or_else(|| MAIN.to_owned());
         let directive = directive::parse(&params.message).filter(|_| params.attachments.is_empty());
-        let holder = self.key_holder(asker.conn, &session_key);
-        let known = match directive {
+        let holders = self.key_holders(asker.conn, &session_key);
+        if directive.is_none() {
             // A directive is carried out also when no key is free: it may be there to stop what took them.
-            Some(_) => self.keys.look_up(&key, digest).unwrap_or(Lookup::New),
-            None => self.keys.look_up_or_begin(&key, digest, &holder, self.now.mono),
-        };
-        match known {
-            Lookup::New => {}
-            Lookup::Joins(run_id) => {
-                let run_id = RunId::clone(run_id);
-                return self.join_run(asker, &run_id);
-            }
-            Lookup::Ended(run_id, outcome) => {
-                let (run_id, outcome) = (RunId::clone(run_id), outcome.clone());
-                self.answer_outcome(asker, &run_id, &outcome);
-                return Ok(());
-            }
-            unusable => return Err(unusable.refusal()),
+            self.keys.require_room(&holders, self.now.mono)?;
         }
         let reply = self.admit(&params, &session_key, directive)?;
-        let admitted = Admitted { params, session_key, directive, reply, holder };
-        self.begin_run(asker, admitted, digest);
+        let record = KeyRecord::new(digest, self.new_run_id(), &session_key, holders);
+        let record = KeyRecord { directive: directive.is_some(), ..record };
+        self.begin_request(asker, params, key, record, directive, reply);
         Ok(())
     }
 
-    /// Whose keys a client's request uses.
-    pub(crate) fn key_holder(&self, conn: ConnId, session_key: &str) -> Holder {
-        let instance = self.clients.get(&conn).map(|client| client.instance.clone());
-        let person = session_key.starts_with("dm:").then(|| session_key.to_owned());
-        Holder { conn: Some(conn), instance, person }
+    /// Who holds the key of a client's request.
+    pub(crate) fn key_holders(&self, conn: ConnId, session_key: &str) -> Vec<Holder> {
+        let instance = self.clients.get(&conn).map(|client| Holder::Installation(client.instance.clone()));
+        let person = session_key.starts_with("dm:").then(|| Holder::Person(session_key.to_owned()));
+        [Some(Holder::Connection(conn)), instance, person].into_iter().flatten().collect()
     }
 
     /// Whether a client may begin a session under that key, if there is none.
@@ -153,50 +133,53 @@ impl State {
         Ok(Reply { route, to: None })
     }
 
-    fn begin_run(&mut self, asker: &Asker, admitted: Admitted, digest: &Digest) {
-        let Admitted { params, session_key, directive, reply, holder } = admitted;
-        let run_id = self.new_run_id();
+    /// Makes a run of a request against which nothing speaks any more.
+    fn begin_request(
+        &mut self,
+        asker: &Asker,
+        params: AgentParams,
+        key: String,
+        record: KeyRecord,
+        directive: Option<Directive>,
+        reply: Option<Reply>,
+    ) {
+        let (run_id, session_key) = (RunId::clone(&record.run_id), record.session_key.clone());
         if params.session_id.is_none() {
             self.begin_anew_if_idle(&session_key);
         }
         let session_id = self.conversation_for(&session_key, directive);
+        let name = self.clients.get(&asker.conn).map(|client| text::name(&client.about.name));
         let message = Message {
-            from: self
-                .clients
-                .get(&asker.conn)
-                .map(|client| text::name(&client.about.name))
-                .filter(|name| !name.is_empty()),
+            from: name.filter(|name| !name.is_empty()),
             run_id: Some(run_id.to_string()),
-            idempotency_key: Some(params.idempotency_key.clone()),
+            idempotency_key: Some(params.idempotency_key),
             ..Message::new(Role::User, params.message.clone(), self.now.wall_ms)
         };
         let mut prompt = Prompt::default();
         prompt.speaker(message.from.as_deref(), OWNER, self.now.wall_ms);
         prompt.client(&params.message);
-        let key = keys::name("agent", &params.idempotency_key);
         self.sessions.append(&session_key, &session_id, message, &mut self.writes);
-        let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holder);
-        let record = KeyRecord { directive: directive.is_some(), ..record };
         self.keys.begin(&key, record, &mut self.writes);
-        let work = if let Some(directive) = directive {
-            Work::Directive(directive)
-        } else {
+        if directive.is_none() {
             self.count_run(OWNER);
-            let mut spec = self.usual_run(&run_id, &session_key, &session_id);
-            spec.images =
-                params.attachments.into_iter().map(|image| (image.mime_type, image.content)).collect();
-            spec.thinking = params.thinking.unwrap_or(spec.thinking);
-            spec.timeout = params.timeout.map_or(spec.timeout, |seconds| ms(seconds * 1_000));
-            Work::Prompt { spec, prompt, has_place: self.has_place(&session_key, false) }
+        }
+        let usual = self.new_run(&session_key, &session_id, OWNER);
+        let run = Run {
+            reply,
+            key: Some(key),
+            directive,
+            prompt,
+            images: params.attachments.into_iter().map(|image| (image.mime_type, image.content)).collect(),
+            thinking: params.thinking.unwrap_or(usual.thinking),
+            timeout: params.timeout.map_or(usual.timeout, |seconds| ms(seconds * 1_000)),
+            owner: Some(asker.conn),
+            waiters: vec![asker.clone()],
+            phase: RunPhase::Storing {
+                has_place: directive.is_none() && self.has_place(&session_key, false),
+            },
+            ..usual
         };
-        let mut run = Run::new(work, session_key, session_id, OWNER.to_owned());
-        run.key = Some(key);
-        run.reply = reply;
-        run.owner = Some(asker.conn);
-        run.waiters.push(asker.clone());
-        self.runs.insert(RunId::clone(&run_id), run);
-        self.health.touch();
-        self.commit(Then::BeginRun { run_id });
+        self.begin_run(run_id, run);
     }
 
     /// The conversation that a message belongs to. A line for the gateway itself begins none: what is said
@@ -235,20 +218,6 @@ impl State {
         self.writes.put(&Slot::Today, &self.today);
     }
 
-    /// A run as the session and the config have it; its prompt is written when the agent gets it.
-    pub(crate) fn usual_run(&self, run_id: &RunId, session_key: &str, session_id: &str) -> Box<RunSpec> {
-        Box::new(RunSpec {
-            run_id: RunId::clone(run_id),
-            session_key: session_key.to_owned(),
-            session_id: session_id.to_owned(),
-            prompt: String::new(),
-            images: Vec::new(),
-            image_files: Vec::new(),
-            thinking: self.sessions.thinking(session_key).unwrap_or(self.config.thinking),
-            timeout: self.config.run_timeout,
-        })
-    }
-
     fn join_run(&mut self, asker: &Asker, run_id: &RunId) -> Result<(), WireError> {
         let Some(run) = self.runs.get_mut(run_id) else {
             return Err(WireError::internal("the run of this key is lost; look into session-history"));
@@ -259,7 +228,7 @@ impl State {
             return Err(WireError::rate_limited("too many callers wait for this run", 5_000));
         }
         run.waiters.push(asker.clone());
-        if !matches!(run.phase, RunPhase::Storing(_)) {
+        if !matches!(run.phase, RunPhase::Storing { .. }) {
             self.answer(asker, &RunAck { run_id, status: "accepted" });
         }
         Ok(())

@@ -7,7 +7,6 @@ use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
 use crate::config::file::Commands;
 use crate::limits::{ASKED_MAX, INBOX_RETRY_PAUSE, SESSIONS_MAX, SESSIONS_RESERVE};
-use crate::protocol::call::RunId;
 use crate::protocol::payload::{Message, Role};
 use crate::state::journal::Then;
 use crate::state::model::access::{Attribution, Verdict};
@@ -15,7 +14,7 @@ use crate::state::model::directive::Directive;
 use crate::state::model::inbox::{Entry, InboxId};
 use crate::state::model::person::OWNER;
 use crate::state::model::question::{Question, directive_of, left_out_line};
-use crate::state::model::runs::{Origin, Run, RunPhase, Work};
+use crate::state::model::runs::{Origin, Run, RunPhase};
 use crate::state::{Effect, State};
 
 /// The answer to a message about which the agent is not asked.
@@ -201,28 +200,27 @@ impl State {
             self.note_again(&key);
         }
         let person = question.attribution.person;
-        let work = if let Some(directive) = question.directive {
-            Work::Directive(for_person(directive, &person, question.commands))
-        } else {
+        if question.directive.is_none() {
             self.group_context.clear(&key);
             self.today.count(&person, self.now.wall_ms);
             self.today.saw(&person, &key);
             self.put_today();
-            let mut spec = self.usual_run(&run_id, &key, &session_id);
-            spec.image_files = question.images;
-            Work::Prompt { spec, prompt: question.prompt, has_place }
-        };
+        }
         if !question.left_out.is_empty() {
             let line = left_out_line(&question.left_out);
             self.post_text(&question.reply, &line, &key, None);
         }
         self.mark_seen(&question.inbox_ids);
-        let mut run = Run::new(work, key, session_id, person);
-        run.origin = Origin::Channel { inbox_ids: question.inbox_ids, was_interrupted };
-        run.reply = Some(question.reply);
-        self.runs.insert(RunId::clone(&run_id), run);
-        self.health.touch();
-        self.commit(Then::BeginRun { run_id });
+        let run = Run {
+            origin: Origin::Channel { inbox_ids: question.inbox_ids, was_interrupted },
+            reply: Some(question.reply),
+            directive: question.directive.map(|it| for_person(it, &person, question.commands)),
+            prompt: question.prompt,
+            image_files: question.images,
+            phase: RunPhase::Storing { has_place },
+            ..self.new_run(&key, &session_id, &person)
+        };
+        self.begin_run(run_id, run);
     }
 
     /// Shows the senders on their channel that their messages were read; one who is not let in never sees it.
@@ -243,15 +241,11 @@ impl State {
                 self.access.verdict(&entry.message) != Verdict::Allowed(entry.attribution.clone())
             })
         };
-        let held = self.runs.iter().filter_map(|(run_id, run)| match (&run.phase, &run.origin) {
-            (RunPhase::Held(_), Origin::Channel { inbox_ids, .. })
-                if inbox_ids.iter().any(is_judged_otherwise) =>
-            {
-                Some(RunId::clone(run_id))
-            }
-            _ => None,
+        let held = self.runs.ids(|run| {
+            let of_channel = matches!(&run.origin, Origin::Channel { inbox_ids, .. } if inbox_ids.iter().any(is_judged_otherwise));
+            run.phase == RunPhase::Held && of_channel
         });
-        for run_id in held.collect::<Vec<_>>() {
+        for run_id in held {
             let Some(run) = self.runs.get_mut(&run_id) else { continue };
             run.reply = None;
             if let Origin::Channel { inbox_ids, .. } = &mut run.origin {

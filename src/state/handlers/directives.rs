@@ -86,14 +86,13 @@ impl State {
     /// The answer to `/status`; with what is wrong, if `whole`.
     fn describe(&self, session_key: &str, whole: bool) -> String {
         let health = self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs);
-        let thinking = self.sessions.thinking(session_key).unwrap_or(self.config.thinking);
         let mut text = format!(
             "The agent is {}: {} running, {} waiting. {} runs today. Thinking here: {}.",
             health.agent.state,
             health.agent.active,
             health.agent.queued,
             self.today.runs(),
-            thinking.name(),
+            self.thinking(session_key).name(),
         );
         for reason in [health.agent.reason, health.storage.reason].into_iter().flatten().filter(|_| whole) {
             text.push('\n');

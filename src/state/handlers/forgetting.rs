@@ -42,7 +42,6 @@ impl State {
         if key == MAIN {
             self.system_notes.take(&mut self.writes);
         }
-        self.runs.forget(key);
         self.effects.push(Effect::Channel(ChannelCommand::Tidy));
         session_id
     }

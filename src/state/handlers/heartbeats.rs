@@ -4,11 +4,10 @@
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Role, RunStatus};
 use crate::state::State;
-use crate::state::journal::Then;
 use crate::state::model::heartbeats::{HeartbeatConfig, NOTHING_TO_SAY, PERSON};
 use crate::state::model::prompt::Prompt;
 use crate::state::model::reply::Reply;
-use crate::state::model::runs::{Origin, Run, Work};
+use crate::state::model::runs::{Origin, Run, RunPhase};
 use crate::state::model::sessions::MAIN;
 
 impl State {
@@ -54,15 +53,15 @@ impl State {
         }
         let run_id = self.new_run_id();
         let session_id = self.sessions.current(MAIN).id.clone();
-        let prompt = Prompt::of_config(self.heartbeats.config.prompt.clone());
-        let spec = self.usual_run(&run_id, MAIN, &session_id);
-        let work = Work::Prompt { spec, prompt, has_place: self.has_place(MAIN, false) };
-        let mut run = Run::new(work, MAIN.to_owned(), session_id, PERSON.to_owned());
-        run.origin = Origin::Heartbeat;
-        run.reply = self.heartbeat_reply();
-        self.runs.insert(RunId::clone(&run_id), run);
+        let run = Run {
+            origin: Origin::Heartbeat,
+            reply: self.heartbeat_reply(),
+            prompt: Prompt::of_config(self.heartbeats.config.prompt.clone()),
+            phase: RunPhase::Storing { has_place: self.has_place(MAIN, false) },
+            ..self.new_run(MAIN, &session_id, PERSON)
+        };
         self.heartbeats.set_last(self.now.wall_ms, &mut self.writes);
         self.count_run(PERSON);
-        self.commit(Then::BeginRun { run_id });
+        self.begin_run(run_id, run);
     }
 }

@@ -86,7 +86,7 @@ impl State {
         let in_line = |entry: &Entry| match &entry.run {
             None => entry.fetching == 0,
             Some(run_id) => runs.get(run_id).is_some_and(|run| {
-                matches!(run.phase, RunPhase::Waiting | RunPhase::Counting(_) | RunPhase::Held(_))
+                matches!(run.phase, RunPhase::Waiting | RunPhase::Counting | RunPhase::Held)
             }),
         };
         // Who sends several messages at once is told of the first of them.

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::agent::AgentControl;
 use crate::limits::{SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::metrics::METRICS;
-use crate::protocol::call::RunId;
+use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::error::WireError;
 use crate::protocol::event::AgentStream;
 use crate::protocol::frame::{self, cut_encoded};
@@ -16,26 +16,72 @@ use crate::state::journal::Then;
 use crate::state::model::asker::Asker;
 use crate::state::model::keys;
 use crate::state::model::keys::Outcome;
-use crate::state::model::runs::{CANCELLED, Ended, Origin, Run, RunPhase, Work};
+use crate::state::model::prompt::Prompt;
+use crate::state::model::runs::{CANCELLED, Ended, Origin, Run, RunPhase};
 use crate::state::{Effect, State};
 
 impl State {
+    /// A new run, as its session and the config have it; nobody waits for it yet.
+    pub(crate) fn new_run(&self, session_key: &str, session_id: &str, person: &str) -> Run {
+        Run {
+            number: self.runs.made,
+            session_key: session_key.to_owned(),
+            session_id: session_id.to_owned(),
+            origin: Origin::Client,
+            reply: None,
+            key: None,
+            person: person.to_owned(),
+            directive: None,
+            prompt: Prompt::default(),
+            images: Vec::new(),
+            image_files: Vec::new(),
+            thinking: self.thinking(session_key),
+            timeout: self.config.run_timeout,
+            position: 0,
+            owner: None,
+            waiters: Vec::new(),
+            phase: RunPhase::Storing { has_place: false },
+            coalesced: Vec::new(),
+            seq: 0,
+            cancelled: false,
+            shows_typing: false,
+        }
+    }
+
+    /// Level of thinking in a session where a request names none.
+    pub(crate) fn thinking(&self, session_key: &str) -> Thinking {
+        self.sessions.thinking(session_key).unwrap_or(self.config.thinking)
+    }
+
+    /// Puts a new run on record, with what the turn has gathered for it.
+    pub(crate) fn begin_run(&mut self, run_id: RunId, run: Run) {
+        self.runs.insert(RunId::clone(&run_id), run);
+        self.health.touch();
+        self.commit(Then::BeginRun { run_id });
+    }
+
     /// Handles the end of the commit of a new run: it is acknowledged and may start.
     pub(crate) fn run_stored(&mut self, run_id: &RunId, result: Result<(), String>) {
         if let Err(trouble) = result {
             return self.run_not_stored(run_id, &trouble);
         }
         let Some(run) = self.runs.get_mut(run_id) else { return };
-        let RunPhase::Storing(work) = std::mem::replace(&mut run.phase, RunPhase::Executing) else { return };
-        let (cancelled, session_key) = (run.cancelled, run.session_key.clone());
+        let RunPhase::Storing { has_place } = run.phase else { return };
+        let (cancelled, directive, session_key) = (run.cancelled, run.directive, run.session_key.clone());
+        run.phase = match directive {
+            Some(_) => RunPhase::Executing,
+            None if has_place => RunPhase::Counting,
+            None => RunPhase::Held,
+        };
         for waiter in run.waiters.clone() {
             self.answer(&waiter, &RunAck { run_id, status: "accepted" });
         }
         self.health.touch();
-        match work {
+        match directive {
             _ if cancelled => self.end_cancelled(run_id),
-            Work::Prompt { spec, prompt, has_place } => self.enqueue(run_id, spec, prompt, has_place),
-            Work::Directive(directive) => self.execute_directive(run_id, &session_key, directive),
+            Some(directive) => self.execute_directive(run_id, &session_key, directive),
+            None if has_place => self.hand_over(run_id),
+            None => {}
         }
     }
 
@@ -58,7 +104,7 @@ impl State {
     /// Handles the agent's last word on a run, and ends the coalesced runs with it.
     pub(crate) fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
-        if matches!(run.phase, RunPhase::Saving) {
+        if run.phase == RunPhase::Saving {
             return;
         }
         // Whoever cancelled was told so; an answer that came at the same moment does not undo that.
@@ -66,7 +112,7 @@ impl State {
         let (status, summary) =
             if cancelled { (RunStatus::Cancelled, CANCELLED.to_owned()) } else { (status, summary) };
         let coalesced = std::mem::take(&mut run.coalesced);
-        let was_given = !matches!(run.phase, RunPhase::Counting(_));
+        let was_given = run.phase != RunPhase::Counting;
         // First, because the answer goes on record with it: no coalesced run is told what a crash can lose.
         let role = self.role_of_answer(run_id, status, &summary);
         // Only the run itself was cancelled: its coalesced runs are asked again, and answered then.
@@ -77,7 +123,7 @@ impl State {
             return self.runs.ask_again(&coalesced, was_given);
         }
         for coalesced_id in coalesced {
-            if self.runs.get(&coalesced_id).is_some_and(|run| matches!(run.phase, RunPhase::Coalesced(_))) {
+            if self.runs.get(&coalesced_id).is_some_and(|run| run.phase == RunPhase::Coalesced) {
                 self.end_run(&coalesced_id, Ended::new(status, summary.clone(), None));
             }
         }
@@ -104,9 +150,8 @@ impl State {
             status: Some(status),
             summary: kept.to_owned(),
             truncated,
-            invalid: false,
+            ..Outcome::default()
         };
-        let recorded = if run.forgotten { outcome.forgotten() } else { outcome.clone() };
         let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
         self.settle_replies(pending, run_id, &session_key, status, &summary);
         if let Some(role) = role {
@@ -126,23 +171,17 @@ impl State {
             self.sessions.append(&session_key, &session_id, message, &mut self.writes);
         }
         if let Some(key) = key {
-            self.keys.put_outcome(&key, &recorded, &mut self.writes);
+            self.keys.put_outcome(&key, &outcome, &mut self.writes);
         }
         self.commit(Then::EndRun { run_id: RunId::clone(run_id), outcome });
     }
 
     /// Tells everybody how a run ended. That is durable, or, with a broken disk, as good as it gets.
-    pub(crate) fn run_end_stored(&mut self, run_id: &RunId, mut outcome: Outcome) {
-        let forgotten = self.runs.get_mut(run_id).is_some_and(|run| run.forgotten);
-        if let Some(key) = self.runs.get_mut(run_id).and_then(|run| run.key.clone()) {
-            let kept = if forgotten { outcome.forgotten() } else { outcome.clone() };
-            let record = self.keys.end(&key, kept, self.now.mono);
-            if let Some(record) = record.filter(|_| forgotten) {
-                keys::put(&key, &record, &mut self.writes);
-                self.commit(Then::Nothing);
-            }
+    pub(crate) fn run_end_stored(&mut self, run_id: &RunId, outcome: &Outcome) {
+        if let Some(key) = self.runs.get(run_id).and_then(|run| run.key.as_ref()) {
+            self.keys.end(key, outcome, self.now.mono, &mut self.writes);
+            self.commit_any();
         }
-        let outcome = &mut outcome;
         let status = outcome.status.unwrap_or(RunStatus::Error);
         let mut data = json!({ "phase": "ended", "status": status.name() });
         if status != RunStatus::Ok {
@@ -190,12 +229,12 @@ impl State {
         }
         match run.phase {
             RunPhase::Saving | RunPhase::Executing => return false,
-            RunPhase::Storing(_) | RunPhase::Counting(_) => run.cancelled = true,
+            RunPhase::Storing { .. } | RunPhase::Counting => run.cancelled = true,
             RunPhase::Waiting | RunPhase::Active => {
                 run.cancelled = true;
                 self.effects.push(Effect::AgentControl(AgentControl::Cancel(RunId::clone(run_id))));
             }
-            RunPhase::Held(_) | RunPhase::Coalesced(_) => {
+            RunPhase::Held | RunPhase::Coalesced => {
                 run.cancelled = true;
                 self.end_cancelled(run_id);
                 self.end_deserted();
@@ -211,7 +250,7 @@ impl State {
         // Those that wait first: a coalesced run must not be asked again when the lead of its prompt ends.
         let (waiting, with_agent): (Vec<RunId>, Vec<RunId>) = ids.into_iter().partition(|run_id| {
             let is_lead =
-                |run: &Run| matches!(run.phase, RunPhase::Counting(_) | RunPhase::Waiting | RunPhase::Active);
+                |run: &Run| matches!(run.phase, RunPhase::Counting | RunPhase::Waiting | RunPhase::Active);
             self.runs.get(run_id).is_some_and(|run| !is_lead(run))
         });
         waiting.iter().chain(&with_agent).filter(|run_id| self.cancel(run_id)).count()

@@ -16,7 +16,7 @@ use crate::state::State;
 use crate::state::journal::Then;
 use crate::state::model::asker::Asker;
 use crate::state::model::keys;
-use crate::state::model::keys::{KeyRecord, Lookup, Outcome};
+use crate::state::model::keys::{KeyRecord, Outcome};
 use crate::state::model::outbox::Head;
 use crate::state::model::reply::Reply;
 use crate::state::model::sessions::MAIN;
@@ -31,17 +31,13 @@ impl State {
     ) -> Result<(), WireError> {
         let key = keys::name("send", &params.idempotency_key);
         self.keys.drop_expired(self.now.mono);
-        let holder = self.key_holder(asker.conn, "");
-        match self.keys.look_up_or_begin(&key, digest, &holder, self.now.mono) {
-            Lookup::New => {}
-            Lookup::Joins(_) => return self.join_send(asker, &key),
-            Lookup::Ended(run_id, outcome) => {
-                let (run_id, outcome) = (RunId::clone(run_id), outcome.clone());
-                self.answer_send(asker, &run_id, &outcome);
-                return Ok(());
-            }
-            unusable => return Err(unusable.refusal()),
+        if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, digest)?.cloned() {
+            let Some(outcome) = outcome else { return self.join_send(asker, &key) };
+            self.answer_send(asker, &run_id, &outcome);
+            return Ok(());
         }
+        let holders = self.key_holders(asker.conn, "");
+        self.keys.require_room(&holders, self.now.mono)?;
         let reply = Reply { route: self.route_to(params.channel, &params.to)?, to: None };
         if self.stopping.is_some() {
             return Err(WireError::unavailable("the gateway is stopping"));
@@ -53,7 +49,7 @@ impl State {
         self.require_session_room(&session_key)?;
         let run_id = self.new_run_id();
         self.sessions.current(&session_key);
-        let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holder);
+        let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holders);
         self.keys.begin(&key, record, &mut self.writes);
         let head =
             Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key) };
@@ -187,12 +183,7 @@ impl State {
         let waiters = std::mem::take(&mut delivery.waiters);
         if let (Some(key), Some(outcome)) = (&delivery.head.key, outcome) {
             let run_id = RunId::from(delivery.head.run_id.clone().unwrap_or_default());
-            let kept = if delivery.forgotten { outcome.forgotten() } else { outcome.clone() };
-            let record = self.keys.end(key, kept, self.now.mono);
-            // Its session was forgotten meanwhile, and the key's record on disk still has what was said.
-            if let Some(record) = record.filter(|_| delivery.forgotten) {
-                keys::put(key, &record, &mut self.writes);
-            }
+            self.keys.end(key, &outcome, self.now.mono, &mut self.writes);
             for waiter in &waiters {
                 self.answer_send(waiter, &run_id, &outcome);
             }

@@ -27,20 +27,8 @@ impl State {
     /// Whether a prompt that is about to be put on record can go to the agent right after. Then it goes on record
     /// in the same commit that the prompt is tried.
     pub(crate) fn has_place(&self, session_key: &str, was_interrupted: bool) -> bool {
-        let none_waits = !self.runs.iter().any(|(_, run)| matches!(run.phase, RunPhase::Held(_)));
+        let none_waits = !self.runs.iter().any(|(_, run)| run.phase == RunPhase::Held);
         none_waits && self.runs.can_start(session_key, was_interrupted, self.config.processes_max)
-    }
-
-    /// Gives a prompt that is durable to the agent, or lets it wait for its turn.
-    pub(crate) fn enqueue(&mut self, run_id: &RunId, spec: Box<RunSpec>, prompt: Prompt, has_place: bool) {
-        let Some(run) = self.runs.get_mut(run_id) else { return };
-        run.prompt = prompt;
-        if has_place {
-            run.phase = RunPhase::Counting(spec);
-            self.hand_over(run_id);
-        } else {
-            run.phase = RunPhase::Held(spec);
-        }
     }
 
     /// Starts the waiting runs that can start, at the end of a turn in which another may have ended.
@@ -52,9 +40,7 @@ impl State {
         let held = self.runs.held();
         for run_id in &held {
             // It may have become part of the prompt of one before it.
-            let Some(run) = self.runs.get(run_id).filter(|run| matches!(run.phase, RunPhase::Held(_))) else {
-                continue;
-            };
+            let Some(run) = self.runs.get(run_id).filter(|run| run.phase == RunPhase::Held) else { continue };
             if self.runs.can_start(&run.session_key, run.was_interrupted(), self.config.processes_max) {
                 self.start_held(run_id, &held);
             } else if run.was_interrupted() && self.runs.can_start(&run.session_key, false, usize::MAX) {
@@ -71,18 +57,13 @@ impl State {
         let coalesced = self.runs.burst(lead, held);
         for coalesced_id in &coalesced {
             let Some(run) = self.runs.get_mut(coalesced_id) else { continue };
-            if let RunPhase::Held(spec) = std::mem::replace(&mut run.phase, RunPhase::Executing) {
-                run.phase = RunPhase::Coalesced(spec);
-            }
+            run.phase = RunPhase::Coalesced;
         }
         let inbox_ids = self.runs.inbox_ids(std::iter::once(lead).chain(&coalesced));
         let counted: Vec<InboxId> =
             inbox_ids.into_iter().filter(|inbox_id| self.inbox.count(*inbox_id, &mut self.writes)).collect();
         let Some(run) = self.runs.get_mut(lead) else { return };
-        run.coalesced = coalesced;
-        if let RunPhase::Held(spec) = std::mem::replace(&mut run.phase, RunPhase::Executing) {
-            run.phase = RunPhase::Counting(spec);
-        }
+        (run.coalesced, run.phase) = (coalesced, RunPhase::Counting);
         if counted.is_empty() {
             return self.hand_over(lead);
         }
@@ -116,10 +97,9 @@ impl State {
             return self.hand_over(run_id);
         }
         let coalesced = std::mem::take(&mut run.coalesced);
-        run.phase = match std::mem::replace(&mut run.phase, RunPhase::Executing) {
-            RunPhase::Counting(spec) => RunPhase::Held(spec),
-            phase => phase,
-        };
+        if run.phase == RunPhase::Counting {
+            run.phase = RunPhase::Held;
+        }
         self.runs.ask_again(&coalesced, false);
     }
 
@@ -153,23 +133,32 @@ impl State {
     }
 
     /// Gives a prompt to the agent, which knows it as the lead's run; its coalesced runs share it.
-    fn hand_over(&mut self, lead: &RunId) {
-        let Some(run) = self.runs.get_mut(lead) else { return };
-        let phase = std::mem::replace(&mut run.phase, RunPhase::Waiting);
-        let RunPhase::Counting(mut spec) = phase else { return run.phase = phase };
-        let session_key = run.session_key.clone();
+    pub(crate) fn hand_over(&mut self, lead: &RunId) {
+        let counting = self.runs.get_mut(lead).filter(|run| run.phase == RunPhase::Counting);
+        let Some(run) = counting else { return };
+        run.phase = RunPhase::Waiting;
         // The lead is not asked again in this life; its coalesced runs may be.
         let (own, coalesced) = (std::mem::take(&mut run.prompt), std::mem::take(&mut run.coalesced));
-        let mut prompt = self.take_system_notes(&session_key);
+        let mut spec = Box::new(RunSpec {
+            run_id: RunId::clone(lead),
+            session_key: run.session_key.clone(),
+            session_id: run.session_id.clone(),
+            prompt: String::new(),
+            images: std::mem::take(&mut run.images),
+            image_files: std::mem::take(&mut run.image_files),
+            thinking: run.thinking,
+            timeout: run.timeout,
+        });
+        let mut prompt = self.take_system_notes(&spec.session_key);
         prompt.append(own);
         let mut merged = Vec::new();
         for coalesced_id in coalesced {
-            let Some(run) = self.runs.get(&coalesced_id) else { continue };
-            let RunPhase::Coalesced(coalesced_spec) = &run.phase else { continue };
+            let coalesced = self.runs.get(&coalesced_id).filter(|run| run.phase == RunPhase::Coalesced);
+            let Some(run) = coalesced else { continue };
             prompt.append(run.prompt.clone());
-            spec.images.extend(coalesced_spec.images.iter().cloned());
-            spec.image_files.extend(coalesced_spec.image_files.iter().cloned());
-            spec.timeout = spec.timeout.max(coalesced_spec.timeout);
+            spec.images.extend(run.images.iter().cloned());
+            spec.image_files.extend(run.image_files.iter().cloned());
+            spec.timeout = spec.timeout.max(run.timeout);
             let data = json!({ "phase": "started", "mergedInto": &**lead });
             self.agent_step(&coalesced_id, AgentStream::Lifecycle, data);
             merged.push(coalesced_id);
@@ -204,7 +193,7 @@ impl State {
         let mut position = 0;
         for run_id in held {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
-            if !matches!(run.phase, RunPhase::Held(_)) {
+            if run.phase != RunPhase::Held {
                 run.position = 0;
                 continue;
             }

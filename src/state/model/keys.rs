@@ -3,11 +3,12 @@
 //! An unexpired key is never evicted: beyond the bounds new keys are refused.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Now;
 use crate::limits::{
     DIRECTIVE_KEYS_MAX, KEY_SHARES, KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, SANE_CLOCK_MS, ms,
 };
@@ -29,40 +30,26 @@ pub(crate) struct KeyRecord {
     /// Whether it is a directive's key, which takes no place of a run's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) directive: bool,
-    /// The holder; unknown of keys of the gateway's last life.
+    /// Who asked with it; unknown of keys of the gateway's last life.
     #[serde(skip)]
-    pub(crate) holder: Holder,
+    pub(crate) holders: Vec<Holder>,
     /// The end of the run or delivery; absent before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outcome: Option<Outcome>,
 }
 
-/// Who asked with a key. One connection, one installation and one person may each hold a share of all keys.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Holder {
-    pub(crate) conn: Option<ConnId>,
+/// Who holds a key. One connection, one installation and one person may each hold a share of all keys.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Holder {
+    Connection(ConnId),
     /// The client's `instanceId`, or else its connection's id.
-    pub(crate) instance: Option<String>,
-    /// The key of the session, if it is somebody else's than the owner's: every client is the owner.
-    pub(crate) person: Option<String>,
-}
-
-impl Holder {
-    /// Whether both are the same connection, installation and person.
-    fn is_one_with(&self, other: &Self) -> [bool; 3] {
-        fn same<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
-            one.is_some() && one == other
-        }
-        [
-            same(self.conn.as_ref(), other.conn.as_ref()),
-            same(self.instance.as_ref(), other.instance.as_ref()),
-            same(self.person.as_ref(), other.person.as_ref()),
-        ]
-    }
+    Installation(String),
+    /// The key of the session, where that is somebody else's than the owner's: every client is the owner.
+    Person(String),
 }
 
 /// How a run or delivery ended, as its key keeps it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Outcome {
     /// Time of the end, by the wall clock.
@@ -76,42 +63,6 @@ pub(crate) struct Outcome {
     /// Whether it failed because the request asks for what may not be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) invalid: bool,
-}
-
-/// What is to be done with a request that has a key.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Lookup<'a> {
-    /// Nobody has used the key: the request is acted on.
-    New,
-    /// The same request is under way: this one waits for its end.
-    Joins(&'a RunId),
-    /// The same request has ended: this one gets its outcome.
-    Ended(&'a RunId, &'a Outcome),
-    /// The key was used for another request.
-    Conflict,
-    /// There is no room for a new key until then.
-    Full(Duration),
-    /// Whoever asks holds as many keys as one may, until then.
-    Share(Duration),
-}
-
-impl Lookup<'_> {
-    /// The error for a request about which nothing can be done.
-    pub(crate) fn refusal(&self) -> WireError {
-        let wait_ms = |wait: &Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        match self {
-            Lookup::Full(wait) => {
-                WireError::rate_limited("too many idempotency keys are in use", wait_ms(wait))
-            }
-            Lookup::Share(wait) => WireError::rate_limited(
-                "this client, or the person of this session, holds half of all idempotency keys; the rest is for others",
-                wait_ms(wait),
-            ),
-            _ => WireError::conflict(
-                "this idempotencyKey was used for another request; make a new key for a new request",
-            ),
-        }
-    }
 }
 
 impl Outcome {
@@ -151,55 +102,68 @@ pub(crate) fn of_client(name: &str) -> &str {
     name.split_once('/').map_or(name, |(_, key)| key)
 }
 
-/// Puts a key on record.
-pub(crate) fn put(name: &str, record: &KeyRecord, writes: &mut WriteBuffer) {
+fn put(name: &str, record: &KeyRecord, writes: &mut WriteBuffer) {
     writes.put(&Slot::Key(name.to_owned()), record);
 }
 
 impl KeyRecord {
     /// The record of a key whose run or delivery begins now.
-    pub(crate) fn new(digest: &Digest, run_id: RunId, session_key: &str, holder: Holder) -> Self {
+    pub(crate) fn new(digest: &Digest, run_id: RunId, session_key: &str, holders: Vec<Holder>) -> Self {
         Self {
             digest: HEXLOWER.encode(digest),
             run_id,
             session_key: session_key.to_owned(),
             directive: false,
-            holder,
+            holders,
             outcome: None,
         }
+    }
+
+    /// Whether its session was forgotten.
+    fn is_forgotten(&self) -> bool {
+        self.session_key.is_empty()
+    }
+
+    fn set_outcome(&mut self, outcome: &Outcome) {
+        self.outcome = Some(if self.is_forgotten() { outcome.forgotten() } else { outcome.clone() });
+    }
+
+    /// What the record counts against `KEYS_BYTES_MAX`; the keys of directives are bounded by their number.
+    fn bytes(&self) -> usize {
+        if self.directive {
+            return 0;
+        }
+        self.session_key.len() + self.outcome.as_ref().map_or(0, |outcome| outcome.summary.len())
     }
 }
 
 impl Keys {
     /// Takes over a key of the gateway's last life. One without an outcome, whose run or delivery does not go on,
-    /// has an unknown outcome from now on: its record is returned, to be put on record so.
+    /// has an unknown outcome from now on, also on record; then its record is returned.
     pub(crate) fn recover(
         &mut self,
         key: &str,
         mut record: KeyRecord,
         goes_on: bool,
-        now: Instant,
-        wall_ms: u64,
+        now: Now,
+        writes: &mut WriteBuffer,
     ) -> Option<KeyRecord> {
-        if record.outcome.is_none() && goes_on {
-            self.insert(key, record);
-            return None;
-        }
-        let interrupted = record.outcome.is_none();
-        if interrupted {
-            let summary =
-                "the gateway was stopped while this ran; whether it had effects is not known".to_owned();
+        let is_interrupted = record.outcome.is_none() && !goes_on;
+        if is_interrupted {
+            let summary = "the gateway was stopped while this ran; whether it had effects is not known";
             record.outcome =
-                Some(Outcome { ended_ts: wall_ms, status: None, summary, truncated: false, invalid: false });
+                Some(Outcome { ended_ts: now.wall_ms, summary: summary.to_owned(), ..Outcome::default() });
+            put(key, &record, writes);
         }
-        let ended_ts = record.outcome.as_ref().map_or(wall_ms, |outcome| outcome.ended_ts);
-        let sane = wall_ms >= SANE_CLOCK_MS && ended_ts >= SANE_CLOCK_MS && ended_ts <= wall_ms;
-        // With a clock that has not been set the whole lifetime counts from now.
-        let left_ms = if sane { KEY_TTL_MS.saturating_sub(wall_ms - ended_ts) } else { KEY_TTL_MS };
-        self.expiring.push_back((now + ms(left_ms), key.to_owned()));
-        let stored = interrupted.then(|| record.clone());
+        if let Some(Outcome { ended_ts, .. }) = record.outcome {
+            let sane = ended_ts >= SANE_CLOCK_MS && ended_ts <= now.wall_ms;
+            // With a clock that has not been set the whole lifetime counts from now.
+            let left_ms = if sane { KEY_TTL_MS.saturating_sub(now.wall_ms - ended_ts) } else { KEY_TTL_MS };
+            self.expiring.push_back((now.mono + ms(left_ms), key.to_owned()));
+        }
+        let interrupted = is_interrupted.then(|| record.clone());
         self.insert(key, record);
-        stored
+        interrupted
     }
 
     /// Puts the keys of the last life into the order in which they expire.
@@ -207,52 +171,47 @@ impl Keys {
         self.expiring.make_contiguous().sort_by_key(|(at, _)| *at);
     }
 
-    /// What is to be done with a request, if its key is known. Expired keys must have been dropped before.
-    pub(crate) fn look_up(&self, key: &str, digest: &Digest) -> Option<Lookup<'_>> {
-        let record = self.records.get(key)?;
-        if record.digest != HEXLOWER.encode(digest) {
-            return Some(Lookup::Conflict);
+    /// What is known of a key, if it was used; an error if that was for another request. Expired keys must have been
+    /// dropped before.
+    pub(crate) fn look_up(&self, key: &str, digest: &Digest) -> Result<Option<&KeyRecord>, WireError> {
+        let known = self.records.get(key);
+        if known.is_some_and(|record| record.digest != HEXLOWER.encode(digest)) {
+            return Err(WireError::conflict(
+                "this idempotencyKey was used for another request; make a new key for a new request",
+            ));
         }
-        Some(match &record.outcome {
-            None => Lookup::Joins(&record.run_id),
-            Some(outcome) => Lookup::Ended(&record.run_id, outcome),
-        })
+        Ok(known)
     }
 
-    /// What is to be done with a request for a run or delivery: if its key is new, there must be room for it.
-    pub(crate) fn look_up_or_begin(
-        &self,
-        key: &str,
-        digest: &Digest,
-        holder: &Holder,
-        now: Instant,
-    ) -> Lookup<'_> {
-        if let Some(known) = self.look_up(key, digest) {
-            return known;
-        }
-        let free_at = |held: &dyn Fn(&KeyRecord) -> bool| {
-            let theirs = |key: &String| self.records.get(key).is_some_and(held);
-            let first = self.expiring.iter().find(|(_, key)| theirs(key));
-            first.map_or(ms(KEY_TTL_MS), |(at, _)| at.saturating_duration_since(now)).max(ms(1))
-        };
-        let counted = |record: &KeyRecord| !record.directive;
+    /// Refuses a new key where there is no room, or where one of those who ask with it holds as many as one may.
+    pub(crate) fn require_room(&self, holders: &[Holder], now: Instant) -> Result<(), WireError> {
         if self.records.len() - self.directives >= KEYS_MAX || self.outcome_bytes >= KEYS_BYTES_MAX {
-            return Lookup::Full(free_at(&counted));
+            let wait_ms = self.wait_ms(now, |record| !record.directive);
+            return Err(WireError::rate_limited("too many idempotency keys are in use", wait_ms));
         }
-        let mut held = [(0, 0); 3];
-        for record in self.records.values().filter(|record| counted(record)) {
-            for (held, is_one) in held.iter_mut().zip(record.holder.is_one_with(holder)) {
-                *held = (held.0 + usize::from(is_one), held.1 + usize::from(is_one) * bytes(record));
+        for holder in holders {
+            let is_theirs = |record: &KeyRecord| !record.directive && record.holders.contains(holder);
+            let (mut count, mut bytes) = (0, 0);
+            for record in self.records.values().filter(|record| is_theirs(record)) {
+                count += 1;
+                bytes += record.bytes();
+            }
+            if count >= KEYS_MAX / KEY_SHARES || bytes >= KEYS_BYTES_MAX / KEY_SHARES {
+                return Err(WireError::rate_limited(
+                    "this client, or the person of this session, holds half of all idempotency keys; the rest is for others",
+                    self.wait_ms(now, is_theirs),
+                ));
             }
         }
-        let is_share =
-            |held: &(usize, usize)| held.0 >= KEYS_MAX / KEY_SHARES || held.1 >= KEYS_BYTES_MAX / KEY_SHARES;
-        match held.iter().position(is_share) {
-            None => Lookup::New,
-            Some(which) => {
-                Lookup::Share(free_at(&|record| counted(record) && record.holder.is_one_with(holder)[which]))
-            }
-        }
+        Ok(())
+    }
+
+    /// Time until the first of the keys expires for which `wanted` holds.
+    fn wait_ms(&self, now: Instant, wanted: impl Fn(&KeyRecord) -> bool) -> u64 {
+        let is_wanted = |key: &String| self.records.get(key).is_some_and(&wanted);
+        let first = self.expiring.iter().find(|(_, key)| is_wanted(key));
+        let wait = first.map_or(ms(KEY_TTL_MS), |(at, _)| at.saturating_duration_since(now));
+        u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
     /// Puts a new key on record. The keys that were dropped go with the same commit.
@@ -273,40 +232,36 @@ impl Keys {
     }
 
     fn insert(&mut self, key: &str, record: KeyRecord) {
-        if record.directive {
-            self.directives += 1;
-        } else {
-            self.outcome_bytes += bytes(&record);
-        }
+        self.directives += usize::from(record.directive);
+        self.outcome_bytes += record.bytes();
         self.records.insert(key.to_owned(), record);
     }
 
     fn remove(&mut self, key: &str) -> bool {
         let Some(record) = self.records.remove(key) else { return false };
-        if record.directive {
-            self.directives -= 1;
-        } else {
-            self.outcome_bytes -= bytes(&record);
-        }
+        self.directives -= usize::from(record.directive);
+        self.outcome_bytes -= record.bytes();
         true
     }
 
     /// Puts a key's outcome on record; it counts once it is durable.
     pub(crate) fn put_outcome(&self, key: &str, outcome: &Outcome, writes: &mut WriteBuffer) {
-        let Some(record) = self.records.get(key).cloned() else { return };
-        put(key, &KeyRecord { outcome: Some(outcome.clone()), ..record }, writes);
+        let Some(mut record) = self.records.get(key).cloned() else { return };
+        record.set_outcome(outcome);
+        put(key, &record, writes);
     }
 
-    /// Gives a key its outcome; its lifetime counts from now. Returns its record, if there is one.
-    pub(crate) fn end(&mut self, key: &str, outcome: Outcome, now: Instant) -> Option<KeyRecord> {
-        let record = self.records.get_mut(key)?;
-        let before = bytes(record);
-        record.outcome = Some(outcome);
-        if !record.directive {
-            self.outcome_bytes = self.outcome_bytes - before + bytes(record);
-        }
+    /// Gives a key its outcome; its lifetime counts from now. It is on record already, but for the key of a session
+    /// that was forgotten since: there the record still has what was said.
+    pub(crate) fn end(&mut self, key: &str, outcome: &Outcome, now: Instant, writes: &mut WriteBuffer) {
+        let Some(record) = self.records.get_mut(key) else { return };
+        self.outcome_bytes -= record.bytes();
+        record.set_outcome(outcome);
+        self.outcome_bytes += record.bytes();
         self.expiring.push_back((now + ms(KEY_TTL_MS), key.to_owned()));
-        Some(record.clone())
+        if record.is_forgotten() {
+            put(key, record, writes);
+        }
     }
 
     /// Drops the expired keys.
@@ -323,21 +278,14 @@ impl Keys {
     /// keys stay, so that a late retry does not run again.
     pub(crate) fn forget_session(&mut self, session_key: &str, writes: &mut WriteBuffer) {
         for (key, record) in self.records.iter_mut().filter(|(_, record)| record.session_key == session_key) {
-            let before = bytes(record);
+            self.outcome_bytes -= record.bytes();
             record.session_key.clear();
-            record.holder.person = None;
+            record.holders.retain(|holder| !matches!(holder, Holder::Person(_)));
             record.outcome = record.outcome.as_ref().map(Outcome::forgotten);
-            if !record.directive {
-                self.outcome_bytes = self.outcome_bytes - before + bytes(record);
-            }
+            self.outcome_bytes += record.bytes();
             put(key, record, writes);
         }
     }
-}
-
-/// What a record counts against `KEYS_BYTES_MAX`.
-fn bytes(record: &KeyRecord) -> usize {
-    record.session_key.len() + record.outcome.as_ref().map_or(0, |outcome| outcome.summary.len())
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Runs: prompts to the agent, and directives, from their ack to their last word. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::agent::RunSpec;
 use crate::channels::message::Route;
 use crate::protocol::ConnId;
-use crate::protocol::call::RunId;
+use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::payload::{Role, RunStatus};
 use crate::state::model::asker::Asker;
 use crate::state::model::directive::Directive;
@@ -33,8 +34,17 @@ pub(crate) struct Run {
     pub(crate) key: Option<String>,
     /// The person who asked: `owner`, or `CHANNEL:ID`; empty once they left the prompt to its coalesced runs.
     pub(crate) person: String,
-    /// The prompt, as long as it can be asked again.
+    /// What the run is, where it is no prompt to the agent: the gateway carries that out itself.
+    pub(crate) directive: Option<Directive>,
+    /// The prompt, as long as it can be asked again; what stands below goes with it.
     pub(crate) prompt: Prompt,
+    /// Pictures: MIME type and base64.
+    pub(crate) images: Vec<(String, String)>,
+    /// Pictures that were fetched: MIME type and path.
+    pub(crate) image_files: Vec<(String, PathBuf)>,
+    pub(crate) thinking: Thinking,
+    /// How long the run may take from its start.
+    pub(crate) timeout: Duration,
     /// Position among the runs that wait, as clients were last told it; 0 before.
     pub(crate) position: usize,
     /// The client that started it: for that one no piece of the stream may be left out.
@@ -47,8 +57,6 @@ pub(crate) struct Run {
     /// Number of `agent` events sent so far.
     pub(crate) seq: u64,
     pub(crate) cancelled: bool,
-    /// Whether its session was forgotten: nothing of what was said may stay on record.
-    pub(crate) forgotten: bool,
     /// Whether its chat is shown that somebody writes.
     pub(crate) shows_typing: bool,
 }
@@ -65,24 +73,18 @@ pub(crate) enum Origin {
     Heartbeat,
 }
 
-/// What a run is to do.
-pub(crate) enum Work {
-    /// A prompt for the agent. `has_place`: a place with the agent is kept for it meanwhile.
-    Prompt { spec: Box<RunSpec>, prompt: Prompt, has_place: bool },
-    /// A directive, which the gateway carries out itself.
-    Directive(Directive),
-}
-
 /// How far a run is.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RunPhase {
-    /// The run is being put on record; nobody has been told "accepted" yet.
-    Storing(Work),
+    /// The run is being put on record; nobody has been told "accepted" yet. `has_place`: a place with the agent is
+    /// kept for it meanwhile.
+    Storing { has_place: bool },
     /// The run waits until its session and the agent are free.
-    Held(Box<RunSpec>),
+    Held,
     /// It is being put on record that the prompt is tried; then it goes to the agent.
-    Counting(Box<RunSpec>),
-    /// The run is part of another one's prompt; kept in case that one is cancelled.
-    Coalesced(Box<RunSpec>),
+    Counting,
+    /// The run is part of another one's prompt, and is asked again if that one is cancelled.
+    Coalesced,
     /// The agent has the prompt and has not started.
     Waiting,
     /// The agent is at it.
@@ -112,28 +114,6 @@ impl Ended {
 }
 
 impl Run {
-    pub(crate) fn new(work: Work, session_key: String, session_id: String, person: String) -> Self {
-        Self {
-            number: 0,
-            session_key,
-            session_id,
-            origin: Origin::Client,
-            reply: None,
-            key: None,
-            person,
-            prompt: Prompt::default(),
-            position: 0,
-            owner: None,
-            waiters: Vec::new(),
-            phase: RunPhase::Storing(work),
-            coalesced: Vec::new(),
-            seq: 0,
-            cancelled: false,
-            forgotten: false,
-            shows_typing: false,
-        }
-    }
-
     /// The first message of the inbox that it answers; an id beyond all of them if it answers none.
     pub(crate) fn first_inbox_id(&self) -> InboxId {
         match &self.origin {
@@ -151,13 +131,8 @@ impl Run {
     pub(crate) fn waits(&self) -> bool {
         matches!(
             self.phase,
-            RunPhase::Storing(_) | RunPhase::Held(_) | RunPhase::Counting(_) | RunPhase::Waiting
+            RunPhase::Storing { .. } | RunPhase::Held | RunPhase::Counting | RunPhase::Waiting
         )
-    }
-
-    /// Whether it is a directive that is not carried out yet.
-    fn is_directive(&self) -> bool {
-        matches!(self.phase, RunPhase::Storing(Work::Directive(_)))
     }
 
     /// The chat to which a client has the answer delivered.
@@ -168,8 +143,7 @@ impl Run {
 }
 
 impl Runs {
-    pub(crate) fn insert(&mut self, run_id: RunId, mut run: Run) {
-        run.number = self.made;
+    pub(crate) fn insert(&mut self, run_id: RunId, run: Run) {
         self.by_id.insert(run_id, run);
     }
 
@@ -189,13 +163,6 @@ impl Runs {
         self.by_id.is_empty()
     }
 
-    /// Marks the runs of a session that is forgotten.
-    pub(crate) fn forget(&mut self, session_key: &str) {
-        for run in self.by_id.values_mut().filter(|run| run.session_key == session_key) {
-            run.forgotten = true;
-        }
-    }
-
     /// The runs in one session.
     pub(crate) fn of_session(&self, session_key: &str) -> impl Iterator<Item = (&RunId, &Run)> {
         self.by_id.iter().filter(move |(_, run)| run.session_key == session_key)
@@ -203,8 +170,9 @@ impl Runs {
 
     /// Sessions in which a directive is about to be carried out.
     pub(crate) fn sessions_with_directive(&self) -> BTreeSet<String> {
-        let directives = self.by_id.values().filter(|run| run.is_directive());
-        directives.map(|run| run.session_key.clone()).collect()
+        let is_directive =
+            |run: &&Run| run.directive.is_some() && matches!(run.phase, RunPhase::Storing { .. });
+        self.by_id.values().filter(is_directive).map(|run| run.session_key.clone()).collect()
     }
 
     /// Ids of the runs for which `wanted` holds.
@@ -214,7 +182,7 @@ impl Runs {
 
     /// Number of runs under way.
     pub(crate) fn active(&self) -> usize {
-        self.by_id.values().filter(|run| matches!(run.phase, RunPhase::Active)).count()
+        self.by_id.values().filter(|run| run.phase == RunPhase::Active).count()
     }
 
     /// Number of runs accepted, or about to be, that have not started.

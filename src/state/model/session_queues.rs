@@ -3,20 +3,19 @@
 //!
 //! In such a prompt the first run is the lead, whose end is the end of all; the others are coalesced runs.
 
-use crate::agent::RunSpec;
 use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX};
 use crate::protocol::call::RunId;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::{Origin, Run, RunPhase, Runs, Work};
+use crate::state::model::runs::{Origin, Run, RunPhase, Runs};
 use crate::state::model::sessions::MAIN;
 
 impl Runs {
     /// The runs whose prompts the agent has, or will have next.
     fn with_agent(&self) -> impl Iterator<Item = &Run> {
-        let is_there = |run: &&Run| match &run.phase {
-            RunPhase::Counting(_) | RunPhase::Waiting | RunPhase::Active => true,
-            RunPhase::Storing(Work::Prompt { has_place, .. }) => *has_place,
+        let is_there = |run: &&Run| match run.phase {
+            RunPhase::Counting | RunPhase::Waiting | RunPhase::Active => true,
+            RunPhase::Storing { has_place } => has_place,
             _ => false,
         };
         self.iter().map(|(_, run)| run).filter(is_there)
@@ -34,7 +33,7 @@ impl Runs {
 
     /// Number of runs for which `wanted` holds that are under way, or wait for the agent.
     pub(crate) fn places_taken(&self, wanted: impl Fn(&Run) -> bool) -> usize {
-        let is_there = |run: &Run| run.waits() || matches!(run.phase, RunPhase::Active);
+        let is_there = |run: &Run| run.waits() || run.phase == RunPhase::Active;
         self.iter().filter(|(_, run)| is_there(run) && wanted(run)).count()
     }
 
@@ -42,7 +41,7 @@ impl Runs {
     pub(crate) fn held(&self) -> Vec<RunId> {
         let mut held: Vec<(u64, RunId)> = self
             .iter()
-            .filter(|(_, run)| matches!(run.phase, RunPhase::Held(_)))
+            .filter(|(_, run)| run.phase == RunPhase::Held)
             .map(|(run_id, run)| (run.number, RunId::clone(run_id)))
             .collect();
         held.sort_unstable();
@@ -63,7 +62,7 @@ impl Runs {
     /// Whether the agent has the lead's prompt, and it has a coalesced run for which `wanted` holds.
     pub(crate) fn has_coalesced(&self, lead: &Run, wanted: impl Fn(&Run) -> bool) -> bool {
         let mut coalesced = lead.coalesced.iter().filter_map(|run_id| self.get(run_id));
-        lead.is_given() && coalesced.any(|run| matches!(run.phase, RunPhase::Coalesced(_)) && wanted(run))
+        lead.is_given() && coalesced.any(|run| run.phase == RunPhase::Coalesced && wanted(run))
     }
 
     /// Lets the coalesced runs of a prompt that was cancelled wait for another one. If `was_given`, the agent has
@@ -71,11 +70,10 @@ impl Runs {
     pub(crate) fn ask_again(&mut self, coalesced: &[RunId], was_given: bool) {
         for run_id in coalesced {
             let Some(run) = self.get_mut(run_id) else { continue };
-            run.phase = match std::mem::replace(&mut run.phase, RunPhase::Executing) {
-                RunPhase::Coalesced(spec) => RunPhase::Held(spec),
-                phase => phase,
-            };
-            if was_given && matches!(run.phase, RunPhase::Held(_)) {
+            if run.phase == RunPhase::Coalesced {
+                run.phase = RunPhase::Held;
+            }
+            if was_given && run.phase == RunPhase::Held {
                 let mut prompt = Prompt::default();
                 prompt.line(CUT_SHORT);
                 prompt.append(std::mem::take(&mut run.prompt));
@@ -115,7 +113,7 @@ const CUT_SHORT: &str = "This was being worked on, together with something else 
 /// The runs that share a prompt: they have to be of one kind, and to stay within the bounds together.
 #[derive(Default)]
 struct Parts<'a> {
-    first: Option<(&'a Run, &'a RunSpec)>,
+    first: Option<&'a Run>,
     images: usize,
     bytes: usize,
 }
@@ -123,20 +121,22 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// Takes a waiting run in, if it may share the prompt of those before.
     fn take(&mut self, run: &'a Run) -> bool {
-        let RunPhase::Held(spec) = &run.phase else { return false };
-        let images = self.images + spec.images.len() + spec.image_files.len();
+        if run.phase != RunPhase::Held {
+            return false;
+        }
+        let images = self.images + run.images.len() + run.image_files.len();
         let bytes = self.bytes + run.prompt.bytes();
-        if let Some((first, first_spec)) = self.first {
+        if let Some(first) = self.first {
             let shares = !first.was_interrupted()
                 && !run.was_interrupted()
                 && first.is_answered_with(run)
-                && first_spec.thinking == spec.thinking
-                && first_spec.session_id == spec.session_id;
+                && first.thinking == run.thinking
+                && first.session_id == run.session_id;
             if !shares || images > ATTACHMENTS_MAX || bytes > MERGED_PROMPT_BYTES_MAX {
                 return false;
             }
         }
-        self.first.get_or_insert((run, spec));
+        self.first.get_or_insert(run);
         (self.images, self.bytes) = (images, bytes);
         true
     }
