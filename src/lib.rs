@@ -50,7 +50,7 @@
 //!    (`model/inbox.rs`). The channel goes on only when that is durable. Files are fetched, albums gathered.
 //! 3. `handlers/asking.rs` makes a run of it, with a prompt from `model/prompt.rs`, or carries out a directive
 //!    (`handlers/directives.rs`). `handlers/session_queues.rs` starts it when its session's turn comes; which of
-//!    the messages that came meanwhile become one next prompt is decided in `model/session_queues.rs`.
+//!    the messages that came meanwhile become one next prompt is decided in `model/runs.rs`.
 //! 4. `agent::scheduler` finds it a process, `agent::pi_run` follows what that says; `handlers/agent_events.rs`
 //!    passes the steps on to clients as `agent` events.
 //! 5. At its end `handlers/runs.rs` puts the answer on record and `handlers/replies.rs` into the outbox

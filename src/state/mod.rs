@@ -92,9 +92,9 @@ mod tests;
 
 use journal::Journal;
 use model::access::Access;
-use model::asker::Asker;
+pub(crate) use model::access::{ChannelConfig, ChannelsConfig, GroupConfig};
 pub(crate) use model::budget::Budget;
-pub(crate) use model::channel_config::{ChannelConfig, ChannelsConfig, GroupConfig};
+use model::clients::Asker;
 use model::clients::Clients;
 use model::forgetting::Forgetting;
 use model::group_context::GroupContext;

@@ -12,7 +12,7 @@ use crate::protocol::payload::Access as AccessAnswer;
 use crate::protocol::warning::{Warning, WarningCode};
 use crate::state::State;
 use crate::state::journal::Then;
-use crate::state::model::asker::Asker;
+use crate::state::model::clients::Asker;
 
 impl State {
     pub(crate) fn channel_allow(

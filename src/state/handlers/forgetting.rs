@@ -8,7 +8,7 @@ use crate::limits::FORGOTTEN_AT_ONCE_MAX;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::journal::Then;
-use crate::state::model::asker::Asker;
+use crate::state::model::clients::Asker;
 use crate::state::model::forgetting::{PendingForget, Removal};
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::Slot;

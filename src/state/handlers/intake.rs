@@ -7,7 +7,8 @@ use crate::channels::ChannelCommand;
 use crate::channels::delivery::FetchedFile;
 use crate::channels::message::{Arrival, Batch, Inbound};
 use crate::limits::{
-    ALBUM_QUIET_TIME, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_PAUSE, SANE_CLOCK_MS, ms,
+    ALBUM_QUIET_TIME, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_PAUSE, MEDIA_MAX, MIME_BYTES_MAX,
+    SANE_CLOCK_MS, ms,
 };
 use crate::metrics::METRICS;
 use crate::protocol::call::Channel;
@@ -15,11 +16,11 @@ use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageMedia};
 use crate::protocol::frame::EventBody;
 use crate::state::journal::Then;
 use crate::state::model::access::Verdict;
-use crate::state::model::batch::{AcceptedBatch, clean, describe, with_addressed_albums};
-use crate::state::model::inbox::InboxId;
+use crate::state::model::inbox::{AcceptedBatch, Inbox, InboxId, describe};
 use crate::state::model::slot::Slot;
 use crate::state::{Effect, State};
 use crate::store::file_name;
+use crate::text;
 
 impl State {
     /// Handles a batch that a channel hands over. The channel is told to go on when everything in it is durable.
@@ -233,5 +234,42 @@ impl State {
         let channel = message.route.channel;
         self.show_message(body);
         self.health.saw_message(channel, self.now.wall_ms);
+    }
+}
+
+/// Marks all pieces of an album as addressed to the gateway where one is: in a group the caption, and so the
+/// mention, is on one piece only.
+fn with_addressed_albums(mut arrivals: Vec<Arrival>, inbox: &Inbox) -> Vec<Arrival> {
+    let album = |arrival: &Arrival| match arrival {
+        Arrival::Message(message) if message.addressed => {
+            Some((message.route.clone(), message.from.clone(), message.album.clone()?))
+        }
+        _ => None,
+    };
+    let addressed: Vec<_> = arrivals.iter().filter_map(album).collect();
+    for arrival in &mut arrivals {
+        let Arrival::Message(message) = arrival else { continue };
+        let Some(album) = &message.album else { continue };
+        let in_batch = addressed
+            .iter()
+            .any(|(route, from, name)| (route, from, name) == (&message.route, &message.from, album));
+        message.addressed |= in_batch || inbox.has_piece_of(&message.route, &message.from, album);
+    }
+    arrivals
+}
+
+/// Cleans a message of what could pass for the gateway's words: names are what people say they are.
+fn clean(message: &mut Inbound) {
+    let clean = |name: &mut Option<String>| {
+        *name = name.as_deref().map(text::name).filter(|name| !name.is_empty());
+    };
+    clean(&mut message.name);
+    message.keep_media(MEDIA_MAX);
+    for media in &mut message.media {
+        clean(&mut media.name);
+        let kind = media.mime_type.as_str();
+        if kind.len() > MIME_BYTES_MAX || !kind.bytes().all(|byte| byte.is_ascii_graphic()) {
+            "application/octet-stream".clone_into(&mut media.mime_type);
+        }
     }
 }

@@ -2,14 +2,13 @@
 //!
 //! A handler reads and changes the model, commits what that leaves in the write buffer, and leaves effects behind.
 //! It declares no type that another one uses: those stand in `model`. Three files only lead to the others:
-//! `requests` what clients ask, `agent_events` and `channel_events` what these threads report.
+//! `requests` what clients ask, `agent_events` and `channels` what these threads report.
 
 mod access;
 mod agent_events;
 mod agent_requests;
 mod asking;
-mod channel_events;
-mod channel_upkeep;
+mod channels;
 mod clients;
 mod deliveries;
 mod directives;

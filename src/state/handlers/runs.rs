@@ -13,7 +13,7 @@ use crate::protocol::event::AgentStream;
 use crate::protocol::frame::{self, cut_encoded};
 use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
 use crate::state::journal::Then;
-use crate::state::model::asker::Asker;
+use crate::state::model::clients::Asker;
 use crate::state::model::keys;
 use crate::state::model::keys::Outcome;
 use crate::state::model::prompt::Prompt;

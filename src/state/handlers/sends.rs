@@ -14,7 +14,7 @@ use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunStatus};
 use crate::state::State;
 use crate::state::journal::Then;
-use crate::state::model::asker::Asker;
+use crate::state::model::clients::Asker;
 use crate::state::model::keys;
 use crate::state::model::keys::{KeyRecord, Outcome};
 use crate::state::model::outbox::Head;

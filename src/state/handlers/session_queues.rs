@@ -7,7 +7,7 @@
 //! nothing that only waited behind it is counted with it. A message that was interrupted once is alone with the
 //! agent the next time, in its prompt and beside it: the count is its own.
 //!
-//! Which runs go into one prompt is decided in [`model::session_queues`](crate::state::model::session_queues).
+//! Which runs go into one prompt is decided in [`model::runs`](crate::state::model::runs).
 
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::State;
 use crate::state::journal::Then;
-use crate::state::model::asker::Asker;
+use crate::state::model::clients::Asker;
 use crate::state::model::slot::Slot;
 use crate::state::model::switch::Switch;
 

@@ -1,6 +1,10 @@
 //! Access: who may write to the agent, by the config and by what `channel-allow` added. Pure.
+//!
+//! Tokens, accounts and addresses of servers are none of state's business: the channels have those.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +15,54 @@ use crate::limits::{ALLOWED_MAX, REFUSED_MAX};
 use crate::protocol::call::{Channel, ChannelAllowParams};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::RefusedSender;
-use crate::state::model::channel_config::{ChannelsConfig, GroupConfig};
-use crate::state::model::person::OWNER;
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::Slot;
 use crate::state::model::write_buffer::WriteBuffer;
+
+/// The person who owns the gateway. Whoever speaks the protocol has the token, or is on this machine: the owner, too.
+pub(crate) const OWNER: &str = "owner";
+
+/// What the config says about the channels.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ChannelsConfig {
+    pub by_channel: BTreeMap<Channel, ChannelConfig>,
+    /// Folder for the files that people send, with one folder per session.
+    pub media: PathBuf,
+    /// Folders whose files `send` may send.
+    pub media_folders: Vec<PathBuf>,
+}
+
+/// What the config says about one channel.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ChannelConfig {
+    /// Whether the channel is set up, switched on or off.
+    pub configured: bool,
+    /// The person whose direct chat shares session `main`.
+    pub owner: Option<String>,
+    /// People who may write besides the owner.
+    pub allowed: Vec<String>,
+    /// Groups that are let in, by id.
+    pub groups: BTreeMap<String, GroupConfig>,
+    /// Age beyond which a message is not answered.
+    pub max_age: Duration,
+}
+
+/// What the config says about a group.
+#[derive(Debug, Clone)]
+pub(crate) struct GroupConfig {
+    /// Whether only messages that are addressed to the gateway are answered.
+    pub require_mention: bool,
+    /// People who may ask there besides those who may write anyway; `*` is everybody.
+    pub allowed: Vec<String>,
+    /// Whose runs `/stop` ends there, and who may `/new` and `/think`.
+    pub commands: Commands,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self { require_mention: true, allowed: Vec::new(), commands: Commands::default() }
+    }
+}
 
 /// What a message may do.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{BUDGET_TOLD_MAX, SANE_CLOCK_MS};
-use crate::state::model::person::OWNER;
+use crate::state::model::access::OWNER;
 
 /// Stands for the people whose sessions were forgotten.
 const FORGOTTEN: &str = "forgotten";

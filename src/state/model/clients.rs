@@ -1,4 +1,4 @@
-//! The clients that are connected, and what each said of itself.
+//! The clients that are connected, what each said of itself, and who of them waits for an answer.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,14 @@ pub(crate) struct Client {
     pub(crate) instance: String,
     /// Number of the token that the client proved.
     pub(crate) token: u64,
+}
+
+/// A client's request that is owed an answer: the connection it came on, and its id there. The connection may be
+/// gone by then, and no other one gets its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) conn: ConnId,
+    pub(crate) id: String,
 }
 
 /// A client's text on one line, without anything hidden, and cut to so many bytes of JSON.

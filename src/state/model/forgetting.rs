@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::limits::FORGETS_WAITING_MAX;
-use crate::state::model::asker::Asker;
+use crate::state::model::clients::Asker;
 
 /// A `session-forget` that is not answered yet, with the payload of its answer.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::protocol::call::Channel;
 use crate::protocol::payload::{AgentHealth, ChannelHealth, Health, StorageHealth, Toggles};
-use crate::state::model::channel_config::ChannelsConfig;
+use crate::state::model::access::ChannelsConfig;
 use crate::state::model::runs::Runs;
 use crate::store::Usage;
 

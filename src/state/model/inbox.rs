@@ -12,7 +12,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
 use crate::channels::delivery::FetchedFile;
-use crate::channels::message::{Inbound, InboundMedia, Route, anonymous_key};
+use crate::channels::message::{Inbound, InboundMedia, MediaKind, Route, anonymous_key};
 use crate::limits::{
     INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX, INBOX_MAX, MEDIA_MAX, QUEUE_NOTICE_AFTER,
 };
@@ -109,6 +109,14 @@ impl Entry {
         let images = fetched.filter(|(_, file)| file.is_picture());
         images.map(|(_, file)| (file.mime_type.clone(), file.path.clone()))
     }
+}
+
+/// The messages of a batch that were let in, until its commit is durable.
+#[derive(Debug, Default)]
+pub(crate) struct AcceptedBatch {
+    pub(crate) inbox_ids: Vec<InboxId>,
+    /// Keys of those that are too old to be answered, and done with at once.
+    pub(crate) old: Vec<(Channel, String)>,
 }
 
 #[derive(Default)]
@@ -438,4 +446,18 @@ fn put(inbox_id: InboxId, entry: &Entry, writes: &mut WriteBuffer) {
 fn weight(message: &Inbound) -> usize {
     let media = message.media.iter().map(|media| media.handle.len() + media.mime_type.len() + 64);
     message.text.len() + message.quoted.as_ref().map_or(0, String::len) + media.sum::<usize>() + 256
+}
+
+/// A picture or file in a few words.
+pub(crate) fn describe(media: &InboundMedia) -> String {
+    let kind = match media.kind {
+        MediaKind::Image => "picture",
+        MediaKind::Audio => "recording",
+        MediaKind::Video => "video",
+        MediaKind::Document => "file",
+    };
+    match &media.name {
+        Some(name) => format!("the {kind} `{name}`"),
+        None => format!("the {kind}"),
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::channels::LoginMethod;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
-use crate::state::model::asker::Asker;
+use crate::state::model::clients::Asker;
 
 /// At most one login and one logout are under way. Neither ends because its asker has gone, but such a login makes
 /// way for the next.

@@ -4,10 +4,7 @@
 //! put on record goes into a `WriteBuffer`. What a part keeps on record stands beside it, under the names of `slot`.
 
 pub(super) mod access;
-pub(super) mod asker;
-pub(super) mod batch;
 pub(super) mod budget;
-pub(super) mod channel_config;
 pub(super) mod clients;
 pub(super) mod directive;
 pub(super) mod forgetting;
@@ -18,7 +15,6 @@ pub(super) mod inbox;
 pub(super) mod keys;
 pub(super) mod logins;
 pub(super) mod outbox;
-pub(super) mod person;
 pub(super) mod presence;
 pub(super) mod prompt;
 pub(super) mod question;
@@ -26,10 +22,8 @@ pub(super) mod recovery_bounds;
 pub(super) mod reply;
 pub(super) mod runs;
 pub(super) mod send_outcome;
-pub(super) mod session_queues;
 pub(super) mod sessions;
 pub(super) mod slot;
-pub(super) mod steps;
 pub(super) mod stopping;
 pub(super) mod switch;
 pub(super) mod system_notes;

@@ -20,7 +20,7 @@ use crate::limits::{
 };
 use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
-use crate::state::model::asker::Asker;
+use crate::state::model::clients::Asker;
 use crate::state::model::slot::{DeliveryId, Slot};
 use crate::state::model::write_buffer::WriteBuffer;
 

@@ -8,7 +8,7 @@ use crate::config::file::Commands;
 use crate::protocol::call::{Channel, Thinking};
 use crate::protocol::payload::RunStatus;
 use crate::state::Event;
-use crate::state::model::channel_config::GroupConfig;
+use crate::state::model::access::GroupConfig;
 
 const GROUP: &str = "-6";
 const SESSION: &str = "group:telegram:-6";

@@ -14,7 +14,7 @@ use crate::config::file::Commands;
 use crate::limits::SANE_CLOCK_MS;
 use crate::protocol::call::Channel;
 use crate::protocol::payload::{ChannelHealth, RunStatus};
-use crate::state::model::channel_config::{ChannelConfig, GroupConfig};
+use crate::state::model::access::{ChannelConfig, GroupConfig};
 use crate::state::{Effect, Event, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp};
 
