@@ -5,10 +5,9 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, at, never, select};
 
-use crate::channels::command::ChannelCommand;
-use crate::channels::event::{ChannelEvent, LoginStep};
 use crate::channels::telegram::{Telegram, TelegramEvent};
 use crate::channels::whatsapp::{Whatsapp, WhatsappEvent};
+use crate::channels::{ChannelCommand, ChannelEvent, LoginStep};
 use crate::port::Port;
 use crate::protocol::call::Channel;
 use crate::store::media;
@@ -74,9 +73,9 @@ impl ChannelsLoop {
                 Channel::Telegram => self.telegram.deliver(attempt),
                 Channel::Whatsapp => self.whatsapp.deliver(*attempt, now),
             },
-            ChannelCommand::Fetch { key, index, channel, media, folder } => match channel {
-                Channel::Telegram => self.telegram.fetch(key, index, media, folder),
-                Channel::Whatsapp => self.whatsapp.fetch(key, index, media, folder, now),
+            ChannelCommand::Fetch(fetch) => match fetch.channel {
+                Channel::Telegram => self.telegram.fetch(fetch),
+                Channel::Whatsapp => self.whatsapp.fetch(fetch, now),
             },
             ChannelCommand::Discard { path } => {
                 if let Err(error) = media::remove(&path) {

@@ -1,6 +1,8 @@
 //! What comes in on a channel, in the same form for all channels. It is stored as it is, so names are short
 //! and additions need defaults.
 
+use std::path::PathBuf;
+
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -106,6 +108,19 @@ pub(crate) struct InboundMedia {
     pub(crate) bytes: u64,
     /// What the channel needs to fetch it.
     pub(crate) handle: String,
+}
+
+/// An order to fetch a picture or file of a message.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetch {
+    /// [`Inbound::key`] of the message.
+    pub(crate) key: String,
+    /// Which of [`Inbound::media`] it is.
+    pub(crate) index: usize,
+    pub(crate) channel: Channel,
+    pub(crate) media: InboundMedia,
+    /// A folder of the gateway's own for what people send, made if it is not there.
+    pub(crate) folder: PathBuf,
 }
 
 /// One thing that a channel hands over.

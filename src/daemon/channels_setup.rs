@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::channels::address::{is_group, person_id};
+use crate::channels::web::download::MediaSources;
 use crate::channels::web::media_hosts::MediaHosts;
-use crate::channels::web::media_sources::MediaSources;
 use crate::channels::{ChannelsSetup, TelegramSetup, WhatsappConfig};
 use crate::config::file::{TelegramGroup, WhatsappGroup};
 use crate::config::settings::Settings;

@@ -2,13 +2,12 @@
 
 use crossbeam_channel::Sender;
 
+use crate::channels::ChannelEvent;
 use crate::channels::delivery::{AttemptId, AttemptOutcome, FetchedFile};
-use crate::channels::event::ChannelEvent;
-use crate::channels::message::Arrival;
+use crate::channels::message::{Arrival, Fetch};
 use crate::channels::telegram::api::BotAccount;
 use crate::channels::telegram::error::ApiError;
 use crate::port::Port;
-use crate::protocol::call::Channel;
 
 /// An event of one of Telegram's threads.
 #[derive(Debug)]
@@ -54,8 +53,7 @@ impl Reporter {
         let _ = self.events.send(ChannelEvent::Outcome { id, outcome });
     }
 
-    pub(super) fn fetched(&self, key: String, index: usize, result: Result<FetchedFile, String>) {
-        let channel = Channel::Telegram;
-        let _ = self.events.send(ChannelEvent::Fetched { channel, key, index, result });
+    pub(super) fn fetched(&self, fetch: Fetch, result: Result<FetchedFile, String>) {
+        let _ = self.events.send(ChannelEvent::fetched(fetch, result));
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::channels::delivery::FetchedFile;
-use crate::channels::message::InboundMedia;
+use crate::channels::message::Fetch;
 use crate::channels::telegram::api::Api;
 use crate::channels::telegram::error::{ApiError, Refusal};
 use crate::channels::web::client::Timeouts;
@@ -50,22 +50,13 @@ impl FetchError {
     }
 }
 
-/// Fetches a file into the folder, as `<index>-<name>`.
-pub(super) fn fetch(
-    api: &Api,
-    index: usize,
-    media: &InboundMedia,
-    folder: &Path,
-    bytes_max: u64,
-) -> Result<FetchedFile, FetchError> {
+/// Fetches a file into the folder of the order, as `<index>-<name>`.
+pub(super) fn fetch(api: &Api, order: &Fetch, bytes_max: u64) -> Result<FetchedFile, FetchError> {
+    let Fetch { index, media, folder, .. } = order;
     let mut content = open(api, &media.handle, bytes_max)?;
-    let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
-    let head_bytes = sniff::HEAD_BYTES as u64;
-    content.by_ref().take(head_bytes).read_to_end(&mut head).map_err(|_| FetchError::Transient)?;
-    // What does not begin like any picture is none, whatever its sender says.
-    let claimed = if media.mime_type.starts_with("image/") { UNKNOWN } else { &media.mime_type };
-    let mime_type = sniff::mime_type(&head).unwrap_or(claimed).to_owned();
-    let name = name_of(index, media.name.as_deref(), &mime_type);
+    let head = sniff::read_head(&mut content).map_err(|_| FetchError::Transient)?;
+    let mime_type = sniff::received_type(&head, &media.mime_type).to_owned();
+    let name = name_of(*index, media.name.as_deref(), &mime_type);
     let (mut file, path) = create(folder, &name).map_err(|error| {
         log::warn!("cannot make a file in `{}`: {error}", folder.display());
         FetchError::not_stored()
@@ -80,8 +71,6 @@ pub(super) fn fetch(
         }
     }
 }
-
-const UNKNOWN: &str = "application/octet-stream";
 
 fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, FetchError> {
     #[derive(Deserialize)]

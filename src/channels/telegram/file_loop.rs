@@ -1,23 +1,32 @@
 //! The thread `tg-files`: sends and fetches pictures and files, so that texts do not wait for them.
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part, not_sent, refused};
-use crate::channels::message::InboundMedia;
-use crate::channels::telegram::api::Api;
+use crate::channels::message::Fetch;
+use crate::channels::telegram::TelegramSetup;
+use crate::channels::telegram::api::{Api, FormFile};
+use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::event::Reporter;
-use crate::channels::telegram::fetch::FetchError;
+use crate::channels::telegram::fetch::{self, FetchError};
 use crate::channels::telegram::send_loop::SendCommand;
-use crate::channels::telegram::{fetch, upload};
-use crate::channels::web::download::Downloader;
-use crate::channels::web::media_sources::MediaSources;
-use crate::limits::{MEDIA_FETCH_PAUSES_MS, MEDIA_FETCH_TIMEOUT, ms};
+use crate::channels::telegram::send_message::{self, Sent, may_work_plainer, reply_parameters, topic};
+use crate::channels::text::split::{clip, utf16};
+use crate::channels::web::client::describe_io;
+use crate::channels::web::{download, sniff};
+use crate::limits::{
+    CAPTION_UNITS_MAX, MEDIA_FETCH_PAUSES_MS, MEDIA_FETCH_TIMEOUT, TELEGRAM_PHOTO_BYTES_MAX,
+    TELEGRAM_UPLOAD_BYTES_MAX, ms,
+};
+use crate::store::folder_handle::FolderHandle;
 
 /// A command to the thread.
 #[derive(Debug)]
@@ -25,7 +34,7 @@ pub(super) enum FileCommand {
     /// Send a part that is a picture or file.
     Deliver(Box<Attempt>),
     /// Fetch a file that somebody sent.
-    Fetch { key: String, index: usize, media: InboundMedia, folder: PathBuf },
+    Fetch(Fetch),
 }
 
 /// The thread, with all that it owns.
@@ -35,13 +44,17 @@ pub(super) struct FileLoop {
     /// To `tg-send`, which keeps the rate limit.
     pub(super) to_send_loop: Sender<SendCommand>,
     pub(super) reporter: Reporter,
+    /// Whether Telegram was switched off: what waits is not sent.
     pub(super) is_off: Arc<AtomicBool>,
-    pub(super) downloader: Downloader,
-    /// Folder for files that are downloaded first.
-    pub(super) tmp: PathBuf,
-    /// Where files that are sent may come from.
-    pub(super) sources: MediaSources,
-    pub(super) media_bytes_max: u64,
+    pub(super) setup: Arc<TelegramSetup>,
+}
+
+/// An open file that is to be sent.
+struct Upload {
+    file: File,
+    bytes: u64,
+    name: String,
+    mime_type: String,
 }
 
 impl FileLoop {
@@ -50,19 +63,15 @@ impl FileLoop {
         while let Ok(command) = self.commands.recv() {
             match command {
                 FileCommand::Deliver(attempt) => {
-                    let outcome = if self.is_off.load(Relaxed) {
-                        not_sent("telegram is switched off")
-                    } else {
-                        self.deliver(&attempt)
-                    };
+                    let outcome = self.deliver(&attempt);
                     let chat = attempt.route.chat.clone();
                     let _ =
                         self.to_send_loop.try_send(SendCommand::FileSent { chat, outcome: outcome.clone() });
                     self.reporter.outcome(attempt.id, outcome);
                 }
-                FileCommand::Fetch { key, index, media, folder } => {
-                    let result = self.fetch(index, &media, &folder);
-                    self.reporter.fetched(key, index, result.map_err(FetchError::into_words));
+                FileCommand::Fetch(fetch) => {
+                    let result = self.fetch(&fetch).map_err(FetchError::into_words);
+                    self.reporter.fetched(fetch, result);
                 }
             }
         }
@@ -70,12 +79,12 @@ impl FileLoop {
 
     /// Fetches a file, in several attempts while there is time: to send a picture again is more work than to
     /// wait for it, but others wait behind it.
-    fn fetch(&self, index: usize, media: &InboundMedia, folder: &Path) -> Result<FetchedFile, FetchError> {
+    fn fetch(&self, fetch: &Fetch) -> Result<FetchedFile, FetchError> {
         let attempt = || {
             if self.is_off.load(Relaxed) {
                 return Err(FetchError::Permanent("Telegram is switched off".to_owned()));
             }
-            fetch::fetch(&self.api, index, media, folder, self.media_bytes_max)
+            fetch::fetch(&self.api, fetch, self.setup.media_bytes_max)
         };
         let begun = Instant::now();
         for pause_ms in MEDIA_FETCH_PAUSES_MS {
@@ -90,20 +99,120 @@ impl FileLoop {
     }
 
     fn deliver(&self, attempt: &Attempt) -> AttemptOutcome {
-        match &attempt.part {
-            Part::Media { source, caption } => upload::upload_media(
-                &self.api,
-                &self.downloader,
-                &self.tmp,
-                &self.sources,
-                attempt,
-                source,
-                caption,
-            ),
-            Part::File { name, text, caption } => {
-                upload::upload_text(&self.api, &self.tmp, attempt, name, text, caption)
-            }
-            Part::Text { .. } => refused("it is no file"),
+        if self.is_off.load(Relaxed) {
+            return not_sent("telegram is switched off");
+        }
+        let (opened, caption) = match &attempt.part {
+            Part::Media { source, caption } if download::is_url(source) => (self.open_url(source), caption),
+            Part::Media { source, caption } => (self.open_path(Path::new(source)), caption),
+            Part::File { name, text, caption } => (self.open_text(name, text), caption),
+            Part::Text { .. } => return refused("it is no file"),
+        };
+        match opened {
+            Ok(upload) => send_message::outcome(attempt, self.send(attempt, upload, caption)),
+            Err(outcome) => outcome,
         }
     }
+
+    /// Sends a file: as a picture where it is one, and else, or if Telegram does not take it so, as a file; at
+    /// last without what ties it to a topic or another message.
+    fn send(&self, attempt: &Attempt, mut upload: Upload, caption: &str) -> Result<Sent, ApiError> {
+        let picture = matches!(upload.mime_type.as_str(), "image/jpeg" | "image/png" | "image/webp");
+        let mut ways = vec![("sendDocument", "document", true), ("sendDocument", "document", false)];
+        if picture && upload.bytes <= TELEGRAM_PHOTO_BYTES_MAX {
+            ways.insert(0, ("sendPhoto", "photo", true));
+        }
+        let mut result = Err(ApiError::Unreachable("nothing was tried".to_owned()));
+        for (method, field, full) in ways {
+            if let Err(error) = upload.file.seek(SeekFrom::Start(0)) {
+                return Err(ApiError::Unreachable(describe_io(&error)));
+            }
+            let (name, mime_type, bytes) = (upload.name.as_str(), upload.mime_type.as_str(), upload.bytes);
+            let file = FormFile { field, name, mime_type, content: &mut upload.file, bytes };
+            result = self.api.upload(method, &form(attempt, caption, full), file);
+            if !result.as_ref().err().is_some_and(may_work_plainer) {
+                break;
+            }
+        }
+        result
+    }
+
+    fn open_text(&self, name: &str, text: &str) -> Result<Upload, AttemptOutcome> {
+        let mut file = self.nameless_file().map_err(unstorable)?;
+        file.write_all(text.as_bytes()).map_err(unstorable)?;
+        let (bytes, mime_type) = (text.len() as u64, "text/markdown".to_owned());
+        Ok(Upload { file, bytes, name: name.to_owned(), mime_type })
+    }
+
+    fn open_path(&self, path: &Path) -> Result<Upload, AttemptOutcome> {
+        let file = self.setup.downloader.sources.open(path)?;
+        let about = file.metadata().map_err(unreadable)?;
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        upload(file, about.len(), name)
+    }
+
+    fn open_url(&self, url: &str) -> Result<Upload, AttemptOutcome> {
+        let mut file = self.nameless_file().map_err(unstorable)?;
+        let bytes = self.setup.downloader.copy(url, &mut file, TELEGRAM_UPLOAD_BYTES_MAX + 1)?;
+        file.seek(SeekFrom::Start(0)).map_err(unstorable)?;
+        upload(file, bytes, download::file_name_of(url))
+    }
+
+    /// Makes a file that is gone when it is closed, even by a crash.
+    fn nameless_file(&self) -> io::Result<File> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let folder = FolderHandle::make(&self.setup.tmp)?;
+        loop {
+            let name = format!("upload-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
+            match folder.create_new(name.as_ref()) {
+                // An earlier process with this number has left it there.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                file => {
+                    let file = file?;
+                    folder.unlink(name.as_ref())?;
+                    return Ok(file);
+                }
+            }
+        }
+    }
+}
+
+fn unstorable(error: io::Error) -> AttemptOutcome {
+    not_sent(format!("the file cannot be stored: {error}"))
+}
+
+fn unreadable(error: io::Error) -> AttemptOutcome {
+    refused(format!("the file cannot be read: {error}"))
+}
+
+fn upload(mut file: File, bytes: u64, name: String) -> Result<Upload, AttemptOutcome> {
+    if bytes > TELEGRAM_UPLOAD_BYTES_MAX {
+        let mb = TELEGRAM_UPLOAD_BYTES_MAX >> 20;
+        return Err(refused(format!("the file is larger than the {mb} MB that Telegram takes")));
+    }
+    if bytes == 0 {
+        return Err(refused("the file is empty"));
+    }
+    let head = sniff::read_head(&mut file).map_err(unreadable)?;
+    let mime_type = sniff::mime_type(&head).unwrap_or(sniff::UNKNOWN).to_owned();
+    let name = match name.as_str() {
+        "" => format!("file.{}", sniff::extension(&mime_type).unwrap_or("bin")),
+        _ => name,
+    };
+    Ok(Upload { file, bytes, name, mime_type })
+}
+
+/// The form's fields beside the file; `full` with what ties it to a topic or another message.
+fn form(attempt: &Attempt, caption: &str, full: bool) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("chat_id", attempt.route.chat.clone())];
+    if utf16(caption) > CAPTION_UNITS_MAX {
+        fields.push(("caption", format!("{}…", clip(caption, CAPTION_UNITS_MAX - 1))));
+    } else if !caption.is_empty() {
+        fields.push(("caption", caption.to_owned()));
+    }
+    if full {
+        fields.extend(topic(&attempt.route).map(|topic| ("message_thread_id", topic.to_string())));
+        fields.extend(reply_parameters(attempt).map(|reply| ("reply_parameters", reply.to_string())));
+    }
+    fields
 }

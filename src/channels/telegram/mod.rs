@@ -15,12 +15,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::value::RawValue;
 
+use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, Part, not_sent};
-use crate::channels::event::ChannelEvent;
-use crate::channels::message::{Batch, InboundMedia, Route};
+use crate::channels::message::{Batch, Fetch, Route};
 use crate::channels::web::client::ProxyRoute;
-use crate::channels::web::download::Downloader;
-use crate::channels::web::media_sources::MediaSources;
+use crate::channels::web::download::{Downloader, MediaSources};
 use crate::clock::wall_ms;
 use crate::config::file;
 use crate::config::secret::Secret;
@@ -44,7 +43,6 @@ mod send_loop;
 mod send_message;
 mod typing;
 mod update;
-mod upload;
 
 use api::{Access, Api};
 use error::{ApiError, Refusal};
@@ -58,10 +56,13 @@ use send_loop::{SendCommand, SendLoop};
 /// The part of the config that Telegram needs. No `Debug`: it holds the token.
 pub(crate) struct TelegramSetup {
     access: Access,
+    /// Whether a webhook that is set for the bot is removed.
     delete_webhook: bool,
+    /// Size of the largest picture or file that is fetched.
     media_bytes_max: u64,
+    /// Folder for files on their way to the server.
     tmp: PathBuf,
-    sources: MediaSources,
+    downloader: Downloader,
 }
 
 impl TelegramSetup {
@@ -75,19 +76,18 @@ impl TelegramSetup {
         // Checked without a token, too: what is wrong should not wait for one.
         let token = config.bot_token.clone().unwrap_or_else(|| Secret::new(""));
         let access = Access::new(token, &config.api_base, config.proxy.as_deref())?;
-        let media_bytes_max = config.media_max_mb.saturating_mul(1024 * 1024);
-        let delete_webhook = config.delete_webhook;
-        let setup = Self { access, delete_webhook, media_bytes_max, tmp, sources };
-        Ok(config.bot_token.is_some().then_some(setup))
-    }
-
-    /// Downloads go by the proxy of the Bot API, unless its server is this machine.
-    fn downloader(&self) -> Downloader {
-        let proxy_route = match &self.access.proxy_route {
+        // Downloads go by the proxy of the Bot API, unless its server is this machine.
+        let proxy_route = match &access.proxy_route {
             ProxyRoute::Direct => ProxyRoute::Environment,
             proxy_route => proxy_route.clone(),
         };
-        Downloader::new(proxy_route, self.sources.hosts.clone())
+        Ok(config.bot_token.is_some().then_some(Self {
+            access,
+            delete_webhook: config.delete_webhook,
+            media_bytes_max: config.media_max_mb.saturating_mul(1024 * 1024),
+            tmp,
+            downloader: Downloader { proxy_route, sources },
+        }))
     }
 }
 
@@ -103,7 +103,7 @@ pub(super) fn read_updates(body: &[u8]) -> Result<(), String> {
 
 /// Telegram, as the `channels` thread drives it.
 pub(super) struct Telegram {
-    setup: Option<TelegramSetup>,
+    setup: Option<Arc<TelegramSetup>>,
     cursors: BTreeMap<String, String>,
     events: Port<ChannelEvent>,
     to_loop: Sender<TelegramEvent>,
@@ -155,7 +155,7 @@ impl Telegram {
         to_loop: Sender<TelegramEvent>,
         events: Port<ChannelEvent>,
     ) -> Self {
-        let health = TelegramHealth::new(setup.is_some());
+        let (health, setup) = (TelegramHealth::new(setup.is_some()), setup.map(Arc::new));
         let (offered, next, running) = (None, None, None);
         let (published_ms, epoch, probes) = (0, 0, Vec::new());
         Self { setup, cursors, events, to_loop, health, published_ms, epoch, running, offered, next, probes }
@@ -188,7 +188,7 @@ impl Telegram {
         for command in waiting {
             match command {
                 FileCommand::Deliver(attempt) => self.deliver(attempt),
-                FileCommand::Fetch { key, index, media, folder } => self.fetch(key, index, media, folder),
+                FileCommand::Fetch(fetch) => self.fetch(fetch),
             }
         }
     }
@@ -211,7 +211,7 @@ impl Telegram {
         }
     }
 
-    fn spawn(&self, setup: &TelegramSetup) -> io::Result<Running> {
+    fn spawn(&self, setup: &Arc<TelegramSetup>) -> io::Result<Running> {
         let reporter =
             Reporter { epoch: self.epoch, to_loop: self.to_loop.clone(), events: self.events.clone() };
         let is_off = Arc::new(AtomicBool::new(false));
@@ -224,8 +224,7 @@ impl Telegram {
             commands: poll_commands,
             reporter: reporter.clone(),
             cursors: self.cursors.clone(),
-            delete_webhook: setup.delete_webhook,
-            media_bytes_max: setup.media_bytes_max,
+            setup: Arc::clone(setup),
         };
         let stop_polling: Box<dyn FnOnce() + Send> = Box::new(poll_loop.api.stopper());
         let send_loop = SendLoop::new(api(), send_commands, reporter.clone(), Arc::clone(&is_off));
@@ -235,10 +234,7 @@ impl Telegram {
             to_send_loop: send.clone(),
             reporter,
             is_off: Arc::clone(&is_off),
-            downloader: setup.downloader(),
-            tmp: setup.tmp.clone(),
-            sources: setup.sources.clone(),
-            media_bytes_max: setup.media_bytes_max,
+            setup: Arc::clone(setup),
         };
         // Not joined: a request in flight can take minutes. Each ends when nobody can send commands any more.
         threads::spawn_owner("tg-send", move || send_loop.run())?;
@@ -282,14 +278,13 @@ impl Telegram {
     }
 
     /// Fetches a file. There is one answer, now or later.
-    pub(super) fn fetch(&self, key: String, index: usize, media: InboundMedia, folder: PathBuf) {
-        let accepted = self.running.as_ref().is_some_and(|running| {
-            running.files.try_send(FileCommand::Fetch { key: key.clone(), index, media, folder }).is_ok()
-        });
+    pub(super) fn fetch(&self, fetch: Fetch) {
+        let accepted = self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.files.try_send(FileCommand::Fetch(fetch.clone())).is_ok());
         if !accepted {
-            let result = Err(self.reason_refused());
-            let channel = Channel::Telegram;
-            let _ = self.events.send(ChannelEvent::Fetched { channel, key, index, result });
+            let _ = self.events.send(ChannelEvent::fetched(fetch, Err(self.reason_refused())));
         }
     }
 

@@ -2,6 +2,7 @@
 //! only when a batch is durable, because asking for the next one makes Telegram forget it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use crate::backoff::{Backoff, jitter};
 use crate::channels::lease::{self, Claim, Lease};
 use crate::channels::message::Arrival;
+use crate::channels::telegram::TelegramSetup;
 use crate::channels::telegram::api::{Api, BotAccount};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::event::{EventKind, Reporter};
@@ -42,9 +44,7 @@ pub(super) struct PollLoop {
     pub(super) reporter: Reporter,
     /// Each bot's cursor, by the names of [`cursor_name`].
     pub(super) cursors: BTreeMap<String, String>,
-    /// Whether a webhook that is set for the bot is removed.
-    pub(super) delete_webhook: bool,
-    pub(super) media_bytes_max: u64,
+    pub(super) setup: Arc<TelegramSetup>,
 }
 
 /// Name of the cursor of a bot's updates: another token is another bot, whose updates have other numbers.
@@ -170,7 +170,7 @@ impl PollLoop {
     }
 
     fn arrivals(&self, updates: &[Box<RawValue>], bot: &BotAccount) -> Vec<Arrival> {
-        updates.iter().filter_map(|update| update::parse(update, bot, self.media_bytes_max)).collect()
+        updates.iter().filter_map(|update| update::parse(update, bot, self.setup.media_bytes_max)).collect()
     }
 
     /// Offers the batch until it is durable.
@@ -198,7 +198,7 @@ impl PollLoop {
         // Of one that comes back it is not the first, and nothing is won by haste.
         let is_first = pauses.trouble() != Some(Trouble::Webhook);
         let pause = pauses.next(trouble);
-        if trouble == Trouble::Webhook && self.delete_webhook {
+        if trouble == Trouble::Webhook && self.setup.delete_webhook {
             match self.api.call::<bool>(
                 "deleteWebhook",
                 &json!({ "drop_pending_updates": false }),

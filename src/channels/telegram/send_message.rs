@@ -66,7 +66,7 @@ fn blames_topic(error: &ApiError) -> bool {
 }
 
 /// The chat as the Bot API takes it: a number, or `@name`.
-pub(super) fn chat_id(attempt: &Attempt) -> Value {
+fn chat_id(attempt: &Attempt) -> Value {
     let chat = attempt.route.chat.as_str();
     chat.parse::<i64>().map_or_else(|_| Value::from(chat), Value::from)
 }

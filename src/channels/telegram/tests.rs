@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::TelegramSetup;
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
-use crate::channels::message::{Arrival, Batch, InboundMedia, MediaKind, Route};
-use crate::channels::web::media_sources::MediaSources;
+use crate::channels::message::{Arrival, Batch, Fetch, InboundMedia, MediaKind, Route};
+use crate::channels::web::download::MediaSources;
 use crate::channels::{self, ChannelCommand, ChannelEvent, ChannelsSetup, WhatsappConfig};
 use crate::config::file;
 use crate::config::secret::Secret;
@@ -408,8 +408,8 @@ fn switching_off_gives_back_what_waits_though_a_file_is_on_its_way() {
         handle: "f".to_owned(),
     };
     let (channel, folder) = (Channel::Telegram, std::env::temp_dir());
-    let fetch = ChannelCommand::Fetch { key: "42/1".to_owned(), index: 0, channel, media, folder };
-    rig.commands.send(Box::new(fetch)).unwrap();
+    let fetch = Fetch { key: "42/1".to_owned(), index: 0, channel, media, folder };
+    rig.commands.send(Box::new(ChannelCommand::Fetch(fetch))).unwrap();
     let hanging = rig.call("getFile");
     let source = "/nowhere".to_owned();
     rig.deliver_part(3, "8", Part::Media { source, caption: String::new() });

@@ -37,13 +37,14 @@ pub(crate) enum ProxyRoute {
 /// A client for one thread. Several requests at a time would mix up what is known of their connections.
 pub(crate) struct HttpClient {
     agent: Agent,
-    connecting: Connecting,
+    /// Connections that were begun and not made: while there is one, no byte of a request was sent.
+    connecting: Arc<AtomicUsize>,
 }
 
 impl HttpClient {
     /// A client for one known server. With `redirects` of 0 it takes a redirect for an answer.
     pub(crate) fn new(proxy_route: &ProxyRoute, redirects: u32) -> Self {
-        Self::with_config(config(proxy_route, redirects), SystemResolver)
+        Self::with_addresses(config(proxy_route, redirects), None)
     }
 
     /// A client for one URL that may come from anybody, redirects included: it connects to nothing in this
@@ -59,7 +60,7 @@ impl HttpClient {
         if proxy.is_some_and(|proxy| !proxy.resolve_target()) {
             return match objection_to_text(host) {
                 Some(why) => Err(NotPublic::Inside(why)),
-                None => Ok(Self::with_config(config, SystemResolver)),
+                None => Ok(Self::with_addresses(config, None)),
             };
         }
         let found = look_up(uri).map_err(|_| NotPublic::Unresolved)?;
@@ -67,21 +68,16 @@ impl HttpClient {
             found.into_iter().partition(|address| objection_to_address(address.ip()).is_some());
         match inside.first().and_then(|address| objection_to_address(address.ip())) {
             Some(why) if web.is_empty() => Err(NotPublic::Inside(why)),
-            _ => Ok(Self::with_config(config, CheckedAddresses(web))),
+            _ => Ok(Self::with_addresses(config, Some(web))),
         }
     }
 
-    #[cfg(test)]
-    fn with_resolver(proxy_route: &ProxyRoute, redirects: u32, resolver: impl Resolver) -> Self {
-        Self::with_config(config(proxy_route, redirects), resolver)
-    }
-
-    fn with_config(config: Config, resolver: impl Resolver) -> Self {
-        let connecting = Connecting::default();
-        let connector = ConnectBegun(connecting.clone())
-            .chain(DefaultConnector::new())
-            .chain(ConnectDone(connecting.clone()));
-        Self { agent: Agent::with_parts(config, connector, resolver), connecting }
+    /// A client that connects to `judged` only, or to what the host's name leads to.
+    fn with_addresses(config: Config, judged: Option<Vec<SocketAddr>>) -> Self {
+        let connecting = Arc::default();
+        let connector =
+            CountingConnector { connecting: Arc::clone(&connecting), connector: DefaultConnector::new() };
+        Self { agent: Agent::with_parts(config, connector, AddressResolver { judged }), connecting }
     }
 
     /// What ends the request in progress from another thread, and every later one at once.
@@ -92,8 +88,8 @@ impl HttpClient {
 
     /// Makes one request, which `request` builds and runs.
     pub(crate) fn run<T>(&self, request: impl FnOnce(&Agent) -> Result<T, Error>) -> Result<T, HttpError> {
-        self.connecting.0.store(0, Relaxed);
-        request(&self.agent).map_err(|error| classify(&error, self.connecting.is_underway()))
+        self.connecting.store(0, Relaxed);
+        request(&self.agent).map_err(|error| classify(&error, self.connecting.load(Relaxed) > 0))
     }
 }
 
@@ -194,57 +190,52 @@ pub(crate) fn describe_io(error: &io::Error) -> String {
     }
 }
 
-/// Connections that were begun and not made: while there is one, no byte of a request was sent.
-#[derive(Clone, Debug, Default)]
-struct Connecting(Arc<AtomicUsize>);
+/// Connects as `ureq` does, and counts the connections that are not made yet: by way of a proxy one is made
+/// within another.
+#[derive(Debug)]
+struct CountingConnector {
+    connecting: Arc<AtomicUsize>,
+    connector: DefaultConnector,
+}
 
-impl Connecting {
-    fn is_underway(&self) -> bool {
-        self.0.load(Relaxed) > 0
+impl Connector for CountingConnector {
+    type Out = Box<dyn Transport>;
+
+    fn connect(&self, to: &ConnectionDetails<'_>, chained: Option<()>) -> Result<Option<Self::Out>, Error> {
+        self.connecting.fetch_add(1, Relaxed);
+        let transport = self.connector.connect(to, chained)?;
+        self.connecting.fetch_sub(1, Relaxed);
+        Ok(transport)
     }
 }
 
-/// Counts a connection up, first in the chain of connectors.
+/// Looks names up on the thread that asks (`ureq`'s own resolver starts one more for each question).
 #[derive(Debug)]
-struct ConnectBegun(Connecting);
-
-impl Connector<()> for ConnectBegun {
-    type Out = ();
-
-    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<()>) -> Result<Option<()>, Error> {
-        self.0.0.fetch_add(1, Relaxed);
-        Ok(chained)
-    }
+struct AddressResolver {
+    /// Addresses of the one host that is asked, where they were judged: no others are looked up.
+    judged: Option<Vec<SocketAddr>>,
 }
 
-/// Counts it down, last in the chain.
-#[derive(Debug)]
-struct ConnectDone(Connecting);
-
-impl<In: Transport> Connector<In> for ConnectDone {
-    type Out = In;
-
-    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<In>, Error> {
-        self.0.0.fetch_sub(1, Relaxed);
-        Ok(chained)
-    }
-}
-
-/// The system's resolver, on the thread that asks (`ureq`'s own starts one more for each question).
-///
-/// IPv4 comes first: where IPv6 leads nowhere, packets vanish and the wait is long; where IPv4 does
-/// not work, it fails at once. `ureq` gives each address its share of the time for connecting.
-#[derive(Debug)]
-struct SystemResolver;
-
-impl Resolver for SystemResolver {
+impl Resolver for AddressResolver {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let found = match &self.judged {
+            // The name of a SOCKS proxy comes here as well.
+            Some(judged) if matches!(uri.scheme_str(), Some("http" | "https")) => judged.clone(),
+            _ => look_up(uri)?,
+        };
         let mut addresses = self.empty();
-        look_up(uri)?.into_iter().take(ADDRESSES_MAX).for_each(|address| addresses.push(address));
+        found.into_iter().take(ADDRESSES_MAX).for_each(|address| addresses.push(address));
         if addresses.is_empty() { Err(Error::HostNotFound) } else { Ok(addresses) }
     }
 }
 
+/// Room of `ureq`'s list of addresses.
+const ADDRESSES_MAX: usize = 16;
+
+/// The addresses of a URL's host.
+///
+/// IPv4 comes first: where IPv6 leads nowhere, packets vanish and the wait is long; where IPv4 does
+/// not work, it fails at once. `ureq` gives each address its share of the time for connecting.
 fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, Error> {
     let host = uri.host().ok_or(Error::HostNotFound)?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -258,25 +249,6 @@ fn look_up(uri: &Uri) -> Result<Vec<SocketAddr>, Error> {
 pub(crate) fn port_of(uri: &Uri) -> u16 {
     uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 })
 }
-
-/// Addresses of the one host that is asked: they were judged, and no others are looked up.
-#[derive(Debug)]
-struct CheckedAddresses(Vec<SocketAddr>);
-
-impl Resolver for CheckedAddresses {
-    fn resolve(&self, uri: &Uri, config: &Config, time: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        // The name of a SOCKS proxy comes here as well.
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return SystemResolver.resolve(uri, config, time);
-        }
-        let mut addresses = self.empty();
-        self.0.iter().take(ADDRESSES_MAX).for_each(|address| addresses.push(*address));
-        if addresses.is_empty() { Err(Error::HostNotFound) } else { Ok(addresses) }
-    }
-}
-
-/// Room of `ureq`'s list of addresses.
-const ADDRESSES_MAX: usize = 16;
 
 /// Whether this host is the machine itself.
 pub(crate) fn is_loopback(host: &str) -> bool {

@@ -1,6 +1,6 @@
-//! Files from the web that are to be sent, for all channels.
+//! Files that are to be sent, for all channels: from the web, and from folders of this machine.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -14,51 +14,61 @@ use crate::channels::web::client::{
     HttpClient, NotPublic, ProxyRoute, Timeouts, describe_io, is_loopback, port_of,
 };
 use crate::channels::web::media_hosts::MediaHosts;
-use crate::channels::web::media_sources::MediaSources;
 use crate::channels::web::sniff;
 use crate::limits::{ERROR_MEMBER_BYTES_MAX, WEB_REDIRECTS_MAX};
 use crate::plain_file;
 use crate::protocol::cut;
 
-/// Downloads what a URL names, from the public web or a host that the config names.
+/// Gets files that are to be sent, from wherever the config lets them come.
 #[derive(Clone)]
 pub(crate) struct Downloader {
-    proxy_route: ProxyRoute,
-    /// Hosts of this network that the config names.
-    hosts: MediaHosts,
+    pub(crate) proxy_route: ProxyRoute,
+    pub(crate) sources: MediaSources,
 }
 
-/// Copies a file that is to be sent into a folder of ours, under its own name: from the web, or from a folder
-/// that the config names. It may have `bytes_max`.
-pub(crate) fn copy_into(
-    proxy: Option<&str>,
-    sources: &MediaSources,
-    folder: &Path,
-    source: &str,
-    bytes_max: u64,
-) -> Result<PathBuf, AttemptOutcome> {
-    let proxy_route = match proxy.map(ureq::Proxy::new) {
-        Some(Ok(proxy)) => ProxyRoute::Through(proxy),
-        Some(Err(_)) => return Err(not_sent("the proxy of the config is no URL of one")),
-        None => ProxyRoute::Environment,
-    };
-    let unstorable = |error: io::Error| not_sent(format!("the file cannot be stored: {error}"));
-    let too_large = || refused(format!("the file is larger than {} MB", bytes_max >> 20));
-    let local = if is_url(source) { None } else { Some(sources.open(Path::new(source))?) };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unstorable)?;
-    let name = match local {
-        Some(_) => Path::new(source).file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        None => safe_name(&file_name_of(source)),
-    };
-    let path = folder.join(name);
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&path).map_err(unstorable)?;
-    let bytes = match local {
-        Some(local) => io::copy(&mut local.take(bytes_max + 1), &mut file).map_err(unstorable)?,
-        None => Downloader::new(proxy_route, sources.hosts.clone()).copy(source, &mut file, bytes_max + 1)?,
-    };
-    if bytes > bytes_max { Err(too_large()) } else { Ok(path) }
+/// What the config allows to be sent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MediaSources {
+    /// Folders whose files may be sent.
+    pub(crate) folders: Vec<PathBuf>,
+    /// The gateway's own folder, none of whose files may be, whatever folder above it is named.
+    pub(crate) state_dir: PathBuf,
+    /// Hosts of this network that may be asked.
+    pub(crate) hosts: MediaHosts,
+}
+
+impl MediaSources {
+    /// Opens a file that is to be sent. State has looked at the words of its path only; what counts is where
+    /// the file that was opened lies, and what it is.
+    pub(crate) fn open(&self, path: &Path) -> Result<File, AttemptOutcome> {
+        let unreadable = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => invalid("there is no such file"),
+            _ => invalid(format!("the file cannot be read: {error}")),
+        };
+        let file = plain_file::open_named(path).map_err(unreadable)?;
+        let real = path_of(&file, path).map_err(unreadable)?;
+        let is_below = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| real.starts_with(folder));
+        if is_below(&self.state_dir) {
+            return Err(invalid("the file is one of the gateway's own"));
+        }
+        if !self.folders.iter().any(is_below) {
+            return Err(invalid("the file is a link out of the folders that gateway.mediaFolders names"));
+        }
+        Ok(file)
+    }
+}
+
+/// Where the kernel says that an open file lies: a path may lead elsewhere by now.
+#[cfg(target_os = "linux")]
+fn path_of(file: &File, _: &Path) -> io::Result<PathBuf> {
+    use std::os::fd::AsRawFd as _;
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Where the path leads now: other systems do not tell where an open file lies.
+#[cfg(not(target_os = "linux"))]
+fn path_of(_: &File, path: &Path) -> io::Result<PathBuf> {
+    path.canonicalize()
 }
 
 /// Whether what is to be sent is on the web, and no file of this machine.
@@ -76,15 +86,38 @@ fn safe_name(name: &str) -> String {
 
 /// The MIME type of a file, by its first bytes.
 pub(crate) fn mime_type(path: &Path) -> &'static str {
-    let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
-    let read = plain_file::open_named(path)
-        .and_then(|file| file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head));
-    read.ok().and_then(|_| sniff::mime_type(&head)).unwrap_or("application/octet-stream")
+    let head = plain_file::open_named(path).and_then(|mut file| sniff::read_head(&mut file));
+    head.ok().and_then(|head| sniff::mime_type(&head)).unwrap_or(sniff::UNKNOWN)
 }
 
 impl Downloader {
-    pub(crate) fn new(proxy_route: ProxyRoute, hosts: MediaHosts) -> Self {
-        Self { proxy_route, hosts }
+    /// Copies a file that is to be sent into a folder of ours, under its own name: from the web, or from a
+    /// folder that the config names. It may have `bytes_max`.
+    pub(crate) fn copy_into(
+        &self,
+        folder: &Path,
+        source: &str,
+        bytes_max: u64,
+    ) -> Result<PathBuf, AttemptOutcome> {
+        let unstorable = |error: io::Error| not_sent(format!("the file cannot be stored: {error}"));
+        let local = if is_url(source) { None } else { Some(self.sources.open(Path::new(source))?) };
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unstorable)?;
+        let name = match local {
+            Some(_) => Path::new(source).file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            None => safe_name(&file_name_of(source)),
+        };
+        let path = folder.join(name);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&path).map_err(unstorable)?;
+        let bytes = match local {
+            Some(local) => io::copy(&mut local.take(bytes_max + 1), &mut file).map_err(unstorable)?,
+            None => self.copy(source, &mut file, bytes_max + 1)?,
+        };
+        if bytes > bytes_max {
+            return Err(refused(format!("the file is larger than {} MB", bytes_max >> 20)));
+        }
+        Ok(path)
     }
 
     /// Copies what is behind a URL, at most so many bytes; says how many there were.
@@ -125,7 +158,7 @@ impl Downloader {
             return Err(wrong());
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
-        let named = referrer != Referrer::Web && self.hosts.has(host, port_of(&uri));
+        let named = referrer != Referrer::Web && self.sources.hosts.has(host, port_of(&uri));
         let http = if named {
             HttpClient::new(if is_loopback(host) { &ProxyRoute::Direct } else { &self.proxy_route }, 0)
         } else {

@@ -1,7 +1,25 @@
 //! What a file is, by its first bytes: names and senders' claims are not to be trusted. Pure.
 
+use std::io::{self, Read};
+
 /// First bytes of a file that are enough to tell.
-pub(crate) const HEAD_BYTES: usize = 16;
+const HEAD_BYTES: u64 = 16;
+
+/// What a file is that nothing tells.
+pub(crate) const UNKNOWN: &str = "application/octet-stream";
+
+/// Reads the first bytes of a file, as many as are enough to tell.
+pub(crate) fn read_head(file: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    file.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// The MIME type of a file that somebody sent, who claims another. What does not begin like any picture is none,
+/// whatever its sender says.
+pub(crate) fn received_type<'a>(head: &[u8], claimed: &'a str) -> &'a str {
+    mime_type(head).unwrap_or(if claimed.starts_with("image/") { UNKNOWN } else { claimed })
+}
 
 /// The MIME type of a file that begins like that, if its first bytes tell.
 pub(crate) fn mime_type(head: &[u8]) -> Option<&'static str> {

@@ -1,92 +1,59 @@
 //! Fetches of pictures and files: the sidecar gets them, and they are moved to where they belong.
 
-use std::io::{self, ErrorKind, Read as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::time::Instant;
 
+use crate::channels::ChannelEvent;
 use crate::channels::delivery::FetchedFile;
-use crate::channels::event::ChannelEvent;
-use crate::channels::message::InboundMedia;
+use crate::channels::message::Fetch;
 use crate::channels::web::sniff;
-use crate::channels::whatsapp::sidecar::Request;
 use crate::limits::WHATSAPP_FETCH_TIMEOUT;
-use crate::protocol::call::Channel;
 use crate::store::folder_handle::FolderHandle;
 use crate::store::media;
 
-/// Fetches that wait for a connection.
+/// Fetches that wait for a connection, each with the time until which it may.
 #[derive(Default)]
-pub(super) struct Fetches {
-    waiting: Vec<Fetch>,
-}
-
-struct Fetch {
-    key: String,
-    index: usize,
-    media: InboundMedia,
-    folder: PathBuf,
-    until: Instant,
-}
+pub(super) struct Fetches(Vec<(Fetch, Instant)>);
 
 impl Fetches {
-    pub(super) fn add(
-        &mut self,
-        key: String,
-        index: usize,
-        media: InboundMedia,
-        folder: PathBuf,
-        now: Instant,
-    ) {
-        self.waiting.push(Fetch { key, index, media, folder, until: now + WHATSAPP_FETCH_TIMEOUT });
+    pub(super) fn add(&mut self, fetch: Fetch, now: Instant) {
+        self.0.push((fetch, now + WHATSAPP_FETCH_TIMEOUT));
     }
 
-    /// The requests for all that waits, each with WhatsApp's own name of the file.
-    pub(super) fn start(&mut self) -> Vec<(String, Request)> {
-        let fetch = self.waiting.drain(..);
-        let request = fetch.map(|Fetch { key, index, media, folder, .. }| {
-            (media.handle, Request::Fetch { key, index, folder })
-        });
-        request.collect()
+    /// Takes out all that waits: there is a connection.
+    pub(super) fn take(&mut self) -> Vec<(Fetch, Instant)> {
+        std::mem::take(&mut self.0)
     }
 
     /// Gives up fetches that waited for a connection too long.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<ChannelEvent> {
-        let (late, waiting) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|fetch| fetch.until <= now);
-        self.waiting = waiting;
-        let late: Vec<Fetch> = late;
-        late.into_iter().map(|fetch| failed(fetch.key, fetch.index, "WhatsApp is not connected")).collect()
+        let (late, waiting): (Vec<_>, Vec<_>) = self.take().into_iter().partition(|(_, until)| *until <= now);
+        self.0 = waiting;
+        late.into_iter().map(|(fetch, _)| failed(fetch, "WhatsApp is not connected")).collect()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.iter().map(|fetch| fetch.until).min()
+        self.0.iter().map(|(_, until)| *until).min()
     }
 }
 
 /// Tells state that a fetch has failed.
-pub(super) fn failed(key: String, index: usize, why: &str) -> ChannelEvent {
-    ChannelEvent::Fetched { channel: Channel::Whatsapp, key, index, result: Err(why.to_owned()) }
+pub(super) fn failed(fetch: Fetch, why: &str) -> ChannelEvent {
+    ChannelEvent::fetched(fetch, Err(why.to_owned()))
 }
 
 /// Moves a file that the sidecar has put into `fetched` to where it belongs, and tells state.
-pub(super) fn settle(
-    key: String,
-    index: usize,
-    fetched: &Path,
-    path: &Path,
-    mime_type: String,
-    folder: &Path,
-) -> ChannelEvent {
-    let moved = move_into(folder, fetched, path, mime_type);
-    let result = moved.map_err(|error| {
+pub(super) fn settle(fetch: Fetch, fetched: &Path, path: &Path, mime_type: &str) -> ChannelEvent {
+    let result = move_into(&fetch.folder, fetched, path, mime_type).map_err(|error| {
         log::warn!("a file from WhatsApp could not be kept: {error}");
         "it cannot be kept here".to_owned()
     });
-    ChannelEvent::Fetched { channel: Channel::Whatsapp, key, index, result }
+    ChannelEvent::fetched(fetch, result)
 }
 
 /// Only the name of the sidecar's path counts: where it puts files is ours to know.
-fn move_into(folder: &Path, fetched: &Path, path: &Path, mime_type: String) -> io::Result<FetchedFile> {
+fn move_into(folder: &Path, fetched: &Path, path: &Path, mime_type: &str) -> io::Result<FetchedFile> {
     let name = path.file_name().unwrap_or_default();
     let from = FolderHandle::open(fetched)?;
     let to = media::folder(folder)?;
@@ -98,16 +65,9 @@ fn move_into(folder: &Path, fetched: &Path, path: &Path, mime_type: String) -> i
             from.rename(name, &to, name)?;
         }
     }
-    let file = to.read(name)?;
+    let mut file = to.read(name)?;
     let bytes = file.metadata()?.len();
-    let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
-    file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head)?;
-    let mime_type = match sniff::mime_type(&head) {
-        Some(sniffed) => sniffed.to_owned(),
-        // What does not begin like any picture is none, whatever its sender says.
-        None if mime_type.starts_with("image/") => "application/octet-stream".to_owned(),
-        None => mime_type,
-    };
+    let mime_type = sniff::received_type(&sniff::read_head(&mut file)?, mime_type).to_owned();
     Ok(FetchedFile { path: folder.join(name), mime_type, bytes })
 }
 
@@ -130,7 +90,7 @@ mod tests {
             fs::create_dir_all(folder).unwrap();
         }
         fs::write(theirs.join("creds.json"), "precious").unwrap();
-        let put = |path: &Path| move_into(&folder, &fetched, path, "image/png".to_owned());
+        let put = |path: &Path| move_into(&folder, &fetched, path, "image/png");
         symlink(theirs.join("creds.json"), fetched.join("link")).unwrap();
         symlink(&theirs, fetched.join("creds.json")).unwrap();
         mkfifoat(CWD, fetched.join("pipe"), Mode::RWXU).unwrap();

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::channels::ChannelEvent;
 use crate::channels::delivery::AttemptOutcome;
-use crate::channels::event::ChannelEvent;
 use crate::channels::message::Arrival;
+use crate::channels::web::sniff;
 use crate::channels::whatsapp::outgoing::Body;
 use crate::channels::whatsapp::sidecar::Request;
 use crate::channels::whatsapp::wire::{
@@ -56,11 +57,11 @@ impl Whatsapp {
                     self.outgoing.keep_body(Body { id, to: members.jid, proto: body });
                 }
             }
-            Request::Fetch { key, index, folder } => {
+            Request::Fetch(fetch) => {
                 let path = members.path.unwrap_or_default();
-                let mime = members.mime.unwrap_or_else(|| "application/octet-stream".to_owned());
+                let mime_type = members.mime.as_deref().unwrap_or(sniff::UNKNOWN);
                 let fetched = self.config.folder.join("media");
-                self.send(fetch::settle(key, index, &fetched, &path, mime, &folder));
+                self.send(fetch::settle(fetch, &fetched, &path, mime_type));
             }
             Request::Beat if members.rss.is_some_and(|rss| rss > SIDECAR_RSS_BYTES_MAX) => {
                 log::warn!("the WhatsApp sidecar has grown beyond its bound: it is started anew");
@@ -135,7 +136,7 @@ impl Whatsapp {
                     self.send_outcome(attempt.id, AttemptOutcome::Refused { why: why.to_owned() });
                 }
             }
-            Request::Fetch { key, index, .. } => self.send(fetch::failed(key, index, why)),
+            Request::Fetch(fetch) => self.send(fetch::failed(fetch, why)),
             // A growing process that cannot say how large it is, or a typing sign that came to nothing.
             Request::Beat => {}
             Request::Other(op) => log::debug!("the WhatsApp sidecar denied `{op}`: {why}"),
@@ -145,7 +146,7 @@ impl Whatsapp {
     /// Handles a request whose sidecar has ended. Messages are still in our hands and go again.
     pub(super) fn on_unanswered(&mut self, request: Request) {
         match request {
-            Request::Fetch { key, index, .. } => self.send(fetch::failed(key, index, "it was interrupted")),
+            Request::Fetch(fetch) => self.send(fetch::failed(fetch, "it was interrupted")),
             Request::Logout => self.finish_logout(Err("the sidecar ended before it was done".to_owned())),
             Request::Hello | Request::Link | Request::Send { .. } | Request::Beat | Request::Other(_) => {}
         }

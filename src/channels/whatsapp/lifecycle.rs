@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::backoff::{Backoff, jitter};
-use crate::channels::event::ChannelEvent;
+use crate::channels::ChannelEvent;
 use crate::channels::whatsapp::Whatsapp;
 use crate::channels::whatsapp::locate::{self, SidecarProgram};
 use crate::channels::whatsapp::sidecar::{Generation, Sidecar};
@@ -252,7 +252,7 @@ mod tests {
 
     use crossbeam_channel::unbounded;
 
-    use crate::channels::event::ChannelEvent;
+    use crate::channels::ChannelEvent;
     use crate::channels::whatsapp::{Whatsapp, WhatsappConfig};
     use crate::port::Port;
 

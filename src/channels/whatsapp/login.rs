@@ -6,11 +6,10 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::channels::command::LoginMethod;
-use crate::channels::event::{ChannelEvent, LoginStep};
 use crate::channels::whatsapp::locate::{self, SidecarProgram};
 use crate::channels::whatsapp::sidecar::{self, Generation, Request};
 use crate::channels::whatsapp::{EventKind, Whatsapp, WhatsappEvent};
+use crate::channels::{ChannelEvent, LoginMethod, LoginStep};
 use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{ERROR_TEXT_BYTES_MAX, INSTALLER_LINE_BYTES_MAX, WHATSAPP_INSTALL_TIMEOUT};
 use crate::protocol::call::Channel;

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use serde_json::json;
 
-use crate::channels::command::LoginMethod;
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
-use crate::channels::event::ChannelEvent;
 use crate::channels::lease::Lease;
-use crate::channels::message::{InboundMedia, Route};
-use crate::channels::web::media_sources::MediaSources;
+use crate::channels::message::{Fetch, Route};
+use crate::channels::web::download::MediaSources;
+use crate::channels::{ChannelEvent, LoginMethod};
 use crate::limits::{CHILD_POLL_INTERVAL, CHILD_TERM_WAIT, WHATSAPP_TYPING_INTERVAL};
 use crate::port::Port;
 use crate::protocol::call::Channel;
@@ -214,15 +213,8 @@ impl Whatsapp {
     }
 
     /// Fetches a picture or file that somebody has sent.
-    pub(super) fn fetch(
-        &mut self,
-        key: String,
-        index: usize,
-        media: InboundMedia,
-        folder: PathBuf,
-        now: Instant,
-    ) {
-        self.fetches.add(key, index, media, folder, now);
+    pub(super) fn fetch(&mut self, fetch: Fetch, now: Instant) {
+        self.fetches.add(fetch, now);
         self.advance(now);
     }
 
@@ -310,9 +302,9 @@ impl Whatsapp {
         if connected {
             self.write_messages(now);
             self.show_typing(now);
-            for (handle, request) in self.fetches.start() {
-                let members = json!({ "ref": handle, "max": self.config.media_bytes_max });
-                self.request(request, members, now);
+            for (fetch, _) in self.fetches.take() {
+                let members = json!({ "ref": fetch.media.handle, "max": self.config.media_bytes_max });
+                self.request(Request::Fetch(fetch), members, now);
             }
         }
         if let Some(batch) = self.intake.offer(now) {

@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 use rustix::fs::FileType;
 use serde_json::{Value, json};
 
+use crate::channels::message::Fetch;
 use crate::channels::whatsapp::upload::UPLOAD;
 use crate::channels::whatsapp::wire::{self, SidecarLine};
 use crate::channels::whatsapp::{EventKind, WhatsappConfig, WhatsappEvent};
@@ -35,11 +36,7 @@ pub(super) enum Request {
     Send {
         id: String,
     },
-    Fetch {
-        key: String,
-        index: usize,
-        folder: PathBuf,
-    },
+    Fetch(Fetch),
     Beat,
     /// A request whose success changes nothing here, by its name in the protocol.
     Other(&'static str),
@@ -53,7 +50,7 @@ impl Request {
             Self::Link => "link",
             Self::Logout => "logout",
             Self::Send { .. } => "send",
-            Self::Fetch { .. } => "fetch",
+            Self::Fetch(_) => "fetch",
             Self::Beat => "mem",
             Self::Other(op) => op,
         }

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
-use crate::channels::web::download;
+use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part, not_sent};
+use crate::channels::web::client::ProxyRoute;
+use crate::channels::web::download::{self, Downloader, MediaSources};
 use crate::channels::whatsapp::{EventKind, Whatsapp, WhatsappEvent};
 use crate::store::folder_handle::FolderHandle;
 use crate::threads;
@@ -24,12 +25,12 @@ impl Whatsapp {
         let folder = self.config.folder.join(UPLOAD).join(id.to_string());
         let bytes_max = self.config.media_bytes_max;
         let started = threads::spawn_expendable("wa-download", move || {
-            let result = download::copy_into(proxy.as_deref(), &sources, &folder, &source, bytes_max);
+            let result = downloader(proxy.as_deref(), sources)
+                .and_then(|downloader| downloader.copy_into(&folder, &source, bytes_max));
             let _ = to_loop.send(WhatsappEvent(EventKind::Downloaded(Box::new(attempt), result)));
         });
         if let Err(error) = started {
-            let outcome = AttemptOutcome::NotSent { why: error.to_string(), retry_after: None };
-            self.send_outcome(id, outcome);
+            self.send_outcome(id, not_sent(error.to_string()));
         }
     }
 
@@ -48,6 +49,15 @@ impl Whatsapp {
             (Ok(_), Part::Text { .. } | Part::File { .. }) => {}
         }
     }
+}
+
+fn downloader(proxy: Option<&str>, sources: MediaSources) -> Result<Downloader, AttemptOutcome> {
+    let proxy_route = match proxy.map(ureq::Proxy::new) {
+        Some(Ok(proxy)) => ProxyRoute::Through(proxy),
+        Some(Err(_)) => return Err(not_sent("the proxy of the config is no URL of one")),
+        None => ProxyRoute::Environment,
+    };
+    Ok(Downloader { proxy_route, sources })
 }
 
 /// Removes what was copied for an attempt.

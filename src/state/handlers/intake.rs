@@ -5,7 +5,7 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::delivery::FetchedFile;
-use crate::channels::message::{Arrival, Batch, Inbound};
+use crate::channels::message::{Arrival, Batch, Fetch, Inbound};
 use crate::limits::{
     ALBUM_QUIET_TIME, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_PAUSE, MEDIA_MAX, MIME_BYTES_MAX,
     SANE_CLOCK_MS, ms,
@@ -164,13 +164,9 @@ impl State {
             entry.fetch_until = Some(self.now.mono + FETCH_TIME_MAX);
             let folder = media_folder.join(file_name(&entry.attribution.session_key));
             for (index, media) in entry.message.media.iter().enumerate() {
-                self.effects.push(Effect::Channel(ChannelCommand::Fetch {
-                    key: entry.message.key.clone(),
-                    index,
-                    channel,
-                    media: media.clone(),
-                    folder: folder.clone(),
-                }));
+                let (key, media, folder) = (entry.message.key.clone(), media.clone(), folder.clone());
+                let fetch = Fetch { key, index, channel, media, folder };
+                self.effects.push(Effect::Channel(ChannelCommand::Fetch(fetch)));
             }
         }
     }

@@ -298,7 +298,7 @@ fn an_album_becomes_one_question_with_its_pictures() {
     harness.say(piece("1", "look"));
     harness.say(piece("2", ""));
     let fetches = harness.commands(|command| match command {
-        ChannelCommand::Fetch { key, index, folder, .. } => Some((key.clone(), *index, folder.clone())),
+        ChannelCommand::Fetch(fetch) => Some((fetch.key.clone(), fetch.index, fetch.folder.clone())),
         _ => None,
     });
     assert_eq!(fetches.len(), 2);

@@ -128,7 +128,7 @@ fn waiting(number: usize, message: Inbound) -> (String, String) {
 
 fn fetches(harness: &mut Harness) -> Vec<(String, usize)> {
     harness.commands(|command| match command {
-        ChannelCommand::Fetch { key, index, .. } => Some((key.clone(), *index)),
+        ChannelCommand::Fetch(fetch) => Some((fetch.key.clone(), fetch.index)),
         _ => None,
     })
 }

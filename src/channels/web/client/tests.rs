@@ -5,25 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
-use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
-use ureq::{Error, Proxy};
+use ureq::Proxy;
 
-use super::{CheckedAddresses, HttpClient, HttpError, NotPublic, ProxyRoute, is_loopback};
-
-/// Answers with these addresses, whatever the name.
-#[derive(Debug)]
-struct Fixed(Vec<SocketAddr>);
-
-impl Resolver for Fixed {
-    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let mut addresses = self.empty();
-        self.0.iter().for_each(|address| addresses.push(*address));
-        Ok(addresses)
-    }
-}
+use super::{HttpClient, HttpError, NotPublic, ProxyRoute, config, is_loopback};
 
 /// A server that says this to whoever connects, after it has read something.
 fn serve<'scope>(scope: &'scope Scope<'scope, '_>, answer: &'static str) -> SocketAddr {
@@ -66,7 +50,7 @@ fn the_next_address_is_tried_when_one_is_a_black_hole() {
     }
     std::thread::scope(|scope| {
         let white = serve(scope, OK);
-        let http = HttpClient::with_resolver(&ProxyRoute::Direct, 0, Fixed(vec![black, white]));
+        let http = HttpClient::with_addresses(config(&ProxyRoute::Direct, 0), Some(vec![black, white]));
         let begin = Instant::now();
         assert_eq!(get(&http, "http://two.addresses/", SOON), Ok(200));
         let took = begin.elapsed();
@@ -165,8 +149,8 @@ fn what_is_connected_to_is_what_was_judged() {
     }
     // No name is looked up again.
     std::thread::scope(|scope| {
-        let judged = CheckedAddresses(vec![serve(scope, OK)]);
-        let http = HttpClient::with_resolver(&ProxyRoute::Direct, 0, judged);
+        let judged = Some(vec![serve(scope, OK)]);
+        let http = HttpClient::with_addresses(config(&ProxyRoute::Direct, 0), judged);
         assert_eq!(get(&http, "http://does.not.exist.invalid/", SOON), Ok(200));
     });
     inside.set_nonblocking(true).unwrap();

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use crossbeam_channel::{Receiver, unbounded};
 use ureq::Proxy;
 
-use super::Downloader;
+use super::{Downloader, MediaSources};
 use crate::channels::delivery::AttemptOutcome;
 use crate::channels::web::client::ProxyRoute;
 use crate::channels::web::media_hosts::MediaHosts;
@@ -47,10 +47,9 @@ fn proxy() -> (SocketAddr, Receiver<String>) {
 
 fn web(proxy: SocketAddr, hosts: &[&str]) -> Downloader {
     let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-    Downloader::new(
-        ProxyRoute::Through(Proxy::new(&format!("http://{proxy}")).unwrap()),
-        MediaHosts::new(&hosts).0,
-    )
+    let proxy_route = ProxyRoute::Through(Proxy::new(&format!("http://{proxy}")).unwrap());
+    let sources = MediaSources { hosts: MediaHosts::new(&hosts).0, ..MediaSources::default() };
+    Downloader { proxy_route, sources }
 }
 
 fn fetch(web: &Downloader, url: &str) -> Result<u64, String> {
