@@ -30,6 +30,7 @@ impl ChannelsLoop {
         whatsapp_events: &Receiver<WhatsappEvent>,
     ) {
         loop {
+            self.whatsapp.advance(Instant::now());
             let due = [self.telegram.deadline(), self.whatsapp.deadline()].into_iter().flatten().min();
             let alarm = due.map_or_else(never, at);
             select! {

@@ -20,6 +20,7 @@ use crate::threads;
 pub(crate) mod address;
 mod channels_loop;
 pub(crate) mod delivery;
+mod health;
 mod lease;
 pub(crate) mod message;
 mod telegram;
@@ -29,7 +30,7 @@ mod whatsapp;
 
 pub(crate) use telegram::TelegramSetup;
 pub(crate) use text::compose;
-pub(crate) use whatsapp::WhatsappConfig;
+pub(crate) use whatsapp::WhatsappSetup;
 
 use channels_loop::ChannelsLoop;
 use delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile};
@@ -56,7 +57,7 @@ pub(crate) struct ChannelsSetup {
     /// Telegram, if it is configured.
     pub(crate) telegram: Option<TelegramSetup>,
     /// WhatsApp, configured or not.
-    pub(crate) whatsapp: WhatsappConfig,
+    pub(crate) whatsapp: WhatsappSetup,
     /// Channels that are on, by the config or by the toggles that were kept.
     pub(crate) enabled: Vec<Channel>,
     /// Names and values of [`message::Batch::cursor`] that were durable last.

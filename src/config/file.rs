@@ -278,6 +278,13 @@ pub(crate) struct Whatsapp {
     pub(crate) sidecar: Sidecar,
 }
 
+impl Whatsapp {
+    /// Whether it is set up. It has no credentials to show: linking comes after switching on.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.enabled == Some(true)
+    }
+}
+
 impl Default for Whatsapp {
     fn default() -> Self {
         Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::channels::address::{is_group, person_id};
 use crate::channels::web::download::MediaSources;
 use crate::channels::web::media_hosts::MediaHosts;
-use crate::channels::{ChannelsSetup, TelegramSetup, WhatsappConfig};
+use crate::channels::{ChannelsSetup, TelegramSetup, WhatsappSetup};
 use crate::config::file::{TelegramGroup, WhatsappGroup};
 use crate::config::settings::Settings;
 use crate::daemon::fatal::Fatal;
@@ -45,7 +45,7 @@ pub(super) fn for_state(settings: &Settings, layout: &Layout) -> ChannelsConfig 
         (
             Channel::Whatsapp,
             ChannelConfig {
-                configured: is_whatsapp_configured(settings),
+                configured: whatsapp.is_configured(),
                 owner: owner(Channel::Whatsapp, settings.config.owner.whatsapp.as_deref()),
                 allowed: ids(Channel::Whatsapp, "allowFrom", &whatsapp.allow_from),
                 groups: whatsapp_groups.collect(),
@@ -58,11 +58,6 @@ pub(super) fn for_state(settings: &Settings, layout: &Layout) -> ChannelsConfig 
         media: layout.media(),
         media_folders: folders(&settings.config.gateway.media_folders),
     }
-}
-
-/// Whether WhatsApp is set up. It has no credentials to show: linking comes after switching on.
-fn is_whatsapp_configured(settings: &Settings) -> bool {
-    settings.config.whatsapp.enabled == Some(true)
 }
 
 /// How old a message may be. Of 0, as in `agent.idleMinutes`, nothing follows: else every message would be
@@ -132,27 +127,15 @@ pub(super) fn setup(
         hosts: hosts(&settings.config.gateway.media_hosts),
     };
     let bot = TelegramSetup::new(telegram, tmp, sources.clone()).map_err(Fatal::Config)?;
-    let configured = is_whatsapp_configured(settings);
     let is_on = |channel: Channel, config: Option<bool>, configured: bool| {
         toggles.channels.get(&channel).copied().or(config).unwrap_or(configured)
     };
     let on = [
         (Channel::Telegram, is_on(Channel::Telegram, telegram.enabled, bot.is_some())),
-        (Channel::Whatsapp, is_on(Channel::Whatsapp, whatsapp.enabled, configured)),
+        (Channel::Whatsapp, is_on(Channel::Whatsapp, whatsapp.enabled, false)),
     ];
-    let whatsapp = WhatsappConfig {
-        configured,
-        own_exe,
-        folder: settings.state_dir.join("whatsapp"),
-        node: whatsapp.sidecar.node.clone(),
-        args: whatsapp.sidecar.args.clone(),
-        env: whatsapp.sidecar.env.clone(),
-        proxy: whatsapp.proxy.clone(),
-        media_bytes_max: whatsapp.media_max_mb.saturating_mul(1024 * 1024),
-        self_chat: whatsapp.self_chat,
-        sources,
-        read_receipts: whatsapp.read_receipts,
-    };
+    let folder = settings.state_dir.join("whatsapp");
+    let whatsapp = WhatsappSetup { own_exe, folder, config: whatsapp.clone(), sources };
     let enabled = on.into_iter().filter(|(_, on)| *on).map(|(channel, _)| channel).collect();
     Ok(ChannelsSetup { telegram: bot, whatsapp, enabled, cursors })
 }

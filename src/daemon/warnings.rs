@@ -16,7 +16,7 @@ pub(super) fn of_settings(settings: &Settings) -> Vec<Warning> {
 /// The warning that there is no token. A gateway that can do nothing may stand open.
 fn no_token(settings: &Settings) -> Option<Warning> {
     let has_channels =
-        settings.config.telegram.bot_token.is_some() || settings.config.whatsapp.enabled == Some(true);
+        settings.config.telegram.bot_token.is_some() || settings.config.whatsapp.is_configured();
     if settings.config.gateway.token.is_some() || !(has_channels || settings.agent_command.is_some()) {
         return None;
     }

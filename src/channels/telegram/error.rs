@@ -46,11 +46,6 @@ impl From<HttpError> for ApiError {
 }
 
 impl ApiError {
-    /// Whether the server does not know the token. A malformed one is 404, a revoked one 401.
-    pub(super) fn is_unauthorized(&self) -> bool {
-        matches!(self, Self::Refused(Refusal { code: 401 | 404, .. }))
-    }
-
     pub(super) fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
@@ -186,7 +181,5 @@ mod tests {
             let day = Some(24 * 3_600);
             assert_eq!(outcome(429, &body), Err(refused(429, "", day, None)), "{count}");
         }
-        assert!(refused(404, "", None, None).is_unauthorized());
-        assert!(!refused(403, "", None, None).is_unauthorized());
     }
 }

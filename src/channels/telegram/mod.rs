@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, Part, not_sent};
+use crate::channels::health::Health;
 use crate::channels::message::{Batch, Fetch, Route};
 use crate::channels::web::client::ProxyRoute;
 use crate::channels::web::download::{Downloader, MediaSources};
@@ -35,23 +36,23 @@ mod error;
 mod event;
 mod fetch;
 mod file_loop;
-mod health;
 mod mention;
 mod poll_loop;
 mod rate_limit;
 mod send_loop;
 mod send_message;
+mod trouble;
 mod typing;
 mod update;
 
-use api::{Access, Api};
+use api::{Access, Api, BotAccount};
 use error::{ApiError, Refusal};
 pub(super) use event::TelegramEvent;
 use event::{EventKind, Reporter};
 use file_loop::{FileCommand, FileLoop};
-use health::TelegramHealth;
 use poll_loop::{PollCommand, PollLoop};
 use send_loop::{SendCommand, SendLoop};
+use trouble::Trouble;
 
 /// The part of the config that Telegram needs. No `Debug`: it holds the token.
 pub(crate) struct TelegramSetup {
@@ -107,9 +108,7 @@ pub(super) struct Telegram {
     cursors: BTreeMap<String, String>,
     events: Port<ChannelEvent>,
     to_loop: Sender<TelegramEvent>,
-    health: TelegramHealth,
-    /// When state was told the health last.
-    published_ms: u64,
+    health: Health,
     epoch: u64,
     running: Option<Running>,
     /// Epoch and cursor of the batch that state has not acknowledged yet.
@@ -155,25 +154,32 @@ impl Telegram {
         to_loop: Sender<TelegramEvent>,
         events: Port<ChannelEvent>,
     ) -> Self {
-        let (health, setup) = (TelegramHealth::new(setup.is_some()), setup.map(Arc::new));
-        let (offered, next, running) = (None, None, None);
-        let (published_ms, epoch, probes) = (0, 0, Vec::new());
-        Self { setup, cursors, events, to_loop, health, published_ms, epoch, running, offered, next, probes }
+        let health = Health::new(Channel::Telegram, setup.is_some(), TELEGRAM_ALIVE_MS, events.clone());
+        Self {
+            setup: setup.map(Arc::new),
+            cursors,
+            events,
+            to_loop,
+            health,
+            epoch: 0,
+            running: None,
+            offered: None,
+            next: None,
+            probes: Vec::new(),
+        }
     }
 
     /// Switches Telegram on or off, and tells state.
     pub(super) fn switch(&mut self, enabled: bool) {
-        let before = self.health.clone();
-        self.health.set_enabled(enabled);
-        if enabled && self.running.is_none() {
-            self.epoch += 1;
-            self.start();
-        } else if !enabled {
+        self.health.known.enabled = enabled;
+        if !enabled {
             self.give_back();
-        } else {
-            self.health = before;
+        } else if self.running.is_none() {
+            self.epoch += 1;
+            self.health.set("connecting", None);
+            self.start();
         }
-        self.publish_health();
+        self.health.publish_again();
     }
 
     /// Ends the threads. Attempts that wait are given back as not sent.
@@ -194,18 +200,17 @@ impl Telegram {
     }
 
     fn start(&mut self) {
-        let Some(setup) = &self.setup else { return };
+        let Some(setup) = self.setup.clone() else { return };
         if !setup.access.has_sound_token() {
             let description = "it has not the shape of a token".to_owned();
             let refusal = Refusal { code: 404, description, retry_after: None, migrate_to: None };
-            self.health.set_trouble(&ApiError::Refused(refusal));
-            self.log_health();
-            return;
+            self.set_trouble(&ApiError::Refused(refusal));
+            return self.log_health();
         }
-        match self.spawn(setup) {
+        match self.spawn(&setup) {
             Ok(running) => self.running = Some(running),
             Err(error) => {
-                self.health.set_trouble(&ApiError::Unreachable(format!("no thread can be started: {error}")));
+                self.set_trouble(&ApiError::Unreachable(format!("no thread can be started: {error}")));
                 self.log_health();
             }
         }
@@ -289,10 +294,10 @@ impl Telegram {
     }
 
     fn reason_refused(&self) -> String {
-        match (&self.running, self.health.summary()) {
+        match (&self.running, self.health.shown().reason) {
             (Some(_), _) => "too much is waiting to be sent".to_owned(),
-            (None, (_, Some(reason))) => format!("telegram is not connected: {reason}"),
-            (None, (_, None)) => "telegram is not connected".to_owned(),
+            (None, Some(reason)) => format!("telegram is not connected: {reason}"),
+            (None, None) => "telegram is not connected".to_owned(),
         }
     }
 
@@ -315,7 +320,7 @@ impl Telegram {
 
     fn answer_probes(&mut self, which: impl Fn(&Probe) -> bool) {
         if self.probes.iter().any(&which) {
-            self.publish_health();
+            self.health.publish_again();
         }
         let (due, waiting) = std::mem::take(&mut self.probes).into_iter().partition(which);
         self.probes = waiting;
@@ -341,62 +346,63 @@ impl Telegram {
         if event.epoch != self.epoch || self.running.is_none() {
             return;
         }
-        let before = self.health.clone();
-        let wall_ms = wall_ms();
+        let is_probed = matches!(event.kind, EventKind::Probed(_));
         match event.kind {
             EventKind::Identified(bot) => {
                 let privacy = if bot.can_read_all_group_messages { "all" } else { "only its own" };
                 log::info!("telegram: this is @{}; in groups it sees {privacy} messages", bot.username);
-                self.health.set_bot(&bot);
+                self.set_bot(&bot);
             }
-            EventKind::Polled => self.health.set_polled(wall_ms),
-            EventKind::Trouble(error) => self.health.set_trouble(&error),
-            EventKind::PolledElsewhere(who) => self.health.set_polled_elsewhere(&who),
-            EventKind::Disputed(why) => self.health.set_lease_dispute(why.as_deref()),
+            EventKind::Polled => {
+                self.health.set("ready", None);
+                self.health.known.last_frame_ts = Some(wall_ms());
+            }
+            EventKind::Trouble(error) | EventKind::Probed(Err(error)) => self.set_trouble(&error),
+            EventKind::PolledElsewhere(who) => {
+                self.health.set(Trouble::Conflict.state(), Some(trouble::polled_elsewhere(&who)));
+            }
+            EventKind::Disputed(why) => self.health.note = why.as_deref().map(trouble::lease_dispute),
             EventKind::Batch { arrivals, cursor } => {
                 let batch = Batch { channel: Channel::Telegram, arrivals, cursor };
                 // The answer to a batch of an earlier epoch may be on its way.
                 if self.offered.is_some() { self.next = Some(batch) } else { self.offer(batch) }
             }
-            EventKind::Probed(probed) => {
-                match probed {
-                    Ok(bot) => {
-                        self.health.set_bot(&bot);
-                        if self.health.summary().0 != "ready" {
-                            // It works again: there is no need to wait for the next attempt.
-                            let poll = self.running.as_ref().map(|running| &running.poll);
-                            let _ = poll.map(|poll| poll.try_send(PollCommand::Wake));
-                        }
-                    }
-                    Err(error) => self.health.set_trouble(&error),
+            EventKind::Probed(Ok(bot)) => {
+                self.set_bot(&bot);
+                if let (false, Some(running)) = (self.health.is_connected(), &self.running) {
+                    // It works again: there is no need to wait for the next attempt.
+                    let _ = running.poll.try_send(PollCommand::Wake);
                 }
-                self.answer_probes(|_| true);
             }
         }
-        let alive = self
-            .health
-            .shown
-            .last_frame_ts
-            .is_some_and(|polled| polled >= self.published_ms + TELEGRAM_ALIVE_MS);
-        if self.health.differs(&before) {
+        if self.health.publish() {
             self.log_health();
-            self.publish_health();
-        } else if alive {
-            self.publish_health();
         }
+        if is_probed {
+            self.answer_probes(|_| true);
+        }
+    }
+
+    /// Notes that the server knows the token: it is this bot's.
+    fn set_bot(&mut self, bot: &BotAccount) {
+        self.health.known.linked = Some(true);
+        self.health.known.self_id = Some(format!("@{}", bot.username));
+    }
+
+    fn set_trouble(&mut self, error: &ApiError) {
+        let trouble = Trouble::of(error);
+        if trouble == Trouble::Unauthorized {
+            self.health.known.linked = Some(false);
+        }
+        self.health.set(trouble.state(), Some(trouble.reason(error)));
     }
 
     fn log_health(&self) {
-        match self.health.summary() {
-            (_, Some(reason)) => log::warn!("telegram: {reason}"),
-            (state, None) => log::info!("telegram: {state}"),
+        let shown = self.health.shown();
+        match shown.reason {
+            Some(reason) => log::warn!("telegram: {reason}"),
+            None => log::info!("telegram: {}", shown.state),
         }
-    }
-
-    fn publish_health(&mut self) {
-        self.published_ms = wall_ms();
-        let health = Box::new(self.health.shown.clone());
-        let _ = self.events.send(ChannelEvent::Health { channel: Channel::Telegram, health });
     }
 }
 

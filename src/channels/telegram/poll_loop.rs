@@ -16,7 +16,7 @@ use crate::channels::telegram::TelegramSetup;
 use crate::channels::telegram::api::{Api, BotAccount};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::event::{EventKind, Reporter};
-use crate::channels::telegram::health::Trouble;
+use crate::channels::telegram::trouble::Trouble;
 use crate::channels::telegram::update;
 use crate::channels::web::client::Timeouts;
 use crate::limits::{
@@ -293,7 +293,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::{Pauses, first, next_offset};
-    use crate::channels::telegram::health::Trouble;
+    use crate::channels::telegram::trouble::Trouble;
     use crate::limits::{TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_UPDATES_MAX};
 
     #[test]

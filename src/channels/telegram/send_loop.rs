@@ -16,6 +16,7 @@ use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::event::{EventKind, Reporter};
 use crate::channels::telegram::rate_limit::RateLimit;
 use crate::channels::telegram::send_message;
+use crate::channels::telegram::trouble::Trouble;
 use crate::channels::telegram::typing::Typing;
 use crate::channels::web::client::Timeouts;
 use crate::limits::{
@@ -150,7 +151,8 @@ impl SendLoop {
                 Err(ApiError::Unreachable("a file is not sent by this thread".to_owned()))
             }
         };
-        if let Some(error) = result.as_ref().err().filter(|error| error.is_unauthorized()) {
+        if let Some(error) = result.as_ref().err().filter(|error| Trouble::of(error) == Trouble::Unauthorized)
+        {
             self.reporter.send(EventKind::Trouble(error.clone()));
         }
         let outcome = send_message::outcome(attempt, result);

@@ -12,7 +12,7 @@ use super::TelegramSetup;
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
 use crate::channels::message::{Arrival, Batch, Fetch, InboundMedia, MediaKind, Route};
 use crate::channels::web::download::MediaSources;
-use crate::channels::{self, ChannelCommand, ChannelEvent, ChannelsSetup, WhatsappConfig};
+use crate::channels::{self, ChannelCommand, ChannelEvent, ChannelsSetup, WhatsappSetup};
 use crate::config::file;
 use crate::config::secret::Secret;
 use crate::port::Port;
@@ -104,7 +104,7 @@ impl Rig {
         let cursors: BTreeMap<String, String> = cursor.into_iter().collect();
         let (commands, inbox) = bounded(64);
         let (to_state, events) = bounded(64);
-        let whatsapp = WhatsappConfig::default();
+        let whatsapp = WhatsappSetup::default();
         let setup = ChannelsSetup { telegram, whatsapp, enabled: vec![Channel::Telegram], cursors };
         channels::spawn(setup, inbox, Port::new(to_state, |event| event)).unwrap();
         Self { calls, kept: Vec::new(), commands, events, state: String::new() }

@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::channels::ChannelEvent;
-use crate::channels::delivery::AttemptOutcome;
+use crate::channels::delivery::{AttemptOutcome, refused};
 use crate::channels::message::Arrival;
 use crate::channels::web::sniff;
 use crate::channels::whatsapp::outgoing::Body;
@@ -14,6 +13,7 @@ use crate::channels::whatsapp::wire::{
     AnswerMembers, ConnectionState, DeliveryStage, SidecarAnswer, SidecarEvent, SidecarLine,
 };
 use crate::channels::whatsapp::{Whatsapp, fetch};
+use crate::channels::{ChannelEvent, LoginStep};
 use crate::clock::wall_ms;
 use crate::limits::SIDECAR_RSS_BYTES_MAX;
 use crate::protocol::event::MessageStatus;
@@ -21,7 +21,7 @@ use crate::protocol::event::MessageStatus;
 impl Whatsapp {
     pub(super) fn on_line(&mut self, line: SidecarLine, now: Instant) {
         if let Some(sidecar) = &mut self.sidecar {
-            sidecar.note_line(now);
+            sidecar.last_line_at = now;
         }
         match line {
             SidecarLine::Answer(answer) => self.on_answer(answer, now),
@@ -34,7 +34,7 @@ impl Whatsapp {
     }
 
     fn on_answer(&mut self, answer: SidecarAnswer, now: Instant) {
-        let request = answer.re.and_then(|number| self.sidecar.as_mut()?.answered(number));
+        let request = answer.re.and_then(|number| self.sidecar.as_mut()?.pending.remove(&number));
         let Some(request) = request else {
             return log::warn!("the WhatsApp sidecar did not understand a line: {}", answer.error);
         };
@@ -46,7 +46,10 @@ impl Whatsapp {
         match request {
             Request::Hello => self.on_hello(members, now),
             Request::Link if answer.code.is_empty() || self.is_ending() => {}
-            Request::Link => self.login_code(answer.code, members.ttl_ms.unwrap_or(0)),
+            Request::Link => {
+                let (code, ttl_ms) = (answer.code, members.ttl_ms.unwrap_or(0));
+                self.send_login_step(LoginStep::Code { code, ttl_ms });
+            }
             Request::Logout => {
                 self.finish_logout(Ok(()));
                 self.stop_sidecar("unlinked", Some(LINK_HINT.to_owned()), now);
@@ -60,14 +63,12 @@ impl Whatsapp {
             Request::Fetch(fetch) => {
                 let path = members.path.unwrap_or_default();
                 let mime_type = members.mime.as_deref().unwrap_or(sniff::UNKNOWN);
-                let fetched = self.config.folder.join("media");
+                let fetched = self.setup.folder.join("media");
                 self.send(fetch::settle(fetch, &fetched, &path, mime_type));
             }
             Request::Beat if members.rss.is_some_and(|rss| rss > SIDECAR_RSS_BYTES_MAX) => {
                 log::warn!("the WhatsApp sidecar has grown beyond its bound: it is started anew");
-                if let Some(sidecar) = &mut self.sidecar {
-                    sidecar.end(now);
-                }
+                self.end_sidecar(now);
                 self.lifecycle.start_now(now);
             }
             Request::Beat | Request::Other(_) => {}
@@ -78,7 +79,7 @@ impl Whatsapp {
         if let Some(sidecar) = &mut self.sidecar {
             sidecar.is_greeted = true;
         }
-        self.lifecycle.set_linked(members.linked);
+        self.health.known.linked = Some(members.linked);
         self.account = members.me.unwrap_or_default();
         self.host = members.host;
         if members.linked && self.logout_wanted {
@@ -93,7 +94,7 @@ impl Whatsapp {
         } else if self.login.is_some() {
             self.link(now);
         } else {
-            self.finish_logout_if_wanted(Err("no phone is linked"));
+            self.refuse_logout("no phone is linked");
             let reason = members.damaged.map_or_else(
                 || LINK_HINT.to_owned(),
                 |aside| format!("its login was damaged and is kept in `{aside}`: {LINK_HINT}"),
@@ -110,14 +111,11 @@ impl Whatsapp {
                     "protocol" => format!("its sidecar is of another version ({why}): install it again"),
                     _ => format!("its sidecar refuses to work: {why}"),
                 };
-                self.finish_login(Err(text.clone()));
-                self.finish_logout_if_wanted(Err(&text));
+                self.refuse_login_and_logout(&text);
                 if answer.retry {
                     self.lifecycle.start_later(now);
-                    self.lifecycle.set_state("closed", Some(text));
-                    if let Some(sidecar) = &mut self.sidecar {
-                        sidecar.end(now);
-                    }
+                    self.health.set("closed", Some(text));
+                    self.end_sidecar(now);
                 } else {
                     self.stop_sidecar("closed", Some(text), now);
                 }
@@ -129,11 +127,8 @@ impl Whatsapp {
             }
             Request::Logout => self.finish_logout(Err(why.to_owned())),
             Request::Send { id } => {
-                let postpone = answer.retry.then(|| self.outgoing.postpone(&id, why));
-                if let Some((id, outcome)) = postpone.flatten() {
+                if let Some((id, outcome)) = self.outgoing.refuse(&id, why, answer.retry) {
                     self.send_outcome(id, outcome);
-                } else if let Some(attempt) = self.outgoing.finish(&id) {
-                    self.send_outcome(attempt.id, AttemptOutcome::Refused { why: why.to_owned() });
                 }
             }
             Request::Fetch(fetch) => self.send(fetch::failed(fetch, why)),
@@ -156,9 +151,9 @@ impl Whatsapp {
         match event {
             SidecarEvent::State(state) => self.on_connection(state, now),
             SidecarEvent::Qr { .. } if self.is_ending() => {}
-            SidecarEvent::Qr { data, ttl_ms } => self.login_qr(data, ttl_ms),
+            SidecarEvent::Qr { data, ttl_ms } => self.send_login_step(LoginStep::Qr { data, ttl_ms }),
             SidecarEvent::Msg(msg) => {
-                self.lifecycle.note_frame(wall_ms());
+                self.health.known.last_frame_ts = Some(wall_ms());
                 let seq = msg.seq;
                 let arrival = self.reader.read(*msg, &self.account, now);
                 self.intake.add(seq, arrival);
@@ -181,16 +176,16 @@ impl Whatsapp {
     }
 
     fn on_delivery_stage(&mut self, id: &str, stage: DeliveryStage, code: Option<u64>) {
-        self.lifecycle.note_frame(wall_ms());
+        self.health.known.last_frame_ts = Some(wall_ms());
         let status = match stage {
             DeliveryStage::Accepted | DeliveryStage::Failed => {
-                let Some(attempt) = self.outgoing.finish(id) else { return };
+                let Some(delivery) = self.outgoing.finish(id) else { return };
                 let outcome = if stage == DeliveryStage::Accepted {
                     AttemptOutcome::Sent { message_id: id.to_owned(), chat: None }
                 } else {
-                    AttemptOutcome::Refused { why: refusal(code) }
+                    refused(refusal(code))
                 };
-                return self.send_outcome(attempt.id, outcome);
+                return self.send_outcome(delivery.attempt.id, outcome);
             }
             DeliveryStage::Delivered => MessageStatus::Delivered,
             DeliveryStage::Read => MessageStatus::Read,
@@ -199,25 +194,25 @@ impl Whatsapp {
     }
 
     fn on_connection(&mut self, state: ConnectionState, now: Instant) {
-        self.lifecycle.note_frame(wall_ms());
+        self.health.known.last_frame_ts = Some(wall_ms());
         if let Some(me) = &state.me {
             self.account = me.clone();
-            self.lifecycle.set_linked(true);
+            self.health.known.linked = Some(true);
         }
         let has_session = matches!(state.state.as_str(), "connecting" | "syncing" | "ready");
         if has_session && (self.is_ending() || !self.holds_account(now)) {
             return;
         }
         match state.state.as_str() {
-            "linking" => self.lifecycle.set_state("linking", None),
-            "connecting" => self.lifecycle.set_state("connecting", None),
+            "linking" => self.health.set("linking", None),
+            "connecting" => self.health.set("connecting", None),
             "syncing" | "ready" => {
                 let ready = state.state == "ready";
-                self.lifecycle.set_state(if ready { "ready" } else { "syncing" }, None);
+                self.health.set(if ready { "ready" } else { "syncing" }, None);
                 self.lifecycle.set_ready(ready, now);
                 self.finish_login(Ok(self.account.pn.clone()));
             }
-            "unlinked" => self.lifecycle.set_linked(false),
+            "unlinked" => self.health.known.linked = Some(false),
             // Ended by us, it has nothing to say about what comes next.
             "closed" if self.is_ending() => {}
             "closed" => self.on_disconnected(state, now),
@@ -237,7 +232,7 @@ impl Whatsapp {
         );
         match state.action.as_deref() {
             Some("relink") => {
-                self.lifecycle.set_linked(false);
+                self.health.known.linked = Some(false);
                 self.finish_login(Err(format!("nothing came of it: {cause}")));
                 self.stop_sidecar(
                     "unlinked",
@@ -257,7 +252,7 @@ impl Whatsapp {
                 let seconds = state.retry_ms.unwrap_or(0).div_ceil(1_000);
                 let text =
                     format!("the connection is gone: {}; next try in {seconds} s", explain(code, &cause));
-                self.lifecycle.set_state("closed", Some(text));
+                self.health.set("closed", Some(text));
             }
         }
     }

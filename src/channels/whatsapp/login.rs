@@ -36,12 +36,13 @@ impl Login {
 }
 
 impl Whatsapp {
-    pub(super) fn begin_login(&mut self, method: LoginMethod, now: Instant) {
-        let refusal = if !self.config.configured {
+    /// Begins to link a phone, by a code to scan or one to type.
+    pub(in crate::channels) fn log_in(&mut self, method: LoginMethod, now: Instant) {
+        let refusal = if !self.health.known.configured {
             Some("WhatsApp is not set up: set whatsapp.enabled in the config and restart the gateway")
-        } else if !self.enabled {
+        } else if !self.health.known.enabled {
             Some("WhatsApp is switched off: `clawdis channel whatsapp on` first")
-        } else if self.lifecycle.is_linked() {
+        } else if self.health.is_linked() {
             Some("this gateway is linked already: `clawdis logout whatsapp` first")
         } else {
             None
@@ -53,18 +54,14 @@ impl Whatsapp {
             return self.replace_login(method, now);
         }
         self.login = Some(Login { method, installer: None, last_installer_line: String::new() });
-        match locate::find(&self.config.own_exe, &self.config.folder) {
+        match locate::find(&self.setup.own_exe, &self.setup.folder) {
             SidecarProgram::Installer { script, folder } => {
                 if let Err(error) = self.install(script.into(), folder.into(), now) {
                     self.finish_login(Err(format!("the sidecar's installer cannot be started: {error}")));
                 }
             }
-            _ => match self.sidecar.as_ref().filter(|sidecar| !sidecar.is_ending()) {
-                Some(sidecar) if sidecar.is_greeted => self.link(now),
-                // Its greeting goes on with the login.
-                Some(_) => {}
-                None => self.lifecycle.start_now(now),
-            },
+            _ if self.reach_sidecar(now) => self.link(now),
+            _ => {}
         }
     }
 
@@ -102,10 +99,10 @@ impl Whatsapp {
             }
             let _ = to_loop.send(WhatsappEvent(EventKind::InstallerEnded(generation)));
         };
-        sidecar::make_home(&self.config.folder)?;
+        sidecar::make_home(&self.setup.folder)?;
         let spec = ChildSpec {
             // Under the guard: it has children of its own, which must not outlive us.
-            program: self.config.own_exe.clone(),
+            program: self.setup.own_exe.clone(),
             // What it says about its progress is on stderr.
             args: guard::args(vec![
                 "/bin/sh".into(),
@@ -114,7 +111,7 @@ impl Whatsapp {
                 script,
                 folder,
             ]),
-            cwd: &self.config.folder,
+            cwd: &self.setup.folder,
             env: Vec::new(),
             pass_env: &[],
             name: "installer",
@@ -145,7 +142,7 @@ impl Whatsapp {
         };
         login.installer = None;
         let line = std::mem::take(&mut login.last_installer_line);
-        match locate::find(&self.config.own_exe, &self.config.folder) {
+        match locate::find(&self.setup.own_exe, &self.setup.folder) {
             SidecarProgram::Ready(_) => self.lifecycle.start_now(now),
             _ => self.finish_login(Err(format!("the sidecar could not be installed: {line}"))),
         }
@@ -158,17 +155,9 @@ impl Whatsapp {
             LoginMethod::Qr => json!({ "mode": "qr" }),
             LoginMethod::Code { phone } => json!({ "mode": "code", "phone": phone }),
         };
-        self.lifecycle.set_state("linking", None);
+        self.health.set("linking", None);
         self.send_login_step(LoginStep::Progress { state: "linking", reason: None });
         self.request(Request::Link, members, now);
-    }
-
-    pub(super) fn login_qr(&self, data: String, ttl_ms: u64) {
-        self.send_login_step(LoginStep::Qr { data, ttl_ms });
-    }
-
-    pub(super) fn login_code(&self, code: String, ttl_ms: u64) {
-        self.send_login_step(LoginStep::Code { code, ttl_ms });
     }
 
     /// Ends the login, if there is one, and tells state how.
@@ -178,13 +167,13 @@ impl Whatsapp {
         }
     }
 
-    fn send_login_step(&self, step: LoginStep) {
+    pub(super) fn send_login_step(&self, step: LoginStep) {
         self.send(ChannelEvent::Login { channel: Channel::Whatsapp, step });
     }
 
     /// Unlinks the phone. A sidecar that is not running is started for it.
     pub(in crate::channels) fn log_out(&mut self, now: Instant) {
-        if !self.config.configured {
+        if !self.health.known.configured {
             return self.finish_logout(Err("WhatsApp is not set up".to_owned()));
         }
         if self.login.is_some() {
@@ -193,28 +182,28 @@ impl Whatsapp {
             return self.finish_logout(Ok(()));
         }
         self.logout_wanted = true;
-        match self.sidecar.as_ref().filter(|sidecar| !sidecar.is_ending()) {
-            Some(sidecar) if sidecar.is_greeted => {
-                self.request(Request::Logout, json!({}), now);
-            }
-            // Its greeting goes on with it.
-            Some(_) => {}
-            None => self.lifecycle.start_now(now),
+        if self.reach_sidecar(now) {
+            self.request(Request::Logout, json!({}), now);
         }
-        self.advance(now);
     }
 
-    /// Ends a logout that somebody waits for: no sidecar will answer it.
-    pub(super) fn finish_logout_if_wanted(&mut self, result: Result<(), &str>) {
+    /// Ends a logout, if somebody waits for one: no sidecar will answer it.
+    pub(super) fn refuse_logout(&mut self, why: &str) {
         if self.logout_wanted {
-            self.finish_logout(result.map_err(str::to_owned));
+            self.finish_logout(Err(why.to_owned()));
         }
+    }
+
+    /// Ends a login or logout that somebody waits for: there is no sidecar to do it.
+    pub(super) fn refuse_login_and_logout(&mut self, why: &str) {
+        self.finish_login(Err(why.to_owned()));
+        self.refuse_logout(why);
     }
 
     pub(super) fn finish_logout(&mut self, result: Result<(), String>) {
         self.logout_wanted = false;
         if result.is_ok() {
-            self.lifecycle.set_linked(false);
+            self.health.known.linked = Some(false);
         }
         self.send(ChannelEvent::LoggedOut { channel: Channel::Whatsapp, result });
     }

@@ -10,16 +10,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use serde_json::json;
 
+use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part};
+use crate::channels::health::Health;
 use crate::channels::lease::Lease;
 use crate::channels::message::{Fetch, Route};
 use crate::channels::web::download::MediaSources;
-use crate::channels::{ChannelEvent, LoginMethod};
-use crate::limits::{CHILD_POLL_INTERVAL, CHILD_TERM_WAIT, WHATSAPP_TYPING_INTERVAL};
+use crate::config::file;
+use crate::limits::{CHILD_POLL_INTERVAL, CHILD_TERM_WAIT, WHATSAPP_ALIVE_MS, WHATSAPP_TYPING_INTERVAL};
 use crate::port::Port;
 use crate::protocol::call::Channel;
 
-mod account;
 mod fetch;
 mod handlers;
 mod inbound;
@@ -41,31 +42,24 @@ use outgoing::Outgoing;
 use sidecar::{Generation, Request, Sidecar};
 use wire::{OwnAccount, SidecarLine};
 
-/// The part of the config that WhatsApp needs.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct WhatsappConfig {
-    /// Whether the config sets WhatsApp up.
-    pub(crate) configured: bool,
+/// What WhatsApp starts with.
+#[derive(Clone, Default)]
+pub(crate) struct WhatsappSetup {
     /// The daemon's own binary: also the guard of the sidecar, and what the sidecar is looked for beside.
     pub(crate) own_exe: PathBuf,
     /// Folder (0700) of the login, of media on their way, and of a program that was made here.
     pub(crate) folder: PathBuf,
-    /// Path of Node; without one it is the first in `PATH`.
-    pub(crate) node: Option<String>,
-    /// Arguments for Node besides our own.
-    pub(crate) args: Vec<String>,
-    /// Variables for the sidecar's environment.
-    pub(crate) env: BTreeMap<String, String>,
-    /// URL of the proxy that the sidecar goes through.
-    pub(crate) proxy: Option<String>,
-    /// Size of the largest picture or file, both ways.
-    pub(crate) media_bytes_max: u64,
-    /// Whether notes to oneself are questions, too.
-    pub(crate) self_chat: bool,
+    /// The section `whatsapp` of the config.
+    pub(crate) config: file::Whatsapp,
     /// Where files that are sent may come from.
     pub(crate) sources: MediaSources,
-    /// Whether people see that their messages were read.
-    pub(crate) read_receipts: bool,
+}
+
+impl WhatsappSetup {
+    /// Size of the largest picture or file, both ways.
+    fn media_bytes_max(&self) -> u64 {
+        self.config.media_max_mb.saturating_mul(1024 * 1024)
+    }
 }
 
 /// Reads lines, and takes the messages in them, for `tests/it/fuzz`.
@@ -93,16 +87,16 @@ enum EventKind {
     InstallerLine(Generation, String),
     /// The installer has ended.
     InstallerEnded(Generation),
-    /// The file of an attempt was copied to where the sidecar may read it, or was not.
-    Downloaded(Box<Attempt>, Result<PathBuf, AttemptOutcome>),
+    /// The file of an attempt was copied to where the sidecar may read it, and is its source now; or was not.
+    Copied(Box<Attempt>, Result<(), AttemptOutcome>),
 }
 
 /// WhatsApp, as the `channels` thread drives it.
 pub(super) struct Whatsapp {
-    config: WhatsappConfig,
+    setup: WhatsappSetup,
     events: Port<ChannelEvent>,
     to_loop: Sender<WhatsappEvent>,
-    enabled: bool,
+    health: Health,
     sidecar: Option<Sidecar>,
     lifecycle: Lifecycle,
     /// Our own account, once the sidecar has said it.
@@ -111,8 +105,6 @@ pub(super) struct Whatsapp {
     host: Option<String>,
     /// The lease of our account on this host, and the name under which it is claimed.
     lease: Option<(String, Lease)>,
-    /// Why nobody can tell whether another gateway on this host has the account.
-    lease_dispute: Option<String>,
     reader: MessageReader,
     intake: Intake,
     outgoing: Outgoing,
@@ -128,25 +120,26 @@ pub(super) struct Whatsapp {
 
 impl Whatsapp {
     pub(super) fn new(
-        config: WhatsappConfig,
+        setup: WhatsappSetup,
         events: Port<ChannelEvent>,
         to_loop: Sender<WhatsappEvent>,
     ) -> Self {
-        let reader = MessageReader::new(config.self_chat, config.media_bytes_max);
-        if let Err(error) = sidecar::discard_leftovers(&config.folder) {
-            log::warn!("whatsapp: old files stay in `{}`: {error}", config.folder.display());
+        let reader = MessageReader::new(setup.config.self_chat, setup.media_bytes_max());
+        let configured = setup.config.is_configured();
+        let health = Health::new(Channel::Whatsapp, configured, WHATSAPP_ALIVE_MS, events.clone());
+        if let Err(error) = sidecar::discard_leftovers(&setup.folder) {
+            log::warn!("whatsapp: old files stay in `{}`: {error}", setup.folder.display());
         }
         Self {
-            config,
+            setup,
             events,
             to_loop,
-            enabled: false,
+            health,
             sidecar: None,
             lifecycle: Lifecycle::default(),
             account: OwnAccount::default(),
             host: None,
             lease: None,
-            lease_dispute: None,
             reader,
             intake: Intake::default(),
             outgoing: Outgoing::default(),
@@ -169,9 +162,9 @@ impl Whatsapp {
             EventKind::Line(..) | EventKind::Closed(..) => {}
             EventKind::InstallerLine(of, line) => self.on_installer_line(of, line),
             EventKind::InstallerEnded(of) => self.on_installer_ended(of, now),
-            EventKind::Downloaded(attempt, result) => self.on_downloaded(*attempt, result, now),
+            EventKind::Copied(attempt, Ok(())) => self.outgoing.add(*attempt, now),
+            EventKind::Copied(attempt, Err(outcome)) => self.send_outcome(attempt.id, outcome),
         }
-        self.advance(now);
     }
 
     fn is_current(&self, generation: Generation) -> bool {
@@ -185,52 +178,40 @@ impl Whatsapp {
 
     /// Switches WhatsApp on or off. To switch it on once more tries again at once.
     pub(super) fn switch(&mut self, enabled: bool, now: Instant) {
-        self.enabled = enabled;
+        self.health.known.enabled = enabled;
         if !enabled {
             self.finish_login(Err("WhatsApp was switched off".to_owned()));
             self.stop_sidecar("off", None, now);
-        } else if self.sidecar.as_ref().is_some_and(|sidecar| !sidecar.is_ending()) {
-            if self.lifecycle.is_linked() {
-                self.request(Request::Other("connect"), json!({}), now);
-            }
-        } else {
-            self.lifecycle.start_now(now);
+        } else if self.reach_sidecar(now) && self.health.is_linked() {
+            self.request(Request::Other("connect"), json!({}), now);
         }
-        self.advance(now);
     }
 
     /// Delivers a message. Its file, if it has one, is copied first.
     pub(super) fn deliver(&mut self, attempt: Attempt, now: Instant) {
-        let source = match &attempt.part {
-            Part::Media { source, .. } => Some(source.clone()),
-            Part::Text { .. } | Part::File { .. } => None,
-        };
-        match source {
-            Some(source) => self.download(attempt, source),
-            None => self.outgoing.add(attempt, now),
+        match attempt.part {
+            Part::Media { .. } => self.copy_file(attempt),
+            Part::Text { .. } | Part::File { .. } => self.outgoing.add(attempt, now),
         }
-        self.advance(now);
     }
 
     /// Fetches a picture or file that somebody has sent.
     pub(super) fn fetch(&mut self, fetch: Fetch, now: Instant) {
         self.fetches.add(fetch, now);
-        self.advance(now);
     }
 
     /// Shows in a chat that we are typing, or no longer.
     pub(super) fn typing(&mut self, route: Route, is_typing: bool, now: Instant) {
         if is_typing {
             self.typing.insert(route.chat, now);
-        } else if self.typing.remove(&route.chat).is_some() && self.lifecycle.is_connected() {
+        } else if self.typing.remove(&route.chat).is_some() && self.health.is_connected() {
             self.request(Request::Other("typing"), json!({ "to": route.chat, "state": "paused" }), now);
         }
-        self.advance(now);
     }
 
     /// Shows the sender of a message, if the config wants that, that it was read.
     pub(super) fn mark_read(&mut self, chat: &str, message_id: &str, from: &str, now: Instant) {
-        if self.config.read_receipts && self.lifecycle.is_connected() {
+        if self.setup.config.read_receipts && self.health.is_connected() {
             let from = crate::channels::address::chat_of(Channel::Whatsapp, from);
             let keys = json!({ "keys": [{ "chat": chat, "id": message_id, "from": from }] });
             self.request(Request::Other("read"), keys, now);
@@ -249,18 +230,23 @@ impl Whatsapp {
         if let Some(seq) = self.intake.acknowledge(result, now) {
             self.request(Request::Other("ack"), json!({ "seq": seq }), now);
         }
-        self.advance(now);
+    }
+
+    /// Tells state the health even if nothing has changed: somebody has asked.
+    pub(super) fn publish_health_again(&mut self) {
+        self.publish_account();
+        self.health.publish_again();
     }
 
     /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let connected = self.lifecycle.is_connected();
+        let connected = self.health.is_connected();
         let sidecar = self.sidecar.as_ref().map(Sidecar::deadline);
         let typing = self.typing.values().min().copied().filter(|_| connected);
         [
             sidecar,
             typing,
-            self.lifecycle.start_at().filter(|_| self.sidecar.is_none()),
+            self.lifecycle.start_at.filter(|_| self.sidecar.is_none()),
             self.login.as_ref().and_then(Login::deadline),
             self.closing.first().map(|_| Instant::now() + CHILD_POLL_INTERVAL),
             self.intake.offer_at(),
@@ -275,7 +261,7 @@ impl Whatsapp {
     /// Does what is due by now.
     pub(super) fn tick(&mut self, now: Instant) {
         if let Some(Err(why)) = self.sidecar.as_mut().map(|sidecar| sidecar.tick(now)) {
-            self.lifecycle.set_state("closed", Some(format!("the sidecar is ended: {why}")));
+            self.health.set("closed", Some(format!("the sidecar is ended: {why}")));
         }
         self.closing.retain_mut(|sidecar| !sidecar.is_gone(now));
         if let Some((_, lease)) = &self.lease {
@@ -284,15 +270,14 @@ impl Whatsapp {
         if self.login.as_ref().and_then(Login::deadline).is_some_and(|at| at <= now) {
             self.finish_login(Err("installing the sidecar took too long".to_owned()));
         }
-        self.advance(now);
     }
 
     /// Does what any turn may have left to do.
-    fn advance(&mut self, now: Instant) {
-        if self.lifecycle.start_at().is_some_and(|at| at <= now) && self.sidecar.is_none() {
+    pub(super) fn advance(&mut self, now: Instant) {
+        if self.lifecycle.start_at.is_some_and(|at| at <= now) && self.sidecar.is_none() {
             self.start(now);
         }
-        let connected = self.lifecycle.is_connected();
+        let connected = self.health.is_connected();
         for (id, outcome) in self.outgoing.expire(connected, now) {
             self.send_outcome(id, outcome);
         }
@@ -303,7 +288,7 @@ impl Whatsapp {
             self.write_messages(now);
             self.show_typing(now);
             for (fetch, _) in self.fetches.take() {
-                let members = json!({ "ref": fetch.media.handle, "max": self.config.media_bytes_max });
+                let members = json!({ "ref": fetch.media.handle, "max": self.setup.media_bytes_max() });
                 self.request(Request::Fetch(fetch), members, now);
             }
         }
@@ -314,7 +299,12 @@ impl Whatsapp {
             self.request(Request::Other("ack"), json!({ "seq": seq }), now);
         }
         self.release_account();
-        self.publish_health();
+        self.publish_account();
+        self.health.publish();
+    }
+
+    fn publish_account(&mut self) {
+        self.health.known.self_id = self.account.pn.clone().filter(|_| self.health.is_linked());
     }
 
     fn write_messages(&mut self, now: Instant) {
@@ -369,17 +359,11 @@ impl Whatsapp {
 
     /// Tells state the outcome of an attempt, and removes what was copied for it.
     fn send_outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
-        upload::remove(&self.config.folder, id);
+        upload::remove(&self.setup.folder, id);
         self.send(ChannelEvent::Outcome { id, outcome });
     }
 
     fn send(&self, event: ChannelEvent) {
         let _ = self.events.send(event);
-    }
-
-    /// Begins to link a phone, by a code to scan or one to type.
-    pub(super) fn log_in(&mut self, method: LoginMethod, now: Instant) {
-        self.begin_login(method, now);
-        self.advance(now);
     }
 }

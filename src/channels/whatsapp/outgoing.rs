@@ -4,15 +4,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome};
+use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, not_sent, refused};
 use crate::limits::{
     WHATSAPP_ACCEPT_TIMEOUT, WHATSAPP_BODIES_MAX, WHATSAPP_CHAT_INTERVAL, WHATSAPP_CHATS_MAX,
     WHATSAPP_HOLD_TIMEOUT, WHATSAPP_INTERVAL, WHATSAPP_WRITE_TIMEOUT, WHATSAPP_WRITES_MAX,
 };
 
 /// One message on its way.
-struct Delivery {
-    attempt: Attempt,
+pub(super) struct Delivery {
+    pub(super) attempt: Attempt,
     step: DeliveryStep,
     /// When its step began.
     since: Instant,
@@ -135,16 +135,21 @@ impl Outgoing {
     }
 
     /// Takes out a message whose outcome is known.
-    pub(super) fn finish(&mut self, message_id: &str) -> Option<Attempt> {
+    pub(super) fn finish(&mut self, message_id: &str) -> Option<Delivery> {
         let at = self.deliveries.iter().position(|delivery| delivery.attempt.message_id == message_id)?;
-        self.deliveries.remove(at).map(|delivery| delivery.attempt)
+        self.deliveries.remove(at)
     }
 
-    /// Takes out a message that cannot be sent now, with its outcome.
-    pub(super) fn postpone(&mut self, message_id: &str, why: &str) -> Option<(AttemptId, AttemptOutcome)> {
-        let at = self.deliveries.iter().position(|delivery| delivery.attempt.message_id == message_id)?;
-        let delivery = self.deliveries.remove(at)?;
-        Some((delivery.attempt.id, delivery.not_now(why)))
+    /// Takes out a message that was refused, with its outcome; `retry` says whether it may be tried later.
+    pub(super) fn refuse(
+        &mut self,
+        message_id: &str,
+        why: &str,
+        retry: bool,
+    ) -> Option<(AttemptId, AttemptOutcome)> {
+        let delivery = self.finish(message_id)?;
+        let outcome = if retry { delivery.not_now(why) } else { refused(why) };
+        Some((delivery.attempt.id, outcome))
     }
 
     /// Takes out all messages: nothing can be sent for the time being.
@@ -178,12 +183,7 @@ impl Delivery {
     /// The outcome of a message that may be tried later. One that was written before may have arrived
     /// already.
     fn not_now(&self, why: &str) -> AttemptOutcome {
-        let why = why.to_owned();
-        if self.writes > 0 {
-            AttemptOutcome::Unsure { why }
-        } else {
-            AttemptOutcome::NotSent { why, retry_after: None }
-        }
+        if self.writes > 0 { AttemptOutcome::Unsure { why: why.to_owned() } } else { not_sent(why) }
     }
 }
 

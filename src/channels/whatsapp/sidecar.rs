@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::channels::message::Fetch;
 use crate::channels::whatsapp::upload::UPLOAD;
 use crate::channels::whatsapp::wire::{self, SidecarLine};
-use crate::channels::whatsapp::{EventKind, WhatsappConfig, WhatsappEvent};
+use crate::channels::whatsapp::{EventKind, WhatsappEvent, WhatsappSetup};
 use crate::child::ending::Ending;
 use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{CHILD_STOP_TIMEOUT, CHILD_TERM_WAIT, SIDECAR_BEAT_INTERVAL, SIDECAR_SILENCE_MAX};
@@ -62,10 +62,10 @@ pub(super) struct Sidecar {
     pub(super) generation: Generation,
     child: Child,
     /// Requests without an answer, by their numbers.
-    pending: HashMap<u64, Request>,
+    pub(super) pending: HashMap<u64, Request>,
     last_number: u64,
     /// When its last line came.
-    last_line_at: Instant,
+    pub(super) last_line_at: Instant,
     next_beat: Instant,
     /// Whether it has answered `hello`.
     pub(super) is_greeted: bool,
@@ -77,29 +77,30 @@ pub(super) struct Sidecar {
 impl Sidecar {
     /// Starts a sidecar and greets it.
     pub(super) fn start(
-        config: &WhatsappConfig,
+        setup: &WhatsappSetup,
         program: PathBuf,
         generation: Generation,
         to_loop: Sender<WhatsappEvent>,
         now: Instant,
     ) -> io::Result<Self> {
-        let node = config.node.clone().unwrap_or_else(|| "node".to_owned());
+        let config = &setup.config;
+        let node = config.sidecar.node.clone().unwrap_or_else(|| "node".to_owned());
         let mut argv: Vec<OsString> = vec![node.into()];
         argv.extend(NODE_FLAGS.map(OsString::from));
-        argv.extend(config.args.iter().map(OsString::from));
+        argv.extend(config.sidecar.args.iter().map(OsString::from));
         argv.push(program.into());
-        let temporary = config.folder.join("tmp");
-        make_folders(&config.folder)?;
+        let temporary = setup.folder.join("tmp");
+        make_folders(&setup.folder)?;
         let mut env = vec![
             ("UV_THREADPOOL_SIZE".to_owned(), "2".to_owned()),
             // Uploads pass through it: not a file system in memory.
             ("TMPDIR".to_owned(), temporary.to_string_lossy().into_owned()),
         ];
-        env.extend(config.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        env.extend(config.sidecar.env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let spec = ChildSpec {
-            program: config.own_exe.clone(),
+            program: setup.own_exe.clone(),
             args: guard::args(argv),
-            cwd: &config.folder,
+            cwd: &setup.folder,
             env,
             pass_env: &[],
             name: "whatsapp",
@@ -125,9 +126,9 @@ impl Sidecar {
         };
         let mut hello = json!({
             "proto": wire::PROTOCOL,
-            "authDir": config.folder.join("login"),
-            "mediaDir": config.folder.join("media"),
-            "mediaMaxBytes": config.media_bytes_max,
+            "authDir": setup.folder.join("login"),
+            "mediaDir": setup.folder.join("media"),
+            "mediaMaxBytes": setup.media_bytes_max(),
         });
         if let Some(proxy) = &config.proxy {
             hello["proxy"] = proxy.as_str().into();
@@ -142,21 +143,6 @@ impl Sidecar {
         let line = wire::request(self.last_number, request.op(), members);
         self.pending.insert(self.last_number, request);
         self.child.stdin_mut().write(&line, now);
-    }
-
-    /// Takes out the request with that number, which was answered.
-    pub(super) fn answered(&mut self, number: u64) -> Option<Request> {
-        self.pending.remove(&number)
-    }
-
-    /// Takes out all requests: they will never be answered.
-    pub(super) fn unanswered(&mut self) -> Vec<Request> {
-        std::mem::take(&mut self.pending).into_values().collect()
-    }
-
-    /// Notes that a line has come.
-    pub(super) fn note_line(&mut self, now: Instant) {
-        self.last_line_at = now;
     }
 
     /// Asks the sidecar to end in order.

@@ -1,14 +1,14 @@
 //! Pictures and files that are to be sent: copies of them, for the sidecar to read.
 
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::Path;
 
 use serde_json::{Value, json};
+use ureq::Proxy;
 
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part, not_sent};
 use crate::channels::web::client::ProxyRoute;
-use crate::channels::web::download::{self, Downloader, MediaSources};
-use crate::channels::whatsapp::{EventKind, Whatsapp, WhatsappEvent};
+use crate::channels::web::download::{self, Downloader};
+use crate::channels::whatsapp::{EventKind, Whatsapp, WhatsappEvent, WhatsappSetup};
 use crate::store::folder_handle::FolderHandle;
 use crate::threads;
 
@@ -18,46 +18,31 @@ pub(super) const UPLOAD: &str = "upload";
 impl Whatsapp {
     /// Copies what is to be sent into a folder of ours, on a thread of its own: it may take minutes. A file
     /// of this machine as well: what the sidecar reads is what was judged.
-    pub(super) fn download(&self, attempt: Attempt, source: String) {
-        let (to_loop, proxy, sources) =
-            (self.to_loop.clone(), self.config.proxy.clone(), self.config.sources.clone());
-        let id = attempt.id;
-        let folder = self.config.folder.join(UPLOAD).join(id.to_string());
-        let bytes_max = self.config.media_bytes_max;
+    pub(super) fn copy_file(&self, mut attempt: Attempt) {
+        let (id, to_loop, setup) = (attempt.id, self.to_loop.clone(), self.setup.clone());
         let started = threads::spawn_expendable("wa-download", move || {
-            let result = downloader(proxy.as_deref(), sources)
-                .and_then(|downloader| downloader.copy_into(&folder, &source, bytes_max));
-            let _ = to_loop.send(WhatsappEvent(EventKind::Downloaded(Box::new(attempt), result)));
+            let result = copy(&mut attempt, setup);
+            let _ = to_loop.send(WhatsappEvent(EventKind::Copied(Box::new(attempt), result)));
         });
         if let Err(error) = started {
             self.send_outcome(id, not_sent(error.to_string()));
         }
     }
-
-    pub(super) fn on_downloaded(
-        &mut self,
-        mut attempt: Attempt,
-        result: Result<PathBuf, AttemptOutcome>,
-        now: Instant,
-    ) {
-        match (result, &mut attempt.part) {
-            (Ok(path), Part::Media { source, .. }) => {
-                *source = path.to_string_lossy().into_owned();
-                self.outgoing.add(attempt, now);
-            }
-            (Err(outcome), _) => self.send_outcome(attempt.id, outcome),
-            (Ok(_), Part::Text { .. } | Part::File { .. }) => {}
-        }
-    }
 }
 
-fn downloader(proxy: Option<&str>, sources: MediaSources) -> Result<Downloader, AttemptOutcome> {
-    let proxy_route = match proxy.map(ureq::Proxy::new) {
+fn copy(attempt: &mut Attempt, setup: WhatsappSetup) -> Result<(), AttemptOutcome> {
+    let Part::Media { source, .. } = &mut attempt.part else { return Ok(()) };
+    let proxy_route = match setup.config.proxy.as_deref().map(Proxy::new) {
         Some(Ok(proxy)) => ProxyRoute::Through(proxy),
         Some(Err(_)) => return Err(not_sent("the proxy of the config is no URL of one")),
         None => ProxyRoute::Environment,
     };
-    Ok(Downloader { proxy_route, sources })
+    let folder = setup.folder.join(UPLOAD).join(attempt.id.to_string());
+    let bytes_max = setup.media_bytes_max();
+    let downloader = Downloader { proxy_route, sources: setup.sources };
+    let path = downloader.copy_into(&folder, source, bytes_max)?;
+    *source = path.to_string_lossy().into_owned();
+    Ok(())
 }
 
 /// Removes what was copied for an attempt.
