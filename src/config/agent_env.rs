@@ -1,6 +1,6 @@
 //! Variables that an agent may not be given while a sandbox is around it.
 
-use crate::config::error::SettingsError;
+use crate::config::SettingsError;
 use crate::config::file::{Agent, Sandbox};
 
 /// Variables that glibc ignores where a program has more rights than its caller (`ld.so(8)`), but for
@@ -27,9 +27,10 @@ pub(super) fn check(agent: &Agent) -> Result<(), SettingsError> {
     let given = agent.env.keys().map(|name| ("agent.env", name));
     let passed = agent.pass_env.iter().map(|name| ("agent.passEnv", name));
     match given.chain(passed).find(|(_, name)| is_obeyed(name)) {
-        Some((key, name)) if agent.sandbox != Sandbox::None => {
-            Err(SettingsError::Obeyed { key, name: name.clone() })
-        }
+        Some((key, name)) if agent.sandbox != Sandbox::None => Err(SettingsError(format!(
+            "`{key}` names `{name}`, which programs outside of the agent's sandbox would obey too: \
+                 set it in a script that is the agent's command"
+        ))),
         _ => Ok(()),
     }
 }

@@ -1,71 +1,43 @@
-//! The daemon's command line: its flags, read one by one. What they mean together is said in `settings`.
+//! The daemon's command line: its flags, read one by one, and its help. What they mean together is said in
+//! `settings`.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::arguments::Kind::{Number, Switch, Text};
 use crate::arguments::{Argument, FlagError, read_flag};
+use crate::config::SettingsError;
 use crate::config::secret::Secret;
 use crate::limits::{CLIENTS_MAX_MAX, ERROR_MEMBER_BYTES_MAX, TICK_INTERVAL_MS_MAX, TICK_INTERVAL_MS_MIN};
 use crate::logging::LogFormat;
 use crate::nearest::nearest;
 use crate::protocol::cut;
 
-/// What is wrong with the command line (exit 2).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum UsageError {
-    /// There is no such flag; with the one that was probably meant.
-    Unknown(String, Option<&'static str>),
-    /// The flag is given more than once, or with a value that it does not take.
-    Twice(&'static str),
-    /// The flag stands at the end, without its value.
-    NeedsValue(&'static str),
-    /// The flag's value is not what is expected.
-    Expected(&'static str, &'static str),
-    /// Both `--token` and `--token-file` are given.
-    TwoTokens,
-    /// There is an argument that is no flag.
-    Argument,
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown(flag, Some(nearest)) => {
-                write!(f, "unknown flag `{flag}`; did you mean `{nearest}`?")
-            }
-            Self::Unknown(flag, None) => write!(f, "unknown flag `{flag}`; `--help` lists them"),
-            Self::Twice(flag) => write!(f, "`{flag}` is given twice, or with a value that it does not take"),
-            Self::NeedsValue(flag) => write!(f, "`{flag}` needs a value"),
-            Self::Expected(flag, expected) => write!(f, "`{flag}` needs {expected}"),
-            Self::TwoTokens => write!(f, "`--token` and `--token-file` exclude each other: give one of them"),
-            Self::Argument => {
-                write!(f, "only flags are expected (`--help` lists them), but there is another argument")
-            }
-        }
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-impl From<FlagError> for UsageError {
+impl From<FlagError> for SettingsError {
     fn from(error: FlagError) -> Self {
         match error {
             FlagError::Unknown(name) => {
-                let nearest = nearest(&name, all().flat_map(Argument::names));
-                Self::Unknown(cut(&name, ERROR_MEMBER_BYTES_MAX).to_owned(), nearest)
+                let flag = cut(&name, ERROR_MEMBER_BYTES_MAX);
+                let hint = match nearest(&name, all().flat_map(Argument::names)) {
+                    Some(nearest) => format!("did you mean `{nearest}`?"),
+                    None => "`--help` lists them".to_owned(),
+                };
+                Self(format!("unknown flag `{flag}`; {hint}"))
             }
-            FlagError::TakesNoValue(flag) => Self::Twice(flag),
-            FlagError::NeedsValue(flag) => Self::NeedsValue(flag),
+            FlagError::TakesNoValue(flag) => twice(flag),
+            FlagError::NeedsValue(flag) => Self::wrong(flag, "a value"),
         }
     }
 }
 
+fn twice(flag: &str) -> SettingsError {
+    SettingsError(format!("`{flag}` is given twice, or with a value that it does not take"))
+}
+
 /// The flags, in the sections of the help.
-pub(super) const SECTIONS: &[(&str, &[Argument])] = &[
+const SECTIONS: &[(&str, &[Argument])] = &[
     ("Where it listens", LISTENING),
     ("Who may connect", CONNECTING),
     ("What it runs and keeps", KEEPING),
@@ -184,7 +156,7 @@ pub(crate) enum Invocation {
 
 impl Flags {
     /// Reads the command line, without the program's name.
-    pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, UsageError> {
+    pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, SettingsError> {
         let asks = |names: [&str; 2]| args.iter().any(|arg| names.iter().any(|name| arg == name));
         if asks(["-h", "--help"]) {
             return Ok(Invocation::Help);
@@ -195,7 +167,7 @@ impl Flags {
         let given = Given::read(args)?;
         let number = "a number from 100 to 86400000";
         let flags = Self {
-            port: given.value("--port", "a number from 0 to 65535", |text| text.parse().ok())?,
+            port: given.value("--port", PORT_NUMBER, |text| text.parse().ok())?,
             bind: given.values("--bind", ADDRESS, address)?,
             token: given.value("--token", "UTF-8 text", |text| Some(Secret::new(text)))?,
             token_file: given.path("--token-file")?,
@@ -213,7 +185,8 @@ impl Flags {
             check_config: given.of("--check-config").next().is_some(),
         };
         if flags.token.is_some() && flags.token_file.is_some() {
-            return Err(UsageError::TwoTokens);
+            let text = "`--token` and `--token-file` exclude each other: give one of them";
+            return Err(SettingsError(text.to_owned()));
         }
         Ok(Invocation::Run(Box::new(flags)))
     }
@@ -223,7 +196,7 @@ impl Flags {
 struct Given(Vec<(&'static str, OsString)>);
 
 impl Given {
-    fn read(args: Vec<OsString>) -> Result<Self, UsageError> {
+    fn read(args: Vec<OsString>) -> Result<Self, SettingsError> {
         let mut given: Vec<(&str, OsString)> = Vec::new();
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
@@ -232,11 +205,12 @@ impl Given {
                 continue;
             }
             if !arg.as_bytes().starts_with(b"-") {
-                return Err(UsageError::Argument);
+                let text = "only flags are expected (`--help` lists them), but there is another argument";
+                return Err(SettingsError(text.to_owned()));
             }
             let (flag, value) = read_flag(&arg, all(), &mut args)?;
             if given.iter().any(|(name, _)| *name == flag.name) && !REPEATABLE.contains(&flag.name) {
-                return Err(UsageError::Twice(flag.name));
+                return Err(twice(flag.name));
             }
             given.push((flag.name, value));
         }
@@ -253,9 +227,9 @@ impl Given {
         flag: &'static str,
         expected: &'static str,
         parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Vec<T>, UsageError> {
+    ) -> Result<Vec<T>, SettingsError> {
         let value = |text: &OsStr| text.to_str().and_then(&parse);
-        self.of(flag).map(|text| value(text).ok_or(UsageError::Expected(flag, expected))).collect()
+        self.of(flag).map(|text| value(text).ok_or(SettingsError::wrong(flag, expected))).collect()
     }
 
     fn value<T>(
@@ -263,13 +237,13 @@ impl Given {
         flag: &'static str,
         expected: &'static str,
         parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, UsageError> {
+    ) -> Result<Option<T>, SettingsError> {
         Ok(self.values(flag, expected, parse)?.pop())
     }
 
-    fn path(&self, flag: &'static str) -> Result<Option<PathBuf>, UsageError> {
+    fn path(&self, flag: &'static str) -> Result<Option<PathBuf>, SettingsError> {
         match self.of(flag).next() {
-            Some(path) if path.is_empty() => Err(UsageError::NeedsValue(flag)),
+            Some(path) if path.is_empty() => Err(SettingsError::wrong(flag, "a value")),
             path => Ok(path.map(PathBuf::from)),
         }
     }
@@ -294,6 +268,9 @@ pub(crate) fn without_token(args: &[OsString]) -> Vec<OsString> {
     kept
 }
 
+/// What a port is, in words.
+pub(super) const PORT_NUMBER: &str = "a number from 0 to 65535";
+
 /// What [`address`] takes, in words.
 pub(super) const ADDRESS: &str = "an IP address such as 127.0.0.1 or ::1, without a port";
 
@@ -312,6 +289,43 @@ fn log_format(text: &str) -> Option<LogFormat> {
         "json" => Some(LogFormat::Json),
         _ => None,
     }
+}
+
+const USAGE: &str = "\
+clawdis-gateway - one daemon that owns your messaging surfaces and runs your agent
+
+Usage: clawdis-gateway [FLAGS]
+";
+
+const NOTES: &str = "
+A flag counts more than its variable, a variable more than the configuration. Channels also read
+TELEGRAM_BOT_TOKEN and CLAWDIS_TELEGRAM_API_BASE.
+
+Exit codes
+  0  stopped by SIGTERM, SIGINT or SIGHUP
+  1  failed while running
+  2  wrong usage or configuration: starting it again will not help
+  3  another gateway holds the state folder or the port
+
+Example: a gateway with the demo agent, then a question to it from another shell
+  clawdis-gateway --agent builtin:echo
+  clawdis agent \"hello\"
+";
+
+/// The text of `--help`: every flag, variable and exit code of the daemon.
+pub(crate) fn help() -> String {
+    let sections = SECTIONS.iter().map(|(heading, flags)| {
+        let rows: String = flags.iter().map(row).collect();
+        format!("\n{heading}\n{rows}")
+    });
+    format!("{USAGE}{}{NOTES}", sections.collect::<String>())
+}
+
+fn row(flag: &Argument) -> String {
+    let short = flag.short.map_or_else(String::new, |short| format!("{short}, "));
+    // Texts of several lines go on below their beginning.
+    let text = flag.help.replace('\n', &format!("\n{:24}", ""));
+    format!("  {:<22}{text}\n", short + &flag.with_value())
 }
 
 #[cfg(test)]

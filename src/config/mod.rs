@@ -7,11 +7,29 @@
 
 mod agent_env;
 pub(crate) mod environment;
-pub(crate) mod error;
 pub mod file;
 pub(crate) mod flags;
-pub(crate) mod help;
 pub(crate) mod load;
 pub(crate) mod secret;
 pub(crate) mod settings;
 mod unknown;
+
+use std::fmt;
+
+/// Why the gateway does not start with this command line or these settings (exit 2): a sentence that says
+/// what to mend.
+#[derive(Debug)]
+pub(crate) struct SettingsError(pub(crate) String);
+
+impl SettingsError {
+    /// The flag, variable or key `setting` is not what is expected.
+    fn wrong(setting: &str, expected: &str) -> Self {
+        Self(format!("`{setting}` needs {expected}"))
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{self, Path, PathBuf};
 
-use crate::config::agent_env;
-use crate::config::environment::{self, Environment};
-use crate::config::error::SettingsError;
+use crate::config::environment::{
+    AGENT, CONFIG, Environment, HOME, PORT, STATE_DIR, TELEGRAM_API_BASE, TELEGRAM_TOKEN, TOKEN,
+};
 use crate::config::file::{Command, Config, Gateway, Telegram};
-use crate::config::flags::{ADDRESS, Flags, address};
+use crate::config::flags::{ADDRESS, Flags, PORT_NUMBER, address};
 use crate::config::load::read_token;
-use crate::config::secret::{Secret, SecretFault};
+use crate::config::secret::Secret;
+use crate::config::{SettingsError, agent_env};
 use crate::logging::LogFormat;
 use crate::protocol::semver;
 
@@ -44,9 +45,12 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Reads the config and token files and puts everything together; with warnings for the log.
-    pub(crate) fn read(flags: Flags, environment: Environment) -> Result<(Self, Vec<String>), SettingsError> {
-        let state_dir = state_dir(&flags, &environment)?;
-        let explicit = flags.config.clone().or_else(|| environment.config.clone());
+    pub(crate) fn read(
+        flags: Flags,
+        environment: &Environment,
+    ) -> Result<(Self, Vec<String>), SettingsError> {
+        let state_dir = state_dir(&flags, environment)?;
+        let explicit = flags.config.clone().or_else(|| environment.path(CONFIG));
         let config_path = absolute(explicit.clone().unwrap_or_else(|| state_dir.join("clawdis.json")));
         let (mut config, mut warnings) = Config::load(&config_path, explicit.is_some())?;
         let token_file = match &flags.token_file {
@@ -57,7 +61,7 @@ impl Settings {
             }
             None => None,
         };
-        read_bot_token(&mut config.telegram, &environment, &mut warnings)?;
+        read_bot_token(&mut config.telegram, environment, &mut warnings)?;
         Self::resolve(flags, token_file, environment, config, state_dir, config_path)
             .map(|settings| (settings, warnings))
     }
@@ -65,7 +69,7 @@ impl Settings {
     fn resolve(
         flags: Flags,
         file_token: Option<Secret>,
-        environment: Environment,
+        environment: &Environment,
         mut config: Config,
         state_dir: PathBuf,
         config_path: PathBuf,
@@ -74,21 +78,29 @@ impl Settings {
         gateway.token = token([
             ("--token", flags.token),
             ("--token-file", file_token),
-            (environment::TOKEN, environment.token),
+            (TOKEN, environment.text(TOKEN)?.as_deref().map(Secret::new)),
             ("gateway.token", gateway.token.take()),
         ])?;
-        let agent_command = agent_command(flags.agent, environment.agent, agent.command.take())?;
+        let agent_command = agent_command(flags.agent, environment.filled(AGENT)?, agent.command.take())?;
         let token_file = flags.token_file.map(absolute);
         let bot_token_file = telegram.bot_token_file.as_ref().map(PathBuf::from).map(absolute);
         let secret_files = token_file.clone().into_iter().chain(bot_token_file);
         let secret_files = std::iter::once(config_path).chain(secret_files).collect();
-        telegram.bot_token = environment.telegram_token.or(telegram.bot_token.take());
-        if let Some(api_base) = environment.telegram_api_base {
+        if let Some(bot_token) = environment.filled(TELEGRAM_TOKEN)? {
+            telegram.bot_token = Some(Secret::new(&bot_token));
+        }
+        if let Some(api_base) = environment.filled(TELEGRAM_API_BASE)? {
             telegram.api_base = api_base;
         }
-        gateway.port = port(flags.port, environment.port.as_deref(), gateway.port)?;
+        gateway.port = match (flags.port, environment.filled(PORT)?) {
+            (Some(port), _) => port,
+            (None, Some(text)) => text.parse().map_err(|_| SettingsError::wrong(PORT, PORT_NUMBER))?,
+            (None, None) => gateway.port,
+        };
         let binds = binds(flags.bind, gateway)?;
-        check_min_client(&gateway.min_client)?;
+        // What is no version would let every client in, since only versions are compared.
+        semver(&gateway.min_client)
+            .ok_or_else(|| SettingsError::wrong("gateway.minClient", "a version such as 1.2.0"))?;
         agent_env::check(agent)?;
         gateway.max_clients = flags.max_clients.unwrap_or(gateway.max_clients);
         gateway.tick_interval_ms = flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms);
@@ -103,18 +115,11 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 fn state_dir(flags: &Flags, environment: &Environment) -> Result<PathBuf, SettingsError> {
-    let named = flags.state_dir.clone().or_else(|| environment.state_dir.clone());
-    let home = || environment.home.as_ref().map(|home| home.join(".clawdis"));
-    named.or_else(home).map(absolute).ok_or(SettingsError::NoHome)
-}
-
-fn port(flag: Option<u16>, variable: Option<&str>, config: u16) -> Result<u16, SettingsError> {
-    let wrong = SettingsError::Wrong { setting: environment::PORT, expected: "a number from 0 to 65535" };
-    match (flag, variable) {
-        (Some(port), _) => Ok(port),
-        (None, Some(text)) => text.parse().map_err(|_| wrong),
-        (None, None) => Ok(config),
-    }
+    let named = flags.state_dir.clone().or_else(|| environment.path(STATE_DIR));
+    let home = || environment.path(HOME).map(|home| home.join(".clawdis"));
+    named.or_else(home).map(absolute).ok_or_else(|| {
+        SettingsError("there is no `HOME` to keep state in: set it or give `--state-dir`".to_owned())
+    })
 }
 
 /// Reads the file with the bot's token, unless the token stands elsewhere.
@@ -123,21 +128,21 @@ fn read_bot_token(
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<(), SettingsError> {
-    let file = telegram.bot_token_file.as_ref();
-    let Some(path) = file.filter(|_| environment.telegram_token.is_none() && telegram.bot_token.is_none())
+    let (None, None, Some(path)) =
+        (environment.filled(TELEGRAM_TOKEN)?, &telegram.bot_token, &telegram.bot_token_file)
     else {
         return Ok(());
     };
     let (token, warning) = read_token(Path::new(path))?;
     warnings.extend(warning);
     if token.is_empty() {
-        return Err(SettingsError::Token("telegram.botTokenFile", SecretFault::Empty));
+        return Err(empty_token("telegram.botTokenFile"));
     }
     telegram.bot_token = Some(token);
     Ok(())
 }
 
-/// The first setting that has one counts, and a blank one there is refused: it was meant to keep
+/// The first setting that has a token counts, and a blank one there is refused: it was meant to keep
 /// people out.
 fn token(candidates: [(&'static str, Option<Secret>); 4]) -> Result<Option<Secret>, SettingsError> {
     let Some((setting, token)) = candidates.into_iter().find_map(|(setting, token)| Some((setting, token?)))
@@ -145,17 +150,21 @@ fn token(candidates: [(&'static str, Option<Secret>); 4]) -> Result<Option<Secre
         return Ok(None);
     };
     match token.fault() {
-        Some(fault) => Err(SettingsError::Token(setting, fault)),
+        Some(_) if token.is_empty() => Err(empty_token(setting)),
+        Some(fault) => Err(SettingsError(format!("the token of `{setting}` {fault}"))),
         None => Ok(Some(token)),
     }
+}
+
+fn empty_token(setting: &str) -> SettingsError {
+    SettingsError(format!("the token of `{setting}` is empty: put one there or leave it out"))
 }
 
 fn binds(flags: Vec<IpAddr>, gateway: &Gateway) -> Result<Vec<IpAddr>, SettingsError> {
     let mut binds = flags;
     if binds.is_empty() {
-        let wrong = SettingsError::Wrong { setting: "gateway.bind", expected: ADDRESS };
         let parsed: Option<Vec<IpAddr>> = gateway.bind.iter().map(|text| address(text)).collect();
-        binds = parsed.ok_or(wrong)?;
+        binds = parsed.ok_or_else(|| SettingsError::wrong("gateway.bind", ADDRESS))?;
     }
     if binds.is_empty() {
         binds.push(Ipv4Addr::LOCALHOST.into());
@@ -163,19 +172,16 @@ fn binds(flags: Vec<IpAddr>, gateway: &Gateway) -> Result<Vec<IpAddr>, SettingsE
     let mut unique = Vec::with_capacity(binds.len());
     for bind in binds {
         if gateway.token.is_none() && !bind.is_loopback() {
-            return Err(SettingsError::OpenBind(bind));
+            return Err(SettingsError(format!(
+                "without a token everybody who reaches {bind} could command this gateway: \
+                 set one with `--token-file`, or bind 127.0.0.1 and connect through an SSH tunnel"
+            )));
         }
         if !unique.contains(&bind) {
             unique.push(bind);
         }
     }
     Ok(unique)
-}
-
-/// Refuses what is no version: it would let every client in, since only versions are compared.
-fn check_min_client(text: &str) -> Result<(), SettingsError> {
-    let wrong = SettingsError::Wrong { setting: "gateway.minClient", expected: "a version such as 1.2.0" };
-    semver(text).map(|_| ()).ok_or(wrong)
 }
 
 fn agent_command(
@@ -185,12 +191,12 @@ fn agent_command(
 ) -> Result<Option<AgentCommand>, SettingsError> {
     let (setting, command) = match (flag, variable, config) {
         (Some(spec), _, _) => ("--agent", spec_of(&spec)),
-        (None, Some(spec), _) => (environment::AGENT, spec_of(&spec)),
+        (None, Some(spec), _) => (AGENT, spec_of(&spec)),
         (None, None, Some(Command::Name(spec))) => ("agent.command", spec_of(&spec)),
         (None, None, Some(Command::Argv(argv))) => ("agent.command", argv_of(argv)),
         (None, None, None) => return Ok(None),
     };
-    command.map(Some).ok_or(SettingsError::Wrong { setting, expected: SPEC })
+    command.map(Some).ok_or_else(|| SettingsError::wrong(setting, SPEC))
 }
 
 fn spec_of(spec: &str) -> Option<AgentCommand> {

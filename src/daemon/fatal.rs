@@ -5,8 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::error::SettingsError;
-use crate::config::flags::UsageError;
+use crate::config::SettingsError;
 
 /// Ends the process. `Display` is what the person reads.
 #[derive(Debug)]
@@ -45,15 +44,9 @@ impl Fatal {
     }
 }
 
-impl From<UsageError> for Fatal {
-    fn from(error: UsageError) -> Self {
-        Self::Config(error.to_string())
-    }
-}
-
 impl From<SettingsError> for Fatal {
-    fn from(error: SettingsError) -> Self {
-        Self::Config(error.to_string())
+    fn from(SettingsError(sentence): SettingsError) -> Self {
+        Self::Config(sentence)
     }
 }
 

@@ -11,8 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::clock::{utc, wall_ms};
 use crate::config::environment::Environment;
-use crate::config::flags::{Flags, Invocation};
-use crate::config::help::help;
+use crate::config::flags::{Flags, Invocation, help};
 use crate::config::settings::Settings;
 use crate::daemon::fatal::Fatal;
 use crate::daemon::gateway::Gateway;
@@ -61,7 +60,7 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
         let _ = writeln!(std::io::stderr(), "clawdis-gateway: cannot set the allocator up: {error}");
     }
     let check_config = flags.check_config;
-    let (settings, warnings) = Settings::read(flags, Environment::of_process()?)?;
+    let (settings, warnings) = Settings::read(flags, &Environment::of_process())?;
     Log::install(settings.log_format, settings.verbosity > 0);
     if check_config { check(&settings, &warnings) } else { run(settings, &warnings) }
 }

@@ -1,6 +1,5 @@
 //! Who wins, and what is refused.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::net::IpAddr;
@@ -19,14 +18,12 @@ fn resolve(line: &[&str], variables: &[(&str, &str)], config: Value) -> Result<S
     };
     let config: Config = serde_json::from_value(config).unwrap();
     let folder = PathBuf::from("/s");
-    Settings::resolve(*flags, None, environment(variables), config, folder.clone(), folder.join("c"))
+    Settings::resolve(*flags, None, &environment(variables), config, folder.clone(), folder.join("c"))
         .map_err(|error| error.to_string())
 }
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
-    let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
-    Environment::from_lookup(|name| variables.get(name).map(OsString::from))
-        .unwrap_or_else(|error| panic!("{error}"))
+    Environment(variables.iter().map(|(name, value)| (name.into(), value.into())).collect())
 }
 
 fn error(line: &[&str], variables: &[(&str, &str)], config: Value) -> String {
@@ -200,7 +197,7 @@ fn read(line: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Vec<Stri
     let Ok(Invocation::Run(flags)) = Flags::parse(line.iter().map(OsString::from).collect()) else {
         panic!("{line:?} is no good command line")
     };
-    Settings::read(*flags, environment(variables)).map_err(|error| error.to_string())
+    Settings::read(*flags, &environment(variables)).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -252,7 +249,7 @@ fn the_bots_token_is_read_from_its_file_unless_it_stands_elsewhere() {
         fs::write(&config, json!({ "telegram": telegram }).to_string()).unwrap();
         let line = ["--state-dir".into(), folder.clone().into_os_string()];
         let Ok(Invocation::Run(flags)) = Flags::parse(line.into()) else { panic!("a good command line") };
-        let read = Settings::read(*flags, environment(variables));
+        let read = Settings::read(*flags, &environment(variables));
         read.map(|(settings, _)| settings.config.telegram.bot_token.map(|token| token.expose().to_owned()))
             .map_err(|error| error.to_string())
     };
