@@ -8,7 +8,7 @@
 //! | floor | module | owns |
 //! |---|---|---|
 //! | 9 | `bin/` | what a binary is: the daemon, the guard of an agent, the demo agent, the tool |
-//! | 8 | `daemon` | start and end: `start` reads the command line, `gateway` ties the threads together, `process` is what the system sees (signals, limits), each `*_setup` says from the settings what one thread is to be |
+//! | 8 | `daemon` | start and end: `start` reads the command line, `gateway` ties the threads together, `process` is what the system sees (signals, limits), `setup` (`agent_setup`, `channels_setup`) says from the settings what each thread is to be |
 //! | 7 | `state` | every decision, on one thread: `model/` is what is known, with the rules about each thing by itself; `handlers/` is what follows from an event for several of them; `journal` is what waits for the disk, `state_loop` the loop around them, `start` what the last life left behind |
 //! | 6 | `net` | the sockets: who may connect (`handshake`; `origin_check` judges origins and proxy headers, `hosts` names, `token` tokens), what comes in (`conn`, `requests`), how much at a time (`slots`, `permits`, `shares`), what goes out (`outbound/`: `client` is one client's backlog) |
 //! | 6 | `channels` | Telegram and WhatsApp: what comes in (`message`) and goes out (`delivery`), the same for both; `text/` makes Markdown into messages, `web/` downloads files and judges the hosts that they come from; each channel paces what it sends (`telegram/rate_limit`, `whatsapp/outgoing`) |
@@ -74,7 +74,7 @@
 //!   `schemas/config.schema.json`. Both arrive in `config/settings.rs`.
 //! - **a limit**: `limits.rs` or its file in `limits/`, with what happens when it is reached; the README's table if people can meet it.
 //! - **a warning in `status`**: its code in `protocol/warning.rs`, its text where it is found
-//!   (`daemon/warnings.rs` for what settings say).
+//!   (`daemon/setup.rs` for what settings say).
 //!
 //! # Words
 //!

@@ -197,7 +197,7 @@ pub(crate) struct Telegram {
     /// Who may write to the agent.
     pub(crate) allow_from: Vec<String>,
     /// Groups that are let in, by chat id.
-    pub(crate) groups: BTreeMap<String, TelegramGroup>,
+    pub(crate) groups: BTreeMap<String, Group>,
     pub(crate) proxy: Option<String>,
     /// Whether a webhook that is in the way is removed.
     pub(crate) delete_webhook: bool,
@@ -237,10 +237,10 @@ pub(crate) enum Commands {
     All,
 }
 
-/// One of `telegram.groups`.
-#[derive(Clone, Deserialize)]
+/// One of `telegram.groups`, or of `whatsapp.groups`, which have no `allowFrom`.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct TelegramGroup {
+pub(crate) struct Group {
     /// Whether only what mentions the bot is answered.
     pub(crate) require_mention: bool,
     /// Who may ask besides those who may anywhere; `*` is everybody.
@@ -249,7 +249,7 @@ pub(crate) struct TelegramGroup {
     pub(crate) commands: Commands,
 }
 
-impl Default for TelegramGroup {
+impl Default for Group {
     fn default() -> Self {
         Self { require_mention: true, allow_from: Vec::new(), commands: Commands::default() }
     }
@@ -264,7 +264,7 @@ pub(crate) struct Whatsapp {
     /// Who may write to the agent.
     pub(crate) allow_from: Vec<String>,
     /// Groups that are let in, by jid.
-    pub(crate) groups: BTreeMap<String, WhatsappGroup>,
+    pub(crate) groups: BTreeMap<String, Group>,
     /// Answer in the chat with oneself.
     pub(crate) self_chat: bool,
     /// Tell people that their messages were read.
@@ -298,22 +298,6 @@ impl Default for Whatsapp {
             max_age_minutes: MAX_AGE_MINUTES_DEFAULT,
             sidecar: Sidecar::default(),
         }
-    }
-}
-
-/// One of `whatsapp.groups`.
-#[derive(Clone, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct WhatsappGroup {
-    /// Whether only what mentions the bot is answered.
-    pub(crate) require_mention: bool,
-    /// Whose runs lines for the gateway may touch.
-    pub(crate) commands: Commands,
-}
-
-impl Default for WhatsappGroup {
-    fn default() -> Self {
-        Self { require_mention: true, commands: Commands::default() }
     }
 }
 

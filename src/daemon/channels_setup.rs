@@ -9,50 +9,35 @@ use crate::channels::address::{is_group, person_id};
 use crate::channels::web::download::MediaSources;
 use crate::channels::web::media_hosts::MediaHosts;
 use crate::channels::{ChannelsSetup, TelegramSetup, WhatsappSetup};
-use crate::config::file::{TelegramGroup, WhatsappGroup};
+use crate::config::file::Group;
 use crate::config::settings::Settings;
 use crate::daemon::fatal::Fatal;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::protocol::payload::Toggles;
-use crate::state::{ChannelConfig, ChannelsConfig, GroupConfig};
+use crate::state::{ChannelConfig, ChannelsConfig};
 use crate::store::Layout;
 
 /// What the state thread knows of the channels. An id that cannot be one is left out, with a word in the
 /// log: nobody is let in by mistake.
 pub(super) fn for_state(settings: &Settings, layout: &Layout) -> ChannelsConfig {
     let (telegram, whatsapp) = (&settings.config.telegram, &settings.config.whatsapp);
-    let telegram_groups = telegram.groups.iter().map(|(id, group)| {
-        let allowed = group_members(Channel::Telegram, &group.allow_from);
-        let TelegramGroup { require_mention, commands, .. } = *group;
-        (id.clone(), GroupConfig { require_mention, allowed, commands })
-    });
-    let whatsapp_groups = whatsapp.groups.iter().map(|(id, group)| {
-        let WhatsappGroup { require_mention, commands } = *group;
-        (id.clone(), GroupConfig { require_mention, allowed: Vec::new(), commands })
-    });
-    let by_channel = BTreeMap::from([
-        (
-            Channel::Telegram,
-            ChannelConfig {
-                configured: telegram.bot_token.is_some(),
-                owner: owner(Channel::Telegram, settings.config.owner.telegram.as_deref()),
-                allowed: ids(Channel::Telegram, "allowFrom", &telegram.allow_from),
-                groups: telegram_groups.collect(),
-                max_age: max_age(telegram.max_age_minutes),
-            },
-        ),
-        (
-            Channel::Whatsapp,
-            ChannelConfig {
-                configured: whatsapp.is_configured(),
-                owner: owner(Channel::Whatsapp, settings.config.owner.whatsapp.as_deref()),
-                allowed: ids(Channel::Whatsapp, "allowFrom", &whatsapp.allow_from),
-                groups: whatsapp_groups.collect(),
-                max_age: max_age(whatsapp.max_age_minutes),
-            },
-        ),
-    ]);
+    let owners = &settings.config.owner;
+    let telegram = ChannelConfig {
+        configured: telegram.bot_token.is_some(),
+        owner: owner(Channel::Telegram, owners.telegram.as_deref()),
+        allowed: ids(Channel::Telegram, "allowFrom", &telegram.allow_from),
+        groups: groups(&telegram.groups, |members| group_members(Channel::Telegram, members)),
+        max_age: max_age(telegram.max_age_minutes),
+    };
+    let whatsapp = ChannelConfig {
+        configured: whatsapp.is_configured(),
+        owner: owner(Channel::Whatsapp, owners.whatsapp.as_deref()),
+        allowed: ids(Channel::Whatsapp, "allowFrom", &whatsapp.allow_from),
+        groups: groups(&whatsapp.groups, |_| Vec::new()),
+        max_age: max_age(whatsapp.max_age_minutes),
+    };
+    let by_channel = BTreeMap::from([(Channel::Telegram, telegram), (Channel::Whatsapp, whatsapp)]);
     ChannelsConfig {
         by_channel,
         media: layout.media(),
@@ -85,6 +70,15 @@ fn hosts(entries: &[String]) -> MediaHosts {
 
 fn owner(channel: Channel, id: Option<&str>) -> Option<String> {
     ids(channel, "owner", id.map(str::to_owned).as_slice()).pop()
+}
+
+/// The groups of a channel; `members` says whom the list of one lets in.
+fn groups(
+    groups: &BTreeMap<String, Group>,
+    members: impl Fn(&[String]) -> Vec<String>,
+) -> BTreeMap<String, Group> {
+    let group = |group: &Group| Group { allow_from: members(&group.allow_from), ..group.clone() };
+    groups.iter().map(|(id, configured)| (id.clone(), group(configured))).collect()
 }
 
 fn group_members(channel: Channel, allowed: &[String]) -> Vec<String> {

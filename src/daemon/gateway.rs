@@ -19,7 +19,7 @@ use crate::clock::{now, wall_ms};
 use crate::config::settings::Settings;
 use crate::daemon::fatal::Fatal;
 use crate::daemon::listeners::Listeners;
-use crate::daemon::{agent_setup, channels_setup, net_setup, state_setup};
+use crate::daemon::{agent_setup, channels_setup, setup};
 use crate::limits::{
     AGENT_CONTROL_INBOX, CHANNEL_INBOX, CHANNEL_RESERVE, SHUTDOWN_TIMEOUT, STATE_INBOX, STORE_INBOX,
     STORE_RESERVE,
@@ -66,7 +66,7 @@ impl Gateway {
         let cursors = state::cursors(&recovered);
         let (agent_config, warning) =
             agent_setup::setup(settings, &janitor, &own_exe, state::keeps_home(&recovered))?;
-        let mut state_config = state_setup::setup(settings, &layout, boot_id, &listeners);
+        let mut state_config = setup::state(settings, &layout, boot_id, &listeners);
         state_config.warnings.extend(warning);
         agent_setup::make_work_folder(&agent_config)?;
         let (state, first) = State::new(state_config, recovered, now());
@@ -92,7 +92,7 @@ impl Gateway {
 
         let (tried, agent_tried) = bounded(0);
         let context = NetContext::new(
-            net_setup::setup(settings, descriptors),
+            setup::net(settings, descriptors),
             Port::new(to_state.clone(), Event::Net),
             to_outbound,
             History::new(layout),

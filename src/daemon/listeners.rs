@@ -1,10 +1,13 @@
-//! Opens the listeners: on the addresses that were asked for, and on loopback beside them.
+//! Opens the listeners: on the addresses that were asked for, and on loopback beside them. Says who is in the
+//! way: another gateway, by the lock file or the port.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::daemon::fatal::Fatal;
-use crate::daemon::holder;
 use crate::net::acceptor;
 use crate::protocol::warning::{Warning, WarningCode};
 
@@ -71,12 +74,39 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Fatal> {
         tried => tried,
     };
     tried.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => match holder::pid_at(address) {
+        io::ErrorKind::AddrInUse => match pid_at(address) {
             Some(pid) => Fatal::PortHeld { address, pid },
             None => Fatal::Bind { address, source },
         },
         _ => Fatal::Bind { address, source },
     })
+}
+
+/// How long another gateway may take to say its process id: this one must be gone within 1 s.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// What the lock file's JSON says of the gateway that holds it, in words.
+pub(super) fn describe_holder(holder: &str) -> String {
+    let value: Value = serde_json::from_str(holder).unwrap_or_default();
+    match (value["pid"].as_u64(), value["url"].as_str()) {
+        (Some(pid), Some(url)) => format!("pid {pid} at {url}"),
+        (Some(pid), None) => format!("pid {pid}"),
+        _ => "it is just starting".to_owned(),
+    }
+}
+
+/// Asks `/healthz` on a taken port. `None` if no gateway answers there.
+fn pid_at(address: SocketAddr) -> Option<u64> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    // A reset behind the answer does not matter, nor does a program that never stops talking.
+    let _ = stream.take(2_048).read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer);
+    let (_, body) = text.split_once("\r\n\r\n")?;
+    serde_json::from_str::<Value>(body).ok()?["pid"].as_u64()
 }
 
 /// The warning that another program has `[::1]`: no gateway holds the one address without the other.

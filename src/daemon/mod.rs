@@ -2,18 +2,15 @@
 //!
 //! Stands above everything but the binaries, and ties the threads together, which know nothing of each
 //! other: `start` reads what was set, `gateway` starts the threads in order and stops them in
-//! reverse, and each `*_setup` says what one of them is to be, from the settings.
+//! reverse, and `setup`, `agent_setup` and `channels_setup` say what each of them is to be, from the settings.
 
 mod agent_setup;
 mod channels_setup;
 mod fatal;
 mod gateway;
-mod holder;
 mod listeners;
-mod net_setup;
 mod process;
+mod setup;
 mod start;
-mod state_setup;
-mod warnings;
 
 pub use start::main;

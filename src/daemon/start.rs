@@ -16,7 +16,7 @@ use crate::config::settings::Settings;
 use crate::daemon::fatal::Fatal;
 use crate::daemon::gateway::Gateway;
 use crate::daemon::process::{self, is_allocator_set, start_again};
-use crate::daemon::{agent_setup, channels_setup, holder, listeners, warnings};
+use crate::daemon::{agent_setup, channels_setup, listeners, setup};
 use crate::limits::SANE_CLOCK_MS;
 use crate::logging::Log;
 use crate::protocol::payload::Toggles;
@@ -102,7 +102,7 @@ fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
     let (_, warning) = agent_setup::setup(settings, &janitor, &own_exe, false)?;
     channels_setup::for_state(settings, &layout);
     channels_setup::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
-    let found: Vec<Warning> = warnings::of_settings(settings).into_iter().chain(warning).collect();
+    let found: Vec<Warning> = setup::warnings(settings).into_iter().chain(warning).collect();
     for warning in warnings.iter().chain(found.iter().map(|warning| &warning.message)) {
         log::warn!("{warning}");
     }
@@ -114,7 +114,9 @@ fn take_folder(layout: &Layout) -> Result<FolderLock, Fatal> {
     let folder = || layout.root().to_owned();
     make_private(layout.root()).map_err(|source| Fatal::Folder { folder: folder(), source })?;
     FolderLock::take(&layout.lock()).map_err(|error| match error {
-        LockError::Held(holder) => Fatal::Held { folder: folder(), holder: holder::describe(&holder) },
+        LockError::Held(holder) => {
+            Fatal::Held { folder: folder(), holder: listeners::describe_holder(&holder) }
+        }
         LockError::Io(source) => Fatal::Folder { folder: folder(), source },
     })
 }

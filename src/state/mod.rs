@@ -92,7 +92,7 @@ mod tests;
 
 use journal::Journal;
 use model::access::Access;
-pub(crate) use model::access::{ChannelConfig, ChannelsConfig, GroupConfig};
+pub(crate) use model::access::{ChannelConfig, ChannelsConfig};
 pub(crate) use model::budget::Budget;
 use model::clients::Asker;
 use model::clients::Clients;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::read_token;
 use crate::config::file::{Agent, Command, Config, Gateway, Heartbeat, Sandbox, Storage, Telegram, Whatsapp};
-use crate::config::file::{Commands, TelegramGroup, WhatsappGroup};
+use crate::config::file::{Commands, Group};
 use crate::limits::CONFIG_BYTES_MAX;
 use crate::protocol::call::Thinking;
 
@@ -212,7 +212,7 @@ fn defaults_are_those_of_the_schema() {
         ("telegram/properties/maxAgeMinutes", json!(telegram.max_age_minutes)),
         (
             "telegram/properties/groups/additionalProperties/properties/requireMention",
-            json!(TelegramGroup::default().require_mention),
+            json!(Group::default().require_mention),
         ),
         ("telegram/properties/groups/additionalProperties/properties/commands", json!("asker")),
         ("whatsapp/properties/allowFrom", json!(whatsapp.allow_from)),
@@ -222,7 +222,7 @@ fn defaults_are_those_of_the_schema() {
         ("whatsapp/properties/maxAgeMinutes", json!(whatsapp.max_age_minutes)),
         (
             "whatsapp/properties/groups/additionalProperties/properties/requireMention",
-            json!(WhatsappGroup::default().require_mention),
+            json!(Group::default().require_mention),
         ),
         ("whatsapp/properties/groups/additionalProperties/properties/commands", json!("asker")),
         ("whatsapp/properties/sidecar/properties/args", json!(whatsapp.sidecar.args)),
@@ -242,10 +242,9 @@ fn the_most_processes_that_the_schema_allows_are_those_that_the_queues_are_made_
 
 #[test]
 fn groups_have_the_careful_rule_unless_told() {
-    assert_eq!(TelegramGroup::default().commands, Commands::Asker);
-    assert_eq!(WhatsappGroup::default().commands, Commands::Asker);
+    assert_eq!(Group::default().commands, Commands::Asker);
     for (name, commands) in [("asker", Commands::Asker), ("owner", Commands::Owner), ("all", Commands::All)] {
-        let group: WhatsappGroup = serde_json::from_value(json!({ "commands": name })).unwrap();
+        let group: Group = serde_json::from_value(json!({ "commands": name })).unwrap();
         assert_eq!(group.commands, commands);
     }
 }

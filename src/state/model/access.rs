@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channels::address;
 use crate::channels::message::Inbound;
-use crate::config::file::Commands;
+use crate::config::file::{Commands, Group};
 use crate::limits::{ALLOWED_MAX, REFUSED_MAX};
 use crate::protocol::call::{Channel, ChannelAllowParams};
 use crate::protocol::error::WireError;
@@ -42,26 +42,9 @@ pub(crate) struct ChannelConfig {
     /// People who may write besides the owner.
     pub allowed: Vec<String>,
     /// Groups that are let in, by id.
-    pub groups: BTreeMap<String, GroupConfig>,
+    pub groups: BTreeMap<String, Group>,
     /// Age beyond which a message is not answered.
     pub max_age: Duration,
-}
-
-/// What the config says about a group.
-#[derive(Debug, Clone)]
-pub(crate) struct GroupConfig {
-    /// Whether only messages that are addressed to the gateway are answered.
-    pub require_mention: bool,
-    /// People who may ask there besides those who may write anyway; `*` is everybody.
-    pub allowed: Vec<String>,
-    /// Whose runs `/stop` ends there, and who may `/new` and `/think`.
-    pub commands: Commands,
-}
-
-impl Default for GroupConfig {
-    fn default() -> Self {
-        Self { require_mention: true, allowed: Vec::new(), commands: Commands::default() }
-    }
 }
 
 /// What a message may do.
@@ -225,11 +208,11 @@ impl Access {
     }
 
     /// The rules of a group, if it is let in.
-    pub(crate) fn group(&self, channel: Channel, chat: &str) -> Option<GroupConfig> {
+    pub(crate) fn group(&self, channel: Channel, chat: &str) -> Option<Group> {
         let configured = self.config.by_channel.get(&channel).and_then(|config| config.groups.get(chat));
         let granted = || {
             let granted = self.granted.contains_key(&(channel, chat.to_owned()));
-            granted.then(GroupConfig::default)
+            granted.then(Group::default)
         };
         configured.cloned().or_else(granted)
     }
@@ -292,7 +275,7 @@ impl Access {
     }
 
     /// The rules of the group that a message came from, if it is let in.
-    fn group_of(&self, message: &Inbound) -> Option<GroupConfig> {
+    fn group_of(&self, message: &Inbound) -> Option<Group> {
         let channel = message.route.channel;
         let known = self.group(channel, self.known_as(channel, &message.route.chat));
         known.or_else(|| self.group(channel, &message.route.chat))
@@ -313,7 +296,7 @@ impl Access {
         let unwelcome = if message.addressed { Verdict::Refused } else { Verdict::Ignored };
         let Some(group) = self.group_of(message) else { return unwelcome };
         let welcome = |allowed: &String| allowed == "*" || *allowed == message.from;
-        if !group.allowed.iter().any(welcome) && !self.may_write(channel, &message.from) {
+        if !group.allow_from.iter().any(welcome) && !self.may_write(channel, &message.from) {
             return unwelcome;
         }
         let mut session_key = format!("group:{}:{chat}", channel.name());

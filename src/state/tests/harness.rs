@@ -10,11 +10,11 @@ use crate::agent::{RunSpec, RunStep};
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
 use crate::channels::message::{Arrival, Batch, Inbound, Route};
 use crate::channels::{ChannelCommand, ChannelEvent};
-use crate::config::file::Commands;
+use crate::config::file::{Commands, Group};
 use crate::limits::SANE_CLOCK_MS;
 use crate::protocol::call::Channel;
 use crate::protocol::payload::{ChannelHealth, RunStatus};
-use crate::state::model::access::{ChannelConfig, GroupConfig};
+use crate::state::model::access::ChannelConfig;
 use crate::state::{Effect, Event, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp};
 
@@ -31,9 +31,9 @@ pub(super) struct Harness {
 
 pub(super) fn settings() -> StateConfig {
     let mut config = StateConfig { queue_max: 9, ..config() };
-    let group = |require_mention, allowed: &[&str]| GroupConfig {
+    let group = |require_mention, allowed: &[&str]| Group {
         require_mention,
-        allowed: allowed.iter().map(|id| (*id).to_owned()).collect(),
+        allow_from: allowed.iter().map(|id| (*id).to_owned()).collect(),
         commands: Commands::Asker,
     };
     let telegram = ChannelConfig {

@@ -1,0 +1,105 @@
+//! What the state thread and those of the sockets are told, from the settings, and the warnings that follow
+//! from these.
+
+use std::time::Duration;
+
+use crate::config::settings::Settings;
+use crate::daemon::channels_setup;
+use crate::daemon::listeners::Listeners;
+use crate::limits::{BACKLOG_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::net::NetConfig;
+use crate::net::hosts::stray_entries;
+use crate::net::shares::Shares;
+use crate::net::token::short_token;
+use crate::protocol::hello::Policy;
+use crate::protocol::payload::Auth;
+use crate::protocol::warning::{Warning, WarningCode};
+use crate::state::{Budget, HeartbeatConfig, PROMPT_DEFAULT, StateConfig};
+use crate::store::Layout;
+
+/// What the state thread is told: what clients are greeted with, and the bounds on runs and records.
+pub(super) fn state(
+    settings: &Settings,
+    layout: &Layout,
+    boot_id: String,
+    listeners: &Listeners,
+) -> StateConfig {
+    StateConfig {
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        ip: settings.binds.first().map_or_else(String::new, ToString::to_string),
+        url: listeners.local_url.clone(),
+        auth: if settings.config.gateway.token.is_some() { Auth::Token } else { Auth::None },
+        warnings: warnings(settings).into_iter().chain(listeners.warning.clone()).collect(),
+        boot_id,
+        policy: Policy {
+            max_payload: PAYLOAD_BYTES_MAX,
+            max_buffered_bytes: BACKLOG_BYTES_MAX,
+            tick_interval_ms: settings.config.gateway.tick_interval_ms,
+        },
+        agent_configured: settings.agent_command.is_some(),
+        thinking: settings.config.agent.thinking,
+        run_timeout: Duration::from_secs(settings.config.agent.timeout_seconds),
+        idle: minutes(settings.config.agent.idle_minutes),
+        processes_max: settings.config.agent.max_processes,
+        queue_max: settings.config.agent.queue,
+        budget: Budget {
+            runs: settings.config.agent.daily_runs,
+            runs_per_person: settings.config.agent.daily_runs_per_person,
+        },
+        expiry: Duration::from_secs(settings.config.storage.retention_days * 86_400),
+        heartbeat: HeartbeatConfig {
+            every: minutes(settings.config.heartbeat.every_minutes),
+            prompt: settings.config.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned()),
+            channel: settings.config.heartbeat.channel,
+            to: settings.config.heartbeat.to.clone(),
+        },
+        channels: channels_setup::for_state(settings, layout),
+    }
+}
+
+/// Minutes of the config, where 0 means never.
+fn minutes(count: u64) -> Option<Duration> {
+    (count > 0).then(|| Duration::from_secs(60 * count))
+}
+
+/// The settings of the sockets. There may be so many `descriptors` (`None`: any number).
+pub(super) fn net(settings: &Settings, descriptors: Option<u64>) -> NetConfig {
+    let gateway = &settings.config.gateway;
+    let shares = Shares::of(descriptors, gateway.max_clients, settings.config.agent.max_processes);
+    if shares.clients < gateway.max_clients {
+        log::warn!(
+            "the limit on open files ({}) has room for {} clients at a time, not for {}; more are not accepted: raise \
+             it (`ulimit -n`, LimitNOFILE= in a unit), or set --max-clients",
+            descriptors.unwrap_or_default(),
+            shares.clients,
+            gateway.max_clients
+        );
+    }
+    NetConfig {
+        settings: gateway.clone(),
+        bound: settings.binds.clone(),
+        token_file: settings.token_file.clone(),
+        shares,
+    }
+}
+
+/// The warnings that follow from the settings alone.
+pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
+    let gateway = &settings.config.gateway;
+    let short_token = gateway.token.as_ref().and_then(short_token);
+    let stray_entries = stray_entries(&gateway.allowed_hosts);
+    [no_token(settings), short_token, stray_entries].into_iter().flatten().collect()
+}
+
+/// The warning that there is no token. A gateway that can do nothing may stand open.
+fn no_token(settings: &Settings) -> Option<Warning> {
+    let has_channels =
+        settings.config.telegram.bot_token.is_some() || settings.config.whatsapp.is_configured();
+    if settings.config.gateway.token.is_some() || !(has_channels || settings.agent_command.is_some()) {
+        return None;
+    }
+    let message = "no token is set: every program of every user of this machine, the agent's own included, \
+        may command this gateway; put 32 random characters into a file (`openssl rand -hex 16`) and start \
+        it with --token-file FILE";
+    Some(Warning::new(WarningCode::NoToken, message))
+}
