@@ -6,8 +6,8 @@
 
 use serde_json::Value;
 
+use crate::cli::connection::outcome;
 use crate::cli::failure::Result;
-use crate::cli::frame::outcome;
 use crate::cli::show::facts;
 use crate::cli::terminal::{Output, Style, print};
 use crate::protocol::cut;

@@ -1,17 +1,19 @@
-//! The command line as it was typed: a verb, its flags and words.
+//! The command line as it was typed: a verb, its flags and words, and the message, which may come from stdin.
 //!
 //! Flags stand anywhere, as `--flag value` or `--flag=value`; those of a verb after it. Everything
 //! behind `--` is text.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::arguments::{Argument, FlagError, Kind, read_flag};
+use crate::cli::connection::too_large;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::message::message;
 use crate::cli::verbs::{self, COMMON, Verb};
+use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::nearest::nearest;
 
 /// What the command line asks for.
@@ -165,4 +167,37 @@ fn utf8(arg: OsString) -> Result<String> {
 
 fn usage<T>(text: impl Into<String>) -> Result<T> {
     Err(Failure::Usage(text.into()))
+}
+
+/// The message made of `words`; with none, or a single `-`, what stdin holds.
+pub(crate) fn message(words: &[String]) -> Result<String> {
+    let text = match words {
+        [] if io::stdin().is_terminal() => String::new(),
+        [] => stdin()?,
+        [word] if word == "-" => stdin()?,
+        words => words.join(" "),
+    };
+    if text.trim().is_empty() {
+        return Err(Failure::Usage("there is no message: give it as arguments or pipe it in".to_owned()));
+    }
+    Ok(text)
+}
+
+/// Reads stdin to its end, without the last line's end.
+pub(crate) fn stdin() -> Result<String> {
+    let mut bytes = Vec::new();
+    let stdin = io::stdin().lock();
+    stdin
+        .take(PAYLOAD_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::Failed(format!("cannot read stdin: {error}")))?;
+    if bytes.len() > PAYLOAD_BYTES_MAX {
+        return Err(too_large());
+    }
+    let mut text =
+        String::from_utf8(bytes).map_err(|_| Failure::Usage("stdin is not valid UTF-8 text".to_owned()))?;
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    Ok(text)
 }

@@ -3,7 +3,7 @@
 //! Knows the envelope of frames, not what is in their payloads, and never connects twice: whoever
 //! owns a connection decides what to do when it is lost.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,7 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, Error, Message, WebSocket};
 
 use crate::cli::failure::{Failure, Result};
-use crate::cli::frame::{no_answer, outcome, request};
 use crate::cli::locate::Target;
-use crate::cli::stream::TimedStream;
 use crate::limits::{
     CLI_SILENCE_SLACK, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES, TICK_INTERVAL_MS_DEFAULT, TICK_INTERVAL_MS_MAX,
     ms,
@@ -264,12 +262,90 @@ fn lost(error: &Error) -> Failure {
     Failure::Lost(format!("the connection to the gateway broke: {error}"))
 }
 
+/// The payload of an answer, or its error.
+pub(crate) fn outcome(mut answer: Value) -> Result<Value> {
+    if answer["ok"] == true {
+        return Ok(answer["payload"].take());
+    }
+    let error = &answer["error"];
+    let text = |name: &str| error[name].as_str().unwrap_or("?");
+    let when = error["retryAfterMs"].as_u64().map(|ms| format!("; try again in {} s", ms.div_ceil(1_000)));
+    Err(Failure::Failed(format!("{} ({}){}", text("message"), text("code"), when.unwrap_or_default())))
+}
+
+/// Whether a request fits into a frame; asked before connecting, since it is the caller's mistake.
+pub(crate) fn check_size(method: &str, params: &Value) -> Result<()> {
+    // Ids are short: none has more digits than this one.
+    let bytes = request("0000000000", method, params).to_string().len();
+    if bytes <= PAYLOAD_BYTES_MAX { Ok(()) } else { Err(too_large()) }
+}
+
+/// The failure of a message that fits into no frame.
+pub(crate) fn too_large() -> Failure {
+    Failure::Usage(format!("the message is too long: at most {} KiB fit", PAYLOAD_BYTES_MAX / 1_024))
+}
+
+/// The failure of a gateway that does not answer in time.
+pub(crate) fn no_answer() -> Failure {
+    Failure::TimedOut("the gateway did not answer in time; `--timeout SECONDS` waits longer".to_owned())
+}
+
+pub(crate) fn request(id: &str, method: &str, params: &Value) -> Value {
+    json!({ "type": "req", "id": id, "method": method, "params": params })
+}
+
+/// A stream whose reads and writes fail with `WouldBlock` at its deadline.
+pub(crate) struct TimedStream {
+    pub(crate) stream: TcpStream,
+    /// The deadline of every read and write from now on.
+    pub(crate) deadline: Instant,
+}
+
+impl TimedStream {
+    fn remaining(&self) -> io::Result<Option<Duration>> {
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(Some(remaining)) }
+    }
+}
+
+/// Repeats a step that a signal interrupted, which did not end the process.
+fn uninterrupted(mut step: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match step() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+impl Read for TimedStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| {
+            self.stream.set_read_timeout(self.remaining()?)?;
+            self.stream.read(buffer)
+        })
+    }
+}
+
+impl Write for TimedStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| {
+            self.stream.set_write_timeout(self.remaining()?)?;
+            self.stream.write(bytes)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::check_hello;
-    use crate::cli::address::Address;
+    use super::{check_hello, outcome};
+    use crate::cli::locate::Address;
     use crate::cli::locate::{Target, Token};
 
     fn target(secret: Option<&str>) -> Target {
@@ -295,5 +371,12 @@ mod tests {
             let text = failure.to_string();
             assert!(failure.code() == 4 && text.contains(expected) && !text.contains("secret"), "{text}");
         }
+    }
+
+    #[test]
+    fn an_error_says_its_code_and_when_to_retry() {
+        let error = json!({ "code": "RATE_LIMITED", "message": "the queue is full", "retryAfterMs": 1_200 });
+        let text = outcome(json!({ "ok": false, "error": error })).unwrap_err().to_string();
+        assert_eq!(text, "the queue is full (RATE_LIMITED); try again in 2 s");
     }
 }

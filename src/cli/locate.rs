@@ -3,19 +3,20 @@
 //! Only flags and environment may name another machine, and a token that was found on this machine
 //! goes to this machine only. Anybody may sit on the port of a gateway that has ended, so a token is shown to
 //! the one that holds the lock file, or to an address that was named; the config names one, for the token
-//! that stands beside it, until a gateway has left a lock file. The token is shown nowhere, not even in errors. Blanks around it do not
-//! count, as in the gateway.
+//! that stands beside it, until a gateway has left a lock file. The token stands in no output, not even in
+//! errors. Blanks around it do not count, as in the gateway.
 
-use std::env;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::{env, fmt};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde_json::Value;
+use tungstenite::http::Uri;
 
-use crate::cli::address::Address;
 use crate::cli::failure::{Failure, Result};
 use crate::limits::{CONFIG_BYTES_MAX, LOCK_BYTES_MAX, PORT_DEFAULT, TOKEN_FILE_BYTES_MAX};
 use crate::plain_file;
@@ -38,17 +39,11 @@ pub(crate) struct Token {
     pub(crate) source: String,
 }
 
-/// What the flags say of the gateway and its token.
-pub(crate) struct TargetFlags<'a> {
-    pub(crate) url: Option<&'a str>,
-    pub(crate) token: Option<&'a str>,
-    pub(crate) token_file: Option<&'a str>,
-}
-
-/// Finds the gateway. Looks at everything anew, so that a gateway that moved to another port is found again.
-pub(crate) fn target(flags: &TargetFlags) -> Result<Target> {
+/// Finds the gateway by `--url`, `--token` and `--token-file`, as far as they were typed, and what else says
+/// where it is. Looks at everything anew, so that a gateway that moved to another port is found again.
+pub(crate) fn target(url: Option<&str>, token: Option<&str>, token_file: Option<&str>) -> Result<Target> {
     let lock = lock();
-    let (address, source, is_named) = if let Some(url) = flags.url {
+    let (address, source, is_named) = if let Some(url) = url {
         (Address::parse(url)?, "--url", true)
     } else if let Some(url) = variable("CLAWDIS_GATEWAY_URL") {
         (Address::parse(&url)?, "CLAWDIS_GATEWAY_URL", true)
@@ -67,7 +62,7 @@ pub(crate) fn target(flags: &TargetFlags) -> Result<Target> {
     };
     // What was named for no address in particular is not for whoever has a dead gateway's place.
     let is_left = !is_named && matches!(lock, Lock::Left { .. });
-    let token = match named_token(flags)? {
+    let token = match named_token(token, token_file)? {
         Some(token) => Some(token).filter(|_| !is_left),
         None => found_token(search)?,
     };
@@ -155,13 +150,13 @@ fn configured_address() -> Result<Address> {
     })
 }
 
-fn named_token(flags: &TargetFlags) -> Result<Option<Token>> {
-    if let Some(secret) = flags.token {
+fn named_token(token: Option<&str>, token_file: Option<&str>) -> Result<Option<Token>> {
+    if let Some(secret) = token {
         return Ok(Some(Token { secret: secret.trim().to_owned(), source: "--token".to_owned() }));
     }
-    if let Some(path) = flags.token_file {
+    if let Some(path) = token_file {
         // It may be the output of a program, which a shell hands over as a pipe.
-        return token_file(Path::new(path), File::open).map(Some);
+        return read_token(Path::new(path), File::open).map(Some);
     }
     let name = "CLAWDIS_GATEWAY_TOKEN";
     Ok(variable(name).map(|secret| Token { secret: secret.trim().to_owned(), source: name.to_owned() }))
@@ -185,10 +180,10 @@ fn found_token(search: TokenSearch) -> Result<Option<Token>> {
         return Ok(Some(Token { secret: secret.trim().to_owned(), source }));
     }
     let path = state_file("token").filter(|path| search == TokenSearch::Everywhere && path.exists());
-    path.map(|path| token_file(&path, plain_file::open_named)).transpose()
+    path.map(|path| read_token(&path, plain_file::open_named)).transpose()
 }
 
-fn token_file<'a>(path: &'a Path, open: impl FnOnce(&'a Path) -> io::Result<File>) -> Result<Token> {
+fn read_token<'a>(path: &'a Path, open: impl FnOnce(&'a Path) -> io::Result<File>) -> Result<Token> {
     let wrong =
         |what: String| Failure::Usage(format!("cannot use the token file {}: {what}", path.display()));
     let mut text = String::new();
@@ -199,4 +194,113 @@ fn token_file<'a>(path: &'a Path, open: impl FnOnce(&'a Path) -> io::Result<File
         return Err(wrong("it is empty".to_owned()));
     }
     Ok(Token { secret: text.trim().to_owned(), source: path.display().to_string() })
+}
+
+const WRONG: &str = "the gateway's url must look like ws://127.0.0.1:18789; a token goes into --token-file";
+const NO_TLS: &str = "only ws:// is spoken here, without TLS; to reach another machine use an SSH tunnel: \
+    `ssh -N -L 18789:127.0.0.1:18789 USER@HOST`, then --url ws://127.0.0.1:18789";
+
+/// Where a gateway listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// Name or IP address, without brackets.
+    pub(crate) host: String,
+    /// The port, which is never 0.
+    pub(crate) port: u16,
+}
+
+impl Address {
+    /// Reads an address, `ws://HOST[:PORT][/]`. The errors never repeat what was typed: it may hold a secret.
+    pub(crate) fn parse(url: &str) -> Result<Self> {
+        let wrong = || Failure::Usage(WRONG.to_owned());
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        match uri.scheme_str() {
+            Some("ws") => {}
+            Some("wss" | "https") => return Err(Failure::Usage(NO_TLS.to_owned())),
+            _ => return Err(wrong()),
+        }
+        let (host, authority) = (uri.host().unwrap_or_default(), uri.authority().ok_or_else(wrong)?);
+        let port = if authority == host { Some(PORT_DEFAULT) } else { uri.port_u16() };
+        let port = port.filter(|port| *port != 0).ok_or_else(wrong)?;
+        if host.is_empty() || uri.query().is_some() || authority.as_str().contains('@') {
+            return Err(wrong());
+        }
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
+        Ok(Self { host: host.to_owned(), port })
+    }
+
+    /// How a client on this machine reaches a listener there: one on every interface over loopback.
+    /// `None` if it is neither that nor loopback.
+    pub(crate) fn of_listener(host: &str, port: u16) -> Option<Self> {
+        let host = if host == "localhost" { "127.0.0.1" } else { host };
+        let ip = match host.parse().ok()? {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        ip.is_loopback().then(|| Self { host: ip.to_string(), port })
+    }
+
+    /// Whether it surely is this machine. A name is not: it may be resolved to anything.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "ws://[{host}]:{port}") } else { write!(f, "ws://{host}:{port}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+
+    fn shown(url: &str) -> String {
+        Address::parse(url).unwrap().to_string()
+    }
+
+    #[test]
+    fn good_addresses_are_completed() {
+        assert_eq!(shown("ws://127.0.0.1:1234"), "ws://127.0.0.1:1234");
+        assert_eq!(shown("ws://localhost"), "ws://127.0.0.1:18789");
+        assert_eq!(shown("ws://[::1]:99/"), "ws://[::1]:99");
+        assert_eq!(shown("ws://[::1]"), "ws://[::1]:18789");
+        assert_eq!(shown("ws://pi.local:18789/any/path"), "ws://pi.local:18789");
+    }
+
+    #[test]
+    fn bad_addresses_say_what_to_do_and_repeat_nothing() {
+        let refused = [
+            ("wss://host", "SSH tunnel"),
+            ("https://host", "SSH tunnel"),
+            ("ftp://secret", "look like"),
+            ("127.0.0.1:18789", "look like"),
+            ("ws://secret@host", "--token-file"),
+            ("ws://secret@host:1", "--token-file"),
+            ("ws://host?token=secret", "--token-file"),
+            ("ws://host:port", "look like"),
+            ("ws://host:", "look like"),
+            ("ws://host:65536", "look like"),
+            ("ws://[::1]99", "look like"),
+            ("ws://:1", "look like"),
+            ("ws://host:0", "look like"),
+        ];
+        for (url, expected) in refused {
+            let text = Address::parse(url).unwrap_err().to_string();
+            assert!(text.contains(expected) && !text.contains("secret"), "{url}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_reached_over_loopback_or_not_at_all() {
+        let reached = |host| Address::of_listener(host, 5).map(|address| address.to_string());
+        assert_eq!(reached("0.0.0.0").unwrap(), "ws://127.0.0.1:5");
+        assert_eq!(reached("::").unwrap(), "ws://[::1]:5");
+        assert_eq!(reached("127.0.0.2").unwrap(), "ws://127.0.0.2:5");
+        assert_eq!(reached("192.0.2.7"), None);
+    }
 }

@@ -8,10 +8,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::cli::connection::{Client, Connection, NO_EVENTS};
+use crate::cli::connection::{Client, Connection, NO_EVENTS, no_answer, outcome};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::frame::{no_answer, outcome};
 use crate::cli::linking::LinkingView;
 use crate::cli::qr::QrStyle;
 use crate::cli::show::facts;

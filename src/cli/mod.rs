@@ -8,26 +8,18 @@
 //! of the protocol only its version and bounds are known here. Must not know of the daemon's threads,
 //! files or configuration beyond where to find its address and token.
 
-mod address;
-mod allow;
 mod answer;
 mod args;
 mod call;
 mod connection;
 mod context;
 mod failure;
-mod frame;
-mod help;
-mod interrupt;
 mod linking;
 mod locate;
 mod login;
-mod message;
 mod qr;
-mod reconnect;
 mod run;
 mod show;
-mod stream;
 mod terminal;
 mod verbs;
 mod watch;
@@ -56,8 +48,8 @@ pub fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let args = match args::parse(env::args_os().skip(1))? {
-        Invocation::Help(verb) => return print(&help::help(verb)),
-        Invocation::Version => return print(&help::version()),
+        Invocation::Help(verb) => return print(&verbs::help(verb)),
+        Invocation::Version => return print(&verbs::version()),
         Invocation::Run(args) => args,
     };
     let context = Context::new(args)?;
@@ -69,7 +61,7 @@ fn run() -> Result<()> {
         Action::Watch => watch::watch(&context),
         Action::Login => login::login(&context, params),
         Action::Logout => login::logout(&context, params),
-        Action::Allow => allow::allow(&context, params),
+        Action::Allow => call::allow(&context, params),
         Action::Call => call::call(&context, params),
         Action::Gateway => call::gateway(&context, params),
     }

@@ -9,12 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use crate::cli::answer::AnswerView;
-use crate::cli::connection::{Client, Connection, NO_EVENTS};
-use crate::cli::context::Context;
+use crate::cli::connection::{Client, Connection, NO_EVENTS, check_size, no_answer, outcome};
+use crate::cli::context::{Context, random_key};
 use crate::cli::failure::{Failure, Result};
-use crate::cli::frame::{check_size, no_answer, outcome};
-use crate::cli::message::random_key;
-use crate::cli::reconnect::reconnect;
 use crate::limits::{
     CLI_CANCEL_WAIT, CLI_FOREVER, CLI_GIVE_UP_AFTER, CLI_HISTORY_POLL_INTERVAL, CLI_KEY_RESEND,
     CLI_SEND_TIMEOUT, CLI_SIGNAL_SLICE, HISTORY_PAGE_MAX,
@@ -115,7 +112,9 @@ impl<'a> Run<'a> {
             // The gateway must not count us twice.
             drop(connection);
             let give_up = self.deadline.min(Instant::now() + CLI_GIVE_UP_AFTER);
-            connection = reconnect(self.context, &self.client, Duration::ZERO, give_up)
+            connection = self
+                .context
+                .reconnect(&self.client, Duration::ZERO, give_up)
                 .map_err(|failure| self.advise(failure))?;
         }
     }

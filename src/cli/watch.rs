@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::cli::connection::{Client, Connection};
-use crate::cli::context::Context;
+use crate::cli::context::{Context, random_key};
 use crate::cli::failure::{Failure, Result};
-use crate::cli::message::random_key;
-use crate::cli::reconnect::reconnect;
 use crate::cli::show::{bytes, facts, states};
 use crate::cli::terminal::{Output, Style, print};
 use crate::clock::{utc, wall_ms};
@@ -37,7 +35,7 @@ pub(crate) fn watch(context: &Context) -> Result<()> {
         view.note("disconnected", &json!({ "reason": why }))?;
         // The gateway must not count us twice.
         drop(connection);
-        connection = reconnect(context, &client, pause, forever)?;
+        connection = context.reconnect(&client, pause, forever)?;
     }
 }
 
