@@ -10,9 +10,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 
-use crate::agent::command::{AgentControl, RunSpec};
-use crate::agent::config::AgentConfig;
-use crate::agent::event::{AgentEvent, RunStep};
+use crate::agent::interface::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::agent::pending_events::PendingEvents;
 use crate::agent::process::{Process, ProcessEvent, Timeouts};
 use crate::agent::reader::{self, ReaderEvent};
@@ -22,8 +20,8 @@ use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{AGENT_LINES_INBOX, CHILD_STOP_TIMEOUT, ms};
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
-use crate::store::agent_folder::AgentSessionFile;
-use crate::store::{agent_folder, media};
+use crate::store::agent_folder::{self, AgentSessionFile};
+use crate::store::media;
 
 /// Variables that keep an agent from calling home, and from colours in its error texts.
 const QUIET: [(&str, &str); 4] =

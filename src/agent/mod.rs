@@ -5,24 +5,19 @@
 //! by a `Port` as those of other threads do: a `Port` waits for room, and an agent must never wait for state.
 
 mod agent_loop;
-mod command;
-mod config;
 pub mod demo;
-mod event;
+mod interface;
 mod pending_events;
 mod pi_command;
 mod pi_line;
 mod pi_run;
 mod pi_text;
-mod picture;
 mod process;
 mod reader;
 pub(crate) mod sandbox;
 mod scheduler;
 
-pub use command::{AgentControl, RunSpec};
-pub use config::{AgentConfig, SandboxConfig};
-pub use event::{AgentEvent, RunStep};
+pub use interface::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, SandboxConfig};
 
 use std::convert::Infallible;
 use std::io;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::agent::event::{AgentEvent, RunStep};
+use crate::agent::interface::{AgentEvent, RunStep};
 use crate::limits::{AGENT_PENDING_BYTES_MAX, DELTA_BYTES_MAX};
 use crate::protocol::call::RunId;
 use crate::protocol::cut;

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::agent::event::RunStep;
+use crate::agent::interface::RunStep;
 use crate::agent::pi_command;
 use crate::agent::pi_line::{PiLine, Response, StopReason, ToolLine, ToolPhase};
 use crate::limits::{AGENT_BARRIER_TIMEOUT, AGENT_REPLAY_BYTES_MAX, ERROR_TEXT_BYTES_MAX, SUMMARY_BYTES_MAX};

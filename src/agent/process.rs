@@ -1,24 +1,27 @@
 //! One agent process: its child, the run inside it, and the clock over both.
 
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use crate::agent::command::RunSpec;
-use crate::agent::event::RunStep;
+use data_encoding::BASE64;
+
+use crate::agent::interface::{RunSpec, RunStep};
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{PiRun, RunOutcome, RunOutput, one_sentence};
-use crate::agent::picture;
 use crate::agent::sandbox;
 use crate::agent::scheduler::ProcessId;
-use crate::child::Child;
-use crate::child::ending::Ending;
 use crate::child::guard::CANNOT_RUN;
+use crate::child::{Child, Ending};
 use crate::limits::{
     CHILD_ABORT_WAIT, CHILD_CLOSED_WAIT, CHILD_KILL_AFTER, CHILD_POLL_INTERVAL, CHILD_STOP_TIMEOUT,
+    IMAGE_BYTES_MAX,
 };
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
+use crate::store::media;
 
 /// An event of a process for the agent thread.
 #[derive(Debug)]
@@ -85,9 +88,9 @@ impl Process {
     pub(super) fn start_run(&mut self, spec: RunSpec, now: Instant, events: &mut Vec<ProcessEvent>) {
         self.serial += 1;
         let mut images = spec.images;
-        images.extend(spec.image_files.iter().filter_map(|(mime_type, path)| picture::read(mime_type, path)));
+        images.extend(spec.image_files.iter().filter_map(|(mime_type, path)| read_picture(mime_type, path)));
         let (pi, line) = PiRun::new(self.serial, &spec.prompt, &images);
-        self.child.stdin_mut().write(&line, now);
+        self.child.stdin.write(&line, now);
         events.push(ProcessEvent::Step(spec.run_id.clone(), RunStep::Started));
         self.run = Some(ActiveRun {
             run_id: spec.run_id,
@@ -109,7 +112,7 @@ impl Process {
         let mut out = Vec::new();
         run.pi.handle(line, now, &mut out);
         self.execute(out, now, events);
-        if self.child.stdin().is_overrun() && self.ending == Ending::No {
+        if self.child.stdin.is_overrun && self.ending == Ending::No {
             self.on_fault("the agent does not read what it is sent", now, events);
         }
     }
@@ -183,14 +186,14 @@ impl Process {
             }
         };
         let start = self.start_deadline.filter(|_| self.ending == Ending::No);
-        let retry = self.child.stdin().retry_at();
+        let retry = self.child.stdin.retry_at();
         [run.map(|run| run.deadline), silent, barrier, end, start, retry].into_iter().flatten().min()
     }
 
     /// Does what is due by now.
     pub(super) fn tick(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
-        if self.child.stdin().retry_at().is_some_and(|at| at <= now) {
-            self.child.stdin_mut().flush(now);
+        if self.child.stdin.retry_at().is_some_and(|at| at <= now) {
+            self.child.stdin.flush(now);
         }
         if let Some(run) = &mut self.run {
             let mut out = Vec::new();
@@ -270,7 +273,7 @@ impl Process {
                     let shown = self.run.as_ref().filter(|run| run.verdict.is_none());
                     events.extend(shown.map(|run| ProcessEvent::Step(run.run_id.clone(), step)));
                 }
-                RunOutput::Write(line) => self.child.stdin_mut().write(&line, now),
+                RunOutput::Write(line) => self.child.stdin.write(&line, now),
                 RunOutput::Finished(outcome) => self.finish(outcome, now, events),
             }
         }
@@ -325,4 +328,24 @@ fn describe_exit(exit: ExitStatus) -> String {
         (None, signal) => format!("signal {}", signal.unwrap_or_default()),
     };
     format!("the agent ended unexpectedly ({how})")
+}
+
+/// MIME type and base64 of a picture that somebody sent, for the model. One that is too large or cannot be read is left out: the
+/// prompt names its file anyway.
+fn read_picture(mime_type: &str, path: &Path) -> Option<(String, String)> {
+    let read = || {
+        let mut bytes = Vec::new();
+        media::open(path)?.take(IMAGE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(bytes)
+    };
+    match read() {
+        Ok(bytes) if bytes.len() as u64 <= IMAGE_BYTES_MAX => {
+            Some((mime_type.to_owned(), BASE64.encode(&bytes)))
+        }
+        Ok(_) => None,
+        Err(error) => {
+            log::warn!("a picture cannot be read for the agent: {error}");
+            None
+        }
+    }
 }

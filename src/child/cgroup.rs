@@ -5,10 +5,9 @@
 //! with `Delegate=yes`. Everywhere else all of this does nothing. It is a help and no wall: who has
 //! our rights can leave the group.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::{fs, io};
 
 use rustix::process::Pid;
 

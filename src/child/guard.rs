@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::Mode;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, umask, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
-use signal_hook::{flag, low_level::pipe};
+use signal_hook::flag;
+use signal_hook::low_level::pipe;
 
 use crate::child::{self, cgroup, family};
 use crate::limits::{CHILD_POLL_INTERVAL, CHILD_TERM_WAIT, GUARD_HUNT_TIME, GUARD_KILL_WAIT};

@@ -5,13 +5,10 @@
 //! stopped. Knows nothing of what its children say or are for.
 
 pub(crate) mod cgroup;
-pub(crate) mod ending;
-mod environment;
 pub(crate) mod family;
 pub mod guard;
 pub(crate) mod orphans;
-mod stderr;
-mod stdin;
+mod pipes;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
@@ -24,8 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::child::stderr::StderrTail;
-use crate::child::stdin::PatientStdin;
+use crate::child::pipes::{PatientStdin, StderrTail};
 use crate::limits::{
     ATTEMPT_POLL_INTERVAL, CHILD_KILL_AFTER, CHILD_POLL_INTERVAL, CHILD_STDERR_LINE_BYTES_MAX,
 };
@@ -56,7 +52,8 @@ pub(crate) struct ChildSpec<'a> {
 #[derive(Debug)]
 pub(crate) struct Child {
     inner: process::Child,
-    stdin: PatientStdin,
+    /// Its stdin, which never blocks.
+    pub(crate) stdin: PatientStdin,
     stderr: Arc<Mutex<StderrTail>>,
     exit: Option<ExitStatus>,
 }
@@ -69,7 +66,7 @@ impl Child {
     ) -> io::Result<Self> {
         let mut command = command(&spec.program);
         command.args(&spec.args).current_dir(spec.cwd).env_clear();
-        command.envs(environment::allowed(std::env::vars_os(), spec.pass_env, &spec.env));
+        command.envs(allowed_variables(std::env::vars_os(), spec.pass_env, &spec.env));
         command.envs(orphans::mark());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut inner = orphans::spawn(&mut command)?;
@@ -81,18 +78,8 @@ impl Child {
         // From here on an error drops `child`, which ends the process.
         let child = Self { inner, stdin: PatientStdin::new(stdin)?, stderr: Arc::clone(&tail), exit: None };
         threads::spawn_expendable(&format!("{}-out", spec.name), move || read_stdout(stdout))?;
-        threads::spawn_expendable(&format!("{}-err", spec.name), move || stderr::read(stderr, &tail))?;
+        threads::spawn_expendable(&format!("{}-err", spec.name), move || pipes::read_stderr(stderr, &tail))?;
         Ok(child)
-    }
-
-    /// The child's stdin, which never blocks.
-    pub(crate) fn stdin(&self) -> &PatientStdin {
-        &self.stdin
-    }
-
-    /// The child's stdin, to write to.
-    pub(crate) fn stdin_mut(&mut self) -> &mut PatientStdin {
-        &mut self.stdin
     }
 
     /// The last lines of the child's stderr, oldest first.
@@ -172,7 +159,7 @@ pub(crate) enum AttemptError {
 /// Whether a program without input ends well within that time. It has no terminal.
 pub(crate) fn attempt(program: &Path, args: &[OsString], patience: Duration) -> Result<(), AttemptError> {
     let mut command = command(program);
-    command.args(args).env_clear().envs(environment::allowed(std::env::vars_os(), &[], &[]));
+    command.args(args).env_clear().envs(allowed_variables(std::env::vars_os(), &[], &[]));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child =
         orphans::spawn(&mut command).map_err(|error| judge(format!("it cannot be run: {error}")))?;
@@ -212,7 +199,7 @@ fn last_words(mut child: process::Child) -> Option<String> {
     let mut bytes = Vec::new();
     let _ = stderr.take(CHILD_STDERR_LINE_BYTES_MAX as u64).read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<String> = text.lines().map(stderr::plain).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<String> = text.lines().map(pipes::plain).filter(|line| !line.is_empty()).collect();
     (!lines.is_empty()).then(|| lines.join("; "))
 }
 
@@ -234,5 +221,157 @@ impl Drop for Child {
                 log::error!("process {} does not end", self.inner.id());
             }
         }
+    }
+}
+
+/// Variables of ours that every child gets if we have them.
+const STANDARD: [&str; 6] = ["PATH", "HOME", "LANG", "TERM", "TMPDIR", "TZ"];
+
+/// The child's whole environment: the standard names, `PI_*` and `pass` from `ours`, then `extra`.
+/// Our own secrets stay behind even if `pass` or `extra` names them.
+fn allowed_variables(
+    ours: impl Iterator<Item = (OsString, OsString)>,
+    pass: &[String],
+    extra: &[(String, String)],
+) -> Vec<(OsString, OsString)> {
+    let passed = ours.filter(|(name, _)| {
+        name.to_str().is_some_and(|name| {
+            !is_secret(name)
+                && (STANDARD.contains(&name) || name.starts_with("PI_") || pass.iter().any(|it| it == name))
+        })
+    });
+    let added = extra.iter().filter(|(name, _)| !is_secret(name));
+    passed.chain(added.map(|(name, value)| (name.into(), value.into()))).collect()
+}
+
+/// Whether a variable is one of the gateway's own settings and tokens.
+fn is_secret(name: &str) -> bool {
+    name.starts_with("CLAWDIS_") || name == "TELEGRAM_BOT_TOKEN"
+}
+
+/// How far the end of a child is that is ended by somebody who does not wait for it: asked, then SIGTERM, then
+/// SIGKILL. Its owner calls [`Ending::escalate`] at the time of [`Ending::until`];
+/// whether the child has ended is [`Child::exit`]'s to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Ending {
+    /// The child is to live.
+    #[default]
+    No,
+    /// It was asked to end, in a way that it understands, or is about to end by itself.
+    Asked { until: Instant },
+    /// SIGTERM was sent.
+    Term { until: Instant },
+    /// SIGKILL was sent, to its process group.
+    Kill { until: Instant },
+}
+
+impl Ending {
+    /// When the next step is due, if the child is to end at all.
+    pub(crate) fn until(self) -> Option<Instant> {
+        match self {
+            Self::No => None,
+            Self::Asked { until } | Self::Term { until } | Self::Kill { until } => Some(until),
+        }
+    }
+
+    /// Whether a signal was sent. An end that was only asked for may be taken back.
+    pub(crate) fn is_forced(self) -> bool {
+        matches!(self, Self::Term { .. } | Self::Kill { .. })
+    }
+
+    /// Sends SIGTERM, unless a signal was sent before. The next step is due after `patience`.
+    pub(crate) fn terminate(&mut self, child: &mut Child, patience: Duration, now: Instant) {
+        if !self.is_forced() {
+            child.terminate();
+            *self = Self::Term { until: now + patience };
+        }
+    }
+
+    /// Takes the next step: SIGTERM at first, SIGKILL from then on. The one after it is due after `patience`.
+    pub(crate) fn escalate(&mut self, child: &mut Child, patience: Duration, now: Instant) {
+        if self.is_forced() {
+            child.kill();
+            *self = Self::Kill { until: now + patience };
+        } else {
+            self.terminate(child, patience, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    use super::{Child, ChildSpec, Ending, allowed_variables};
+
+    #[test]
+    fn only_the_allowed_names_pass() {
+        let ours = ["PATH", "HOME", "PI_CODING_AGENT_DIR", "AWS_SECRET", "OPENAI_API_KEY", "LD_PRELOAD"];
+        let secret = ["CLAWDIS_GATEWAY_TOKEN", "TELEGRAM_BOT_TOKEN", "CLAWDIS_X"];
+        let all = ours.iter().chain(&secret).map(|name| ((*name).into(), "v".into()));
+        let pass = ["OPENAI_API_KEY", "CLAWDIS_X", "TELEGRAM_BOT_TOKEN", "ABSENT"].map(str::to_owned);
+        let extra = [("PI_OFFLINE", "1"), ("CLAWDIS_Y", "1")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let names: Vec<_> = allowed_variables(all, &pass, &extra)
+            .into_iter()
+            .map(|(name, _)| name.into_string().unwrap())
+            .collect();
+        assert_eq!(names, ["PATH", "HOME", "PI_CODING_AGENT_DIR", "OPENAI_API_KEY", "PI_OFFLINE"]);
+    }
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// A shell that does this, once it says that it has begun.
+    fn shell(script: &str) -> Child {
+        let script = format!("{script}; echo ready; while :; do sleep 0.1; done");
+        let (ready, begun) = std::sync::mpsc::channel();
+        let spec = ChildSpec {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            cwd: Path::new("/"),
+            env: Vec::new(),
+            pass_env: &[],
+            name: "test",
+        };
+        let read = move |mut stdout| {
+            let mut line = [0; 6];
+            let _ = ready.send(std::io::Read::read_exact(&mut stdout, &mut line).is_ok());
+            let _ = std::io::copy(&mut stdout, &mut std::io::sink());
+        };
+        let child = Child::start(&spec, read).unwrap();
+        assert!(begun.recv_timeout(SOON).unwrap());
+        child
+    }
+
+    #[test]
+    fn who_does_not_end_when_asked_gets_one_signal_after_the_other() {
+        let patience = Duration::from_millis(300);
+        for (script, signals) in [(":", 1), ("trap : TERM", 2)] {
+            let (mut child, begin) = (shell(script), Instant::now());
+            let mut ending = Ending::Asked { until: begin };
+            let mut steps = 0;
+            while child.exit().is_none() {
+                let now = Instant::now();
+                assert!(now < begin + SOON, "it does not end");
+                if ending.until().is_some_and(|until| until <= now) {
+                    ending.escalate(&mut child, patience, now);
+                    steps += 1;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            assert!(ending.is_forced() && steps == signals, "{script}: {steps} signals");
+        }
+    }
+
+    #[test]
+    fn sigterm_is_sent_once() {
+        let (mut child, now) = (shell("trap : TERM"), Instant::now());
+        let mut ending = Ending::No;
+        assert!(ending.until().is_none() && !ending.is_forced());
+        ending.terminate(&mut child, Duration::from_secs(1), now);
+        let first = ending;
+        ending.terminate(&mut child, Duration::from_secs(2), now);
+        assert_eq!((ending, ending.until()), (first, Some(now + Duration::from_secs(1))));
+        child.kill();
     }
 }

@@ -3,15 +3,19 @@
 //! All are laid over a read-only view of the machine, folders before what lies in them, so
 //! that the order of the config does not matter and what is nearest to a file counts for it.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-use crate::agent::config::{AgentConfig, SandboxConfig};
-use crate::agent::sandbox::{SessionFolders, refusal, sockets};
-use crate::limits::SANDBOX_SOCKETS_MAX;
+use crate::agent::interface::{AgentConfig, SandboxConfig};
+use crate::agent::sandbox::{SessionFolders, refusal};
+use crate::limits::{SANDBOX_SOCKET_LIST_BYTES_MAX, SANDBOX_SOCKETS_MAX};
 
 const ALWAYS: [&str; 15] = [
     // It ends with its guard.
@@ -150,7 +154,7 @@ fn reachable_sockets(mounts: &Mounts, sandbox: &SandboxConfig) -> Vec<PathBuf> {
         Some((path, Mount::Writable)) => is_home(path),
         Some(_) => false,
     };
-    sockets::held().into_iter().filter(is_reachable).take(SANDBOX_SOCKETS_MAX).collect()
+    held_sockets().into_iter().filter(is_reachable).take(SANDBOX_SOCKETS_MAX).collect()
 }
 
 /// Keeps the folders between one that can be written and what is special below it from being renamed:
@@ -194,4 +198,62 @@ fn may_exist(path: &Path) -> bool {
 /// does not start then.
 pub(super) fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// The Unix sockets in the file system that programs hold now, by their real paths. Whoever reaches one can talk
+/// to what is behind it, read-only file system or not, and much of what is behind one starts programs: tmux, a
+/// container engine, the person's service manager. (Those without a file,
+/// whose names begin with `@`, belong to the network and cannot be hidden.)
+fn held_sockets() -> BTreeSet<PathBuf> {
+    let mut list = Vec::new();
+    if let Ok(file) = File::open("/proc/net/unix") {
+        let _ = file.take(SANDBOX_SOCKET_LIST_BYTES_MAX).read_to_end(&mut list);
+    }
+    list.split(|byte| *byte == b'\n')
+        .filter_map(socket_path)
+        .filter_map(|path| real_socket(Path::new(path)))
+        .collect()
+}
+
+/// The last column of a line of the kernel's list, if it is a path.
+fn socket_path(line: &[u8]) -> Option<&OsStr> {
+    let mut rest = line;
+    for _ in 0..7 {
+        rest = rest.trim_ascii_start();
+        let end = rest.iter().position(|byte| *byte == b' ')?;
+        rest = &rest[end + 1..];
+    }
+    rest.starts_with(b"/").then(|| OsStr::from_bytes(rest))
+}
+
+fn real_socket(path: &Path) -> Option<PathBuf> {
+    let path = path.parent()?.canonicalize().ok()?.join(path.file_name()?);
+    fs::symlink_metadata(&path).ok()?.file_type().is_socket().then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_are_paths() {
+        let line = |end: &str| format!("0000000000000000: 00000002 00000000 00010000 0001 01    42{end}");
+        let of = |end: &str| socket_path(line(end).as_bytes()).map(OsStr::to_owned);
+        assert_eq!(of(" /run/a b.sock"), Some("/run/a b.sock".into()));
+        assert_eq!(of(" @/tmp/.X11-unix/X0"), None);
+        assert_eq!(of(""), None);
+        assert_eq!(socket_path(b"Num       RefCount Protocol Flags    Type St Inode Path"), None);
+    }
+
+    #[test]
+    fn a_socket_that_somebody_holds_is_found() {
+        let folder = std::env::temp_dir().join(format!("clawdis-sockets-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.canonicalize().unwrap().join("a socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(held_sockets().contains(&path));
+        drop(listener);
+        assert!(!held_sockets().contains(&path), "nobody is behind it any more");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -14,8 +14,7 @@ use crate::channels::message::Fetch;
 use crate::channels::whatsapp::upload::UPLOAD;
 use crate::channels::whatsapp::wire::{self, SidecarLine};
 use crate::channels::whatsapp::{EventKind, WhatsappEvent, WhatsappSetup};
-use crate::child::ending::Ending;
-use crate::child::{Child, ChildSpec, guard};
+use crate::child::{Child, ChildSpec, Ending, guard};
 use crate::limits::{CHILD_STOP_TIMEOUT, CHILD_TERM_WAIT, SIDECAR_BEAT_INTERVAL, SIDECAR_SILENCE_MAX};
 use crate::store::folder_handle::FolderHandle;
 use crate::store::{Layout, trash};
@@ -142,7 +141,7 @@ impl Sidecar {
         self.last_number += 1;
         let line = wire::request(self.last_number, request.op(), members);
         self.pending.insert(self.last_number, request);
-        self.child.stdin_mut().write(&line, now);
+        self.child.stdin.write(&line, now);
     }
 
     /// Asks the sidecar to end in order.
@@ -185,19 +184,19 @@ impl Sidecar {
     /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self) -> Instant {
         let end = self.ending.until().unwrap_or(self.next_beat).min(self.last_line_at + SIDECAR_SILENCE_MAX);
-        self.child.stdin().retry_at().map_or(end, |retry| retry.min(end))
+        self.child.stdin.retry_at().map_or(end, |retry| retry.min(end))
     }
 
     /// Writes what waits, asks for a sign of life, and ends the sidecar if there is none. `Err` says why.
     pub(super) fn tick(&mut self, now: Instant) -> Result<(), String> {
-        if self.child.stdin().retry_at().is_some_and(|at| at <= now) {
-            self.child.stdin_mut().flush(now);
+        if self.child.stdin.retry_at().is_some_and(|at| at <= now) {
+            self.child.stdin.flush(now);
         }
         if self.ending.until().is_some_and(|until| until <= now) {
             self.ending.escalate(&mut self.child, CHILD_STOP_TIMEOUT, now);
             return Ok(());
         }
-        if self.child.stdin().is_overrun() && !self.is_ending() {
+        if self.child.stdin.is_overrun && !self.is_ending() {
             self.give_up(now);
             return Err("it does not read what it is sent".to_owned());
         }
