@@ -156,41 +156,37 @@ pub enum RunStep {
     Reset,
     /// More of the model's thinking. Merges like `Text`.
     Thinking(String),
-    /// A call of a tool begins.
-    ToolStart {
-        /// Id of the call.
-        call_id: String,
-        /// Name of the tool.
-        name: String,
-        /// The arguments as JSON text of at most `TOOL_BYTES_MAX`.
-        args: String,
-        /// Whether `args` was cut and is no JSON any more.
-        truncated: bool,
-    },
-    /// A call of a tool has put something out.
-    ToolUpdate {
-        /// Id of the call.
-        call_id: String,
-        /// Name of the tool.
-        name: String,
-        /// Its output so far as text of at most `TOOL_BYTES_MAX`.
-        result: String,
-        /// Whether `result` was cut.
-        truncated: bool,
-    },
-    /// A call of a tool is over.
-    ToolEnd {
-        /// Id of the call.
-        call_id: String,
-        /// Name of the tool.
-        name: String,
-        /// Its output so far as text of at most `TOOL_BYTES_MAX`.
-        result: String,
-        /// Whether `result` was cut.
-        truncated: bool,
+    /// A call of a tool begins, has put something out, or is over.
+    Tool(ToolStep),
+    /// Something went wrong that the person should see; the run may still end well.
+    Error(String),
+}
+
+/// A step in a call of a tool.
+#[derive(Debug, PartialEq)]
+pub struct ToolStep {
+    /// Id of the call.
+    pub call_id: String,
+    /// Name of the tool.
+    pub name: String,
+    /// The arguments of a start as JSON text, otherwise the output so far as text; of at most `TOOL_BYTES_MAX`.
+    pub text: String,
+    /// Whether `text` was cut; arguments are no JSON any more then.
+    pub truncated: bool,
+    /// How far the call is.
+    pub phase: ToolPhase,
+}
+
+/// How far a call of a tool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolPhase {
+    /// The call begins.
+    Start,
+    /// The call has put something out.
+    Update,
+    /// The call is over.
+    End {
         /// Whether the call failed.
         is_error: bool,
     },
-    /// Something went wrong that the person should see; the run may still end well.
-    Error(String),
 }

@@ -17,7 +17,9 @@ mod reader;
 pub(crate) mod sandbox;
 mod scheduler;
 
-pub use interface::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, SandboxConfig};
+pub use interface::{
+    AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, SandboxConfig, ToolPhase, ToolStep,
+};
 
 use std::convert::Infallible;
 use std::io;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::agent::interface::{AgentEvent, RunStep};
+use crate::agent::interface::{AgentEvent, RunStep, ToolPhase};
 use crate::limits::{AGENT_PENDING_BYTES_MAX, DELTA_BYTES_MAX};
 use crate::protocol::call::RunId;
 use crate::protocol::cut;
@@ -93,10 +93,11 @@ fn last_step<'a>(events: &'a mut VecDeque<AgentEvent>, run_id: &RunId) -> Option
     })
 }
 
+/// Whether `next` repeats the output of `last` with more of it.
 fn is_newer_output(last: &RunStep, next: &RunStep) -> bool {
     match (last, next) {
-        (RunStep::ToolUpdate { call_id: last, .. }, RunStep::ToolUpdate { call_id: next, .. }) => {
-            last == next
+        (RunStep::Tool(last), RunStep::Tool(next)) => {
+            (last.phase, next.phase) == (ToolPhase::Update, ToolPhase::Update) && last.call_id == next.call_id
         }
         _ => false,
     }
@@ -115,9 +116,7 @@ fn step_bytes(step: &RunStep) -> usize {
     match step {
         RunStep::Text(text) | RunStep::Thinking(text) | RunStep::Error(text) => text.len(),
         RunStep::Retrying { reason } => reason.len(),
-        RunStep::ToolStart { call_id, name, args: text, .. }
-        | RunStep::ToolUpdate { call_id, name, result: text, .. }
-        | RunStep::ToolEnd { call_id, name, result: text, .. } => call_id.len() + name.len() + text.len(),
+        RunStep::Tool(tool) => tool.call_id.len() + tool.name.len() + tool.text.len(),
         RunStep::Queued { .. } | RunStep::Started | RunStep::Compacting | RunStep::Reset => 0,
     }
 }
@@ -125,6 +124,7 @@ fn step_bytes(step: &RunStep) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::interface::ToolStep;
 
     fn drained(mut pending_events: PendingEvents) -> Vec<AgentEvent> {
         let events = std::iter::from_fn(|| pending_events.pop()).collect();
@@ -172,11 +172,9 @@ mod tests {
 
     #[test]
     fn newer_tool_output_replaces_older() {
-        let update = |result: &str| RunStep::ToolUpdate {
-            call_id: "c".into(),
-            name: "bash".into(),
-            result: result.into(),
-            truncated: false,
+        let update = |output: &str| {
+            let (call_id, name, text) = ("c".into(), "bash".into(), output.into());
+            RunStep::Tool(ToolStep { call_id, name, text, truncated: false, phase: ToolPhase::Update })
         };
         let mut pending_events = PendingEvents::default();
         pending_events.step(&"a".into(), update("one"));

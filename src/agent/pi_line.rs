@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::agent::interface::{ToolPhase, ToolStep};
 use crate::agent::pi_text::{excerpt, pieces};
 use crate::limits::{AGENT_LINE_BUFFER_BYTES, AGENT_NAME_BYTES_MAX, ERROR_TEXT_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::protocol::cut;
@@ -53,8 +54,8 @@ pub(super) enum PiLine {
         /// What went wrong, with `Error` and `Aborted`.
         error: Option<String>,
     },
-    /// A tool begins, goes on or ends.
-    Tool(ToolLine),
+    /// A tool begins, goes on or ends (`tool_execution_*`).
+    Tool(ToolStep),
     /// The provider failed; Pi asks again after a while.
     RetryStart(String),
     /// Pi stopped asking again, or need not any more.
@@ -99,35 +100,6 @@ pub(super) enum StopReason {
     Error,
     /// It was stopped by `abort`.
     Aborted,
-}
-
-/// A line about a call of a tool (`tool_execution_*`).
-#[derive(Debug, PartialEq)]
-pub(super) struct ToolLine {
-    /// Id of the call.
-    pub(super) call_id: String,
-    /// Name of the tool.
-    pub(super) name: String,
-    /// Args of a start as JSON text, otherwise the output so far as text.
-    pub(super) text: String,
-    /// Whether `text` was cut.
-    pub(super) truncated: bool,
-    /// How far the call is.
-    pub(super) phase: ToolPhase,
-}
-
-/// How far a call of a tool is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ToolPhase {
-    /// The call begins.
-    Start,
-    /// The call has put something out.
-    Update,
-    /// The call is over.
-    End {
-        /// Whether the call failed.
-        is_error: bool,
-    },
 }
 
 #[derive(Deserialize)]
@@ -259,7 +231,7 @@ fn tool(raw: &RawLine<'_>, phase: ToolPhase, full: String) -> PiLine {
     // Without its id nobody can say which call goes on or ends.
     let Some(call_id) = named(raw.tool_call_id) else { return PiLine::Other };
     let (text, truncated) = bounded(full);
-    PiLine::Tool(ToolLine {
+    PiLine::Tool(ToolStep {
         call_id,
         name: named(raw.tool_name).unwrap_or_else(|| UNNAMED.to_owned()),
         text,

@@ -6,9 +6,9 @@
 
 use std::time::Instant;
 
-use crate::agent::interface::RunStep;
+use crate::agent::interface::{RunStep, ToolPhase};
 use crate::agent::pi_command;
-use crate::agent::pi_line::{PiLine, Response, StopReason, ToolLine, ToolPhase};
+use crate::agent::pi_line::{PiLine, Response, StopReason};
 use crate::limits::{AGENT_BARRIER_TIMEOUT, AGENT_REPLAY_BYTES_MAX, ERROR_TEXT_BYTES_MAX, SUMMARY_BYTES_MAX};
 use crate::protocol::cut;
 use crate::protocol::payload::RunStatus;
@@ -125,7 +125,8 @@ impl PiRun {
                 }
                 self.last = Some((stop, error));
             }
-            PiLine::Tool(tool) => out.extend(tool_step(tool).map(RunOutput::Step)),
+            PiLine::Tool(tool) if tool.phase == ToolPhase::Update && tool.text.is_empty() => {}
+            PiLine::Tool(tool) => out.push(RunOutput::Step(RunStep::Tool(tool))),
             PiLine::RetryStart(reason) => {
                 self.wait_for_more(out);
                 self.pending = PendingWork::Retry;
@@ -336,18 +337,6 @@ impl Answer {
         self.complete();
         let text = std::mem::take(&mut self.last);
         if text.is_empty() { NO_ANSWER.into() } else { text }
-    }
-}
-
-fn tool_step(tool: ToolLine) -> Option<RunStep> {
-    let ToolLine { call_id, name, text, truncated, phase } = tool;
-    match phase {
-        ToolPhase::Start => Some(RunStep::ToolStart { call_id, name, args: text, truncated }),
-        ToolPhase::Update if text.is_empty() => None,
-        ToolPhase::Update => Some(RunStep::ToolUpdate { call_id, name, result: text, truncated }),
-        ToolPhase::End { is_error } => {
-            Some(RunStep::ToolEnd { call_id, name, result: text, truncated, is_error })
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::agent::{AgentEvent, RunStep};
+use crate::agent::{AgentEvent, RunStep, ToolPhase, ToolStep};
 use crate::limits::{DELTA_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::call::RunId;
@@ -93,17 +93,7 @@ fn to_event(step: RunStep) -> (AgentStream, Value) {
         RunStep::Error(message) => {
             (AgentStream::Error, json!({ "message": cut_encoded(&message, TOOL_BYTES_MAX) }))
         }
-        RunStep::ToolStart { call_id, name, args, truncated } => {
-            let args = parse_or_text(args, truncated);
-            (AgentStream::Tool, tool("start", &call_id, &name, "args", args, truncated, None))
-        }
-        RunStep::ToolUpdate { call_id, name, result, truncated } => {
-            (AgentStream::Tool, tool("update", &call_id, &name, "result", result.into(), truncated, None))
-        }
-        RunStep::ToolEnd { call_id, name, result, truncated, is_error } => (
-            AgentStream::Tool,
-            tool("end", &call_id, &name, "result", result.into(), truncated, Some(is_error)),
-        ),
+        RunStep::Tool(step) => (AgentStream::Tool, tool(step)),
     }
 }
 
@@ -121,22 +111,16 @@ fn parse_or_text(args: String, truncated: bool) -> Value {
     serde_json::from_str(&args).unwrap_or(Value::String(args))
 }
 
-fn tool(
-    phase: &str,
-    call_id: &str,
-    name: &str,
-    content_name: &str,
-    content: Value,
-    truncated: bool,
-    is_error: Option<bool>,
-) -> Value {
-    let mut data = json!({ "phase": phase, "toolCallId": call_id, "name": name });
-    data[content_name] = content;
+fn tool(ToolStep { call_id, name, text, truncated, phase }: ToolStep) -> Value {
+    let mut data = match phase {
+        ToolPhase::Start => json!({ "phase": "start", "args": parse_or_text(text, truncated) }),
+        ToolPhase::Update => json!({ "phase": "update", "result": text }),
+        ToolPhase::End { is_error } => json!({ "phase": "end", "result": text, "isError": is_error }),
+    };
+    data["toolCallId"] = call_id.into();
+    data["name"] = name.into();
     if truncated {
         data["truncated"] = true.into();
-    }
-    if let Some(is_error) = is_error {
-        data["isError"] = is_error.into();
     }
     data
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use clawdis_gateway::agent::{AgentEvent, RunStep};
+use clawdis_gateway::agent::{AgentEvent, RunStep, ToolPhase};
 use clawdis_gateway::protocol::payload::RunStatus;
 
 use super::harness::Rig;
@@ -16,8 +16,13 @@ fn it_streams_what_it_was_asked_and_shows_a_tool() {
     assert_eq!(first.shown(), first.summary);
     assert_eq!(first.steps[0], RunStep::Started);
     assert!(first.count(|step| matches!(step, RunStep::Text(_))) > 2, "{:?}", first.steps);
-    assert_eq!(first.count(|step| matches!(step, RunStep::ToolStart { name, .. } if name == "clock")), 1);
-    assert_eq!(first.count(|step| matches!(step, RunStep::ToolEnd { is_error: false, .. })), 1);
+    assert_eq!(first.count(|step| matches!(step, RunStep::Tool(call) if call.phase == ToolPhase::Start && call.name == "clock")), 1);
+    assert_eq!(
+        first.count(
+            |step| matches!(step, RunStep::Tool(call) if call.phase == (ToolPhase::End { is_error: false }))
+        ),
+        1
+    );
     // The same process serves the next one.
     assert_eq!(rig.ask("/new").summary, "You said: /new");
     assert_eq!(rig.leftovers(), []);
@@ -27,7 +32,11 @@ fn it_streams_what_it_was_asked_and_shows_a_tool() {
 fn a_cancelled_run_ends_soon_and_the_next_one_runs() {
     let mut rig = Rig::demo();
     let run = rig.send("never mind [[slow 20000]]", |_| {});
-    rig.until(&run, "tool call", |step| matches!(step, RunStep::ToolEnd { .. }));
+    rig.until(
+        &run,
+        "tool call",
+        |step| matches!(step, RunStep::Tool(call) if matches!(call.phase, ToolPhase::End { .. })),
+    );
     let started = Instant::now();
     rig.cancel(&run);
     assert_eq!(rig.finish(&run).status, RunStatus::Cancelled);
@@ -103,7 +112,11 @@ fn shutting_down_cancels_everything_in_time() {
     let mut rig = Rig::demo();
     let active = rig.send("one [[slow 20000]]", |_| {});
     let queued = rig.send("two", |_| {});
-    rig.until(&active, "tool call", |step| matches!(step, RunStep::ToolEnd { .. }));
+    rig.until(
+        &active,
+        "tool call",
+        |step| matches!(step, RunStep::Tool(call) if matches!(call.phase, ToolPhase::End { .. })),
+    );
     let took = rig.shut_down();
     assert!(took < Duration::from_millis(2_500), "{took:?}");
     for run in [active, queued] {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use clawdis_gateway::agent::{AgentConfig, RunStep};
+use clawdis_gateway::agent::{AgentConfig, RunStep, ToolPhase};
 use clawdis_gateway::protocol::call::Thinking;
 use clawdis_gateway::protocol::payload::RunStatus::{Cancelled, Error, Ok};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ fn a_cancel_in_a_tool_ends_what_the_tool_started_and_keeps_the_process() {
     let file = rig.folder.path().join("pid");
     let order = format!("[[bash setsid sh -c 'echo $$ > {}; exec sleep 600' & wait]]", file.display());
     let run = rig.send(&order, |_| {});
-    rig.until(&run, "the tool", |step| matches!(step, RunStep::ToolStart { .. }));
+    rig.until(&run, "the tool", |step| matches!(step, RunStep::Tool(call) if call.phase == ToolPhase::Start));
     let pid = || fs::read_to_string(&file).ok().and_then(|pid| pid.trim().parse::<u32>().ok());
     wait_until("what the tool started", Duration::from_secs(10), || pid().is_some());
     rig.cancel(&run);

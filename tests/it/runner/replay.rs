@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use clawdis_gateway::agent::{AgentEvent, RunStep};
+use clawdis_gateway::agent::{AgentEvent, RunStep, ToolPhase, ToolStep};
 use clawdis_gateway::protocol::payload::RunStatus;
 use serde_json::Value;
 
@@ -127,7 +127,9 @@ fn is_met(cue: Cue, steps: &[RunStep]) -> bool {
     match cue {
         Cue::Start => steps.contains(&RunStep::Started),
         Cue::Text => steps.iter().any(|step| matches!(step, RunStep::Text(_))),
-        Cue::Tool => steps.iter().any(|step| matches!(step, RunStep::ToolStart { .. })),
+        Cue::Tool => {
+            steps.iter().any(|step| matches!(step, RunStep::Tool(call) if call.phase == ToolPhase::Start))
+        }
         Cue::Retries(count) => {
             steps.iter().filter(|step| matches!(step, RunStep::Retrying { .. })).count() == count
         }
@@ -176,13 +178,16 @@ fn check_steps(expected: &Run, recorded: &Recorded, seen: &Finished) {
     for step in &seen.steps {
         match step {
             RunStep::Thinking(text) => thinking += text,
-            RunStep::ToolStart { call_id, name, .. } => tools.push((call_id.clone(), name.clone())),
-            RunStep::ToolEnd { call_id, name, result, is_error, .. } => results.push(ToolResult {
-                call_id: call_id.clone(),
-                name: name.clone(),
-                result: result.clone(),
-                is_error: *is_error,
-            }),
+            RunStep::Tool(ToolStep { call_id, name, text, phase, .. }) => match *phase {
+                ToolPhase::Start => tools.push((call_id.clone(), name.clone())),
+                ToolPhase::Update => {}
+                ToolPhase::End { is_error } => results.push(ToolResult {
+                    call_id: call_id.clone(),
+                    name: name.clone(),
+                    result: text.clone(),
+                    is_error,
+                }),
+            },
             _ => {}
         }
     }
