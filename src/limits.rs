@@ -7,19 +7,15 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 
+mod channels;
 mod process;
 mod queues;
 mod storage;
-mod telegram;
-mod web;
-mod whatsapp;
 
+pub use channels::*;
 pub use process::*;
 pub use queues::*;
 pub use storage::*;
-pub use telegram::*;
-pub use web::*;
-pub use whatsapp::*;
 
 // ---- frames and connections -------------------------------------------------------------------
 

@@ -1,13 +1,16 @@
-//! One run inside one agent process, as a pure state machine over its lines.
+//! One run inside one agent process, as a pure state machine over its lines, and the commands that it writes.
 //!
 //! It decides when a run is over. `agent_end` alone does not say so: a retry or a compaction may
 //! follow. So each `agent_end` is answered with `get_state`, whose response comes after the
 //! beginning of either, and the run is over when neither began and nothing is going on.
+//!
+//! Nothing else writes JSON for Pi. What a person wrote is only ever the text inside a string.
 
 use std::time::Instant;
 
+use serde_json::{Value, json};
+
 use crate::agent::interface::{RunStep, ToolPhase};
-use crate::agent::pi_command;
 use crate::agent::pi_line::{PiLine, Response, StopReason};
 use crate::limits::{AGENT_BARRIER_TIMEOUT, AGENT_REPLAY_BYTES_MAX, ERROR_TEXT_BYTES_MAX, SUMMARY_BYTES_MAX};
 use crate::protocol::cut;
@@ -89,7 +92,7 @@ impl PiRun {
     /// A run and the line to write for it. `serial` tells it from earlier runs of the process.
     pub(super) fn new(serial: u64, prompt: &str, images: &[(String, String)]) -> (Self, Vec<u8>) {
         let prompt_id = format!("p{serial}");
-        let line = pi_command::prompt(&prompt_id, prompt, images);
+        let line = prompt_command(&prompt_id, prompt, images);
         let run = Self {
             prompt_id,
             phase: RunPhase::Asked,
@@ -153,7 +156,7 @@ impl PiRun {
                     self.settle(now, out);
                 }
             }
-            PiLine::Question(id) => out.push(RunOutput::Write(pi_command::decline(&id))),
+            PiLine::Question(id) => out.push(RunOutput::Write(decline_command(&id))),
             PiLine::Other => {}
         }
     }
@@ -231,7 +234,7 @@ impl PiRun {
     }
 
     fn send_abort(&self, out: &mut Vec<RunOutput>) {
-        out.push(RunOutput::Write(pi_command::abort(&format!("{}-abort", self.prompt_id))));
+        out.push(RunOutput::Write(abort_command(&format!("{}-abort", self.prompt_id))));
     }
 
     fn settle(&mut self, now: Instant, out: &mut Vec<RunOutput>) {
@@ -243,7 +246,7 @@ impl PiRun {
     fn ask_state(&mut self, now: Instant, out: &mut Vec<RunOutput>) {
         self.barriers += 1;
         let id = format!("{}-state{}", self.prompt_id, self.barriers);
-        out.push(RunOutput::Write(pi_command::get_state(&id)));
+        out.push(RunOutput::Write(get_state_command(&id)));
         self.barrier = Some(Barrier { id, due: now + AGENT_BARRIER_TIMEOUT, is_busy: false });
     }
 
@@ -344,6 +347,41 @@ impl Answer {
 pub(super) fn one_sentence(text: &str) -> String {
     let words: Vec<&str> = cut(text, 2 * ERROR_TEXT_BYTES_MAX).split_whitespace().collect();
     cut(&words.join(" "), ERROR_TEXT_BYTES_MAX).to_owned()
+}
+
+/// Begins a run. Pi takes a text that begins with `/` for a command of its own, a skill or a template,
+/// so such a text gets a space in front, which keeps it literal.
+fn prompt_command(id: &str, message: &str, images: &[(String, String)]) -> Vec<u8> {
+    let space = if message.starts_with('/') { " " } else { "" };
+    let mut command = json!({ "id": id, "type": "prompt", "message": format!("{space}{message}") });
+    if !images.is_empty() {
+        let images = images
+            .iter()
+            .map(|(mime_type, data)| json!({ "type": "image", "mimeType": mime_type, "data": data }));
+        command["images"] = Value::Array(images.collect());
+    }
+    command_line(&command)
+}
+
+/// Ends the run in progress; without one it does nothing and still succeeds.
+fn abort_command(id: &str) -> Vec<u8> {
+    command_line(&json!({ "id": id, "type": "abort" }))
+}
+
+/// Asks what is going on. The answer comes after everything that was written before it.
+fn get_state_command(id: &str) -> Vec<u8> {
+    command_line(&json!({ "id": id, "type": "get_state" }))
+}
+
+/// Declines to answer a question: nobody is there who could be asked.
+fn decline_command(question: &str) -> Vec<u8> {
+    command_line(&json!({ "id": question, "type": "extension_ui_response", "cancelled": true }))
+}
+
+fn command_line(command: &Value) -> Vec<u8> {
+    let mut line = command.to_string().into_bytes();
+    line.push(b'\n');
+    line
 }
 
 #[cfg(test)]

@@ -198,3 +198,43 @@ fn every_recorded_line_is_read_and_pieces_make_up_their_blocks() {
     }
     assert!(lines > 1_000 && blocks > 50 && tools > 50, "{lines} lines, {blocks} blocks, {tools} tools");
 }
+
+#[test]
+fn characters_and_escapes_stay_whole() {
+    for (written, bytes) in [
+        ("a", 1),
+        ("ñ", 2),
+        ("€", 3),
+        ("🦀", 4),
+        ("\\n", 2),
+        ("\\\"", 2),
+        ("\\u0041", 6),
+        ("\\ud83d\\udc00", 12),
+        ("\\udc00\\u0041", 6),
+        ("\\ud83d!", 6),
+    ] {
+        assert_eq!(one(format!("{written}tail").as_bytes()), bytes, "{written}");
+    }
+    let all = "a\\\\ñ\\u00e9\\ud83d\\ude00🦀".repeat(50);
+    for bytes_max in 1..60 {
+        let (mut rest, mut said) = (all.as_str(), String::new());
+        while !rest.is_empty() {
+            let end = end_of_piece(rest, bytes_max);
+            assert!(end > 0 && (end <= bytes_max || end <= 12));
+            said.push_str(&text(&rest[..end]).unwrap());
+            rest = &rest[end..];
+        }
+        assert_eq!(Some(said), text(&all), "{bytes_max}");
+    }
+}
+
+#[test]
+fn excerpts_are_cut_and_only_strings_have_any() {
+    let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
+    assert_eq!(excerpt(&raw(r#""añb""#), 2).as_deref(), Some("a"));
+    assert_eq!(excerpt(&raw(r#""\u00f1b""#), 2).as_deref(), Some("ñ"));
+    assert_eq!(excerpt(&raw("\"\""), 2).as_deref(), Some(""));
+    for json in ["1", "[34]", "{}", "null"] {
+        assert_eq!(excerpt(&raw(json), 9), None, "{json}");
+    }
+}

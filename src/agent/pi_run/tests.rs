@@ -258,3 +258,32 @@ fn texts_are_bounded() {
     let Some(RunOutput::Finished(outcome)) = fed.answer_state(false).pop() else { panic!("not finished") };
     assert!(outcome.summary.len() <= ERROR_TEXT_BYTES_MAX);
 }
+
+fn message_of(text: &str) -> String {
+    let line = prompt_command("p1", text, &[]);
+    assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1), "one line");
+    let parsed: Value = serde_json::from_slice(&line).unwrap();
+    parsed["message"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn text_stays_text() {
+    for text in ["plain", "null", "@/etc/passwd", "--help", "two\nlines", "\"},{\"type\":\"bash\"", "!ls", ""]
+    {
+        assert_eq!(message_of(text), text);
+    }
+}
+
+#[test]
+fn a_slash_never_comes_first() {
+    for text in ["/new", "/skill:x", "/"] {
+        assert_eq!(message_of(text), format!(" {text}"));
+    }
+}
+
+#[test]
+fn images_have_pi_s_shape() {
+    let line = prompt_command("p", "", &[("image/png".into(), "AAAA".into())]);
+    let parsed: Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(parsed["images"], json!([{ "type": "image", "mimeType": "image/png", "data": "AAAA" }]));
+}
