@@ -11,7 +11,6 @@ use crate::protocol::payload::RunStatus;
 use crate::store::Janitor;
 
 /// How agents are started, and how long they may take.
-#[derive(Debug, Clone)]
 pub struct AgentConfig {
     /// Head of the argv; `None` when no agent is configured. `builtin:echo` has become this
     /// binary's own path and its demo mode.
@@ -41,7 +40,6 @@ pub struct AgentConfig {
 }
 
 /// The sandbox that the config asks for.
-#[derive(Debug, Clone)]
 pub struct SandboxConfig {
     /// Whether there is to be a sandbox (`agent.sandbox`).
     pub wanted: Wanted,

@@ -46,7 +46,6 @@ pub(super) struct RunOutcome {
 }
 
 /// One run from its prompt to its outcome.
-#[derive(Debug)]
 pub(super) struct PiRun {
     prompt_id: String,
     phase: RunPhase,
@@ -81,7 +80,6 @@ enum PendingWork {
 }
 
 /// A `get_state` that was sent, and when to do something about it.
-#[derive(Debug)]
 struct Barrier {
     id: String,
     due: Instant,

@@ -24,7 +24,6 @@ use crate::protocol::payload::RunStatus;
 use crate::store::media;
 
 /// An event of a process for the agent thread.
-#[derive(Debug)]
 pub(super) enum ProcessEvent {
     /// A step of a run, to show to clients.
     Step(RunId, RunStep),
@@ -43,7 +42,6 @@ pub(super) enum ProcessEvent {
 }
 
 /// How long a process may be silent.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
     /// Silence before its first line.
     pub(super) start: Duration,

@@ -11,7 +11,6 @@ use crate::agent::scheduler::ProcessId;
 use crate::limits::{AGENT_LINE_BUFFER_BYTES, AGENT_LINE_BYTES_MAX};
 
 /// An event of a process's reader.
-#[derive(Debug)]
 pub(super) enum ReaderEvent {
     /// The process wrote a line.
     Line(PiLine),

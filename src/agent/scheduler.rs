@@ -14,7 +14,6 @@ use crate::protocol::call::{RunId, Thinking};
 pub(super) type ProcessId = u64;
 
 /// An action that the agent thread has to execute next.
-#[derive(Debug)]
 pub(super) enum Action {
     /// Start this process and give it the run.
     Start(ProcessId, Box<RunSpec>),
@@ -27,7 +26,6 @@ pub(super) enum Action {
 }
 
 /// The queue and the processes.
-#[derive(Debug)]
 pub(super) struct Scheduler {
     max: usize,
     warm: Duration,
@@ -38,14 +36,12 @@ pub(super) struct Scheduler {
     next_id: ProcessId,
 }
 
-#[derive(Debug)]
 struct QueuedRun {
     run: Box<RunSpec>,
     /// The position in the queue that clients were last told.
     told_position: usize,
 }
 
-#[derive(Debug)]
 struct Slot {
     id: ProcessId,
     session_key: String,

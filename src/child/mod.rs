@@ -29,7 +29,6 @@ use crate::threads;
 
 /// A program to start. The environment is empty but for what the allow-list, `pass_env` and `env` put
 /// into it.
-#[derive(Debug)]
 pub(crate) struct ChildSpec<'a> {
     /// The program, looked up in `PATH` unless it has a slash.
     pub(crate) program: PathBuf,
@@ -49,7 +48,6 @@ pub(crate) struct ChildSpec<'a> {
 ///
 /// It must be started by a thread that lives as long as it should: Linux counts the end of that
 /// thread as the end of the parent.
-#[derive(Debug)]
 pub(crate) struct Child {
     inner: process::Child,
     /// Its stdin, which never blocks.

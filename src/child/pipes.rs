@@ -16,7 +16,6 @@ use crate::backoff::Backoff;
 use crate::limits::{CHILD_STDERR_LINE_BYTES_MAX, CHILD_STDERR_LINES, CHILD_UNREAD_BYTES_MAX, WRITE_RETRY};
 
 /// The write end of the pipe and what waits for room in it.
-#[derive(Debug)]
 pub(crate) struct PatientStdin {
     // `None` once the child has closed its end; it is never closed from this side, because Pi
     // takes that for an order to drop everything.

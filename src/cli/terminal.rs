@@ -81,7 +81,6 @@ impl Output {
 }
 
 /// Styles of text; the number is the SGR parameter.
-#[derive(Debug, Clone, Copy)]
 pub(crate) enum Style {
     Bold = 1,
     Dim = 2,

@@ -18,7 +18,6 @@ use std::fmt;
 
 /// Why the gateway does not start with this command line or these settings (exit 2): a sentence that says
 /// what to mend.
-#[derive(Debug)]
 pub(crate) struct SettingsError(pub(crate) String);
 
 impl SettingsError {

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use crate::config::SettingsError;
 
 /// Ends the process. `Display` is what the person reads.
-#[derive(Debug)]
 pub(crate) enum Fatal {
     /// The command line or the configuration is wrong. A supervisor should not try again.
     Config(String),

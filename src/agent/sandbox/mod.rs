@@ -19,7 +19,6 @@ use crate::limits::SANDBOX_TRIAL_TIMEOUT;
 use crate::store::agent_folder;
 
 /// The folders below the state folder that an agent is given.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct SessionFolders<'a> {
     /// Its own files, which it writes.
     pub(super) own: &'a Path,
