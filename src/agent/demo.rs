@@ -62,11 +62,7 @@ impl Demo {
             match command["type"].as_str() {
                 Some("prompt") if command["message"].is_string() => {
                     respond(&command, None)?;
-                    if let Some(Interrupt::Closed) =
-                        self.prompt(command["message"].as_str().unwrap_or_default())?
-                    {
-                        return Ok(());
-                    }
+                    self.prompt(command["message"].as_str().unwrap_or_default())?;
                 }
                 _ => self.answer(&command, false)?,
             }
@@ -95,14 +91,13 @@ impl Demo {
         }
     }
 
-    /// Answers one prompt. Returns what interrupted the answer, if anything did.
-    fn prompt(&mut self, asked: &str) -> io::Result<Option<Interrupt>> {
+    /// Answers one prompt, as far as nothing interrupts it.
+    fn prompt(&mut self, asked: &str) -> io::Result<()> {
         let pause = pause_of(asked);
         say(&json!({ "type": "agent_start" }))?;
         say(&json!({ "type": "turn_start" }))?;
         let user = json!({ "role": "user", "content": text_content(asked), "timestamp": wall_ms() });
-        say(&json!({ "type": "message_start", "message": user }))?;
-        say(&json!({ "type": "message_end", "message": user }))?;
+        say_message(&user, &user)?;
         self.call_clock()?;
         say(&json!({ "type": "turn_start" }))?;
 
@@ -127,10 +122,10 @@ impl Demo {
         say(&json!({ "type": "turn_end", "message": message, "toolResults": [] }))?;
         say(&json!({ "type": "agent_end", "messages": [user, message] }))?;
         self.messages += 2;
-        if let Some(Interrupt::Abort(command)) = &interrupt {
-            respond(command, None)?;
+        match interrupt {
+            Some(Interrupt::Abort(command)) => respond(&command, None),
+            Some(Interrupt::Closed) | None => Ok(()),
         }
-        Ok(interrupt)
     }
 
     /// Calls a tool, so that every client has a call to show.
@@ -140,19 +135,14 @@ impl Demo {
         let args = json!({ "zone": "UTC" });
         let call = json!([{ "type": "toolCall", "id": id, "name": "clock", "arguments": args }]);
         let message = assistant(&call, "toolUse");
-        say(&json!({ "type": "message_start", "message": assistant(&json!([]), "stop") }))?;
-        say(&json!({ "type": "message_end", "message": message }))?;
-        let mut line =
-            json!({ "type": "tool_execution_start", "toolCallId": id, "toolName": "clock", "args": args });
-        say(&line)?;
+        say_message(&assistant(&json!([]), "stop"), &message)?;
+        say(&json!({ "type": "tool_execution_start", "toolCallId": id, "toolName": "clock", "args": args }))?;
         let content = text_content(&format!("{} seconds since 1970", wall_ms() / 1_000));
-        line = json!({ "type": "tool_execution_end", "toolCallId": id, "toolName": "clock",
-            "result": { "content": content }, "isError": false });
-        say(&line)?;
+        say(&json!({ "type": "tool_execution_end", "toolCallId": id, "toolName": "clock",
+            "result": { "content": content }, "isError": false }))?;
         let result = json!({ "role": "toolResult", "toolCallId": id, "toolName": "clock", "content": content,
             "isError": false, "timestamp": wall_ms() });
-        say(&json!({ "type": "message_start", "message": result }))?;
-        say(&json!({ "type": "message_end", "message": result }))?;
+        say_message(&result, &result)?;
         say(&json!({ "type": "turn_end", "message": message, "toolResults": [result] }))
     }
 
@@ -235,6 +225,12 @@ fn say_to(command: &Value, mut response: Value) -> io::Result<()> {
         response["id"] = id.clone();
     }
     say(&response)
+}
+
+/// Says a message that comes at once: as it begins, and as it is when it ends.
+fn say_message(begun: &Value, ended: &Value) -> io::Result<()> {
+    say(&json!({ "type": "message_start", "message": begun }))?;
+    say(&json!({ "type": "message_end", "message": ended }))
 }
 
 fn say(line: &Value) -> io::Result<()> {

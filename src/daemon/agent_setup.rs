@@ -70,7 +70,7 @@ fn command(settings: &Settings, own_exe: &Path) -> Result<Option<Vec<String>>, F
         Some(AgentCommand::Argv(argv)) => Ok(Some(argv.clone())),
         Some(AgentCommand::Echo) => {
             let unsayable =
-                || Fatal::Config("`builtin:echo` needs a gateway whose path is valid UTF-8".to_owned());
+                || Fatal::config("`builtin:echo` needs a gateway whose path is valid UTF-8".to_owned());
             let own = own_exe.to_str().ok_or_else(unsayable)?.to_owned();
             Ok(Some(vec![own, DEMO_AGENT.to_owned()]))
         }
@@ -93,7 +93,7 @@ impl Folders<'_> {
             (None, Some(home)) if keeps_home => home.to_owned(),
             (None, Some(home)) => home.join(WORK_FOLDER),
             (None, None) => {
-                return Err(Fatal::Config(format!(
+                return Err(Fatal::config(format!(
                     "{KEY}: there is no `HOME` to have a working folder in; name one"
                 )));
             }
@@ -104,7 +104,7 @@ impl Folders<'_> {
         let is_default = self.agent.cwd.is_none() && !keeps_home;
         let Some(real) = real.or_else(|| (is_default && !cwd.exists()).then(|| cwd.clone())) else {
             let cwd = cwd.display();
-            return Err(Fatal::Config(format!("{KEY}: `{cwd}` is not a folder; make it or name another")));
+            return Err(Fatal::config(format!("{KEY}: `{cwd}` is not a folder; make it or name another")));
         };
         self.check(KEY, &cwd, &real)?;
         Ok(real)
@@ -152,7 +152,7 @@ impl Folders<'_> {
     fn check(&self, key: &str, named: &Path, real: &Path) -> Result<(), Fatal> {
         match refusal(real, self.state_dir) {
             Some(why) if self.agent.sandbox != Sandbox::None => {
-                Err(Fatal::Config(format!("{key}: `{}` {why}; name another", named.display())))
+                Err(Fatal::config(format!("{key}: `{}` {why}; name another", named.display())))
             }
             _ => Ok(()),
         }
@@ -163,7 +163,7 @@ impl Folders<'_> {
         if path.is_absolute() {
             return Ok(path);
         }
-        Err(Fatal::Config(format!("{key}: `{text}` needs to begin with `/` or `~/`")))
+        Err(Fatal::config(format!("{key}: `{text}` needs to begin with `/` or `~/`")))
     }
 
     /// Puts the person's home in the place of `~`.
@@ -171,7 +171,7 @@ impl Folders<'_> {
         match (Path::new(text).strip_prefix("~"), self.home) {
             (Err(_), _) => Ok(PathBuf::from(text)),
             (Ok(rest), Some(home)) => Ok(home.join(rest)),
-            (Ok(_), None) => Err(Fatal::Config(format!("{key}: `{text}` needs a `HOME`"))),
+            (Ok(_), None) => Err(Fatal::config(format!("{key}: `{text}` needs a `HOME`"))),
         }
     }
 }
@@ -184,6 +184,6 @@ pub(super) fn make_work_folder(config: &AgentConfig) -> Result<(), Fatal> {
     }
     DirBuilder::new().mode(0o700).create(&config.cwd).map_err(|error| {
         let folder = config.cwd.display();
-        Fatal::Config(format!("agent.cwd: `{folder}` cannot be made ({error}); name a folder that is there"))
+        Fatal::config(format!("agent.cwd: `{folder}` cannot be made ({error}); name a folder that is there"))
     })
 }

@@ -120,7 +120,7 @@ pub(super) fn setup(
         state_dir: settings.state_dir.clone(),
         hosts: hosts(&settings.config.gateway.media_hosts),
     };
-    let bot = TelegramSetup::new(telegram, tmp, sources.clone()).map_err(Fatal::Config)?;
+    let bot = TelegramSetup::new(telegram, tmp, sources.clone()).map_err(Fatal::config)?;
     let is_on = |channel: Channel, config: Option<bool>, configured: bool| {
         toggles.channels.get(&channel).copied().or(config).unwrap_or(configured)
     };

@@ -55,11 +55,10 @@ impl Gateway {
         own_exe: PathBuf,
     ) -> Result<Self, Fatal> {
         METRICS.started.set(wall_ms() / 1_000);
-        let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
         let boot_id = boot_id().map_err(Fatal::system("make random ids"))?;
         orphans::adopt(&boot_id, &settings.state_dir).map_err(Fatal::system("adopt orphans"))?;
         let janitor = Janitor::new(layout.clone(), settings.config.storage.max_mb * 1024 * 1024);
-        let (store, recovered) = Store::open(janitor.clone()).map_err(folder_error)?;
+        let (store, recovered) = Store::open(janitor.clone()).map_err(Fatal::folder(&settings.state_dir))?;
         for problem in &recovered.problems {
             log::warn!("{problem}");
         }

@@ -1,5 +1,5 @@
 //! Opens the listeners: on the addresses that were asked for, and on loopback beside them. Says who is in the
-//! way: another gateway, by the lock file or the port.
+//! way of one.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -73,27 +73,25 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Fatal> {
         }
         tried => tried,
     };
-    tried.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => match pid_at(address) {
-            Some(pid) => Fatal::PortHeld { address, pid },
-            None => Fatal::Bind { address, source },
-        },
-        _ => Fatal::Bind { address, source },
+    tried.map_err(|error| {
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Fatal::failed(format!("cannot listen on {address}: {error}; check --bind and --port"));
+        }
+        match pid_at(address) {
+            Some(pid) => Fatal::held(format!(
+                "another gateway (pid {pid}) listens on {address}: stop it first, or give this one another --port"
+            )),
+            None => Fatal::failed(format!(
+                "port {} on {} is taken by another program: end it, or give this gateway another --port",
+                address.port(),
+                address.ip()
+            )),
+        }
     })
 }
 
 /// How long another gateway may take to say its process id: this one must be gone within 1 s.
 const PATIENCE: Duration = Duration::from_millis(300);
-
-/// What the lock file's JSON says of the gateway that holds it, in words.
-pub(super) fn describe_holder(holder: &str) -> String {
-    let value: Value = serde_json::from_str(holder).unwrap_or_default();
-    match (value["pid"].as_u64(), value["url"].as_str()) {
-        (Some(pid), Some(url)) => format!("pid {pid} at {url}"),
-        (Some(pid), None) => format!("pid {pid}"),
-        _ => "it is just starting".to_owned(),
-    }
-}
 
 /// Asks `/healthz` on a taken port. `None` if no gateway answers there.
 fn pid_at(address: SocketAddr) -> Option<u64> {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
@@ -31,8 +31,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // stderr may be closed: there is nobody to tell then.
-            let _ = writeln!(std::io::stderr(), "clawdis-gateway: {error}");
-            ExitCode::from(error.exit_code())
+            let _ = writeln!(std::io::stderr(), "clawdis-gateway: {}", error.sentence);
+            ExitCode::from(error.exit_code)
         }
     }
 }
@@ -51,8 +51,8 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
         Invocation::Run(flags) => *flags,
     };
     if let Some(token) = flags.token.as_ref().filter(|token| token.fault().is_none()) {
-        let source = start_again(&args, Some(token.expose()));
-        return Err(Fatal::System { what: "start again without the token in the process list", source });
+        let error = start_again(&args, Some(token.expose()));
+        return Err(Fatal::system("start again without the token in the process list")(error));
     }
     if !flags.check_config && !is_allocator_set() {
         let error = start_again(&args, None);
@@ -82,9 +82,8 @@ fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
     let lock = take_folder(&layout)?;
     let listeners = listeners::open(&settings.binds, settings.config.gateway.port)?;
     let url = listeners.url.clone();
-    let folder_error = |source| Fatal::Folder { folder: settings.state_dir.clone(), source };
     let who = json!({ "pid": std::process::id(), "url": listeners.local_url });
-    lock.announce(&who.to_string()).map_err(folder_error)?;
+    lock.announce(&who.to_string()).map_err(Fatal::folder(&settings.state_dir))?;
     let gateway = Gateway::start(&settings, layout, listeners, descriptors, own_exe)?;
     Log::release(&format!("listening on {url}"));
     log_start(&settings, warnings);
@@ -111,14 +110,26 @@ fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
 }
 
 fn take_folder(layout: &Layout) -> Result<FolderLock, Fatal> {
-    let folder = || layout.root().to_owned();
-    make_private(layout.root()).map_err(|source| Fatal::Folder { folder: folder(), source })?;
+    let folder = layout.root();
+    make_private(folder).map_err(Fatal::folder(folder))?;
     FolderLock::take(&layout.lock()).map_err(|error| match error {
-        LockError::Held(holder) => {
-            Fatal::Held { folder: folder(), holder: listeners::describe_holder(&holder) }
-        }
-        LockError::Io(source) => Fatal::Folder { folder: folder(), source },
+        LockError::Held(holder) => Fatal::held(format!(
+            "another gateway ({}) serves `{}`: stop it first, or give this one its own --state-dir",
+            describe_holder(&holder),
+            folder.display()
+        )),
+        LockError::Io(error) => Fatal::folder(folder)(error),
     })
+}
+
+/// What the lock file's JSON says of the gateway that holds it, in words.
+fn describe_holder(holder: &str) -> String {
+    let value: Value = serde_json::from_str(holder).unwrap_or_default();
+    match (value["pid"].as_u64(), value["url"].as_str()) {
+        (Some(pid), Some(url)) => format!("pid {pid} at {url}"),
+        (Some(pid), None) => format!("pid {pid}"),
+        _ => "it is just starting".to_owned(),
+    }
 }
 
 /// Logs what a person should know at the start.
