@@ -17,7 +17,10 @@ export class RequestError extends Error {
 
 /** @param {string} text what is wrong with the request */
 export const invalid = text => new RequestError('invalid', text)
+/** The answer to a request that needs a connection to WhatsApp when there is none. */
 export const notConnected = () => new RequestError('not-connected', 'not connected to WhatsApp', true)
+/** The answer to a request that needs a login when there is none. */
+export const unlinked = () => new RequestError('unlinked', 'not linked to a phone')
 
 /** HTTP-like codes by which Baileys says that the connection went away under a request. */
 const CONNECTION_CODES = new Set([408, 428, 440, 503, 515])

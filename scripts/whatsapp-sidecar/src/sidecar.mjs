@@ -2,7 +2,8 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { DEFAULT_CONNECTION_CONFIG, proto } from 'baileys'
-import { RequestError, invalid } from './errors.mjs'
+import { Connection } from './connection.mjs'
+import { RequestError, invalid, unlinked } from './errors.mjs'
 import { Groups, groupView } from './groups.mjs'
 import { bare, isChat, isGroup, isSameChat, selfOf } from './identity.mjs'
 import { Inbox } from './inbox.mjs'
@@ -12,7 +13,6 @@ import { lockFolder } from './lock.mjs'
 import { fetchMedia } from './media.mjs'
 import { Outbound, checkedJid } from './outbound.mjs'
 import { agentFor } from './proxy.mjs'
-import { Session, unlinked } from './session.mjs'
 import { writeLine } from './stdio.mjs'
 import { Store } from './store.mjs'
 
@@ -24,7 +24,7 @@ const TYPING_STATES = new Set(['composing', 'recording', 'paused'])
 export class Sidecar {
   #store
   #lock
-  #session
+  #connection
   #inbox
   #agent
   #mediaDir
@@ -58,7 +58,7 @@ export class Sidecar {
     typing: request => this.#typing(request),
     read: request => this.#read(request),
     fetch: request => this.#fetch(request),
-    resolve: async ({ phones }) => ({ people: await this.#outbound.resolve(this.#session.sock, phones) }),
+    resolve: async ({ phones }) => ({ people: await this.#outbound.resolve(this.#connection.sock, phones) }),
     group: request => this.#group(request),
     ack: ({ seq }) => void this.#inbox.ack(seq),
     tidy: () => this.#store.tidy(),
@@ -79,7 +79,7 @@ export class Sidecar {
 
   /** Ends the connection and closes the journal. */
   async close() {
-    await this.#session?.stop()
+    await this.#connection?.stop()
     this.#store?.close()
     this.#lock?.release()
   }
@@ -99,14 +99,14 @@ export class Sidecar {
     const handlers = {
       attach: sock => this.#attach(sock),
       onInbound: (node, message, decrypt) => this.#inbox.receive(this.#current, node, message, decrypt),
-      onQr: data => void this.#linking.onQr(data, this.#session.linkSock),
+      onQr: data => void this.#linking.onQr(data, this.#connection.linkSock),
       onOpen: () => this.#inbox.reapplyHold(),
       onClose: close => this.#onLoginGone(close),
       getMessage: key => this.#bodyOf(key),
       group: jid => this.#groups.fetch(this.#current, jid)
     }
-    this.#session = new Session(this.#store, writeLine, handlers, this.#agent)
-    this.#inbox = new Inbox(this.#store, held => this.#session.hold(held), this.#groups.subjectOf)
+    this.#connection = new Connection(this.#store, writeLine, handlers, this.#agent)
+    this.#inbox = new Inbox(this.#store, held => this.#connection.hold(held), this.#groups.subjectOf)
     const { isLinked, damaged, cutBytes, creds, inbox } = this.#store
     return {
       proto: PROTOCOL,
@@ -159,30 +159,30 @@ export class Sidecar {
     if (this.#store.damaged)
       throw new RequestError('damaged', `the login is damaged: see ${this.#store.damaged}`)
     if (!this.#store.isLinked) throw unlinked()
-    this.#session.start()
+    this.#connection.start()
   }
 
   async #disconnect() {
     this.#linking.cancel()
-    await this.#session.stop()
+    await this.#connection.stop()
     this.#store.dropAttempt()
     if (!this.#store.isLinked) writeLine({ ev: 'state', state: 'unlinked' })
   }
 
   async #link(request) {
     if (this.#store.isLinked) throw new RequestError('linked', 'there is a login already: log out first')
-    if (this.#session.state === 'linking') throw new RequestError('busy', 'a link is being made', true)
+    if (this.#connection.state === 'linking') throw new RequestError('busy', 'a link is being made', true)
     const answer = this.#linking.begin(request)
     this.#store.newCreds()
-    this.#session.start()
+    this.#connection.start()
     return answer
   }
 
   async #logout() {
     if (!this.#store.isLinked) throw unlinked()
-    const connected = this.#session.state === 'ready' || this.#session.state === 'syncing'
-    const server = connected ? await this.#session.logout() : false
-    await this.#session.stop()
+    const connected = this.#connection.state === 'ready' || this.#connection.state === 'syncing'
+    const server = connected ? await this.#connection.logout() : false
+    await this.#connection.stop()
     this.#store.wipeLogin()
     writeLine({ ev: 'state', state: 'unlinked' })
     // Unheard, the phone still lists this device.
@@ -196,14 +196,14 @@ export class Sidecar {
   }
 
   #send(request) {
-    const sent = this.#sending.then(() => this.#outbound.send(this.#session.sock, request))
+    const sent = this.#sending.then(() => this.#outbound.send(this.#connection.sock, request))
     this.#sending = sent.catch(() => {})
     return sent
   }
 
   async #typing({ to, state }) {
     if (!TYPING_STATES.has(state)) throw invalid('`state` is unknown')
-    await this.#session.sock.sendPresenceUpdate(state, checkedJid(to, 'to'))
+    await this.#connection.sock.sendPresenceUpdate(state, checkedJid(to, 'to'))
   }
 
   async #read({ keys }) {
@@ -213,17 +213,17 @@ export class Sidecar {
       id,
       participant: isGroup(chat) ? bare(checkedJid(from, 'keys.from')) : undefined
     }))
-    await this.#session.sock.readMessages(messageKeys)
+    await this.#connection.sock.readMessages(messageKeys)
   }
 
   #fetch({ ref, max = this.#mediaMax }) {
-    const renew = message => this.#session.sock.updateMediaMessage(message)
+    const renew = message => this.#connection.sock.updateMediaMessage(message)
     return fetchMedia(ref ?? '', { dir: this.#mediaDir, max, agent: this.#agent, renew })
   }
 
   async #group({ jid }) {
     if (!isGroup(jid)) throw invalid('`jid` is no group')
-    return { group: groupView(await this.#groups.fetch(this.#session.sock, jid)) }
+    return { group: groupView(await this.#groups.fetch(this.#connection.sock, jid)) }
   }
 
   /** A contact could not read what we sent and asks again; after a restart only the gateway has it. */

@@ -3,7 +3,7 @@
 import makeWASocket, { Browsers, proto } from 'baileys'
 import { Cache } from './cache.mjs'
 import { closeOf } from './closecodes.mjs'
-import { RequestError, notConnected } from './errors.mjs'
+import { notConnected } from './errors.mjs'
 import { isIgnored, selfOf } from './identity.mjs'
 import * as limits from './limits.mjs'
 import { baileysLogger, log } from './log.mjs'
@@ -16,7 +16,7 @@ const { INITIAL_BOOTSTRAP, PUSH_NAME } = proto.HistorySync.HistorySyncType
 const endError = (text, statusCode) => Object.assign(new Error(text), { output: { statusCode } })
 
 /** One login's connection, which comes back by itself until told otherwise. */
-export class Session {
+export class Connection {
   #store
   #emit
   #handlers
@@ -261,6 +261,3 @@ async function end(sock, error) {
   await Promise.resolve(closed).catch(() => {})
   clearTimeout(timer)
 }
-
-/** @returns {RequestError} the answer to what needs a login when there is none */
-export const unlinked = () => new RequestError('unlinked', 'not linked to a phone')
