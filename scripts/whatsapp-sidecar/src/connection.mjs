@@ -1,5 +1,5 @@
-// The connection to WhatsApp: opening it, telling its states, and what follows when it closes. Knows nothing of
-// messages.
+// The connection to WhatsApp: opens it, tells the gateway its states, and opens it again when it has closed. Hands
+// what the server sends to the handlers that it was made with. Knows nothing of messages.
 import makeWASocket, { Browsers, proto } from 'baileys'
 import { Cache } from './cache.mjs'
 import { closeOf } from './closecodes.mjs'
@@ -8,6 +8,7 @@ import { isIgnored, selfOf } from './identity.mjs'
 import * as limits from './limits.mjs'
 import { baileysLogger, log } from './log.mjs'
 import { opener } from './media.mjs'
+import { writeLine } from './stdio.mjs'
 
 const HOUR_MS = 3_600_000
 const { INITIAL_BOOTSTRAP, PUSH_NAME } = proto.HistorySync.HistorySyncType
@@ -15,10 +16,9 @@ const { INITIAL_BOOTSTRAP, PUSH_NAME } = proto.HistorySync.HistorySyncType
 /** Error that a connection is ended with, in the shape that Baileys gives its own. */
 const endError = (text, statusCode) => Object.assign(new Error(text), { output: { statusCode } })
 
-/** One login's connection, which comes back by itself until told otherwise. */
+/** One login's connection, which opens itself again until it is stopped. */
 export class Connection {
   #store
-  #emit
   #handlers
   #agent
   #sock
@@ -26,7 +26,7 @@ export class Connection {
   /** Timers of the present socket. */
   #timers = new Set()
   #retryTimer
-  /** Delayed attempts since a connection last held. */
+  /** Delayed attempts since a connection last stayed open for `RETRY_FORGOTTEN_MS`. */
   #attempts = 0
   /** Restarts in a row. */
   #restarts = 0
@@ -34,10 +34,13 @@ export class Connection {
   #refusals = 0
   /** When the connection was opened, by `performance.now()`; undefined while it is not. */
   #openedAt
+  /** Whether the server has said that the backlog is over. */
   #isSynced = false
-  /** Status of an HTTP answer where a WebSocket was wanted. */
+  /** Whether nothing is read from the server. */
+  #isHeld = false
+  /** Status of the HTTP answer to an attempt to open a WebSocket; undefined unless there was one. */
   #httpStatus
-  /** Caches outlive a socket, or every reconnect would ask for everything again. */
+  /** Caches of Baileys that outlive a socket, or each connection would ask for everything again. */
   #caches = {
     msgRetryCounterCache: new Cache(HOUR_MS),
     userDevicesCache: new Cache(5 * 60_000),
@@ -47,16 +50,20 @@ export class Connection {
 
   /**
    * @param {import('./store.mjs').Store} store
-   * @param {(event: object) => void} emit
-   * @param {object} handlers `attach(sock)`, `onInbound(node, message, decrypt)`, `onQr(data)`,
-   *   `onClose(close)`, `getMessage(key)`, `group(jid)`
-   * @param {import('node:https').Agent} [agent]
+   * @param {import('node:https').Agent | undefined} agent of the proxy, if there is one
+   * @param {object} handlers each gets the socket that it is about, but `onLoginEnd`
+   * @param {(sock: object) => void} handlers.onSocket a socket was made, and is not open yet
+   * @param {(sock: object, node: object, message: object, decrypt: () => Promise<void>) => Promise<void>}
+   *   handlers.onMessage as of `Inbox.receive`
+   * @param {(sock: object, data: string) => void} handlers.onQr the server offers a QR code
+   * @param {(close: {reason: string, wipesLogin?: boolean}) => void} handlers.onLoginEnd only a new link helps now
+   * @param {(sock: object, key: object) => Promise<object | undefined>} handlers.bodyOf the body of a sent message
+   * @param {(sock: object, jid: string) => Promise<object>} handlers.groupOf the description of a group
    */
-  constructor(store, emit, handlers, agent) {
+  constructor(store, agent, handlers) {
     this.#store = store
-    this.#emit = emit
-    this.#handlers = handlers
     this.#agent = agent
+    this.#handlers = handlers
   }
 
   /** `off`, `connecting`, `linking`, `syncing`, `ready` or `closed`. */
@@ -64,18 +71,18 @@ export class Connection {
     return this.#state
   }
 
-  /** The socket, if messages can be sent. */
+  /** Whether messages can be sent. */
+  get isUsable() {
+    return this.#state === 'ready' || this.#state === 'syncing'
+  }
+
+  /** The socket; throws `not-connected` unless messages can be sent. */
   get sock() {
-    if (this.#state !== 'ready' && this.#state !== 'syncing') throw notConnected()
+    if (!this.isUsable) throw notConnected()
     return this.#sock
   }
 
-  /** The socket while a link is being made. */
-  get linkSock() {
-    return this.#state === 'linking' ? this.#sock : undefined
-  }
-
-  /** Opens the connection now, unless it is there or on its way. */
+  /** Opens the connection now, unless it is open or being opened. */
   start() {
     if (this.#sock) return
     clearTimeout(this.#retryTimer)
@@ -83,7 +90,7 @@ export class Connection {
     this.#open()
   }
 
-  /** Ends the connection, and the wish for one. */
+  /** Ends the connection, and does not open it again. */
   async stop() {
     clearTimeout(this.#retryTimer)
     this.#retryTimer = undefined
@@ -93,10 +100,10 @@ export class Connection {
     if (sock) await end(sock, endError('disconnected', 428))
   }
 
-  /** Tells the server that this device is no more; true if it heard. Ends the connection. */
+  /** Takes this device off the account and ends the connection; resolves to whether the server has answered. */
   async logout() {
     const sock = this.sock
-    // Ours to close: what Baileys reports then is our own doing.
+    // Let go of first, or the close that follows would be taken for the server's.
     this.#release()
     this.#state = 'off'
     const device = {
@@ -113,8 +120,9 @@ export class Connection {
     return heard
   }
 
-  /** Stops or starts reading from the server. */
+  /** Stops or starts reading from the server, also over later connections. */
   hold(isHeld) {
+    this.#isHeld = isHeld
     const socket = this.#sock?.ws?.socket
     if (!socket || socket.readyState !== 1) return
     if (isHeld) socket.pause()
@@ -124,7 +132,7 @@ export class Connection {
   #setState(state, more = {}) {
     this.#state = state
     const me = selfOf(this.#store.creds)
-    this.#emit({ ev: 'state', state, ...(me && { me }), ...more })
+    writeLine({ ev: 'state', state, ...(me && { me }), ...more })
   }
 
   #open() {
@@ -133,7 +141,14 @@ export class Connection {
     this.#openedAt = undefined
     this.#isSynced = false
     this.#setState(this.#store.isLinked ? 'connecting' : 'linking')
-    const sock = makeWASocket(this.#config())
+    const { bodyOf, groupOf, onMessage, onSocket } = this.#handlers
+    const sock = makeWASocket({
+      ...this.#config(),
+      getMessage: key => bodyOf(sock, key),
+      cachedGroupMetadata: jid => groupOf(sock, jid),
+      // Not one of Baileys' own: an edit of the build calls it.
+      onInbound: (node, message, decrypt) => onMessage(sock, node, message, decrypt)
+    })
     this.#sock = sock
     // Baileys takes this event away from ws, which would have given up by itself.
     sock.ws.on('unexpected-response', (_, response) => {
@@ -142,14 +157,14 @@ export class Connection {
       void sock.end(endError('refused over HTTP', 503))
     })
     this.#after(limits.CONNECT_MS, () => this.#fail(sock, 'nothing came of the connection'))
-    // What a socket says after it was let go of is about a login that may be another one by now.
+    // Events of a socket that was let go of are ignored: the login may be another one by now.
     sock.ev.on('creds.update', update => {
       if (this.#sock === sock) this.#store.saveCreds(update)
     })
     sock.ev.on('connection.update', update => {
       if (this.#sock === sock) this.#onUpdate(sock, update)
     })
-    this.#handlers.attach(sock)
+    onSocket(sock)
   }
 
   #config() {
@@ -163,7 +178,7 @@ export class Connection {
       options: { openStream: opener(this.#agent) },
       connectTimeoutMs: limits.HANDSHAKE_MS,
       defaultQueryTimeoutMs: limits.QUERY_MS,
-      // Small, and they carry the table of LIDs; the rest of the history is of no use to us.
+      // These two are small and bring the table of LIDs; nobody reads the rest of the history.
       syncFullHistory: false,
       shouldSyncHistoryMessage: ({ syncType }) => syncType === INITIAL_BOOTSTRAP || syncType === PUSH_NAME,
       // Else the phone stops showing notifications.
@@ -171,33 +186,30 @@ export class Connection {
       emitOwnEvents: false,
       generateHighQualityLinkPreview: false,
       shouldIgnoreJid: isIgnored,
-      getMessage: key => this.#handlers.getMessage(key),
-      cachedGroupMetadata: jid => this.#handlers.group(jid),
-      onInbound: (node, message, decrypt) => this.#handlers.onInbound(node, message, decrypt),
       ...this.#caches
     }
   }
 
   #onUpdate(sock, { connection, qr, receivedPendingNotifications, lastDisconnect }) {
     if (qr) {
-      this.#clear()
-      this.#handlers.onQr(qr)
+      this.#clearTimers()
+      this.#handlers.onQr(sock, qr)
     }
     // The end of the backlog may be told before Baileys calls the connection open; `ready` takes both.
     if (receivedPendingNotifications) this.#isSynced = true
     if (connection === 'open') {
-      this.#clear()
+      this.#clearTimers()
       this.#openedAt = performance.now()
-      this.#handlers.onOpen()
+      if (this.#isHeld) this.hold(true)
       if (!this.#isSynced) this.#setState('syncing')
       this.#after(limits.SYNC_MS, () => {
-        // The server forgot to say that this was all; held back events would stay held back.
+        // The server has not said that this was all, and Baileys holds events back until then.
         sock.ev.flush()
         this.#setState('ready')
       })
     }
     if (this.#isSynced && this.#openedAt !== undefined && this.#state !== 'ready') {
-      this.#clear()
+      this.#clearTimers()
       this.#setState('ready')
     }
     if (connection === 'close') this.#onClose(lastDisconnect?.error)
@@ -213,7 +225,7 @@ export class Connection {
     const close = closeOf({ code, http: this.#httpStatus, isLinked, isBadSession })
     this.#restarts = close.action === 'restart' ? this.#restarts + 1 : 0
     this.#release()
-    if (close.action === 'relink') this.#handlers.onClose(close)
+    if (close.action === 'relink') this.#handlers.onLoginEnd(close)
     const again = close.action === 'retry' || close.action === 'restart'
     const retryMs = again ? this.#delayMs(close) : undefined
     const { reason, action } = close
@@ -241,19 +253,19 @@ export class Connection {
     this.#timers.add(timer)
   }
 
-  #clear() {
+  #clearTimers() {
     for (const timer of this.#timers) clearTimeout(timer)
     this.#timers.clear()
   }
 
-  /** Lets go of the socket: what it still says is not heard. */
+  /** Lets go of the socket: its events are ignored from now on. */
   #release() {
-    this.#clear()
+    this.#clearTimers()
     this.#sock = undefined
   }
 }
 
-/** Ends a socket of Baileys; one whose peer is silent is not waited for. */
+/** Ends a socket of Baileys; a peer that says nothing is waited for half a second. */
 async function end(sock, error) {
   const raw = sock.ws.socket
   const closed = sock.end(error)

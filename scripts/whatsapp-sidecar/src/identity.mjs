@@ -1,5 +1,7 @@
-// Who somebody is: WhatsApp addresses one person by a phone number (PN) and by a number of its own (LID).
+// Who a jid stands for: WhatsApp addresses one person by a phone number (PN) and by a number of its own (LID). Knows
+// nothing of messages.
 import { jidDecode, jidNormalizedUser } from 'baileys'
+import { invalid } from './errors.mjs'
 import { ID_CHARS_MAX } from './limits.mjs'
 
 export const isLid = jid => /@(?:hosted\.)?lid$/.test(jid ?? '')
@@ -8,7 +10,12 @@ export const isGroup = jid => (jid ?? '').endsWith('@g.us')
 /** Whether it is the address of a person or group, and no longer than those are. */
 export const isChat = jid =>
   typeof jid === 'string' && jid.length <= ID_CHARS_MAX && (isGroup(jid) || isLid(jid) || isPn(jid))
-/** Status posts, broadcasts and newsletters: nothing of them is ours to answer. */
+/** @param {unknown} jid @param {string} name of the request's member that it stands in @returns {string} the jid */
+export function checkedJid(jid, name) {
+  if (isChat(jid)) return jid
+  throw invalid(`\`${name}\` is no jid of a person or group`)
+}
+/** Whether it is of status posts, a broadcast or a newsletter: these are never shown to the gateway. */
 export const isIgnored = jid => /@(?:broadcast|newsletter)$/.test(jid ?? '')
 
 /** @param {string | undefined} jid @returns {string | undefined} without the device, or undefined */
@@ -51,7 +58,7 @@ export async function isSameChat(one, other, mapping) {
 }
 
 /**
- * Who we are.
+ * The account that is linked, as events and answers have it (`me`).
  * @param {object | undefined} creds
  * @returns {{pn?: string, lid?: string, name?: string} | undefined}
  */
@@ -62,7 +69,11 @@ export function selfOf(creds) {
   return { pn: phoneOf(bare(me.id)), ...(lid && { lid }), ...(me.name && { name: me.name }) }
 }
 
-/** @param {object} creds @param {string | undefined} jid @returns {boolean} */
+/**
+ * @param {object} creds of the login
+ * @param {string | undefined} jid
+ * @returns {boolean} whether it is of the linked account
+ */
 export function isMe(creds, jid) {
   const one = bare(jid)
   return Boolean(one) && (one === bare(creds.me?.id) || one === bare(creds.me?.lid))

@@ -1,14 +1,14 @@
-// Inbound messages on their way to the gateway: saved before the server hears that they arrived, shown a
-// bounded number at a time, and shown again after a restart until they are acknowledged.
+// Inbound messages on their way to the gateway: saved before the server gets a receipt, shown a bounded number at a
+// time, and shown again after a restart until the gateway acknowledges them. Knows nothing of what is in a message.
 import { inboundOf, undecryptableOf } from './inbound.mjs'
 import { invalid } from './errors.mjs'
 import { INBOX_HIGH, INBOX_LOW, UNACKED_MAX, UNDECRYPTABLE_MS } from './limits.mjs'
 import { isCongested, onceDrained, writeLine } from './stdio.mjs'
 
-/** Whether the sender made this copy because we asked for one. */
+/** Whether the sender made this copy of a message because Baileys asked for one. */
 const isRepetition = ({ content }) => Array.isArray(content) && content.some(({ attrs }) => attrs?.count)
 
-/** The way of inbound messages from the server through the store to the gateway. */
+/** Takes messages from the connection, saves them in the store and shows them to the gateway. */
 export class Inbox {
   #store
   #hold
@@ -17,9 +17,9 @@ export class Inbox {
   #isHeld = false
   /** Messages of the store's inbox that the gateway has been shown. */
   #shown = 0
-  /** Whether this waits for the gateway to read. */
+  /** Whether showing goes on by itself once the gateway has read. */
   #isWaiting = false
-  /** Timers of messages that could not be read and may come again, by id. */
+  /** Timers of messages that could not be decrypted and may come again, by id. */
   #undecryptable = new Map()
 
   /**
@@ -43,13 +43,13 @@ export class Inbox {
   async receive(sock, node, message, decrypt) {
     const context = this.#context(sock, Boolean(node.attrs.offline))
     const undecryptable = await undecryptableOf(message, context)
-    // The server repeats what it has no receipt for, if we died before that. Its keys are used up: to try
-    // again would fail, and make Baileys ask the sender for a new copy.
+    // The server repeats what it has no receipt for, which a crash may have prevented. The keys of such a message are
+    // used up: to decrypt it again would fail, and make Baileys ask the sender for a new copy.
     if (this.#store.has(undecryptable) && !isRepetition(node)) return
     await this.#store.receive(async () => {
       await decrypt()
       if (message.messageStubType === undefined && !message.key.isViewOnce) {
-        this.#forget(undecryptable.id)
+        this.#stopExpecting(undecryptable.id)
         return inboundOf(message, context)
       }
       if (message.category === 'peer') return undefined
@@ -57,20 +57,20 @@ export class Inbox {
       if (!this.#store.has(undecryptable)) this.#expectAgain(undecryptable)
       return undefined
     })
-    this.#pump()
+    this.#show()
   }
 
-  /** A message that the phone repeats because it had come to us without content. */
+  /** Takes in a message that the phone repeats, because it had come without content. */
   async receiveLate(sock, message) {
-    this.#forget(message.key.id)
+    this.#stopExpecting(message.key.id)
     await this.#store.receive(() => inboundOf(message, this.#context(sock, true)))
-    this.#pump()
+    this.#show()
   }
 
   /** Shows everything unacknowledged, from the start. */
   replay() {
     this.#shown = 0
-    this.#pump()
+    this.#show()
   }
 
   /** @param {unknown} seq the gateway has stored the messages up to it */
@@ -79,12 +79,7 @@ export class Inbox {
     const before = this.#store.inbox.length
     this.#store.ack(seq)
     this.#shown = Math.max(0, this.#shown - (before - this.#store.inbox.length))
-    this.#pump()
-  }
-
-  /** Messages that wait for the gateway. */
-  get waiting() {
-    return this.#store.inbox.length
+    this.#show()
   }
 
   #context(sock, offline) {
@@ -96,29 +91,25 @@ export class Inbox {
     }
   }
 
-  /** The sender is asked to repeat it; only when nothing comes of that, the gateway hears. */
+  /** Baileys asks the sender to repeat it; only when no repetition comes is the gateway shown that there was one. */
   #expectAgain(undecryptable) {
     const { id } = undecryptable
     if (this.#undecryptable.has(id)) return
     const timer = setTimeout(async () => {
       this.#undecryptable.delete(id)
       await this.#store.receive(async () => undecryptable)
-      this.#pump()
+      this.#show()
     }, UNDECRYPTABLE_MS)
     this.#undecryptable.set(id, timer)
   }
 
-  #forget(id) {
+  #stopExpecting(id) {
     clearTimeout(this.#undecryptable.get(id))
     this.#undecryptable.delete(id)
   }
 
-  /** A new connection knows nothing of the hold on the one before. */
-  reapplyHold() {
-    if (this.#isHeld) this.#hold(true)
-  }
-
-  #pump() {
+  /** Shows as many messages as may be, and holds the server when too many wait. */
+  #show() {
     const { inbox } = this.#store
     while (this.#shown < Math.min(UNACKED_MAX, inbox.length) && !isCongested()) {
       writeLine({ ev: 'msg', ...inbox[this.#shown++] })
@@ -127,7 +118,7 @@ export class Inbox {
       this.#isWaiting = true
       onceDrained(() => {
         this.#isWaiting = false
-        this.#pump()
+        this.#show()
       })
     }
     const isHeld = inbox.length > (this.#isHeld ? INBOX_LOW : INBOX_HIGH)

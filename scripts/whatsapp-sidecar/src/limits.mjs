@@ -90,4 +90,4 @@ export const LOG_LINES_MAX = 20
 export const LOG_WINDOW_MS = 10_000
 export const LOG_CHARS_MAX = 500
 /** How long a dying process tries to say its last line. */
-export const LAST_WORDS_MS = 1_000
+export const LAST_LINE_MS = 1_000

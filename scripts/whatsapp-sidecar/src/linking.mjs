@@ -1,24 +1,19 @@
-// Linking this device to a phone, by a QR code or by a code that is typed on the phone. Knows nothing of the connection
-// but what it offers.
+// Links this device to a phone: shows the gateway the QR codes that the server offers, or gets a code to be typed on
+// the phone. Knows nothing of how the connection is made, nor of the login that follows.
 import { RequestError, invalid } from './errors.mjs'
 import { isPhone } from './identity.mjs'
 import { CODE_MS, QR_FIRST_MS, QR_NEXT_MS } from './limits.mjs'
+import { writeLine } from './stdio.mjs'
 
 /** One attempt at a time; it ends when the phone accepts, the codes run out, or `cancel` is called. */
 export class Linking {
-  #emit
   /** Number of the phone that is to type a code; undefined for QR codes. */
   #phone
   /** QR codes offered in this attempt. */
   #count = 0
   #hasAskedForCode = false
-  /** Ends the request for a code: `{resolve, reject}`. */
-  #settle
-
-  /** @param {(event: object) => void} emit */
-  constructor(emit) {
-    this.#emit = emit
-  }
+  /** Settles the answer to `link` that waits for a code: `{resolve, reject}`. */
+  #waiting
 
   /**
    * Begins an attempt.
@@ -32,34 +27,34 @@ export class Linking {
     this.#count = 0
     this.#hasAskedForCode = false
     if (mode === 'qr') return Promise.resolve({})
-    return new Promise((resolve, reject) => (this.#settle = { resolve, reject }))
+    return new Promise((resolve, reject) => (this.#waiting = { resolve, reject }))
   }
 
   /**
-   * The server offers a QR code. A pairing code may be asked for only now.
-   * @param {string} data
+   * The server offers a QR code. Only from then on does it give out a code to type.
    * @param {object} sock
+   * @param {string} data of the QR code
    */
-  async onQr(data, sock) {
+  async onQr(sock, data) {
     if (!this.#phone) {
       const ttlMs = this.#count++ ? QR_NEXT_MS : QR_FIRST_MS
-      this.#emit({ ev: 'qr', data, ttlMs, count: this.#count })
+      writeLine({ ev: 'qr', data, ttlMs, count: this.#count })
       return
     }
     if (this.#hasAskedForCode) return
     this.#hasAskedForCode = true
     try {
       const code = await sock.requestPairingCode(this.#phone.slice(1))
-      this.#settle?.resolve({ code, ttlMs: CODE_MS })
+      this.#waiting?.resolve({ code, ttlMs: CODE_MS })
     } catch (error) {
-      this.#settle?.reject(error)
+      this.#waiting?.reject(error)
     }
-    this.#settle = undefined
+    this.#waiting = undefined
   }
 
   /** The attempt is over, whatever came of it. */
   cancel(reason = 'cancelled') {
-    this.#settle?.reject(new RequestError('link-failed', `no code could be had: ${reason}`, true))
-    this.#settle = undefined
+    this.#waiting?.reject(new RequestError('link-failed', `no code could be had: ${reason}`, true))
+    this.#waiting = undefined
   }
 }

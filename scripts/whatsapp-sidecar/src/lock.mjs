@@ -1,10 +1,12 @@
-// One sidecar per folder of credentials: two would burn each other's keys. A lock file names the process that
-// holds the folder, with the time it started, so that the number's next owner is not taken for it.
+// The lock of a folder of credentials, which only one sidecar may use: two would use up each other's keys. The lock
+// file names the process that holds it and when that started, so that a later process with its number is not taken
+// for it.
 import { execFileSync } from 'node:child_process'
 import { linkSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { RequestError } from './errors.mjs'
 
-/** When the process started, in the system's own words; undefined if it does not run. */
+/** When a process started, in whatever form the system tells it; undefined if it does not run. */
 function startOf(pid) {
   if (!Number.isSafeInteger(pid) || pid <= 0) return undefined
   try {
@@ -22,7 +24,7 @@ function startOf(pid) {
   }
 }
 
-/** The kernel's name for the time since it booted: start times of another boot mean nothing. */
+/** The kernel's id of the present boot: start times of another boot cannot be compared. */
 function boot() {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
@@ -40,6 +42,7 @@ function read(path) {
   }
 }
 
+/** Number of the process that a lock file names, if that still runs. */
 function holder(text) {
   try {
     const { pid, start, bootId } = JSON.parse(text)
@@ -52,7 +55,8 @@ function holder(text) {
 /**
  * Takes the folder for this process.
  * @param {string} dir
- * @returns {{pid?: number, release?: () => void}} `pid` of who has it, or `release` to give it back
+ * @returns {() => void} gives it back
+ * @throws {RequestError} `locked` when another process has it
  */
 export function lockFolder(dir) {
   const path = join(dir, 'lock')
@@ -63,14 +67,14 @@ export function lockFolder(dir) {
     for (;;) {
       try {
         linkSync(mine, path)
-        return { release: () => read(path) === text && unlinkSync(path) }
+        return () => void (read(path) === text && unlinkSync(path))
       } catch (error) {
         if (error.code !== 'EEXIST') throw error
       }
       const found = read(path)
       if (found === undefined) continue
       const pid = holder(found)
-      if (pid !== undefined) return { pid }
+      if (pid !== undefined) throw new RequestError('locked', `process ${pid} uses this folder`, true)
       removeStale(path, found)
     }
   } finally {

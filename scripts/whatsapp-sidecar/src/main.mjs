@@ -1,58 +1,69 @@
-// Entry: reads requests, writes their answers, and ends when the gateway does. Knows nothing of what a request does.
+// The process: takes requests from stdin, writes their answers to stdout, and ends when the gateway does. What a
+// request does is the sidecar's matter, which the first request (`hello`) makes.
 import { finishOut, isCongested, readLines, writeLine } from './stdio.mjs'
 import { RequestError, asAnswer, invalid } from './errors.mjs'
-import { LAST_WORDS_MS, LINE_BYTES_MAX, REQUESTS_MAX } from './limits.mjs'
+import { LAST_LINE_MS, LINE_BYTES_MAX, REQUESTS_MAX } from './limits.mjs'
 import { redacted } from './redact.mjs'
-import { Sidecar } from './sidecar.mjs'
+import { OPS, Sidecar } from './sidecar.mjs'
 
-/** Exit status after an error that nothing was prepared for (EX_SOFTWARE), and when the folder is taken. */
+/** Exit status after an error that nothing was prepared for (EX_SOFTWARE). */
 const EXIT_FATAL = 70
+/** Exit status when another process has the folder (EX_TEMPFAIL). */
 const EXIT_LOCKED = 75
 
-let isEnding = false
+/** Undefined before `hello`. */
+let sidecar
 let requestsAtWork = 0
+let isEnding = false
 
-/** Says one last line and ends, at once: what goes on after an unforeseen error may do harm. */
-function fatal(error) {
+/** Writes one last line and ends: to go on after an error that nobody foresaw might do harm. */
+function fail(error) {
   writeLine({ ev: 'fatal', text: redacted(error) })
   if (!isCongested()) process.exit(EXIT_FATAL)
   finishOut(() => process.exit(EXIT_FATAL))
-  setTimeout(() => process.exit(EXIT_FATAL), LAST_WORDS_MS)
+  setTimeout(() => process.exit(EXIT_FATAL), LAST_LINE_MS)
 }
-process.on('uncaughtException', fatal)
-process.on('unhandledRejection', fatal)
 
-const sidecar = new Sidecar(error => {
+/** Ends at once, even if the line does not get out: what is not saved must not be acknowledged to WhatsApp. */
+function failJournal(error) {
   writeLine({ ev: 'fatal', text: `the journal cannot be written: ${redacted(error)}` })
   process.exit(EXIT_FATAL)
-})
+}
 
 async function end(status = 0) {
   if (isEnding) return
   isEnding = true
-  setTimeout(() => process.exit(status), LAST_WORDS_MS)
-  await sidecar.close()
+  setTimeout(() => process.exit(status), LAST_LINE_MS)
+  await sidecar?.close()
   finishOut(() => process.exit(status))
 }
-process.on('SIGTERM', () => void end())
-process.on('SIGINT', () => void end())
 
+function hello(request) {
+  if (sidecar) throw invalid('`hello` was said already')
+  sidecar = new Sidecar(request, failJournal)
+  return sidecar.greeting()
+}
+
+/** Executes a request and writes its answer; rejects with what the answer is to say if it fails. */
 async function execute({ n, op, ...request }) {
   if (op === 'shutdown') {
     writeLine({ re: n, ok: true })
     return end()
   }
-  if (op !== 'hello' && !sidecar.isReady) throw new RequestError('no-hello', '`hello` comes first')
-  if (requestsAtWork >= REQUESTS_MAX) throw new RequestError('busy', `${REQUESTS_MAX} requests are at work`, true)
+  if (op !== 'hello' && !sidecar) throw new RequestError('no-hello', '`hello` comes first')
+  if (requestsAtWork >= REQUESTS_MAX)
+    throw new RequestError('busy', `${REQUESTS_MAX} requests are at work`, true)
   requestsAtWork++
   try {
-    const answer = await sidecar.ops[op](request)
+    const answer = op === 'hello' ? hello(request) : await OPS[op](sidecar, request)
     writeLine({ re: n, ok: true, ...answer })
   } finally {
     requestsAtWork--
   }
-  if (op === 'hello') sidecar.afterHello()
+  if (op === 'hello') sidecar.start()
 }
+
+const isOp = op => op === 'hello' || op === 'shutdown' || Object.hasOwn(OPS, op)
 
 function parsed(line) {
   let request
@@ -73,7 +84,7 @@ async function onLine(line) {
     const request = parsed(line)
     if (Number.isSafeInteger(request.n)) n = request.n
     else throw invalid('`n` is no request number')
-    if (request.op !== 'shutdown' && !Object.hasOwn(sidecar.ops, request.op)) throw invalid('`op` is unknown')
+    if (!isOp(request.op)) throw invalid('`op` is unknown')
     await execute(request)
   } catch (error) {
     writeLine({ re: n, ok: false, ...asAnswer(error) })
@@ -81,13 +92,13 @@ async function onLine(line) {
   }
 }
 
-readLines(
-  line => void onLine(line),
-  bytes =>
-    writeLine({
-      re: null,
-      ok: false,
-      ...asAnswer(invalid(`a line of ${bytes} bytes, at most ${LINE_BYTES_MAX}`))
-    }),
-  () => void end()
-)
+function onLongLine(bytes) {
+  const error = invalid(`a line of ${bytes} bytes, at most ${LINE_BYTES_MAX}`)
+  writeLine({ re: null, ok: false, ...asAnswer(error) })
+}
+
+process.on('uncaughtException', fail)
+process.on('unhandledRejection', fail)
+process.on('SIGTERM', () => void end())
+process.on('SIGINT', () => void end())
+readLines({ onLine: line => void onLine(line), onLongLine, onEnd: () => void end() })

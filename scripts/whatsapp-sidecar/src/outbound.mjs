@@ -1,23 +1,18 @@
-// Sending, and what becomes of what was sent. "Sent" only means that bytes were written: a message counts as
-// accepted when the server says so, which arrives as an event. Knows nothing of the connection's state.
+// Sends messages, and tells the gateway what becomes of each. A message that was sent has been written to the socket,
+// no more; that the server has accepted it comes later, as an event (`out`). Knows nothing of the connection's state.
 import { isAbsolute } from 'node:path'
 import { proto } from 'baileys'
 import { Cache } from './cache.mjs'
 import { RequestError, invalid } from './errors.mjs'
-import { bare, isChat, isGroup, isPhone, jidOfPhone, personOf } from './identity.mjs'
+import { bare, checkedJid, isGroup, isPhone, jidOfPhone, personOf } from './identity.mjs'
 import { LIST_MAX, QUERY_MS, SENT_MAX, TEXT_CHARS_MAX } from './limits.mjs'
+import { writeLine } from './stdio.mjs'
 
 const DAY_MS = 86_400_000
-/** Types of receipts that say something to a sender; nothing at all means delivered. */
+/** What the types of receipts mean for what was sent; a receipt without a type means delivered. */
 const STAGES = { undefined: 'delivered', inactive: 'delivered', read: 'read', played: 'read' }
 const ID = /^[A-Za-z0-9._-]{1,128}$/
 const MEDIA = new Set(['image', 'video', 'audio', 'document', 'sticker'])
-
-/** @param {unknown} jid @param {string} name of the member @returns {string} */
-export function checkedJid(jid, name) {
-  if (isChat(jid)) return jid
-  throw invalid(`\`${name}\` is no jid of a person or group`)
-}
 
 const checkedText = (text, name) => {
   if (text === undefined) return undefined
@@ -66,35 +61,29 @@ function quotedOf(quote, chat) {
   }
 }
 
-/** Sends messages and reports their fate. */
+/** Sends over whatever socket it is given. */
 export class Outbound {
-  #emit
   /** Addresses of sent messages by their id. */
   #sent = new Cache(DAY_MS, SENT_MAX)
-
-  /** @param {(event: object) => void} emit */
-  constructor(emit) {
-    this.#emit = emit
-  }
 
   /**
    * Writes a message to the server.
    * @param {object} sock
    * @param {object} request `id`, `to`, and `text` or `media`
-   * @returns {Promise<{id: string, jid: string, proto: string}>} the message's body is for `sent-body`
+   * @returns {Promise<{id: string, jid: string, proto: string}>} `proto` is the body, for `sent-body`
    */
   async send(sock, { id, to, text, media, mentions, quote }) {
     if (!ID.test(id ?? '')) throw invalid('`id` is no message id')
     const content = contentOf({ text, media, mentions })
     const jid = isPhone(to) ? await this.#addressOf(sock, to) : checkedJid(to, 'to')
     const options = { messageId: id, mediaUploadTimeoutMs: QUERY_MS, ...quotedOf(quote, jid) }
-    // Before the bytes leave: the answer may be faster than our return.
+    // Before the bytes leave: the server's answer may be here before `sendMessage` returns.
     this.#sent.set(id, jid)
     const { message } = await sock.sendMessage(jid, content, options)
     return { id, jid, proto: Buffer.from(proto.Message.encode(message).finish()).toString('base64') }
   }
 
-  /** The address of a phone number; by LID if it has one, since others are refused sooner. */
+  /** The address of a phone number: its LID if it has one, since WhatsApp refuses messages to the number sooner. */
   async #addressOf(sock, phone) {
     const jid = jidOfPhone(phone)
     const lid = bare(await sock.signalRepository.lidMapping.getLIDForPN(jid))
@@ -104,21 +93,21 @@ export class Outbound {
     return found.jid
   }
 
-  /** Listens to the server's own words: Baileys has no event for success, and merges some of the others. */
+  /** Listens to the stanzas themselves: Baileys has no event for an acceptance, and merges some of the receipts. */
   listen(ws) {
     ws.on('CB:ack,class:message', ({ attrs }) => {
       if (!this.#sent.get(attrs.id)) return
-      if (attrs.error) this.#emit({ ev: 'out', id: attrs.id, stage: 'failed', code: Number(attrs.error) })
-      else this.#emit({ ev: 'out', id: attrs.id, stage: 'accepted' })
+      if (attrs.error) writeLine({ ev: 'out', id: attrs.id, stage: 'failed', code: Number(attrs.error) })
+      else writeLine({ ev: 'out', id: attrs.id, stage: 'accepted' })
     })
     ws.on('CB:receipt', ({ attrs, content }) => {
       const stage = STAGES[attrs.type]
-      // With a recipient it is about what somebody else sent, seen on our phone.
+      // With a recipient it is about a message of somebody else, which our phone has received.
       if (!stage || attrs.recipient) return
       const items = Array.isArray(content) ? content.flatMap(list => list.content ?? []) : []
       const ids = [attrs.id, ...items.map(item => item.attrs?.id)].filter(Boolean)
       const participant = isGroup(attrs.from) ? bare(attrs.participant) : undefined
-      for (const id of ids) this.#emit({ ev: 'out', id, stage, ...(participant && { participant }) })
+      for (const id of ids) writeLine({ ev: 'out', id, stage, ...(participant && { participant }) })
     })
   }
 

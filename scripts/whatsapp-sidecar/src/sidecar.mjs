@@ -1,112 +1,105 @@
-// Puts the parts together: what each request does. Knows nothing of lines and of how answers are written.
+// What each request does, and which part of the sidecar does it. Knows nothing of lines, nor of how answers are
+// written.
+//
+// The parts, and what goes from one to the other:
+//   connection  gets messages from WhatsApp and hands them to the inbox; offers codes to linking; ends logins
+//   inbox       decrypts messages, saves them in the store and shows them to the gateway; holds the connection while
+//               too many wait
+//   linking     shows the gateway the codes by which a phone accepts this device
+//   groups      knows who is in a group, for the connection and for `group`
+//   outbound    sends, over the connection's socket
+//   sentBodies  fetches what was sent before from the gateway, for the connection
+//   store       keeps the login and what waits in the inbox
 import { mkdirSync, rmSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
-import { DEFAULT_CONNECTION_CONFIG, proto } from 'baileys'
+import { DEFAULT_CONNECTION_CONFIG } from 'baileys'
+import { SentBodies } from './bodies.mjs'
 import { Connection } from './connection.mjs'
 import { RequestError, invalid, unlinked } from './errors.mjs'
 import { Groups, groupView } from './groups.mjs'
-import { bare, isChat, isGroup, isSameChat, selfOf } from './identity.mjs'
+import { bare, checkedJid, isGroup, selfOf } from './identity.mjs'
 import { Inbox } from './inbox.mjs'
-import { BODY_MS, ID_CHARS_MAX, LIST_MAX, MEDIA_BYTES_MAX, PROTOCOL } from './limits.mjs'
+import { LIST_MAX, MEDIA_BYTES_MAX, PROTOCOL } from './limits.mjs'
 import { Linking } from './linking.mjs'
 import { lockFolder } from './lock.mjs'
 import { fetchMedia } from './media.mjs'
-import { Outbound, checkedJid } from './outbound.mjs'
+import { Outbound } from './outbound.mjs'
 import { agentFor } from './proxy.mjs'
-import { writeLine } from './stdio.mjs'
 import { Store } from './store.mjs'
+import { writeLine } from './stdio.mjs'
 
 /* global SIDECAR_VERSION, BAILEYS_VERSION -- put in by the build */
 /** What a chat can be shown of somebody who writes. */
 const TYPING_STATES = new Set(['composing', 'recording', 'paused'])
 
+/**
+ * What the requests after `hello` do, by name: each gets the sidecar and the request, and returns the members of its
+ * answer, or a promise of them.
+ * @type {Record<string, (sidecar: Sidecar, request: object) => object | void | Promise<object | void>>}
+ */
+export const OPS = {
+  connect: sidecar => sidecar.connect(),
+  disconnect: sidecar => sidecar.disconnect(),
+  link: (sidecar, request) => sidecar.link(request),
+  logout: sidecar => sidecar.logout(),
+  send: (sidecar, request) => sidecar.send(request),
+  typing: (sidecar, request) => sidecar.type(request),
+  read: (sidecar, request) => sidecar.read(request),
+  fetch: (sidecar, request) => sidecar.fetch(request),
+  resolve: (sidecar, request) => sidecar.resolve(request),
+  group: (sidecar, request) => sidecar.group(request),
+  ack: (sidecar, request) => sidecar.ack(request),
+  tidy: sidecar => sidecar.tidy(),
+  'sent-body': (sidecar, request) => sidecar.settleBody(request),
+  mem: sidecar => sidecar.memory()
+}
+
 /** The sidecar of one folder of credentials. */
 export class Sidecar {
   #store
-  #lock
+  #unlock
+  /** Where media goes and how it is fetched: `{dir, max, agent}`. */
+  #media
   #connection
   #inbox
-  #agent
-  #mediaDir
-  #mediaMax
   #groups = new Groups()
-  #linking = new Linking(writeLine)
-  #outbound = new Outbound(writeLine)
-  /** One after the other: two messages to one chat keep their order. */
+  #linking = new Linking()
+  #outbound = new Outbound()
+  #sentBodies = new SentBodies()
+  /** The last send; the next one waits for it, so that two messages to one chat keep their order. */
   #sending = Promise.resolve()
-  /** Whoever waits for the body of a message that we sent, by its id: `{chat, settle}`. */
-  #bodyRequests = new Map()
-  /** The newest socket, also while it is not open yet. */
-  #current
-
-  /** @param {(error: Error) => never} onFailure the journal cannot be written: nothing may go on */
-  constructor(onFailure) {
-    this.onFailure = onFailure
-  }
 
   /**
-   * Requests by name. Each gets the request and returns the members of its answer, or a promise of them.
-   * @type {Record<string, (request: object) => object | Promise<object>>}
+   * Takes the folder and opens what is saved there.
+   * @param {object} hello the request
+   * @param {(error: Error) => never} onFailure the journal cannot be written: nothing may go on
    */
-  ops = {
-    hello: request => this.#hello(request),
-    connect: () => this.#connect(),
-    disconnect: () => this.#disconnect(),
-    link: request => this.#link(request),
-    logout: () => this.#logout(),
-    send: request => this.#send(request),
-    typing: request => this.#typing(request),
-    read: request => this.#read(request),
-    fetch: request => this.#fetch(request),
-    resolve: async ({ phones }) => ({ people: await this.#outbound.resolve(this.#connection.sock, phones) }),
-    group: request => this.#group(request),
-    ack: ({ seq }) => void this.#inbox.ack(seq),
-    tidy: () => this.#store.tidy(),
-    'sent-body': request => this.#sentBody(request),
-    mem: () => memory(this.#inbox)
-  }
-
-  /** Whether `hello` has been answered. */
-  get isReady() {
-    return Boolean(this.#store)
-  }
-
-  /** Shows what waits; after the answer to `hello`. */
-  afterHello() {
-    this.#inbox.replay()
-    if (!this.#store.isLinked) writeLine({ ev: 'state', state: 'unlinked' })
-  }
-
-  /** Ends the connection and closes the journal. */
-  async close() {
-    await this.#connection?.stop()
-    this.#store?.close()
-    this.#lock?.release()
-  }
-
-  #hello({ proto: version, authDir, mediaDir, mediaMaxBytes = MEDIA_BYTES_MAX, proxy }) {
-    if (this.#store) throw invalid('`hello` was said already')
-    if (version !== PROTOCOL) throw new RequestError('protocol', `this sidecar speaks protocol ${PROTOCOL}`)
-    for (const [name, dir] of Object.entries({ authDir, mediaDir })) {
-      if (typeof dir !== 'string' || !isAbsolute(dir)) throw invalid(`\`${name}\` is no absolute path`)
+  constructor(hello, onFailure) {
+    const { authDir, mediaDir, mediaMaxBytes = MEDIA_BYTES_MAX, proxy } = checkedHello(hello)
+    this.#media = { dir: mediaDir, max: mediaMaxBytes, agent: agentFor(proxy) }
+    makeFolder(authDir)
+    this.#unlock = lockFolder(authDir)
+    try {
+      this.#store = new Store(authDir, onFailure)
+      makeTemporaryFolder(mediaDir)
+    } catch (error) {
+      this.#store?.close()
+      this.#unlock()
+      throw error
     }
-    if (!Number.isSafeInteger(mediaMaxBytes) || mediaMaxBytes < 0) throw invalid('`mediaMaxBytes` is no size')
-    this.#agent = agentFor(proxy)
-    this.#mediaDir = mediaDir
-    this.#mediaMax = mediaMaxBytes
-    this.#openStore(authDir)
-    this.#makeTemporary()
-    const handlers = {
-      attach: sock => this.#attach(sock),
-      onInbound: (node, message, decrypt) => this.#inbox.receive(this.#current, node, message, decrypt),
-      onQr: data => void this.#linking.onQr(data, this.#connection.linkSock),
-      onOpen: () => this.#inbox.reapplyHold(),
-      onClose: close => this.#onLoginGone(close),
-      getMessage: key => this.#bodyOf(key),
-      group: jid => this.#groups.fetch(this.#current, jid)
-    }
-    this.#connection = new Connection(this.#store, writeLine, handlers, this.#agent)
-    this.#inbox = new Inbox(this.#store, held => this.#connection.hold(held), this.#groups.subjectOf)
+    this.#inbox = new Inbox(this.#store, isHeld => this.#connection.hold(isHeld), this.#groups.subjectOf)
+    this.#connection = new Connection(this.#store, this.#media.agent, {
+      onSocket: sock => this.#onSocket(sock),
+      onMessage: (sock, node, message, decrypt) => this.#inbox.receive(sock, node, message, decrypt),
+      onQr: (sock, data) => void this.#linking.onQr(sock, data),
+      onLoginEnd: close => this.#onLoginEnd(close),
+      bodyOf: (sock, key) => this.#sentBodies.fetch(key, sock.signalRepository.lidMapping),
+      groupOf: (sock, jid) => this.#groups.fetch(sock, jid)
+    })
+  }
+
+  /** The members of the answer to `hello`. */
+  greeting() {
     const { isLinked, damaged, cutBytes, creds, inbox } = this.#store
     return {
       proto: PROTOCOL,
@@ -122,54 +115,35 @@ export class Sidecar {
     }
   }
 
-  #openStore(authDir) {
-    makeFolder(authDir)
-    const { pid, release } = lockFolder(authDir)
-    if (pid !== undefined) throw new RequestError('locked', `process ${pid} uses this folder`, true)
-    try {
-      this.#store = new Store(authDir, this.onFailure)
-    } catch (error) {
-      release()
-      throw error
-    }
-    this.#lock = { release }
+  /** Shows the gateway what waits for it; comes after the answer to `hello`. */
+  start() {
+    this.#inbox.replay()
+    if (!this.#store.isLinked) showUnlinked()
   }
 
-  /** A place for unfinished files; whatever an earlier life left there goes. */
-  #makeTemporary() {
-    const dir = join(this.#mediaDir, '.unfinished')
-    rmSync(dir, { recursive: true, force: true })
-    makeFolder(dir)
-    // Baileys encrypts what it uploads into the system's folder, which may be memory.
-    process.env.TMPDIR = dir
+  /** Ends the connection, closes the journal and gives the folder back. */
+  async close() {
+    await this.#connection.stop()
+    this.#store.close()
+    this.#unlock()
   }
 
-  #attach(sock) {
-    this.#current = sock
-    this.#groups.clear()
-    this.#groups.listen(sock)
-    this.#outbound.listen(sock.ws)
-    sock.ev.on('messages.upsert', ({ messages, requestId }) => {
-      // Everything else was taken before its receipt; these come through the phone.
-      if (requestId) for (const message of messages) void this.#inbox.receiveLate(sock, message)
-    })
-  }
-
-  #connect() {
+  connect() {
     if (this.#store.damaged)
       throw new RequestError('damaged', `the login is damaged: see ${this.#store.damaged}`)
     if (!this.#store.isLinked) throw unlinked()
     this.#connection.start()
   }
 
-  async #disconnect() {
+  async disconnect() {
     this.#linking.cancel()
     await this.#connection.stop()
     this.#store.dropAttempt()
-    if (!this.#store.isLinked) writeLine({ ev: 'state', state: 'unlinked' })
+    if (!this.#store.isLinked) showUnlinked()
   }
 
-  async #link(request) {
+  /** Begins to link this device to a phone. */
+  async link(request) {
     if (this.#store.isLinked) throw new RequestError('linked', 'there is a login already: log out first')
     if (this.#connection.state === 'linking') throw new RequestError('busy', 'a link is being made', true)
     const answer = this.#linking.begin(request)
@@ -178,35 +152,29 @@ export class Sidecar {
     return answer
   }
 
-  async #logout() {
+  /** Takes the link back. `server` in the answer: whether WhatsApp heard of it; if not, the phone still lists us. */
+  async logout() {
     if (!this.#store.isLinked) throw unlinked()
-    const connected = this.#connection.state === 'ready' || this.#connection.state === 'syncing'
-    const server = connected ? await this.#connection.logout() : false
+    const server = this.#connection.isUsable ? await this.#connection.logout() : false
     await this.#connection.stop()
     this.#store.wipeLogin()
-    writeLine({ ev: 'state', state: 'unlinked' })
-    // Unheard, the phone still lists this device.
+    showUnlinked()
     return { server }
   }
 
-  #onLoginGone({ reason, wipesLogin }) {
-    this.#linking.cancel(reason)
-    if (wipesLogin) this.#store.wipeLogin()
-    else this.#store.dropAttempt()
-  }
-
-  #send(request) {
+  send(request) {
     const sent = this.#sending.then(() => this.#outbound.send(this.#connection.sock, request))
     this.#sending = sent.catch(() => {})
     return sent
   }
 
-  async #typing({ to, state }) {
+  async type({ to, state }) {
     if (!TYPING_STATES.has(state)) throw invalid('`state` is unknown')
     await this.#connection.sock.sendPresenceUpdate(state, checkedJid(to, 'to'))
   }
 
-  async #read({ keys }) {
+  /** Tells the senders of messages that these have been read. */
+  async read({ keys }) {
     if (!Array.isArray(keys) || keys.length > LIST_MAX) throw invalid('`keys` is no list')
     const messageKeys = keys.map(({ chat, id, from }) => ({
       remoteJid: checkedJid(chat, 'keys.chat'),
@@ -216,53 +184,77 @@ export class Sidecar {
     await this.#connection.sock.readMessages(messageKeys)
   }
 
-  #fetch({ ref, max = this.#mediaMax }) {
+  /** Fetches the file of a message. */
+  fetch({ ref, max = this.#media.max }) {
     const renew = message => this.#connection.sock.updateMediaMessage(message)
-    return fetchMedia(ref ?? '', { dir: this.#mediaDir, max, agent: this.#agent, renew })
+    return fetchMedia(ref ?? '', { ...this.#media, max, renew })
   }
 
-  async #group({ jid }) {
+  async resolve({ phones }) {
+    return { people: await this.#outbound.resolve(this.#connection.sock, phones) }
+  }
+
+  async group({ jid }) {
     if (!isGroup(jid)) throw invalid('`jid` is no group')
     return { group: groupView(await this.#groups.fetch(this.#connection.sock, jid)) }
   }
 
-  /** A contact could not read what we sent and asks again; after a restart only the gateway has it. */
-  #bodyOf(key) {
-    const { id, remoteJid } = key ?? {}
-    // Whoever writes to us may make Baileys ask for anything, and more than once at a time.
-    if (!id || id.length > ID_CHARS_MAX || !isChat(remoteJid) || this.#bodyRequests.has(id)) {
-      return Promise.resolve(undefined)
-    }
-    return new Promise(resolve => {
-      const timer = setTimeout(() => settle(undefined), BODY_MS)
-      const settle = body => {
-        clearTimeout(timer)
-        this.#bodyRequests.delete(id)
-        resolve(body)
-      }
-      this.#bodyRequests.set(id, { chat: remoteJid, settle })
-      writeLine({ ev: 'need-body', id, chat: remoteJid })
+  ack({ seq }) {
+    this.#inbox.ack(seq)
+  }
+
+  tidy() {
+    this.#store.tidy()
+  }
+
+  settleBody(request) {
+    return this.#sentBodies.settle(request)
+  }
+
+  memory() {
+    const { rss, heapUsed, external } = process.memoryUsage()
+    return { rss, heapUsed, external, waiting: this.#store.inbox.length }
+  }
+
+  /** A connection is being opened. */
+  #onSocket(sock) {
+    this.#groups.clear()
+    this.#groups.listen(sock)
+    this.#outbound.listen(sock.ws)
+    sock.ev.on('messages.upsert', ({ messages, requestId }) => {
+      // With a request they come from the phone, which was asked for them; all others came through `onMessage`.
+      if (requestId) for (const message of messages) void this.#inbox.receiveLate(sock, message)
     })
   }
 
-  async #sentBody({ id, to, proto: body }) {
-    const bodyRequest = this.#bodyRequests.get(id)
-    if (!bodyRequest) throw invalid('nobody waits for this body')
-    try {
-      const { lidMapping } = this.#current.signalRepository
-      // Somebody else may have seen its id.
-      const isTheirs = body && (await isSameChat(bodyRequest.chat, checkedJid(to, 'to'), lidMapping))
-      bodyRequest.settle(isTheirs ? proto.Message.decode(Buffer.from(body, 'base64')) : undefined)
-    } catch (error) {
-      bodyRequest.settle(undefined)
-      throw error instanceof RequestError ? error : invalid('`proto` is no message')
-    }
+  /** The login, or the attempt to get one, is over. */
+  #onLoginEnd({ reason, wipesLogin }) {
+    this.#linking.cancel(reason)
+    if (wipesLogin) this.#store.wipeLogin()
+    else this.#store.dropAttempt()
   }
+}
+
+function checkedHello(hello) {
+  const { proto: version, authDir, mediaDir, mediaMaxBytes } = hello
+  if (version !== PROTOCOL) throw new RequestError('protocol', `this sidecar speaks protocol ${PROTOCOL}`)
+  for (const [name, dir] of Object.entries({ authDir, mediaDir })) {
+    if (typeof dir !== 'string' || !isAbsolute(dir)) throw invalid(`\`${name}\` is no absolute path`)
+  }
+  if (mediaMaxBytes !== undefined && (!Number.isSafeInteger(mediaMaxBytes) || mediaMaxBytes < 0))
+    throw invalid('`mediaMaxBytes` is no size')
+  return hello
 }
 
 const makeFolder = dir => mkdirSync(dir, { recursive: true, mode: 0o700 })
 
-function memory(inbox) {
-  const { rss, heapUsed, external } = process.memoryUsage()
-  return { rss, heapUsed, external, waiting: inbox.waiting }
+/** Makes a folder for unfinished files; those of an earlier life are deleted. */
+function makeTemporaryFolder(mediaDir) {
+  const dir = join(mediaDir, '.unfinished')
+  rmSync(dir, { recursive: true, force: true })
+  makeFolder(dir)
+  // Baileys encrypts what it uploads into the system's temporary folder, which may be memory.
+  process.env.TMPDIR = dir
 }
+
+const showUnlinked = () => writeLine({ ev: 'state', state: 'unlinked' })

@@ -1,11 +1,11 @@
-// Standard input and output: the protocol's alone. Must be imported before anything else, since libraries
-// print (libsignal even keys); what they print goes to stderr, redacted to its first argument.
+// Standard input and output, which carry the protocol and nothing else. Must be imported before anything else, since
+// libraries print (libsignal even keys): of what they print the first argument goes to stderr, redacted.
 import net from 'node:net'
 import { createWriteStream } from 'node:fs'
 import { LINE_BYTES_MAX, OUT_BYTES_HIGH } from './limits.mjs'
 import { redacted } from './redact.mjs'
 
-/** File descriptor 1, not blocking where the system lets us (a pipe or a socket). */
+/** File descriptor 1, opened so that a write does not block where the system offers that (a pipe or a socket). */
 function openOut() {
   try {
     return new net.Socket({ fd: 1, readable: false, writable: true })
@@ -14,7 +14,7 @@ function openOut() {
   }
 }
 const out = openOut()
-// The gateway is gone; the end of stdin says the same.
+// The gateway is gone, so there is nobody to tell; the end of stdin would follow.
 out.on('error', () => process.exit(0))
 
 const toStderr = text => process.stderr.write(`${redacted(text)}\n`)
@@ -23,11 +23,11 @@ for (const name of ['log', 'info', 'warn', 'error', 'debug', 'trace', 'dir', 'ta
 }
 process.stdout.write = text => toStderr(String(text))
 
-/** What is to go on once the gateway has read what waited. */
-let drained = []
+/** Called once the gateway has read what waits. */
+let onDrain = []
 out.on('drain', () => {
-  const waiting = drained
-  drained = []
+  const waiting = onDrain
+  onDrain = []
   for (const go of waiting) go()
 })
 
@@ -42,21 +42,22 @@ export function writeLine(message) {
 /** Whether so much waits for the gateway that nothing should be added. */
 export const isCongested = () => out.writableLength > OUT_BYTES_HIGH
 
-/** @param {() => void} go called once, when the gateway has read what waited */
+/** @param {() => void} go called once, when the gateway has read what waits */
 export function onceDrained(go) {
-  drained.push(go)
+  onDrain.push(go)
 }
 
-/** @param {() => void} done called when everything written has left */
+/** @param {() => void} done called when the gateway has everything that was written */
 export const finishOut = done => out.end(done)
 
 /**
- * Splits stdin into lines.
- * @param {(line: string) => void} onLine
- * @param {(bytes: number) => void} onTooLong a line was longer than allowed; it is skipped
- * @param {() => void} onEnd
+ * Splits stdin into lines; reads on only while the gateway reads what is written.
+ * @param {object} handlers
+ * @param {(line: string) => void} handlers.onLine
+ * @param {(bytes: number) => void} handlers.onLongLine a line was longer than `LINE_BYTES_MAX`; it is skipped
+ * @param {() => void} handlers.onEnd
  */
-export function readLines(onLine, onTooLong, onEnd) {
+export function readLines({ onLine, onLongLine, onEnd }) {
   let parts = []
   let bytes = 0
   const add = part => {
@@ -68,7 +69,7 @@ export function readLines(onLine, onTooLong, onEnd) {
     const [line, length] = [Buffer.concat(parts).toString('utf8'), bytes]
     parts = []
     bytes = 0
-    if (length > LINE_BYTES_MAX) onTooLong(length)
+    if (length > LINE_BYTES_MAX) onLongLine(length)
     else if (line.trim()) onLine(line)
   }
   process.stdin.on('data', chunk => {
