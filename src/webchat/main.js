@@ -19,7 +19,7 @@ import { Gateway, Refused } from "./gateway.js";
 import { FRAME_OVERHEAD_BYTES, OUTBOX_MAX } from "./limits.js";
 import { Linking } from "./linking.js";
 import { OWN_NAME } from "./message_view.js";
-import { Outbox } from "./outbox.js";
+import { Outbox } from "./prompts.js";
 import { attachmentsOf } from "./pictures.js";
 import { Sessions } from "./sessions.js";
 import { ConnectionView, Drawers, TokenDialog } from "./shell.js";
