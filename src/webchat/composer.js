@@ -1,12 +1,12 @@
-// Where a message is written: text with its draft, pictures, hints for directives, thinking level. Knows nothing of
-// how it is sent.
+// Where a message is written: its text, which is kept as a draft, its pictures, hints for directives, the thinking
+// level. Knows nothing of how it is sent.
 
 import { byId, icon, iconButton, make } from "./dom.js";
 import { PICTURES_MAX, PROMPT_HEIGHT_MAX } from "./limits.js";
 import { draft, thinking } from "./storage.js";
 
 const LEVELS = ["off", "minimal", "low", "medium", "high", "xhigh"];
-/** What the gateway itself understands, as the README lists it. */
+/** Directives and what they do, as the README lists them; hints for what is being typed. */
 const DIRECTIVES = [
   ["/new", "begins a new conversation"],
   ["/stop", "stops what the agent is doing here"],
@@ -16,25 +16,25 @@ const DIRECTIVES = [
   ["/resume", "lets everything run again"],
   ["/help", "lists these"],
 ];
-const THINK = LEVELS.map((level) => [`/think ${level}`, ""]);
+const THINK_LEVELS = LEVELS.map((level) => [`/think ${level}`, ""]);
 
 export class Composer {
-  #send;
+  #onSubmit;
   #session = "main";
   /** Pictures to send: `{file, url}`. */
   #pictures = [];
   #field = byId("prompt");
   #hints = byId("hints");
-  /** Which of the hints Enter takes. */
-  #chosen = 0;
+  /** Index of the hint that Enter puts into the field. */
+  #selected = 0;
   #isSending = false;
 
   /**
    * @param {(message: {session: string, text: string, thinking: string, files: File[]}) =>
-   *   Promise<void>} send
+   *   Promise<void>} onSubmit sends a message; what was written stays if it rejects, and its error is shown
    */
-  constructor(send) {
-    this.#send = send;
+  constructor(onSubmit) {
+    this.#onSubmit = onSubmit;
     byId("attach").append(icon("picture"));
     byId("submit").append(icon("send"));
     const options = LEVELS.map((level) => make("option", { value: level }, `Thinking: ${level}`));
@@ -51,15 +51,15 @@ export class Composer {
     field.oninput = () => this.#onInput();
     field.onkeydown = (event) => this.#onKey(event);
     field.onblur = () => this.#showHints([]);
-    field.onfocus = () => this.#showHints(this.#matching());
+    field.onfocus = () => this.#showHints(this.#matchingHints());
     byId("thinking").onchange = ({ target }) => thinking.set(this.#session, target.value);
     byId("attach").onclick = () => byId("picker").click();
     byId("picker").onchange = ({ target }) => {
-      this.#add(target.files);
+      this.#addPictures(target.files);
       target.value = "";
     };
     field.onpaste = (event) => {
-      if (this.#add(event.clipboardData.files)) event.preventDefault();
+      if (this.#addPictures(event.clipboardData.files)) event.preventDefault();
     };
     const main = byId("main");
     main.ondragover = (event) => {
@@ -70,24 +70,24 @@ export class Composer {
     main.ondrop = (event) => {
       event.preventDefault();
       main.classList.remove("dropping");
-      this.#add(event.dataTransfer.files);
+      this.#addPictures(event.dataTransfer.files);
     };
   }
 
-  /** Whether something is written here that a reload of the page would lose. */
-  get hasUnsaved() {
+  /** Stores the draft once more; returns whether a reload of the page would lose nothing that was written. */
+  saveDraft() {
     const text = this.#field.value;
-    // Nothing written here says nothing about a draft of another tab.
+    // An empty field is not stored: another tab may have a draft of this session.
     if (text) draft.set(this.#session, text);
-    return this.#pictures.length > 0 || (text !== "" && draft.get(this.#session) !== text);
+    return this.#pictures.length === 0 && (text === "" || draft.get(this.#session) === text);
   }
 
-  /** Turns to another session, with its draft and thinking level. */
+  /** Opens another session, with its draft and thinking level. */
   open(session) {
     this.#session = session;
     this.#field.value = draft.get(session);
     byId("thinking").value = thinking.get(session);
-    this.#fit();
+    this.#fitHeight();
   }
 
   /** Puts a text into the field. */
@@ -97,7 +97,7 @@ export class Composer {
     this.#field.focus();
   }
 
-  /** Says something below the field. */
+  /** Shows a text below the field. */
   showNote(text) {
     byId("composer-note").textContent = text;
   }
@@ -112,7 +112,7 @@ export class Composer {
     this.showNote(pictures.length > 0 ? "Preparing the pictures" : "");
     try {
       const files = pictures.map(({ file }) => file);
-      await this.#send({ session, text, thinking: byId("thinking").value, files });
+      await this.#onSubmit({ session, text, thinking: byId("thinking").value, files });
     } catch (error) {
       this.showNote(error.message);
       return;
@@ -122,11 +122,11 @@ export class Composer {
     for (const { url } of pictures) URL.revokeObjectURL(url);
     this.#pictures = this.#pictures.filter((picture) => !pictures.includes(picture));
     this.#showPictures();
-    this.#takeOut(session, typed);
+    this.#removeSent(session, typed);
   }
 
-  /** Removes what was sent; what was written while its pictures were made ready stays. */
-  #takeOut(session, typed) {
+  /** Removes what was sent from the field or draft; what was added while its pictures were scaled stays. */
+  #removeSent(session, typed) {
     const isOpen = session === this.#session;
     const now = isOpen ? this.#field.value : draft.get(session);
     if (!now.startsWith(typed)) return;
@@ -141,12 +141,12 @@ export class Composer {
 
   #onInput() {
     draft.set(this.#session, this.#field.value);
-    this.#fit();
-    this.#chosen = 0;
-    this.#showHints(this.#matching());
+    this.#fitHeight();
+    this.#selected = 0;
+    this.#showHints(this.#matchingHints());
   }
 
-  #fit() {
+  #fitHeight() {
     this.#field.style.height = "auto";
     this.#field.style.height = `${Math.min(this.#field.scrollHeight, PROMPT_HEIGHT_MAX)}px`;
   }
@@ -154,7 +154,7 @@ export class Composer {
   #onKey(event) {
     const hints = this.#hints.children;
     if (hints.length > 0 && ["ArrowDown", "ArrowUp"].includes(event.key)) {
-      this.#chosen = (this.#chosen + (event.key === "ArrowDown" ? 1 : hints.length - 1)) % hints.length;
+      this.#selected = (this.#selected + (event.key === "ArrowDown" ? 1 : hints.length - 1)) % hints.length;
       this.#markHint();
     } else if (hints.length > 0 && event.key === "Escape") {
       this.#showHints([]);
@@ -162,9 +162,9 @@ export class Composer {
       hints.length > 0 &&
       (event.key === "Tab" || event.key === "Enter") &&
       !event.shiftKey &&
-      hints[this.#chosen].dataset.text !== this.#field.value
+      hints[this.#selected].dataset.text !== this.#field.value
     ) {
-      this.write(hints[this.#chosen].dataset.text);
+      this.write(hints[this.#selected].dataset.text);
     } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing && !isTouchScreen()) {
       this.#submit();
     } else {
@@ -173,10 +173,10 @@ export class Composer {
     event.preventDefault();
   }
 
-  #matching() {
+  #matchingHints() {
     const text = this.#field.value.trimStart().toLowerCase();
     if (!text.startsWith("/") || text.includes("\n")) return [];
-    return (text.startsWith("/think ") ? THINK : DIRECTIVES).filter(([name]) => name.startsWith(text));
+    return (text.startsWith("/think ") ? THINK_LEVELS : DIRECTIVES).filter(([name]) => name.startsWith(text));
   }
 
   #showHints(directives) {
@@ -188,7 +188,7 @@ export class Composer {
             id: `hint-${index}`,
             role: "option",
             "data-text": name,
-            // Before the field loses its focus, and with it the list.
+            // Not at the click: until then the field would lose its focus and close the list.
             onpointerdown: (event) => {
               event.preventDefault();
               this.write(name);
@@ -205,16 +205,16 @@ export class Composer {
 
   #markHint() {
     [...this.#hints.children].forEach((hint, index) => {
-      hint.setAttribute("aria-selected", index === this.#chosen);
-      if (index === this.#chosen) hint.scrollIntoView({ block: "nearest" });
+      hint.setAttribute("aria-selected", index === this.#selected);
+      if (index === this.#selected) hint.scrollIntoView({ block: "nearest" });
     });
-    const chosen = this.#hints.children[this.#chosen];
-    if (chosen) this.#field.setAttribute("aria-activedescendant", chosen.id);
+    const selected = this.#hints.children[this.#selected];
+    if (selected) this.#field.setAttribute("aria-activedescendant", selected.id);
     else this.#field.removeAttribute("aria-activedescendant");
   }
 
   /** Adds the pictures among the files; returns whether there were any. */
-  #add(files) {
+  #addPictures(files) {
     const images = [...files].filter(({ type }) => type.startsWith("image/"));
     for (const file of images.slice(0, PICTURES_MAX - this.#pictures.length)) {
       this.#pictures.push({ file, url: URL.createObjectURL(file) });
@@ -245,5 +245,5 @@ export class Composer {
   }
 }
 
-/** On a touch screen Enter makes a new line, as everywhere there. */
+/** Whether Enter makes a new line, as it does everywhere on a touch screen. */
 const isTouchScreen = () => matchMedia("(pointer: coarse) and (hover: none)").matches;

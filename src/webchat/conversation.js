@@ -1,5 +1,5 @@
-// The conversation on show: draws a timeline into the page and keeps the reader's place in it. Knows nothing of the
-// gateway, and changes no timeline.
+// The conversation of the open session: draws its timeline into the page and keeps the reader's place in it. Knows
+// nothing of the gateway, and changes no timeline.
 
 import { announce, byId } from "./dom.js";
 import { dayOf } from "./format.js";
@@ -24,16 +24,16 @@ export class Conversation {
   /**
    * @param {object} actions
    * @param {(text: string) => void} actions.reuse puts a text into the composer
-   * @param {{retry: (key: string) => void, discard: (key: string) => void}} actions.outbox
+   * @param {{retry: (key: string) => void, discard: (key: string) => void}} actions.prompts
    * @param {(key: string) => string[]} actions.previews URLs of a prompt's pictures
-   * @param {() => Promise<void>} actions.loadOlder gets the page before the oldest one
+   * @param {() => Promise<void>} actions.loadOlder fetches the page of history before the oldest one
    */
   constructor(actions) {
     this.#actions = actions;
     this.#scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     this.#latest.onclick = () => this.follow();
     byId("earlier").onclick = () => this.#loadOlder();
-    // A growing composer or keyboard must not hide the end.
+    // A composer or keyboard that grows must not hide the end.
     new ResizeObserver(() => this.#isFollowing && this.#toEnd()).observe(this.#scroller);
   }
 
@@ -47,8 +47,8 @@ export class Conversation {
   }
 
   /** Draws what has changed, with the next frame of the screen. */
-  changed() {
-    // A hidden page has no frames; its conversation must be right all the same.
+  drawSoon() {
+    // A hidden page has no frames, and must be up to date when it is shown.
     if (document.hidden) this.draw();
     else this.#frame ||= requestAnimationFrame(() => this.draw());
   }
@@ -89,9 +89,9 @@ export class Conversation {
   }
 
   #make({ kind, value }) {
-    const { reuse, outbox, previews } = this.#actions;
+    const { reuse, prompts, previews } = this.#actions;
     if (kind === "message") return new RecordView(value, reuse);
-    if (kind === "prompt") return new PromptView(outbox, previews(value.key), reuse);
+    if (kind === "prompt") return new PromptView(prompts, previews(value.key), reuse);
     if (kind === "channel") return new ChannelMessageView(value);
     return kind === "run" ? new RunView(value) : new DayView();
   }
@@ -135,7 +135,7 @@ function withDays(items) {
   });
 }
 
-/** Tells those who do not see the page how a run ended. */
+/** Has a screen reader say how a run ended. */
 export function announceEnd(run) {
   if (run.status === "ok") announce(`The agent says: ${run.text.slice(0, ANNOUNCE_MAX)}`);
   else if (run.status) announce(`The agent's run ended: ${run.status}`);

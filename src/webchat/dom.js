@@ -1,4 +1,5 @@
-// Small helpers to build elements. Text is only ever set as text.
+// Helpers to build elements, and the dialog and the announcer that all views share. Text is only ever set as text,
+// never as markup.
 
 /** The element of the page with this id. */
 export const byId = (id) => document.getElementById(id);
@@ -23,10 +24,10 @@ export function make(tag, props = {}, ...children) {
 }
 
 /**
- * Gives `parent` these children. What stays in its place is not touched, so that neither the focus on
- * it nor a click that has begun is lost.
+ * Gives `parent` these children. One that stays in its place is not touched, so that neither the focus on it nor a
+ * click that has begun is lost.
  */
-export function place(parent, children) {
+export function setChildren(parent, children) {
   const focused = document.activeElement;
   const wanted = new Set(children);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
@@ -35,7 +36,7 @@ export function place(parent, children) {
     if (child === next) next = next.nextElementSibling;
     else parent.insertBefore(child, next);
   }
-  // One that was moved has lost it.
+  // An element that was moved has lost the focus.
   if (parent.contains(focused)) focused.focus({ preventScroll: true });
 }
 
@@ -54,16 +55,20 @@ const ICONS = {
   thought: "M9 18h6M10 21h4M12 3a6 6 0 0 0-3.500 10.800V15h7v-1.200A6 6 0 0 0 12 3z",
 };
 
-/** A line drawing; it says nothing to a screen reader. */
-export function icon(name) {
+/** A drawing of one path on a square of `size` units; `attributes` are those of the `svg`. */
+export function drawing(size, d, attributes) {
   const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  svg.classList.add("icon");
   const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", ICONS[name]);
+  path.setAttribute("d", d);
   svg.append(path);
+  svg.setAttribute("viewBox", `0 0 ${size} ${size}`);
+  for (const [name, value] of Object.entries(attributes)) svg.setAttribute(name, value);
   return svg;
+}
+
+/** An icon, which screen readers pass over. */
+export function icon(name) {
+  return drawing(24, ICONS[name], { class: "icon", "aria-hidden": "true" });
 }
 
 /** A button with a word on it. */
@@ -80,7 +85,7 @@ export function iconButton(name, label, onclick) {
   );
 }
 
-/** Says something to those who do not see the page. */
+/** Has a screen reader say this. */
 export function announce(text) {
   byId("announcer").textContent = text;
 }
@@ -98,7 +103,7 @@ export function copyButton(label, text) {
 }
 
 async function copy(text) {
-  // Only pages from this machine or over TLS have a clipboard; others must go the old way.
+  // Browsers give a clipboard only to pages from this machine or over TLS; elsewhere the old command still copies.
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = make("textarea", { value: text, className: "unseen" });
   document.body.append(field);

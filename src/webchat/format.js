@@ -1,4 +1,4 @@
-// How times, sizes and names are written. Pure functions.
+// How times, sizes and names are written. Pure functions, for every view.
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });

@@ -1,5 +1,5 @@
-// The connection: one WebSocket to the page's own origin, dialled again for as long as the page
-// lives. Knows protocol 1, nothing of what is shown, and remembers nothing of what events tell.
+// The connection to the gateway: one WebSocket to the page's own origin, dialled again for as long as the page lives.
+// Speaks protocol 1. Knows nothing of what is shown, and keeps nothing of what events tell.
 
 import {
   CONNECT_MS,
@@ -12,10 +12,10 @@ import {
 } from "./limits.js";
 
 /** The gateway answered a request with an error. */
-export class Refused extends Error {
+export class RequestError extends Error {
   /**
    * @param {{code: string, message: string, retryable: boolean, details?: object}} error
-   * @param {object} [payload] what stood beside it
+   * @param {object} [payload] of the same answer
    */
   constructor(error, payload) {
     super(error.message);
@@ -31,10 +31,9 @@ export class Disconnected extends Error {
 }
 
 /**
- * Emits `phase` (`{phase: "connecting"|"open"|"waiting"|"token"|"refused"}`; with `waiting` and
- * `refused` also `reason` and `retryTs`, and `stopped` and `restart` if the gateway said so), `hello`
- * (each time, with `hello-ok`), `gap` (events were left out) and each family of events by its name
- * (payload, stateVersion).
+ * Emits `connection` (`{state: "connecting"|"open"|"waiting"|"unauthorized"|"refused"}`; with `waiting` and `refused`
+ * also `reason` and `retryTs`, and `stopped` and `restart` if the gateway said so before), `hello` (at each `hello-
+ * ok`, with that), `gap` (events were left out) and each event of the gateway by its name (payload, stateVersion).
  */
 export class Gateway {
   #url;
@@ -43,21 +42,22 @@ export class Gateway {
   #socket;
   /** Listeners by the name of what they listen for. */
   #listeners = new Map();
-  /** Requests without their last answer, by id. */
+  /** Requests that wait for their last answer, by id: `{resolve, reject, onAck, timer}`. */
   #pending = new Map();
-  /** Requests made so far: the last one's id. */
-  #requests = 0;
+  /** Id of the last request. */
+  #lastId = 0;
   /** Attempts to connect since the last `hello-ok`. */
   #attempts = 0;
   /** Ends an attempt that takes too long, or makes the next one. */
   #timer;
   #watchdog;
   /** When the last frame came, by `performance.now()`. */
-  #heardAt = 0;
-  /** Number of the last event. */
+  #lastFrameMs = 0;
+  /** `seq` of the last event; the next one has one more, unless events were left out. */
   #seq = 0;
-  /** The last frames of this kind of the present connection, if they came. */
+  /** The `hello-error` of the present connection, if it came. */
   #helloError;
+  /** Payload of its `shutdown` event, if that came. */
   #shutdown;
   /** Whether the next attempt waits for its time. */
   #isWaiting = false;
@@ -78,7 +78,7 @@ export class Gateway {
     this.#token = token;
   }
 
-  /** The gateway's clock: what it says is dated by that, so the page's own messages are too. */
+  /** Now by the gateway's clock, in ms: what it sends is dated by that, so the page's own prompts are too. */
   now() {
     return Date.now() + this.#clockAheadMs;
   }
@@ -101,24 +101,24 @@ export class Gateway {
   dial() {
     if (this.isOpen) return;
     clearTimeout(this.#timer);
-    this.#drop();
+    this.#disconnect();
     this.#helloError = this.#shutdown = undefined;
     this.#isWaiting = false;
     const socket = new WebSocket(this.#url);
     this.#socket = socket;
-    socket.onopen = () => socket.send(JSON.stringify(this.#firstFrame()));
+    socket.onopen = () => socket.send(JSON.stringify(this.#helloFrame()));
     socket.onmessage = ({ data }) => socket === this.#socket && this.#onFrame(JSON.parse(data));
-    socket.onclose = ({ code, reason }) => socket === this.#socket && this.#onLost(code, reason);
-    this.#timer = setTimeout(() => this.#onLost(0, "the gateway did not answer"), CONNECT_MS);
-    this.#emit("phase", { phase: "connecting" });
+    socket.onclose = ({ reason }) => socket === this.#socket && this.#onLost(reason);
+    this.#timer = setTimeout(() => this.#onLost("the gateway did not answer"), CONNECT_MS);
+    this.#emit("connection", { state: "connecting" });
   }
 
-  /** Dials now if it only waits for its time: somebody looks again. */
+  /** Dials now if the next attempt waits for its time: a person looks at the page again. */
   dialIfWaiting() {
     if (this.#isWaiting) this.dial();
   }
 
-  #firstFrame() {
+  #helloFrame() {
     const token = this.#token();
     return {
       type: "hello",
@@ -132,7 +132,7 @@ export class Gateway {
   }
 
   #onFrame(frame) {
-    this.#heardAt = performance.now();
+    this.#lastFrameMs = performance.now();
     if (frame.type === "event") this.#onEvent(frame);
     else if (frame.type === "res") this.#onAnswer(frame);
     else if (frame.type === "hello-ok") this.#onHello(frame);
@@ -147,7 +147,7 @@ export class Gateway {
     this.#clockAheadMs = hello.snapshot.health.ts - Date.now();
     this.isOpen = true;
     this.#watch();
-    this.#emit("phase", { phase: "open" });
+    this.#emit("connection", { state: "open" });
     this.#emit("hello", hello);
   }
 
@@ -162,32 +162,31 @@ export class Gateway {
   #onAnswer({ id, ok, payload, error }) {
     const request = this.#pending.get(id);
     if (!request) return;
-    if (ok && payload?.status === "accepted" && request.acknowledged) {
-      request.acknowledged(payload);
+    if (ok && payload?.status === "accepted" && request.onAck) {
+      request.onAck(payload);
       return;
     }
     this.#pending.delete(id);
     clearTimeout(request.timer);
     if (ok) request.resolve(payload);
-    else request.reject(new Refused(error, payload));
+    else request.reject(new RequestError(error, payload));
   }
 
   /**
-   * Asks the gateway. Rejects with `Refused` or `Disconnected`.
+   * Asks the gateway. Rejects with `RequestError` or `Disconnected`.
    * @param {string} method
    * @param {object} [params]
-   * @param {(ack: object) => void} [acknowledged] for methods that answer twice; they may take any time
+   * @param {(ack: object) => void} [onAck] for methods that answer twice: called at the first answer, the ack; the
+   *   second one may take any time
    * @returns {Promise<object>}
    */
-  request(method, params, acknowledged) {
+  request(method, params, onAck) {
     if (!this.isOpen) return Promise.reject(new Disconnected());
-    const id = `${++this.#requests}`;
+    const id = `${++this.#lastId}`;
     return new Promise((resolve, reject) => {
       // A gateway that does not answer at all is as good as none.
-      const timer = acknowledged
-        ? undefined
-        : setTimeout(() => this.#onLost(0, `no answer to ${method}`), REQUEST_MS);
-      this.#pending.set(id, { resolve, reject, acknowledged, timer });
+      const timer = onAck ? undefined : setTimeout(() => this.#onLost(`no answer to ${method}`), REQUEST_MS);
+      this.#pending.set(id, { resolve, reject, onAck, timer });
       this.#socket.send(JSON.stringify({ type: "req", id, method, ...(params ? { params } : {}) }));
     });
   }
@@ -196,12 +195,12 @@ export class Gateway {
   #watch() {
     clearTimeout(this.#watchdog);
     const longestMs = SILENT_TICKS * this.hello.policy.tickIntervalMs + SILENCE_SLACK_MS;
-    const leftMs = longestMs - (performance.now() - this.#heardAt);
-    if (leftMs <= 0) this.#onLost(0, "the gateway went silent");
+    const leftMs = longestMs - (performance.now() - this.#lastFrameMs);
+    if (leftMs <= 0) this.#onLost("the gateway went silent");
     else this.#watchdog = setTimeout(() => this.#watch(), leftMs);
   }
 
-  #drop() {
+  #disconnect() {
     clearTimeout(this.#watchdog);
     const socket = this.#socket;
     this.#socket = undefined;
@@ -215,23 +214,22 @@ export class Gateway {
     }
   }
 
-  #onLost(code, reason) {
+  #onLost(reason) {
     clearTimeout(this.#timer);
-    this.#drop();
+    this.#disconnect();
     const refusal = this.#helloError;
     if (refusal?.reason === "unauthorized") {
-      this.#emit("phase", { phase: "token" });
+      this.#emit("connection", { state: "unauthorized" });
       return;
     }
     const pauseMs = this.#pauseMs(refusal);
     this.#timer = setTimeout(() => this.dial(), pauseMs);
     this.#isWaiting = true;
-    this.#emit("phase", {
-      phase: refusal ? "refused" : "waiting",
+    this.#emit("connection", {
+      state: refusal ? "refused" : "waiting",
       reason: refusal?.reason ?? this.#shutdown?.reason ?? reason,
       restart: this.#shutdown?.restartExpectedMs !== undefined,
       stopped: this.#shutdown !== undefined,
-      code,
       retryTs: Date.now() + pauseMs,
     });
   }
@@ -240,7 +238,7 @@ export class Gateway {
     const doubled = RECONNECT_MIN_MS * 2 ** Math.min(this.#attempts, 10);
     this.#attempts += 1;
     let pause = refusal ? RECONNECT_MAX_MS : Math.min(doubled, RECONNECT_MAX_MS);
-    // The gateway knows best when it will be back, the first time.
+    // At the first attempt after a `shutdown`, what the gateway said of when it will be back counts.
     if (this.#shutdown?.restartExpectedMs > pause) pause = this.#shutdown.restartExpectedMs;
     return pause * (1 - RECONNECT_JITTER / 2 + RECONNECT_JITTER * Math.random());
   }

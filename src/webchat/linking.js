@@ -1,10 +1,9 @@
-// Linking a channel: the QR or the code that its app asks for, drawn in the page as it changes. Knows nothing of
-// whether a channel may be linked.
+// The dialog in which a channel is linked: shows the QR code to scan or the code to type, each new one as it comes.
+// Opened by the status panel, which knows whether a channel can be linked.
 
-import { button, byId, make } from "./dom.js";
+import { button, byId, drawing, make } from "./dom.js";
 import { channelName } from "./format.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 /** Modules of white around a QR code, as its standard has it. */
 const QUIET_ZONE = 4;
 
@@ -14,8 +13,8 @@ export class Linking {
   #channel;
   #dialog = byId("link-dialog");
   #body = byId("link-body");
-  /** The login under way: its channel and method, and its last event. One that another has followed says nothing. */
-  #login = { what: "", lastEvent: undefined };
+  /** The last login: its channel and method while it is under way, and its last `channel` event. */
+  #login = { key: "", lastEvent: undefined };
 
   /** @param {import("./gateway.js").Gateway} gateway */
   constructor(gateway) {
@@ -29,7 +28,7 @@ export class Linking {
     if (this.#dialog.open) this.#show(event);
   };
 
-  /** Asks how, then begins. */
+  /** Opens the dialog, in which the person chooses between a QR code and a code to type. */
   open(channel) {
     this.#channel = channel;
     byId("link-title").textContent = `Link ${channelName(channel)}`;
@@ -62,19 +61,20 @@ export class Linking {
   }
 
   async #begin(method) {
-    const what = JSON.stringify([this.#channel, method]);
-    if (what === this.#login.what) {
+    const key = JSON.stringify([this.#channel, method]);
+    if (key === this.#login.key) {
       // The dialog was closed for a while, and the login went on.
-      return this.#login.lastEvent ? this.#show(this.#login.lastEvent) : this.#say("Asking for it");
+      return this.#login.lastEvent ? this.#show(this.#login.lastEvent) : this.#showText("Asking for it");
     }
-    const login = { what, lastEvent: undefined };
-    const end = (...said) => {
+    const login = { key, lastEvent: undefined };
+    const end = (text, className) => {
+      // Another login has taken its place.
       if (login !== this.#login) return;
-      login.what = "";
-      this.#say(...said);
+      login.key = "";
+      this.#showText(text, className);
     };
     this.#login = login;
-    this.#say("Asking for it");
+    this.#showText("Asking for it");
     try {
       await this.#gateway.request("channel-login", { channel: this.#channel, ...method }, () => {});
       end(`${channelName(this.#channel)} is linked.`, "good");
@@ -94,11 +94,11 @@ export class Linking {
         ttlMs ? make("p", { className: "hint" }, `It is good for ${Math.round(ttlMs / 1_000)} seconds.`) : "",
       );
     } else {
-      this.#say(reason ? `${state}: ${reason}` : state);
+      this.#showText(reason ? `${state}: ${reason}` : state);
     }
   }
 
-  #say(text, className = "") {
+  #showText(text, className = "") {
     this.#body.replaceChildren(make("p", { className, role: "status" }, text));
   }
 }
@@ -111,16 +111,7 @@ export class Linking {
 async function qrCode(text) {
   const { encode } = await import("./vendor/uqr.js");
   const { data, size } = encode(text, { border: QUIET_ZONE });
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", `0 0 ${size} ${size}`);
-  svg.setAttribute("class", "qr");
-  svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", "QR code to scan with your phone");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute(
-    "d",
-    data.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : ""))).join(""),
-  );
-  svg.append(path);
-  return svg;
+  const modules = data.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : "")));
+  const label = "QR code to scan with your phone";
+  return drawing(size, modules.join(""), { class: "qr", role: "img", "aria-label": label });
 }

@@ -1,67 +1,66 @@
-// Puts the page together: makes its parts, and says what follows from what. What the gateway says goes to the parts
-// that keep it and to the views, what the person does to the gateway. Keeps nothing itself. The page dials its own
-// origin only and reads nothing from its address.
+// Wires the page: makes its components, and says which of them hear what the gateway sends and what the person does.
+// Keeps nothing itself. The page dials its own origin only and reads nothing from its address.
 //
-// Who keeps what:
+// Which component keeps what:
 //   gateway       the connection, the last `hello-ok`, the gateway's clock
-//   timelines     what is said in each session
-//   outbox        this page's prompts on their way, and their pictures
+//   timelines     what there is to show of each session
+//   prompts       this page's prompts whose end is not known yet, and their pictures
 //   sessions      the list of sessions, which of them is open, where something new was said
-//   status        health, presence, who was refused, what to mend
+//   status        health, presence, who was refused, what a person should mend
 //   composer      what is being written in the open session
-//   conversation  where the reader is in the open session
+//   conversation  the reader's place in the open session
 //   storage.js    whatever outlives a reload
+// The other components show what these keep, and keep nothing.
 
 import { Composer } from "./composer.js";
 import { announceEnd, Conversation } from "./conversation.js";
 import { byId } from "./dom.js";
-import { Gateway, Refused } from "./gateway.js";
-import { FRAME_OVERHEAD_BYTES, OUTBOX_MAX } from "./limits.js";
+import { Gateway, RequestError } from "./gateway.js";
 import { Linking } from "./linking.js";
 import { OWN_NAME } from "./message_view.js";
-import { Outbox } from "./prompts.js";
-import { attachmentsOf } from "./pictures.js";
+import { Prompts } from "./prompts.js";
+import { reloadIfOlder } from "./reload.js";
 import { Sessions } from "./sessions.js";
 import { ConnectionView, Drawers, TokenDialog } from "./shell.js";
 import { Status } from "./status.js";
 import { StatusPanel } from "./status_panel.js";
-import { instanceId, reloadedFor, token } from "./storage.js";
+import { instanceId, token } from "./storage.js";
 import { Timelines } from "./timelines.js";
 
-// ---- the parts ------------------------------------------------------------------------------------
+// ---- components -----------------------------------------------------------------------------------
 
 const { build, release } = document.documentElement.dataset;
-const showNote = (text) => composer.showNote(text);
 
 const gateway = new Gateway(
   `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/`,
   { name: OWN_NAME, version: release, platform: "browser", mode: "webchat", instanceId: instanceId() },
   token.get,
 );
-const status = new Status(gateway, () => statusPanel.draw());
+const status = new Status(gateway, onStatusChange);
 const timelines = new Timelines(gateway, () => status.runsUnderWay);
-const outbox = new Outbox(gateway, onPromptChange);
-const sessions = new Sessions(gateway, { open: openSession, refresh: refreshHistory, showFailure: showNote });
+const prompts = new Prompts(gateway, onPromptChange);
 
 const composer = new Composer(submit);
+const showFailure = (text) => composer.showNote(text);
+const sessions = new Sessions(gateway, { open: openSession, refresh: refreshHistory, showFailure });
 const conversation = new Conversation({
   reuse: (text) => composer.write(text),
-  outbox: { retry, discard },
-  previews: (key) => outbox.previewsOf(key),
+  prompts: { retry, discard },
+  previews: (key) => prompts.previewsOf(key),
   loadOlder: () => timelines.fetchOlder(sessions.current),
 });
 const linking = new Linking(gateway);
 const statusPanel = new StatusPanel(gateway, status, instanceId(), {
   link: (channel) => linking.open(channel),
-  showFailure: showNote,
+  showFailure,
 });
-const drawers = new Drawers((name) => name === "status" && statusPanel.refresh());
+const drawers = new Drawers(onDrawerOpen);
 const connectionView = new ConnectionView(gateway);
 const tokenDialog = new TokenDialog(gateway);
 
-/** Who hears what the gateway says, in this order: what is kept is up to date before it is drawn. */
+/** Who hears what the gateway emits, in this order: what is kept is up to date before it is drawn. */
 const LISTENERS = {
-  phase: [connectionView.onPhase, tokenDialog.onPhase, onPhase],
+  connection: [connectionView.onConnection, tokenDialog.onConnection, onConnection],
   hello: [sessions.onHello, status.onHello, connectionView.onHello, onHello],
   gap: [onGap, status.onGap],
   health: [status.onHealth, connectionView.onHealth, onHealth],
@@ -77,113 +76,108 @@ const LISTENERS = {
 function openSession(sessionKey) {
   composer.open(sessionKey);
   sessions.select(sessionKey);
-  // Asked for first: what is on its way is not drawn half.
+  // Asked for before it is shown: until the first page of history is there, the timeline leaves out what ended.
   refreshHistory(sessionKey);
   conversation.show(timelines.of(sessionKey));
   drawers.closeOverlays();
   showStop();
 }
 
-async function submit({ session, text, thinking, files }) {
-  if (!gateway.hello) throw new Error("Not connected yet; your text is kept.");
-  const textBytes = new TextEncoder().encode(JSON.stringify(text)).length;
-  const budget = gateway.hello.policy.maxPayload - textBytes - FRAME_OVERHEAD_BYTES;
-  if (budget < 0) throw new Error("This text is too long for one message.");
-  if (outbox.entries.length >= OUTBOX_MAX) throw new Error("Too many messages wait already.");
-  const attachments = await attachmentsOf(files, budget);
+async function submit(message) {
+  await prompts.submit(message);
   conversation.follow();
-  const params = {
-    sessionKey: session,
-    message: text,
-    ...(thinking ? { thinking } : {}),
-    ...(attachments.length > 0 ? { attachments } : {}),
-  };
-  const previews = files.map((file) => URL.createObjectURL(file));
-  outbox.add(params, gateway.now(), previews);
 }
 
 function retry(key) {
   timelines.of(sessions.current).dropPrompt(key);
-  outbox.retry(key);
-  conversation.changed();
+  prompts.retry(key);
+  conversation.drawSoon();
 }
 
 function discard(key) {
-  outbox.discard(key);
+  prompts.discard(key);
   timelines.of(sessions.current).dropPrompt(key);
-  conversation.changed();
+  conversation.drawSoon();
 }
 
 function stop() {
-  // The last first: the end of a run hands over to what waits behind it.
-  for (const run of timelines.of(sessions.current).activeRuns.reverse()) {
+  // The last first: when a run ends, the next one of its session begins.
+  for (const run of timelines.of(sessions.current).runsUnderWay.reverse()) {
     gateway.request("agent-cancel", { runId: run.id }).catch((error) => {
-      // It may have ended just now.
-      if (!(error instanceof Refused)) showNote(error.message);
+      // The run may have ended just now: that is no failure to tell of.
+      if (!(error instanceof RequestError)) showFailure(error.message);
     });
   }
 }
 
-// ---- what the gateway says ------------------------------------------------------------------------
+function onDrawerOpen(name) {
+  if (name === "status") statusPanel.refresh();
+}
 
-function onPhase({ phase }) {
-  byId("panel").inert = phase !== "open";
+// ---- what the gateway sends -----------------------------------------------------------------------
+
+function onConnection({ state }) {
+  byId("panel").inert = state !== "open";
   // A newer gateway may refuse an older page.
-  if (phase === "refused") reloadIfOlder();
-  if (phase !== "waiting") return;
-  timelines.markMissed();
-  showChange();
+  if (state === "refused") reloadIfOlder(build, mayReload);
+  if (state !== "waiting") return;
+  timelines.markStepsMissed();
+  drawSession();
 }
 
 function onHello() {
-  timelines.markMissed();
-  reloadIfOlder();
-  outbox.resume();
+  timelines.markStepsMissed();
+  reloadIfOlder(build, mayReload);
+  prompts.resume();
   refreshAll();
   statusPanel.refresh();
 }
 
 function onGap() {
-  timelines.markMissed();
+  timelines.markStepsMissed();
   refreshAll();
 }
 
 function onHealth() {
   if (status.runsUnderWay > 0) return;
   timelines.dropRunsUnderWay();
-  showChange();
+  drawSession();
 }
 
 function onAgent(payload) {
   const { run, isNew } = timelines.of(payload.sessionKey).applyStep(payload);
   const isOver = payload.stream === "lifecycle" && payload.data.phase === "ended";
-  if (isOver) outbox.onRunEnded(run.id, run.status);
-  // A run of somebody else: what they asked is on record only.
+  if (isOver) prompts.onRunEnded(run.id, run.status);
+  // The prompt of a run that another client asked for is in no step, but on record.
   if (isNew || isOver) onRecordChange(payload.sessionKey);
   if (payload.sessionKey !== sessions.current) return;
   if (isOver) announceEnd(run);
-  showChange();
+  drawSession();
 }
 
 function onMessage(event) {
   timelines.of(event.sessionKey).addChannelMessage(event, gateway.now());
   onRecordChange(event.sessionKey);
-  if (event.sessionKey === sessions.current) conversation.changed();
+  if (event.sessionKey === sessions.current) conversation.drawSoon();
 }
 
 // ---- what follows ---------------------------------------------------------------------------------
 
-/** A prompt of this page has got further; with `result` it is over. */
-function onPromptChange(entry, result) {
-  const { sessionKey } = entry.params;
+function onStatusChange() {
+  statusPanel.draw();
+}
+
+/** A prompt of this page has another state; with `result` it has ended. */
+function onPromptChange(prompt, result) {
+  const { sessionKey } = prompt.params;
   const timeline = timelines.of(sessionKey);
-  timeline.setPrompt(entry);
+  timeline.setPrompt(prompt);
   if (result) {
-    timeline.run(entry.runId)?.finish(result.status, result.summary);
-    if (result.status === "unknown") showNote(result.summary);
+    timeline.run(prompt.runId)?.finish(result.status, result.summary);
+    if (result.status === "unknown") showFailure(result.summary);
     onRecordChange(sessionKey);
   }
-  if (sessionKey === sessions.current) conversation.changed();
+  if (sessionKey === sessions.current) conversation.drawSoon();
   showStop();
 }
 
@@ -200,30 +194,24 @@ function refreshAll() {
 
 async function refreshHistory(sessionKey) {
   await timelines.fetchNewest(sessionKey);
-  if (sessionKey === sessions.current) showChange();
+  if (sessionKey === sessions.current) drawSession();
 }
 
-/** Draws the open session anew. */
-function showChange() {
-  conversation.changed();
+/** Draws what has changed of the open session. */
+function drawSession() {
+  conversation.drawSoon();
   showStop();
 }
 
 function showStop() {
-  byId("stop").hidden = !gateway.isOpen || timelines.of(sessions.current).activeRuns.length === 0;
+  byId("stop").hidden = !gateway.isOpen || timelines.of(sessions.current).runsUnderWay.length === 0;
 }
 
-/** A page of an older build than its gateway's loads itself anew; drafts and prompts are kept. */
-async function reloadIfOlder() {
-  const answer = await fetch("/", { method: "HEAD", cache: "no-store" }).catch(() => undefined);
-  const served = /"(\w+)"/.exec(answer?.headers.get("etag") ?? "")?.[1];
-  if (!served || served === build || reloadedFor.get() === served) return;
-  if (composer.hasUnsaved) {
-    showNote("A newer version of this page is there: reload it once this is sent.");
-    return;
-  }
-  reloadedFor.set(served);
-  location.reload();
+/** Whether a reload loses nothing that the person has written; if it would, they are told to reload later. */
+function mayReload() {
+  if (composer.saveDraft()) return true;
+  showFailure("A newer version of this page is there: reload it once this is sent.");
+  return false;
 }
 
 // ---- beginning ------------------------------------------------------------------------------------
@@ -234,6 +222,6 @@ for (const [name, listeners] of Object.entries(LISTENERS)) {
 byId("stop").onclick = stop;
 window.addEventListener("online", () => gateway.dial());
 document.addEventListener("visibilitychange", () => !document.hidden && gateway.dialIfWaiting());
-for (const entry of outbox.entries) timelines.of(entry.params.sessionKey).setPrompt(entry);
+for (const prompt of prompts.all) timelines.of(prompt.params.sessionKey).setPrompt(prompt);
 openSession(sessions.current);
 gateway.dial();

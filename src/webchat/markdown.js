@@ -1,5 +1,5 @@
-// Text of a model as elements. What a model writes is never markup of ours: its HTML stays visible
-// text, its pictures become links, and the sanitiser goes over whatever the parser made.
+// The Markdown that a model writes, as elements. Nothing of it becomes markup of the page's own: its HTML stays
+// visible text, its pictures become links, and the sanitiser goes over whatever the parser has made.
 
 import { copyButton, make } from "./dom.js";
 import { Marked } from "./vendor/marked.js";
@@ -42,7 +42,7 @@ const marked = new Marked({
   breaks: true,
   renderer: {
     html: ({ text }) => escape(text),
-    // A picture would be fetched from wherever a model, or who talked it into it, wants.
+    // A picture would be fetched from any address that a model, or whoever misled it, chooses.
     image: ({ href, text }) => `<a href="${escape(href)}">${escape(text || href)}</a>`,
     checkbox: ({ checked }) => (checked ? "\u2611 " : "\u2610 "),
   },
@@ -59,7 +59,7 @@ function elementsOf(tokens) {
     RETURN_DOM_FRAGMENT: true,
   });
   for (const link of fragment.querySelectorAll("a")) {
-    // The sanitiser took its address away.
+    // The sanitiser has removed its address.
     if (!link.hasAttribute("href")) link.replaceWith(...link.childNodes);
     link.target = "_blank";
     link.rel = "noopener noreferrer nofollow";
@@ -74,7 +74,7 @@ function elementsOf(tokens) {
   return fragment;
 }
 
-/** Gives a block of code its language and a button that copies it. */
+/** Gives a code block a line with its language and a button that copies it. */
 function codeBlock(pre) {
   const code = pre.querySelector("code");
   const language = /language-([\w+#-]{1,20})/.exec(code?.className ?? "")?.[1] ?? "";

@@ -1,12 +1,13 @@
-// One message as an element: of a person, of the agent, of a tool or of the gateway. Knows no gateway.
+// One message as an element: of a person, of the agent, of a tool or of the gateway. Made by the conversation; knows
+// nothing of the connection.
 
 import { button, copyButton, icon, iconButton, make } from "./dom.js";
 import { bytes, channelName, momentOf, timeOf } from "./format.js";
 import { MarkdownView } from "./markdown.js";
 
-/** The name that this page has at the gateway; what comes from it is "You". */
+/** Name of this page as a client of the gateway; messages from it are shown as "You". */
 export const OWN_NAME = "clawdis-webchat";
-/** What clients are called here; the page itself needs no name. */
+/** What clients are called where a message came from; the page itself is not named. */
 const CLIENTS = { [OWN_NAME]: "", clawdis: "CLI" };
 
 /** The line above a message: who wrote it, from where and when. */
@@ -26,7 +27,7 @@ function originOf({ channel, from }) {
   return from === undefined ? "" : (CLIENTS[from] ?? from);
 }
 
-/** An element of the conversation that `update(value)` draws anew if something of it is another. */
+/** An element of the conversation; `update(value)` draws it anew if what is shown of the value has changed. */
 class View {
   #drawn;
 
@@ -74,14 +75,20 @@ export class RecordView extends View {
     }[role]();
     this.element.replaceChildren(
       head(role === "user" && message.channel ? "" : names[role], originOf(message), ts),
-      make("div", { className: "bubble" }, body, ...(media ?? []).map(fileLine), truncated && cutLine()),
+      make(
+        "div",
+        { className: "bubble" },
+        body,
+        ...(media ?? []).map(fileLine),
+        truncated && truncatedLine(),
+      ),
       deliveryLine(message),
       actions(text, role === "user" && this.#reuse),
     );
   }
 }
 
-const cutLine = () => make("p", { className: "hint" }, "Cut: it was longer.");
+const truncatedLine = () => make("p", { className: "hint" }, "Cut: it was longer.");
 
 function actions(text, reuse) {
   return make(
@@ -100,20 +107,20 @@ const PROMPT_STATES = {
   failed: "Not sent",
 };
 
-/** A prompt of this page, with what became of it. */
+/** A prompt of this page, with its state. */
 export class PromptView extends View {
-  #outbox;
+  #prompts;
   #previews;
   #reuse;
 
   /**
-   * @param {{retry: (key: string) => void, discard: (key: string) => void}} outbox
+   * @param {{retry: (key: string) => void, discard: (key: string) => void}} prompts
    * @param {string[]} previews URLs of its pictures
    * @param {(text: string) => void} reuse puts a text into the composer
    */
-  constructor(outbox, previews, reuse) {
+  constructor(prompts, previews, reuse) {
     super("user");
-    this.#outbox = outbox;
+    this.#prompts = prompts;
     this.#previews = previews;
     this.#reuse = reuse;
   }
@@ -152,15 +159,15 @@ export class PromptView extends View {
       "p",
       { className: isFailed ? "bad below" : "below" },
       isFailed ? `${state}: ${error} ` : state,
-      isFailed && button("quiet", "Retry", () => this.#outbox.retry(key)),
-      isFailed && button("quiet", "Discard", () => this.#outbox.discard(key)),
+      isFailed && button("quiet", "Retry", () => this.#prompts.retry(key)),
+      isFailed && button("quiet", "Discard", () => this.#prompts.discard(key)),
     );
   }
 }
 
 const DELIVERY = { failed: "Not delivered", unknown: "Perhaps delivered", queued: "Queued" };
 
-/** What became of a message on its channel, as far as a person should know. */
+/** What became of a message on its channel; empty if it was delivered as it should. */
 export function deliveryOf({ status, reason }) {
   return DELIVERY[status] ? DELIVERY[status] + (reason ? `: ${reason}` : "") : "";
 }
@@ -179,11 +186,17 @@ export class ChannelMessageView extends View {
   draw(event) {
     const { direction, channel, from, to, text, truncated, media, ts } = event;
     const origin = originOf({ channel, from: direction === "in" ? from : to });
-    // What was sent has its looks already, and may quote what others wrote.
+    // Not as Markdown: its marks are the channel's own, and it may quote what others wrote.
     const body = make("div", { className: "text" }, text);
     this.element.replaceChildren(
       head(direction === "in" ? "" : "Agent", origin, ts),
-      make("div", { className: "bubble" }, body, ...(media ?? []).map(fileLine), truncated && cutLine()),
+      make(
+        "div",
+        { className: "bubble" },
+        body,
+        ...(media ?? []).map(fileLine),
+        truncated && truncatedLine(),
+      ),
       deliveryLine(event),
       actions(text),
     );

@@ -1,5 +1,5 @@
-// Pictures to send: scaled down in the page until they fit into a frame. Knows nothing of the gateway but what a
-// frame may hold.
+// Makes pictures into attachments of a prompt, scaled down until they fit into a frame. Knows nothing of the gateway
+// but the formats that it takes.
 
 import {
   ATTACHMENT_OVERHEAD_BYTES,
@@ -52,7 +52,7 @@ async function fitting(bitmap, budget) {
   while (edge >= Math.min(PICTURE_EDGE_MIN, Math.max(bitmap.width, bitmap.height))) {
     const blob = await scaled(bitmap, edge);
     if (base64Length(blob.size) <= budget) return blob;
-    // Bytes go with the area; a little less, so that two steps mostly do.
+    // The size goes with the area; a little smaller still, so that two steps are mostly enough.
     edge = Math.floor(edge * Math.min(0.8, Math.sqrt(budget / base64Length(blob.size)) * 0.95));
   }
   return undefined;
@@ -64,7 +64,7 @@ function scaled(bitmap, edge) {
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
   const context = canvas.getContext("2d");
-  // JPEG has no transparency; black would swallow dark text.
+  // JPEG has no transparency: what is transparent would turn black, and dark text on it could not be read.
   context.fillStyle = "#fff";
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);

@@ -1,48 +1,48 @@
-// Prompts on their way: each is sent under one idempotency key until its end is known, over
-// disconnects, restarts of the gateway and reloads of the page. Knows nothing of how they look.
+// This page's prompts on their way: each is sent under one idempotency key until its end is known, over disconnects,
+// restarts of the gateway and reloads of the page. Knows nothing of how they look.
 
 import { Disconnected } from "./gateway.js";
-import { KEY_RESEND_MS, KEY_SEARCH_PAGES, SEARCH_PAGE } from "./limits.js";
-import { outbox as stored, randomKey } from "./storage.js";
+import { FRAME_OVERHEAD_BYTES, KEY_RESEND_MS, KEY_SEARCH_PAGES, PROMPTS_MAX, SEARCH_PAGE } from "./limits.js";
+import { attachmentsOf } from "./pictures.js";
+import { prompts as stored, randomKey } from "./storage.js";
 
 /**
- * @typedef {object} Entry
+ * @typedef {object} Prompt
  * @property {string} key idempotency key
  * @property {object} params of `agent`, without the key
  * @property {number} ts when it was written, by the gateway's clock
- * @property {number} [sentTs] when the key was first sent, by this clock
+ * @property {number} [sentTs] when the key was first sent, by this machine's clock
  * @property {"waiting"|"sending"|"accepted"|"failed"|"ended"} state
- * @property {string} [runId]
+ * @property {string} [runId] once the gateway has accepted it
  * @property {string} [error] why it failed
- * @property {boolean} [dead] whether its key can do nothing any more
+ * @property {boolean} [dead] whether its key is of no use any more: it can only be tried again under another one
  */
 
-/** Prompts that are not known to have ended, and the pictures of those that the page has sent. */
-
-export class Outbox {
+/** Prompts whose end is not known yet, and the pictures of all that this page has sent. */
+export class Prompts {
   #gateway;
-  #changed;
-  /** Entries by their key, oldest first. */
-  #entries = new Map();
-  /** Keys of the entries about which the gateway is being asked. */
+  #onChange;
+  /** Prompts by their key, oldest first. */
+  #prompts = new Map();
+  /** Keys of the prompts about which the gateway is being asked. */
   #inFlight = new Set();
   /** URLs of the pictures of each prompt by its key. Never stored: they live as long as the page. */
   #previews = new Map();
 
   /**
    * @param {import("./gateway.js").Gateway} gateway
-   * @param {(entry: Entry, result?: {status: string, summary: string}) => void} changed called at
+   * @param {(prompt: Prompt, result?: {status: string, summary: string}) => void} onChange called at
    *   each change; with a result at the end
    */
-  constructor(gateway, changed) {
+  constructor(gateway, onChange) {
     this.#gateway = gateway;
-    this.#changed = changed;
-    for (const entry of stored.get()) this.#entries.set(entry.key, entry);
+    this.#onChange = onChange;
+    for (const prompt of stored.get()) this.#prompts.set(prompt.key, prompt);
   }
 
-  /** Prompts that are not known to have ended, oldest first. */
-  get entries() {
-    return [...this.#entries.values()];
+  /** Prompts whose end is not known yet, oldest first. */
+  get all() {
+    return [...this.#prompts.values()];
   }
 
   /** URLs of the pictures of a prompt; none after a reload. */
@@ -50,86 +50,110 @@ export class Outbox {
     return this.#previews.get(key) ?? [];
   }
 
-  /** Takes in a prompt and sends it as soon as there is a connection. */
-  add(params, ts, previews) {
-    const entry = { key: randomKey(), params, ts, state: "waiting" };
-    this.#entries.set(entry.key, entry);
+  /**
+   * Makes a prompt of what was written and sends it. Rejects with a text for the person if that cannot be done.
+   * @param {{session: string, text: string, thinking: string, files: File[]}} message
+   */
+  async submit({ session, text, thinking, files }) {
+    const { hello } = this.#gateway;
+    if (!hello) throw new Error("Not connected yet; your text is kept.");
+    const textBytes = new TextEncoder().encode(JSON.stringify(text)).length;
+    const budgetBytes = hello.policy.maxPayload - textBytes - FRAME_OVERHEAD_BYTES;
+    if (budgetBytes < 0) throw new Error("This text is too long for one message.");
+    if (this.#prompts.size >= PROMPTS_MAX) throw new Error("Too many messages wait already.");
+    const attachments = await attachmentsOf(files, budgetBytes);
+    const params = {
+      sessionKey: session,
+      message: text,
+      ...(thinking ? { thinking } : {}),
+      ...(attachments.length > 0 ? { attachments } : {}),
+    };
+    const previews = files.map((file) => URL.createObjectURL(file));
+    this.#add(params, this.#gateway.now(), previews);
+  }
+
+  #add(params, ts, previews) {
+    const prompt = { key: randomKey(), params, ts, state: "waiting" };
+    this.#prompts.set(prompt.key, prompt);
     // Before it is shown for the first time.
-    this.#previews.set(entry.key, previews);
-    this.#announce(entry);
-    this.#send(entry);
+    this.#previews.set(prompt.key, previews);
+    this.#changed(prompt);
+    this.#send(prompt);
   }
 
   /** Goes on with everything unfinished; called after each `hello-ok`. */
   resume() {
-    for (const entry of this.entries) if (entry.state !== "failed") this.#send(entry);
+    for (const prompt of this.all) if (prompt.state !== "failed") this.#send(prompt);
   }
 
-  /** Tries a failed prompt again: under its own key while that is safe and of use. */
+  /** Tries a failed prompt again: under its own key if the gateway still knows that one and takes it. */
   retry(key) {
-    const entry = this.#entries.get(key);
-    if (!entry || entry.state !== "failed") return;
-    if (entry.dead || isOld(entry)) {
+    const prompt = this.#prompts.get(key);
+    if (!prompt || prompt.state !== "failed") return;
+    if (prompt.dead || isOld(prompt)) {
       this.discard(key);
-      this.add(entry.params, Date.now(), this.previewsOf(key));
+      this.#add(prompt.params, Date.now(), this.previewsOf(key));
       return;
     }
-    this.#change(entry, { state: "waiting", error: undefined });
-    this.#send(entry);
+    this.#change(prompt, { state: "waiting", error: undefined });
+    this.#send(prompt);
   }
 
   /** Gives up a prompt. */
   discard(key) {
-    this.#entries.delete(key);
-    this.#persist();
+    this.#prompts.delete(key);
+    this.#store();
   }
 
-  /** A run is over: so is a prompt that only waited to hear that. */
+  /** A run has ended, and so has its prompt, unless the gateway is about to tell that itself. */
   onRunEnded(runId, status) {
-    const entry = this.entries.find((other) => other.runId === runId && !this.#inFlight.has(other.key));
-    if (entry) this.#end(entry, { status, summary: "" });
+    const prompt = this.all.find((other) => other.runId === runId && !this.#inFlight.has(other.key));
+    if (prompt) this.#end(prompt, { status, summary: "" });
   }
 
-  async #send(entry) {
-    if (!this.#gateway.isOpen || this.#inFlight.has(entry.key)) return;
-    this.#inFlight.add(entry.key);
+  async #send(prompt) {
+    if (!this.#gateway.isOpen || this.#inFlight.has(prompt.key)) return;
+    this.#inFlight.add(prompt.key);
     try {
-      if (isOld(entry)) await this.#lookUp(entry);
-      else await this.#ask(entry);
+      if (isOld(prompt)) await this.#lookUp(prompt);
+      else await this.#request(prompt);
     } catch (failure) {
-      this.#onFailure(entry, failure);
+      this.#onFailure(prompt, failure);
     } finally {
-      this.#inFlight.delete(entry.key);
+      this.#inFlight.delete(prompt.key);
     }
   }
 
-  async #ask(entry) {
-    // On record before it goes out, or a reload in between would lose sight of it.
-    this.#change(entry, { sentTs: entry.sentTs ?? Date.now(), state: entry.runId ? "accepted" : "sending" });
-    const params = { ...entry.params, idempotencyKey: entry.key };
-    const { summary } = await this.#gateway.request("agent", params, ({ runId }) => {
-      this.#change(entry, { runId, state: "accepted" });
+  async #request(prompt) {
+    // Stored before it goes out, or a reload in between would not know that it was sent.
+    this.#change(prompt, {
+      sentTs: prompt.sentTs ?? Date.now(),
+      state: prompt.runId ? "accepted" : "sending",
     });
-    this.#end(entry, { status: "ok", summary });
+    const params = { ...prompt.params, idempotencyKey: prompt.key };
+    const { summary } = await this.#gateway.request("agent", params, ({ runId }) => {
+      this.#change(prompt, { runId, state: "accepted" });
+    });
+    this.#end(prompt, { status: "ok", summary });
   }
 
-  #onFailure(entry, failure) {
+  #onFailure(prompt, failure) {
     const { runId, status, summary } = failure.payload ?? {};
     if (failure instanceof Disconnected) {
-      if (entry.state === "sending") this.#change(entry, { state: "waiting" });
+      if (prompt.state === "sending") this.#change(prompt, { state: "waiting" });
     } else if (runId) {
-      this.#end(Object.assign(entry, { runId }), { status, summary });
+      this.#end(Object.assign(prompt, { runId }), { status, summary });
     } else if (failure.details?.outcome === "unknown") {
-      // It was begun before the gateway went down, and nobody knows how far it came.
-      this.#end(entry, { status: "unknown", summary: failure.message });
+      // The run was begun before the gateway went down, and nobody knows how far it came.
+      this.#end(prompt, { status: "unknown", summary: failure.message });
     } else {
-      this.#change(entry, { state: "failed", error: failure.message, dead: failure.code === "CONFLICT" });
+      this.#change(prompt, { state: "failed", error: failure.message, dead: failure.code === "CONFLICT" });
     }
   }
 
   /** Finds out from the session's history what became of a prompt whose key is too old to be sent. */
-  async #lookUp(entry) {
-    const sessionKey = entry.params.sessionKey;
+  async #lookUp(prompt) {
+    const sessionKey = prompt.params.sessionKey;
     let before;
     const answered = new Set();
     for (let pages = 0; pages < KEY_SEARCH_PAGES; pages += 1) {
@@ -140,52 +164,53 @@ export class Outbox {
       });
       for (const { role, runId, idempotencyKey } of page.messages) {
         if (role !== "user") answered.add(runId);
-        else if (idempotencyKey === entry.key) return this.#onFound(entry, runId, answered.has(runId));
+        else if (idempotencyKey === prompt.key) return this.#onFound(prompt, runId, answered.has(runId));
       }
       before = page.before;
       if (!before) break;
     }
-    this.#change(entry, {
+    this.#change(prompt, {
       state: "failed",
       dead: true,
       error: "It never arrived while the connection was away.",
     });
   }
 
-  #onFound(entry, runId, isAnswered) {
-    if (isAnswered) this.#end(Object.assign(entry, { runId }), { status: "ok", summary: "" });
-    else this.#change(entry, { runId, state: "accepted" });
+  #onFound(prompt, runId, isAnswered) {
+    if (isAnswered) this.#end(Object.assign(prompt, { runId }), { status: "ok", summary: "" });
+    else this.#change(prompt, { runId, state: "accepted" });
   }
 
-  #end(entry, result) {
-    entry.state = "ended";
-    this.discard(entry.key);
-    this.#changed(entry, result);
+  #end(prompt, result) {
+    prompt.state = "ended";
+    this.discard(prompt.key);
+    this.#onChange(prompt, result);
   }
 
-  #change(entry, members) {
-    Object.assign(entry, members);
-    this.#announce(entry);
+  #change(prompt, members) {
+    Object.assign(prompt, members);
+    this.#changed(prompt);
   }
 
-  #announce(entry) {
-    this.#persist();
-    this.#changed(entry);
+  #changed(prompt) {
+    this.#store();
+    this.#onChange(prompt);
   }
 
-  #persist() {
-    // Pictures may be more than the storage takes: then they are left out, and with them the retry
-    // after a reload.
-    if (!stored.set(this.entries)) stored.set(this.entries.map(withoutPictures));
+  #store() {
+    // Pictures may be more than the storage takes: then they are left out, and such a prompt is not sent again after
+    // a reload.
+    if (!stored.set(this.all)) stored.set(this.all.map(withoutPictures));
   }
 }
 
+/** Whether the gateway may have forgotten the prompt's key: sent again, it could begin a second run. */
 function isOld({ sentTs }) {
   return sentTs !== undefined && Date.now() - sentTs > KEY_RESEND_MS;
 }
 
-function withoutPictures(entry) {
-  if (!entry.params.attachments) return entry;
-  // Old enough never to be sent again: other params under the same key would be a conflict.
-  return { ...entry, params: { ...entry.params, attachments: undefined }, sentTs: 0 };
+function withoutPictures(prompt) {
+  if (!prompt.params.attachments) return prompt;
+  // With a time so old that it is not sent again: other params under the same key would be a conflict.
+  return { ...prompt, params: { ...prompt.params, attachments: undefined }, sentTs: 0 };
 }

@@ -1,4 +1,5 @@
-// A run as an element while it streams and after: what the agent thinks, calls and says. Knows no gateway.
+// A run as an element, while it streams and after: what the agent thinks, calls and says. Made by the conversation;
+// knows nothing of the gateway.
 
 import { copyButton, icon, make } from "./dom.js";
 import { momentOf, timeOf } from "./format.js";
@@ -8,7 +9,7 @@ import { deliveryOf } from "./message_view.js";
 
 export class RunView {
   #revision;
-  #parts = [];
+  #blocks = [];
   #body = make("div", { className: "bubble" });
   #state = make("p", { className: "below" });
   #actions = make("div", { className: "actions" });
@@ -28,29 +29,29 @@ export class RunView {
   update(run) {
     if (run.revision === this.#revision) return;
     this.#revision = run.revision;
-    const kept = Math.min(this.#parts.length, run.parts.length);
-    for (const view of this.#parts.splice(run.parts.length)) view.element.remove();
+    const kept = Math.min(this.#blocks.length, run.blocks.length);
+    for (const view of this.#blocks.splice(run.blocks.length)) view.element.remove();
     for (let index = 0; index < kept; index += 1) {
-      if (this.#parts[index].kind !== run.parts[index].kind) {
-        for (const view of this.#parts.splice(index)) view.element.remove();
+      if (this.#blocks[index].kind !== run.blocks[index].kind) {
+        for (const view of this.#blocks.splice(index)) view.element.remove();
         break;
       }
     }
-    run.parts.forEach((part, index) => {
-      if (!this.#parts[index]) {
-        this.#parts[index] = new PART_VIEWS[part.kind](part);
-        this.#body.append(this.#parts[index].element);
+    run.blocks.forEach((block, index) => {
+      if (!this.#blocks[index]) {
+        this.#blocks[index] = new BLOCK_VIEWS[block.kind](block);
+        this.#body.append(this.#blocks[index].element);
       }
-      this.#parts[index].update(part, run.isActive && index === run.parts.length - 1);
+      this.#blocks[index].update(block, run.isUnderWay && index === run.blocks.length - 1);
     });
     this.#showState(run);
   }
 
   #showState(run) {
     const text = stateOf(run);
-    this.element.classList.toggle("running", run.isActive);
-    this.#body.hidden = run.parts.length === 0;
-    this.#actions.hidden = run.isActive || run.text === "";
+    this.element.classList.toggle("running", run.isUnderWay);
+    this.#body.hidden = run.blocks.length === 0;
+    this.#actions.hidden = run.isUnderWay || run.text === "";
     this.#state.hidden = text === "";
     this.#state.classList.toggle(
       "bad",
@@ -58,14 +59,14 @@ export class RunView {
     );
     if (this.#state.textContent === text) return;
     this.#state.replaceChildren(
-      run.isActive ? make("span", { className: "busy", "aria-hidden": "true" }) : "",
+      run.isUnderWay ? make("span", { className: "busy", "aria-hidden": "true" }) : "",
       text,
     );
   }
 }
 
 /** The state of a run in a few words; empty if there is nothing to say. */
-export function stateOf({ phase, position, reason, status, parts, isWhole, delivery = {} }) {
+export function stateOf({ phase, position, reason, status, blocks, hasAllSteps, delivery = {} }) {
   const because = reason ? `: ${reason}` : "";
   if (phase === "queued") return position > 1 ? `Waiting, ${position - 1} before it` : "Waiting, next";
   if (phase === "retrying") return `Asking the model again${because}`;
@@ -76,13 +77,13 @@ export function stateOf({ phase, position, reason, status, parts, isWhole, deliv
       deliveryOf(delivery)
     );
   }
-  if (!isWhole) return "Working; all of it will be here when it is done";
-  const last = parts.at(-1);
+  if (!hasAllSteps) return "Working; all of it will be here when it is done";
+  const last = blocks.at(-1);
   if (last?.kind === "tool" && !last.isEnded) return `Using ${last.name}`;
   return last?.kind === "thinking" ? "Thinking" : last?.kind === "text" ? "Writing" : "Working";
 }
 
-class TextPart {
+class TextBlock {
   kind = "text";
   #markdown = new MarkdownView();
   element = this.#markdown.element;
@@ -92,7 +93,7 @@ class TextPart {
   }
 }
 
-class ErrorPart {
+class ErrorBlock {
   kind = "error";
   element = make("p", { className: "bad" });
 
@@ -101,7 +102,7 @@ class ErrorPart {
   }
 }
 
-class ThinkingPart {
+class ThinkingBlock {
   kind = "thinking";
   #label = make("span", {});
   #text = make("div", { className: "thoughts" });
@@ -118,7 +119,7 @@ class ThinkingPart {
   }
 }
 
-class ToolPart {
+class ToolBlock {
   kind = "tool";
   #label = make("span", {});
   #preview = make("code", {});
@@ -158,4 +159,4 @@ function previewOf(args) {
     .replaceAll(/\s+/g, " ");
 }
 
-const PART_VIEWS = { text: TextPart, error: ErrorPart, thinking: ThinkingPart, tool: ToolPart };
+const BLOCK_VIEWS = { text: TextBlock, error: ErrorBlock, thinking: ThinkingBlock, tool: ToolBlock };

@@ -1,7 +1,7 @@
-// The list of sessions, which of them is open, and what can be done to that one. Knows nothing of what is said in
-// them.
+// The list of sessions, which of them is open, and the buttons that reset or forget that one. Knows nothing of what is
+// said in them.
 
-import { byId, confirmed, icon, make, place } from "./dom.js";
+import { byId, confirmed, icon, make, setChildren } from "./dom.js";
 import { ago, momentOf, sessionChannel, sessionTitle } from "./format.js";
 import { SESSIONS_PAGE, SESSIONS_REFRESH_MS } from "./limits.js";
 import { openSession } from "./storage.js";
@@ -14,7 +14,7 @@ export class Sessions {
   #sessions = new Map();
   /** Elements of the list by session key. */
   #entries = new Map();
-  /** Keys of sessions in which something was said that nobody has looked at here. */
+  /** Keys of sessions in which something was said since they were last open here. */
   #unread = new Set();
   /** Cursor of the next page of the list. */
   #before;
@@ -24,7 +24,7 @@ export class Sessions {
    * @param {import("./gateway.js").Gateway} gateway
    * @param {object} actions
    * @param {(key: string) => void} actions.open shows another session
-   * @param {(key: string) => Promise<void>} actions.refresh what is said under the key is another conversation now
+   * @param {(key: string) => Promise<void>} actions.refresh asks for the history anew: it is another conversation now
    * @param {(text: string) => void} actions.showFailure says why something did not work
    */
   constructor(gateway, actions) {
@@ -55,7 +55,7 @@ export class Sessions {
     this.#draw();
   }
 
-  /** Marks that something was said in a session; the list is asked for anew, once per burst. */
+  /** Something was said in a session: it is unread unless it is open, and the list is soon asked for anew. */
   touch(key) {
     if (key !== this.#current) this.#unread.add(key);
     this.#timer ??= setTimeout(() => this.refresh(), SESSIONS_REFRESH_MS);
@@ -88,7 +88,7 @@ export class Sessions {
       if (!sessions.some(({ sessionKey }) => sessionKey === key))
         sessions.unshift({ sessionKey: key, messages: 0 });
     }
-    place(
+    setChildren(
       byId("session-list"),
       sessions.map((session) => this.#entry(session)),
     );
@@ -107,7 +107,7 @@ export class Sessions {
     const facts = [channel, updatedTs && ago(updatedTs)].filter(Boolean).join(" \u00b7 ");
     const entry = this.#entries.get(sessionKey) ?? this.#newEntry(sessionKey);
     const button = entry.firstElementChild;
-    const [, when, news] = button.children;
+    const [, when, unread] = button.children;
     button.className = isUnread ? "session unread" : "session";
     button.title = updatedTs
       ? `${messages} messages, the last one ${momentOf(updatedTs)}`
@@ -115,7 +115,7 @@ export class Sessions {
     if (sessionKey === this.#current) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
     when.textContent = facts || "Nothing said yet";
-    news.textContent = isUnread ? "new messages" : "";
+    unread.textContent = isUnread ? "new messages" : "";
     return entry;
   }
 

@@ -1,9 +1,10 @@
-// The frame around the conversation: drawers, the connection's state, the token. Knows nothing of what is said.
+// The frame around the conversation: the drawers at its sides, the state of the connection, the dialog for the token.
+// Knows nothing of what is said.
 
 import { announce, byId, icon } from "./dom.js";
 import { panelOpen, token } from "./storage.js";
 
-/** Where the drawers stand beside the conversation instead of over it; layout.css has the same. */
+/** Screens on which a drawer stands beside the conversation instead of over it; layout.css has the same widths. */
 const WIDE = { sessions: matchMedia("(min-width: 52rem)"), status: matchMedia("(min-width: 76rem)") };
 
 /** The sessions on the left and the status on the right. */
@@ -24,13 +25,13 @@ export class Drawers {
     }
     byId("shade").onclick = () => this.closeOverlays();
     document.addEventListener("keydown", ({ key }) => key === "Escape" && this.closeOverlays());
-    for (const name of ["sessions", "status"]) WIDE[name].onchange = () => this.#settle(name);
-    this.#settle("sessions");
-    this.#settle("status");
+    for (const name of ["sessions", "status"]) WIDE[name].onchange = () => this.#fitToScreen(name);
+    this.#fitToScreen("sessions");
+    this.#fitToScreen("status");
   }
 
   /** Puts a drawer where it belongs on a screen of this width. */
-  #settle(name) {
+  #fitToScreen(name) {
     this.#set(name, WIDE[name].matches && (name === "sessions" || panelOpen.get()), false);
   }
 
@@ -56,7 +57,7 @@ export class Drawers {
   }
 }
 
-/** Shows how the connection stands, in the pill and, if it is not well, in the banner. */
+/** Shows the state of the connection: in the pill at the top, and without a connection in the banner too. */
 export class ConnectionView {
   #gateway;
   #timer;
@@ -74,29 +75,32 @@ export class ConnectionView {
   /** The gateway says so while the connection still stands. */
   onShutdown = ({ reason }) => this.#showBanner(`The gateway stops: ${reason}.`);
 
-  onPhase = (state) => {
+  onConnection = (connection) => {
     clearInterval(this.#timer);
-    const { phase } = state;
+    const { state } = connection;
     const names = {
       connecting: "Connecting",
       open: "Connected",
       waiting: "Offline",
-      token: "Token",
+      unauthorized: "Token",
       refused: "Refused",
     };
-    this.#showPill(phase === "open" ? "good" : phase === "connecting" ? "" : "bad", names[phase]);
-    if (phase === "open") {
+    this.#showPill(state === "open" ? "good" : state === "connecting" ? "" : "bad", names[state]);
+    if (state === "open") {
       byId("banner").hidden = true;
       announce("Connected");
-    } else if (phase === "waiting" || phase === "refused") {
-      const write = () => this.#showBanner(absenceText(state), true);
-      write();
-      this.#timer = setInterval(write, 1_000);
+    } else if (state === "waiting" || state === "refused") {
+      const draw = () => this.#showBanner(disconnectedText(connection), true);
+      draw();
+      this.#timer = setInterval(draw, 1_000);
     }
   };
 
   #showHealth({ ok, paused }) {
-    this.#showPill(paused ? "warn" : ok ? "good" : "warn", paused ? "Paused" : ok ? "Connected" : "Look here");
+    this.#showPill(
+      paused ? "warn" : ok ? "good" : "warn",
+      paused ? "Paused" : ok ? "Connected" : "Look here",
+    );
   }
 
   #showPill(state, text) {
@@ -113,10 +117,10 @@ export class ConnectionView {
 }
 
 /** A sentence on why there is no connection and when the next attempt comes. */
-function absenceText({ phase, reason, restart, stopped, retryTs }) {
+function disconnectedText({ state, reason, restart, stopped, retryTs }) {
   const seconds = Math.max(0, Math.ceil((retryTs - Date.now()) / 1_000));
   const next = seconds > 0 ? `in ${seconds} s` : "now";
-  if (phase === "refused") return `The gateway refuses this page: ${reason}. Trying again ${next}.`;
+  if (state === "refused") return `The gateway refuses this page: ${reason}. Trying again ${next}.`;
   if (restart) return `The gateway restarts (${reason}); it is expected back ${next}.`;
   if (stopped) return `The gateway was stopped (${reason}). Trying again ${next}.`;
   return `No connection to the gateway${reason ? ` (${reason})` : ""}. Trying again ${next}.`;
@@ -129,7 +133,7 @@ export class TokenDialog {
 
   /** @param {import("./gateway.js").Gateway} gateway */
   constructor(gateway) {
-    // Without a token there is nothing behind it.
+    // It cannot be closed: without a token the page has nothing to show.
     this.#dialog.oncancel = (event) => event.preventDefault();
     byId("token-form").onsubmit = (event) => {
       event.preventDefault();
@@ -140,9 +144,9 @@ export class TokenDialog {
     };
   }
 
-  onPhase = ({ phase }) => {
-    if (phase === "token") this.#ask();
-    else if (phase === "open" && this.#dialog.open) this.#dialog.close();
+  onConnection = ({ state }) => {
+    if (state === "unauthorized") this.#ask();
+    else if (state === "open" && this.#dialog.open) this.#dialog.close();
   };
 
   #ask() {

@@ -1,27 +1,28 @@
-// What the gateway says of itself: health, presence, who was refused, what is to be mended. Kept up to date from
+// What the gateway says of itself: health, presence, who was refused, what a person should mend; kept up to date from
 // the snapshot of `hello-ok` and the events after it. Knows nothing of how it looks.
 
-/** Live copy of the gateway's state. */
+/** A live copy of the gateway's state. */
 export class Status {
   #gateway;
-  #changed;
+  #onChange;
+  /** Entries of presence by their `instanceId`. */
   #presence = new Map();
-  /** As the last event, answer or snapshot had it. */
+  /** As the last event, answer or snapshot had it; undefined before the first one. */
   health;
-  /** Whether the agent is asked its prompt from time to time; unknown until `refresh`. */
+  /** Whether heartbeats are switched on; undefined before the first `refresh`. */
   heartbeats;
-  /** People who wrote and are not let in. */
+  /** People who wrote and are not allowed to. */
   refused = [];
   /** What a person should mend: `{message}`. */
   warnings = [];
 
   /**
    * @param {import("./gateway.js").Gateway} gateway
-   * @param {() => void} changed called when something here is another value
+   * @param {() => void} onChange called when something here has changed
    */
-  constructor(gateway, changed) {
+  constructor(gateway, onChange) {
     this.#gateway = gateway;
-    this.#changed = changed;
+    this.#onChange = onChange;
   }
 
   onHello = ({ snapshot }) => {
@@ -34,10 +35,10 @@ export class Status {
   onPresence = ({ presence, removed }) => {
     for (const entry of presence) this.#presence.set(entry.instanceId, entry);
     for (const id of removed) this.#presence.delete(id);
-    this.#changed();
+    this.#onChange();
   };
 
-  /** Events were left out: what they may have told is asked for. */
+  /** Events were left out: asks for everything that they may have told. */
   onGap = () => {
     this.#gateway.request("health").then(
       (health) => this.#setHealth(health),
@@ -60,7 +61,7 @@ export class Status {
     return [...this.#presence.values()];
   }
 
-  /** Asks for what no event tells: the heartbeats' switch, who was refused and what to mend. */
+  /** Asks for what no event tells: whether heartbeats are on, who was refused and what a person should mend. */
   async refresh() {
     const status = await this.#gateway.request("status").catch(() => undefined);
     if (!status) return;
@@ -70,13 +71,26 @@ export class Status {
     this.#setHealth(status.health);
   }
 
+  /** Pauses everything or lets it run again; rejects if the gateway does not. */
+  async setPaused(paused) {
+    await this.#gateway.request("set-paused", { paused });
+    this.#setHealth({ ...this.health, paused });
+  }
+
+  /** Switches heartbeats; rejects if the gateway does not. */
+  async setHeartbeats(enabled) {
+    await this.#gateway.request("set-heartbeats", { enabled });
+    this.heartbeats = enabled;
+    this.#onChange();
+  }
+
   #setHealth(health) {
     this.health = health;
-    this.#changed();
+    this.#onChange();
   }
 
   #setPresence(entries) {
     this.#presence = new Map(entries.map((entry) => [entry.instanceId, entry]));
-    this.#changed();
+    this.#onChange();
   }
 }

@@ -1,14 +1,14 @@
-// The status panel: what is well and what is not, who is here, and the switches. Draws what status.js knows, and
-// keeps none of it.
+// The status panel: what is well and what is not, who is here, and the switches. Draws what status.js knows, of which
+// it keeps nothing, and asks the gateway for what the person changes.
 
 import { button, byId, confirmed, make } from "./dom.js";
 import { ago, bytes, channelName, duration, momentOf } from "./format.js";
 import { PANEL_REFRESH_MS } from "./limits.js";
 
-/** States of a channel that are good or bad; the others are on their way. */
+/** Whether a channel's state is good; of the states that are not here it cannot be said. */
 const WELL = { ready: true, closed: false, failing: false, unavailable: false, unlinked: false };
 
-/** The panel's sections, from top to bottom. */
+/** Names of the panel's sections, from top to bottom. */
 const SECTIONS = ["pause", "warnings", "gateway", "agent", "channels", "beats", "presence", "refused"];
 
 export class StatusPanel {
@@ -19,7 +19,7 @@ export class StatusPanel {
   /** Switches by their name. */
   #switches = new Map();
   /** Elements of the sections by their name. */
-  #parts = {};
+  #sections = {};
 
   /**
    * @param {import("./gateway.js").Gateway} gateway
@@ -45,20 +45,17 @@ export class StatusPanel {
 
   #build() {
     for (const name of SECTIONS) {
-      this.#parts[name] = make("section", { className: `card-${name}` });
+      this.#sections[name] = make("section", { className: `card-${name}` });
     }
-    byId("panel").append(...Object.values(this.#parts));
-    const { pause } = this.#parts;
-    pause.append(
+    byId("panel").append(...Object.values(this.#sections));
+    this.#sections.pause.append(
       make("button", { type: "button", id: "pause", onclick: () => this.#togglePause() }),
       make("p", { id: "pause-text", className: "hint" }),
     );
-    this.#parts.beats.append(
+    this.#sections.beats.append(
       make("h3", {}, "Heartbeats"),
       this.#switch("heartbeats", "Ask the agent its prompt from time to time", (enabled) =>
-        this.#set("set-heartbeats", { enabled }, () => {
-          this.#status.heartbeats = enabled;
-        }),
+        this.#attempt(() => this.#status.setHeartbeats(enabled)),
       ),
     );
   }
@@ -72,7 +69,7 @@ export class StatusPanel {
     this.#drawAgent();
     this.#drawChannels();
     this.#setSwitch("heartbeats", this.#status.heartbeats);
-    this.#parts.beats.hidden = this.#status.heartbeats === undefined;
+    this.#sections.beats.hidden = this.#status.heartbeats === undefined;
     this.#drawPresence();
     this.#drawRefused();
   }
@@ -91,7 +88,7 @@ export class StatusPanel {
     const { server, snapshot } = this.#gateway.hello;
     const { storage, ok } = this.#status.health;
     const upSince = snapshot.health.ts - snapshot.uptimeMs;
-    this.#parts.gateway.replaceChildren(
+    this.#sections.gateway.replaceChildren(
       make("h3", {}, "Gateway"),
       facts([
         ["State", ok ? "All good" : "Something needs you", ok],
@@ -108,7 +105,7 @@ export class StatusPanel {
 
   #drawAgent() {
     const { state, active, queued, sandbox, sandboxReason, reason } = this.#status.health.agent;
-    this.#parts.agent.replaceChildren(
+    this.#sections.agent.replaceChildren(
       make("h3", {}, "Agent"),
       facts([
         ["State", state, !["failing", "unconfigured"].includes(state)],
@@ -120,9 +117,10 @@ export class StatusPanel {
   }
 
   #drawChannels() {
-    const cards = this.#parts.channels;
+    const cards = this.#sections.channels;
     const { channels } = this.#status.health;
-    if (cards.childElementCount === 0) cards.append(...Object.keys(channels).map((name) => this.#channelCard(name)));
+    if (cards.childElementCount === 0)
+      cards.append(...Object.keys(channels).map((name) => this.#channelCard(name)));
     for (const [name, channel] of Object.entries(channels)) this.#drawChannel(name, channel);
   }
 
@@ -132,7 +130,7 @@ export class StatusPanel {
       { className: "channel", id: `channel-${name}` },
       make("h3", {}, channelName(name)),
       this.#switch(name, `${channelName(name)} is switched on`, (enabled) =>
-        this.#set("set-channel", { channel: name, enabled }),
+        this.#attempt(() => this.#gateway.request("set-channel", { channel: name, enabled })),
       ),
       make("div", { className: "facts" }),
       make("div", { className: "actions" }),
@@ -171,7 +169,7 @@ export class StatusPanel {
         Number(isGone(one)) - Number(isGone(other)) ||
         (one.mode === "gateway" ? -1 : other.mode === "gateway" ? 1 : other.ts - one.ts),
     );
-    this.#parts.presence.replaceChildren(
+    this.#sections.presence.replaceChildren(
       make("h3", {}, "Who is here"),
       make("ul", { className: "presence" }, ...entries.map((entry) => presenceItem(entry, this.#instanceId))),
     );
@@ -179,12 +177,12 @@ export class StatusPanel {
 
   #drawWarnings() {
     const { warnings } = this.#status;
-    this.#parts.warnings.hidden = warnings.length === 0;
-    // Drawn at each event; somebody may be copying a command out of it.
+    this.#sections.warnings.hidden = warnings.length === 0;
+    // Drawn anew only if it has changed: somebody may be copying a command out of it.
     const state = JSON.stringify(warnings);
-    if (this.#parts.warnings.dataset.state === state) return;
-    this.#parts.warnings.dataset.state = state;
-    this.#parts.warnings.replaceChildren(
+    if (this.#sections.warnings.dataset.state === state) return;
+    this.#sections.warnings.dataset.state = state;
+    this.#sections.warnings.replaceChildren(
       make("h3", {}, "To be mended"),
       make("ul", {}, ...warnings.map(({ message }) => make("li", {}, message))),
     );
@@ -192,12 +190,12 @@ export class StatusPanel {
 
   #drawRefused() {
     const { refused } = this.#status;
-    this.#parts.refused.hidden = refused.length === 0;
-    // Drawn at each event; a button that somebody is about to press must not be another one by then.
+    this.#sections.refused.hidden = refused.length === 0;
+    // Drawn anew only if it has changed: a button that somebody is about to press must stay the same one.
     const state = JSON.stringify(refused.map((person) => [person, ago(person.lastTs)]));
-    if (this.#parts.refused.dataset.state === state) return;
-    this.#parts.refused.dataset.state = state;
-    this.#parts.refused.replaceChildren(
+    if (this.#sections.refused.dataset.state === state) return;
+    this.#sections.refused.dataset.state = state;
+    this.#sections.refused.replaceChildren(
       make("h3", {}, "Not allowed yet"),
       make(
         "p",
@@ -209,12 +207,12 @@ export class StatusPanel {
   }
 
   #refusedItem({ channel, id, name, count, lastTs }) {
-    const facts = [channelName(channel), `${count} \u00d7`, ago(lastTs)].join(" \u00b7 ");
+    const attempts = [channelName(channel), `${count} \u00d7`, ago(lastTs)].join(" \u00b7 ");
     return make(
       "li",
       {},
       make("span", { className: "name" }, name && make("bdi", {}, name), name ? ` (${id})` : id),
-      make("span", { className: "hint" }, facts),
+      make("span", { className: "hint" }, attempts),
       this.#gateway.offers("channel-allow") &&
         make(
           "div",
@@ -226,7 +224,7 @@ export class StatusPanel {
   }
 
   async #allow(params) {
-    await this.#set("channel-allow", params);
+    await this.#attempt(() => this.#gateway.request("channel-allow", params));
     await this.#status.refresh();
   }
 
@@ -252,22 +250,17 @@ export class StatusPanel {
     this.#switches.get(name).setAttribute("aria-checked", isOn === true);
   }
 
-  /** Asks the gateway for a change; `done()` is called when it has been made. */
-  async #set(method, params, done = () => {}) {
+  /** Makes a change, or says why it could not be made. */
+  async #attempt(change) {
     try {
-      await this.#gateway.request(method, params);
-      done();
+      await change();
     } catch (error) {
       this.#actions.showFailure(error.message);
     }
-    this.draw();
   }
 
   #togglePause() {
-    const paused = !this.#status.health.paused;
-    this.#set("set-paused", { paused }, () => {
-      this.#status.health.paused = paused;
-    });
+    this.#attempt(() => this.#status.setPaused(!this.#status.health.paused));
   }
 
   async #unlink(channel) {
@@ -279,18 +272,14 @@ export class StatusPanel {
       ))
     )
       return;
-    try {
-      await this.#gateway.request("channel-logout", { channel }, () => {});
-    } catch (error) {
-      this.#actions.showFailure(error.message);
-    }
+    await this.#attempt(() => this.#gateway.request("channel-logout", { channel }, () => {}));
   }
 }
 
 const yesNo = (value) => (value ? "Yes" : "No");
 const isGone = ({ reason }) => reason === "disconnect";
 
-/** A list of names and values; rows without a value are left out. `good` colours the value. */
+/** A list of names and values; rows without a value are left out. Whether a value is good or bad gives it a colour. */
 function facts(rows) {
   return make(
     "dl",
@@ -304,6 +293,7 @@ function facts(rows) {
   );
 }
 
+/** Lines below the facts of a section; texts that are missing are left out. */
 function hints(...texts) {
   const shown = texts.filter(Boolean).map((text) => make("p", { className: "hint" }, text));
   return shown.length > 0 ? make("div", {}, ...shown) : "";
@@ -311,7 +301,7 @@ function hints(...texts) {
 
 function presenceItem(entry, instanceId) {
   const { host, ip, version, mode, reason, ts, lastInputSeconds, tags } = entry;
-  const facts = [
+  const details = [
     mode,
     version,
     ip,
@@ -323,6 +313,6 @@ function presenceItem(entry, instanceId) {
     "li",
     { className: isGone(entry) ? "gone" : "", title: `${reason ?? ""} ${momentOf(ts)}`.trim() },
     make("span", { className: "name" }, entry.instanceId === instanceId ? `${host} (this page)` : host),
-    make("span", { className: "hint" }, facts.filter(Boolean).join(" \u00b7 ")),
+    make("span", { className: "hint" }, details.filter(Boolean).join(" \u00b7 ")),
   );
 }

@@ -1,5 +1,5 @@
-// What the page remembers: for this tab (session) or for this browser (local). Storage may be
-// switched off or full; then the page works and only forgets.
+// What the page remembers over a reload: for this tab (session) or for this browser (local), each under a name of its
+// own. Storage may be switched off or full; then the page works and only forgets.
 
 import { DRAFT_MAX } from "./limits.js";
 
@@ -29,10 +29,10 @@ export const token = {
   set: (value) => write("sessionStorage", "token", value),
 };
 
-/** Prompts that were sent and are not known to have ended, in this tab. */
-export const outbox = {
+/** Prompts of this tab whose end is not known yet; `set` says whether they fitted. */
+export const prompts = {
   get: () => read("sessionStorage", "outbox") ?? [],
-  set: (entries) => write("sessionStorage", "outbox", entries),
+  set: (all) => write("sessionStorage", "outbox", all),
 };
 
 /** The session that is open in this tab. */
@@ -54,7 +54,7 @@ export const draft = {
     write("localStorage", `draft.${session}`, text ? text.slice(0, DRAFT_MAX) : undefined),
 };
 
-/** The thinking level that was chosen, by session; empty: the gateway's. */
+/** The thinking level that was chosen, by session; empty for the gateway's own. */
 export const thinking = {
   get: (session) => read("localStorage", `thinking.${session}`) ?? "",
   set: (session, level) => write("localStorage", `thinking.${session}`, level || undefined),
@@ -66,7 +66,7 @@ export const panelOpen = {
   set: (open) => write("localStorage", "panel", open),
 };
 
-/** The same for this tab over reloads and reconnects. */
+/** Id of this tab among the gateway's clients, made at first use. */
 export function instanceId() {
   let id = read("sessionStorage", "instance");
   if (!id) {

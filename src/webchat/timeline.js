@@ -1,19 +1,19 @@
-// What a session's conversation consists of: records, runs that are followed live, prompts on their
-// way and messages on a channel, each shown once. Knows nothing of how it looks, nor of the gateway.
+// What there is to show of one session: records, runs that are followed live, this page's prompts and messages on a
+// channel, each of them once. Knows nothing of how it looks, nor of the gateway.
 
 import { SAME_MESSAGE_MS } from "./limits.js";
 import { Run } from "./run.js";
 
-/** What stands first of the items of one moment. */
+/** Which item comes first when several are of one moment. */
 const RANKS = { user: 0, run: 1, other: 2 };
 
-/** One session's conversation. */
+/** One session's timeline. */
 export class Timeline {
   /** Messages on record by their id. */
   #records = new Map();
   /** `message` events by their id, each with `seenTs`. */
   #channelMessages = new Map();
-  /** Entries of the outbox by their key. */
+  /** Prompts of this page (see prompts.js) by their key. */
   #prompts = new Map();
   /** Runs by their id. */
   #runs = new Map();
@@ -22,31 +22,33 @@ export class Timeline {
     this.sessionKey = sessionKey;
     /** The conversation under the key; a reset changes it. */
     this.sessionId = undefined;
-    /** Cursor of the next older page. */
+    /** Cursor of the page before the oldest one that is loaded. */
     this.before = undefined;
-    /** Whether a page has come. */
+    /** Whether a page of history has come. */
     this.isLoaded = false;
-    /** Whether the first page is on its way. */
-    this.isAwaitingFirst = false;
+    /** Whether the first page of history has been asked for and has not come yet. */
+    this.isAwaitingFirstPage = false;
   }
 
-  /** Runs that wait or work: the one that works first, whichever the page heard of first. */
-  get activeRuns() {
-    const active = [...this.#runs.values()].filter((run) => run.isActive);
+  /** Runs that wait or work: the one that works first, then the others by their time. */
+  get runsUnderWay() {
+    const active = [...this.#runs.values()].filter((run) => run.isUnderWay);
     return active.sort((one, other) => other.isWorking - one.isWorking || one.ts - other.ts);
   }
 
   /**
-   * Adds the newest page. `endedRuns` had ended when it was asked for: what is not on record of
-   * them now never will be.
+   * Adds the newest page of history.
+   * @param {object} page the answer to `session-history`
+   * @param {Run[]} endedRuns runs that had ended when it was asked for: what they said is on record now, or never
+   *   will be
    */
-  addNewest(page, endedRuns) {
+  addNewestPage(page, endedRuns) {
     const isConnected = page.messages.some(({ id }) => this.#records.has(id)) || page.before === undefined;
     if (page.sessionId !== this.sessionId || !isConnected) {
       this.#records.clear();
       this.#channelMessages.clear();
       this.before = page.before;
-      for (const run of this.#runs.values()) if (!run.isActive) this.#runs.delete(run.id);
+      for (const run of this.#runs.values()) if (!run.isUnderWay) this.#runs.delete(run.id);
       for (const prompt of this.#prompts.values())
         if (prompt.state === "ended") this.#prompts.delete(prompt.key);
     } else if (!this.isLoaded) {
@@ -57,35 +59,37 @@ export class Timeline {
     this.#addRecords(page.messages);
     const answered = new Set(page.messages.filter(({ role }) => role !== "user").map(({ runId }) => runId));
     for (const run of endedRuns) if (!answered.has(run.id)) this.#runs.delete(run.id);
-    // Nothing more will be heard of these: their end was missed.
-    for (const run of this.activeRuns) if (!run.isWhole && answered.has(run.id)) this.#runs.delete(run.id);
+    // The end of these was missed: their answer is on record.
+    for (const run of this.runsUnderWay)
+      if (!run.hasAllSteps && answered.has(run.id)) this.#runs.delete(run.id);
   }
 
   /**
-   * Shows runs that began before the page was there: prompts without an answer, the newest first.
-   * @param {number} underWay runs that wait or work, in all sessions
+   * Adds runs that began before the page was there, which are prompts on record without an answer: as many of them as
+   * runs are under way, the newest first. If none is, those are removed whose end was missed.
+   * @param {number} count runs that wait or work, in all sessions
    */
-  setUnderWay(underWay) {
+  setRunsUnderWay(count) {
     const answered = new Set(this.#answers().map(({ runId }) => runId));
-    const open = [...this.#records.values()]
+    const unanswered = [...this.#records.values()]
       .filter(({ role, runId }) => role === "user" && runId && !answered.has(runId))
       .sort((one, other) => other.ts - one.ts);
-    for (const { runId, ts } of open.slice(0, underWay)) {
+    for (const { runId, ts } of unanswered.slice(0, count)) {
       if (this.#runs.has(runId)) continue;
       const run = new Run(runId, this.sessionKey, ts);
-      run.markMissed();
+      run.markStepsMissed();
       this.#runs.set(runId, run);
     }
-    if (underWay > 0) return;
-    for (const run of this.activeRuns) if (!run.isWhole) this.#runs.delete(run.id);
+    if (count > 0) return;
+    for (const run of this.runsUnderWay) if (!run.hasAllSteps) this.#runs.delete(run.id);
   }
 
   #answers() {
     return [...this.#records.values()].filter(({ role }) => role !== "user");
   }
 
-  /** Adds the page before `before`, unless that is no longer the oldest on show. */
-  addOlder(page, before) {
+  /** Adds the page of history before the cursor `before`, unless another page has taken that place meanwhile. */
+  addOlderPage(page, before) {
     if (page.sessionId !== this.sessionId || before !== this.before) return;
     this.before = page.before;
     this.#addRecords(page.messages);
@@ -95,21 +99,21 @@ export class Timeline {
     for (const message of messages) this.#records.set(message.id, message);
   }
 
-  /** Adds a message on a channel, on record or not yet; later events with its id tell what became of it. */
+  /** Adds a `message` event, which is on record or will be; later events with its id tell what became of it. */
   addChannelMessage(event, seenTs) {
     const { ts, seenTs: first } = this.#channelMessages.get(event.id) ?? { ts: event.ts, seenTs };
     this.#channelMessages.set(event.id, { ...event, ts, seenTs: first });
     if (event.direction === "in") return;
     const parts = [...this.#channelMessages.values()].filter(({ runId }) => runId === event.runId);
-    this.#runs.get(event.runId)?.setDelivery(worstOf(parts));
+    this.#runs.get(event.runId)?.setDelivery(worstStatusOf(parts));
   }
 
-  /** Adds a prompt of this page that may not be on record yet, or a change of it. */
+  /** Adds a prompt of this page, or its new state. */
   setPrompt(entry) {
     this.#prompts.set(entry.key, entry);
   }
 
-  /** Takes out a prompt that was given up, or is shown under another key now. */
+  /** Removes a prompt that was discarded, or is tried again under another key. */
   dropPrompt(key) {
     this.#prompts.delete(key);
   }
@@ -123,19 +127,19 @@ export class Timeline {
     return { run, isNew: !known };
   }
 
-  /** The run of that id, if it was followed. */
+  /** The run with that id, if the page knows it. */
   run(id) {
     return this.#runs.get(id);
   }
 
-  /** Runs that were followed and are over. */
+  /** Runs that were followed live and have ended. */
   get endedRuns() {
-    return [...this.#runs.values()].filter((run) => !run.isActive);
+    return [...this.#runs.values()].filter((run) => !run.isUnderWay);
   }
 
-  /** Events may have been missed. */
-  markMissed() {
-    for (const run of this.#runs.values()) run.markMissed();
+  /** Steps of its runs may have been missed. */
+  markStepsMissed() {
+    for (const run of this.#runs.values()) run.markStepsMissed();
   }
 
   #recordOf(key) {
@@ -157,17 +161,18 @@ export class Timeline {
     for (const message of this.#records.values()) {
       if (message.role === "user") {
         promptTs.set(message.runId, message.ts);
-        // Under the prompt's own key, so that what was typed does not jump when it is on record.
+        // Under the prompt's own key, so that its element stays the same when it comes on record.
         const prompt = this.#prompts.get(message.idempotencyKey);
         if (prompt) add("prompt", prompt.key, message.ts, RANKS.user, { ...prompt, record: message });
-        else add("message", message.id, message.ts, RANKS.user, withChannel(message, channelMessages));
-      } else if (!this.#runs.get(message.runId)?.isWhole) {
+        else
+          add("message", message.id, message.ts, RANKS.user, withChannelMessages(message, channelMessages));
+      } else if (!this.#runs.get(message.runId)?.hasAllSteps) {
         answered.add(message.runId);
-        add("message", message.id, message.ts, RANKS.other, withChannel(message, channelMessages));
+        add("message", message.id, message.ts, RANKS.other, withChannelMessages(message, channelMessages));
       }
     }
     for (const event of channelMessages.values()) {
-      // The run's own view says it, and what became of it.
+      // The run's own view shows it, and what became of it.
       if (event.direction === "out" && this.#runs.has(event.runId) && !answered.has(event.runId)) continue;
       add("channel", event.id, event.ts, RANKS.user, event);
     }
@@ -178,30 +183,30 @@ export class Timeline {
     }
     for (const run of this.#runs.values()) {
       if (run.mergedInto || answered.has(run.id)) continue;
-      // The page that is about to come has what was asked as well, and may not reach back as far.
-      if (this.isAwaitingFirst && !run.isActive) continue;
+      // The page of history that is about to come shows its prompt as well, or does not reach back as far.
+      if (this.isAwaitingFirstPage && !run.isUnderWay) continue;
       add("run", run.id, Math.max(run.ts, promptTs.get(run.id) ?? 0), RANKS.run, run);
     }
     return items.sort((one, other) => one.ts - other.ts || one.rank - other.rank);
   }
 }
 
-/** The record with what its channel said of it; takes that out of `channelMessages`. */
-function withChannel(message, channelMessages) {
+/** The record with what the `message` events tell of it; takes these out of `channelMessages`. */
+function withChannelMessages(message, channelMessages) {
   const events = [];
   for (const [id, event] of channelMessages) {
     if (!isPartOf(event, message)) continue;
-    // One question is one event, and the further pictures of an album; an answer may be many.
+    // A question is one event, and one more for each further picture of an album; an answer is one for each part.
     if (event.direction === "in" && event.text !== "" && events.some(({ text }) => text !== "")) continue;
     channelMessages.delete(id);
     events.push(event);
   }
   return events.length === 0
     ? message
-    : { ...message, ...worstOf(events), media: events.flatMap(({ media }) => media ?? []) };
+    : { ...message, ...worstStatusOf(events), media: events.flatMap(({ media }) => media ?? []) };
 }
 
-/** Whether a message on a channel is part of that record, which tells less of it. */
+/** Whether a `message` event is about that record. */
 function isPartOf(event, message) {
   if ((event.direction === "in") !== (message.role === "user")) return false;
   if (event.runId) return event.runId === message.runId;
@@ -214,8 +219,8 @@ function isPartOf(event, message) {
   );
 }
 
-/** What a person should know of how the parts of a message fared: the worst. */
-function worstOf(events) {
+/** What became of a message in several parts: the worst status of any part, with its reason. */
+function worstStatusOf(events) {
   const { status, reason } =
     ["failed", "unknown", "queued"]
       .map((bad) => events.find((event) => event.status === bad))

@@ -1,5 +1,5 @@
-// The conversations of all sessions, and fetching what is on record of them. Knows nothing of how they look,
-// nor which of them is open.
+// The timelines of all sessions; fetches what is on record of them. Knows nothing of how they look, nor which of them
+// is open.
 
 import { HISTORY_PAGE } from "./limits.js";
 import { Timeline } from "./timeline.js";
@@ -7,16 +7,16 @@ import { Timeline } from "./timeline.js";
 /** Every session's timeline, made when it is first asked for. */
 export class Timelines {
   #gateway;
-  #runsUnderWay;
+  #countRunsUnderWay;
   #bySession = new Map();
 
   /**
    * @param {import("./gateway.js").Gateway} gateway
-   * @param {() => number} runsUnderWay runs that wait or work, in all sessions
+   * @param {() => number} countRunsUnderWay how many runs wait or work, in all sessions
    */
-  constructor(gateway, runsUnderWay) {
+  constructor(gateway, countRunsUnderWay) {
     this.#gateway = gateway;
-    this.#runsUnderWay = runsUnderWay;
+    this.#countRunsUnderWay = countRunsUnderWay;
   }
 
   /** The timeline of a session. */
@@ -31,29 +31,31 @@ export class Timelines {
 
   /** Keys of the sessions whose history the page has. */
   get loadedKeys() {
-    return [...this.#bySession.values()].filter(({ isLoaded }) => isLoaded).map(({ sessionKey }) => sessionKey);
+    return [...this.#bySession.values()]
+      .filter(({ isLoaded }) => isLoaded)
+      .map(({ sessionKey }) => sessionKey);
   }
 
-  /** Events may have been missed, of any session. */
-  markMissed() {
-    for (const timeline of this.#bySession.values()) timeline.markMissed();
+  /** Steps of any run may have been missed. */
+  markStepsMissed() {
+    for (const timeline of this.#bySession.values()) timeline.markStepsMissed();
   }
 
   /** No run is under way any more, in any session. */
   dropRunsUnderWay() {
-    for (const timeline of this.#bySession.values()) timeline.setUnderWay(0);
+    for (const timeline of this.#bySession.values()) timeline.setRunsUnderWay(0);
   }
 
   /** Fetches the newest page of a session's history; without an answer the timeline stays as it is. */
   async fetchNewest(sessionKey) {
     const timeline = this.of(sessionKey);
     const { endedRuns } = timeline;
-    timeline.isAwaitingFirst = !timeline.isLoaded;
+    timeline.isAwaitingFirstPage = !timeline.isLoaded;
     const page = await this.#page({ sessionKey, limit: HISTORY_PAGE });
-    timeline.isAwaitingFirst = false;
+    timeline.isAwaitingFirstPage = false;
     if (!page) return;
-    timeline.addNewest(page, endedRuns);
-    timeline.setUnderWay(this.#runsUnderWay());
+    timeline.addNewestPage(page, endedRuns);
+    timeline.setRunsUnderWay(this.#countRunsUnderWay());
   }
 
   /** Fetches the page before the oldest one on show. */
@@ -61,7 +63,7 @@ export class Timelines {
     const timeline = this.of(sessionKey);
     const { before } = timeline;
     const page = await this.#page({ sessionKey, limit: HISTORY_PAGE, before });
-    if (page) timeline.addOlder(page, before);
+    if (page) timeline.addOlderPage(page, before);
   }
 
   #page(params) {
