@@ -1,4 +1,4 @@
-// Why a connection ended, and what happens next. Pure.
+// Why a connection ended, and what follows. Pure; called by connection.mjs at each close.
 
 /**
  * What follows a close: `retry` after a delay, `restart` at once, `relink` (the login is gone or never was;

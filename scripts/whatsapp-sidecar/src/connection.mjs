@@ -195,7 +195,7 @@ export class Connection {
       this.#clearTimers()
       this.#handlers.onQr(sock, qr)
     }
-    // The end of the backlog may be told before Baileys calls the connection open; `ready` takes both.
+    // The server may say that the backlog is over before Baileys calls the connection open; `ready` needs both.
     if (receivedPendingNotifications) this.#isSynced = true
     if (connection === 'open') {
       this.#clearTimers()

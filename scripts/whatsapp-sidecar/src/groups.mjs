@@ -1,15 +1,15 @@
-// What is known of groups. Every send to a group needs its members; asking the server each time gets an
-// account limited.
+// Descriptions of groups. Every send to a group needs its members, but an account that asks the server each time gets
+// limited: they are kept until something changes them.
 import { Cache } from './cache.mjs'
 import { phoneOf, isLid, isPn, bare } from './identity.mjs'
 import { GROUPS_MAX, GROUP_MS } from './limits.mjs'
 
-/** Descriptions of groups, kept until something changes them. */
+/** The descriptions that are known. */
 export class Groups {
   #known = new Cache(GROUP_MS, GROUPS_MAX)
   /** The last question; the next one waits for it. */
   #asking = Promise.resolve()
-  /** Counts what the server says has changed: an answer from before that is not kept. */
+  /** Counts the changes that the server has told of: an answer to a question from before one is not kept. */
   #changes = 0
 
   /** @param {string} jid @returns {string | undefined} */
@@ -34,7 +34,7 @@ export class Groups {
     return answer
   }
 
-  /** Keeps what the server says by itself, and forgets what it says has changed. */
+  /** Listens to the server: keeps descriptions that it sends by itself, forgets those that it says have changed. */
   listen({ ev, ws }) {
     // Before Baileys' own events, which may wait in its buffer.
     ws.on('CB:notification,type:w:gp2', ({ attrs }) => {
@@ -47,7 +47,7 @@ export class Groups {
     })
   }
 
-  /** Nothing is certain after a time without a connection. */
+  /** Forgets everything: nobody told what changed while there was no connection. */
   clear() {
     this.#changes++
     this.#known.flushAll()

@@ -9,7 +9,7 @@ const { REVOKE, MESSAGE_EDIT } = proto.Message.ProtocolMessage.Type
 const { AssociationType } = proto.MessageAssociation
 const VIEW_ONCE = ['viewOnceMessage', 'viewOnceMessageV2', 'viewOnceMessageV2Extension']
 
-/** A text of at most so many characters, without the half of one at its end. */
+/** A text of at most so many characters, without half a character at its end. */
 const clip = (text, max) => (text ? String(text).slice(0, max).toWellFormed() : undefined)
 const clipped = text => clip(text, TEXT_CHARS_MAX)
 const seconds = value => Math.min(Math.max(Math.trunc(Number(value ?? 0)) || 0, 0), SECONDS_MAX)
@@ -24,7 +24,7 @@ function locationText(location) {
     .join('\n')
 }
 
-/** Content by its type: how it is called here, and its text. */
+/** Content by its type, as Baileys names it: the `kind` that the gateway is shown, its text, its target. */
 const KINDS = {
   conversation: text => ({ kind: 'text', text }),
   extendedTextMessage: content => ({ kind: 'text', text: content.text }),
@@ -43,7 +43,7 @@ const KINDS = {
   pollCreationMessageV3: content => ({ kind: 'poll', text: pollText(content) }),
   reactionMessage: content => ({ kind: 'reaction', text: content.text, target: content.key?.id })
 }
-/** What a device says to another one, or what only announces or follows up on something else. */
+/** Types of content that are not shown: what devices exchange, and what only announces or follows another message. */
 const SILENT = new Set([
   'senderKeyDistributionMessage',
   'albumMessage',
@@ -55,7 +55,7 @@ const SILENT = new Set([
   'keepInChatMessage',
   'pinInChatMessage'
 ])
-/** Ways in which a message is another copy of the picture or video before it: larger, or moving. */
+/** Associations by which a message is another copy of the picture or video before it: larger, or moving. */
 const COPIES = new Set([
   AssociationType.HD_VIDEO_DUAL_UPLOAD,
   AssociationType.HD_IMAGE_DUAL_UPLOAD,

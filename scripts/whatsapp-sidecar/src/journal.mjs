@@ -1,7 +1,7 @@
 // An append-only file of JSON records, one a line, each with its checksum. Knows nothing of what they mean.
-// A record is durable when `append` returns. What was being written when the power went may be there in part,
-// and not in order: each record says how much of the file was durable when it was written, so that a hole
-// behind that is no damage and is cut off with what follows it.
+// A record is durable when `append` returns. Of what was being written at a power cut any part may be there, in any
+// order: each record says how much of the file was durable when it was written, so that a hole behind that is known
+// to be no damage, and is cut off with what follows it.
 import { createHash } from 'node:crypto'
 import {
   closeSync,
@@ -99,7 +99,7 @@ export class Journal {
   open() {
     rmSync(join(this.#dir, TEMPORARY), { force: true })
     const path = join(this.#dir, FILE)
-    if (!existsSync(path)) return { records: [], cutBytes: 0, damaged: this.#setAside() }
+    if (!existsSync(path)) return { records: [], cutBytes: 0, damaged: this.#lastDamaged() }
     const bytes = readFileSync(path)
     const { records, end, isDamaged } = scan(bytes)
     // Without one good record it is no torn file: the first is written before the file gets its name.
@@ -111,14 +111,15 @@ export class Journal {
     }
     this.#fd = openSync(path, 'a', 0o600)
     if (end < bytes.length) ftruncateSync(this.#fd, end)
-    // What was read need not be durable: its writer may have been killed before it could see to that.
+    // What was read need not be durable: its writer may have been killed before its sync.
     fsyncSync(this.#fd)
     this.size = end
     this.#durable = end
     return { records, cutBytes: bytes.length - end }
   }
 
-  #setAside() {
+  /** Name of the file that was set aside last, if there is one. */
+  #lastDamaged() {
     return readdirSync(this.#dir)
       .filter(name => name.startsWith(DAMAGED))
       .sort()

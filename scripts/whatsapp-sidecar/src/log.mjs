@@ -1,11 +1,12 @@
-// Log lines for the gateway: redacted, and never a flood. Also the logger that Baileys is given.
+// Log lines for the gateway: redacted, and at most `LOG_LINES_MAX` in a window of time. Also the logger that Baileys
+// is given.
 import { LOG_LINES_MAX, LOG_WINDOW_MS } from './limits.mjs'
 import { redacted } from './redact.mjs'
 import { writeLine } from './stdio.mjs'
 
 let windowStart = 0
 let shown = 0
-let held = 0
+let leftOut = 0
 
 /**
  * @param {'warn' | 'error'} level
@@ -14,21 +15,21 @@ let held = 0
 export function log(level, text) {
   const now = performance.now()
   if (now - windowStart > LOG_WINDOW_MS) {
-    if (held) writeLine({ ev: 'log', level: 'warn', text: `${held} more log lines were left out` })
+    if (leftOut) writeLine({ ev: 'log', level: 'warn', text: `${leftOut} more log lines were left out` })
     windowStart = now
     shown = 0
-    held = 0
+    leftOut = 0
   }
-  if (++shown > LOG_LINES_MAX) held++
+  if (++shown > LOG_LINES_MAX) leftOut++
   else writeLine({ ev: 'log', level, text: redacted(text) })
 }
 
-/** Only the words of a library's line: its objects hold keys. */
+/** Logs the text of Baileys' line and of its error only: the objects beside them hold keys. */
 function fromBaileys(level) {
   return (context, text) => {
-    const words = typeof context === 'string' ? context : text
+    const line = typeof context === 'string' ? context : text
     const cause = context?.err ?? context?.error
-    if (words) log(level, cause?.message ? `${words}: ${cause.message}` : words)
+    if (line) log(level, cause?.message ? `${line}: ${cause.message}` : line)
   }
 }
 

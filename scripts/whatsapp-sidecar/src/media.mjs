@@ -1,4 +1,5 @@
-// Media: how a message's attachment is described to the gateway, and how it is fetched, decrypted, checked.
+// Media: describes the attachment of a message to the gateway, and fetches, decrypts and checks it. Called by
+// inbound.mjs for the former, by sidecar.mjs and Baileys for the latter.
 import { createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
@@ -14,7 +15,10 @@ import { KEY_BYTES_MAX, MEDIA_BYTES_MAX, MEDIA_IDLE_MS, PATH_CHARS_MAX, REDIRECT
 const DEFAULT_HOST = 'mmg.whatsapp.net'
 const ORIGIN = 'https://web.whatsapp.com'
 const MAC_BYTES = 10
-/** Content types with a file: what they are to us, and whose keys they are encrypted with. */
+/**
+ * Types of content that have a file, as Baileys names them: the `kind` that the gateway is shown, which also names
+ * the keys.
+ */
 const KINDS = {
   imageMessage: 'image',
   videoMessage: 'video',
@@ -38,10 +42,10 @@ const EXTENSIONS = {
 
 /** A name as its sender wrote it, bounded, and without the half of a character at its end. */
 const clip = text => (text === undefined || text === null ? undefined : String(text).slice(0, 255).toWellFormed())
-const text64 = bytes => (bytes ? Buffer.from(bytes).toString('base64') : undefined)
-const bytes64 = text => Buffer.from(text ?? '', 'base64')
+const toBase64 = bytes => (bytes ? Buffer.from(bytes).toString('base64') : undefined)
+const fromBase64 = text => Buffer.from(text ?? '', 'base64')
 
-/** The host that a sender names may be anything; only WhatsApp's own are asked. */
+/** The host to ask for a file: the sender may name any, but only WhatsApp's own are asked. */
 function hostOf(url) {
   const host = URL.canParse(url ?? '') ? new URL(url).host : ''
   return host.endsWith('.whatsapp.net') ? host : DEFAULT_HOST
@@ -64,8 +68,8 @@ export function mediaOf(type, content, key) {
     type,
     host: hostOf(content.url),
     path: content.directPath,
-    mediaKey: text64(content.mediaKey),
-    sha256: text64(content.fileSha256),
+    mediaKey: toBase64(content.mediaKey),
+    sha256: toBase64(content.fileSha256),
     bytes: Math.min(Number(content.fileLength ?? 0) || 0, Number.MAX_SAFE_INTEGER),
     mime: clip(content.mimetype),
     name: clip(content.fileName),
@@ -82,7 +86,7 @@ export function mediaOf(type, content, key) {
   }
 }
 
-/** A path may be written so that it leads to another host: that is none of WhatsApp's. */
+/** The address of a file; throws if the path is written so that it would lead to another host. */
 function addressOf(host, path) {
   const text = `https://${host}${path}`
   if (path?.startsWith('/') && URL.canParse(text)) return new URL(text)
@@ -159,13 +163,13 @@ function refOf(text) {
     const ref = JSON.parse(Buffer.from(text, 'base64url').toString())
     if (KINDS[ref.type] && ref.host.endsWith('.whatsapp.net') && ref.path.startsWith('/')) return ref
   } catch {
-    // Said below.
+    // Answered as any other `ref` that is none.
   }
   throw invalid('`ref` is not one of ours')
 }
 
 async function download(ref, { dir, max, agent }) {
-  const keys = await getMediaKeys(bytes64(ref.mediaKey), KINDS[ref.type])
+  const keys = await getMediaKeys(fromBase64(ref.mediaKey), KINDS[ref.type])
   const body = await get(addressOf(ref.host, ref.path), agent)
   const temporary = join(tmpdir(), `${randomBytes(8).toString('hex')}.part`)
   const hash = createHash('sha256')
@@ -180,7 +184,7 @@ async function download(ref, { dir, max, agent }) {
   try {
     await pipeline(body, decryption(keys, max), count, createWriteStream(temporary, { mode: 0o600 }))
     const sha256 = hash.digest()
-    if (ref.sha256 && !sha256.equals(bytes64(ref.sha256))) {
+    if (ref.sha256 && !sha256.equals(fromBase64(ref.sha256))) {
       throw new RequestError('media-damaged', 'the file is not the one that was sent')
     }
     const path = join(dir, sha256.toString('hex') + extensionOf(ref))
@@ -224,7 +228,7 @@ export async function fetchMedia(text, { dir, max = MEDIA_BYTES_MAX, agent, rene
 
 /** The phone uploads the file again, if it is on line and still has it. */
 async function renewedPath(ref, renew) {
-  const content = { mediaKey: bytes64(ref.mediaKey), directPath: ref.path, mimetype: ref.mime }
+  const content = { mediaKey: fromBase64(ref.mediaKey), directPath: ref.path, mimetype: ref.mime }
   let timer
   const late = new Promise((_, reject) => {
     const error = new RequestError('gone', 'the file is gone, and the phone does not upload it again', true)

@@ -35,11 +35,11 @@ function contentOf({ text, media, mentions = [] }) {
   const { path, kind, mime, name, caption, ptt, seconds } = media
   if (!MEDIA.has(kind)) throw invalid('`media.kind` is unknown')
   if (typeof path !== 'string' || !isAbsolute(path)) throw invalid('`media.path` is no absolute path')
-  const words = checkedText(caption ?? text, 'media.caption')
+  const captionText = checkedText(caption ?? text, 'media.caption')
   return {
     [kind]: { url: path },
     ...(mime && { mimetype: mime }),
-    ...(words && { caption: words }),
+    ...(captionText && { caption: captionText }),
     ...(kind === 'document' && { fileName: name ?? 'file', mimetype: mime ?? 'application/octet-stream' }),
     ...(kind === 'audio' && { ptt: Boolean(ptt), seconds: seconds ?? 0 }),
     // Baileys would copy the file and look for a picture library.

@@ -111,7 +111,7 @@ function dial(url) {
 
 /** Agent for `ws` and `https.request` whose connections go through a proxy. */
 class ProxyAgent extends https.Agent {
-  /** Node asks whether a request fits its agent; ours carries both kinds. */
+  /** Node refuses a request whose protocol is not its agent's; undefined lets this one carry `http:` and `https:`. */
   protocol = undefined
   #url
 

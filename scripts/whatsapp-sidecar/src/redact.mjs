@@ -1,4 +1,4 @@
-// What may be said in logs and errors: never key material, tokens or addresses with credentials in them.
+// What may stand in log lines and errors: no key material, no tokens, no addresses with credentials in them.
 import { LOG_CHARS_MAX } from './limits.mjs'
 
 const RULES = [

@@ -1,6 +1,6 @@
-// What must survive: the credentials and keys of the login, and the inbound messages that the gateway has not
-// acknowledged. One journal holds both, so that a message and the keys it used up are saved together. Knows nothing of
-// connections.
+// What must survive a restart: the credentials and keys of the login, and the inbound messages that the gateway has
+// not acknowledged. One journal holds both, so that a message and the keys that it used up are saved together. Knows
+// nothing of connections.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { BufferJSON, initAuthCreds, proto } from 'baileys'
 import { Journal } from './journal.mjs'
@@ -19,10 +19,10 @@ import { HISTORY_NOTES_MAX, JOURNAL_SLACK_BYTES, RECENT_MAX } from './limits.mjs
  */
 const FORMAT = 1
 const KEYS_PER_RECORD = 200
-/** Keys that move on with every message; who sends one waits for `commit`. */
+/** Types of keys that change with every message: saved without a sync, since a sender waits for `commit`. */
 const RATCHETS = new Set(['session', 'sender-key'])
 
-/** What makes two deliveries the same message. */
+/** The name by which a repetition of a message is recognised. */
 const nameOf = ({ id, from }) => `${id} ${from.lid ?? from.pn ?? from.jid}`
 
 const toText = value => JSON.stringify(value, BufferJSON.replacer)
@@ -32,13 +32,18 @@ const toValue = text => JSON.parse(text, BufferJSON.reviver)
 export class Store {
   #journal
   #onFailure
+  /** The scope of whatever runs, if it runs in a `receive`. */
   #scope = new AsyncLocalStorage()
-  /** Scopes of the messages being received: what they have changed is not saved yet. */
+  /** Scopes of the messages that are being received, with the keys that each has changed and not saved yet. */
   #receiving = new Set()
-  /** Texts rather than objects: smaller, and nobody can change them behind our back. */
+  /**
+   * Fields of the credentials as they are saved: JSON texts, which are smaller than objects, and which Baileys cannot
+   * change.
+   */
   #creds = new Map()
-  /** @type {Map<string, Map<string, string>>} */
+  /** Keys as they are saved, by type and id. @type {Map<string, Map<string, string>>} */
   #keys = new Map()
+  /** Size of the journal, in bytes, from which the next record rewrites it. */
   #compactAt = 0
   /** Whether acknowledged messages are still in the file. */
   #hasOld = false
@@ -158,7 +163,7 @@ export class Store {
   /** Saves keys that were changed outside of a `receive`. */
   #saveKeys(touched) {
     const keys = touched.filter(({ name }) => {
-      // Also changed by a message that is being received: saved with it, or a crash would lose the message.
+      // A key that a message being received has changed too is saved with that: alone, a crash would lose the message.
       const scope = [...this.#receiving].find(one => one.touched.has(name))
       if (scope) scope.isShared = true
       return !scope
@@ -186,7 +191,7 @@ export class Store {
       scope.isOpen = false
       this.#receiving.delete(scope)
       const keys = scope.touched.size ? this.#current(scope.touched.values()) : undefined
-      // Outside a login there is nothing that could be lost: a phone's first words come after it.
+      // Before there is a login nothing is saved: what the phone sends comes after it.
       if (this.isLinked && (keys || message))
         this.#append({ ...(keys && { keys }), ...(message && { msg: message }) })
       if (message) this.#keep(message)
@@ -202,7 +207,7 @@ export class Store {
 
   #keep(message) {
     this.inbox.push(message)
-    // The repetition of one that could not be read is news.
+    // Not one that could not be decrypted: its repetition is to be shown.
     if (message.kind !== 'undecryptable') this.#remember(nameOf(message))
   }
 
@@ -223,10 +228,10 @@ export class Store {
     this.#hasOld = true
   }
 
-  /** Takes what was acknowledged out of the file: nothing of it may be left where it is to be forgotten. */
+  /** Takes acknowledged messages out of the file: of what the gateway forgets nothing may be left here. */
   tidy() {
     if (!this.#hasOld || !this.#journal.isOpen) return
-    // In the middle of receiving the next record does it.
+    // While a message is being received the file must not be rewritten: the next record does it.
     if (this.#receiving.size) this.#compactAt = 0
     else this.#guarded(() => this.#rewrite())
   }
@@ -243,7 +248,7 @@ export class Store {
     else known.set(id, text)
   }
 
-  /** The present values: between the change and this moment somebody else may have written a newer one. */
+  /** The present values of keys; they may have been changed again since they were noted. */
   #current(touched) {
     const keys = {}
     for (const { type, id } of touched) {
@@ -279,22 +284,23 @@ export class Store {
 
   #append(record, options) {
     this.#guarded(() => {
-      // Not in the middle of receiving: the snapshot would have the used-up keys, but not the message.
+      // Not while a message is being received: the snapshot would have its keys as used up, without the message.
       const isRoomy = this.#journal.size <= this.#compactAt || this.#receiving.size > 0
-      // A login that is gone is to be nowhere in the file.
+      // After a `wipe` nothing of the login may be left in the file.
       if (this.#journal.isOpen && isRoomy && !record.wipe) return this.#journal.append(record, options)
       this.#rewrite(record.msg)
       this.damaged = undefined
     })
   }
 
-  /** All that is alive as the new file; a message that is being received is not in the inbox yet. */
+  /** Replaces the file by a snapshot of what is still needed; `newest` is a message that is not in the inbox yet. */
   #rewrite(newest) {
     this.#journal.rewrite(this.#snapshot(newest))
     this.#planCompaction()
     this.#hasOld = false
   }
 
+  /** Writes; nothing may go on if that fails. */
   #guarded(write) {
     try {
       write()
@@ -304,8 +310,7 @@ export class Store {
   }
 
   #planCompaction() {
-    const alive = this.#journal.size
-    this.#compactAt = 2 * alive + JOURNAL_SLACK_BYTES
+    this.#compactAt = 2 * this.#journal.size + JOURNAL_SLACK_BYTES
   }
 
   *#snapshot(newest) {
