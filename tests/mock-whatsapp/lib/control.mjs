@@ -6,7 +6,7 @@ import { scanQr } from './login.mjs'
 import { encryptMedia } from './media.mjs'
 import { enterCode } from './paircode.mjs'
 import { addressOf } from './people.mjs'
-import { preKeyNode } from './queries.mjs'
+import { preKeyNode } from './prekeys.mjs'
 import { el, encodeBigEndian, nowSec, proto } from './wa.mjs'
 
 const MIME = {

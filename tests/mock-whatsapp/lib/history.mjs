@@ -1,4 +1,5 @@
-// What the phone tells a client that has just been linked: the key of the app state, then the first history.
+// What the phone sends to a client that has just been linked: the key of the app state, then the first history. Called
+// by queries.mjs when a client becomes active.
 import { randomBytes } from 'node:crypto'
 import { deflateSync } from 'node:zlib'
 import { fromPhone } from './incoming.mjs'
@@ -9,7 +10,10 @@ import { nowSec, proto } from './wa.mjs'
 const INLINE_BYTES_MAX = 8 << 20
 const FIRST_CONTACT = 15551110000
 
-export async function shareHistory(wa, account, companion) {
+/** Sends it once to each client, if the knob `history` is set. */
+export async function shareHistory(wa, { account, companion }) {
+  if (!wa.knobs.history || companion.historySent) return
+  companion.historySent = true
   const { APP_STATE_SYNC_KEY_SHARE, HISTORY_SYNC_NOTIFICATION } = proto.Message.ProtocolMessage.Type
   const keys = [appStateKey(companion)]
   const share = { type: APP_STATE_SYNC_KEY_SHARE, appStateSyncKeyShare: { keys } }

@@ -1,33 +1,28 @@
 // What people send to a client: messages (kept until it has them), receipts, and repetitions.
 import { randomBytes } from 'node:crypto'
 import * as libsignal from 'libsignal'
-import { shareHistory } from './history.mjs'
 import { SERVER, digits, isGroup, lidJid, newId, pnJid } from './jids.mjs'
 import { encryptRenewal } from './media.mjs'
 import { addressOf } from './people.mjs'
-import { popPreKey } from './queries.mjs'
+import { popPreKey } from './prekeys.mjs'
 import { allKids, el, generateSignalPubKey, kid, kids, nowSec } from './wa.mjs'
 
 const RETRIES_MAX = 5
 /** Types of receipts that do not say that a message has arrived. */
 const NO_ARRIVAL = new Set(['hist_sync', 'read', 'retry', 'server-error'])
 
-/** A client wants its messages: those that waited, then the news. */
-export async function pushBacklog(wa, conn) {
+/** A client wants its messages: it gets those that waited, and from now on each as it comes. */
+export function pushBacklog(wa, conn) {
   const { account, companion } = conn
   companion.active = true
   const ib = content => wa.send(conn, el('ib', { from: SERVER }, [content]))
-  const { edgeRouting, history, offlineEnd } = wa.knobs
+  const { edgeRouting, offlineEnd } = wa.knobs
   if (edgeRouting) ib(el('edge_routing', {}, [el('routing_info', {}, Buffer.from([8, 13, 8, 5]))]))
   const count = companion.pending.length
   if (count) ib(el('offline_preview', { count, message: count, notification: 0, receipt: 0 }))
   for (const stanza of companion.pending) push(wa, companion, stanza, { offline: true })
   if (offlineEnd) ib(el('offline', { count }))
   wa.log('active', { account: account.pn, device: companion.id, offline: count })
-  if (history && !companion.historySent) {
-    companion.historySent = true
-    await shareHistory(wa, account, companion)
-  }
 }
 
 /** A person writes to an account, or to a group that it is in; or (`self`) its owner writes on the phone. */

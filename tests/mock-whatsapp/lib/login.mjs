@@ -1,7 +1,6 @@
 // Logging in, and linking a new client by QR code.
 import { randomBytes } from 'node:crypto'
 import { SERVER, lidJid, pnJid } from './jids.mjs'
-import { closeSoon } from './server.mjs'
 import {
   Curve,
   WA_ADV_ACCOUNT_SIG_PREFIX,
@@ -16,6 +15,9 @@ import {
   uint,
   verify
 } from './wa.mjs'
+
+/** What a client gets to read the last stanza before its connection is closed. */
+const CLOSE_MS = 60
 
 /** A client has finished the handshake: it registers, or logs in as a device that it says it is. */
 export function login(wa, conn, payload, clientStatic) {
@@ -47,6 +49,9 @@ function refuse(wa, conn, reason) {
   wa.send(conn, el('failure', { reason, location: 'mock' }))
   closeSoon(conn)
 }
+
+/** Closes a connection once its client has had time to read the last stanza. */
+export const closeSoon = conn => setTimeout(() => conn.ws.close(), CLOSE_MS)
 
 /** Ends a connection by a stream error. */
 export function streamError(wa, conn, code, kind) {

@@ -1,8 +1,10 @@
-// What a client asks the server: keys, people, groups, settings. Knows nothing of messages.
+// Answers what a client asks the server for: keys, people, groups, settings. Called by server.mjs for each `iq`.
 import { SERVER, lidJid, pnJid } from './jids.mjs'
+import { shareHistory } from './history.mjs'
 import { pushBacklog } from './incoming.mjs'
 import { pairSigned, streamError } from './login.mjs'
 import { onCodeStage } from './paircode.mjs'
+import { popPreKey, preKeyNode } from './prekeys.mjs'
 import { allKids, bytes, el, encodeBigEndian, jidDecode, kid, kidBytes, kids, uint } from './wa.mjs'
 
 const PRIVACY = {
@@ -16,12 +18,14 @@ const PRIVACY = {
 }
 const MEDIA_CONN = { auth: 'mock-auth', ttl: 3600, auth_ttl: 3600, max_buckets: 12 }
 
-/** Handlers of questions by their namespace: (wa, conn, iq, its first child, done). */
+/** Handlers of questions by their namespace; `done` answers with the nodes that it is given. */
 const QUERIES = {
   'w:p': (wa, conn, iq, child, done) => (wa.log('ping'), done()),
   passive: async (wa, conn, iq, child, done) => {
     done()
-    if (child?.tag === 'active') await pushBacklog(wa, conn)
+    if (child?.tag !== 'active') return
+    pushBacklog(wa, conn)
+    await shareHistory(wa, conn)
   },
   encrypt: onKeys,
   usync: onUsync,
@@ -130,14 +134,6 @@ function bundleOf(wa, jid) {
   return bundleNode(jid, other, popPreKey(other))
 }
 
-/** A client's next unused pre-key. */
-export function popPreKey(companion) {
-  const [first] = companion.preKeys
-  if (!first) return undefined
-  companion.preKeys.delete(first[0])
-  return { id: first[0], public: first[1] }
-}
-
 function bundleNode(jid, { registrationId, identityPub, signed }, preKey) {
   return el('user', { jid, t: Math.floor(Date.now() / 1000) }, [
     el('registration', {}, encodeBigEndian(registrationId)),
@@ -151,9 +147,6 @@ function bundleNode(jid, { registrationId, identityPub, signed }, preKey) {
     ...(preKey ? [preKeyNode(preKey)] : [])
   ])
 }
-
-export const preKeyNode = ({ id, public: value }) =>
-  el('key', {}, [el('id', {}, encodeBigEndian(id, 3)), el('value', {}, value)])
 
 function onUsync(wa, conn, iq, usync, done) {
   const users = allKids(kid(usync, 'list'), 'user')

@@ -5,7 +5,7 @@ import http from 'node:http'
 import { WebSocketServer } from 'ws'
 import { control } from './control.mjs'
 import { SERVER } from './jids.mjs'
-import { login, streamError } from './login.mjs'
+import { closeSoon, login, streamError } from './login.mjs'
 import { MediaStore } from './media.mjs'
 import { NoiseResponder, makeCertChain } from './noise.mjs'
 import { onMessage } from './outgoing.mjs'
@@ -222,9 +222,6 @@ export class MockWa extends EventEmitter {
     return ended.length
   }
 }
-
-/** Closes once the client has had time to read what was said last. */
-export const closeSoon = conn => setTimeout(() => conn.ws.close(), 60)
 
 function checkChain(root, chain) {
   const { intermediate, leaf } = proto.CertChain.decode(chain)
