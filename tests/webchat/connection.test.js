@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { ask, blank, connected, launch, open, shoot } from "./support/browser.js";
-import { Fake } from "./support/fake.js";
+import { withFake } from "./support/fake.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { eventually } from "./support/wait.js";
 
@@ -21,15 +21,6 @@ describe("connection", () => {
       await body(gateway);
     } finally {
       await gateway.remove();
-    }
-  }
-
-  async function withFake(handlers, hello, body) {
-    const fake = await Fake.start(handlers, hello);
-    try {
-      await body(fake);
-    } finally {
-      await fake.stop();
     }
   }
 

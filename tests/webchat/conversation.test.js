@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import WebSocket from "ws";
 import { ask, launch, open, session, shoot } from "./support/browser.js";
-import { Fake } from "./support/fake.js";
+import { withFake } from "./support/fake.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { eventually } from "./support/wait.js";
 
@@ -97,9 +97,8 @@ describe("conversation", () => {
     assert.ok(!gateway.prompts.some((prompt) => prompt.includes("a second thing")));
   });
 
-  test("what waits is stopped before what works, which would else hand over to it", async () => {
-    const fake = await Fake.start();
-    try {
+  test("runs that wait are stopped before the one that works, whose end would begin the next one", async () => {
+    await withFake({}, undefined, async (fake) => {
       const own = await open(browser, fake);
       const step = (runId, data) =>
         fake.event("agent", { runId, sessionKey: "main", seq: 1, ts: 1, stream: "lifecycle", data });
@@ -113,9 +112,7 @@ describe("conversation", () => {
         ["r-2", "r-1"],
       );
       await own.context().close();
-    } finally {
-      await fake.stop();
-    }
+    });
   });
 
   test("the thinking level goes with the prompt", async () => {
@@ -141,7 +138,7 @@ describe("conversation", () => {
     await answer("for somebody else").waitFor();
   });
 
-  test("directives are hinted at and obeyed", async () => {
+  test("directives are hinted at and carried out", async () => {
     await page.locator("#prompt").fill("/st");
     const hints = page.locator("#hints [role=option]");
     assert.deepEqual(await hints.locator("code").allTextContents(), ["/stop", "/status"]);

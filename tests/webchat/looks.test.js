@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, describe, test } from "node:test";
 import { ask, connected, DESKTOP, launch, open, PHONE, session, shoot } from "./support/browser.js";
-import { Fake } from "./support/fake.js";
+import { withFake } from "./support/fake.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { LIVE, scene } from "./support/scene.js";
 
@@ -116,8 +116,7 @@ describe("looks", () => {
   });
 
   test("the picture of the README", async () => {
-    const fake = await Fake.start(...scene());
-    try {
+    await withFake(...scene(), async (fake) => {
       const page = await open(browser, fake, {
         viewport: { width: 1280, height: 800 },
         colorScheme: "light",
@@ -130,9 +129,7 @@ describe("looks", () => {
       await accessible(page, "the picture of the README");
       await shoot(page, "readme");
       await page.context().close();
-    } finally {
-      await fake.stop();
-    }
+    });
   });
 
   test("the token dialog can be read aloud", async () => {

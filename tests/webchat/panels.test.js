@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import jsqr from "jsqr";
 import { ask, launch, open, shoot } from "./support/browser.js";
-import { Fake, golden } from "./support/fake.js";
+import { golden, withFake } from "./support/fake.js";
 import { Gateway, SCRIPTED } from "./support/gateway.js";
 import { eventually } from "./support/wait.js";
 
@@ -79,202 +79,220 @@ describe("panels", () => {
     await page.getByText("heard: while paused", { exact: true }).waitFor();
   });
 
-  test("messages on a channel appear live, once, and with their channel", async () => {
-    let history = [];
-    const fake = await Fake.start(
-      {
-        "session-history": ({ sessionKey }, answer) =>
-          answer({ sessionKey, sessionId: "s-1", messages: history }),
-      },
-      ({ features }) => features.events.push("message", "channel"),
-    );
-    try {
+  /** Runs `body` with a page of its own at a fake gateway that answers as `handlers` say. */
+  async function withPage(handlers, hello, body) {
+    await withFake(handlers, hello, async (fake) => {
       const chat = await open(browser, fake);
-      const ts = Date.now();
-      const incoming = {
-        id: "wa-1",
-        ts,
-        channel: "whatsapp",
-        sessionKey: "main",
-        direction: "in",
-        from: "+15550001111",
-        text: "from my phone",
-        media: [{ kind: "image", mimeType: "image/jpeg", name: "cat.jpg", bytes: 34_567 }],
-      };
-      fake.event("message", incoming);
-      const item = chat.locator(".item.user", { hasText: "from my phone" });
-      await item.locator(".origin", { hasText: "WhatsApp \u00b7 +15550001111" }).waitFor();
-      await item.getByText("cat.jpg (image/jpeg, 35 KB)").waitFor();
-      const outgoing = {
-        id: "tg-1",
-        ts: ts + 5,
-        channel: "telegram",
-        sessionKey: "main",
-        direction: "out",
-        to: "42",
-        text: "**an** answer",
-      };
-      fake.event("message", { ...outgoing, status: "queued" });
-      await chat.getByText("Queued").waitFor();
-      fake.event("message", { ...outgoing, status: "failed", reason: "blocked by the user" });
-      await chat.getByText("Not delivered: blocked by the user").waitFor();
-      // On record: shown once, and what only the channel knew stays with it.
-      history = [
-        {
-          id: "7",
-          ts: Date.now(),
-          role: "user",
-          text: "from my phone",
-          channel: "whatsapp",
-          from: "Kim",
-          runId: "r-1",
-        },
-      ];
-      fake.event("message", { ...incoming, id: "wa-2", text: "and once more", media: [] });
-      await chat.getByText("and once more").waitFor();
-      await chat.locator(".origin", { hasText: "Kim" }).waitFor();
-      assert.equal(await chat.getByText("from my phone", { exact: true }).count(), 1);
-      assert.equal(await chat.getByText("cat.jpg").count(), 1);
-      // An answer that is followed live is shown by its run, which also tells that it did not arrive.
-      const step = { runId: "r-1", sessionKey: "main", ts: Date.now() };
-      fake.event("agent", { ...step, seq: 1, stream: "assistant", data: { delta: "the reply" } });
-      history.unshift({ id: "8", ts: Date.now(), role: "assistant", text: "the reply", runId: "r-1" });
-      fake.event("agent", { ...step, seq: 2, stream: "lifecycle", data: { phase: "ended", status: "ok" } });
-      const reply = { ...outgoing, channel: "whatsapp", runId: "r-1", ts: Date.now() };
-      fake.event("message", {
-        ...reply,
-        id: "out-1",
-        text: "the",
-        status: "failed",
-        reason: "no such number",
-      });
-      fake.event("message", { ...reply, id: "out-2", text: "reply", status: "sent" });
-      await chat
-        .locator(".agent", { hasText: "the reply" })
-        .getByText("Not delivered: no such number")
-        .waitFor();
-      assert.equal(await chat.locator(".agent").count(), 2);
-      // In another session it only marks that one.
-      fake.event("message", { ...incoming, id: "wa-3", sessionKey: "dm:telegram:42", text: "elsewhere" });
-      await eventually("the list of sessions to be asked for", () => fake.asked("sessions-list").length > 1);
-      assert.equal(await chat.getByText("elsewhere").count(), 0);
-      await shoot(chat, "channels");
+      await body(chat, fake);
       assert.deepEqual(chat.problems, []);
       await chat.context().close();
-    } finally {
-      await fake.stop();
+    });
+  }
+
+  describe("messages on a channel", () => {
+    const INCOMING = {
+      channel: "whatsapp",
+      sessionKey: "main",
+      direction: "in",
+      from: "+15550001111",
+      text: "from my phone",
+    };
+    const OUTGOING = {
+      channel: "telegram",
+      sessionKey: "main",
+      direction: "out",
+      to: "42",
+      text: "**an** answer",
+    };
+    const MEDIA = [{ kind: "image", mimeType: "image/jpeg", name: "cat.jpg", bytes: 34_567 }];
+
+    /** Runs `body` with a page whose history is what `history` has at that moment. */
+    async function withHistory(history, body) {
+      const handlers = {
+        "session-history": ({ sessionKey }, answer) =>
+          answer({ sessionKey, sessionId: "s-1", messages: history }),
+      };
+      const hello = ({ features }) => features.events.push("message", "channel");
+      await withPage(handlers, hello, body);
     }
+
+    test("appear live, with their channel, their files and what became of them", async () => {
+      await withHistory([], async (chat, fake) => {
+        const ts = Date.now();
+        fake.event("message", { ...INCOMING, id: "wa-1", ts, media: MEDIA });
+        const item = chat.locator(".item.user", { hasText: "from my phone" });
+        await item.locator(".origin", { hasText: "WhatsApp \u00b7 +15550001111" }).waitFor();
+        await item.getByText("cat.jpg (image/jpeg, 35 KB)").waitFor();
+        const outgoing = { ...OUTGOING, id: "tg-1", ts: ts + 5 };
+        fake.event("message", { ...outgoing, status: "queued" });
+        await chat.getByText("Queued").waitFor();
+        fake.event("message", { ...outgoing, status: "failed", reason: "blocked by the user" });
+        await chat.getByText("Not delivered: blocked by the user").waitFor();
+        await shoot(chat, "channels");
+      });
+    });
+
+    test("are shown once when they are on record, with what only the channel knew", async () => {
+      const history = [];
+      await withHistory(history, async (chat, fake) => {
+        fake.event("message", { ...INCOMING, id: "wa-1", ts: Date.now(), media: MEDIA });
+        await chat.locator(".item.user", { hasText: "from my phone" }).waitFor();
+        const { channel, text } = INCOMING;
+        history.push({ id: "7", ts: Date.now(), role: "user", text, channel, from: "Kim", runId: "r-1" });
+        fake.event("message", { ...INCOMING, id: "wa-2", ts: Date.now(), text: "and once more" });
+        await chat.getByText("and once more").waitFor();
+        await chat.locator(".origin", { hasText: "Kim" }).waitFor();
+        assert.equal(await chat.getByText("from my phone", { exact: true }).count(), 1);
+        assert.equal(await chat.getByText("cat.jpg").count(), 1);
+      });
+    });
+
+    test("are not shown beside the run that is followed live, which says if they did not arrive", async () => {
+      const history = [];
+      await withHistory(history, async (chat, fake) => {
+        const ts = Date.now();
+        const step = { runId: "r-1", sessionKey: "main", ts };
+        fake.event("agent", { ...step, seq: 1, stream: "assistant", data: { delta: "the reply" } });
+        history.push({ id: "8", ts, role: "assistant", text: "the reply", runId: "r-1" });
+        fake.event("agent", { ...step, seq: 2, stream: "lifecycle", data: { phase: "ended", status: "ok" } });
+        const part = { ...OUTGOING, channel: "whatsapp", runId: "r-1", ts };
+        const failed = { status: "failed", reason: "no such number" };
+        fake.event("message", { ...part, id: "out-1", text: "the", ...failed });
+        fake.event("message", { ...part, id: "out-2", text: "reply", status: "sent" });
+        const answer = chat.locator(".agent", { hasText: "the reply" });
+        await answer.getByText("Not delivered: no such number").waitFor();
+        assert.equal(await chat.locator(".agent").count(), 1);
+      });
+    });
+
+    test("only mark a session that is not open", async () => {
+      await withHistory([], async (chat, fake) => {
+        const elsewhere = { sessionKey: "dm:telegram:42", text: "elsewhere" };
+        fake.event("message", { ...INCOMING, ...elsewhere, id: "wa-3", ts: Date.now() });
+        await eventually(
+          "the list of sessions to be asked for",
+          () => fake.asked("sessions-list").length > 1,
+        );
+        assert.equal(await chat.getByText("elsewhere").count(), 0);
+      });
+    });
   });
 
   test("what a person should mend stands in the panel, as text", async () => {
     let warnings = [{ code: "no-token", message: "no token is set: <b>run this</b>" }];
-    const fake = await Fake.start({
+    const handlers = {
       status: (params, answer) => answer({ ...golden("res-status").payload, warnings }),
-    });
-    try {
-      const chat = await open(browser, fake);
+    };
+    await withPage(handlers, undefined, async (chat) => {
       const card = chat.locator(".card-warnings");
       await card.getByText("no token is set: <b>run this</b>").waitFor();
       warnings = [];
       await chat.reload();
       await chat.getByText("Who is here").waitFor();
       await card.waitFor({ state: "hidden" });
-      await chat.context().close();
-    } finally {
-      await fake.stop();
-    }
+    });
   });
 
   test("who was refused can be let in", async () => {
     let refused = [{ channel: "telegram", id: "42", name: "Kim", count: 3, lastTs: Date.now() - 60_000 }];
     const allowed = [];
-    const fake = await Fake.start(
-      {
-        status: (params, answer) => answer({ ...golden("res-status").payload, refused }),
-        "channel-allow": (params, answer) => {
-          allowed.push(params);
-          refused = [];
-          answer({ ...params, allowed: true, owner: false });
-        },
+    const handlers = {
+      status: (params, answer) => answer({ ...golden("res-status").payload, refused }),
+      "channel-allow": (params, answer) => {
+        allowed.push(params);
+        refused = [];
+        answer({ ...params, allowed: true, owner: false });
       },
-      ({ features }) => features.methods.push("channel-allow"),
-    );
-    try {
-      const chat = await open(browser, fake);
+    };
+    const hello = ({ features }) => features.methods.push("channel-allow");
+    await withPage(handlers, hello, async (chat) => {
       const list = chat.locator(".card-refused");
       await list.getByText("Kim (42)").waitFor();
       await list.getByRole("button", { name: "Allow" }).click();
       await list.waitFor({ state: "hidden" });
       assert.deepEqual(allowed, [{ channel: "telegram", id: "42" }]);
-      await chat.context().close();
-    } finally {
-      await fake.stop();
-    }
+    });
   });
 
-  test("WhatsApp is linked with a QR code that a phone can read, or with a code", async () => {
-    const logins = [];
-    const fake = await Fake.start(
-      {
-        // Its health is that of a gateway without channels.
+  describe("WhatsApp is linked", () => {
+    /** Runs `body` with a page that can link WhatsApp, and the `channel-login`s that it asks for. */
+    async function withLogins(body) {
+      const logins = [];
+      const handlers = {
+        // Its health would be that of a gateway without channels.
         status: (params, answer, fail) => fail({ code: "UNAVAILABLE", message: "not now" }),
         "channel-login": (params, answer, fail) => {
           logins.push({ params, answer, fail });
           answer({ runId: "l-1", status: "accepted" });
         },
-      },
-      ({ features, snapshot }) => {
+      };
+      const hello = ({ features, snapshot }) => {
         features.methods.push("channel-login", "channel-logout");
         Object.assign(snapshot.health.channels.whatsapp, { configured: true, enabled: true, linked: false });
-      },
-    );
-    try {
-      const chat = await open(browser, fake);
-      await chat.getByRole("button", { name: "Link", exact: true }).click();
-      await chat.getByRole("button", { name: "Show a QR code" }).click();
-      for (const qr of ["2@first,abc,def==", `2@${"second/+=,".repeat(20)}`]) {
-        await eventually("the login", () => logins.length === 1);
-        fake.event("channel", { channel: "whatsapp", state: "linking", qr, ttlMs: 20_000 });
-        await eventually(`the code of ${qr.slice(0, 8)}`, async () => (await read(chat)) === qr);
-      }
-      await shoot(chat, "linking");
-      logins[0].answer({ channel: "whatsapp", state: "ready" });
-      await chat.getByText("WhatsApp is linked.").waitFor();
-      await chat.getByRole("button", { name: "Close", exact: true }).click();
-      await chat.getByRole("button", { name: "Link", exact: true }).click();
-      await chat.locator("#link-phone").fill("+15550001111");
-      await chat.getByRole("button", { name: "Get a code" }).click();
-      await eventually("the second login", () => logins.length === 2);
-      assert.deepEqual(logins[1].params, { channel: "whatsapp", method: "code", phone: "+15550001111" });
-      fake.event("channel", { channel: "whatsapp", state: "linking", code: "ABCD-EFGH", ttlMs: 60_000 });
-      await chat.locator("output", { hasText: "ABCD-EFGH" }).waitFor();
-      await chat.getByRole("button", { name: "Close", exact: true }).click();
-      await chat.getByRole("button", { name: "Link", exact: true }).click();
-      await chat.locator("#link-phone").fill("+15550001111");
-      await chat.getByRole("button", { name: "Get a code" }).click();
-      // The same code as before: it is still good.
-      await chat.locator("output", { hasText: "ABCD-EFGH" }).waitFor();
-      assert.equal(logins.length, 2);
-      await chat.getByRole("button", { name: "Close", exact: true }).click();
-      await chat.getByRole("button", { name: "Link", exact: true }).click();
-      await chat.getByRole("button", { name: "Show a QR code" }).click();
-      await eventually("the third login", () => logins.length === 3);
-      await chat.evaluate(() => {
-        const body = document.querySelector("#link-body");
-        globalThis.said = [];
-        const observer = new MutationObserver(() => globalThis.said.push(body.textContent));
-        observer.observe(body, { childList: true });
-      });
-      // The end of the one before is not that of this one.
-      logins[1].fail({ code: "UNAVAILABLE", message: "another login took its place" });
-      logins[2].fail({ code: "UNAVAILABLE", message: "nobody scanned it" });
-      await chat.getByText("nobody scanned it").waitFor();
-      assert.deepEqual(await chat.evaluate(() => globalThis.said), ["nobody scanned it"]);
-      assert.deepEqual(chat.problems, []);
-      await chat.context().close();
-    } finally {
-      await fake.stop();
+      };
+      await withPage(handlers, hello, (chat, fake) => body(chat, fake, logins));
     }
+
+    const openDialog = (chat) => chat.getByRole("button", { name: "Link", exact: true }).click();
+    const closeDialog = (chat) => chat.getByRole("button", { name: "Close", exact: true }).click();
+    const askForQr = (chat) => chat.getByRole("button", { name: "Show a QR code" }).click();
+    const askForCode = async (chat) => {
+      await chat.locator("#link-phone").fill("+15550001111");
+      await chat.getByRole("button", { name: "Get a code" }).click();
+    };
+
+    test("with a QR code that a phone can read, each new one as it comes", async () => {
+      await withLogins(async (chat, fake, logins) => {
+        await openDialog(chat);
+        await askForQr(chat);
+        for (const qr of ["2@first,abc,def==", `2@${"second/+=,".repeat(20)}`]) {
+          await eventually("the login", () => logins.length === 1);
+          fake.event("channel", { channel: "whatsapp", state: "linking", qr, ttlMs: 20_000 });
+          await eventually(`the code of ${qr.slice(0, 8)}`, async () => (await read(chat)) === qr);
+        }
+        await shoot(chat, "linking");
+        logins[0].answer({ channel: "whatsapp", state: "ready" });
+        await chat.getByText("WhatsApp is linked.").waitFor();
+      });
+    });
+
+    test("with a code to type, which is still there when the dialog is opened again", async () => {
+      await withLogins(async (chat, fake, logins) => {
+        await openDialog(chat);
+        await askForCode(chat);
+        await eventually("the login", () => logins.length === 1);
+        assert.deepEqual(logins[0].params, { channel: "whatsapp", method: "code", phone: "+15550001111" });
+        fake.event("channel", { channel: "whatsapp", state: "linking", code: "ABCD-EFGH", ttlMs: 60_000 });
+        await chat.locator("output", { hasText: "ABCD-EFGH" }).waitFor();
+        await closeDialog(chat);
+        await openDialog(chat);
+        await askForCode(chat);
+        await chat.locator("output", { hasText: "ABCD-EFGH" }).waitFor();
+        assert.equal(logins.length, 1);
+      });
+    });
+
+    test("by the last login that was asked for: the end of the one before is not shown", async () => {
+      await withLogins(async (chat, fake, logins) => {
+        await openDialog(chat);
+        await askForCode(chat);
+        await eventually("the first login", () => logins.length === 1);
+        await closeDialog(chat);
+        await openDialog(chat);
+        await askForQr(chat);
+        await eventually("the second login", () => logins.length === 2);
+        await chat.evaluate(() => {
+          const body = document.querySelector("#link-body");
+          globalThis.shown = [];
+          const observer = new MutationObserver(() => globalThis.shown.push(body.textContent));
+          observer.observe(body, { childList: true });
+        });
+        logins[0].fail({ code: "UNAVAILABLE", message: "another login took its place" });
+        logins[1].fail({ code: "UNAVAILABLE", message: "nobody scanned it" });
+        await chat.getByText("nobody scanned it").waitFor();
+        assert.deepEqual(await chat.evaluate(() => globalThis.shown), ["nobody scanned it"]);
+      });
+    });
   });
 });
 

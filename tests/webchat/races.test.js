@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { ask, connected, launch, open, session } from "./support/browser.js";
-import { Fake } from "./support/fake.js";
+import { withFake } from "./support/fake.js";
 import { eventually } from "./support/wait.js";
 
 const SESSIONS = ["main", "dm:telegram:42"].map((sessionKey, number) => ({
@@ -24,19 +24,14 @@ describe("races", () => {
   after(() => browser?.close());
 
   /** Runs `body` with a page at a gateway that has two sessions and answers as `handlers` say. */
-  async function withPage(handlers, body) {
-    const fake = await Fake.start({
-      "sessions-list": (params, answer) => answer({ sessions: SESSIONS }),
-      ...handlers,
-    });
-    try {
+  async function withPage(handlers, body, hello) {
+    const listed = { "sessions-list": (params, answer) => answer({ sessions: SESSIONS }) };
+    await withFake({ ...listed, ...handlers }, hello, async (fake) => {
       const page = await open(browser, fake);
       await body(page, fake);
       assert.deepEqual(page.problems, []);
       await page.context().close();
-    } finally {
-      await fake.stop();
-    }
+    });
   }
 
   test("while pictures are made ready nothing is sent twice, elsewhere or lost", async () => {
@@ -75,18 +70,13 @@ describe("races", () => {
       text: `prompt ${number}`,
       runId: `r-${number}`,
     });
-    let health;
     const handlers = {
       "session-history": ({ sessionKey }, answer) =>
         answer({ sessionKey, sessionId: "s-0", messages: [record(3), record(2), record(1)] }),
       status: (params, answer, fail) => fail({ code: "UNAVAILABLE", message: "not now" }),
     };
-    const fake = await Fake.start(handlers, ({ snapshot }) => {
-      health = snapshot.health;
-      Object.assign(health.agent, { active: 1, queued: 2 });
-    });
-    try {
-      const page = await open(browser, fake);
+    const hello = ({ snapshot }) => Object.assign(snapshot.health.agent, { active: 1, queued: 2 });
+    const body = async (page, fake) => {
       await page.locator("#stop").waitFor();
       const step = { runId: "r-1", sessionKey: "main", seq: 7, ts: 9, stream: "assistant" };
       fake.event("agent", { ...step, data: { delta: "in the middle" } });
@@ -97,14 +87,14 @@ describe("races", () => {
         fake.asked("agent-cancel").map(({ params }) => params.runId),
         ["r-3", "r-2", "r-1"],
       );
-      await page.context().close();
-    } finally {
-      await fake.stop();
-    }
+    };
+    await withPage(handlers, body, hello);
   });
 
   for (const isRefused of [false, true]) {
-    const what = isRefused ? "is shown if its history cannot be had" : "waits for its history, and what was asked";
+    const what = isRefused
+      ? "is shown if its history cannot be had"
+      : "waits for its history, and what was asked";
     test(`what ended in a session that was not open ${what}`, async () => {
       const held = [];
       const handlers = {
@@ -182,9 +172,7 @@ describe("races", () => {
     await withPage(
       {
         "session-history": ({ sessionKey, before }, answer) =>
-          before
-            ? held.push(answer)
-            : answer({ sessionKey, sessionId: sessionKey, messages, before: "451" }),
+          before ? held.push(answer) : answer({ sessionKey, sessionId: sessionKey, messages, before: "451" }),
       },
       async (page, fake) => {
         await page.getByText("line 500", { exact: true }).waitFor();

@@ -1,5 +1,5 @@
-// A gateway that says what a test wants: serves the page's own files and speaks golden frames. For
-// what the real one does only with a channel, or at the wrong moment.
+// A gateway that answers as a test wants: serves the page's own files and sends golden frames. For what the real one does
+// only with a channel, or at the wrong moment.
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -14,7 +14,7 @@ export function golden(name) {
   return JSON.parse(readFileSync(path.join(REPOSITORY, "tests/golden", `${name}.json`), "utf8"));
 }
 
-export class Fake {
+class Fake {
   #server = createServer((request, response) => this.#serve(request, response));
   #sockets = new WebSocketServer({ server: this.#server });
   #seq = 0;
@@ -46,10 +46,8 @@ export class Fake {
   }
 
   /** Listens on a free port. */
-  static async start(handlers, hello) {
-    const fake = new Fake(handlers, hello);
-    await new Promise((resolve) => fake.#server.listen(0, "127.0.0.1", resolve));
-    return fake;
+  start() {
+    return new Promise((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
   }
 
   get url() {
@@ -90,9 +88,9 @@ export class Fake {
     });
   }
 
-  /** Sends an event to everybody; `hole` events are left out before it. */
-  event(event, payload, hole = 0) {
-    this.#seq += 1 + hole;
+  /** Sends an event to every page, after `leftOut` events that are not sent. */
+  event(event, payload, leftOut = 0) {
+    this.#seq += 1 + leftOut;
     for (const socket of this.#sockets.clients) {
       socket.send(JSON.stringify({ type: "event", event, payload, seq: this.#seq }));
     }
@@ -103,7 +101,7 @@ export class Fake {
     return this.requests.filter((request) => request.method === method);
   }
 
-  /** Cuts every connection without a word. */
+  /** Cuts every connection, without closing it first. */
   cut() {
     for (const socket of this.#sockets.clients) socket.terminate();
   }
@@ -112,5 +110,16 @@ export class Fake {
     this.cut();
     this.#sockets.close();
     await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
+
+/** Runs `body` with a fake made of `handlers` and `hello`, and stops it afterwards. */
+export async function withFake(handlers, hello, body) {
+  const fake = new Fake(handlers, hello);
+  await fake.start();
+  try {
+    await body(fake);
+  } finally {
+    await fake.stop();
   }
 }

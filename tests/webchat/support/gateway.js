@@ -24,7 +24,7 @@ export class Gateway {
   #folder = mkdtempSync(path.join(tmpdir(), "clawdis-webchat-"));
   #options;
   #child;
-  #said = "";
+  #output = "";
   port = 0;
 
   /**
@@ -51,7 +51,7 @@ export class Gateway {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** What it wants to be told, if anything. */
+  /** The token that it wants of its clients, if any. */
   get token() {
     return this.#options.token;
   }
@@ -94,17 +94,17 @@ export class Gateway {
       },
     );
     this.#child.stderr.on("data", (data) => {
-      this.#said += data;
+      this.#output += data;
     });
     const lines = createInterface({ input: this.#child.stdout });
     lines.on("line", (line) => {
-      this.#said += `${line}\n`;
+      this.#output += `${line}\n`;
     });
     const deadline = AbortSignal.timeout(START_MS);
     const [first] = await Promise.race([
       once(lines, "line", { signal: deadline }),
       once(this.#child, "exit").then(() => {
-        throw new Error(`the gateway gave up:\n${this.#said}`);
+        throw new Error(`the gateway gave up:\n${this.#output}`);
       }),
     ]);
     this.port = Number(/^listening on ws:\/\/.*:(\d+)$/.exec(first)[1]);
@@ -151,8 +151,8 @@ export class Gateway {
       : [];
   }
 
-  /** What it said so far. */
+  /** Everything that it has written to stdout and stderr. */
   get log() {
-    return this.#said;
+    return this.#output;
   }
 }

@@ -11,7 +11,7 @@ export const LIVE = [
   ["assistant", { delta: "Done: the dentist is on **Thursday at 9:30** now. Shall I tell Sam that you" }],
 ];
 
-/** The arguments of `Fake.start`. */
+/** The first two arguments of `withFake`. */
 export function scene() {
   const now = Date.now();
   const message = (id, minutes, role, text, more = {}) => ({
