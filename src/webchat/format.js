@@ -59,8 +59,8 @@ export function bytes(count) {
 /** What a session is called: `main`, `dm:CHANNEL:ID`, `group:CHANNEL:ID[:TOPIC]`. */
 export function sessionTitle(key) {
   if (key === "main") return "Main";
-  const [kind, channel, id, topic] = key.split(":");
-  if (kind === "dm" && id) return `${id}`;
+  const [kind, , id, topic] = key.split(":");
+  if (kind === "dm" && id) return id;
   if (kind === "group" && id) return topic ? `Group ${id}, topic ${topic}` : `Group ${id}`;
   return key;
 }

@@ -66,7 +66,7 @@ export class RunView {
 }
 
 /** The state of a run in a few words; empty if there is nothing to say. */
-export function stateOf({ phase, position, reason, status, blocks, hasAllSteps, delivery = {} }) {
+function stateOf({ phase, position, reason, status, blocks, hasAllSteps, delivery = {} }) {
   const because = reason ? `: ${reason}` : "";
   if (phase === "queued") return position > 1 ? `Waiting, ${position - 1} before it` : "Waiting, next";
   if (phase === "retrying") return `Asking the model again${because}`;

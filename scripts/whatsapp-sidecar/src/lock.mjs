@@ -14,7 +14,7 @@ function startOf(pid) {
     // Fields 3, 4, ... follow the name, which may hold anything; state is 3rd, start time 22nd.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     return fields[0] === 'Z' ? undefined : fields[19]
-  } catch (error) {
+  } catch {
     if (process.platform === 'linux') return undefined
   }
   try {
