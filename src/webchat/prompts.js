@@ -69,11 +69,11 @@ export class Prompts {
       ...(attachments.length > 0 ? { attachments } : {}),
     };
     const previews = files.map((file) => URL.createObjectURL(file));
-    this.#add(params, this.#gateway.now(), previews);
+    this.#add(params, previews);
   }
 
-  #add(params, ts, previews) {
-    const prompt = { key: randomKey(), params, ts, state: "waiting" };
+  #add(params, previews) {
+    const prompt = { key: randomKey(), params, ts: this.#gateway.now(), state: "waiting" };
     this.#prompts.set(prompt.key, prompt);
     // Before it is shown for the first time.
     this.#previews.set(prompt.key, previews);
@@ -92,7 +92,7 @@ export class Prompts {
     if (!prompt || prompt.state !== "failed") return;
     if (prompt.dead || isOld(prompt)) {
       this.discard(key);
-      this.#add(prompt.params, Date.now(), this.previewsOf(key));
+      this.#add(prompt.params, this.previewsOf(key));
       return;
     }
     this.#change(prompt, { state: "waiting", error: undefined });

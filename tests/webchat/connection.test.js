@@ -243,6 +243,25 @@ describe("connection", () => {
     });
   });
 
+  test("a prompt that is tried again under another key is dated by the gateway's clock, as before", async () => {
+    const handlers = {
+      agent: (params, answer, fail) => fail({ code: "CONFLICT", message: "the key is another prompt's" }),
+    };
+    const hello = ({ snapshot }) => {
+      snapshot.health.ts = Date.now() - 3_600_000;
+    };
+    await withFake(handlers, hello, async (fake) => {
+      const page = await open(browser, fake);
+      await ask(page, "an hour ago");
+      await page.getByText("Not sent: the key is").waitFor();
+      await page.getByRole("button", { name: "Retry" }).click();
+      await eventually("a prompt under a new key", () => fake.asked("agent").length === 2);
+      const time = await page.locator(".item.user time").getAttribute("datetime");
+      assert.ok(Date.parse(time) < Date.now() - 3_000_000, time);
+      await page.context().close();
+    });
+  });
+
   test("a refusal before any effect is shown, and tried again with the same key", async () => {
     let full = true;
     const handlers = {
