@@ -30,21 +30,22 @@ pub(super) enum Then {
     EndRun { run_id: RunId, outcome: Outcome },
     /// The channel that handed over this batch goes on.
     Acknowledge { channel: Channel, accepted: AcceptedBatch },
-    /// The delivery of a `send` may go to its channel.
-    Send { delivery: DeliveryId },
+    /// The delivery of a `send` may go to its channel, as all new ones do; whoever asked waits for its end.
+    Send,
     /// The next part of a delivery is marked as being tried: it goes to its channel.
     Attempt { delivery: DeliveryId },
     /// Whoever waits for the end of these deliveries is told.
     EndDeliveries(Vec<(DeliveryId, Option<Outcome>)>),
-    /// The request gets its answer.
-    Answer { asker: Asker, payload: Value },
+    /// The request gets its answer, or an error that begins with `if_not`.
+    Answer { asker: Asker, payload: Value, if_not: &'static str },
     /// The store has nothing of a session any more: the agent's files of it go, too.
     Forget { session_key: String, pending: Option<PendingForget> },
-    /// Whoever threw a switch, which acts already, gets the answer.
-    Switched { asker: Asker, payload: Value },
     /// Nobody waits for the commit.
     Nothing,
 }
+
+/// What the refusal says of a switch that acts and could not be put on record.
+pub(super) const SWITCHED_FOR_NOW: &str = "switched, but only until the next restart: ";
 
 impl Then {
     /// Whether what the commit says holds also where it could not be written, because it has happened.
@@ -74,12 +75,6 @@ pub(super) struct Journal {
 impl Journal {
     pub(super) fn is_idle(&self) -> bool {
         self.by_ticket.is_empty()
-    }
-
-    fn remove(&mut self, ticket: Ticket) -> Option<Pending> {
-        let pending = self.by_ticket.remove(&ticket)?;
-        self.bytes -= pending.bytes;
-        Some(pending)
     }
 
     /// Keeps what could not be written for the next commit. Records of sessions are left out: a session
@@ -145,17 +140,21 @@ impl State {
 
     /// Handles the store's answer to a commit: all of it is durable, or nothing is.
     pub(super) fn committed(&mut self, ticket: Ticket, result: Result<(), String>, back: Vec<StoreOp>) {
-        let Some(Pending { then, deliveries, .. }) = self.journal.remove(ticket) else { return };
-        let holds = result.is_ok() || then.holds_anyway();
+        let Some(Pending { then, deliveries, bytes }) = self.journal.by_ticket.remove(&ticket) else {
+            return;
+        };
+        self.journal.bytes -= bytes;
+        let mut deliveries_result = result.clone();
         if then.holds_anyway() {
             self.journal.save_later(back);
+            deliveries_result = Ok(());
         }
         // Messages that came in are shown before the deliveries that were made of them.
         if let Then::Acknowledge { channel, accepted } = then {
             self.batch_stored(channel, accepted, result);
-            return self.deliveries_stored(&deliveries, holds);
+            return self.deliveries_stored(&deliveries, &deliveries_result);
         }
-        self.deliveries_stored(&deliveries, holds);
+        self.deliveries_stored(&deliveries, &deliveries_result);
         self.go_on(then, result);
     }
 
@@ -165,22 +164,14 @@ impl State {
             Then::HandOver { run_id, inbox_ids } => self.try_stored(&run_id, &inbox_ids, result),
             // With a broken disk the answer is still worth more than silence; health says the rest.
             Then::EndRun { run_id, outcome } => self.run_end_stored(&run_id, &outcome),
-            Then::Send { delivery } => self.send_stored(delivery, result),
             Then::Attempt { delivery } => self.mark_stored(delivery, result),
             Then::EndDeliveries(deliveries) => self.deliveries_ended(deliveries),
-            Then::Answer { asker, payload } => match result {
+            Then::Answer { asker, payload, if_not } => match result {
                 Ok(()) => self.answer(&asker, &payload),
-                Err(trouble) => self.refuse(&asker, &WireError::unavailable(trouble)),
-            },
-            Then::Switched { asker, payload } => match result {
-                Ok(()) => self.answer(&asker, &payload),
-                Err(trouble) => {
-                    let text = format!("switched, but only until the next restart: {trouble}");
-                    self.refuse(&asker, &WireError::unavailable(text));
-                }
+                Err(trouble) => self.refuse(&asker, &WireError::unavailable(format!("{if_not}{trouble}"))),
             },
             Then::Forget { session_key, pending } => self.forget_stored(session_key, pending, result),
-            Then::Acknowledge { .. } | Then::Nothing => {}
+            Then::Acknowledge { .. } | Then::Send | Then::Nothing => {}
         }
     }
 }

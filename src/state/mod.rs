@@ -60,6 +60,7 @@
 //! - A write that nobody commits is found at the end of the turn (tests panic, the gateway logs it and writes
 //!   it), and not by the compiler.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -78,7 +79,7 @@ use crate::protocol::event::{EventKind, PresenceDelta, Tick};
 use crate::protocol::frame::{self, EventBody};
 use crate::protocol::hello::{Policy, StateVersion};
 use crate::protocol::payload::{Auth, Toggles};
-use crate::protocol::warning::Warning;
+use crate::protocol::warning::{Warning, WarningCode};
 use crate::store::{StoreCommand, StoreEvent};
 
 mod handlers;
@@ -108,7 +109,6 @@ use model::presence::Presence;
 use model::runs::Runs;
 use model::sessions::Sessions;
 use model::system_notes::SystemNotes;
-use model::warnings::Warnings;
 use model::write_buffer::WriteBuffer;
 pub(crate) use start::{cursors, keeps_home};
 
@@ -204,7 +204,8 @@ pub(crate) struct State {
     token: u64,
     presence: Presence,
     health: HealthBoard,
-    warnings: Warnings,
+    /// The warnings that `status` shows. A new one takes the place of the one before it of the same kind.
+    warnings: BTreeMap<WarningCode, Warning>,
     toggles: Toggles,
     keys: Keys,
     runs: Runs,

@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-
 use crate::clock::Now;
 use crate::limits::EXPIRY_STEADY_TIME;
 use crate::protocol::SERVER_VERSION;
@@ -25,10 +23,9 @@ use crate::state::model::logins::Logins;
 use crate::state::model::outbox::Outbox;
 use crate::state::model::presence::Presence;
 use crate::state::model::runs::Runs;
-use crate::state::model::sessions::{Session, Sessions};
+use crate::state::model::sessions::Sessions;
 use crate::state::model::slot::Slot;
 use crate::state::model::system_notes::SystemNotes;
-use crate::state::model::warnings::Warnings;
 use crate::state::model::write_buffer::WriteBuffer;
 use crate::state::model::{keys, recovery_bounds};
 use crate::state::{Effect, State, StateConfig};
@@ -71,7 +68,7 @@ impl State {
         };
         let mut state = Self {
             health: HealthBoard::new(config.agent_configured, &config.channels),
-            warnings: Warnings::default(),
+            warnings: BTreeMap::new(),
             access: Access::new(config.channels.clone()),
             inbox: Inbox::default(),
             outbox: Outbox::default(),
@@ -129,43 +126,30 @@ impl State {
 
     fn recover(&mut self, mut recovered: Recovered) {
         let is_thinned = recovery_bounds::apply_bounds(&mut recovered.slots);
-        let mut interrupted = Vec::new();
         // Only where nothing is lost, and something there, does a slot that is missing tell anything.
         let is_whole = !recovered.is_damaged && !is_thinned && !recovered.slots.is_empty();
-        let sending = self.recover_channels(&recovered.slots);
         if !keeps_home(&recovered) && !has_work_folder(&recovered) {
             self.writes.put(&Slot::WorkFolder, &true);
         }
-        for (name, json) in recovered.slots {
-            match name.parse() {
-                Ok(Slot::Toggles) => self.recover_toggles(&name, &json),
-                Ok(Slot::Today) => self.today = parse(&name, &json).unwrap_or_default(),
-                Ok(Slot::SystemNote(number)) => {
-                    self.system_notes.recover(number, parse(&name, &json).unwrap_or_default());
+        let mut keys = Vec::new();
+        for (name, json) in &recovered.slots {
+            let Ok(slot) = name.parse() else { continue };
+            let is_toggles = slot == Slot::Toggles;
+            if let Err(error) = self.recover_slot(slot, json, &mut keys) {
+                log::error!("slot {name:?} of the journal is not understood and left out: {error}");
+                if is_toggles {
+                    log::error!(
+                        "the gateway starts paused, for that may have said so; `clawdis resume` when you have looked"
+                    );
+                    self.toggles = Toggles { paused: true, ..Toggles::default() };
                 }
-                Ok(Slot::Heartbeat) => self.heartbeats.recover(&json),
-                Ok(Slot::Forget(key)) => self.forgetting.recover(&key),
-                Ok(Slot::Session(key)) => {
-                    if let Some(session) = parse::<Session>(&name, &json) {
-                        self.sessions.recover(&key, session);
-                    }
-                }
-                Ok(Slot::Key(key)) => {
-                    let Some(record) = parse::<KeyRecord>(&name, &json) else { continue };
-                    let goes_on = sending.contains(&key);
-                    let writes = &mut self.writes;
-                    if let Some(record) = self.keys.recover(&key, record, goes_on, self.now, writes) {
-                        interrupted.push((key, record));
-                    }
-                }
-                _ => {}
             }
         }
+        let interrupted = self.recover_keys(keys);
         if recovered.is_damaged {
             // In the first commit, because the store drops the damaged lines with it.
             self.put_toggles();
         }
-        self.keys.recovered();
         self.access.settle_owner(is_whole, &mut self.writes);
         self.warn_of_implied_owner();
         self.forget_more();
@@ -174,35 +158,66 @@ impl State {
             log::warn!("runs were interrupted when the gateway last stopped; their sessions say so");
         }
         for (key, record) in interrupted {
-            self.note_interruption(&key, &record);
+            let text = "interrupted: the gateway was stopped while this ran; it is not repeated".to_owned();
+            let note = Message {
+                run_id: Some(record.run_id.to_string()),
+                idempotency_key: Some(keys::of_client(&key).to_owned()),
+                ..Message::new(Role::Note, text, self.now.wall_ms)
+            };
+            self.sessions.append_to_current(&record.session_key, note, &mut self.writes);
         }
         self.commit_any();
     }
 
-    fn recover_toggles(&mut self, name: &str, json: &str) {
-        let paused = self.toggles.paused;
-        self.toggles = parse(name, json).unwrap_or_else(|| {
-            log::error!(
-                "the gateway starts paused, for that may have said so; `clawdis resume` when you have looked"
-            );
-            Toggles { paused: true, ..Toggles::default() }
-        });
-        self.toggles.paused |= paused;
+    /// Leads a slot to the part of the model that takes it over. The idempotency keys are gathered in `keys`: what
+    /// becomes of one depends on the outbox.
+    fn recover_slot(
+        &mut self,
+        slot: Slot,
+        json: &str,
+        keys: &mut Vec<(String, KeyRecord)>,
+    ) -> Result<(), serde_json::Error> {
+        match slot {
+            Slot::Toggles => {
+                let paused = self.toggles.paused;
+                self.toggles = serde_json::from_str(json)?;
+                self.toggles.paused |= paused;
+            }
+            Slot::Today => self.today = serde_json::from_str(json)?,
+            Slot::SystemNote(number) => {
+                let text = serde_json::from_str(json);
+                // Also one that is not understood, so that its slot goes with the others.
+                self.system_notes.recover(number, text.as_ref().map(String::clone).unwrap_or_default());
+                text?;
+            }
+            Slot::Heartbeat => self.heartbeats.recover(json),
+            Slot::Forget(key) => self.forgetting.recover(key),
+            Slot::Session(key) => self.sessions.recover(&key, serde_json::from_str(json)?),
+            Slot::Key(key) => keys.push((key, serde_json::from_str(json)?)),
+            Slot::Allow(channel, id) => self.access.recover_grant(channel, id, json)?,
+            Slot::Moved(channel, id) => self.access.recover_move(channel, id, json)?,
+            Slot::ImpliedOwner => self.access.recover_implied(json)?,
+            Slot::OwnersByName => self.access.recover_by_name(),
+            Slot::HadOwner => self.access.recover_had_owner(),
+            Slot::Inbox(channel, key) => self.inbox.recover(channel, key, json, self.now.mono)?,
+            Slot::Aside(channel, key) => self.inbox.recover_aside(channel, key),
+            Slot::Delivery(id) => self.outbox.recover(id, json, self.now)?,
+            Slot::DeliveryParts(id) => self.outbox.recover_parts(id, json)?,
+            Slot::WorkFolder | Slot::Cursor(_) => {}
+        }
+        Ok(())
     }
 
-    fn note_interruption(&mut self, key: &str, record: &KeyRecord) {
-        let text = "interrupted: the gateway was stopped while this ran; it is not repeated".to_owned();
-        let message = Message {
-            run_id: Some(record.run_id.to_string()),
-            idempotency_key: Some(keys::of_client(key).to_owned()),
-            ..Message::new(Role::Note, text, self.now.wall_ms)
-        };
-        self.sessions.append_to_current(&record.session_key, message, &mut self.writes);
+    /// Takes over the idempotency keys, when the outbox is known. Returns those of runs that were interrupted.
+    fn recover_keys(&mut self, keys: Vec<(String, KeyRecord)>) -> Vec<(String, KeyRecord)> {
+        let mut interrupted = Vec::new();
+        for (key, record) in keys {
+            let goes_on = record.outcome.is_none() && self.outbox.with_key(&key).is_some();
+            if let Some(record) = self.keys.recover(&key, record, goes_on, self.now, &mut self.writes) {
+                interrupted.push((key, record));
+            }
+        }
+        self.keys.recovered();
+        interrupted
     }
-}
-
-fn parse<T: DeserializeOwned>(slot: &str, json: &str) -> Option<T> {
-    serde_json::from_str(json)
-        .map_err(|error| log::error!("slot {slot:?} of the journal is not understood and left out: {error}"))
-        .ok()
 }

@@ -11,7 +11,7 @@ use crate::protocol::error::WireError;
 use crate::protocol::payload::Access as AccessAnswer;
 use crate::protocol::warning::{Warning, WarningCode};
 use crate::state::State;
-use crate::state::journal::Then;
+use crate::state::journal::{SWITCHED_FOR_NOW, Then};
 use crate::state::model::clients::Asker;
 
 impl State {
@@ -34,7 +34,7 @@ impl State {
         let note = self.access.note(params, &person);
         let payload = AccessAnswer { channel: params.channel, id: &person, allowed, owner, note };
         let payload = json!(payload);
-        self.commit(Then::Switched { asker: asker.clone(), payload });
+        self.commit(Then::Answer { asker: asker.clone(), payload, if_not: SWITCHED_FOR_NOW });
         self.take_back_held();
         self.warn_of_implied_owner();
         Ok(())

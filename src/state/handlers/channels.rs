@@ -1,14 +1,11 @@
 //! Inbox and outbox as a whole: leads what the channels report to the handler that it concerns, and does their part
 //! in a start and in the end of every turn.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::channels::ChannelEvent;
 use crate::limits::INBOX_RETRY_PAUSE;
 use crate::state::State;
 use crate::state::model::clients::Asker;
 use crate::state::model::inbox::InboxId;
-use crate::state::model::slot::Slot;
 
 impl State {
     pub(crate) fn channel_event(&mut self, event: ChannelEvent) {
@@ -34,37 +31,6 @@ impl State {
                 self.answer(&Asker { conn, id }, &health);
             }
         }
-    }
-    /// Takes over inbox, outbox and access of the last life. Returns the names of the idempotency keys whose
-    /// deliveries go on.
-    pub(crate) fn recover_channels(&mut self, slots: &BTreeMap<String, String>) -> BTreeSet<String> {
-        for (name, json) in slots {
-            let recovered = match name.parse() {
-                Ok(Slot::Allow(channel, id)) => self.access.recover_grant(channel, id, json),
-                Ok(Slot::ImpliedOwner) => self.access.recover_implied(json),
-                Ok(Slot::OwnersByName) => {
-                    self.access.recover_by_name();
-                    Ok(())
-                }
-                Ok(Slot::HadOwner) => {
-                    self.access.recover_had_owner();
-                    Ok(())
-                }
-                Ok(Slot::Moved(channel, id)) => self.access.recover_move(channel, id, json),
-                Ok(Slot::Inbox(channel, key)) => self.inbox.recover(channel, key, json, self.now.mono),
-                Ok(Slot::Delivery(id)) => self.outbox.recover(id, json, self.now),
-                Ok(Slot::DeliveryParts(id)) => self.outbox.recover_parts(id, json),
-                Ok(Slot::Aside(channel, key)) => {
-                    self.inbox.recover_aside(channel, key);
-                    Ok(())
-                }
-                _ => Ok(()),
-            };
-            if let Err(error) = recovered {
-                log::error!("slot {name:?} of the journal is not understood and left out: {error}");
-            }
-        }
-        self.outbox.keys().collect()
     }
 
     /// Goes on, at a start, with the messages in the inbox and the deliveries in the outbox.

@@ -14,11 +14,9 @@ use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageStatus};
 use crate::protocol::frame::{EventBody, cut_encoded};
 use crate::protocol::payload::{Message, Role};
 use crate::state::journal::Then;
-use crate::state::model::inbox::InboxId;
+use crate::state::model::keys;
 use crate::state::model::keys::Outcome;
-use crate::state::model::outbox::{Delivery, DeliveryPhase, Head};
-use crate::state::model::reply::Reply;
-use crate::state::model::send_outcome;
+use crate::state::model::outbox::{Delivery, DeliveryPhase, Head, Reply};
 use crate::state::model::slot::DeliveryId;
 use crate::state::{Effect, State};
 
@@ -33,16 +31,14 @@ impl State {
     ) {
         let parts = crate::channels::compose(reply.route.channel, markdown);
         let head = Head { run_id: run_id.map(ToString::to_string), ..self.head(reply, session_key) };
-        let delivery = self.post(head, parts);
-        self.writes.deliver(delivery);
+        self.post(head, parts);
     }
 
     /// Puts text in which people are quoted into the outbox. It is no Markdown: their words can make no link that
     /// shows something else.
     pub(crate) fn post_plain(&mut self, reply: &Reply, text: &str, session_key: &str) {
         let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
-        let delivery = self.post(self.head(reply, session_key), vec![part]);
-        self.writes.deliver(delivery);
+        self.post(self.head(reply, session_key), vec![part]);
     }
 
     pub(crate) fn head(&self, reply: &Reply, session_key: &str) -> Head {
@@ -59,7 +55,7 @@ impl State {
             chat: None,
             unknown: false,
             may_have_left: false,
-            seed: format!("{}-{}", self.config.boot_id, self.outbox.made()),
+            seed: format!("{}-{}", self.config.boot_id, self.outbox.made),
         }
     }
 
@@ -75,28 +71,21 @@ impl State {
         self.stopping.is_none() && health.is_some_and(|health| health.enabled && takes(&health.state))
     }
 
-    /// Lets new deliveries go. They are on record, or will be with the next commit: where the disk fails, an answer
-    /// that a crash might repeat is better than none.
-    pub(crate) fn deliveries_recorded(&mut self, deliveries: &[DeliveryId]) {
-        for id in deliveries {
+    /// Handles the end of the commit with which these deliveries were made: they go, or were never there. Where it
+    /// failed and holds all the same, `result` is `Ok`: an answer that a crash might repeat is better than none.
+    pub(crate) fn deliveries_stored(&mut self, ids: &[DeliveryId], result: &Result<(), String>) {
+        for id in ids {
+            if let Err(trouble) = result {
+                self.delivery_not_stored(*id, trouble);
+                continue;
+            }
             let Some(delivery) = self.outbox.get_mut(*id) else { continue };
-            let DeliveryPhase::Storing(marked) = delivery.phase else { continue };
             delivery.phase = DeliveryPhase::Waiting;
+            let is_marked = delivery.head.trying;
             self.show_delivery(*id, MessageStatus::Queued, None);
-            if marked {
+            if is_marked {
                 self.deliver(*id);
             }
-        }
-    }
-
-    /// Handles the end of the commit with which these deliveries were made. Where it does not hold they are dropped,
-    /// as is everything that they were made for.
-    pub(crate) fn deliveries_stored(&mut self, ids: &[DeliveryId], holds: bool) {
-        if holds {
-            return self.deliveries_recorded(ids);
-        }
-        for id in ids {
-            self.outbox.remove(*id);
         }
     }
 
@@ -134,64 +123,29 @@ impl State {
     /// Handles the end of the commit that marks a part as being tried.
     pub(crate) fn mark_stored(&mut self, id: DeliveryId, result: Result<(), String>) {
         if result.is_ok() {
-            self.outbox.set_recorded(id);
+            if let Some(delivery) = self.outbox.get_mut(id) {
+                delivery.recorded = true;
+            }
             return self.deliver(id);
         }
         // The record may say all the same that the part is being tried, which errs on the safe side.
         self.outbox.hold(id, Some(self.now.mono + INBOX_RETRY_PAUSE));
     }
 
-    /// Drops the messages of a session that wait to be asked and came in before that one; of one person only, if
-    /// one is named. Returns how many there were.
-    pub(crate) fn drop_waiting(&mut self, session_key: &str, before: InboxId, person: Option<&str>) -> usize {
-        let unasked = self.inbox.unasked_in(session_key, before, person);
-        for inbox_id in &unasked {
-            self.inbox.finish(*inbox_id, self.now.wall_ms, &mut self.writes);
-        }
-        unasked.len()
-    }
-
-    /// Drops what waits to be answered or sent in a session that is forgotten.
-    pub(crate) fn forget_in_channels(&mut self, session_key: &str) {
-        self.group_context.clear(session_key);
-        self.drop_waiting(session_key, InboxId::MAX, None);
-        for inbox_id in self.inbox.of_session(session_key) {
-            self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
-        }
-        let mut ended = Vec::new();
-        for id in self.outbox.forget(session_key) {
-            if self.outbox.get(id).is_some_and(|delivery| delivery.head.key.is_some()) {
-                // A client waits for the outcome.
-                let why = Some("its session was forgotten");
-                ended.extend(self.put_end(id, MessageStatus::Failed, why));
-            } else {
-                self.outbox.end(id, &mut self.writes);
-                self.outbox.remove(id);
-            }
-        }
-        if !ended.is_empty() {
-            // One command for all: there may be more of them than the store has room for.
-            self.commit(Then::EndDeliveries(ended));
-        }
-    }
-
     /// Handles the outcome of an attempt.
     pub(crate) fn attempt_over(&mut self, attempt: AttemptId, outcome: AttemptOutcome) {
-        let Some(id) = self.outbox.tried(attempt) else { return };
+        let Some(delivery) = self.outbox.tried_by(attempt) else { return };
+        let id = delivery.id;
         match outcome {
             AttemptOutcome::Sent { message_id, chat } => self.part_sent(id, message_id, chat),
             AttemptOutcome::NotSent { why, retry_after } => self.part_not_sent(id, &why, retry_after),
             AttemptOutcome::Unsure { why } => {
-                if let Some(delivery) = self.outbox.get_mut(id) {
-                    delivery.head.may_have_left = true;
-                }
+                delivery.head.may_have_left = true;
                 self.part_not_sent(id, &why, None);
             }
             AttemptOutcome::Refused { why } => self.end_delivery(id, MessageStatus::Failed, Some(&why)),
             AttemptOutcome::Invalid { why } => {
-                if let Some(delivery) = self.outbox.get_mut(id) {
-                    delivery.invalid = true;
-                }
+                delivery.invalid = true;
                 self.end_delivery(id, MessageStatus::Failed, Some(&why));
             }
             AttemptOutcome::Moved { chat } => self.part_moved(id, &chat),
@@ -201,8 +155,8 @@ impl State {
 
     /// Handles the report that a message on a channel has reached its receiver, or was read.
     pub(crate) fn receipt(&mut self, message_id: &str, status: MessageStatus) {
-        let Some((id, delivery)) = self.outbox.sent(message_id) else { return };
-        let body = to_event(id, delivery, status, None, self.now);
+        let Some(delivery) = self.outbox.sent(message_id) else { return };
+        let body = to_event(delivery, status, None, self.now);
         self.show_message(body);
     }
 
@@ -246,7 +200,7 @@ impl State {
             return self.end_delivery(id, MessageStatus::Failed, Some(why));
         }
         delivery.why = Some(why.to_owned());
-        let pause = after.unwrap_or_default().max(delivery.back_off());
+        let pause = after.unwrap_or_default().max(delivery.backoff.next_pause());
         self.outbox.wait(id, Some(self.now.mono + pause), &mut self.writes);
         self.commit(Then::Nothing);
     }
@@ -254,7 +208,7 @@ impl State {
     fn part_moved(&mut self, id: DeliveryId, chat: &str) {
         let Some(delivery) = self.outbox.get_mut(id) else { return };
         let (channel, from) = (delivery.head.route.channel, delivery.head.route.chat.clone());
-        let again = self.now.mono + delivery.back_off();
+        let again = self.now.mono + delivery.backoff.next_pause();
         self.access.group_moved(channel, &from, chat, &mut self.writes);
         // First, so that the reroute puts it on record as waiting.
         self.outbox.hold(id, Some(again));
@@ -269,18 +223,15 @@ impl State {
             if !self.store_has_room() {
                 return;
             }
-            self.resume_delivery(id);
+            let Some(delivery) = self.outbox.get(id) else { continue };
+            if delivery.head.route.channel == Channel::Whatsapp {
+                // The part goes again under the same id, by which the receiver drops a second one.
+                self.outbox.wait(id, None, &mut self.writes);
+                self.commit(Then::Nothing);
+            } else {
+                self.part_unknown(id, "the gateway was stopped while it was being sent");
+            }
         }
-    }
-
-    fn resume_delivery(&mut self, id: DeliveryId) {
-        let Some(delivery) = self.outbox.get(id) else { return };
-        if delivery.head.route.channel == Channel::Whatsapp {
-            // The part goes again under the same id, by which the receiver drops a second one.
-            self.outbox.wait(id, None, &mut self.writes);
-            return self.commit(Then::Nothing);
-        }
-        self.part_unknown(id, "the gateway was stopped while it was being sent");
     }
 
     /// Reports a part of which nobody knows whether it arrived. It is not repeated; the parts behind it go.
@@ -301,60 +252,53 @@ impl State {
 
     /// Writes the end of a delivery, if it is there. Returns it with the outcome that its key keeps, if it has
     /// a key.
-    fn put_end(
+    pub(crate) fn put_end(
         &mut self,
         id: DeliveryId,
         status: MessageStatus,
         reason: Option<&str>,
     ) -> Option<(DeliveryId, Option<Outcome>)> {
-        let may_have_left =
-            self.outbox.get(id).is_some_and(|delivery| delivery.head.may_have_left || delivery.head.unknown);
+        let head = &self.outbox.get(id)?.head;
         let status = match status {
-            MessageStatus::Failed if may_have_left => MessageStatus::Unknown,
+            MessageStatus::Failed if head.may_have_left || head.unknown => MessageStatus::Unknown,
             status => status,
         };
         self.show_delivery(id, status, reason);
-        if !self.outbox.end(id, &mut self.writes) {
-            return None;
-        }
-        let delivery = self.outbox.get(id)?;
-        let (head, is_forgotten, parts) = (delivery.head.clone(), delivery.forgotten, delivery.parts.len());
-        let invalid = delivery.invalid;
-        let reason = reason.unwrap_or_default().to_owned();
+        let delivery = self.outbox.end(id, &mut self.writes)?;
+        let head = &delivery.head;
+        let reason = reason.unwrap_or_default();
+        let mut note = None;
         if status == MessageStatus::Sent {
             METRICS.messages_out.up();
-            if !is_forgotten {
-                self.note_sent(&head);
-            }
-        } else if !is_forgotten {
+            note = head.key.as_ref().map(|key| Message {
+                channel: Some(head.route.channel),
+                idempotency_key: Some(keys::of_client(key).to_owned()),
+                ..Message::new(Role::Note, format!("sent to {}", head.route.chat), self.now.wall_ms)
+            });
+        } else if !delivery.forgotten {
             METRICS.messages_failed.up();
             let name = head.route.channel.name();
             let text = match status {
-                MessageStatus::Failed => send_outcome::failure(&head, parts, &format!(" on {name}"), &reason),
+                MessageStatus::Failed => delivery.failure(&format!(" on {name}"), reason),
                 _ => format!("outcome unknown: it may or may not have been sent on {name} ({reason})"),
             };
             log::warn!("an answer was {text}");
-            let note =
-                Message { run_id: head.run_id.clone(), ..Message::new(Role::Note, text, self.now.wall_ms) };
+            note = Some(Message::new(Role::Note, text, self.now.wall_ms));
+        }
+        if let Some(note) = note.filter(|_| !delivery.forgotten) {
+            let note = Message { run_id: head.run_id.clone(), ..note };
             self.sessions.append_to_current(&head.session_key, note, &mut self.writes);
         }
-        let outcome =
-            head.key.as_ref().map(|_| send_outcome::outcome(&head, parts, status, &reason, self.now));
-        let outcome = outcome.map(|outcome| Outcome { invalid, ..outcome });
-        if let (Some(key), Some(outcome)) = (&head.key, &outcome) {
-            let recorded = if is_forgotten { outcome.forgotten() } else { outcome.clone() };
-            self.keys.put_outcome(key, &recorded, &mut self.writes);
-        }
-        Some((id, outcome))
+        let Some(key) = &head.key else { return Some((id, None)) };
+        let outcome = delivery.outcome(status, reason, self.now);
+        self.keys.put_outcome(key, &outcome, &mut self.writes);
+        Some((id, Some(outcome)))
     }
 
     /// Tells all clients how far a delivery is.
     fn show_delivery(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
-        if self.clients.is_empty() {
-            return;
-        }
         let Some(delivery) = self.outbox.get(id) else { return };
-        let body = to_event(id, delivery, status, reason, self.now);
+        let body = to_event(delivery, status, reason, self.now);
         self.show_message(body);
     }
 
@@ -366,18 +310,12 @@ impl State {
     }
 }
 
-fn to_event(
-    id: DeliveryId,
-    delivery: &Delivery,
-    status: MessageStatus,
-    reason: Option<&str>,
-    now: Now,
-) -> EventBody {
+fn to_event(delivery: &Delivery, status: MessageStatus, reason: Option<&str>, now: Now) -> EventBody {
     let head = &delivery.head;
     let text = delivery.text();
     let shown = cut_encoded(&text, HISTORY_TEXT_BYTES_MAX);
     let event = MessageEvent {
-        id: &format!("out-{id}"),
+        id: &format!("out-{}", delivery.id),
         ts: now.wall_ms,
         channel: head.route.channel,
         session_key: &head.session_key,

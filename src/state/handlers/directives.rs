@@ -8,7 +8,6 @@ use crate::protocol::payload::{Role, RunStatus};
 use crate::state::State;
 use crate::state::model::directive::{Directive, HELP, LEVELS};
 use crate::state::model::runs::{Ended, Run};
-use crate::state::model::switch::Switch;
 
 impl State {
     /// Carries out the directive that a run is, and ends the run with the answer.
@@ -31,13 +30,11 @@ impl State {
                 self.stop_runs(run_id, person.as_deref())
             }
             Directive::Pause => {
-                self.flip(&Switch::Paused(true));
-                self.put_toggles();
+                self.pause(true);
                 "Everything is paused; /resume lets it run again.".to_owned()
             }
             Directive::Resume => {
-                self.flip(&Switch::Paused(false));
-                self.put_toggles();
+                self.pause(false);
                 "The agent may run again.".to_owned()
             }
             Directive::OwnerOnly => "Only the owner can do that.".to_owned(),
@@ -78,9 +75,12 @@ impl State {
                 && person.is_none_or(|person| run.person == person)
         };
         self.mute_replies(is_meant);
-        let dropped = self.drop_waiting(&session_key, before, person);
+        let unasked = self.inbox.unasked_in(&session_key, before, person);
+        for inbox_id in &unasked {
+            self.inbox.finish(*inbox_id, self.now.wall_ms, &mut self.writes);
+        }
         let (left, answered) = if person.is_some() { self.leave_shared(is_meant) } else { (0, 0) };
-        (left + self.cancel_all(is_meant), dropped + answered)
+        (left + self.cancel_all(is_meant), unasked.len() + answered)
     }
 
     /// The answer to `/status`; with what is wrong, if `whole`.

@@ -1,15 +1,20 @@
-//! Forgets sessions: what was said in them goes from memory, from the disk, and from the agent's files, in this
-//! order.
+//! Forgets sessions, because a client asks or because nobody has used them: what was said in them goes from memory,
+//! from the disk, and from the agent's files, in this order.
+
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::channels::ChannelCommand;
-use crate::limits::FORGOTTEN_AT_ONCE_MAX;
+use crate::limits::{
+    EXPIRY_INTERVAL, EXPIRY_LEAP_MS, EXPIRY_PAUSE, EXPIRY_SESSIONS_MAX, EXPIRY_STEADY_TIME, SANE_CLOCK_MS,
+};
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
+use crate::protocol::event::MessageStatus;
 use crate::state::journal::Then;
 use crate::state::model::clients::Asker;
-use crate::state::model::forgetting::{PendingForget, Removal};
+use crate::state::model::forgetting::PendingForget;
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::Slot;
 use crate::state::{Effect, State};
@@ -46,15 +51,35 @@ impl State {
         session_id
     }
 
+    /// Drops what waits to be answered or sent in a session that is forgotten.
+    fn forget_in_channels(&mut self, session_key: &str) {
+        self.group_context.clear(session_key);
+        for inbox_id in self.inbox.of_session(session_key) {
+            self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
+        }
+        let mut ended = Vec::new();
+        for id in self.outbox.forget(session_key) {
+            if self.outbox.get(id).is_some_and(|delivery| delivery.head.key.is_some()) {
+                // A client waits for the outcome.
+                let why = Some("its session was forgotten");
+                ended.extend(self.put_end(id, MessageStatus::Failed, why));
+            } else {
+                self.outbox.end(id, &mut self.writes);
+                self.outbox.remove(id);
+            }
+        }
+        if !ended.is_empty() {
+            // One command for all: there may be more of them than the store has room for.
+            self.commit(Then::EndDeliveries(ended));
+        }
+    }
+
     /// Forgets what is kept beside a session's records and names its person. That the person is let in stays: it
     /// is the owner's word.
     fn forget_person(&mut self, key: &str) {
-        if let Some(person) = key.strip_prefix("dm:") {
-            if self.today.forget(person) {
-                self.put_today();
-            }
-        }
-        if self.today.forget_group(key, |person| self.sessions.is_known(&format!("dm:{person}"))) {
+        let is_known = |person: &str| self.sessions.is_known(&format!("dm:{person}"));
+        let was_counted = key.strip_prefix("dm:").is_some_and(|person| self.today.forget(person));
+        if self.today.forget_group(key, is_known) || was_counted {
             self.put_today();
         }
         for channel in Channel::ALL {
@@ -78,35 +103,28 @@ impl State {
         pending: Option<PendingForget>,
         result: Result<(), String>,
     ) {
-        match (result, pending) {
-            (Err(trouble), Some(pending)) => {
-                self.refuse(&pending.asker, &WireError::unavailable(trouble));
+        match result {
+            Ok(()) => self.forgetting.left.entry(key).or_default().extend(pending),
+            Err(trouble) => {
+                if let Some(pending) = pending {
+                    self.refuse(&pending.asker, &WireError::unavailable(trouble));
+                }
             }
-            (Err(_), None) => {}
-            (Ok(()), pending) => match self.forgetting.under_way.get_mut(&key) {
-                Some(removal) => removal.next.extend(pending),
-                None => self.forgetting.left.entry(key).or_default().extend(pending),
-            },
         }
     }
 
     /// Has the agent thread remove the files of more sessions, if it is at few and the store can take what follows.
     pub(crate) fn forget_more(&mut self) {
-        while self.forgetting.under_way.len() < FORGOTTEN_AT_ONCE_MAX && self.store_has_room() {
-            let Some((key, pending)) = self.forgetting.left.pop_first() else { return };
-            self.forget_agent_files(key, pending);
+        while self.store_has_room() {
+            let Some(key) = self.forgetting.begin_next() else { return };
+            self.end_session(&key, true);
         }
-    }
-
-    fn forget_agent_files(&mut self, key: String, now: Vec<PendingForget>) {
-        self.end_session(&key, true);
-        self.forgetting.under_way.insert(key, Removal { now, next: Vec::new() });
     }
 
     /// Handles the agent thread's report that a session's files are gone, or why they are not.
     pub(crate) fn agent_forgot(&mut self, key: String, result: Result<(), String>) {
-        let Some(Removal { now, next }) = self.forgetting.under_way.remove(&key) else { return };
-        for PendingForget { asker, payload } in now {
+        let Some(pending) = self.forgetting.under_way.remove(&key) else { return };
+        for PendingForget { asker, payload } in pending {
             match &result {
                 Ok(()) => self.answer(&asker, &payload),
                 Err(why) => {
@@ -115,13 +133,49 @@ impl State {
                 }
             }
         }
-        if !next.is_empty() {
-            self.forget_agent_files(key, next);
-        } else if result.is_ok() {
+        if result.is_ok() && !self.forgetting.left.contains_key(&key) {
             // The slot's own name is the last thing that names the session.
             self.writes.delete(&Slot::Forget(key));
             self.writes.compact();
             self.commit(Then::Nothing);
         }
+    }
+
+    /// Looks for sessions that nobody has used for as long as the config says (`storage.retentionDays`), from time to time, in a turn that there is anyway.
+    pub(crate) fn expire_sessions(&mut self) {
+        if self.now.mono < self.expiry_due || self.now.wall_ms < SANE_CLOCK_MS || self.stopping.is_some() {
+            return;
+        }
+        if !self.is_clock_steady() {
+            self.plan_expiry(EXPIRY_STEADY_TIME);
+            return;
+        }
+        let kept_ms = u64::try_from(self.config.expiry.as_millis()).unwrap_or(u64::MAX);
+        let since = self.now.wall_ms.saturating_sub(kept_ms);
+        let keys = self.sessions.unused_since(since, EXPIRY_SESSIONS_MAX);
+        let is_all = keys.len() < EXPIRY_SESSIONS_MAX;
+        self.plan_expiry(if is_all { EXPIRY_INTERVAL } else { EXPIRY_PAUSE });
+        for key in keys {
+            if !self.store_has_room() || self.forgetting.is_full() {
+                return;
+            }
+            log::info!("a session was not used for longer than records are kept: it is forgotten");
+            self.forget_session(&key);
+            self.commit(Then::Forget { session_key: key, pending: None });
+        }
+    }
+
+    fn plan_expiry(&mut self, pause: Duration) {
+        self.expiry_due = self.now.mono + pause;
+        self.expiry_planned = self.now;
+    }
+
+    /// Whether the wall clock has gone as evenly as the monotonic one since the look was planned. By a wrong clock
+    /// all sessions may seem old, and what was forgotten does not come back when it is set right.
+    fn is_clock_steady(&self) -> bool {
+        let since = self.now.mono.saturating_duration_since(self.expiry_planned.mono);
+        let expected_ms =
+            self.expiry_planned.wall_ms + u64::try_from(since.as_millis()).unwrap_or(u64::MAX / 2);
+        self.now.wall_ms.abs_diff(expected_ms) < EXPIRY_LEAP_MS
     }
 }

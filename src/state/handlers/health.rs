@@ -1,12 +1,15 @@
-//! Tells clients how the gateway is, when they ask and when it changes. What is well is judged in
-//! [`model::health`](crate::state::model::health).
+//! Tells clients how the gateway is, when they ask and when it changes, and keeps the warnings of what a person
+//! should mend. What is well is judged in [`model::health`](crate::state::model::health).
 
 use serde_json::value::RawValue;
 
+use crate::limits::WARNING_BYTES_MAX;
 use crate::metrics::METRICS;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::event::{EventKind, HealthChanged};
 use crate::protocol::frame::EventBody;
+use crate::protocol::warning::{Warning, WarningCode};
+use crate::state::model::clients::clean;
 use crate::state::model::to_raw_json;
 use crate::state::{Effect, State};
 
@@ -35,6 +38,22 @@ impl State {
             let payload = HealthChanged { health: &health };
             let body = EventBody::new(EventKind::Health, &payload, Some(self.version()));
             self.effects.push(Effect::Out(Outbound::Event { body, loss: Loss::Nobody }));
+        }
+    }
+
+    /// From now on `status` shows this warning. The log has it once for as long as it stays the same.
+    pub(crate) fn warn(&mut self, warning: Warning) {
+        let warning = Warning { message: clean(&warning.message, WARNING_BYTES_MAX), ..warning };
+        if self.warnings.get(&warning.code) != Some(&warning) {
+            log::warn!("{}", warning.message);
+            self.warnings.insert(warning.code, warning);
+        }
+    }
+
+    /// Ends a warning: what it was about has been mended.
+    pub(crate) fn end_warning(&mut self, code: WarningCode) {
+        if let Some(warning) = self.warnings.remove(&code) {
+            log::info!("no longer so: {}", warning.message);
         }
     }
 }

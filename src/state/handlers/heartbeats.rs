@@ -5,8 +5,8 @@ use crate::protocol::call::RunId;
 use crate::protocol::payload::{Role, RunStatus};
 use crate::state::State;
 use crate::state::model::heartbeats::{HeartbeatConfig, NOTHING_TO_SAY, PERSON};
+use crate::state::model::outbox::Reply;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::reply::Reply;
 use crate::state::model::runs::{Origin, Run, RunPhase};
 use crate::state::model::sessions::MAIN;
 

@@ -4,9 +4,9 @@ use crate::channels::message::Inbound;
 use crate::limits::ATTACHMENTS_MAX;
 use crate::state::State;
 use crate::state::model::inbox::{Entry, InboxId, describe};
+use crate::state::model::outbox::Reply;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::question::{INTERRUPTED, Question, directive_of, join};
-use crate::state::model::reply::Reply;
 
 impl State {
     /// The question that a message with all its pieces makes.

@@ -4,7 +4,7 @@ use crate::channels::ChannelCommand;
 use crate::channels::message::Route;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
-use crate::state::model::reply::PendingReplies;
+use crate::state::model::outbox::PendingReplies;
 use crate::state::model::runs::{Origin, Run};
 use crate::state::{Effect, State};
 

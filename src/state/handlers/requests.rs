@@ -16,7 +16,6 @@ use crate::protocol::payload::{Auth, Status, Today};
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION, frame};
 use crate::state::journal::Then;
 use crate::state::model::clients::{Asker, clean};
-use crate::state::model::switch::Switch;
 use crate::state::model::to_json;
 use crate::state::{Effect, State};
 
@@ -36,9 +35,9 @@ impl State {
             Call::SessionsList(params) => self.sessions_list(asker, &params),
             Call::SessionReset(params) => self.session_reset(asker, &params.session_key),
             Call::SessionForget(params) => self.session_forget(asker, &params.session_key),
-            Call::SetHeartbeats(params) => self.switch(asker, Switch::Heartbeats(params.enabled)),
-            Call::SetChannel(params) => self.switch(asker, Switch::Channel(params.channel, params.enabled)),
-            Call::SetPaused(params) => self.switch(asker, Switch::Paused(params.paused)),
+            Call::SetHeartbeats(params) => self.set_heartbeats(asker, params.enabled),
+            Call::SetChannel(params) => self.set_channel(asker, params.channel, params.enabled),
+            Call::SetPaused(params) => self.set_paused(asker, params.paused),
             Call::ChannelAllow(params) => self.channel_allow(asker, &params),
             Call::ChannelLogin(params) => self.channel_login(asker, params),
             Call::ChannelLogout(params) => self.channel_logout(asker, params.channel),
@@ -78,7 +77,7 @@ impl State {
             host: &self.config.host,
             url: &self.config.url,
             auth: self.config.auth,
-            warnings: self.warnings.list(),
+            warnings: self.warnings.values().collect(),
             clients: self.clients.len(),
             health: &self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs),
             toggles: self.toggles.clone(),
@@ -110,7 +109,7 @@ impl State {
         });
         self.system_notes.add(params.text, &mut self.writes);
         let payload = json!({ "ok": true });
-        self.commit(Then::Answer { asker: asker.clone(), payload });
+        self.commit(Then::Answer { asker: asker.clone(), payload, if_not: "" });
         Ok(())
     }
 
@@ -156,7 +155,7 @@ impl State {
         let session_id = self.sessions.reset(key, self.now.wall_ms, &mut self.writes);
         self.end_session(key, false);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
-        self.commit(Then::Answer { asker: asker.clone(), payload });
+        self.commit(Then::Answer { asker: asker.clone(), payload, if_not: "" });
         Ok(())
     }
 

@@ -8,17 +8,16 @@ use serde_json::json;
 use crate::channels::address;
 use crate::channels::delivery::Part;
 use crate::channels::message::Route;
-use crate::limits::KEY_JOINERS_MAX;
+use crate::limits::{CAPTION_UNITS_MAX, KEY_JOINERS_MAX};
 use crate::protocol::call::{Channel, Digest, RunId, SendParams};
 use crate::protocol::error::WireError;
-use crate::protocol::payload::{Message, Role, RunStatus};
+use crate::protocol::payload::RunStatus;
 use crate::state::State;
 use crate::state::journal::Then;
 use crate::state::model::clients::Asker;
 use crate::state::model::keys;
 use crate::state::model::keys::{KeyRecord, Outcome};
-use crate::state::model::outbox::Head;
-use crate::state::model::reply::Reply;
+use crate::state::model::outbox::{Head, Reply};
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::DeliveryId;
 
@@ -53,11 +52,11 @@ impl State {
         self.keys.begin(&key, record, &mut self.writes);
         let head =
             Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key) };
-        let delivery = self.post(head, parts);
-        if let Some(delivery) = self.outbox.get_mut(delivery) {
+        let id = self.post(head, parts);
+        if let Some(delivery) = self.outbox.get_mut(id) {
             delivery.waiters.push(asker.clone());
         }
-        self.commit(Then::Send { delivery });
+        self.commit(Then::Send);
         Ok(())
     }
 
@@ -90,21 +89,18 @@ impl State {
 
     /// Key of the session in whose history a message to that chat stands.
     fn session_of(&self, reply: &Reply) -> String {
-        let channel = reply.route.channel;
-        let is_owner = self
-            .access
-            .owner(channel)
-            .is_some_and(|owner| owner == address::person_of(channel, &reply.route.chat));
-        if is_owner {
+        let Route { channel, chat, .. } = &reply.route;
+        let person = address::person_of(*channel, chat);
+        if self.access.owner(*channel).is_some_and(|owner| owner == person) {
             return MAIN.to_owned();
         }
-        let kind = if address::is_group(channel, &reply.route.chat) { "group" } else { "dm" };
-        format!("{kind}:{}:{}", channel.name(), address::person_of(channel, &reply.route.chat))
+        let kind = if address::is_group(*channel, chat) { "group" } else { "dm" };
+        format!("{kind}:{}:{person}", channel.name())
     }
 
     fn parts_of(&self, channel: Channel, params: &SendParams) -> Result<Vec<Part>, WireError> {
+        let mut parts = crate::channels::compose(channel, &params.message);
         let Some(url) = &params.media_url else {
-            let parts = crate::channels::compose(channel, &params.message);
             if parts.is_empty() {
                 return Err(WireError::invalid("`/params/message`: there is nothing to read in it"));
             }
@@ -115,14 +111,13 @@ impl State {
         } else {
             self.allowed_file(url)?
         };
-        // The first piece of the text goes below the picture, if it is short enough for that.
-        let mut parts = crate::channels::compose(channel, &params.message);
-        let fits = |part: &Part| matches!(part, Part::Text { text, .. } if text.encode_utf16().count() <= crate::limits::CAPTION_UNITS_MAX);
-        let caption = match parts.first() {
-            Some(part) if parts.len() == 1 && fits(part) => match parts.remove(0) {
-                Part::Text { text, .. } => text,
-                Part::Media { .. } | Part::File { .. } => String::new(),
-            },
+        // A text of one piece goes below the picture, if it is short enough for that.
+        let caption = match parts.as_mut_slice() {
+            [Part::Text { text, .. }] if text.encode_utf16().count() <= CAPTION_UNITS_MAX => {
+                let caption = std::mem::take(text);
+                parts.clear();
+                caption
+            }
             _ => String::new(),
         };
         parts.insert(0, Part::Media { source, caption });
@@ -145,9 +140,9 @@ impl State {
         ))
     }
 
-    /// Handles the end of the commit of a `send`: its delivery goes, or was never there.
-    pub(crate) fn send_stored(&mut self, id: DeliveryId, result: Result<(), String>) {
-        let Err(trouble) = result else { return self.deliveries_recorded(&[id]) };
+    /// Takes a delivery back that could not be put on record, as could nothing that it was made for. A `send` is
+    /// refused then, and its key free again.
+    pub(crate) fn delivery_not_stored(&mut self, id: DeliveryId, trouble: &str) {
         let Some(delivery) = self.outbox.remove(id) else { return };
         if let Some(key) = &delivery.head.key {
             self.keys.undo(key);
@@ -158,39 +153,22 @@ impl State {
         }
     }
 
-    /// Notes a message that was sent in its session's history, for whoever looks there for its key.
-    pub(crate) fn note_sent(&mut self, head: &Head) {
-        let Some(key) = &head.key else { return };
-        let note = Message {
-            channel: Some(head.route.channel),
-            run_id: head.run_id.clone(),
-            idempotency_key: Some(keys::of_client(key).to_owned()),
-            ..Message::new(Role::Note, format!("sent to {}", head.route.chat), self.now.wall_ms)
-        };
-        self.sessions.append_to_current(&head.session_key, note, &mut self.writes);
-    }
-
     /// Takes deliveries whose end is on record out of the outbox and tells whoever waits for them.
     pub(crate) fn deliveries_ended(&mut self, deliveries: Vec<(DeliveryId, Option<Outcome>)>) {
         for (id, outcome) in deliveries {
-            self.delivery_ended(id, outcome);
-        }
-        self.commit_any();
-    }
-
-    fn delivery_ended(&mut self, id: DeliveryId, outcome: Option<Outcome>) {
-        let Some(mut delivery) = self.outbox.remove(id) else { return };
-        let waiters = std::mem::take(&mut delivery.waiters);
-        if let (Some(key), Some(outcome)) = (&delivery.head.key, outcome) {
-            let run_id = RunId::from(delivery.head.run_id.clone().unwrap_or_default());
-            self.keys.end(key, &outcome, self.now.mono, &mut self.writes);
-            for waiter in &waiters {
-                self.answer_send(waiter, &run_id, &outcome);
+            let Some(delivery) = self.outbox.remove(id) else { continue };
+            if let (Some(key), Some(outcome)) = (&delivery.head.key, outcome) {
+                let run_id = RunId::from(delivery.head.run_id.clone().unwrap_or_default());
+                self.keys.end(key, &outcome, self.now.mono, &mut self.writes);
+                for waiter in &delivery.waiters {
+                    self.answer_send(waiter, &run_id, &outcome);
+                }
+            }
+            if delivery.head.message_id.is_some() && !delivery.forgotten {
+                self.outbox.remember(delivery);
             }
         }
-        if delivery.head.message_id.is_some() && !delivery.forgotten {
-            self.outbox.remember(id, delivery);
-        }
+        self.commit_any();
     }
 
     fn answer_send(&mut self, asker: &Asker, run_id: &RunId, outcome: &Outcome) {

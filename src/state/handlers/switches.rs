@@ -7,24 +7,56 @@ use crate::channels::ChannelCommand;
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
 use crate::state::State;
-use crate::state::journal::Then;
+use crate::state::journal::{SWITCHED_FOR_NOW, Then};
 use crate::state::model::clients::Asker;
 use crate::state::model::slot::Slot;
-use crate::state::model::switch::Switch;
 
 impl State {
-    pub(crate) fn switch(&mut self, asker: &Asker, switch: Switch) -> Result<(), WireError> {
+    pub(crate) fn set_heartbeats(&mut self, asker: &Asker, enabled: bool) -> Result<(), WireError> {
         self.require_store()?;
-        if let Switch::Channel(channel, enabled) = switch {
-            if enabled {
-                self.require_set_up(channel)?;
-            }
-            self.ask_channels(ChannelCommand::SetEnabled { channel, enabled })?;
-        }
-        let payload = self.flip(&switch);
+        self.toggles.heartbeats = enabled;
+        self.heartbeats.switch(enabled, self.now);
         self.put_toggles();
-        self.commit(Then::Switched { asker: asker.clone(), payload });
+        self.switched(asker, json!({ "enabled": enabled }));
         Ok(())
+    }
+
+    pub(crate) fn set_channel(
+        &mut self,
+        asker: &Asker,
+        channel: Channel,
+        enabled: bool,
+    ) -> Result<(), WireError> {
+        self.require_store()?;
+        if enabled {
+            self.require_set_up(channel)?;
+        }
+        self.ask_channels(ChannelCommand::SetEnabled { channel, enabled })?;
+        self.toggles.channels.insert(channel, enabled);
+        self.put_toggles();
+        self.switched(asker, json!({ "channel": channel, "enabled": enabled }));
+        Ok(())
+    }
+
+    pub(crate) fn set_paused(&mut self, asker: &Asker, paused: bool) -> Result<(), WireError> {
+        self.require_store()?;
+        self.pause(paused);
+        self.switched(asker, json!({ "paused": paused }));
+        Ok(())
+    }
+
+    /// Pauses the agent, which cancels all runs, or lets it run again.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.toggles.paused = paused;
+        if paused {
+            self.cancel_all(|_| true);
+        }
+        self.put_toggles();
+    }
+
+    /// Commits a switch, which acts already.
+    fn switched(&mut self, asker: &Asker, payload: Value) {
+        self.commit(Then::Answer { asker: asker.clone(), payload, if_not: SWITCHED_FOR_NOW });
     }
 
     /// Refuses to switch on a channel that is not set up: saying that it is on would be a promise.
@@ -43,31 +75,9 @@ impl State {
         Err(WireError::unavailable(hint).not_retryable())
     }
 
-    /// Puts the toggles on record.
+    /// Puts the toggles on record; `health` shows them, too.
     pub(crate) fn put_toggles(&mut self) {
-        self.writes.put(&Slot::Toggles, &self.toggles);
-    }
-
-    /// Throws a switch, which acts at once; returns the payload of the answer.
-    pub(crate) fn flip(&mut self, switch: &Switch) -> Value {
         self.health.touch();
-        match *switch {
-            Switch::Heartbeats(enabled) => {
-                self.toggles.heartbeats = enabled;
-                self.heartbeats.switch(enabled, self.now);
-                json!({ "enabled": enabled })
-            }
-            Switch::Channel(channel, enabled) => {
-                self.toggles.channels.insert(channel, enabled);
-                json!({ "channel": channel, "enabled": enabled })
-            }
-            Switch::Paused(paused) => {
-                self.toggles.paused = paused;
-                if paused {
-                    self.cancel_all(|_| true);
-                }
-                json!({ "paused": paused })
-            }
-        }
+        self.writes.put(&Slot::Toggles, &self.toggles);
     }
 }

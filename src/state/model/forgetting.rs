@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::limits::FORGETS_WAITING_MAX;
+use crate::limits::{FORGETS_WAITING_MAX, FORGOTTEN_AT_ONCE_MAX};
 use crate::state::model::clients::Asker;
 
 /// A `session-forget` that is not answered yet, with the payload of its answer.
@@ -16,36 +16,36 @@ pub(crate) struct PendingForget {
     pub(crate) payload: Value,
 }
 
-/// Sessions that the agent thread is to forget.
+/// Sessions that the agent thread is to forget, by key, each with the requests that are answered then.
 #[derive(Default)]
 pub(crate) struct Forgetting {
-    /// Sessions, by key, whose files the agent thread is removing.
-    pub(crate) under_way: BTreeMap<String, Removal>,
-    /// Sessions whose files the agent thread is to remove when it has done others, with who is told then.
+    /// Sessions whose files the agent thread is removing.
+    pub(crate) under_way: BTreeMap<String, Vec<PendingForget>>,
+    /// Sessions whose files it is to remove later; also one that is under way, if it was forgotten once more since.
     pub(crate) left: BTreeMap<String, Vec<PendingForget>>,
-}
-
-/// The removal of a session's files that the agent thread is at.
-#[derive(Default)]
-pub(crate) struct Removal {
-    /// Requests that are answered when it is done.
-    pub(crate) now: Vec<PendingForget>,
-    /// Requests that came when the agent thread was at it: it has to remove the files once more.
-    pub(crate) next: Vec<PendingForget>,
 }
 
 impl Forgetting {
     /// Whether whoever asks now would wait for too many others.
     pub(crate) fn is_full(&self) -> bool {
-        let under_way =
-            self.under_way.values().map(|removal| (removal.now.len() + removal.next.len()).max(1));
-        let left = self.left.values().map(|pending| pending.len().max(1));
-        under_way.chain(left).sum::<usize>() >= FORGETS_WAITING_MAX
+        let all = self.under_way.values().chain(self.left.values());
+        all.map(|pending| pending.len().max(1)).sum::<usize>() >= FORGETS_WAITING_MAX
     }
 
     /// Takes over a session whose files the last life did not come to remove.
-    pub(crate) fn recover(&mut self, key: &str) {
-        self.left.insert(key.to_owned(), Vec::new());
+    pub(crate) fn recover(&mut self, key: String) {
+        self.left.insert(key, Vec::new());
+    }
+
+    /// The session whose files the agent thread is to remove next, if it is at few. It is under way from now on.
+    pub(crate) fn begin_next(&mut self) -> Option<String> {
+        if self.under_way.len() >= FORGOTTEN_AT_ONCE_MAX {
+            return None;
+        }
+        let key = self.left.keys().find(|key| !self.under_way.contains_key(*key))?.clone();
+        let pending = self.left.remove(&key).unwrap_or_default();
+        self.under_way.insert(key.clone(), pending);
+        Some(key)
     }
 
     /// Sessions that this life knows it has to forget.

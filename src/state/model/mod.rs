@@ -19,15 +19,11 @@ pub(super) mod presence;
 pub(super) mod prompt;
 pub(super) mod question;
 pub(super) mod recovery_bounds;
-pub(super) mod reply;
 pub(super) mod runs;
-pub(super) mod send_outcome;
 pub(super) mod sessions;
 pub(super) mod slot;
 pub(super) mod stopping;
-pub(super) mod switch;
 pub(super) mod system_notes;
-pub(super) mod warnings;
 pub(super) mod write_buffer;
 
 /// JSON text of one of our own types. Where one cannot be written that is a defect: better to start again from what

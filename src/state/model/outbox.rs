@@ -1,28 +1,59 @@
-//! The outbox: deliveries of one or more parts that are on their way to a channel, one queue per chat. Pure.
+//! The outbox: deliveries of one or more parts that are on their way to a channel, in their order for each chat. Pure.
 //!
 //! A part is marked on record before it is tried and after it arrived, so that a crash in between shows as "unknown"
-//! and is never repeated blindly. What an outcome means for a delivery is decided in the handlers.
+//! and is never repeated blindly. What follows from the outcome of an attempt is decided in the handlers.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Instant;
 
 use data_encoding::HEXUPPER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::backoff::Backoff;
+use crate::channels::address;
 use crate::channels::delivery::{Attempt, AttemptId, Part};
-use crate::channels::message::Route;
+use crate::channels::message::{Inbound, Route};
 use crate::clock::Now;
 use crate::limits::{
     ATTEMPTS_IN_FLIGHT_MAX, DELIVERY_AGE_MS_MAX, OFFSET_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX,
     RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY, ms,
 };
 use crate::protocol::call::Channel;
+use crate::protocol::event::MessageStatus;
 use crate::protocol::frame::cut_encoded;
+use crate::protocol::payload::{RunStatus, SendResult};
 use crate::state::model::clients::Asker;
+use crate::state::model::inbox::InboxId;
+use crate::state::model::keys::Outcome;
 use crate::state::model::slot::{DeliveryId, Slot};
+use crate::state::model::to_json;
 use crate::state::model::write_buffer::WriteBuffer;
+
+/// The chat that an answer goes to; fixed when the message is taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) route: Route,
+    /// The message that is answered, where that has to be said: among several people.
+    pub(crate) to: Option<String>,
+}
+
+impl Reply {
+    pub(crate) fn to(message: &Inbound) -> Self {
+        Self { route: message.route.clone(), to: message.is_group.then(|| message.message_id.clone()) }
+    }
+}
+
+/// What is owed to chats when a run ends.
+#[derive(Debug, Default)]
+pub(crate) struct PendingReplies {
+    /// The chats that the answer goes to, each once.
+    pub(crate) replies: Vec<Reply>,
+    /// Messages that are answered with the run.
+    pub(crate) inbox_ids: Vec<InboxId>,
+    /// Whether somebody on a channel asked, who is told of failures, too.
+    pub(crate) by_person: bool,
+}
 
 /// Where a delivery goes and how far it is, as it is on record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,8 +93,8 @@ pub(crate) struct Head {
 /// Where a delivery stands in this life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryPhase {
-    /// The delivery is being put on record; with `true` its first part is already marked.
-    Storing(bool),
+    /// The delivery is being put on record, perhaps with the mark that its first part is being tried.
+    Storing,
     /// The next part may be tried.
     Waiting,
     /// The mark of the next part is being put on record.
@@ -76,6 +107,7 @@ pub(crate) enum DeliveryPhase {
 
 #[derive(Debug)]
 pub(crate) struct Delivery {
+    pub(crate) id: DeliveryId,
     pub(crate) head: Head,
     pub(crate) parts: Vec<Part>,
     pub(crate) phase: DeliveryPhase,
@@ -88,8 +120,8 @@ pub(crate) struct Delivery {
     /// Whether it asks for what may not be sent.
     pub(crate) invalid: bool,
     /// Whether its parts are on record, which are written once.
-    recorded: bool,
-    backoff: Backoff,
+    pub(crate) recorded: bool,
+    pub(crate) backoff: Backoff,
     /// Reason why the last attempt failed.
     pub(crate) why: Option<String>,
     /// Requests `send` that are answered when it is over.
@@ -97,6 +129,23 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
+    fn new(id: DeliveryId, head: Head, parts: Vec<Part>, phase: DeliveryPhase, give_up_at: Instant) -> Self {
+        Self {
+            id,
+            head,
+            parts,
+            phase,
+            not_before: None,
+            give_up_at,
+            forgotten: false,
+            invalid: false,
+            recorded: false,
+            backoff: SEND_RETRY,
+            why: None,
+            waiters: Vec::new(),
+        }
+    }
+
     /// The text of all parts, for clients and receipts.
     pub(crate) fn text(&self) -> String {
         let texts = self.parts.iter().map(|part| match part {
@@ -104,11 +153,6 @@ impl Delivery {
             Part::Media { caption, .. } => caption.as_str(),
         });
         texts.collect::<Vec<_>>().join("\n")
-    }
-
-    /// The pause before the next attempt after one more failure: longer each time.
-    pub(crate) fn back_off(&mut self) -> Duration {
-        self.backoff.next_pause()
     }
 
     /// What it counts against `OUTBOX_BYTES_MAX`.
@@ -121,37 +165,75 @@ impl Delivery {
         parts.map(|bytes| bytes + 64).sum()
     }
 
-    fn is_busy(&self) -> bool {
-        matches!(self.phase, DeliveryPhase::Marking | DeliveryPhase::Trying(_) | DeliveryPhase::Storing(true))
+    /// The chat that it goes to: one delivery at a time is tried there.
+    fn chat(&self) -> (Channel, &str) {
+        (self.head.route.channel, &self.head.route.chat)
     }
 
-    /// An attempt at the next part.
-    fn attempt(&self, id: AttemptId) -> Option<Attempt> {
-        let part = self.parts.get(self.head.done)?.clone();
-        let digest = Sha256::digest(format!("{}/{}", self.head.seed, self.head.done).as_bytes());
-        Some(Attempt {
-            id,
-            route: self.head.route.clone(),
-            reply_to: self.head.reply_to.clone().filter(|_| self.head.done == 0),
-            // The shape of the ids that WhatsApp Web gives to its own messages.
-            message_id: format!("3EB0{}", HEXUPPER.encode(&digest[..9])),
-            part,
+    /// Whether its next part is with the channel, or will be when the mark of the part is on record.
+    fn is_busy(&self) -> bool {
+        use DeliveryPhase::{Marking, Storing, Trying};
+        self.head.trying && matches!(self.phase, Storing | Marking | Trying(_))
+    }
+
+    /// Whether it was being tried when the gateway last stopped, and nothing was done about that since.
+    fn is_interrupted(&self) -> bool {
+        self.head.trying && self.phase == DeliveryPhase::Waiting
+    }
+
+    /// Puts it on record: its head, and its parts if they are not there yet.
+    fn put(&self, writes: &mut WriteBuffer) {
+        writes.put(&Slot::Delivery(self.id), &self.head);
+        if !self.recorded {
+            writes.put(&Slot::DeliveryParts(self.id), &self.parts);
+        }
+    }
+
+    /// How it ended, as the key of its `send` keeps it.
+    pub(crate) fn outcome(&self, status: MessageStatus, reason: &str, now: Now) -> Outcome {
+        let (status, summary) = match status {
+            MessageStatus::Failed => (Some(RunStatus::Error), self.failure("", reason)),
+            MessageStatus::Unknown => (None, format!("it may or may not have been sent: {reason}")),
+            _ => (Some(RunStatus::Ok), self.sent_payload()),
+        };
+        Outcome { ended_ts: now.wall_ms, status, summary, truncated: false, invalid: self.invalid }
+    }
+
+    /// The text about its failure. It says what arrived: who reads "not sent" sends all of it again.
+    pub(crate) fn failure(&self, place: &str, reason: &str) -> String {
+        let (done, parts) = (self.head.done, self.parts.len());
+        if done == 0 {
+            return format!("not sent{place}: {reason}");
+        }
+        format!("sent in part{place}: {done} of {parts} messages arrived, the rest did not: {reason}")
+    }
+
+    /// The payload of the answer to a `send` that arrived.
+    fn sent_payload(&self) -> String {
+        let Head { route, chat, run_id, message_id, .. } = &self.head;
+        let chat = address::chat_of(route.channel, chat.as_deref().unwrap_or(&route.chat));
+        let of = |wanted: Channel| (route.channel == wanted).then_some(chat.as_str());
+        to_json(&SendResult {
+            run_id: run_id.as_deref().unwrap_or_default(),
+            channel: route.channel,
+            message_id: message_id.as_deref().unwrap_or_default(),
+            to_jid: of(Channel::Whatsapp),
+            chat_id: of(Channel::Telegram),
         })
     }
 }
 
 #[derive(Default)]
 pub(crate) struct Outbox {
+    /// The deliveries in the order in which they were made, which is the one in which they are to arrive.
     deliveries: BTreeMap<DeliveryId, Delivery>,
-    /// Deliveries by chat, in the order in which they are to arrive.
-    queues: HashMap<(Channel, String), VecDeque<DeliveryId>>,
-    trying: HashMap<AttemptId, DeliveryId>,
     /// The last deliveries that are over, for receipts; their texts are cut.
-    over: VecDeque<(DeliveryId, Delivery)>,
+    over: VecDeque<Delivery>,
     /// Bytes of all parts.
     bytes: usize,
-    next_delivery: DeliveryId,
-    next_attempt: AttemptId,
+    /// Number of deliveries made so far, over restarts.
+    pub(crate) made: DeliveryId,
+    attempts: AttemptId,
 }
 
 impl Outbox {
@@ -162,15 +244,13 @@ impl Outbox {
         }
         let mut head: Head = serde_json::from_str(json)?;
         head.may_have_left |= head.trying;
-        self.next_delivery = self.next_delivery.max(id + 1);
+        self.made = self.made.max(id + 1);
         // A clock that was not set, then or now, cannot tell its age.
         let sane = head.created_ts >= SANE_CLOCK_MS && head.created_ts <= now.wall_ms;
         let age_ms = if sane { now.wall_ms - head.created_ts } else { 0 };
         let give_up_at = now.mono + ms(lifetime_ms(&head).saturating_sub(age_ms));
-        self.insert(id, head, Vec::new(), DeliveryPhase::Waiting, give_up_at);
-        if let Some(delivery) = self.deliveries.get_mut(&id) {
-            delivery.recorded = true;
-        }
+        let delivery = Delivery::new(id, head, Vec::new(), DeliveryPhase::Waiting, give_up_at);
+        self.deliveries.insert(id, Delivery { recorded: true, ..delivery });
         Ok(())
     }
 
@@ -183,37 +263,6 @@ impl Outbox {
         Ok(())
     }
 
-    fn insert(
-        &mut self,
-        id: DeliveryId,
-        head: Head,
-        parts: Vec<Part>,
-        phase: DeliveryPhase,
-        give_up_at: Instant,
-    ) {
-        self.queues.entry(queue_key(&head.route)).or_default().push_back(id);
-        let delivery = Delivery {
-            head,
-            parts,
-            phase,
-            not_before: None,
-            give_up_at,
-            forgotten: false,
-            invalid: false,
-            recorded: false,
-            backoff: SEND_RETRY,
-            why: None,
-            waiters: Vec::new(),
-        };
-        self.bytes += delivery.bytes();
-        self.deliveries.insert(id, delivery);
-    }
-
-    /// Number of deliveries made so far, over restarts.
-    pub(crate) fn made(&self) -> DeliveryId {
-        self.next_delivery
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
     }
@@ -223,7 +272,8 @@ impl Outbox {
         self.deliveries.len() >= OUTBOX_MAX || self.bytes >= OUTBOX_BYTES_MAX
     }
 
-    /// Adds a delivery. Its first part is marked at once if it can be tried as soon as it is on record.
+    /// Adds a delivery, which goes when the turn's writes are on record. Its first part is marked at once if it can
+    /// be tried right then. `open` says whether the channel takes anything.
     pub(crate) fn add(
         &mut self,
         mut head: Head,
@@ -232,31 +282,17 @@ impl Outbox {
         now: Instant,
         writes: &mut WriteBuffer,
     ) -> DeliveryId {
-        let id = self.next_delivery;
-        self.next_delivery += 1;
-        head.trying =
-            open && !self.queues.contains_key(&queue_key(&head.route)) && self.room(head.route.channel) > 0;
-        let phase = DeliveryPhase::Storing(head.trying);
+        let id = self.made;
+        self.made += 1;
         let give_up_at = now + ms(lifetime_ms(&head));
-        self.insert(id, head, parts, phase, give_up_at);
-        self.put(id, writes);
+        head.trying = open && self.room(head.route.channel) > 0;
+        let mut delivery = Delivery::new(id, head, parts, DeliveryPhase::Storing, give_up_at);
+        delivery.head.trying &= !self.deliveries.values().any(|other| other.chat() == delivery.chat());
+        delivery.put(writes);
+        writes.deliver(id);
+        self.bytes += delivery.bytes();
+        self.deliveries.insert(id, delivery);
         id
-    }
-
-    /// Puts a delivery on record: its head, and its parts if they are not there yet.
-    fn put(&self, id: DeliveryId, writes: &mut WriteBuffer) {
-        let Some(delivery) = self.deliveries.get(&id) else { return };
-        writes.put(&Slot::Delivery(id), &delivery.head);
-        if !delivery.recorded {
-            writes.put(&Slot::DeliveryParts(id), &delivery.parts);
-        }
-    }
-
-    /// Notes that a delivery is on record with its parts.
-    pub(crate) fn set_recorded(&mut self, id: DeliveryId) {
-        if let Some(delivery) = self.deliveries.get_mut(&id) {
-            delivery.recorded = true;
-        }
     }
 
     /// Number of attempts that a channel may still be given.
@@ -278,32 +314,40 @@ impl Outbox {
         self.deliveries.values_mut().find(|delivery| delivery.head.key.as_deref() == Some(key))
     }
 
-    /// Deliveries whose next part may be tried: the first of each queue that is not held back, and no more at a time
+    /// Deliveries whose next part may be tried: the first to each chat that is not held back, and no more at a time
     /// than a channel takes. `open` says whether a channel takes anything.
     pub(crate) fn due(&self, open: impl Fn(Channel) -> bool) -> Vec<DeliveryId> {
+        let mut room = Channel::ALL.map(|channel| if open(channel) { self.room(channel) } else { 0 });
+        // Chats to which a delivery is under way, or one that comes first waits.
+        let busy = self.deliveries.values().filter(|delivery| delivery.is_busy());
+        let mut taken: HashSet<(Channel, &str)> = busy.map(Delivery::chat).collect();
         let mut due = Vec::new();
-        for channel in Channel::ALL.into_iter().filter(|channel| open(*channel)) {
-            let fronts = self.queues.iter().filter(|((of, _), _)| *of == channel);
-            let fronts = fronts.filter_map(|(_, queue)| queue.front());
-            let ready = |id: &&DeliveryId| {
-                let delivery = self.deliveries.get(id);
-                delivery.is_some_and(|delivery| {
-                    delivery.phase == DeliveryPhase::Waiting && delivery.not_before.is_none()
-                }) && !self.is_interrupted(**id)
-            };
-            let mut ready: Vec<DeliveryId> = fronts.filter(ready).copied().collect();
-            ready.sort_unstable();
-            ready.truncate(self.room(channel));
-            due.extend(ready);
+        for delivery in self.deliveries.values() {
+            let is_first = taken.insert(delivery.chat());
+            let is_ready = delivery.phase == DeliveryPhase::Waiting
+                && delivery.not_before.is_none()
+                && !delivery.is_interrupted();
+            let room = &mut room[delivery.head.route.channel as usize];
+            if is_first && is_ready && *room > 0 {
+                *room -= 1;
+                due.push(delivery.id);
+            }
         }
         due
     }
 
     /// Deliveries that have waited too long and are not tried any more.
     pub(crate) fn too_old(&self, now: Instant) -> Vec<DeliveryId> {
-        let old =
-            |delivery: &Delivery| delivery.phase == DeliveryPhase::Waiting && delivery.give_up_at <= now;
-        self.deliveries.iter().filter(|(_, delivery)| old(delivery)).map(|(id, _)| *id).collect()
+        self.ids(|delivery| delivery.phase == DeliveryPhase::Waiting && delivery.give_up_at <= now)
+    }
+
+    /// Deliveries that were being tried when the gateway last stopped, and about which nothing was done since.
+    pub(crate) fn interrupted(&self) -> Vec<DeliveryId> {
+        self.ids(Delivery::is_interrupted)
+    }
+
+    fn ids(&self, wanted: impl Fn(&Delivery) -> bool) -> Vec<DeliveryId> {
+        self.deliveries.values().filter(|delivery| wanted(delivery)).map(|delivery| delivery.id).collect()
     }
 
     /// The time at which a delivery that is held back may be tried, or one is given up.
@@ -327,28 +371,38 @@ impl Outbox {
         delivery.phase = DeliveryPhase::Marking;
         delivery.head.trying = true;
         delivery.not_before = None;
-        self.put(id, writes);
+        delivery.put(writes);
     }
 
-    /// Makes an attempt at the next part, whose mark is on record.
+    /// Makes an attempt at the next part, whose mark is on record. `None` if there is no such part.
     pub(crate) fn attempt(&mut self, id: DeliveryId) -> Option<Attempt> {
         let delivery = self.deliveries.get_mut(&id)?;
-        self.next_attempt += 1;
-        let attempt = delivery.attempt(self.next_attempt)?;
-        delivery.phase = DeliveryPhase::Trying(attempt.id);
-        self.trying.insert(attempt.id, id);
-        Some(attempt)
+        let Head { route, reply_to, done, seed, .. } = &delivery.head;
+        let part = delivery.parts.get(*done)?.clone();
+        let digest = Sha256::digest(format!("{seed}/{done}").as_bytes());
+        self.attempts += 1;
+        delivery.phase = DeliveryPhase::Trying(self.attempts);
+        Some(Attempt {
+            id: self.attempts,
+            route: route.clone(),
+            reply_to: reply_to.clone().filter(|_| *done == 0),
+            // The shape of the ids that WhatsApp Web gives to its own messages.
+            message_id: format!("3EB0{}", HEXUPPER.encode(&digest[..9])),
+            part,
+        })
     }
 
-    /// Ends an attempt; returns the delivery that it was made for.
-    pub(crate) fn tried(&mut self, attempt: AttemptId) -> Option<DeliveryId> {
-        self.trying.remove(&attempt)
+    /// The delivery that an attempt is made for, as long as its outcome is not known.
+    pub(crate) fn tried_by(&mut self, attempt: AttemptId) -> Option<&mut Delivery> {
+        self.deliveries.values_mut().find(|delivery| delivery.phase == DeliveryPhase::Trying(attempt))
     }
 
     /// Lets a delivery wait for its next attempt, and puts that on record.
     pub(crate) fn wait(&mut self, id: DeliveryId, not_before: Option<Instant>, writes: &mut WriteBuffer) {
         self.hold(id, not_before);
-        self.put(id, writes);
+        if let Some(delivery) = self.deliveries.get(&id) {
+            delivery.put(writes);
+        }
     }
 
     /// Lets a delivery wait for its next attempt, in memory only.
@@ -360,105 +414,66 @@ impl Outbox {
         }
     }
 
-    /// Ends a delivery: it goes off the record. `false` if there is none.
-    pub(crate) fn end(&mut self, id: DeliveryId, writes: &mut WriteBuffer) -> bool {
-        let Some(delivery) = self.deliveries.get_mut(&id) else { return false };
+    /// Ends a delivery: it goes off the record.
+    pub(crate) fn end(&mut self, id: DeliveryId, writes: &mut WriteBuffer) -> Option<&Delivery> {
+        let delivery = self.deliveries.get_mut(&id)?;
         delivery.phase = DeliveryPhase::Ending;
         writes.delete(&Slot::Delivery(id));
         writes.delete(&Slot::DeliveryParts(id));
-        true
+        Some(delivery)
     }
 
     /// Remembers a delivery that arrived, for the receipts that may come.
-    pub(crate) fn remember(&mut self, id: DeliveryId, mut delivery: Delivery) {
+    pub(crate) fn remember(&mut self, mut delivery: Delivery) {
         let text = cut_encoded(&delivery.text(), RECEIPT_TEXT_BYTES_MAX).to_owned();
         delivery.parts = vec![Part::Text { text, entities: Vec::new() }];
-        self.over.push_back((id, delivery));
+        self.over.push_back(delivery);
         if self.over.len() > RECEIPTS_MAX {
             self.over.pop_front();
         }
     }
 
     /// The delivery whose first part is the message with that id on its channel.
-    pub(crate) fn sent(&self, message_id: &str) -> Option<(DeliveryId, &Delivery)> {
-        let is = |delivery: &Delivery| delivery.head.message_id.as_deref() == Some(message_id);
-        let over = self.over.iter().find(|(_, delivery)| is(delivery)).map(|(id, delivery)| (*id, delivery));
-        over.or_else(|| {
-            self.deliveries.iter().find(|(_, delivery)| is(delivery)).map(|(id, delivery)| (*id, delivery))
-        })
+    pub(crate) fn sent(&self, message_id: &str) -> Option<&Delivery> {
+        let mut all = self.over.iter().chain(self.deliveries.values());
+        all.find(|delivery| delivery.head.message_id.as_deref() == Some(message_id))
     }
 
     /// Removes a delivery whose end is on record: the next one to its chat may go.
     pub(crate) fn remove(&mut self, id: DeliveryId) -> Option<Delivery> {
         let delivery = self.deliveries.remove(&id)?;
         self.bytes -= delivery.bytes();
-        let key = queue_key(&delivery.head.route);
-        if let Some(queue) = self.queues.get_mut(&key) {
-            queue.retain(|queued| *queued != id);
-            if queue.is_empty() {
-                self.queues.remove(&key);
-            }
-        }
         Some(delivery)
     }
 
     /// Sends the deliveries of a chat that has got another id to that one.
     pub(crate) fn reroute(&mut self, channel: Channel, from: &str, to: &str, writes: &mut WriteBuffer) {
-        let Some(queue) = self.queues.remove(&(channel, from.to_owned())) else { return };
-        for id in &queue {
-            if let Some(delivery) = self.deliveries.get_mut(id) {
-                to.clone_into(&mut delivery.head.route.chat);
-                if delivery.phase != DeliveryPhase::Ending {
-                    writes.put(&Slot::Delivery(*id), &delivery.head);
-                }
+        for delivery in self.deliveries.values_mut().filter(|delivery| delivery.chat() == (channel, from)) {
+            to.clone_into(&mut delivery.head.route.chat);
+            if delivery.phase != DeliveryPhase::Ending {
+                writes.put(&Slot::Delivery(delivery.id), &delivery.head);
             }
         }
-        self.queues.entry((channel, to.to_owned())).or_default().extend(queue);
-    }
-
-    /// Deliveries that were being tried when the gateway last stopped, and about which nothing was done since.
-    pub(crate) fn interrupted(&self) -> Vec<DeliveryId> {
-        self.deliveries.keys().copied().filter(|id| self.is_interrupted(*id)).collect()
-    }
-
-    fn is_interrupted(&self, id: DeliveryId) -> bool {
-        self.deliveries
-            .get(&id)
-            .is_some_and(|delivery| delivery.phase == DeliveryPhase::Waiting && delivery.head.trying)
     }
 
     /// Marks the deliveries of a session that is forgotten: those under way are not tried again. Returns those that
     /// wait, which are to be removed.
     pub(crate) fn forget(&mut self, session_key: &str) -> Vec<DeliveryId> {
-        let mut waiting = Vec::new();
-        self.over.retain(|(_, delivery)| delivery.head.session_key != session_key);
-        for (id, delivery) in &mut self.deliveries {
-            if delivery.head.session_key == session_key {
-                delivery.forgotten = true;
-                if delivery.phase == DeliveryPhase::Waiting {
-                    waiting.push(*id);
-                }
-            }
+        let is_meant = |delivery: &Delivery| delivery.head.session_key == session_key;
+        self.over.retain(|delivery| !is_meant(delivery));
+        for delivery in self.deliveries.values_mut().filter(|delivery| is_meant(delivery)) {
+            delivery.forgotten = true;
         }
-        waiting
+        self.ids(|delivery| is_meant(delivery) && delivery.phase == DeliveryPhase::Waiting)
     }
 
     /// Whether a channel is trying some part.
     pub(crate) fn is_trying(&self) -> bool {
-        !self.trying.is_empty()
-    }
-
-    /// Names of the idempotency keys of the deliveries.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = String> {
-        self.deliveries.values().filter_map(|delivery| delivery.head.key.clone())
+        self.deliveries.values().any(|delivery| matches!(delivery.phase, DeliveryPhase::Trying(_)))
     }
 }
 
 /// The time for which a delivery is tried.
 const fn lifetime_ms(head: &Head) -> u64 {
     if head.key.is_some() { SEND_AGE_MS_MAX } else { DELIVERY_AGE_MS_MAX }
-}
-
-fn queue_key(route: &Route) -> (Channel, String) {
-    (route.channel, route.chat.clone())
 }

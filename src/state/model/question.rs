@@ -11,8 +11,8 @@ use crate::state::model::access::Attribution;
 use crate::state::model::directive;
 use crate::state::model::directive::Directive;
 use crate::state::model::inbox::InboxId;
+use crate::state::model::outbox::Reply;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::reply::Reply;
 
 /// A message with all its pieces, ready to be asked.
 pub(crate) struct Question {

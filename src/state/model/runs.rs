@@ -15,8 +15,8 @@ use crate::protocol::payload::{Role, RunStatus};
 use crate::state::model::clients::Asker;
 use crate::state::model::directive::Directive;
 use crate::state::model::inbox::InboxId;
+use crate::state::model::outbox::{PendingReplies, Reply};
 use crate::state::model::prompt::Prompt;
-use crate::state::model::reply::{PendingReplies, Reply};
 use crate::state::model::sessions::MAIN;
 
 /// Summary of a run that was cancelled.
