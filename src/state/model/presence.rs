@@ -108,14 +108,8 @@ impl Presence {
 
     /// Removes the entries that have been gone for too long.
     pub(crate) fn expire(&mut self, now: Instant) {
-        let expired: Vec<String> = self
-            .listed
-            .iter()
-            .filter(|(_, listed)| {
-                matches!(listed.holder, Holder::Gone(since) if now.duration_since(since) >= PRESENCE_TTL)
-            })
-            .map(|(instance, _)| instance.clone())
-            .collect();
+        let expired = self.gone().filter(|(since, _)| now.duration_since(*since) >= PRESENCE_TTL);
+        let expired: Vec<String> = expired.map(|(_, instance)| instance.clone()).collect();
         for instance in expired {
             self.remove(&instance);
         }
@@ -124,11 +118,15 @@ impl Presence {
 
     /// The time at which `expire` has something to do.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        let gone = self.listed.values().filter_map(|listed| match listed.holder {
-            Holder::Gone(since) => Some(since + PRESENCE_TTL),
+        self.gone().map(|(since, _)| since + PRESENCE_TTL).min()
+    }
+
+    /// The entries without a connection: since when, and their ids.
+    fn gone(&self) -> impl Iterator<Item = (Instant, &String)> {
+        self.listed.iter().filter_map(|(instance, listed)| match listed.holder {
+            Holder::Gone(since) => Some((since, instance)),
             Holder::Connected(_) => None,
-        });
-        gone.min()
+        })
     }
 
     /// The time at which the next delta may leave: at once after a quiet time, later in a burst. `fanout` is how long
@@ -186,11 +184,8 @@ impl Presence {
 
     /// Removes the entry that has been gone for longest; `false` if there is none.
     fn evict_gone(&mut self) -> bool {
-        let gone = self.listed.iter().filter_map(|(instance, listed)| match listed.holder {
-            Holder::Gone(since) => Some((since, instance.clone())),
-            Holder::Connected(_) => None,
-        });
-        let Some((_, instance)) = gone.min() else { return false };
+        let Some((_, instance)) = self.gone().min() else { return false };
+        let instance = instance.clone();
         self.remove(&instance);
         true
     }
