@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::limits::{
     ALLOWED_MAX, DIRECTIVE_KEYS_MAX, FORGETS_LEFT_MAX, INBOX_ASIDE_MAX, INBOX_BYTES_MAX, INBOX_DONE_MAX,
@@ -50,7 +50,7 @@ const KINDS: [Kind; 10] = [
         name: "sessions",
         prefix: prefix::SESSION,
         count_max: SESSIONS_MAX + SESSIONS_RESERVE + 1,
-        rank: |name, json| if name == MAIN { u64::MAX } else { times(json).ts },
+        rank: |name, json| if name == MAIN { u64::MAX } else { number(json, "/ts").unwrap_or(0) },
         ..KIND
     },
     Kind {
@@ -60,7 +60,8 @@ const KINDS: [Kind; 10] = [
         count_max: 2 * (KEYS_MAX + DIRECTIVE_KEYS_MAX),
         bytes_max: RECORD_BYTES_MAX,
         all_bytes_max: ESCAPED * KEYS_BYTES_MAX,
-        rank: |_, json| times(json).outcome.map_or(u64::MAX, |outcome| outcome.ended_ts),
+        // Those that have not ended stay first.
+        rank: |_, json| number(json, "/outcome/endedTs").unwrap_or(u64::MAX),
         ..KIND
     },
     Kind {
@@ -79,14 +80,14 @@ const KINDS: [Kind; 10] = [
         count_max: INBOX_MAX,
         bytes_max: RECORD_BYTES_MAX,
         all_bytes_max: ESCAPED * INBOX_BYTES_MAX,
-        rank: |_, json| u64::MAX - times(json).w.n,
+        rank: |_, json| u64::MAX - number(json, "/w/n").unwrap_or(0),
     },
     Kind {
         name: "names of messages that were answered",
         prefix: prefix::INBOX,
         value: "{\"d\"",
         count_max: INBOX_DONE_MAX,
-        rank: |_, json| times(json).d,
+        rank: |_, json| number(json, "/d").unwrap_or(0),
         ..KIND
     },
     Kind {
@@ -124,30 +125,9 @@ const KINDS: [Kind; 10] = [
     },
 ];
 
-/// What the values of slots say of their age and order; absent is 0.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Times {
-    ts: u64,
-    outcome: Option<Ended>,
-    w: Waiting,
-    d: u64,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Waiting {
-    n: u64,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Ended {
-    ended_ts: u64,
-}
-
-fn times(json: &str) -> Times {
-    serde_json::from_str(json).unwrap_or_default()
+/// The number that a slot's value has at that place, by which its age or order is known.
+fn number(json: &str, place: &str) -> Option<u64> {
+    serde_json::from_str::<Value>(json).ok()?.pointer(place)?.as_u64()
 }
 
 impl Kind {
@@ -158,12 +138,7 @@ impl Kind {
     /// Takes out the slots of this kind that are too many or too large; returns how many there were.
     fn apply_bounds(&self, slots: &mut BTreeMap<String, String>) -> usize {
         let bytes = |(name, json): &(&String, &String)| name.len() + json.len();
-        let all = || {
-            let from_here = slots.range(self.prefix.to_owned()..);
-            from_here
-                .take_while(|(name, _)| name.starts_with(self.prefix))
-                .filter(|(name, json)| self.is(name, json))
-        };
+        let all = || slots.iter().filter(|(name, json)| self.is(name, json));
         let largest = all().map(|slot| bytes(&slot)).max().unwrap_or(0);
         let sum: usize = all().map(|slot| bytes(&slot)).sum();
         if all().count() <= self.count_max && largest <= self.bytes_max && sum <= self.all_bytes_max {
