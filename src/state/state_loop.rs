@@ -72,10 +72,8 @@ fn run(mut state: State, mut effects: Vec<Effect>, inbox: &Receiver<Event>, outp
         }
         measure(now.mono.elapsed());
         outputs.execute(&mut effects);
-        if state.is_done() {
-            if let Some(goodbye) = state.goodbye() {
-                let _ = outputs.outbound.send(goodbye);
-            }
+        if let Some(goodbye) = state.goodbye() {
+            let _ = outputs.outbound.send(goodbye);
             return;
         }
         deadline = state.next_deadline();

@@ -100,7 +100,7 @@ impl Bench {
         self.state.begin_turn(self.now);
         self.state.on_time(&mut self.effects);
         let due = self.state.next_deadline();
-        let spins = due.is_some_and(|due| due <= self.now.mono) && !self.state.is_done();
+        let spins = due.is_some_and(|due| due <= self.now.mono) && self.state.goodbye().is_none();
         assert!(!spins, "the thread would spin");
     }
 
@@ -436,14 +436,14 @@ fn stopping_waits_for_runs_and_then_says_goodbye() {
     bench.keep();
     let run_id = bench.started_runs()[0].run_id.clone();
     bench.handle(Event::Stop { reason: "test".into(), restart_expected_ms: Some(7) });
-    assert!(!bench.state.is_done());
+    assert!(bench.state.goodbye().is_none());
     let events = bench.events();
     assert!(events.iter().any(|(kind, payload, _)| *kind == EventKind::Shutdown
         && *payload == json!({ "reason": "test", "restartExpectedMs": 7 })));
     bench.end(&run_id, RunStatus::Cancelled, "cancelled");
-    assert!(!bench.state.is_done(), "its outcome is not on record yet");
+    assert!(bench.state.goodbye().is_none(), "its outcome is not on record yet");
     bench.keep();
-    assert!(bench.state.is_done());
+    assert!(bench.state.goodbye().is_some());
     assert!(matches!(bench.state.goodbye(), Some(Outbound::CloseAll { close }) if close.code == 1012));
 }
 
@@ -454,7 +454,7 @@ fn stopping_does_not_wait_for_ever() {
     bench.agent(1, "a", "k", "hello");
     bench.handle(Event::Stop { reason: "test".into(), restart_expected_ms: None });
     bench.pass(Duration::from_secs(3));
-    assert!(bench.state.is_done());
+    assert!(bench.state.goodbye().is_some());
 }
 
 #[test]

@@ -29,17 +29,13 @@ impl State {
         self.health.touch();
     }
 
-    /// Whether the thread may end: everything is told and on record, or time is up.
-    pub(crate) fn is_done(&self) -> bool {
-        self.stopping.as_ref().is_some_and(|stopping| {
-            let all_told = self.runs.is_empty() && self.journal.is_idle() && !self.outbox.is_trying();
-            all_told || self.now.mono >= stopping.deadline
-        })
-    }
-
-    /// The last message to every client.
+    /// The last message to every client, when the thread may end: everything is told and on record, or time is up.
     pub(crate) fn goodbye(&self) -> Option<Outbound> {
         let stopping = self.stopping.as_ref()?;
+        let is_all_told = self.runs.is_empty() && self.journal.is_idle() && !self.outbox.is_trying();
+        if !is_all_told && self.now.mono < stopping.deadline {
+            return None;
+        }
         // 1012 is "service restart", 1001 "going away".
         let code = if stopping.restart_expected { 1012 } else { 1001 };
         Some(Outbound::CloseAll { close: Close::new(code, stopping.reason.clone()) })

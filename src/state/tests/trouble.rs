@@ -45,9 +45,9 @@ fn a_stop_leaves_the_rest_of_a_delivery_to_the_next_life() {
     harness.answer(&run, &words.join(" "));
     let first = harness.attempts().remove(0);
     harness.bench.handle(stop());
-    assert!(!harness.bench.state.is_done(), "a part is on its way");
+    assert!(harness.bench.state.goodbye().is_none(), "a part is on its way");
     harness.sent(&first);
-    assert!(harness.attempts().is_empty() && harness.bench.state.is_done());
+    assert!(harness.attempts().is_empty() && harness.bench.state.goodbye().is_some());
     harness.restart();
     let second = harness.attempts();
     assert_eq!(second.len(), 1);
