@@ -5,12 +5,10 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
-use crate::config::file::Commands;
 use crate::limits::{ASKED_MAX, INBOX_RETRY_PAUSE, SESSIONS_MAX, SESSIONS_RESERVE};
 use crate::protocol::payload::{Message, Role};
 use crate::state::journal::Then;
 use crate::state::model::access::{Attribution, OWNER, Verdict};
-use crate::state::model::directive::Directive;
 use crate::state::model::inbox::{Entry, InboxId};
 use crate::state::model::question::{Question, directive_of, left_out_line};
 use crate::state::model::runs::{Origin, Run, RunPhase};
@@ -107,7 +105,11 @@ impl State {
         for inbox_id in inbox_ids {
             self.inbox.move_to(*inbox_id, &attribution);
         }
-        let Some(question) = self.question(inbox_ids) else { return };
+        let Some(question) =
+            Question::new(inbox_ids, &self.inbox, &self.access, &self.group_context, self.now)
+        else {
+            return;
+        };
         if question.directive.is_none() {
             if let Some(refusal) = self.polite_refusal(&question) {
                 return self.decline(&question, refusal);
@@ -157,7 +159,7 @@ impl State {
         let has_room = self.has_session_room(&key);
         let session_id = if has_room { self.sessions.current(&key).id.clone() } else { String::new() };
         if !question.said {
-            let message = question.message(None, self.now);
+            let message = question.message.clone();
             self.sessions.append(&key, &session_id, message, &mut self.writes);
         }
         if let Some(line) = line {
@@ -187,7 +189,7 @@ impl State {
         let session_id = self.conversation_for(&key, question.directive);
         self.sessions.set_route(&key, &question.reply.route);
         if !question.said {
-            let message = question.message(Some(&run_id), self.now);
+            let message = Message { run_id: Some(run_id.to_string()), ..question.message };
             self.sessions.append(&key, &session_id, message, &mut self.writes);
         }
         let was_interrupted = question.asked > 0;
@@ -213,7 +215,7 @@ impl State {
         let run = Run {
             origin: Origin::Channel { inbox_ids: question.inbox_ids, was_interrupted },
             reply: Some(question.reply),
-            directive: question.directive.map(|it| for_person(it, &person, question.commands)),
+            directive: question.directive,
             prompt: question.prompt,
             image_files: question.images,
             phase: RunPhase::Storing { has_place },
@@ -270,20 +272,4 @@ impl State {
 /// Whether a message is a line for the gateway itself.
 fn is_directive(entry: &Entry) -> bool {
     entry.stored && directive_of(&entry.message).is_some()
-}
-
-/// What a directive comes to when that person says it, in a chat where `commands` says how much the directives of
-/// others than the owner may touch.
-fn for_person(directive: Directive, person: &str, commands: Commands) -> Directive {
-    match (directive, commands) {
-        _ if person == OWNER => directive,
-        // What is wrong with the machine is nobody else's business.
-        (Directive::Status, _) => Directive::BriefStatus,
-        (Directive::Stop, Commands::Asker) => Directive::StopOwn,
-        // A new conversation, or another thinking level, would be one for everybody in the chat.
-        (Directive::Pause | Directive::Resume, _)
-        | (Directive::New | Directive::Think(_), Commands::Asker)
-        | (Directive::New | Directive::Think(_) | Directive::Stop, Commands::Owner) => Directive::OwnerOnly,
-        (directive, _) => directive,
-    }
 }

@@ -18,7 +18,6 @@ mod heartbeats;
 mod intake;
 mod logins;
 mod notices;
-mod question;
 mod replies;
 mod requests;
 mod runs;

@@ -7,7 +7,7 @@ use crate::channels::message::Inbound;
 use crate::limits::{GROUP_CONTEXT_GROUPS_MAX, GROUP_CONTEXT_LINE_BYTES_MAX, GROUP_CONTEXT_LINES_MAX};
 use crate::protocol::frame::cut_encoded;
 use crate::state::model::access::Attribution;
-use crate::state::model::prompt::Prompt;
+use crate::state::model::prompt::{Prompt, label};
 use crate::text;
 
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl GroupContext {
         let mut last = None;
         for Line { name, person, about, said } in lines {
             if last.replace(person) != Some(person) {
-                prompt.earlier_speaker(name.as_deref(), person);
+                prompt.line(&label(name.as_deref(), person));
             }
             if let Some(about) = about {
                 prompt.line(&format!("{about}:"));

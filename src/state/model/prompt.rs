@@ -50,20 +50,9 @@ impl Prompt {
         self.parts.push(Part::Gateway(format!("[{}]", line.join(" "))));
     }
 
-    /// Who wrote what follows: a name that they chose, and what they are known by. Left out where one
-    /// person's words are all there is.
+    /// Who wrote what follows, and when; left out where one person's words are all there is.
     pub(crate) fn speaker(&mut self, name: Option<&str>, id: &str, ts_ms: u64) {
-        self.parts.push(Part::Speaker(format!("[{}, {}]", label(name, id), utc(ts_ms / 1_000))));
-    }
-
-    /// The same where several people speak: it is always said.
-    pub(crate) fn speaker_in_group(&mut self, name: Option<&str>, id: &str, ts_ms: u64) {
-        self.parts.push(Part::Gateway(format!("[{}, {}]", label(name, id), utc(ts_ms / 1_000))));
-    }
-
-    /// The same of what was said before.
-    pub(crate) fn earlier_speaker(&mut self, name: Option<&str>, id: &str) {
-        self.parts.push(Part::Gateway(format!("[{}]", label(name, id))));
+        self.parts.push(Part::Speaker(format!("[{}]", label_at(name, id, ts_ms))));
     }
 
     /// Words of a person.
@@ -153,7 +142,13 @@ fn is_passed_over(c: char) -> bool {
         || !(c.is_ascii() || c.is_alphanumeric() || is_bracket(c))
 }
 
-/// A name and an id that cannot pass for each other: only ids stand in parentheses.
+/// Who wrote something, and when.
+pub(crate) fn label_at(name: Option<&str>, id: &str, ts_ms: u64) -> String {
+    format!("{}, {}", label(name, id), utc(ts_ms / 1_000))
+}
+
+/// A name that somebody chose and the id that they are known by, which cannot pass for each other: only ids stand in
+/// parentheses.
 pub(crate) fn label(name: Option<&str>, id: &str) -> String {
     let name = name.map(text::bare_name).filter(|name| !name.is_empty());
     let id = text::bare_name(id);
@@ -221,7 +216,7 @@ mod tests {
                 (text(&mut seed), text(&mut seed), text(&mut seed), text(&mut seed));
             let mut prompt = Prompt::default();
             prompt.line("Said in this group before");
-            prompt.earlier_speaker(Some(&name), "telegram:3");
+            prompt.line(&super::label(Some(&name), "telegram:3"));
             prompt.person(&quoted);
             prompt.speaker(Some(&name), "telegram:2", 1_000);
             prompt.person(&said);
