@@ -30,24 +30,32 @@ impl State {
         run_id: Option<&RunId>,
     ) {
         let parts = crate::channels::compose(reply.route.channel, markdown);
-        let head = Head { run_id: run_id.map(ToString::to_string), ..self.head(reply, session_key) };
-        self.post(head, parts);
+        self.post(reply, session_key, parts, run_id.map(ToString::to_string), None);
     }
 
     /// Puts text in which people are quoted into the outbox. It is no Markdown: their words can make no link that
     /// shows something else.
     pub(crate) fn post_plain(&mut self, reply: &Reply, text: &str, session_key: &str) {
         let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
-        self.post(self.head(reply, session_key), vec![part]);
+        self.post(reply, session_key, vec![part], None, None);
     }
 
-    pub(crate) fn head(&self, reply: &Reply, session_key: &str) -> Head {
-        Head {
+    /// Puts a delivery into the outbox; it goes when the next commit is on record. `key` is the name of the
+    /// idempotency key of a `send`.
+    pub(crate) fn post(
+        &mut self,
+        reply: &Reply,
+        session_key: &str,
+        parts: Vec<Part>,
+        run_id: Option<String>,
+        key: Option<String>,
+    ) -> DeliveryId {
+        let head = Head {
             route: reply.route.clone(),
             reply_to: reply.to.clone(),
             session_key: session_key.to_owned(),
-            run_id: None,
-            key: None,
+            run_id,
+            key,
             created_ts: self.now.wall_ms,
             done: 0,
             trying: false,
@@ -56,11 +64,8 @@ impl State {
             unknown: false,
             may_have_left: false,
             seed: format!("{}-{}", self.config.boot_id, self.outbox.made),
-        }
-    }
-
-    pub(crate) fn post(&mut self, head: Head, parts: Vec<Part>) -> DeliveryId {
-        let open = self.is_open(head.route.channel);
+        };
+        let open = self.is_open(reply.route.channel);
         self.outbox.add(head, parts, open, self.now.mono, &mut self.writes)
     }
 
@@ -115,21 +120,21 @@ impl State {
             if !self.store_has_room() {
                 return;
             }
-            self.outbox.mark(id, &mut self.writes);
+            let Some(delivery) = self.outbox.get_mut(id) else { continue };
+            delivery.mark(&mut self.writes);
             self.commit(Then::Attempt { delivery: id });
         }
     }
 
     /// Handles the end of the commit that marks a part as being tried.
     pub(crate) fn mark_stored(&mut self, id: DeliveryId, result: Result<(), String>) {
+        let Some(delivery) = self.outbox.get_mut(id) else { return };
         if result.is_ok() {
-            if let Some(delivery) = self.outbox.get_mut(id) {
-                delivery.recorded = true;
-            }
+            delivery.recorded = true;
             return self.deliver(id);
         }
         // The record may say all the same that the part is being tried, which errs on the safe side.
-        self.outbox.hold(id, Some(self.now.mono + INBOX_RETRY_PAUSE));
+        delivery.hold(Some(self.now.mono + INBOX_RETRY_PAUSE));
     }
 
     /// Handles the outcome of an attempt.
@@ -180,10 +185,10 @@ impl State {
             // A gateway that stops leaves the rest to its next life. One that has begun lets it wait until
             // the channel takes it.
             if self.stopping.is_some() || delivery.phase == DeliveryPhase::Waiting {
-                self.outbox.wait(id, None, &mut self.writes);
+                delivery.wait(None, &mut self.writes);
                 return self.commit(Then::Nothing);
             }
-            self.outbox.mark(id, &mut self.writes);
+            delivery.mark(&mut self.writes);
             return self.commit(Then::Attempt { delivery: id });
         }
         let (status, reason) = if delivery.head.unknown {
@@ -201,7 +206,7 @@ impl State {
         }
         delivery.why = Some(why.to_owned());
         let pause = after.unwrap_or_default().max(delivery.backoff.next_pause());
-        self.outbox.wait(id, Some(self.now.mono + pause), &mut self.writes);
+        delivery.wait(Some(self.now.mono + pause), &mut self.writes);
         self.commit(Then::Nothing);
     }
 
@@ -209,9 +214,9 @@ impl State {
         let Some(delivery) = self.outbox.get_mut(id) else { return };
         let (channel, from) = (delivery.head.route.channel, delivery.head.route.chat.clone());
         let again = self.now.mono + delivery.backoff.next_pause();
-        self.access.group_moved(channel, &from, chat, &mut self.writes);
         // First, so that the reroute puts it on record as waiting.
-        self.outbox.hold(id, Some(again));
+        delivery.hold(Some(again));
+        self.access.group_moved(channel, &from, chat, &mut self.writes);
         self.outbox.reroute(channel, &from, chat, &mut self.writes);
         self.commit(Then::Nothing);
     }
@@ -223,10 +228,10 @@ impl State {
             if !self.store_has_room() {
                 return;
             }
-            let Some(delivery) = self.outbox.get(id) else { continue };
+            let Some(delivery) = self.outbox.get_mut(id) else { continue };
             if delivery.head.route.channel == Channel::Whatsapp {
                 // The part goes again under the same id, by which the receiver drops a second one.
-                self.outbox.wait(id, None, &mut self.writes);
+                delivery.wait(None, &mut self.writes);
                 self.commit(Then::Nothing);
             } else {
                 self.part_unknown(id, "the gateway was stopped while it was being sent");

@@ -17,7 +17,7 @@ use crate::state::journal::Then;
 use crate::state::model::clients::Asker;
 use crate::state::model::keys;
 use crate::state::model::keys::{KeyRecord, Outcome};
-use crate::state::model::outbox::{Head, Reply};
+use crate::state::model::outbox::Reply;
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::DeliveryId;
 
@@ -50,9 +50,7 @@ impl State {
         self.sessions.current(&session_key);
         let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holders);
         self.keys.begin(&key, record, &mut self.writes);
-        let head =
-            Head { run_id: Some(run_id.to_string()), key: Some(key), ..self.head(&reply, &session_key) };
-        let id = self.post(head, parts);
+        let id = self.post(&reply, &session_key, parts, Some(run_id.to_string()), Some(key));
         if let Some(delivery) = self.outbox.get_mut(id) {
             delivery.waiters.push(asker.clone());
         }

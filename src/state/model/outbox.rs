@@ -189,6 +189,27 @@ impl Delivery {
         }
     }
 
+    /// Marks its next part as being tried, on record, too.
+    pub(crate) fn mark(&mut self, writes: &mut WriteBuffer) {
+        self.phase = DeliveryPhase::Marking;
+        self.head.trying = true;
+        self.not_before = None;
+        self.put(writes);
+    }
+
+    /// Lets it wait for its next attempt, and puts that on record.
+    pub(crate) fn wait(&mut self, not_before: Option<Instant>, writes: &mut WriteBuffer) {
+        self.hold(not_before);
+        self.put(writes);
+    }
+
+    /// Lets it wait for its next attempt, in memory only.
+    pub(crate) fn hold(&mut self, not_before: Option<Instant>) {
+        self.phase = DeliveryPhase::Waiting;
+        self.head.trying = false;
+        self.not_before = not_before;
+    }
+
     /// How it ended, as the key of its `send` keeps it.
     pub(crate) fn outcome(&self, status: MessageStatus, reason: &str, now: Now) -> Outcome {
         let (status, summary) = match status {
@@ -365,15 +386,6 @@ impl Outbox {
         }
     }
 
-    /// Marks the next part of a delivery as being tried, on record, too.
-    pub(crate) fn mark(&mut self, id: DeliveryId, writes: &mut WriteBuffer) {
-        let Some(delivery) = self.deliveries.get_mut(&id) else { return };
-        delivery.phase = DeliveryPhase::Marking;
-        delivery.head.trying = true;
-        delivery.not_before = None;
-        delivery.put(writes);
-    }
-
     /// Makes an attempt at the next part, whose mark is on record. `None` if there is no such part.
     pub(crate) fn attempt(&mut self, id: DeliveryId) -> Option<Attempt> {
         let delivery = self.deliveries.get_mut(&id)?;
@@ -395,23 +407,6 @@ impl Outbox {
     /// The delivery that an attempt is made for, as long as its outcome is not known.
     pub(crate) fn tried_by(&mut self, attempt: AttemptId) -> Option<&mut Delivery> {
         self.deliveries.values_mut().find(|delivery| delivery.phase == DeliveryPhase::Trying(attempt))
-    }
-
-    /// Lets a delivery wait for its next attempt, and puts that on record.
-    pub(crate) fn wait(&mut self, id: DeliveryId, not_before: Option<Instant>, writes: &mut WriteBuffer) {
-        self.hold(id, not_before);
-        if let Some(delivery) = self.deliveries.get(&id) {
-            delivery.put(writes);
-        }
-    }
-
-    /// Lets a delivery wait for its next attempt, in memory only.
-    pub(crate) fn hold(&mut self, id: DeliveryId, not_before: Option<Instant>) {
-        if let Some(delivery) = self.deliveries.get_mut(&id) {
-            delivery.phase = DeliveryPhase::Waiting;
-            delivery.head.trying = false;
-            delivery.not_before = not_before;
-        }
     }
 
     /// Ends a delivery: it goes off the record.
