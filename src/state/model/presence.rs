@@ -17,8 +17,8 @@ pub(crate) struct Presence {
     listed: BTreeMap<String, Listed>,
     /// Connected clients for whom the list has no place.
     waiting: VecDeque<(ConnId, PresenceEntry)>,
-    changed: BTreeSet<String>,
-    removed: BTreeSet<String>,
+    /// Ids of the entries that are new, other or gone since the last delta.
+    touched: BTreeSet<String>,
     version: u64,
     last_delta: Option<Instant>,
     /// The whole list as JSON, as of a version: every client that connects is sent it.
@@ -44,8 +44,7 @@ impl Presence {
             own,
             listed: BTreeMap::new(),
             waiting: VecDeque::new(),
-            changed: BTreeSet::new(),
-            removed: BTreeSet::new(),
+            touched: BTreeSet::new(),
             version: 1,
             last_delta: None,
             encoded: None,
@@ -91,7 +90,7 @@ impl Presence {
         listed.entry.reason = Some("disconnect".to_owned());
         listed.entry.ts = ts;
         let instance = listed.entry.instance_id.clone();
-        self.mark_changed(instance);
+        self.touch(instance);
         self.admit_waiting();
     }
 
@@ -103,7 +102,7 @@ impl Presence {
         let Some(listed) = self.held_by(conn) else { return };
         change(&mut listed.entry);
         let instance = listed.entry.instance_id.clone();
-        self.mark_changed(instance);
+        self.touch(instance);
     }
 
     /// Removes the entries that have been gone for too long.
@@ -111,7 +110,7 @@ impl Presence {
         let expired = self.gone().filter(|(since, _)| now.duration_since(*since) >= PRESENCE_TTL);
         let expired: Vec<String> = expired.map(|(_, instance)| instance.clone()).collect();
         for instance in expired {
-            self.remove(&instance);
+            self.remove(instance);
         }
         self.admit_waiting();
     }
@@ -132,7 +131,7 @@ impl Presence {
     /// The time at which the next delta may leave: at once after a quiet time, later in a burst. `fanout` is how long
     /// sending the last event to everybody took.
     pub(crate) fn delta_due(&self, now: Instant, fanout: Duration) -> Option<Instant> {
-        if self.changed.is_empty() && self.removed.is_empty() {
+        if self.touched.is_empty() {
             return None;
         }
         let window = PRESENCE_WINDOW_MIN.max(fanout * PRESENCE_WINDOW_FANOUTS);
@@ -142,16 +141,16 @@ impl Presence {
     /// Takes the changes since the last delta: entries that are new or other, and ids of those that are gone.
     pub(crate) fn take_delta(&mut self, now: Instant) -> (Vec<&PresenceEntry>, Vec<String>) {
         self.last_delta = Some(now);
-        let changed = std::mem::take(&mut self.changed);
-        let removed = std::mem::take(&mut self.removed).into_iter().collect();
+        let touched = std::mem::take(&mut self.touched).into_iter();
+        let (changed, removed): (Vec<_>, _) =
+            touched.partition(|instance| self.listed.contains_key(instance));
         let entries = changed.iter().filter_map(|instance| Some(&self.listed.get(instance)?.entry)).collect();
         (entries, removed)
     }
 
     /// Forgets the changes: nobody was there to be told.
     pub(crate) fn skip_delta(&mut self) {
-        self.changed.clear();
-        self.removed.clear();
+        self.touched.clear();
     }
 
     fn held_by(&mut self, conn: ConnId) -> Option<&mut Listed> {
@@ -165,28 +164,25 @@ impl Presence {
 
     fn list(&mut self, conn: ConnId, entry: PresenceEntry) {
         let instance = entry.instance_id.clone();
-        self.removed.remove(&instance);
         self.listed.insert(instance.clone(), Listed { entry, holder: Holder::Connected(conn) });
-        self.mark_changed(instance);
+        self.touch(instance);
     }
 
-    fn mark_changed(&mut self, instance: String) {
-        self.changed.insert(instance);
+    fn touch(&mut self, instance: String) {
+        self.touched.insert(instance);
         self.version += 1;
     }
 
-    fn remove(&mut self, instance: &str) {
-        self.listed.remove(instance);
-        self.changed.remove(instance);
-        self.removed.insert(instance.to_owned());
-        self.version += 1;
+    fn remove(&mut self, instance: String) {
+        self.listed.remove(&instance);
+        self.touch(instance);
     }
 
     /// Removes the entry that has been gone for longest; `false` if there is none.
     fn evict_gone(&mut self) -> bool {
         let Some((_, instance)) = self.gone().min() else { return false };
         let instance = instance.clone();
-        self.remove(&instance);
+        self.remove(instance);
         true
     }
 
