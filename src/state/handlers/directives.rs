@@ -7,7 +7,7 @@ use crate::protocol::call::RunId;
 use crate::protocol::payload::{Role, RunStatus};
 use crate::state::State;
 use crate::state::model::directive::{Directive, HELP, LEVELS};
-use crate::state::model::runs::{Ended, Run};
+use crate::state::model::runs::Run;
 
 impl State {
     /// Carries out the directive that a run is, and ends the run with the answer.
@@ -17,7 +17,11 @@ impl State {
                 self.end_before(run_id, None);
                 // Where there is no session, the next message begins one anyway.
                 if self.sessions.is_known(session_key) {
-                    self.sessions.reset(session_key, self.now.wall_ms, &mut self.writes);
+                    let session_id = self.sessions.reset(session_key, self.now.wall_ms, &mut self.writes);
+                    // The answer stands in it.
+                    if let Some(run) = self.runs.get_mut(run_id) {
+                        run.session_id = session_id;
+                    }
                 }
                 self.end_session(session_key, false);
                 "A new conversation begins.".to_owned()
@@ -46,10 +50,7 @@ impl State {
             Directive::Help => HELP.to_owned(),
         };
         self.say(run_id, &text);
-        let pending = self.take_pending_replies(run_id, &[]);
-        let ended = Ended::new(RunStatus::Ok, text, Some(Role::Note));
-        let anew = directive == Directive::New;
-        self.end_run(run_id, Ended { anew, pending, ..ended });
+        self.end_run(run_id, RunStatus::Ok, text, Some(Role::Note), &[]);
     }
 
     /// Carries out `/stop`: ends the runs that were asked before, by everybody or by that person; returns the answer.

@@ -4,48 +4,42 @@ use crate::channels::ChannelCommand;
 use crate::channels::message::Route;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::RunStatus;
-use crate::state::model::outbox::PendingReplies;
+use crate::state::model::outbox::Reply;
 use crate::state::model::runs::{Origin, Run};
 use crate::state::{Effect, State};
 
 impl State {
-    /// Takes what a run and its coalesced runs owe to chats. It goes on record with the answer, so that a crash
-    /// cannot part them.
-    pub(crate) fn take_pending_replies(&mut self, run_id: &RunId, coalesced: &[RunId]) -> PendingReplies {
-        let mut pending = PendingReplies::default();
-        for run_id in std::iter::once(run_id).chain(coalesced) {
-            let Some(run) = self.runs.get_mut(run_id) else { continue };
-            if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
-                pending.inbox_ids.append(inbox_ids);
-                pending.by_person |= run.reply.is_some();
-            }
-            if let Some(reply) = run.reply.take() {
-                if std::mem::take(&mut run.shows_typing) {
-                    self.effects.push(typing(&reply.route, false));
-                }
-                if !pending.replies.iter().any(|known| known.route == reply.route) {
-                    pending.replies.push(reply);
-                }
-            }
-        }
-        pending
-    }
-
-    /// Puts the answer into the outbox, for each chat, and takes the questions out of the inbox.
+    /// Puts the answer to a run and its coalesced runs into the outbox, for each chat that is owed one, and takes the
+    /// questions out of the inbox. That goes on record with the run's end, so that a crash cannot part them.
     pub(crate) fn settle_replies(
         &mut self,
-        pending: PendingReplies,
         run_id: &RunId,
+        coalesced: &[RunId],
         session_key: &str,
         status: RunStatus,
         summary: &str,
     ) {
+        let mut replies: Vec<Reply> = Vec::new();
+        let mut questions = Vec::new();
+        // Whether somebody on a channel asked, who is told of failures, too.
+        let mut by_person = false;
+        for run_id in std::iter::once(run_id).chain(coalesced) {
+            let Some(run) = self.runs.get_mut(run_id) else { continue };
+            if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
+                questions.append(inbox_ids);
+                by_person |= run.reply.is_some();
+            }
+            let Some(reply) = self.take_reply(run_id) else { continue };
+            if !replies.iter().any(|known| known.route == reply.route) {
+                replies.push(reply);
+            }
+        }
         if self.stopping.is_some() && status != RunStatus::Ok {
             // They are asked again when the gateway is back.
             return;
         }
-        for inbox_id in &pending.inbox_ids {
-            self.inbox.finish(*inbox_id, self.now.wall_ms, &mut self.writes);
+        for inbox_id in questions {
+            self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
         }
         let text = match status {
             RunStatus::Ok if summary.trim().is_empty() => "(The answer is empty.)",
@@ -58,8 +52,8 @@ impl State {
             }
             RunStatus::Cancelled => "This was stopped.",
         };
-        if status == RunStatus::Ok || pending.by_person {
-            for reply in &pending.replies {
+        if status == RunStatus::Ok || by_person {
+            for reply in &replies {
                 self.post_text(reply, text, session_key, Some(run_id));
             }
         }
@@ -83,12 +77,18 @@ impl State {
     /// that.
     pub(crate) fn mute_replies(&mut self, is_meant: impl Fn(&Run) -> bool) {
         for run_id in &self.runs.ids(is_meant) {
-            let Some(run) = self.runs.get_mut(run_id) else { continue };
-            let reply = run.reply.take();
-            if let Some(reply) = reply.filter(|_| std::mem::take(&mut run.shows_typing)) {
-                self.effects.push(typing(&reply.route, false));
-            }
+            self.take_reply(run_id);
         }
+    }
+
+    /// Takes the chat that a run's answer goes to. From now on nobody is shown there that somebody writes.
+    fn take_reply(&mut self, run_id: &RunId) -> Option<Reply> {
+        let run = self.runs.get_mut(run_id)?;
+        let reply = run.reply.take()?;
+        if std::mem::take(&mut run.shows_typing) {
+            self.effects.push(typing(&reply.route, false));
+        }
+        Some(reply)
     }
 }
 

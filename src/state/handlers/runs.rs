@@ -17,7 +17,7 @@ use crate::state::model::clients::Asker;
 use crate::state::model::keys;
 use crate::state::model::keys::Outcome;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::{CANCELLED, Ended, Origin, Run, RunPhase};
+use crate::state::model::runs::{CANCELLED, Origin, Run, RunPhase};
 use crate::state::{Effect, State};
 
 impl State {
@@ -117,27 +117,31 @@ impl State {
         let role = self.role_of_answer(run_id, status, &summary);
         // Only the run itself was cancelled: its coalesced runs are asked again, and answered then.
         let answered = if cancelled { &[] } else { coalesced.as_slice() };
-        let pending = self.take_pending_replies(run_id, answered);
-        self.end_run(run_id, Ended { pending, ..Ended::new(status, summary.clone(), role) });
+        self.end_run(run_id, status, summary.clone(), role, answered);
         if cancelled {
             return self.runs.ask_again(&coalesced, was_given);
         }
         for coalesced_id in coalesced {
             if self.runs.get(&coalesced_id).is_some_and(|run| run.phase == RunPhase::Coalesced) {
-                self.end_run(&coalesced_id, Ended::new(status, summary.clone(), None));
+                self.end_run(&coalesced_id, status, summary.clone(), None, &[]);
             }
         }
     }
 
     fn end_cancelled(&mut self, run_id: &RunId) {
-        let pending = self.take_pending_replies(run_id, &[]);
-        let ended = Ended::new(RunStatus::Cancelled, CANCELLED.to_owned(), Some(Role::Note));
-        self.end_run(run_id, Ended { pending, ..ended });
+        self.end_run(run_id, RunStatus::Cancelled, CANCELLED.to_owned(), Some(Role::Note), &[]);
     }
 
-    /// Ends a run: commits its end, which is told when it is durable.
-    pub(crate) fn end_run(&mut self, run_id: &RunId, ended: Ended) {
-        let Ended { status, summary, role, anew, pending } = ended;
+    /// Ends a run: commits its end, which is told when it is durable. `role` is the one under which the summary stands
+    /// in the session's history; `None` leaves it out. The chats of the runs `coalesced` get the answer, too.
+    pub(crate) fn end_run(
+        &mut self,
+        run_id: &RunId,
+        status: RunStatus,
+        summary: String,
+        role: Option<Role>,
+        coalesced: &[RunId],
+    ) {
         let Some(run) = self.runs.get_mut(run_id) else { return };
         run.phase = RunPhase::Saving;
         self.health.touch();
@@ -152,8 +156,9 @@ impl State {
             truncated,
             ..Outcome::default()
         };
-        let (key, session_key, asked_in) = (run.key.clone(), run.session_key.clone(), run.session_id.clone());
-        self.settle_replies(pending, run_id, &session_key, status, &summary);
+        let (key, session_key, session_id) =
+            (run.key.clone(), run.session_key.clone(), run.session_id.clone());
+        self.settle_replies(run_id, coalesced, &session_key, status, &summary);
         if let Some(role) = role {
             let text = match status {
                 RunStatus::Ok => summary,
@@ -166,8 +171,6 @@ impl State {
                 truncated: summary_bytes > SUMMARY_BYTES_MAX,
                 ..Message::new(role, text, self.now.wall_ms)
             };
-            let now_in = self.sessions.id(&session_key).filter(|_| anew).map(str::to_owned);
-            let session_id = now_in.unwrap_or(asked_in);
             self.sessions.append(&session_key, &session_id, message, &mut self.writes);
         }
         if let Some(key) = key {

@@ -24,7 +24,6 @@ use crate::protocol::event::MessageStatus;
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::{RunStatus, SendResult};
 use crate::state::model::clients::Asker;
-use crate::state::model::inbox::InboxId;
 use crate::state::model::keys::Outcome;
 use crate::state::model::slot::{DeliveryId, Slot};
 use crate::state::model::to_json;
@@ -42,17 +41,6 @@ impl Reply {
     pub(crate) fn to(message: &Inbound) -> Self {
         Self { route: message.route.clone(), to: message.is_group.then(|| message.message_id.clone()) }
     }
-}
-
-/// What is owed to chats when a run ends.
-#[derive(Debug, Default)]
-pub(crate) struct PendingReplies {
-    /// The chats that the answer goes to, each once.
-    pub(crate) replies: Vec<Reply>,
-    /// Messages that are answered with the run.
-    pub(crate) inbox_ids: Vec<InboxId>,
-    /// Whether somebody on a channel asked, who is told of failures, too.
-    pub(crate) by_person: bool,
 }
 
 /// Where a delivery goes and how far it is, as it is on record.

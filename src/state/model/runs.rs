@@ -11,11 +11,10 @@ use crate::channels::message::Route;
 use crate::limits::{ATTACHMENTS_MAX, MERGED_PROMPT_BYTES_MAX};
 use crate::protocol::ConnId;
 use crate::protocol::call::{RunId, Thinking};
-use crate::protocol::payload::{Role, RunStatus};
 use crate::state::model::clients::Asker;
 use crate::state::model::directive::Directive;
 use crate::state::model::inbox::InboxId;
-use crate::state::model::outbox::{PendingReplies, Reply};
+use crate::state::model::outbox::Reply;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::sessions::MAIN;
 
@@ -101,24 +100,6 @@ pub(crate) enum RunPhase {
     Executing,
     /// The run is over; its outcome is being put on record.
     Saving,
-}
-
-/// How a run ended, and what goes on record with it.
-pub(crate) struct Ended {
-    pub(crate) status: RunStatus,
-    pub(crate) summary: String,
-    /// The role under which the summary stands in the session's history; `None` leaves it out.
-    pub(crate) role: Option<Role>,
-    /// Whether the run began a new conversation, in which the summary stands.
-    pub(crate) anew: bool,
-    /// What is owed to chats for the run.
-    pub(crate) pending: PendingReplies,
-}
-
-impl Ended {
-    pub(crate) fn new(status: RunStatus, summary: String, role: Option<Role>) -> Self {
-        Self { status, summary, role, anew: false, pending: PendingReplies::default() }
-    }
 }
 
 impl Run {
