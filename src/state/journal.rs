@@ -16,6 +16,7 @@ use crate::state::model::forgetting::PendingForget;
 use crate::state::model::inbox::{AcceptedBatch, InboxId};
 use crate::state::model::keys::Outcome;
 use crate::state::model::slot::DeliveryId;
+use crate::state::model::write_buffer::WriteBuffer;
 use crate::state::{Effect, State};
 use crate::store::{StoreCommand, StoreOp, Ticket, Usage};
 
@@ -100,11 +101,9 @@ impl State {
 
     /// Sends the writes that this turn has gathered to the store; `then` happens when they are durable.
     pub(super) fn commit(&mut self, then: Then) {
-        let (mut ops, deliveries) = self.writes.take();
-        if !self.journal.unsaved.is_empty() {
-            self.journal.unsaved.append(&mut ops);
-            ops = std::mem::take(&mut self.journal.unsaved);
-        }
+        let WriteBuffer { ops, deliveries } = std::mem::take(&mut self.writes);
+        let unsaved = std::mem::take(&mut self.journal.unsaved);
+        let ops = unsaved.into_iter().chain(ops).collect();
         self.journal.tickets += 1;
         let command = StoreCommand { ticket: self.journal.tickets, ops };
         let bytes = command.bytes();

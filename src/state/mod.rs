@@ -76,7 +76,7 @@ use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::call::Thinking;
 use crate::protocol::error::WireError;
 use crate::protocol::event::{EventKind, PresenceDelta, Tick};
-use crate::protocol::frame::{self, EventBody};
+use crate::protocol::frame::{self, Close, EventBody};
 use crate::protocol::hello::{Policy, StateVersion};
 use crate::protocol::payload::{Auth, Toggles};
 use crate::protocol::warning::{Warning, WarningCode};
@@ -236,8 +236,16 @@ pub(crate) struct State {
     next_tick: Option<Instant>,
     /// Time that the last event to everybody took; presence deltas keep their distance by it.
     fanout: Duration,
-    stopping: Option<model::stopping::Stopping>,
+    stopping: Option<Stopping>,
     effects: Vec<Effect>,
+}
+
+/// The gateway's own end, once it is under way.
+struct Stopping {
+    /// What the clients are told at the end.
+    close: Close,
+    /// Time to leave, also if a run has not reported its end.
+    deadline: Instant,
 }
 
 impl State {

@@ -52,7 +52,7 @@ impl State {
         let hello_ok = self.hello_ok(&about.conn_id);
         self.effects.push(Effect::Out(Outbound::Join { conn, hello_ok, subscriptions }));
         if let Some(stopping) = &self.stopping {
-            let close = Close::new(1001, stopping.reason.clone());
+            let close = Close::new(1001, stopping.close.reason.clone());
             self.effects.push(Effect::Out(Outbound::Close { conn, close }));
         }
         if token < self.token {

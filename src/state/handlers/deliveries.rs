@@ -33,13 +33,6 @@ impl State {
         self.post(reply, session_key, parts, run_id.map(ToString::to_string), None);
     }
 
-    /// Puts text in which people are quoted into the outbox. It is no Markdown: their words can make no link that
-    /// shows something else.
-    pub(crate) fn post_plain(&mut self, reply: &Reply, text: &str, session_key: &str) {
-        let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
-        self.post(reply, session_key, vec![part], None, None);
-    }
-
     /// Puts a delivery into the outbox; it goes when the next commit is on record. `key` is the name of the
     /// idempotency key of a `send`.
     pub(crate) fn post(

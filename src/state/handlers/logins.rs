@@ -72,21 +72,20 @@ impl State {
     pub(crate) fn login_step(&mut self, channel: Channel, step: LoginStep) {
         let first = self.logins.asked.front().map(|(login, _)| login);
         let Some(login) = first.filter(|login| login.channel == channel) else { return };
-        let mut progress =
+        let linking =
             LoginProgress { channel, state: "linking", qr: None, code: None, ttl_ms: None, reason: None };
-        match &step {
+        let progress = match &step {
             LoginStep::Over(result) => return self.login_over(result),
             LoginStep::Progress { state, reason } => {
-                progress.state = state;
-                progress.reason = reason.as_deref();
+                LoginProgress { state, reason: reason.as_deref(), ..linking }
             }
             LoginStep::Qr { data, ttl_ms } => {
-                (progress.qr, progress.ttl_ms) = (Some(data.as_str()), Some(*ttl_ms));
+                LoginProgress { qr: Some(data), ttl_ms: Some(*ttl_ms), ..linking }
             }
             LoginStep::Code { code, ttl_ms } => {
-                (progress.code, progress.ttl_ms) = (Some(code.as_str()), Some(*ttl_ms));
+                LoginProgress { code: Some(code), ttl_ms: Some(*ttl_ms), ..linking }
             }
-        }
+        };
         let body = EventBody::new(EventKind::Channel, &progress, None);
         self.effects.push(Effect::Out(Outbound::EventTo { conn: login.asker.conn, body }));
     }

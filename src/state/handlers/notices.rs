@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::channels::delivery::Part;
 use crate::channels::message::{Inbound, Route};
 use crate::clock::utc;
 use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_AFTER};
@@ -10,7 +11,6 @@ use crate::protocol::call::Channel;
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::{Message, Role};
 use crate::state::State;
-use crate::state::journal::Then;
 use crate::state::model::access::Attribution;
 use crate::state::model::inbox::Entry;
 use crate::state::model::outbox::Reply;
@@ -41,16 +41,18 @@ impl State {
         let note = Message::new(Role::Note, text.to_owned(), self.now.wall_ms);
         self.sessions.append_to_current(MAIN, note, &mut self.writes);
         if let Some(reply) = self.owner_chat() {
-            self.post_plain(&reply, text, MAIN);
+            // No Markdown: people are quoted in it, and their words can make no link that shows something else.
+            let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
+            self.post(&reply, MAIN, vec![part], None, None);
         }
     }
 
     /// Lists to the owner the messages that are too old to be answered.
     pub(crate) fn report_missed(&mut self, missed: &[Inbound]) {
-        let mut text = format!("While I was away {} messages grew too old to be answered:", missed.len());
-        if missed.len() == 1 {
-            "While I was away a message grew too old to be answered:".clone_into(&mut text);
-        }
+        let mut text = match missed.len() {
+            1 => "While I was away a message grew too old to be answered:".to_owned(),
+            count => format!("While I was away {count} messages grew too old to be answered:"),
+        };
         for message in missed.iter().take(LISTED_MAX) {
             let channel = message.route.channel;
             let mut who =
@@ -107,13 +109,10 @@ impl State {
                 entry.tell_at = self.now.mono + QUEUE_NOTICE_AFTER;
             }
         }
-        if waiting.is_empty() {
-            return;
-        }
         for (reply, session_key) in waiting {
             let line = "Your message is in line: I am busy with something else and answer when I am done.";
             self.post_text(&reply, line, &session_key, None);
         }
-        self.commit(Then::Nothing);
+        self.commit_any();
     }
 }

@@ -8,8 +8,7 @@ use crate::limits::CHILD_STOP_TIMEOUT;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::event::{EventKind, Shutdown};
 use crate::protocol::frame::Close;
-use crate::state::model::stopping::Stopping;
-use crate::state::{Effect, State};
+use crate::state::{Effect, State, Stopping};
 
 /// Time that the last commits may take on top of `CHILD_STOP_TIMEOUT`.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(300);
@@ -24,7 +23,9 @@ impl State {
         self.effects.push(Effect::Channel(ChannelCommand::GiveBack));
         let deadline = self.now.mono + CHILD_STOP_TIMEOUT + RECORD_TIMEOUT;
         // Before the runs are cancelled, so that their messages are not taken for answered.
-        self.stopping = Some(Stopping { reason, restart_expected: restart_expected_ms.is_some(), deadline });
+        // 1012 is "service restart", 1001 "going away".
+        let code = if restart_expected_ms.is_some() { 1012 } else { 1001 };
+        self.stopping = Some(Stopping { close: Close::new(code, reason), deadline });
         self.cancel_all(|_| true);
         self.health.touch();
     }
@@ -36,8 +37,6 @@ impl State {
         if !is_all_told && self.now.mono < stopping.deadline {
             return None;
         }
-        // 1012 is "service restart", 1001 "going away".
-        let code = if stopping.restart_expected { 1012 } else { 1001 };
-        Some(Outbound::CloseAll { close: Close::new(code, stopping.reason.clone()) })
+        Some(Outbound::CloseAll { close: stopping.close.clone() })
     }
 }

@@ -47,10 +47,4 @@ impl Forgetting {
         self.under_way.insert(key.clone(), pending);
         Some(key)
     }
-
-    /// Sessions that this life knows it has to forget.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.under_way.len() + self.left.len()
-    }
 }

@@ -22,7 +22,6 @@ pub(super) mod recovery_bounds;
 pub(super) mod runs;
 pub(super) mod sessions;
 pub(super) mod slot;
-pub(super) mod stopping;
 pub(super) mod system_notes;
 pub(super) mod write_buffer;
 

@@ -81,12 +81,10 @@ pub(crate) struct Head {
 /// Where a delivery stands in this life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryPhase {
-    /// The delivery is being put on record, perhaps with the mark that its first part is being tried.
+    /// The delivery, or the mark that its next part is being tried, is being put on record.
     Storing,
     /// The next part may be tried.
     Waiting,
-    /// The mark of the next part is being put on record.
-    Marking,
     /// The channel tries the next part.
     Trying(AttemptId),
     /// The delivery is over; that is being put on record.
@@ -160,8 +158,7 @@ impl Delivery {
 
     /// Whether its next part is with the channel, or will be when the mark of the part is on record.
     fn is_busy(&self) -> bool {
-        use DeliveryPhase::{Marking, Storing, Trying};
-        self.head.trying && matches!(self.phase, Storing | Marking | Trying(_))
+        self.head.trying && matches!(self.phase, DeliveryPhase::Storing | DeliveryPhase::Trying(_))
     }
 
     /// Whether it was being tried when the gateway last stopped, and nothing was done about that since.
@@ -179,7 +176,7 @@ impl Delivery {
 
     /// Marks its next part as being tried, on record, too.
     pub(crate) fn mark(&mut self, writes: &mut WriteBuffer) {
-        self.phase = DeliveryPhase::Marking;
+        self.phase = DeliveryPhase::Storing;
         self.head.trying = true;
         self.not_before = None;
         self.put(writes);
@@ -298,7 +295,7 @@ impl Outbox {
         let mut delivery = Delivery::new(id, head, parts, DeliveryPhase::Storing, give_up_at);
         delivery.head.trying &= !self.deliveries.values().any(|other| other.chat() == delivery.chat());
         delivery.put(writes);
-        writes.deliver(id);
+        writes.deliveries.push(id);
         self.bytes += delivery.bytes();
         self.deliveries.insert(id, delivery);
         id

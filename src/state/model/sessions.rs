@@ -260,7 +260,7 @@ mod tests {
             let id = sessions.current(key).id.clone();
             let mut writes = WriteBuffer::default();
             sessions.append(key, &id, message(ts), &mut writes);
-            assert_eq!(writes.len(), 2);
+            assert_eq!(writes.ops.len(), 2);
         }
         sessions.current("never used");
         assert_eq!(keys(&sessions, 2, None), (vec!["a".into(), "c".into()], Some("c".into())));
@@ -298,9 +298,9 @@ mod tests {
         let mut writes = WriteBuffer::default();
         let new = sessions.reset("main", 9, &mut writes);
         assert_ne!(old, new);
-        assert_eq!(writes.len(), 2);
+        assert_eq!(writes.ops.len(), 2);
         sessions.append("main", &old, message(10), &mut writes);
-        assert_eq!(writes.len(), 2, "nothing more");
+        assert_eq!(writes.ops.len(), 2, "nothing more");
         let after = sessions.forget("main", &mut writes);
         assert_ne!(after, new);
         assert_eq!(sessions.len(), 0);

@@ -60,13 +60,13 @@ mod tests {
         let mut writes = WriteBuffer::default();
         for n in 1..SYSTEM_NOTES_MAX {
             system_notes.add(n.to_string(), &mut writes);
-            assert_eq!(writes.len(), n);
+            assert_eq!(writes.ops.len(), n);
         }
         system_notes.add("new".into(), &mut writes);
-        assert_eq!(writes.len(), SYSTEM_NOTES_MAX + 1, "the new one, and the end of the oldest");
+        assert_eq!(writes.ops.len(), SYSTEM_NOTES_MAX + 1, "the new one, and the end of the oldest");
         let mut writes = WriteBuffer::default();
         let texts = system_notes.take(&mut writes);
-        assert_eq!((texts.len(), writes.len()), (SYSTEM_NOTES_MAX, SYSTEM_NOTES_MAX));
+        assert_eq!((texts.len(), writes.ops.len()), (SYSTEM_NOTES_MAX, SYSTEM_NOTES_MAX));
         assert_eq!((texts[0].as_str(), texts.last().unwrap().as_str()), ("1", "new"));
         assert!(system_notes.take(&mut writes).is_empty());
     }

@@ -13,8 +13,10 @@ use crate::store::history::SessionRecord;
 /// and a turn that leaves some behind is a defect.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuffer {
-    ops: Vec<StoreOp>,
-    deliveries: Vec<DeliveryId>,
+    /// The writes, in the order in which they came.
+    pub(crate) ops: Vec<StoreOp>,
+    /// The new deliveries, which may go once all of this is on record.
+    pub(crate) deliveries: Vec<DeliveryId>,
 }
 
 impl WriteBuffer {
@@ -54,23 +56,8 @@ impl WriteBuffer {
         self.deliveries.append(&mut other.deliveries);
     }
 
-    /// Names a new delivery, which may go once all of this is on record.
-    pub(crate) fn deliver(&mut self, id: DeliveryId) {
-        self.deliveries.push(id);
-    }
-
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.ops.is_empty() && self.deliveries.is_empty()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.ops.len()
-    }
-
-    /// Takes everything, in the order in which it came.
-    pub(crate) fn take(&mut self) -> (Vec<StoreOp>, Vec<DeliveryId>) {
-        (std::mem::take(&mut self.ops), std::mem::take(&mut self.deliveries))
     }
 }

@@ -141,7 +141,7 @@ fn directives_take_no_place_and_none_is_forgotten_for_another() {
         let mut writes = WriteBuffer::default();
         keys.begin(&name(n), KeyRecord { directive: true, ..record }, &mut writes);
         end(keys, &name(n), &outcome(1), at);
-        writes.len()
+        writes.ops.len()
     };
     for n in 0..DIRECTIVE_KEYS_MAX + 10 {
         assert_eq!(execute_directive(&mut keys, n, now), usize::from(n < DIRECTIVE_KEYS_MAX), "{n}");
@@ -176,7 +176,7 @@ fn interrupted_keys_come_back_as_unknown_for_their_whole_lifetime() {
     let clocks = Now { mono: now, wall_ms: SANE_CLOCK_MS };
     let interrupted = second.recover("k", record, false, clocks, &mut writes).unwrap();
     assert_eq!(interrupted.outcome.as_ref().unwrap().status, None);
-    assert_eq!(writes.len(), 1);
+    assert_eq!(writes.ops.len(), 1);
     assert_eq!(second.look_up("k", &A), Ok(Some(&interrupted)));
     second.drop_expired(now + Duration::from_millis(KEY_TTL_MS));
     assert_eq!(second.dropped, ["k"]);
