@@ -8,7 +8,6 @@ use crate::channels::delivery::FetchedFile;
 use crate::channels::message::{Arrival, Batch, Fetch, Inbound};
 use crate::limits::{
     ALBUM_QUIET_TIME, FETCH_TIME_MAX, FETCHES_IN_FLIGHT_MAX, INBOX_RETRY_PAUSE, MEDIA_MAX, MIME_BYTES_MAX,
-    SANE_CLOCK_MS, ms,
 };
 use crate::metrics::METRICS;
 use crate::protocol::call::Channel;
@@ -16,6 +15,7 @@ use crate::protocol::event::{Direction, EventKind, MessageEvent, MessageMedia};
 use crate::protocol::frame::EventBody;
 use crate::state::journal::Then;
 use crate::state::model::access::Verdict;
+use crate::state::model::age;
 use crate::state::model::inbox::{AcceptedBatch, Inbox, InboxId, describe};
 use crate::state::model::slot::Slot;
 use crate::state::{Effect, State};
@@ -88,13 +88,10 @@ impl State {
         }
     }
 
-    /// Whether a message is too old to be answered. A clock that was not set cannot tell.
+    /// Whether a message is too old to be answered, as far as the clock can tell.
     pub(crate) fn is_too_old(&self, message: &Inbound) -> bool {
         let Some(config) = self.config.channels.by_channel.get(&message.route.channel) else { return false };
-        let age = self.now.wall_ms.checked_sub(message.ts).map(ms);
-        self.now.wall_ms >= SANE_CLOCK_MS
-            && message.ts >= SANE_CLOCK_MS
-            && age.is_some_and(|age| age > config.max_age)
+        age(message.ts, self.now.wall_ms).is_some_and(|age| age > config.max_age)
     }
 
     /// Handles the end of the commit of a batch: its messages are taken in, or were never there.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
-use crate::limits::{SANE_CLOCK_MS, ms};
 use crate::protocol::call::Channel;
 use crate::protocol::payload::HeartbeatStatus;
+use crate::state::model::age;
 use crate::state::model::slot::Slot;
 use crate::state::model::write_buffer::WriteBuffer;
 
@@ -72,9 +72,9 @@ impl Heartbeats {
     /// Switches them on or off at a start: the time since the last one counts, if the clock can tell.
     pub(crate) fn resume(&mut self, enabled: bool, now: Now) {
         self.switch(enabled, now);
-        let sane = |ts: &u64| *ts >= SANE_CLOCK_MS && *ts <= now.wall_ms;
-        if let (Some(next), Some(last_ts)) = (&mut self.next, self.last_ts.filter(sane)) {
-            *next = next.checked_sub(ms(now.wall_ms - last_ts)).map_or(now.mono, |next| next.max(now.mono));
+        let age = self.last_ts.and_then(|last_ts| age(last_ts, now.wall_ms));
+        if let (Some(next), Some(age)) = (&mut self.next, age) {
+            *next = next.checked_sub(age).map_or(now.mono, |next| next.max(now.mono));
         }
     }
 

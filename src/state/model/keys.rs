@@ -9,13 +9,12 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
-use crate::limits::{
-    DIRECTIVE_KEYS_MAX, KEY_SHARES, KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, SANE_CLOCK_MS, ms,
-};
+use crate::limits::{DIRECTIVE_KEYS_MAX, KEY_SHARES, KEY_TTL_MS, KEYS_BYTES_MAX, KEYS_MAX, ms};
 use crate::protocol::ConnId;
 use crate::protocol::call::{Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::RunStatus;
+use crate::state::model::age;
 use crate::state::model::slot::Slot;
 use crate::state::model::write_buffer::WriteBuffer;
 
@@ -156,10 +155,8 @@ impl Keys {
             put(key, &record, writes);
         }
         if let Some(Outcome { ended_ts, .. }) = record.outcome {
-            let sane = ended_ts >= SANE_CLOCK_MS && ended_ts <= now.wall_ms;
-            // With a clock that has not been set the whole lifetime counts from now.
-            let left_ms = if sane { KEY_TTL_MS.saturating_sub(now.wall_ms - ended_ts) } else { KEY_TTL_MS };
-            self.expiring.push_back((now.mono + ms(left_ms), key.to_owned()));
+            let age = age(ended_ts, now.wall_ms).unwrap_or_default();
+            self.expiring.push_back((now.mono + ms(KEY_TTL_MS).saturating_sub(age), key.to_owned()));
         }
         let interrupted = is_interrupted.then(|| record.clone());
         self.insert(key, record);

@@ -3,6 +3,10 @@
 //! Nothing here names `State` or an effect, does IO or reads a clock: time comes in as an argument, and what is to be
 //! put on record goes into a `WriteBuffer`. What a part keeps on record stands beside it, under the names of `slot`.
 
+use std::time::Duration;
+
+use crate::limits::{SANE_CLOCK_MS, ms};
+
 pub(super) mod access;
 pub(super) mod budget;
 pub(super) mod clients;
@@ -34,4 +38,10 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> String {
 /// JSON of one of our own types, to be put into frames as it is.
 pub(super) fn to_raw_json(value: &impl serde::Serialize) -> Box<serde_json::value::RawValue> {
     serde_json::value::to_raw_value(value).expect("our own types become JSON")
+}
+
+/// Time since something happened at `ts`, by the wall clock. `None` where that clock was not set, then or now, or has
+/// gone back: it tells nothing.
+pub(super) fn age(ts: u64, now_ts: u64) -> Option<Duration> {
+    now_ts.checked_sub(ts).filter(|_| ts >= SANE_CLOCK_MS).map(ms)
 }

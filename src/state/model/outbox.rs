@@ -4,7 +4,7 @@
 //! and is never repeated blindly. What follows from the outcome of an attempt is decided in the handlers.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use data_encoding::HEXUPPER;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::channels::message::{Inbound, Route};
 use crate::clock::Now;
 use crate::limits::{
     ATTEMPTS_IN_FLIGHT_MAX, DELIVERY_AGE_MS_MAX, OFFSET_MAX, OUTBOX_BYTES_MAX, OUTBOX_MAX,
-    RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SANE_CLOCK_MS, SEND_AGE_MS_MAX, SEND_RETRY, ms,
+    RECEIPT_TEXT_BYTES_MAX, RECEIPTS_MAX, SEND_AGE_MS_MAX, SEND_RETRY, ms,
 };
 use crate::protocol::call::Channel;
 use crate::protocol::event::MessageStatus;
@@ -26,8 +26,8 @@ use crate::protocol::payload::{RunStatus, SendResult};
 use crate::state::model::clients::Asker;
 use crate::state::model::keys::Outcome;
 use crate::state::model::slot::{DeliveryId, Slot};
-use crate::state::model::to_json;
 use crate::state::model::write_buffer::WriteBuffer;
+use crate::state::model::{age, to_json};
 
 /// The chat that an answer goes to; fixed when the message is taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,10 +251,8 @@ impl Outbox {
         let mut head: Head = serde_json::from_str(json)?;
         head.may_have_left |= head.trying;
         self.made = self.made.max(id + 1);
-        // A clock that was not set, then or now, cannot tell its age.
-        let sane = head.created_ts >= SANE_CLOCK_MS && head.created_ts <= now.wall_ms;
-        let age_ms = if sane { now.wall_ms - head.created_ts } else { 0 };
-        let give_up_at = now.mono + ms(lifetime_ms(&head).saturating_sub(age_ms));
+        let age = age(head.created_ts, now.wall_ms).unwrap_or_default();
+        let give_up_at = now.mono + lifetime(&head).saturating_sub(age);
         let delivery = Delivery::new(id, head, Vec::new(), DeliveryPhase::Waiting, give_up_at);
         self.deliveries.insert(id, Delivery { recorded: true, ..delivery });
         Ok(())
@@ -290,7 +288,7 @@ impl Outbox {
     ) -> DeliveryId {
         let id = self.made;
         self.made += 1;
-        let give_up_at = now + ms(lifetime_ms(&head));
+        let give_up_at = now + lifetime(&head);
         head.trying = open && self.room(head.route.channel) > 0;
         let mut delivery = Delivery::new(id, head, parts, DeliveryPhase::Storing, give_up_at);
         delivery.head.trying &= !self.deliveries.values().any(|other| other.chat() == delivery.chat());
@@ -454,6 +452,6 @@ impl Outbox {
 }
 
 /// The time for which a delivery is tried.
-const fn lifetime_ms(head: &Head) -> u64 {
-    if head.key.is_some() { SEND_AGE_MS_MAX } else { DELIVERY_AGE_MS_MAX }
+const fn lifetime(head: &Head) -> Duration {
+    ms(if head.key.is_some() { SEND_AGE_MS_MAX } else { DELIVERY_AGE_MS_MAX })
 }

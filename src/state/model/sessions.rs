@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::channels::message::Route;
-use crate::limits::{PAGE_BYTES_MAX, SANE_CLOCK_MS, SESSIONS_MAX, SESSIONS_PAGE_MAX, SESSIONS_RESERVE, ms};
+use crate::limits::{PAGE_BYTES_MAX, SANE_CLOCK_MS, SESSIONS_MAX, SESSIONS_PAGE_MAX, SESSIONS_RESERVE};
 use crate::protocol::call::{Channel, SessionsListParams, Thinking};
 use crate::protocol::payload::{Message, SessionEntry};
 use crate::state::model::slot::Slot;
-use crate::state::model::to_json;
 use crate::state::model::write_buffer::WriteBuffer;
+use crate::state::model::{age, to_json};
 use crate::store::history::SessionRecord;
 
 /// Session of the owner's direct chats, of the web page and of the CLI.
@@ -74,12 +74,10 @@ impl Sessions {
         &self.by_key[key]
     }
 
-    /// Whether the conversation under that key has been silent for so long. A clock that was not
-    /// set when something was said, or that went back, tells nothing.
+    /// Whether the conversation under that key has been silent for so long, as far as the clock can tell.
     pub(crate) fn is_idle(&self, key: &str, idle: Duration, now_ts: u64) -> bool {
         let Some(session) = self.by_key.get(key).filter(|session| session.messages > 0) else { return false };
-        let silent = now_ts.checked_sub(session.updated_ts).map(ms);
-        session.updated_ts >= SANE_CLOCK_MS && silent.is_some_and(|silent| silent >= idle)
+        age(session.updated_ts, now_ts).is_some_and(|silent| silent >= idle)
     }
 
     /// The id of the conversation under that key, if there is one.
