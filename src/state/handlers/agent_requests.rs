@@ -5,14 +5,14 @@
 use serde_json::json;
 
 use crate::channels::message::Route;
-use crate::limits::{KEY_JOINERS_MAX, SESSIONS_MAX, ms};
+use crate::limits::{SESSIONS_MAX, ms};
 use crate::protocol::ConnId;
 use crate::protocol::call::{AgentParams, Digest, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunAck};
 use crate::state::State;
 use crate::state::model::access::OWNER;
-use crate::state::model::clients::Asker;
+use crate::state::model::clients::{Asker, join};
 use crate::state::model::directive::Directive;
 use crate::state::model::keys::{Holder, KeyRecord};
 use crate::state::model::outbox::Reply;
@@ -222,12 +222,7 @@ impl State {
         let Some(run) = self.runs.get_mut(run_id) else {
             return Err(WireError::internal("the run of this key is lost; look into session-history"));
         };
-        // A client that has gone waits for nothing.
-        run.waiters.retain(|waiter| self.clients.contains_key(&waiter.conn));
-        if run.waiters.len() >= KEY_JOINERS_MAX {
-            return Err(WireError::rate_limited("too many callers wait for this run", 5_000));
-        }
-        run.waiters.push(asker.clone());
+        join(&mut run.waiters, asker, &self.clients, "run")?;
         if !matches!(run.phase, RunPhase::Storing { .. }) {
             self.answer(asker, &RunAck { run_id, status: "accepted" });
         }

@@ -9,8 +9,7 @@ use crate::protocol::error::WireError;
 use crate::protocol::event::{EventKind, LoginProgress};
 use crate::protocol::frame::{self, EventBody};
 use crate::protocol::payload::{LinkPhase, LinkStatus};
-use crate::state::model::clients::Asker;
-use crate::state::model::logins::{UnderWay, under_way};
+use crate::state::model::clients::{Asker, UnderWay, under_way};
 use crate::state::{Effect, State};
 
 impl State {

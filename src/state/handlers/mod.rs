@@ -17,7 +17,6 @@ mod health;
 mod heartbeats;
 mod intake;
 mod logins;
-mod notices;
 mod replies;
 mod requests;
 mod runs;

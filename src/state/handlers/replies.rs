@@ -1,12 +1,27 @@
-//! Shows the people who asked on a channel that their run is under way, and answers them when it ends.
+//! What people on the channels are told besides their answers' parts: that somebody writes to them, what their run came
+//! to, that their message waits; and the owner, what was missed or is used up.
+
+use std::fmt::Write as _;
 
 use crate::channels::ChannelCommand;
-use crate::channels::message::Route;
-use crate::protocol::call::RunId;
-use crate::protocol::payload::RunStatus;
+use crate::channels::delivery::Part;
+use crate::channels::message::{Inbound, Route};
+use crate::clock::utc;
+use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_AFTER};
+use crate::protocol::call::{Channel, RunId};
+use crate::protocol::frame::cut_encoded;
+use crate::protocol::payload::{Message, Role, RunStatus};
+use crate::state::model::access::Attribution;
+use crate::state::model::inbox::Entry;
 use crate::state::model::outbox::Reply;
-use crate::state::model::runs::{Origin, Run};
+use crate::state::model::prompt;
+use crate::state::model::runs::{Origin, Run, RunPhase};
+use crate::state::model::sessions::MAIN;
 use crate::state::{Effect, State};
+use crate::text;
+
+/// Messages named in one report; the rest is counted.
+const LISTED_MAX: usize = 10;
 
 impl State {
     /// Puts the answer to a run and its coalesced runs into the outbox, for each chat that is owed one, and takes the
@@ -89,6 +104,99 @@ impl State {
             self.effects.push(typing(&reply.route, false));
         }
         Some(reply)
+    }
+
+    /// The owner's own chat, on the first channel that has one and is set up.
+    fn owner_chat(&self) -> Option<Reply> {
+        let mut channels = Channel::ALL.into_iter().filter(|channel| {
+            self.health.channel(*channel).is_some_and(|health| health.configured && health.enabled)
+        });
+        channels.find_map(|channel| {
+            let chat = self.access.owner(channel)?.to_owned();
+            Some(Reply { route: Route { channel, chat, topic: None }, to: None })
+        })
+    }
+
+    /// Tells the owner something, in their chat and in the history of `main`.
+    fn tell_owner(&mut self, text: &str) {
+        // Makes the session if there is none yet.
+        self.sessions.current(MAIN);
+        let note = Message::new(Role::Note, text.to_owned(), self.now.wall_ms);
+        self.sessions.append_to_current(MAIN, note, &mut self.writes);
+        if let Some(reply) = self.owner_chat() {
+            // No Markdown: people are quoted in it, and their words can make no link that shows something else.
+            let part = Part::Text { text: text.to_owned(), entities: Vec::new() };
+            self.post(&reply, MAIN, vec![part], None, None);
+        }
+    }
+
+    /// Lists to the owner the messages that are too old to be answered.
+    pub(crate) fn report_missed(&mut self, missed: &[Inbound]) {
+        let mut text = match missed.len() {
+            1 => "While I was away a message grew too old to be answered:".to_owned(),
+            count => format!("While I was away {count} messages grew too old to be answered:"),
+        };
+        for message in missed.iter().take(LISTED_MAX) {
+            let channel = message.route.channel;
+            let mut who =
+                prompt::label(message.name.as_deref(), &format!("{}:{}", channel.name(), message.from));
+            if message.is_group {
+                let _ = write!(who, " in the group {}", message.route.chat);
+            }
+            // On one line, or it could pass for several people's words.
+            let said = text::one_line(&message.shown_text());
+            let said = cut_encoded(&said, ERROR_TEXT_BYTES_MAX / 4);
+            let _ = write!(text, "\n- {who}, {}: {said}", utc(message.ts / 1_000));
+        }
+        if missed.len() > LISTED_MAX {
+            let _ = write!(text, "\n- and {} more", missed.len() - LISTED_MAX);
+        }
+        self.tell_owner(&text);
+    }
+
+    /// Tells the owner that today's runs are used up, by everybody or by one person.
+    pub(crate) fn notice_budget(&mut self, attribution: &Attribution) {
+        let text = format!(
+            "Today's runs are used up for {} (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC.",
+            attribution.person
+        );
+        self.tell_owner(&text);
+    }
+
+    /// Tells people whose message has waited for a while that it is in line, once.
+    pub(crate) fn tell_who_waits(&mut self) {
+        let has_room = self.store_has_room();
+        let mut waiting: Vec<(Reply, String)> = Vec::new();
+        let runs = &self.runs;
+        let in_line = |entry: &Entry| match &entry.run {
+            None => entry.fetching == 0,
+            Some(run_id) => runs.get(run_id).is_some_and(|run| {
+                matches!(run.phase, RunPhase::Waiting | RunPhase::Counting | RunPhase::Held)
+            }),
+        };
+        // Who sends several messages at once is told of the first of them.
+        let told = self.inbox.iter().filter(|(_, entry)| entry.told && in_line(entry));
+        let mut told: Vec<Route> = told.map(|(_, entry)| entry.message.route.clone()).collect();
+        for (_, entry) in self.inbox.iter_mut() {
+            if !entry.stored || entry.told || entry.tell_at > self.now.mono {
+                continue;
+            }
+            if has_room && in_line(entry) {
+                entry.told = true;
+                let reply = Reply::to(&entry.message);
+                if !told.contains(&reply.route) {
+                    told.push(reply.route.clone());
+                    waiting.push((reply, entry.attribution.session_key.clone()));
+                }
+            } else {
+                entry.tell_at = self.now.mono + QUEUE_NOTICE_AFTER;
+            }
+        }
+        for (reply, session_key) in waiting {
+            let line = "Your message is in line: I am busy with something else and answer when I am done.";
+            self.post_text(&reply, line, &session_key, None);
+        }
+        self.commit_any();
     }
 }
 

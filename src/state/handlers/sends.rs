@@ -8,13 +8,13 @@ use serde_json::json;
 use crate::channels::address;
 use crate::channels::delivery::Part;
 use crate::channels::message::Route;
-use crate::limits::{CAPTION_UNITS_MAX, KEY_JOINERS_MAX};
+use crate::limits::CAPTION_UNITS_MAX;
 use crate::protocol::call::{Channel, Digest, RunId, SendParams};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::RunStatus;
 use crate::state::State;
 use crate::state::journal::Then;
-use crate::state::model::clients::Asker;
+use crate::state::model::clients::{Asker, join};
 use crate::state::model::keys;
 use crate::state::model::keys::{KeyRecord, Outcome};
 use crate::state::model::outbox::Reply;
@@ -31,7 +31,12 @@ impl State {
         let key = keys::name("send", &params.idempotency_key);
         self.keys.drop_expired(self.now.mono);
         if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, digest)?.cloned() {
-            let Some(outcome) = outcome else { return self.join_send(asker, &key) };
+            let Some(outcome) = outcome else {
+                let Some(delivery) = self.outbox.with_key(&key) else {
+                    return Err(WireError::internal("the message of this key is lost"));
+                };
+                return join(&mut delivery.waiters, asker, &self.clients, "message");
+            };
             self.answer_send(asker, &run_id, &outcome);
             return Ok(());
         }
@@ -71,18 +76,6 @@ impl State {
         let channel = channel.map_or_else(|| address::channel_of(to), Ok)?;
         self.channel_ready(channel)?;
         address::route(channel, to)
-    }
-
-    fn join_send(&mut self, asker: &Asker, key: &str) -> Result<(), WireError> {
-        let Some(delivery) = self.outbox.with_key(key) else {
-            return Err(WireError::internal("the message of this key is lost"));
-        };
-        delivery.waiters.retain(|waiter| self.clients.contains_key(&waiter.conn));
-        if delivery.waiters.len() >= KEY_JOINERS_MAX {
-            return Err(WireError::rate_limited("too many callers wait for this message", 5_000));
-        }
-        delivery.waiters.push(asker.clone());
-        Ok(())
     }
 
     /// Key of the session in whose history a message to that chat stands.

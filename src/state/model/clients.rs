@@ -1,9 +1,12 @@
 //! The clients that are connected, what each said of itself, and who of them waits for an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::limits::PRESENCE_TEXT_BYTES_MAX;
+use crate::channels::LoginMethod;
+use crate::limits::{KEY_JOINERS_MAX, PRESENCE_TEXT_BYTES_MAX};
 use crate::protocol::ConnId;
+use crate::protocol::call::Channel;
+use crate::protocol::error::WireError;
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::ClientEntry;
 use crate::text;
@@ -30,6 +33,46 @@ pub(crate) struct Client {
 pub(crate) struct Asker {
     pub(crate) conn: ConnId,
     pub(crate) id: String,
+}
+
+/// Adds a request to those that wait for the end of a run or message, `what`. There are only so many of them.
+pub(crate) fn join(
+    waiters: &mut Vec<Asker>,
+    asker: &Asker,
+    clients: &Clients,
+    what: &str,
+) -> Result<(), WireError> {
+    // A client that has gone waits for nothing.
+    waiters.retain(|waiter| clients.contains_key(&waiter.conn));
+    if waiters.len() >= KEY_JOINERS_MAX {
+        return Err(WireError::rate_limited(format!("too many callers wait for this {what}"), 5_000));
+    }
+    waiters.push(asker.clone());
+    Ok(())
+}
+
+/// At most one login and one logout are under way. Neither ends because its asker has gone, but such a login makes
+/// way for the next.
+#[derive(Debug, Default)]
+pub(crate) struct Logins {
+    /// Logins, oldest first. The last is under way; those before it have made way, and the channel has yet to end
+    /// them: what it reports is about the first.
+    pub(crate) asked: VecDeque<(UnderWay, LoginMethod)>,
+    pub(crate) logout: Option<UnderWay>,
+}
+
+/// A login or logout that the channel has not finished yet.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    pub(crate) channel: Channel,
+    pub(crate) asker: Asker,
+}
+
+pub(crate) fn under_way(what: &str, other: &UnderWay) -> WireError {
+    WireError::conflict(format!(
+        "another {what} of {} is under way; it ends by itself within minutes, try again then",
+        other.channel.name()
+    ))
 }
 
 /// A client's text on one line, without anything hidden, and cut to so many bytes of JSON.

@@ -17,7 +17,6 @@ pub(super) mod health;
 pub(super) mod heartbeats;
 pub(super) mod inbox;
 pub(super) mod keys;
-pub(super) mod logins;
 pub(super) mod outbox;
 pub(super) mod presence;
 pub(super) mod prompt;
