@@ -97,9 +97,7 @@ impl State {
         let Some(entry) = inbox_ids.first().and_then(|inbox_id| self.inbox.get(*inbox_id)) else { return };
         let Verdict::Allowed(attribution) = self.access.verdict(&entry.message) else {
             // Its sender is not let in any more.
-            for inbox_id in inbox_ids {
-                self.inbox.finish(*inbox_id, self.now.wall_ms, &mut self.writes);
-            }
+            self.inbox.finish(inbox_ids, self.now.wall_ms, &mut self.writes);
             return self.commit(Then::Nothing);
         };
         for inbox_id in inbox_ids {
@@ -167,9 +165,7 @@ impl State {
             self.sessions.append(&key, &session_id, note, &mut self.writes);
             self.post_text(&question.reply, &line, &key, None);
         }
-        for inbox_id in &question.inbox_ids {
-            self.inbox.finish(*inbox_id, self.now.wall_ms, &mut self.writes);
-        }
+        self.inbox.finish(&question.inbox_ids, self.now.wall_ms, &mut self.writes);
         if over_budget {
             if !question.attribution.is_owner() && self.today.tell(OWNER) {
                 self.notice_budget(&question.attribution);

@@ -42,7 +42,7 @@ impl State {
             let Some(entry) = self.inbox.get(inbox_id) else { continue };
             if self.is_too_old(&entry.message) {
                 missed.push(entry.message.clone());
-                self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
+                self.inbox.finish(&[inbox_id], self.now.wall_ms, &mut self.writes);
                 continue;
             }
             self.make_whole(inbox_id);

@@ -77,9 +77,7 @@ impl State {
         };
         self.mute_replies(is_meant);
         let unasked = self.inbox.unasked_in(&session_key, before, person);
-        for inbox_id in &unasked {
-            self.inbox.finish(*inbox_id, self.now.wall_ms, &mut self.writes);
-        }
+        self.inbox.finish(&unasked, self.now.wall_ms, &mut self.writes);
         let (left, answered) = if person.is_some() { self.leave_shared(is_meant) } else { (0, 0) };
         (left + self.cancel_all(is_meant), unasked.len() + answered)
     }

@@ -54,9 +54,8 @@ impl State {
     /// Drops what waits to be answered or sent in a session that is forgotten.
     fn forget_in_channels(&mut self, session_key: &str) {
         self.group_context.clear(session_key);
-        for inbox_id in self.inbox.of_session(session_key) {
-            self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
-        }
+        let messages = self.inbox.of_session(session_key);
+        self.inbox.finish(&messages, self.now.wall_ms, &mut self.writes);
         let mut ended = Vec::new();
         for id in self.outbox.forget(session_key) {
             if self.outbox.get(id).is_some_and(|delivery| delivery.head.key.is_some()) {

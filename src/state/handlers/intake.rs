@@ -81,7 +81,7 @@ impl State {
         }
         let inbox_id = self.inbox.add(message, attribution, self.now.mono);
         if is_old {
-            self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
+            self.inbox.finish(&[inbox_id], self.now.wall_ms, &mut self.writes);
         } else {
             self.inbox.put(inbox_id, &mut self.writes);
             accepted.inbox_ids.push(inbox_id);

@@ -1,5 +1,5 @@
-//! What people on the channels are told besides their answers' parts: that somebody writes to them, what their run came
-//! to, that their message waits; and the owner, what was missed or is used up.
+//! What people on the channels are told: that somebody writes to them, what came of their run, that their message waits;
+//! and the owner, what was missed or is used up.
 
 use std::fmt::Write as _;
 
@@ -53,9 +53,7 @@ impl State {
             // They are asked again when the gateway is back.
             return;
         }
-        for inbox_id in questions {
-            self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
-        }
+        self.inbox.finish(&questions, self.now.wall_ms, &mut self.writes);
         let text = match status {
             RunStatus::Ok if summary.trim().is_empty() => "(The answer is empty.)",
             RunStatus::Ok => summary,

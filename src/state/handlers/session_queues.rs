@@ -114,10 +114,9 @@ impl State {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
             run.person.clear();
             if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
-                for inbox_id in std::mem::take(inbox_ids) {
-                    self.inbox.finish(inbox_id, self.now.wall_ms, &mut self.writes);
-                    unanswered += 1;
-                }
+                let inbox_ids = std::mem::take(inbox_ids);
+                self.inbox.finish(&inbox_ids, self.now.wall_ms, &mut self.writes);
+                unanswered += inbox_ids.len();
             }
         }
         (shared.len(), unanswered)

@@ -375,18 +375,20 @@ impl Inbox {
         }
     }
 
-    /// Takes out a message that is answered, or given up. Its key is kept; beyond the bound the oldest key goes.
-    pub(crate) fn finish(&mut self, inbox_id: InboxId, now_ts: u64, writes: &mut WriteBuffer) {
-        let Some(entry) = self.waiting.remove(&inbox_id) else { return };
-        self.bytes -= weight(&entry.message);
-        let (channel, key) = (entry.message.route.channel, entry.message.key);
-        writes.put(&Slot::Inbox(channel, key.clone()), &Record::Done(now_ts));
-        self.by_key.insert((channel, key.clone()), None);
-        self.done.push_back((now_ts, channel, key));
-        if self.done.len() > INBOX_DONE_MAX {
-            if let Some((_, channel, key)) = self.done.pop_front() {
-                writes.delete(&Slot::Inbox(channel, key.clone()));
-                self.by_key.remove(&(channel, key));
+    /// Takes out messages that are answered, or given up. Their keys are kept; beyond the bound the oldest key goes.
+    pub(crate) fn finish(&mut self, inbox_ids: &[InboxId], now_ts: u64, writes: &mut WriteBuffer) {
+        for inbox_id in inbox_ids {
+            let Some(entry) = self.waiting.remove(inbox_id) else { continue };
+            self.bytes -= weight(&entry.message);
+            let (channel, key) = (entry.message.route.channel, entry.message.key);
+            writes.put(&Slot::Inbox(channel, key.clone()), &Record::Done(now_ts));
+            self.by_key.insert((channel, key.clone()), None);
+            self.done.push_back((now_ts, channel, key));
+            if self.done.len() > INBOX_DONE_MAX {
+                if let Some((_, channel, key)) = self.done.pop_front() {
+                    writes.delete(&Slot::Inbox(channel, key.clone()));
+                    self.by_key.remove(&(channel, key));
+                }
             }
         }
     }
