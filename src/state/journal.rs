@@ -169,7 +169,13 @@ impl State {
                 Ok(()) => self.answer(&asker, &payload),
                 Err(trouble) => self.refuse(&asker, &WireError::unavailable(format!("{if_not}{trouble}"))),
             },
-            Then::Forget { session_key, pending } => self.forget_stored(session_key, pending, result),
+            Then::Forget { session_key, pending } => match (result, pending) {
+                (Ok(()), pending) => self.forgetting.left.entry(session_key).or_default().extend(pending),
+                (Err(trouble), Some(PendingForget { asker, .. })) => {
+                    self.refuse(&asker, &WireError::unavailable(trouble));
+                }
+                (Err(_), None) => {}
+            },
             Then::Acknowledge { .. } | Then::Send | Then::Nothing => {}
         }
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::channels::ChannelCommand;
 use crate::limits::{
-    EXPIRY_INTERVAL, EXPIRY_LEAP_MS, EXPIRY_PAUSE, EXPIRY_SESSIONS_MAX, EXPIRY_STEADY_TIME, SANE_CLOCK_MS,
+    EXPIRY_INTERVAL, EXPIRY_LEAP_MS, EXPIRY_PAUSE, EXPIRY_SESSIONS_MAX, EXPIRY_STEADY_TIME, SANE_CLOCK_MS, ms,
 };
 use crate::protocol::call::Channel;
 use crate::protocol::error::WireError;
@@ -95,23 +95,6 @@ impl State {
         }
     }
 
-    /// Handles the end of the commit that removes a session's records: all of them are gone, or none.
-    pub(crate) fn forget_stored(
-        &mut self,
-        key: String,
-        pending: Option<PendingForget>,
-        result: Result<(), String>,
-    ) {
-        match result {
-            Ok(()) => self.forgetting.left.entry(key).or_default().extend(pending),
-            Err(trouble) => {
-                if let Some(pending) = pending {
-                    self.refuse(&pending.asker, &WireError::unavailable(trouble));
-                }
-            }
-        }
-    }
-
     /// Has the agent thread remove the files of more sessions, if it is at few and the store can take what follows.
     pub(crate) fn forget_more(&mut self) {
         while self.store_has_room() {
@@ -140,18 +123,16 @@ impl State {
         }
     }
 
-    /// Looks for sessions that nobody has used for as long as the config says (`storage.retentionDays`), from time to time, in a turn that there is anyway.
+    /// Forgets the sessions that nobody has used for as long as the config says (`storage.retentionDays`). Looks for
+    /// them from time to time, in a turn that there is anyway.
     pub(crate) fn expire_sessions(&mut self) {
         if self.now.mono < self.expiry_due || self.now.wall_ms < SANE_CLOCK_MS || self.stopping.is_some() {
             return;
         }
         if !self.is_clock_steady() {
-            self.plan_expiry(EXPIRY_STEADY_TIME);
-            return;
+            return self.plan_expiry(EXPIRY_STEADY_TIME);
         }
-        let kept_ms = u64::try_from(self.config.expiry.as_millis()).unwrap_or(u64::MAX);
-        let since = self.now.wall_ms.saturating_sub(kept_ms);
-        let keys = self.sessions.unused_since(since, EXPIRY_SESSIONS_MAX);
+        let keys = self.sessions.unused_for(self.config.expiry, self.now.wall_ms, EXPIRY_SESSIONS_MAX);
         let is_all = keys.len() < EXPIRY_SESSIONS_MAX;
         self.plan_expiry(if is_all { EXPIRY_INTERVAL } else { EXPIRY_PAUSE });
         for key in keys {
@@ -173,8 +154,7 @@ impl State {
     /// all sessions may seem old, and what was forgotten does not come back when it is set right.
     fn is_clock_steady(&self) -> bool {
         let since = self.now.mono.saturating_duration_since(self.expiry_planned.mono);
-        let expected_ms =
-            self.expiry_planned.wall_ms + u64::try_from(since.as_millis()).unwrap_or(u64::MAX / 2);
-        self.now.wall_ms.abs_diff(expected_ms) < EXPIRY_LEAP_MS
+        let expected = ms(self.expiry_planned.wall_ms) + since;
+        ms(self.now.wall_ms).abs_diff(expected) < ms(EXPIRY_LEAP_MS)
     }
 }

@@ -79,9 +79,8 @@ impl State {
         for run_id in std::iter::once(run_id).chain(&coalesced) {
             let Some(run) = self.runs.get_mut(run_id) else { continue };
             if let (Origin::Channel { .. }, Some(reply)) = (&run.origin, &run.reply) {
-                let effect = typing(&reply.route, true);
+                self.effects.push(typing(&reply.route, true));
                 run.shows_typing = true;
-                self.effects.push(effect);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::channels::message::Route;
-use crate::limits::{PAGE_BYTES_MAX, SANE_CLOCK_MS, SESSIONS_MAX, SESSIONS_PAGE_MAX, SESSIONS_RESERVE};
+use crate::limits::{PAGE_BYTES_MAX, SESSIONS_MAX, SESSIONS_PAGE_MAX, SESSIONS_RESERVE};
 use crate::protocol::call::{Channel, SessionsListParams, Thinking};
 use crate::protocol::payload::{Message, SessionEntry};
 use crate::state::model::slot::Slot;
@@ -162,10 +162,9 @@ impl Sessions {
         id
     }
 
-    /// Sessions that were not used since then, at most `max` of them.
-    pub(crate) fn unused_since(&self, ts: u64, max: usize) -> Vec<String> {
-        // An older time was told by a clock that had not been set.
-        let is_old = |session: &Session| session.updated_ts >= SANE_CLOCK_MS && session.updated_ts < ts;
+    /// Sessions that were not used for so long, as far as the clock can tell; at most `max` of them.
+    pub(crate) fn unused_for(&self, kept: Duration, now_ts: u64, max: usize) -> Vec<String> {
+        let is_old = |session: &Session| age(session.updated_ts, now_ts).is_some_and(|age| age > kept);
         let old = self.by_key.iter().filter(|(_, session)| !session.unrecorded && is_old(session));
         old.map(|(key, _)| key.clone()).take(max).collect()
     }
