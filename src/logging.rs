@@ -8,6 +8,7 @@
 //! - A bot's token is taken out of a line, wherever it came from.
 //! - Lines wait until [`Log::release`], because the first line on stdout says where we listen.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -25,10 +26,6 @@ use crate::limits::{
 use crate::metrics::METRICS;
 use crate::protocol::cut;
 use crate::text;
-
-pub(crate) mod redact;
-
-use redact::redact;
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,12 +75,6 @@ struct SiteLines {
     last: String,
 }
 
-/// Lines that were counted and not written.
-struct LeftOut {
-    level: Level,
-    message: String,
-}
-
 impl CallSites {
     /// Whether one more line from this place may be written.
     fn allow(&mut self, site: CallSite, level: Level, message: &str, now: Instant) -> bool {
@@ -101,8 +92,8 @@ impl CallSites {
         false
     }
 
-    /// What the windows that are over by now left out; all of them if there is no `now`.
-    fn settle(&mut self, now: Option<Instant>) -> Vec<LeftOut> {
+    /// What to say of the lines that windows which are over by now left out; of all of them if there is no `now`.
+    fn settle(&mut self, now: Option<Instant>) -> Vec<(Level, String)> {
         let is_over =
             |said: &SiteLines| now.is_none_or(|now| now.duration_since(said.since) >= LOG_KIND_WINDOW);
         let mut left_out = Vec::new();
@@ -112,7 +103,7 @@ impl CallSites {
             }
             if let more @ 1.. = said.lines.saturating_sub(LOG_KIND_LINES_MAX) {
                 let message = format!("{more} more lines like this one within a minute: {}", said.last);
-                left_out.push(LeftOut { level: said.level, message });
+                left_out.push((said.level, message));
             }
             false
         });
@@ -172,7 +163,7 @@ impl Log {
 
     /// Writes how many lines were only counted.
     fn settle(&self, state: &mut LogState, now: Option<Instant>) {
-        for LeftOut { level, message } in state.call_sites.settle(now) {
+        for (level, message) in state.call_sites.settle(now) {
             self.write(state, level, "log", &message);
         }
     }
@@ -260,13 +251,61 @@ fn write_if_it_fits(line: &str) {
     }
 }
 
+/// What stands in a token's place.
+const MARK: &str = "<redacted>";
+/// Characters behind the colon of a token that stands alone; Telegram's have 35.
+const BARE_SECRET_MIN: usize = 30;
+
+/// `bot123:secret`, as in URLs, becomes `bot<redacted>`; and so does a token without `bot` before
+/// it, if it is as long as tokens are. The colon may be encoded (`%3A`).
+pub(crate) fn redact(text: &str) -> Cow<'_, str> {
+    let mut clean = String::new();
+    let mut copied = 0;
+    let mut at = 0;
+    let bytes = text.as_bytes();
+    while at < bytes.len() {
+        let begins = bytes[at].is_ascii_digit() && (at == 0 || !bytes[at - 1].is_ascii_digit());
+        match begins.then(|| token_end(&bytes[at..], text[..at].ends_with("bot"))).flatten() {
+            Some(length) => {
+                clean.push_str(&text[copied..at]);
+                clean.push_str(MARK);
+                at += length;
+                copied = at;
+            }
+            None => at += 1,
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    clean.push_str(&text[copied..]);
+    Cow::Owned(clean)
+}
+
+/// Length of the token that begins here, if one does.
+fn token_end(bytes: &[u8], in_url: bool) -> Option<usize> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = &bytes[digits..];
+    let colon = match rest {
+        [b':', ..] => 1,
+        [b'%', b'3', b'A' | b'a', ..] => 3,
+        _ => return None,
+    };
+    let secret = rest[colon..].iter().take_while(|byte| is_secret(**byte)).count();
+    (secret >= if in_url { 1 } else { BARE_SECRET_MIN }).then_some(digits + colon + secret)
+}
+
+fn is_secret(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
     use log::Level;
 
-    use super::{CallSites, shown};
+    use super::{CallSites, redact, shown};
     use crate::limits::{LOG_KIND_LINES_MAX, LOG_KIND_WINDOW};
 
     #[test]
@@ -294,10 +333,35 @@ mod tests {
         );
         let end = start + LOG_KIND_WINDOW;
         let left_out = call_sites.settle(Some(end));
-        let [summary] = left_out.as_slice() else { panic!("{} summaries", left_out.len()) };
-        assert!(summary.message.starts_with("500 more lines like"), "{}", summary.message);
-        assert!(summary.message.ends_with("conn 1499: connected"), "{}", summary.message);
+        let [(_, summary)] = left_out.as_slice() else { panic!("{} summaries", left_out.len()) };
+        assert!(summary.starts_with("500 more lines like"), "{}", summary);
+        assert!(summary.ends_with("conn 1499: connected"), "{}", summary);
         assert!(call_sites.settle(None).is_empty());
         assert!(call_sites.allow(("file.rs", 1), Level::Info, "conn 9: connected", end));
+    }
+
+    #[test]
+    fn tokens_go() {
+        let token = "123456789:AAE-abcdefghijklmnopqrstuvwxyz_0123";
+        for (text, clean) in [
+            (format!("GET https://x/bot{token}/getMe failed"), "GET https://x/bot<redacted>/getMe failed"),
+            (
+                format!("/file/bot{token}/a.jpg and bot4:gramlab_x!"),
+                "/file/bot<redacted>/a.jpg and bot<redacted>!",
+            ),
+            (format!("it is {token}, {token}"), "it is <redacted>, <redacted>"),
+            (format!("bot{}", token.replace(':', "%3A")), "bot<redacted>"),
+            ("é bot7:ü".to_owned(), "é bot7:ü"),
+        ] {
+            assert_eq!(redact(&text), clean);
+        }
+    }
+
+    #[test]
+    fn other_texts_stay() {
+        for text in ["", "at 12:30:45Z", "127.0.0.1:8080", "robot 5: beep", "key dm:telegram:123456", "😀1:2"]
+        {
+            assert_eq!(redact(text), text);
+        }
     }
 }

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 
 use crate::agent::interface::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::agent::pending_events::PendingEvents;
-use crate::agent::process::{Process, ProcessEvent, Timeouts};
+use crate::agent::process::{Process, ProcessEvent};
 use crate::agent::reader::{self, ReaderEvent};
 use crate::agent::sandbox::{Sandbox, SessionFolders};
 use crate::agent::scheduler::{Action, ProcessId, Scheduler};
@@ -188,8 +188,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             let Ok((id, event)) = self.reader_events.try_recv() else { return };
             let now = Instant::now();
             // What the reader of a process that is gone still had is nobody's.
-            let Some(index) = self.processes.iter().position(|process| process.id == id) else { continue };
-            self.with_process_at(index, |process, events| match event {
+            self.with_process(id, |process, events| match event {
                 ReaderEvent::Line(line) => process.on_line(line, now, events),
                 ReaderEvent::Fault(fault) => process.on_fault(&fault, now, events),
                 ReaderEvent::Closed => process.on_closed(now, events),
@@ -223,15 +222,13 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
 
     fn stop_run_of(&mut self, id: ProcessId, why: &str) {
         let now = Instant::now();
-        if let Some(index) = self.processes.iter().position(|process| process.id == id) {
-            self.with_process_at(index, |process, events| {
-                if process.is_busy() {
-                    process.stop_run(RunStatus::Cancelled, why.to_owned(), now, events);
-                } else {
-                    process.terminate(now, events);
-                }
-            });
-        }
+        self.with_process(id, |process, events| {
+            if process.is_busy() {
+                process.stop_run(RunStatus::Cancelled, why.to_owned(), now, events);
+            } else {
+                process.terminate(now, events);
+            }
+        });
     }
 
     fn plan(&mut self, now: Instant) {
@@ -272,8 +269,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             };
         match self.start_child(id, &run, file) {
             Ok(child) => {
-                let timeouts = Timeouts { start: self.config.start_timeout, idle: self.config.idle_timeout };
-                self.processes.push(Process::new(id, child, timeouts, now));
+                self.processes.push(Process::new(id, child, &self.config, now));
                 self.with_process(id, |process, events| process.start_run(run, now, events));
             }
             Err(error) => {

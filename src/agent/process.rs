@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 
-use crate::agent::interface::{RunSpec, RunStep};
+use crate::agent::interface::{AgentConfig, RunSpec, RunStep};
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{PiRun, RunOutcome, RunOutput, one_sentence};
 use crate::agent::sandbox;
@@ -41,20 +41,15 @@ pub(super) enum ProcessEvent {
     FailedToStart(String),
 }
 
-/// How long a process may be silent.
-pub(super) struct Timeouts {
-    /// Silence before its first line.
-    pub(super) start: Duration,
-    /// Silence during a run.
-    pub(super) idle: Duration,
-}
-
 /// A process from its start until it is reaped.
 pub(super) struct Process {
     /// The process's name in the scheduler.
     pub(super) id: ProcessId,
     child: Child,
-    timeouts: Timeouts,
+    /// How long it may be silent before its first line.
+    start_timeout: Duration,
+    /// How long it may be silent during a run.
+    idle_timeout: Duration,
     start_deadline: Option<Instant>,
     run: Option<ActiveRun>,
     serial: u64,
@@ -76,10 +71,11 @@ struct ActiveRun {
 
 impl Process {
     /// Takes over a child that was just started.
-    pub(super) fn new(id: ProcessId, child: Child, timeouts: Timeouts, now: Instant) -> Self {
-        let start_deadline = Some(now + timeouts.start);
-        let (ending, is_closed) = (Ending::No, false);
-        Self { id, child, timeouts, start_deadline, run: None, serial: 0, ending, is_closed }
+    pub(super) fn new(id: ProcessId, child: Child, config: &AgentConfig, now: Instant) -> Self {
+        let AgentConfig { start_timeout, idle_timeout, .. } = *config;
+        let start_deadline = Some(now + start_timeout);
+        let (run, serial, ending, is_closed) = (None, 0, Ending::No, false);
+        Self { id, child, start_timeout, idle_timeout, start_deadline, run, serial, ending, is_closed }
     }
 
     /// Gives a run to the process, which has none.
@@ -174,7 +170,7 @@ impl Process {
     /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let run = self.run.as_ref().filter(|_| self.ending == Ending::No);
-        let silent = run.filter(|_| self.has_answered()).map(|run| run.silent_since + self.timeouts.idle);
+        let silent = run.filter(|_| self.has_answered()).map(|run| run.silent_since + self.idle_timeout);
         let barrier = self.run.as_ref().and_then(|run| run.pi.deadline());
         let end = match self.ending {
             Ending::No => None,
@@ -221,7 +217,7 @@ impl Process {
 
     fn check_limits(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
         if self.start_deadline.is_some_and(|at| at <= now) {
-            let limit = self.timeouts.start.as_secs_f64();
+            let limit = self.start_timeout.as_secs_f64();
             let why = self.explain_end(&format!("the agent did not answer within {limit} s of its start"));
             events.push(ProcessEvent::FailedToStart(why.clone()));
             self.end_run(RunStatus::Error, why, events);
@@ -231,8 +227,8 @@ impl Process {
         let Some(run) = &self.run else { return };
         let why = if run.deadline <= now {
             format!("the run reached its limit of {} s", run.timeout.as_secs_f64())
-        } else if self.has_answered() && run.silent_since + self.timeouts.idle <= now {
-            format!("the agent was silent for {} s", self.timeouts.idle.as_secs_f64())
+        } else if self.has_answered() && run.silent_since + self.idle_timeout <= now {
+            format!("the agent was silent for {} s", self.idle_timeout.as_secs_f64())
         } else {
             return;
         };

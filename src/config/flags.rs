@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::arguments::Kind::{Number, Switch, Text};
+use crate::arguments::Kind::{self, Number, Switch, Text};
 use crate::arguments::{Argument, FlagError, read_flag};
 use crate::config::SettingsError;
 use crate::config::secret::Secret;
@@ -44,38 +44,34 @@ const SECTIONS: &[(&str, &[Argument])] = &[
     ("What it says", SAYING),
 ];
 
+const fn flag(name: &'static str, kind: Kind, help: &'static str) -> Argument {
+    Argument::flag(name, kind, help)
+}
+
 const LISTENING: &[Argument] = &[
-    Argument::flag(
-        "--port",
-        Number("N"),
-        "TCP port, 0 for any free one      [CLAWDIS_GATEWAY_PORT, default 18789]",
-    ),
-    Argument::flag(
+    flag("--port", Number("N"), "TCP port, 0 for any free one      [CLAWDIS_GATEWAY_PORT, default 18789]"),
+    flag(
         "--bind",
         Text("ADDR"),
         "IP address to listen on; may be given several times  [default 127.0.0.1]\n\
          One that is not a loopback address needs a token; loopback is\n\
          served beside it.",
     ),
-    Argument::flag(
-        "--max-clients",
-        Number("N"),
-        "connections at a time                                [default 2048]",
-    ),
-    Argument::flag(
+    flag("--max-clients", Number("N"), "connections at a time                                [default 2048]"),
+    flag(
         "--tick-interval-ms",
         Number("N"),
         "milliseconds between two keep-alive events           [default 30000]",
     ),
 ];
 const CONNECTING: &[Argument] = &[
-    Argument::flag(
+    flag(
         "--token-file",
         Text("FILE"),
         "a file that holds the token that clients must send; a new one that is\n\
          written there counts at once",
     ),
-    Argument::flag(
+    flag(
         "--token",
         Text("TOKEN"),
         "the token itself                  [CLAWDIS_GATEWAY_TOKEN]\n\
@@ -83,18 +79,18 @@ const CONNECTING: &[Argument] = &[
     ),
 ];
 const KEEPING: &[Argument] = &[
-    Argument::flag(
+    flag(
         "--agent",
         Text("SPEC"),
         "pi, builtin:echo (a small demo) or a JSON array: a program and its first\n\
          arguments                         [CLAWDIS_AGENT, default: no agent]",
     ),
-    Argument::flag(
+    flag(
         "--state-dir",
         Text("DIR"),
         "where everything is kept          [CLAWDIS_STATE_DIR, default ~/.clawdis]",
     ),
-    Argument::flag(
+    flag(
         "--config",
         Text("FILE"),
         "the configuration                 [CLAWDIS_CONFIG, default clawdis.json\n\
@@ -102,24 +98,16 @@ const KEEPING: &[Argument] = &[
     ),
 ];
 const SAYING: &[Argument] = &[
-    Argument::flag(
-        "--check-config",
-        Switch,
-        "say whether flags, environment and configuration are good, and end",
-    ),
-    Argument::flag(
+    flag("--check-config", Switch, "say whether flags, environment and configuration are good, and end"),
+    flag(
         "--log-format",
         Text("FORMAT"),
         "text or json                                         [default text]",
     ),
-    Argument::flag(
-        "--verbose",
-        Switch,
-        "say more    [RUST_LOG chooses by module: clawdis_gateway::net=debug]",
-    )
-    .with_short("-v"),
-    Argument::flag("--help", Switch, "this text").with_short("-h"),
-    Argument::flag("--version", Switch, "the version").with_short("-V"),
+    flag("--verbose", Switch, "say more    [RUST_LOG chooses by module: clawdis_gateway::net=debug]")
+        .with_short("-v"),
+    flag("--help", Switch, "this text").with_short("-h"),
+    flag("--version", Switch, "the version").with_short("-V"),
 ];
 /// Flags that may be given more than once.
 const REPEATABLE: [&str; 2] = ["--bind", "--verbose"];

@@ -1,17 +1,19 @@
-//! Reads the config file.
+//! Reads the config file, and the files with tokens. Keys of the config that nothing reads are each a warning
+//! with the nearest right name.
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::{fs, io};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::config::SettingsError;
 use crate::config::file::Config;
 use crate::config::secret::Secret;
-use crate::config::{SettingsError, unknown};
-use crate::limits::{CONFIG_BYTES_MAX, TOKEN_FILE_BYTES_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, CONFIG_WARNINGS_MAX, ERROR_MEMBER_BYTES_MAX, TOKEN_FILE_BYTES_MAX};
+use crate::nearest::nearest;
 use crate::plain_file;
+use crate::protocol::cut;
 use crate::protocol::parse::fold_integers;
 use crate::protocol::schema::check_config;
 
@@ -31,7 +33,7 @@ impl Config {
         let mut value: Value = serde_json::from_slice(&text)
             .map_err(|error| SettingsError(format!("`{shown}` is not JSON: {error}")))?;
         check_config(&value).map_err(|error| SettingsError(format!("`{shown}`: {error}")))?;
-        let mut warnings = unknown::warnings(&value);
+        let mut warnings = unknown_keys(&value);
         fold_integers(&mut value);
         // Fails only where schema and type contradict each other; serde's words would hold values.
         let config: Self = serde_json::from_value(value).map_err(|_| {
@@ -71,6 +73,57 @@ fn readable_by_others(path: &Path) -> Option<String> {
     let path = path.display();
     (mode & GROUP_AND_OTHERS != 0)
         .then(|| format!("`{path}` holds a token and other users may read it: run `chmod 600 '{path}'`"))
+}
+
+/// The schema of the config, parsed only when there is a file.
+const SCHEMA: &str = include_str!("../../schemas/config.schema.json");
+
+/// One warning per unknown key, at most `CONFIG_WARNINGS_MAX`.
+fn unknown_keys(config: &Value) -> Vec<String> {
+    let Ok(root) = serde_json::from_str::<Value>(SCHEMA) else { return Vec::new() };
+    let mut walk = Walk { root: &root, warnings: Vec::new() };
+    walk.visit(config, &root, "");
+    walk.warnings
+}
+
+struct Walk<'a> {
+    root: &'a Value,
+    warnings: Vec<String>,
+}
+
+impl<'a> Walk<'a> {
+    /// Looks for unknown keys. Where a schema lists properties the keys are fixed; where it has
+    /// `additionalProperties` they are the person's own (variables, chat ids).
+    fn visit(&mut self, value: &Value, schema: &'a Value, path: &str) {
+        let Some(members) = value.as_object() else { return };
+        let schema = self.resolve(schema);
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let others = schema.get("additionalProperties");
+        for (key, member) in members {
+            let shown = cut(key, ERROR_MEMBER_BYTES_MAX);
+            let path = format!("{path}/{shown}");
+            match (properties.and_then(|properties| properties.get(key)), others) {
+                (Some(schema), _) | (None, Some(schema)) => self.visit(member, schema, &path),
+                (None, None) => self.warn(&path, key, properties),
+            }
+        }
+    }
+
+    fn warn(&mut self, path: &str, key: &str, properties: Option<&Map<String, Value>>) {
+        if self.warnings.len() >= CONFIG_WARNINGS_MAX {
+            return;
+        }
+        let known = properties.into_iter().flat_map(Map::keys).map(String::as_str);
+        let hint =
+            nearest(key, known).map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+        self.warnings.push(format!("unknown key `{path}` is ignored{hint}"));
+    }
+
+    /// Follows a `$ref` within the file. The ones to other files lead to no objects.
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
+        target.and_then(|pointer| self.root.pointer(pointer)).unwrap_or(schema)
+    }
 }
 
 #[cfg(test)]

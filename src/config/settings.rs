@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{self, Path, PathBuf};
 
+use crate::config::SettingsError;
 use crate::config::environment::{
     AGENT, CONFIG, Environment, HOME, PORT, STATE_DIR, TELEGRAM_API_BASE, TELEGRAM_TOKEN, TOKEN,
 };
-use crate::config::file::{Command, Config, Gateway, Telegram};
+use crate::config::file::{Agent, Command, Config, Gateway, Sandbox, Telegram};
 use crate::config::flags::{ADDRESS, Flags, PORT_NUMBER, address};
 use crate::config::load::read_token;
 use crate::config::secret::Secret;
-use crate::config::{SettingsError, agent_env};
 use crate::logging::LogFormat;
 use crate::protocol::semver;
 
@@ -101,7 +101,7 @@ impl Settings {
         // What is no version would let every client in, since only versions are compared.
         semver(&gateway.min_client)
             .ok_or_else(|| SettingsError::wrong("gateway.minClient", "a version such as 1.2.0"))?;
-        agent_env::check(agent)?;
+        check_agent_variables(agent)?;
         gateway.max_clients = flags.max_clients.unwrap_or(gateway.max_clients);
         gateway.tick_interval_ms = flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms);
         let (log_format, verbosity) = (flags.log_format, flags.verbosity);
@@ -212,6 +212,44 @@ fn argv_of(argv: Vec<String>) -> Option<AgentCommand> {
     let good =
         argv.first().is_some_and(|program| !program.is_empty()) && argv.iter().all(|arg| !arg.contains('\0'));
     good.then_some(AgentCommand::Argv(argv))
+}
+
+/// Variables that glibc ignores where a program has more rights than its caller (`ld.so(8)`), but for
+/// `TMPDIR`: each loads code, opens files or changes how memory is handed out.
+const OBEYED: [&str; 11] = [
+    "GCONV_PATH",
+    "GETCONF_DIR",
+    "GLIBC_TUNABLES",
+    "HOSTALIASES",
+    "LOCALDOMAIN",
+    "LOCPATH",
+    "NIS_PATH",
+    "NLSPATH",
+    "RESOLV_HOST_CONF",
+    "RES_OPTIONS",
+    "TZDIR",
+];
+/// Families of such variables; `DYLD_` is what `LD_` is on a Mac.
+const OBEYED_BEGINNINGS: [&str; 3] = ["DYLD_", "LD_", "MALLOC_"];
+
+/// Refuses variables that an agent may not be given while a sandbox is around it. The guard and bubblewrap have the agent's environment, and stand outside of its
+/// walls: a library that lies where the agent writes would be its way out.
+fn check_agent_variables(agent: &Agent) -> Result<(), SettingsError> {
+    let given = agent.env.keys().map(|name| ("agent.env", name));
+    let passed = agent.pass_env.iter().map(|name| ("agent.passEnv", name));
+    match given.chain(passed).find(|(_, name)| is_obeyed(name)) {
+        Some((key, name)) if agent.sandbox != Sandbox::None => Err(SettingsError(format!(
+            "`{key}` names `{name}`, which programs outside of the agent's sandbox would obey too: \
+                 set it in a script that is the agent's command"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn is_obeyed(name: &str) -> bool {
+    // Of `NAME=VALUE` in `agent.passEnv` the name counts.
+    let name = name.split('=').next().unwrap_or_default();
+    OBEYED.contains(&name) || OBEYED_BEGINNINGS.iter().any(|begin| name.starts_with(begin))
 }
 
 #[cfg(test)]

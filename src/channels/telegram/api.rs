@@ -11,7 +11,7 @@ use crate::channels::telegram::error::{self, ApiError, Refusal};
 use crate::channels::web::client::{HttpClient, ProxyRoute, Timeouts, is_loopback, port_of};
 use crate::config::secret::Secret;
 use crate::limits::{MEDIA_FETCH_TIMEOUT, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ERROR_TEXT_BYTES_MAX};
-use crate::logging::redact::redact;
+use crate::logging::redact;
 use crate::protocol::cut;
 
 /// The bot's own account, as `getMe` tells it.

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::read_token;
+use super::{read_token, unknown_keys};
 use crate::config::file::{Agent, Command, Config, Gateway, Heartbeat, Sandbox, Storage, Telegram, Whatsapp};
 use crate::config::file::{Commands, Group};
-use crate::limits::CONFIG_BYTES_MAX;
+use crate::limits::{CONFIG_BYTES_MAX, CONFIG_WARNINGS_MAX};
 use crate::protocol::call::Thinking;
 
 /// A file that goes away with the test.
@@ -247,4 +247,34 @@ fn groups_have_the_careful_rule_unless_told() {
         let group: Group = serde_json::from_value(json!({ "commands": name })).unwrap();
         assert_eq!(group.commands, commands);
     }
+}
+
+#[test]
+fn names_the_nearest_key() {
+    let config = json!({
+        "$schema": "x",
+        "gatway": {},
+        "gateway": {"prot": 1, "port": 1, "xyzzy": 1},
+        "agent": {"env": {"ANY": "x"}, "timeout": 5, "timeoutSecond": 5},
+        "telegram": {"groups": {"-100": {"requireMentions": false}}},
+        "whatsapp": {"sidecar": {"nod": "/x", "env": {"ANY": "x"}}},
+    });
+    assert_eq!(
+        unknown_keys(&config),
+        [
+            "unknown key `/agent/timeout` is ignored",
+            "unknown key `/agent/timeoutSecond` is ignored; did you mean `timeoutSeconds`?",
+            "unknown key `/gateway/prot` is ignored; did you mean `port`?",
+            "unknown key `/gateway/xyzzy` is ignored",
+            "unknown key `/gatway` is ignored; did you mean `gateway`?",
+            "unknown key `/telegram/groups/-100/requireMentions` is ignored; did you mean `requireMention`?",
+            "unknown key `/whatsapp/sidecar/nod` is ignored; did you mean `node`?",
+        ]
+    );
+}
+
+#[test]
+fn warnings_are_bounded() {
+    let config: serde_json::Map<_, _> = (0..1_000).map(|i| (format!("{i}"), json!(1))).collect();
+    assert_eq!(unknown_keys(&config.into()).len(), CONFIG_WARNINGS_MAX);
 }

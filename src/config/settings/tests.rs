@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{AgentCommand, Settings};
+use super::{AgentCommand, Settings, check_agent_variables};
 use crate::config::environment::Environment;
-use crate::config::file::Config;
+use crate::config::file::{Agent, Config, Sandbox};
 use crate::config::flags::{Flags, Invocation};
 
 fn resolve(line: &[&str], variables: &[(&str, &str)], config: Value) -> Result<Settings, String> {
@@ -264,4 +264,23 @@ fn the_bots_token_is_read_from_its_file_unless_it_stands_elsewhere() {
     fs::remove_file(&file).unwrap();
     assert!(token(from_file(), &[]).unwrap_err().contains("cannot be read"));
     fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_would_be_obeyed_outside_of_the_sandbox_is_refused() {
+    let obeyed = ["LD_PRELOAD", "LD_AUDIT", "GLIBC_TUNABLES", "LOCPATH", "LOCPATH=/x", "MALLOC_TRACE"];
+    let harmless = ["OLD_PRELOAD", "LDFLAGS", "TMPDIR", "TZ", "LOCPATHS", "ld_preload", "PI_OFFLINE"];
+    for (name, is_refused) in obeyed.map(|it| (it, true)).into_iter().chain(harmless.map(|it| (it, false))) {
+        for sandbox in [Sandbox::Auto, Sandbox::Bwrap, Sandbox::None] {
+            let mut given = Agent { sandbox, ..Agent::default() };
+            given.env.insert(name.to_owned(), "x".to_owned());
+            let passed = Agent { sandbox, pass_env: vec![name.to_owned()], ..Agent::default() };
+            for (agent, key) in [(given, "`agent.env`"), (passed, "`agent.passEnv`")] {
+                let refused = check_agent_variables(&agent).err().map(|error| error.to_string());
+                let expected = is_refused && sandbox != Sandbox::None;
+                assert_eq!(refused.is_some(), expected, "{name} {sandbox:?}");
+                assert!(refused.is_none_or(|said| said.contains(key) && said.contains(name)), "{name}");
+            }
+        }
+    }
 }
