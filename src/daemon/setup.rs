@@ -14,7 +14,7 @@ use crate::net::token::short_token;
 use crate::protocol::hello::Policy;
 use crate::protocol::payload::Auth;
 use crate::protocol::warning::{Warning, WarningCode};
-use crate::state::{Budget, HeartbeatConfig, PROMPT_DEFAULT, StateConfig};
+use crate::state::StateConfig;
 use crate::store::Layout;
 
 /// What the state thread is told: what clients are greeted with, and the bounds on runs and records.
@@ -37,29 +37,11 @@ pub(super) fn state(
             tick_interval_ms: settings.config.gateway.tick_interval_ms,
         },
         agent_configured: settings.agent_command.is_some(),
-        thinking: settings.config.agent.thinking,
-        run_timeout: Duration::from_secs(settings.config.agent.timeout_seconds),
-        idle: minutes(settings.config.agent.idle_minutes),
-        processes_max: settings.config.agent.max_processes,
-        queue_max: settings.config.agent.queue,
-        budget: Budget {
-            runs: settings.config.agent.daily_runs,
-            runs_per_person: settings.config.agent.daily_runs_per_person,
-        },
+        agent: settings.config.agent.clone(),
         expiry: Duration::from_secs(settings.config.storage.retention_days * 86_400),
-        heartbeat: HeartbeatConfig {
-            every: minutes(settings.config.heartbeat.every_minutes),
-            prompt: settings.config.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned()),
-            channel: settings.config.heartbeat.channel,
-            to: settings.config.heartbeat.to.clone(),
-        },
+        heartbeat: settings.config.heartbeat.clone(),
         channels: channels_setup::for_state(settings, layout),
     }
-}
-
-/// Minutes of the config, where 0 means never.
-fn minutes(count: u64) -> Option<Duration> {
-    (count > 0).then(|| Duration::from_secs(60 * count))
 }
 
 /// The settings of the sockets. There may be so many `descriptors` (`None`: any number).

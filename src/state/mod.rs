@@ -69,11 +69,11 @@ use tungstenite::Bytes;
 use crate::agent::{AgentControl, AgentEvent, RunSpec};
 use crate::channels::{ChannelCommand, ChannelEvent};
 use crate::clock::Now;
+use crate::config::file;
 use crate::limits::{CHANNEL_INBOX, ms};
 use crate::metrics::METRICS;
 use crate::net::NetEvent;
 use crate::net::outbound::{Loss, Outbound};
-use crate::protocol::call::Thinking;
 use crate::protocol::error::WireError;
 use crate::protocol::event::{EventKind, PresenceDelta, Tick};
 use crate::protocol::frame::{self, Close, EventBody};
@@ -94,12 +94,10 @@ mod tests;
 use journal::Journal;
 use model::access::Access;
 pub(crate) use model::access::{ChannelConfig, ChannelsConfig};
-pub(crate) use model::budget::Budget;
 use model::clients::{Asker, Clients, Logins};
 use model::forgetting::Forgetting;
 use model::group_context::GroupContext;
 use model::health::HealthBoard;
-pub(crate) use model::heartbeats::{HeartbeatConfig, PROMPT_DEFAULT};
 use model::inbox::Inbox;
 use model::keys::Keys;
 use model::outbox::Outbox;
@@ -156,7 +154,7 @@ pub(crate) enum Effect {
 }
 
 /// What the settings say to the state thread; it never changes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct StateConfig {
     pub host: String,
     /// Address under which the gateway lists itself in presence.
@@ -173,21 +171,11 @@ pub(crate) struct StateConfig {
     pub policy: Policy,
     /// Whether an agent is configured.
     pub agent_configured: bool,
-    /// Thinking level of a run whose call and session name none.
-    pub thinking: Thinking,
-    /// Longest time of a run whose call names none.
-    pub run_timeout: Duration,
-    /// Silence after which a session begins a new conversation, if it ever does.
-    pub idle: Option<Duration>,
-    /// Runs that the agent may have under way at a time.
-    pub processes_max: usize,
-    /// Accepted runs that may wait besides those under way.
-    pub queue_max: usize,
-    /// Runs that a day allows.
-    pub budget: model::budget::Budget,
+    /// The section `agent` of the config: the bounds on runs, and what they are where a call names nothing.
+    pub agent: file::Agent,
     /// Time after which a session that nobody used is forgotten.
     pub expiry: Duration,
-    pub heartbeat: model::heartbeats::HeartbeatConfig,
+    pub heartbeat: file::Heartbeat,
     pub channels: ChannelsConfig,
 }
 

@@ -82,7 +82,7 @@ impl State {
             clients: BTreeMap::new(),
             token: 0,
             presence: Presence::new(own),
-            toggles: Toggles { heartbeats: config.heartbeat.every.is_some(), ..Toggles::default() },
+            toggles: Toggles { heartbeats: config.heartbeat.every_minutes > 0, ..Toggles::default() },
             keys: Keys::default(),
             runs: Runs::default(),
             system_notes: SystemNotes::default(),

@@ -7,19 +7,17 @@ use serde_json::{Value, json};
 
 use crate::agent::{AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::clock::Now;
+use crate::config::file;
 use crate::limits::{PAYLOAD_BYTES_MAX, SANE_CLOCK_MS, STORE_INBOX};
 use crate::net::outbound::{Loss, Outbound};
 use crate::net::{NetEvent, Opened};
 use crate::protocol::ConnId;
-use crate::protocol::call::Thinking;
 use crate::protocol::event::{EventKind, Subscriptions};
 use crate::protocol::hello::Policy;
 use crate::protocol::method::{Method, Request};
 use crate::protocol::parse::{parse_hello, parse_request};
 use crate::protocol::payload::{Auth, RunStatus};
 use crate::state::model::access::ChannelsConfig;
-use crate::state::model::budget::Budget;
-use crate::state::model::heartbeats::HeartbeatConfig;
 use crate::state::{Effect, Event, State, StateConfig};
 use crate::store::{Recovered, StoreCommand, StoreEvent, StoreOp, Ticket};
 
@@ -56,14 +54,16 @@ fn config() -> StateConfig {
         boot_id: "boot".into(),
         policy: Policy { max_payload: PAYLOAD_BYTES_MAX, max_buffered_bytes: 1, tick_interval_ms: 1_000 },
         agent_configured: true,
-        thinking: Thinking::Off,
-        run_timeout: Duration::from_secs(60),
-        idle: Some(Duration::from_secs(3_600)),
-        processes_max: 1,
-        queue_max: 2,
-        budget: Budget { runs: 500, runs_per_person: 200 },
+        agent: file::Agent {
+            timeout_seconds: 60,
+            max_processes: 1,
+            queue: 2,
+            daily_runs: 500,
+            daily_runs_per_person: 200,
+            ..file::Agent::default()
+        },
         expiry: Duration::from_secs(86_400),
-        heartbeat: HeartbeatConfig { every: None, prompt: "anything?".into(), channel: None, to: None },
+        heartbeat: file::Heartbeat { prompt: Some("anything?".into()), ..file::Heartbeat::default() },
         channels: ChannelsConfig::default(),
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Ends where the run is being put on record; `runs` goes on from there.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::channels::message::Route;
@@ -20,7 +22,6 @@ use crate::state::model::prompt::Prompt;
 use crate::state::model::runs::{Run, RunPhase};
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::Slot;
-use crate::state::model::{directive, keys};
 use crate::text;
 
 /// Why `deliver` cannot be done.
@@ -111,7 +112,7 @@ impl State {
         if !health.configured || self.toggles.paused {
             return Err(WireError::unavailable(health.reason.unwrap_or_default()));
         }
-        if let Some(wait_ms) = self.today.wait_ms(person, self.config.budget, self.now.wall_ms) {
+        if let Some(wait_ms) = self.today.wait_ms(person, &self.config.agent, self.now.wall_ms) {
             let hint = "today's runs are used up (agent.dailyRuns, agent.dailyRunsPerPerson); there are new ones at midnight UTC";
             return Err(WireError::rate_limited(hint, wait_ms));
         }
@@ -193,9 +194,9 @@ impl State {
 
     /// After a long silence the next message begins a new conversation.
     pub(crate) fn begin_anew_if_idle(&mut self, session_key: &str) {
-        let Some(idle) = self.config.idle else { return };
+        let idle = Duration::from_secs(60 * self.config.agent.idle_minutes);
         let busy = self.runs.of_session(session_key).next().is_some();
-        if busy || !self.sessions.is_idle(session_key, idle, self.now.wall_ms) {
+        if idle.is_zero() || busy || !self.sessions.is_idle(session_key, idle, self.now.wall_ms) {
             return;
         }
         self.end_session(session_key, false);

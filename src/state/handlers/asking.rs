@@ -74,7 +74,7 @@ impl State {
 
     /// Whether the agent has as many runs as it takes.
     pub(crate) fn agent_is_full(&self) -> bool {
-        self.runs.places_taken(|_| true) >= self.config.queue_max + self.config.processes_max
+        self.runs.places_taken(|_| true) >= self.config.agent.queue + self.config.agent.max_processes
     }
 
     /// Whether the agent takes no more runs of that person or session: others than the owner leave a place to the
@@ -83,7 +83,7 @@ impl State {
         if attribution.is_owner() {
             return self.agent_is_full();
         }
-        let places = self.config.queue_max + self.config.processes_max;
+        let places = self.config.agent.queue + self.config.agent.max_processes;
         let is_theirs = |run: &Run| {
             run.person != OWNER
                 && (run.session_key == attribution.session_key || run.person == attribution.person)
@@ -139,7 +139,7 @@ impl State {
             return Some(Refusal::say(NO_ROOM));
         }
         let person = &question.attribution.person;
-        self.today.wait_ms(person, self.config.budget, self.now.wall_ms)?;
+        self.today.wait_ms(person, &self.config.agent, self.now.wall_ms)?;
         // Once a day; after that there is silence.
         let line = self.today.tell(person).then(|| BUDGET_USED.to_owned());
         Some(Refusal { line, over_budget: true })

@@ -1,10 +1,11 @@
 //! Asks the agent from time to time whether there is something to say, and keeps quiet if there is not.
 //! When one is due is known to [`model::heartbeats`](crate::state::model::heartbeats).
 
+use crate::config::file::Heartbeat;
 use crate::protocol::call::RunId;
 use crate::protocol::payload::{Role, RunStatus};
 use crate::state::State;
-use crate::state::model::heartbeats::{HeartbeatConfig, NOTHING_TO_SAY, PERSON};
+use crate::state::model::heartbeats::{NOTHING_TO_SAY, PERSON};
 use crate::state::model::outbox::Reply;
 use crate::state::model::prompt::Prompt;
 use crate::state::model::runs::{Origin, Run, RunPhase};
@@ -31,7 +32,7 @@ impl State {
 
     /// The chat that the config wants a heartbeat's answer to be sent to.
     fn heartbeat_reply(&self) -> Option<Reply> {
-        let HeartbeatConfig { channel, to, .. } = &self.heartbeats.config;
+        let Heartbeat { channel, to, .. } = &self.heartbeats.config;
         let to = to.as_deref().or_else(|| self.access.owner((*channel)?))?;
         let route = self
             .route_to(*channel, to)
@@ -56,7 +57,7 @@ impl State {
         let run = Run {
             origin: Origin::Heartbeat,
             reply: self.heartbeat_reply(),
-            prompt: Prompt::of_config(self.heartbeats.config.prompt.clone()),
+            prompt: Prompt::of_config(self.heartbeats.prompt()),
             phase: RunPhase::Storing { has_place: self.has_place(MAIN, false) },
             ..self.new_run(MAIN, &session_id, PERSON)
         };

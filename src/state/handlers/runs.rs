@@ -2,6 +2,8 @@
 //!
 //! Who may start when is decided in `session_queues`; what chats are owed is settled in `replies`.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::agent::AgentControl;
@@ -14,8 +16,7 @@ use crate::protocol::frame::{self, cut_encoded};
 use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
 use crate::state::journal::Then;
 use crate::state::model::clients::Asker;
-use crate::state::model::keys;
-use crate::state::model::keys::Outcome;
+use crate::state::model::keys::{self, Outcome};
 use crate::state::model::prompt::Prompt;
 use crate::state::model::runs::{CANCELLED, Origin, Run, RunPhase};
 use crate::state::{Effect, State};
@@ -36,7 +37,7 @@ impl State {
             images: Vec::new(),
             image_files: Vec::new(),
             thinking: self.thinking(session_key),
-            timeout: self.config.run_timeout,
+            timeout: Duration::from_secs(self.config.agent.timeout_seconds),
             position: 0,
             owner: None,
             waiters: Vec::new(),
@@ -50,7 +51,7 @@ impl State {
 
     /// Level of thinking in a session where a request names none.
     pub(crate) fn thinking(&self, session_key: &str) -> Thinking {
-        self.sessions.thinking(session_key).unwrap_or(self.config.thinking)
+        self.sessions.thinking(session_key).unwrap_or(self.config.agent.thinking)
     }
 
     /// Puts a new run on record, with what the turn has gathered for it.

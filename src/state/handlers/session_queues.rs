@@ -28,7 +28,7 @@ impl State {
     /// in the same commit that the prompt is tried.
     pub(crate) fn has_place(&self, session_key: &str, was_interrupted: bool) -> bool {
         let none_waits = !self.runs.iter().any(|(_, run)| run.phase == RunPhase::Held);
-        none_waits && self.runs.can_start(session_key, was_interrupted, self.config.processes_max)
+        none_waits && self.runs.can_start(session_key, was_interrupted, self.config.agent.max_processes)
     }
 
     /// Starts the waiting runs that can start, at the end of a turn in which another may have ended.
@@ -41,7 +41,7 @@ impl State {
         for run_id in &held {
             // It may have become part of the prompt of one before it.
             let Some(run) = self.runs.get(run_id).filter(|run| run.phase == RunPhase::Held) else { continue };
-            if self.runs.can_start(&run.session_key, run.was_interrupted(), self.config.processes_max) {
+            if self.runs.can_start(&run.session_key, run.was_interrupted(), self.config.agent.max_processes) {
                 self.start_held(run_id, &held);
             } else if run.was_interrupted() && self.runs.can_start(&run.session_key, false, usize::MAX) {
                 // Later runs wait, or one that has to be alone with the agent would never be.

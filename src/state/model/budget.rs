@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::file::Agent;
 use crate::limits::{BUDGET_TOLD_MAX, SANE_CLOCK_MS};
 use crate::state::model::access::OWNER;
 
@@ -15,15 +16,6 @@ const OWNERS_PART: u64 = 10;
 
 /// A day in milliseconds; days begin at midnight UTC.
 const DAY_MS: u64 = 86_400_000;
-
-/// Runs that a day allows.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Budget {
-    /// Runs of everybody together, heartbeats included.
-    pub runs: u64,
-    /// Runs of each single person.
-    pub runs_per_person: u64,
-}
 
 /// Runs of today.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -48,12 +40,12 @@ impl Today {
         }
     }
 
-    /// The time until midnight if another run of the person would be over the budget.
-    pub(crate) fn wait_ms(&mut self, person: &str, budget: Budget, wall_ms: u64) -> Option<u64> {
+    /// The time until midnight if another run of the person would be over the budget of the config.
+    pub(crate) fn wait_ms(&mut self, person: &str, agent: &Agent, wall_ms: u64) -> Option<u64> {
         self.turn_over(wall_ms);
         let own = self.by_person.get(person).copied().unwrap_or(0);
-        let kept = if person == OWNER { 0 } else { budget.runs / OWNERS_PART };
-        let over = self.runs() >= budget.runs - kept || own >= budget.runs_per_person;
+        let kept = if person == OWNER { 0 } else { agent.daily_runs / OWNERS_PART };
+        let over = self.runs() >= agent.daily_runs - kept || own >= agent.daily_runs_per_person;
         over.then(|| DAY_MS - wall_ms % DAY_MS)
     }
 
@@ -116,11 +108,12 @@ impl Today {
 
 #[cfg(test)]
 mod tests {
-    use super::{BUDGET_TOLD_MAX, Budget, DAY_MS, Today};
+    use super::{BUDGET_TOLD_MAX, DAY_MS, Today};
+    use crate::config::file::Agent;
 
     #[test]
     fn the_budget_is_per_person_in_all_and_per_day() {
-        let budget = Budget { runs: 3, runs_per_person: 2 };
+        let budget = &Agent { daily_runs: 3, daily_runs_per_person: 2, ..Agent::default() };
         let mut today = Today::default();
         let noon = 30_000 * DAY_MS + DAY_MS / 2;
         today.count("a", noon);
@@ -135,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_person_who_is_forgotten_frees_nothing_for_the_others() {
-        let budget = Budget { runs: 3, runs_per_person: 2 };
+        let budget = &Agent { daily_runs: 3, daily_runs_per_person: 2, ..Agent::default() };
         let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
         for person in ["a", "b", "b"] {
             today.count(person, noon);
@@ -167,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_not_set_yet_begins_no_day() {
-        let budget = Budget { runs: 1, runs_per_person: 1 };
+        let budget = &Agent { daily_runs: 1, daily_runs_per_person: 1, ..Agent::default() };
         let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
         today.count("a", noon);
         assert!(today.wait_ms("a", budget, 60_000).is_some(), "a start without a clock of its own");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
-use crate::protocol::call::Channel;
+use crate::config::file::Heartbeat;
 use crate::protocol::payload::HeartbeatStatus;
 use crate::state::model::age;
 use crate::state::model::slot::Slot;
@@ -19,28 +19,15 @@ pub(crate) const NOTHING_TO_SAY: &str = "HEARTBEAT_OK";
 /// The person under whose name heartbeats count against the budget.
 pub(crate) const PERSON: &str = "heartbeat";
 
-/// What the config says about heartbeats.
-#[derive(Debug, Clone)]
-pub(crate) struct HeartbeatConfig {
-    /// Time between two; `None` is never, unless they are switched on: then it is [`EVERY_DEFAULT`].
-    pub every: Option<Duration>,
-    /// The prompt that is asked.
-    pub prompt: String,
-    /// Channel to which an answer goes besides the session's history; if absent, the one that `to` belongs to.
-    pub channel: Option<Channel>,
-    /// Chat to which an answer goes; the owner's if absent.
-    pub to: Option<String>,
-}
-
 /// Time between two where they are switched on and the config names none.
 pub(crate) const EVERY_DEFAULT: Duration = Duration::from_secs(30 * 60);
 
 /// The prompt of a heartbeat where the config names none.
-pub(crate) const PROMPT_DEFAULT: &str = "This is a regular check. Is there anything that you should tell the owner now? \
+const PROMPT_DEFAULT: &str = "This is a regular check. Is there anything that you should tell the owner now? \
     If not, answer exactly HEARTBEAT_OK.";
 
 pub(crate) struct Heartbeats {
-    pub(crate) config: HeartbeatConfig,
+    pub(crate) config: Heartbeat,
     next: Option<Instant>,
     last_ts: Option<u64>,
 }
@@ -53,7 +40,7 @@ struct Record {
 }
 
 impl Heartbeats {
-    pub(crate) fn new(config: HeartbeatConfig) -> Self {
+    pub(crate) fn new(config: Heartbeat) -> Self {
         Self { config, next: None, last_ts: None }
     }
 
@@ -62,7 +49,15 @@ impl Heartbeats {
     }
 
     pub(crate) fn every(&self) -> Duration {
-        self.config.every.unwrap_or(EVERY_DEFAULT)
+        match self.config.every_minutes {
+            0 => EVERY_DEFAULT,
+            minutes => Duration::from_secs(60 * minutes),
+        }
+    }
+
+    /// The prompt that is asked.
+    pub(crate) fn prompt(&self) -> String {
+        self.config.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned())
     }
 
     pub(crate) fn switch(&mut self, enabled: bool, now: Now) {

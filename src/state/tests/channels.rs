@@ -14,7 +14,6 @@ use crate::protocol::call::Channel;
 use crate::protocol::event::EventKind;
 use crate::protocol::payload::RunStatus;
 use crate::state::Event;
-use crate::state::model::budget::Budget;
 use crate::store::{StoreEvent, StoreOp};
 
 #[test]
@@ -247,7 +246,7 @@ fn failures_are_seen_in_the_chat_without_their_cause() {
 #[test]
 fn over_budget_there_is_one_line_and_one_notice() {
     let mut config = settings();
-    config.budget = Budget { runs: 10, runs_per_person: 1 };
+    (config.agent.daily_runs, config.agent.daily_runs_per_person) = (10, 1);
     let mut harness = Harness::with(config);
     harness.say(message("1", "2", "2", "a"));
     let run = harness.run();

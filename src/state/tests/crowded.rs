@@ -15,7 +15,6 @@ use crate::limits::{
 };
 use crate::protocol::call::Channel;
 use crate::state::Event;
-use crate::state::model::budget::Budget;
 use crate::store::{Recovered, StoreEvent};
 
 /// Commands that may be with the store: what is asked for with a look at its room, and what each of the
@@ -217,7 +216,7 @@ fn what_is_left_out_stays_in_the_journal_and_comes_with_the_next_start() {
         .map(|number| waiting(number, message(&number.to_string(), "2", "2", "hello")))
         .collect();
     let mut config = settings();
-    config.budget = Budget { runs: 9_999, runs_per_person: 9_999 };
+    (config.agent.daily_runs, config.agent.daily_runs_per_person) = (9_999, 9_999);
     let mut harness = Harness::on(config, slots);
     assert_eq!(harness.bench.state.inbox.iter().count(), INBOX_MAX);
     let waits = |harness: &Harness| harness.disk.values().filter(|value| value.starts_with("{\"w\"")).count();

@@ -213,7 +213,7 @@ const PERSON: &str = "730418265";
 /// A gateway that PERSON may write to, within that many runs a day.
 fn acquainted(runs_per_person: u64) -> Harness {
     let mut config = settings();
-    config.budget.runs_per_person = runs_per_person;
+    config.agent.daily_runs_per_person = runs_per_person;
     config.channels.by_channel.get_mut(&Channel::Telegram).unwrap().allowed.push(PERSON.into());
     Harness::with(config)
 }
@@ -384,7 +384,7 @@ fn a_group_that_is_forgotten_takes_those_along_who_have_nothing_else() {
 #[test]
 fn a_group_member_who_was_told_that_the_day_is_used_up_is_forgotten_too() {
     let mut config = settings();
-    config.budget.runs_per_person = 0;
+    config.agent.daily_runs_per_person = 0;
     let mut harness = Harness::with(config);
     harness.say(message("1", "-6", PERSON, "a tangerine"));
     harness.deliveries();

@@ -30,7 +30,8 @@ pub(super) struct Harness {
 }
 
 pub(super) fn settings() -> StateConfig {
-    let mut config = StateConfig { queue_max: 9, ..config() };
+    let mut config = config();
+    config.agent.queue = 9;
     let group = |require_mention, allowed: &[&str]| Group {
         require_mention,
         allow_from: allowed.iter().map(|id| (*id).to_owned()).collect(),
@@ -48,6 +49,13 @@ pub(super) fn settings() -> StateConfig {
     };
     config.channels.by_channel.insert(Channel::Telegram, telegram);
     config.channels.media = "/media".into();
+    config
+}
+
+/// The same with so many places for runs that wait.
+pub(super) fn with_queue(places: usize) -> StateConfig {
+    let mut config = settings();
+    config.agent.queue = places;
     config
 }
 

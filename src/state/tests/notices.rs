@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use super::harness::{Harness, message, settings};
+use super::harness::{Harness, message, settings, with_queue};
 use crate::channels::delivery::Part;
-use crate::state::StateConfig;
-use crate::state::model::budget::Budget;
 
 #[test]
 fn a_burst_that_waits_is_told_so_once() {
-    let mut harness = Harness::with(StateConfig { queue_max: 4, ..settings() });
+    let mut harness = Harness::with(with_queue(4));
     harness.say(message("1", "1", "1", "first"));
     let first = harness.run();
     for key in ["2", "3", "4"] {
@@ -53,7 +51,7 @@ fn what_grew_too_old_is_told_in_its_writers_name_and_without_looks() {
 #[test]
 fn that_the_budget_is_used_up_is_not_told_again_after_a_restart() {
     let mut config = settings();
-    config.budget = Budget { runs: 10, runs_per_person: 0 };
+    (config.agent.daily_runs, config.agent.daily_runs_per_person) = (10, 0);
     let mut harness = Harness::with(config);
     harness.say(message("1", "2", "2", "a"));
     assert_eq!(harness.deliveries().len(), 2, "one line and one notice");

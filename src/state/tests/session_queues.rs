@@ -9,7 +9,6 @@ use crate::agent::RunStep;
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::event::EventKind;
 use crate::protocol::payload::RunStatus;
-use crate::state::model::budget::Budget;
 use crate::store::{Recovered, StoreOp};
 
 impl Bench {
@@ -241,7 +240,7 @@ fn pause_and_resume_work_as_directives_too() {
 #[test]
 fn the_daily_budget_refuses_with_the_time_to_wait() {
     let mut tight = config();
-    tight.budget = Budget { runs: 1, runs_per_person: 1 };
+    (tight.agent.daily_runs, tight.agent.daily_runs_per_person) = (1, 1);
     let mut bench = Bench::with(tight, Recovered::default());
     bench.connect(1);
     bench.busy("a");
@@ -258,7 +257,7 @@ fn the_daily_budget_refuses_with_the_time_to_wait() {
 #[test]
 fn heartbeats_ask_when_nothing_else_runs_and_keep_quiet_when_all_is_well() {
     let mut with = config();
-    with.heartbeat.every = Some(Duration::from_secs(600));
+    with.heartbeat.every_minutes = 10;
     let mut bench = Bench::with(with, Recovered::default());
     assert!(bench.state.toggles().heartbeats);
     bench.pass(Duration::from_secs(600));

@@ -2,14 +2,12 @@
 
 use serde_json::json;
 
-use super::harness::{Harness, message, settings};
-use crate::state::StateConfig;
-use crate::state::model::budget::Budget;
+use super::harness::{Harness, message, settings, with_queue};
 
 const QUEUE: usize = 32;
 
 fn harness() -> Harness {
-    Harness::with(StateConfig { queue_max: QUEUE, ..settings() })
+    Harness::with(with_queue(QUEUE))
 }
 
 /// The owner asks on the command line; whether that is accepted.
@@ -48,7 +46,7 @@ fn no_member_of_a_group_shuts_the_owner_out() {
 
 #[test]
 fn what_is_said_behind_somebody_who_has_to_wait_waits_too() {
-    let mut config = StateConfig { queue_max: QUEUE, ..settings() };
+    let mut config = with_queue(QUEUE);
     config.channels.by_channel.values_mut().for_each(|channel| channel.allowed.push("666".into()));
     let mut harness = Harness::with(config);
     for line in 0..=QUEUE / 2 {
@@ -70,7 +68,7 @@ fn what_is_said_behind_somebody_who_has_to_wait_waits_too() {
 #[test]
 fn many_people_together_leave_a_place_to_the_owner() {
     for queue_max in [0, 1, 2, QUEUE] {
-        let mut config = StateConfig { queue_max, ..settings() };
+        let mut config = with_queue(queue_max);
         config.channels.by_channel.values_mut().for_each(|channel| {
             channel.allowed.extend((10..60).map(|id| id.to_string()));
         });
@@ -87,8 +85,9 @@ fn many_people_together_leave_a_place_to_the_owner() {
 
 #[test]
 fn the_last_runs_of_the_day_are_the_owners() {
-    let budget = Budget { runs: 20, runs_per_person: 8 };
-    let mut harness = Harness::with(StateConfig { budget, ..settings() });
+    let mut config = settings();
+    (config.agent.daily_runs, config.agent.daily_runs_per_person) = (20, 8);
+    let mut harness = Harness::with(config);
     for line in 0..24 {
         let id = (10 + line % 4).to_string();
         harness.say(message(&line.to_string(), "-6", &id, "hello"));

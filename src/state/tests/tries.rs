@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::harness::{Harness, message, settings};
+use super::harness::{Harness, message, settings, with_queue};
 use crate::agent::RunSpec;
 use crate::limits::ASKED_MAX;
 use crate::protocol::event::EventKind;
@@ -15,7 +15,9 @@ use crate::state::StateConfig;
 const GIVEN_UP: &str = "I was interrupted again and again";
 
 fn two_at_a_time() -> StateConfig {
-    StateConfig { processes_max: 2, ..settings() }
+    let mut config = settings();
+    config.agent.max_processes = 2;
+    config
 }
 
 /// Lives and dies until the poison was given to the agent for the last time.
@@ -72,7 +74,7 @@ fn what_waits_behind_a_poisonous_message_is_answered() {
 
 #[test]
 fn what_shared_a_prompt_is_asked_alone_after_a_crash() {
-    let mut harness = Harness::with(StateConfig { queue_max: 9, ..settings() });
+    let mut harness = Harness::with(with_queue(9));
     harness.say(message("1", "2", "2", "first"));
     let first = harness.run();
     for (key, text) in [("2", "plants"), ("3", "poison"), ("4", "garden")] {
