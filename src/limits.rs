@@ -189,7 +189,7 @@ pub const KEY_TTL_MS: u64 = 5 * 60_000;
 pub const KEY_JOINERS_MAX: usize = 32;
 /// Accepted runs waiting for the agent unless configured; beyond it `agent` gets `RATE_LIMITED`.
 pub const AGENT_QUEUE_DEFAULT: usize = 32;
-/// `system-event` notes waiting for the owner's next turn; the oldest goes.
+/// System notes that wait for the owner's next prompt; the oldest goes.
 pub const SYSTEM_NOTES_MAX: usize = 50;
 /// `summary` of a run; longer is cut and says `truncated: true`.
 pub const SUMMARY_BYTES_MAX: usize = 256 * 1024;
@@ -246,7 +246,7 @@ pub const HISTORY_TEXT_BYTES_MAX: usize = 256 * 1024;
 pub const INBOX_MAX: usize = 256;
 /// The same for their texts.
 pub const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Names of answered messages that are remembered, so that one that is handed over again is not
+/// Ids of answered messages that are remembered, so that one that is handed over again is not
 /// answered again; the oldest goes.
 pub const INBOX_DONE_MAX: usize = 1_000;
 /// Things from channels that could not be understood and are kept for a look; the oldest goes.

@@ -27,8 +27,17 @@ pub struct AgentConfig {
     pub model: Option<String>,
     /// Knows where the agent's own session files lie, and deletes what is forgotten of them.
     pub janitor: Janitor,
-    /// The sandbox around the agent.
-    pub sandbox: SandboxConfig,
+    /// Whether there is to be a sandbox around the agent (`agent.sandbox`).
+    pub sandbox: Wanted,
+    /// Files that are hidden in the sandbox wherever they lie: the config, and whatever holds a token.
+    pub secret_files: Vec<PathBuf>,
+    /// Paths that are hidden in the sandbox (`agent.hidden`).
+    pub hidden: Vec<PathBuf>,
+    /// Paths that may be written in the sandbox besides the working folder: the agent's own folders and
+    /// `agent.writable`.
+    pub writable: Vec<PathBuf>,
+    /// Home folder of the person, if there is one.
+    pub home: Option<PathBuf>,
     /// How long the agent may be silent during a run.
     pub idle_timeout: Duration,
     /// How long a process may take from its start to its first answer.
@@ -37,20 +46,6 @@ pub struct AgentConfig {
     pub warm: Duration,
     /// How many processes there are at a time.
     pub processes_max: usize,
-}
-
-/// The sandbox that the config asks for.
-pub struct SandboxConfig {
-    /// Whether there is to be a sandbox (`agent.sandbox`).
-    pub wanted: Wanted,
-    /// Files that are hidden wherever they lie: the config, and whatever holds a token.
-    pub files: Vec<PathBuf>,
-    /// Paths that are hidden (`agent.hidden`).
-    pub hidden: Vec<PathBuf>,
-    /// Paths that may be written besides the working folder: the agent's own folders and `agent.writable`.
-    pub writable: Vec<PathBuf>,
-    /// Home folder of the person, if there is one.
-    pub home: Option<PathBuf>,
 }
 
 /// All of one run: the agent thread asks nobody for more.

@@ -15,9 +15,7 @@ mod reader;
 pub(crate) mod sandbox;
 mod scheduler;
 
-pub use interface::{
-    AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, SandboxConfig, ToolPhase, ToolStep,
-};
+pub use interface::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, ToolPhase, ToolStep};
 
 use std::convert::Infallible;
 use std::io;

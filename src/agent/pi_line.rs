@@ -198,7 +198,7 @@ fn whole(kind: &str, raw: &RawLine<'_>) -> PiLine {
         "response" => PiLine::Response(response(raw)),
         "agent_start" => PiLine::AgentStart,
         "agent_end" => PiLine::AgentEnd,
-        "message_start" if is_assistant(raw.message) => PiLine::MessageStart,
+        "message_start" if parse_message(raw.message).is_some() => PiLine::MessageStart,
         "message_end" => message_end(raw.message),
         "auto_retry_start" => PiLine::RetryStart(raw.error_message.and_then(sentence).unwrap_or_default()),
         "auto_retry_end" => {
@@ -253,14 +253,11 @@ fn response(raw: &RawLine<'_>) -> Response {
     }
 }
 
+/// The message, if it is one of the model's.
 fn parse_message(message: Option<&RawValue>) -> Option<RawMessage<'_>> {
     serde_json::from_str(message?.get())
         .ok()
         .filter(|message: &RawMessage<'_>| short(message.role).as_deref() == Some("assistant"))
-}
-
-fn is_assistant(message: Option<&RawValue>) -> bool {
-    parse_message(message).is_some()
 }
 
 fn message_end(message: Option<&RawValue>) -> PiLine {

@@ -54,9 +54,12 @@ pub(super) struct PiRun {
     /// Whether the next `agent_start` begins the failed answer again.
     repeats: bool,
     barrier: Option<Barrier>,
+    /// How many `get_state` were sent.
     barriers: u64,
     answer: Answer,
+    /// How the model's last message ended, and the error that it came with.
     last: Option<(StopReason, Option<String>)>,
+    /// The provider's error when Pi stopped asking again.
     final_error: Option<String>,
 }
 
@@ -154,7 +157,11 @@ impl PiRun {
                     self.settle(now, out);
                 }
             }
-            PiLine::Question(id) => out.push(RunOutput::Write(decline_command(&id))),
+            // Declined: nobody is there who could be asked.
+            PiLine::Question(id) => {
+                let answer = json!({ "id": id, "type": "extension_ui_response", "cancelled": true });
+                out.push(RunOutput::Write(command_line(&answer)));
+            }
             PiLine::Other => {}
         }
     }
@@ -232,7 +239,9 @@ impl PiRun {
     }
 
     fn send_abort(&self, out: &mut Vec<RunOutput>) {
-        out.push(RunOutput::Write(abort_command(&format!("{}-abort", self.prompt_id))));
+        let id = format!("{}-abort", self.prompt_id);
+        // Without a run in progress it does nothing and still succeeds.
+        out.push(RunOutput::Write(command_line(&json!({ "id": id, "type": "abort" }))));
     }
 
     fn settle(&mut self, now: Instant, out: &mut Vec<RunOutput>) {
@@ -244,7 +253,8 @@ impl PiRun {
     fn ask_state(&mut self, now: Instant, out: &mut Vec<RunOutput>) {
         self.barriers += 1;
         let id = format!("{}-state{}", self.prompt_id, self.barriers);
-        out.push(RunOutput::Write(get_state_command(&id)));
+        // The answer comes after everything that was written before it.
+        out.push(RunOutput::Write(command_line(&json!({ "id": id, "type": "get_state" }))));
         self.barrier = Some(Barrier { id, due: now + AGENT_BARRIER_TIMEOUT, is_busy: false });
     }
 
@@ -359,21 +369,6 @@ fn prompt_command(id: &str, message: &str, images: &[(String, String)]) -> Vec<u
         command["images"] = Value::Array(images.collect());
     }
     command_line(&command)
-}
-
-/// Ends the run in progress; without one it does nothing and still succeeds.
-fn abort_command(id: &str) -> Vec<u8> {
-    command_line(&json!({ "id": id, "type": "abort" }))
-}
-
-/// Asks what is going on. The answer comes after everything that was written before it.
-fn get_state_command(id: &str) -> Vec<u8> {
-    command_line(&json!({ "id": id, "type": "get_state" }))
-}
-
-/// Declines to answer a question: nobody is there who could be asked.
-fn decline_command(question: &str) -> Vec<u8> {
-    command_line(&json!({ "id": question, "type": "extension_ui_response", "cancelled": true }))
 }
 
 fn command_line(command: &Value) -> Vec<u8> {

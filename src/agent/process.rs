@@ -50,12 +50,15 @@ pub(super) struct Process {
     start_timeout: Duration,
     /// How long it may be silent during a run.
     idle_timeout: Duration,
+    /// When it must have written its first line; `None` once it has.
     start_deadline: Option<Instant>,
     run: Option<ActiveRun>,
+    /// How many runs it was given.
     serial: u64,
-    /// `Asked` once `abort` was sent, or will be as soon as Pi can take it; and once its stdout is closed,
-    /// when it is about to end by itself, or not. Only the former can be taken back.
+    /// How far its end is. `Asked` means that `abort` was sent, or will be as soon as Pi can take it, which may
+    /// be taken back; or, with `is_closed`, that it should end by itself.
     ending: Ending,
+    /// Whether its stdout is closed.
     is_closed: bool,
 }
 

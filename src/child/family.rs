@@ -15,8 +15,8 @@ pub(crate) use other::*;
 /// Ends the processes that `roots` names and whatever is below them. `roots` is asked again and
 /// again, and reaps those of them that are dead.
 ///
-/// Everybody is stopped before anybody is killed: who is stopped starts nobody else, so there is an
-/// end to it however fast they multiply. True once `roots` has named nobody several times in a row.
+/// All are stopped before any is killed: a process that is stopped starts no other, so there is an end to
+/// it however fast they multiply. True once `roots` has named nobody several times in a row.
 /// Gives up, with a last SIGKILL for everybody, after `limit` or when those that were killed take
 /// longer than `patience` to be gone (a process may be in the kernel's hands) and nobody else comes.
 pub(crate) fn end(mut roots: impl FnMut() -> Vec<Pid>, patience: Duration, limit: Duration) -> bool {
@@ -25,8 +25,8 @@ pub(crate) fn end(mut roots: impl FnMut() -> Vec<Pid>, patience: Duration, limit
     let mut stopped: HashSet<Pid> = HashSet::new();
     let mut empty_looks = 0;
     while empty_looks < NOBODY_LOOKS {
-        // Who forks and exits in a loop is somebody else before everybody has been looked at. Its
-        // children come to us, and asking for those is fast enough to meet one alive.
+        // A process that forks and exits in a loop is another one before all of `/proc` has been looked at. Its
+        // children fall to us, and asking for those is fast enough to meet one alive.
         while started.elapsed() < limit {
             let fresh: Vec<Pid> = roots().into_iter().filter(|pid| stopped.insert(*pid)).collect();
             if fresh.is_empty() {
@@ -41,10 +41,10 @@ pub(crate) fn end(mut roots: impl FnMut() -> Vec<Pid>, patience: Duration, limit
             continue;
         }
         empty_looks = 0;
-        // Nobody here only means that they were gone before the slow look came to them. Whom they have
-        // started meanwhile is the next root.
+        // If this is empty, the roots were gone before the slow look at `/proc` came to them. What they have
+        // started meanwhile is among the next roots.
         let alive = alive(&left);
-        // A number that was given to somebody else meanwhile counts as new again.
+        // A number that was given to another process meanwhile counts as new again.
         stopped.retain(|pid| alive.contains(pid));
         let fresh: Vec<Pid> = alive.iter().copied().filter(|pid| stopped.insert(*pid)).collect();
         let over = started.elapsed() >= limit || killed.is_some_and(|since| since.elapsed() >= patience);

@@ -27,8 +27,7 @@ pub(crate) fn login(context: &Context, mut params: Value) -> Result<()> {
     }
     let until = Instant::now() + context.timeout.unwrap_or(CLI_FOREVER);
     let mut connection = context.connect(&LOGIN, context.deadline())?;
-    let style = QrStyle { blocks: is_utf8(|name| env::var(name).ok()), escapes: context.output.escapes };
-    let end = follow(context, &mut connection, &params, &mut LinkingView::new(style), until);
+    let end = follow(context, &mut connection, &params, until);
     connection.close();
     let end = end.map_err(advise)?;
     let payload = &end["payload"];
@@ -56,14 +55,10 @@ pub(crate) fn logout(context: &Context, params: Value) -> Result<()> {
 }
 
 /// Asks for the login and shows how far it is; the last answer, as a frame.
-fn follow(
-    context: &Context,
-    connection: &mut Connection,
-    params: &Value,
-    view: &mut LinkingView,
-    until: Instant,
-) -> Result<Value> {
+fn follow(context: &Context, connection: &mut Connection, params: &Value, until: Instant) -> Result<Value> {
     let output = &context.output;
+    let style = QrStyle { blocks: is_utf8(|name| env::var(name).ok()), escapes: output.escapes };
+    let mut view = LinkingView::new(style);
     let mut by = until.min(context.deadline());
     let id = connection.send("channel-login", params, by)?;
     loop {

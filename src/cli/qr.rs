@@ -26,12 +26,7 @@ pub(crate) struct QrStyle {
 
 /// The code that says `text`, one string for each line. The quiet zone is the largest with which it
 /// fits so many columns and rows, or at least the columns; an error says why there is none.
-pub(crate) fn draw(
-    text: &str,
-    style: QrStyle,
-    columns: usize,
-    rows: usize,
-) -> std::result::Result<Vec<String>, String> {
+pub(crate) fn draw(text: &str, style: QrStyle, columns: usize, rows: usize) -> Result<Vec<String>, String> {
     // More correction would make it larger, and a screen has no scratches.
     let code = QrCode::encode_text(text, QrCodeEcc::Low).map_err(|_| "the code is too long".to_owned())?;
     // Characters that are one module wide, and modules that one line is high.

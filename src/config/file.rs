@@ -245,7 +245,7 @@ pub(crate) struct Group {
     pub(crate) require_mention: bool,
     /// Who may ask besides those who may anywhere; `*` is everybody.
     pub(crate) allow_from: Vec<String>,
-    /// Whose runs lines for the gateway may touch.
+    /// Whose runs directives may touch.
     pub(crate) commands: Commands,
 }
 

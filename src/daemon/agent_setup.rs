@@ -6,9 +6,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
+use crate::agent::AgentConfig;
 use crate::agent::demo::DEMO_AGENT;
 use crate::agent::sandbox::refusal;
-use crate::agent::{AgentConfig, SandboxConfig};
 use crate::config::file::{Agent, Sandbox};
 use crate::config::settings::{AgentCommand, Settings};
 use crate::daemon::fatal::Fatal;
@@ -49,13 +49,11 @@ pub(super) fn setup(
         pass_env: agent.pass_env.clone(),
         model: agent.model.clone(),
         janitor: janitor.clone(),
-        sandbox: SandboxConfig {
-            wanted: agent.sandbox,
-            files: settings.secret_files.clone(),
-            hidden: folders.hidden()?,
-            writable: folders.writable()?,
-            home,
-        },
+        sandbox: agent.sandbox,
+        secret_files: settings.secret_files.clone(),
+        hidden: folders.hidden()?,
+        writable: folders.writable()?,
+        home,
         idle_timeout: Duration::from_secs(agent.idle_timeout_seconds),
         start_timeout: Duration::from_secs(agent.start_timeout_seconds),
         warm: Duration::from_secs(agent.warm_seconds),

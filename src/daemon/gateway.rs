@@ -80,7 +80,7 @@ impl Gateway {
         let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX + CHANNEL_RESERVE);
         let fanout_us = Arc::new(AtomicU64::new(0));
         let channels_setup = channels_setup::setup(settings, state.toggles(), cursors, own_exe)?;
-        let exits = Outputs {
+        let outputs = Outputs {
             outbound: to_outbound.clone(),
             store: to_store,
             agent: to_agent,
@@ -105,7 +105,7 @@ impl Gateway {
             agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone(), tried)
                 .map_err(&thread)?,
         ];
-        let state = state::state_loop::spawn(state, first, state_inbox, exits).map_err(&thread)?;
+        let state = state::state_loop::spawn(state, first, state_inbox, outputs).map_err(&thread)?;
         let acceptor = Acceptor::start(listeners.sockets, Arc::clone(&context)).map_err(&thread)?;
         Ok(Self { context, acceptor, to_state, to_channels, state, others })
     }

@@ -8,9 +8,9 @@ use crate::backoff::Backoff;
 
 // ---- Telegram ---------------------------------------------------------------------------------
 
-/// Text of one message in UTF-16 units, after the looks were taken out of it; longer is split.
+/// Text of one message in UTF-16 units, without the marks of its formatting; longer is split.
 pub const TELEGRAM_TEXT_UNITS_MAX: usize = 4_096;
-/// Looks of one message; Telegram ignores further ones, so the message ends before them.
+/// Entities of one message (bold, links, ...); Telegram ignores further ones, so the message ends before them.
 pub const TELEGRAM_ENTITIES_MAX: usize = 100;
 /// Beginning of a message that another one answers, in UTF-16 units.
 pub const QUOTED_UNITS_MAX: usize = 1_000;

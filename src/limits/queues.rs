@@ -36,7 +36,7 @@ pub const STORE_INBOX: usize = 256;
 /// The same for what they hold.
 pub const STORE_INBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Room in the store's inbox beyond what is asked for with a look at it, such as requests, batches and
-/// letters that are begun or given up. Without one are stored: for each run its end, its notes and its key
+/// deliveries that are begun or given up. Without one are stored: for each run its end, its notes and its key
 /// (four for each that may wait come on top of this), where a line for the gateway has just had the place of
 /// its beginning; for each attempt under way what became of it; for each session with the agent thread that
 /// it is forgotten; and what a start brings, in one command.
@@ -45,25 +45,25 @@ pub const STORE_RESERVE: usize = 1_024;
 pub const UNSAVED_OPS_MAX: usize = 4_096;
 /// Commands in one group commit.
 pub const STORE_GROUP_MAX: usize = 128;
-/// Control slot of the agent thread (cancel, forget, pause, shutdown). What must get through is bounded:
+/// Control queue of the agent thread (cancel, forget, shutdown). What must get through is bounded:
 /// `FORGOTTEN_AT_ONCE_MAX` deletions that are not answered; a cancel for each run that it has, and for each
 /// that took such a one's place before it looked; one end. What may be left out stops at
 /// `AGENT_CONTROL_EXPENDABLE_MAX`.
 pub const AGENT_CONTROL_INBOX: usize = 512;
-/// Orders in that slot beyond which it is not told of a new conversation: its next run tells it, too.
+/// Controls in that queue beyond which it is not told of a new conversation: its next run tells it, too.
 pub const AGENT_CONTROL_EXPENDABLE_MAX: usize = 256;
 /// Lines read from one agent process that wait for the agent thread; the reader waits beyond.
 pub const AGENT_LINES_INBOX: usize = 64;
-/// Orders to channels that are not answered; beyond it `set-channel`, logins, logouts and `health` with
+/// Commands to channels that are not answered; beyond it `set-channel`, logins, logouts and `health` with
 /// `probe` get `RATE_LIMITED`.
 pub const CHANNEL_INBOX: usize = 64;
 /// Room beyond that for what state sends without asking. For each of the two channels that is one answer to
 /// a batch, which it waits for, and `ATTEMPTS_IN_FLIGHT_MAX` attempts; then files to fetch, and as many that
 /// came too late and are to be removed (`FETCHES_IN_FLIGHT_MAX`, but for those that were given up, of which
-/// new ones only come with new messages); one order to give back what waits. What may be left out stops at
+/// new ones only come with new messages); one command to give back what waits. What may be left out stops at
 /// `CHANNEL_EXPENDABLE_MAX`.
 pub const CHANNEL_RESERVE: usize = 4 * INBOX_MAX + 2 * ATTEMPTS_IN_FLIGHT_MAX;
-/// Orders beyond which the channels are not told who is typing, what was read, and to tidy.
+/// Commands beyond which the channels are not told who is typing, what was read, and to tidy.
 pub const CHANNEL_EXPENDABLE_MAX: usize = 256;
 
 const _: () = assert!(

@@ -49,7 +49,7 @@ const BARRED: &str = "meanwhile no agent starts";
 impl Sandbox {
     /// Looks for bubblewrap and tries it with the mounts of a real run.
     pub(super) fn decide(config: &AgentConfig) -> Self {
-        let wanted = config.sandbox.wanted;
+        let wanted = config.sandbox;
         if wanted == Wanted::None {
             return Self::None(SWITCHED_OFF.to_owned());
         }
@@ -90,7 +90,7 @@ impl Sandbox {
     /// Whether another look may come to something else: what was missing may have been installed or
     /// allowed since, or the machine was too busy.
     pub(super) fn may_change(&self, config: &AgentConfig) -> bool {
-        !matches!(self, Self::Bwrap(_)) && config.sandbox.wanted != Wanted::None
+        !matches!(self, Self::Bwrap(_)) && config.sandbox != Wanted::None
     }
 
     /// Its name in `health`, and the sentence about it.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-use crate::agent::interface::{AgentConfig, SandboxConfig};
+use crate::agent::interface::AgentConfig;
 use crate::agent::sandbox::{SessionFolders, refusal};
 use crate::limits::{SANDBOX_SOCKET_LIST_BYTES_MAX, SANDBOX_SOCKETS_MAX};
 
@@ -97,22 +97,21 @@ pub(super) fn base_arguments() -> Vec<OsString> {
 }
 
 fn mounts(config: &AgentConfig, cwd: &Path, session: SessionFolders<'_>) -> Result<Mounts, String> {
-    let sandbox = &config.sandbox;
     let mut mounts = emptied();
     mounts.insert(real(&config.own_exe), Mount::ReadOnly);
     mounts.insert(cwd.to_owned(), Mount::Writable);
-    for path in sandbox.writable.iter().filter(|path| may_exist(path)) {
+    for path in config.writable.iter().filter(|path| may_exist(path)) {
         mounts.insert(given("what it may write", path, config)?, Mount::Writable);
     }
-    for socket in reachable_sockets(&mounts, sandbox) {
+    for socket in reachable_sockets(&mounts, config.home.as_deref()) {
         mounts.insert(socket, Mount::EmptyFile);
     }
-    for path in sandbox.hidden.iter().map(|path| real(path)).filter(|path| may_exist(path)) {
+    for path in config.hidden.iter().map(|path| real(path)).filter(|path| may_exist(path)) {
         let mount = if path.is_dir() { Mount::EmptyFolder } else { Mount::EmptyFile };
         mounts.insert(path, mount);
     }
     let state_dir = real(config.janitor.layout().root());
-    for file in sandbox.files.iter().map(|file| real(file)) {
+    for file in config.secret_files.iter().map(|file| real(file)) {
         if may_exist(&file) && !file.starts_with(&state_dir) {
             mounts.insert(file, Mount::EmptyFile);
         }
@@ -146,8 +145,8 @@ fn emptied() -> Mounts {
 
 /// The sockets that would still be reachable. One in a folder that was given to the agent is part of what
 /// was given, unless that is the person's whole home.
-fn reachable_sockets(mounts: &Mounts, sandbox: &SandboxConfig) -> Vec<PathBuf> {
-    let home = sandbox.home.as_deref().map(real);
+fn reachable_sockets(mounts: &Mounts, home: Option<&Path>) -> Vec<PathBuf> {
+    let home = home.map(real);
     let is_home = |path: &Path| home.as_deref().is_some_and(|home| home.starts_with(path));
     let is_reachable = |socket: &PathBuf| match nearest(mounts, socket) {
         None => true,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clawdis_gateway::agent::{self, AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep, SandboxConfig};
+use clawdis_gateway::agent::{self, AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
 use clawdis_gateway::config::file::Sandbox;
 use clawdis_gateway::protocol::call::{RunId, Thinking};
 use clawdis_gateway::protocol::payload::RunStatus;
@@ -93,13 +93,11 @@ pub(super) fn config(folder: &Folder, command: &[&str]) -> AgentConfig {
         model: None,
         janitor: Janitor::new(Layout::new(folder.path()), u64::MAX),
         // The guard is what is tested here; walls are tests/it/agent/sandbox.rs's.
-        sandbox: SandboxConfig {
-            wanted: Sandbox::None,
-            files: Vec::new(),
-            hidden: Vec::new(),
-            writable: Vec::new(),
-            home: None,
-        },
+        sandbox: Sandbox::None,
+        secret_files: Vec::new(),
+        hidden: Vec::new(),
+        writable: Vec::new(),
+        home: None,
         idle_timeout: PATIENCE,
         start_timeout: PATIENCE,
         warm: PATIENCE,
