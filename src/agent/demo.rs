@@ -2,7 +2,8 @@
 //!
 //! It answers a prompt with what it was asked, in several pieces with a short pause before each,
 //! after one call of a tool named `clock`. A prompt that holds `[[slow N]]` makes the pauses N
-//! milliseconds long (a minute at most). It remembers nothing and ignores every flag.
+//! milliseconds long (a minute at most). It remembers nothing, ignores every flag, takes no other commands
+//! than the gateway gives and says nothing that the gateway does not read.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ pub fn main() -> ExitCode {
             }
         }
     });
-    match reader.and_then(|_| Demo { commands, messages: 0, calls: 0 }.serve()) {
+    match reader.and_then(|_| Demo { commands, calls: 0 }.serve()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("demo agent: {error}");
@@ -46,7 +47,6 @@ pub fn main() -> ExitCode {
 
 struct Demo {
     commands: Receiver<Value>,
-    messages: u64,
     calls: u64,
 }
 
@@ -70,21 +70,14 @@ impl Demo {
         Ok(())
     }
 
-    /// Answers a command that is no prompt.
-    fn answer(&mut self, command: &Value, streaming: bool) -> io::Result<()> {
+    /// Answers a command that begins no answer.
+    fn answer(&self, command: &Value, is_streaming: bool) -> io::Result<()> {
         match command["type"].as_str() {
             Some("abort") => respond(command, None),
-            Some("new_session") => {
-                self.messages = 0;
-                respond(command, Some(json!({ "cancelled": false })))
-            }
             Some("get_state") => {
-                let state = json!({ "model": { "id": "echo", "provider": "builtin" }, "thinkingLevel": "off",
-                    "isStreaming": streaming, "isCompacting": false, "messageCount": self.messages,
-                    "pendingMessageCount": 0 });
-                respond(command, Some(state))
+                respond(command, Some(json!({ "isStreaming": is_streaming, "isCompacting": false })))
             }
-            Some("prompt") if streaming => refuse(command, "prompt", "the demo agent is busy"),
+            Some("prompt") if is_streaming => refuse(command, "prompt", "the demo agent is busy"),
             Some("prompt") => refuse(command, "prompt", "`message` must be a string"),
             Some(other) => refuse(command, other, &format!("Unknown command: {other}")),
             None => refuse(command, "parse", "not a command"),
@@ -95,12 +88,7 @@ impl Demo {
     fn prompt(&mut self, asked: &str) -> io::Result<()> {
         let pause = pause_of(asked);
         say(&json!({ "type": "agent_start" }))?;
-        say(&json!({ "type": "turn_start" }))?;
-        let user = json!({ "role": "user", "content": text_content(asked), "timestamp": wall_ms() });
-        say_message(&user, &user)?;
         self.call_clock()?;
-        say(&json!({ "type": "turn_start" }))?;
-
         let answer = format!("You said: {}", asked.trim());
         say(&json!({ "type": "message_start", "message": assistant(&json!([]), "stop") }))?;
         say(&update("text_start", None, ""))?;
@@ -117,11 +105,8 @@ impl Demo {
         let text = &answer[..written];
         say(&update("text_end", None, text))?;
         let stop = if interrupt.is_some() { "aborted" } else { "stop" };
-        let message = assistant(&text_content(text), stop);
-        say(&json!({ "type": "message_end", "message": message }))?;
-        say(&json!({ "type": "turn_end", "message": message, "toolResults": [] }))?;
-        say(&json!({ "type": "agent_end", "messages": [user, message] }))?;
-        self.messages += 2;
+        say(&json!({ "type": "message_end", "message": assistant(&text_content(text), stop) }))?;
+        say(&json!({ "type": "agent_end" }))?;
         match interrupt {
             Some(Interrupt::Abort(command)) => respond(&command, None),
             Some(Interrupt::Closed) | None => Ok(()),
@@ -133,17 +118,10 @@ impl Demo {
         self.calls += 1;
         let id = format!("call_{}", self.calls);
         let args = json!({ "zone": "UTC" });
-        let call = json!([{ "type": "toolCall", "id": id, "name": "clock", "arguments": args }]);
-        let message = assistant(&call, "toolUse");
-        say_message(&assistant(&json!([]), "stop"), &message)?;
         say(&json!({ "type": "tool_execution_start", "toolCallId": id, "toolName": "clock", "args": args }))?;
         let content = text_content(&format!("{} seconds since 1970", wall_ms() / 1_000));
         say(&json!({ "type": "tool_execution_end", "toolCallId": id, "toolName": "clock",
-            "result": { "content": content }, "isError": false }))?;
-        let result = json!({ "role": "toolResult", "toolCallId": id, "toolName": "clock", "content": content,
-            "isError": false, "timestamp": wall_ms() });
-        say_message(&result, &result)?;
-        say(&json!({ "type": "turn_end", "message": message, "toolResults": [result] }))
+            "result": { "content": content }, "isError": false }))
     }
 
     /// Pauses, and answers commands meanwhile.
@@ -225,12 +203,6 @@ fn say_to(command: &Value, mut response: Value) -> io::Result<()> {
         response["id"] = id.clone();
     }
     say(&response)
-}
-
-/// Says a message that comes at once: as it begins, and as it is when it ends.
-fn say_message(begun: &Value, ended: &Value) -> io::Result<()> {
-    say(&json!({ "type": "message_start", "message": begun }))?;
-    say(&json!({ "type": "message_end", "message": ended }))
 }
 
 fn say(line: &Value) -> io::Result<()> {
