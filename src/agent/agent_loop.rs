@@ -90,7 +90,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             self.take_lines();
             let now = Instant::now();
             for index in (0..self.processes.len()).rev() {
-                self.with_process_at(index, |process, events| process.tick(now, events));
+                self.with_process_at(index, |process| process.tick(now));
             }
             if self.stop_by.is_none() {
                 self.plan(now);
@@ -188,10 +188,10 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             let Ok((id, event)) = self.reader_events.try_recv() else { return };
             let now = Instant::now();
             // What the reader of a process that is gone still had is nobody's.
-            self.with_process(id, |process, events| match event {
-                ReaderEvent::Line(line) => process.on_line(line, now, events),
-                ReaderEvent::Fault(fault) => process.on_fault(&fault, now, events),
-                ReaderEvent::Closed => process.on_closed(now, events),
+            self.with_process(id, |process| match event {
+                ReaderEvent::Line(line) => process.on_line(line, now),
+                ReaderEvent::Fault(fault) => process.on_fault(&fault, now),
+                ReaderEvent::Closed => process.on_closed(now),
             });
         }
     }
@@ -222,11 +222,11 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
 
     fn stop_run_of(&mut self, id: ProcessId, why: &str) {
         let now = Instant::now();
-        self.with_process(id, |process, events| {
+        self.with_process(id, |process| {
             if process.is_busy() {
-                process.stop_run(RunStatus::Cancelled, why.to_owned(), now, events);
+                process.stop_run(RunStatus::Cancelled, why.to_owned(), now);
             } else {
-                process.terminate(now, events);
+                process.terminate(now);
             }
         });
     }
@@ -236,9 +236,9 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             match action {
                 Action::Start(id, run) => self.start(id, *run, now),
                 Action::Assign(id, run) => {
-                    self.with_process(id, |process, events| process.start_run(*run, now, events));
+                    self.with_process(id, |process| process.start_run(*run, now));
                 }
-                Action::End(id) => self.with_process(id, |process, events| process.terminate(now, events)),
+                Action::End(id) => self.with_process(id, |process| process.terminate(now)),
                 Action::Delete(session_key) => {
                     let result = agent_folder::forget(self.config.janitor.layout(), &session_key)
                         .map_err(|error| format!("they cannot be deleted: {error}"))
@@ -270,7 +270,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
         match self.start_child(id, &run, file) {
             Ok(child) => {
                 self.processes.push(Process::new(id, child, &self.config, now));
-                self.with_process(id, |process, events| process.start_run(run, now, events));
+                self.with_process(id, |process| process.start_run(run, now));
             }
             Err(error) => {
                 let why = format!("the agent cannot be started: {error}");
@@ -318,19 +318,19 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
         Child::start(&spec, move |stdout| reader::read(id, stdout, reader_events))
     }
 
-    fn with_process(&mut self, id: ProcessId, act: impl FnOnce(&mut Process, &mut Vec<ProcessEvent>)) {
+    fn with_process(&mut self, id: ProcessId, act: impl FnOnce(&mut Process)) {
         if let Some(index) = self.processes.iter().position(|process| process.id == id) {
             self.with_process_at(index, act);
         }
     }
 
     /// Has a process do something, and handles the events that come of it.
-    fn with_process_at(&mut self, index: usize, act: impl FnOnce(&mut Process, &mut Vec<ProcessEvent>)) {
-        let mut events = Vec::new();
-        act(&mut self.processes[index], &mut events);
-        let id = self.processes[index].id;
-        for item in events {
-            match item {
+    fn with_process_at(&mut self, index: usize, act: impl FnOnce(&mut Process)) {
+        let process = &mut self.processes[index];
+        act(process);
+        let id = process.id;
+        for event in std::mem::take(&mut process.events) {
+            match event {
                 ProcessEvent::Step(run_id, step) => self.pending_events.step(&run_id, step),
                 ProcessEvent::Ended(run_id, status, summary) => self.report_ended(run_id, status, summary),
                 ProcessEvent::Idle if self.stop_by.is_some() => self.stop_run_of(id, ""),

@@ -60,6 +60,8 @@ pub(super) struct Process {
     ending: Ending,
     /// Whether its stdout is closed.
     is_closed: bool,
+    /// What follows for the agent thread, which takes it after each call.
+    pub(super) events: Vec<ProcessEvent>,
 }
 
 struct ActiveRun {
@@ -77,18 +79,29 @@ impl Process {
     pub(super) fn new(id: ProcessId, child: Child, config: &AgentConfig, now: Instant) -> Self {
         let AgentConfig { start_timeout, idle_timeout, .. } = *config;
         let start_deadline = Some(now + start_timeout);
-        let (run, serial, ending, is_closed) = (None, 0, Ending::No, false);
-        Self { id, child, start_timeout, idle_timeout, start_deadline, run, serial, ending, is_closed }
+        let (run, serial, ending, is_closed, events) = (None, 0, Ending::No, false, Vec::new());
+        Self {
+            id,
+            child,
+            start_timeout,
+            idle_timeout,
+            start_deadline,
+            run,
+            serial,
+            ending,
+            is_closed,
+            events,
+        }
     }
 
     /// Gives a run to the process, which has none.
-    pub(super) fn start_run(&mut self, spec: RunSpec, now: Instant, events: &mut Vec<ProcessEvent>) {
+    pub(super) fn start_run(&mut self, spec: RunSpec, now: Instant) {
         self.serial += 1;
         let mut images = spec.images;
         images.extend(spec.image_files.iter().filter_map(|(mime_type, path)| read_picture(mime_type, path)));
         let (pi, line) = PiRun::new(self.serial, &spec.prompt, &images);
         self.child.stdin.write(&line, now);
-        events.push(ProcessEvent::Step(spec.run_id.clone(), RunStep::Started));
+        self.events.push(ProcessEvent::Step(spec.run_id.clone(), RunStep::Started));
         self.run = Some(ActiveRun {
             run_id: spec.run_id,
             pi,
@@ -100,46 +113,40 @@ impl Process {
     }
 
     /// Handles one of its lines.
-    pub(super) fn on_line(&mut self, line: PiLine, now: Instant, events: &mut Vec<ProcessEvent>) {
+    pub(super) fn on_line(&mut self, line: PiLine, now: Instant) {
         if self.start_deadline.take().is_some() {
-            events.push(ProcessEvent::Started);
+            self.events.push(ProcessEvent::Started);
         }
         let Some(run) = &mut self.run else { return };
         run.silent_since = now;
         let mut out = Vec::new();
         run.pi.handle(line, now, &mut out);
-        self.execute(out, now, events);
+        self.execute(out, now);
         if self.child.stdin.is_overrun && self.ending == Ending::No {
-            self.on_fault("the agent does not read what it is sent", now, events);
+            self.on_fault("the agent does not read what it is sent", now);
         }
     }
 
     /// Handles a breach of the protocol: the run ends now, the process soon.
-    pub(super) fn on_fault(&mut self, fault: &str, now: Instant, events: &mut Vec<ProcessEvent>) {
+    pub(super) fn on_fault(&mut self, fault: &str, now: Instant) {
         if self.run.is_none() {
             log::warn!("an idle agent process broke the protocol and is ended");
         }
-        self.end_run(RunStatus::Error, one_sentence(fault), events);
-        self.terminate(now, events);
+        self.end_run(RunStatus::Error, one_sentence(fault));
+        self.terminate(now);
     }
 
     /// Handles the end of its stdout.
-    pub(super) fn on_closed(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
+    pub(super) fn on_closed(&mut self, now: Instant) {
         if !self.is_closed && !self.ending.is_forced() {
             self.is_closed = true;
             self.ending = Ending::Asked { until: now + CHILD_CLOSED_WAIT };
-            events.push(ProcessEvent::Ending);
+            self.events.push(ProcessEvent::Ending);
         }
     }
 
     /// Ends its run with that status: the agent is asked at first.
-    pub(super) fn stop_run(
-        &mut self,
-        status: RunStatus,
-        why: String,
-        now: Instant,
-        events: &mut Vec<ProcessEvent>,
-    ) {
+    pub(super) fn stop_run(&mut self, status: RunStatus, why: String, now: Instant) {
         let Some(run) = &mut self.run else { return };
         if run.verdict.is_none() {
             run.verdict = Some((status, why));
@@ -148,15 +155,15 @@ impl Process {
             self.ending = Ending::Asked { until: now + CHILD_ABORT_WAIT };
             let mut out = Vec::new();
             run.pi.abort(&mut out);
-            self.execute(out, now, events);
+            self.execute(out, now);
         }
     }
 
     /// Ends the process, and the run that it may have.
-    pub(super) fn terminate(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
+    pub(super) fn terminate(&mut self, now: Instant) {
         if !self.ending.is_forced() {
             self.ending.terminate(&mut self.child, CHILD_KILL_AFTER, now);
-            events.push(ProcessEvent::Ending);
+            self.events.push(ProcessEvent::Ending);
         }
     }
 
@@ -188,43 +195,43 @@ impl Process {
     }
 
     /// Does what is due by now.
-    pub(super) fn tick(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
+    pub(super) fn tick(&mut self, now: Instant) {
         if self.child.stdin.retry_at().is_some_and(|at| at <= now) {
             self.child.stdin.flush(now);
         }
         if let Some(run) = &mut self.run {
             let mut out = Vec::new();
             run.pi.tick(now, &mut out);
-            self.execute(out, now, events);
+            self.execute(out, now);
         }
         match self.ending {
-            Ending::No => self.check_limits(now, events),
+            Ending::No => self.check_limits(now),
             Ending::Asked { until } if !self.is_closed => {
                 if until <= now {
-                    self.terminate(now, events);
+                    self.terminate(now);
                 }
             }
             Ending::Asked { until } if until <= now && self.child.exit().is_none() => {
-                self.end_run(RunStatus::Error, self.explain_end("the agent closed its output"), events);
-                self.terminate(now, events);
+                self.end_run(RunStatus::Error, self.explain_end("the agent closed its output"));
+                self.terminate(now);
             }
             Ending::Term { until } if until <= now && self.child.exit().is_none() => {
                 let rest = CHILD_STOP_TIMEOUT.saturating_sub(CHILD_ABORT_WAIT + CHILD_KILL_AFTER);
                 self.ending.escalate(&mut self.child, rest, now);
             }
             Ending::Asked { .. } | Ending::Term { .. } | Ending::Kill { .. } => {
-                self.check_exit(now, events);
+                self.check_exit(now);
             }
         }
     }
 
-    fn check_limits(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
+    fn check_limits(&mut self, now: Instant) {
         if self.start_deadline.is_some_and(|at| at <= now) {
             let limit = self.start_timeout.as_secs_f64();
             let why = self.explain_end(&format!("the agent did not answer within {limit} s of its start"));
-            events.push(ProcessEvent::FailedToStart(why.clone()));
-            self.end_run(RunStatus::Error, why, events);
-            self.terminate(now, events);
+            self.events.push(ProcessEvent::FailedToStart(why.clone()));
+            self.end_run(RunStatus::Error, why);
+            self.terminate(now);
             return;
         }
         let Some(run) = &self.run else { return };
@@ -235,15 +242,15 @@ impl Process {
         } else {
             return;
         };
-        self.stop_run(RunStatus::Timeout, why, now, events);
+        self.stop_run(RunStatus::Timeout, why, now);
     }
 
-    fn check_exit(&mut self, now: Instant, events: &mut Vec<ProcessEvent>) {
+    fn check_exit(&mut self, now: Instant) {
         let Some(exit) = self.child.exit() else {
             if matches!(self.ending, Ending::Kill { until } if until <= now) {
                 log::error!("an agent process does not die; it is left behind");
-                self.end_run(RunStatus::Error, "the agent does not end".into(), events);
-                events.push(ProcessEvent::Gone);
+                self.end_run(RunStatus::Error, "the agent does not end".into());
+                self.events.push(ProcessEvent::Gone);
             }
             return;
         };
@@ -256,45 +263,45 @@ impl Process {
         }
         let why = self.explain_end(&describe_exit(exit));
         if self.start_deadline.take().is_some() && self.is_closed && !self.ending.is_forced() {
-            events.push(ProcessEvent::FailedToStart(why.clone()));
+            self.events.push(ProcessEvent::FailedToStart(why.clone()));
         }
-        self.end_run(RunStatus::Error, why, events);
-        events.push(ProcessEvent::Gone);
+        self.end_run(RunStatus::Error, why);
+        self.events.push(ProcessEvent::Gone);
     }
 
-    fn execute(&mut self, out: Vec<RunOutput>, now: Instant, events: &mut Vec<ProcessEvent>) {
+    fn execute(&mut self, out: Vec<RunOutput>, now: Instant) {
         for output in out {
             match output {
                 RunOutput::Step(step) => {
                     // A client has been, or is about to be, told how this run ends.
                     let shown = self.run.as_ref().filter(|run| run.verdict.is_none());
-                    events.extend(shown.map(|run| ProcessEvent::Step(run.run_id.clone(), step)));
+                    self.events.extend(shown.map(|run| ProcessEvent::Step(run.run_id.clone(), step)));
                 }
                 RunOutput::Write(line) => self.child.stdin.write(&line, now),
-                RunOutput::Finished(outcome) => self.finish(outcome, now, events),
+                RunOutput::Finished(outcome) => self.finish(outcome, now),
             }
         }
     }
 
-    fn finish(&mut self, outcome: RunOutcome, now: Instant, events: &mut Vec<ProcessEvent>) {
+    fn finish(&mut self, outcome: RunOutcome, now: Instant) {
         let Some(run) = self.run.take() else { return };
         let (status, summary) = run.verdict.unwrap_or((outcome.status, outcome.summary));
-        events.push(ProcessEvent::Ended(run.run_id, status, summary));
+        self.events.push(ProcessEvent::Ended(run.run_id, status, summary));
         if outcome.is_reusable && !self.is_closed && !self.ending.is_forced() {
             self.ending = Ending::No;
-            events.push(ProcessEvent::Idle);
+            self.events.push(ProcessEvent::Idle);
         } else {
-            self.terminate(now, events);
+            self.terminate(now);
         }
     }
 
     /// Ends the run, if there is one, as was decided before or else with that status. An answer that the
     /// agent had completed stands.
-    fn end_run(&mut self, status: RunStatus, why: String, events: &mut Vec<ProcessEvent>) {
+    fn end_run(&mut self, status: RunStatus, why: String) {
         let Some(run) = self.run.take() else { return };
         let complete = run.pi.into_outcome().map(|outcome| (outcome.status, outcome.summary));
         let (status, summary) = run.verdict.or(complete).unwrap_or((status, why));
-        events.push(ProcessEvent::Ended(run.run_id, status, summary));
+        self.events.push(ProcessEvent::Ended(run.run_id, status, summary));
     }
 
     /// What happened, with what the agent said about it on stderr.
