@@ -54,7 +54,8 @@ struct LogState {
 
 /// A line that was written lately.
 struct Recent {
-    line: (Level, String),
+    level: Level,
+    message: String,
     since: Instant,
     repeats: u64,
 }
@@ -169,12 +170,8 @@ impl Log {
     }
 
     /// Whether the line is a repetition that only counts.
-    fn is_repetition(&self, state: &mut LogState, record: &Record<'_>, message: &str) -> bool {
-        let now = Instant::now();
-        let known = state
-            .recent
-            .iter()
-            .position(|recent| recent.line.0 == record.level() && recent.line.1 == message);
+    fn is_repetition(&self, state: &mut LogState, level: Level, message: &str, now: Instant) -> bool {
+        let known = state.recent.iter().position(|recent| recent.level == level && recent.message == message);
         let gone = match known {
             Some(at) if now.duration_since(state.recent[at].since) < LOG_REPEAT_WINDOW => {
                 state.recent[at].repeats += 1;
@@ -185,11 +182,18 @@ impl Log {
             None if state.recent.len() >= LOG_REPEATS_TRACKED => state.recent.pop_front(),
             None => None,
         };
-        if let Some(Recent { line: (level, line), repeats: repeats @ 1.., .. }) = gone {
-            self.write(state, level, "log", &format!("repeated {repeats} times: {line}"));
+        if let Some(gone) = gone {
+            self.write_repeats(state, &gone);
         }
-        state.recent.push_back(Recent { line: (record.level(), message.to_owned()), since: now, repeats: 0 });
+        state.recent.push_back(Recent { level, message: message.to_owned(), since: now, repeats: 0 });
         false
+    }
+
+    /// Writes how often a line came again, if it did.
+    fn write_repeats(&self, state: &mut LogState, Recent { level, message, repeats, .. }: &Recent) {
+        if *repeats > 0 {
+            self.write(state, *level, "log", &format!("repeated {repeats} times: {message}"));
+        }
     }
 }
 
@@ -209,7 +213,7 @@ impl log::Log for Log {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         self.settle(&mut state, Some(now));
-        if self.is_repetition(&mut state, record, &message) {
+        if self.is_repetition(&mut state, record.level(), &message, now) {
             return;
         }
         let site = (record.file_static().unwrap_or_default(), record.line().unwrap_or_default());
@@ -225,10 +229,7 @@ impl log::Log for Log {
     fn flush(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for recent in std::mem::take(&mut state.recent) {
-            if recent.repeats > 0 {
-                let text = format!("repeated {} times: {}", recent.repeats, recent.line.1);
-                self.write(&mut state, recent.line.0, "log", &text);
-            }
+            self.write_repeats(&mut state, &recent);
         }
         self.settle(&mut state, None);
     }

@@ -1,10 +1,9 @@
 //! What the person has set: the config file, the command line and the environment.
 //!
-//! `file` is the shape of the config file and `load` reads it, `flags` reads the daemon's command line, `environment` what is set around it, and
-//! `settings` is what comes of all of them. Knows nothing of threads or sockets.
+//! `file` is the shape of the config file and `load` reads it, `flags` reads the daemon's command line, and
+//! `settings` is what comes of both and of the environment. Knows nothing of threads or sockets.
 //! `schemas/config.schema.json` describes the file.
 
-pub(crate) mod environment;
 pub mod file;
 pub(crate) mod flags;
 pub(crate) mod load;

@@ -1,12 +1,13 @@
-//! What is in force: flags before environment before config file before defaults.
+//! What is in force: flags before environment before config file before defaults. The environment is read once, at
+//! the start.
 
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{self, Path, PathBuf};
 
 use crate::config::SettingsError;
-use crate::config::environment::{
-    AGENT, CONFIG, Environment, HOME, PORT, STATE_DIR, TELEGRAM_API_BASE, TELEGRAM_TOKEN, TOKEN,
-};
 use crate::config::file::{Agent, Command, Config, Gateway, Sandbox, Telegram};
 use crate::config::flags::{ADDRESS, Flags, PORT_NUMBER, address};
 use crate::config::load::read_token;
@@ -250,6 +251,45 @@ fn is_obeyed(name: &str) -> bool {
     // Of `NAME=VALUE` in `agent.passEnv` the name counts.
     let name = name.split('=').next().unwrap_or_default();
     OBEYED.contains(&name) || OBEYED_BEGINNINGS.iter().any(|begin| name.starts_with(begin))
+}
+
+/// The variable with the gateway's token.
+pub(crate) const TOKEN: &str = "CLAWDIS_GATEWAY_TOKEN";
+/// The variable with the id of the process that has started itself again, so that it does so once.
+pub(crate) const STARTED_AGAIN: &str = "CLAWDIS_GATEWAY_STARTED_AGAIN";
+const PORT: &str = "CLAWDIS_GATEWAY_PORT";
+const AGENT: &str = "CLAWDIS_AGENT";
+const CONFIG: &str = "CLAWDIS_CONFIG";
+const STATE_DIR: &str = "CLAWDIS_STATE_DIR";
+const TELEGRAM_TOKEN: &str = "TELEGRAM_BOT_TOKEN";
+const TELEGRAM_API_BASE: &str = "CLAWDIS_TELEGRAM_API_BASE";
+const HOME: &str = "HOME";
+
+/// The variables by their names. One that is set to nothing counts as not set, but for the gateway's token:
+/// there it is a mistake that would let everybody in. (`RUST_LOG` is read by the logger.)
+pub(crate) struct Environment(BTreeMap<OsString, OsString>);
+
+impl Environment {
+    /// This process's environment.
+    pub(crate) fn of_process() -> Self {
+        Self(env::vars_os().collect())
+    }
+
+    /// A variable's text, even if that is empty. Fails if it is not UTF-8.
+    fn text(&self, name: &str) -> Result<Option<String>, SettingsError> {
+        let text = self.0.get(OsStr::new(name)).map(|value| value.to_str().map(str::to_owned));
+        text.map(|text| text.ok_or_else(|| SettingsError::wrong(name, "UTF-8 text"))).transpose()
+    }
+
+    /// A variable's text, if there is any. Fails if it is not UTF-8.
+    fn filled(&self, name: &str) -> Result<Option<String>, SettingsError> {
+        self.text(name).map(|text| text.filter(|text| !text.is_empty()))
+    }
+
+    /// A variable that names a file or folder.
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.0.get(OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::config::environment;
 use crate::config::flags::without_token;
+use crate::config::settings::{STARTED_AGAIN, TOKEN};
 
 /// Raises the limit on open files: many clients need many, and the soft limit is often 1,024. Returns how
 /// many there may be now (`None`: any number).
@@ -57,7 +57,7 @@ pub(super) fn is_allocator_set() -> bool {
     !cfg!(target_env = "gnu")
         || std::env::var_os(ALLOCATOR.0).is_some()
         // The loader drops that variable of a program with privileges of its own.
-        || std::env::var(environment::STARTED_AGAIN).is_ok_and(|pid| pid == std::process::id().to_string())
+        || std::env::var(STARTED_AGAIN).is_ok_and(|pid| pid == std::process::id().to_string())
 }
 
 /// Replaces this process by itself: with the allocator's settings, and with a token in the environment
@@ -74,8 +74,8 @@ pub(super) fn start_again(args: &[OsString], token: Option<&str>) -> io::Error {
     let mut again = std::process::Command::new(program);
     // One that cannot be used stays where it is, and is refused by that name.
     again.args(if token.is_some() { without_token(args) } else { args.to_vec() });
-    again.env(environment::STARTED_AGAIN, std::process::id().to_string());
+    again.env(STARTED_AGAIN, std::process::id().to_string());
     again.envs((!is_allocator_set()).then_some(ALLOCATOR));
-    again.envs(token.map(|token| (environment::TOKEN, token)));
+    again.envs(token.map(|token| (TOKEN, token)));
     again.exec()
 }

@@ -10,9 +10,8 @@ use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
 use crate::clock::{utc, wall_ms};
-use crate::config::environment::Environment;
 use crate::config::flags::{Flags, Invocation, help};
-use crate::config::settings::Settings;
+use crate::config::settings::{Environment, Settings};
 use crate::daemon::fatal::Fatal;
 use crate::daemon::gateway::Gateway;
 use crate::daemon::process::{self, is_allocator_set, start_again};

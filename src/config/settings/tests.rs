@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{AgentCommand, Settings, check_agent_variables};
-use crate::config::environment::Environment;
+use super::{AgentCommand, Environment, Settings, check_agent_variables};
 use crate::config::file::{Agent, Config, Sandbox};
 use crate::config::flags::{Flags, Invocation};
 
