@@ -127,8 +127,7 @@ pub(crate) struct Flags {
     pub(crate) tick_interval_ms: Option<u64>,
     pub(crate) max_clients: Option<usize>,
     pub(crate) log_format: LogFormat,
-    /// How many `-v` were given.
-    pub(crate) verbosity: u8,
+    pub(crate) verbose: bool,
     pub(crate) check_config: bool,
 }
 
@@ -169,7 +168,7 @@ impl Flags {
                 text.parse().ok().filter(|clients| (1..=CLIENTS_MAX_MAX).contains(clients))
             })?,
             log_format: given.value("--log-format", "`text` or `json`", log_format)?.unwrap_or_default(),
-            verbosity: given.of("--verbose").count().try_into().unwrap_or(u8::MAX),
+            verbose: given.of("--verbose").next().is_some(),
             check_config: given.of("--check-config").next().is_some(),
         };
         if flags.token.is_some() && flags.token_file.is_some() {

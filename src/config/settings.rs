@@ -12,7 +12,6 @@ use crate::config::file::{Agent, Command, Config, Gateway, Sandbox, Telegram};
 use crate::config::flags::{ADDRESS, Flags, PORT_NUMBER, address};
 use crate::config::load::read_token;
 use crate::config::secret::Secret;
-use crate::logging::LogFormat;
 use crate::protocol::semver;
 
 const SPEC: &str = "`pi`, `builtin:echo` or a JSON array of texts (a program and its first arguments)";
@@ -40,8 +39,6 @@ pub(crate) struct Settings {
     /// Files that the agent must not see, the config's own first; they need not exist.
     pub(crate) secret_files: Vec<PathBuf>,
     pub(crate) agent_command: Option<AgentCommand>,
-    pub(crate) log_format: LogFormat,
-    pub(crate) verbosity: u8,
 }
 
 impl Settings {
@@ -105,8 +102,7 @@ impl Settings {
         check_agent_variables(agent)?;
         gateway.max_clients = flags.max_clients.unwrap_or(gateway.max_clients);
         gateway.tick_interval_ms = flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms);
-        let (log_format, verbosity) = (flags.log_format, flags.verbosity);
-        Ok(Self { config, binds, token_file, state_dir, secret_files, agent_command, log_format, verbosity })
+        Ok(Self { config, binds, token_file, state_dir, secret_files, agent_command })
     }
 }
 

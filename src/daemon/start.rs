@@ -58,9 +58,9 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
         // Nothing breaks without it; a flood leaves more memory behind.
         let _ = writeln!(std::io::stderr(), "clawdis-gateway: cannot set the allocator up: {error}");
     }
-    let check_config = flags.check_config;
+    let (check_config, log_format, is_verbose) = (flags.check_config, flags.log_format, flags.verbose);
     let (settings, warnings) = Settings::read(flags, &Environment::of_process())?;
-    Log::install(settings.log_format, settings.verbosity > 0);
+    Log::install(log_format, is_verbose);
     if check_config { check(&settings, &warnings) } else { run(settings, &warnings) }
 }
 

@@ -57,14 +57,15 @@ fn every_flag_arrives() {
     assert_eq!(flags.state_dir.unwrap().to_str(), Some("s"));
     assert_eq!(flags.agent.as_deref(), Some("[\"a\",\"--b=c\"]"));
     assert_eq!((flags.tick_interval_ms, flags.max_clients), (Some(100), Some(5)));
-    assert_eq!((flags.log_format, flags.verbosity), (LogFormat::Json, 4));
+    assert_eq!((flags.log_format, flags.verbose), (LogFormat::Json, true));
+    assert!(run(&["-v"]).verbose && run(&["-vv"]).verbose);
     assert!(run(&["--token", "t"]).token.unwrap().matches("t"));
     assert!(run(&["--token=--a=b"]).token.unwrap().matches("--a=b"));
     assert!(run(&["--token", "--port=1"]).token.unwrap().matches("--port=1"));
     assert_eq!(run(&["--config=a=b"]).config.unwrap().to_str(), Some("a=b"));
     let none = run(&[]);
     assert!(none.port.is_none() && none.bind.is_empty() && none.token.is_none());
-    assert_eq!((none.log_format, none.verbosity), (LogFormat::Text, 0));
+    assert_eq!((none.log_format, none.verbose), (LogFormat::Text, false));
 }
 
 #[test]
