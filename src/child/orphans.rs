@@ -5,7 +5,7 @@
 //! having been started by it is ended. If the gateway was killed as well, its next life finds them
 //! by a mark in their environment.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
@@ -39,7 +39,7 @@ struct Adoption {
 
 /// Children that were started here and are not reaped. Locked while one is being started, so that
 /// it never passes for an orphan.
-static STARTED: Mutex<Option<HashSet<Pid>>> = Mutex::new(None);
+static STARTED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 /// Has orphans come to this process from now on. `life` tells it from the earlier ones with the same
 /// state folder.
@@ -58,7 +58,7 @@ pub(super) fn mark() -> Option<(&'static str, &'static str)> {
 pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut started = lock();
     let child = command.spawn()?;
-    started.get_or_insert_default().extend(pid(&child));
+    started.extend(pid(&child).map(Pid::as_raw_pid));
     Ok(child)
 }
 
@@ -67,8 +67,8 @@ pub(super) fn reap(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     let exit = {
         let mut started = lock();
         let exit = child.try_wait()?;
-        if let (Some(_), Some(started), Some(pid)) = (exit, started.as_mut(), pid(child)) {
-            started.remove(&pid);
+        if let (Some(_), Some(pid)) = (exit, pid(child)) {
+            started.remove(&pid.as_raw_pid());
         }
         exit
     };
@@ -83,7 +83,7 @@ pub(super) fn pid(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
-fn lock() -> MutexGuard<'static, Option<HashSet<Pid>>> {
+fn lock() -> MutexGuard<'static, BTreeSet<i32>> {
     STARTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -112,12 +112,11 @@ pub(crate) fn end() -> bool {
 /// exits in a loop may be dead before it was looked at, but has left another one then.
 fn adopted(adoption: &Adoption) -> Vec<Pid> {
     let started = lock();
-    let is_started = |pid: &Pid| started.as_ref().is_some_and(|started| started.contains(pid));
     let mut orphans = Vec::new();
     for _ in 0..ORPHANS_LOOKS {
         let mut has_dead = false;
         orphans = family::children(getpid());
-        orphans.retain(|pid| !is_started(pid));
+        orphans.retain(|pid| !started.contains(&pid.as_raw_pid()));
         orphans.retain(|pid| {
             let is_ours = !adoption.has_company || mark_of(*pid).is_some();
             // The dead have no mark any more, so this is asked last.
