@@ -22,6 +22,7 @@ use crate::state::model::prompt::Prompt;
 use crate::state::model::runs::{Run, RunPhase};
 use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::Slot;
+use crate::state::model::{directive, keys};
 use crate::text;
 
 /// Why `deliver` cannot be done.
