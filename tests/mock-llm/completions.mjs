@@ -1,4 +1,4 @@
-// A reply as OpenAI's Chat Completions streams it. Knows nothing of how the reply came about.
+// A reply as OpenAI's Chat Completions streams it. Called by server.mjs; knows nothing of how the reply came about.
 
 const CREATED = 1_700_000_000
 const ERRORS = {
@@ -16,14 +16,14 @@ const ERRORS = {
 
 let count = 0
 
-/** @param {import('./directives.mjs').Reply} reply with a `status` @returns {object} its body */
+/** @param {import('./orders.mjs').Reply} reply with a `status` @returns {object} its body */
 export function errorOf({ status, error }) {
   const [type, message] = ERRORS[status] ?? ['api_error', 'error']
   return { error: { message: error ?? message, type, code: type, param: null } }
 }
 
 /**
- * @param {import('./directives.mjs').Reply} reply
+ * @param {import('./orders.mjs').Reply} reply
  * @param {object} body of the request
  * @returns {string[]} the data of each event of the stream
  */
