@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Makes the one file that runs: our modules, Baileys and what it needs, with the edits of edits.mjs.
+// Makes the one file that runs: the sidecar's modules, Baileys and what it needs, with the edits of edits.mjs. Called
+// by `install`.
 import { readFile } from 'node:fs/promises'
 import { join, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -1,5 +1,5 @@
 // Where a message is written: its text, which is kept as a draft, its pictures, hints for directives, the thinking
-// level. Knows nothing of how it is sent.
+// level. Made by main.js; knows nothing of how a message is sent.
 
 import { byId, icon, iconButton, make } from "./dom.js";
 import { PICTURES_MAX, PROMPT_HEIGHT_MAX } from "./limits.js";

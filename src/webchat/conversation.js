@@ -1,5 +1,5 @@
-// The conversation of the open session: draws its timeline into the page and keeps the reader's place in it. Knows
-// nothing of the gateway, and changes no timeline.
+// The conversation of the open session: draws its timeline into the page and keeps the reader's place in it. Made by
+// main.js; knows nothing of the gateway, and changes no timeline.
 
 import { announce, byId } from "./dom.js";
 import { dayOf } from "./format.js";

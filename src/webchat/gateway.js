@@ -1,5 +1,6 @@
 // The connection to the gateway: one WebSocket to the page's own origin, dialled again for as long as the page lives.
-// Speaks protocol 1. Knows nothing of what is shown, and keeps nothing of what events tell.
+// Speaks protocol 1. Made by main.js, and given to whatever sends requests. Knows nothing of what is shown, and keeps
+// nothing of what events tell.
 
 import {
   CONNECT_MS,

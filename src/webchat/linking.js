@@ -1,5 +1,5 @@
 // The dialog in which a channel is linked: shows the QR code to scan or the code to type, each new one as it comes.
-// Opened by the status panel, which knows whether a channel can be linked.
+// Made by main.js; opened from the status panel, which knows whether a channel can be linked.
 
 import { button, byId, drawing, make } from "./dom.js";
 import { channelName } from "./format.js";

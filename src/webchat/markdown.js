@@ -1,5 +1,6 @@
-// The Markdown that a model writes, as elements. Nothing of it becomes markup of the page's own: its HTML stays
-// visible text, its pictures become links, and the sanitiser goes over whatever the parser has made.
+// The Markdown that a model writes, as elements, for the views of runs and of records. Nothing of it becomes markup
+// of the page's own: its HTML stays visible text, its pictures become links, and the sanitiser goes over whatever the
+// parser has made.
 
 import { copyButton, make } from "./dom.js";
 import { Marked } from "./vendor/marked.js";

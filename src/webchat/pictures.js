@@ -1,5 +1,5 @@
-// Makes pictures into attachments of a prompt, scaled down until they fit into a frame. Knows nothing of the gateway
-// but the formats that it takes.
+// Makes pictures into attachments of a prompt, scaled down until they fit into a frame. Called by prompts.js; knows
+// nothing of the gateway but the formats that it takes.
 
 import {
   ATTACHMENT_OVERHEAD_BYTES,

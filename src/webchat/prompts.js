@@ -1,5 +1,6 @@
 // This page's prompts on their way: each is sent under one idempotency key until its end is known, over disconnects,
-// restarts of the gateway and reloads of the page. Knows nothing of how they look.
+// restarts of the gateway and reloads of the page. Made by main.js, which passes each change on to the timeline;
+// knows nothing of how prompts look.
 
 import { Disconnected } from "./gateway.js";
 import { FRAME_OVERHEAD_BYTES, KEY_RESEND_MS, KEY_SEARCH_PAGES, PROMPTS_MAX, SEARCH_PAGE } from "./limits.js";

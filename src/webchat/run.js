@@ -1,4 +1,5 @@
-// One run of the agent, as its steps (`agent` events) tell it. Knows nothing of how it looks, nor of other runs.
+// One run of the agent, as its steps (`agent` events) tell it. Made by a timeline; knows nothing of how it looks, nor
+// of other runs.
 
 /** A run that the page follows or followed live. */
 export class Run {

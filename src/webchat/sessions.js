@@ -1,5 +1,5 @@
-// The list of sessions, which of them is open, and the buttons that reset or forget that one. Knows nothing of what is
-// said in them.
+// The list of sessions, which of them is open, and the buttons that reset or forget that one. Made by main.js; knows
+// nothing of what is said in them.
 
 import { byId, confirmed, icon, make, setChildren } from "./dom.js";
 import { ago, momentOf, sessionChannel, sessionTitle } from "./format.js";

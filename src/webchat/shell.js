@@ -1,5 +1,5 @@
 // The frame around the conversation: the drawers at its sides, the state of the connection, the dialog for the token.
-// Knows nothing of what is said.
+// Made by main.js; knows nothing of what is said.
 
 import { announce, byId, icon } from "./dom.js";
 import { panelOpen, token } from "./storage.js";

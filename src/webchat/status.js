@@ -1,5 +1,5 @@
 // What the gateway says of itself: health, presence, who was refused, what a person should mend; kept up to date from
-// the snapshot of `hello-ok` and the events after it. Knows nothing of how it looks.
+// the snapshot of `hello-ok` and the events after it. Made by main.js; drawn by status_panel.js.
 
 /** A live copy of the gateway's state. */
 export class Status {

@@ -1,5 +1,5 @@
-// The status panel: what is well and what is not, who is here, and the switches. Draws what status.js knows, of which
-// it keeps nothing, and asks the gateway for what the person changes.
+// The status panel: what is well and what is not, who is here, and the switches. Made by main.js. Draws what
+// status.js knows, of which it keeps nothing, and asks the gateway for what the person changes.
 
 import { button, byId, confirmed, make } from "./dom.js";
 import { ago, bytes, channelName, duration, momentOf } from "./format.js";

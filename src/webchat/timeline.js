@@ -1,5 +1,6 @@
 // What there is to show of one session: records, runs that are followed live, this page's prompts and messages on a
-// channel, each of them once. Knows nothing of how it looks, nor of the gateway.
+// channel, each of them once. Made and filled by timelines.js and main.js, drawn by conversation.js; knows nothing of
+// how it looks, nor of the gateway.
 
 import { SAME_MESSAGE_MS } from "./limits.js";
 import { Run } from "./run.js";

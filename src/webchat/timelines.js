@@ -1,5 +1,5 @@
-// The timelines of all sessions; fetches what is on record of them. Knows nothing of how they look, nor which of them
-// is open.
+// The timelines of all sessions; fetches what is on record of them. Made by main.js; knows nothing of how they look,
+// nor which of them is open.
 
 import { HISTORY_PAGE } from "./limits.js";
 import { Timeline } from "./timeline.js";

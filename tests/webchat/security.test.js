@@ -1,4 +1,4 @@
-// What must never work: a page that is told where to dial, a page of somebody else, a model that
+// What must never work: a page that takes an address to dial from its own, a page of somebody else, a model that
 // writes script, a frame around the page.
 
 import assert from "node:assert/strict";

@@ -1,2 +1,3 @@
-// Optional packages for thumbnails, waveforms and link previews: not there, which Baileys expects.
+// Stands for optional packages for thumbnails, waveforms and link previews: Baileys goes without what it cannot
+// import.
 export default undefined

@@ -1,5 +1,5 @@
-// The bodies of messages that were sent: a contact that could not read one makes Baileys ask for it again, and after a
-// restart only the gateway still has it. Knows nothing of sending.
+// The bodies of messages that were sent: a contact that could not read one makes Baileys ask for it again, and after
+// a restart only the gateway still has it. Made by sidecar.mjs; knows nothing of sending.
 import { proto } from 'baileys'
 import { RequestError, invalid } from './errors.mjs'
 import { checkedJid, isChat, isSameChat } from './identity.mjs'

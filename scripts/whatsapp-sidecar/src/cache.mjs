@@ -1,4 +1,5 @@
-// A small map with an age and a size limit, in the shape that Baileys expects of a cache.
+// A small map with an age and a size limit, in the shape that Baileys expects of a cache. For Baileys and for
+// whatever the sidecar itself remembers for a while.
 import { CACHE_MAX } from './limits.mjs'
 
 /** @template V */

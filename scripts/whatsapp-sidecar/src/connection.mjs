@@ -1,5 +1,5 @@
-// The connection to WhatsApp: opens it, tells the gateway its states, and opens it again when it has closed. Hands
-// what the server sends to the handlers that it was made with. Knows nothing of messages.
+// The connection to WhatsApp: opens it, tells the gateway its states, and opens it again when it has closed. Made by
+// sidecar.mjs; hands what the server sends to the handlers that it was made with, and knows nothing of messages.
 import makeWASocket, { Browsers, proto } from 'baileys'
 import { Cache } from './cache.mjs'
 import { closeOf } from './closecodes.mjs'

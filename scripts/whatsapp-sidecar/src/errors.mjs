@@ -1,4 +1,4 @@
-// Errors that go to the gateway as answers.
+// Errors as the gateway gets them in answers. Thrown wherever a request fails, written by main.mjs.
 import { redacted } from './redact.mjs'
 
 /** A request that failed in a way the gateway can act on. */

@@ -1,5 +1,5 @@
 // Descriptions of groups. Every send to a group needs its members, but an account that asks the server each time gets
-// limited: they are kept until something changes them.
+// limited: they are kept until something changes them. Made by sidecar.mjs.
 import { Cache } from './cache.mjs'
 import { phoneOf, isLid, isPn, bare } from './identity.mjs'
 import { GROUPS_MAX, GROUP_MS } from './limits.mjs'

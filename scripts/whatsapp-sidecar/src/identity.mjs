@@ -1,5 +1,5 @@
-// Who a jid stands for: WhatsApp addresses one person by a phone number (PN) and by a number of its own (LID). Knows
-// nothing of messages.
+// Who a jid stands for: WhatsApp addresses one person by a phone number (PN) and by a number of its own (LID). Pure,
+// for every module; knows nothing of messages.
 import { jidDecode, jidNormalizedUser } from 'baileys'
 import { invalid } from './errors.mjs'
 import { ID_CHARS_MAX } from './limits.mjs'

@@ -1,5 +1,5 @@
-// Inbound messages as the gateway is shown them: unwrapped, with one identity per person, bounded. Knows nothing of
-// saving and showing them.
+// Inbound messages as the gateway is shown them: unwrapped, with one identity per person, bounded. Called by
+// inbox.mjs; knows nothing of saving and showing them.
 import { getContentType, normalizeMessageContent, proto } from 'baileys'
 import { isChat, isGroup, isIgnored, isMe, personOf } from './identity.mjs'
 import { ID_CHARS_MAX, NAME_CHARS_MAX, SECONDS_MAX, TEXT_CHARS_MAX } from './limits.mjs'

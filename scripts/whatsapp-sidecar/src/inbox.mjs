@@ -1,5 +1,6 @@
 // Inbound messages on their way to the gateway: saved before the server gets a receipt, shown a bounded number at a
-// time, and shown again after a restart until the gateway acknowledges them. Knows nothing of what is in a message.
+// time, and shown again after a restart until the gateway acknowledges them. Made by sidecar.mjs; knows nothing of
+// what is in a message.
 import { inboundOf, undecryptableOf } from './inbound.mjs'
 import { invalid } from './errors.mjs'
 import { INBOX_HIGH, INBOX_LOW, UNACKED_MAX, UNDECRYPTABLE_MS } from './limits.mjs'

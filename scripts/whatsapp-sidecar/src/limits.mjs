@@ -1,4 +1,4 @@
-// Every number that bounds something, with what happens when it is reached.
+// Every number that bounds or times something in the sidecar, with what happens when it is reached.
 
 /** Version of the stdio protocol; `hello` with another one is refused. */
 export const PROTOCOL = 1

@@ -1,5 +1,5 @@
 // Links this device to a phone: shows the gateway the QR codes that the server offers, or gets a code to be typed on
-// the phone. Knows nothing of how the connection is made, nor of the login that follows.
+// the phone. Made by sidecar.mjs; knows nothing of how the connection is made, nor of the login that follows.
 import { RequestError, invalid } from './errors.mjs'
 import { isPhone } from './identity.mjs'
 import { CODE_MS, QR_FIRST_MS, QR_NEXT_MS } from './limits.mjs'

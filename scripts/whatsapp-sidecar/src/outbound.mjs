@@ -1,5 +1,6 @@
 // Sends messages, and tells the gateway what becomes of each. A message that was sent has been written to the socket,
-// no more; that the server has accepted it comes later, as an event (`out`). Knows nothing of the connection's state.
+// no more; that the server has accepted it comes later, as an event (`out`). Made by sidecar.mjs; knows nothing of
+// the connection's state.
 import { isAbsolute } from 'node:path'
 import { proto } from 'baileys'
 import { Cache } from './cache.mjs'

@@ -1,5 +1,5 @@
-// Connections through an HTTP(S) proxy (CONNECT) or a SOCKS5 proxy, for the WebSocket and for media alike.
-// Names are resolved by the proxy.
+// Connections through an HTTP(S) proxy (CONNECT) or a SOCKS5 proxy, for the WebSocket and for media alike. The proxy
+// resolves names. Its agent is made by sidecar.mjs, from what `hello` says.
 import https from 'node:https'
 import net from 'node:net'
 import tls from 'node:tls'

@@ -1,6 +1,6 @@
 // What must survive a restart: the credentials and keys of the login, and the inbound messages that the gateway has
-// not acknowledged. One journal holds both, so that a message and the keys that it used up are saved together. Knows
-// nothing of connections.
+// not acknowledged. One journal holds both, so that a message and the keys that it used up are saved together. Made
+// by sidecar.mjs; knows nothing of connections.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { BufferJSON, initAuthCreds, proto } from 'baileys'
 import { Journal } from './journal.mjs'

@@ -1,4 +1,5 @@
-// A throw-away certificate for 127.0.0.1 and localhost, written in DER by hand: Node makes keys, but no certificates.
+// A throw-away certificate for 127.0.0.1 and localhost, for the media store, written in DER by hand: Node makes keys,
+// but no certificates.
 import { createSign, generateKeyPairSync, randomBytes } from 'node:crypto'
 
 const DAY_MS = 86_400_000

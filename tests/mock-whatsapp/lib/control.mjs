@@ -1,4 +1,5 @@
-// What a test can make the mock do: by name, (wa, request) -> result. The README lists the members.
+// What a test can make the mock do: by name, (wa, request) -> result. The README lists the members. Called by
+// server.mjs.
 import { createHash, randomBytes } from 'node:crypto'
 import { inbound, sendReceipt } from './incoming.mjs'
 import { digits, lidJid, newId, pnJid } from './jids.mjs'

@@ -1,4 +1,5 @@
-// What people send to a client: messages (kept until it has them), receipts, and repetitions.
+// What people send to a client: messages (kept until it has them), receipts, and repetitions. Called by control.mjs
+// for what a test makes people do, by server.mjs for what the client says of it.
 import { randomBytes } from 'node:crypto'
 import * as libsignal from 'libsignal'
 import { SERVER, digits, isGroup, lidJid, newId, pnJid } from './jids.mjs'
@@ -80,7 +81,7 @@ function queue(wa, account, companion, item, count) {
   })
 }
 
-/** A client is done with the oldest copy of a message. */
+/** A client has received the oldest copy of a message: that copy is not sent again. */
 export function settle(companion, id) {
   const at = companion?.pending.findIndex(({ item }) => item.id === id) ?? -1
   if (at >= 0) companion.pending.splice(at, 1)
@@ -154,7 +155,7 @@ function push(wa, companion, { item, encs }, { offline, count } = {}) {
   return true
 }
 
-/** A client says what has become of messages. */
+/** A client's receipt for messages. */
 export async function onReceipt(wa, conn, node) {
   const { id, type, to, participant } = node.attrs
   const ids = [id, ...kids(kid(node, 'list')).map(item => item.attrs.id)]
@@ -199,7 +200,7 @@ function fileIn(message) {
   return undefined
 }
 
-/** People's devices say what has become of what a client sent. */
+/** Sends a client the receipts of people's devices for what it sent. */
 export function sendReceipt(wa, { account: number, id, to, type, participant }) {
   const account = wa.people.account(number)
   const tell = attrs => {

@@ -1,4 +1,4 @@
-// Addresses as the mock makes them.
+// Addresses as the mock makes them, for every module of it.
 import { randomBytes } from 'node:crypto'
 
 export const SERVER = 's.whatsapp.net'

@@ -1,4 +1,5 @@
-// Logging in, and linking a new client by QR code.
+// Logging in, and linking a new client by QR code. Called by server.mjs when a client's handshake is over, by
+// control.mjs when its code is scanned.
 import { randomBytes } from 'node:crypto'
 import { SERVER, lidJid, pnJid } from './jids.mjs'
 import {

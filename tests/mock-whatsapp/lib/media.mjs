@@ -1,4 +1,5 @@
-// Media store over HTTPS on loopback: what was uploaded, encrypted as clients and phones encrypt it.
+// The media store, over HTTPS on loopback: keeps what was uploaded, encrypted as clients and phones encrypt it. Made
+// by server.mjs.
 import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto'
 import https from 'node:https'
 import { selfSigned } from './certificate.mjs'

@@ -1,4 +1,5 @@
-// What a client sends to people: decrypted by everybody it is for, acknowledged, and receipted.
+// What a client sends to people: decrypted by everybody it is for, acknowledged, and receipted. Called by server.mjs
+// for each `message`.
 import { createHash } from 'node:crypto'
 import { digits, isGroup } from './jids.mjs'
 import { sendReceipt } from './incoming.mjs'

@@ -1,4 +1,5 @@
-// Linking by a code that the owner types on the phone: both the server's and the phone's part.
+// Linking by a code that the owner types on the phone: both the server's and the phone's part. Called by queries.mjs
+// for the former, by control.mjs for the latter.
 import { randomBytes } from 'node:crypto'
 import { SERVER, digits, newId } from './jids.mjs'
 import { pairSuccess } from './login.mjs'

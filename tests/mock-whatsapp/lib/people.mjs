@@ -1,4 +1,4 @@
-// Everybody there is: accounts (the owners of linked clients), other people, and groups.
+// Everybody there is: accounts (the owners of linked clients), other people, and groups. Made by server.mjs.
 import * as libsignal from 'libsignal'
 import { Device } from './device.mjs'
 import { digits, lidJid, lidOf, pnJid } from './jids.mjs'

@@ -1,4 +1,5 @@
-// Pre-keys: the keys by which a session with a device is begun, each used once.
+// Pre-keys: the keys by which a session with a device is begun, each used once. Called by queries.mjs and
+// incoming.mjs.
 import { el, encodeBigEndian } from './wa.mjs'
 
 /** A client's next unused pre-key, which is used up by that; undefined if it has none left. */

@@ -12,16 +12,16 @@ import { ALICE, BOB, OWNER, Harness } from './support/harness.mjs'
 const harness = await Harness.start()
 const sidecar = await harness.linked()
 
-/** Lets the mock do something, and waits for the message that comes of it. */
-async function told(op, fields, wanted = {}) {
+/** Makes the mock do something; what it answers, and the message that the gateway is shown of it. */
+async function shown(op, fields, wanted = {}) {
   sidecar.mark()
   const sent = await harness.op(op, fields)
   return { sent, message: await sidecar.event({ ev: 'msg', id: sent.id, ...wanted }) }
 }
 
 test('text by LID and by number comes from one and the same person', async () => {
-  const lid = (await told('send-text', { from: ALICE, text: 'by lid', addressing: 'lid' })).message
-  const pn = (await told('send-text', { from: ALICE, text: 'by number', addressing: 'pn' })).message
+  const lid = (await shown('send-text', { from: ALICE, text: 'by lid', addressing: 'lid' })).message
+  const pn = (await shown('send-text', { from: ALICE, text: 'by number', addressing: 'pn' })).message
   for (const message of [lid, pn]) {
     assert.equal(message.from.pn, `+${ALICE}`)
     assert.match(message.from.lid, /@lid$/)
@@ -41,23 +41,23 @@ test('text by LID and by number comes from one and the same person', async () =>
 
 test('in groups a mention shows, by whatever of our names', async () => {
   const group = await harness.op('create-group', { subject: 'Team', members: [ALICE, BOB] })
-  const plain = (await told('send-text', { from: ALICE, group: group.id, text: 'hello all' })).message
+  const plain = (await shown('send-text', { from: ALICE, group: group.id, text: 'hello all' })).message
   assert.deepEqual(
     [plain.chat.jid, plain.chat.group, plain.chat.subject, plain.from.pn, plain.mentionsMe],
     [group.id, true, 'Team', `+${ALICE}`, undefined]
   )
-  const mention = (await told('send-text', { from: BOB, group: group.id, text: '@us hi', mention: ['me'] }))
+  const mention = (await shown('send-text', { from: BOB, group: group.id, text: '@us hi', mention: ['me'] }))
     .message
   assert.deepEqual([mention.mentionsMe, mention.from.pn], [true, `+${BOB}`])
   const byNumber = { from: BOB, group: group.id, text: '@us', mention: [`${OWNER}@s.whatsapp.net`] }
-  assert.equal((await told('send-text', byNumber)).message.mentionsMe, true)
+  assert.equal((await shown('send-text', byNumber)).message.mentionsMe, true)
   const other = { from: BOB, group: group.id, text: '@alice', mention: [`${ALICE}@s.whatsapp.net`] }
-  assert.equal((await told('send-text', other)).message.mentionsMe, undefined)
+  assert.equal((await shown('send-text', other)).message.mentionsMe, undefined)
 })
 
-test('a quotation tells what it answers', async () => {
+test('a quotation names the message that it answers', async () => {
   const quoted = { id: '3EB0FEED', participant: `${OWNER}@s.whatsapp.net`, text: 'what we said' }
-  const { message } = await told('send-text', { from: ALICE, text: 'an answer', quoted })
+  const { message } = await shown('send-text', { from: ALICE, text: 'an answer', quoted })
   assert.equal(message.quote.id, '3EB0FEED')
   assert.equal(message.quote.me, true)
   assert.equal(message.quote.text, 'what we said')
@@ -65,43 +65,43 @@ test('a quotation tells what it answers', async () => {
 })
 
 test('what was forwarded says so', async () => {
-  const { message } = await told('send-text', { from: ALICE, text: '/pause', forwarded: true })
+  const { message } = await shown('send-text', { from: ALICE, text: '/pause', forwarded: true })
   assert.deepEqual([message.text, message.forwarded], ['/pause', true])
 })
 
 test('ephemeral and view-once wrappings come off', async () => {
-  const ephemeral = (await told('send-text', { from: ALICE, text: 'soon gone', ephemeral: 86_400 })).message
+  const ephemeral = (await shown('send-text', { from: ALICE, text: 'soon gone', ephemeral: 86_400 })).message
   assert.deepEqual([ephemeral.text, ephemeral.ephemeralSeconds], ['soon gone', 86_400])
-  const once = (await told('send-media', { from: ALICE, kind: 'image', viewOnce: true, caption: 'look' }))
+  const once = (await shown('send-media', { from: ALICE, kind: 'image', viewOnce: true, caption: 'look' }))
     .message
   assert.deepEqual([once.kind, once.viewOnce, once.text], ['image', true, 'look'])
   const both = { from: ALICE, kind: 'image', viewOnce: true, ephemeral: 60 }
-  assert.equal((await told('send-media', both)).message.viewOnce, true)
+  assert.equal((await shown('send-media', both)).message.viewOnce, true)
 })
 
 test('reactions, edits and revocations name their target', async () => {
-  const reaction = (await told('react', { from: ALICE, target: '3EB0AB', text: '👍' })).message
+  const reaction = (await shown('react', { from: ALICE, target: '3EB0AB', text: '👍' })).message
   assert.deepEqual([reaction.kind, reaction.target, reaction.text], ['reaction', '3EB0AB', '👍'])
   const edit = {
     protocolMessage: { type: 14, key: { id: '3EB0CD' }, editedMessage: { conversation: 'better' } }
   }
-  const edited = (await told('send-raw', { from: ALICE, message: { editedMessage: { message: edit } } }))
+  const edited = (await shown('send-raw', { from: ALICE, message: { editedMessage: { message: edit } } }))
     .message
   assert.deepEqual([edited.kind, edited.target, edited.text], ['edit', '3EB0CD', 'better'])
   const revoke = { protocolMessage: { type: 0, key: { id: '3EB0EF' } } }
-  const revoked = (await told('send-raw', { from: ALICE, message: revoke })).message
+  const revoked = (await shown('send-raw', { from: ALICE, message: revoke })).message
   assert.deepEqual([revoked.kind, revoked.target], ['revoke', '3EB0EF'])
 })
 
 test('places, contacts and polls have a text', async () => {
   const place = { locationMessage: { degreesLatitude: 52.5, degreesLongitude: 13.4, name: 'Here' } }
-  assert.equal((await told('send-raw', { from: ALICE, message: place })).message.text, 'Here\n52.5,13.4')
+  assert.equal((await shown('send-raw', { from: ALICE, message: place })).message.text, 'Here\n52.5,13.4')
   const contact = { contactMessage: { displayName: 'Carol', vcard: 'BEGIN:VCARD' } }
-  assert.equal((await told('send-raw', { from: ALICE, message: contact })).message.text, 'Carol')
+  assert.equal((await shown('send-raw', { from: ALICE, message: contact })).message.text, 'Carol')
   const poll = {
     pollCreationMessage: { name: 'Lunch?', options: [{ optionName: 'yes' }, { optionName: 'no' }] }
   }
-  const { message } = await told('send-raw', { from: ALICE, message: poll })
+  const { message } = await shown('send-raw', { from: ALICE, message: poll })
   assert.deepEqual([message.kind, message.text], ['poll', 'Lunch?\n- yes\n- no'])
 })
 
@@ -120,7 +120,7 @@ test('what only announces or repeats something is not shown', async () => {
   ]
   for (const message of hidden) {
     const { id } = await harness.op('send-raw', { from: ALICE, message })
-    const { message: next } = await told('send-text', { from: ALICE, text: 'behind it' })
+    const { message: next } = await shown('send-text', { from: ALICE, text: 'behind it' })
     assert.equal(next.text, 'behind it')
     assert.deepEqual(sidecar.all({ ev: 'msg', id }), [], Object.keys(message).join())
   }
@@ -144,32 +144,32 @@ test('an answer to an event that names no message of ours harms nothing', async 
     const message = { encEventResponseMessage: { ...(key && { eventCreationMessageKey: key }) } }
     await harness.op('send-raw', { from: ALICE, message })
     const started = Date.now()
-    assert.equal((await told('send-text', { from: ALICE, text: 'go on' })).message.text, 'go on')
+    assert.equal((await shown('send-text', { from: ALICE, text: 'go on' })).message.text, 'go on')
     assert.ok(Date.now() - started < BODY_MS, 'nobody waits for a body that nobody was asked for')
   }
   const remoteJid = `${'9'.repeat(1_200_000)}@s.whatsapp.net`
   const message = { encEventResponseMessage: { eventCreationMessageKey: { id: '3EB0AB', remoteJid } } }
   await harness.op('send-raw', { from: ALICE, message })
-  assert.equal((await told('send-text', { from: ALICE, text: 'go on' })).message.text, 'go on')
+  assert.equal((await shown('send-text', { from: ALICE, text: 'go on' })).message.text, 'go on')
   assert.equal(sidecar.all({ ev: 'need-body' }).length, 0)
   assert.equal(sidecar.exit, undefined)
 })
 
 test('what the owner writes on the phone is marked as our own', async () => {
-  const { message } = await told('phone-sends', { to: ALICE, text: 'from my phone' })
+  const { message } = await shown('phone-sends', { to: ALICE, text: 'from my phone' })
   assert.equal(message.from.me, true)
   assert.equal(message.from.pn, `+${OWNER}`)
   assert.equal(message.chat.pn, `+${ALICE}`)
 })
 
 test('the same text to oneself is a chat with oneself', async () => {
-  const { message } = await told('phone-sends', { to: OWNER, text: 'note to self' })
+  const { message } = await shown('phone-sends', { to: OWNER, text: 'note to self' })
   assert.deepEqual([message.from.me, message.chat.pn], [true, `+${OWNER}`])
 })
 
 for (const kind of ['image', 'audio', 'video', 'document', 'sticker']) {
   test(`${kind}: fetched, decrypted and checked`, async () => {
-    const { sent, message } = await told('send-media', {
+    const { sent, message } = await shown('send-media', {
       from: ALICE,
       kind,
       size: 70_001,
@@ -186,7 +186,7 @@ for (const kind of ['image', 'audio', 'video', 'document', 'sticker']) {
 }
 
 test('media that is too large, gone, damaged or not ours is refused', async () => {
-  const { message } = await told('send-media', { from: ALICE, size: 5_000 })
+  const { message } = await shown('send-media', { from: ALICE, size: 5_000 })
   assert.equal((await sidecar.ask('fetch', { ref: message.media.ref, max: 4_999 })).code, 'too-large')
   assert.equal((await sidecar.ask('fetch', { ref: 'bm9wZQ' })).code, 'invalid')
   const ref = JSON.parse(Buffer.from(message.media.ref, 'base64url'))
@@ -209,7 +209,7 @@ test('a document keeps the ending of its name, if that is one', async () => {
     ['odd.../../x', '.bin']
   ]) {
     const media = { from: ALICE, kind: 'document', size: 100, mimetype: 'text/csv', fileName }
-    const { message } = await told('send-media', media)
+    const { message } = await shown('send-media', media)
     const { path, sha256 } = await sidecar.do('fetch', { ref: message.media.ref })
     assert.equal(path, join(sidecar.folder.mediaDir, sha256 + ending))
   }
@@ -260,16 +260,16 @@ test('a redirect leads to no other host, and to no other scheme or port', async 
   assert.deepEqual(asked, places.map(() => 'mmg.whatsapp.net:443'))
 })
 
-test('a file that the server has forgotten is had from the phone, if the phone has it', async () => {
-  const { sent, message } = await told('send-media', { from: ALICE, size: 3_000, gone: true })
+test('a file that the server has deleted comes from the phone, if that still has it', async () => {
+  const { sent, message } = await shown('send-media', { from: ALICE, size: 3_000, gone: true })
   assert.equal((await sidecar.do('fetch', { ref: message.media.ref })).sha256, sent.sha256)
-  const lost = (await told('send-media', { from: ALICE, size: 3_000, lost: true })).message
+  const lost = (await shown('send-media', { from: ALICE, size: 3_000, lost: true })).message
   const answer = await sidecar.ask('fetch', { ref: lost.media.ref })
   assert.deepEqual([answer.code, answer.retry], ['gone', false])
 })
 
 test('a message that arrives garbled is asked for again, and shown once', async () => {
-  const { sent } = await told('send-text', { from: ALICE, text: 'at the second try', garbleTimes: 1 })
+  const { sent } = await shown('send-text', { from: ALICE, text: 'at the second try', garbleTimes: 1 })
   const { text } = await sidecar.event({ ev: 'msg', id: sent.id })
   assert.equal(text, 'at the second try')
   assert.equal(sidecar.all({ ev: 'msg', id: sent.id }).length, 1)
@@ -277,11 +277,11 @@ test('a message that arrives garbled is asked for again, and shown once', async 
 
 test('a contact with a new phone is understood', async () => {
   await harness.op('reinstall', { pn: ALICE })
-  assert.equal((await told('send-text', { from: ALICE, text: 'new phone' })).message.text, 'new phone')
+  assert.equal((await shown('send-text', { from: ALICE, text: 'new phone' })).message.text, 'new phone')
 })
 
-test('receipts go out, and reading is told when asked for', async () => {
-  const { message } = await told('send-text', { from: BOB, text: 'read me' })
+test('receipts go out, and that a message was read when the gateway asks for it', async () => {
+  const { message } = await shown('send-text', { from: BOB, text: 'read me' })
   const since = harness.now
   await sidecar.do('read', { keys: [{ chat: message.chat.jid, id: message.id, from: message.from.jid }] })
   const receipt = await harness.wait({ type: 'receipt', kind: 'read' }, since)

@@ -1,4 +1,4 @@
-// What the gateway sends, as it arrives, and what is said of its fate.
+// What the gateway sends: how it arrives, and what the gateway is told of its outcome.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { readdirSync, writeFileSync } from 'node:fs'
@@ -35,7 +35,7 @@ test('a reply goes to the address that the message came from', async () => {
   assert.deepEqual([received.to, received.text], [`${BOB}@s.whatsapp.net`, 'pong'])
 })
 
-test('accepted, delivered and read are told, in that order', async () => {
+test('accepted, delivered and read are shown, in that order', async () => {
   await harness.op('set', { knobs: { read: true } })
   const { id } = await send({ to: `+${ALICE}`, text: 'watch me' })
   await sidecar.event({ ev: 'out', id, stage: 'read' })
@@ -61,7 +61,7 @@ test('without an acknowledgement nothing is called accepted; the same id may be 
   )
 })
 
-test('a refusal is told with its code', async () => {
+test('a refusal is shown with its code', async () => {
   await harness.op('set', { knobs: { ack: 'error:463' } })
   const { id } = await send({ to: `+${ALICE}`, text: 'unwanted' })
   assert.equal((await sidecar.event({ ev: 'out', id, stage: 'failed' })).code, 463)
@@ -165,7 +165,7 @@ test('a contact who could not read it gets it again, also after a restart', asyn
   await revived.do('sent-body', { id: first, to: jid, proto })
   assert.equal((await harness.wait({ type: 'message', id: first }, before)).text, 'remember')
   assert.ok(answer.proto && folder)
-  // Whoever else has seen its id does not get it; the chat's other name is the same chat.
+  // Another contact that has seen its id does not get it; the other address of the same chat does.
   await harness.op('ask-retry', { account: '15550008888', from: ALICE, id: second })
   const { chat } = await revived.event({ ev: 'need-body', id: second })
   assert.notEqual(chat, jid)
@@ -175,9 +175,9 @@ test('a contact who could not read it gets it again, also after a restart', asyn
   await revived.event({ ev: 'need-body', id: second })
   await revived.do('sent-body', { id: second, to: `${BOB}@s.whatsapp.net`, proto: secret.proto })
   await harness.wait({ type: 'message', id: second }, before)
-  const told = (await harness.op('events', { type: 'message' })).filter(event => event.id === second)
+  const resent = (await harness.op('events', { type: 'message' })).filter(event => event.id === second)
   assert.deepEqual(
-    told.map(event => event.to),
+    resent.map(event => event.to),
     [jid, jid]
   )
 })

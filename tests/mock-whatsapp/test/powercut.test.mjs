@@ -1,5 +1,5 @@
-// The journal as a power cut would leave it: everything that was durable, and of what was being written any
-// part, in any order of its blocks. Made from the journal of a sidecar that had work.
+// The journal as a power cut may leave it: everything that was durable, and of what was being written any part, in
+// any order of its blocks. Made from the journal of a sidecar that has received messages.
 import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,4 +1,4 @@
-// Chromium: Debian's, driven without a window.
+// Chromium, driven without a window, and what tests do in a page.
 
 import { mkdirSync } from "node:fs";
 import path from "node:path";

@@ -1,5 +1,5 @@
-// A gateway that answers as a test wants: serves the page's own files and sends golden frames. For what the real one does
-// only with a channel, or at the wrong moment.
+// A gateway that answers as a test wants: serves the page's own files and sends golden frames. For what the real one
+// does only with a channel, or at the wrong moment.
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";

@@ -1,5 +1,4 @@
-// Every time that a test waits for at most, in ms. None is a pause: each ends as soon as what it
-// waits for is there.
+// The longest times that a test waits, in ms. None is a pause: each wait ends as soon as what it waits for is there.
 
 /** For something that the page or the gateway does by itself within moments, on a busy machine. */
 export const PATIENCE_MS = 20_000;

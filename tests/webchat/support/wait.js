@@ -1,4 +1,4 @@
-// Waiting for a condition, with a deadline that names it.
+// Waits for a condition, until a deadline whose error names it.
 
 import { setTimeout as after } from "node:timers/promises";
 import { PATIENCE_MS } from "./limits.js";

@@ -1,4 +1,4 @@
-// The published schemas, held against every line that goes in or out.
+// Checks every line that goes in or out against the published schemas.
 import { readFileSync } from 'node:fs'
 import Ajv from 'ajv/dist/2020.js'
 
