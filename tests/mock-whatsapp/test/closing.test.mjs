@@ -5,16 +5,8 @@ import { ALICE, Harness } from './support/harness.mjs'
 
 const FAST = { MOCK_WA_FAST: '20' }
 const harness = await Harness.start()
-let number = 15550010000
 
-/** A linked sidecar with an account of its own, so that a test can end it alone. */
-async function one(t) {
-  const account = String(++number)
-  const sidecar = await harness.linked(harness.folder(), { account, env: FAST })
-  sidecar.account = account
-  t.after(() => sidecar.kill())
-  return sidecar
-}
+const linked = t => harness.linkedAlone(t, { env: FAST })
 
 const closed = sidecar => sidecar.event({ ev: 'state', state: 'closed' })
 const ready = sidecar => sidecar.event({ ev: 'state', state: 'ready' })
@@ -36,7 +28,7 @@ for (const [code, reason] of [
   [408, 'timed-out']
 ]) {
   test(`${code}: tries again after a while`, async t => {
-    const sidecar = await one(t)
+    const sidecar = await linked(t)
     await harness.op('drop', { account: sidecar.account, code })
     const close = await closed(sidecar)
     assert.deepEqual(summary(close), [code, reason, 'retry'])
@@ -46,7 +38,7 @@ for (const [code, reason] of [
 }
 
 test('515: comes back at once', async t => {
-  const sidecar = await one(t)
+  const sidecar = await linked(t)
   await harness.op('drop', { account: sidecar.account, code: 515 })
   const close = await closed(sidecar)
   assert.deepEqual([...summary(close), close.retryMs], [515, 'restart-required', 'restart', 0])
@@ -54,7 +46,7 @@ test('515: comes back at once', async t => {
 })
 
 test('401: the login is gone, and forgotten; messages are not', async t => {
-  const sidecar = await one(t)
+  const sidecar = await linked(t)
   sidecar.autoAck = false
   const sent = await harness.op('send-text', { account: sidecar.account, from: ALICE, text: 'before the end' })
   await sidecar.event({ ev: 'msg', id: sent.id })
@@ -77,7 +69,7 @@ for (const [code, reason] of [
   [440, 'replaced']
 ]) {
   test(`${code}: stops and keeps the login`, async t => {
-    const sidecar = await one(t)
+    const sidecar = await linked(t)
     await harness.op('drop', { account: sidecar.account, code })
     const close = await closed(sidecar)
     assert.deepEqual([...summary(close), close.retryMs], [code, reason, 'stop', undefined])
@@ -87,7 +79,7 @@ for (const [code, reason] of [
 }
 
 test('405: waits long, and says that it is outdated', async t => {
-  const sidecar = await one(t)
+  const sidecar = await linked(t)
   await sidecar.do('disconnect')
   await harness.op('set', { knobs: { failLogin: 405 } })
   await sidecar.mark().do('connect')
@@ -97,7 +89,7 @@ test('405: waits long, and says that it is outdated', async t => {
 })
 
 test('500 again and again after the login is called a bad session; the login stays', async t => {
-  const sidecar = await one(t)
+  const sidecar = await linked(t)
   await sidecar.do('disconnect')
   sidecar.mark()
   for (let i = 0; i < 5; i++) {
@@ -114,7 +106,7 @@ test('500 again and again after the login is called a bad session; the login sta
 
 for (const status of [401, 403, 503]) {
   test(`HTTP ${status} instead of a WebSocket: never a logout, never a hang`, async t => {
-    const sidecar = await one(t)
+    const sidecar = await linked(t)
     await harness.op('set', { knobs: { refuse: 2, refuseStatus: status } })
     await harness.op('drop', { account: sidecar.account, mode: 'tcp' })
     const refused = await sidecar.event({ ev: 'state', reason: 'http-refused' })
@@ -125,7 +117,7 @@ for (const status of [401, 403, 503]) {
 
 for (const mode of ['tcp', 'close', 'end']) {
   test(`a connection that just ends (${mode}) comes back`, async t => {
-    const sidecar = await one(t)
+    const sidecar = await linked(t)
     await harness.op('drop', { account: sidecar.account, mode })
     assert.equal((await closed(sidecar)).action, 'retry')
     await ready(sidecar)
@@ -133,7 +125,7 @@ for (const mode of ['tcp', 'close', 'end']) {
 }
 
 test('a server that says nothing is given up', async t => {
-  const sidecar = await one(t)
+  const sidecar = await linked(t)
   await sidecar.do('disconnect')
   await harness.op('set', { knobs: { silent: true } })
   await sidecar.mark().do('connect')
@@ -143,7 +135,7 @@ test('a server that says nothing is given up', async t => {
 })
 
 test('a server that never tells the end of the backlog does not keep messages back', async t => {
-  const sidecar = await one(t)
+  const sidecar = await linked(t)
   await sidecar.do('disconnect')
   await harness.op('set', { knobs: { offlineEnd: false } })
   await sidecar.mark().do('connect')
@@ -155,7 +147,7 @@ test('a server that never tells the end of the backlog does not keep messages ba
 })
 
 test('while the server is away, delays grow; when it is back, so are we', async t => {
-  const sidecar = await one(t)
+  const sidecar = await linked(t)
   await harness.op('listen', { on: false })
   for (let i = 0; i < 4; i++) {
     await closed(sidecar)

@@ -4,11 +4,10 @@ import { randomBytes } from 'node:crypto'
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { ALICE, BOB, OWNER, Harness } from './support/harness.mjs'
+import { ALICE, BOB, OWNER, Harness, newId } from './support/harness.mjs'
 
 const harness = await Harness.start()
 const sidecar = await harness.linked()
-const newId = () => `3EB0${randomBytes(9).toString('hex').toUpperCase()}`
 
 /** Sends, and waits until it has arrived at the mock. */
 async function send(fields) {

@@ -9,7 +9,6 @@ import { ALICE, Harness } from './support/harness.mjs'
 
 // A history that does not fit into its message is fetched as media is.
 const harness = await Harness.start({ history: true, historyInline: false })
-let number = 15550040000
 
 for (const [kind, start] of [
   ['HTTP', () => httpProxy({ user: 'me', password: 'p@ss' })],
@@ -18,7 +17,7 @@ for (const [kind, start] of [
   test(`${kind}: linking, history, text and media both ways`, async t => {
     const proxy = await start()
     t.after(proxy.close)
-    const account = String(++number)
+    const account = harness.account()
     const url = proxy.url.replace('p@ss', 'p%40ss')
     const sidecar = await harness.linked(harness.folder(), { account, hello: { proxy: url } })
     t.after(() => sidecar.kill())
@@ -43,7 +42,7 @@ test('a proxy that refuses is no logout, and its password is in no message', asy
   const proxy = await httpProxy({ user: 'me', password: 'right' })
   t.after(proxy.close)
   const folder = harness.folder()
-  const account = String(++number)
+  const account = harness.account()
   await (await harness.linked(folder, { account })).end()
   const hello = { proxy: proxy.url.replace('right', 'secret-word') }
   const sidecar = await harness.sidecar(folder, { hello })

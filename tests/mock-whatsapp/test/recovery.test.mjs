@@ -1,30 +1,20 @@
 // Restarts, kills and damage: what must survive them, and what must not be guessed.
 import assert from 'node:assert/strict'
-import { randomBytes, randomInt } from 'node:crypto'
+import { randomInt } from 'node:crypto'
 import { appendFileSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { ALICE, BOB, Harness } from './support/harness.mjs'
+import { ALICE, BOB, Harness, newId } from './support/harness.mjs'
 
 const harness = await Harness.start()
 /** How often the sidecar is killed under traffic; a soak run asks for more. */
 const KILLS = Number(process.env.SIDECAR_KILLS ?? 20)
-let number = 15550020000
-const newId = () => `3EB0${randomBytes(9).toString('hex').toUpperCase()}`
 const journalOf = folder => join(folder.authDir, 'journal')
 const damagedIn = folder => readdirSync(folder.authDir).filter(name => name.startsWith('journal.damaged-'))
 
-async function linked(t, options) {
-  const account = String(++number)
-  const sidecar = await harness.linked(harness.folder(), { account, ...options })
-  sidecar.account = account
-  t.after(() => sidecar.kill())
-  return sidecar
-}
-
 test('the backlog of an outage comes once, marked as such', async t => {
-  const first = await linked(t)
+  const first = await harness.linkedAlone(t)
   const { account, folder } = first
   await first.end()
   const sent = []
@@ -45,7 +35,7 @@ test('the backlog of an outage comes once, marked as such', async t => {
 })
 
 test('what was not acknowledged is shown again, with the same number', async t => {
-  const first = await linked(t, { autoAck: false })
+  const first = await harness.linkedAlone(t, { autoAck: false })
   const { account, folder } = first
   for (let i = 0; i < 3; i++) {
     const { id } = await harness.op('send-text', { account, from: ALICE, text: `keep ${i}` })
@@ -67,7 +57,7 @@ test('what was not acknowledged is shown again, with the same number', async t =
 })
 
 test('what was acknowledged is not in the file any more when it is tidied, nor after the end', async t => {
-  const sidecar = await linked(t)
+  const sidecar = await harness.linkedAlone(t)
   const { account } = sidecar
   const journal = () => readFileSync(journalOf(sidecar.folder), 'utf8')
   const take = async text => {
@@ -88,7 +78,7 @@ test('what was acknowledged is not in the file any more when it is tidied, nor a
 })
 
 test('a gateway that does not acknowledge is shown a hundred, and the server is not read any more', async t => {
-  const sidecar = await linked(t, { autoAck: false })
+  const sidecar = await harness.linkedAlone(t, { autoAck: false })
   const { account } = sidecar
   const text = 'z'.repeat(20_000)
   const sent = []
@@ -163,7 +153,7 @@ class Gateway {
 }
 
 test(`killed at ${KILLS} moments under traffic: nothing lost, nothing doubled, the login kept`, async t => {
-  const first = await linked(t)
+  const first = await harness.linkedAlone(t)
   const { account, folder } = first
   await first.kill()
   const group = (await harness.op('create-group', { account, members: [ALICE, BOB] })).id
@@ -219,7 +209,7 @@ test(`killed at ${KILLS} moments under traffic: nothing lost, nothing doubled, t
 })
 
 test('a record that was half written is cut off, and said so', async t => {
-  const first = await linked(t)
+  const first = await harness.linkedAlone(t)
   const { folder } = first
   await first.kill()
   const size = statSync(journalOf(folder)).size
@@ -235,7 +225,7 @@ test('a record that was half written is cut off, and said so', async t => {
 })
 
 test('a journal damaged in its middle is set aside, and nothing is guessed', async t => {
-  const first = await linked(t)
+  const first = await harness.linkedAlone(t)
   const { folder } = first
   await first.kill()
   const bytes = readFileSync(journalOf(folder))
@@ -268,7 +258,7 @@ test('an empty or foreign journal is damage, not a new beginning', async () => {
 })
 
 test('the journal is for our eyes only, and is rewritten before it grows too far', async t => {
-  const sidecar = await linked(t)
+  const sidecar = await harness.linkedAlone(t)
   const { account, folder } = sidecar
   assert.equal(statSync(folder.authDir).mode & 0o777, 0o700)
   assert.equal(statSync(journalOf(folder)).mode & 0o777, 0o600)
@@ -288,7 +278,7 @@ test('the journal is for our eyes only, and is rewritten before it grows too far
 })
 
 test('a second sidecar on the same folder is refused; after a kill the folder is free', async t => {
-  const first = await linked(t)
+  const first = await harness.linkedAlone(t)
   const { folder } = first
   const second = harness.spawn()
   const answer = await second.ask('hello', { proto: 1, ...folder })

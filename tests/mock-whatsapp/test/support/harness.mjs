@@ -1,4 +1,5 @@
 // A mock WhatsApp with people in it, and sidecars that talk to it. One per test file.
+import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,13 +11,16 @@ export const OWNER = '15550009999'
 export const ALICE = '15550001111'
 export const BOB = '15550002222'
 
-// libsignal prints; its words are no test results.
-console.log = console.info = console.warn = console.error = () => {}
+/** An id for a message, as clients choose them. */
+export const newId = () => `3EB0${randomBytes(9).toString('hex').toUpperCase()}`
 
-let next = 0
+// libsignal prints, which would stand among the test results.
+console.log = console.info = console.warn = console.error = () => {}
 
 export class Harness {
   #sidecars = new Set()
+  #folders = 0
+  #accounts = 0
 
   /** @param {object} [knobs] of the mock @returns {Promise<Harness>} torn down after the tests of the file */
   static async start(knobs) {
@@ -61,7 +65,8 @@ export class Harness {
   }
 
   /** A folder for one login. */
-  folder(name = `login-${++next}`) {
+  folder() {
+    const name = `login-${++this.#folders}`
     return { authDir: join(this.dir, name, 'auth'), mediaDir: join(this.dir, name, 'media') }
   }
 
@@ -88,6 +93,20 @@ export class Harness {
     await sidecar.event({ ev: 'state', state: 'ready' })
     sidecar.folder = folder
     return sidecar.mark()
+  }
+
+  /** Number of an account that no other test of the file has. */
+  account() {
+    return String(15550010000 + ++this.#accounts)
+  }
+
+  /** Links a sidecar to an account of its own, so that a test can end it alone; kills it after the test `t`. */
+  async linkedAlone(t, options) {
+    const account = this.account()
+    const sidecar = await this.linked(this.folder(), { account, ...options })
+    sidecar.account = account
+    t.after(() => sidecar.kill())
+    return sidecar
   }
 
   /** Starts a sidecar on a linked folder and connects it. */
