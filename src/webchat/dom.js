@@ -1,6 +1,8 @@
 // Helpers to build elements, and the dialog and the announcer that all views share. Text is only ever set as text,
 // never as markup.
 
+import { COPIED_MS } from "./limits.js";
+
 /** The element of the page with this id. */
 export const byId = (id) => document.getElementById(id);
 
@@ -96,7 +98,7 @@ export function copyButton(label, text) {
     await copy(text());
     button.replaceChildren(icon("done"));
     announce("Copied");
-    setTimeout(() => button.replaceChildren(icon("copy")), 1_500);
+    setTimeout(() => button.replaceChildren(icon("copy")), COPIED_MS);
   });
   button.classList.add("copy");
   return button;

@@ -3,6 +3,7 @@
 // nothing of what events tell.
 
 import {
+  CLIENT_TEXT_MAX,
   CONNECT_MS,
   RECONNECT_JITTER,
   RECONNECT_MAX_MS,
@@ -127,8 +128,8 @@ export class Gateway {
       maxProtocol: 1,
       client: this.#client,
       ...(token ? { auth: { token } } : {}),
-      locale: navigator.language.slice(0, 256),
-      userAgent: navigator.userAgent.slice(0, 256),
+      locale: navigator.language.slice(0, CLIENT_TEXT_MAX),
+      userAgent: navigator.userAgent.slice(0, CLIENT_TEXT_MAX),
     };
   }
 

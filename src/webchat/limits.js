@@ -29,6 +29,8 @@ export const SEARCH_PAGE = 200;
 export const SESSIONS_PAGE = 50;
 /** Prompts that may wait to be sent; then the composer refuses more. */
 export const PROMPTS_MAX = 32;
+/** Characters of the page's locale and user agent in `hello`, as its schema has it; the rest is cut. */
+export const CLIENT_TEXT_MAX = 256;
 /** Pictures of one message, as the schema of `agent` has it; the composer takes no more. */
 export const PICTURES_MAX = 4;
 /** Bytes of a frame that are neither the message's text nor its pictures. */
@@ -43,12 +45,18 @@ export const PICTURE_EDGE_MIN = 160;
 export const PICTURE_QUALITY = 0.85;
 /** Largest file that is opened as a picture, in bytes; a larger one is refused. */
 export const PICTURE_FILE_MAX = 64 * 1024 * 1024;
+/** Characters of a picture's name; the rest is cut. */
+export const PICTURE_NAME_MAX = 200;
 /** Height that the message field grows to, in pixels. */
 export const PROMPT_HEIGHT_MAX = 220;
 /** Distance from the end, in pixels, within which a conversation follows new text. */
 export const FOLLOW_PX = 90;
 /** Characters of an answer that a screen reader is given by itself. */
 export const ANNOUNCE_MAX = 300;
+/** How long a button that copies shows that it has, in ms. */
+export const COPIED_MS = 1_500;
+/** Interval at which the time until the next attempt to connect is shown, in ms. */
+export const COUNTDOWN_MS = 1_000;
 /** Characters of a tool's arguments in its folded card. */
 export const TOOL_PREVIEW_MAX = 90;
 /** Pause between an event and the new list of sessions that is asked for, in ms: one for a burst of events. */

@@ -6,6 +6,7 @@ import {
   PICTURE_EDGE_MAX,
   PICTURE_EDGE_MIN,
   PICTURE_FILE_MAX,
+  PICTURE_NAME_MAX,
   PICTURE_QUALITY,
 } from "./limits.js";
 
@@ -29,7 +30,7 @@ export function attachmentsOf(files, budget) {
  * @returns {Promise<{type: "image", mimeType: string, name: string, content: string}>}
  */
 async function attachmentOf(file, budget) {
-  const name = (file.name || "picture").slice(0, 200);
+  const name = (file.name || "picture").slice(0, PICTURE_NAME_MAX);
   if (FORMATS.includes(file.type) && base64Length(file.size) <= budget) {
     return { type: "image", mimeType: file.type, name, content: await base64(file) };
   }

@@ -2,6 +2,7 @@
 // Made by main.js; knows nothing of what is said.
 
 import { announce, byId, icon } from "./dom.js";
+import { COUNTDOWN_MS } from "./limits.js";
 import { panelOpen, token } from "./storage.js";
 
 /** Screens on which a drawer stands beside the conversation instead of over it; layout.css has the same widths. */
@@ -92,7 +93,7 @@ export class ConnectionView {
     } else if (state === "waiting" || state === "refused") {
       const draw = () => this.#showBanner(disconnectedText(connection), true);
       draw();
-      this.#timer = setInterval(draw, 1_000);
+      this.#timer = setInterval(draw, COUNTDOWN_MS);
     }
   };
 

@@ -10,7 +10,6 @@ import { baileysLogger, log } from './log.mjs'
 import { opener } from './media.mjs'
 import { writeLine } from './stdio.mjs'
 
-const HOUR_MS = 3_600_000
 const { INITIAL_BOOTSTRAP, PUSH_NAME } = proto.HistorySync.HistorySyncType
 
 /** Error that a connection is ended with, in the shape that Baileys gives its own. */
@@ -42,10 +41,10 @@ export class Connection {
   #httpStatus
   /** Caches of Baileys that outlive a socket, or each connection would ask for everything again. */
   #caches = {
-    msgRetryCounterCache: new Cache(HOUR_MS),
-    userDevicesCache: new Cache(5 * 60_000),
-    callOfferCache: new Cache(5 * 60_000),
-    placeholderResendCache: new Cache(HOUR_MS)
+    msgRetryCounterCache: new Cache(limits.RESEND_MS),
+    userDevicesCache: new Cache(limits.DEVICES_MS),
+    callOfferCache: new Cache(limits.DEVICES_MS),
+    placeholderResendCache: new Cache(limits.RESEND_MS)
   }
 
   /**
@@ -265,11 +264,11 @@ export class Connection {
   }
 }
 
-/** Ends a socket of Baileys; a peer that says nothing is waited for half a second. */
+/** Ends a socket of Baileys, by force if its peer does not answer. */
 async function end(sock, error) {
   const raw = sock.ws.socket
   const closed = sock.end(error)
-  const timer = setTimeout(() => raw?.terminate(), 500)
+  const timer = setTimeout(() => raw?.terminate(), limits.CLOSE_MS)
   await Promise.resolve(closed).catch(() => {})
   clearTimeout(timer)
 }

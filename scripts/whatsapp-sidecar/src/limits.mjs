@@ -14,6 +14,8 @@ export const TEXT_CHARS_MAX = 65_536
 /** Characters kept of an id and of a name that somebody chose; a longer one is cut. */
 export const ID_CHARS_MAX = 128
 export const NAME_CHARS_MAX = 128
+/** Characters of an attachment's name and MIME type; the rest is cut. */
+export const FILE_NAME_CHARS_MAX = 255
 /** Latest time in seconds that is taken for one; a date after the year 9999 is a lie. */
 export const SECONDS_MAX = 253_402_300_799
 /** Characters of an attachment's path, bytes of its key and hash; a message with longer ones is shown without it. */
@@ -56,6 +58,8 @@ export const HANDSHAKE_MS = 30_000
 export const QUERY_MS = 60_000
 /** How long the end of the backlog is waited for once the connection is open; then the backlog counts as over. */
 export const SYNC_MS = 60_000
+/** How long a socket that is closed waits for its peer to close it too; then it is torn down. */
+export const CLOSE_MS = 500
 /** Longest wait for the server's answer to a logout; then it counts as not heard. */
 export const LOGOUT_MS = 5_000
 /** A message that cannot be decrypted is reported when its repetition has not come by then. */
@@ -82,10 +86,15 @@ export const PROXY_MS = 30_000
 /** Group descriptions kept, and for how long when nothing changes them. */
 export const GROUPS_MAX = 200
 export const GROUP_MS = 3_600_000
-/** Entries of the other caches (retry counts, device lists, placeholders). */
+/** Entries of each cache of Baileys; the oldest are forgotten. */
 export const CACHE_MAX = 1_000
-/** Ids of sent messages that are remembered for the server's acknowledgement; the oldest are forgotten. */
+/** How long Baileys remembers how often a message was asked for again, and messages that came without content. */
+export const RESEND_MS = 3_600_000
+/** How long Baileys remembers people's devices and offers of calls. */
+export const DEVICES_MS = 5 * 60_000
+/** Sent messages whose acknowledgement is passed on, and for how long; the oldest are forgotten. */
 export const SENT_MAX = 1_000
+export const SENT_MS = 86_400_000
 /** How long the gateway may take over `need-body`; then the contact gets nothing. */
 export const BODY_MS = 10_000
 

@@ -10,7 +10,15 @@ import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { getMediaKeys } from 'baileys'
 import { RequestError, invalid } from './errors.mjs'
-import { KEY_BYTES_MAX, MEDIA_BYTES_MAX, MEDIA_IDLE_MS, PATH_CHARS_MAX, REDIRECTS_MAX, RENEW_MS } from './limits.mjs'
+import {
+  FILE_NAME_CHARS_MAX,
+  KEY_BYTES_MAX,
+  MEDIA_BYTES_MAX,
+  MEDIA_IDLE_MS,
+  PATH_CHARS_MAX,
+  REDIRECTS_MAX,
+  RENEW_MS
+} from './limits.mjs'
 
 const DEFAULT_HOST = 'mmg.whatsapp.net'
 const ORIGIN = 'https://web.whatsapp.com'
@@ -40,8 +48,9 @@ const EXTENSIONS = {
   'text/plain': '.txt'
 }
 
-/** A name as its sender wrote it, bounded, and without the half of a character at its end. */
-const clip = text => (text === undefined || text === null ? undefined : String(text).slice(0, 255).toWellFormed())
+/** A name as its sender wrote it, cut, and without half a character at its end. */
+const clip = text =>
+  text === undefined || text === null ? undefined : String(text).slice(0, FILE_NAME_CHARS_MAX).toWellFormed()
 const toBase64 = bytes => (bytes ? Buffer.from(bytes).toString('base64') : undefined)
 const fromBase64 = text => Buffer.from(text ?? '', 'base64')
 

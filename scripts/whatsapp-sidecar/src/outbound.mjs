@@ -6,10 +6,9 @@ import { proto } from 'baileys'
 import { Cache } from './cache.mjs'
 import { RequestError, invalid } from './errors.mjs'
 import { bare, checkedJid, isGroup, isPhone, jidOfPhone, personOf } from './identity.mjs'
-import { LIST_MAX, QUERY_MS, SENT_MAX, TEXT_CHARS_MAX } from './limits.mjs'
+import { LIST_MAX, QUERY_MS, SENT_MAX, SENT_MS, TEXT_CHARS_MAX } from './limits.mjs'
 import { writeLine } from './stdio.mjs'
 
-const DAY_MS = 86_400_000
 /** What the types of receipts mean for what was sent; a receipt without a type means delivered. */
 const STAGES = { undefined: 'delivered', inactive: 'delivered', read: 'read', played: 'read' }
 const ID = /^[A-Za-z0-9._-]{1,128}$/
@@ -65,7 +64,7 @@ function quotedOf(quote, chat) {
 /** Sends over whatever socket it is given. */
 export class Outbound {
   /** Addresses of sent messages by their id. */
-  #sent = new Cache(DAY_MS, SENT_MAX)
+  #sent = new Cache(SENT_MS, SENT_MAX)
 
   /**
    * Writes a message to the server.
