@@ -1,7 +1,8 @@
 // The protocol on stdin and stdout, whatever comes in.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readFileSync, readdirSync } from 'node:fs'
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { checkRequest } from './support/schemas.mjs'
 import { ALICE, Harness } from './support/harness.mjs'
@@ -42,6 +43,18 @@ test('nonsense on stdin is answered by an error, and the next request by its ans
   )
   assert.ok((await sidecar.ask('hello', { proto: 1, ...harness.folder() })).ok)
   assert.ok((await sidecar.ask('hello', { proto: 1, ...harness.folder() })).code === 'invalid')
+})
+
+test('a `hello` that failed leaves nothing behind, and may be said again', async () => {
+  const sidecar = harness.spawn()
+  const folder = harness.folder()
+  const file = join(harness.dir, 'no-folder')
+  writeFileSync(file, '')
+  const refused = await sidecar.ask('hello', { proto: 1, ...folder, mediaDir: join(file, 'media') })
+  assert.deepEqual([refused.ok, refused.code], [false, 'failed'])
+  assert.equal((await sidecar.ask('mem')).code, 'no-hello')
+  assert.deepEqual(readdirSync(folder.authDir), [])
+  await sidecar.do('hello', { proto: 1, ...folder })
 })
 
 test('a line that is too long is skipped, in pieces or whole', async () => {
