@@ -80,7 +80,7 @@ describe("connection", () => {
     });
   });
 
-  test("a stop is announced with its end in sight", async () => {
+  test("a gateway that stops says so, and is dialled at a click when it is back", async () => {
     await withGateway({}, async (gateway) => {
       const page = await open(browser, gateway);
       await ask(page, "hello there");
@@ -153,7 +153,7 @@ describe("connection", () => {
     );
   });
 
-  test("a hole in the events is filled by asking again", async () => {
+  test("what events that were left out may have told is asked for", async () => {
     await withFake({}, undefined, async (fake) => {
       const page = await open(browser, fake);
       await eventually("the first history", () => fake.asked("session-history").length > 0);
@@ -262,7 +262,7 @@ describe("connection", () => {
     });
   });
 
-  test("a refusal before any effect is shown, and tried again with the same key", async () => {
+  test("a prompt that is refused before any effect says so, and is tried again with the same key", async () => {
     let full = true;
     const handlers = {
       agent: (params, answer, fail) => {

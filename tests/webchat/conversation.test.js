@@ -84,7 +84,7 @@ describe("conversation", () => {
     );
   });
 
-  test("what waits says so, and stop ends it", async () => {
+  test("a run that waits says so, and stop ends it", async () => {
     await ask(page, "[[hold one]]");
     await page.getByText("holding one", { exact: true }).waitFor();
     await page.getByText("Writing").waitFor();
@@ -197,7 +197,7 @@ describe("conversation", () => {
     assert.equal(await page.locator("#pictures").isVisible(), false);
   });
 
-  test("what a page does not know can be used again", async () => {
+  test("a prompt from before a reload can be written again", async () => {
     await page.reload();
     const item = page.locator(".user", { hasText: "[[images]]" });
     await item.hover();

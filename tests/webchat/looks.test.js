@@ -89,7 +89,7 @@ describe("looks", () => {
     });
   }
 
-  test("all of it can be done with a keyboard", async () => {
+  test("everything can be done with a keyboard", async () => {
     const page = await open(browser, gateway);
     await page.keyboard.press("Tab");
     assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to the message field");

@@ -193,7 +193,7 @@ describe("panels", () => {
     });
   });
 
-  test("who was refused can be let in", async () => {
+  test("a person who was refused can be let in", async () => {
     let refused = [{ channel: "telegram", id: "42", name: "Kim", count: 3, lastTs: Date.now() - 60_000 }];
     const allowed = [];
     const handlers = {

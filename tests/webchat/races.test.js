@@ -94,8 +94,8 @@ describe("races", () => {
   for (const isRefused of [false, true]) {
     const what = isRefused
       ? "is shown if its history cannot be had"
-      : "waits for its history, and what was asked";
-    test(`what ended in a session that was not open ${what}`, async () => {
+      : "is shown with its history, and not before";
+    test(`a run that ended in a session that was not open ${what}`, async () => {
       const held = [];
       const handlers = {
         "session-history": ({ sessionKey }, answer, fail) =>

@@ -23,7 +23,7 @@ describe("security", () => {
     await gateway?.remove();
   });
 
-  test("the page reads no address and no token from its own", async () => {
+  test("the page takes no address and no token out of the address that it was opened with", async () => {
     const hostile = "ws://127.0.0.1:9/";
     const page = await blank(browser);
     const names = ["gatewayUrl", "gateway", "url", "ws", "token", "host", "session", "sessionKey"];
@@ -164,7 +164,7 @@ describe("security", () => {
     }
   });
 
-  test("it works through a tunnel with any local port", async () => {
+  test("the page works through a tunnel with any local port", async () => {
     const tunnel = createProxy((near) => {
       const far = connect(gateway.port, "127.0.0.1");
       near.pipe(far).pipe(near);
@@ -183,7 +183,7 @@ describe("security", () => {
     }
   });
 
-  test("what it loads is small, and is loaded once", async () => {
+  test("what the page loads is small, and is loaded once", async () => {
     const page = await blank(browser);
     const loaded = () =>
       page.evaluate(() =>

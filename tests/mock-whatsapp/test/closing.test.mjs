@@ -146,7 +146,7 @@ test('a server that never tells the end of the backlog does not keep messages ba
   await harness.op('set', { knobs: { offlineEnd: true } })
 })
 
-test('while the server is away, delays grow; when it is back, so are we', async t => {
+test('while the server is away delays grow; when it is back the sidecar connects', async t => {
   const sidecar = await linked(t)
   await harness.op('listen', { on: false })
   for (let i = 0; i < 4; i++) {

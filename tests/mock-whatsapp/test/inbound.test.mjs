@@ -39,7 +39,7 @@ test('text by LID and by number comes from one and the same person', async () =>
   assert.ok(Math.abs(lid.ts - Date.now()) < 60_000)
 })
 
-test('in groups a mention shows, by whatever of our names', async () => {
+test('in groups a mention of the linked account shows, by LID and by number', async () => {
   const group = await harness.op('create-group', { subject: 'Team', members: [ALICE, BOB] })
   const plain = (await shown('send-text', { from: ALICE, group: group.id, text: 'hello all' })).message
   assert.deepEqual(
@@ -64,7 +64,7 @@ test('a quotation names the message that it answers', async () => {
   assert.equal(message.quote.from.pn, `+${OWNER}`)
 })
 
-test('what was forwarded says so', async () => {
+test('a forwarded message says so', async () => {
   const { message } = await shown('send-text', { from: ALICE, text: '/pause', forwarded: true })
   assert.deepEqual([message.text, message.forwarded], ['/pause', true])
 })

@@ -143,7 +143,7 @@ test('media that cannot be uploaded is a failure that may pass', async () => {
   assert.equal((await sidecar.do('send', request)).id, request.id)
 })
 
-test('a contact who could not read it gets it again, also after a restart', async () => {
+test('a contact who could not read a message gets it again, also after a restart', async () => {
   const { id, answer, received } = await send({ to: `+${BOB}`, text: 'once more' })
   const since = harness.now
   await harness.op('ask-retry', { from: BOB, id, to: received.to })

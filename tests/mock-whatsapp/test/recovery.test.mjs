@@ -34,7 +34,7 @@ test('the backlog of an outage comes once, marked as such', async t => {
   await third.end()
 })
 
-test('what was not acknowledged is shown again, with the same number', async t => {
+test('a message that was not acknowledged is shown again, with the same number', async t => {
   const first = await harness.linkedAlone(t, { autoAck: false })
   const { account, folder } = first
   for (let i = 0; i < 3; i++) {
@@ -56,7 +56,7 @@ test('what was not acknowledged is shown again, with the same number', async t =
   await second.end()
 })
 
-test('what was acknowledged is not in the file any more when it is tidied, nor after the end', async t => {
+test('a message that was acknowledged is not in the file any more when that is tidied, nor after the end', async t => {
   const sidecar = await harness.linkedAlone(t)
   const { account } = sidecar
   const journal = () => readFileSync(journalOf(sidecar.folder), 'utf8')
@@ -257,7 +257,7 @@ test('an empty or foreign journal is damage, not a new beginning', async () => {
   }
 })
 
-test('the journal is for our eyes only, and is rewritten before it grows too far', async t => {
+test('the journal can be read by its owner only, and is rewritten before it grows too far', async t => {
   const sidecar = await harness.linkedAlone(t)
   const { account, folder } = sidecar
   assert.equal(statSync(folder.authDir).mode & 0o777, 0o700)

@@ -65,7 +65,7 @@ test('a line that is too long is skipped, in pieces or whole', async () => {
   assert.ok((await sidecar.do('mem')).rss > 0)
 })
 
-test('it ends with its stdin, with `shutdown`, and with SIGTERM', async () => {
+test('the sidecar ends with its stdin, with `shutdown`, and with SIGTERM', async () => {
   for (const end of [
     sidecar => sidecar.child.stdin.end(),
     sidecar => sidecar.post('shutdown'),
@@ -79,7 +79,7 @@ test('it ends with its stdin, with `shutdown`, and with SIGTERM', async () => {
   }
 })
 
-test('it ends with its stdin in the middle of work', async () => {
+test('the sidecar ends with its stdin in the middle of work', async () => {
   const folder = harness.folder()
   const sidecar = await harness.linked(folder)
   for (let i = 0; i < 20; i++) await harness.op('send-text', { from: ALICE, text: `${i}` })
@@ -139,7 +139,7 @@ test('nothing but the protocol is on stdout, and no key is anywhere, however ses
   assert.doesNotMatch(said, /privKey|chainKey|rootKey/)
 })
 
-test('an error that nothing foresaw ends it, with a last line', async () => {
+test('an unforeseen error ends the sidecar, with a last line', async () => {
   const folder = harness.folder()
   const sidecar = await harness.linked(folder, { account: '15550030003' })
   const since = harness.now
@@ -156,7 +156,7 @@ test('an error that nothing foresaw ends it, with a last line', async () => {
   assert.equal((await again.event({ ev: 'msg', id })).text, 'no room')
 })
 
-test('what a gateway says is as the schema has it, and what it must not say is not', () => {
+test('the schema takes what a gateway sends, and refuses what it must not send', () => {
   const folder = { authDir: '/a', mediaDir: '/m' }
   const good = [
     { n: 1, op: 'hello', proto: 1, ...folder },
