@@ -41,7 +41,7 @@ pub(super) fn open(binds: &[IpAddr], port: u16) -> Result<Listeners, Fatal> {
     let mut warning = None;
     if !has_ipv6 {
         let address = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port);
-        match acceptor::listen(address) {
+        match acceptor::listen(address, false) {
             Ok(socket) => sockets.push(socket),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => warning = Some(taken(address)),
             // This machine has no IPv6, so nobody else can have it either.
@@ -63,13 +63,13 @@ fn with_loopback(binds: &[IpAddr]) -> Vec<IpAddr> {
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Fatal> {
-    let tried = match acceptor::listen(address) {
+    let tried = match acceptor::listen(address, false) {
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
             log::warn!(
                 "{} is no address of this machine yet: it is served as soon as it is one",
                 address.ip()
             );
-            acceptor::listen_ahead(address)
+            acceptor::listen(address, true)
         }
         tried => tried,
     };

@@ -1,7 +1,10 @@
 //! The accept thread: owns the listeners, starts a thread per connection, and bounds how many connections
 //! are open and how many are in their handshake. Reads nothing from them.
 
-use std::io;
+use std::io::{
+    self,
+    ErrorKind::{ConnectionAborted, Interrupted, WouldBlock},
+};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -13,24 +16,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::backoff::Backoff;
 use crate::limits::{ACCEPT_RETRY, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, SOCKETS_POLL_INTERVAL, ms};
 use crate::metrics::METRICS;
 use crate::net::{ConnShared, NetContext, conn};
 use crate::threads;
 
-/// Opens a listening socket. std's own uses a short backlog, which drops SYNs in a burst of
-/// reconnecting clients.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    open(address, false)
-}
-
-/// Opens a listening socket on an address that this machine need not have yet.
-pub(crate) fn listen_ahead(address: SocketAddr) -> io::Result<TcpListener> {
-    open(address, true)
-}
-
-fn open(address: SocketAddr, may_be_absent: bool) -> io::Result<TcpListener> {
+/// Opens a listening socket; with `may_be_absent` also on an address that this machine does not have yet. std's
+/// own uses a short backlog, which drops SYNs in a burst of reconnecting clients.
+pub(crate) fn listen(address: SocketAddr, may_be_absent: bool) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket: OwnedFd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
@@ -89,7 +82,14 @@ fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>)
         for (listener, _) in listeners.iter().zip(&watched).filter(|(_, fd)| !fd.revents().is_empty()) {
             match accept(listener, context, &mut token_check) {
                 Ok(()) => backoff = ACCEPT_RETRY,
-                Err(error) => pause_after(&error, &mut backoff),
+                Err(error) => {
+                    log::error!(
+                        "cannot accept connections: {error}; close some clients or raise the limit on open files \
+                         (ulimit -n)"
+                    );
+                    // After an error such as "too many open files" spinning would not free any.
+                    std::thread::sleep(backoff.next_pause());
+                }
             }
         }
     }
@@ -103,14 +103,10 @@ fn accept(listener: &TcpListener, context: &Arc<NetContext>, token_check: &mut T
         await_room(context, token_check);
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
-            Err(error) => {
-                return match error.kind() {
-                    io::ErrorKind::WouldBlock
-                    | io::ErrorKind::Interrupted
-                    | io::ErrorKind::ConnectionAborted => Ok(()),
-                    _ => Err(error),
-                };
+            Err(error) if matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted) => {
+                return Ok(());
             }
+            Err(error) => return Err(error),
         };
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         METRICS.accepted.up();
@@ -167,25 +163,15 @@ impl TokenCheck {
     fn timeout(&self, context: &NetContext) -> Option<Timespec> {
         let is_wanted = context.token.may_change() && context.open_sockets.load(Ordering::Relaxed) > 0;
         let left = self.next.saturating_duration_since(Instant::now());
-        is_wanted.then(|| Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        })
+        // An interval is never so long that it does not fit.
+        Timespec::try_from(left).ok().filter(|_| is_wanted)
     }
 
     fn run_when_due(&mut self, context: &NetContext) {
         let now = Instant::now();
         if context.token.may_change() && self.next <= now {
-            context.reread_token();
+            context.token.reread();
             self.next = now + self.interval;
         }
     }
-}
-
-/// After an error such as "too many open files" spinning would not free any.
-fn pause_after(error: &io::Error, backoff: &mut Backoff) {
-    log::error!(
-        "cannot accept connections: {error}; close some clients or raise the limit on open files (ulimit -n)"
-    );
-    std::thread::sleep(backoff.next_pause());
 }

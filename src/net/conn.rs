@@ -13,7 +13,7 @@ use crate::limits::{
     INVALID_FRAMES_MAX, INVALID_FRAMES_WINDOW, LARGE_REQUEST_BYTES, PAGE_BUILT_BYTES, PAGE_STALL_TIME,
 };
 use crate::metrics::METRICS;
-use crate::net::handshake::{self, Accepted, HandshakeError};
+use crate::net::handshake::{self, HandshakeError};
 use crate::net::http::{self, HttpRefusal};
 use crate::net::outbound::Outbound;
 use crate::net::permits::{Permit, Permits};
@@ -25,6 +25,7 @@ use crate::net::{ConnShared, NetContext, NetEvent, Opened, origin_check};
 use crate::protocol::ConnId;
 use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::frame::{self, Close};
+use crate::protocol::hello::Hello;
 use crate::protocol::method::Request;
 
 /// Longest write before `outbound` takes over: a peer may not read the answers in its own handshake.
@@ -76,12 +77,13 @@ pub(super) fn serve(
             }
         });
     match accepted {
-        Ok((accepted, _client_slot)) => {
+        Ok(((hello, token), _client_slot)) => {
             drop(handshake_slot);
             context.await_sandbox();
+            METRICS.clients.up();
             let invalid_frames = InvalidFrameBudget::new(Instant::now());
             let client = ClientConn { conn, peer, shared, context, invalid_frames, page_turns: None };
-            client.run(socket, accepted);
+            client.run(socket, hello, token);
         }
         Err(error) => handshake::refuse(shared, context, error, handshake_slot),
     }
@@ -102,7 +104,8 @@ fn refuse_head(shared: &ConnShared, error: &HeadError, context: &NetContext) {
     http::refuse(shared, &refusal);
 }
 
-/// The connection of a client past its handshake.
+/// The connection of a client past its handshake. The other threads are told when it is over, also when its own
+/// panics.
 struct ClientConn<'a> {
     conn: ConnId,
     peer: SocketAddr,
@@ -113,20 +116,7 @@ struct ClientConn<'a> {
     page_turns: Option<Permits>,
 }
 
-/// A request that is all right, with a permit for what it became if that is large.
-struct ParsedRequest {
-    id: String,
-    request: Request,
-    built: Option<Box<Permit>>,
-}
-
-/// Tells the other threads that the connection is over, also when its own panics.
-struct DisconnectGuard<'a> {
-    conn: ConnId,
-    context: &'a NetContext,
-}
-
-impl Drop for DisconnectGuard<'_> {
+impl Drop for ClientConn<'_> {
     fn drop(&mut self) {
         METRICS.clients.down();
         let conn = self.conn;
@@ -136,8 +126,7 @@ impl Drop for DisconnectGuard<'_> {
 }
 
 impl ClientConn<'_> {
-    fn run(mut self, mut socket: WebSocket<ClientStream>, accepted: Accepted) {
-        let Accepted { hello, subscriptions, token } = accepted;
+    fn run(mut self, mut socket: WebSocket<ClientStream>, hello: Hello, token: u64) {
         let (outbound, slots) = (self.context.outbound.clone(), &self.context.large_frame_slots);
         if socket.get_mut().join(self.conn, outbound, slots).is_err() {
             return;
@@ -155,10 +144,8 @@ impl ClientConn<'_> {
             hello.locale.as_deref().unwrap_or("-"),
             hello.user_agent.as_deref().unwrap_or("-")
         );
-        METRICS.clients.up();
-        let disconnect = DisconnectGuard { conn: self.conn, context: self.context };
         let attach = Outbound::Attach { conn: self.conn, shared: Arc::clone(self.shared) };
-        let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, subscriptions, token });
+        let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, token });
         let attached = self.context.outbound.send(attach);
         let reason = if attached && self.context.state.send(NetEvent::Opened(opened)) {
             let reason = self.read_until_the_end(handshake::free_buffer(socket));
@@ -169,7 +156,6 @@ impl ClientConn<'_> {
             let _ = http::discard(self.shared);
             "the gateway is stopping".to_owned()
         };
-        drop(disconnect);
         log::info!("conn {}: closed: {reason}", self.conn);
     }
 
@@ -188,18 +174,18 @@ impl ClientConn<'_> {
                     let request = self.parse(text);
                     // State may be busy for a while: what was sent does not wait for it.
                     socket = handshake::free_buffer(socket);
-                    request.map_or_else(|close| close, |request| self.execute(request))
+                    request
+                        .map_or_else(|close| close, |(id, request, built)| self.execute(id, request, built))
                 }
                 Ok(Message::Binary(_)) => {
                     Some(Close::new(1003, "binary frames are not understood; send JSON as text"))
                 }
-                Ok(Message::Close(Some(close))) => {
+                Ok(Message::Close(close)) => {
                     let _ = socket.flush();
-                    return Some(format!("client said {} {:?}", close.code, close.reason.as_str()));
-                }
-                Ok(Message::Close(None)) => {
-                    let _ = socket.flush();
-                    return Some("client said goodbye".to_owned());
+                    return Some(close.map_or_else(
+                        || "client said goodbye".to_owned(),
+                        |close| format!("client said {} {:?}", close.code, close.reason.as_str()),
+                    ));
                 }
                 Ok(_) => None,
                 Err(_) if self.shared.is_evicted.load(Ordering::Relaxed) => {
@@ -219,19 +205,19 @@ impl ClientConn<'_> {
         }
     }
 
-    /// Reads one text frame. An error has been answered; `Some` in it ends the connection.
-    fn parse(&mut self, text: Utf8Bytes) -> Result<ParsedRequest, Option<Close>> {
+    /// Reads one text frame: the request's id, the request, and a permit for what it became if that is large. An
+    /// error has been answered; `Some` in it ends the connection.
+    fn parse(&mut self, text: Utf8Bytes) -> Result<(String, Request, Option<Box<Permit>>), Option<Close>> {
         let request = requests::read(&text).map_err(|rejected| self.reject(rejected))?;
         let bytes = request.built_bytes();
         let built = (bytes > LARGE_REQUEST_BYTES).then(|| Box::new(self.context.request_permits.take(bytes)));
         let (id, request) = request.build().map_err(|rejected| self.reject(rejected))?;
         METRICS.requests.up();
-        Ok(ParsedRequest { id, request, built })
+        Ok((id, request, built))
     }
 
     /// Answers the request or hands it to the state thread. `Some` ends the connection.
-    fn execute(&mut self, request: ParsedRequest) -> Option<Close> {
-        let ParsedRequest { id, request, built } = request;
+    fn execute(&mut self, id: String, request: Request, built: Option<Box<Permit>>) -> Option<Close> {
         let call = match request {
             Request::State(call) => call,
             Request::SessionHistory(params) => return self.send_page(&id, &params),
@@ -255,7 +241,7 @@ impl ClientConn<'_> {
             }
             Rejected::Unreadable(close) => return Some(close),
         };
-        self.answer(frame::res_error(&id, &error));
+        self.context.outbound.send(Outbound::Frame { conn: self.conn, frame: frame::res_error(&id, &error) });
         None
     }
 
@@ -294,10 +280,6 @@ impl ClientConn<'_> {
             }
         }
         None
-    }
-
-    fn answer(&self, frame: tungstenite::Bytes) {
-        self.context.outbound.send(Outbound::Frame { conn: self.conn, frame });
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use crate::net::permits::Permit;
 use crate::protocol::ConnId;
-use crate::protocol::event::Subscriptions;
 use crate::protocol::hello::Hello;
 use crate::protocol::method::Call;
 use crate::protocol::warning::{Warning, WarningCode};
@@ -50,8 +49,6 @@ pub(crate) struct Opened {
     pub(crate) ip: IpAddr,
     /// What the client said of itself.
     pub(crate) hello: Hello,
-    /// The events that the client wants.
-    pub(crate) subscriptions: Subscriptions,
     /// Number of the token that the client proved.
     pub(crate) token: u64,
 }

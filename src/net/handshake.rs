@@ -22,7 +22,6 @@ use crate::net::request_head::RequestHead;
 use crate::net::slots::Slot;
 use crate::net::stream::ClientStream;
 use crate::net::{ConnShared, NetContext};
-use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{self, Close};
 use crate::protocol::hello::{Hello, HelloError};
 use crate::protocol::parse::parse_hello;
@@ -87,28 +86,25 @@ fn as_request(head: &RequestHead) -> Option<Request> {
     builder.body(()).ok()
 }
 
-/// A client that passed the handshake.
-pub(super) struct Accepted {
-    pub(super) hello: Hello,
-    pub(super) subscriptions: Subscriptions,
-    /// Number of the token that the client proved to have.
-    pub(super) token: u64,
-}
-
 /// Why a connection did not pass its handshake.
 pub(super) enum HandshakeError {
     /// The peer went away.
     Gone,
-    /// The peer is told why in a `hello-error` (if there is a reason for one), then in a close.
-    Refused { reason: Option<String>, close: Close },
+    /// The peer is told the reason in a `hello-error`, then in a close.
+    Refused { reason: String, close: Close },
     /// The token is wrong, which is said in its turn among all wrong tokens.
     WrongToken,
 }
 
 impl HandshakeError {
+    /// A refusal with the same reason in both.
+    fn refused(code: u16, reason: impl Into<String>) -> Self {
+        let close = Close::new(code, reason);
+        Self::Refused { reason: close.reason.clone(), close }
+    }
+
     fn hello(reason: impl Into<String>) -> Self {
-        let reason = reason.into();
-        Self::Refused { close: Close::new(1008, reason.clone()), reason: Some(reason) }
+        Self::refused(1008, reason)
     }
 
     /// The handshake slot was given to somebody newer.
@@ -119,16 +115,17 @@ impl HandshakeError {
     /// The last client slot was taken while this handshake was under way.
     pub(super) fn full() -> Self {
         METRICS.refused_capacity.up();
-        Self::Refused { close: Close::new(1013, TOO_MANY_CLIENTS), reason: Some(TOO_MANY_CLIENTS.to_owned()) }
+        Self::refused(1013, TOO_MANY_CLIENTS)
     }
 }
 
-/// Waits for the first frame and checks it.
+/// Waits for the first frame and checks it. Returns the client's `hello`, and the number of the token that it proved
+/// to have.
 pub(super) fn await_hello(
     socket: &mut WebSocket<ClientStream>,
     shared: &ConnShared,
     context: &NetContext,
-) -> Result<Accepted, HandshakeError> {
+) -> Result<(Hello, u64), HandshakeError> {
     loop {
         return match socket.read() {
             Ok(Message::Text(text)) => {
@@ -137,7 +134,7 @@ pub(super) fn await_hello(
                 Ok(accepted)
             }
             Ok(Message::Binary(_)) => Err(HandshakeError::Refused {
-                reason: Some("send `hello` as a text frame".to_owned()),
+                reason: "send `hello` as a text frame".to_owned(),
                 close: Close::new(1003, "binary frames are not understood; send JSON as text"),
             }),
             Ok(Message::Close(_)) => {
@@ -153,8 +150,7 @@ pub(super) fn await_hello(
 
 fn read_failed(error: &Error, shared: &ConnShared, context: &NetContext) -> HandshakeError {
     if context.is_stopping.load(Ordering::Relaxed) {
-        let reason = "the gateway is stopping".to_owned();
-        return HandshakeError::Refused { close: Close::new(1001, reason.clone()), reason: Some(reason) };
+        return HandshakeError::refused(1001, "the gateway is stopping");
     }
     if shared.is_evicted.load(Ordering::Relaxed) {
         return HandshakeError::evicted();
@@ -172,10 +168,7 @@ fn read_failed(error: &Error, shared: &ConnShared, context: &NetContext) -> Hand
             return HandshakeError::hello("the first frame must be a `hello`, and that has at most 32 KiB");
         }
     }
-    close_for(error).map_or(HandshakeError::Gone, |close| HandshakeError::Refused {
-        reason: Some(close.reason.clone()),
-        close,
-    })
+    close_for(error).map_or(HandshakeError::Gone, |close| HandshakeError::refused(close.code, close.reason))
 }
 
 /// The close that tells a peer what it did wrong on the WebSocket level. `None`: the peer is gone.
@@ -190,7 +183,7 @@ pub(super) fn close_for(error: &Error) -> Option<Close> {
     }
 }
 
-fn check_hello(text: &str, context: &NetContext) -> Result<Accepted, HandshakeError> {
+fn check_hello(text: &str, context: &NetContext) -> Result<(Hello, u64), HandshakeError> {
     let shape = Shape::of(text.as_bytes());
     if shape.depth <= JSON_DEPTH_MAX && shape.values > HELLO_VALUES_MAX {
         return Err(HandshakeError::hello(
@@ -206,22 +199,18 @@ fn check_hello(text: &str, context: &NetContext) -> Result<Accepted, HandshakeEr
     }
     let hello = parse_hello(value).map_err(|error| HandshakeError::hello(format!("bad `hello`: {error}")))?;
     let given = hello.auth.as_ref().and_then(|auth| auth.token.as_deref()).unwrap_or_default();
-    let token = context.check_token(given).ok_or(HandshakeError::WrongToken)?;
+    let token = context.token.check(given).ok_or(HandshakeError::WrongToken)?;
     if hello.min_protocol > VERSION || hello.max_protocol < VERSION {
         let reason = format!(
             "no common protocol: this server speaks {VERSION}, the client {} to {}",
             hello.min_protocol, hello.max_protocol
         );
-        return Err(HandshakeError::Refused {
-            close: Close::new(1002, reason.clone()),
-            reason: Some(reason),
-        });
+        return Err(HandshakeError::refused(1002, reason));
     }
     if is_older(&hello.client.version, &context.settings.min_client) {
         return Err(HandshakeError::hello("client too old"));
     }
-    let subscriptions = Subscriptions::from_caps(&hello.caps);
-    Ok(Accepted { hello, subscriptions, token })
+    Ok((hello, token))
 }
 
 /// Whether `version` is semver and lower than `least`. Pre-releases are lower than their release.
@@ -229,16 +218,16 @@ fn is_older(version: &str, least: &str) -> bool {
     matches!((semver(version), semver(least)), (Some(version), Some(least)) if version < least)
 }
 
-/// Says why there is no handshake, then closes and lingers. Called on the connection's own thread, before anybody else
-/// may write to it. A refusal holds the handshake slot, which a newer connection may take; one that waits for
-/// its turn holds none.
+/// Says why there is no handshake, then closes and lingers. Called on the connection's own thread, before anybody
+/// else may write to it. A refusal holds the handshake slot, which a newer connection may take; one that waits
+/// for its turn holds none.
 pub(super) fn refuse(shared: &ConnShared, context: &NetContext, error: HandshakeError, slot: Slot) {
-    let mut turn = None;
+    let turn;
     let (reason, close) = match error {
         HandshakeError::Gone => return,
         HandshakeError::Refused { reason, close } => {
             METRICS.refused_hello.up();
-            (reason, close)
+            (Some(reason), close)
         }
         HandshakeError::WrongToken => {
             METRICS.refused_token.up();
@@ -261,8 +250,7 @@ pub(super) fn refuse(shared: &ConnShared, context: &NetContext, error: Handshake
     }
     bytes.extend_from_slice(&close.frame());
     // Out of turn there is no time to wait for whether it was read.
-    let is_heard = reason.is_some() || turn.is_some();
-    if (&shared.stream).write_all(&bytes).is_ok() && is_heard {
+    if (&shared.stream).write_all(&bytes).is_ok() && reason.is_some() {
         linger(shared);
     }
     let _ = shared.stream.shutdown(Shutdown::Both);

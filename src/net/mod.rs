@@ -42,12 +42,10 @@ mod permits;
 mod refusal_pacer;
 mod request_head;
 mod requests;
-mod response;
 pub(crate) mod shares;
 mod slots;
 mod stream;
 pub(crate) mod token;
-mod web_files;
 
 pub(crate) use event::{NetEvent, Opened};
 
@@ -137,7 +135,7 @@ impl NetContext {
     ) -> Arc<Self> {
         let NetConfig { mut settings, bound, token_file, shares } = config;
         Arc::new(Self {
-            token: Token::new(settings.token.take(), token_file),
+            token: Token::new(settings.token.take(), token_file, state.clone()),
             hosts: Hosts::new(&settings.allowed_hosts, bound),
             shares,
             settings,
@@ -174,16 +172,6 @@ impl NetContext {
     /// Ends the handshakes that are under way. Called once the acceptor has ended.
     pub(crate) fn end_handshakes(&self) {
         self.handshake_slots.evict_all();
-    }
-
-    /// The number of the token in force if `given` is that token.
-    fn check_token(&self, given: &str) -> Option<u64> {
-        self.token.check(given, &self.state)
-    }
-
-    /// Looks whether the token's file has changed.
-    fn reread_token(&self) {
-        self.token.reread(&self.state);
     }
 
     /// Whether one more client would find a slot now.

@@ -28,9 +28,10 @@ pub(crate) fn short_token(secret: &Secret) -> Option<Warning> {
 /// The token in force, if there is one.
 pub(super) struct Token {
     file: Option<PathBuf>,
-    /// Clients need a token; one that is there is never taken away again.
-    is_required: bool,
+    /// Clients must show a token. One that is there is never taken away again.
+    pub(super) is_required: bool,
     current: Mutex<Current>,
+    state: Port<NetEvent>,
 }
 
 struct Current {
@@ -39,10 +40,6 @@ struct Current {
     number: u64,
     /// The file as it was when it was last read.
     seen: Option<Fingerprint>,
-    /// Why the file could not be used when it was last read.
-    trouble: Option<String>,
-    /// Other users could read the file when it was last read.
-    is_exposed: bool,
 }
 
 /// What changes of a file when its content does.
@@ -77,16 +74,12 @@ impl Fingerprint {
 }
 
 impl Token {
-    /// The token that was found at the start, and the file that it came from, if it did.
-    pub(super) fn new(secret: Option<Secret>, file: Option<PathBuf>) -> Self {
+    /// The token that was found at the start, and the file that it came from, if it did. State is told what
+    /// becomes of the file.
+    pub(super) fn new(secret: Option<Secret>, file: Option<PathBuf>, state: Port<NetEvent>) -> Self {
         let is_required = secret.is_some();
-        let current = Mutex::new(Current { secret, number: 0, seen: None, trouble: None, is_exposed: false });
-        Self { file, is_required, current }
-    }
-
-    /// Whether clients must show a token.
-    pub(super) fn is_required(&self) -> bool {
-        self.is_required
+        let current = Mutex::new(Current { secret, number: 0, seen: None });
+        Self { file, is_required, current, state }
     }
 
     /// Whether another token may come while the gateway runs.
@@ -99,25 +92,24 @@ impl Token {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of the token in force if `given` is that token. Reads the file again first, and tells state
-    /// what has become of it.
-    pub(super) fn check(&self, given: &str, state: &Port<NetEvent>) -> Option<u64> {
+    /// The number of the token in force if `given` is that token. Reads the file first if it has changed.
+    pub(super) fn check(&self, given: &str) -> Option<u64> {
         let mut current = self.lock();
-        self.read_if_changed(&mut current, state);
+        self.read_if_changed(&mut current);
         match &current.secret {
             Some(secret) if !secret.matches(given) => None,
             _ => Some(current.number),
         }
     }
 
-    /// Reads the file if it has changed, and tells state what has become of it.
-    pub(super) fn reread(&self, state: &Port<NetEvent>) {
-        self.read_if_changed(&mut self.lock(), state);
+    /// Reads the file if it has changed.
+    pub(super) fn reread(&self) {
+        self.read_if_changed(&mut self.lock());
     }
 
     /// State is told under the lock, so that it hears of changes in their order. State never takes the lock, so
     /// it can be waited for.
-    fn read_if_changed(&self, current: &mut Current, state: &Port<NetEvent>) {
+    fn read_if_changed(&self, current: &mut Current) {
         let Some(path) = &self.file else { return };
         let before = Fingerprint::of(path);
         if before.is_some() && before == current.seen {
@@ -129,48 +121,36 @@ impl Token {
         current.seen = before.filter(|seen| is_whole && seen.is_settled());
         match read {
             Ok((secret, readable_by_others)) => {
-                current.show_exposure(readable_by_others, state);
-                if current.trouble.take().is_some() {
-                    let _ = state.send(NetEvent::WarningOver(WarningCode::TokenFile));
-                }
-                current.accept(secret, state);
+                self.warn(WarningCode::TokenReadable, readable_by_others);
+                self.warn(WarningCode::TokenFile, None);
+                self.accept(secret, current);
             }
             Err(trouble) => {
-                if current.trouble.as_ref() != Some(&trouble) {
-                    let message =
-                        format!("{trouble}; the last good token stays in force until that is mended");
-                    let _ = state.send(NetEvent::Warning(Warning::new(WarningCode::TokenFile, message)));
-                    current.trouble = Some(trouble);
-                }
+                let message = format!("{trouble}; the last good token stays in force until that is mended");
+                self.warn(WarningCode::TokenFile, Some(message));
             }
         }
     }
-}
 
-impl Current {
-    fn show_exposure(&mut self, readable_by_others: Option<String>, state: &Port<NetEvent>) {
-        let was_exposed = std::mem::replace(&mut self.is_exposed, readable_by_others.is_some());
-        let _ = match readable_by_others {
-            Some(message) => state.send(NetEvent::Warning(Warning::new(WarningCode::TokenReadable, message))),
-            None if was_exposed => state.send(NetEvent::WarningOver(WarningCode::TokenReadable)),
-            None => true,
-        };
-    }
-
-    fn accept(&mut self, secret: Secret, state: &Port<NetEvent>) {
-        if self.secret.as_ref() == Some(&secret) {
+    fn accept(&self, secret: Secret, current: &mut Current) {
+        if current.secret.as_ref() == Some(&secret) {
             return;
         }
         log::info!(
             "the token file has another token: it counts from now on, and what the old one opened ends"
         );
-        let _ = state.send(match short_token(&secret) {
-            Some(warning) => NetEvent::Warning(warning),
-            None => NetEvent::WarningOver(WarningCode::ShortToken),
+        self.warn(WarningCode::ShortToken, short_token(&secret).map(|warning| warning.message));
+        current.secret = Some(secret);
+        current.number += 1;
+        let _ = self.state.send(NetEvent::TokenChanged { number: current.number });
+    }
+
+    /// Tells state the warning of that code, or that there is none any more. State passes over what it knows.
+    fn warn(&self, code: WarningCode, message: Option<String>) {
+        let _ = self.state.send(match message {
+            Some(message) => NetEvent::Warning(Warning::new(code, message)),
+            None => NetEvent::WarningOver(code),
         });
-        self.secret = Some(secret);
-        self.number += 1;
-        let _ = state.send(NetEvent::TokenChanged { number: self.number });
     }
 }
 

@@ -12,7 +12,7 @@ use crate::limits::{PAYLOAD_BYTES_MAX, SANE_CLOCK_MS, STORE_INBOX};
 use crate::net::outbound::{Loss, Outbound};
 use crate::net::{NetEvent, Opened};
 use crate::protocol::ConnId;
-use crate::protocol::event::{EventKind, Subscriptions};
+use crate::protocol::event::EventKind;
 use crate::protocol::hello::Policy;
 use crate::protocol::method::{Method, Request};
 use crate::protocol::parse::{parse_hello, parse_request};
@@ -116,8 +116,7 @@ impl Bench {
         });
         let hello = parse_hello(hello).unwrap();
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let subscriptions = Subscriptions::from_caps(&[]);
-        let opened = Opened { conn, ip, hello, subscriptions, token };
+        let opened = Opened { conn, ip, hello, token };
         self.handle(Event::Net(NetEvent::Opened(Box::new(opened))));
     }
 

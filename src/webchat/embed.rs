@@ -1,4 +1,4 @@
-//! Build script: turns this folder into what `net::pages` serves. Knows nothing of HTTP.
+//! Build script: turns this folder into what `net::http` serves. Knows nothing of HTTP.
 //!
 //! Every file but `index.html` gets a path with a hash of all of them in it, so that browsers may
 //! keep it for ever; relative imports between the files stay as they are. `VERSION` in

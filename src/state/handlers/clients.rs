@@ -5,7 +5,7 @@
 use crate::limits::{PRESENCE_TEXT_BYTES_MAX, ms};
 use crate::net::Opened;
 use crate::net::outbound::Outbound;
-use crate::protocol::event::EventKind;
+use crate::protocol::event::{EventKind, Subscriptions};
 use crate::protocol::frame::{self, Close};
 use crate::protocol::hello::{Features, HelloOk, ServerInfo, Snapshot};
 use crate::protocol::method::Method;
@@ -20,7 +20,7 @@ fn token_changed() -> Close {
 
 impl State {
     pub(crate) fn opened(&mut self, opened: Opened) {
-        let Opened { conn, ip, hello, subscriptions, token } = opened;
+        let Opened { conn, ip, hello, token } = opened;
         let short = |text: &str| clean(text, PRESENCE_TEXT_BYTES_MAX);
         let about = ClientEntry {
             conn_id: format!("{}-{conn}", self.config.boot_id),
@@ -50,6 +50,7 @@ impl State {
         self.presence.expire(self.now.mono);
         self.presence.connect(conn, entry);
         let hello_ok = self.hello_ok(&about.conn_id);
+        let subscriptions = Subscriptions::from_caps(&hello.caps);
         self.effects.push(Effect::Out(Outbound::Join { conn, hello_ok, subscriptions }));
         if let Some(stopping) = &self.stopping {
             let close = Close::new(1001, stopping.close.reason.clone());
