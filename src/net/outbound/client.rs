@@ -27,15 +27,6 @@ use crate::protocol::frame::{Close, EventBody};
 /// Frames gathered into one write: two slices each, well below the kernel's 1,024.
 const GATHER_MAX: usize = 64;
 
-/// What a flush has come to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Flush {
-    /// Everything is in the kernel, or nothing can ever be.
-    Done,
-    /// Something is left to be done when the client is due.
-    Waits,
-}
-
 /// What a tick finds of a client, or asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Pulse {
@@ -66,14 +57,14 @@ pub(super) struct Client {
     /// The last number given to an event meant for this connection.
     seq: u64,
     /// The last broadcast that this client was given, or did not want.
-    broadcast: u64,
+    pub(super) broadcast: u64,
     queue: VecDeque<Piece>,
     /// Of the first piece, what the kernel has taken already.
     sent_bytes: usize,
     /// Bytes that the kernel has not taken yet.
-    backlog_bytes: usize,
+    pub(super) backlog_bytes: usize,
     /// Bytes that the queue takes in memory: a piece of which one byte waits is all there.
-    held_bytes: usize,
+    pub(super) held_bytes: usize,
     /// When to write again, and the pauses after that.
     retry: Option<(Instant, Backoff)>,
     phase: ClosePhase,
@@ -113,19 +104,6 @@ impl Client {
         }
     }
 
-    pub(super) fn broadcast_given(&self) -> u64 {
-        self.broadcast
-    }
-
-    pub(super) fn held_bytes(&self) -> usize {
-        self.held_bytes
-    }
-
-    #[cfg(test)]
-    pub(super) fn backlog_bytes(&self) -> usize {
-        self.backlog_bytes
-    }
-
     pub(super) fn is_closing(&self) -> bool {
         !matches!(self.phase, ClosePhase::Open)
     }
@@ -148,12 +126,6 @@ impl Client {
     /// Queues a page, which may not be left out either.
     pub(super) fn push_page(&mut self, body: Bytes, turn: Permit) -> bool {
         self.push(Piece::page(body, turn), BACKLOG_BYTES_MAX, usize::MAX)
-    }
-
-    /// Queues the broadcast with that number, as [`Client::push_event`] does.
-    pub(super) fn push_broadcast(&mut self, number: u64, body: &EventBody, room: Option<usize>) -> bool {
-        self.broadcast = number;
-        self.push_event(body, room)
     }
 
     /// Queues an event if it is meant for this client. With `room` it may be left out, and is if it
@@ -220,40 +192,32 @@ impl Client {
         self.shared.is_closing.store(true, Ordering::Release);
     }
 
-    /// Ends both sides at once, whatever the peer was still to read.
-    pub(super) fn give_up(&mut self) {
-        self.shut(Shutdown::Both);
-    }
-
-    /// Writes what the kernel takes. Half-closes behind a close frame.
-    pub(super) fn flush(&mut self, now: Instant) -> Flush {
+    /// Writes what the kernel takes. Half-closes behind a close frame. Whether something is left to be done when the
+    /// client is due.
+    pub(super) fn flush(&mut self, now: Instant) -> bool {
         if let ClosePhase::Closing { deadline } | ClosePhase::Lingering { deadline } = self.phase {
             if now >= deadline {
-                self.shut(Shutdown::Both);
-                return Flush::Done;
+                self.shut();
+                return false;
             }
         }
         let before = self.backlog_bytes;
         self.write();
         if self.subscriptions.is_none() {
-            return Flush::Done;
+            return false;
         }
         if self.backlog_bytes > 0 {
             let stalled = self.retry.take().filter(|_| self.backlog_bytes == before);
             let mut backoff = stalled.map_or(WRITE_RETRY, |(_, backoff)| backoff);
             self.retry = Some((now + backoff.next_pause(), backoff));
-            return Flush::Waits;
+            return true;
         }
         self.retry = None;
-        match self.phase {
-            ClosePhase::Closing { .. } => {
-                let _ = self.shared.stream.shutdown(Shutdown::Write);
-                self.phase = ClosePhase::Lingering { deadline: now + LINGER_TIME };
-                Flush::Waits
-            }
-            ClosePhase::Lingering { .. } => Flush::Waits,
-            ClosePhase::Open | ClosePhase::Shut => Flush::Done,
+        if let ClosePhase::Closing { .. } = self.phase {
+            let _ = self.shared.stream.shutdown(Shutdown::Write);
+            self.phase = ClosePhase::Lingering { deadline: now + LINGER_TIME };
         }
+        matches!(self.phase, ClosePhase::Lingering { .. })
     }
 
     fn write(&mut self) {
@@ -265,7 +229,7 @@ impl Client {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
                 // The peer is gone: its thread will see that too, and say so.
-                Err(_) => return self.shut(Shutdown::Both),
+                Err(_) => return self.shut(),
             }
         }
         if self.queue.capacity() > GATHER_MAX {
@@ -302,8 +266,9 @@ impl Client {
         }
     }
 
-    fn shut(&mut self, how: Shutdown) {
-        let _ = self.shared.stream.shutdown(how);
+    /// Ends both sides at once, whatever the peer was still to read.
+    pub(super) fn shut(&mut self) {
+        let _ = self.shared.stream.shutdown(Shutdown::Both);
         self.queue = VecDeque::new();
         self.sent_bytes = 0;
         self.backlog_bytes = 0;

@@ -32,7 +32,7 @@ mod client;
 mod piece;
 mod queue;
 
-use client::{Client, Flush};
+use client::{Client, Pulse};
 pub(crate) use queue::{OutboundSender, Queued, queue};
 
 /// What the outbound thread is asked to do.
@@ -152,20 +152,19 @@ impl Writer {
 
     /// Waits for a message only when there is nothing else to do.
     fn next(&self, inbox: &Receiver<Queued>) -> Result<Queued, RecvTimeoutError> {
+        if self.is_behind() {
+            return Err(RecvTimeoutError::Timeout);
+        }
         if !self.broadcasts.is_empty() {
-            return if self.is_behind() {
-                Err(RecvTimeoutError::Timeout)
-            } else {
-                inbox.try_recv().map_err(|error| match error {
-                    TryRecvError::Empty => RecvTimeoutError::Timeout,
-                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-                })
-            };
+            return inbox.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            });
         }
         let due = self.timed.iter().filter_map(|conn| self.clients.get(conn)?.due()).min();
         match due {
             Some(due) => inbox.recv_deadline(due),
-            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            None => Ok(inbox.recv()?),
         }
     }
 
@@ -223,7 +222,7 @@ impl Writer {
                 // The echo of the client's close came in the same turn as this.
                 self.flush(conn, Instant::now());
                 if let Some(client) = self.clients.remove(&conn) {
-                    self.held_bytes -= client.held_bytes();
+                    self.held_bytes -= client.held_bytes;
                 }
             }
         }
@@ -240,9 +239,9 @@ impl Writer {
     /// Lets a client do something, and keeps the sum of all backlogs right.
     fn change<T>(&mut self, conn: ConnId, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
         let client = self.clients.get_mut(&conn)?;
-        let before = client.held_bytes();
+        let before = client.held_bytes;
         let done = act(client);
-        self.held_bytes = self.held_bytes - before + client.held_bytes();
+        self.held_bytes = self.held_bytes - before + client.held_bytes;
         Some(done)
     }
 
@@ -256,8 +255,7 @@ impl Writer {
 
     fn catch_up(&mut self, conn: ConnId) {
         let Some(client) = self.clients.get(&conn) else { return };
-        let last = client.broadcast_given();
-        let missing = self.broadcasts.partition_point(|broadcast| broadcast.number <= last);
+        let missing = self.broadcasts.partition_point(|broadcast| broadcast.number <= client.broadcast);
         for at in missing..self.broadcasts.len() {
             self.give_broadcast(conn, at);
         }
@@ -267,22 +265,23 @@ impl Writer {
     fn give_broadcast(&mut self, conn: ConnId, at: usize) {
         let Some(broadcast) = self.broadcasts.get(at) else { return };
         let Some(client) = self.clients.get_mut(&conn) else { return };
-        let before = client.held_bytes();
+        let before = client.held_bytes;
         let room = BACKLOG_DROPPABLE_TOTAL_BYTES_MAX.saturating_sub(self.held_bytes);
         let room = broadcast.loss.allowed_for(conn).then_some(room);
-        let fits = client.push_broadcast(broadcast.number, &broadcast.body, room);
-        self.held_bytes = self.held_bytes - before + client.held_bytes();
+        client.broadcast = broadcast.number;
+        let fits = client.push_event(&broadcast.body, room);
+        self.held_bytes = self.held_bytes - before + client.held_bytes;
         self.after_push(conn, fits);
     }
 
     /// Queues the oldest broadcast for the next few clients.
     fn serve_slice(&mut self) {
-        let Some(broadcast) = self.broadcasts.front() else { return };
-        let after = (Bound::Excluded(broadcast.served), Bound::Unbounded);
+        let Some(&Broadcast { number, served, .. }) = self.broadcasts.front() else { return };
+        let after = (Bound::Excluded(served), Bound::Unbounded);
         let slice: Vec<ConnId> =
             self.clients.range(after).map(|(conn, _)| *conn).take(BROADCAST_SLICE).collect();
         for conn in &slice {
-            if self.clients.get(conn).is_some_and(|client| client.broadcast_given() < self.oldest_number()) {
+            if self.clients.get(conn).is_some_and(|client| client.broadcast < number) {
                 self.give_broadcast(*conn, 0);
             }
         }
@@ -300,10 +299,6 @@ impl Writer {
         }
     }
 
-    fn oldest_number(&self) -> u64 {
-        self.broadcasts.front().map_or(0, |broadcast| broadcast.number)
-    }
-
     fn flush_touched(&mut self) {
         let now = Instant::now();
         for conn in std::mem::take(&mut self.touched) {
@@ -312,8 +307,13 @@ impl Writer {
     }
 
     fn flush(&mut self, conn: ConnId, now: Instant) {
-        let flushed = self.change(conn, |client| client.flush(now));
-        if flushed == Some(Flush::Waits) && !self.timed.contains(&conn) {
+        if self.change(conn, |client| client.flush(now)) == Some(true) {
+            self.set_timer(conn);
+        }
+    }
+
+    fn set_timer(&mut self, conn: ConnId) {
+        if !self.timed.contains(&conn) {
             self.timed.push(conn);
         }
     }
@@ -334,11 +334,11 @@ impl Writer {
         for conn in conns {
             let Some(client) = self.clients.get_mut(&conn) else { continue };
             match client.pulse() {
-                client::Pulse::Alive => {}
-                client::Pulse::Ping => {
+                Pulse::Alive => {}
+                Pulse::Ping => {
                     self.push_to(conn, |client| client.push_frame(crate::protocol::frame::ping()));
                 }
-                client::Pulse::Dead => {
+                Pulse::Dead => {
                     METRICS.silent_clients.up();
                     let close = Close::new(1008, "no answer to a ping for two tick intervals; reconnect");
                     log::warn!("conn {conn}: {}", close.reason);
@@ -353,12 +353,9 @@ impl Writer {
     }
 
     fn close_within(&mut self, conn: ConnId, close: &Close, patience: Duration) {
-        if self.change(conn, |client| client.begin_close(close, Instant::now() + patience)).is_none() {
-            return;
-        }
-        self.touched.push(conn);
-        if !self.timed.contains(&conn) {
-            self.timed.push(conn);
+        if self.change(conn, |client| client.begin_close(close, Instant::now() + patience)).is_some() {
+            self.touched.push(conn);
+            self.set_timer(conn);
         }
     }
 
@@ -378,11 +375,11 @@ impl Writer {
         // Some of it may just not have been written yet.
         self.flush_touched();
         while self.held_bytes > BACKLOG_TOTAL_BYTES_MAX {
-            let largest = self.clients.iter().max_by_key(|(_, client)| client.held_bytes());
-            let Some((conn, client)) = largest.filter(|(_, client)| client.held_bytes() > 0) else { return };
+            let largest = self.clients.iter().max_by_key(|(_, client)| client.held_bytes);
+            let Some((conn, client)) = largest.filter(|(_, client)| client.held_bytes > 0) else { return };
             let conn = *conn;
             if client.is_closing() {
-                self.change(conn, Client::give_up);
+                self.change(conn, Client::shut);
             } else {
                 self.close_slow_consumer(conn);
             }

@@ -170,7 +170,7 @@ fn events_nobody_subscribed_to_take_no_number() {
 /// Fills the kernel's buffers and then the backlog with `text` until it is nearly full.
 fn fill(bench: &mut Bench, conn: ConnId) {
     let frame = text(&"x".repeat(100_000));
-    while bench.writer.clients[&conn].held_bytes() + 2 * frame.len() < BACKLOG_BYTES_MAX {
+    while bench.writer.clients[&conn].held_bytes + 2 * frame.len() < BACKLOG_BYTES_MAX {
         bench.send(Outbound::Frame { conn, frame: frame.clone() });
         bench.turn();
     }
@@ -215,7 +215,7 @@ fn a_stalled_client_is_closed_when_an_answer_does_not_fit() {
 /// and a few as long as that.
 fn fill_with_small_ones(bench: &mut Bench, conn: ConnId, bytes: usize, long: usize) -> usize {
     let mut count = 0;
-    while bench.writer.clients[&conn].backlog_bytes() < bytes {
+    while bench.writer.clients[&conn].backlog_bytes < bytes {
         match count % 100 {
             50 => bench.event(EventKind::Tick, &json!(count), Loss::Nobody),
             51 => bench.send(Outbound::Frame { conn, frame: text(&json!([count, "x".repeat(long)])) }),
@@ -238,7 +238,7 @@ fn small_frames_that_wait_take_little_more_than_their_length_and_come_in_order()
     let mut stalled = bench.join(1, &[]);
     let count = fill_with_small_ones(&mut bench, 1, 1_000_000, 5_000);
     let client = &bench.writer.clients[&1];
-    let (held, waiting) = (client.held_bytes(), client.backlog_bytes());
+    let (held, waiting) = (client.held_bytes, client.backlog_bytes);
     assert!(held < waiting + waiting / 4, "{held} bytes for {waiting}");
     bench.turn_until("all of them reach the client", move || {
         assert_eq!(read_json(&mut stalled)["type"], "hello-ok");
@@ -247,7 +247,7 @@ fn small_frames_that_wait_take_little_more_than_their_length_and_come_in_order()
         }
     });
     bench.turn();
-    assert_eq!((bench.writer.held_bytes, bench.writer.clients[&1].backlog_bytes()), (0, 0));
+    assert_eq!((bench.writer.held_bytes, bench.writer.clients[&1].backlog_bytes), (0, 0));
 }
 
 #[test]
@@ -264,8 +264,8 @@ fn a_close_finishes_the_small_frame_under_way_and_leaves_out_those_behind_it() {
             bench.turn();
         }
         bench.send(Outbound::Close { conn: 1, close: Close::new(1001, "bye") });
-        assert!(bench.writer.clients[&1].backlog_bytes() < 600, "one frame and the close");
-        assert_eq!(bench.writer.held_bytes, bench.writer.clients[&1].held_bytes());
+        assert!(bench.writer.clients[&1].backlog_bytes < 600, "one frame and the close");
+        assert_eq!(bench.writer.held_bytes, bench.writer.clients[&1].held_bytes);
         let came = bench.turn_until("the close reaches the client", move || {
             let mut came = read;
             loop {
