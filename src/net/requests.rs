@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::limits::{JSON_DEPTH_MAX, JSON_VALUES_MAX};
 use crate::protocol::error::WireError;
 use crate::protocol::frame::Close;
-use crate::protocol::members::{members_of, outline};
+use crate::protocol::members::{members_of, outline, outline_members};
 use crate::protocol::method::{Method, Request};
 use crate::protocol::parse::parse_params;
 use crate::protocol::scan::Shape;
@@ -46,7 +46,7 @@ pub(super) fn read(text: &str) -> Result<RawRequest<'_>, Rejected> {
         return Err(Rejected::Unreadable(Close::new(1007, "the JSON nests deeper than 64 levels")));
     }
     let Ok(members) = members_of(text, &ENVELOPE) else { return Err(unreadable(text)) };
-    let (id, params) = members.map_or((None, None), |[_, id, _, params]| (id, params));
+    let (id, params) = members.as_ref().map_or((None, None), |members| (members[1], members[3]));
     let id = id.and_then(|id| outline(id).ok()).and_then(|id| id.as_str().map(str::to_owned));
     let id = id.filter(|id| (1..=128).contains(&id.chars().count()));
     let answered = id.as_deref().unwrap_or(NO_ID);
@@ -54,7 +54,9 @@ pub(super) fn read(text: &str) -> Result<RawRequest<'_>, Rejected> {
         let hint = format!("the frame holds more than {JSON_VALUES_MAX} JSON values; send less at once");
         return Err(invalid(answered, &hint));
     }
-    let Ok(envelope) = outline_of(members) else { return Err(invalid(answered, UNREPRESENTABLE)) };
+    // What is no object has no envelope.
+    let envelope = members.map_or(Ok(Value::Null), |members| outline_members(&ENVELOPE, &members));
+    let Ok(envelope) = envelope else { return Err(invalid(answered, UNREPRESENTABLE)) };
     if let Err(error) = schema::check_req(&envelope) {
         return Err(invalid(answered, &format!("not a valid request: {error}")));
     }
@@ -69,18 +71,6 @@ pub(super) fn read(text: &str) -> Result<RawRequest<'_>, Rejected> {
         return Err(Rejected::Refused { id, error });
     };
     Ok(RawRequest { id, method, params })
-}
-
-/// The envelope, as far as its schema looks at it. What is no object has none.
-fn outline_of(members: Option<[Option<&RawValue>; 4]>) -> Result<Value, serde_json::Error> {
-    let Some(members) = members else { return Ok(Value::Null) };
-    let mut envelope = serde_json::Map::new();
-    for (name, member) in ENVELOPE.into_iter().zip(members) {
-        if let Some(member) = member {
-            envelope.insert(name.to_owned(), outline(member)?);
-        }
-    }
-    Ok(Value::Object(envelope))
 }
 
 /// A frame whose members cannot be told apart.

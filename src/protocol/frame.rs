@@ -68,18 +68,26 @@ pub(crate) fn text(value: &impl Serialize) -> Bytes {
     finish(buffer, TEXT)
 }
 
+/// An answer to a request.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "res")]
+struct Res<'a, P> {
+    id: &'a str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a P>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a WireError>,
+}
+
 /// A good answer to the request `id`. One that would not fit a frame becomes an error.
 pub(crate) fn res_ok(id: &str, payload: &impl Serialize) -> Bytes {
-    let mut buffer = begin(512);
-    buffer.extend_from_slice(b"{\"type\":\"res\",\"id\":");
-    append_json(&mut buffer, &id);
-    buffer.extend_from_slice(b",\"ok\":true,\"payload\":");
-    append_json(&mut buffer, payload);
-    buffer.push(b'}');
-    if buffer.len() - HEADER_BYTES_MAX > PAYLOAD_BYTES_MAX {
+    let frame = text(&Res { id, ok: true, payload: Some(payload), error: None });
+    // The header of a frame that long has its full length.
+    if frame.len() > HEADER_BYTES_MAX + PAYLOAD_BYTES_MAX {
         return res_error(id, &WireError::internal("the answer is larger than a frame may be; ask for less"));
     }
-    finish(buffer, TEXT)
+    frame
 }
 
 /// An answer to the request `id` that refuses it.
@@ -89,18 +97,7 @@ pub(crate) fn res_error(id: &str, error: &WireError) -> Bytes {
 
 /// An answer that refuses a request and has a payload, too, as the end of a run does.
 pub(crate) fn res_error_with(id: &str, payload: Option<&impl Serialize>, error: &WireError) -> Bytes {
-    let mut buffer = begin(512);
-    buffer.extend_from_slice(b"{\"type\":\"res\",\"id\":");
-    append_json(&mut buffer, &id);
-    buffer.extend_from_slice(b",\"ok\":false");
-    if let Some(payload) = payload {
-        buffer.extend_from_slice(b",\"payload\":");
-        append_json(&mut buffer, payload);
-    }
-    buffer.extend_from_slice(b",\"error\":");
-    append_json(&mut buffer, error);
-    buffer.push(b'}');
-    finish(buffer, TEXT)
+    text(&Res { id, ok: false, payload, error: Some(error) })
 }
 
 /// A ping frame without content.

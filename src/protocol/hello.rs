@@ -16,13 +16,10 @@ pub struct Hello {
     /// Capabilities; `event:NAME` subscribes, unknown ones are ignored.
     #[serde(default)]
     pub(crate) caps: Vec<String>,
-    #[serde(default)]
     pub(crate) auth: Option<Auth>,
     /// Shown in `status`, nothing more.
-    #[serde(default)]
     pub(crate) locale: Option<String>,
     /// Shown in `status`, nothing more.
-    #[serde(default)]
     pub(crate) user_agent: Option<String>,
 }
 
@@ -39,7 +36,6 @@ pub(crate) struct ClientInfo {
     /// The kind of client: `cli`, `webchat`, `app`, ...
     pub mode: String,
     /// Id of one installation, the same whenever it connects; the connection's id stands in for it.
-    #[serde(default)]
     pub(crate) instance_id: Option<String>,
 }
 
@@ -47,7 +43,6 @@ pub(crate) struct ClientInfo {
 #[derive(Clone, Deserialize)]
 pub(crate) struct Auth {
     /// The gateway's token.
-    #[serde(default)]
     pub(crate) token: Option<String>,
 }
 

@@ -3,36 +3,36 @@
 use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Error, Map, Number, Value};
+use serde_json::{Error, Map, Value};
 
 use crate::limits::{OUTLINE_BYTES_MAX, PARAMS_DEPTH_MAX, PARAMS_WIDTH_MAX};
 
 /// Those members of a JSON object that are `known`, in that order. Where one stands twice the last
 /// counts. `None`: it is JSON, but no object.
-pub(crate) fn members_of<'a, const N: usize>(
+pub(crate) fn members_of<'a>(
     json: &'a str,
-    known: &[&str; N],
-) -> Result<Option<[Option<&'a RawValue>; N]>, Error> {
+    known: &[&str],
+) -> Result<Option<Vec<Option<&'a RawValue>>>, Error> {
     if !json.trim_ascii_start().starts_with('{') {
         return serde_json::from_str::<IgnoredAny>(json).map(|_| None);
     }
-    let mut found = [None; N];
-    collect(json, known, &mut found)?;
+    let mut from = serde_json::Deserializer::from_str(json);
+    let found = from.deserialize_map(Members { known })?;
+    from.end()?;
     Ok(Some(found))
 }
 
-/// Puts those members of a JSON object that are `known` into `found`, where their number is not known at build
-/// time. The last of two counts.
-pub(super) fn collect<'a>(
-    json: &'a str,
-    known: &[&str],
-    found: &mut [Option<&'a RawValue>],
-) -> Result<(), Error> {
-    let mut from = serde_json::Deserializer::from_str(json);
-    from.deserialize_map(Members { known, found })?;
-    from.end()
+/// An object of the outlines of those members of `known` that were found.
+pub(crate) fn outline_members(known: &[&str], found: &[Option<&RawValue>]) -> Result<Value, Error> {
+    let mut built = Map::new();
+    for (name, member) in known.iter().zip(found) {
+        if let Some(member) = member {
+            built.insert((*name).to_owned(), outline(member)?);
+        }
+    }
+    Ok(Value::Object(built))
 }
 
 /// A value as far as its type, and its text if that is short, say what is wrong with it: objects and
@@ -49,51 +49,26 @@ pub(crate) fn outline(raw: &RawValue) -> Result<Value, Error> {
     }
 }
 
-struct Members<'k, 'f, 'a> {
+struct Members<'k> {
     known: &'k [&'k str],
-    found: &'f mut [Option<&'a RawValue>],
 }
 
-impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
-    type Value = ();
+impl<'a> Visitor<'a> for Members<'_> {
+    type Value = Vec<Option<&'a RawValue>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(place) = map.next_key_seed(Name { known: self.known })? {
-            match place.and_then(|place| self.found.get_mut(place)) {
-                Some(found) => *found = Some(map.next_value()?),
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = vec![None; self.known.len()];
+        while let Some(name) = map.next_key::<String>()? {
+            match self.known.iter().position(|known| *known == name) {
+                Some(place) => found[place] = Some(map.next_value()?),
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(())
-    }
-}
-
-/// The place of a name among the known ones.
-struct Name<'k> {
-    known: &'k [&'k str],
-}
-
-impl<'a> DeserializeSeed<'a> for Name<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'a>>(self, from: D) -> Result<Option<usize>, D::Error> {
-        from.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for Name<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Option<usize>, E> {
-        Ok(self.known.iter().position(|known| *known == name))
+        Ok(found)
     }
 }
 
@@ -102,9 +77,7 @@ impl Visitor<'_> for Name<'_> {
 /// whatever is wrong with it, but not acted on.
 pub(super) fn sketch(json: &str) -> Result<(Value, bool), Error> {
     let is_cut = Cell::new(false);
-    let mut from = serde_json::Deserializer::from_str(json);
-    let value = Sketch { levels: PARAMS_DEPTH_MAX, is_cut: &is_cut }.deserialize(&mut from)?;
-    from.end()?;
+    let value = Sketch { levels: PARAMS_DEPTH_MAX, is_cut: &is_cut }.of(json)?;
     Ok((value, is_cut.get()))
 }
 
@@ -116,16 +89,19 @@ struct Sketch<'c> {
 }
 
 impl Sketch<'_> {
-    fn inside(self) -> Self {
-        Self { levels: self.levels - 1, ..self }
+    fn of(self, json: &str) -> Result<Value, Error> {
+        if !json.trim_ascii_start().starts_with(['{', '[']) {
+            return serde_json::from_str(json);
+        }
+        let mut from = serde_json::Deserializer::from_str(json);
+        let container = from.deserialize_any(self)?;
+        from.end()?;
+        Ok(container)
     }
-}
 
-impl<'a> DeserializeSeed<'a> for Sketch<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'a>>(self, from: D) -> Result<Value, D::Error> {
-        from.deserialize_any(self)
+    /// What is built of a value in this container.
+    fn inside<E: de::Error>(self, value: &RawValue) -> Result<Value, E> {
+        Self { levels: self.levels - 1, ..self }.of(value.get()).map_err(E::custom)
     }
 }
 
@@ -133,38 +109,14 @@ impl<'a> Visitor<'a> for Sketch<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+        f.write_str("an object or array")
     }
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
         while self.levels > 0 && items.len() < PARAMS_WIDTH_MAX {
-            let Some(item) = seq.next_element_seed(self.inside())? else { return Ok(items.into()) };
-            items.push(item);
+            let Some(item) = seq.next_element()? else { return Ok(items.into()) };
+            items.push(self.inside(item)?);
         }
         while seq.next_element::<IgnoredAny>()?.is_some() {
             self.is_cut.set(true);
@@ -175,9 +127,8 @@ impl<'a> Visitor<'a> for Sketch<'_> {
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while self.levels > 0 && members.len() < PARAMS_WIDTH_MAX {
-            let Some(name) = map.next_key::<String>()? else { return Ok(members.into()) };
-            let member = map.next_value_seed(self.inside())?;
-            members.insert(name, member);
+            let Some((name, member)) = map.next_entry()? else { return Ok(members.into()) };
+            members.insert(name, self.inside(member)?);
         }
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
             self.is_cut.set(true);

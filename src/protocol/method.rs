@@ -12,7 +12,7 @@ use crate::protocol::call::{
 };
 use crate::protocol::error::WireError;
 use crate::protocol::readers::{agent, channel_allow, channel_login, plain, send};
-use crate::protocol::schema::{SchemaError, describe, first_error, validator};
+use crate::protocol::schema::{SchemaError, check, validator};
 
 /// Declares the methods. A row has the method's name on the wire; whether it `acts` or only `reads`, which
 /// decides whether members that it does not know are refused; its schema, and the members that stand there;
@@ -71,12 +71,11 @@ macro_rules! methods {
 
             /// Checks `params` by the method's schema; paths begin with `/params`.
             pub(super) fn check(self, params: &Value) -> Result<(), SchemaError> {
-                let error = match self {
+                match self {
                     $(Method::$method => {
-                        first_error(params, schemas::$method::is_valid, schemas::$method::validate)
+                        check(params, "/params", schemas::$method::is_valid, schemas::$method::validate)
                     })*
-                };
-                error.map_or(Ok(()), |error| Err(describe("/params", &error)))
+                }
             }
 
             /// Makes a request of `params` that have passed the check.

@@ -26,7 +26,6 @@ macro_rules! named {
 pub(crate) type ConnId = u64;
 
 pub mod call;
-mod digest;
 pub(crate) mod error;
 pub mod event;
 pub(crate) mod frame;

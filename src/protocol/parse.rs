@@ -9,7 +9,7 @@ use crate::limits::ERROR_MEMBER_BYTES_MAX;
 use crate::nearest::nearest;
 use crate::protocol::error::WireError;
 use crate::protocol::hello::Hello;
-use crate::protocol::members::{collect, outline, sketch};
+use crate::protocol::members::{members_of, outline_members, sketch};
 use crate::protocol::method::{Method, Request};
 use crate::protocol::schema::{SchemaError, check_hello};
 use crate::protocol::{SERVER_VERSION, cut};
@@ -32,28 +32,16 @@ pub(crate) fn parse_params(
     let (built, is_cut) = if method.has_side_effects() {
         sketch(params.get())?
     } else {
-        (known_members(method, params)?, false)
+        // Unknown members are ignored: nothing is built of them, and of the known ones, which are short texts and
+        // numbers, no more than it takes to refuse others.
+        let found = members_of(params.get(), method.members())?.unwrap_or_default();
+        (outline_members(method.members(), &found)?, false)
     };
     let call = parse_request(method, Some(built));
     if is_cut && call.is_ok() {
         return Ok(Err(WireError::invalid("`/params`: more members or elements than any parameter has")));
     }
     Ok(call)
-}
-
-/// Where unknown members are ignored nothing is built of them, and of the known ones, which are short
-/// texts and numbers, no more than it takes to refuse others.
-fn known_members(method: Method, params: &RawValue) -> Result<Value, serde_json::Error> {
-    let known = method.members();
-    let mut found = vec![None; known.len()];
-    collect(params.get(), known, &mut found)?;
-    let mut built = Map::new();
-    for (name, member) in known.iter().zip(found) {
-        if let Some(member) = member {
-            built.insert((*name).to_owned(), outline(member)?);
-        }
-    }
-    Ok(Value::Object(built))
 }
 
 /// Validates and parses the parameters of `method`; absent ones count as `{}`.

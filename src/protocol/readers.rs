@@ -3,13 +3,15 @@
 //! What a schema cannot say well (base64, members that exclude or need each other) is checked here. Knows
 //! nothing of the gateway's state: whether a session or channel exists is not its business.
 
+use std::io::{self, Write};
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::protocol::call::{
-    AgentParams, Attachment, ChannelAllowParams, ChannelLoginParams, Keyed, LoginKind, SendParams,
+    AgentParams, Attachment, ChannelAllowParams, ChannelLoginParams, Digest, Keyed, LoginKind, SendParams,
 };
-use crate::protocol::digest::digest;
 use crate::protocol::error::WireError;
 
 /// For parameters of which the schema says everything. Fails only where type and schema contradict each other.
@@ -34,11 +36,36 @@ fn keyed<T: DeserializeOwned>(method: &str, mut params: Value) -> Result<Box<Key
         }
     }
     let key = members.remove("idempotencyKey");
-    let digest = digest(&params);
+    let digest = digest(&mut params);
     if let (Some(members), Some(key)) = (params.as_object_mut(), key) {
         members.insert("idempotencyKey".to_owned(), key);
     }
     Ok(Box::new(Keyed { params: plain(method, params)?, digest }))
+}
+
+/// SHA-256 over `value` as JSON without blanks, members in the order of their names: two requests under one
+/// idempotency key are the same if their parameters are the same JSON value, in whatever order its members
+/// stand and however its numbers and strings were written.
+fn digest(value: &mut Value) -> Digest {
+    struct Sink(Sha256);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    // They are sorted, unless a crate in the tree has `serde_json` keep the order in which they stood.
+    value.sort_all_objects();
+    let mut sink = Sink(Sha256::new());
+    // Neither hashing nor writing a `Value` can fail.
+    let _ = serde_json::to_writer(&mut sink, value);
+    sink.0.finalize().into()
 }
 
 /// For `send`, which needs something to send.
@@ -115,7 +142,10 @@ fn is_base64(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_base64;
+    use serde_json::{Value, json};
+    use sha2::{Digest as _, Sha256};
+
+    use super::{digest, is_base64};
 
     #[test]
     fn base64() {
@@ -137,6 +167,32 @@ mod tests {
             "AAAñ",
         ] {
             assert!(!is_base64(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn is_the_hash_of_sorted_json() {
+        let expected: [u8; 32] = Sha256::digest(br#"{"a":[1,{"x":null,"y":true}],"b":"\"\n"}"#).into();
+        let mut value: Value =
+            serde_json::from_str("{ \"b\": \"\\u0022\\u000a\",\n\"a\": [1, {\"y\": true, \"x\": null}] }")
+                .unwrap();
+        assert_eq!(digest(&mut value), expected);
+    }
+
+    #[test]
+    fn tells_values_apart() {
+        let values = [
+            json!({}),
+            json!({"a": 1}),
+            json!({"a": "1"}),
+            json!({"a": [1]}),
+            json!({"a": [1, 1]}),
+            json!({"a": [11]}),
+        ];
+        for (i, a) in values.iter().enumerate() {
+            for b in &values[i + 1..] {
+                assert_ne!(digest(&mut a.clone()), digest(&mut b.clone()), "{a} {b}");
+            }
         }
     }
 }

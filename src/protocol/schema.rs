@@ -60,32 +60,28 @@ impl std::error::Error for SchemaError {}
 
 /// Checks the first frame of a connection.
 pub(crate) fn check_hello(value: &Value) -> Result<(), SchemaError> {
-    match first_error(value, Hello::is_valid, Hello::validate) {
-        None => Ok(()),
-        Some(error) => Err(wrong_kind(value, "hello").unwrap_or_else(|| describe("", &error))),
-    }
+    check(value, "", Hello::is_valid, Hello::validate)
+        .map_err(|error| wrong_kind(value, "hello").unwrap_or(error))
 }
 
 /// Checks the envelope of a request. Its parameters are only known to be an object then.
 pub(crate) fn check_req(value: &Value) -> Result<(), SchemaError> {
-    match first_error(value, Req::is_valid, Req::validate) {
-        None => Ok(()),
-        Some(error) => Err(wrong_kind(value, "req").unwrap_or_else(|| describe("", &error))),
-    }
+    check(value, "", Req::is_valid, Req::validate).map_err(|error| wrong_kind(value, "req").unwrap_or(error))
 }
 
 /// Checks the types in a configuration. Unknown keys are no error of it.
 pub(crate) fn check_config(value: &Value) -> Result<(), SchemaError> {
-    first_error(value, Config::is_valid, Config::validate).map_or(Ok(()), |error| Err(describe("", &error)))
+    check(value, "", Config::is_valid, Config::validate)
 }
 
-/// The two-step validation: building an error costs allocations that a good value is spared.
-pub(super) fn first_error<'v>(
+/// Checks a value that lies at `path`, in two steps: building an error costs allocations that a good value is spared.
+pub(super) fn check<'v>(
     value: &'v Value,
+    path: &str,
     is_valid: fn(&Value) -> bool,
     validate: fn(&'v Value) -> Result<(), ValidationError<'v>>,
-) -> Option<ValidationError<'v>> {
-    if is_valid(value) { None } else { validate(value).err() }
+) -> Result<(), SchemaError> {
+    if is_valid(value) { Ok(()) } else { validate(value).map_err(|error| describe(path, &error)) }
 }
 
 /// A frame of another kind misses members too; that it is another kind says more.
@@ -96,7 +92,7 @@ fn wrong_kind(value: &Value, kind: &str) -> Option<SchemaError> {
 }
 
 /// The error in words; `prefix` is where the value lies.
-pub(super) fn describe(prefix: &str, error: &ValidationError<'_>) -> SchemaError {
+fn describe(prefix: &str, error: &ValidationError<'_>) -> SchemaError {
     let path = format!("{prefix}{}", error.instance_path());
     match error.kind() {
         ValidationErrorKind::Required { property } => {
