@@ -43,7 +43,7 @@ pub(crate) fn check(file: File) -> io::Result<File> {
 }
 
 /// Some things cannot even be opened, and the system's words for it help nobody.
-pub(crate) fn named(found: rustix::io::Result<Stat>, error: io::Error) -> io::Error {
+pub(crate) fn named<E>(found: Result<Stat, E>, error: io::Error) -> io::Error {
     found.ok().and_then(|found| wrong(&found)).unwrap_or(error)
 }
 

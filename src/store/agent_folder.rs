@@ -11,14 +11,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use crate::limits::{AGENT_SESSION_HEADER_BYTES_MAX, ASIDE_LOOKED_MAX};
-use crate::store::folder_handle::{DAMAGED, FolderHandle};
+use crate::store::folder_handle::{FolderHandle, is_aside};
 use crate::store::layout::MEDIA;
 use crate::store::old_files::{OldFile, OldestFiles};
 use crate::store::{Layout, file_name, trash};
@@ -88,14 +87,13 @@ pub(crate) fn forget(layout: &Layout, session_key: &str) -> io::Result<()> {
     let root = layout.open()?;
     let tmp = layout.open_tmp()?;
     let key = file_name(session_key);
-    let copy = format!("{key}{DAMAGED}");
     for name in [AGENT, MEDIA] {
         let folder = root.make_folder(name.as_ref())?;
         trash::discard(&folder, key.as_ref(), &tmp)?;
         // An agent without walls makes as many names as it likes: nobody waits for all of them.
         for name in folder.names()?.take(ASIDE_LOOKED_MAX) {
             let name = name?;
-            if name.as_bytes().starts_with(copy.as_bytes()) {
+            if is_aside(&name, key.as_ref()) {
                 trash::discard(&folder, &name, &tmp)?;
             }
         }
@@ -125,7 +123,7 @@ pub(super) fn find_leftovers(root: &FolderHandle, found: &mut OldestFiles) -> io
             }
             // The newest conversation goes on.
             match &mut newest {
-                Some(newest) if newest.is_newer_than(&file) => Some(file),
+                Some(newest) if *newest > file => Some(file),
                 newest => newest.replace(file),
             }
         });

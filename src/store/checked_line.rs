@@ -16,6 +16,13 @@ fn crc32(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
+/// The line for `json`.
+pub(super) fn line(json: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_line(&mut out, json);
+    out
+}
+
 /// Appends the line for `json` to `out`.
 pub(super) fn write_line(out: &mut Vec<u8>, json: &str) {
     out.extend_from_slice(format!("{:08x} ", crc32(json.as_bytes())).as_bytes());

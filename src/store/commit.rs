@@ -8,8 +8,7 @@ use std::path::Path;
 
 use crate::limits::{JOURNAL_BYTES_MAX, OPS_BYTES_MAX, RECORD_BYTES_MAX, STORAGE_GROWTH_BYTES};
 use crate::metrics::METRICS;
-use crate::store::journal::Journal;
-use crate::store::journal_entry::JournalEntry;
+use crate::store::journal::{Journal, JournalEntry};
 use crate::store::layout::SESSIONS;
 use crate::store::session_files::SessionFiles;
 use crate::store::unapplied::{SessionWrite, UnappliedWrites};
@@ -41,7 +40,7 @@ fn compact_at(standing_bytes: u64) -> u64 {
 
 /// The open journal and the files behind it.
 pub struct Store {
-    layout: Layout,
+    pub(super) layout: Layout,
     journal: Journal,
     sessions: SessionFiles,
     unapplied: UnappliedWrites,
@@ -49,7 +48,8 @@ pub struct Store {
     rebuilt: BTreeSet<String>,
     compact_at_bytes: u64,
     must_compact: bool,
-    janitor: Janitor,
+    /// The janitor of the same folder.
+    pub(super) janitor: Janitor,
     /// Used bytes above which the folder is counted and room is made. It rises where nothing more can be
     /// cleared.
     full_at_bytes: u64,
@@ -123,23 +123,20 @@ impl Store {
         let mut next_part = Some(0);
         while let Some(start) = next_part {
             let mut lines = self.journal.part(start);
-            while let Some(entries) = lines.next()? {
-                for entry in entries {
-                    match entry {
-                        // A file that was made from all of the journal has this one, too.
-                        JournalEntry::App { key, .. } if self.rebuilt.contains(&key) => {}
-                        JournalEntry::App { key, offset, record } => {
-                            self.unapplied.append(&key, offset, record.get().to_owned());
-                        }
-                        JournalEntry::Forget(key) => {
-                            self.rebuilt.remove(&key);
-                            self.unapplied.forget(&key);
-                        }
-                        _ => {}
-                    }
+            lines.each(|entry| match entry {
+                // A file that was made from all of the journal has this one, too.
+                JournalEntry::App { key, .. } if self.rebuilt.contains(&key) => {}
+                JournalEntry::App { key, offset, record } => {
+                    let record = record.get().to_owned();
+                    self.unapplied.push(key, SessionWrite::Append { offset, record });
                 }
-            }
-            let end = lines.end();
+                JournalEntry::Forget(key) => {
+                    self.rebuilt.remove(&key);
+                    self.unapplied.push(key, SessionWrite::Forget);
+                }
+                _ => {}
+            })?;
+            let end = lines.end;
             next_part = (start < end && end < self.journal.len()).then_some(end);
             self.mend(&mut known, problems);
             self.apply_trouble = self.apply().err();
@@ -161,11 +158,6 @@ impl Store {
                 Err(error) => problems.push(self.naming_file(&key, &error).to_string()),
             }
         }
-    }
-
-    /// The janitor of the same folder.
-    pub fn janitor(&self) -> &Janitor {
-        &self.janitor
     }
 
     /// Whether the folder has grown so that it should be counted.
@@ -190,10 +182,6 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
     /// Why something that is durable is not where it belongs yet; it is tried again.
     pub(super) fn trouble(&self) -> Option<&io::Error> {
         self.apply_trouble.as_ref().or(self.compact_trouble.as_ref())
@@ -207,22 +195,19 @@ impl Store {
         if group.lines.is_empty() {
             return Ok(answers);
         }
-        let line = group.line();
+        // One line, so that a torn write leaves all or nothing of it.
+        let line = checked_line::line(&match group.lines.as_slice() {
+            [line] => line.clone(),
+            lines => format!("{{\"all\":[{}]}}", lines.join(",")),
+        });
         self.journal.append(&line)?;
         self.janitor.add(line.len() as u64);
         METRICS.commits.up();
-        let mut has_forgotten = group.compacts;
         for (key, write) in group.writes {
-            match write {
-                SessionWrite::Append { offset, record } => self.unapplied.append(&key, offset, record),
-                SessionWrite::Forget => {
-                    has_forgotten = true;
-                    self.unapplied.forget(&key);
-                }
-            }
+            self.unapplied.push(key, write);
         }
-        self.must_compact |= has_forgotten;
-        self.catch_up(has_forgotten || self.compact_trouble.is_none());
+        self.must_compact |= group.compacts;
+        self.catch_up(group.compacts || self.compact_trouble.is_none());
         Ok(answers)
     }
 
@@ -248,6 +233,7 @@ impl Store {
                 StoreOp::Forget { session_key: key } => {
                     own.ends.insert(key.clone(), 0);
                     own.writes.push((key.clone(), SessionWrite::Forget));
+                    own.compacts = true;
                     JournalEntry::Forget(key.clone())
                 }
                 StoreOp::Compact => {
@@ -256,7 +242,7 @@ impl Store {
                 }
             };
             is_sane &= line.is_sane();
-            own.lines.push(serde_json::to_string(&line)?);
+            own.lines.push(line.to_json());
         }
         // Beyond these bounds it could not be read back.
         let is_long = |line: &String| line.len() > RECORD_BYTES_MAX;
@@ -342,18 +328,13 @@ impl Store {
     /// Sets a damaged file aside and begins a new one with what the journal still has.
     fn rebuild(&mut self, key: &str) -> io::Result<()> {
         let mut records = Vec::new();
-        let mut lines = self.journal.lines();
-        while let Some(entries) = lines.next()? {
-            for entry in entries {
-                match entry {
-                    JournalEntry::App { key: of, offset, record } if of == key => {
-                        records.push((offset, record.get().to_owned()));
-                    }
-                    JournalEntry::Forget(of) if of == key => records.clear(),
-                    _ => {}
-                }
+        self.journal.lines().each(|entry| match entry {
+            JournalEntry::App { key: of, offset, record } if of == key => {
+                records.push((offset, record.get().to_owned()));
             }
-        }
+            JournalEntry::Forget(of) if of == key => records.clear(),
+            _ => {}
+        })?;
         let problem = self.sessions.rebuild(key, &records)?;
         log::error!("{problem}");
         self.unapplied.drop_all(key);
@@ -365,29 +346,20 @@ impl Store {
     fn compact(&mut self) -> io::Result<()> {
         let failed = self.sessions.sync()?;
         let mut needed: BTreeSet<String> = self.unapplied.keys().into_iter().collect();
-        needed.extend(self.sessions.unsynced().iter().cloned());
+        needed.extend(self.sessions.unsynced.iter().cloned());
         let mut slots = BTreeMap::new();
         let mut kept: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut lines = self.journal.lines();
-        while let Some(entries) = lines.next()? {
-            for entry in entries {
-                match &entry {
-                    JournalEntry::Put { slot, .. } => {
-                        slots.insert(slot.clone(), serde_json::to_string(&entry)?);
-                    }
-                    JournalEntry::Del(slot) => {
-                        slots.remove(slot);
-                    }
-                    JournalEntry::App { key, .. } if needed.contains(key) => {
-                        kept.entry(key.clone()).or_default().push(serde_json::to_string(&entry)?);
-                    }
-                    JournalEntry::Forget(key) if needed.contains(key) => {
-                        kept.insert(key.clone(), vec![serde_json::to_string(&entry)?]);
-                    }
-                    _ => {}
-                }
+        self.journal.lines().each(|entry| match &entry {
+            JournalEntry::Put { slot, .. } => drop(slots.insert(slot.clone(), entry.to_json())),
+            JournalEntry::Del(slot) => drop(slots.remove(slot)),
+            JournalEntry::App { key, .. } if needed.contains(key) => {
+                kept.entry(key.clone()).or_default().push(entry.to_json());
             }
-        }
+            JournalEntry::Forget(key) if needed.contains(key) => {
+                kept.insert(key.clone(), vec![entry.to_json()]);
+            }
+            _ => {}
+        })?;
         let mut bytes = Vec::new();
         for json in slots.values().chain(kept.values().flatten()) {
             checked_line::write_line(&mut bytes, json);
@@ -418,18 +390,6 @@ fn has_sessions(layout: &Layout) -> io::Result<bool> {
         }
     }
     Ok(false)
-}
-
-impl Group {
-    /// The group as one line, so that a torn write leaves all or nothing of it.
-    fn line(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        match self.lines.as_slice() {
-            [line] => checked_line::write_line(&mut bytes, line),
-            lines => checked_line::write_line(&mut bytes, &format!("{{\"all\":[{}]}}", lines.join(","))),
-        }
-        bytes
-    }
 }
 
 #[cfg(test)]

@@ -5,14 +5,13 @@
 //! that failed says nothing about a later one that succeeds: the kernel may have given up what it
 //! could not write, so what was to be synced has to be written again.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::plain_file;
-use crate::store::folder_handle::{DAMAGED, FolderHandle};
+use crate::store::folder_handle::{FolderHandle, is_aside};
 
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -31,7 +30,6 @@ fn ours_alone(file: File) -> io::Result<File> {
 /// Opens a file for reading and writing, and makes an empty one if there is none. What is no plain file
 /// is an error (`InvalidData`) that names it.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    #[cfg(test)]
     fault::strike()?;
     ours_alone(open_own(private().create(true).truncate(false), path)?)
 }
@@ -53,8 +51,12 @@ fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 }
 
 fn unlock(path: &Path) -> io::Result<()> {
-    let folder = FolderHandle::open_root(path.parent().unwrap_or(Path::new(".")))?;
-    folder.unlock_file(path.file_name().unwrap_or_default())
+    folder_of(path)?.unlock_file(path.file_name().unwrap_or_default())
+}
+
+/// Opens the folder that a file of ours is in.
+pub(super) fn folder_of(path: &Path) -> io::Result<FolderHandle> {
+    FolderHandle::open_root(path.parent().unwrap_or(Path::new("")))
 }
 
 fn naming(path: &Path, error: io::Error) -> io::Error {
@@ -68,7 +70,6 @@ fn naming(path: &Path, error: io::Error) -> io::Error {
 
 /// Makes an empty file in the place of what is there: that may be a link, or have another name elsewhere.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    #[cfg(test)]
     fault::strike()?;
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => drop(move_aside(path)?),
@@ -90,21 +91,18 @@ pub(super) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
 
 /// Cuts a file off at `len` bytes.
 pub(super) fn cut(file: &File, len: u64) -> io::Result<()> {
-    #[cfg(test)]
     fault::strike()?;
     file.set_len(len)
 }
 
 /// Makes what is in a file durable.
 pub(super) fn sync(file: &File) -> io::Result<()> {
-    #[cfg(test)]
     fault::strike()?;
     file.sync_all()
 }
 
 /// Makes what is in a file durable, but for the file's times, which nobody reads.
 pub(super) fn sync_data(file: &File) -> io::Result<()> {
-    #[cfg(test)]
     fault::strike()?;
     file.sync_data()
 }
@@ -112,14 +110,12 @@ pub(super) fn sync_data(file: &File) -> io::Result<()> {
 /// Gives a file, which must have been synced, another one's name. The folder is the caller's to
 /// sync.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    #[cfg(test)]
     fault::strike()?;
     fs::rename(from, to)
 }
 
 /// Removes a name; it may be gone already. The folder is the caller's to sync.
 pub(super) fn unlink(path: &Path) -> io::Result<()> {
-    #[cfg(test)]
     fault::strike()?;
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -137,15 +133,14 @@ pub(super) fn clear(path: &Path) -> io::Result<()> {
 
 /// Makes the names in a folder durable. An empty path is the working directory.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    #[cfg(test)]
     fault::strike()?;
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    OpenOptions::new().read(true).custom_flags(FOLDER_ONLY).open(path)?.sync_all()
+    FolderHandle::open_root(path)?.sync()
 }
 
-/// Flag that refuses what is no folder: a named pipe in the place of one is not waited for.
-#[expect(clippy::cast_possible_wrap, reason = "the kernel's flags are small numbers")]
-const FOLDER_ONLY: i32 = rustix::fs::OFlags::DIRECTORY.bits() as i32;
+/// Makes a file's name durable, or that nothing has that name.
+pub(super) fn sync_name(path: &Path) -> io::Result<()> {
+    sync_folder(path.parent().unwrap_or(Path::new("")))
+}
 
 /// Replaces a file by what `content` reads: whatever happens, either the old or the new one is
 /// there, and after `Ok` the new one for good.
@@ -155,13 +150,13 @@ pub(super) fn replace(path: &Path, mut content: impl Read) -> io::Result<File> {
     io::copy(&mut content, &mut file)?;
     sync(&file)?;
     rename(&temporary, path)?;
-    sync_folder(path.parent().unwrap_or(Path::new("")))?;
+    sync_name(path)?;
     Ok(file)
 }
 
 /// Keeps what lies in the place of a file under another name; returns its path.
 fn move_aside(path: &Path) -> io::Result<PathBuf> {
-    let folder = FolderHandle::open_root(path.parent().unwrap_or(Path::new(".")))?;
+    let folder = folder_of(path)?;
     let aside = folder.set_aside(path.file_name().unwrap_or_default())?;
     folder.sync()?;
     Ok(path.with_file_name(aside))
@@ -175,12 +170,12 @@ pub(super) fn keep_copy(path: &Path) -> io::Result<PathBuf> {
         file => file?,
     };
     sync(&damaged)?;
-    let folder = FolderHandle::open_root(path.parent().unwrap_or(Path::new(".")))?;
+    let folder = folder_of(path)?;
     let name = path.file_name().unwrap_or_default();
     let aside = folder.name_aside(name)?;
     // A second name costs nothing, where a copy fills the holes of a file until the disk is full. Not every
     // file system has such names; those without have no holes, either.
-    if link(&folder, name, &aside).is_err() {
+    if fault::strike().and_then(|()| folder.link(name, &aside)).is_err() {
         let mut copy = folder.create_new(&aside)?;
         io::copy(&mut damaged, &mut copy)?;
         sync(&copy)?;
@@ -189,30 +184,13 @@ pub(super) fn keep_copy(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(aside))
 }
 
-fn link(folder: &FolderHandle, name: &OsStr, second: &OsStr) -> io::Result<()> {
-    #[cfg(test)]
-    fault::strike()?;
-    folder.link(name, second)
-}
-
 /// The copies that were kept of a file when it was damaged.
 pub(super) fn copies_of(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let prefix = path.file_name().map(|name| format!("{}{DAMAGED}", name.to_string_lossy()));
-    let mut copies = copies_in(path.parent().unwrap_or(Path::new("")))?;
-    copies.retain(|copy| {
-        let name = copy.file_name().unwrap_or_default().to_string_lossy();
-        prefix.as_deref().is_some_and(|prefix| name.starts_with(prefix))
-    });
-    Ok(copies)
-}
-
-/// The copies of damaged files in a folder.
-pub(super) fn copies_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut copies = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().contains(DAMAGED) {
-            copies.push(entry.path());
+    for name in folder_of(path)?.names()? {
+        let name = name?;
+        if is_aside(&name, path.file_name().unwrap_or_default()) {
+            copies.push(path.with_file_name(name));
         }
     }
     Ok(copies)
@@ -236,6 +214,15 @@ impl Read for Reading<'_> {
         let count = self.file.read_at(buffer, self.at)?;
         self.at += count as u64;
         Ok(count)
+    }
+}
+
+/// Nothing fails but for the disk's own reasons.
+#[cfg(not(test))]
+mod fault {
+    #[expect(clippy::unnecessary_wraps, reason = "in tests it fails")]
+    pub(super) fn strike() -> std::io::Result<()> {
+        Ok(())
     }
 }
 

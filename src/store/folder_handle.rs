@@ -41,8 +41,10 @@ impl FolderHandle {
         }
     }
 
-    /// Opens the state folder itself, which a person may have put behind a link.
+    /// Opens the state folder itself, which a person may have put behind a link. An empty path is the working
+    /// directory.
     pub(crate) fn open_root(path: &Path) -> io::Result<Self> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         Ok(Self(rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?))
     }
 
@@ -75,7 +77,7 @@ impl FolderHandle {
     pub(crate) fn own_folder(&self, name: &OsStr) -> io::Result<Self> {
         let folder = match self.folder(name) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                self.unlock(name)?;
+                self.set_mode(name, FileType::Directory, Mode::RWXU)?;
                 self.folder(name)?
             }
             folder => folder?,
@@ -121,10 +123,7 @@ impl FolderHandle {
     fn file(&self, name: &OsStr, access: OFlags) -> io::Result<File> {
         match rustix::fs::openat(&self.0, checked(name)?, access | FILE, Mode::empty()) {
             Ok(file) => plain_file::check(file.into()),
-            Err(errno) => {
-                let found = rustix::fs::statat(&self.0, checked(name)?, AtFlags::SYMLINK_NOFOLLOW);
-                Err(plain_file::named(found, errno.into()))
-            }
+            Err(errno) => Err(plain_file::named(self.look(name), errno.into())),
         }
     }
 
@@ -189,11 +188,6 @@ impl FolderHandle {
             .filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == "..")))
     }
 
-    /// Lets the owner into a folder in this one.
-    fn unlock(&self, name: &OsStr) -> io::Result<()> {
-        self.set_mode(name, FileType::Directory, Mode::RWXU)
-    }
-
     /// Lets the owner read and write a plain file in this folder.
     pub(super) fn unlock_file(&self, name: &OsStr) -> io::Result<()> {
         self.set_mode(name, FileType::RegularFile, Mode::RUSR | Mode::WUSR)
@@ -221,6 +215,11 @@ impl FolderHandle {
 }
 
 const ALL: Mode = Mode::RWXU.union(Mode::RWXG).union(Mode::RWXO);
+
+/// Whether something of that name was set aside from the place of a file or folder, or is a copy of it.
+pub(super) fn is_aside(name: &OsStr, from: &OsStr) -> bool {
+    name.as_bytes().strip_prefix(from.as_bytes()).is_some_and(|rest| rest.starts_with(DAMAGED.as_bytes()))
+}
 
 /// A name that is one, and no path.
 fn checked(name: &OsStr) -> io::Result<CString> {

@@ -2,16 +2,66 @@
 //!
 //! Operations that belong together are one line, so that a torn write leaves all or none of them.
 //! What a torn write or a power cut leaves behind the last good line is cut off at the next start.
-//! Knows lines and bytes, and nothing of what the lines are about.
+//! Knows what a line may say, and nothing of what the slots and records are about.
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::limits::{JOURNAL_LINE_BYTES_MAX, JOURNAL_PART_BYTES};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::limits::{JOURNAL_LINE_BYTES_MAX, JOURNAL_PART_BYTES, OFFSET_MAX, SESSION_KEY_CHARS_MAX};
 use crate::store::checked_line::{self, Lines};
 use crate::store::disk::{self, Reading};
-use crate::store::journal_entry::{JournalEntry, VERSION};
+
+/// Format of the journal.
+const VERSION: u32 = 1;
+
+/// What a line of the journal says.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum JournalEntry<'a> {
+    /// The first line: the format of the journal.
+    Journal(u32),
+    /// The value of a slot.
+    Put {
+        slot: String,
+        #[serde(borrow)]
+        value: &'a RawValue,
+    },
+    /// A slot and its value are gone.
+    Del(String),
+    /// A record of a session, at this place of its file.
+    App {
+        key: String,
+        offset: u64,
+        #[serde(borrow)]
+        record: &'a RawValue,
+    },
+    /// A session is gone.
+    Forget(String),
+    /// Several entries, in order, that hold together or not at all.
+    All(#[serde(borrow)] Vec<JournalEntry<'a>>),
+}
+
+impl JournalEntry<'_> {
+    /// Whether its numbers are ones that can be reckoned with, and its keys fit into a session's file.
+    pub(super) fn is_sane(&self) -> bool {
+        let fits = |key: &str| key.chars().nth(SESSION_KEY_CHARS_MAX).is_none();
+        match self {
+            Self::App { key, offset, .. } => *offset <= OFFSET_MAX && fits(key),
+            Self::Forget(key) => fits(key),
+            Self::All(lines) => lines.iter().all(Self::is_sane),
+            _ => true,
+        }
+    }
+
+    /// The entry as it stands in a line.
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("an entry becomes JSON, and memory takes it")
+    }
+}
 
 /// The open journal.
 pub(super) struct Journal {
@@ -38,11 +88,9 @@ impl Journal {
     ) -> io::Result<(Self, bool)> {
         let mut file = disk::open(&path)?;
         let mut lines = JournalLines::new(&file, 0, u64::MAX);
-        while let Some(entries) = lines.next()? {
-            entries.into_iter().for_each(&mut each);
-        }
+        lines.each(&mut each)?;
         let JournalLines { mut good_bytes, damaged_lines, tail_lines, .. } = lines;
-        let first = first_line()?;
+        let first = first_line();
         let torn_bytes = file.metadata()?.len().saturating_sub(good_bytes);
         // The first line was durable before there was a second, and each line before the next one:
         // a torn write is one bad line at the end. Where that would be too long a line, the rest of the
@@ -78,7 +126,7 @@ impl Journal {
         // A gateway that was killed may have left the end of the journal, and even its name, in
         // memory only. Nothing of it may be told, and no promise follow it, before it is durable.
         disk::sync(&file)?;
-        disk::sync_folder(folder_of(&path))?;
+        disk::sync_name(&path)?;
         let journal =
             Self { path, file, good_bytes, has_torn_tail: false, is_name_unsynced: false, damaged_lines };
         Ok((journal, is_damaged))
@@ -106,7 +154,7 @@ impl Journal {
     /// Repairs what an earlier failure left: without that no further line would be safe.
     pub(super) fn repair(&mut self) -> io::Result<()> {
         if self.is_name_unsynced {
-            disk::sync_folder(folder_of(&self.path))?;
+            disk::sync_name(&self.path)?;
             self.is_name_unsynced = false;
         }
         if self.has_torn_tail {
@@ -134,7 +182,7 @@ impl Journal {
     /// are there, and [`append`](Self::append) knows which.
     pub(super) fn replace(&mut self, lines: &[u8]) -> io::Result<()> {
         self.repair()?;
-        let mut content = first_line()?;
+        let mut content = first_line();
         content.extend_from_slice(lines);
         let temporary = self.path.with_extension("new");
         let file = disk::create(&temporary)?;
@@ -150,14 +198,8 @@ impl Journal {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(""))
-}
-
-fn first_line() -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    checked_line::write_line(&mut line, &serde_json::to_string(&JournalEntry::Journal(VERSION))?);
-    Ok(line)
+fn first_line() -> Vec<u8> {
+    checked_line::line(&JournalEntry::Journal(VERSION).to_json())
 }
 
 /// The lines of a journal, one after the other. Bad lines behind the last good one are a torn write; bad lines
@@ -167,7 +209,7 @@ pub(super) struct JournalLines<'a> {
     start: u64,
     bytes_max: u64,
     /// The place behind the last line that was read.
-    end: u64,
+    pub(super) end: u64,
     /// Length up to the last good line.
     good_bytes: u64,
     /// Bad lines before the last good one.
@@ -193,43 +235,38 @@ impl<'a> JournalLines<'a> {
         }
     }
 
-    /// The place behind the last line that was read.
-    pub(super) fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// What the next line says; nothing if the line is bad. `None` behind the last one. No `Iterator`: the
-    /// entries lie in the line's buffer, which the next line takes.
-    pub(super) fn next(&mut self) -> io::Result<Option<Vec<JournalEntry<'_>>>> {
-        if self.end - self.start >= self.bytes_max {
-            return Ok(None);
-        }
-        let Some((end, json)) = self.lines.next()? else {
-            return match self.expected {
-                Some((bytes, damaged)) if self.good_bytes < bytes || self.damaged_lines > damaged => {
-                    let text = "the journal cannot be read back: it is damaged on the disk";
-                    Err(io::Error::new(io::ErrorKind::InvalidData, text))
-                }
-                _ => Ok(None),
+    /// Hands everything that the lines say to `each`, in order. Bad lines say nothing.
+    pub(super) fn each(&mut self, mut each: impl FnMut(JournalEntry<'_>)) -> io::Result<()> {
+        while self.end - self.start < self.bytes_max {
+            let Some((end, json)) = self.lines.next()? else { return self.check_whole() };
+            self.end = end;
+            let entry = json.and_then(|json| serde_json::from_str::<JournalEntry<'_>>(json).ok());
+            let Some(entry) = entry.filter(JournalEntry::is_sane) else {
+                self.tail_lines += 1;
+                continue;
             };
-        };
-        self.end = end;
-        let entry = json.and_then(|json| serde_json::from_str::<JournalEntry<'_>>(json).ok());
-        let Some(entry) = entry.filter(JournalEntry::is_sane) else {
-            self.tail_lines += 1;
-            return Ok(Some(Vec::new()));
-        };
-        if let JournalEntry::Journal(version) = entry {
-            if version != VERSION {
-                let text = format!("the journal has format {version}, this version reads {VERSION}");
-                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            self.damaged_lines += std::mem::take(&mut self.tail_lines);
+            self.good_bytes = end;
+            match entry {
+                JournalEntry::Journal(version) if version != VERSION => {
+                    let text = format!("the journal has format {version}, this version reads {VERSION}");
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+                }
+                JournalEntry::All(entries) => entries.into_iter().for_each(&mut each),
+                entry => each(entry),
             }
         }
-        self.damaged_lines += std::mem::take(&mut self.tail_lines);
-        self.good_bytes = end;
-        Ok(Some(match entry {
-            JournalEntry::All(entries) => entries,
-            entry => vec![entry],
-        }))
+        Ok(())
+    }
+
+    /// At the end of the lines: whether all were there that must be.
+    fn check_whole(&self) -> io::Result<()> {
+        match self.expected {
+            Some((bytes, damaged)) if self.good_bytes < bytes || self.damaged_lines > damaged => {
+                let text = "the journal cannot be read back: it is damaged on the disk";
+                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -20,18 +20,16 @@
 
 pub(crate) mod agent_folder;
 mod checked_line;
-mod command;
 mod commit;
 mod disk;
-mod event;
 pub mod folder;
 pub(crate) mod folder_handle;
 pub mod history;
 mod janitor;
 mod journal;
-mod journal_entry;
 mod layout;
 pub(crate) mod media;
+mod messages;
 mod old_files;
 mod quota;
 mod session_file;
@@ -41,10 +39,9 @@ pub(crate) mod trash;
 mod unapplied;
 mod walk;
 
-pub(crate) use command::{StoreCommand, StoreOp, Ticket};
 pub use commit::{Recovered, Store};
-pub(crate) use event::{StoreEvent, Usage};
 pub use janitor::Janitor;
 pub use layout::Layout;
 pub(crate) use layout::file_name;
+pub(crate) use messages::{StoreCommand, StoreEvent, StoreOp, Ticket, Usage};
 pub(crate) use store_loop::spawn;

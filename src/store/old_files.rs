@@ -1,6 +1,5 @@
 //! The oldest of many files, a bounded number of them at a time. Which files may go is for `quota`.
 
-use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -14,29 +13,20 @@ use crate::store::folder_handle::{DAMAGED, FolderHandle};
 use crate::store::trash;
 use crate::store::walk::{used_bytes, weight};
 
-/// A file that may be removed.
-#[derive(Debug)]
+/// A file that may be removed. Of two the lesser goes first, which for those of one kind is the older.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct OldFile {
-    /// It is a copy of a damaged file: these go before anything else.
-    is_copy: bool,
+    /// It is no copy of a damaged file: those go before anything else.
+    is_original: bool,
     modified_ms: i64,
-    pub(super) bytes: u64,
     /// The names of folders, from the state folder down, and of the file.
     pub(super) path: Vec<OsString>,
+    pub(super) bytes: u64,
 }
 
 impl OldFile {
     pub(super) fn has_ending(&self, ending: &str) -> bool {
         self.path.last().is_some_and(|name| name.as_bytes().ends_with(ending.as_bytes()))
-    }
-
-    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
-        self.modified_ms > other.modified_ms
-    }
-
-    /// The order in which files go; the least goes first.
-    fn rank(&self) -> (bool, i64, &[OsString]) {
-        (!self.is_copy, self.modified_ms, &self.path)
     }
 
     /// Removes the file, or whatever is in its place by now.
@@ -47,26 +37,6 @@ impl OldFile {
             folder = folder.folder(name)?;
         }
         trash::discard(&folder, name, tmp)
-    }
-}
-
-impl PartialEq for OldFile {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-
-impl Eq for OldFile {}
-
-impl PartialOrd for OldFile {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for OldFile {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank())
     }
 }
 
@@ -87,7 +57,7 @@ impl OldestFiles {
 
     /// Adds a file, in the place of one that goes later if there are too many.
     pub(super) fn add(&mut self, file: OldFile) {
-        if file.modified_ms > self.until_ms && !file.is_copy {
+        if file.modified_ms > self.until_ms && file.is_original {
             return;
         }
         self.files.push(file);
@@ -110,10 +80,7 @@ impl OldestFiles {
             if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
                 continue;
             }
-            let path = path.iter().map(|name| (*name).to_owned()).chain([name]).collect();
-            let file =
-                OldFile { is_copy: false, modified_ms: modified_ms(&about), bytes: weight(&about), path };
-            if let Some(file) = each(file) {
+            if let Some(file) = each(old_file(true, &about, path, name)) {
                 self.add(file);
             }
         }
@@ -126,9 +93,9 @@ impl OldestFiles {
         for name in names.map_while(Result::ok).filter(is_copy) {
             let Ok(about) = folder.look(&name) else { continue };
             let below = folder.folder(&name).map_or(0, |below| used_bytes(&below));
-            let path = path.iter().map(|name| (*name).to_owned()).chain([name]).collect();
-            let bytes = weight(&about) + below;
-            self.add(OldFile { is_copy: true, modified_ms: modified_ms(&about), bytes, path });
+            let mut copy = old_file(false, &about, path, name);
+            copy.bytes += below;
+            self.add(copy);
         }
     }
 
@@ -138,7 +105,12 @@ impl OldestFiles {
 }
 
 #[allow(clippy::useless_conversion, reason = "the numbers have other widths on other systems")]
-fn modified_ms(about: &Stat) -> i64 {
+fn old_file(is_original: bool, about: &Stat, folder: &[&OsStr], name: OsString) -> OldFile {
     let nanos = i64::try_from(about.st_mtime_nsec).unwrap_or_default();
-    i64::from(about.st_mtime).saturating_mul(1_000).saturating_add(nanos / 1_000_000)
+    OldFile {
+        is_original,
+        modified_ms: i64::from(about.st_mtime).saturating_mul(1_000).saturating_add(nanos / 1_000_000),
+        path: folder.iter().map(|name| (*name).to_owned()).chain([name]).collect(),
+        bytes: weight(about),
+    }
 }

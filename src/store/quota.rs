@@ -98,7 +98,7 @@ fn drop_oldest(path: &Path, bytes: u64) -> io::Result<u64> {
     // and from a file with holes: in a new one these would take room.
     let end = if opened.first_hole() < opened.len { None } else { end_of_line(&opened.file, target - 1)? };
     let cut = end.unwrap_or(opened.len);
-    let header = Header::line(&opened.header.key, opened.logical(cut))?;
+    let header = Header::line(&opened.header.key, opened.logical(cut));
     let last_used = opened.file.metadata()?.modified()?;
     let file = disk::replace(path, header.as_slice().chain(Reading::from(&opened.file, cut)))?;
     // It is as old as before: next time its turn comes first again.
@@ -153,7 +153,7 @@ mod tests {
         lay(&sent, 100_000, 28);
         lay(&fresh, 100_000, 0);
         let (mut store, _) = Store::open(Janitor::new(layout.clone(), 500_000)).unwrap();
-        store.janitor().work();
+        store.janitor.work();
         store.on_counted();
         assert!(over.exists() && sent.exists());
         let record = format!("{{\"x\":\"{}\"}}", "-".repeat(120_000));
@@ -161,11 +161,11 @@ mod tests {
         assert!(!store.is_full());
         store.commit(&[&ops]).unwrap();
         assert!(store.is_full());
-        store.janitor().work();
+        store.janitor.work();
         store.on_counted();
         assert!(!over.exists() && !sent.exists(), "nobody works with these any more");
         assert!(current.exists() && fresh.exists());
-        assert!(store.janitor().used_bytes() < 450_000 && store.trouble().is_none());
+        assert!(store.janitor.used_bytes() < 450_000 && store.trouble().is_none());
         assert!(layout.session("main").metadata().unwrap().len() > 120_000);
         let _ = fs::remove_dir_all(layout.root());
     }
@@ -206,12 +206,12 @@ mod tests {
             age(path, 40);
         }
         let (mut store, _) = Store::open(Janitor::new(layout.clone(), 400_000)).unwrap();
-        store.janitor().work();
+        store.janitor.work();
         store.on_counted();
-        assert!(old.exists() && store.janitor().used_bytes() < 400_000, "{}", store.janitor().used_bytes());
+        assert!(old.exists() && store.janitor.used_bytes() < 400_000, "{}", store.janitor.used_bytes());
         assert!(aside.iter().all(|path| path.exists()));
         lay(&layout.root().join("agent/t/media/old"), 200_000, 29);
-        store.janitor().work();
+        store.janitor.work();
         store.on_counted();
         assert!(store.trouble().is_none());
         assert!(!aside.iter().any(|path| path.exists()));
@@ -230,7 +230,7 @@ mod tests {
             lay(&layout.root().join(format!("agent/s/{number}")), 10, 2);
         }
         let (mut store, _) = Store::open(Janitor::new(layout.clone(), 1)).unwrap();
-        store.janitor().work();
+        store.janitor.work();
         store.on_counted();
         assert_eq!(fs::read_dir(layout.root().join("agent/s")).unwrap().count(), 0);
         let _ = fs::remove_dir_all(layout.root());
@@ -245,7 +245,7 @@ mod tests {
         store.commit(&[&[append("main")]]).unwrap();
         let log = layout.session("main");
         fs::File::options().write(true).open(&log).unwrap().set_len(1 << 40).unwrap();
-        store.janitor().work();
+        store.janitor.work();
         store.on_counted();
         assert!(store.trouble().is_none() && log.metadata().unwrap().len() < 1_000);
         store.commit(&[&[append("main")]]).unwrap();

@@ -28,11 +28,11 @@ pub(super) struct Header {
 
 impl Header {
     /// The header's line, for a file whose first record is the one at `base`.
-    pub(super) fn line(key: &str, base: u64) -> io::Result<Vec<u8>> {
-        let mut line = Vec::new();
+    pub(super) fn line(key: &str, base: u64) -> Vec<u8> {
         let header = Self { v: VERSION, key: key.to_owned(), base };
-        checked_line::write_line(&mut line, &serde_json::to_string(&header)?);
-        Ok(line)
+        checked_line::line(
+            &serde_json::to_string(&header).expect("a header becomes JSON, and memory takes it"),
+        )
     }
 }
 

@@ -13,7 +13,7 @@ use crate::store::{Layout, checked_line, disk, trash};
 pub(super) struct SessionFiles {
     layout: Layout,
     /// Keys whose files have bytes, or names, that only the journal makes durable.
-    unsynced: BTreeSet<String>,
+    pub(super) unsynced: BTreeSet<String>,
     /// Those among the unsynced keys whose sync failed: another one proves nothing before they are written again.
     doubtful: BTreeSet<String>,
     /// A file was removed, which only the journal makes durable.
@@ -40,7 +40,7 @@ impl SessionFiles {
                 Err(io::Error::new(ErrorKind::InvalidData, "it is another session's"))
             }
             Err(error) if error.kind() == ErrorKind::InvalidData => {
-                let is_torn = fs::symlink_metadata(&path)?.len() < Header::line(key, 0)?.len() as u64;
+                let is_torn = fs::symlink_metadata(&path)?.len() < Header::line(key, 0).len() as u64;
                 if is_torn { Ok(None) } else { Err(error) }
             }
             other => other,
@@ -54,10 +54,9 @@ impl SessionFiles {
         // Also if it is there already: a gateway that was killed may have left it in memory only.
         self.unsynced.insert(key.to_owned());
         let path = self.layout.session(key);
-        let mut line = Vec::with_capacity(json.len() + 16);
-        checked_line::write_line(&mut line, json);
+        let mut line = checked_line::line(json);
         let Some(opened) = self.open(key)? else {
-            let mut bytes = Header::line(key, offset)?;
+            let mut bytes = Header::line(key, offset);
             bytes.append(&mut line);
             disk::write_at(&disk::create(&path)?, &bytes, 0)?;
             return Ok(bytes.len() as u64);
@@ -124,7 +123,7 @@ impl SessionFiles {
     fn begin_anew(&mut self, key: &str, base: u64, records: &[(u64, String)]) -> io::Result<String> {
         let path = self.layout.session(key);
         let copy = disk::keep_copy(&path)?;
-        let mut content = Header::line(key, base)?;
+        let mut content = Header::line(key, base);
         for (_, json) in records {
             checked_line::write_line(&mut content, json);
         }
@@ -154,18 +153,17 @@ impl SessionFiles {
     /// Removes a file, or whatever else lies in its place.
     fn remove(&self, path: &Path) -> io::Result<()> {
         match disk::unlink(path) {
-            Err(error) if error.kind() == ErrorKind::IsADirectory => trash::discard_path(&self.layout, path),
+            Err(error) if error.kind() == ErrorKind::IsADirectory => trash::discard(
+                &disk::folder_of(path)?,
+                path.file_name().unwrap_or_default(),
+                &self.layout.open_tmp()?,
+            ),
             removed => removed,
         }
     }
 
-    /// Sessions whose records only the journal makes durable.
-    pub(super) fn unsynced(&self) -> &BTreeSet<String> {
-        &self.unsynced
-    }
-
     /// Makes everything durable without the journal's help. Returns the first error about a single
-    /// session, which stays among the [`unsynced`](Self::unsynced) ones; an `Err` is about all.
+    /// session, which stays among the `unsynced` ones; an `Err` is about all.
     pub(super) fn sync(&mut self) -> io::Result<Option<io::Error>> {
         if self.unsynced.is_empty() && !self.is_removal_unsynced {
             return Ok(None);

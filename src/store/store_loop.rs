@@ -52,11 +52,10 @@ fn retry_after(mut backoff: Backoff) -> (Instant, Backoff) {
 
 impl StoreLoop {
     fn run(mut self, commands: &Receiver<StoreCommand>) {
-        let trouble = self.store.trouble().map(|error| sentence(error, &self.store));
-        self.plan_retry(trouble.as_deref());
-        self.tell_usage(trouble);
+        let trouble = self.trouble(None);
+        self.show(trouble);
         self.count();
-        let counts = self.store.janitor().counts();
+        let counts = self.store.janitor.counts();
         loop {
             let retry = self.retry.as_ref().map_or_else(never, |(when, _)| at(*when));
             select! {
@@ -75,7 +74,7 @@ impl StoreLoop {
 
     fn count(&mut self) {
         self.next_count = Instant::now() + COUNT_INTERVAL;
-        self.store.janitor().count();
+        self.store.janitor.count();
     }
 
     fn on_counted(&mut self) {
@@ -84,21 +83,18 @@ impl StoreLoop {
             // The first count is news whatever it says.
             self.told = None;
         }
-        let trouble = self.store.trouble().map(|error| sentence(error, &self.store));
-        self.plan_retry(trouble.as_deref());
-        self.tell_usage(trouble);
+        let trouble = self.trouble(None);
+        self.show(trouble);
     }
 
     fn commit(&mut self, group: Vec<StoreCommand>) {
         let commands: Vec<&[StoreOp]> = group.iter().map(|command| command.ops.as_slice()).collect();
         let committed = self.store.commit(&commands);
-        let trouble = committed.as_ref().err().or(self.store.trouble());
-        let trouble = trouble.map(|error| sentence(error, &self.store));
+        let trouble = self.trouble(committed.as_ref().err());
         let results = match committed {
             Ok(answers) => answers.into_iter().map(|answer| self.result(answer)).collect(),
             Err(error) => vec![self.result(Err(error)); group.len()],
         };
-        self.plan_retry(trouble.as_deref());
         for (command, result) in group.into_iter().zip(results) {
             let back = if result.is_ok() { Vec::new() } else { command.ops };
             let done = StoreEvent::Done { ticket: command.ticket, result, back };
@@ -106,27 +102,37 @@ impl StoreLoop {
                 return;
             }
         }
-        self.tell_usage(trouble);
+        self.show(trouble);
     }
 
     fn result(&self, answer: io::Result<()>) -> Result<(), String> {
         answer.map_err(|error| sentence(&error, &self.store)).inspect_err(|text| log::error!("{text}"))
     }
 
-    fn plan_retry(&mut self, trouble: Option<&str>) {
-        let Some(trouble) = trouble else { return self.retry = None };
-        log::error!("{trouble}");
-        self.retry.get_or_insert_with(|| retry_after(RETRY));
+    /// What went wrong just now, or what the store could not do before, as a sentence for people.
+    fn trouble(&self, now: Option<&io::Error>) -> Option<String> {
+        now.or(self.store.trouble()).map(|error| sentence(error, &self.store))
+    }
+
+    /// Logs the trouble if there is some, plans when to try again, and tells state.
+    fn show(&mut self, trouble: Option<String>) {
+        match &trouble {
+            None => self.retry = None,
+            Some(trouble) => {
+                log::error!("{trouble}");
+                self.retry.get_or_insert_with(|| retry_after(RETRY));
+            }
+        }
+        self.tell_usage(trouble);
     }
 
     /// Tries to write to a folder in trouble, and does what is left to do.
     fn try_again(&mut self) {
-        let probe = self.store.layout().root().join("probe");
+        let probe = self.store.layout.root().join("probe");
         let probed = disk::replace(&probe, [0; 4096].as_slice());
         let cleared = disk::clear(&probe);
         let tried = probed.map(drop).and(cleared).and_then(|()| self.store.try_again());
-        let trouble = tried.as_ref().err().or(self.store.trouble());
-        let trouble = trouble.map(|error| sentence(error, &self.store));
+        let trouble = self.trouble(tried.as_ref().err());
         if trouble.is_none() {
             log::info!("the state folder can be written again");
             self.retry = None;
@@ -139,8 +145,8 @@ impl StoreLoop {
     fn tell_usage(&mut self, trouble: Option<String>) {
         let usage = Usage {
             trouble,
-            used_bytes: self.store.janitor().used_bytes(),
-            free_bytes: rustix::fs::statvfs(self.store.layout().root())
+            used_bytes: self.store.janitor.used_bytes(),
+            free_bytes: rustix::fs::statvfs(self.store.layout.root())
                 .map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize)),
         };
         METRICS.storage_ok.set(u64::from(usage.trouble.is_none()));
@@ -171,7 +177,7 @@ fn gather(first: StoreCommand, commands: &Receiver<StoreCommand>) -> Vec<StoreCo
 
 /// A sentence about what went wrong, and what to do about it.
 fn sentence(error: &io::Error, store: &Store) -> String {
-    let folder = store.layout().root().display();
+    let folder = store.layout.root().display();
     match error.kind() {
         io::ErrorKind::StorageFull if has_no_files_left(store) => {
             format!("the disk has no room for further files: remove some on the file system of `{folder}`")
@@ -188,5 +194,5 @@ fn sentence(error: &io::Error, store: &Store) -> String {
 
 /// Whether the file system has no room for further files. Some file systems have no bound on them.
 fn has_no_files_left(store: &Store) -> bool {
-    rustix::fs::statvfs(store.layout().root()).is_ok_and(|space| space.f_files > 0 && space.f_favail == 0)
+    rustix::fs::statvfs(store.layout.root()).is_ok_and(|space| space.f_files > 0 && space.f_favail == 0)
 }

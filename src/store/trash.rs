@@ -7,14 +7,12 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustix::fs::FileType;
 
 use crate::clock::wall_ms;
 use crate::limits::{ASIDE_NAMES_MAX, TIDY_STEPS_MAX, TMP_ENTRIES_MAX};
-use crate::store::Layout;
 use crate::store::folder_handle::FolderHandle;
 
 /// Beginning of the names of what is to be deleted.
@@ -52,15 +50,6 @@ pub(crate) fn discard(from: &FolderHandle, name: &OsStr, tmp: &FolderHandle) -> 
 fn is_taken(error: &io::Error) -> bool {
     use ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
     matches!(error.kind(), AlreadyExists | DirectoryNotEmpty | NotADirectory)
-}
-
-/// Takes something out of view that has a path in the state folder; there need be nothing.
-pub(crate) fn discard_path(layout: &Layout, path: &Path) -> io::Result<()> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-    match FolderHandle::open(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        folder => discard(&folder?, name, &layout.open_tmp()?),
-    }
 }
 
 /// Discards what an earlier life of the gateway left in the middle of being made. To be called before there is anything new.

@@ -23,17 +23,17 @@ pub(super) struct UnappliedWrites {
 }
 
 impl UnappliedWrites {
-    /// Puts a record behind what that session's file lacks already.
-    pub(super) fn append(&mut self, key: &str, offset: u64, record: String) {
-        self.records += 1;
-        self.bytes += record.len();
-        self.by_key.entry(key.to_owned()).or_default().push_back(SessionWrite::Append { offset, record });
-    }
-
-    /// Has the session's file removed. Nothing that it lacked before matters any more.
-    pub(super) fn forget(&mut self, key: &str) {
-        self.drop_all(key);
-        self.by_key.insert(key.to_owned(), VecDeque::from([SessionWrite::Forget]));
+    /// Puts a write behind what that session's file lacks already.
+    pub(super) fn push(&mut self, key: String, write: SessionWrite) {
+        match &write {
+            SessionWrite::Append { record, .. } => {
+                self.records += 1;
+                self.bytes += record.len();
+            }
+            // Nothing that the file lacked before matters any more.
+            SessionWrite::Forget => self.drop_all(&key),
+        }
+        self.by_key.entry(key).or_default().push_back(write);
     }
 
     /// Drops what that session's file lacked.
@@ -88,17 +88,18 @@ mod tests {
 
     #[test]
     fn one_session_in_trouble_leaves_room_for_the_others() {
+        let append = |offset| SessionWrite::Append { offset, record: "1".to_owned() };
         let mut backlog = UnappliedWrites::default();
         for at in 0..UNAPPLIED_RECORDS_MAX as u64 {
             assert!(backlog.has_room("bad"));
-            backlog.append("bad", at, "1".to_owned());
+            backlog.push("bad".to_owned(), append(at));
         }
         assert!(!backlog.has_room("bad") && backlog.has_room("good"));
         for at in 0..UNAPPLIED_RECORDS_MAX as u64 {
-            backlog.append("worse", at, "1".to_owned());
+            backlog.push("worse".to_owned(), append(at));
         }
         assert!(!backlog.has_room("good"));
-        backlog.forget("bad");
+        backlog.push("bad".to_owned(), SessionWrite::Forget);
         assert_eq!(backlog.first("bad"), Some(&SessionWrite::Forget));
         assert!(!backlog.has_room("bad") && backlog.has_room("good"));
         backlog.drop_all("worse");

@@ -7,6 +7,7 @@ use super::{Recovered, Store};
 use crate::limits::UNAPPLIED_RECORDS_MAX;
 use crate::store::disk::{self, fault};
 use crate::store::folder_handle::memory_folder;
+use crate::store::unapplied::SessionWrite;
 use crate::store::{Janitor, Layout, StoreOp, folder};
 
 mod growth;
@@ -107,7 +108,7 @@ fn damage_in_the_middle_is_reported_and_the_rest_used() {
         assert!(recovered.is_damaged && recovered.problems.len() == 1);
         assert_eq!(recovered.slots.keys().collect::<Vec<_>>(), ["b"]);
         keep(&mut store, &[put("c", "3")]);
-        let copies = disk::copies_in(&temp.0).unwrap();
+        let copies = disk::copies_of(&Layout::new(&temp.0).journal()).unwrap();
         assert_eq!(copies.iter().map(|copy| fs::read_to_string(copy).unwrap()).collect::<Vec<_>>(), [text]);
     }
 }
@@ -242,7 +243,11 @@ fn whatever_fails_what_was_promised_is_there_and_nothing_half() {
                 assert_eq!(found, expected, "{at}: session {key}\n{text}");
                 assert_eq!(text.lines().count(), expected.len() + usize::from(!expected.is_empty()), "{at}");
             }
-            assert_eq!(disk::copies_in(&temp.0).unwrap(), Vec::<PathBuf>::new(), "{at}");
+            assert_eq!(
+                disk::copies_of(&Layout::new(&temp.0).journal()).unwrap(),
+                Vec::<PathBuf>::new(),
+                "{at}"
+            );
         }
     }
 }
@@ -382,7 +387,8 @@ fn one_session_that_cannot_be_written_stops_neither_others_nor_compaction() {
     let whole = fs::read(&path).unwrap();
     fs::remove_file(&path).unwrap();
     // The backlog is what it would be had the file been unwritable when the record came.
-    store.unapplied.append("bad", 0, r#"{"x":1}"#.to_owned());
+    let record = r#"{"x":1}"#.to_owned();
+    store.unapplied.push("bad".to_owned(), SessionWrite::Append { offset: 0, record });
     make_newer(&path);
     store.must_compact = true;
     keep(&mut store, &[append("good", r#"{"x":2}"#), append("bad", r#"{"x":3}"#)]);
@@ -427,7 +433,7 @@ fn a_journal_without_a_readable_line_is_damage_and_no_torn_write() {
         fs::write(&path, &damaged).unwrap();
         let (_, recovered) = temp.open();
         assert!(recovered.is_damaged, "{damaged}");
-        let copies = disk::copies_in(&temp.0).unwrap();
+        let copies = disk::copies_of(&Layout::new(&temp.0).journal()).unwrap();
         assert!(copies.iter().any(|copy| fs::read_to_string(copy).unwrap() == damaged));
     }
 }

@@ -1,4 +1,5 @@
-//! What state tells the store to write. What is in the values and records the store does not know.
+//! What state tells the store to write, and what the store tells state. What is in the values and records the store
+//! does not know, nor who handles its events, and how.
 
 /// Number that state gives to a command; the event that ends the command bears it.
 pub(crate) type Ticket = u64;
@@ -50,4 +51,30 @@ impl StoreOp {
             Self::Delete { .. } | Self::Forget { .. } | Self::Compact => 0,
         }
     }
+}
+
+/// What the store tells the state thread.
+#[derive(Debug, PartialEq)]
+pub(crate) enum StoreEvent {
+    /// The command is durable, or none of it is.
+    Done {
+        ticket: Ticket,
+        /// A sentence for people, if the command failed.
+        result: Result<(), String>,
+        /// The operations of a command that failed.
+        back: Vec<StoreOp>,
+    },
+    /// The condition of the folder has changed.
+    Usage(Usage),
+}
+
+/// The condition of the state folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Usage {
+    /// Why nothing can be written, and what to do about it.
+    pub(crate) trouble: Option<String>,
+    /// Bytes in the folder.
+    pub(crate) used_bytes: u64,
+    /// Bytes left on the folder's file system.
+    pub(crate) free_bytes: u64,
 }
