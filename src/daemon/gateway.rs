@@ -91,7 +91,8 @@ impl Gateway {
 
         let (tried, agent_tried) = bounded(0);
         let context = NetContext::new(
-            setup::net(settings, descriptors),
+            settings,
+            descriptors,
             Port::new(to_state.clone(), Event::Net),
             to_outbound,
             History::new(layout),

@@ -1,5 +1,4 @@
-//! What the state thread and those of the sockets are told, from the settings, and the warnings that follow
-//! from these.
+//! What the state thread is told, from the settings, and the warnings that follow from these.
 
 use std::time::Duration;
 
@@ -7,9 +6,7 @@ use crate::config::settings::Settings;
 use crate::daemon::channels_setup;
 use crate::daemon::listeners::Listeners;
 use crate::limits::{BACKLOG_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use crate::net::NetConfig;
 use crate::net::hosts::stray_entries;
-use crate::net::shares::Shares;
 use crate::net::token::short_token;
 use crate::protocol::hello::Policy;
 use crate::protocol::payload::Auth;
@@ -41,27 +38,6 @@ pub(super) fn state(
         expiry: Duration::from_secs(settings.config.storage.retention_days * 86_400),
         heartbeat: settings.config.heartbeat.clone(),
         channels: channels_setup::for_state(settings, layout),
-    }
-}
-
-/// The settings of the sockets. There may be so many `descriptors` (`None`: any number).
-pub(super) fn net(settings: &Settings, descriptors: Option<u64>) -> NetConfig {
-    let gateway = &settings.config.gateway;
-    let shares = Shares::of(descriptors, gateway.max_clients, settings.config.agent.max_processes);
-    if shares.clients < gateway.max_clients {
-        log::warn!(
-            "the limit on open files ({}) has room for {} clients at a time, not for {}; more are not accepted: raise \
-             it (`ulimit -n`, LimitNOFILE= in a unit), or set --max-clients",
-            descriptors.unwrap_or_default(),
-            shares.clients,
-            gateway.max_clients
-        );
-    }
-    NetConfig {
-        settings: gateway.clone(),
-        bound: settings.binds.clone(),
-        token_file: settings.token_file.clone(),
-        shares,
     }
 }
 

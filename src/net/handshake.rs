@@ -80,8 +80,8 @@ fn as_request(head: &RequestHead) -> Option<Request> {
     let version = if head.http11 { http::Version::HTTP_11 } else { http::Version::HTTP_10 };
     let mut builder =
         http::Request::builder().method(head.method.as_str()).uri(&head.target).version(version);
-    for (name, value) in head.headers() {
-        builder = builder.header(name, value);
+    for (name, value) in &head.headers {
+        builder = builder.header(name, value.as_slice());
     }
     builder.body(()).ok()
 }

@@ -16,8 +16,7 @@
 //! instead of meeting them in memory; state and `outbound` give them back.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, TcpStream};
-use std::path::PathBuf;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -25,6 +24,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use crate::config::file::Gateway;
+use crate::config::settings::Settings;
 use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_WAIT};
 use crate::port::Port;
 use crate::store::history::History;
@@ -42,7 +42,7 @@ mod permits;
 mod refusal_pacer;
 mod request_head;
 mod requests;
-pub(crate) mod shares;
+mod shares;
 mod slots;
 mod stream;
 pub(crate) mod token;
@@ -74,17 +74,6 @@ pub fn objection(text: &str) -> Option<String> {
         Rejected::Refused { error, .. } | Rejected::Invalid { error, .. } => Some(error.message),
         Rejected::Unreadable(close) => Some(close.reason),
     }
-}
-
-/// What the sockets' side of the gateway is started with. No `Debug`: there may be a token.
-pub(crate) struct NetConfig {
-    pub(crate) settings: Gateway,
-    /// The addresses that the gateway was told to bind.
-    pub(crate) bound: Vec<IpAddr>,
-    /// Where the token came from, if that is a file.
-    pub(crate) token_file: Option<PathBuf>,
-    /// How many sockets there may be.
-    pub(crate) shares: Shares,
 }
 
 /// What all connections share: settings, what bounds them, and the ways out of a connection's thread.
@@ -125,20 +114,32 @@ pub(crate) struct NetContext {
 }
 
 impl NetContext {
-    /// What the acceptor and every connection share.
+    /// What the acceptor and every connection share. The process may have so many `descriptors` (`None`: any
+    /// number).
     pub(crate) fn new(
-        config: NetConfig,
+        settings: &Settings,
+        descriptors: Option<u64>,
         state: Port<NetEvent>,
         outbound: OutboundSender,
         history: History,
         sandbox_known: Receiver<Infallible>,
     ) -> Arc<Self> {
-        let NetConfig { mut settings, bound, token_file, shares } = config;
+        let mut gateway = settings.config.gateway.clone();
+        let shares = Shares::of(descriptors, gateway.max_clients, settings.config.agent.max_processes);
+        if shares.clients < gateway.max_clients {
+            log::warn!(
+                "the limit on open files ({}) has room for {} clients at a time, not for {}; more are not accepted: \
+                 raise it (`ulimit -n`, LimitNOFILE= in a unit), or set --max-clients",
+                descriptors.unwrap_or_default(),
+                shares.clients,
+                gateway.max_clients
+            );
+        }
         Arc::new(Self {
-            token: Token::new(settings.token.take(), token_file, state.clone()),
-            hosts: Hosts::new(&settings.allowed_hosts, bound),
+            token: Token::new(gateway.token.take(), settings.token_file.clone(), state.clone()),
+            hosts: Hosts::new(&gateway.allowed_hosts, settings.binds.clone()),
             shares,
-            settings,
+            settings: gateway,
             state,
             outbound,
             history,

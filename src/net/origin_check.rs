@@ -34,7 +34,7 @@ pub(super) fn check(head: &RequestHead, context: &NetContext) -> Result<(), Http
             ));
         }
     }
-    if !context.token.is_required && head.headers().any(|(name, _)| is_of_a_proxy(name)) {
+    if !context.token.is_required && head.headers.iter().any(|(name, _)| is_of_a_proxy(name)) {
         return Err(HttpRefusal::new(
             403,
             "this request came through a proxy; set a token (--token-file) before putting one in front",

@@ -3,7 +3,7 @@
 //! the length of a token protects it.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::limits::REFUSAL_INTERVAL;
 
@@ -58,17 +58,11 @@ impl RefusalPacer {
 }
 
 impl Turn<'_> {
-    /// Waits until the turn has come.
+    /// Waits until the turn has come, or the gateway stops.
     pub(super) fn wait(&self) {
-        let mut turns = self.refusals.lock();
-        loop {
-            let left = self.at.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO || turns.is_stopping {
-                return;
-            }
-            let waited = self.refusals.stopped.wait_timeout(turns, left);
-            turns = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let left = self.at.saturating_duration_since(Instant::now());
+        let goes_on = |turns: &mut Turns| !turns.is_stopping;
+        drop(self.refusals.stopped.wait_timeout_while(self.refusals.lock(), left, goes_on));
     }
 }
 

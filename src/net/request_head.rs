@@ -16,7 +16,8 @@ pub(super) struct RequestHead {
     /// The target's path and query.
     pub(super) target: String,
     pub(super) http11: bool,
-    headers: Vec<(String, Vec<u8>)>,
+    /// All headers, names in lower case.
+    pub(super) headers: Vec<(String, Vec<u8>)>,
     /// Bytes behind the blank line: frames that a hurried client sent already.
     pub(super) rest: Vec<u8>,
 }
@@ -85,15 +86,10 @@ impl RequestHead {
         }))
     }
 
-    /// All headers, names in lower case.
-    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
-    }
-
     /// The value of a header that may stand there once: an error if it stands there twice or is
     /// not text.
     pub(super) fn single(&self, name: &str) -> Result<Option<&str>, ()> {
-        let mut values = self.headers().filter(|(header, _)| *header == name).map(|(_, value)| value);
+        let mut values = self.headers.iter().filter(|(header, _)| header == name).map(|(_, value)| value);
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
             (Some(value), None) => std::str::from_utf8(value).map(|text| Some(text.trim())).map_err(|_| ()),
@@ -103,7 +99,7 @@ impl RequestHead {
 
     /// Whether the request asks for a WebSocket.
     pub(super) fn asks_for_websocket(&self) -> bool {
-        self.headers().any(|(name, value)| {
+        self.headers.iter().any(|(name, value)| {
             name == "upgrade"
                 && value
                     .split(|byte| *byte == b',')

@@ -18,6 +18,7 @@ use crate::net::ConnShared;
 use crate::protocol::ConnId;
 
 /// So many slots, and the connections that have one.
+#[derive(Default)]
 pub(super) struct Slots {
     taken_max: usize,
     /// How long a slot is safe from others.
@@ -43,11 +44,6 @@ struct Taken {
 }
 
 impl Taken {
-    fn new(conn: ConnId, shared: &Arc<ConnShared>) -> Self {
-        let (now, reads) = (Instant::now(), shared.reads.load(Ordering::Relaxed));
-        Self { conn, since: now, shared: Arc::clone(shared), reads, read_at: now, has_arrived: false }
-    }
-
     fn evict(&self) {
         self.shared.is_evicted.store(true, Ordering::Relaxed);
         // Only the read side: its thread wakes up and can still say why.
@@ -58,18 +54,19 @@ impl Taken {
 impl Slots {
     /// So many slots for connections in their handshake.
     pub(super) fn for_handshakes(taken_max: usize) -> Self {
-        let grace = UNAUTHENTICATED_GRACE;
-        Self::new(taken_max, [grace, grace], Some(&METRICS.unauthenticated))
+        Self {
+            taken_max,
+            grace: UNAUTHENTICATED_GRACE,
+            quiet_max: UNAUTHENTICATED_GRACE,
+            gauge: Some(&METRICS.unauthenticated),
+            ..Self::default()
+        }
     }
 
     /// Slots for connections whose large frame is coming in.
     pub(super) fn for_large_frames() -> Self {
-        Self::new(LARGE_COMING_MAX, [LARGE_COMING_GRACE, LARGE_COMING_QUIET_MAX], None)
-    }
-
-    fn new(taken_max: usize, [grace, quiet_max]: [Duration; 2], gauge: Option<&'static Cell>) -> Self {
-        let (taken, freed, has_no_bound) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
-        Self { taken_max, grace, quiet_max, gauge, taken, freed, has_no_bound }
+        let (grace, quiet_max) = (LARGE_COMING_GRACE, LARGE_COMING_QUIET_MAX);
+        Self { taken_max: LARGE_COMING_MAX, grace, quiet_max, ..Self::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Taken>> {
@@ -93,7 +90,9 @@ impl Slots {
                 evicted.evict();
             }
         }
-        taken.push_back(Taken::new(conn, shared));
+        let (since, reads) = (Instant::now(), shared.reads.load(Ordering::Relaxed));
+        let shared = Arc::clone(shared);
+        taken.push_back(Taken { conn, since, shared, reads, read_at: since, has_arrived: false });
         self.show(&taken);
         Slot { conn, slots: Arc::clone(self) }
     }

@@ -128,19 +128,18 @@ impl Placement {
     /// Puts the piece there. Returns how much more the queue takes in memory.
     pub(super) fn put(self, queue: &mut VecDeque<Piece>, piece: Piece) -> usize {
         let held = |queue: &VecDeque<Piece>| queue.back().map_or(0, Piece::held_bytes);
-        let before = match self {
+        let (before, room) = match self {
             Self::Own => {
                 queue.push_back(piece);
                 return held(queue);
             }
-            Self::LastBlock { .. } => held(queue),
-            Self::NewBlock { .. } => {
+            Self::LastBlock { more } => (held(queue), more),
+            Self::NewBlock { bytes } => {
                 queue.push_back(Piece { head: None, body: Body::Block(Vec::new()), turn: None });
-                0
+                (0, bytes)
             }
         };
         if let Some(Piece { body: Body::Block(block), .. }) = queue.back_mut() {
-            let (Self::LastBlock { more: room } | Self::NewBlock { bytes: room }) = self else { return 0 };
             block.reserve_exact(block.capacity() + room - block.len());
             piece.slices().iter().for_each(|slice| block.extend_from_slice(slice));
         }
