@@ -107,7 +107,7 @@ fn lock() -> Lock {
     let Some(path) = state_file(LOCK).filter(|path| path.symlink_metadata().is_ok()) else {
         return Lock::Absent;
     };
-    let Ok(file) = plain_file::open(File::options().read(true), &path) else {
+    let Ok(file) = plain_file::open(&path) else {
         return Lock::Left { port: None };
     };
     let is_held = matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::AGAIN));

@@ -21,21 +21,20 @@ const TEXT: OpCode = OpCode::Data(Data::Text);
 /// Longest header of an unmasked frame (RFC 6455, 5.2).
 const HEADER_BYTES_MAX: usize = 10;
 
-/// Writes the header of an unmasked, final frame; returns its length.
-fn write_header(opcode: OpCode, payload_bytes: usize, out: &mut [u8; HEADER_BYTES_MAX]) -> usize {
+/// Writes the header of an unmasked, final frame in front of its payload, which begins behind `HEADER_BYTES_MAX`
+/// spare bytes; returns where the header begins.
+fn put_header(buffer: &mut [u8], opcode: OpCode, payload_bytes: usize) -> usize {
     let header = FrameHeader { opcode, ..FrameHeader::default() };
-    let mut rest = &mut out[..];
-    // Cannot fail: there is room for the longest.
-    let _ = header.format(payload_bytes as u64, &mut rest);
-    HEADER_BYTES_MAX - rest.len()
+    let start = HEADER_BYTES_MAX - header.len(payload_bytes as u64);
+    // Cannot fail: it is as long as it says.
+    let _ = header.format(payload_bytes as u64, &mut &mut buffer[start..HEADER_BYTES_MAX]);
+    start
 }
 
-/// Puts the header in front of a payload that was written behind `HEADER_BYTES_MAX` spare bytes.
+/// The frame whose payload was written behind `HEADER_BYTES_MAX` spare bytes.
 fn finish(mut buffer: Vec<u8>, opcode: OpCode) -> Bytes {
-    let mut header = [0; HEADER_BYTES_MAX];
-    let header_bytes = write_header(opcode, buffer.len() - HEADER_BYTES_MAX, &mut header);
-    let start = HEADER_BYTES_MAX - header_bytes;
-    buffer[start..HEADER_BYTES_MAX].copy_from_slice(&header[..header_bytes]);
+    let payload_bytes = buffer.len() - HEADER_BYTES_MAX;
+    let start = put_header(&mut buffer, opcode, payload_bytes);
     shrink(&mut buffer);
     Bytes::from(buffer).slice(start..)
 }
@@ -183,10 +182,7 @@ impl EventBody {
         // Cannot fail: the longest name and number fit, as the test below holds.
         let _ = write!(text, "{{\"type\":\"event\",\"event\":\"{}\",\"seq\":{seq}", self.kind.name());
         let text_bytes = room - text.len();
-        let mut header = [0; HEADER_BYTES_MAX];
-        let header_bytes = write_header(TEXT, text_bytes + self.tail.len(), &mut header);
-        let start = HEADER_BYTES_MAX - header_bytes;
-        bytes[start..HEADER_BYTES_MAX].copy_from_slice(&header[..header_bytes]);
+        let start = put_header(&mut bytes, TEXT, text_bytes + self.tail.len());
         let end = HEADER_BYTES_MAX + text_bytes;
         #[expect(clippy::cast_possible_truncation, reason = "both are below EVENT_HEAD_BYTES_MAX")]
         let (start, end) = (start as u8, end as u8);

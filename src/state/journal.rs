@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::limits::{STORE_INBOX, STORE_INBOX_BYTES_MAX, UNSAVED_BYTES_MAX, UNSAVED_OPS_MAX};
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::error::WireError;
+use crate::protocol::payload::StorageHealth;
 use crate::state::model::clients::Asker;
 use crate::state::model::forgetting::PendingForget;
 use crate::state::model::inbox::{AcceptedBatch, InboxId};
@@ -18,7 +19,7 @@ use crate::state::model::keys::Outcome;
 use crate::state::model::slot::DeliveryId;
 use crate::state::model::write_buffer::WriteBuffer;
 use crate::state::{Effect, State};
-use crate::store::{StoreCommand, StoreOp, Ticket, Usage};
+use crate::store::{StoreCommand, StoreOp, Ticket};
 
 /// What happens once a commit is durable.
 #[derive(Debug)]
@@ -129,8 +130,8 @@ impl State {
     }
 
     /// Handles the store's report on the disk: what could not be written is tried again when it has healed.
-    pub(super) fn usage(&mut self, usage: Usage) {
-        let healed = usage.trouble.is_none();
+    pub(super) fn usage(&mut self, usage: StorageHealth) {
+        let healed = usage.ok;
         self.health.set_storage(usage);
         if healed && !self.journal.unsaved.is_empty() {
             self.commit(Then::Nothing);

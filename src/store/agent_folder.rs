@@ -14,6 +14,7 @@ use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use crate::limits::{AGENT_SESSION_HEADER_BYTES_MAX, ASIDE_LOOKED_MAX};
@@ -43,12 +44,8 @@ pub(crate) fn path(layout: &Layout) -> io::Result<PathBuf> {
     Ok(layout.real_root()?.join(AGENT))
 }
 
-/// Makes the agent's folder, if it is not there.
-pub(super) fn make(layout: &Layout) -> io::Result<()> {
-    open(layout).map(drop)
-}
-
-fn open(layout: &Layout) -> io::Result<FolderHandle> {
+/// Opens the agent's folder, and makes it if it is not there.
+pub(super) fn open(layout: &Layout) -> io::Result<FolderHandle> {
     layout.open()?.make_folder(AGENT.as_ref())
 }
 
@@ -62,7 +59,7 @@ pub(crate) fn prepare(layout: &Layout, session_key: &str, session_id: &str) -> i
     let key = file_name(session_key);
     let opened = open(layout)?.make_folder(key.as_ref())?;
     let name = format!("{session_id}.jsonl");
-    let is_whole = match opened.write(name.as_ref()) {
+    let is_whole = match opened.file(name.as_ref(), OFlags::RDWR) {
         Err(error) if error.kind() == ErrorKind::NotFound => true,
         Err(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::PermissionDenied) => false,
         file => mend(&file?)?,

@@ -96,7 +96,7 @@ impl Store {
             is_damaged = true;
         }
         recovered.is_damaged = is_damaged;
-        janitor.add(journal.len());
+        janitor.add(journal.good_bytes);
         let mut store = Self {
             compact_at_bytes: compact_at(recovered.standing_bytes()),
             must_compact: is_damaged || has_forgotten,
@@ -122,8 +122,7 @@ impl Store {
         let mut known = BTreeSet::new();
         let mut next_part = Some(0);
         while let Some(start) = next_part {
-            let mut lines = self.journal.part(start);
-            lines.each(|entry| match entry {
+            let end = self.journal.read_part(start, |entry| match entry {
                 // A file that was made from all of the journal has this one, too.
                 JournalEntry::App { key, .. } if self.rebuilt.contains(&key) => {}
                 JournalEntry::App { key, offset, record } => {
@@ -136,8 +135,7 @@ impl Store {
                 }
                 _ => {}
             })?;
-            let end = lines.end;
-            next_part = (start < end && end < self.journal.len()).then_some(end);
+            next_part = (start < end && end < self.journal.good_bytes).then_some(end);
             self.mend(&mut known, problems);
             self.apply_trouble = self.apply().err();
         }
@@ -288,7 +286,7 @@ impl Store {
     fn catch_up(&mut self, may_compact: bool) {
         self.apply_trouble = self.apply().err();
         self.rebuilt.clear();
-        if may_compact && (self.must_compact || self.journal.len() > self.compact_at_bytes) {
+        if may_compact && (self.must_compact || self.journal.good_bytes > self.compact_at_bytes) {
             self.compact_trouble = self.compact().err();
         }
     }
@@ -328,7 +326,7 @@ impl Store {
     /// Sets a damaged file aside and begins a new one with what the journal still has.
     fn rebuild(&mut self, key: &str) -> io::Result<()> {
         let mut records = Vec::new();
-        self.journal.lines().each(|entry| match entry {
+        self.journal.read(|entry| match entry {
             JournalEntry::App { key: of, offset, record } if of == key => {
                 records.push((offset, record.get().to_owned()));
             }
@@ -349,7 +347,7 @@ impl Store {
         needed.extend(self.sessions.unsynced.iter().cloned());
         let mut slots = BTreeMap::new();
         let mut kept: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        self.journal.lines().each(|entry| match &entry {
+        self.journal.read(|entry| match &entry {
             JournalEntry::Put { slot, .. } => drop(slots.insert(slot.clone(), entry.to_json())),
             JournalEntry::Del(slot) => drop(slots.remove(slot)),
             JournalEntry::App { key, .. } if needed.contains(key) => {
@@ -364,10 +362,10 @@ impl Store {
         for json in slots.values().chain(kept.values().flatten()) {
             checked_line::write_line(&mut bytes, json);
         }
-        let before = self.journal.len();
+        let before = self.journal.good_bytes;
         self.journal.replace(&bytes)?;
-        self.janitor.subtract(before.saturating_sub(self.journal.len()));
-        self.compact_at_bytes = compact_at(self.journal.len());
+        self.janitor.subtract(before.saturating_sub(self.journal.good_bytes));
+        self.compact_at_bytes = compact_at(self.journal.good_bytes);
         self.must_compact = failed.is_some();
         failed.map_or(Ok(()), Err)
     }

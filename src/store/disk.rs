@@ -5,19 +5,14 @@
 //! that failed says nothing about a later one that succeeds: the kernel may have given up what it
 //! could not write, so what was to be synced has to be written again.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt as _};
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::plain_file;
-use crate::store::folder_handle::{FolderHandle, is_aside};
+use rustix::fs::OFlags;
 
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    options
-}
+use crate::store::folder_handle::{FolderHandle, is_aside};
 
 /// Makes a file private: one that was there already may come from a backup, with whatever mode that gave it.
 fn ours_alone(file: File) -> io::Result<File> {
@@ -31,27 +26,29 @@ fn ours_alone(file: File) -> io::Result<File> {
 /// is an error (`InvalidData`) that names it.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     fault::strike()?;
-    ours_alone(open_own(private().create(true).truncate(false), path)?)
+    ours_alone(open_own(path, OFlags::RDWR | OFlags::CREATE)?)
 }
 
 /// Opens a file for reading.
 pub(super) fn read(path: &Path) -> io::Result<File> {
-    open_own(OpenOptions::new().read(true), path)
+    open_own(path, OFlags::RDONLY)
 }
 
 /// Opens a file of ours, also one that a backup has given a mode that keeps us out.
-fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let opened = match plain_file::open(options, path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && unlock(path).is_ok() => {
-            plain_file::open(options, path)
+fn open_own(path: &Path, access: OFlags) -> io::Result<File> {
+    let (folder, name) = (folder_of(path)?, path.file_name().unwrap_or_default());
+    let opened = match folder.file(name, access) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && folder.unlock_file(name).is_ok() => {
+            folder.file(name, access)
         }
         opened => opened,
     };
-    opened.map_err(|error| naming(path, error))
-}
-
-fn unlock(path: &Path) -> io::Result<()> {
-    folder_of(path)?.unlock_file(path.file_name().unwrap_or_default())
+    opened.map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => {
+            io::Error::new(error.kind(), format!("`{}` is in the way: {error}", path.display()))
+        }
+        _ => error,
+    })
 }
 
 /// Opens the folder that a file of ours is in.
@@ -59,24 +56,15 @@ pub(super) fn folder_of(path: &Path) -> io::Result<FolderHandle> {
     FolderHandle::open_root(path.parent().unwrap_or(Path::new("")))
 }
 
-fn naming(path: &Path, error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::InvalidData => {
-            io::Error::new(error.kind(), format!("`{}` is in the way: {error}", path.display()))
-        }
-        _ => error,
-    }
-}
-
 /// Makes an empty file in the place of what is there: that may be a link, or have another name elsewhere.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     fault::strike()?;
     match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => drop(move_aside(path)?),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => drop(move_aside(path)?),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    private().create_new(true).open(path)
+    folder_of(path)?.create_new(path.file_name().unwrap_or_default())
 }
 
 /// Writes all of `bytes` at a place. After an error any part of them may be there.
@@ -118,7 +106,7 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 pub(super) fn unlink(path: &Path) -> io::Result<()> {
     fault::strike()?;
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
@@ -126,7 +114,7 @@ pub(super) fn unlink(path: &Path) -> io::Result<()> {
 /// Removes a name, whatever has it. What is no file is kept under another name.
 pub(super) fn clear(path: &Path) -> io::Result<()> {
     match unlink(path) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => move_aside(path).map(drop),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => move_aside(path).map(drop),
         cleared => cleared,
     }
 }
@@ -166,7 +154,7 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
 /// The file is to be [replaced](replace) then, for what is written to it is written to the copy, too.
 pub(super) fn keep_copy(path: &Path) -> io::Result<PathBuf> {
     let mut damaged = match read(path) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => return move_aside(path),
+        Err(error) if error.kind() == ErrorKind::InvalidData => return move_aside(path),
         file => file?,
     };
     sync(&damaged)?;

@@ -32,7 +32,7 @@ pub(super) fn prepare(layout: &Layout) -> io::Result<()> {
     let root = layout.open()?;
     root.make_folder(SESSIONS.as_ref())?;
     // These are made when they are needed, too: on a disk that is full now the gateway can start.
-    let others = [root.make_folder(MEDIA.as_ref()).map(drop), agent_folder::make(layout)];
+    let others = [root.make_folder(MEDIA.as_ref()).map(drop), agent_folder::open(layout).map(drop)];
     let cleared = layout.open_tmp().and_then(|tmp| trash::discard_leftovers(&tmp));
     for error in others.into_iter().chain([cleared]).filter_map(Result::err) {
         log::warn!("a folder in the state folder is not as it should be: {error}");

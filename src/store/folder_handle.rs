@@ -115,13 +115,9 @@ impl FolderHandle {
         self.file(name, OFlags::RDONLY)
     }
 
-    /// Opens a plain file in this folder for reading and writing.
-    pub(super) fn write(&self, name: &OsStr) -> io::Result<File> {
-        self.file(name, OFlags::RDWR)
-    }
-
-    fn file(&self, name: &OsStr, access: OFlags) -> io::Result<File> {
-        match rustix::fs::openat(&self.0, checked(name)?, access | FILE, Mode::empty()) {
+    /// Opens a plain file in this folder. Where `access` lets it be made, it is private.
+    pub(super) fn file(&self, name: &OsStr, access: OFlags) -> io::Result<File> {
+        match rustix::fs::openat(&self.0, checked(name)?, access | FILE, Mode::RUSR | Mode::WUSR) {
             Ok(file) => plain_file::check(file.into()),
             Err(errno) => Err(plain_file::named(self.look(name), errno.into())),
         }
@@ -247,6 +243,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::path::PathBuf;
 
+    use rustix::fs::OFlags;
+
     use super::{FolderHandle, memory_folder};
 
     struct Temp(PathBuf);
@@ -275,7 +273,10 @@ mod tests {
         symlink(temp.0.join("theirs/secret"), temp.0.join("ours/file")).unwrap();
         let ours = FolderHandle::open(&temp.0.join("ours")).unwrap();
         for name in ["file", "folder", "../theirs/secret", "..", ".", "", "a\0b"] {
-            assert!(ours.read(name.as_ref()).is_err() && ours.write(name.as_ref()).is_err(), "{name:?}");
+            assert!(
+                ours.read(name.as_ref()).is_err() && ours.file(name.as_ref(), OFlags::RDWR).is_err(),
+                "{name:?}"
+            );
             assert!(ours.folder(name.as_ref()).is_err(), "{name:?}");
             assert!(ours.create_new(name.as_ref()).is_err(), "{name:?}");
         }

@@ -68,7 +68,7 @@ pub(super) struct Journal {
     path: PathBuf,
     file: File,
     /// Length up to the last line that was synced.
-    good_bytes: u64,
+    pub(super) good_bytes: u64,
     /// A failed write left something behind the good lines that could not be cut off yet.
     has_torn_tail: bool,
     /// The file's own name may not survive a power cut, and then nothing in it.
@@ -84,12 +84,10 @@ impl Journal {
     pub(super) fn open(
         path: PathBuf,
         problems: &mut Vec<String>,
-        mut each: impl FnMut(JournalEntry<'_>),
+        each: impl FnMut(JournalEntry<'_>),
     ) -> io::Result<(Self, bool)> {
         let mut file = disk::open(&path)?;
-        let mut lines = JournalLines::new(&file, 0, u64::MAX);
-        lines.each(&mut each)?;
-        let JournalLines { mut good_bytes, damaged_lines, tail_lines, .. } = lines;
+        let Found { mut good_bytes, damaged_lines, tail_lines, .. } = read_lines(&file, 0, u64::MAX, each)?;
         let first = first_line();
         let torn_bytes = file.metadata()?.len().saturating_sub(good_bytes);
         // The first line was durable before there was a second, and each line before the next one:
@@ -132,11 +130,6 @@ impl Journal {
         Ok((journal, is_damaged))
     }
 
-    /// The journal's length in bytes.
-    pub(super) fn len(&self) -> u64 {
-        self.good_bytes
-    }
-
     /// Makes a line durable, or leaves no trace of it.
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         self.repair()?;
@@ -165,17 +158,21 @@ impl Journal {
         Ok(())
     }
 
-    /// All lines, read through the file that is written to: what has the name may be another file by now.
-    /// Damage that was not there at the start is an error, at the end of the lines.
-    pub(super) fn lines(&self) -> JournalLines<'_> {
-        let expected = Some((self.good_bytes, self.damaged_lines));
-        JournalLines { expected, ..JournalLines::new(&self.file, 0, u64::MAX) }
+    /// Hands every good line to `each`, read through the file that is written to: what has the name may be another
+    /// file by now. Damage that was not there at the start is an error, at the end of the lines.
+    pub(super) fn read(&self, each: impl FnMut(JournalEntry<'_>)) -> io::Result<()> {
+        let found = read_lines(&self.file, 0, u64::MAX, each)?;
+        if found.good_bytes < self.good_bytes || found.damaged_lines > self.damaged_lines {
+            let text = "the journal cannot be read back: it is damaged on the disk";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(())
     }
 
-    /// The lines from a place on that make up a part of some size. Damage is passed over: it was told of when
-    /// the journal was opened.
-    pub(super) fn part(&self, start: u64) -> JournalLines<'_> {
-        JournalLines::new(&self.file, start, JOURNAL_PART_BYTES)
+    /// The same for the lines from a place on that make up a part of some size. Returns the place behind them.
+    /// Damage is passed over: it was told of when the journal was opened.
+    pub(super) fn read_part(&self, start: u64, each: impl FnMut(JournalEntry<'_>)) -> io::Result<u64> {
+        Ok(read_lines(&self.file, start, JOURNAL_PART_BYTES, each)?.end)
     }
 
     /// Replaces all lines by others. After an error either those or the old ones
@@ -202,71 +199,48 @@ fn first_line() -> Vec<u8> {
     checked_line::line(&JournalEntry::Journal(VERSION).to_json())
 }
 
-/// The lines of a journal, one after the other. Bad lines behind the last good one are a torn write; bad lines
-/// before it are damage.
-pub(super) struct JournalLines<'a> {
-    lines: Lines<'a>,
-    start: u64,
-    bytes_max: u64,
-    /// The place behind the last line that was read.
-    pub(super) end: u64,
+/// What was found where lines were read. Bad lines behind the last good one are a torn write; bad lines before it are
+/// damage.
+#[derive(Default)]
+struct Found {
+    /// The place behind the last line.
+    end: u64,
     /// Length up to the last good line.
     good_bytes: u64,
     /// Bad lines before the last good one.
     damaged_lines: u64,
     /// Bad lines behind the last good one.
     tail_lines: u64,
-    /// Good bytes that must be there, and bad lines before them that are known.
-    expected: Option<(u64, u64)>,
 }
 
-impl<'a> JournalLines<'a> {
-    /// The lines from `start` on, at which one begins, until `bytes_max` bytes were read.
-    fn new(file: &'a File, start: u64, bytes_max: u64) -> Self {
-        Self {
-            lines: Lines::from(file, start),
-            start,
-            bytes_max,
-            end: start,
-            good_bytes: 0,
-            damaged_lines: 0,
-            tail_lines: 0,
-            expected: None,
-        }
-    }
-
-    /// Hands everything that the lines say to `each`, in order. Bad lines say nothing.
-    pub(super) fn each(&mut self, mut each: impl FnMut(JournalEntry<'_>)) -> io::Result<()> {
-        while self.end - self.start < self.bytes_max {
-            let Some((end, json)) = self.lines.next()? else { return self.check_whole() };
-            self.end = end;
-            let entry = json.and_then(|json| serde_json::from_str::<JournalEntry<'_>>(json).ok());
-            let Some(entry) = entry.filter(JournalEntry::is_sane) else {
-                self.tail_lines += 1;
-                continue;
-            };
-            self.damaged_lines += std::mem::take(&mut self.tail_lines);
-            self.good_bytes = end;
-            match entry {
-                JournalEntry::Journal(version) if version != VERSION => {
-                    let text = format!("the journal has format {version}, this version reads {VERSION}");
-                    return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-                }
-                JournalEntry::All(entries) => entries.into_iter().for_each(&mut each),
-                entry => each(entry),
+/// Hands what the lines say to `each`, in order: from `start` on, at which one begins, until `bytes_max` bytes were
+/// read. Bad lines say nothing.
+fn read_lines(
+    file: &File,
+    start: u64,
+    bytes_max: u64,
+    mut each: impl FnMut(JournalEntry<'_>),
+) -> io::Result<Found> {
+    let mut lines = Lines::from(file, start);
+    let mut found = Found { end: start, ..Found::default() };
+    while found.end - start < bytes_max {
+        let Some((end, json)) = lines.next()? else { break };
+        found.end = end;
+        let entry = json.and_then(|json| serde_json::from_str::<JournalEntry<'_>>(json).ok());
+        let Some(entry) = entry.filter(JournalEntry::is_sane) else {
+            found.tail_lines += 1;
+            continue;
+        };
+        found.damaged_lines += std::mem::take(&mut found.tail_lines);
+        found.good_bytes = end;
+        match entry {
+            JournalEntry::Journal(version) if version != VERSION => {
+                let text = format!("the journal has format {version}, this version reads {VERSION}");
+                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
             }
-        }
-        Ok(())
-    }
-
-    /// At the end of the lines: whether all were there that must be.
-    fn check_whole(&self) -> io::Result<()> {
-        match self.expected {
-            Some((bytes, damaged)) if self.good_bytes < bytes || self.damaged_lines > damaged => {
-                let text = "the journal cannot be read back: it is damaged on the disk";
-                Err(io::Error::new(io::ErrorKind::InvalidData, text))
-            }
-            _ => Ok(()),
+            JournalEntry::All(entries) => entries.into_iter().for_each(&mut each),
+            entry => each(entry),
         }
     }
+    Ok(found)
 }

@@ -1,6 +1,8 @@
 //! What state tells the store to write, and what the store tells state. What is in the values and records the store
 //! does not know, nor who handles its events, and how.
 
+use crate::protocol::payload::StorageHealth;
+
 /// Number that state gives to a command; the event that ends the command bears it.
 pub(crate) type Ticket = u64;
 
@@ -65,16 +67,5 @@ pub(crate) enum StoreEvent {
         back: Vec<StoreOp>,
     },
     /// The condition of the folder has changed.
-    Usage(Usage),
-}
-
-/// The condition of the state folder.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Usage {
-    /// Why nothing can be written, and what to do about it.
-    pub(crate) trouble: Option<String>,
-    /// Bytes in the folder.
-    pub(crate) used_bytes: u64,
-    /// Bytes left on the folder's file system.
-    pub(crate) free_bytes: u64,
+    Usage(StorageHealth),
 }

@@ -43,5 +43,5 @@ pub use commit::{Recovered, Store};
 pub use janitor::Janitor;
 pub use layout::Layout;
 pub(crate) use layout::file_name;
-pub(crate) use messages::{StoreCommand, StoreEvent, StoreOp, Ticket, Usage};
+pub(crate) use messages::{StoreCommand, StoreEvent, StoreOp, Ticket};
 pub(crate) use store_loop::spawn;

@@ -12,7 +12,8 @@ use crate::backoff::Backoff;
 use crate::limits::{COUNT_INTERVAL, STORE_GROUP_BYTES_MAX, STORE_GROUP_MAX};
 use crate::metrics::METRICS;
 use crate::port::Port;
-use crate::store::{Store, StoreCommand, StoreEvent, StoreOp, Usage, disk};
+use crate::protocol::payload::StorageHealth;
+use crate::store::{Store, StoreCommand, StoreEvent, StoreOp, disk};
 use crate::threads;
 
 /// Pauses before a folder in trouble is tried again.
@@ -38,7 +39,7 @@ struct StoreLoop {
     store: Store,
     events: Port<StoreEvent>,
     /// What state was told last.
-    told: Option<Usage>,
+    told: Option<StorageHealth>,
     /// When the next command lets the folder be counted: the agent and the sidecar write there, too.
     next_count: Instant,
     is_counted: bool,
@@ -143,16 +144,17 @@ impl StoreLoop {
     }
 
     fn tell_usage(&mut self, trouble: Option<String>) {
-        let usage = Usage {
-            trouble,
+        let usage = StorageHealth {
+            ok: trouble.is_none(),
+            reason: trouble,
             used_bytes: self.store.janitor.used_bytes(),
             free_bytes: rustix::fs::statvfs(self.store.layout.root())
                 .map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize)),
         };
-        METRICS.storage_ok.set(u64::from(usage.trouble.is_none()));
+        METRICS.storage_ok.set(u64::from(usage.ok));
         METRICS.storage_used_bytes.set(usage.used_bytes);
         let is_notable = self.told.as_ref().is_none_or(|told| {
-            usage.trouble != told.trouble
+            usage.reason != told.reason
                 || usage.used_bytes.abs_diff(told.used_bytes) >= NOTABLE_BYTES
                 || usage.free_bytes.abs_diff(told.free_bytes) >= NOTABLE_BYTES
         });

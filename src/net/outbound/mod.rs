@@ -69,11 +69,7 @@ impl Outbound {
                 frame.len()
             }
             Self::Event { body, .. } | Self::EventTo { body, .. } => body.tail().len(),
-            Self::Attach { .. }
-            | Self::Liveness
-            | Self::Close { .. }
-            | Self::CloseAll { .. }
-            | Self::Detach { .. } => 0,
+            _ => 0,
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::protocol::call::Channel;
 use crate::protocol::payload::{AgentHealth, ChannelHealth, Health, StorageHealth, Toggles};
 use crate::state::model::access::ChannelsConfig;
 use crate::state::model::runs::Runs;
-use crate::store::Usage;
 
 pub(crate) struct HealthBoard {
     pub(crate) channels: BTreeMap<Channel, ChannelHealth>,
@@ -17,7 +16,7 @@ pub(crate) struct HealthBoard {
     sandbox: (&'static str, Option<String>),
     /// Why agent processes cannot be started.
     agent_trouble: Option<String>,
-    usage: Usage,
+    storage: StorageHealth,
     version: u64,
     /// The health that clients were last told, without counts and times.
     told: Option<Health>,
@@ -44,7 +43,7 @@ impl HealthBoard {
             agent_configured,
             sandbox: ("none", agent_configured.then(|| UNTRIED.to_owned())),
             agent_trouble: None,
-            usage: Usage::default(),
+            storage: StorageHealth { ok: true, reason: None, used_bytes: 0, free_bytes: 0 },
             version: 1,
             told: None,
             stale: true,
@@ -84,30 +83,24 @@ impl HealthBoard {
         self.touch();
     }
 
-    pub(crate) fn set_storage(&mut self, usage: Usage) {
-        self.usage = usage;
+    pub(crate) fn set_storage(&mut self, storage: StorageHealth) {
+        self.storage = storage;
         self.touch();
     }
 
     /// The whole health, as of now.
     pub(crate) fn snapshot(&self, wall_ms: u64, toggles: &Toggles, runs: &Runs) -> Health {
         let agent = self.agent(toggles, runs);
-        let storage = StorageHealth {
-            ok: self.usage.trouble.is_none(),
-            reason: self.usage.trouble.clone(),
-            used_bytes: self.usage.used_bytes,
-            free_bytes: self.usage.free_bytes,
-        };
         let channels_ok = self
             .channels
             .values()
             .all(|channel| !channel.configured || !channel.enabled || channel.state == "ready");
         Health {
-            ok: storage.ok && channels_ok && self.agent_trouble.is_none(),
+            ok: self.storage.ok && channels_ok && self.agent_trouble.is_none(),
             ts: wall_ms,
             channels: self.channels.clone(),
             agent,
-            storage,
+            storage: self.storage.clone(),
             paused: toggles.paused,
         }
     }
