@@ -114,11 +114,11 @@ fn accept(listener: &TcpListener, context: &Arc<NetContext>, token_check: &mut T
         // Answers are single writes: waiting for more to say only adds 40 ms.
         stream.set_nodelay(true)?;
         let conn = context.next_conn.fetch_add(1, Ordering::Relaxed);
-        let shared = ConnShared::new(stream, &context.open_sockets);
-        let slot = context.handshake_slots.take(conn, &shared);
+        let shared = ConnShared::new(conn, stream, &context.open_sockets);
+        let slot = context.handshake_slots.take(&shared);
         let context = Arc::clone(context);
         threads::spawn_expendable(&format!("conn-{conn}"), move || {
-            conn::serve(conn, peer, &shared, deadline, &context, slot);
+            conn::serve(peer, &shared, deadline, &context, slot);
         })?;
     }
     Ok(())

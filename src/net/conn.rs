@@ -22,7 +22,6 @@ use crate::net::requests::{self, Rejected};
 use crate::net::slots::Slot;
 use crate::net::stream::ClientStream;
 use crate::net::{ConnShared, NetContext, NetEvent, Opened, origin_check};
-use crate::protocol::ConnId;
 use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::frame::{self, Close};
 use crate::protocol::hello::Hello;
@@ -33,7 +32,6 @@ const HANDSHAKE_WRITE: Duration = Duration::from_secs(1);
 
 /// Serves one accepted socket until that is closed.
 pub(super) fn serve(
-    conn: ConnId,
     peer: SocketAddr,
     shared: &Arc<ConnShared>,
     deadline: Instant,
@@ -60,7 +58,7 @@ pub(super) fn serve(
         METRICS.refused_capacity.up();
         return http::refuse(shared, &HttpRefusal::FULL);
     }
-    let mut socket = match handshake::upgrade(shared, head, deadline) {
+    let mut socket = match handshake::upgrade(shared, context, head, deadline) {
         Ok(socket) => socket,
         Err(refusal) => return http::refuse(shared, &refusal),
     };
@@ -82,7 +80,7 @@ pub(super) fn serve(
             context.await_sandbox();
             METRICS.clients.up();
             let invalid_frames = InvalidFrameBudget::new(Instant::now());
-            let client = ClientConn { conn, peer, shared, context, invalid_frames, page_turns: None };
+            let client = ClientConn { peer, shared, context, invalid_frames, page_turns: None };
             client.run(socket, hello, token);
         }
         Err(error) => handshake::refuse(shared, context, error, handshake_slot),
@@ -107,7 +105,6 @@ fn refuse_head(shared: &ConnShared, error: &HeadError, context: &NetContext) {
 /// The connection of a client past its handshake. The other threads are told when it is over, also when its own
 /// panics.
 struct ClientConn<'a> {
-    conn: ConnId,
     peer: SocketAddr,
     shared: &'a Arc<ConnShared>,
     context: &'a NetContext,
@@ -119,7 +116,7 @@ struct ClientConn<'a> {
 impl Drop for ClientConn<'_> {
     fn drop(&mut self) {
         METRICS.clients.down();
-        let conn = self.conn;
+        let conn = self.shared.conn;
         let _ = self.context.state.send(NetEvent::Closed { conn });
         self.context.outbound.send(Outbound::Detach { conn });
     }
@@ -127,14 +124,14 @@ impl Drop for ClientConn<'_> {
 
 impl ClientConn<'_> {
     fn run(mut self, mut socket: WebSocket<ClientStream>, hello: Hello, token: u64) {
-        let (outbound, slots) = (self.context.outbound.clone(), &self.context.large_frame_slots);
-        if socket.get_mut().join(self.conn, outbound, slots).is_err() {
+        let conn = self.shared.conn;
+        if socket.get_mut().join().is_err() {
             return;
         }
         let client = &hello.client;
         log::info!(
             "conn {}: {:?} {:?} on {:?} as {:?} from {} connected (instance {:?}, locale {:?}, agent {:?})",
-            self.conn,
+            conn,
             client.name,
             client.version,
             client.platform,
@@ -144,19 +141,19 @@ impl ClientConn<'_> {
             hello.locale.as_deref().unwrap_or("-"),
             hello.user_agent.as_deref().unwrap_or("-")
         );
-        let attach = Outbound::Attach { conn: self.conn, shared: Arc::clone(self.shared) };
-        let opened = Box::new(Opened { conn: self.conn, ip: self.peer.ip(), hello, token });
+        let attach = Outbound::Attach { shared: Arc::clone(self.shared) };
+        let opened = Box::new(Opened { conn, ip: self.peer.ip(), hello, token });
         let attached = self.context.outbound.send(attach);
         let reason = if attached && self.context.state.send(NetEvent::Opened(opened)) {
             let reason = self.read_until_the_end(handshake::free_buffer(socket));
             reason.unwrap_or_else(|| "closed by the gateway".to_owned())
         } else {
             let close = Close::new(1001, "the gateway is stopping");
-            self.context.outbound.send(Outbound::Close { conn: self.conn, close });
+            self.context.outbound.send(Outbound::Close { conn, close });
             let _ = http::discard(self.shared);
             "the gateway is stopping".to_owned()
         };
-        log::info!("conn {}: closed: {reason}", self.conn);
+        log::info!("conn {}: closed: {reason}", conn);
     }
 
     /// Reads requests until the connection ends. The reason, or `None` if the server began the close and has
@@ -198,7 +195,7 @@ impl ClientConn<'_> {
             };
             if let Some(close) = close {
                 let reason = format!("{} {}", close.code, close.reason);
-                self.context.outbound.send(Outbound::Close { conn: self.conn, close });
+                self.context.outbound.send(Outbound::Close { conn: self.shared.conn, close });
                 let _ = http::discard(self.shared);
                 return Some(reason);
             }
@@ -222,7 +219,7 @@ impl ClientConn<'_> {
             Request::State(call) => call,
             Request::SessionHistory(params) => return self.send_page(&id, &params),
         };
-        let request = NetEvent::Request { conn: self.conn, id, call, built };
+        let request = NetEvent::Request { conn: self.shared.conn, id, call, built };
         // State only goes away when the process does.
         let is_taken = self.context.state.send(request);
         (!is_taken).then(|| Close::new(1001, "the gateway is stopping"))
@@ -241,7 +238,9 @@ impl ClientConn<'_> {
             }
             Rejected::Unreadable(close) => return Some(close),
         };
-        self.context.outbound.send(Outbound::Frame { conn: self.conn, frame: frame::res_error(&id, &error) });
+        self.context
+            .outbound
+            .send(Outbound::Frame { conn: self.shared.conn, frame: frame::res_error(&id, &error) });
         None
     }
 
@@ -249,7 +248,7 @@ impl ClientConn<'_> {
     fn send_page(&mut self, id: &str, params: &SessionHistoryParams) -> Option<Close> {
         let Some(turn) = self.await_page_turn() else {
             METRICS.slow_consumers.up();
-            log::warn!("conn {}: slow consumer: it asks for pages and reads none, closing", self.conn);
+            log::warn!("conn {}: slow consumer: it asks for pages and reads none, closing", self.shared.conn);
             return Some(Close::new(1008, "slow consumer: read the answers before you ask for more"));
         };
         let made = self.context.page_permits.take(PAGE_BUILT_BYTES);
@@ -261,7 +260,7 @@ impl ClientConn<'_> {
             Ok(page) => frame::res_ok(id, &page),
             Err(error) => frame::res_error(id, &error),
         };
-        self.context.outbound.send_page(self.conn, frame, turn, made);
+        self.context.outbound.send_page(self.shared.conn, frame, turn, made);
         None
     }
 

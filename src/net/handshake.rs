@@ -31,6 +31,7 @@ use crate::protocol::{SERVER_VERSION, VERSION, semver};
 /// Answers the upgrade with 101 and puts a WebSocket on the socket.
 pub(super) fn upgrade(
     shared: &Arc<ConnShared>,
+    context: &Arc<NetContext>,
     head: RequestHead,
     deadline: Instant,
 ) -> Result<WebSocket<ClientStream>, HttpRefusal> {
@@ -48,7 +49,7 @@ pub(super) fn upgrade(
     if written.is_err() || (&shared.stream).write_all(&answer).is_err() {
         return Err(HttpRefusal::new(400, "the connection broke"));
     }
-    let stream = ClientStream::new(Arc::clone(shared), deadline, &head.rest);
+    let stream = ClientStream::new(Arc::clone(shared), Arc::clone(context), deadline, &head.rest);
     // A stranger may make us hold a `hello`, not a whole request.
     Ok(WebSocket::from_partially_read(stream, head.rest, Role::Server, Some(config(HELLO_BYTES_MAX))))
 }

@@ -27,6 +27,7 @@ use crate::config::file::Gateway;
 use crate::config::settings::Settings;
 use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_WAIT};
 use crate::port::Port;
+use crate::protocol::ConnId;
 use crate::store::history::History;
 
 pub(crate) mod acceptor;
@@ -200,6 +201,7 @@ impl Drop for ClientSlot {
 /// What the connection's thread, `outbound` and `slots` share of one connection: one descriptor.
 #[derive(Debug)]
 pub(crate) struct ConnShared {
+    conn: ConnId,
     /// The socket. Blocking; only `outbound` writes after the handshake, without blocking.
     stream: TcpStream,
     /// A close frame is on its way: whatever still comes in is thrown away.
@@ -216,9 +218,10 @@ pub(crate) struct ConnShared {
 }
 
 impl ConnShared {
-    fn new(stream: TcpStream, open_sockets: &Arc<AtomicUsize>) -> Arc<Self> {
+    fn new(conn: ConnId, stream: TcpStream, open_sockets: &Arc<AtomicUsize>) -> Arc<Self> {
         open_sockets.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
+            conn,
             stream,
             open_sockets: Arc::clone(open_sockets),
             is_closing: AtomicBool::new(false),

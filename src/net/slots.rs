@@ -34,7 +34,6 @@ pub(super) struct Slots {
 
 /// A taken slot.
 struct Taken {
-    conn: ConnId,
     since: Instant,
     shared: Arc<ConnShared>,
     reads: u32,
@@ -75,7 +74,7 @@ impl Slots {
     }
 
     /// Takes a slot; waits, or evicts a connection, if there is none.
-    pub(super) fn take(self: &Arc<Self>, conn: ConnId, shared: &Arc<ConnShared>) -> Slot {
+    pub(super) fn take(self: &Arc<Self>, shared: &Arc<ConnShared>) -> Slot {
         let mut taken = self.lock();
         while taken.len() >= self.taken_max && !self.has_no_bound.load(Ordering::Relaxed) {
             let now = Instant::now();
@@ -91,8 +90,8 @@ impl Slots {
             }
         }
         let (since, reads) = (Instant::now(), shared.reads.load(Ordering::Relaxed));
-        let shared = Arc::clone(shared);
-        taken.push_back(Taken { conn, since, shared, reads, read_at: since, has_arrived: false });
+        let (conn, shared) = (shared.conn, Arc::clone(shared));
+        taken.push_back(Taken { since, shared, reads, read_at: since, has_arrived: false });
         self.show(&taken);
         Slot { conn, slots: Arc::clone(self) }
     }
@@ -152,7 +151,7 @@ pub(super) struct Slot {
 impl Slot {
     /// What the slot was taken for is there: it is kept until it is given back, and nobody else gets it.
     pub(super) fn keep(&self) {
-        if let Some(entry) = self.slots.lock().iter_mut().find(|entry| entry.conn == self.conn) {
+        if let Some(entry) = self.slots.lock().iter_mut().find(|entry| entry.shared.conn == self.conn) {
             entry.has_arrived = true;
         }
     }
@@ -160,7 +159,7 @@ impl Slot {
     /// Gives the slot back. Twice does no harm, nor once it was lost.
     pub(super) fn give_back(&self) {
         let mut taken = self.slots.lock();
-        taken.retain(|entry| entry.conn != self.conn);
+        taken.retain(|entry| entry.shared.conn != self.conn);
         self.slots.show(&taken);
         drop(taken);
         self.slots.freed.notify_one();

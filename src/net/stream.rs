@@ -11,53 +11,41 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::limits::{LARGE_REQUEST_BYTES, READ_BUFFER_KEPT_BYTES, WRITE_SLICE_TIMEOUT};
-use crate::net::ConnShared;
 use crate::net::frame_tracker::FrameTracker;
-use crate::net::outbound::{Outbound, OutboundSender};
-use crate::net::slots::{Slot, Slots};
-use crate::protocol::ConnId;
+use crate::net::outbound::Outbound;
+use crate::net::slots::Slot;
+use crate::net::{ConnShared, NetContext};
 
 /// A client's socket, as its `WebSocket` reads and writes it.
 pub(super) struct ClientStream {
     shared: Arc<ConnShared>,
-    phase: StreamPhase,
+    context: Arc<NetContext>,
+    /// When the handshake must be over; `None` once it is.
+    deadline: Option<Instant>,
+    /// Held while a large frame is coming in, and until it has been dealt with.
+    slot: Option<Slot>,
     frames: FrameTracker,
     /// Nothing behind the message that is coming in has been read.
     is_alone: bool,
 }
 
-enum StreamPhase {
-    Handshake {
-        deadline: Instant,
-    },
-    Joined {
-        conn: ConnId,
-        outbound: OutboundSender,
-        large_frame_slots: Arc<Slots>,
-        /// Held while a large frame is coming in, and until it has been dealt with.
-        slot: Option<Slot>,
-    },
-}
-
 impl ClientStream {
     /// A stream for the handshake. The bytes of `ahead` have been read already.
-    pub(super) fn new(shared: Arc<ConnShared>, deadline: Instant, ahead: &[u8]) -> Self {
+    pub(super) fn new(
+        shared: Arc<ConnShared>,
+        context: Arc<NetContext>,
+        deadline: Instant,
+        ahead: &[u8],
+    ) -> Self {
         let mut frames = FrameTracker::default();
         frames.advance(ahead);
-        Self { shared, phase: StreamPhase::Handshake { deadline }, frames, is_alone: false }
+        Self { shared, context, deadline: Some(deadline), slot: None, frames, is_alone: false }
     }
 
     /// From here on there is no deadline, and `outbound` writes.
-    pub(super) fn join(
-        &mut self,
-        conn: ConnId,
-        outbound: OutboundSender,
-        large_frame_slots: &Arc<Slots>,
-    ) -> io::Result<()> {
-        self.shared.stream.set_read_timeout(None)?;
-        let large_frame_slots = Arc::clone(large_frame_slots);
-        self.phase = StreamPhase::Joined { conn, outbound, large_frame_slots, slot: None };
-        Ok(())
+    pub(super) fn join(&mut self) -> io::Result<()> {
+        self.deadline = None;
+        self.shared.stream.set_read_timeout(None)
     }
 
     /// Whether the message that was read last was long, and nothing behind it has been read.
@@ -67,7 +55,7 @@ impl ClientStream {
 
     /// Told that all of the message has come: its slot is not taken by others any more.
     pub(super) fn message_arrived(&self) {
-        if let StreamPhase::Joined { slot: Some(slot), .. } = &self.phase {
+        if let Some(slot) = &self.slot {
             slot.keep();
         }
     }
@@ -75,9 +63,7 @@ impl ClientStream {
     /// Told that nothing of the last message is left: its slot is free.
     pub(super) fn forget_message(&mut self) {
         self.is_alone = false;
-        if let StreamPhase::Joined { slot, .. } = &mut self.phase {
-            *slot = None;
-        }
+        self.slot = None;
     }
 }
 
@@ -128,11 +114,11 @@ impl Read for ClientStream {
             limit = limit.min(self.frames.wanted());
         }
         let buffer = &mut buffer[..limit];
-        let count = match &mut self.phase {
-            StreamPhase::Handshake { deadline } => read_until(&self.shared, *deadline, buffer)?,
-            StreamPhase::Joined { conn, large_frame_slots, slot, .. } => {
-                if message_bytes > LARGE_REQUEST_BYTES as u64 && slot.is_none() {
-                    *slot = Some(large_frame_slots.take(*conn, &self.shared));
+        let count = match self.deadline {
+            Some(deadline) => read_until(&self.shared, deadline, buffer)?,
+            None => {
+                if message_bytes > LARGE_REQUEST_BYTES as u64 && self.slot.is_none() {
+                    self.slot = Some(self.context.large_frame_slots.take(&self.shared));
                 }
                 let count = (&self.shared.stream).read(buffer)?;
                 self.shared.reads.fetch_add(1, Ordering::Relaxed);
@@ -146,13 +132,15 @@ impl Read for ClientStream {
 
 impl Write for ClientStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &self.phase {
-            StreamPhase::Handshake { .. } => (&self.shared.stream).write(bytes),
-            StreamPhase::Joined { conn, outbound, .. } => {
-                // tungstenite hands over whole control frames here, and all of it is taken.
-                let message = Outbound::Frame { conn: *conn, frame: bytes.to_vec().into() };
-                if outbound.send(message) { Ok(bytes.len()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
-            }
+        if self.deadline.is_some() {
+            return (&self.shared.stream).write(bytes);
+        }
+        // tungstenite hands over whole control frames here, and all of it is taken.
+        let message = Outbound::Frame { conn: self.shared.conn, frame: bytes.to_vec().into() };
+        if self.context.outbound.send(message) {
+            Ok(bytes.len())
+        } else {
+            Err(io::ErrorKind::BrokenPipe.into())
         }
     }
 

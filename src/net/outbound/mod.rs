@@ -39,7 +39,7 @@ pub(crate) use queue::{OutboundSender, Queued, queue};
 #[derive(Debug)]
 pub(crate) enum Outbound {
     /// A connection has passed its handshake: it gets frames, but no events yet.
-    Attach { conn: ConnId, shared: Arc<ConnShared> },
+    Attach { shared: Arc<ConnShared> },
     /// The first frame that a connection ever gets; from here on it gets the events that it subscribed to.
     Join { conn: ConnId, hello_ok: Bytes, subscriptions: Subscriptions },
     /// One whole frame, with its header, for one connection. It may not be left out.
@@ -182,8 +182,8 @@ impl Writer {
 
     fn handle(&mut self, message: Outbound) {
         match message {
-            Outbound::Attach { conn, shared } => {
-                self.clients.insert(conn, Client::new(shared));
+            Outbound::Attach { shared } => {
+                self.clients.insert(shared.conn, Client::new(shared));
             }
             Outbound::Join { conn, hello_ok, subscriptions } => {
                 let latest = self.broadcasts_made;

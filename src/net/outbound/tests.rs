@@ -18,13 +18,13 @@ use crate::protocol::event::{EventKind, Subscriptions};
 use crate::protocol::frame::{Close, EventBody, text};
 
 /// A connected pair: our end as `outbound` sees it, the peer's as a WebSocket client.
-fn pair() -> (Arc<ConnShared>, WebSocket<TcpStream>) {
+fn pair(conn: ConnId) -> (Arc<ConnShared>, WebSocket<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     // Fixed sizes: the kernel grows its buffers otherwise, and "full" would be a moving target.
     sockopt::set_socket_recv_buffer_size(&peer, 64 * 1024).unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let shared = ConnShared::new(listener.accept().unwrap().0, &Arc::default());
+    let shared = ConnShared::new(conn, listener.accept().unwrap().0, &Arc::default());
     sockopt::set_socket_send_buffer_size(&shared.stream, 64 * 1024).unwrap();
     (shared, WebSocket::from_raw_socket(peer, Role::Client, None))
 }
@@ -39,9 +39,9 @@ impl Bench {
     }
 
     fn join(&mut self, conn: ConnId, caps: &[&str]) -> WebSocket<TcpStream> {
-        let (shared, peer) = pair();
+        let (shared, peer) = pair(conn);
         let caps: Vec<String> = caps.iter().map(|cap| (*cap).to_owned()).collect();
-        self.send(Outbound::Attach { conn, shared });
+        self.send(Outbound::Attach { shared });
         let hello_ok = text(&json!({"type": "hello-ok"}));
         self.send(Outbound::Join { conn, hello_ok, subscriptions: Subscriptions::from_caps(&caps) });
         peer
