@@ -30,7 +30,6 @@ use crate::net::{NetContext, outbound};
 use crate::port::Port;
 use crate::state::state_loop::Outputs;
 use crate::state::{self, Event, State};
-use crate::store::history::History;
 use crate::store::{self, Janitor, Layout, Store};
 use crate::threads;
 
@@ -95,7 +94,7 @@ impl Gateway {
             descriptors,
             Port::new(to_state.clone(), Event::Net),
             to_outbound,
-            History::new(layout),
+            layout,
             agent_tried,
         );
         let others = vec![

@@ -26,6 +26,7 @@ use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::frame::{self, Close};
 use crate::protocol::hello::Hello;
 use crate::protocol::method::Request;
+use crate::store::history;
 
 /// Longest write before `outbound` takes over: a peer may not read the answers in its own handshake.
 const HANDSHAKE_WRITE: Duration = Duration::from_secs(1);
@@ -256,7 +257,7 @@ impl ClientConn<'_> {
             // Nobody is there any more to read it.
             return None;
         }
-        let frame = match self.context.history.page(params) {
+        let frame = match history::page(&self.context.layout, params) {
             Ok(page) => frame::res_ok(id, &page),
             Err(error) => frame::res_error(id, &error),
         };

@@ -28,7 +28,7 @@ use crate::config::settings::Settings;
 use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_WAIT};
 use crate::port::Port;
 use crate::protocol::ConnId;
-use crate::store::history::History;
+use crate::store::Layout;
 
 pub(crate) mod acceptor;
 mod conn;
@@ -91,8 +91,8 @@ pub(crate) struct NetContext {
     state: Port<NetEvent>,
     /// To the outbound thread.
     outbound: OutboundSender,
-    /// Reads pages of session records.
-    history: History,
+    /// Where the session records are, of which clients ask for pages.
+    layout: Layout,
     /// For connections in their handshake.
     handshake_slots: Arc<Slots>,
     /// For connections whose large frame is coming in.
@@ -122,7 +122,7 @@ impl NetContext {
         descriptors: Option<u64>,
         state: Port<NetEvent>,
         outbound: OutboundSender,
-        history: History,
+        layout: Layout,
         sandbox_known: Receiver<Infallible>,
     ) -> Arc<Self> {
         let mut gateway = settings.config.gateway.clone();
@@ -143,7 +143,7 @@ impl NetContext {
             settings: gateway,
             state,
             outbound,
-            history,
+            layout,
             handshake_slots: Arc::new(Slots::for_handshakes(shares.handshakes)),
             large_frame_slots: Arc::new(Slots::for_large_frames()),
             refusal_pacer: RefusalPacer::new(shares.refusals),

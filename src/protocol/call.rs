@@ -1,4 +1,4 @@
-//! What requests ask with: the parameters of each method, and the words that they share.
+//! What requests ask with: the parameters of each method that has several, and the words that they share.
 //!
 //! Plain data. How it comes out of a request is for `parse`, which members it may have for the schemas.
 
@@ -127,20 +127,6 @@ pub(crate) struct Attachment {
     pub(crate) content: String,
 }
 
-/// Parameters of `agent-cancel`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RunParams {
-    pub(crate) run_id: RunId,
-}
-
-/// Parameters of `session-reset` and `session-forget`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SessionParams {
-    pub(crate) session_key: String,
-}
-
 /// Parameters of `sessions-list`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -163,23 +149,11 @@ pub struct SessionHistoryParams {
     pub before: Option<String>,
 }
 
-/// Parameters of `set-heartbeats`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct EnabledParams {
-    pub(crate) enabled: bool,
-}
-
 /// Parameters of `set-channel`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct SetChannelParams {
     pub(crate) channel: Channel,
     pub(crate) enabled: bool,
-}
-
-/// Parameters of `set-paused`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct PausedParams {
-    pub(crate) paused: bool,
 }
 
 /// Parameters of `channel-allow`.
@@ -215,10 +189,4 @@ pub(crate) enum LoginKind {
     Qr,
     /// A code is typed on the phone.
     Code,
-}
-
-/// Parameters of `channel-logout`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct ChannelParams {
-    pub(crate) channel: Channel,
 }

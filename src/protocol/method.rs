@@ -6,12 +6,11 @@
 use serde_json::Value;
 
 use crate::protocol::call::{
-    AgentParams, ChannelAllowParams, ChannelLoginParams, ChannelParams, EnabledParams, HealthParams, Keyed,
-    NoParams, PausedParams, RunParams, SendParams, SessionHistoryParams, SessionParams, SessionsListParams,
-    SetChannelParams, SystemEventParams,
+    AgentParams, Channel, ChannelAllowParams, ChannelLoginParams, HealthParams, Keyed, NoParams, RunId,
+    SendParams, SessionHistoryParams, SessionsListParams, SetChannelParams, SystemEventParams,
 };
 use crate::protocol::error::WireError;
-use crate::protocol::readers::{agent, channel_allow, channel_login, plain, send};
+use crate::protocol::readers::{agent, channel_allow, channel_login, only, plain, send};
 use crate::protocol::schema::{SchemaError, check, validator};
 
 /// Declares the methods. A row has the method's name on the wire; whether it `acts` or only `reads`, which
@@ -114,7 +113,7 @@ methods! {
         => state(Box<Keyed<AgentParams>>) by agent;
     /// The end of a run.
     AgentCancel = "agent-cancel", acts, "schemas/params-agent-cancel.json", ["runId"]
-        => state(RunParams) by plain;
+        => state(RunId) by only;
     /// The sessions, newest first.
     SessionsList = "sessions-list", reads, "schemas/params-sessions-list.json", ["limit", "before"]
         => state(SessionsListParams) by plain;
@@ -124,19 +123,19 @@ methods! {
         => connection(SessionHistoryParams) by plain;
     /// A new conversation under the same key.
     SessionReset = "session-reset", acts, "schemas/params-session-reset.json", ["sessionKey"]
-        => state(SessionParams) by plain;
+        => state(String) by only;
     /// A new conversation under the same key, and every trace of the old one deleted.
     SessionForget = "session-forget", acts, "schemas/params-session-forget.json", ["sessionKey"]
-        => state(SessionParams) by plain;
+        => state(String) by only;
     /// Heartbeats switched on or off.
     SetHeartbeats = "set-heartbeats", acts, "schemas/params-set-heartbeats.json", ["enabled"]
-        => state(EnabledParams) by plain;
+        => state(bool) by only;
     /// A channel switched on or off.
     SetChannel = "set-channel", acts, "schemas/params-set-channel.json", ["channel", "enabled"]
         => state(SetChannelParams) by plain;
     /// Everything paused or resumed.
     SetPaused = "set-paused", acts, "schemas/params-set-paused.json", ["paused"]
-        => state(PausedParams) by plain;
+        => state(bool) by only;
     /// A person or group let in on a channel, or shut out again.
     ChannelAllow = "channel-allow", acts, "schemas/params-channel-allow.json",
         ["channel", "id", "owner", "remove"]
@@ -146,5 +145,5 @@ methods! {
         => state(ChannelLoginParams) by channel_login;
     /// A channel's account unlinked.
     ChannelLogout = "channel-logout", acts, "schemas/params-channel-logout.json", ["channel"]
-        => state(ChannelParams) by plain;
+        => state(Channel) by only;
 }

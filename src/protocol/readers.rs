@@ -21,6 +21,12 @@ pub(super) fn plain<T: DeserializeOwned>(method: &str, params: Value) -> Result<
     })
 }
 
+/// For a method with one parameter, which its schema requires: what that is.
+pub(super) fn only<T: DeserializeOwned>(method: &str, mut params: Value) -> Result<T, WireError> {
+    let member = params.as_object_mut().and_then(|members| members.values_mut().next());
+    plain(method, member.map(Value::take).unwrap_or_default())
+}
+
 /// Parameters with their digest. It is made of them after `provider`, by which older clients say `channel`,
 /// has been folded into that, and without the idempotency key.
 fn keyed<T: DeserializeOwned>(method: &str, mut params: Value) -> Result<Box<Keyed<T>>, WireError> {

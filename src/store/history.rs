@@ -16,7 +16,7 @@ use crate::protocol::call::SessionHistoryParams;
 use crate::protocol::error::WireError;
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::{HistoryPage, Message};
-use crate::store::session_file::OpenSessionFile;
+use crate::store::session_files::OpenSessionFile;
 use crate::store::{Layout, checked_line};
 
 /// One record of a session's file.
@@ -30,75 +30,62 @@ pub(crate) struct SessionRecord {
     pub(crate) message: Option<Message>,
 }
 
-/// Reads pages of the sessions' records.
-#[derive(Debug, Clone)]
-pub struct History {
-    layout: Layout,
+/// A page with the newest messages of the session's conversation, or those before `before`.
+pub fn page(layout: &Layout, params: &SessionHistoryParams) -> Result<HistoryPage, WireError> {
+    let before = match &params.before {
+        None => None,
+        Some(text) => Some(text.parse::<u64>().map_err(|_| {
+            WireError::invalid("`/params/before`: give the `before` of the page above, or leave it out")
+        })?),
+    };
+    let limit = params.limit.unwrap_or(HISTORY_PAGE_DEFAULT).clamp(1, HISTORY_PAGE_MAX);
+    read(layout, &params.session_key, limit, before).map_err(|error| {
+        log::error!("cannot read the history of a session: {error}");
+        WireError::unavailable(format!("the session's records cannot be read now: {error}"))
+    })
 }
 
-impl History {
-    /// Pages of the sessions in a state folder.
-    pub fn new(layout: Layout) -> Self {
-        Self { layout }
+fn read(layout: &Layout, session_key: &str, limit: usize, before: Option<u64>) -> io::Result<HistoryPage> {
+    let mut page = HistoryPage {
+        session_key: session_key.to_owned(),
+        session_id: String::new(),
+        messages: Vec::new(),
+        before: None,
+    };
+    let Some(opened) = OpenSessionFile::read(&layout.session(session_key))? else { return Ok(page) };
+    if opened.header.key != session_key {
+        return Ok(page);
     }
-
-    /// A page with the newest messages of the session's conversation, or those before `before`.
-    pub fn page(&self, params: &SessionHistoryParams) -> Result<HistoryPage, WireError> {
-        let before = match &params.before {
-            None => None,
-            Some(text) => Some(text.parse::<u64>().map_err(|_| {
-                WireError::invalid("`/params/before`: give the `before` of the page above, or leave it out")
-            })?),
-        };
-        let limit = params.limit.unwrap_or(HISTORY_PAGE_DEFAULT).clamp(1, HISTORY_PAGE_MAX);
-        self.read(&params.session_key, limit, before).map_err(|error| {
-            log::error!("cannot read the history of a session: {error}");
-            WireError::unavailable(format!("the session's records cannot be read now: {error}"))
-        })
+    let mut lines = LinesBackwards::new(&opened, opened.len);
+    if let Some(before) = before {
+        // The conversation is the newest record's, also on older pages.
+        if let Some((_, newest)) = lines.next_record()? {
+            page.session_id = newest.session_id;
+        }
+        lines = LinesBackwards::new(&opened, opened.physical(before).min(opened.len));
     }
-
-    fn read(&self, session_key: &str, limit: usize, before: Option<u64>) -> io::Result<HistoryPage> {
-        let mut page = HistoryPage {
-            session_key: session_key.to_owned(),
-            session_id: String::new(),
-            messages: Vec::new(),
-            before: None,
-        };
-        let Some(opened) = OpenSessionFile::read(&self.layout.session(session_key))? else { return Ok(page) };
-        if opened.header.key != session_key {
-            return Ok(page);
+    let mut bytes = 0;
+    while let Some((at, found)) = lines.next_record()? {
+        if page.session_id.is_empty() {
+            page.session_id.clone_from(&found.session_id);
+        } else if page.session_id != found.session_id {
+            break;
         }
-        let mut lines = LinesBackwards::new(&opened, opened.len);
-        if let Some(before) = before {
-            // The conversation is the newest record's, also on older pages.
-            if let Some((_, newest)) = lines.next_record()? {
-                page.session_id = newest.session_id;
-            }
-            lines = LinesBackwards::new(&opened, opened.physical(before).min(opened.len));
+        let Some(mut message) = found.message else { continue };
+        let text_bytes = cut_encoded(&message.text, HISTORY_TEXT_BYTES_MAX).len();
+        if text_bytes < message.text.len() {
+            message.text.truncate(text_bytes);
+            message.truncated = true;
         }
-        let mut bytes = 0;
-        while let Some((at, found)) = lines.next_record()? {
-            if page.session_id.is_empty() {
-                page.session_id.clone_from(&found.session_id);
-            } else if page.session_id != found.session_id {
-                break;
-            }
-            let Some(mut message) = found.message else { continue };
-            let text_bytes = cut_encoded(&message.text, HISTORY_TEXT_BYTES_MAX).len();
-            if text_bytes < message.text.len() {
-                message.text.truncate(text_bytes);
-                message.truncated = true;
-            }
-            message.id = opened.logical(at).to_string();
-            bytes += serde_json::to_string(&message)?.len() + 1;
-            if page.messages.len() == limit || (bytes > PAGE_BYTES_MAX && !page.messages.is_empty()) {
-                page.before = page.messages.last().map(|oldest| oldest.id.clone());
-                break;
-            }
-            page.messages.push(message);
+        message.id = opened.logical(at).to_string();
+        bytes += serde_json::to_string(&message)?.len() + 1;
+        if page.messages.len() == limit || (bytes > PAGE_BYTES_MAX && !page.messages.is_empty()) {
+            page.before = page.messages.last().map(|oldest| oldest.id.clone());
+            break;
         }
-        Ok(page)
+        page.messages.push(message);
     }
+    Ok(page)
 }
 
 /// Reads the records of a file backwards from a place, in blocks.
@@ -186,7 +173,7 @@ impl<'a> LinesBackwards<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{History, SessionRecord};
+    use super::{SessionRecord, page};
     use crate::limits::{HISTORY_DAMAGE_BYTES_MAX, RECORD_BYTES_MAX};
     use crate::protocol::call::SessionHistoryParams;
     use crate::protocol::payload::{Message, Role};
@@ -209,10 +196,9 @@ mod tests {
         let _ = std::fs::remove_dir_all(&path);
         folder::make_private(&path).unwrap();
         let layout = Layout::new(&path);
-        let history = History::new(layout.clone());
-        assert!(history.page(&params(None, None)).unwrap().messages.is_empty());
+        assert!(page(&layout, &params(None, None)).unwrap().messages.is_empty());
 
-        let (mut store, _) = Store::open(Janitor::new(layout, u64::MAX)).unwrap();
+        let (mut store, _) = Store::open(Janitor::new(layout.clone(), u64::MAX)).unwrap();
         store.commit(&[&[record("old", "of another conversation")]]).unwrap();
         let texts: Vec<String> = (0..500).map(|n| format!("{n} {}", "x".repeat(n * 7 % 900))).collect();
         for text in &texts {
@@ -220,7 +206,7 @@ mod tests {
         }
         let (mut seen, mut before) = (Vec::new(), None);
         loop {
-            let page = history.page(&params(Some(33), before)).unwrap();
+            let page = page(&layout, &params(Some(33), before)).unwrap();
             assert_eq!(page.session_id, "new");
             assert!(page.messages.len() <= 33);
             seen.extend(page.messages.into_iter().map(|message| message.text));
@@ -231,8 +217,8 @@ mod tests {
         }
         seen.reverse();
         assert_eq!(seen, texts);
-        assert!(history.page(&params(None, Some("nonsense".to_owned()))).is_err());
-        let beyond = history.page(&params(Some(1), Some(u64::MAX.to_string()))).unwrap();
+        assert!(page(&layout, &params(None, Some("nonsense".to_owned()))).is_err());
+        let beyond = page(&layout, &params(Some(1), Some(u64::MAX.to_string()))).unwrap();
         assert_eq!(beyond.messages[0].text, *texts.last().unwrap());
         std::fs::remove_dir_all(&path).unwrap();
     }
@@ -247,7 +233,7 @@ mod tests {
         for _ in 0..5 {
             store.commit(&[&[record("s", &"\u{1}y".repeat(100_000))]]).unwrap();
         }
-        let page = History::new(layout).page(&params(None, None)).unwrap();
+        let page = page(&layout, &params(None, None)).unwrap();
         assert!(page.before.is_some() && page.messages[0].truncated);
         assert!(serde_json::to_string(&page).unwrap().len() < crate::limits::PAYLOAD_BYTES_MAX);
         std::fs::remove_dir_all(&path).unwrap();
@@ -264,7 +250,7 @@ mod tests {
         let log = layout.session("main");
         let file = std::fs::File::options().write(true).open(&log).unwrap();
         let texts = || -> Vec<String> {
-            let page = History::new(layout.clone()).page(&params(None, None)).unwrap();
+            let page = page(&layout, &params(None, None)).unwrap();
             assert_eq!(page.before, None);
             page.messages.into_iter().map(|message| message.text).collect()
         };

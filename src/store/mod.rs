@@ -32,7 +32,6 @@ pub(crate) mod media;
 mod messages;
 mod old_files;
 mod quota;
-mod session_file;
 mod session_files;
 mod store_loop;
 pub(crate) mod trash;

@@ -16,7 +16,7 @@ use crate::store::disk::{self, Reading};
 use crate::store::folder_handle::FolderHandle;
 use crate::store::layout::{MEDIA, SESSIONS};
 use crate::store::old_files::OldestFiles;
-use crate::store::session_file::{Header, OpenSessionFile};
+use crate::store::session_files::{Header, OpenSessionFile};
 use crate::store::walk::{used_bytes, weight};
 use crate::store::{Layout, agent_folder};
 

@@ -31,16 +31,16 @@ impl State {
             Call::SystemEvent(params) => self.system_event(asker, *params),
             Call::Send(send) => self.send(asker, &send.params, &send.digest),
             Call::Agent(agent) => self.agent_request(asker, agent.params, &agent.digest),
-            Call::AgentCancel(params) => self.agent_cancel(asker, &params.run_id),
+            Call::AgentCancel(run_id) => self.agent_cancel(asker, &run_id),
             Call::SessionsList(params) => self.sessions_list(asker, &params),
-            Call::SessionReset(params) => self.session_reset(asker, &params.session_key),
-            Call::SessionForget(params) => self.session_forget(asker, &params.session_key),
-            Call::SetHeartbeats(params) => self.set_heartbeats(asker, params.enabled),
+            Call::SessionReset(session_key) => self.session_reset(asker, &session_key),
+            Call::SessionForget(session_key) => self.session_forget(asker, &session_key),
+            Call::SetHeartbeats(enabled) => self.set_heartbeats(asker, enabled),
             Call::SetChannel(params) => self.set_channel(asker, params.channel, params.enabled),
-            Call::SetPaused(params) => self.set_paused(asker, params.paused),
+            Call::SetPaused(paused) => self.set_paused(asker, paused),
             Call::ChannelAllow(params) => self.channel_allow(asker, &params),
             Call::ChannelLogin(params) => self.channel_login(asker, params),
-            Call::ChannelLogout(params) => self.channel_logout(asker, params.channel),
+            Call::ChannelLogout(channel) => self.channel_logout(asker, channel),
         };
         if let Err(error) = refused {
             self.refuse(asker, &error);

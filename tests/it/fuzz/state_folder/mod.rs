@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clawdis_gateway::protocol::call::SessionHistoryParams;
-use clawdis_gateway::store::history::History;
+use clawdis_gateway::store::history::page;
 use clawdis_gateway::store::{Janitor, Layout, Store, folder};
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ fn open(place: &Path, random: &mut Random) {
     }
     let before = [None, Some(0), Some(100), Some(u64::MAX)][index(random, 4)].map(|at| at.to_string());
     let params = SessionHistoryParams { session_key: "main".to_owned(), limit: Some(3), before };
-    let _ = History::new(layout).page(&params);
+    let _ = page(&layout, &params);
 }
 
 fn start(setup: Builder, random: &mut Random) {
