@@ -11,12 +11,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::limits::{ACCEPT_RETRY, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, SOCKETS_POLL_INTERVAL, ms};
+use crate::limits::{ACCEPT_RETRY, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, SOCKETS_POLL_INTERVAL};
 use crate::metrics::METRICS;
 use crate::net::{ConnShared, NetContext, conn};
 use crate::threads;
@@ -64,15 +64,18 @@ impl Acceptor {
 
 fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>) {
     let mut backoff = ACCEPT_RETRY;
-    let mut token_check = TokenCheck::new(context);
     while !context.is_stopping.load(Ordering::Relaxed) {
         let mut watched: Vec<PollFd<'_>> = listeners
             .iter()
             .map(|listener| PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN))
             .collect();
         watched.push(PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN));
-        let polled = poll(&mut watched, token_check.timeout(context).as_ref());
-        token_check.run_when_due(context);
+        // Nothing wakes up for the token's file while nobody is connected.
+        let is_empty = context.open_sockets.load(Ordering::Relaxed) == 0;
+        let timeout = context.token.until_next_look().filter(|_| !is_empty);
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let polled = poll(&mut watched, timeout.as_ref());
+        context.token.look_when_due();
         if polled.is_err() {
             continue;
         }
@@ -80,7 +83,7 @@ fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>)
             return;
         }
         for (listener, _) in listeners.iter().zip(&watched).filter(|(_, fd)| !fd.revents().is_empty()) {
-            match accept(listener, context, &mut token_check) {
+            match accept(listener, context) {
                 Ok(()) => backoff = ACCEPT_RETRY,
                 Err(error) => {
                     log::error!(
@@ -96,11 +99,11 @@ fn run(listeners: &[TcpListener], woken: &UnixStream, context: &Arc<NetContext>)
 }
 
 /// Accepts what waits on one listener, but never so many that another one starves.
-fn accept(listener: &TcpListener, context: &Arc<NetContext>, token_check: &mut TokenCheck) -> io::Result<()> {
+fn accept(listener: &TcpListener, context: &Arc<NetContext>) -> io::Result<()> {
     for _ in 0..64 {
         // Each connection may wait for a slot.
-        token_check.run_when_due(context);
-        await_room(context, token_check);
+        context.token.look_when_due();
+        await_room(context);
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) if matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted) => {
@@ -126,7 +129,7 @@ fn accept(listener: &TcpListener, context: &Arc<NetContext>, token_check: &mut T
 
 /// Waits while as many sockets are open as there may be: the rest of the descriptors are for others than
 /// clients. Whoever wants to connect meanwhile waits in the kernel's queue.
-fn await_room(context: &NetContext, token_check: &mut TokenCheck) {
+fn await_room(context: &NetContext) {
     let is_full = || {
         context.open_sockets.load(Ordering::Relaxed) >= context.shares.sockets
             && !context.is_stopping.load(Ordering::Relaxed)
@@ -141,37 +144,7 @@ fn await_room(context: &NetContext, token_check: &mut TokenCheck) {
     );
     while is_full() {
         context.handshake_slots.evict_oldest();
-        token_check.run_when_due(context);
+        context.token.look_when_due();
         std::thread::sleep(SOCKETS_POLL_INTERVAL);
-    }
-}
-
-/// When the token's file is looked at: at each handshake, and as often as clients are told that
-/// the gateway lives, so that what an old token opened ends though nobody connects.
-struct TokenCheck {
-    interval: Duration,
-    next: Instant,
-}
-
-impl TokenCheck {
-    fn new(context: &NetContext) -> Self {
-        let interval = ms(context.settings.tick_interval_ms);
-        Self { interval, next: Instant::now() + interval }
-    }
-
-    /// How long `poll` may wait. Nothing wakes up for the check while nobody is connected.
-    fn timeout(&self, context: &NetContext) -> Option<Timespec> {
-        let is_wanted = context.token.may_change() && context.open_sockets.load(Ordering::Relaxed) > 0;
-        let left = self.next.saturating_duration_since(Instant::now());
-        // An interval is never so long that it does not fit.
-        Timespec::try_from(left).ok().filter(|_| is_wanted)
-    }
-
-    fn run_when_due(&mut self, context: &NetContext) {
-        let now = Instant::now();
-        if context.token.may_change() && self.next <= now {
-            context.token.reread();
-            self.next = now + self.interval;
-        }
     }
 }

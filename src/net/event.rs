@@ -6,7 +6,7 @@ use crate::net::permits::Permit;
 use crate::protocol::ConnId;
 use crate::protocol::hello::Hello;
 use crate::protocol::method::Call;
-use crate::protocol::warning::{Warning, WarningCode};
+use crate::protocol::warning::WarningCode;
 
 /// What connections and the token's file tell the state thread.
 #[derive(Debug)]
@@ -29,10 +29,8 @@ pub(crate) enum NetEvent {
         /// The client's connection.
         conn: ConnId,
     },
-    /// Something that a person should mend has turned up.
-    Warning(Warning),
-    /// What the warning of this code was about has been mended.
-    WarningOver(WarningCode),
+    /// What a person should mend, by its code; or that it has been mended, or never was wrong.
+    Warning(WarningCode, Option<String>),
     /// Another token is in force.
     TokenChanged {
         /// The token's number, higher than those of the tokens before it.

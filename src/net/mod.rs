@@ -25,7 +25,7 @@ use crossbeam_channel::Receiver;
 
 use crate::config::file::Gateway;
 use crate::config::settings::Settings;
-use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_WAIT};
+use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_WAIT, ms};
 use crate::port::Port;
 use crate::protocol::ConnId;
 use crate::store::Layout;
@@ -137,7 +137,12 @@ impl NetContext {
             );
         }
         Arc::new(Self {
-            token: Token::new(gateway.token.take(), settings.token_file.clone(), state.clone()),
+            token: Token::new(
+                gateway.token.take(),
+                settings.token_file.clone(),
+                state.clone(),
+                ms(gateway.tick_interval_ms),
+            ),
             hosts: Hosts::new(&gateway.allowed_hosts, settings.binds.clone()),
             shares,
             settings: gateway,

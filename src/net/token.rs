@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::clock::wall_ms;
 use crate::config::load::read_token;
@@ -32,6 +33,9 @@ pub(super) struct Token {
     pub(super) is_required: bool,
     current: Mutex<Current>,
     state: Port<NetEvent>,
+    /// How often the file is looked at besides at each handshake, so that what an old token opened ends though
+    /// nobody connects.
+    interval: Duration,
 }
 
 struct Current {
@@ -40,6 +44,8 @@ struct Current {
     number: u64,
     /// The file as it was when it was last read.
     seen: Option<Fingerprint>,
+    /// When the file is looked at though nobody connects.
+    next_look: Instant,
 }
 
 /// What changes of a file when its content does.
@@ -76,15 +82,16 @@ impl Fingerprint {
 impl Token {
     /// The token that was found at the start, and the file that it came from, if it did. State is told what
     /// becomes of the file.
-    pub(super) fn new(secret: Option<Secret>, file: Option<PathBuf>, state: Port<NetEvent>) -> Self {
+    pub(super) fn new(
+        secret: Option<Secret>,
+        file: Option<PathBuf>,
+        state: Port<NetEvent>,
+        interval: Duration,
+    ) -> Self {
         let is_required = secret.is_some();
-        let current = Mutex::new(Current { secret, number: 0, seen: None });
-        Self { file, is_required, current, state }
-    }
-
-    /// Whether another token may come while the gateway runs.
-    pub(super) fn may_change(&self) -> bool {
-        self.file.is_some()
+        let next_look = Instant::now() + interval;
+        let current = Mutex::new(Current { secret, number: 0, seen: None, next_look });
+        Self { file, is_required, current, state, interval }
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
@@ -102,9 +109,19 @@ impl Token {
         }
     }
 
-    /// Reads the file if it has changed.
-    pub(super) fn reread(&self) {
-        self.read_if_changed(&mut self.lock());
+    /// How long it is until the file is looked at, if there is one.
+    pub(super) fn until_next_look(&self) -> Option<Duration> {
+        let next = self.file.as_ref().map(|_| self.lock().next_look);
+        next.map(|next| next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Reads the file if it is time to look at it and it has changed.
+    pub(super) fn look_when_due(&self) {
+        let (mut current, now) = (self.lock(), Instant::now());
+        if current.next_look <= now {
+            current.next_look = now + self.interval;
+            self.read_if_changed(&mut current);
+        }
     }
 
     /// State is told under the lock, so that it hears of changes in their order. State never takes the lock, so
@@ -145,12 +162,9 @@ impl Token {
         let _ = self.state.send(NetEvent::TokenChanged { number: current.number });
     }
 
-    /// Tells state the warning of that code, or that there is none any more. State passes over what it knows.
+    /// Tells state what is wrong, or that nothing is any more. State passes over what it knows.
     fn warn(&self, code: WarningCode, message: Option<String>) {
-        let _ = self.state.send(match message {
-            Some(message) => NetEvent::Warning(Warning::new(code, message)),
-            None => NetEvent::WarningOver(code),
-        });
+        let _ = self.state.send(NetEvent::Warning(code, message));
     }
 }
 

@@ -264,8 +264,8 @@ impl State {
                 drop(built);
             }
             NetEvent::Closed { conn } => self.closed(conn),
-            NetEvent::Warning(warning) => self.warn(warning),
-            NetEvent::WarningOver(code) => self.end_warning(code),
+            NetEvent::Warning(code, Some(message)) => self.warn(Warning { code, message }),
+            NetEvent::Warning(code, None) => self.end_warning(code),
             NetEvent::TokenChanged { number } => self.token_changed(number),
         }
     }

@@ -69,7 +69,8 @@ pub(super) struct Client {
     retry: Option<(Instant, Backoff)>,
     phase: ClosePhase,
     heard: u32,
-    unanswered_ticks: Option<u32>,
+    /// Ticks since anything came in.
+    silent_ticks: u32,
 }
 
 impl Client {
@@ -87,7 +88,7 @@ impl Client {
             retry: None,
             phase: ClosePhase::Open,
             heard,
-            unanswered_ticks: None,
+            silent_ticks: 0,
         }
     }
 
@@ -283,18 +284,15 @@ impl Client {
         let heard = self.shared.reads.load(Ordering::Relaxed);
         if heard != self.heard || self.is_closing() {
             self.heard = heard;
-            self.unanswered_ticks = None;
+            self.silent_ticks = 0;
             return Pulse::Alive;
         }
-        match &mut self.unanswered_ticks {
-            None => {
-                self.unanswered_ticks = Some(0);
-                Pulse::Ping
-            }
-            Some(ticks) => {
-                *ticks += 1;
-                if *ticks >= PING_UNANSWERED_TICKS_MAX { Pulse::Dead } else { Pulse::Alive }
-            }
+        self.silent_ticks += 1;
+        match self.silent_ticks {
+            1 => Pulse::Ping,
+            // The first of them asked for an answer.
+            ticks if ticks > PING_UNANSWERED_TICKS_MAX => Pulse::Dead,
+            _ => Pulse::Alive,
         }
     }
 }

@@ -29,13 +29,13 @@ fn warnings_come_and_go_one_of_each_kind() {
     assert_eq!((&seen["auth"], &seen["warnings"]), (&json!("none"), &json!([no_token.clone()])));
 
     for message in ["gone", "empty\u{1b}[1m"] {
-        bench.handle(Event::Net(NetEvent::Warning(Warning::new(WarningCode::TokenFile, message))));
+        bench.handle(Event::Net(NetEvent::Warning(WarningCode::TokenFile, Some(message.to_owned()))));
     }
     let token_file = json!({ "code": "token-file", "message": "empty[1m" });
     assert_eq!(status(&mut bench)["warnings"], json!([no_token.clone(), token_file]));
 
-    bench.handle(Event::Net(NetEvent::WarningOver(WarningCode::TokenFile)));
-    bench.handle(Event::Net(NetEvent::WarningOver(WarningCode::CwdHome)));
+    bench.handle(Event::Net(NetEvent::Warning(WarningCode::TokenFile, None)));
+    bench.handle(Event::Net(NetEvent::Warning(WarningCode::CwdHome, None)));
     assert_eq!(status(&mut bench)["warnings"], json!([no_token]));
 }
 
