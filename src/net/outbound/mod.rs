@@ -12,17 +12,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use tungstenite::Bytes;
 
 use crate::limits::{
     BACKLOG_DROPPABLE_TOTAL_BYTES_MAX, BACKLOG_TOTAL_BYTES_MAX, BROADCAST_SLICE,
     BROADCASTS_PENDING_BYTES_MAX, BROADCASTS_PENDING_MAX, CLOSE_FLUSH_TIMEOUT, GOODBYE_FLUSH_TIMEOUT,
-    OUTBOUND_DRAIN_MAX,
+    OUTBOUND_BYTES_MAX, OUTBOUND_DRAIN_MAX, OUTBOUND_INBOX, OUTBOUND_LARGE_BYTES,
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
-use crate::net::permits::Permit;
+use crate::net::permits::{Permit, Permits};
 use crate::protocol::ConnId;
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{Close, EventBody};
@@ -30,10 +30,8 @@ use crate::threads;
 
 mod client;
 mod piece;
-mod queue;
 
 use client::{Client, Pulse};
-pub(crate) use queue::{OutboundSender, Queued, queue};
 
 /// What the outbound thread is asked to do.
 #[derive(Debug)]
@@ -71,6 +69,44 @@ impl Outbound {
             Self::Event { body, .. } | Self::EventTo { body, .. } => body.tail().len(),
             _ => 0,
         }
+    }
+}
+
+/// A message in the queue. Its permit is given back when `outbound` has taken the message in.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    message: Outbound,
+    _permit: Option<Permit>,
+}
+
+/// The senders' end of the queue.
+#[derive(Clone)]
+pub(crate) struct OutboundSender {
+    inbox: Sender<Queued>,
+    large: Arc<Permits>,
+}
+
+/// Makes the queue. Sending waits for room, both in messages and in bytes: that is how state and the
+/// connections are slowed down to what can be written. `outbound` sends to nobody and waits for no client, so
+/// there always is room soon; if it ever waited for state, the two could stop each other for good.
+pub(crate) fn queue() -> (OutboundSender, Receiver<Queued>) {
+    let (inbox, receiver) = bounded(OUTBOUND_INBOX);
+    (OutboundSender { inbox, large: Arc::new(Permits::new(OUTBOUND_BYTES_MAX)) }, receiver)
+}
+
+impl OutboundSender {
+    /// Sends a message. `false`: `outbound` has ended.
+    pub(crate) fn send(&self, message: Outbound) -> bool {
+        let bytes = message.bytes();
+        let permit = (bytes > OUTBOUND_LARGE_BYTES).then(|| self.large.take(bytes));
+        self.inbox.send(Queued { message, _permit: permit }).is_ok()
+    }
+
+    /// Sends a page, whose maker holds a permit for it already. `turn` is given back when the kernel has
+    /// taken all of the page, or nothing can reach the client any more.
+    pub(super) fn send_page(&self, conn: ConnId, frame: Bytes, turn: Permit, made: Permit) -> bool {
+        let message = Outbound::Page { conn, frame, turn };
+        self.inbox.send(Queued { message, _permit: Some(made) }).is_ok()
     }
 }
 
