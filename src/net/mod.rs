@@ -242,3 +242,6 @@ impl Drop for ConnShared {
         self.open_sockets.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;
