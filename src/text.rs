@@ -59,7 +59,7 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether it ends a line, by Unicode or by anybody's habit.
+/// Whether a character ends a line, by Unicode or by anybody's habit.
 fn is_line_break(c: char) -> bool {
     matches!(c, '\n'..='\r' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
@@ -85,7 +85,7 @@ fn shown_in_names(text: impl Iterator<Item = char>) -> String {
     shown
 }
 
-/// What only changes the shape of its neighbours.
+/// Whether a character only changes the shape of its neighbours.
 fn joins(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}')
 }

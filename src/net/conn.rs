@@ -78,7 +78,9 @@ pub(super) fn serve(
     match accepted {
         Ok(((hello, token), _client_slot)) => {
             drop(handshake_slot);
-            context.await_sandbox();
+            // For a moment after the start a snapshot could not say what sandbox the agents have. An error either
+            // way: state knows, or that takes too long.
+            let _ = context.sandbox_known.recv_deadline(context.sandbox_known_by);
             METRICS.clients.up();
             let invalid_frames = InvalidFrameBudget::new(Instant::now());
             let client = ClientConn { peer, shared, context, invalid_frames, page_turns: None };
@@ -131,8 +133,7 @@ impl ClientConn<'_> {
         }
         let client = &hello.client;
         log::info!(
-            "conn {}: {:?} {:?} on {:?} as {:?} from {} connected (instance {:?}, locale {:?}, agent {:?})",
-            conn,
+            "conn {conn}: {:?} {:?} on {:?} as {:?} from {} connected (instance {:?}, locale {:?}, agent {:?})",
             client.name,
             client.version,
             client.platform,
@@ -149,12 +150,10 @@ impl ClientConn<'_> {
             let reason = self.read_until_the_end(handshake::free_buffer(socket));
             reason.unwrap_or_else(|| "closed by the gateway".to_owned())
         } else {
-            let close = Close::new(1001, "the gateway is stopping");
-            self.context.outbound.send(Outbound::Close { conn, close });
-            let _ = http::discard(self.shared);
+            self.close(Close::new(1001, "the gateway is stopping"));
             "the gateway is stopping".to_owned()
         };
-        log::info!("conn {}: closed: {reason}", conn);
+        log::info!("conn {conn}: closed: {reason}");
     }
 
     /// Reads requests until the connection ends. The reason, or `None` if the server began the close and has
@@ -196,11 +195,15 @@ impl ClientConn<'_> {
             };
             if let Some(close) = close {
                 let reason = format!("{} {}", close.code, close.reason);
-                self.context.outbound.send(Outbound::Close { conn: self.shared.conn, close });
-                let _ = http::discard(self.shared);
+                self.close(close);
                 return Some(reason);
             }
         }
+    }
+
+    fn close(&self, close: Close) {
+        self.context.outbound.send(Outbound::Close { conn: self.shared.conn, close });
+        let _ = http::discard(self.shared);
     }
 
     /// Reads one text frame: the request's id, the request, and a permit for what it became if that is large. An

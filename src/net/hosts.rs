@@ -12,14 +12,9 @@ const PORTS_LEFT_OUT: [u16; 2] = [80, 443];
 
 /// The names that `Host` may have.
 pub(super) struct Hosts {
-    listed: Vec<Entry>,
+    /// The entries of `gateway.allowedHosts`. One without a port stands for any.
+    listed: Vec<(Host, Option<u16>)>,
     bound: Vec<IpAddr>,
-}
-
-/// An entry of `gateway.allowedHosts`.
-struct Entry {
-    host: Host,
-    port: Option<u16>,
 }
 
 /// An address in any spelling, or a name.
@@ -61,12 +56,8 @@ fn split(authority: &str) -> Option<(Host, Option<u16>)> {
 }
 
 /// Reads an entry of `gateway.allowedHosts`; an IPv6 address may stand there without brackets.
-fn entry(text: &str) -> Option<Entry> {
-    if let Ok(address) = text.parse() {
-        return Some(Entry { host: Host::Address(address), port: None });
-    }
-    let (host, port) = split(text)?;
-    Some(Entry { host, port })
+fn entry(text: &str) -> Option<(Host, Option<u16>)> {
+    text.parse().map_or_else(|_| split(text), |address| Some((Host::Address(address), None)))
 }
 
 /// A warning of the entries of `gateway.allowedHosts` that name no host.
@@ -106,10 +97,10 @@ impl Hosts {
             }
         };
         is_own
-            || self.listed.iter().any(|entry| {
+            || self.listed.iter().any(|(listed, listed_port)| {
                 let is_port =
                     |listed: u16| port.map_or(PORTS_LEFT_OUT.contains(&listed), |port| port == listed);
-                entry.host == host && entry.port.is_none_or(is_port)
+                *listed == host && listed_port.is_none_or(is_port)
             })
     }
 }

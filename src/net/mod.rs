@@ -163,12 +163,6 @@ impl NetContext {
         })
     }
 
-    /// Waits, for a moment after the start, until a snapshot can say what sandbox the agents have.
-    fn await_sandbox(&self) {
-        // An error either way: it was closed, or that takes too long.
-        let _ = self.sandbox_known.recv_deadline(self.sandbox_known_by);
-    }
-
     /// From now on no new client is let in, and refusals that wait end.
     pub(crate) fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! What a JSON text would become, told from its bytes before anything of it is built.
 //!
-//! Looks at brackets, commas, colons and quotes only: it needs no memory and no stack, and knows no member. On a text that
-//! is no JSON the counts mean nothing but that the text is not larger than they say.
+//! Looks at brackets, commas, colons and quotes only: it needs no memory and no stack, and knows no member. On a
+//! text that is no JSON the counts mean nothing but that the text is not larger than they say.
 
 /// The shape of a JSON text.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -32,8 +32,8 @@ impl Recovered {
     }
 }
 
-/// Length at which a journal is written anew in which so much still stands. Each life reckons from that:
-/// from the length that the last one left it would never come to it.
+/// The length at which a journal is written anew, by the bytes that still stand in it. Each life of the gateway
+/// reckons from those: one that reckoned from the length that the last life left would never get there.
 fn compact_at(standing_bytes: u64) -> u64 {
     JOURNAL_BYTES_MAX.max(2 * standing_bytes)
 }

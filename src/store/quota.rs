@@ -80,7 +80,8 @@ pub(super) fn drop_records(layout: &Layout, excess: u64, max_bytes: u64) -> io::
     Ok(freed)
 }
 
-/// Drops the oldest records of a session, `bytes` of them if there are so many. Returns how many were freed. A file that cannot be read is left alone.
+/// Drops the oldest records of a session, `bytes` of them if there are so many. Returns how many were freed. A file
+/// that cannot be read is left alone.
 fn drop_oldest(path: &Path, bytes: u64) -> io::Result<u64> {
     let opened = match OpenSessionFile::read(path) {
         Ok(Some(opened)) => opened,

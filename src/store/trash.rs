@@ -52,7 +52,8 @@ fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), AlreadyExists | DirectoryNotEmpty | NotADirectory)
 }
 
-/// Discards what an earlier life of the gateway left in the middle of being made. To be called before there is anything new.
+/// Discards what an earlier life of the gateway left in the middle of being made. To be called before there is
+/// anything new.
 pub(super) fn discard_leftovers(tmp: &FolderHandle) -> io::Result<()> {
     let mut discarded = Ok(());
     for name in tmp.names()?.take(TMP_ENTRIES_MAX) {

@@ -68,6 +68,7 @@ pub(super) struct Client {
     /// When to write again, and the pauses after that.
     retry: Option<(Instant, Backoff)>,
     phase: ClosePhase,
+    /// What the connection's count of reads was at the last tick.
     heard: u32,
     /// Ticks since anything came in.
     silent_ticks: u32,
@@ -98,7 +99,7 @@ impl Client {
         self.subscriptions = Some(subscriptions);
         self.broadcast = latest_broadcast;
         if !self.is_closing() {
-            let piece = Piece::frame(hello_ok);
+            let piece = Piece::frame(hello_ok, None);
             self.backlog_bytes += piece.len();
             self.held_bytes += piece.held_bytes();
             self.queue.push_front(piece);
@@ -119,14 +120,10 @@ impl Client {
         deadline.into_iter().chain(retry).min()
     }
 
-    /// Queues a frame that may not be left out. `false` if the backlog is too large for it.
-    pub(super) fn push_frame(&mut self, body: Bytes) -> bool {
-        self.push(Piece::frame(body), BACKLOG_BYTES_MAX, usize::MAX)
-    }
-
-    /// Queues a page, which may not be left out either.
-    pub(super) fn push_page(&mut self, body: Bytes, turn: Permit) -> bool {
-        self.push(Piece::page(body, turn), BACKLOG_BYTES_MAX, usize::MAX)
+    /// Queues a frame that may not be left out; with a `turn` if it is a page. `false` if the backlog is too large for
+    /// it.
+    pub(super) fn push_frame(&mut self, frame: Bytes, turn: Option<Permit>) -> bool {
+        self.push(Piece::frame(frame, turn), BACKLOG_BYTES_MAX, usize::MAX)
     }
 
     /// Queues an event if it is meant for this client. With `room` it may be left out, and is if it
@@ -186,7 +183,7 @@ impl Client {
         if let Some(under_way) = self.queue.front_mut() {
             under_way.end_with_the_frame_at(self.sent_bytes);
         }
-        self.queue.push_back(Piece::frame(close.frame()));
+        self.queue.push_back(Piece::frame(close.frame(), None));
         self.backlog_bytes = self.queue.iter().map(Piece::len).sum::<usize>() - self.sent_bytes;
         self.held_bytes = self.queue.iter().map(Piece::held_bytes).sum();
         self.phase = ClosePhase::Closing { deadline };

@@ -226,9 +226,9 @@ impl Writer {
                 self.change(conn, |client| client.join(hello_ok, subscriptions, latest));
                 self.after_push(conn, true);
             }
-            Outbound::Frame { conn, frame } => self.push_to(conn, |client| client.push_frame(frame)),
+            Outbound::Frame { conn, frame } => self.push_to(conn, |client| client.push_frame(frame, None)),
             Outbound::Page { conn, frame, turn } => {
-                self.push_to(conn, |client| client.push_page(frame, turn));
+                self.push_to(conn, |client| client.push_frame(frame, Some(turn)));
             }
             Outbound::EventTo { conn, body } => self.push_to(conn, |client| client.push_event(&body, None)),
             Outbound::Event { body, loss } => {
@@ -368,7 +368,7 @@ impl Writer {
             match client.pulse() {
                 Pulse::Alive => {}
                 Pulse::Ping => {
-                    self.push_to(conn, |client| client.push_frame(crate::protocol::frame::ping()));
+                    self.push_to(conn, |client| client.push_frame(crate::protocol::frame::ping(), None));
                 }
                 Pulse::Dead => {
                     METRICS.silent_clients.up();

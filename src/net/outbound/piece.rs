@@ -32,16 +32,12 @@ enum Body {
 const PIECE_BYTES: usize = size_of::<Piece>() + 64;
 
 impl Piece {
-    pub(super) fn frame(frame: Bytes) -> Self {
-        Self { head: None, body: Body::Frame(frame), turn: None }
+    pub(super) fn frame(frame: Bytes, turn: Option<Permit>) -> Self {
+        Self { head: None, body: Body::Frame(frame), turn }
     }
 
     pub(super) fn event(head: EventHead, tail: Bytes) -> Self {
-        Self { head: Some(head), ..Self::frame(tail) }
-    }
-
-    pub(super) fn page(page: Bytes, turn: Permit) -> Self {
-        Self { turn: Some(turn), ..Self::frame(page) }
+        Self { head: Some(head), ..Self::frame(tail, None) }
     }
 
     /// The bytes of the piece, in order.
