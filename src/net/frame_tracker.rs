@@ -15,8 +15,8 @@ pub(super) struct FrameTracker {
     left: u64,
     /// This frame is the last of its message.
     ends_message: bool,
-    /// What the message under way has announced so far, all its fragments together.
-    message_bytes: u64,
+    /// Bytes of the message under way, as far as announced, all its fragments together.
+    pub(super) message_bytes: u64,
 }
 
 impl FrameTracker {
@@ -34,11 +34,6 @@ impl FrameTracker {
                 self.end_header();
             }
         }
-    }
-
-    /// Bytes of the message under way, as far as announced.
-    pub(super) fn message_bytes(&self) -> u64 {
-        self.message_bytes
     }
 
     /// How much may be read without reading anything of another frame: of a header, a byte.
@@ -100,9 +95,9 @@ mod tests {
             let mut largest = 0;
             for bytes in stream.chunks(step) {
                 frames.advance(bytes);
-                largest = largest.max(frames.message_bytes());
+                largest = largest.max(frames.message_bytes);
             }
-            assert_eq!((frames.message_bytes(), frames.header.len(), frames.left), (0, 0, 0), "{step}");
+            assert_eq!((frames.message_bytes, frames.header.len(), frames.left), (0, 0, 0), "{step}");
             assert!(step > 1_000 || largest == 70_300, "{step}: {largest}");
         }
     }
@@ -117,7 +112,7 @@ mod tests {
             at += wanted;
             reads += 1;
         }
-        assert_eq!((at, frames.message_bytes()), (stream.len(), 0));
+        assert_eq!((at, frames.message_bytes), (stream.len(), 0));
         assert!(reads < 3 * 10, "{reads}");
     }
 
@@ -126,7 +121,7 @@ mod tests {
         let mut frames = FrameTracker::default();
         for _ in 0..3 {
             frames.advance(&[0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
-            assert_eq!(frames.message_bytes(), u64::MAX);
+            assert_eq!(frames.message_bytes, u64::MAX);
             frames.left = 0;
         }
     }

@@ -50,7 +50,7 @@ impl ClientStream {
 
     /// Whether the message that was read last was long, and nothing behind it has been read.
     pub(super) fn is_behind_a_long_message(&self) -> bool {
-        self.is_alone && self.frames.message_bytes() == 0
+        self.is_alone && self.frames.message_bytes == 0
     }
 
     /// Told that all of the message has come: its slot is not taken by others any more.
@@ -107,7 +107,7 @@ pub(super) fn write_until(shared: &ConnShared, deadline: Instant, mut bytes: &[u
 
 impl Read for ClientStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let message_bytes = self.frames.message_bytes();
+        let message_bytes = self.frames.message_bytes;
         let mut limit = buffer.len();
         if message_bytes > READ_BUFFER_KEPT_BYTES as u64 {
             self.is_alone = true;

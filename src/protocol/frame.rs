@@ -132,8 +132,8 @@ impl Close {
 pub(crate) struct EventBody {
     /// The event's family, which decides who gets it.
     pub(crate) kind: EventKind,
-    /// `,"payload":...}`: everything behind the number.
-    tail: Bytes,
+    /// The bytes that all clients share: `,"payload":...}`, everything behind the number.
+    pub(crate) tail: Bytes,
 }
 
 /// Enough for a frame header, `{"type":"event","event":"presence","seq":` and twenty digits.
@@ -167,11 +167,6 @@ impl EventBody {
         tail.push(b'}');
         shrink(&mut tail);
         Self { kind, tail: tail.into() }
-    }
-
-    /// The bytes that all clients share.
-    pub(crate) fn tail(&self) -> &Bytes {
-        &self.tail
     }
 
     /// The head for one connection's `seq`.
@@ -273,7 +268,7 @@ mod tests {
             for length in [0, 50, 70, 80, 70_000] {
                 let body = EventBody::new(kind, &"y".repeat(length), None);
                 let mut wire = body.head(seq).as_bytes().to_vec();
-                wire.extend_from_slice(body.tail());
+                wire.extend_from_slice(&body.tail);
                 let event = parse_json(&wire);
                 assert_eq!(event["event"], kind.name());
                 assert_eq!(event["seq"], json!(seq));

@@ -178,7 +178,7 @@ impl Bench {
         let mut events = Vec::new();
         self.effects.retain(|effect| match effect {
             Effect::Out(Outbound::Event { body, loss }) => {
-                let text = format!("{{\"seq\":0{}", std::str::from_utf8(body.tail()).unwrap());
+                let text = format!("{{\"seq\":0{}", std::str::from_utf8(&body.tail).unwrap());
                 let event: Value = serde_json::from_str(&text).unwrap();
                 events.push((body.kind, event["payload"].clone(), *loss));
                 false

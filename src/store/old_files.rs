@@ -42,7 +42,7 @@ impl OldFile {
 
 /// Those files among many that go first.
 pub(super) struct OldestFiles {
-    files: BinaryHeap<OldFile>,
+    pub(super) files: BinaryHeap<OldFile>,
     /// Files that were changed later stay.
     pub(super) until_ms: i64,
     /// There are more files that may go.
@@ -97,10 +97,6 @@ impl OldestFiles {
             copy.bytes += below;
             self.add(copy);
         }
-    }
-
-    pub(super) fn in_order(self) -> Vec<OldFile> {
-        self.files.into_sorted_vec()
     }
 }
 

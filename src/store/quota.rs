@@ -38,7 +38,7 @@ pub(super) fn make_room(root: &FolderHandle, tmp: &FolderHandle, excess: u64) ->
         }
         agent_folder::find_leftovers(root, &mut found)?;
         let (is_cut, before) = (found.is_cut, count);
-        for file in found.in_order() {
+        for file in found.files.into_sorted_vec() {
             if freed >= excess {
                 break;
             }
@@ -70,7 +70,7 @@ pub(super) fn drop_records(layout: &Layout, excess: u64, max_bytes: u64) -> io::
     oldest.until_ms = i64::MAX;
     oldest.add_files_in(&sessions, &[], |file| file.has_ending(".log").then_some(file));
     let mut freed = 0;
-    for file in oldest.in_order() {
+    for file in oldest.files.into_sorted_vec() {
         if freed >= excess {
             break;
         }

@@ -81,11 +81,6 @@ impl OpenSessionFile {
         Ok(Self { file, header, first: line.len() as u64, len })
     }
 
-    /// Logical offset behind the last record.
-    pub(super) fn end(&self) -> u64 {
-        self.header.base + (self.len - self.first)
-    }
-
     /// Logical offset of the record at a physical one.
     pub(super) fn logical(&self, physical: u64) -> u64 {
         self.header.base + (physical - self.first)
@@ -140,7 +135,7 @@ impl SessionFiles {
 
     /// Logical offset of the next record of that session. `InvalidData` if its file is damaged.
     pub(super) fn end(&self, key: &str) -> io::Result<u64> {
-        Ok(self.open(key)?.map_or(0, |opened| opened.end()))
+        Ok(self.open(key)?.map_or(0, |opened| opened.logical(opened.len)))
     }
 
     /// Opens a session's file. `None` also for one that does not go beyond its beginning: it was being made

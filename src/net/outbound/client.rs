@@ -133,7 +133,7 @@ impl Client {
             return true;
         }
         self.seq += 1;
-        let piece = Piece::event(body.head(self.seq), body.tail().clone());
+        let piece = Piece::event(body.head(self.seq), body.tail.clone());
         let fits = match room {
             Some(room) => self.push(piece, BACKLOG_DROPPABLE_BYTES_MAX, room),
             None => self.push(piece, BACKLOG_BYTES_MAX, usize::MAX),

@@ -66,7 +66,7 @@ impl Outbound {
             Self::Join { hello_ok: frame, .. } | Self::Frame { frame, .. } | Self::Page { frame, .. } => {
                 frame.len()
             }
-            Self::Event { body, .. } | Self::EventTo { body, .. } => body.tail().len(),
+            Self::Event { body, .. } | Self::EventTo { body, .. } => body.tail.len(),
             _ => 0,
         }
     }
@@ -232,7 +232,7 @@ impl Writer {
             }
             Outbound::EventTo { conn, body } => self.push_to(conn, |client| client.push_event(&body, None)),
             Outbound::Event { body, loss } => {
-                self.broadcasts_bytes += body.tail().len();
+                self.broadcasts_bytes += body.tail.len();
                 self.broadcasts_made += 1;
                 let number = self.broadcasts_made;
                 let started = Instant::now();
@@ -323,7 +323,7 @@ impl Writer {
         if slice.len() < BROADCAST_SLICE {
             self.flush_touched();
             if let Some(done) = self.broadcasts.pop_front() {
-                self.broadcasts_bytes -= done.body.tail().len();
+                self.broadcasts_bytes -= done.body.tail.len();
                 let took = u64::try_from(done.started.elapsed().as_micros()).unwrap_or(u64::MAX);
                 METRICS.fanout_us.set(took);
                 self.fanout_us.store(took, Ordering::Relaxed);
@@ -364,13 +364,12 @@ impl Writer {
     fn check_liveness(&mut self) {
         let conns: Vec<ConnId> = self.clients.keys().copied().collect();
         for conn in conns {
-            let Some(client) = self.clients.get_mut(&conn) else { continue };
-            match client.pulse() {
-                Pulse::Alive => {}
-                Pulse::Ping => {
+            match self.change(conn, Client::pulse) {
+                Some(Pulse::Alive) | None => {}
+                Some(Pulse::Ping) => {
                     self.push_to(conn, |client| client.push_frame(crate::protocol::frame::ping(), None));
                 }
-                Pulse::Dead => {
+                Some(Pulse::Dead) => {
                     METRICS.silent_clients.up();
                     let close = Close::new(1008, "no answer to a ping for two tick intervals; reconnect");
                     log::warn!("conn {conn}: {}", close.reason);

@@ -41,7 +41,7 @@ fn told(harness: &mut Harness) -> Vec<(ConnId, Value)> {
     harness.bench.effects.retain(|effect| match effect {
         Effect::Out(Outbound::EventTo { conn, body }) => {
             assert_eq!(body.kind, EventKind::Channel);
-            let text = format!("{{\"seq\":0{}", std::str::from_utf8(body.tail()).unwrap());
+            let text = format!("{{\"seq\":0{}", std::str::from_utf8(&body.tail).unwrap());
             told.push((*conn, serde_json::from_str::<Value>(&text).unwrap()["payload"].take()));
             false
         }
