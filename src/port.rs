@@ -3,7 +3,6 @@
 //! A thread owns the words that it speaks and does not know in whose queue they end up: the daemon ties the two.
 //! (The agent thread sends by a plain sender: it must not wait for room, as a port does.)
 
-use std::fmt;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -26,11 +25,5 @@ impl<E: 'static> Port<E> {
 impl<E> Clone for Port<E> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
-    }
-}
-
-impl<E> fmt::Debug for Port<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Port")
     }
 }
