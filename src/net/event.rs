@@ -9,7 +9,6 @@ use crate::protocol::method::Call;
 use crate::protocol::warning::WarningCode;
 
 /// What connections and the token's file tell the state thread.
-#[derive(Debug)]
 pub(crate) enum NetEvent {
     /// A client passed its handshake.
     Opened(Box<Opened>),
@@ -39,7 +38,6 @@ pub(crate) enum NetEvent {
 }
 
 /// A client past its handshake.
-#[derive(Debug)]
 pub(crate) struct Opened {
     /// The client's connection.
     pub(crate) conn: ConnId,

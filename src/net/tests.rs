@@ -119,7 +119,7 @@ fn a_client_is_let_in_asks_and_goes() {
         NetEvent::Request { conn, id, call: Call::Status(_), built: None } => {
             assert_eq!((conn, &*id), (number, "1"))
         }
-        event => panic!("{event:?}"),
+        _ => panic!("another event than the request"),
     }
     // State neither hears of what it cannot answer, nor of pages.
     send(&mut socket, &json!({"type": "req", "id": "2", "method": "nonsense"}));

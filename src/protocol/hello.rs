@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// First frame of a client. Unknown members are ignored: new fields are additive.
-#[derive(Debug, Clone, Deserialize)]
+/// First frame of a client. Unknown members are ignored: new fields are additive. Without `Debug`, because of its
+/// token.
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hello {
     /// The lowest protocol version that the client speaks.
@@ -44,12 +45,6 @@ pub(crate) struct ClientInfo {
 pub(crate) struct Auth {
     /// The gateway's token.
     pub(crate) token: Option<String>,
-}
-
-impl std::fmt::Debug for Auth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Auth(..)")
-    }
 }
 
 /// Answer to a good `hello`: the first frame that a client gets.

@@ -110,7 +110,6 @@ pub(crate) use start::{cursors, keeps_home};
 
 /// Everything that can make the state thread do work, but for the time. Closed on purpose: to add a source, add
 /// a variant, and the compiler lists what must handle it.
-#[derive(Debug)]
 pub(crate) enum Event {
     /// A client came, asked or left, or the file of the token has changed.
     Net(NetEvent),
