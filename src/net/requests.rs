@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::limits::{JSON_DEPTH_MAX, JSON_VALUES_MAX};
-use crate::protocol::error::WireError;
+use crate::protocol::error::{ErrorCode, WireError};
 use crate::protocol::frame::Close;
 use crate::protocol::members::{members_of, outline, outline_members};
 use crate::protocol::method::{Method, Request};
@@ -65,9 +65,12 @@ pub(super) fn read(text: &str) -> Result<RawRequest<'_>, Rejected> {
         return Err(invalid(NO_ID, "not a valid request"));
     };
     let Some(method) = Method::from_name(name) else {
-        let error = WireError::unknown_method(format!(
-            "unknown method; clawdis-gateway {SERVER_VERSION} answers the ones in hello-ok.features.methods"
-        ));
+        let error = WireError::new(
+            ErrorCode::UnknownMethod,
+            format!(
+                "unknown method; clawdis-gateway {SERVER_VERSION} answers the ones in hello-ok.features.methods"
+            ),
+        );
         return Err(Rejected::Refused { id, error });
     };
     Ok(RawRequest { id, method, params })

@@ -49,69 +49,49 @@ pub struct WireError {
 }
 
 impl WireError {
-    fn new(code: ErrorCode, message: impl AsRef<str>, retryable: bool) -> Self {
+    /// An error with that code, which says whether it is retryable. A defect in one place need not be there the next
+    /// time; after a time limit a new key is needed.
+    pub(crate) fn new(code: ErrorCode, message: impl AsRef<str>) -> Self {
+        use ErrorCode::{AgentTimeout, Internal, RateLimited, Unavailable};
+        let retryable = matches!(code, AgentTimeout | Internal | RateLimited | Unavailable);
         let message = cut(message.as_ref(), ERROR_TEXT_BYTES_MAX).to_owned();
         Self { code, message, details: None, retryable, retry_after_ms: None }
     }
 
     /// `INVALID_REQUEST`, not retryable.
     pub(crate) fn invalid(message: impl AsRef<str>) -> Self {
-        Self::new(ErrorCode::InvalidRequest, message, false)
+        Self::new(ErrorCode::InvalidRequest, message)
     }
 
     /// An `UNAVAILABLE` error that may be tried again.
     pub(crate) fn unavailable(message: impl AsRef<str>) -> Self {
-        Self::new(ErrorCode::Unavailable, message, true)
-    }
-
-    /// `NOT_LINKED`, not retryable.
-    pub(crate) fn not_linked(message: impl AsRef<str>) -> Self {
-        Self::new(ErrorCode::NotLinked, message, false)
-    }
-
-    /// `UNKNOWN_METHOD`, not retryable.
-    pub(crate) fn unknown_method(message: impl AsRef<str>) -> Self {
-        Self::new(ErrorCode::UnknownMethod, message, false)
+        Self::new(ErrorCode::Unavailable, message)
     }
 
     /// `CONFLICT`, not retryable.
     pub(crate) fn conflict(message: impl AsRef<str>) -> Self {
-        Self::new(ErrorCode::Conflict, message, false)
-    }
-
-    /// `CANCELLED`, not retryable.
-    pub(crate) fn cancelled(message: impl AsRef<str>) -> Self {
-        Self::new(ErrorCode::Cancelled, message, false)
-    }
-
-    /// `AGENT_TIMEOUT`, retryable (with a new key).
-    pub(crate) fn agent_timeout(message: impl AsRef<str>) -> Self {
-        Self::new(ErrorCode::AgentTimeout, message, true)
+        Self::new(ErrorCode::Conflict, message)
     }
 
     /// `RATE_LIMITED` with the time to wait.
     pub(crate) fn rate_limited(message: impl AsRef<str>, retry_after_ms: u64) -> Self {
-        let mut error = Self::new(ErrorCode::RateLimited, message, true);
-        error.retry_after_ms = Some(retry_after_ms);
-        error
+        Self { retry_after_ms: Some(retry_after_ms), ..Self::new(ErrorCode::RateLimited, message) }
     }
 
-    /// `INTERNAL`, retryable: a defect in one place need not be there the next time.
+    /// `INTERNAL`, retryable.
     pub(crate) fn internal(message: impl AsRef<str>) -> Self {
-        Self::new(ErrorCode::Internal, message, true)
+        Self::new(ErrorCode::Internal, message)
     }
 
     /// The same error with `details`.
     #[must_use]
-    pub(crate) fn with_details(mut self, details: Value) -> Self {
-        self.details = Some(details);
-        self
+    pub(crate) fn with_details(self, details: Value) -> Self {
+        Self { details: Some(details), ..self }
     }
 
     /// The same error, which repeating will not cure.
     #[must_use]
-    pub(crate) fn not_retryable(mut self) -> Self {
-        self.retryable = false;
-        self
+    pub(crate) fn not_retryable(self) -> Self {
+        Self { retryable: false, ..self }
     }
 }

@@ -10,7 +10,7 @@ use crate::limits::{
     PAGE_BYTES_MAX, PRESENCE_REASON_BYTES_MAX, PRESENCE_TAG_BYTES_MAX, PRESENCE_TEXT_BYTES_MAX,
 };
 use crate::protocol::call::{Channel, HealthParams, SessionsListParams, SystemEventParams};
-use crate::protocol::error::WireError;
+use crate::protocol::error::{ErrorCode, WireError};
 use crate::protocol::method::Call;
 use crate::protocol::payload::{Auth, Status, Today};
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION, frame};
@@ -127,7 +127,7 @@ impl State {
         }
         if health.linked == Some(false) {
             let why = health.reason.clone().unwrap_or_else(|| format!("{name} has no account behind it"));
-            return Err(WireError::not_linked(why));
+            return Err(WireError::new(ErrorCode::NotLinked, why));
         }
         Ok(())
     }

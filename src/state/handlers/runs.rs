@@ -10,7 +10,7 @@ use crate::agent::AgentControl;
 use crate::limits::{SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::metrics::METRICS;
 use crate::protocol::call::{RunId, Thinking};
-use crate::protocol::error::WireError;
+use crate::protocol::error::{ErrorCode, WireError};
 use crate::protocol::event::AgentStream;
 use crate::protocol::frame::{self, cut_encoded};
 use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
@@ -217,8 +217,8 @@ impl State {
         let error = match status {
             RunStatus::Ok => return self.answer(asker, &payload),
             RunStatus::Error => WireError::unavailable(text),
-            RunStatus::Timeout => WireError::agent_timeout(text),
-            RunStatus::Cancelled => WireError::cancelled(text),
+            RunStatus::Timeout => WireError::new(ErrorCode::AgentTimeout, text),
+            RunStatus::Cancelled => WireError::new(ErrorCode::Cancelled, text),
         };
         let frame = frame::res_error_with(&asker.id, Some(&payload), &error);
         self.send_frame(asker, frame);
