@@ -1,7 +1,8 @@
-//! Named threads (the only user of `thread::Builder`) and what a panic in one means.
+//! Named threads (the only user of `thread::Builder`), and what a panic in one means for it and for the others.
 
 use std::io;
 use std::process;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,12 @@ pub(crate) fn spawn_expendable(
     body: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name(name.to_owned()).stack_size(CONN_STACK_BYTES).spawn(body)
+}
+
+/// Locks what threads share, also after one has panicked while it held the lock: only for data that are whole after
+/// each single change.
+pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Joins within `deadline`; `false` if the thread was still running then. std has no timed join,

@@ -4,12 +4,13 @@
 //! A crossbeam channel holds the free ones. Giving back never blocks, which is what the state thread
 //! and `outbound` need: they give back what others wait for. Knows nothing of what is made.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::limits::PERMIT_BYTES;
+use crate::threads::lock;
 
 /// Permits for so many bytes, in units of `PERMIT_BYTES`.
 pub(crate) struct Permits {
@@ -41,7 +42,7 @@ impl Permits {
 
     /// Waits for permits for so many bytes; for all there are if it is more than that.
     pub(crate) fn take(&self, bytes: usize) -> Permit {
-        let free = self.take.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = lock(&self.take);
         let mut permit = Permit { give: self.give.clone(), units: 0 };
         while permit.units < bytes.div_ceil(PERMIT_BYTES).min(self.units) {
             // Never disconnected: `give` lives beside it.
@@ -53,7 +54,7 @@ impl Permits {
 
     /// Waits at most so long for a single permit.
     pub(crate) fn take_one_within(&self, patience: Duration) -> Option<Permit> {
-        let free = self.take.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = lock(&self.take);
         free.recv_timeout(patience).ok()?;
         Some(Permit { give: self.give.clone(), units: 1 })
     }

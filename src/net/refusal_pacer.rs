@@ -2,10 +2,11 @@
 //! keeps nobody from guessing: the right token is answered at once, so that silence is an answer too, and only
 //! the length of a token protects it.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use crate::limits::REFUSAL_INTERVAL;
+use crate::threads::lock;
 
 /// Gives each refusal its turn, and bounds how many wait for theirs.
 pub(crate) struct RefusalPacer {
@@ -33,13 +34,9 @@ impl RefusalPacer {
         Self { waiting_max, turns: Mutex::default(), stopped: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Turns> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes the next turn. `None` if too many wait already: close without an answer.
     pub(super) fn take_turn(&self) -> Option<Turn<'_>> {
-        let mut turns = self.lock();
+        let mut turns = lock(&self.turns);
         if turns.waiting >= self.waiting_max || turns.is_stopping {
             return None;
         }
@@ -52,7 +49,7 @@ impl RefusalPacer {
 
     /// Lets everybody who waits go at once: the gateway stops.
     pub(super) fn stop(&self) {
-        self.lock().is_stopping = true;
+        lock(&self.turns).is_stopping = true;
         self.stopped.notify_all();
     }
 }
@@ -62,12 +59,12 @@ impl Turn<'_> {
     pub(super) fn wait(&self) {
         let left = self.at.saturating_duration_since(Instant::now());
         let goes_on = |turns: &mut Turns| !turns.is_stopping;
-        drop(self.refusals.stopped.wait_timeout_while(self.refusals.lock(), left, goes_on));
+        drop(self.refusals.stopped.wait_timeout_while(lock(&self.refusals.turns), left, goes_on));
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.refusals.lock().waiting -= 1;
+        lock(&self.refusals.turns).waiting -= 1;
     }
 }

@@ -9,13 +9,14 @@
 use std::collections::VecDeque;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::limits::{LARGE_COMING_GRACE, LARGE_COMING_MAX, LARGE_COMING_QUIET_MAX, UNAUTHENTICATED_GRACE};
 use crate::metrics::{Cell, METRICS};
 use crate::net::ConnShared;
 use crate::protocol::ConnId;
+use crate::threads::lock;
 
 /// So many slots, and the connections that have one.
 #[derive(Default)]
@@ -68,14 +69,9 @@ impl Slots {
         Self { taken_max: LARGE_COMING_MAX, grace, quiet_max, ..Self::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Taken>> {
-        // The list is whole after any panic: every change to it is a single call.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes a slot; waits, or evicts a connection, if there is none.
     pub(super) fn take(self: &Arc<Self>, shared: &Arc<ConnShared>) -> Slot {
-        let mut taken = self.lock();
+        let mut taken = lock(&self.taken);
         while taken.len() >= self.taken_max && !self.has_no_bound.load(Ordering::Relaxed) {
             let now = Instant::now();
             let Some((place, due)) = self.first_due(&mut taken, now) else {
@@ -118,7 +114,7 @@ impl Slots {
     /// Evicts the oldest connection if it has had its slot for long enough: more sockets than there may be
     /// are open. Called by the acceptor.
     pub(super) fn evict_oldest(&self) {
-        let mut taken = self.lock();
+        let mut taken = lock(&self.taken);
         let is_due = |oldest: &Taken| oldest.since.elapsed() >= self.grace;
         if taken.front().is_some_and(is_due) {
             METRICS.refused_capacity.up();
@@ -129,13 +125,13 @@ impl Slots {
     /// Evicts all connections. None may take a slot any more: the gateway stops, and silent peers would
     /// hold it up for as long as their handshake may take.
     pub(super) fn evict_all(&self) {
-        self.lock().drain(..).for_each(|entry| entry.evict());
+        lock(&self.taken).drain(..).for_each(|entry| entry.evict());
     }
 
     /// Gives everybody a slot from now on: the gateway stops, and whoever waits should see that.
     pub(super) fn lift_bound(&self) {
         // Under the lock, or one that is about to wait would miss it.
-        let taken = self.lock();
+        let taken = lock(&self.taken);
         self.has_no_bound.store(true, Ordering::Relaxed);
         drop(taken);
         self.freed.notify_all();
@@ -151,14 +147,14 @@ pub(super) struct Slot {
 impl Slot {
     /// What the slot was taken for is there: it is kept until it is given back, and nobody else gets it.
     pub(super) fn keep(&self) {
-        if let Some(entry) = self.slots.lock().iter_mut().find(|entry| entry.shared.conn == self.conn) {
+        if let Some(entry) = lock(&self.slots.taken).iter_mut().find(|entry| entry.shared.conn == self.conn) {
             entry.has_arrived = true;
         }
     }
 
     /// Gives the slot back. Twice does no harm, nor once it was lost.
     pub(super) fn give_back(&self) {
-        let mut taken = self.slots.lock();
+        let mut taken = lock(&self.slots.taken);
         taken.retain(|entry| entry.shared.conn != self.conn);
         self.slots.show(&taken);
         drop(taken);

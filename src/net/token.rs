@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::clock::wall_ms;
@@ -14,6 +14,7 @@ use crate::limits::{TOKEN_CHARS_ADVISED, TOKEN_FILE_SETTLED_MS};
 use crate::net::NetEvent;
 use crate::port::Port;
 use crate::protocol::warning::{Warning, WarningCode};
+use crate::threads::lock;
 
 /// A warning if the token is short enough to be guessed.
 pub(crate) fn short_token(secret: &Secret) -> Option<Warning> {
@@ -94,14 +95,9 @@ impl Token {
         Self { file, is_required, current, state, interval }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        // Whole after any panic: each member is changed by a single assignment.
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The number of the token in force if `given` is that token. Reads the file first if it has changed.
     pub(super) fn check(&self, given: &str) -> Option<u64> {
-        let mut current = self.lock();
+        let mut current = lock(&self.current);
         self.read_if_changed(&mut current);
         match &current.secret {
             Some(secret) if !secret.matches(given) => None,
@@ -111,13 +107,13 @@ impl Token {
 
     /// How long it is until the file is looked at, if there is one.
     pub(super) fn until_next_look(&self) -> Option<Duration> {
-        let next = self.file.as_ref().map(|_| self.lock().next_look);
+        let next = self.file.as_ref().map(|_| lock(&self.current).next_look);
         next.map(|next| next.saturating_duration_since(Instant::now()))
     }
 
     /// Reads the file if it is time to look at it and it has changed.
     pub(super) fn look_when_due(&self) {
-        let (mut current, now) = (self.lock(), Instant::now());
+        let (mut current, now) = (lock(&self.current), Instant::now());
         if current.next_look <= now {
             current.next_look = now + self.interval;
             self.read_if_changed(&mut current);
