@@ -16,7 +16,6 @@ use super::outbound::{self, Outbound};
 use super::{ConnShared, NetContext, NetEvent, conn};
 use crate::config::settings::Settings;
 use crate::limits::{HANDSHAKE_TIMEOUT, INVALID_FRAMES_MAX};
-use crate::logging::LogFormat;
 use crate::port::Port;
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame;
@@ -39,8 +38,6 @@ impl Bench {
             state_dir: PathBuf::from("/nowhere"),
             secret_files: Vec::new(),
             agent_command: None,
-            log_format: LogFormat::Text,
-            verbosity: 0,
         };
         let (to_state, events) = bounded(64);
         let (to_outbound, inbox) = outbound::queue();
