@@ -1,6 +1,6 @@
 /**
- * What we change in the packages that go into the bundle. Every edit names the exact text that it replaces;
- * the build fails when that text is not there once, so that an update cannot drop an edit unseen.
+ * What is changed in the packages that go into the bundle, by build.mjs. Every edit names the exact text that it
+ * replaces; the build fails when that text is not there once, so that an update cannot drop an edit unseen.
  */
 
 /** @type {{file: string, why: string, find: string, put: string}[]} */

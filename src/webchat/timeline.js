@@ -33,8 +33,8 @@ export class Timeline {
 
   /** Runs that wait or work: the one that works first, then the others by their time. */
   get runsUnderWay() {
-    const active = [...this.#runs.values()].filter((run) => run.isUnderWay);
-    return active.sort((one, other) => other.isWorking - one.isWorking || one.ts - other.ts);
+    const runs = [...this.#runs.values()].filter((run) => run.isUnderWay);
+    return runs.sort((one, other) => other.isWorking - one.isWorking || one.ts - other.ts);
   }
 
   /**
@@ -44,8 +44,8 @@ export class Timeline {
    *   will be
    */
   addNewestPage(page, endedRuns) {
-    const isConnected = page.messages.some(({ id }) => this.#records.has(id)) || page.before === undefined;
-    if (page.sessionId !== this.sessionId || !isConnected) {
+    const reachesRecords = page.messages.some(({ id }) => this.#records.has(id)) || page.before === undefined;
+    if (page.sessionId !== this.sessionId || !reachesRecords) {
       this.#records.clear();
       this.#channelMessages.clear();
       this.before = page.before;
@@ -71,8 +71,9 @@ export class Timeline {
    * @param {number} count runs that wait or work, in all sessions
    */
   setRunsUnderWay(count) {
-    const answered = new Set(this.#answers().map(({ runId }) => runId));
-    const unanswered = [...this.#records.values()]
+    const records = [...this.#records.values()];
+    const answered = new Set(records.filter(({ role }) => role !== "user").map(({ runId }) => runId));
+    const unanswered = records
       .filter(({ role, runId }) => role === "user" && runId && !answered.has(runId))
       .sort((one, other) => other.ts - one.ts);
     for (const { runId, ts } of unanswered.slice(0, count)) {
@@ -83,10 +84,6 @@ export class Timeline {
     }
     if (count > 0) return;
     for (const run of this.runsUnderWay) if (!run.hasAllSteps) this.#runs.delete(run.id);
-  }
-
-  #answers() {
-    return [...this.#records.values()].filter(({ role }) => role !== "user");
   }
 
   /** Adds the page of history before the cursor `before`, unless another page has taken that place meanwhile. */
@@ -110,8 +107,8 @@ export class Timeline {
   }
 
   /** Adds a prompt of this page, or its new state. */
-  setPrompt(entry) {
-    this.#prompts.set(entry.key, entry);
+  setPrompt(prompt) {
+    this.#prompts.set(prompt.key, prompt);
   }
 
   /** Removes a prompt that was discarded, or is tried again under another key. */

@@ -149,7 +149,7 @@ export class Connection {
       onInbound: (node, message, decrypt) => onMessage(sock, node, message, decrypt)
     })
     this.#sock = sock
-    // Baileys takes this event away from ws, which would have given up by itself.
+    // Baileys listens to this event, and with a listener ws does not end the attempt by itself.
     sock.ws.on('unexpected-response', (_, response) => {
       this.#httpStatus = response.statusCode
       response.destroy()
