@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::channels::message::Route;
 use crate::limits::{SESSIONS_MAX, ms};
 use crate::protocol::ConnId;
-use crate::protocol::call::{AgentParams, Digest, RunId};
+use crate::protocol::call::{AgentParams, Keyed, RunId};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::{Message, Role, RunAck};
 use crate::state::State;
@@ -33,12 +33,12 @@ impl State {
     pub(crate) fn agent_request(
         &mut self,
         asker: &Asker,
-        params: AgentParams,
-        digest: &Digest,
+        request: Keyed<AgentParams>,
     ) -> Result<(), WireError> {
+        let Keyed { params, digest } = request;
         self.keys.drop_expired(self.now.mono);
         let key = keys::name("agent", &params.idempotency_key);
-        if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, digest)?.cloned() {
+        if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, &digest)?.cloned() {
             let Some(outcome) = outcome else { return self.join_run(asker, &run_id) };
             self.answer_outcome(asker, &run_id, &outcome);
             return Ok(());
@@ -51,7 +51,7 @@ impl State {
             self.keys.require_room(&holders, self.now.mono)?;
         }
         let reply = self.admit(&params, &session_key, directive)?;
-        let record = KeyRecord::new(digest, self.new_run_id(), &session_key, holders);
+        let record = KeyRecord::new(&digest, self.new_run_id(), &session_key, holders);
         let record = KeyRecord { directive: directive.is_some(), ..record };
         self.begin_request(asker, params, key, record, directive, reply);
         Ok(())

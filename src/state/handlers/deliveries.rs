@@ -77,7 +77,7 @@ impl State {
                 self.delivery_not_stored(*id, trouble);
                 continue;
             }
-            let Some(delivery) = self.outbox.get_mut(*id) else { continue };
+            let Some(delivery) = self.outbox.by_id.get_mut(id) else { continue };
             delivery.phase = DeliveryPhase::Waiting;
             let is_marked = delivery.head.trying;
             self.show_delivery(*id, MessageStatus::Queued, None);
@@ -96,7 +96,7 @@ impl State {
 
     /// Marks the parts that may be tried now, and gives up the deliveries that have become too old.
     pub(crate) fn pump_outbox(&mut self) {
-        if self.outbox.is_empty() || self.stopping.is_some() {
+        if self.outbox.by_id.is_empty() || self.stopping.is_some() {
             return;
         }
         self.resume_deliveries();
@@ -105,7 +105,7 @@ impl State {
             if !self.store_has_room() {
                 return;
             }
-            let why = self.outbox.get(id).and_then(|delivery| delivery.why.clone());
+            let why = self.outbox.by_id.get(&id).and_then(|delivery| delivery.why.clone());
             let why = why.unwrap_or_else(|| "it could not be sent in time".to_owned());
             self.end_delivery(id, MessageStatus::Failed, Some(&why));
         }
@@ -113,7 +113,7 @@ impl State {
             if !self.store_has_room() {
                 return;
             }
-            let Some(delivery) = self.outbox.get_mut(id) else { continue };
+            let Some(delivery) = self.outbox.by_id.get_mut(&id) else { continue };
             delivery.mark(&mut self.writes);
             self.commit(Then::Attempt { delivery: id });
         }
@@ -121,7 +121,7 @@ impl State {
 
     /// Handles the end of the commit that marks a part as being tried.
     pub(crate) fn mark_stored(&mut self, id: DeliveryId, result: Result<(), String>) {
-        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        let Some(delivery) = self.outbox.by_id.get_mut(&id) else { return };
         if result.is_ok() {
             delivery.recorded = true;
             return self.deliver(id);
@@ -159,7 +159,7 @@ impl State {
     }
 
     fn part_sent(&mut self, id: DeliveryId, message_id: String, chat: Option<String>) {
-        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        let Some(delivery) = self.outbox.by_id.get_mut(&id) else { return };
         let channel = delivery.head.route.channel;
         if delivery.head.message_id.is_none() {
             delivery.head.message_id = Some(message_id);
@@ -171,7 +171,7 @@ impl State {
 
     /// Goes on behind a part that is over: the next one is marked in the same commit.
     fn next_part(&mut self, id: DeliveryId) {
-        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        let Some(delivery) = self.outbox.by_id.get_mut(&id) else { return };
         delivery.head.done = delivery.head.done.saturating_add(1);
         delivery.head.may_have_left = false;
         if delivery.head.done < delivery.parts.len() {
@@ -193,7 +193,7 @@ impl State {
     }
 
     fn part_not_sent(&mut self, id: DeliveryId, why: &str, after: Option<std::time::Duration>) {
-        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        let Some(delivery) = self.outbox.by_id.get_mut(&id) else { return };
         if delivery.forgotten || delivery.give_up_at <= self.now.mono {
             return self.end_delivery(id, MessageStatus::Failed, Some(why));
         }
@@ -204,7 +204,7 @@ impl State {
     }
 
     fn part_moved(&mut self, id: DeliveryId, chat: &str) {
-        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        let Some(delivery) = self.outbox.by_id.get_mut(&id) else { return };
         let (channel, from) = (delivery.head.route.channel, delivery.head.route.chat.clone());
         let again = self.now.mono + delivery.backoff.next_pause();
         // First, so that the reroute puts it on record as waiting.
@@ -221,7 +221,7 @@ impl State {
             if !self.store_has_room() {
                 return;
             }
-            let Some(delivery) = self.outbox.get_mut(id) else { continue };
+            let Some(delivery) = self.outbox.by_id.get_mut(&id) else { continue };
             if delivery.head.route.channel == Channel::Whatsapp {
                 // The part goes again under the same id, by which the receiver drops a second one.
                 delivery.wait(None, &mut self.writes);
@@ -234,7 +234,7 @@ impl State {
 
     /// Reports a part of which nobody knows whether it arrived. It is not repeated; the parts behind it go.
     fn part_unknown(&mut self, id: DeliveryId, why: &str) {
-        let Some(delivery) = self.outbox.get_mut(id) else { return };
+        let Some(delivery) = self.outbox.by_id.get_mut(&id) else { return };
         delivery.head.unknown = true;
         log::warn!("whether a message arrived on {} is not known: {why}", delivery.head.route.channel.name());
         self.show_delivery(id, MessageStatus::Unknown, Some(why));
@@ -256,7 +256,7 @@ impl State {
         status: MessageStatus,
         reason: Option<&str>,
     ) -> Option<(DeliveryId, Option<Outcome>)> {
-        let head = &self.outbox.get(id)?.head;
+        let head = &self.outbox.by_id.get(&id)?.head;
         let status = match status {
             MessageStatus::Failed if head.may_have_left || head.unknown => MessageStatus::Unknown,
             status => status,
@@ -295,7 +295,7 @@ impl State {
 
     /// Tells all clients how far a delivery is.
     fn show_delivery(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
-        let Some(delivery) = self.outbox.get(id) else { return };
+        let Some(delivery) = self.outbox.by_id.get(&id) else { return };
         let body = to_event(delivery, status, reason, self.now);
         self.show_message(body);
     }

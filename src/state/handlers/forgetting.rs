@@ -58,13 +58,13 @@ impl State {
         self.inbox.finish(&messages, self.now.wall_ms, &mut self.writes);
         let mut ended = Vec::new();
         for id in self.outbox.forget(session_key) {
-            if self.outbox.get(id).is_some_and(|delivery| delivery.head.key.is_some()) {
+            if self.outbox.by_id.get(&id).is_some_and(|delivery| delivery.head.key.is_some()) {
                 // A client waits for the outcome.
                 let why = Some("its session was forgotten");
                 ended.extend(self.put_end(id, MessageStatus::Failed, why));
             } else {
                 self.outbox.end(id, &mut self.writes);
-                self.outbox.remove(id);
+                self.outbox.by_id.remove(&id);
             }
         }
         if !ended.is_empty() {

@@ -29,8 +29,8 @@ impl State {
                 return self.send_frame(asker, frame);
             }
             Call::SystemEvent(params) => self.system_event(asker, *params),
-            Call::Send(send) => self.send(asker, &send.params, &send.digest),
-            Call::Agent(agent) => self.agent_request(asker, agent.params, &agent.digest),
+            Call::Send(send) => self.send(asker, &send),
+            Call::Agent(agent) => self.agent_request(asker, *agent),
             Call::AgentCancel(run_id) => self.agent_cancel(asker, &run_id),
             Call::SessionsList(params) => self.sessions_list(asker, &params),
             Call::SessionReset(session_key) => self.session_reset(asker, &session_key),

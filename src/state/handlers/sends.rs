@@ -1,7 +1,7 @@
 //! `send`: puts a client's message to a chat into the outbox, without the agent, and tells the client what became
 //! of it. On its way there it is one of the `deliveries`.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::channels::address;
 use crate::channels::delivery::Part;
 use crate::channels::message::Route;
 use crate::limits::CAPTION_UNITS_MAX;
-use crate::protocol::call::{Channel, Digest, RunId, SendParams};
+use crate::protocol::call::{Channel, Keyed, RunId, SendParams};
 use crate::protocol::error::WireError;
 use crate::protocol::payload::RunStatus;
 use crate::state::State;
@@ -22,12 +22,8 @@ use crate::state::model::sessions::MAIN;
 use crate::state::model::slot::DeliveryId;
 
 impl State {
-    pub(crate) fn send(
-        &mut self,
-        asker: &Asker,
-        params: &SendParams,
-        digest: &Digest,
-    ) -> Result<(), WireError> {
+    pub(crate) fn send(&mut self, asker: &Asker, send: &Keyed<SendParams>) -> Result<(), WireError> {
+        let Keyed { params, digest } = send;
         let key = keys::name("send", &params.idempotency_key);
         self.keys.drop_expired(self.now.mono);
         if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, digest)?.cloned() {
@@ -56,7 +52,7 @@ impl State {
         let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holders);
         self.keys.begin(&key, record, &mut self.writes);
         let id = self.post(&reply, &session_key, parts, Some(run_id.to_string()), Some(key));
-        if let Some(delivery) = self.outbox.get_mut(id) {
+        if let Some(delivery) = self.outbox.by_id.get_mut(&id) {
             delivery.waiters.push(asker.clone());
         }
         self.commit(Then::Send);
@@ -118,12 +114,9 @@ impl State {
     /// The path of a file that may be sent: one in a folder that the config names.
     fn allowed_file(&self, url: &str) -> Result<String, WireError> {
         let path = url.strip_prefix("file://").unwrap_or(url);
-        let plain = Path::new(path).components().all(|part| !matches!(part, std::path::Component::ParentDir));
-        let folders = &self.config.channels.media_folders;
-        if Path::new(path).is_absolute()
-            && plain
-            && folders.iter().any(|folder| Path::new(path).starts_with(folder))
-        {
+        let file = Path::new(path);
+        let is_plain = file.is_absolute() && !file.components().any(|part| part == Component::ParentDir);
+        if is_plain && self.config.channels.media_folders.iter().any(|folder| file.starts_with(folder)) {
             return Ok(path.to_owned());
         }
         Err(WireError::invalid(
@@ -134,7 +127,7 @@ impl State {
     /// Takes a delivery back that could not be put on record, as could nothing that it was made for. A `send` is
     /// refused then, and its key free again.
     pub(crate) fn delivery_not_stored(&mut self, id: DeliveryId, trouble: &str) {
-        let Some(delivery) = self.outbox.remove(id) else { return };
+        let Some(delivery) = self.outbox.by_id.remove(&id) else { return };
         if let Some(key) = &delivery.head.key {
             self.keys.undo(key);
         }
@@ -147,7 +140,7 @@ impl State {
     /// Takes deliveries whose end is on record out of the outbox and tells whoever waits for them.
     pub(crate) fn deliveries_ended(&mut self, deliveries: Vec<(DeliveryId, Option<Outcome>)>) {
         for (id, outcome) in deliveries {
-            let Some(delivery) = self.outbox.remove(id) else { continue };
+            let Some(delivery) = self.outbox.by_id.remove(&id) else { continue };
             if let (Some(key), Some(outcome)) = (&delivery.head.key, outcome) {
                 let run_id = RunId::from(delivery.head.run_id.clone().unwrap_or_default());
                 self.keys.end(key, &outcome, self.now.mono, &mut self.writes);

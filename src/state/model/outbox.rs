@@ -232,11 +232,9 @@ impl Delivery {
 #[derive(Default)]
 pub(crate) struct Outbox {
     /// The deliveries in the order in which they were made, which is the one in which they are to arrive.
-    deliveries: BTreeMap<DeliveryId, Delivery>,
+    pub(crate) by_id: BTreeMap<DeliveryId, Delivery>,
     /// The last deliveries that are over, for receipts; their texts are cut.
     over: VecDeque<Delivery>,
-    /// Bytes of all parts.
-    bytes: usize,
     /// Number of deliveries made so far, over restarts.
     pub(crate) made: DeliveryId,
     attempts: AttemptId,
@@ -254,26 +252,22 @@ impl Outbox {
         let age = age(head.created_ts, now.wall_ms).unwrap_or_default();
         let give_up_at = now.mono + lifetime(&head).saturating_sub(age);
         let delivery = Delivery::new(id, head, Vec::new(), DeliveryPhase::Waiting, give_up_at);
-        self.deliveries.insert(id, Delivery { recorded: true, ..delivery });
+        self.by_id.insert(id, Delivery { recorded: true, ..delivery });
         Ok(())
     }
 
     /// Takes over the parts of a delivery of the last life, whose head is there.
     pub(crate) fn recover_parts(&mut self, id: DeliveryId, json: &str) -> Result<(), serde_json::Error> {
-        if let Some(delivery) = self.deliveries.get_mut(&id) {
+        if let Some(delivery) = self.by_id.get_mut(&id) {
             delivery.parts = serde_json::from_str(json)?;
-            self.bytes += delivery.bytes();
         }
         Ok(())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.deliveries.is_empty()
-    }
-
     /// Whether nothing more should be promised.
     pub(crate) fn is_full(&self) -> bool {
-        self.deliveries.len() >= OUTBOX_MAX || self.bytes >= OUTBOX_BYTES_MAX
+        self.by_id.len() >= OUTBOX_MAX
+            || self.by_id.values().map(Delivery::bytes).sum::<usize>() >= OUTBOX_BYTES_MAX
     }
 
     /// Adds a delivery, which goes when the turn's writes are on record. Its first part is marked at once if it can
@@ -291,31 +285,22 @@ impl Outbox {
         let give_up_at = now + lifetime(&head);
         head.trying = open && self.room(head.route.channel) > 0;
         let mut delivery = Delivery::new(id, head, parts, DeliveryPhase::Storing, give_up_at);
-        delivery.head.trying &= !self.deliveries.values().any(|other| other.chat() == delivery.chat());
+        delivery.head.trying &= !self.by_id.values().any(|other| other.chat() == delivery.chat());
         delivery.put(writes);
         writes.deliveries.push(id);
-        self.bytes += delivery.bytes();
-        self.deliveries.insert(id, delivery);
+        self.by_id.insert(id, delivery);
         id
     }
 
     /// Number of attempts that a channel may still be given.
     fn room(&self, channel: Channel) -> usize {
         let busy = |delivery: &&Delivery| delivery.head.route.channel == channel && delivery.is_busy();
-        ATTEMPTS_IN_FLIGHT_MAX.saturating_sub(self.deliveries.values().filter(busy).count())
-    }
-
-    pub(crate) fn get(&self, id: DeliveryId) -> Option<&Delivery> {
-        self.deliveries.get(&id)
-    }
-
-    pub(crate) fn get_mut(&mut self, id: DeliveryId) -> Option<&mut Delivery> {
-        self.deliveries.get_mut(&id)
+        ATTEMPTS_IN_FLIGHT_MAX.saturating_sub(self.by_id.values().filter(busy).count())
     }
 
     /// The delivery of a `send`.
     pub(crate) fn with_key(&mut self, key: &str) -> Option<&mut Delivery> {
-        self.deliveries.values_mut().find(|delivery| delivery.head.key.as_deref() == Some(key))
+        self.by_id.values_mut().find(|delivery| delivery.head.key.as_deref() == Some(key))
     }
 
     /// Deliveries whose next part may be tried: the first to each chat that is not held back, and no more at a time
@@ -323,10 +308,10 @@ impl Outbox {
     pub(crate) fn due(&self, open: impl Fn(Channel) -> bool) -> Vec<DeliveryId> {
         let mut room = Channel::ALL.map(|channel| if open(channel) { self.room(channel) } else { 0 });
         // Chats to which a delivery is under way, or one that comes first waits.
-        let busy = self.deliveries.values().filter(|delivery| delivery.is_busy());
+        let busy = self.by_id.values().filter(|delivery| delivery.is_busy());
         let mut taken: HashSet<(Channel, &str)> = busy.map(Delivery::chat).collect();
         let mut due = Vec::new();
-        for delivery in self.deliveries.values() {
+        for delivery in self.by_id.values() {
             let is_first = taken.insert(delivery.chat());
             let is_ready = delivery.phase == DeliveryPhase::Waiting
                 && delivery.not_before.is_none()
@@ -351,12 +336,12 @@ impl Outbox {
     }
 
     fn ids(&self, wanted: impl Fn(&Delivery) -> bool) -> Vec<DeliveryId> {
-        self.deliveries.values().filter(|delivery| wanted(delivery)).map(|delivery| delivery.id).collect()
+        self.by_id.values().filter(|delivery| wanted(delivery)).map(|delivery| delivery.id).collect()
     }
 
     /// The time at which a delivery that is held back may be tried, or one is given up.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let waiting = self.deliveries.values().filter(|delivery| delivery.phase == DeliveryPhase::Waiting);
+        let waiting = self.by_id.values().filter(|delivery| delivery.phase == DeliveryPhase::Waiting);
         waiting
             .map(|delivery| delivery.not_before.unwrap_or(delivery.give_up_at).min(delivery.give_up_at))
             .min()
@@ -364,14 +349,14 @@ impl Outbox {
 
     /// Ends every pause whose time has come.
     pub(crate) fn end_pauses(&mut self, now: Instant) {
-        for delivery in self.deliveries.values_mut() {
+        for delivery in self.by_id.values_mut() {
             delivery.not_before = delivery.not_before.filter(|at| *at > now);
         }
     }
 
     /// Makes an attempt at the next part, whose mark is on record. `None` if there is no such part.
     pub(crate) fn attempt(&mut self, id: DeliveryId) -> Option<Attempt> {
-        let delivery = self.deliveries.get_mut(&id)?;
+        let delivery = self.by_id.get_mut(&id)?;
         let Head { route, reply_to, done, seed, .. } = &delivery.head;
         let part = delivery.parts.get(*done)?.clone();
         let digest = Sha256::digest(format!("{seed}/{done}").as_bytes());
@@ -389,12 +374,12 @@ impl Outbox {
 
     /// The delivery that an attempt is made for, as long as its outcome is not known.
     pub(crate) fn tried_by(&mut self, attempt: AttemptId) -> Option<&mut Delivery> {
-        self.deliveries.values_mut().find(|delivery| delivery.phase == DeliveryPhase::Trying(attempt))
+        self.by_id.values_mut().find(|delivery| delivery.phase == DeliveryPhase::Trying(attempt))
     }
 
     /// Ends a delivery: it goes off the record.
     pub(crate) fn end(&mut self, id: DeliveryId, writes: &mut WriteBuffer) -> Option<&Delivery> {
-        let delivery = self.deliveries.get_mut(&id)?;
+        let delivery = self.by_id.get_mut(&id)?;
         delivery.phase = DeliveryPhase::Ending;
         writes.delete(&Slot::Delivery(id));
         writes.delete(&Slot::DeliveryParts(id));
@@ -413,20 +398,13 @@ impl Outbox {
 
     /// The delivery whose first part is the message with that id on its channel.
     pub(crate) fn sent(&self, message_id: &str) -> Option<&Delivery> {
-        let mut all = self.over.iter().chain(self.deliveries.values());
+        let mut all = self.over.iter().chain(self.by_id.values());
         all.find(|delivery| delivery.head.message_id.as_deref() == Some(message_id))
-    }
-
-    /// Removes a delivery whose end is on record: the next one to its chat may go.
-    pub(crate) fn remove(&mut self, id: DeliveryId) -> Option<Delivery> {
-        let delivery = self.deliveries.remove(&id)?;
-        self.bytes -= delivery.bytes();
-        Some(delivery)
     }
 
     /// Sends the deliveries of a chat that has got another id to that one.
     pub(crate) fn reroute(&mut self, channel: Channel, from: &str, to: &str, writes: &mut WriteBuffer) {
-        for delivery in self.deliveries.values_mut().filter(|delivery| delivery.chat() == (channel, from)) {
+        for delivery in self.by_id.values_mut().filter(|delivery| delivery.chat() == (channel, from)) {
             to.clone_into(&mut delivery.head.route.chat);
             if delivery.phase != DeliveryPhase::Ending {
                 writes.put(&Slot::Delivery(delivery.id), &delivery.head);
@@ -439,7 +417,7 @@ impl Outbox {
     pub(crate) fn forget(&mut self, session_key: &str) -> Vec<DeliveryId> {
         let is_meant = |delivery: &Delivery| delivery.head.session_key == session_key;
         self.over.retain(|delivery| !is_meant(delivery));
-        for delivery in self.deliveries.values_mut().filter(|delivery| is_meant(delivery)) {
+        for delivery in self.by_id.values_mut().filter(|delivery| is_meant(delivery)) {
             delivery.forgotten = true;
         }
         self.ids(|delivery| is_meant(delivery) && delivery.phase == DeliveryPhase::Waiting)
@@ -447,7 +425,7 @@ impl Outbox {
 
     /// Whether a channel is trying some part.
     pub(crate) fn is_trying(&self) -> bool {
-        self.deliveries.values().any(|delivery| matches!(delivery.phase, DeliveryPhase::Trying(_)))
+        self.by_id.values().any(|delivery| matches!(delivery.phase, DeliveryPhase::Trying(_)))
     }
 }
 

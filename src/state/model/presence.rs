@@ -21,8 +21,8 @@ pub(crate) struct Presence {
     touched: BTreeSet<String>,
     version: u64,
     last_delta: Option<Instant>,
-    /// The whole list as JSON, as of a version: every client that connects is sent it.
-    encoded: Option<(u64, Box<RawValue>)>,
+    /// The whole list as JSON, until it changes: every client that connects is sent it.
+    encoded: Option<Box<RawValue>>,
 }
 
 struct Listed {
@@ -62,11 +62,8 @@ impl Presence {
 
     /// Everybody listed, as JSON.
     pub(crate) fn json(&mut self) -> &RawValue {
-        if self.encoded.as_ref().is_none_or(|(version, _)| *version != self.version) {
-            let json = to_raw_json(&self.entries());
-            self.encoded = Some((self.version, json));
-        }
-        self.encoded.as_ref().map_or(RawValue::NULL, |(_, json)| json)
+        let json = self.encoded.take().unwrap_or_else(|| to_raw_json(&self.entries()));
+        self.encoded.insert(json)
     }
 
     /// Lists a client that has connected. An entry belongs to its newest connection.
@@ -171,6 +168,7 @@ impl Presence {
     fn touch(&mut self, instance: String) {
         self.touched.insert(instance);
         self.version += 1;
+        self.encoded = None;
     }
 
     fn remove(&mut self, instance: String) {
