@@ -10,25 +10,15 @@ use crate::clock::Now;
 use crate::limits::EXPIRY_STEADY_TIME;
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::payload::{Message, PresenceEntry, Role, Toggles};
-use crate::state::journal::Journal;
-use crate::state::model::access::Access;
 use crate::state::model::budget::Today;
-use crate::state::model::clients::Logins;
-use crate::state::model::forgetting::Forgetting;
-use crate::state::model::group_context::GroupContext;
-use crate::state::model::health::HealthBoard;
 use crate::state::model::heartbeats::Heartbeats;
-use crate::state::model::inbox::Inbox;
-use crate::state::model::keys::{KeyRecord, Keys};
-use crate::state::model::outbox::Outbox;
-use crate::state::model::presence::Presence;
-use crate::state::model::runs::Runs;
-use crate::state::model::sessions::Sessions;
+use crate::state::model::keys::KeyRecord;
 use crate::state::model::slot::Slot;
-use crate::state::model::system_notes::SystemNotes;
-use crate::state::model::write_buffer::WriteBuffer;
 use crate::state::model::{keys, recovery_bounds};
-use crate::state::{Effect, State, StateConfig};
+use crate::state::{
+    Access, Effect, Forgetting, GroupContext, HealthBoard, Inbox, Journal, Keys, Logins, Outbox, Presence,
+    Runs, Sessions, State, StateConfig, SystemNotes, WriteBuffer,
+};
 use crate::store::Recovered;
 
 /// Whether the state folder is older than the rule that agents work in a folder of their own, so that they go
