@@ -43,7 +43,8 @@ fn has_work_folder(recovered: &Recovered) -> bool {
 }
 
 impl State {
-    /// Starts from what was recovered. The effects put on record which runs were interrupted.
+    /// Makes the state out of what was recovered. The effects put on record what follows from it, such as which
+    /// runs were interrupted.
     pub(crate) fn new(config: StateConfig, recovered: Recovered, now: Now) -> (Self, Vec<Effect>) {
         let own = PresenceEntry {
             host: config.host.clone(),
@@ -137,7 +138,8 @@ impl State {
         }
         let interrupted = self.recover_keys(keys);
         if recovered.is_damaged {
-            // In the first commit, because the store drops the damaged lines with it.
+            // That they are paused goes on record with the first commit, because the store drops the damaged lines
+            // with it.
             self.put_toggles();
         }
         self.access.settle_owner(is_whole, &mut self.writes);

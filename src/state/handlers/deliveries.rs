@@ -169,14 +169,14 @@ impl State {
         self.next_part(id);
     }
 
-    /// Goes on behind a part that is over: the next one is marked in the same commit.
+    /// Goes on behind a part that is over, to the next one or to the delivery's end.
     fn next_part(&mut self, id: DeliveryId) {
         let Some(delivery) = self.outbox.by_id.get_mut(&id) else { return };
         delivery.head.done = delivery.head.done.saturating_add(1);
         delivery.head.may_have_left = false;
         if delivery.head.done < delivery.parts.len() {
-            // A gateway that stops leaves the rest to its next life. One that has begun lets it wait until
-            // the channel takes it.
+            // A gateway that stops leaves the rest to its next life. One that has begun lets the rest wait until the
+            // channel takes it.
             if self.stopping.is_some() || delivery.phase == DeliveryPhase::Waiting {
                 delivery.wait(None, &mut self.writes);
                 return self.commit(Then::Nothing);

@@ -1,5 +1,5 @@
-//! What people on the channels are told: that somebody writes to them, what came of their run, that their message waits;
-//! and the owner, what was missed or is used up.
+//! What people on the channels are told: that somebody writes to them, what came of their run, that their message
+//! waits; and the owner, what was missed or is used up.
 
 use std::fmt::Write as _;
 

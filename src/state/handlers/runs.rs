@@ -86,7 +86,8 @@ impl State {
         }
     }
 
-    /// Takes a run back that could not be put on record. Nothing was promised and nothing done: its key is free again.
+    /// Takes a run back that could not be put on record. Nothing was promised and nothing done: its key is free
+    /// again.
     fn run_not_stored(&mut self, run_id: &RunId, trouble: &str) {
         let Some(run) = self.runs.remove(run_id) else { return };
         if let Origin::Channel { inbox_ids, .. } = &run.origin {
@@ -133,8 +134,9 @@ impl State {
         self.end_run(run_id, RunStatus::Cancelled, CANCELLED.to_owned(), Some(Role::Note), &[]);
     }
 
-    /// Ends a run: commits its end, which is told when it is durable. `role` is the one under which the summary stands
-    /// in the session's history; `None` leaves it out. The chats of the runs `coalesced` get the answer, too.
+    /// Ends a run: commits its end, which is told when it is durable. `role` is the one under which the summary
+    /// stands in the session's history; `None` leaves it out. The chats of the runs `coalesced` get the answer,
+    /// too.
     pub(crate) fn end_run(
         &mut self,
         run_id: &RunId,

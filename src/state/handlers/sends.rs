@@ -1,5 +1,5 @@
 //! `send`: puts a client's message to a chat into the outbox, without the agent, and tells the client what became
-//! of it. On its way there it is one of the `deliveries`.
+//! of it. What happens to it in between is up to `deliveries`.
 
 use std::path::{Component, Path};
 
@@ -111,7 +111,7 @@ impl State {
         Ok(parts)
     }
 
-    /// The path of a file that may be sent: one in a folder that the config names.
+    /// The path of a file that may be sent: one in a folder that the config names. An error for any other.
     fn allowed_file(&self, url: &str) -> Result<String, WireError> {
         let path = url.strip_prefix("file://").unwrap_or(url);
         let file = Path::new(path);
@@ -155,6 +155,7 @@ impl State {
         self.commit_any();
     }
 
+    /// Answers a `send` with how it ended, the first time and whenever the same key comes again.
     fn answer_send(&mut self, asker: &Asker, run_id: &RunId, outcome: &Outcome) {
         let error = match outcome.status {
             Some(RunStatus::Ok) if outcome.is_forgotten() => {

@@ -22,9 +22,9 @@ impl State {
         self.effects.push(Effect::AgentControl(AgentControl::Shutdown));
         self.effects.push(Effect::Channel(ChannelCommand::GiveBack));
         let deadline = self.now.mono + CHILD_STOP_TIMEOUT + RECORD_TIMEOUT;
-        // Before the runs are cancelled, so that their messages are not taken for answered.
         // 1012 is "service restart", 1001 "going away".
         let code = if restart_expected_ms.is_some() { 1012 } else { 1001 };
+        // Before the runs are cancelled, so that their messages are not taken for answered.
         self.stopping = Some(Stopping { close: Close::new(code, reason), deadline });
         self.cancel_all(|_| true);
         self.health.touch();

@@ -1,5 +1,4 @@
-//! `set-paused`, `set-heartbeats` and `set-channel`: throws a switch, which acts at once and is kept across
-//! restarts.
+//! `set-paused`, `set-heartbeats` and `set-channel`: sets a toggle, which acts at once and is kept across restarts.
 
 use serde_json::{Value, json};
 
@@ -54,7 +53,7 @@ impl State {
         self.put_toggles();
     }
 
-    /// Commits a switch, which acts already.
+    /// Commits a switch, which acts already; the request gets its answer when that is durable.
     fn switched(&mut self, asker: &Asker, payload: Value) {
         self.commit(Then::Answer { asker: asker.clone(), payload, if_not: SWITCHED_FOR_NOW });
     }

@@ -49,8 +49,8 @@ impl Today {
         over.then(|| DAY_MS - wall_ms % DAY_MS)
     }
 
-    /// Notes that somebody is told that the budget is used up; `false` if they were told today, or are not to be. In a
-    /// group where everybody may ask there is no end of people: beyond the bound only the owner is told.
+    /// Notes that somebody is told that the budget is used up; `false` if they were told today, or are not to be.
+    /// In a group where everybody may ask there is no end of people: beyond the bound only the owner is told.
     pub(crate) fn tell(&mut self, whom: &str) -> bool {
         (self.told.len() < BUDGET_TOLD_MAX || whom == OWNER) && self.told.insert(whom.to_owned())
     }

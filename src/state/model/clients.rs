@@ -1,4 +1,4 @@
-//! The clients that are connected, what each said of itself, and who of them waits for an answer.
+//! The clients that are connected, what each said of itself, and who of them waits for an answer. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -51,8 +51,8 @@ pub(crate) fn join(
     Ok(())
 }
 
-/// At most one login and one logout are under way. Neither ends because its asker has gone, but such a login makes
-/// way for the next.
+/// The logins and logouts that clients wait for. At most one of each is under way. Neither ends because its asker
+/// has gone, but such a login makes way for the next.
 #[derive(Debug, Default)]
 pub(crate) struct Logins {
     /// Logins, oldest first. The last is under way; those before it have made way, and the channel has yet to end
@@ -68,6 +68,7 @@ pub(crate) struct UnderWay {
     pub(crate) asker: Asker,
 }
 
+/// The error for a login or logout, `what`, while another one is under way.
 pub(crate) fn under_way(what: &str, other: &UnderWay) -> WireError {
     WireError::conflict(format!(
         "another {what} of {} is under way; it ends by itself within minutes, try again then",

@@ -10,6 +10,7 @@ use crate::state::model::access::Attribution;
 use crate::state::model::prompt::{Prompt, label};
 use crate::text;
 
+/// The lines of each group that has any, by the key of its session.
 #[derive(Default)]
 pub(crate) struct GroupContext {
     by_session: BTreeMap<String, VecDeque<Line>>,
@@ -17,7 +18,7 @@ pub(crate) struct GroupContext {
 
 struct Line {
     name: Option<String>,
-    /// The speaker, as attribution has them.
+    /// The person who said it, `CHANNEL:ID`.
     person: String,
     /// What the line is, where it is not simply their words: a forwarded message, say.
     about: Option<String>,
@@ -25,7 +26,7 @@ struct Line {
 }
 
 impl GroupContext {
-    /// Remembers what somebody said.
+    /// Remembers what somebody said; beyond the bounds the oldest line goes, or a whole group.
     pub(crate) fn add(&mut self, attribution: Attribution, message: &Inbound) {
         let said = text::one_line(&message.text);
         if said.is_empty() {

@@ -1,4 +1,5 @@
-//! The outbox: deliveries of one or more parts that are on their way to a channel, in their order for each chat. Pure.
+//! The outbox: deliveries of one or more parts that are on their way to a channel, in their order for each chat.
+//! Pure.
 //!
 //! A part is marked on record before it is tried and after it arrived, so that a crash in between shows as "unknown"
 //! and is never repeated blindly. What follows from the outcome of an attempt is decided in the handlers.
@@ -29,7 +30,7 @@ use crate::state::model::slot::{DeliveryId, Slot};
 use crate::state::model::write_buffer::WriteBuffer;
 use crate::state::model::{age, to_json};
 
-/// The chat that an answer goes to; fixed when the message is taken in.
+/// The chat that an answer or a message goes to; an answer's is fixed when the question is taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) route: Route,
@@ -50,11 +51,11 @@ pub(crate) struct Head {
     pub(crate) route: Route,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reply_to: Option<String>,
-    /// Session in whose history it stands.
+    /// The session in whose history the delivery stands.
     pub(crate) session_key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) run_id: Option<String>,
-    /// Name of the idempotency key of a `send`.
+    /// Name of the idempotency key, where the delivery is a client's `send`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
     pub(crate) created_ts: u64,
@@ -68,17 +69,17 @@ pub(crate) struct Head {
     /// The chat's id, where the route has a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) chat: Option<String>,
-    /// Whether it is not known of some part that is over if it arrived.
+    /// Whether nobody knows of one of the parts that are over if it arrived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) unknown: bool,
     /// Whether the part that is tried may have arrived already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) may_have_left: bool,
-    /// Seed of the ids that the gateway chooses for the messages.
+    /// Seed of the ids that the gateway chooses for the parts' messages.
     pub(crate) seed: String,
 }
 
-/// Where a delivery stands in this life.
+/// How far a delivery is in this life of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryPhase {
     /// The delivery, or the mark that its next part is being tried, is being put on record.
@@ -91,26 +92,27 @@ pub(crate) enum DeliveryPhase {
     Ending,
 }
 
+/// A message to one chat, in parts that are tried one after the other.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) id: DeliveryId,
     pub(crate) head: Head,
     pub(crate) parts: Vec<Part>,
     pub(crate) phase: DeliveryPhase,
-    /// Time before which it is not tried.
+    /// Time before which the delivery is not tried, after a failure.
     pub(crate) not_before: Option<Instant>,
-    /// Time from which it is not tried any more.
+    /// Time from which the delivery is not tried any more.
     pub(crate) give_up_at: Instant,
-    /// Whether its session was forgotten: it is not tried again, and nothing is noted of it.
+    /// Whether the delivery's session was forgotten: it is not tried again, and nothing is noted of it.
     pub(crate) forgotten: bool,
-    /// Whether it asks for what may not be sent.
+    /// Whether the delivery asks for what may not be sent.
     pub(crate) invalid: bool,
-    /// Whether its parts are on record, which are written once.
+    /// Whether the parts are on record, which are written once.
     pub(crate) recorded: bool,
     pub(crate) backoff: Backoff,
     /// Reason why the last attempt failed.
     pub(crate) why: Option<String>,
-    /// Requests `send` that are answered when it is over.
+    /// The `send` requests that are answered when the delivery is over.
     pub(crate) waiters: Vec<Asker>,
 }
 
@@ -141,7 +143,7 @@ impl Delivery {
         texts.collect::<Vec<_>>().join("\n")
     }
 
-    /// What it counts against `OUTBOX_BYTES_MAX`.
+    /// Bytes that the delivery counts against `OUTBOX_BYTES_MAX`.
     fn bytes(&self) -> usize {
         let parts = self.parts.iter().map(|part| match part {
             Part::Text { text, entities } => text.len() + 64 * entities.len(),
@@ -151,22 +153,22 @@ impl Delivery {
         parts.map(|bytes| bytes + 64).sum()
     }
 
-    /// The chat that it goes to: one delivery at a time is tried there.
+    /// The delivery's chat, in which one delivery at a time is tried.
     fn chat(&self) -> (Channel, &str) {
         (self.head.route.channel, &self.head.route.chat)
     }
 
-    /// Whether its next part is with the channel, or will be when the mark of the part is on record.
+    /// Whether the next part is with the channel, or will be when the mark of the part is on record.
     fn is_busy(&self) -> bool {
         self.head.trying && matches!(self.phase, DeliveryPhase::Storing | DeliveryPhase::Trying(_))
     }
 
-    /// Whether it was being tried when the gateway last stopped, and nothing was done about that since.
+    /// Whether the delivery was being tried when the gateway last stopped, and nothing was done about that since.
     fn is_interrupted(&self) -> bool {
         self.head.trying && self.phase == DeliveryPhase::Waiting
     }
 
-    /// Puts it on record: its head, and its parts if they are not there yet.
+    /// Puts the delivery on record: its head, and its parts if they are not there yet.
     fn put(&self, writes: &mut WriteBuffer) {
         writes.put(&Slot::Delivery(self.id), &self.head);
         if !self.recorded {
@@ -174,7 +176,7 @@ impl Delivery {
         }
     }
 
-    /// Marks its next part as being tried, on record, too.
+    /// Marks the next part as being tried, on record, too.
     pub(crate) fn mark(&mut self, writes: &mut WriteBuffer) {
         self.phase = DeliveryPhase::Storing;
         self.head.trying = true;
@@ -182,20 +184,20 @@ impl Delivery {
         self.put(writes);
     }
 
-    /// Lets it wait for its next attempt, and puts that on record.
+    /// Lets the delivery wait for its next attempt, and puts that on record.
     pub(crate) fn wait(&mut self, not_before: Option<Instant>, writes: &mut WriteBuffer) {
         self.hold(not_before);
         self.put(writes);
     }
 
-    /// Lets it wait for its next attempt, in memory only.
+    /// Lets the delivery wait for its next attempt, in memory only.
     pub(crate) fn hold(&mut self, not_before: Option<Instant>) {
         self.phase = DeliveryPhase::Waiting;
         self.head.trying = false;
         self.not_before = not_before;
     }
 
-    /// How it ended, as the key of its `send` keeps it.
+    /// How the delivery ended, as the key of its `send` keeps it.
     pub(crate) fn outcome(&self, status: MessageStatus, reason: &str, now: Now) -> Outcome {
         let (status, summary) = match status {
             MessageStatus::Failed => (Some(RunStatus::Error), self.failure("", reason)),
@@ -205,7 +207,7 @@ impl Delivery {
         Outcome { ended_ts: now.wall_ms, status, summary, truncated: false, invalid: self.invalid }
     }
 
-    /// The text about its failure. It says what arrived: who reads "not sent" sends all of it again.
+    /// The text about a failure of the delivery. It says what arrived: who reads "not sent" sends all of it again.
     pub(crate) fn failure(&self, place: &str, reason: &str) -> String {
         let (done, parts) = (self.head.done, self.parts.len());
         if done == 0 {
@@ -229,6 +231,7 @@ impl Delivery {
     }
 }
 
+/// The deliveries that are not over, and the last ones that are.
 #[derive(Default)]
 pub(crate) struct Outbox {
     /// The deliveries in the order in which they were made, which is the one in which they are to arrive.
@@ -237,6 +240,7 @@ pub(crate) struct Outbox {
     over: VecDeque<Delivery>,
     /// Number of deliveries made so far, over restarts.
     pub(crate) made: DeliveryId,
+    /// Number of attempts made so far.
     attempts: AttemptId,
 }
 
@@ -264,7 +268,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether nothing more should be promised.
+    /// Whether no more deliveries should be promised.
     pub(crate) fn is_full(&self) -> bool {
         self.by_id.len() >= OUTBOX_MAX
             || self.by_id.values().map(Delivery::bytes).sum::<usize>() >= OUTBOX_BYTES_MAX
@@ -298,7 +302,7 @@ impl Outbox {
         ATTEMPTS_IN_FLIGHT_MAX.saturating_sub(self.by_id.values().filter(busy).count())
     }
 
-    /// The delivery of a `send`.
+    /// The delivery of the `send` whose idempotency key has that name.
     pub(crate) fn with_key(&mut self, key: &str) -> Option<&mut Delivery> {
         self.by_id.values_mut().find(|delivery| delivery.head.key.as_deref() == Some(key))
     }
@@ -307,7 +311,7 @@ impl Outbox {
     /// than a channel takes. `open` says whether a channel takes anything.
     pub(crate) fn due(&self, open: impl Fn(Channel) -> bool) -> Vec<DeliveryId> {
         let mut room = Channel::ALL.map(|channel| if open(channel) { self.room(channel) } else { 0 });
-        // Chats to which a delivery is under way, or one that comes first waits.
+        // Chats with a delivery under way, and those whose first delivery was looked at.
         let busy = self.by_id.values().filter(|delivery| delivery.is_busy());
         let mut taken: HashSet<(Channel, &str)> = busy.map(Delivery::chat).collect();
         let mut due = Vec::new();

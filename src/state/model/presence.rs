@@ -15,7 +15,7 @@ pub(crate) struct Presence {
     /// The gateway itself: always listed, never removed.
     own: PresenceEntry,
     listed: BTreeMap<String, Listed>,
-    /// Connected clients for whom the list has no place.
+    /// Connected clients for whom the list has no place, in the order in which they came.
     waiting: VecDeque<(ConnId, PresenceEntry)>,
     /// Ids of the entries that are new, other or gone since the last delta.
     touched: BTreeSet<String>,
@@ -112,7 +112,7 @@ impl Presence {
         self.admit_waiting();
     }
 
-    /// The time at which `expire` has something to do.
+    /// The time at which `expire` has something to do; `None` if nobody is gone.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         self.gone().map(|(since, _)| since + PRESENCE_TTL).min()
     }

@@ -20,7 +20,7 @@ const BRACKETS: &[char] = &[
     '\u{ff62}', '\u{2997}', '\u{27e8}', '\u{3008}',
 ];
 
-/// What a run is to ask.
+/// What a run is to ask the model, by who says what.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Prompt {
     parts: Vec<Part>,
@@ -39,43 +39,43 @@ enum Part {
 }
 
 impl Prompt {
-    /// Words of the config, of as many lines as they have.
+    /// A prompt of the config's words, of as many lines as they have.
     pub(crate) fn of_config(text: String) -> Self {
         Self { parts: vec![Part::Gateway(text)] }
     }
 
-    /// A line of the gateway. Names in it have been through [`text::name`].
+    /// Adds a line of the gateway. Names in it have been through [`text::name`].
     pub(crate) fn line(&mut self, line: &str) {
         let line: Vec<&str> = text::lines(line).collect();
         self.parts.push(Part::Gateway(format!("[{}]", line.join(" "))));
     }
 
-    /// Who wrote what follows, and when; left out where one person's words are all there is.
+    /// Adds who wrote what follows, and when; that is left out where one person's words are all there is.
     pub(crate) fn speaker(&mut self, name: Option<&str>, id: &str, ts_ms: u64) {
         self.parts.push(Part::Speaker(format!("[{}]", label_at(name, id, ts_ms))));
     }
 
-    /// Words of a person.
+    /// Adds words of a person.
     pub(crate) fn person(&mut self, text: &str) {
         if !text.trim().is_empty() {
             self.parts.push(Part::Person(text.to_owned()));
         }
     }
 
-    /// Words of a client. Alone they go as they are, whatever they look like: who may write them may
-    /// write any prompt.
+    /// Adds words of a client. Alone they go as they are, whatever they look like: who may write them may write any
+    /// prompt.
     pub(crate) fn client(&mut self, text: &str) {
         if !text.trim().is_empty() {
             self.parts.push(Part::Client(text.to_owned()));
         }
     }
 
-    /// What another prompt says, behind what this one says.
+    /// Adds what another prompt says, behind what this one says.
     pub(crate) fn append(&mut self, other: Self) {
         self.parts.extend(other.parts);
     }
 
-    /// Its length in bytes once it is written, at most, but for the key.
+    /// Length of the prompt in bytes once it is written, at most, without its first line.
     pub(crate) fn bytes(&self) -> usize {
         let bytes = |part: &Part| match part {
             Part::Gateway(text) | Part::Speaker(text) => text.len() + 1,
@@ -86,7 +86,7 @@ impl Prompt {
         self.parts.iter().map(bytes).sum()
     }
 
-    /// As the model gets it.
+    /// The prompt as the model gets it.
     pub(crate) fn written(&self) -> String {
         if let Some(plain) = self.plain() {
             return plain;
@@ -110,8 +110,8 @@ impl Prompt {
         written
     }
 
-    /// The text that it is, where nobody could mistake it for somebody else's: one person's words, or
-    /// the config's alone.
+    /// The prompt's text as it is, where nobody could mistake it for somebody else's: one person's words, or the
+    /// config's alone.
     fn plain(&self) -> Option<String> {
         match self.parts.as_slice() {
             [] | [Part::Speaker(_)] => Some(String::new()),
@@ -132,8 +132,8 @@ fn is_bracket(c: char) -> bool {
     BRACKETS.contains(&c)
 }
 
-/// What an eye may pass over in front of a bracket: what is hidden, no delivery of any script (marks, private
-/// ones), and what Markdown takes for looks.
+/// Whether an eye may pass over a character in front of a bracket: it is hidden, or no letter of any script (a
+/// mark, one for private use), or Markdown takes it for looks.
 fn is_passed_over(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
@@ -142,13 +142,13 @@ fn is_passed_over(c: char) -> bool {
         || !(c.is_ascii() || c.is_alphanumeric() || is_bracket(c))
 }
 
-/// Who wrote something, and when.
+/// The words that say who wrote something, and when (`ts_ms`, milliseconds since 1970).
 pub(crate) fn label_at(name: Option<&str>, id: &str, ts_ms: u64) -> String {
     format!("{}, {}", label(name, id), utc(ts_ms / 1_000))
 }
 
-/// A name that somebody chose and the id that they are known by, which cannot pass for each other: only ids stand in
-/// parentheses.
+/// The words for a person: a name that they chose, if any, and the id that they are known by. These cannot pass for
+/// each other: only ids stand in parentheses.
 pub(crate) fn label(name: Option<&str>, id: &str) -> String {
     let name = name.map(text::bare_name).filter(|name| !name.is_empty());
     let id = text::bare_name(id);

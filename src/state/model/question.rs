@@ -28,17 +28,17 @@ pub(crate) struct Question {
     pub(crate) images: Vec<(String, PathBuf)>,
     /// Names of the files that could not be taken, for the person.
     pub(crate) left_out: Vec<String>,
-    /// Whether there is something that the model can answer.
+    /// Whether there is something in it that the model can answer.
     pub(crate) has_content: bool,
-    /// The directive that it is, as far as its person may say it.
+    /// The directive that the question is, if any, as far as its person may say it.
     pub(crate) directive: Option<Directive>,
     /// In how many lives of the gateway its prompt was given to the agent.
     pub(crate) asked: u32,
-    /// Whether the history has it from an earlier life.
+    /// Whether the history has the message from an earlier life.
     pub(crate) said: bool,
 }
 
-/// The line for the gateway that a message is, if it is one and nothing else.
+/// The directive that a message is, if it is one and nothing else.
 pub(crate) fn directive_of(message: &Inbound) -> Option<Directive> {
     directive::parse(&message.text).filter(|_| message.media.is_empty() && message.about.is_none())
 }
@@ -47,7 +47,7 @@ pub(crate) fn directive_of(message: &Inbound) -> Option<Directive> {
 const INTERRUPTED: &str = "This was being worked on when the gateway stopped. Something may have been done already: look before you do it again.";
 
 impl Question {
-    /// The question that these pieces of one message make.
+    /// The question that a message makes, of which these are all pieces. `None` if they are gone from the inbox.
     pub(crate) fn new(
         inbox_ids: &[InboxId],
         inbox: &Inbox,

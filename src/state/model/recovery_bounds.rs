@@ -28,7 +28,7 @@ struct Kind {
     bytes_max: usize,
     /// Bytes of all slots of the kind.
     all_bytes_max: usize,
-    /// Order of slots by name and value: of too many, those with the highest rank stay.
+    /// Rank of a slot by its name, without the prefix, and value: of too many, those with the highest rank stay.
     rank: fn(&str, &str) -> u64,
 }
 
@@ -125,7 +125,7 @@ const KINDS: [Kind; 10] = [
     },
 ];
 
-/// The number that a slot's value has at that place, by which its age or order is known.
+/// The number at a place of a slot's value, named by a JSON pointer, that tells the slot's age or order.
 fn number(json: &str, place: &str) -> Option<u64> {
     serde_json::from_str::<Value>(json).ok()?.pointer(place)?.as_u64()
 }
@@ -135,7 +135,7 @@ impl Kind {
         name.starts_with(self.prefix) && json.starts_with(self.value)
     }
 
-    /// Takes out the slots of this kind that are too many or too large; returns how many there were.
+    /// Takes out the slots of this kind that are too many or too large; returns how many those were.
     fn apply_bounds(&self, slots: &mut BTreeMap<String, String>) -> usize {
         let bytes = |(name, json): &(&String, &String)| name.len() + json.len();
         let all = || slots.iter().filter(|(name, json)| self.is(name, json));

@@ -37,7 +37,7 @@ pub(crate) type DeliveryId = u64;
 /// A slot of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Slot {
-    /// The switches that a person has thrown.
+    /// The toggles, as they were last switched.
     Toggles,
     /// The runs of today, against the budget.
     Today,
@@ -45,9 +45,9 @@ pub(crate) enum Slot {
     Heartbeat,
     /// Says that agents of this folder have a working folder of their own.
     WorkFolder,
-    /// A note of `system-event` for the owner's next turn.
+    /// A system note, for the owner's next prompt.
     SystemNote(u64),
-    /// An idempotency key, by its name of method and client's key.
+    /// An idempotency key, by its name: `METHOD/KEY`.
     Key(String),
     /// A session, by its key.
     Session(String),

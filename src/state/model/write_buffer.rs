@@ -1,6 +1,6 @@
 //! The write buffer: what a turn puts on record, gathered where it is decided and written together.
 //!
-//! It does not know when that is, nor what waits for it: see [`journal`](crate::state::journal).
+//! When they are written, and what waits for that, is known to [`journal`](crate::state::journal).
 
 use serde::Serialize;
 
@@ -9,8 +9,7 @@ use crate::state::model::to_json;
 use crate::store::StoreOp;
 use crate::store::history::SessionRecord;
 
-/// Writes and new deliveries that wait for the next commit. Nobody can forget them: they lie here until then,
-/// and a turn that leaves some behind is a defect.
+/// Writes and new deliveries that wait for the next commit. A turn that leaves some behind is a defect.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuffer {
     /// The writes, in the order in which they came.
