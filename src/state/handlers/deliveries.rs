@@ -177,7 +177,7 @@ impl State {
         if delivery.head.done < delivery.parts.len() {
             // A gateway that stops leaves the rest to its next life. One that has begun lets the rest wait until the
             // channel takes it.
-            if self.stopping.is_some() || delivery.phase == DeliveryPhase::Waiting {
+            if self.stopping.is_some() || delivery.phase == DeliveryPhase::Interrupted {
                 delivery.wait(None, &mut self.writes);
                 return self.commit(Then::Nothing);
             }

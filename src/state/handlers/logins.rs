@@ -112,9 +112,7 @@ impl State {
         let Some(logout) = self.logins.logout.take_if(|logout| logout.channel == channel) else { return };
         self.channel_commands -= 1;
         match result {
-            Ok(()) => {
-                self.answer(&logout.asker, &LinkStatus::new(channel, LinkPhase::Unlinked));
-            }
+            Ok(()) => self.answer(&logout.asker, &LinkStatus::new(channel, LinkPhase::Unlinked)),
             Err(why) => self.refuse(&logout.asker, &WireError::unavailable(why)),
         }
     }

@@ -84,6 +84,8 @@ pub(crate) struct Head {
 pub(crate) enum DeliveryPhase {
     /// The delivery, or the mark that its next part is being tried, is being put on record.
     Storing,
+    /// The next part was being tried when the gateway last stopped, and nothing was done about that since.
+    Interrupted,
     /// The next part may be tried.
     Waiting,
     /// The channel tries the next part.
@@ -161,11 +163,6 @@ impl Delivery {
     /// Whether the next part is with the channel, or will be when the mark of the part is on record.
     fn is_busy(&self) -> bool {
         self.head.trying && matches!(self.phase, DeliveryPhase::Storing | DeliveryPhase::Trying(_))
-    }
-
-    /// Whether the delivery was being tried when the gateway last stopped, and nothing was done about that since.
-    fn is_interrupted(&self) -> bool {
-        self.head.trying && self.phase == DeliveryPhase::Waiting
     }
 
     /// Puts the delivery on record: its head, and its parts if they are not there yet.
@@ -255,7 +252,8 @@ impl Outbox {
         self.made = self.made.max(id + 1);
         let age = age(head.created_ts, now.wall_ms).unwrap_or_default();
         let give_up_at = now.mono + lifetime(&head).saturating_sub(age);
-        let delivery = Delivery::new(id, head, Vec::new(), DeliveryPhase::Waiting, give_up_at);
+        let phase = if head.trying { DeliveryPhase::Interrupted } else { DeliveryPhase::Waiting };
+        let delivery = Delivery::new(id, head, Vec::new(), phase, give_up_at);
         self.by_id.insert(id, Delivery { recorded: true, ..delivery });
         Ok(())
     }
@@ -317,9 +315,7 @@ impl Outbox {
         let mut due = Vec::new();
         for delivery in self.by_id.values() {
             let is_first = taken.insert(delivery.chat());
-            let is_ready = delivery.phase == DeliveryPhase::Waiting
-                && delivery.not_before.is_none()
-                && !delivery.is_interrupted();
+            let is_ready = delivery.phase == DeliveryPhase::Waiting && delivery.not_before.is_none();
             let room = &mut room[delivery.head.route.channel as usize];
             if is_first && is_ready && *room > 0 {
                 *room -= 1;
@@ -334,9 +330,9 @@ impl Outbox {
         self.ids(|delivery| delivery.phase == DeliveryPhase::Waiting && delivery.give_up_at <= now)
     }
 
-    /// Deliveries that were being tried when the gateway last stopped, and about which nothing was done since.
+    /// Deliveries that were being tried when the gateway last stopped.
     pub(crate) fn interrupted(&self) -> Vec<DeliveryId> {
-        self.ids(Delivery::is_interrupted)
+        self.ids(|delivery| delivery.phase == DeliveryPhase::Interrupted)
     }
 
     fn ids(&self, wanted: impl Fn(&Delivery) -> bool) -> Vec<DeliveryId> {
@@ -424,7 +420,10 @@ impl Outbox {
         for delivery in self.by_id.values_mut().filter(|delivery| is_meant(delivery)) {
             delivery.forgotten = true;
         }
-        self.ids(|delivery| is_meant(delivery) && delivery.phase == DeliveryPhase::Waiting)
+        self.ids(|delivery| {
+            is_meant(delivery)
+                && matches!(delivery.phase, DeliveryPhase::Waiting | DeliveryPhase::Interrupted)
+        })
     }
 
     /// Whether a channel is trying some part.
