@@ -70,12 +70,12 @@ use crate::agent::{AgentControl, AgentEvent, RunSpec};
 use crate::channels::{ChannelCommand, ChannelEvent};
 use crate::clock::Now;
 use crate::config::file;
-use crate::limits::{CHANNEL_INBOX, ms};
+use crate::limits::{CHANNEL_INBOX, CHILD_STOP_TIMEOUT, ms};
 use crate::metrics::METRICS;
 use crate::net::NetEvent;
 use crate::net::outbound::{Loss, Outbound};
 use crate::protocol::error::WireError;
-use crate::protocol::event::{EventKind, PresenceDelta, Tick};
+use crate::protocol::event::{EventKind, PresenceDelta, Shutdown, Tick};
 use crate::protocol::frame::{self, Close, EventBody};
 use crate::protocol::hello::{Policy, StateVersion};
 use crate::protocol::payload::{Auth, Toggles};
@@ -225,6 +225,9 @@ pub(crate) struct State {
     effects: Vec<Effect>,
 }
 
+/// Time that the last commits may take on top of `CHILD_STOP_TIMEOUT`.
+const RECORD_TIMEOUT: Duration = Duration::from_millis(300);
+
 /// The gateway's own end, once it is under way.
 struct Stopping {
     /// What the clients are told at the end.
@@ -296,6 +299,34 @@ impl State {
         let delta = self.presence.delta_due(self.now.mono, self.fanout);
         let busy = [self.next_tick, delta, self.presence.next_expiry()];
         quiet.into_iter().chain(busy).flatten().min()
+    }
+
+    /// Begins the gateway's orderly end: no new work, all clients told, runs ended and on record, then
+    /// [`Self::goodbye`].
+    fn stop(&mut self, reason: String, restart_expected_ms: Option<u64>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.event(EventKind::Shutdown, &Shutdown { reason: &reason, restart_expected_ms }, Loss::Nobody);
+        self.effects.push(Effect::AgentControl(AgentControl::Shutdown));
+        self.effects.push(Effect::Channel(ChannelCommand::GiveBack));
+        let deadline = self.now.mono + CHILD_STOP_TIMEOUT + RECORD_TIMEOUT;
+        // 1012 is "service restart", 1001 "going away".
+        let code = if restart_expected_ms.is_some() { 1012 } else { 1001 };
+        // Before the runs are cancelled, so that their messages are not taken for answered.
+        self.stopping = Some(Stopping { close: Close::new(code, reason), deadline });
+        self.cancel_all(|_| true);
+        self.health.touch();
+    }
+
+    /// The last message to every client, when the thread may end: everything is told and on record, or time is up.
+    pub(crate) fn goodbye(&self) -> Option<Outbound> {
+        let stopping = self.stopping.as_ref()?;
+        let is_all_told = self.runs.is_empty() && self.journal.is_idle() && !self.outbox.is_trying();
+        if !is_all_told && self.now.mono < stopping.deadline {
+            return None;
+        }
+        Some(Outbound::CloseAll { close: stopping.close.clone() })
     }
 
     /// Takes over how long the last event to everybody took, as `outbound` measured it.

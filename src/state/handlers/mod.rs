@@ -22,5 +22,4 @@ mod requests;
 mod runs;
 mod sends;
 mod session_queues;
-mod stopping;
 mod switches;
