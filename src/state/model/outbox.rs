@@ -436,3 +436,6 @@ impl Outbox {
 const fn lifetime(head: &Head) -> Duration {
     ms(if head.key.is_some() { SEND_AGE_MS_MAX } else { DELIVERY_AGE_MS_MAX })
 }
+
+#[cfg(test)]
+mod tests;

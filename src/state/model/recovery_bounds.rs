@@ -149,13 +149,15 @@ impl Kind {
             fits.map(|slot| ((self.rank)(&slot.0[self.prefix.len()..], slot.1), slot.0, bytes(&slot)));
         let mut ranked: Vec<(u64, &String, usize)> = ranked.collect();
         ranked.sort_by_key(|(rank, name, _)| (Reverse(*rank), *name));
+        let mut kept = BTreeSet::new();
         let mut left = self.all_bytes_max;
-        let fits = ranked.into_iter().take(self.count_max).take_while(|(_, _, bytes)| {
-            let rest = left.checked_sub(*bytes);
-            left = rest.unwrap_or(left);
-            rest.is_some()
-        });
-        let kept: BTreeSet<String> = fits.map(|(_, name, _)| name.clone()).collect();
+        for (_, name, bytes) in ranked.into_iter().take(self.count_max) {
+            if bytes > left {
+                break;
+            }
+            left -= bytes;
+            kept.insert(name.clone());
+        }
         let before = slots.len();
         slots.retain(|name, json| !self.is(name, json) || kept.contains(name));
         before - slots.len()
