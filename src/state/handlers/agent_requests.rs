@@ -30,12 +30,8 @@ const NO_ROUTE: &str =
     "`/params/to`: `deliver` needs `to`; nothing has come in on this session that could be answered";
 
 impl State {
-    pub(crate) fn agent_request(
-        &mut self,
-        asker: &Asker,
-        request: Keyed<AgentParams>,
-    ) -> Result<(), WireError> {
-        let Keyed { params, digest } = request;
+    pub(crate) fn agent_request(&mut self, asker: &Asker, call: Keyed<AgentParams>) -> Result<(), WireError> {
+        let Keyed { params, digest } = call;
         self.keys.drop_expired(self.now.mono);
         let key = keys::name("agent", &params.idempotency_key);
         if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, &digest)?.cloned() {

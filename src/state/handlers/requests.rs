@@ -36,7 +36,7 @@ impl State {
             Call::SessionReset(session_key) => self.session_reset(asker, &session_key),
             Call::SessionForget(session_key) => self.session_forget(asker, &session_key),
             Call::SetHeartbeats(enabled) => self.set_heartbeats(asker, enabled),
-            Call::SetChannel(params) => self.set_channel(asker, params.channel, params.enabled),
+            Call::SetChannel(params) => self.set_channel(asker, &params),
             Call::SetPaused(paused) => self.set_paused(asker, paused),
             Call::ChannelAllow(params) => self.channel_allow(asker, &params),
             Call::ChannelLogin(params) => self.channel_login(asker, params),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::channels::ChannelCommand;
-use crate::protocol::call::Channel;
+use crate::protocol::call::{Channel, SetChannelParams};
 use crate::protocol::error::WireError;
 use crate::state::State;
 use crate::state::journal::{SWITCHED_FOR_NOW, Then};
@@ -20,12 +20,8 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn set_channel(
-        &mut self,
-        asker: &Asker,
-        channel: Channel,
-        enabled: bool,
-    ) -> Result<(), WireError> {
+    pub(crate) fn set_channel(&mut self, asker: &Asker, params: &SetChannelParams) -> Result<(), WireError> {
+        let SetChannelParams { channel, enabled } = *params;
         self.require_store()?;
         if enabled {
             self.require_set_up(channel)?;
