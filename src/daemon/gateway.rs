@@ -67,7 +67,7 @@ impl Gateway {
         let mut state_config = setup::state(settings, &layout, boot_id, &listeners);
         state_config.warnings.extend(warning);
         agent_setup::make_work_folder(&agent_config)?;
-        let (state, first) = State::new(state_config, recovered, now());
+        let state = State::new(state_config, recovered, now());
 
         let thread = Fatal::system("start a thread");
         let (to_state, state_inbox) = bounded(STATE_INBOX);
@@ -105,7 +105,7 @@ impl Gateway {
             agent::spawn(agent_config, agent_inbox, agent_control_inbox, to_state.clone(), tried)
                 .map_err(&thread)?,
         ];
-        let state = state::state_loop::spawn(state, first, state_inbox, outputs).map_err(&thread)?;
+        let state = state::state_loop::spawn(state, state_inbox, outputs).map_err(&thread)?;
         let acceptor = Acceptor::start(listeners.sockets, Arc::clone(&context)).map_err(&thread)?;
         Ok(Self { context, acceptor, to_state, to_channels, state, others })
     }

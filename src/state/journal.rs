@@ -132,7 +132,8 @@ impl State {
     /// Handles the store's report on the disk: what could not be written is tried again when it has healed.
     pub(super) fn usage(&mut self, usage: StorageHealth) {
         let healed = usage.ok;
-        self.health.set_storage(usage);
+        self.health.storage = usage;
+        self.health.touch();
         if healed && !self.journal.unsaved.is_empty() {
             self.commit(Then::Nothing);
         }

@@ -7,7 +7,7 @@
 //! a person and each step of the agent changes it, on this one thread: there is no lock, and no two decisions
 //! are made at the same time.
 //!
-//! The core is pure. [`State::handle`] takes an [`Event`] and returns [`Effect`]s; it does no IO, takes no lock,
+//! The core is pure. [`State::turn`] takes an [`Event`] and leaves [`Effect`]s; it does no IO, takes no lock,
 //! reads no clock and never sleeps. The tests drive it with events and judge it by its effects, with a time
 //! that they make up.
 //!
@@ -19,11 +19,11 @@
 //!
 //! # A turn
 //!
-//! 1. The loop takes one event from the queue, or wakes up at [`State::next_deadline`]. [`State::begin_turn`] sets
-//!    the time: a turn has only one.
-//! 2. [`State::handle`] leads the event to its handler. That changes the model, which leaves its writes in the
-//!    turn's `WriteBuffer`, and adds effects. What must not happen before a write is durable is named with the
-//!    commit, as `journal::Then`.
+//! 1. The loop takes one event from the queue, or wakes up at [`State::next_deadline`], and calls [`State::turn`],
+//!    which sets the time: a turn has only one.
+//! 2. `handle` leads the event to its handler. That changes the model, which leaves its writes in the turn's
+//!    `WriteBuffer`, and adds effects. What must not happen before a write is durable is named with the commit, as
+//!    `journal::Then`. Then comes what is due at this time, such as a tick.
 //! 3. `settle` does what any turn may have made due: a presence delta, runs that can start, messages that can be
 //!    asked, deliveries that can be tried, a health event. At its end the write buffer is empty.
 //! 4. The loop carries the effects out in the order in which they were made.
@@ -219,9 +219,11 @@ pub(crate) struct State {
     /// Commands that the channels have not answered; counted, so that their queue never fills.
     channel_commands: usize,
     next_tick: Option<Instant>,
-    /// Time that the last event to everybody took; presence deltas keep their distance by it.
+    /// Time that the last event to everybody took, as `outbound` measured it; presence deltas keep their distance
+    /// by it.
     fanout: Duration,
     stopping: Option<Stopping>,
+    /// What follows from the turns since the loop last carried something out.
     effects: Vec<Effect>,
 }
 
@@ -237,13 +239,19 @@ struct Stopping {
 }
 
 impl State {
-    /// Sets the time at which all of the next turn happens.
-    pub(crate) fn begin_turn(&mut self, now: Now) {
+    /// Does one turn, all of it at that time: handles the event, if there is one, and what is due.
+    fn turn(&mut self, event: Option<Event>, now: Now) {
         self.now = now;
+        if let Some(event) = event {
+            self.handle(event);
+        }
+        if self.stopping.is_none() {
+            self.do_what_is_due();
+        }
+        self.settle();
     }
 
-    /// Handles one event and appends what follows from it to `effects`.
-    pub(crate) fn handle(&mut self, event: Event, effects: &mut Vec<Effect>) {
+    fn handle(&mut self, event: Event) {
         // Steps of runs are many, and let nothing in inbox, queues or outbox go on.
         self.channels_stale |= !matches!(event, Event::Agent(AgentEvent::Step { .. }));
         match event {
@@ -254,8 +262,6 @@ impl State {
             Event::Channel(event) => self.channel_event(event),
             Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms),
         }
-        self.settle();
-        effects.append(&mut self.effects);
     }
 
     fn net_event(&mut self, event: NetEvent) {
@@ -272,27 +278,24 @@ impl State {
         }
     }
 
-    /// Does what is due at this time.
-    pub(crate) fn on_time(&mut self, effects: &mut Vec<Effect>) {
+    fn do_what_is_due(&mut self) {
         if self.next_tick.is_some_and(|at| at <= self.now.mono) {
             self.tick();
         }
         if self.presence.next_expiry().is_some_and(|at| at <= self.now.mono) {
             self.presence.expire(self.now.mono);
         }
-        if self.heartbeats.next().is_some_and(|at| at <= self.now.mono) {
+        if self.heartbeats.next.is_some_and(|at| at <= self.now.mono) {
             self.heartbeat();
         }
-        self.settle();
-        effects.append(&mut self.effects);
     }
 
-    /// When `on_time` has something to do. `None` without clients: then nothing needs to wake up.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    /// When a turn without an event has something to do. `None` without clients: then nothing needs to wake up.
+    fn next_deadline(&self) -> Option<Instant> {
         if let Some(stopping) = &self.stopping {
             return Some(stopping.deadline);
         }
-        let quiet = [self.heartbeats.next(), self.channels_due];
+        let quiet = [self.heartbeats.next, self.channels_due];
         if self.clients.is_empty() {
             return quiet.into_iter().flatten().min();
         }
@@ -322,16 +325,11 @@ impl State {
     /// The last message to every client, when the thread may end: everything is told and on record, or time is up.
     pub(crate) fn goodbye(&self) -> Option<Outbound> {
         let stopping = self.stopping.as_ref()?;
-        let is_all_told = self.runs.is_empty() && self.journal.is_idle() && !self.outbox.is_trying();
+        let is_all_told = self.runs.by_id.is_empty() && self.journal.is_idle() && !self.outbox.is_trying();
         if !is_all_told && self.now.mono < stopping.deadline {
             return None;
         }
         Some(Outbound::CloseAll { close: stopping.close.clone() })
-    }
-
-    /// Takes over how long the last event to everybody took, as `outbound` measured it.
-    pub(crate) fn set_fanout(&mut self, fanout: Duration) {
-        self.fanout = fanout;
     }
 
     /// Does, at the end of every turn, what the turn may have made due.
@@ -370,7 +368,7 @@ impl State {
     }
 
     fn version(&self) -> StateVersion {
-        StateVersion { presence: self.presence.version(), health: self.health.version() }
+        StateVersion { presence: self.presence.version(), health: self.health.version }
     }
 
     fn uptime_ms(&self) -> u64 {

@@ -16,8 +16,8 @@ use crate::state::model::keys::KeyRecord;
 use crate::state::model::slot::Slot;
 use crate::state::model::{keys, recovery_bounds};
 use crate::state::{
-    Access, Effect, Forgetting, GroupContext, HealthBoard, Inbox, Journal, Keys, Logins, Outbox, Presence,
-    Runs, Sessions, State, StateConfig, SystemNotes, WriteBuffer,
+    Access, Forgetting, GroupContext, HealthBoard, Inbox, Journal, Keys, Logins, Outbox, Presence, Runs,
+    Sessions, State, StateConfig, SystemNotes, WriteBuffer,
 };
 use crate::store::Recovered;
 
@@ -43,9 +43,9 @@ fn has_work_folder(recovered: &Recovered) -> bool {
 }
 
 impl State {
-    /// Makes the state out of what was recovered. The effects put on record what follows from it, such as which
+    /// Makes the state out of what was recovered. Its first effects put on record what follows from it, such as which
     /// runs were interrupted.
-    pub(crate) fn new(config: StateConfig, recovered: Recovered, now: Now) -> (Self, Vec<Effect>) {
+    pub(crate) fn new(config: StateConfig, recovered: Recovered, now: Now) -> Self {
         let own = PresenceEntry {
             host: config.host.clone(),
             ip: config.ip.clone(),
@@ -106,8 +106,7 @@ impl State {
         state.heartbeats.resume(enabled, now);
         // So that `/readyz` tells the truth from the first connection on.
         state.settle_health();
-        let effects = std::mem::take(&mut state.effects);
-        (state, effects)
+        state
     }
 
     /// The toggles that were recovered, for the channels' start.
@@ -186,16 +185,13 @@ impl State {
             Slot::Forget(key) => self.forgetting.recover(key),
             Slot::Session(key) => self.sessions.recover(&key, serde_json::from_str(json)?),
             Slot::Key(key) => keys.push((key, serde_json::from_str(json)?)),
-            Slot::Allow(channel, id) => self.access.recover_grant(channel, id, json)?,
-            Slot::Moved(channel, id) => self.access.recover_move(channel, id, json)?,
-            Slot::ImpliedOwner => self.access.recover_implied(json)?,
-            Slot::OwnersByName => self.access.recover_by_name(),
-            Slot::HadOwner => self.access.recover_had_owner(),
-            Slot::Inbox(channel, key) => self.inbox.recover(channel, key, json, self.now.mono)?,
+            Slot::Inbox(channel, key) => {
+                self.inbox.recover(channel, key, json, self.now.mono, &mut self.writes)?
+            }
             Slot::Aside(channel, key) => self.inbox.recover_aside(channel, key),
             Slot::Delivery(id) => self.outbox.recover(id, json, self.now)?,
             Slot::DeliveryParts(id) => self.outbox.recover_parts(id, json)?,
-            Slot::WorkFolder | Slot::Cursor(_) => {}
+            slot => self.access.recover(slot, json)?,
         }
         Ok(())
     }

@@ -41,42 +41,29 @@ pub(crate) struct Outputs {
 }
 
 /// Starts the state thread. It ends after an [`Event::Stop`], when everything is told and on record.
-pub(crate) fn spawn(
-    state: State,
-    first: Vec<Effect>,
-    inbox: Receiver<Event>,
-    outputs: Outputs,
-) -> io::Result<JoinHandle<()>> {
-    threads::spawn_owner("state", move || run(state, first, &inbox, &outputs))
+pub(crate) fn spawn(state: State, inbox: Receiver<Event>, outputs: Outputs) -> io::Result<JoinHandle<()>> {
+    threads::spawn_owner("state", move || run(state, &inbox, &outputs))
 }
 
-fn run(mut state: State, mut effects: Vec<Effect>, inbox: &Receiver<Event>, outputs: &Outputs) {
-    outputs.execute(&mut effects);
-    let mut deadline = state.next_deadline();
+fn run(mut state: State, inbox: &Receiver<Event>, outputs: &Outputs) {
+    outputs.execute(&mut state.effects);
     loop {
-        let event = match deadline {
+        let event = match state.next_deadline() {
             Some(at) => inbox.recv_deadline(at),
             None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
+        if matches!(event, Err(RecvTimeoutError::Disconnected)) {
+            return;
+        }
         let now = now();
-        state.begin_turn(now);
-        match event {
-            Ok(event) => state.handle(event, &mut effects),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        // Also when the queue never runs empty.
-        state.set_fanout(Duration::from_micros(outputs.fanout_us.load(Ordering::Relaxed)));
-        if state.next_deadline().is_some_and(|at| at <= now.mono) {
-            state.on_time(&mut effects);
-        }
+        state.fanout = Duration::from_micros(outputs.fanout_us.load(Ordering::Relaxed));
+        state.turn(event.ok(), now);
         measure(now.mono.elapsed());
-        outputs.execute(&mut effects);
+        outputs.execute(&mut state.effects);
         if let Some(goodbye) = state.goodbye() {
             let _ = outputs.outbound.send(goodbye);
             return;
         }
-        deadline = state.next_deadline();
     }
 }
 

@@ -85,20 +85,24 @@ impl Bench {
 
     fn with_unkept(config: StateConfig, recovered: Recovered) -> Self {
         let now = Now { mono: Instant::now(), wall_ms: SANE_CLOCK_MS + 1_000_000 };
-        let (state, effects) = State::new(config, recovered, now);
+        let mut state = State::new(config, recovered, now);
+        let effects = std::mem::take(&mut state.effects);
         Self { state, now, effects }
     }
 
+    fn turn(&mut self, event: Option<Event>) {
+        self.state.turn(event, self.now);
+        self.effects.append(&mut self.state.effects);
+    }
+
     fn handle(&mut self, event: Event) {
-        self.state.begin_turn(self.now);
-        self.state.handle(event, &mut self.effects);
+        self.turn(Some(event));
     }
 
     fn pass(&mut self, time: Duration) {
         self.now.mono += time;
         self.now.wall_ms += u64::try_from(time.as_millis()).unwrap();
-        self.state.begin_turn(self.now);
-        self.state.on_time(&mut self.effects);
+        self.turn(None);
         let due = self.state.next_deadline();
         let spins = due.is_some_and(|due| due <= self.now.mono) && self.state.goodbye().is_none();
         assert!(!spins, "the thread would spin");
@@ -401,8 +405,9 @@ fn interrupted_runs_come_back_as_unknown_and_toggles_as_they_were() {
 fn damaged_records_start_paused() {
     let now = Now { mono: Instant::now(), wall_ms: SANE_CLOCK_MS };
     let recovered = Recovered { is_damaged: true, ..Recovered::default() };
-    let (state, first) = State::new(config(), recovered, now);
+    let state = State::new(config(), recovered, now);
     assert!(state.toggles().paused);
+    let first = &state.effects;
     let [Effect::Store(command)] = first.as_slice() else { panic!("not one command: {first:?}") };
     let slots = command.ops.iter().filter_map(|op| match op {
         StoreOp::Put { slot, value } => Some((slot.clone(), value.clone())),
@@ -410,7 +415,7 @@ fn damaged_records_start_paused() {
     });
     // The damage is gone with what was stored first; the pause is not.
     let recovered = Recovered { slots: slots.collect(), ..Recovered::default() };
-    assert!(State::new(config(), recovered, now).0.toggles().paused);
+    assert!(State::new(config(), recovered, now).toggles().paused);
 }
 
 #[test]
@@ -418,12 +423,12 @@ fn toggles_that_are_not_understood_start_paused_and_stay_so() {
     let now = Now { mono: Instant::now(), wall_ms: SANE_CLOCK_MS };
     for toggles in [r#"{"paused":5}"#, "[]", "7"] {
         let slots = [("toggles".to_owned(), toggles.to_owned())].into();
-        let (state, _) = State::new(config(), Recovered { slots, ..Recovered::default() }, now);
+        let state = State::new(config(), Recovered { slots, ..Recovered::default() }, now);
         assert!(state.toggles().paused, "{toggles}");
     }
     let slots =
         [("toggles".to_owned(), r#"{"heartbeats":true,"paused":false,"channels":{}}"#.to_owned())].into();
-    let (state, _) = State::new(config(), Recovered { slots, ..Recovered::default() }, now);
+    let state = State::new(config(), Recovered { slots, ..Recovered::default() }, now);
     assert!(state.toggles().heartbeats && !state.toggles().paused);
 }
 

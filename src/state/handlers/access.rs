@@ -42,7 +42,7 @@ impl State {
 
     /// Warns of an owner whom nobody named: a person should confirm them, or name another.
     pub(crate) fn warn_of_implied_owner(&mut self) {
-        let Some((channel, id)) = self.access.implied_owner() else {
+        let Some((channel, id)) = &self.access.implied else {
             return self.end_warning(WarningCode::OwnerImplied);
         };
         let name = channel.name();

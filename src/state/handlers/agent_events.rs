@@ -19,22 +19,26 @@ impl State {
     pub(crate) fn agent_event(&mut self, event: AgentEvent) {
         match event {
             AgentEvent::Step { run_id, step } => self.run_step(&run_id, step),
-            AgentEvent::Ended { run_id, status, summary } => self.run_ended(&run_id, status, summary),
+            AgentEvent::Ended { run_id, status, summary } => self.run_ended(&run_id, status, &summary),
             AgentEvent::Sandbox { kind, reason } => {
                 match &reason {
                     Some(reason) => self.warn(Warning::new(WarningCode::NoSandbox, reason.clone())),
                     None => self.end_warning(WarningCode::NoSandbox),
                 }
-                self.health.set_sandbox(kind, reason);
+                self.health.sandbox = (kind, reason);
+                self.health.touch();
             }
-            AgentEvent::Trouble(trouble) => self.health.set_agent_trouble(trouble),
+            AgentEvent::Trouble(trouble) => {
+                self.health.agent_trouble = trouble;
+                self.health.touch();
+            }
             AgentEvent::Forgotten { session_key, result } => self.agent_forgot(session_key, result),
         }
     }
 
     fn run_step(&mut self, run_id: &RunId, step: RunStep) {
         if step == RunStep::Started {
-            if let Some(run) = self.runs.get_mut(run_id) {
+            if let Some(run) = self.runs.by_id.get_mut(run_id) {
                 run.phase = RunPhase::Active;
                 self.health.touch();
             }
@@ -46,7 +50,7 @@ impl State {
 
     pub(crate) fn agent_step(&mut self, run_id: &RunId, stream: AgentStream, data: Value) {
         let no_clients = self.clients.is_empty();
-        let Some(run) = self.runs.get_mut(run_id) else { return };
+        let Some(run) = self.runs.by_id.get_mut(run_id) else { return };
         run.seq += 1;
         if no_clients {
             return;

@@ -158,9 +158,6 @@ impl State {
         prompt.client(&params.message);
         self.sessions.append(&session_key, &session_id, message, &mut self.writes);
         self.keys.begin(&key, record, &mut self.writes);
-        if directive.is_none() {
-            self.count_run(OWNER);
-        }
         let usual = self.new_run(&session_key, &session_id, OWNER);
         let run = Run {
             reply,
@@ -172,9 +169,7 @@ impl State {
             timeout: params.timeout.map_or(usual.timeout, |seconds| ms(seconds * 1_000)),
             owner: Some(asker.conn),
             waiters: vec![asker.clone()],
-            phase: RunPhase::Storing {
-                has_place: directive.is_none() && self.has_place(&session_key, false),
-            },
+            has_place: directive.is_none() && self.has_place(&session_key, false),
             ..usual
         };
         self.begin_run(run_id, run);
@@ -192,7 +187,7 @@ impl State {
     /// After a long silence the next message begins a new conversation.
     pub(crate) fn begin_anew_if_idle(&mut self, session_key: &str) {
         let idle = Duration::from_secs(60 * self.config.agent.idle_minutes);
-        let busy = self.runs.of_session(session_key).next().is_some();
+        let busy = self.runs.by_id.values().any(|run| run.session_key == session_key);
         if idle.is_zero() || busy || !self.sessions.is_idle(session_key, idle, self.now.wall_ms) {
             return;
         }
@@ -205,23 +200,17 @@ impl State {
         RunId::from(format!("r-{}-{}", self.config.boot_id, self.runs.made))
     }
 
-    /// Counts a run against today's budget.
-    pub(crate) fn count_run(&mut self, person: &str) {
-        self.today.count(person, self.now.wall_ms);
-        self.put_today();
-    }
-
     /// Puts today's count, and who was told that it is used up, on record.
     pub(crate) fn put_today(&mut self) {
         self.writes.put(&Slot::Today, &self.today);
     }
 
     fn join_run(&mut self, asker: &Asker, run_id: &RunId) -> Result<(), WireError> {
-        let Some(run) = self.runs.get_mut(run_id) else {
+        let Some(run) = self.runs.by_id.get_mut(run_id) else {
             return Err(WireError::internal("the run of this key is lost; look into session-history"));
         };
         join(&mut run.waiters, asker, &self.clients, "run")?;
-        if !matches!(run.phase, RunPhase::Storing { .. }) {
+        if run.phase != RunPhase::Storing {
             self.answer(asker, &RunAck { run_id, status: "accepted" });
         }
         Ok(())

@@ -14,19 +14,6 @@ use crate::state::model::question::{Question, directive_of, left_out_line};
 use crate::state::model::runs::{Origin, Run, RunPhase};
 use crate::state::{Effect, State};
 
-/// The answer to a message about which the agent is not asked.
-struct Refusal {
-    /// What the person is told; `None` for silence.
-    line: Option<String>,
-    over_budget: bool,
-}
-
-impl Refusal {
-    fn say(line: impl Into<String>) -> Self {
-        Self { line: Some(line.into()), over_budget: false }
-    }
-}
-
 const INTERRUPTED: &str = "I was interrupted again and again while I worked on this, so I left it. Please ask once more if you still need it.";
 const BUDGET_USED: &str =
     "That was all for today: the day's answers are used up. I am back after midnight (UTC).";
@@ -37,37 +24,35 @@ const NO_ROOM: &str =
 impl State {
     /// Asks the agent about the messages that are whole and have no run yet, as far as it has room.
     pub(crate) fn ask_waiting(&mut self) {
-        if !self.inbox.has_unasked() || self.stopping.is_some() || self.inbox.hold_until.is_some() {
+        if self.stopping.is_some() || self.inbox.hold_until.is_some() {
             return;
         }
         // What was said behind a directive waits for it: it may end all that was said before.
         let mut blocked = self.runs.sessions_with_directive();
-        let waiting: Vec<InboxId> = self
-            .inbox
-            .iter()
-            .filter(|(_, entry)| entry.run.is_none())
-            .map(|(inbox_id, _)| inbox_id)
-            .collect();
-        for inbox_id in waiting {
-            let Some(entry) = self.inbox.get(inbox_id).filter(|entry| entry.run.is_none()) else { continue };
+        for inbox_id in self.inbox.ids(|entry| entry.run.is_none()) {
+            let Some(entry) = self.inbox.waiting.get(&inbox_id).filter(|entry| entry.run.is_none()) else {
+                continue;
+            };
             if !self.store_has_room() {
                 return;
             }
-            if is_directive(entry) {
+            let session_key = entry.attribution.session_key.clone();
+            if entry.stored && directive_of(&entry.message).is_some() {
                 // Also past messages that wait: it may be there to stop them.
-                let session_key = entry.attribution.session_key.clone();
                 self.ask(&[inbox_id]);
                 blocked.insert(session_key);
-            } else if !blocked.contains(&entry.attribution.session_key) {
-                let session_key = entry.attribution.session_key.clone();
-                let is_full = self.agent_is_full_for(&entry.attribution);
-                let pieces = self.inbox.pieces(inbox_id);
-                if !is_full && pieces.iter().all(|piece| self.inbox.get(*piece).is_some_and(Entry::is_whole))
-                {
-                    self.ask(&pieces);
-                } else {
-                    blocked.insert(session_key);
-                }
+                continue;
+            }
+            if blocked.contains(&session_key) {
+                continue;
+            }
+            let is_full = self.agent_is_full_for(&entry.attribution);
+            let pieces = self.inbox.pieces(inbox_id);
+            let is_whole = |piece| self.inbox.waiting.get(piece).is_some_and(Entry::is_whole);
+            if !is_full && pieces.iter().all(is_whole) {
+                self.ask(&pieces);
+            } else {
+                blocked.insert(session_key);
             }
         }
     }
@@ -80,7 +65,7 @@ impl State {
     /// Whether the agent takes no more runs of that person or session: others than the owner leave a place to the
     /// owner, and one person or session of theirs leaves half of all places to the rest.
     fn agent_is_full_for(&self, attribution: &Attribution) -> bool {
-        if attribution.is_owner() {
+        if attribution.person == OWNER {
             return self.agent_is_full();
         }
         let places = self.config.agent.queue + self.config.agent.max_processes;
@@ -94,7 +79,9 @@ impl State {
 
     /// Makes a run of a message, or answers it without one.
     fn ask(&mut self, inbox_ids: &[InboxId]) {
-        let Some(entry) = inbox_ids.first().and_then(|inbox_id| self.inbox.get(*inbox_id)) else { return };
+        let Some(entry) = inbox_ids.first().and_then(|inbox_id| self.inbox.waiting.get(inbox_id)) else {
+            return;
+        };
         let Verdict::Allowed(attribution) = self.access.verdict(&entry.message) else {
             // Its sender is not let in any more.
             self.inbox.finish(inbox_ids, self.now.wall_ms, &mut self.writes);
@@ -109,40 +96,44 @@ impl State {
             return;
         };
         if question.directive.is_none() {
-            if let Some(refusal) = self.polite_refusal(&question) {
-                return self.decline(&question, refusal);
+            if let Some(line) = self.refusal(&question) {
+                self.decline(&question, Some(&line));
+                return self.commit(Then::Nothing);
+            }
+            let Attribution { session_key, person } = &question.attribution;
+            if self.today.wait_ms(person, &self.config.agent, self.now.wall_ms).is_some() {
+                // Once a day; after that there is silence.
+                let line = self.today.tell(person).then_some(BUDGET_USED);
+                self.decline(&question, line);
+                if person != OWNER && self.today.tell(OWNER) {
+                    self.notice_budget(&question.attribution);
+                }
+                self.today.saw(person, session_key);
+                self.put_today();
+                return self.commit(Then::Nothing);
             }
         }
         self.begin_asking(question);
     }
 
-    /// The answer to a question that does not go to the agent; `None` if it does.
-    fn polite_refusal(&mut self, question: &Question) -> Option<Refusal> {
-        if !question.has_content {
-            let line = if question.left_out.is_empty() {
-                "Yes? Write me what you need.".to_owned()
-            } else {
-                left_out_line(&question.left_out)
-            };
-            return Some(Refusal::say(line));
-        }
-        if question.asked >= ASKED_MAX {
-            return Some(Refusal::say(INTERRUPTED));
-        }
-        if self.toggles.paused {
-            return Some(Refusal::say("I am paused and cannot answer now. Please ask again later."));
-        }
-        if !self.config.agent_configured {
-            return Some(Refusal::say("There is nobody here to answer yet: no agent is set up."));
-        }
-        if !self.has_session_room(&question.attribution.session_key) {
-            return Some(Refusal::say(NO_ROOM));
-        }
-        let person = &question.attribution.person;
-        self.today.wait_ms(person, &self.config.agent, self.now.wall_ms)?;
-        // Once a day; after that there is silence.
-        let line = self.today.tell(person).then(|| BUDGET_USED.to_owned());
-        Some(Refusal { line, over_budget: true })
+    /// What a person is told whose question does not go to the agent, whatever the budget says; `None` if it may.
+    fn refusal(&self, question: &Question) -> Option<String> {
+        let line = if !question.has_content && question.left_out.is_empty() {
+            "Yes? Write me what you need."
+        } else if !question.has_content {
+            return Some(left_out_line(&question.left_out));
+        } else if question.asked >= ASKED_MAX {
+            INTERRUPTED
+        } else if self.toggles.paused {
+            "I am paused and cannot answer now. Please ask again later."
+        } else if !self.config.agent_configured {
+            "There is nobody here to answer yet: no agent is set up."
+        } else if !self.has_session_room(&question.attribution.session_key) {
+            NO_ROOM
+        } else {
+            return None;
+        };
+        Some(line.to_owned())
     }
 
     /// Whether somebody may begin a session under that key, if there is none.
@@ -150,30 +141,20 @@ impl State {
         self.sessions.is_known(session_key) || self.sessions.len() < SESSIONS_MAX + SESSIONS_RESERVE
     }
 
-    /// Answers without the agent: the message goes on record with what was said.
-    fn decline(&mut self, question: &Question, refusal: Refusal) {
-        let Refusal { line, over_budget } = refusal;
-        let key = question.attribution.session_key.clone();
-        let has_room = self.has_session_room(&key);
-        let session_id = if has_room { self.sessions.current(&key).id.clone() } else { String::new() };
+    /// Answers without the agent: the message goes on record with what was said, if anything is.
+    fn decline(&mut self, question: &Question, line: Option<&str>) {
+        let key = &question.attribution.session_key;
+        let has_room = self.has_session_room(key);
+        let session_id = if has_room { self.sessions.current(key).id.clone() } else { String::new() };
         if !question.said {
-            let message = question.message.clone();
-            self.sessions.append(&key, &session_id, message, &mut self.writes);
+            self.sessions.append(key, &session_id, question.message.clone(), &mut self.writes);
         }
         if let Some(line) = line {
-            let note = Message::new(Role::Note, line.clone(), self.now.wall_ms);
-            self.sessions.append(&key, &session_id, note, &mut self.writes);
-            self.post_text(&question.reply, &line, &key, None);
+            let note = Message::new(Role::Note, line.to_owned(), self.now.wall_ms);
+            self.sessions.append(key, &session_id, note, &mut self.writes);
+            self.post_text(&question.reply, line, key, None);
         }
         self.inbox.finish(&question.inbox_ids, self.now.wall_ms, &mut self.writes);
-        if over_budget {
-            if !question.attribution.is_owner() && self.today.tell(OWNER) {
-                self.notice_budget(&question.attribution);
-            }
-            self.today.saw(&question.attribution.person, &key);
-            self.put_today();
-        }
-        self.commit(Then::Nothing);
     }
 
     fn begin_asking(&mut self, question: Question) {
@@ -199,9 +180,6 @@ impl State {
         let person = question.attribution.person;
         if question.directive.is_none() {
             self.group_context.clear(&key);
-            self.today.count(&person, self.now.wall_ms);
-            self.today.saw(&person, &key);
-            self.put_today();
         }
         if !question.left_out.is_empty() {
             let line = left_out_line(&question.left_out);
@@ -209,12 +187,14 @@ impl State {
         }
         self.mark_seen(&question.inbox_ids);
         let run = Run {
-            origin: Origin::Channel { inbox_ids: question.inbox_ids, was_interrupted },
+            origin: Origin::Channel,
+            inbox_ids: question.inbox_ids,
+            was_interrupted,
             reply: Some(question.reply),
             directive: question.directive,
             prompt: question.prompt,
             image_files: question.images,
-            phase: RunPhase::Storing { has_place },
+            has_place,
             ..self.new_run(&key, &session_id, &person)
         };
         self.begin_run(run_id, run);
@@ -223,7 +203,7 @@ impl State {
     /// Shows the senders on their channel that their messages were read; one who is not let in never sees it.
     fn mark_seen(&mut self, inbox_ids: &[InboxId]) {
         for inbox_id in inbox_ids {
-            let Some(entry) = self.inbox.get(*inbox_id) else { continue };
+            let Some(entry) = self.inbox.waiting.get(inbox_id) else { continue };
             let Inbound { route, message_id, from, .. } = entry.message.clone();
             self.effects.push(Effect::Channel(ChannelCommand::MarkRead { route, message_id, from }));
         }
@@ -233,22 +213,18 @@ impl State {
     /// judged otherwise now, back into the inbox, where they are judged again.
     pub(crate) fn take_back_held(&mut self) {
         let is_judged_otherwise = |inbox_id: &InboxId| {
-            let entry = self.inbox.get(*inbox_id);
+            let entry = self.inbox.waiting.get(inbox_id);
             entry.is_some_and(|entry| {
                 self.access.verdict(&entry.message) != Verdict::Allowed(entry.attribution.clone())
             })
         };
-        let held = self.runs.ids(|run| {
-            let of_channel = matches!(&run.origin, Origin::Channel { inbox_ids, .. } if inbox_ids.iter().any(is_judged_otherwise));
-            run.phase == RunPhase::Held && of_channel
-        });
+        let held =
+            self.runs.ids(|run| run.phase == RunPhase::Held && run.inbox_ids.iter().any(is_judged_otherwise));
         for run_id in held {
-            let Some(run) = self.runs.get_mut(&run_id) else { continue };
+            let Some(run) = self.runs.by_id.get_mut(&run_id) else { continue };
             run.reply = None;
-            if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
-                for inbox_id in std::mem::take(inbox_ids) {
-                    self.inbox.unask(inbox_id);
-                }
+            for inbox_id in std::mem::take(&mut run.inbox_ids) {
+                self.inbox.unask(inbox_id);
             }
             self.cancel(&run_id);
         }
@@ -259,13 +235,8 @@ impl State {
         for inbox_id in inbox_ids {
             self.inbox.unask(*inbox_id);
         }
-        if self.inbox.has_unasked() {
+        if !inbox_ids.is_empty() {
             self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
         }
     }
-}
-
-/// Whether a message is a line for the gateway itself.
-fn is_directive(entry: &Entry) -> bool {
-    entry.stored && directive_of(&entry.message).is_some()
 }

@@ -35,11 +35,11 @@ impl State {
 
     /// Goes on, at a start, with the messages in the inbox and the deliveries in the outbox.
     pub(crate) fn resume_channels(&mut self) {
-        self.inbox.recovered(&mut self.writes);
-        let waiting: Vec<InboxId> = self.inbox.iter().map(|(inbox_id, _)| inbox_id).collect();
+        self.inbox.recovered();
+        let waiting: Vec<InboxId> = self.inbox.waiting.keys().copied().collect();
         let mut missed = Vec::new();
         for inbox_id in waiting {
-            let Some(entry) = self.inbox.get(inbox_id) else { continue };
+            let Some(entry) = self.inbox.waiting.get(&inbox_id) else { continue };
             if self.is_too_old(&entry.message) {
                 missed.push(entry.message.clone());
                 self.inbox.finish(&[inbox_id], self.now.wall_ms, &mut self.writes);
@@ -59,13 +59,13 @@ impl State {
         self.channels_stale = false;
         // Also when the inbox is empty: a pause that is over would else be due for ever.
         self.inbox.stop_gathering(self.now.mono);
-        if !self.inbox.is_empty() {
+        if !self.inbox.waiting.is_empty() {
             self.fetch_media();
             self.ask_waiting();
             self.tell_who_waits();
         }
         self.pump_outbox();
-        let notice = self.inbox.iter().filter(|(_, entry)| entry.stored && !entry.told);
+        let notice = self.inbox.waiting.iter().filter(|(_, entry)| entry.stored && !entry.told);
         let notice = notice.map(|(_, entry)| entry.tell_at).min();
         let due = [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min();
         // What the store has no room for goes on with its next answer; until then nothing is due.

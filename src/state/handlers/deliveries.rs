@@ -65,7 +65,7 @@ impl State {
     /// Whether a channel takes anything now.
     pub(crate) fn is_open(&self, channel: Channel) -> bool {
         let takes = |state: &str| matches!(state, "ready" | "syncing" | "conflict" | "webhook");
-        let health = self.health.channel(channel);
+        let health = self.health.channels.get(&channel);
         self.stopping.is_none() && health.is_some_and(|health| health.enabled && takes(&health.state))
     }
 

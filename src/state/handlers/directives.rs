@@ -7,6 +7,7 @@ use crate::protocol::call::RunId;
 use crate::protocol::payload::{Role, RunStatus};
 use crate::state::State;
 use crate::state::model::directive::{Directive, HELP, LEVELS};
+use crate::state::model::inbox::InboxId;
 use crate::state::model::runs::Run;
 
 impl State {
@@ -19,7 +20,7 @@ impl State {
                 if self.sessions.is_known(session_key) {
                     let session_id = self.sessions.reset(session_key, self.now.wall_ms, &mut self.writes);
                     // The answer stands in it.
-                    if let Some(run) = self.runs.get_mut(run_id) {
+                    if let Some(run) = self.runs.by_id.get_mut(run_id) {
                         run.session_id = session_id;
                     }
                 }
@@ -30,7 +31,7 @@ impl State {
             Directive::BriefStatus => self.describe(session_key, false),
             Directive::Stop => self.stop_runs(run_id, None),
             Directive::StopOwn => {
-                let person = self.runs.get(run_id).map(|run| run.person.clone());
+                let person = self.runs.by_id.get(run_id).map(|run| run.person.clone());
                 self.stop_runs(run_id, person.as_deref())
             }
             Directive::Pause => {
@@ -50,7 +51,7 @@ impl State {
             Directive::Help => HELP.to_owned(),
         };
         self.say(run_id, &text);
-        self.end_run(run_id, RunStatus::Ok, text, Some(Role::Note), &[]);
+        self.end_run(run_id, RunStatus::Ok, &text, Some(Role::Note), &[]);
     }
 
     /// Carries out `/stop`: ends the runs that were asked before, by everybody or by that person; returns the answer.
@@ -68,15 +69,22 @@ impl State {
     /// asked there; of one person only, if one is named. What was said behind the directive stays. Returns how many
     /// runs ended, and how many messages go unanswered.
     fn end_before(&mut self, run_id: &RunId, person: Option<&str>) -> (usize, usize) {
-        let Some(run) = self.runs.get(run_id) else { return Default::default() };
-        let (number, before, session_key) = (run.number, run.first_inbox_id(), run.session_key.clone());
+        let Some(run) = self.runs.by_id.get(run_id) else { return Default::default() };
+        let (number, session_key) = (run.number, run.session_key.clone());
+        let before = run.inbox_ids.iter().copied().min().unwrap_or(InboxId::MAX);
         let is_meant = |run: &Run| {
             run.session_key == session_key
                 && run.number < number
                 && person.is_none_or(|person| run.person == person)
         };
         self.mute_replies(is_meant);
-        let unasked = self.inbox.unasked_in(&session_key, before, person);
+        let mut unasked = self.inbox.ids(|entry| {
+            entry.attribution.session_key == session_key
+                && person.is_none_or(|person| entry.attribution.person == person)
+                && entry.run.is_none()
+                && entry.stored
+        });
+        unasked.retain(|inbox_id| *inbox_id < before);
         self.inbox.finish(&unasked, self.now.wall_ms, &mut self.writes);
         let (left, answered) = if person.is_some() { self.leave_shared(is_meant) } else { (0, 0) };
         (left + self.cancel_all(is_meant), unasked.len() + answered)

@@ -54,7 +54,7 @@ impl State {
     /// Drops what waits to be answered or sent in a session that is forgotten.
     fn forget_in_channels(&mut self, session_key: &str) {
         self.group_context.clear(session_key);
-        let messages = self.inbox.of_session(session_key);
+        let messages = self.inbox.ids(|entry| entry.stored && entry.attribution.session_key == session_key);
         self.inbox.finish(&messages, self.now.wall_ms, &mut self.writes);
         let mut ended = Vec::new();
         for id in self.outbox.forget(session_key) {
@@ -87,7 +87,7 @@ impl State {
                 self.access.forget_refused(channel, id);
             }
             if let Some(chat) = key.strip_prefix(&group).and_then(|chat| chat.split(':').next()) {
-                self.access.forget_refused_group(channel, chat);
+                self.access.forget_refused(channel, chat);
             }
             if key == MAIN || key.starts_with(&direct) || key.starts_with(&group) {
                 self.inbox.forget_aside(channel, &mut self.writes);

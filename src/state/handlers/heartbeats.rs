@@ -8,7 +8,7 @@ use crate::state::State;
 use crate::state::model::heartbeats::{NOTHING_TO_SAY, PERSON};
 use crate::state::model::outbox::Reply;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::{Origin, Run, RunPhase};
+use crate::state::model::runs::{Origin, Run};
 use crate::state::model::sessions::MAIN;
 
 impl State {
@@ -19,11 +19,8 @@ impl State {
         status: RunStatus,
         summary: &str,
     ) -> Option<Role> {
-        let run = self.runs.get_mut(run_id)?;
-        if matches!(run.origin, Origin::Heartbeat)
-            && status == RunStatus::Ok
-            && summary.trim() == NOTHING_TO_SAY
-        {
+        let run = self.runs.by_id.get_mut(run_id)?;
+        if run.origin == Origin::Heartbeat && status == RunStatus::Ok && summary.trim() == NOTHING_TO_SAY {
             run.reply = None;
             return None;
         }
@@ -43,8 +40,8 @@ impl State {
 
     /// Begins a heartbeat's run, unless something speaks against it; the next heartbeat is due all the same.
     pub(crate) fn heartbeat(&mut self) {
-        self.heartbeats.plan_next(self.now.mono);
-        let busy = !self.runs.is_empty() || self.stopping.is_some();
+        self.heartbeats.switch(true, self.now);
+        let busy = !self.runs.by_id.is_empty() || self.stopping.is_some();
         if busy || !self.sessions.has_messages(MAIN) || !self.store_has_room() {
             return;
         }
@@ -58,11 +55,10 @@ impl State {
             origin: Origin::Heartbeat,
             reply: self.heartbeat_reply(),
             prompt: Prompt::of_config(self.heartbeats.prompt()),
-            phase: RunPhase::Storing { has_place: self.has_place(MAIN, false) },
+            has_place: self.has_place(MAIN, false),
             ..self.new_run(MAIN, &session_id, PERSON)
         };
         self.heartbeats.set_last(self.now.wall_ms, &mut self.writes);
-        self.count_run(PERSON);
         self.begin_run(run_id, run);
     }
 }

@@ -16,7 +16,7 @@ use crate::protocol::frame::EventBody;
 use crate::state::journal::Then;
 use crate::state::model::access::Verdict;
 use crate::state::model::age;
-use crate::state::model::inbox::{AcceptedBatch, Inbox, InboxId, describe};
+use crate::state::model::inbox::{AcceptedBatch, Inbox, InboxId, album_of, describe};
 use crate::state::model::slot::Slot;
 use crate::state::{Effect, State};
 use crate::store::file_name;
@@ -74,16 +74,13 @@ impl State {
             Verdict::Ignored => return,
         };
         METRICS.messages_in.up();
-        let is_old = self.is_too_old(&message);
-        if is_old {
-            accepted.old.push((message.route.channel, message.key.clone()));
-            missed.push(message.clone());
-        }
-        let inbox_id = self.inbox.add(message, attribution, self.now.mono);
-        if is_old {
-            self.inbox.finish(&[inbox_id], self.now.wall_ms, &mut self.writes);
+        if self.is_too_old(&message) {
+            let (channel, key) = (message.route.channel, message.key.clone());
+            self.inbox.finish_at_once(channel, key.clone(), self.now.wall_ms, &mut self.writes);
+            accepted.old.push((channel, key));
+            missed.push(message);
         } else {
-            self.inbox.put(inbox_id, &mut self.writes);
+            let inbox_id = self.inbox.add(message, attribution, self.now.mono, &mut self.writes);
             accepted.inbox_ids.push(inbox_id);
         }
     }
@@ -112,7 +109,7 @@ impl State {
         }
         self.acknowledge(channel, Ok(()));
         for inbox_id in accepted.inbox_ids {
-            if let Some(entry) = self.inbox.get_mut(inbox_id) {
+            if let Some(entry) = self.inbox.waiting.get_mut(&inbox_id) {
                 entry.stored = true;
             }
             self.show_inbound(inbox_id);
@@ -126,11 +123,11 @@ impl State {
 
     /// Has a message wait for its pictures and files, and for the rest of its album.
     pub(crate) fn make_whole(&mut self, inbox_id: InboxId) {
-        let Some(entry) = self.inbox.get_mut(inbox_id) else { return };
+        let Some(entry) = self.inbox.waiting.get_mut(&inbox_id) else { return };
         entry.fetching = entry.message.media.len();
         if entry.message.album.is_some() {
             for piece in self.inbox.pieces(inbox_id) {
-                if let Some(entry) = self.inbox.get_mut(piece) {
+                if let Some(entry) = self.inbox.waiting.get_mut(&piece) {
                     entry.gather_until = Some(self.now.mono + ALBUM_QUIET_TIME);
                 }
             }
@@ -140,7 +137,7 @@ impl State {
     /// Has pictures and files fetched where the channel can, as many at a time as it takes; what takes too
     /// long is left out.
     pub(crate) fn fetch_media(&mut self) {
-        for (_, entry) in self.inbox.iter_mut().filter(|(_, entry)| entry.fetching > 0) {
+        for (_, entry) in self.inbox.waiting.iter_mut().filter(|(_, entry)| entry.fetching > 0) {
             if entry.fetch_until.is_some_and(|until| until <= self.now.mono) {
                 entry.files.push(Err("a file (it took too long)".to_owned()));
                 (entry.fetching, entry.fetch_until) = (0, None);
@@ -148,9 +145,9 @@ impl State {
         }
         let open = Channel::ALL.map(|channel| self.is_open(channel));
         let media_folder = &self.config.channels.media;
-        let asked = self.inbox.iter().filter(|(_, entry)| entry.fetch_until.is_some());
+        let asked = self.inbox.waiting.iter().filter(|(_, entry)| entry.fetch_until.is_some());
         let mut in_flight: usize = asked.map(|(_, entry)| entry.fetching).sum();
-        for (_, entry) in self.inbox.iter_mut() {
+        for (_, entry) in self.inbox.waiting.iter_mut() {
             let channel = entry.message.route.channel;
             let waits = entry.stored && entry.fetching > 0 && entry.fetch_until.is_none();
             // The time that a file may take begins when it is asked for.
@@ -176,13 +173,9 @@ impl State {
         index: usize,
         result: Result<FetchedFile, String>,
     ) {
-        let inbox_id = self.inbox.id_of(channel, key);
-        let entry =
-            inbox_id.and_then(|inbox_id| self.inbox.get_mut(inbox_id)).filter(|entry| entry.fetching > 0);
-        let Some((entry, media)) = entry.and_then(|entry| {
-            let media = entry.message.media.get(index).cloned()?;
-            Some((entry, media))
-        }) else {
+        let entry = self.inbox.with_key(channel, key).filter(|entry| entry.fetching > 0);
+        let media = entry.as_ref().and_then(|entry| entry.message.media.get(index).cloned());
+        let (Some(entry), Some(media)) = (entry, media) else {
             // The file came too late, or its session was forgotten meanwhile: nobody else would ever remove it.
             let path = result.map(|file| file.path);
             return self.effects.extend(path.map(|path| Effect::Channel(ChannelCommand::Discard { path })));
@@ -200,7 +193,7 @@ impl State {
 
     /// Shows all clients a message that came in.
     fn show_inbound(&mut self, inbox_id: InboxId) {
-        let Some(entry) = self.inbox.get(inbox_id) else { return };
+        let Some(entry) = self.inbox.waiting.get(&inbox_id) else { return };
         let message = &entry.message;
         let media = message.media.iter().map(|media| MessageMedia {
             kind: media.kind,
@@ -235,18 +228,17 @@ impl State {
 fn with_addressed_albums(mut arrivals: Vec<Arrival>, inbox: &Inbox) -> Vec<Arrival> {
     let album = |arrival: &Arrival| match arrival {
         Arrival::Message(message) if message.addressed => {
-            Some((message.route.clone(), message.from.clone(), message.album.clone()?))
+            album_of(message).map(|(route, from, id)| (route.clone(), from.to_owned(), id.to_owned()))
         }
         _ => None,
     };
     let addressed: Vec<_> = arrivals.iter().filter_map(album).collect();
     for arrival in &mut arrivals {
         let Arrival::Message(message) = arrival else { continue };
-        let Some(album) = &message.album else { continue };
-        let in_batch = addressed
-            .iter()
-            .any(|(route, from, name)| (route, from, name) == (&message.route, &message.from, album));
-        message.addressed |= in_batch || inbox.has_piece_of(&message.route, &message.from, album);
+        let Some(album) = album_of(message) else { continue };
+        let in_batch = addressed.iter().any(|(route, from, id)| (route, &**from, &**id) == album);
+        let is_addressed = in_batch || inbox.has_piece_of(album);
+        message.addressed |= is_addressed;
     }
     arrivals
 }

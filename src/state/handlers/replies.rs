@@ -39,11 +39,9 @@ impl State {
         // Whether somebody on a channel asked, who is told of failures, too.
         let mut by_person = false;
         for run_id in std::iter::once(run_id).chain(coalesced) {
-            let Some(run) = self.runs.get_mut(run_id) else { continue };
-            if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
-                questions.append(inbox_ids);
-                by_person |= run.reply.is_some();
-            }
+            let Some(run) = self.runs.by_id.get_mut(run_id) else { continue };
+            questions.append(&mut run.inbox_ids);
+            by_person |= run.origin == Origin::Channel && run.reply.is_some();
             let Some(reply) = self.take_reply(run_id) else { continue };
             if !replies.iter().any(|known| known.route == reply.route) {
                 replies.push(reply);
@@ -74,11 +72,11 @@ impl State {
 
     /// Shows the people who asked for a run that somebody writes to them.
     pub(crate) fn show_typing(&mut self, run_id: &RunId) {
-        let Some(run) = self.runs.get_mut(run_id) else { return };
+        let Some(run) = self.runs.by_id.get_mut(run_id) else { return };
         let coalesced = run.coalesced.clone();
         for run_id in std::iter::once(run_id).chain(&coalesced) {
-            let Some(run) = self.runs.get_mut(run_id) else { continue };
-            if let (Origin::Channel { .. }, Some(reply)) = (&run.origin, &run.reply) {
+            let Some(run) = self.runs.by_id.get_mut(run_id) else { continue };
+            if let (Origin::Channel, Some(reply)) = (run.origin, &run.reply) {
                 self.effects.push(typing(&reply.route, true));
                 run.shows_typing = true;
             }
@@ -95,7 +93,7 @@ impl State {
 
     /// Takes the chat that a run's answer goes to. From now on nobody is shown there that somebody writes.
     fn take_reply(&mut self, run_id: &RunId) -> Option<Reply> {
-        let run = self.runs.get_mut(run_id)?;
+        let run = self.runs.by_id.get_mut(run_id)?;
         let reply = run.reply.take()?;
         if std::mem::take(&mut run.shows_typing) {
             self.effects.push(typing(&reply.route, false));
@@ -106,7 +104,7 @@ impl State {
     /// The owner's own chat, on the first channel that has one and is set up.
     fn owner_chat(&self) -> Option<Reply> {
         let mut channels = Channel::ALL.into_iter().filter(|channel| {
-            self.health.channel(*channel).is_some_and(|health| health.configured && health.enabled)
+            self.health.channels.get(channel).is_some_and(|health| health.configured && health.enabled)
         });
         channels.find_map(|channel| {
             let chat = self.access.owner(channel)?.to_owned();
@@ -167,14 +165,14 @@ impl State {
         let runs = &self.runs;
         let in_line = |entry: &Entry| match &entry.run {
             None => entry.fetching == 0,
-            Some(run_id) => runs.get(run_id).is_some_and(|run| {
+            Some(run_id) => runs.by_id.get(run_id).is_some_and(|run| {
                 matches!(run.phase, RunPhase::Waiting | RunPhase::Counting | RunPhase::Held)
             }),
         };
         // Who sends several messages at once is told of the first of them.
-        let told = self.inbox.iter().filter(|(_, entry)| entry.told && in_line(entry));
+        let told = self.inbox.waiting.iter().filter(|(_, entry)| entry.told && in_line(entry));
         let mut told: Vec<Route> = told.map(|(_, entry)| entry.message.route.clone()).collect();
-        for (_, entry) in self.inbox.iter_mut() {
+        for (_, entry) in self.inbox.waiting.iter_mut() {
             if !entry.stored || entry.told || entry.tell_at > self.now.mono {
                 continue;
             }

@@ -12,7 +12,7 @@ use crate::limits::{
 use crate::protocol::call::{Channel, HealthParams, SessionsListParams, SystemEventParams};
 use crate::protocol::error::{ErrorCode, WireError};
 use crate::protocol::method::Call;
-use crate::protocol::payload::{Auth, Status, Today};
+use crate::protocol::payload::{Auth, ClientEntry, Status, Today};
 use crate::protocol::{SERVER_COMMIT, SERVER_VERSION, VERSION, frame};
 use crate::state::journal::Then;
 use crate::state::model::clients::{Asker, clean};
@@ -57,16 +57,13 @@ impl State {
     }
 
     fn status(&mut self, asker: &Asker) {
-        let mut clients_list = Vec::new();
         let mut bytes = 0;
-        for client in self.clients.values() {
-            let client = &client.about;
+        let fits = |client: &&ClientEntry| {
             bytes += to_json(client).len() + 1;
-            if bytes > PAGE_BYTES_MAX {
-                break;
-            }
-            clients_list.push(client);
-        }
+            bytes <= PAGE_BYTES_MAX
+        };
+        let clients_list: Vec<_> =
+            self.clients.values().map(|client| &client.about).take_while(fits).collect();
         self.today.turn_over(self.now.wall_ms);
         let status = Status {
             version: SERVER_VERSION,
@@ -82,9 +79,9 @@ impl State {
             health: &self.health.snapshot(self.now.wall_ms, &self.toggles, &self.runs),
             toggles: self.toggles.clone(),
             sessions: self.sessions.len(),
-            today: Today { runs: self.today.runs(), runs_by_person: self.today.by_person() },
+            today: Today { runs: self.today.runs(), runs_by_person: &self.today.by_person },
             heartbeat: self.heartbeats.status(self.now),
-            refused: self.access.refused(),
+            refused: &self.access.refused,
             truncated: clients_list.len() < self.clients.len(),
             clients_list,
         };
@@ -117,7 +114,7 @@ impl State {
     /// only away for a while takes it later.
     pub(crate) fn channel_ready(&self, channel: Channel) -> Result<(), WireError> {
         let name = channel.name();
-        let Some(health) = self.health.channel(channel).filter(|health| health.configured) else {
+        let Some(health) = self.health.channels.get(&channel).filter(|health| health.configured) else {
             let hint = format!("{name} is not set up in this gateway, so nothing can be sent there");
             return Err(WireError::unavailable(hint).not_retryable());
         };

@@ -17,8 +17,7 @@ use crate::protocol::payload::{Message, Role, RunAck, RunResult, RunStatus};
 use crate::state::journal::Then;
 use crate::state::model::clients::Asker;
 use crate::state::model::keys::{self, Outcome};
-use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::{CANCELLED, Origin, Run, RunPhase};
+use crate::state::model::runs::{CANCELLED, Run, RunPhase};
 use crate::state::{Effect, State};
 
 impl State {
@@ -28,24 +27,10 @@ impl State {
             number: self.runs.made,
             session_key: session_key.to_owned(),
             session_id: session_id.to_owned(),
-            origin: Origin::Client,
-            reply: None,
-            key: None,
             person: person.to_owned(),
-            directive: None,
-            prompt: Prompt::default(),
-            images: Vec::new(),
-            image_files: Vec::new(),
             thinking: self.thinking(session_key),
             timeout: Duration::from_secs(self.config.agent.timeout_seconds),
-            position: 0,
-            owner: None,
-            waiters: Vec::new(),
-            phase: RunPhase::Storing { has_place: false },
-            coalesced: Vec::new(),
-            seq: 0,
-            cancelled: false,
-            shows_typing: false,
+            ..Run::default()
         }
     }
 
@@ -54,9 +39,14 @@ impl State {
         self.sessions.thinking(session_key).unwrap_or(self.config.agent.thinking)
     }
 
-    /// Puts a new run on record, with what the turn has gathered for it.
+    /// Puts a new run on record, with what the turn has gathered for it. A prompt counts against today's budget.
     pub(crate) fn begin_run(&mut self, run_id: RunId, run: Run) {
-        self.runs.insert(RunId::clone(&run_id), run);
+        if run.directive.is_none() {
+            self.today.count(&run.person, self.now.wall_ms);
+            self.today.saw(&run.person, &run.session_key);
+            self.put_today();
+        }
+        self.runs.by_id.insert(RunId::clone(&run_id), run);
         self.health.touch();
         self.commit(Then::BeginRun { run_id });
     }
@@ -66,9 +56,12 @@ impl State {
         if let Err(trouble) = result {
             return self.run_not_stored(run_id, &trouble);
         }
-        let Some(run) = self.runs.get_mut(run_id) else { return };
-        let RunPhase::Storing { has_place } = run.phase else { return };
-        let (cancelled, directive, session_key) = (run.cancelled, run.directive, run.session_key.clone());
+        let Some(run) = self.runs.by_id.get_mut(run_id) else { return };
+        if run.phase != RunPhase::Storing {
+            return;
+        }
+        let (cancelled, directive, has_place) = (run.cancelled, run.directive, run.has_place);
+        let session_key = run.session_key.clone();
         run.phase = match directive {
             Some(_) => RunPhase::Executing,
             None if has_place => RunPhase::Counting,
@@ -89,12 +82,10 @@ impl State {
     /// Takes a run back that could not be put on record. Nothing was promised and nothing done: its key is free
     /// again.
     fn run_not_stored(&mut self, run_id: &RunId, trouble: &str) {
-        let Some(run) = self.runs.remove(run_id) else { return };
-        if let Origin::Channel { inbox_ids, .. } = &run.origin {
-            self.unask(inbox_ids);
-        }
+        let Some(run) = self.runs.by_id.remove(run_id) else { return };
+        self.unask(&run.inbox_ids);
         if let Some(key) = &run.key {
-            self.keys.undo(key);
+            self.keys.remove(key);
         }
         let error = WireError::unavailable(format!("the run could not be put on record: {trouble}"));
         for waiter in &run.waiters {
@@ -104,34 +95,33 @@ impl State {
     }
 
     /// Handles the agent's last word on a run, and ends the coalesced runs with it.
-    pub(crate) fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: String) {
-        let Some(run) = self.runs.get_mut(run_id) else { return };
+    pub(crate) fn run_ended(&mut self, run_id: &RunId, status: RunStatus, summary: &str) {
+        let Some(run) = self.runs.by_id.get_mut(run_id) else { return };
         if run.phase == RunPhase::Saving {
             return;
         }
         // Whoever cancelled was told so; an answer that came at the same moment does not undo that.
         let cancelled = run.cancelled;
-        let (status, summary) =
-            if cancelled { (RunStatus::Cancelled, CANCELLED.to_owned()) } else { (status, summary) };
+        let (status, summary) = if cancelled { (RunStatus::Cancelled, CANCELLED) } else { (status, summary) };
         let coalesced = std::mem::take(&mut run.coalesced);
         let was_given = run.phase != RunPhase::Counting;
-        // First, because the answer goes on record with it: no coalesced run is told what a crash can lose.
-        let role = self.role_of_answer(run_id, status, &summary);
+        let role = self.role_of_answer(run_id, status, summary);
         // Only the run itself was cancelled: its coalesced runs are asked again, and answered then.
         let answered = if cancelled { &[] } else { coalesced.as_slice() };
-        self.end_run(run_id, status, summary.clone(), role, answered);
+        // First, because the answer goes on record with it: no coalesced run is told what a crash can lose.
+        self.end_run(run_id, status, summary, role, answered);
         if cancelled {
             return self.runs.ask_again(&coalesced, was_given);
         }
         for coalesced_id in coalesced {
-            if self.runs.get(&coalesced_id).is_some_and(|run| run.phase == RunPhase::Coalesced) {
-                self.end_run(&coalesced_id, status, summary.clone(), None, &[]);
+            if self.runs.by_id.get(&coalesced_id).is_some_and(|run| run.phase == RunPhase::Coalesced) {
+                self.end_run(&coalesced_id, status, summary, None, &[]);
             }
         }
     }
 
     fn end_cancelled(&mut self, run_id: &RunId) {
-        self.end_run(run_id, RunStatus::Cancelled, CANCELLED.to_owned(), Some(Role::Note), &[]);
+        self.end_run(run_id, RunStatus::Cancelled, CANCELLED, Some(Role::Note), &[]);
     }
 
     /// Ends a run: commits its end, which is told when it is durable. `role` is the one under which the summary
@@ -141,17 +131,15 @@ impl State {
         &mut self,
         run_id: &RunId,
         status: RunStatus,
-        summary: String,
+        summary: &str,
         role: Option<Role>,
         coalesced: &[RunId],
     ) {
-        let Some(run) = self.runs.get_mut(run_id) else { return };
+        let Some(run) = self.runs.by_id.get_mut(run_id) else { return };
         run.phase = RunPhase::Saving;
         self.health.touch();
-        let kept = cut_encoded(&summary, SUMMARY_BYTES_MAX);
+        let kept = cut_encoded(summary, SUMMARY_BYTES_MAX);
         let truncated = kept.len() < summary.len();
-        // The agent thread keeps a little more than that of a longer answer.
-        let summary_bytes = summary.len();
         let outcome = Outcome {
             ended_ts: self.now.wall_ms,
             status: Some(status),
@@ -161,17 +149,18 @@ impl State {
         };
         let (key, session_key, session_id) =
             (run.key.clone(), run.session_key.clone(), run.session_id.clone());
-        self.settle_replies(run_id, coalesced, &session_key, status, &summary);
+        self.settle_replies(run_id, coalesced, &session_key, status, summary);
         if let Some(role) = role {
             let text = match status {
-                RunStatus::Ok => summary,
+                RunStatus::Ok => summary.to_owned(),
                 _ if kept == status.name() => kept.to_owned(),
                 _ => format!("{}: {kept}", status.name()),
             };
             let message = Message {
                 run_id: Some(run_id.to_string()),
                 idempotency_key: key.as_deref().map(|key| keys::of_client(key).to_owned()),
-                truncated: summary_bytes > SUMMARY_BYTES_MAX,
+                // The agent thread keeps a little more than that of a longer answer.
+                truncated: summary.len() > SUMMARY_BYTES_MAX,
                 ..Message::new(role, text, self.now.wall_ms)
             };
             self.sessions.append(&session_key, &session_id, message, &mut self.writes);
@@ -184,7 +173,7 @@ impl State {
 
     /// Tells everybody how a run ended. That is durable, or, with a broken disk, as good as it gets.
     pub(crate) fn run_end_stored(&mut self, run_id: &RunId, outcome: &Outcome) {
-        if let Some(key) = self.runs.get(run_id).and_then(|run| run.key.as_ref()) {
+        if let Some(key) = self.runs.by_id.get(run_id).and_then(|run| run.key.as_ref()) {
             self.keys.end(key, outcome, self.now.mono, &mut self.writes);
             self.commit_any();
         }
@@ -194,7 +183,7 @@ impl State {
             data["reason"] = cut_encoded(&outcome.summary, TOOL_BYTES_MAX).into();
         }
         self.agent_step(run_id, AgentStream::Lifecycle, data);
-        let Some(run) = self.runs.remove(run_id) else { return };
+        let Some(run) = self.runs.by_id.remove(run_id) else { return };
         match status {
             RunStatus::Ok => METRICS.runs_ok.up(),
             RunStatus::Error => METRICS.runs_error.up(),
@@ -229,13 +218,13 @@ impl State {
     /// Cancels a run wherever it is; where the agent has it, its end comes from there. `false` if it is over
     /// already, or cannot be cancelled.
     pub(crate) fn cancel(&mut self, run_id: &RunId) -> bool {
-        let Some(run) = self.runs.get_mut(run_id) else { return false };
+        let Some(run) = self.runs.by_id.get_mut(run_id) else { return false };
         if run.cancelled {
             return true;
         }
         match run.phase {
             RunPhase::Saving | RunPhase::Executing => return false,
-            RunPhase::Storing { .. } | RunPhase::Counting => run.cancelled = true,
+            RunPhase::Storing | RunPhase::Counting => run.cancelled = true,
             RunPhase::Waiting | RunPhase::Active => {
                 run.cancelled = true;
                 self.effects.push(Effect::AgentControl(AgentControl::Cancel(RunId::clone(run_id))));
@@ -257,7 +246,7 @@ impl State {
         let (waiting, with_agent): (Vec<RunId>, Vec<RunId>) = ids.into_iter().partition(|run_id| {
             let is_lead =
                 |run: &Run| matches!(run.phase, RunPhase::Counting | RunPhase::Waiting | RunPhase::Active);
-            self.runs.get(run_id).is_some_and(|run| !is_lead(run))
+            self.runs.by_id.get(run_id).is_some_and(|run| !is_lead(run))
         });
         waiting.iter().chain(&with_agent).filter(|run_id| self.cancel(run_id)).count()
     }

@@ -129,7 +129,7 @@ impl State {
     pub(crate) fn delivery_not_stored(&mut self, id: DeliveryId, trouble: &str) {
         let Some(delivery) = self.outbox.by_id.remove(&id) else { return };
         if let Some(key) = &delivery.head.key {
-            self.keys.undo(key);
+            self.keys.remove(key);
         }
         let error = WireError::unavailable(format!("the message could not be put on record: {trouble}"));
         for waiter in &delivery.waiters {

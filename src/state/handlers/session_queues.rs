@@ -19,7 +19,7 @@ use crate::protocol::payload::{Message, Role, RunStatus};
 use crate::state::journal::Then;
 use crate::state::model::inbox::InboxId;
 use crate::state::model::prompt::Prompt;
-use crate::state::model::runs::{Origin, Run, RunPhase};
+use crate::state::model::runs::{Run, RunPhase};
 use crate::state::model::sessions::MAIN;
 use crate::state::{Effect, State};
 
@@ -27,7 +27,7 @@ impl State {
     /// Whether a prompt that is about to be put on record can go to the agent right after. Then it goes on record
     /// in the same commit that the prompt is tried.
     pub(crate) fn has_place(&self, session_key: &str, was_interrupted: bool) -> bool {
-        let none_waits = !self.runs.iter().any(|(_, run)| run.phase == RunPhase::Held);
+        let none_waits = !self.runs.by_id.values().any(|run| run.phase == RunPhase::Held);
         none_waits && self.runs.can_start(session_key, was_interrupted, self.config.agent.max_processes)
     }
 
@@ -40,10 +40,12 @@ impl State {
         let held = self.runs.held();
         for run_id in &held {
             // It may have become part of the prompt of one before it.
-            let Some(run) = self.runs.get(run_id).filter(|run| run.phase == RunPhase::Held) else { continue };
-            if self.runs.can_start(&run.session_key, run.was_interrupted(), self.config.agent.max_processes) {
+            let Some(run) = self.runs.by_id.get(run_id).filter(|run| run.phase == RunPhase::Held) else {
+                continue;
+            };
+            if self.runs.can_start(&run.session_key, run.was_interrupted, self.config.agent.max_processes) {
                 self.start_held(run_id, &held);
-            } else if run.was_interrupted() && self.runs.can_start(&run.session_key, false, usize::MAX) {
+            } else if run.was_interrupted && self.runs.can_start(&run.session_key, false, usize::MAX) {
                 // Later runs wait, or one that has to be alone with the agent would never be.
                 break;
             }
@@ -56,18 +58,18 @@ impl State {
     fn start_held(&mut self, lead: &RunId, held: &[RunId]) {
         let coalesced = self.runs.burst(lead, held);
         for coalesced_id in &coalesced {
-            let Some(run) = self.runs.get_mut(coalesced_id) else { continue };
+            let Some(run) = self.runs.by_id.get_mut(coalesced_id) else { continue };
             run.phase = RunPhase::Coalesced;
         }
         let inbox_ids = self.runs.inbox_ids(std::iter::once(lead).chain(&coalesced));
         let counted: Vec<InboxId> =
             inbox_ids.into_iter().filter(|inbox_id| self.inbox.count(*inbox_id, &mut self.writes)).collect();
-        let Some(run) = self.runs.get_mut(lead) else { return };
+        let Some(run) = self.runs.by_id.get_mut(lead) else { return };
         (run.coalesced, run.phase) = (coalesced, RunPhase::Counting);
         if counted.is_empty() {
             return self.hand_over(lead);
         }
-        if run.was_interrupted() {
+        if run.was_interrupted {
             let session_key = run.session_key.clone();
             self.note_again(&session_key);
         }
@@ -89,9 +91,9 @@ impl State {
             }
             self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
         }
-        let Some(run) = self.runs.get_mut(run_id) else { return };
+        let Some(run) = self.runs.by_id.get_mut(run_id) else { return };
         if run.cancelled {
-            return self.run_ended(run_id, RunStatus::Cancelled, String::new());
+            return self.run_ended(run_id, RunStatus::Cancelled, "");
         }
         if result.is_ok() {
             return self.hand_over(run_id);
@@ -111,13 +113,11 @@ impl State {
         let shared = self.runs.ids(|run| is_meant(run) && is_for_others(run));
         let mut unanswered = 0;
         for run_id in &shared {
-            let Some(run) = self.runs.get_mut(run_id) else { continue };
+            let Some(run) = self.runs.by_id.get_mut(run_id) else { continue };
             run.person.clear();
-            if let Origin::Channel { inbox_ids, .. } = &mut run.origin {
-                let inbox_ids = std::mem::take(inbox_ids);
-                self.inbox.finish(&inbox_ids, self.now.wall_ms, &mut self.writes);
-                unanswered += inbox_ids.len();
-            }
+            let inbox_ids = std::mem::take(&mut run.inbox_ids);
+            self.inbox.finish(&inbox_ids, self.now.wall_ms, &mut self.writes);
+            unanswered += inbox_ids.len();
         }
         (shared.len(), unanswered)
     }
@@ -133,7 +133,7 @@ impl State {
 
     /// Gives a prompt to the agent, which knows it as the lead's run; its coalesced runs share it.
     pub(crate) fn hand_over(&mut self, lead: &RunId) {
-        let counting = self.runs.get_mut(lead).filter(|run| run.phase == RunPhase::Counting);
+        let counting = self.runs.by_id.get_mut(lead).filter(|run| run.phase == RunPhase::Counting);
         let Some(run) = counting else { return };
         run.phase = RunPhase::Waiting;
         // The lead is not asked again in this life; its coalesced runs may be.
@@ -152,7 +152,7 @@ impl State {
         prompt.append(own);
         let mut merged = Vec::new();
         for coalesced_id in coalesced {
-            let coalesced = self.runs.get(&coalesced_id).filter(|run| run.phase == RunPhase::Coalesced);
+            let coalesced = self.runs.by_id.get(&coalesced_id).filter(|run| run.phase == RunPhase::Coalesced);
             let Some(run) = coalesced else { continue };
             prompt.append(run.prompt.clone());
             spec.images.extend(run.images.iter().cloned());
@@ -162,7 +162,7 @@ impl State {
             self.agent_step(&coalesced_id, AgentStream::Lifecycle, data);
             merged.push(coalesced_id);
         }
-        if let Some(run) = self.runs.get_mut(lead) {
+        if let Some(run) = self.runs.by_id.get_mut(lead) {
             run.coalesced = merged;
         }
         spec.prompt = prompt.written();
@@ -191,7 +191,7 @@ impl State {
     fn tell_positions(&mut self, held: &[RunId]) {
         let mut position = 0;
         for run_id in held {
-            let Some(run) = self.runs.get_mut(run_id) else { continue };
+            let Some(run) = self.runs.by_id.get_mut(run_id) else { continue };
             if run.phase != RunPhase::Held {
                 run.position = 0;
                 continue;

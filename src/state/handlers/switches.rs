@@ -56,7 +56,7 @@ impl State {
 
     /// Refuses to switch on a channel that is not set up: saying that it is on would be a promise.
     fn require_set_up(&self, channel: Channel) -> Result<(), WireError> {
-        if self.health.channel(channel).is_some_and(|health| health.configured) {
+        if self.health.channels.get(&channel).is_some_and(|health| health.configured) {
             return Ok(());
         }
         let what = match channel {

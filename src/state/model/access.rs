@@ -2,7 +2,7 @@
 //!
 //! Tokens, accounts and addresses of servers are none of state's business: the channels have those.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,12 +68,6 @@ pub(crate) struct Attribution {
     pub(crate) person: String,
 }
 
-impl Attribution {
-    pub(crate) fn is_owner(&self) -> bool {
-        self.person == OWNER
-    }
-}
-
 /// What `channel-allow` gave somebody.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Grant {
@@ -90,11 +84,11 @@ pub(crate) struct Access {
     /// Whether an owner was named under the rule before that, or may have been.
     had_owner: bool,
     /// The person whom that rule took for the owner. Counts for as long as nobody is named.
-    implied: Option<(Channel, String)>,
+    pub(crate) implied: Option<(Channel, String)>,
     /// New ids of groups, with the ids that config and sessions know them by.
     moved: BTreeMap<(Channel, String), String>,
     /// Senders that were not let in, newest first.
-    refused: Vec<RefusedSender>,
+    pub(crate) refused: Vec<RefusedSender>,
 }
 
 impl Access {
@@ -102,32 +96,22 @@ impl Access {
         Self { config, ..Self::default() }
     }
 
-    /// Takes over a person or group that `channel-allow` let in.
-    pub(crate) fn recover_grant(
-        &mut self,
-        channel: Channel,
-        id: String,
-        json: &str,
-    ) -> Result<(), serde_json::Error> {
-        // What cannot be read may have been an owner.
-        let grant = serde_json::from_str(json).inspect_err(|_| self.had_owner = true)?;
-        self.granted.insert((channel, id), grant);
-        Ok(())
-    }
-
-    /// Takes over that owners are only made by name in this folder.
-    pub(crate) fn recover_by_name(&mut self) {
-        self.by_name = true;
-    }
-
-    /// Takes over that an owner had been named under the rule before that.
-    pub(crate) fn recover_had_owner(&mut self) {
-        self.had_owner = true;
-    }
-
-    /// Takes over the owner whom the rule before that gave.
-    pub(crate) fn recover_implied(&mut self, json: &str) -> Result<(), serde_json::Error> {
-        self.implied = Some(serde_json::from_str(json)?);
+    /// Takes over a slot of the last life, if it is one about access.
+    pub(crate) fn recover(&mut self, slot: Slot, json: &str) -> Result<(), serde_json::Error> {
+        match slot {
+            Slot::Allow(channel, id) => {
+                // What cannot be read may have been an owner.
+                let grant = serde_json::from_str(json).inspect_err(|_| self.had_owner = true)?;
+                self.granted.insert((channel, id), grant);
+            }
+            Slot::Moved(channel, id) => {
+                self.moved.insert((channel, id), serde_json::from_str(json)?);
+            }
+            Slot::OwnersByName => self.by_name = true,
+            Slot::HadOwner => self.had_owner = true,
+            Slot::ImpliedOwner => self.implied = Some(serde_json::from_str(json)?),
+            _ => {}
+        }
         Ok(())
     }
 
@@ -144,7 +128,7 @@ impl Access {
         }
         // The config has named somebody since, or lets that person in no more.
         let stands = |(channel, id): &(Channel, String)| {
-            !self.is_owner_named() && self.people(*channel).any(|(_, person)| person == id)
+            !self.is_owner_named() && self.people(*channel).contains(id.as_str())
         };
         if self.implied.as_ref().is_some_and(|implied| !stands(implied)) {
             self.drop_implied(writes);
@@ -156,9 +140,9 @@ impl Access {
         if self.had_owner || self.is_owner_named() {
             return None;
         }
-        let mut people = Channel::ALL.iter().flat_map(|channel| self.people(*channel));
-        let (channel, id) = people.next().filter(|_| people.next().is_none())?;
-        Some((channel, id.to_owned()))
+        let on = |channel| self.people(channel).into_iter().map(move |id| (channel, id.to_owned()));
+        let mut people = Channel::ALL.into_iter().flat_map(on);
+        people.next().filter(|_| people.next().is_none())
     }
 
     fn drop_implied(&mut self, writes: &mut WriteBuffer) {
@@ -167,26 +151,10 @@ impl Access {
         }
     }
 
-    /// The person whom an older version took for the owner, while nobody is named.
-    pub(crate) fn implied_owner(&self) -> Option<(Channel, &str)> {
-        self.implied.as_ref().map(|(channel, id)| (*channel, id.as_str()))
-    }
-
     /// Whether somebody was named as the owner, by the config or with `channel-allow`.
     fn is_owner_named(&self) -> bool {
         self.config.by_channel.values().any(|config| config.owner.is_some())
             || self.granted.values().any(|grant| grant.owner)
-    }
-
-    /// Takes over that a group has moved.
-    pub(crate) fn recover_move(
-        &mut self,
-        channel: Channel,
-        id: String,
-        json: &str,
-    ) -> Result<(), serde_json::Error> {
-        self.moved.insert((channel, id), serde_json::from_str(json)?);
-        Ok(())
     }
 
     /// Keeps the new id that a group has got, if the group is let in. It takes the place of those before, so that
@@ -196,13 +164,7 @@ impl Access {
         if self.group(channel, &known).is_none() {
             return;
         }
-        self.moved.retain(|(on, id), of| {
-            let is_over = *on == channel && *of == known && id != to;
-            if is_over {
-                writes.delete(&Slot::Moved(channel, id.clone()));
-            }
-            !is_over
-        });
+        self.drop_moves(channel, &known, Some(to), writes);
         writes.put(&Slot::Moved(channel, to.to_owned()), &known);
         self.moved.insert((channel, to.to_owned()), known);
     }
@@ -210,11 +172,8 @@ impl Access {
     /// The rules of a group, if it is let in.
     pub(crate) fn group(&self, channel: Channel, chat: &str) -> Option<Group> {
         let configured = self.config.by_channel.get(&channel).and_then(|config| config.groups.get(chat));
-        let granted = || {
-            let granted = self.granted.contains_key(&(channel, chat.to_owned()));
-            granted.then(Group::default)
-        };
-        configured.cloned().or_else(granted)
+        let is_granted = self.granted.contains_key(&(channel, chat.to_owned()));
+        configured.cloned().or_else(|| is_granted.then(Group::default))
     }
 
     /// The id by which config and sessions know a chat.
@@ -225,35 +184,22 @@ impl Access {
     /// The owner's id on a channel.
     pub(crate) fn owner(&self, channel: Channel) -> Option<&str> {
         let configured = self.config.by_channel.get(&channel).and_then(|config| config.owner.as_deref());
-        let implied = || self.implied_owner().filter(|(on, _)| *on == channel).map(|(_, id)| id);
-        configured.or_else(|| self.granted_owner(channel)).or_else(implied)
-    }
-
-    /// Whether there is an owner on any channel.
-    fn has_owner(&self) -> bool {
-        Channel::ALL.iter().any(|channel| self.owner(*channel).is_some())
-    }
-
-    fn granted_owner(&self, channel: Channel) -> Option<&str> {
-        let mut owners = self.granted.iter().filter(|(_, grant)| grant.owner);
-        owners.find(|((on, _), _)| *on == channel).map(|((_, id), _)| id.as_str())
+        let granted = self.granted.iter().find(|((on, _), grant)| *on == channel && grant.owner);
+        let granted = granted.map(|((_, id), _)| id.as_str());
+        let implied = self.implied.as_ref().filter(|(on, _)| *on == channel).map(|(_, id)| id.as_str());
+        configured.or(granted).or(implied)
     }
 
     /// People who may write, but for the configured owner.
-    fn people(&self, channel: Channel) -> impl Iterator<Item = (Channel, &str)> {
-        let config = self.config.by_channel.get(&channel);
-        let configured = config.into_iter().flat_map(|config| config.allowed.iter().map(String::as_str));
+    fn people(&self, channel: Channel) -> BTreeSet<&str> {
+        let allowed = self.config.by_channel.get(&channel).into_iter().flat_map(|config| &config.allowed);
         let granted =
-            self.granted.keys().filter(move |(on, id)| *on == channel && !address::is_group(channel, id));
-        let granted = granted.map(|(_, id)| id.as_str());
-        let listed = granted.filter(move |id| {
-            config.is_none_or(|config| !config.allowed.iter().any(|allowed| allowed == id))
-        });
-        configured.chain(listed).map(move |id| (channel, id))
+            self.granted.keys().filter(|(on, id)| *on == channel && !address::is_group(channel, id));
+        allowed.chain(granted.map(|(_, id)| id)).map(String::as_str).collect()
     }
 
     pub(crate) fn may_write(&self, channel: Channel, id: &str) -> bool {
-        self.owner(channel) == Some(id) || self.people(channel).any(|(_, allowed)| allowed == id)
+        self.owner(channel) == Some(id) || self.people(channel).contains(id)
     }
 
     /// What a message may do.
@@ -325,23 +271,13 @@ impl Access {
         self.refused.truncate(REFUSED_MAX);
     }
 
-    /// Takes somebody off the list of those who were refused.
-    pub(crate) fn forget_refused(&mut self, channel: Channel, id: &str) {
-        self.refused.retain(|refused| refused.channel != channel || refused.id != id);
-    }
-
-    /// Takes a group off that list, whatever its id is now.
-    pub(crate) fn forget_refused_group(&mut self, channel: Channel, known: &str) {
+    /// Takes a person or group off the list of those who were refused; a group whatever its id is now.
+    pub(crate) fn forget_refused(&mut self, channel: Channel, known: &str) {
         let Self { refused, moved, .. } = self;
         let is_known_as = |id: &str| moved.get(&(channel, id.to_owned())).map_or(id, String::as_str) == known;
         refused.retain(|refused| {
             refused.channel != channel || (refused.id != known && !is_known_as(&refused.id))
         });
-    }
-
-    /// Who was refused lately, newest first.
-    pub(crate) fn refused(&self) -> &[RefusedSender] {
-        &self.refused
     }
 
     /// Carries out `channel-allow`: lets somebody in, or takes that back.
@@ -367,7 +303,9 @@ impl Access {
             if self.implied.as_ref() == Some(&key) {
                 self.drop_implied(writes);
             }
-            self.drop_moves(channel, id, writes);
+            if self.group(channel, id).is_none() {
+                self.drop_moves(channel, id, None, writes);
+            }
             return Ok(());
         }
         if params.owner && address::is_group(channel, id) {
@@ -396,18 +334,15 @@ impl Access {
         Ok(())
     }
 
-    /// Drops the other ids of a group that is not let in any more.
-    fn drop_moves(&mut self, channel: Channel, known: &str, writes: &mut WriteBuffer) {
-        if self.group(channel, known).is_some() {
-            return;
-        }
-        let (dropped, kept): (BTreeMap<_, _>, _) = std::mem::take(&mut self.moved)
-            .into_iter()
-            .partition(|((on, _), to)| *on == channel && to == known);
-        self.moved = kept;
-        for (channel, id) in dropped.into_keys() {
-            writes.delete(&Slot::Moved(channel, id));
-        }
+    /// Drops the other ids of a group, but for `kept`.
+    fn drop_moves(&mut self, channel: Channel, known: &str, kept: Option<&str>, writes: &mut WriteBuffer) {
+        self.moved.retain(|(on, id), of| {
+            let is_over = *on == channel && of == known && Some(id.as_str()) != kept;
+            if is_over {
+                writes.delete(&Slot::Moved(channel, id.clone()));
+            }
+            !is_over
+        });
     }
 
     /// A hint for whoever lets somebody in: who is the owner, where that may surprise them.
@@ -418,7 +353,7 @@ impl Access {
         if let Some(owner) = configured.filter(|owner| params.owner && *owner != id) {
             return Some(format!("The config names {owner} as the owner (`owner.{name}`), and that counts."));
         }
-        if self.has_owner() {
+        if Channel::ALL.iter().any(|channel| self.owner(*channel).is_some()) {
             return None;
         }
         let id = if address::is_group(channel, id) || params.remove { "YOUR-ID" } else { id };

@@ -22,7 +22,7 @@ const DAY_MS: u64 = 86_400_000;
 pub(crate) struct Today {
     /// Days since 1970.
     day: u64,
-    by_person: BTreeMap<String, u64>,
+    pub(crate) by_person: BTreeMap<String, u64>,
     /// People who were told that the budget is used up, and `owner` if the owner was told of others.
     #[serde(default)]
     told: BTreeSet<String>,
@@ -100,10 +100,6 @@ impl Today {
     pub(crate) fn runs(&self) -> u64 {
         self.by_person.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
-
-    pub(crate) fn by_person(&self) -> &BTreeMap<String, u64> {
-        &self.by_person
-    }
 }
 
 #[cfg(test)]
@@ -134,7 +130,7 @@ mod tests {
             today.count(person, noon);
         }
         assert!(today.tell("b") && today.forget("b") && today.forget("a") && !today.forget("c"));
-        assert_eq!(today.by_person().iter().collect::<Vec<_>>(), [(&"forgotten".to_owned(), &3)]);
+        assert_eq!(today.by_person.iter().collect::<Vec<_>>(), [(&"forgotten".to_owned(), &3)]);
         assert!(today.wait_ms("c", budget, noon).is_some(), "three in all");
         assert!(today.tell("b"), "nobody knows that they were told");
     }

@@ -13,11 +13,11 @@ pub(crate) struct HealthBoard {
     pub(crate) channels: BTreeMap<Channel, ChannelHealth>,
     agent_configured: bool,
     /// The sandbox that agents run in, and why there is none where it is `none`.
-    sandbox: (&'static str, Option<String>),
+    pub(crate) sandbox: (&'static str, Option<String>),
     /// Why agent processes cannot be started.
-    agent_trouble: Option<String>,
-    storage: StorageHealth,
-    version: u64,
+    pub(crate) agent_trouble: Option<String>,
+    pub(crate) storage: StorageHealth,
+    pub(crate) version: u64,
     /// The health that clients were last told, without counts and times.
     told: Option<Health>,
     /// Something may have changed since `told`.
@@ -51,14 +51,6 @@ impl HealthBoard {
         }
     }
 
-    pub(crate) fn version(&self) -> u64 {
-        self.version
-    }
-
-    pub(crate) fn channel(&self, channel: Channel) -> Option<&ChannelHealth> {
-        self.channels.get(&channel)
-    }
-
     /// Notes that a message came in or went out. What else is known of a channel it reports itself.
     pub(crate) fn saw_message(&mut self, channel: Channel, now_ts: u64) {
         if let Some(health) = self.channels.get_mut(&channel) {
@@ -71,21 +63,6 @@ impl HealthBoard {
     pub(crate) fn touch(&mut self) {
         self.stale = true;
         self.encoded = None;
-    }
-
-    pub(crate) fn set_agent_trouble(&mut self, trouble: Option<String>) {
-        self.agent_trouble = trouble;
-        self.touch();
-    }
-
-    pub(crate) fn set_sandbox(&mut self, kind: &'static str, reason: Option<String>) {
-        self.sandbox = (kind, reason);
-        self.touch();
-    }
-
-    pub(crate) fn set_storage(&mut self, storage: StorageHealth) {
-        self.storage = storage;
-        self.touch();
     }
 
     /// The whole health, as of now.

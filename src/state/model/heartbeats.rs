@@ -28,7 +28,8 @@ const PROMPT_DEFAULT: &str = "This is a regular check. Is there anything that yo
 
 pub(crate) struct Heartbeats {
     pub(crate) config: Heartbeat,
-    next: Option<Instant>,
+    /// When the next one is due, if they are switched on.
+    pub(crate) next: Option<Instant>,
     last_ts: Option<u64>,
 }
 
@@ -48,7 +49,7 @@ impl Heartbeats {
         self.last_ts = serde_json::from_str::<Record>(json).ok().map(|record| record.last_ts);
     }
 
-    pub(crate) fn every(&self) -> Duration {
+    fn every(&self) -> Duration {
         match self.config.every_minutes {
             0 => EVERY_DEFAULT,
             minutes => Duration::from_secs(60 * minutes),
@@ -60,6 +61,7 @@ impl Heartbeats {
         self.config.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned())
     }
 
+    /// Switches them on or off; the next one is due a whole interval from now.
     pub(crate) fn switch(&mut self, enabled: bool, now: Now) {
         self.next = enabled.then(|| now.mono + self.every());
     }
@@ -73,19 +75,10 @@ impl Heartbeats {
         }
     }
 
-    /// Plans the next one a whole interval from now.
-    pub(crate) fn plan_next(&mut self, now: Instant) {
-        self.next = Some(now + self.every());
-    }
-
     /// Remembers that one was begun now, and puts that on record.
     pub(crate) fn set_last(&mut self, now_ts: u64, writes: &mut WriteBuffer) {
         self.last_ts = Some(now_ts);
         writes.put(&Slot::Heartbeat, &Record { last_ts: now_ts });
-    }
-
-    pub(crate) fn next(&self) -> Option<Instant> {
-        self.next
     }
 
     pub(crate) fn status(&self, now: Now) -> HeartbeatStatus {

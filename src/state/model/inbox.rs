@@ -51,10 +51,10 @@ enum Record {
 pub(crate) struct Entry {
     pub(crate) message: Inbound,
     pub(crate) attribution: Attribution,
-    /// In how many lives of the gateway its prompt was given to the agent.
+    /// In how many lives of the gateway before this one its prompt was given to the agent.
     pub(crate) asked: u32,
-    /// `asked` as it was when this life began.
-    asked_before: u32,
+    /// Whether this life counts, too.
+    counted: bool,
     /// Whether the history has it from an earlier life.
     pub(crate) said: bool,
     /// Whether it is on record.
@@ -81,7 +81,7 @@ impl Entry {
             message,
             attribution,
             asked: 0,
-            asked_before: 0,
+            counted: false,
             said: false,
             stored: false,
             fetching: 0,
@@ -92,10 +92,6 @@ impl Entry {
             told: false,
             tell_at: now + QUEUE_NOTICE_AFTER,
         }
-    }
-
-    fn count(&mut self) {
-        self.asked = self.asked_before.saturating_add(1);
     }
 
     /// Whether nothing that belongs to it is still to come.
@@ -121,18 +117,13 @@ pub(crate) struct AcceptedBatch {
 
 #[derive(Default)]
 pub(crate) struct Inbox {
-    waiting: BTreeMap<InboxId, Entry>,
+    pub(crate) waiting: BTreeMap<InboxId, Entry>,
     /// All messages that are known, by channel and key; those that wait with their ids.
     by_key: HashMap<(Channel, String), Option<InboxId>>,
     /// Messages that were answered, oldest first.
     done: VecDeque<(u64, Channel, String)>,
     /// Keys of what was set aside, oldest first.
     aside: VecDeque<(Channel, String)>,
-    /// Writes of a start: they rename slots of a former version whose names name people, and give messages that
-    /// share an id one of their own.
-    renamed: WriteBuffer,
-    /// Messages of the last life whose ids others have, until all are recovered.
-    twins: Vec<Entry>,
     bytes: usize,
     next: InboxId,
     /// Time before which nothing is asked, because the last try could not be put on record.
@@ -140,24 +131,25 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Takes over a slot of the last life.
+    /// Takes over a slot of the last life. One of a former version, whose name names a person, is renamed.
     pub(crate) fn recover(
         &mut self,
         channel: Channel,
         written: String,
         json: &str,
         now: Instant,
+        writes: &mut WriteBuffer,
     ) -> Result<(), serde_json::Error> {
         // A former version wrote the addresses of people there.
         let key = if written.contains('@') { anonymous_key(&written) } else { written.clone() };
         let is_renamed = key != written;
         if is_renamed {
-            self.renamed.delete(&Slot::Inbox(channel, written));
+            writes.delete(&Slot::Inbox(channel, written));
         }
         match serde_json::from_str(json)? {
             Record::Done(ts) => {
                 if is_renamed {
-                    self.renamed.put_json(&Slot::Inbox(channel, key.clone()), json.to_owned());
+                    writes.put_json(&Slot::Inbox(channel, key.clone()), json.to_owned());
                 }
                 self.by_key.insert((channel, key.clone()), None);
                 self.done.push_back((ts, channel, key));
@@ -167,21 +159,19 @@ impl Inbox {
             }
             Record::Waiting { n, m, session, person, asked, said } => {
                 let mut entry = Entry::new(*m, Attribution { session_key: session, person }, now);
-                (entry.asked, entry.asked_before) = (asked, asked);
-                (entry.said, entry.stored) = (said || asked > 0, true);
+                (entry.asked, entry.said, entry.stored) = (asked, said || asked > 0, true);
                 // The slot says which message it is; else its end would be put on record in another slot.
                 entry.message.key.clone_from(&key);
                 entry.message.route.channel = channel;
                 entry.message.keep_media(MEDIA_MAX);
                 self.next = self.next.max(n + 1);
-                if self.waiting.contains_key(&n) {
-                    self.twins.push(entry);
-                    return Ok(());
+                // Of two messages that share an id, one gets another.
+                let is_taken = self.waiting.contains_key(&n);
+                let inbox_id = if is_taken { self.new_id() } else { n };
+                if is_renamed || is_taken {
+                    put(inbox_id, &entry, writes);
                 }
-                if is_renamed {
-                    put(n, &entry, &mut self.renamed);
-                }
-                self.insert(n, entry);
+                self.insert(inbox_id, entry);
             }
         }
         Ok(())
@@ -192,16 +182,9 @@ impl Inbox {
         self.aside.push_back((channel, key));
     }
 
-    /// Ends the recovery: puts messages in order, and on record what came out otherwise than it was there.
-    pub(crate) fn recovered(&mut self, writes: &mut WriteBuffer) {
-        for entry in std::mem::take(&mut self.twins) {
-            let inbox_id = self.next;
-            self.next += 1;
-            put(inbox_id, &entry, &mut self.renamed);
-            self.insert(inbox_id, entry);
-        }
+    /// Ends the recovery: puts the keys of messages that were answered in order.
+    pub(crate) fn recovered(&mut self) {
         self.done.make_contiguous().sort_unstable_by_key(|(ts, _, _)| *ts);
-        writes.append_all(std::mem::take(&mut self.renamed));
     }
 
     /// Whether the channels have to wait before they hand over more.
@@ -209,29 +192,29 @@ impl Inbox {
         self.waiting.len() + more > INBOX_MAX || self.bytes >= INBOX_BYTES_MAX
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Whether a message was taken in before.
     pub(crate) fn knows(&self, channel: Channel, key: &str) -> bool {
         self.by_key.contains_key(&(channel, key.to_owned()))
     }
 
-    /// Takes a message in; returns its id. It goes on record with [`Self::put`], or is finished at once.
-    pub(crate) fn add(&mut self, message: Inbound, attribution: Attribution, now: Instant) -> InboxId {
-        let inbox_id = self.next;
-        self.next += 1;
+    /// Takes a message in, and puts it on record; returns its id.
+    pub(crate) fn add(
+        &mut self,
+        message: Inbound,
+        attribution: Attribution,
+        now: Instant,
+        writes: &mut WriteBuffer,
+    ) -> InboxId {
+        let inbox_id = self.new_id();
         let entry = Entry::new(message, attribution, now);
+        put(inbox_id, &entry, writes);
         self.insert(inbox_id, entry);
         inbox_id
     }
 
-    /// Puts a message on record as it is.
-    pub(crate) fn put(&self, inbox_id: InboxId, writes: &mut WriteBuffer) {
-        if let Some(entry) = self.waiting.get(&inbox_id) {
-            put(inbox_id, entry, writes);
-        }
+    fn new_id(&mut self) -> InboxId {
+        self.next += 1;
+        self.next - 1
     }
 
     fn insert(&mut self, inbox_id: InboxId, entry: Entry) {
@@ -254,21 +237,10 @@ impl Inbox {
         self.done.retain(|(_, of, name)| *of != channel || name != key);
     }
 
-    pub(crate) fn get(&self, inbox_id: InboxId) -> Option<&Entry> {
-        self.waiting.get(&inbox_id)
-    }
-
-    pub(crate) fn get_mut(&mut self, inbox_id: InboxId) -> Option<&mut Entry> {
+    /// The message with that key, if it waits.
+    pub(crate) fn with_key(&mut self, channel: Channel, key: &str) -> Option<&mut Entry> {
+        let inbox_id = self.by_key.get(&(channel, key.to_owned())).copied().flatten()?;
         self.waiting.get_mut(&inbox_id)
-    }
-
-    /// Id of the message with that key, if it waits.
-    pub(crate) fn id_of(&self, channel: Channel, key: &str) -> Option<InboxId> {
-        self.by_key.get(&(channel, key.to_owned())).copied().flatten()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (InboxId, &Entry)> {
-        self.waiting.iter().map(|(inbox_id, entry)| (*inbox_id, entry))
     }
 
     /// Ends the waits for pieces of albums, and the hold on everything, whose time has come.
@@ -279,56 +251,21 @@ impl Inbox {
         self.hold_until = self.hold_until.filter(|until| *until > now);
     }
 
-    /// Ids of the messages of a session.
-    pub(crate) fn of_session(&self, session_key: &str) -> Vec<InboxId> {
-        let of = |entry: &Entry| entry.attribution.session_key == session_key && entry.stored;
-        self.iter().filter(|(_, entry)| of(entry)).map(|(inbox_id, _)| inbox_id).collect()
-    }
-
-    /// Ids of the messages of a session that have no run and came in before that one; of one person, if named.
-    pub(crate) fn unasked_in(
-        &self,
-        session_key: &str,
-        before: InboxId,
-        person: Option<&str>,
-    ) -> Vec<InboxId> {
-        let of = |entry: &Entry| {
-            entry.attribution.session_key == session_key
-                && entry.run.is_none()
-                && entry.stored
-                && person.is_none_or(|person| entry.attribution.person == person)
-        };
-        self.waiting.range(..before).filter(|(_, entry)| of(entry)).map(|(inbox_id, _)| *inbox_id).collect()
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (InboxId, &mut Entry)> {
-        self.waiting.iter_mut().map(|(inbox_id, entry)| (*inbox_id, entry))
+    /// Ids of the messages for which `wanted` holds, in the order in which they came.
+    pub(crate) fn ids(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<InboxId> {
+        self.waiting.iter().filter(|(_, entry)| wanted(entry)).map(|(inbox_id, _)| *inbox_id).collect()
     }
 
     /// Whether a piece of that album waits.
-    pub(crate) fn has_piece_of(&self, route: &Route, from: &str, album: &str) -> bool {
-        self.waiting.values().any(|entry| {
-            let message = &entry.message;
-            message.album.as_deref() == Some(album) && message.route == *route && message.from == from
-        })
-    }
-
-    /// Whether a message without a run waits.
-    pub(crate) fn has_unasked(&self) -> bool {
-        self.waiting.values().any(|entry| entry.run.is_none())
+    pub(crate) fn has_piece_of(&self, album: Album) -> bool {
+        self.waiting.values().any(|entry| album_of(&entry.message) == Some(album))
     }
 
     /// Ids of all pieces of the album that this message belongs to; its own alone if to none.
     pub(crate) fn pieces(&self, inbox_id: InboxId) -> Vec<InboxId> {
         let Some(entry) = self.waiting.get(&inbox_id) else { return Vec::new() };
-        let Some(album) = &entry.message.album else { return vec![inbox_id] };
-        let belongs = |other: &Entry| {
-            other.message.album.as_ref() == Some(album)
-                && other.message.route == entry.message.route
-                && other.message.from == entry.message.from
-                && other.run.is_none()
-        };
-        self.iter().filter(|(_, other)| belongs(other)).map(|(inbox_id, _)| inbox_id).collect()
+        let Some(album) = album_of(&entry.message) else { return vec![inbox_id] };
+        self.ids(|other| other.run.is_none() && album_of(&other.message) == Some(album))
     }
 
     /// Gives a message its run, with which it goes on record in the history. `counts` where the prompt goes to the
@@ -336,9 +273,7 @@ impl Inbox {
     pub(crate) fn ask(&mut self, inbox_id: InboxId, run_id: &RunId, counts: bool, writes: &mut WriteBuffer) {
         let Some(entry) = self.waiting.get_mut(&inbox_id) else { return };
         entry.run = Some(RunId::clone(run_id));
-        if counts {
-            entry.count();
-        }
+        entry.counted |= counts;
         put(inbox_id, entry, writes);
     }
 
@@ -361,9 +296,10 @@ impl Inbox {
     /// Counts that a message's prompt is given to the agent, which has to be on record before. `false` if it is
     /// already: each life counts once.
     pub(crate) fn count(&mut self, inbox_id: InboxId, writes: &mut WriteBuffer) -> bool {
-        let uncounted = self.waiting.get_mut(&inbox_id).filter(|entry| entry.asked == entry.asked_before);
-        let Some(entry) = uncounted else { return false };
-        entry.count();
+        let Some(entry) = self.waiting.get_mut(&inbox_id).filter(|entry| !entry.counted) else {
+            return false;
+        };
+        entry.counted = true;
         put(inbox_id, entry, writes);
         true
     }
@@ -371,24 +307,34 @@ impl Inbox {
     /// Takes that count back: it could not be put on record, so the prompt was not given to the agent.
     pub(crate) fn uncount(&mut self, inbox_id: InboxId) {
         if let Some(entry) = self.waiting.get_mut(&inbox_id) {
-            entry.asked = entry.asked_before;
+            entry.counted = false;
         }
     }
 
-    /// Takes out messages that are answered, or given up. Their keys are kept; beyond the bound the oldest key goes.
+    /// Takes out messages that are answered, or given up.
     pub(crate) fn finish(&mut self, inbox_ids: &[InboxId], now_ts: u64, writes: &mut WriteBuffer) {
         for inbox_id in inbox_ids {
             let Some(entry) = self.waiting.remove(inbox_id) else { continue };
             self.bytes -= weight(&entry.message);
-            let (channel, key) = (entry.message.route.channel, entry.message.key);
-            writes.put(&Slot::Inbox(channel, key.clone()), &Record::Done(now_ts));
-            self.by_key.insert((channel, key.clone()), None);
-            self.done.push_back((now_ts, channel, key));
-            if self.done.len() > INBOX_DONE_MAX {
-                if let Some((_, channel, key)) = self.done.pop_front() {
-                    writes.delete(&Slot::Inbox(channel, key.clone()));
-                    self.by_key.remove(&(channel, key));
-                }
+            self.finish_at_once(entry.message.route.channel, entry.message.key, now_ts, writes);
+        }
+    }
+
+    /// Keeps the key of a message that is answered, or was never taken in; beyond the bound the oldest key goes.
+    pub(crate) fn finish_at_once(
+        &mut self,
+        channel: Channel,
+        key: String,
+        now_ts: u64,
+        writes: &mut WriteBuffer,
+    ) {
+        writes.put(&Slot::Inbox(channel, key.clone()), &Record::Done(now_ts));
+        self.by_key.insert((channel, key.clone()), None);
+        self.done.push_back((now_ts, channel, key));
+        if self.done.len() > INBOX_DONE_MAX {
+            if let Some((_, channel, key)) = self.done.pop_front() {
+                writes.delete(&Slot::Inbox(channel, key.clone()));
+                self.by_key.remove(&(channel, key));
             }
         }
     }
@@ -437,11 +383,19 @@ fn put(inbox_id: InboxId, entry: &Entry, writes: &mut WriteBuffer) {
         m: Box::new(entry.message.clone()),
         session: entry.attribution.session_key.clone(),
         person: entry.attribution.person.clone(),
-        asked: entry.asked,
+        asked: entry.asked.saturating_add(u32::from(entry.counted)),
         // A run goes on record with its message.
         said: entry.said || entry.run.is_some(),
     };
     writes.put(&Slot::Inbox(entry.message.route.channel, entry.message.key.clone()), &record);
+}
+
+/// An album: the chat that it is in, who sends it, and its id.
+type Album<'a> = (&'a Route, &'a str, &'a str);
+
+/// The album of which a message is a piece, if it is one.
+pub(crate) fn album_of(message: &Inbound) -> Option<Album<'_>> {
+    Some((&message.route, &message.from, message.album.as_deref()?))
 }
 
 /// What a message counts against `INBOX_BYTES_MAX`.

@@ -223,18 +223,14 @@ impl Keys {
         }
     }
 
-    /// Frees a key that could not be put on record: nothing had been done yet.
-    pub(crate) fn undo(&mut self, key: &str) {
-        self.remove(key);
-    }
-
     fn insert(&mut self, key: &str, record: KeyRecord) {
         self.directives += usize::from(record.directive);
         self.outcome_bytes += record.bytes();
         self.records.insert(key.to_owned(), record);
     }
 
-    fn remove(&mut self, key: &str) -> bool {
+    /// Frees a key, such as one that could not be put on record: nothing had been done yet. `false` if there is none.
+    pub(crate) fn remove(&mut self, key: &str) -> bool {
         let Some(record) = self.records.remove(key) else { return false };
         self.directives -= usize::from(record.directive);
         self.outcome_bytes -= record.bytes();

@@ -55,7 +55,8 @@ impl Question {
         group_context: &GroupContext,
         now: Now,
     ) -> Option<Self> {
-        let entries: Vec<&Entry> = inbox_ids.iter().filter_map(|inbox_id| inbox.get(*inbox_id)).collect();
+        let entries: Vec<&Entry> =
+            inbox_ids.iter().filter_map(|inbox_id| inbox.waiting.get(inbox_id)).collect();
         let first = *entries.first()?;
         let message = &first.message;
         let mut left_out: Vec<String> =

@@ -24,17 +24,23 @@ pub(crate) const CANCELLED: &str = "cancelled";
 /// The runs that are not over.
 #[derive(Default)]
 pub(crate) struct Runs {
-    by_id: BTreeMap<RunId, Run>,
+    pub(crate) by_id: BTreeMap<RunId, Run>,
+    /// Number of ids that were given to runs.
     pub(crate) made: u64,
 }
 
+#[derive(Default)]
 pub(crate) struct Run {
     /// Place in the order in which runs were asked for.
     pub(crate) number: u64,
     pub(crate) session_key: String,
     pub(crate) session_id: String,
-    /// The way on which it was asked for.
     pub(crate) origin: Origin,
+    /// The messages of the inbox that are answered with it.
+    pub(crate) inbox_ids: Vec<InboxId>,
+    /// Whether the gateway did not live through its message once: then it is alone with the agent, and nothing else
+    /// is counted for what it does.
+    pub(crate) was_interrupted: bool,
     /// The chat that the answer goes to besides the clients; fixed when the run is admitted.
     pub(crate) reply: Option<Reply>,
     /// Name of the idempotency key that it was asked for with.
@@ -59,6 +65,8 @@ pub(crate) struct Run {
     /// Requests that are answered when it is accepted, and when it ends.
     pub(crate) waiters: Vec<Asker>,
     pub(crate) phase: RunPhase,
+    /// Whether a place with the agent is kept for it while it is being put on record.
+    pub(crate) has_place: bool,
     /// Runs whose messages share this one's prompt, and so its answer.
     pub(crate) coalesced: Vec<RunId>,
     /// Number of `agent` events sent so far.
@@ -69,23 +77,23 @@ pub(crate) struct Run {
 }
 
 /// The way on which a run was asked for.
-#[derive(Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A client's request, with an idempotency key.
+    #[default]
     Client,
-    /// Messages of the inbox, which are answered with it. `was_interrupted`: the gateway did not live through it
-    /// once, so it is alone with the agent, and nothing else is counted for what it does.
-    Channel { inbox_ids: Vec<InboxId>, was_interrupted: bool },
+    /// Messages of the inbox.
+    Channel,
     /// The gateway's own clock.
     Heartbeat,
 }
 
 /// How far a run is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum RunPhase {
-    /// The run is being put on record; nobody has been told "accepted" yet. `has_place`: a place with the agent is
-    /// kept for it meanwhile.
-    Storing { has_place: bool },
+    /// The run is being put on record; nobody has been told "accepted" yet.
+    #[default]
+    Storing,
     /// The run waits until its session and the agent are free.
     Held,
     /// It is being put on record that the prompt is tried; then it goes to the agent.
@@ -102,65 +110,10 @@ pub(crate) enum RunPhase {
     Saving,
 }
 
-impl Run {
-    /// The first message of the inbox that it answers; an id beyond all of them if it answers none.
-    pub(crate) fn first_inbox_id(&self) -> InboxId {
-        match &self.origin {
-            Origin::Channel { inbox_ids, .. } => inbox_ids.iter().copied().min().unwrap_or(InboxId::MAX),
-            Origin::Client | Origin::Heartbeat => InboxId::MAX,
-        }
-    }
-
-    /// Whether the gateway did not live through its message once.
-    pub(crate) fn was_interrupted(&self) -> bool {
-        matches!(self.origin, Origin::Channel { was_interrupted: true, .. })
-    }
-
-    /// Whether it is accepted, or about to be, and not started.
-    pub(crate) fn waits(&self) -> bool {
-        matches!(
-            self.phase,
-            RunPhase::Storing { .. } | RunPhase::Held | RunPhase::Counting | RunPhase::Waiting
-        )
-    }
-
-    /// The chat to which a client has the answer delivered.
-    pub(crate) fn delivered_to(&self) -> Option<&Route> {
-        let by_client = matches!(self.origin, Origin::Client);
-        self.reply.as_ref().filter(|_| by_client).map(|reply| &reply.route)
-    }
-}
-
 impl Runs {
-    pub(crate) fn insert(&mut self, run_id: RunId, run: Run) {
-        self.by_id.insert(run_id, run);
-    }
-
-    pub(crate) fn get(&self, run_id: &RunId) -> Option<&Run> {
-        self.by_id.get(run_id)
-    }
-
-    pub(crate) fn get_mut(&mut self, run_id: &RunId) -> Option<&mut Run> {
-        self.by_id.get_mut(run_id)
-    }
-
-    pub(crate) fn remove(&mut self, run_id: &RunId) -> Option<Run> {
-        self.by_id.remove(run_id)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
-    /// The runs in one session.
-    pub(crate) fn of_session(&self, session_key: &str) -> impl Iterator<Item = (&RunId, &Run)> {
-        self.by_id.iter().filter(move |(_, run)| run.session_key == session_key)
-    }
-
     /// Sessions in which a directive is about to be carried out.
     pub(crate) fn sessions_with_directive(&self) -> BTreeSet<String> {
-        let is_directive =
-            |run: &&Run| run.directive.is_some() && matches!(run.phase, RunPhase::Storing { .. });
+        let is_directive = |run: &&Run| run.directive.is_some() && run.phase == RunPhase::Storing;
         self.by_id.values().filter(is_directive).map(|run| run.session_key.clone()).collect()
     }
 
@@ -179,20 +132,14 @@ impl Runs {
         self.by_id.values().filter(|run| run.waits()).count()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&RunId, &Run)> {
-        self.by_id.iter()
-    }
-}
-
-impl Runs {
     /// The runs whose prompts the agent has, or will have next.
     fn with_agent(&self) -> impl Iterator<Item = &Run> {
         let is_there = |run: &&Run| match run.phase {
             RunPhase::Counting | RunPhase::Waiting | RunPhase::Active => true,
-            RunPhase::Storing { has_place } => has_place,
+            RunPhase::Storing => run.has_place,
             _ => false,
         };
-        self.iter().map(|(_, run)| run).filter(is_there)
+        self.by_id.values().filter(is_there)
     }
 
     /// Whether the agent, which takes `places` prompts at a time, can take one more of that session.
@@ -200,7 +147,7 @@ impl Runs {
         let mut taken = 0;
         let goes_beside = |run: &Run| {
             taken += 1;
-            !was_interrupted && !run.was_interrupted() && run.session_key != session_key
+            !was_interrupted && !run.was_interrupted && run.session_key != session_key
         };
         self.with_agent().all(goes_beside) && taken < places
     }
@@ -208,34 +155,31 @@ impl Runs {
     /// Number of runs for which `wanted` holds that are under way, or wait for the agent.
     pub(crate) fn places_taken(&self, wanted: impl Fn(&Run) -> bool) -> usize {
         let is_there = |run: &Run| run.waits() || run.phase == RunPhase::Active;
-        self.iter().filter(|(_, run)| is_there(run) && wanted(run)).count()
+        self.by_id.values().filter(|run| is_there(run) && wanted(run)).count()
     }
 
     /// The runs that wait, in the order in which they were asked for.
     pub(crate) fn held(&self) -> Vec<RunId> {
-        let mut held: Vec<(u64, RunId)> = self
-            .iter()
-            .filter(|(_, run)| run.phase == RunPhase::Held)
-            .map(|(run_id, run)| (run.number, RunId::clone(run_id)))
-            .collect();
-        held.sort_unstable();
-        held.into_iter().map(|(_, run_id)| run_id).collect()
+        let mut held = self.ids(|run| run.phase == RunPhase::Held);
+        held.sort_by_key(|run_id| self.by_id[run_id].number);
+        held
     }
 
     /// The waiting runs that go into one prompt with that lead, which waits, too.
     pub(crate) fn burst(&self, lead_id: &RunId, held: &[RunId]) -> Vec<RunId> {
         let mut parts = Parts::default();
-        let Some(lead) = self.get(lead_id).filter(|lead| parts.take(lead)) else { return Vec::new() };
+        let Some(lead) = self.by_id.get(lead_id).filter(|lead| parts.take(lead)) else { return Vec::new() };
         let same_session = |run_id: &&RunId| {
-            *run_id != lead_id && self.get(run_id).is_some_and(|run| run.session_key == lead.session_key)
+            *run_id != lead_id
+                && self.by_id.get(*run_id).is_some_and(|run| run.session_key == lead.session_key)
         };
-        let fits = |run_id: &&RunId| self.get(run_id).is_some_and(|run| parts.take(run));
+        let fits = |run_id: &&RunId| self.by_id.get(*run_id).is_some_and(|run| parts.take(run));
         held.iter().filter(same_session).take_while(fits).cloned().collect()
     }
 
     /// Whether the agent has the lead's prompt, and it has a coalesced run for which `wanted` holds.
     pub(crate) fn has_coalesced(&self, lead: &Run, wanted: impl Fn(&Run) -> bool) -> bool {
-        let mut coalesced = lead.coalesced.iter().filter_map(|run_id| self.get(run_id));
+        let mut coalesced = lead.coalesced.iter().filter_map(|run_id| self.by_id.get(run_id));
         lead.is_given() && coalesced.any(|run| run.phase == RunPhase::Coalesced && wanted(run))
     }
 
@@ -243,7 +187,7 @@ impl Runs {
     /// seen their messages once.
     pub(crate) fn ask_again(&mut self, coalesced: &[RunId], was_given: bool) {
         for run_id in coalesced {
-            let Some(run) = self.get_mut(run_id) else { continue };
+            let Some(run) = self.by_id.get_mut(run_id) else { continue };
             if run.phase == RunPhase::Coalesced {
                 run.phase = RunPhase::Held;
             }
@@ -258,15 +202,17 @@ impl Runs {
 
     /// The messages of the inbox that these runs answer.
     pub(crate) fn inbox_ids<'a>(&self, runs: impl Iterator<Item = &'a RunId>) -> Vec<InboxId> {
-        let inbox_ids = runs.filter_map(|run_id| match &self.get(run_id)?.origin {
-            Origin::Channel { inbox_ids, .. } => Some(inbox_ids),
-            Origin::Client | Origin::Heartbeat => None,
-        });
-        inbox_ids.flatten().copied().collect()
+        let runs = runs.filter_map(|run_id| self.by_id.get(run_id));
+        runs.flat_map(|run| &run.inbox_ids).copied().collect()
     }
 }
 
 impl Run {
+    /// Whether it is accepted, or about to be, and not started.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.phase, RunPhase::Storing | RunPhase::Held | RunPhase::Counting | RunPhase::Waiting)
+    }
+
     /// Whether the agent has its prompt, and goes on with it.
     pub(crate) fn is_given(&self) -> bool {
         matches!(self.phase, RunPhase::Waiting | RunPhase::Active) && !self.cancelled
@@ -275,9 +221,14 @@ impl Run {
     /// Whether the same people may read the answers to both, which are of one session. In `main` all are the
     /// owner's; in another one a client's questions are the owner's, and the rest is somebody else's.
     fn is_answered_with(&self, other: &Self) -> bool {
-        let is_from_channel = |run: &Self| matches!(run.origin, Origin::Channel { .. });
+        let is_from_channel = |run: &Self| run.origin == Origin::Channel;
         let is_one_kind = self.session_key == MAIN || is_from_channel(self) == is_from_channel(other);
         is_one_kind && self.delivered_to() == other.delivered_to()
+    }
+
+    /// The chat to which a client has the answer delivered.
+    fn delivered_to(&self) -> Option<&Route> {
+        self.reply.as_ref().filter(|_| self.origin == Origin::Client).map(|reply| &reply.route)
     }
 }
 
@@ -301,8 +252,8 @@ impl<'a> Parts<'a> {
         let images = self.images + run.images.len() + run.image_files.len();
         let bytes = self.bytes + run.prompt.bytes();
         if let Some(first) = self.first {
-            let shares = !first.was_interrupted()
-                && !run.was_interrupted()
+            let shares = !first.was_interrupted
+                && !run.was_interrupted
                 && first.is_answered_with(run)
                 && first.thinking == run.thinking
                 && first.session_id == run.session_id;

@@ -18,7 +18,7 @@ use crate::store::history::SessionRecord;
 pub(crate) const MAIN: &str = "main";
 
 /// What is known of a session without reading its history; kept in a slot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Session {
     pub(crate) id: String,
     /// Number of messages of this conversation.
@@ -49,7 +49,7 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(boot_id: &str) -> Self {
-        Self { by_key: BTreeMap::new(), boot_id: boot_id.to_owned(), ids_made: 0 }
+        Self { boot_id: boot_id.to_owned(), ..Self::default() }
     }
 
     pub(crate) fn recover(&mut self, key: &str, session: Session) {
@@ -94,12 +94,9 @@ impl Sessions {
         self.ids_made += 1;
         Session {
             id: format!("s-{}-{}", self.boot_id, self.ids_made),
-            messages: 0,
             updated_ts: now_ts,
-            last_channel: None,
-            route: None,
-            thinking: None,
             unrecorded: true,
+            ..Session::default()
         }
     }
 
@@ -204,7 +201,13 @@ impl Sessions {
         let limit = params.limit.unwrap_or(SESSIONS_PAGE_MAX).clamp(1, SESSIONS_PAGE_MAX);
         let (mut page, mut bytes) = (Vec::new(), 0);
         for (key, session) in all.iter().skip(start).take(limit) {
-            let entry = entry(key, session);
+            let entry = SessionEntry {
+                session_key: key,
+                session_id: &session.id,
+                updated_ts: session.updated_ts,
+                messages: session.messages,
+                last_channel: session.last_channel,
+            };
             bytes += to_json(&entry).len() + 1;
             // One at least, or the next page would begin where this one did.
             if bytes > PAGE_BYTES_MAX && !page.is_empty() {
@@ -215,16 +218,6 @@ impl Sessions {
         let more = start + page.len() < all.len();
         let before = page.last().filter(|_| more).map(|oldest| oldest.session_key.to_owned());
         Some((page, before))
-    }
-}
-
-fn entry<'a>(key: &'a str, session: &'a Session) -> SessionEntry<'a> {
-    SessionEntry {
-        session_key: key,
-        session_id: &session.id,
-        updated_ts: session.updated_ts,
-        messages: session.messages,
-        last_channel: session.last_channel,
     }
 }
 

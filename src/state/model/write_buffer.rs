@@ -49,12 +49,6 @@ impl WriteBuffer {
         self.ops.push(StoreOp::Compact);
     }
 
-    /// Adds the writes that another buffer has gathered.
-    pub(crate) fn append_all(&mut self, mut other: Self) {
-        self.ops.append(&mut other.ops);
-        self.deliveries.append(&mut other.deliveries);
-    }
-
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.ops.is_empty() && self.deliveries.is_empty()

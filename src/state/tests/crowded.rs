@@ -207,7 +207,7 @@ fn two_messages_with_one_number_are_both_answered() {
         assert!(prompts.contains(&format!("text {key}")), "{prompts}");
         assert!(harness.disk[&format!("inbox/telegram/9/{key}")].starts_with("{\"d\""), "{:?}", harness.disk);
     }
-    assert!(harness.bench.state.inbox.is_empty());
+    assert!(harness.bench.state.inbox.waiting.is_empty());
 }
 
 #[test]
@@ -218,11 +218,11 @@ fn what_is_left_out_stays_in_the_journal_and_comes_with_the_next_start() {
     let mut config = settings();
     (config.agent.daily_runs, config.agent.daily_runs_per_person) = (9_999, 9_999);
     let mut harness = Harness::on(config, slots);
-    assert_eq!(harness.bench.state.inbox.iter().count(), INBOX_MAX);
+    assert_eq!(harness.bench.state.inbox.waiting.len(), INBOX_MAX);
     let waits = |harness: &Harness| harness.disk.values().filter(|value| value.starts_with("{\"w\"")).count();
-    while !harness.bench.state.inbox.is_empty() {
+    while !harness.bench.state.inbox.waiting.is_empty() {
         let runs = harness.bench.started_runs();
-        assert!(!runs.is_empty(), "{} wait and none is asked", harness.bench.state.inbox.iter().count());
+        assert!(!runs.is_empty(), "{} wait and none is asked", harness.bench.state.inbox.waiting.len());
         for run in runs {
             harness.answer(&run, "hi");
         }
@@ -230,7 +230,7 @@ fn what_is_left_out_stays_in_the_journal_and_comes_with_the_next_start() {
     }
     assert_eq!(waits(&harness), INBOX_MAX, "nothing of them was touched");
     harness.restart();
-    assert_eq!(harness.bench.state.inbox.iter().count(), INBOX_MAX);
+    assert_eq!(harness.bench.state.inbox.waiting.len(), INBOX_MAX);
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn a_member_who_stops_the_first_line_of_a_prompt_leaves_it_to_the_others() {
     assert_eq!(delivery(&mut harness), "Nothing that you asked was running here.");
     harness.answer(&run, "transferred");
     assert_eq!(delivery(&mut harness), "transferred");
-    assert!(harness.bench.started_runs().is_empty() && harness.bench.state.inbox.is_empty());
+    assert!(harness.bench.started_runs().is_empty() && harness.bench.state.inbox.waiting.is_empty());
     // A crash in between asks the owner's line again, and only that.
     shared(&mut harness, 4);
     say(&mut harness, "5", "666", "/stop");
@@ -142,7 +142,7 @@ fn a_prompt_that_everybody_left_ends() {
     assert_eq!((delivery(&mut harness).as_str(), harness.bench.cancels()), ("Stopped.", 1));
     end_cancelled(&mut harness, &run);
     assert!(harness.deliveries().is_empty() && harness.bench.started_runs().is_empty());
-    assert!(harness.bench.state.runs.is_empty() && harness.bench.state.inbox.is_empty());
+    assert!(harness.bench.state.runs.by_id.is_empty() && harness.bench.state.inbox.waiting.is_empty());
 }
 
 #[test]

@@ -230,5 +230,5 @@ fn what_is_held_is_judged_again_when_rights_change() {
     let expected = [("dm:telegram:2", "of 2"), ("dm:telegram:5", "of 5")];
     assert_eq!(asked, expected.map(|(session, prompt)| (session.to_owned(), prompt.to_owned())));
     assert_eq!(harness.deliveries().len(), 2);
-    assert!(harness.bench.state.inbox.is_empty() && harness.bench.state.runs.is_empty());
+    assert!(harness.bench.state.inbox.waiting.is_empty() && harness.bench.state.runs.by_id.is_empty());
 }

@@ -79,7 +79,7 @@ fn full_tables_refuse_new_keys_and_keep_old_ones() {
     assert_eq!(refusal.message, "too many idempotency keys are in use");
     assert_eq!(refusal.retry_after_ms, Some(KEY_TTL_MS - 1_000));
     assert_eq!(keys.look_up("5", &A).unwrap().unwrap().outcome, Some(outcome(1)));
-    keys.undo("6");
+    keys.remove("6");
     assert_eq!(has_room(&keys, soon), Ok(()));
 }
 
@@ -152,7 +152,7 @@ fn directives_take_no_place_and_none_is_forgotten_for_another() {
     let mut writes = WriteBuffer::default();
     keys.put_outcome(&name(DIRECTIVE_KEYS_MAX), &outcome(1), &mut writes);
     assert!(writes.is_empty());
-    keys.undo(&name(DIRECTIVE_KEYS_MAX));
+    keys.remove(&name(DIRECTIVE_KEYS_MAX));
     // There is room again when their time is over.
     let later = now + Duration::from_millis(KEY_TTL_MS);
     keys.drop_expired(later);
