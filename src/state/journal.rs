@@ -14,7 +14,7 @@ use crate::protocol::error::WireError;
 use crate::protocol::payload::StorageHealth;
 use crate::state::model::clients::Asker;
 use crate::state::model::forgetting::PendingForget;
-use crate::state::model::inbox::{AcceptedBatch, InboxId};
+use crate::state::model::inbox::InboxId;
 use crate::state::model::keys::Outcome;
 use crate::state::model::slot::DeliveryId;
 use crate::state::model::write_buffer::WriteBuffer;
@@ -30,8 +30,8 @@ pub(super) enum Then {
     HandOver { run_id: RunId, inbox_ids: Vec<InboxId> },
     /// The outcome of the run is told to whoever waits for it.
     EndRun { run_id: RunId, outcome: Outcome },
-    /// The channel that handed over this batch goes on.
-    Acknowledge { channel: Channel, accepted: AcceptedBatch },
+    /// The channel that handed over the batch of the messages with these keys goes on.
+    Acknowledge { channel: Channel, keys: Vec<String> },
     /// The delivery of a `send` may go to its channel, as all new ones do; whoever asked waits for its end.
     Send,
     /// The next part of a delivery is marked as being tried: it goes to its channel.
@@ -151,8 +151,8 @@ impl State {
             deliveries_result = Ok(());
         }
         // Messages that came in are shown before the deliveries that were made of them.
-        if let Then::Acknowledge { channel, accepted } = then {
-            self.batch_stored(channel, accepted, result);
+        if let Then::Acknowledge { channel, keys } = then {
+            self.batch_stored(channel, &keys, result);
             return self.deliveries_stored(&deliveries, &deliveries_result);
         }
         self.deliveries_stored(&deliveries, &deliveries_result);

@@ -255,26 +255,20 @@ impl State {
         // Steps of runs are many, and let nothing in inbox, queues or outbox go on.
         self.channels_stale |= !matches!(event, Event::Agent(AgentEvent::Step { .. }));
         match event {
-            Event::Net(event) => self.net_event(event),
+            Event::Net(NetEvent::Opened(opened)) => self.opened(*opened),
+            Event::Net(NetEvent::Request { conn, id, call, built }) => {
+                self.request(&Asker { conn, id }, call);
+                drop(built);
+            }
+            Event::Net(NetEvent::Closed { conn }) => self.closed(conn),
+            Event::Net(NetEvent::Warning(code, Some(message))) => self.warn(Warning { code, message }),
+            Event::Net(NetEvent::Warning(code, None)) => self.end_warning(code),
+            Event::Net(NetEvent::TokenChanged { number }) => self.token_changed(number),
             Event::Agent(event) => self.agent_event(event),
             Event::Store(StoreEvent::Done { ticket, result, back }) => self.committed(ticket, result, back),
             Event::Store(StoreEvent::Usage(usage)) => self.usage(usage),
             Event::Channel(event) => self.channel_event(event),
             Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms),
-        }
-    }
-
-    fn net_event(&mut self, event: NetEvent) {
-        match event {
-            NetEvent::Opened(opened) => self.opened(*opened),
-            NetEvent::Request { conn, id, call, built } => {
-                self.request(&Asker { conn, id }, call);
-                drop(built);
-            }
-            NetEvent::Closed { conn } => self.closed(conn),
-            NetEvent::Warning(code, Some(message)) => self.warn(Warning { code, message }),
-            NetEvent::Warning(code, None) => self.end_warning(code),
-            NetEvent::TokenChanged { number } => self.token_changed(number),
         }
     }
 

@@ -188,7 +188,7 @@ impl State {
             Slot::Inbox(channel, key) => {
                 self.inbox.recover(channel, key, json, self.now.mono, &mut self.writes)?
             }
-            Slot::Aside(channel, key) => self.inbox.recover_aside(channel, key),
+            Slot::Aside(channel, key) => self.inbox.aside.push_back((channel, key)),
             Slot::Delivery(id) => self.outbox.recover(id, json, self.now)?,
             Slot::DeliveryParts(id) => self.outbox.recover_parts(id, json)?,
             slot => self.access.recover(slot, json)?,

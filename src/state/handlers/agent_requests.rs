@@ -88,7 +88,8 @@ impl State {
             return Err(WireError::conflict(hint));
         }
         self.require_store()?;
-        if directive.is_none_or(Directive::needs_session) {
+        // Of the directives only that one chooses something that is kept with the session.
+        if matches!(directive, None | Some(Directive::Think(Some(_)))) {
             self.require_session_room(session_key)?;
         }
         if directive.is_none() {
@@ -122,7 +123,7 @@ impl State {
         let route = if let Some(to) = &params.to {
             self.route_to(params.channel, to)?
         } else {
-            let last = self.sessions.route(session_key);
+            let last = self.sessions.get(session_key).and_then(|session| session.route.as_ref());
             let fits = |route: &&Route| params.channel.is_none_or(|channel| route.channel == channel);
             let route = last.filter(fits).cloned().ok_or_else(|| WireError::invalid(NO_ROUTE))?;
             self.channel_ready(route.channel)?;

@@ -2,10 +2,10 @@
 //! in a start and in the end of every turn.
 
 use crate::channels::ChannelEvent;
+use crate::channels::message::Inbound;
 use crate::limits::INBOX_RETRY_PAUSE;
 use crate::state::State;
 use crate::state::model::clients::Asker;
-use crate::state::model::inbox::InboxId;
 
 impl State {
     pub(crate) fn channel_event(&mut self, event: ChannelEvent) {
@@ -36,15 +36,11 @@ impl State {
     /// Goes on, at a start, with the messages in the inbox and the deliveries in the outbox.
     pub(crate) fn resume_channels(&mut self) {
         self.inbox.recovered();
-        let waiting: Vec<InboxId> = self.inbox.waiting.keys().copied().collect();
-        let mut missed = Vec::new();
-        for inbox_id in waiting {
-            let Some(entry) = self.inbox.waiting.get(&inbox_id) else { continue };
-            if self.is_too_old(&entry.message) {
-                missed.push(entry.message.clone());
-                self.inbox.finish(&[inbox_id], self.now.wall_ms, &mut self.writes);
-                continue;
-            }
+        let old = self.inbox.ids(|entry| self.is_too_old(&entry.message));
+        let missed = old.iter().filter_map(|inbox_id| self.inbox.waiting.get(inbox_id));
+        let missed: Vec<Inbound> = missed.map(|entry| entry.message.clone()).collect();
+        self.inbox.finish(&old, self.now.wall_ms, &mut self.writes);
+        for inbox_id in self.inbox.ids(|_| true) {
             self.make_whole(inbox_id);
         }
         if !missed.is_empty() {

@@ -42,7 +42,8 @@ impl State {
     pub(crate) fn heartbeat(&mut self) {
         self.heartbeats.switch(true, self.now);
         let busy = !self.runs.by_id.is_empty() || self.stopping.is_some();
-        if busy || !self.sessions.has_messages(MAIN) || !self.store_has_room() {
+        let is_empty = self.sessions.get(MAIN).is_none_or(|session| session.messages == 0);
+        if busy || is_empty || !self.store_has_room() {
             return;
         }
         if let Err(error) = self.agent_may_run(PERSON) {

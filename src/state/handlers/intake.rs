@@ -16,7 +16,7 @@ use crate::protocol::frame::EventBody;
 use crate::state::journal::Then;
 use crate::state::model::access::Verdict;
 use crate::state::model::age;
-use crate::state::model::inbox::{AcceptedBatch, Inbox, InboxId, album_of, describe};
+use crate::state::model::inbox::{Inbox, InboxId, album_of, describe};
 use crate::state::model::slot::Slot;
 use crate::state::{Effect, State};
 use crate::store::file_name;
@@ -31,11 +31,10 @@ impl State {
             return self.acknowledge(channel, Err(INBOX_RETRY_PAUSE));
         }
         let arrivals = with_addressed_albums(arrivals, &self.inbox);
-        let mut accepted = AcceptedBatch::default();
-        let mut missed = Vec::new();
+        let (mut keys, mut missed) = (Vec::new(), Vec::new());
         for arrival in arrivals {
             match arrival {
-                Arrival::Message(message) => self.accept(*message, &mut accepted, &mut missed),
+                Arrival::Message(message) => self.accept(*message, &mut keys, &mut missed),
                 Arrival::Migrated { from, to, .. } => {
                     self.access.group_moved(channel, &from, &to, &mut self.writes);
                     self.outbox.reroute(channel, &from, &to, &mut self.writes);
@@ -59,10 +58,11 @@ impl State {
         if let Some((name, value)) = cursor {
             self.writes.put_json(&Slot::Cursor(name), value);
         }
-        self.commit(Then::Acknowledge { channel, accepted });
+        self.commit(Then::Acknowledge { channel, keys });
     }
 
-    fn accept(&mut self, mut message: Inbound, accepted: &mut AcceptedBatch, missed: &mut Vec<Inbound>) {
+    /// Takes in a message that may be answered, and adds its key to `keys`; to `missed`, too, if it is too old.
+    fn accept(&mut self, mut message: Inbound, keys: &mut Vec<String>, missed: &mut Vec<Inbound>) {
         if self.inbox.knows(message.route.channel, &message.key) {
             return;
         }
@@ -74,14 +74,13 @@ impl State {
             Verdict::Ignored => return,
         };
         METRICS.messages_in.up();
+        keys.push(message.key.clone());
         if self.is_too_old(&message) {
-            let (channel, key) = (message.route.channel, message.key.clone());
-            self.inbox.finish_at_once(channel, key.clone(), self.now.wall_ms, &mut self.writes);
-            accepted.old.push((channel, key));
+            let key = message.key.clone();
+            self.inbox.finish_at_once(message.route.channel, key, self.now.wall_ms, &mut self.writes);
             missed.push(message);
         } else {
-            let inbox_id = self.inbox.add(message, attribution, self.now.mono, &mut self.writes);
-            accepted.inbox_ids.push(inbox_id);
+            self.inbox.add(message, attribution, self.now.mono, &mut self.writes);
         }
     }
 
@@ -92,23 +91,17 @@ impl State {
     }
 
     /// Handles the end of the commit of a batch: its messages are taken in, or were never there.
-    pub(crate) fn batch_stored(
-        &mut self,
-        channel: Channel,
-        accepted: AcceptedBatch,
-        result: Result<(), String>,
-    ) {
+    pub(crate) fn batch_stored(&mut self, channel: Channel, keys: &[String], result: Result<(), String>) {
         if result.is_err() {
-            for inbox_id in accepted.inbox_ids {
-                self.inbox.undo(inbox_id);
-            }
-            for (channel, key) in accepted.old {
-                self.inbox.undo_done(channel, &key);
+            for key in keys {
+                self.inbox.undo(channel, key);
             }
             return self.acknowledge(channel, Err(INBOX_RETRY_PAUSE));
         }
         self.acknowledge(channel, Ok(()));
-        for inbox_id in accepted.inbox_ids {
+        for key in keys {
+            // One that was too old is done with.
+            let Some(inbox_id) = self.inbox.id_of(channel, key) else { continue };
             if let Some(entry) = self.inbox.waiting.get_mut(&inbox_id) {
                 entry.stored = true;
             }
@@ -173,7 +166,9 @@ impl State {
         index: usize,
         result: Result<FetchedFile, String>,
     ) {
-        let entry = self.inbox.with_key(channel, key).filter(|entry| entry.fetching > 0);
+        let inbox_id = self.inbox.id_of(channel, key);
+        let entry = inbox_id.and_then(|inbox_id| self.inbox.waiting.get_mut(&inbox_id));
+        let entry = entry.filter(|entry| entry.fetching > 0);
         let media = entry.as_ref().and_then(|entry| entry.message.media.get(index).cloned());
         let (Some(entry), Some(media)) = (entry, media) else {
             // The file came too late, or its session was forgotten meanwhile: nobody else would ever remove it.

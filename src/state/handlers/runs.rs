@@ -36,7 +36,8 @@ impl State {
 
     /// Level of thinking in a session where a request names none.
     pub(crate) fn thinking(&self, session_key: &str) -> Thinking {
-        self.sessions.thinking(session_key).unwrap_or(self.config.agent.thinking)
+        let chosen = self.sessions.get(session_key).and_then(|session| session.thinking);
+        chosen.unwrap_or(self.config.agent.thinking)
     }
 
     /// Puts a new run on record, with what the turn has gathered for it. A prompt counts against today's budget.

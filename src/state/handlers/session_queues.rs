@@ -57,15 +57,15 @@ impl State {
     /// messages are tried, that is committed first.
     fn start_held(&mut self, lead: &RunId, held: &[RunId]) {
         let coalesced = self.runs.burst(lead, held);
-        for coalesced_id in &coalesced {
-            let Some(run) = self.runs.by_id.get_mut(coalesced_id) else { continue };
-            run.phase = RunPhase::Coalesced;
+        let mut counted = Vec::new();
+        for run_id in std::iter::once(lead).chain(&coalesced) {
+            let Some(run) = self.runs.by_id.get_mut(run_id) else { continue };
+            run.phase = if run_id == lead { RunPhase::Counting } else { RunPhase::Coalesced };
+            let inbox_ids = run.inbox_ids.iter().copied();
+            counted.extend(inbox_ids.filter(|inbox_id| self.inbox.count(*inbox_id, &mut self.writes)));
         }
-        let inbox_ids = self.runs.inbox_ids(std::iter::once(lead).chain(&coalesced));
-        let counted: Vec<InboxId> =
-            inbox_ids.into_iter().filter(|inbox_id| self.inbox.count(*inbox_id, &mut self.writes)).collect();
         let Some(run) = self.runs.by_id.get_mut(lead) else { return };
-        (run.coalesced, run.phase) = (coalesced, RunPhase::Counting);
+        run.coalesced = coalesced;
         if counted.is_empty() {
             return self.hand_over(lead);
         }

@@ -21,13 +21,6 @@ pub(crate) enum Directive {
     Help,
 }
 
-impl Directive {
-    /// Whether it chooses something that is kept with the session.
-    pub(crate) fn needs_session(self) -> bool {
-        matches!(self, Self::Think(Some(_)))
-    }
-}
-
 pub(crate) const HELP: &str = "/new - begin a new conversation\n\
     /stop - stop what the agent is doing here\n\
     /status - what the gateway and the agent are doing\n\

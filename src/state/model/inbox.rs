@@ -107,14 +107,6 @@ impl Entry {
     }
 }
 
-/// The messages of a batch that were let in, until its commit is durable.
-#[derive(Debug, Default)]
-pub(crate) struct AcceptedBatch {
-    pub(crate) inbox_ids: Vec<InboxId>,
-    /// Keys of those that are too old to be answered, and done with at once.
-    pub(crate) old: Vec<(Channel, String)>,
-}
-
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) waiting: BTreeMap<InboxId, Entry>,
@@ -123,7 +115,7 @@ pub(crate) struct Inbox {
     /// Messages that were answered, oldest first.
     done: VecDeque<(u64, Channel, String)>,
     /// Keys of what was set aside, oldest first.
-    aside: VecDeque<(Channel, String)>,
+    pub(crate) aside: VecDeque<(Channel, String)>,
     bytes: usize,
     next: InboxId,
     /// Time before which nothing is asked, because the last try could not be put on record.
@@ -177,11 +169,6 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes over the slot of something that was set aside.
-    pub(crate) fn recover_aside(&mut self, channel: Channel, key: String) {
-        self.aside.push_back((channel, key));
-    }
-
     /// Ends the recovery: puts the keys of messages that were answered in order.
     pub(crate) fn recovered(&mut self) {
         self.done.make_contiguous().sort_unstable_by_key(|(ts, _, _)| *ts);
@@ -197,19 +184,18 @@ impl Inbox {
         self.by_key.contains_key(&(channel, key.to_owned()))
     }
 
-    /// Takes a message in, and puts it on record; returns its id.
+    /// Takes a message in, and puts it on record.
     pub(crate) fn add(
         &mut self,
         message: Inbound,
         attribution: Attribution,
         now: Instant,
         writes: &mut WriteBuffer,
-    ) -> InboxId {
+    ) {
         let inbox_id = self.new_id();
         let entry = Entry::new(message, attribution, now);
         put(inbox_id, &entry, writes);
         self.insert(inbox_id, entry);
-        inbox_id
     }
 
     fn new_id(&mut self) -> InboxId {
@@ -224,23 +210,19 @@ impl Inbox {
     }
 
     /// Drops a message that could not be put on record; its channel will hand it over again.
-    pub(crate) fn undo(&mut self, inbox_id: InboxId) {
-        if let Some(entry) = self.waiting.remove(&inbox_id) {
-            self.bytes -= weight(&entry.message);
-            self.by_key.remove(&(entry.message.route.channel, entry.message.key));
+    pub(crate) fn undo(&mut self, channel: Channel, key: &str) {
+        match self.by_key.remove(&(channel, key.to_owned())) {
+            Some(Some(inbox_id)) => {
+                let entry = self.waiting.remove(&inbox_id);
+                self.bytes -= entry.map_or(0, |entry| weight(&entry.message));
+            }
+            _ => self.done.retain(|(_, of, name)| *of != channel || name != key),
         }
     }
 
-    /// Drops a message that was finished at once and could not be put on record.
-    pub(crate) fn undo_done(&mut self, channel: Channel, key: &str) {
-        self.by_key.remove(&(channel, key.to_owned()));
-        self.done.retain(|(_, of, name)| *of != channel || name != key);
-    }
-
-    /// The message with that key, if it waits.
-    pub(crate) fn with_key(&mut self, channel: Channel, key: &str) -> Option<&mut Entry> {
-        let inbox_id = self.by_key.get(&(channel, key.to_owned())).copied().flatten()?;
-        self.waiting.get_mut(&inbox_id)
+    /// Id of the message with that key, if it waits.
+    pub(crate) fn id_of(&self, channel: Channel, key: &str) -> Option<InboxId> {
+        self.by_key.get(&(channel, key.to_owned())).copied().flatten()
     }
 
     /// Ends the waits for pieces of albums, and the hold on everything, whose time has come.
@@ -287,9 +269,8 @@ impl Inbox {
 
     /// Takes a message's run away: that could not be put on record, or was cancelled for it.
     pub(crate) fn unask(&mut self, inbox_id: InboxId) {
-        self.uncount(inbox_id);
         if let Some(entry) = self.waiting.get_mut(&inbox_id) {
-            entry.run = None;
+            (entry.run, entry.counted) = (None, false);
         }
     }
 

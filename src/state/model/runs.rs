@@ -21,6 +21,9 @@ use crate::state::model::sessions::MAIN;
 /// Summary of a run that was cancelled.
 pub(crate) const CANCELLED: &str = "cancelled";
 
+/// Tells the model of a message that it saw once, in a prompt that was cancelled.
+const CUT_SHORT: &str = "This was being worked on, together with something else that was cancelled. Something may have been done already: look before you do it again.";
+
 /// The runs that are not over.
 #[derive(Default)]
 pub(crate) struct Runs {
@@ -132,24 +135,19 @@ impl Runs {
         self.by_id.values().filter(|run| run.waits()).count()
     }
 
-    /// The runs whose prompts the agent has, or will have next.
-    fn with_agent(&self) -> impl Iterator<Item = &Run> {
-        let is_there = |run: &&Run| match run.phase {
+    /// Whether the agent, which takes `places` prompts at a time, can take one more of that session.
+    pub(crate) fn can_start(&self, session_key: &str, was_interrupted: bool, places: usize) -> bool {
+        let is_with_agent = |run: &&Run| match run.phase {
             RunPhase::Counting | RunPhase::Waiting | RunPhase::Active => true,
             RunPhase::Storing => run.has_place,
             _ => false,
         };
-        self.by_id.values().filter(is_there)
-    }
-
-    /// Whether the agent, which takes `places` prompts at a time, can take one more of that session.
-    pub(crate) fn can_start(&self, session_key: &str, was_interrupted: bool, places: usize) -> bool {
         let mut taken = 0;
         let goes_beside = |run: &Run| {
             taken += 1;
             !was_interrupted && !run.was_interrupted && run.session_key != session_key
         };
-        self.with_agent().all(goes_beside) && taken < places
+        self.by_id.values().filter(is_with_agent).all(goes_beside) && taken < places
     }
 
     /// Number of runs for which `wanted` holds that are under way, or wait for the agent.
@@ -167,14 +165,22 @@ impl Runs {
 
     /// The waiting runs that go into one prompt with that lead, which waits, too.
     pub(crate) fn burst(&self, lead_id: &RunId, held: &[RunId]) -> Vec<RunId> {
-        let mut parts = Parts::default();
-        let Some(lead) = self.by_id.get(lead_id).filter(|lead| parts.take(lead)) else { return Vec::new() };
-        let same_session = |run_id: &&RunId| {
-            *run_id != lead_id
-                && self.by_id.get(*run_id).is_some_and(|run| run.session_key == lead.session_key)
-        };
-        let fits = |run_id: &&RunId| self.by_id.get(*run_id).is_some_and(|run| parts.take(run));
-        held.iter().filter(same_session).take_while(fits).cloned().collect()
+        let mut burst = Vec::new();
+        let Some(lead) = self.by_id.get(lead_id) else { return burst };
+        let (mut images, mut bytes) = (lead.images(), lead.prompt.bytes());
+        for run_id in held.iter().filter(|run_id| *run_id != lead_id) {
+            let Some(run) = self.by_id.get(run_id) else { continue };
+            if run.session_key != lead.session_key {
+                continue;
+            }
+            (images, bytes) = (images + run.images(), bytes + run.prompt.bytes());
+            let fits = images <= ATTACHMENTS_MAX && bytes <= MERGED_PROMPT_BYTES_MAX;
+            if run.phase != RunPhase::Held || !fits || !lead.may_share_prompt(run) {
+                break;
+            }
+            burst.push(RunId::clone(run_id));
+        }
+        burst
     }
 
     /// Whether the agent has the lead's prompt, and it has a coalesced run for which `wanted` holds.
@@ -199,12 +205,6 @@ impl Runs {
             }
         }
     }
-
-    /// The messages of the inbox that these runs answer.
-    pub(crate) fn inbox_ids<'a>(&self, runs: impl Iterator<Item = &'a RunId>) -> Vec<InboxId> {
-        let runs = runs.filter_map(|run_id| self.by_id.get(run_id));
-        runs.flat_map(|run| &run.inbox_ids).copied().collect()
-    }
 }
 
 impl Run {
@@ -218,51 +218,26 @@ impl Run {
         matches!(self.phase, RunPhase::Waiting | RunPhase::Active) && !self.cancelled
     }
 
-    /// Whether the same people may read the answers to both, which are of one session. In `main` all are the
-    /// owner's; in another one a client's questions are the owner's, and the rest is somebody else's.
-    fn is_answered_with(&self, other: &Self) -> bool {
+    /// Whether this lead and another run of its session may be asked in one prompt. The same people must be meant to
+    /// read the answer: in `main` all are the owner's; in another session a client's questions are the owner's, and
+    /// the rest is somebody else's.
+    fn may_share_prompt(&self, other: &Self) -> bool {
         let is_from_channel = |run: &Self| run.origin == Origin::Channel;
-        let is_one_kind = self.session_key == MAIN || is_from_channel(self) == is_from_channel(other);
-        is_one_kind && self.delivered_to() == other.delivered_to()
+        (self.session_key == MAIN || is_from_channel(self) == is_from_channel(other))
+            && self.delivered_to() == other.delivered_to()
+            && !self.was_interrupted
+            && !other.was_interrupted
+            && self.thinking == other.thinking
+            && self.session_id == other.session_id
+    }
+
+    /// Number of pictures in its prompt.
+    fn images(&self) -> usize {
+        self.images.len() + self.image_files.len()
     }
 
     /// The chat to which a client has the answer delivered.
     fn delivered_to(&self) -> Option<&Route> {
         self.reply.as_ref().filter(|_| self.origin == Origin::Client).map(|reply| &reply.route)
-    }
-}
-
-/// Tells the model of a message that it saw once, in a prompt that was cancelled.
-const CUT_SHORT: &str = "This was being worked on, together with something else that was cancelled. Something may have been done already: look before you do it again.";
-
-/// The runs that share a prompt: they have to be of one kind, and to stay within the bounds together.
-#[derive(Default)]
-struct Parts<'a> {
-    first: Option<&'a Run>,
-    images: usize,
-    bytes: usize,
-}
-
-impl<'a> Parts<'a> {
-    /// Takes a waiting run in, if it may share the prompt of those before.
-    fn take(&mut self, run: &'a Run) -> bool {
-        if run.phase != RunPhase::Held {
-            return false;
-        }
-        let images = self.images + run.images.len() + run.image_files.len();
-        let bytes = self.bytes + run.prompt.bytes();
-        if let Some(first) = self.first {
-            let shares = !first.was_interrupted
-                && !run.was_interrupted
-                && first.is_answered_with(run)
-                && first.thinking == run.thinking
-                && first.session_id == run.session_id;
-            if !shares || images > ATTACHMENTS_MAX || bytes > MERGED_PROMPT_BYTES_MAX {
-                return false;
-            }
-        }
-        self.first.get_or_insert(run);
-        (self.images, self.bytes) = (images, bytes);
-        true
     }
 }

@@ -23,17 +23,17 @@ pub(crate) struct Session {
     pub(crate) id: String,
     /// Number of messages of this conversation.
     #[serde(rename = "n")]
-    messages: u64,
+    pub(crate) messages: u64,
     #[serde(rename = "ts")]
     updated_ts: u64,
     #[serde(rename = "ch", default, skip_serializing_if = "Option::is_none")]
     last_channel: Option<Channel>,
     /// The chat from which the last message from a channel came.
     #[serde(rename = "rt", default, skip_serializing_if = "Option::is_none")]
-    route: Option<Route>,
+    pub(crate) route: Option<Route>,
     /// The level that `/think` chose for this conversation.
     #[serde(rename = "th", default, skip_serializing_if = "Option::is_none")]
-    thinking: Option<Thinking>,
+    pub(crate) thinking: Option<Thinking>,
     /// Whether there is no record of the session (yet, or any more), so that it is not listed.
     #[serde(skip)]
     unrecorded: bool,
@@ -80,6 +80,11 @@ impl Sessions {
         age(session.updated_ts, now_ts).is_some_and(|silent| silent >= idle)
     }
 
+    /// The conversation under that key, if there is one.
+    pub(crate) fn get(&self, key: &str) -> Option<&Session> {
+        self.by_key.get(key)
+    }
+
     /// The id of the conversation under that key, if there is one.
     pub(crate) fn id(&self, key: &str) -> Option<&str> {
         self.by_key.get(key).map(|session| session.id.as_str())
@@ -122,11 +127,6 @@ impl Sessions {
         self.append(key, &session_id, message, writes);
     }
 
-    /// The chat from which the last message from a channel came.
-    pub(crate) fn route(&self, key: &str) -> Option<&Route> {
-        self.by_key.get(key)?.route.as_ref()
-    }
-
     /// Remembers the chat from which a message came; it goes on record with the message.
     pub(crate) fn set_route(&mut self, key: &str, route: &Route) {
         if let Some(session) = self.by_key.get_mut(key) {
@@ -137,7 +137,7 @@ impl Sessions {
     /// Begins a new conversation under the same key; returns its id.
     pub(crate) fn reset(&mut self, key: &str, now_ts: u64, writes: &mut WriteBuffer) -> String {
         let mut session = self.fresh(now_ts);
-        session.route = self.route(key).cloned();
+        session.route = self.by_key.get(key).and_then(|before| before.route.clone());
         session.unrecorded = false;
         let id = session.id.clone();
         let record = SessionRecord { session_id: id.clone(), message: None };
@@ -164,16 +164,6 @@ impl Sessions {
         let is_old = |session: &Session| age(session.updated_ts, now_ts).is_some_and(|age| age > kept);
         let old = self.by_key.iter().filter(|(_, session)| !session.unrecorded && is_old(session));
         old.map(|(key, _)| key.clone()).take(max).collect()
-    }
-
-    /// Whether something was said in the conversation under that key.
-    pub(crate) fn has_messages(&self, key: &str) -> bool {
-        self.by_key.get(key).is_some_and(|session| session.messages > 0)
-    }
-
-    /// The level chosen for the conversation under that key.
-    pub(crate) fn thinking(&self, key: &str) -> Option<Thinking> {
-        self.by_key.get(key)?.thinking
     }
 
     /// Chooses the level for the conversation under that key, which is made if there is none.

@@ -156,10 +156,10 @@ fn the_conversation_is_the_owners() {
     }
     assert_eq!(harness.bench.cancels(), 0);
     assert_eq!(harness.bench.state.sessions.id(SESSION), Some(run.session_id.as_str()));
-    assert_eq!(harness.bench.state.sessions.thinking(SESSION), None);
+    assert_eq!(harness.bench.state.sessions.get(SESSION).unwrap().thinking, None);
     say(&mut harness, "6", "1", "/think high");
     delivery(&mut harness);
-    assert_eq!(harness.bench.state.sessions.thinking(SESSION), Some(Thinking::High));
+    assert_eq!(harness.bench.state.sessions.get(SESSION).unwrap().thinking, Some(Thinking::High));
     say(&mut harness, "7", "1", "/new");
     assert_eq!(delivery(&mut harness), "A new conversation begins.");
     assert_ne!(harness.bench.state.sessions.id(SESSION), Some(run.session_id.as_str()));

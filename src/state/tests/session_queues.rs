@@ -166,7 +166,7 @@ fn directives_are_answered_without_the_agent() {
     bench.keep();
     assert_eq!(bench.cancels(), 1, "what ran in the old conversation ends");
     assert_ne!(bench.state.sessions.current("main").id, before);
-    assert_eq!(bench.state.sessions.thinking("main"), None);
+    assert_eq!(bench.state.sessions.get("main").unwrap().thinking, None);
     bench.agent(1, "s", "s", "/skill:x");
     bench.keep();
 }
