@@ -205,7 +205,6 @@ impl State {
                 interrupted.push((key, record));
             }
         }
-        self.keys.recovered();
         interrupted
     }
 }

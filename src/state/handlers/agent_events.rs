@@ -72,11 +72,6 @@ impl State {
         let body = EventBody::new(EventKind::Agent, &step, None);
         self.effects.push(Effect::Out(Outbound::Event { body, loss }));
     }
-
-    /// Shows clients the gateway's own answer to a run, as if it were the agent's.
-    pub(crate) fn say(&mut self, run_id: &RunId, text: &str) {
-        self.agent_step(run_id, AgentStream::Assistant, json!({ "delta": text }));
-    }
 }
 
 /// The stream and data of the `agent` event for a step.

@@ -82,7 +82,8 @@ impl State {
             return Err(WireError::unavailable("the gateway is stopping"));
         }
         let reply = params.deliver.then(|| self.delivery_route(params, session_key)).transpose()?;
-        if params.session_id.as_deref().is_some_and(|wanted| self.sessions.id(session_key) != Some(wanted)) {
+        let current = self.sessions.get(session_key).map(|session| &session.id);
+        if params.session_id.is_some() && params.session_id.as_ref() != current {
             let hint =
                 "sessionId is not this session's current conversation; leave it out or ask sessions-list";
             return Err(WireError::conflict(hint));

@@ -2,8 +2,11 @@
 //!
 //! Who may say which is decided before, where the message becomes a run (`asking`).
 
+use serde_json::json;
+
 use crate::limits::ms;
 use crate::protocol::call::RunId;
+use crate::protocol::event::AgentStream;
 use crate::protocol::payload::{Role, RunStatus};
 use crate::state::State;
 use crate::state::model::directive::{Directive, HELP, LEVELS};
@@ -50,7 +53,8 @@ impl State {
             }
             Directive::Help => HELP.to_owned(),
         };
-        self.say(run_id, &text);
+        // Clients see it as if it were the agent's answer.
+        self.agent_step(run_id, AgentStream::Assistant, json!({ "delta": text }));
         self.end_run(run_id, RunStatus::Ok, &text, Some(Role::Note), &[]);
     }
 

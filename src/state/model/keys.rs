@@ -2,7 +2,7 @@
 //!
 //! An unexpired key is never evicted: beyond the bounds new keys are refused.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use data_encoding::HEXLOWER;
@@ -80,7 +80,7 @@ impl Outcome {
 pub(crate) struct Keys {
     records: HashMap<String, KeyRecord>,
     /// Ended keys, in the order in which they expire.
-    expiring: VecDeque<(Instant, String)>,
+    expiring: BTreeSet<(Instant, String)>,
     /// Bytes of the keys, without those of directives, whose number is bounded by itself.
     outcome_bytes: usize,
     directives: usize,
@@ -156,16 +156,11 @@ impl Keys {
         }
         if let Some(Outcome { ended_ts, .. }) = record.outcome {
             let age = age(ended_ts, now.wall_ms).unwrap_or_default();
-            self.expiring.push_back((now.mono + ms(KEY_TTL_MS).saturating_sub(age), key.to_owned()));
+            self.expiring.insert((now.mono + ms(KEY_TTL_MS).saturating_sub(age), key.to_owned()));
         }
         let interrupted = is_interrupted.then(|| record.clone());
         self.insert(key, record);
         interrupted
-    }
-
-    /// Puts the keys of the last life into the order in which they expire.
-    pub(crate) fn recovered(&mut self) {
-        self.expiring.make_contiguous().sort_by_key(|(at, _)| *at);
     }
 
     /// What is known of a key, if it was used; an error if that was for another request. Expired keys must have been
@@ -251,7 +246,7 @@ impl Keys {
         self.outcome_bytes -= record.bytes();
         record.set_outcome(outcome);
         self.outcome_bytes += record.bytes();
-        self.expiring.push_back((now + ms(KEY_TTL_MS), key.to_owned()));
+        self.expiring.insert((now + ms(KEY_TTL_MS), key.to_owned()));
         if record.is_forgotten() {
             put(key, record, writes);
         }
@@ -259,8 +254,8 @@ impl Keys {
 
     /// Drops the expired keys.
     pub(crate) fn drop_expired(&mut self, now: Instant) {
-        while self.expiring.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, key)) = self.expiring.pop_front() else { break };
+        while self.expiring.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.expiring.pop_first() else { break };
             if self.remove(&key) {
                 self.dropped.push(key);
             }

@@ -85,11 +85,6 @@ impl Sessions {
         self.by_key.get(key)
     }
 
-    /// The id of the conversation under that key, if there is one.
-    pub(crate) fn id(&self, key: &str) -> Option<&str> {
-        self.by_key.get(key).map(|session| session.id.as_str())
-    }
-
     /// Whether somebody can mean that session: it has records, or is `main`.
     pub(crate) fn is_known(&self, key: &str) -> bool {
         key == MAIN || self.by_key.get(key).is_some_and(|session| !session.unrecorded)
@@ -123,7 +118,7 @@ impl Sessions {
 
     /// Adds a message to the conversation that the key stands for now, if there is one.
     pub(crate) fn append_to_current(&mut self, key: &str, message: Message, writes: &mut WriteBuffer) {
-        let Some(session_id) = self.id(key).map(str::to_owned) else { return };
+        let Some(session_id) = self.get(key).map(|session| session.id.clone()) else { return };
         self.append(key, &session_id, message, writes);
     }
 

@@ -155,14 +155,14 @@ fn the_conversation_is_the_owners() {
         assert_eq!(delivery(&mut harness), "Only the owner can do that.", "{line}");
     }
     assert_eq!(harness.bench.cancels(), 0);
-    assert_eq!(harness.bench.state.sessions.id(SESSION), Some(run.session_id.as_str()));
+    assert_eq!(harness.bench.state.sessions.get(SESSION).unwrap().id, run.session_id);
     assert_eq!(harness.bench.state.sessions.get(SESSION).unwrap().thinking, None);
     say(&mut harness, "6", "1", "/think high");
     delivery(&mut harness);
     assert_eq!(harness.bench.state.sessions.get(SESSION).unwrap().thinking, Some(Thinking::High));
     say(&mut harness, "7", "1", "/new");
     assert_eq!(delivery(&mut harness), "A new conversation begins.");
-    assert_ne!(harness.bench.state.sessions.id(SESSION), Some(run.session_id.as_str()));
+    assert_ne!(harness.bench.state.sessions.get(SESSION).unwrap().id, run.session_id);
     // A chat of one's own is one's own.
     harness.say(message("8", "2", "2", "/new"));
     assert_eq!(delivery(&mut harness), "A new conversation begins.");
