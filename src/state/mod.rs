@@ -267,7 +267,23 @@ impl State {
             Event::Agent(event) => self.agent_event(event),
             Event::Store(StoreEvent::Done { ticket, result, back }) => self.committed(ticket, result, back),
             Event::Store(StoreEvent::Usage(usage)) => self.usage(usage),
-            Event::Channel(event) => self.channel_event(event),
+            Event::Channel(ChannelEvent::Health { channel, health }) => {
+                self.health.set_channel(channel, *health);
+            }
+            Event::Channel(ChannelEvent::Arrived(batch)) => self.arrived(batch),
+            Event::Channel(ChannelEvent::Outcome { id, outcome }) => self.attempt_over(id, outcome),
+            Event::Channel(ChannelEvent::Fetched { channel, key, index, result }) => {
+                self.fetched(channel, &key, index, result);
+            }
+            Event::Channel(ChannelEvent::Receipt { message_id, status }) => self.receipt(&message_id, status),
+            Event::Channel(ChannelEvent::Login { channel, step }) => self.login_step(channel, step),
+            Event::Channel(ChannelEvent::LoggedOut { channel, result }) => self.logged_out(channel, result),
+            Event::Channel(ChannelEvent::Switched) => self.channel_commands -= 1,
+            Event::Channel(ChannelEvent::Probed { conn, id }) => {
+                self.channel_commands -= 1;
+                let health = self.health_json();
+                self.answer(&Asker { conn, id }, &health);
+            }
             Event::Stop { reason, restart_expected_ms } => self.stop(reason, restart_expected_ms),
         }
     }

@@ -1,14 +1,13 @@
 //! What the state thread does: one file per subject, each a part of `State`.
 //!
 //! A handler reads and changes the model, commits what that leaves in the write buffer, and leaves effects behind.
-//! It declares no type that another one uses: those stand in `model`. Three files only lead to the others:
-//! `requests` what clients ask, `agent_events` and `channels` what these threads report.
+//! It declares no type that another one uses: those stand in `model`. Two files lead to the others:
+//! `requests` what clients ask, `agent_events` what the agent thread reports.
 
 mod access;
 mod agent_events;
 mod agent_requests;
 mod asking;
-mod channels;
 mod clients;
 mod deliveries;
 mod directives;

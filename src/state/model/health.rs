@@ -59,6 +59,13 @@ impl HealthBoard {
         }
     }
 
+    /// Takes over what a channel reports of itself; of its messages it does not know.
+    pub(crate) fn set_channel(&mut self, channel: Channel, mut health: ChannelHealth) {
+        health.last_message_ts = self.channels.get(&channel).and_then(|before| before.last_message_ts);
+        self.channels.insert(channel, health);
+        self.touch();
+    }
+
     /// Notes that something that health is made of may have changed.
     pub(crate) fn touch(&mut self) {
         self.stale = true;
