@@ -1,7 +1,8 @@
 //! Takes in what a channel hands over: who may write is let in, what is let in goes on record, and then its
 //! channel goes on. Messages are made whole here, with their files and the pieces of their album.
 //!
-//! What is answered, and when, is up to `asking`.
+//! At a start, and at the end of every turn, goes on with what waits in inbox and outbox. What is answered, and when,
+//! is up to `asking`.
 
 use crate::channels::ChannelCommand;
 use crate::channels::delivery::FetchedFile;
@@ -245,9 +246,7 @@ impl State {
             self.tell_who_waits();
         }
         self.pump_outbox();
-        let notice = self.inbox.waiting.iter().filter(|(_, entry)| entry.stored && !entry.told);
-        let notice = notice.map(|(_, entry)| entry.tell_at).min();
-        let due = [self.inbox.next_due(), self.outbox.next_due(), notice].into_iter().flatten().min();
+        let due = [self.inbox.next_due(), self.outbox.next_due()].into_iter().flatten().min();
         // What the store has no room for goes on with its next answer; until then nothing is due.
         let earliest = if self.store_has_room() { self.now.mono } else { self.now.mono + INBOX_RETRY_PAUSE };
         self.channels_due = due.map(|due| due.max(earliest));

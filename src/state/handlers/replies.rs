@@ -170,21 +170,21 @@ impl State {
             }),
         };
         // Who sends several messages at once is told of the first of them.
-        let told = self.inbox.waiting.iter().filter(|(_, entry)| entry.told && in_line(entry));
+        let told = self.inbox.waiting.iter().filter(|(_, entry)| entry.tell_at.is_none() && in_line(entry));
         let mut told: Vec<Route> = told.map(|(_, entry)| entry.message.route.clone()).collect();
         for (_, entry) in self.inbox.waiting.iter_mut() {
-            if !entry.stored || entry.told || entry.tell_at > self.now.mono {
+            if !entry.stored || entry.tell_at.is_none_or(|at| at > self.now.mono) {
                 continue;
             }
             if has_room && in_line(entry) {
-                entry.told = true;
+                entry.tell_at = None;
                 let reply = Reply::to(&entry.message);
                 if !told.contains(&reply.route) {
                     told.push(reply.route.clone());
                     waiting.push((reply, entry.attribution.session_key.clone()));
                 }
             } else {
-                entry.tell_at = self.now.mono + QUEUE_NOTICE_AFTER;
+                entry.tell_at = Some(self.now.mono + QUEUE_NOTICE_AFTER);
             }
         }
         for (reply, session_key) in waiting {

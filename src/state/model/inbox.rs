@@ -69,10 +69,8 @@ pub(crate) struct Entry {
     pub(crate) gather_until: Option<Instant>,
     /// The run that answers it, once there is one.
     pub(crate) run: Option<RunId>,
-    /// Whether its person was told that it waits.
-    pub(crate) told: bool,
-    /// Time to look whether its person is to be told that it waits.
-    pub(crate) tell_at: Instant,
+    /// Time to look whether its person is to be told that it waits; `None` once they were.
+    pub(crate) tell_at: Option<Instant>,
 }
 
 impl Entry {
@@ -89,8 +87,7 @@ impl Entry {
             files: Vec::new(),
             gather_until: None,
             run: None,
-            told: false,
-            tell_at: now + QUEUE_NOTICE_AFTER,
+            tell_at: Some(now + QUEUE_NOTICE_AFTER),
         }
     }
 
@@ -350,11 +347,14 @@ impl Inbox {
         }
     }
 
-    /// The time at which a wait for files, for pieces of an album, or of everything is over.
+    /// The time at which a wait for files, for pieces of an album, or of everything is over, or at which somebody is to
+    /// be told that their message waits.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let waits = |entry: &Entry| [entry.gather_until, entry.fetch_until].into_iter().flatten().min();
-        let gathering = self.waiting.values().filter_map(waits);
-        gathering.chain(self.hold_until).min()
+        let due = |entry: &Entry| {
+            let tell_at = entry.tell_at.filter(|_| entry.stored);
+            [entry.gather_until, entry.fetch_until, tell_at].into_iter().flatten().min()
+        };
+        self.waiting.values().filter_map(due).chain(self.hold_until).min()
     }
 }
 
