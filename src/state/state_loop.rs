@@ -85,7 +85,7 @@ impl Outputs {
                 Effect::Out(message) => _ = self.outbound.send(message),
                 Effect::Store(command) => hand_over("store", &self.store, command),
                 Effect::Run(spec) => hand_over("agent", &self.agent, spec),
-                // Nobody misses it where the agent thread is busy: the session's next run ends the process of
+                // Nobody misses this order where the agent thread is busy: the session's next run ends the process of
                 // another conversation, too, and without one it ends when it has been warm for long enough.
                 Effect::AgentControl(AgentControl::EndSession { delete: false, .. })
                     if self.agent_control.len() >= AGENT_CONTROL_EXPENDABLE_MAX => {}

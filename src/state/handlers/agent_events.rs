@@ -96,7 +96,7 @@ fn to_event(step: RunStep) -> (AgentStream, Value) {
     }
 }
 
-/// Pieces are at most `DELTA_BYTES_MAX` long: JSON may take six times that, which still fits a frame.
+/// A piece of text, which is at most `DELTA_BYTES_MAX` long: JSON may take six times that, which still fits a frame.
 fn fit(delta: &str) -> &str {
     debug_assert!(delta.len() <= DELTA_BYTES_MAX, "the agent thread splits longer pieces");
     delta

@@ -89,7 +89,7 @@ impl State {
             return Err(WireError::conflict(hint));
         }
         self.require_store()?;
-        // Of the directives only that one chooses something that is kept with the session.
+        // `/think` is the one directive that chooses something which is kept with the session.
         if matches!(directive, None | Some(Directive::Think(Some(_)))) {
             self.require_session_room(session_key)?;
         }

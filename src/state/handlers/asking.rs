@@ -38,7 +38,7 @@ impl State {
             }
             let session_key = entry.attribution.session_key.clone();
             if entry.stored && directive_of(&entry.message).is_some() {
-                // Also past messages that wait: it may be there to stop them.
+                // A directive goes past messages that wait: it may be there to stop them.
                 self.ask(&[inbox_id]);
                 blocked.insert(session_key);
                 continue;
@@ -102,7 +102,7 @@ impl State {
             }
             let Attribution { session_key, person } = &question.attribution;
             if self.today.wait_ms(person, &self.config.agent, self.now.wall_ms).is_some() {
-                // Once a day; after that there is silence.
+                // They are told once a day; after that there is silence.
                 let line = self.today.tell(person).then_some(BUDGET_USED);
                 self.decline(&question, line);
                 if person != OWNER && self.today.tell(OWNER) {

@@ -22,7 +22,7 @@ impl State {
                 // Where there is no session, the next message begins one anyway.
                 if self.sessions.is_known(session_key) {
                     let session_id = self.sessions.reset(session_key, self.now.wall_ms, &mut self.writes);
-                    // The answer stands in it.
+                    // The answer stands in the new conversation.
                     if let Some(run) = self.runs.by_id.get_mut(run_id) {
                         run.session_id = session_id;
                     }

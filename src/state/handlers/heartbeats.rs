@@ -1,5 +1,5 @@
 //! Asks the agent from time to time whether there is something to say, and keeps quiet if there is not.
-//! When one is due is known to [`model::heartbeats`](crate::state::model::heartbeats).
+//! When a heartbeat is due is known to [`model::heartbeats`](crate::state::model::heartbeats).
 
 use crate::config::file::Heartbeat;
 use crate::protocol::call::RunId;

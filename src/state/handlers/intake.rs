@@ -62,7 +62,7 @@ impl State {
         self.commit(Then::Acknowledge { channel, keys });
     }
 
-    /// Takes in a message that may be answered, and adds its key to `keys`; to `missed`, too, if it is too old.
+    /// Takes in a message if it may be answered, and adds its key to `keys`. One that is too old goes to `missed`.
     fn accept(&mut self, mut message: Inbound, keys: &mut Vec<String>, missed: &mut Vec<Inbound>) {
         if self.inbox.knows(message.route.channel, &message.key) {
             return;
@@ -101,7 +101,7 @@ impl State {
         }
         self.acknowledge(channel, Ok(()));
         for key in keys {
-            // One that was too old is done with.
+            // A message that was too old does not wait.
             let Some(inbox_id) = self.inbox.id_of(channel, key) else { continue };
             if let Some(entry) = self.inbox.waiting.get_mut(&inbox_id) {
                 entry.stored = true;

@@ -197,7 +197,7 @@ impl State {
         self.health.touch();
     }
 
-    /// Sends the final answer to `agent`, the first time and whenever the same key comes again.
+    /// Sends the final answer to an `agent` request: when its run ends, and whenever its key comes again.
     pub(crate) fn answer_outcome(&mut self, asker: &Asker, run_id: &RunId, outcome: &Outcome) {
         let text = outcome.summary.as_str();
         let Some(status) = outcome.status else {
@@ -243,7 +243,7 @@ impl State {
     pub(crate) fn cancel_all(&mut self, wanted: impl Fn(&Run) -> bool) -> usize {
         // A prompt whose own person left it ends with the last of its coalesced runs.
         let ids = self.runs.ids(|run| !run.cancelled && !run.person.is_empty() && wanted(run));
-        // Those that wait first: a coalesced run must not be asked again when the lead of its prompt ends.
+        // The runs that wait come first: a coalesced run must not be asked again when the lead of its prompt ends.
         let (waiting, with_agent): (Vec<RunId>, Vec<RunId>) = ids.into_iter().partition(|run_id| {
             let is_lead =
                 |run: &Run| matches!(run.phase, RunPhase::Counting | RunPhase::Waiting | RunPhase::Active);

@@ -79,11 +79,12 @@ struct Grant {
 pub(crate) struct Access {
     config: ChannelsConfig,
     granted: BTreeMap<(Channel, String), Grant>,
-    /// Whether the state folder has the rule that owners are only made by name.
+    /// Whether the state folder is under the rule that only whom the config or `channel-allow` names is an owner.
     by_name: bool,
-    /// Whether an owner was named under the rule before that, or may have been.
+    /// Whether an owner was named, or may have been, when the only person who was let in was the owner without being
+    /// named: the old rule.
     had_owner: bool,
-    /// The person whom that rule took for the owner. Counts for as long as nobody is named.
+    /// The owner by the old rule, for as long as nobody is named.
     pub(crate) implied: Option<(Channel, String)>,
     /// New ids of groups, with the ids that config and sessions know them by.
     moved: BTreeMap<(Channel, String), String>,
@@ -100,7 +101,7 @@ impl Access {
     pub(crate) fn recover(&mut self, slot: Slot, json: &str) -> Result<(), serde_json::Error> {
         match slot {
             Slot::Allow(channel, id) => {
-                // What cannot be read may have been an owner.
+                // A grant that cannot be read may have made an owner.
                 let grant = serde_json::from_str(json).inspect_err(|_| self.had_owner = true)?;
                 self.granted.insert((channel, id), grant);
             }
@@ -115,8 +116,8 @@ impl Access {
         Ok(())
     }
 
-    /// Ends the recovery: a folder from before owners were only made by name keeps the owner that it had, if
-    /// `is_whole` says that nothing of what it knew is lost.
+    /// Ends the recovery: a state folder that was under the old rule keeps its owner, if `is_whole` says that no slot of
+    /// the journal is lost.
     pub(crate) fn settle_owner(&mut self, is_whole: bool, writes: &mut WriteBuffer) {
         if !self.by_name {
             self.by_name = true;
@@ -157,8 +158,8 @@ impl Access {
             || self.granted.values().any(|grant| grant.owner)
     }
 
-    /// Keeps the new id that a group has got, if the group is let in. It takes the place of those before, so that
-    /// there are no more of them than groups.
+    /// Keeps the new id that a group has got, if the group is let in, in place of those that it had before: there are
+    /// no more ids than groups.
     pub(crate) fn group_moved(&mut self, channel: Channel, from: &str, to: &str, writes: &mut WriteBuffer) {
         let known = self.known_as(channel, from).to_owned();
         if self.group(channel, &known).is_none() {
@@ -345,7 +346,7 @@ impl Access {
         });
     }
 
-    /// A hint for whoever lets somebody in: who is the owner, where that may surprise them.
+    /// A hint for whoever calls `channel-allow`: that nobody is the owner, or somebody else than they named.
     pub(crate) fn note(&self, params: &ChannelAllowParams, id: &str) -> Option<String> {
         let channel = params.channel;
         let name = channel.name();

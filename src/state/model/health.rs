@@ -32,7 +32,7 @@ const UNTRIED: &str = "bubblewrap is still being tried; no agent starts before t
 
 impl HealthBoard {
     pub(crate) fn new(agent_configured: bool, config: &ChannelsConfig) -> Self {
-        // Until the channels' thread has said what it knows.
+        // That holds until the channels thread has said what it knows.
         let unknown = |channel| {
             let configured = config.by_channel.get(&channel).is_some_and(|it| it.configured);
             let health = ChannelHealth { configured, state: "off".to_owned(), ..ChannelHealth::default() };
@@ -59,7 +59,7 @@ impl HealthBoard {
         }
     }
 
-    /// Takes over what a channel reports of itself; of its messages it does not know.
+    /// Takes over what a channel reports of itself; the time of its last message is known only here.
     pub(crate) fn set_channel(&mut self, channel: Channel, mut health: ChannelHealth) {
         health.last_message_ts = self.channels.get(&channel).and_then(|before| before.last_message_ts);
         self.channels.insert(channel, health);

@@ -19,7 +19,7 @@ pub(crate) const NOTHING_TO_SAY: &str = "HEARTBEAT_OK";
 /// The person under whose name heartbeats count against the budget.
 pub(crate) const PERSON: &str = "heartbeat";
 
-/// Time between two where they are switched on and the config names none.
+/// Time between two heartbeats where they are switched on and the config names none.
 pub(crate) const EVERY_DEFAULT: Duration = Duration::from_secs(30 * 60);
 
 /// The prompt of a heartbeat where the config names none.
@@ -28,7 +28,7 @@ const PROMPT_DEFAULT: &str = "This is a regular check. Is there anything that yo
 
 pub(crate) struct Heartbeats {
     pub(crate) config: Heartbeat,
-    /// When the next one is due, if they are switched on.
+    /// When the next heartbeat is due, if they are switched on.
     pub(crate) next: Option<Instant>,
     last_ts: Option<u64>,
 }
@@ -61,12 +61,12 @@ impl Heartbeats {
         self.config.prompt.clone().unwrap_or_else(|| PROMPT_DEFAULT.to_owned())
     }
 
-    /// Switches them on or off; the next one is due a whole interval from now.
+    /// Switches heartbeats on or off; the next one is due a whole interval from now.
     pub(crate) fn switch(&mut self, enabled: bool, now: Now) {
         self.next = enabled.then(|| now.mono + self.every());
     }
 
-    /// Switches them on or off at a start: the time since the last one counts, if the clock can tell.
+    /// Switches heartbeats on or off at a start: the time since the last one counts, if the clock can tell.
     pub(crate) fn resume(&mut self, enabled: bool, now: Now) {
         self.switch(enabled, now);
         let age = self.last_ts.and_then(|last_ts| age(last_ts, now.wall_ms));
@@ -75,7 +75,7 @@ impl Heartbeats {
         }
     }
 
-    /// Remembers that one was begun now, and puts that on record.
+    /// Puts on record that a heartbeat was begun now.
     pub(crate) fn set_last(&mut self, now_ts: u64, writes: &mut WriteBuffer) {
         self.last_ts = Some(now_ts);
         writes.put(&Slot::Heartbeat, &Record { last_ts: now_ts });

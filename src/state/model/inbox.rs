@@ -24,7 +24,7 @@ use crate::state::model::write_buffer::WriteBuffer;
 /// Number of a message, in the order in which they came in, over restarts.
 pub(crate) type InboxId = u64;
 
-/// Numbers from here on are none that we gave: counting on from them would overflow.
+/// A number from here on was not given by the gateway, which would overflow if it counted on from there.
 const INBOX_ID_MAX: InboxId = InboxId::MAX / 2;
 
 /// What is on record of a message.
@@ -53,15 +53,15 @@ pub(crate) struct Entry {
     pub(crate) attribution: Attribution,
     /// In how many lives of the gateway before this one its prompt was given to the agent.
     pub(crate) asked: u32,
-    /// Whether this life counts, too.
+    /// Whether it was given to the agent in this life, too.
     counted: bool,
-    /// Whether the history has it from an earlier life.
+    /// Whether its session's history has it from an earlier life.
     pub(crate) said: bool,
-    /// Whether it is on record.
+    /// Whether the message is on record.
     pub(crate) stored: bool,
     /// Number of pictures and files still to be fetched.
     pub(crate) fetching: usize,
-    /// Time at which those are given up; `None` before the channel was asked for them.
+    /// Time at which the files still to be fetched are given up; `None` before the channel was asked for them.
     pub(crate) fetch_until: Option<Instant>,
     /// The files that were fetched, and what is said of those that could not be.
     pub(crate) files: Vec<Result<(InboundMedia, FetchedFile), String>>,
@@ -91,7 +91,7 @@ impl Entry {
         }
     }
 
-    /// Whether nothing that belongs to it is still to come.
+    /// Whether no file and no piece of its album is still to come.
     pub(crate) fn is_whole(&self) -> bool {
         self.stored && self.fetching == 0 && self.gather_until.is_none()
     }
@@ -107,11 +107,11 @@ impl Entry {
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) waiting: BTreeMap<InboxId, Entry>,
-    /// All messages that are known, by channel and key; those that wait with their ids.
+    /// The messages that wait, with their ids, and those of `done`, without; by channel and key.
     by_key: HashMap<(Channel, String), Option<InboxId>>,
-    /// Messages that were answered, oldest first.
+    /// Messages that were answered or given up, oldest first, with the time of that.
     done: VecDeque<(u64, Channel, String)>,
-    /// Keys of what was set aside, oldest first.
+    /// Keys of what came from a channel and was not understood, oldest first.
     pub(crate) aside: VecDeque<(Channel, String)>,
     bytes: usize,
     next: InboxId,
@@ -129,7 +129,7 @@ impl Inbox {
         now: Instant,
         writes: &mut WriteBuffer,
     ) -> Result<(), serde_json::Error> {
-        // A former version wrote the addresses of people there.
+        // A former version wrote the addresses of people into the names of slots.
         let key = if written.contains('@') { anonymous_key(&written) } else { written.clone() };
         let is_renamed = key != written;
         if is_renamed {
@@ -149,7 +149,7 @@ impl Inbox {
             Record::Waiting { n, m, session, person, asked, said } => {
                 let mut entry = Entry::new(*m, Attribution { session_key: session, person }, now);
                 (entry.asked, entry.said, entry.stored) = (asked, said || asked > 0, true);
-                // The slot says which message it is; else its end would be put on record in another slot.
+                // By the slot's name, or the message's end would be put on record in another slot.
                 entry.message.key.clone_from(&key);
                 entry.message.route.channel = channel;
                 entry.message.keep_media(MEDIA_MAX);
@@ -222,7 +222,7 @@ impl Inbox {
         self.by_key.get(&(channel, key.to_owned())).copied().flatten()
     }
 
-    /// Ends the waits for pieces of albums, and the hold on everything, whose time has come.
+    /// Ends those waits for pieces of albums whose time has come, and the pause after a failed try if it is over.
     pub(crate) fn stop_gathering(&mut self, now: Instant) {
         for entry in self.waiting.values_mut() {
             entry.gather_until = entry.gather_until.filter(|until| *until > now);
@@ -264,15 +264,15 @@ impl Inbox {
         }
     }
 
-    /// Takes a message's run away: that could not be put on record, or was cancelled for it.
+    /// Takes a message's run away, which could not be put on record, or was cancelled so that the message is judged
+    /// again.
     pub(crate) fn unask(&mut self, inbox_id: InboxId) {
         if let Some(entry) = self.waiting.get_mut(&inbox_id) {
             (entry.run, entry.counted) = (None, false);
         }
     }
 
-    /// Counts that a message's prompt is given to the agent, which has to be on record before. `false` if it is
-    /// already: each life counts once.
+    /// Puts on record that a message's prompt is given to the agent in this life. `false` if that is on record already.
     pub(crate) fn count(&mut self, inbox_id: InboxId, writes: &mut WriteBuffer) -> bool {
         let Some(entry) = self.waiting.get_mut(&inbox_id).filter(|entry| !entry.counted) else {
             return false;
@@ -282,7 +282,7 @@ impl Inbox {
         true
     }
 
-    /// Takes that count back: it could not be put on record, so the prompt was not given to the agent.
+    /// Takes back what [`Self::count`] did: it could not be put on record, so the prompt was not given to the agent.
     pub(crate) fn uncount(&mut self, inbox_id: InboxId) {
         if let Some(entry) = self.waiting.get_mut(&inbox_id) {
             entry.counted = false;
@@ -365,7 +365,7 @@ fn put(inbox_id: InboxId, entry: &Entry, writes: &mut WriteBuffer) {
         session: entry.attribution.session_key.clone(),
         person: entry.attribution.person.clone(),
         asked: entry.asked.saturating_add(u32::from(entry.counted)),
-        // A run goes on record with its message.
+        // With its run, a message goes on record in its session's history.
         said: entry.said || entry.run.is_some(),
     };
     writes.put(&Slot::Inbox(entry.message.route.channel, entry.message.key.clone()), &record);

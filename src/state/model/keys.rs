@@ -26,10 +26,10 @@ pub(crate) struct KeyRecord {
     pub(crate) digest: String,
     pub(crate) run_id: RunId,
     pub(crate) session_key: String,
-    /// Whether it is a directive's key, which takes no place of a run's.
+    /// Whether it is a directive's key. Those have places of their own, and take none from runs and deliveries.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) directive: bool,
-    /// Who asked with it; unknown of keys of the gateway's last life.
+    /// Who asked with the key; nobody, where that was in the gateway's last life.
     #[serde(skip)]
     pub(crate) holders: Vec<Holder>,
     /// The end of the run or delivery; absent before.
@@ -53,7 +53,7 @@ pub(crate) enum Holder {
 pub(crate) struct Outcome {
     /// Time of the end, by the wall clock.
     pub(crate) ended_ts: u64,
-    /// `None`: the gateway stopped in the middle, nobody knows.
+    /// `None` where the gateway stopped in the middle, so that nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<RunStatus>,
     pub(crate) summary: String,
@@ -81,10 +81,10 @@ pub(crate) struct Keys {
     records: HashMap<String, KeyRecord>,
     /// Ended keys, in the order in which they expire.
     expiring: BTreeSet<(Instant, String)>,
-    /// Bytes of the keys, without those of directives, whose number is bounded by itself.
+    /// Sum of [`KeyRecord::bytes`].
     outcome_bytes: usize,
     directives: usize,
-    /// Keys that have expired and are still on disk: no more than come in a few minutes.
+    /// Keys that have expired and are still on disk; the next key that is begun takes them along.
     dropped: Vec<String>,
 }
 

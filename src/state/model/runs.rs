@@ -41,8 +41,8 @@ pub(crate) struct Run {
     pub(crate) origin: Origin,
     /// The messages of the inbox that are answered with it.
     pub(crate) inbox_ids: Vec<InboxId>,
-    /// Whether the gateway did not live through its message once: then it is alone with the agent, and nothing else
-    /// is counted for what it does.
+    /// Whether the gateway ended once while the agent was at one of its messages. Then nothing else is given to the
+    /// agent beside it: if the gateway ends again, it is clear which message that counts for.
     pub(crate) was_interrupted: bool,
     /// The chat that the answer goes to besides the clients; fixed when the run is admitted.
     pub(crate) reply: Option<Reply>,
@@ -52,11 +52,11 @@ pub(crate) struct Run {
     pub(crate) person: String,
     /// What the run is, where it is no prompt to the agent: the gateway carries that out itself.
     pub(crate) directive: Option<Directive>,
-    /// The prompt, as long as it can be asked again; what stands below goes with it.
+    /// The prompt, as long as it can be asked again.
     pub(crate) prompt: Prompt,
-    /// Pictures: MIME type and base64.
+    /// Pictures that go with the prompt: MIME type and base64.
     pub(crate) images: Vec<(String, String)>,
-    /// Pictures that were fetched: MIME type and path.
+    /// Pictures that were fetched and go with the prompt: MIME type and path.
     pub(crate) image_files: Vec<(String, PathBuf)>,
     pub(crate) thinking: Thinking,
     /// How long the run may take from its start.
@@ -75,7 +75,7 @@ pub(crate) struct Run {
     /// Number of `agent` events sent so far.
     pub(crate) seq: u64,
     pub(crate) cancelled: bool,
-    /// Whether its chat is shown that somebody writes.
+    /// Whether its chat is shown that the gateway is typing.
     pub(crate) shows_typing: bool,
 }
 
@@ -99,7 +99,7 @@ pub(crate) enum RunPhase {
     Storing,
     /// The run waits until its session and the agent are free.
     Held,
-    /// It is being put on record that the prompt is tried; then it goes to the agent.
+    /// It is being put on record that the prompt is given to the agent, which happens next.
     Counting,
     /// The run is part of another one's prompt, and is asked again if that one is cancelled.
     Coalesced,
@@ -208,12 +208,12 @@ impl Runs {
 }
 
 impl Run {
-    /// Whether it is accepted, or about to be, and not started.
+    /// Whether the run is accepted, or about to be, and not started.
     pub(crate) fn waits(&self) -> bool {
         matches!(self.phase, RunPhase::Storing | RunPhase::Held | RunPhase::Counting | RunPhase::Waiting)
     }
 
-    /// Whether the agent has its prompt, and goes on with it.
+    /// Whether the agent has the run's prompt, and goes on with it.
     pub(crate) fn is_given(&self) -> bool {
         matches!(self.phase, RunPhase::Waiting | RunPhase::Active) && !self.cancelled
     }

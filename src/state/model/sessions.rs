@@ -65,7 +65,7 @@ impl Sessions {
     pub(crate) fn current(&mut self, key: &str) -> &Session {
         if !self.by_key.contains_key(key) {
             if self.by_key.len() >= SESSIONS_MAX + SESSIONS_RESERVE {
-                // Only the ids of what may come next in sessions that were forgotten.
+                // Those without a record only hold ids for what may come next in sessions that were forgotten.
                 self.by_key.retain(|_, session| !session.unrecorded);
             }
             let session = self.fresh(0);
