@@ -26,8 +26,7 @@ impl State {
         self.access.change(params, &person, &mut self.writes)?;
         let owner = self.access.owner(params.channel) == Some(&person);
         let allowed = if address::is_group(params.channel, &person) {
-            let known = self.access.known_as(params.channel, &person);
-            self.access.group(params.channel, known).is_some()
+            self.access.group(params.channel, &person).is_some()
         } else {
             self.access.may_write(params.channel, &person)
         };

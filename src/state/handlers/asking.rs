@@ -5,7 +5,7 @@
 
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;
-use crate::limits::{ASKED_MAX, INBOX_RETRY_PAUSE, SESSIONS_MAX, SESSIONS_RESERVE};
+use crate::limits::{ASKED_MAX, SESSIONS_MAX, SESSIONS_RESERVE};
 use crate::protocol::payload::{Message, Role};
 use crate::state::journal::Then;
 use crate::state::model::access::{Attribution, OWNER, Verdict};
@@ -227,16 +227,6 @@ impl State {
                 self.inbox.unask(inbox_id);
             }
             self.cancel(&run_id);
-        }
-    }
-
-    /// Takes messages back whose run could not be put on record: they are asked again after a while.
-    pub(crate) fn unask(&mut self, inbox_ids: &[InboxId]) {
-        for inbox_id in inbox_ids {
-            self.inbox.unask(*inbox_id);
-        }
-        if !inbox_ids.is_empty() {
-            self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::agent::AgentControl;
-use crate::limits::{SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
+use crate::limits::{INBOX_RETRY_PAUSE, SUMMARY_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::metrics::METRICS;
 use crate::protocol::call::{RunId, Thinking};
 use crate::protocol::error::{ErrorCode, WireError};
@@ -84,7 +84,11 @@ impl State {
     /// again.
     fn run_not_stored(&mut self, run_id: &RunId, trouble: &str) {
         let Some(run) = self.runs.by_id.remove(run_id) else { return };
-        self.unask(&run.inbox_ids);
+        for inbox_id in &run.inbox_ids {
+            // It is asked again after a while.
+            self.inbox.unask(*inbox_id);
+            self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
+        }
         if let Some(key) = &run.key {
             self.keys.remove(key);
         }

@@ -170,11 +170,13 @@ impl Access {
         self.moved.insert((channel, to.to_owned()), known);
     }
 
-    /// The rules of a group, if it is let in.
+    /// The rules of a group, if it is let in, by the id that it has or by the one that it is known by.
     pub(crate) fn group(&self, channel: Channel, chat: &str) -> Option<Group> {
-        let configured = self.config.by_channel.get(&channel).and_then(|config| config.groups.get(chat));
-        let is_granted = self.granted.contains_key(&(channel, chat.to_owned()));
-        configured.cloned().or_else(|| is_granted.then(Group::default))
+        [self.known_as(channel, chat), chat].into_iter().find_map(|id| {
+            let configured = self.config.by_channel.get(&channel).and_then(|config| config.groups.get(id));
+            let is_granted = self.granted.contains_key(&(channel, id.to_owned()));
+            configured.cloned().or_else(|| is_granted.then(Group::default))
+        })
     }
 
     /// The id by which config and sessions know a chat.
@@ -221,27 +223,20 @@ impl Access {
         Verdict::Allowed(Attribution { session_key, person })
     }
 
-    /// The rules of the group that a message came from, if it is let in.
-    fn group_of(&self, message: &Inbound) -> Option<Group> {
-        let channel = message.route.channel;
-        let known = self.group(channel, self.known_as(channel, &message.route.chat));
-        known.or_else(|| self.group(channel, &message.route.chat))
-    }
-
     /// How much directives of others than the owner may touch in the chat of that message. In a person's own chat
     /// there is nobody else.
     pub(crate) fn commands(&self, message: &Inbound) -> Commands {
         if !message.is_group {
             return Commands::All;
         }
-        self.group_of(message).map_or(Commands::Owner, |group| group.commands)
+        self.group(message.route.channel, &message.route.chat).map_or(Commands::Owner, |group| group.commands)
     }
 
     fn verdict_in_group(&self, message: &Inbound, person: String) -> Verdict {
         let channel = message.route.channel;
         let chat = self.known_as(channel, &message.route.chat);
         let unwelcome = if message.addressed { Verdict::Refused } else { Verdict::Ignored };
-        let Some(group) = self.group_of(message) else { return unwelcome };
+        let Some(group) = self.group(channel, &message.route.chat) else { return unwelcome };
         let welcome = |allowed: &String| allowed == "*" || *allowed == message.from;
         if !group.allow_from.iter().any(welcome) && !self.may_write(channel, &message.from) {
             return unwelcome;
@@ -263,7 +258,7 @@ impl Access {
     pub(crate) fn note_refused(&mut self, message: &Inbound, now_ts: u64) {
         let channel = message.route.channel;
         let chat = &message.route.chat;
-        let by_group = message.is_group && self.group_of(message).is_none();
+        let by_group = message.is_group && self.group(channel, chat).is_none();
         let id = if by_group { chat.clone() } else { message.from.clone() };
         let at = self.refused.iter().position(|refused| refused.channel == channel && refused.id == id);
         let count = at.map_or(0, |at| self.refused.remove(at).count) + 1;
