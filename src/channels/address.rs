@@ -20,19 +20,20 @@ pub(crate) fn channel_of(to: &str) -> Result<Channel, WireError> {
 
 /// The chat that the address `to` names on a channel.
 pub(crate) fn route(channel: Channel, to: &str) -> Result<Route, WireError> {
-    let to: String = to.chars().filter(|character| !character.is_whitespace()).collect();
-    let bare = to.strip_prefix(&[channel.name(), ":"].concat()).unwrap_or(&to);
+    let bare = bare_id(channel, to);
+    // A phone number stays one: WhatsApp is asked for its address when something is sent.
     let chat = match channel {
-        Channel::Telegram if bare.starts_with('@') && is_telegram(bare) => bare.to_owned(),
-        Channel::Telegram => telegram_id(bare).map_err(no_address)?,
-        // A number stays one: WhatsApp is asked for its address when something is sent.
-        Channel::Whatsapp => whatsapp_id(bare).map_err(no_address)?,
+        Channel::Telegram if bare.starts_with('@') && is_telegram(&bare) => Ok(bare),
+        _ => checked_id(channel, &bare),
     };
+    let chat = chat.map_err(|expected| WireError::invalid(format!("`/params/to`: {expected}")))?;
     Ok(Route { channel, chat, topic: None })
 }
 
-fn no_address(expected: &str) -> WireError {
-    WireError::invalid(format!("`/params/to`: {expected}"))
+/// What was typed, without blanks and the channel's name in front of it.
+fn bare_id(channel: Channel, typed: &str) -> String {
+    let id: String = typed.chars().filter(|character| !character.is_whitespace()).collect();
+    id.strip_prefix(&[channel.name(), ":"].concat()).map_or(id.clone(), str::to_owned)
 }
 
 /// The direct chat with a person, whose id has the form of [`person_id`]; a group's is its own.
@@ -52,14 +53,16 @@ pub(crate) fn person_of(channel: Channel, chat: &str) -> String {
 /// (`-` in front of a group's), a phone number as `+15550001111` (also if given as its jid), any
 /// other WhatsApp jid as it is.
 pub(crate) fn person_id(channel: Channel, id: &str) -> Result<String, WireError> {
-    let id: String = id.chars().filter(|c| !c.is_whitespace()).collect();
-    let prefix = [channel.name(), ":"].concat();
-    let id = id.strip_prefix(&prefix).unwrap_or(&id);
+    checked_id(channel, &bare_id(channel, id))
+        .map_err(|expected| WireError::invalid(format!("`/params/id`: {expected}")))
+}
+
+/// The id in its one form, or what it should look like.
+fn checked_id(channel: Channel, id: &str) -> Result<String, &'static str> {
     match channel {
         Channel::Telegram => telegram_id(id),
         Channel::Whatsapp => whatsapp_id(id),
     }
-    .map_err(|expected| WireError::invalid(format!("`/params/id`: {expected}")))
 }
 
 /// Whether that id, in the form of [`person_id`], is a chat of several people.

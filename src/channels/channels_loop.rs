@@ -12,17 +12,14 @@ use crate::port::Port;
 use crate::protocol::call::Channel;
 use crate::store::media;
 
+/// The channels thread, with all that it owns.
 pub(super) struct ChannelsLoop {
-    telegram: Telegram,
-    whatsapp: Whatsapp,
-    events: Port<ChannelEvent>,
+    pub(super) telegram: Telegram,
+    pub(super) whatsapp: Whatsapp,
+    pub(super) events: Port<ChannelEvent>,
 }
 
 impl ChannelsLoop {
-    pub(super) fn new(telegram: Telegram, whatsapp: Whatsapp, events: Port<ChannelEvent>) -> Self {
-        Self { telegram, whatsapp, events }
-    }
-
     pub(super) fn run(
         mut self,
         commands: &Receiver<Box<ChannelCommand>>,
@@ -67,7 +64,7 @@ impl ChannelsLoop {
                 self.send(ChannelEvent::Switched);
             }
             ChannelCommand::Probe { conn, id } => {
-                self.whatsapp.publish_health_again();
+                self.whatsapp.health.publish_again();
                 self.telegram.probe(conn, id);
             }
             ChannelCommand::Deliver(attempt) => match attempt.route.channel {

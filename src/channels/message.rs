@@ -110,6 +110,12 @@ pub(crate) struct InboundMedia {
     pub(crate) handle: String,
 }
 
+/// Words for [`Inbound::left_out`] about a file that is larger than `bytes_max`.
+pub(crate) fn too_large(what: &str, bytes: u64, bytes_max: u64) -> String {
+    let megabyte = 1024 * 1024;
+    format!("{what} of {} MB ({} at most)", bytes.div_ceil(megabyte), bytes_max / megabyte)
+}
+
 /// An order to fetch a picture or file of a message.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetch {

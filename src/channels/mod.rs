@@ -29,28 +29,18 @@ pub(crate) mod web;
 mod whatsapp;
 
 pub(crate) use telegram::TelegramSetup;
+#[doc(hidden)]
+pub use telegram::read_updates;
 pub(crate) use text::compose;
 pub(crate) use whatsapp::WhatsappSetup;
+#[doc(hidden)]
+pub use whatsapp::read_sidecar;
 
 use channels_loop::ChannelsLoop;
 use delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile};
 use message::{Batch, Fetch, Route};
 use telegram::Telegram;
 use whatsapp::Whatsapp;
-
-/// Reads an answer of the Bot API with updates, and what they bring, for `tests/it/fuzz`: through a server it
-/// would try a thousandth as many. The error says what is wrong with the answer.
-#[doc(hidden)]
-pub fn read_updates(answer: &[u8]) -> Result<(), String> {
-    telegram::read_updates(answer)
-}
-
-/// Reads lines as those of a sidecar, for `tests/it/fuzz`: through processes it would try a thousandth as
-/// many. The error says what ends the sidecar.
-#[doc(hidden)]
-pub fn read_sidecar(lines: &[u8]) -> Result<(), String> {
-    whatsapp::read_lines(lines)
-}
 
 /// What the channels start with.
 pub(crate) struct ChannelsSetup {
@@ -78,7 +68,7 @@ pub(crate) fn spawn(
         telegram.switch(enabled.contains(&Channel::Telegram));
         let mut whatsapp = Whatsapp::new(whatsapp, events.clone(), to_whatsapp);
         whatsapp.switch(enabled.contains(&Channel::Whatsapp), Instant::now());
-        ChannelsLoop::new(telegram, whatsapp, events).run(&commands, &telegram_events, &whatsapp_events);
+        ChannelsLoop { telegram, whatsapp, events }.run(&commands, &telegram_events, &whatsapp_events);
     })
 }
 

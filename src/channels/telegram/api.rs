@@ -1,14 +1,19 @@
 //! Calls of the Bot API: one method, one answer. Knows the token and shows it to nobody.
 
 use std::io::{Read, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use ureq::http::Uri;
 use ureq::{Body, Proxy, SendBody};
 
 use crate::channels::telegram::error::{self, ApiError, Refusal};
 use crate::channels::web::client::{HttpClient, ProxyRoute, Timeouts, is_loopback, port_of};
+use crate::channels::web::download::{Downloader, MediaSources};
+use crate::config::file;
 use crate::config::secret::Secret;
 use crate::limits::{MEDIA_FETCH_TIMEOUT, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ERROR_TEXT_BYTES_MAX};
 use crate::logging::redact;
@@ -27,36 +32,64 @@ pub(super) struct BotAccount {
     pub(super) can_read_all_group_messages: bool,
 }
 
-/// The server of the Bot API, and the token. Cloned into each thread. No `Debug`: it holds the token.
-#[derive(Clone)]
-pub(super) struct Access {
+/// Where the Bot API is, and what else the config says of Telegram. No `Debug`: it holds the token.
+pub(crate) struct TelegramSetup {
     /// URL of the server, without a slash at its end.
-    pub(super) base: String,
-    pub(super) token: Secret,
-    pub(super) proxy_route: ProxyRoute,
+    base: String,
+    token: Secret,
+    /// Name and port of the server, in the one form in which servers are compared.
+    pub(super) server: String,
+    /// Whether the server is on this machine, and may hand out its own files by path.
+    pub(super) is_local: bool,
+    proxy_route: ProxyRoute,
+    /// Whether a webhook that is set for the bot is removed.
+    pub(super) delete_webhook: bool,
+    /// Size of the largest picture or file that is fetched.
+    pub(super) media_bytes_max: u64,
+    /// Folder for files on their way to the server, made when needed.
+    pub(super) tmp: PathBuf,
+    pub(super) downloader: Downloader,
 }
 
-impl Access {
-    /// From the config. Fails with what is wrong with a URL, and where it stands.
-    pub(super) fn new(token: Secret, base: &str, proxy: Option<&str>) -> Result<Self, String> {
+impl TelegramSetup {
+    /// From the settings; `None` without a token. `tmp` is a folder of ours, and `sources` says what may be sent.
+    /// Fails with what is wrong with a URL, and where it stands.
+    pub(crate) fn new(
+        config: &file::Telegram,
+        tmp: PathBuf,
+        sources: MediaSources,
+    ) -> Result<Option<Self>, String> {
         let wrong = || {
             "telegram.apiBase (or CLAWDIS_TELEGRAM_API_BASE): needs a URL such as https://api.telegram.org"
                 .to_owned()
         };
-        let base = base.trim_end_matches('/').to_owned();
-        let uri: ureq::http::Uri = base.parse().map_err(|_| wrong())?;
+        let base = config.api_base.trim_end_matches('/').to_owned();
+        let uri: Uri = base.parse().map_err(|_| wrong())?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.query().is_some() {
             return Err(wrong());
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
-        let proxy_route = match proxy {
+        let is_local = is_loopback(host);
+        let web_route = match &config.proxy {
             Some(proxy) => ProxyRoute::Through(Proxy::new(proxy).map_err(|_| {
                 "telegram.proxy: needs a URL such as http://host:3128 or socks5://host:1080".to_owned()
             })?),
-            None if is_loopback(host) => ProxyRoute::Direct,
             None => ProxyRoute::Environment,
         };
-        Ok(Self { base, token, proxy_route })
+        // The URLs are checked without a token, too: what is wrong should not wait for one.
+        let Some(token) = config.bot_token.clone() else { return Ok(None) };
+        let is_direct = is_local && config.proxy.is_none();
+        Ok(Some(Self {
+            server: format!("{}:{}", host.to_ascii_lowercase(), port_of(&uri)),
+            base,
+            token,
+            is_local,
+            proxy_route: if is_direct { ProxyRoute::Direct } else { web_route.clone() },
+            delete_webhook: config.delete_webhook,
+            media_bytes_max: config.media_max_mb.saturating_mul(1024 * 1024),
+            tmp,
+            downloader: Downloader { proxy_route: web_route, sources },
+        }))
     }
 
     /// Whether the token has the form of one: any other character would change the URL that it is part of.
@@ -64,21 +97,6 @@ impl Access {
         let token = self.token.expose();
         let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-');
         token.contains(':') && token.bytes().all(good)
-    }
-
-    /// Whether the server is on this machine, and may hand out its own files by path.
-    pub(super) fn is_local(&self) -> bool {
-        let uri: Option<ureq::http::Uri> = self.base.parse().ok();
-        uri.is_some_and(|uri| uri.host().is_some_and(is_loopback))
-    }
-
-    /// Name and port of the server, in the one form in which servers are compared.
-    pub(super) fn server(&self) -> String {
-        let uri: Option<ureq::http::Uri> = self.base.parse().ok();
-        let uri = uri.filter(|uri| uri.host().is_some());
-        uri.map_or_else(String::new, |uri| {
-            format!("{}:{}", uri.host().unwrap_or_default().to_ascii_lowercase(), port_of(&uri))
-        })
     }
 
     fn url(&self, method: &str) -> String {
@@ -94,23 +112,19 @@ impl Access {
 
 /// A client of the Bot API, for one thread.
 pub(super) struct Api {
-    access: Access,
+    pub(super) setup: Arc<TelegramSetup>,
     http: HttpClient,
 }
 
 impl Api {
-    pub(super) fn new(access: Access) -> Self {
+    pub(super) fn new(setup: Arc<TelegramSetup>) -> Self {
         // A redirect would carry the token to somebody else.
-        let http = HttpClient::new(&access.proxy_route, 0);
-        Self { access, http }
-    }
-
-    pub(super) fn access(&self) -> &Access {
-        &self.access
+        let http = HttpClient::new(&setup.proxy_route, 0);
+        Self { setup, http }
     }
 
     /// What ends the call in progress from another thread, and makes every later one fail.
-    pub(super) fn stopper(&self) -> impl FnOnce() + Send + 'static {
+    pub(super) fn stopper(&self) -> impl Fn() + Send + 'static {
         self.http.stopper()
     }
 
@@ -169,7 +183,7 @@ impl Api {
         bytes: u64,
         timeouts: Timeouts,
     ) -> Result<T, ApiError> {
-        let url = self.access.url(method);
+        let url = self.setup.url(method);
         let (status, retry_after, body) = self.http.run(|agent| {
             let request = agent
                 .post(&url)
@@ -190,13 +204,12 @@ impl Api {
             let body = if (200..300).contains(&status) { body? } else { body.unwrap_or_default() };
             Ok((status, retry_after, body))
         })?;
-        error::parse_answer(status, retry_after.as_deref(), &body, |text| self.access.scrub(text))
+        error::parse_answer(status, retry_after.as_deref(), &body, |text| self.setup.scrub(text))
     }
 
     /// Opens a file that `getFile` named.
     pub(super) fn download(&self, file_path: &str) -> Result<Body, ApiError> {
-        let url =
-            format!("{}/file/bot{}/{}", self.access.base, self.access.token.expose(), encode(file_path));
+        let url = format!("{}/file/bot{}/{}", self.setup.base, self.setup.token.expose(), encode(file_path));
         let response = self.http.run(|agent| {
             let request = agent
                 .get(&url)

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::channels::message::{InboundMedia, MediaKind};
+use crate::channels::message::{InboundMedia, MediaKind, too_large};
 use crate::channels::telegram::mention::MessageEntity;
+use crate::channels::web::sniff;
 
 /// The members of a message that have content.
 #[derive(Deserialize)]
@@ -58,16 +59,20 @@ pub(super) fn extract(body: &Body, media_bytes_max: u64) -> Content {
     };
     // Sizes of one picture; the largest that fits.
     let fits = |file: &&File| file.bytes <= media_bytes_max;
-    if let Some(photo) = body.photo.iter().filter(fits).max_by_key(|photo| photo.pixels()) {
-        take("a picture", photo, MediaKind::Image, "image/jpeg");
-    } else if let Some(photo) = body.photo.first() {
+    let photo = body.photo.iter().filter(fits).max_by_key(|photo| photo.pixels());
+    if let Some(photo) = photo.or(body.photo.first()) {
         take("a picture", photo, MediaKind::Image, "image/jpeg");
     }
     if let Some(file) = &body.animation {
         // Comes as a document, too.
         take("an animation", file, MediaKind::Video, "video/mp4");
     } else if let Some(file) = &body.document {
-        take("a file", file, file.kind(), "application/octet-stream");
+        take(
+            "a file",
+            file,
+            sniff::kind(file.mime_type.as_deref().unwrap_or_default()),
+            "application/octet-stream",
+        );
     }
     let rest = [
         ("a piece of music", &body.audio, MediaKind::Audio, "audio/mpeg"),
@@ -99,12 +104,6 @@ fn unsupported(body: &Body) -> Option<&'static str> {
     ];
     kinds.into_iter().find_map(|(member, name)| member.is_some().then_some(name))
 }
-
-fn too_large(what: &str, bytes: u64, bytes_max: u64) -> String {
-    format!("{what} of {} MB ({} at most)", bytes.div_ceil(MEGABYTE), bytes_max / MEGABYTE)
-}
-
-const MEGABYTE: u64 = 1024 * 1024;
 
 /// The text of a message, or what can be said in words of its content, and what that is.
 fn text_of(body: &Body) -> (Option<&'static str>, String) {
@@ -143,15 +142,6 @@ struct File {
 impl File {
     fn pixels(&self) -> u64 {
         self.width.saturating_mul(self.height)
-    }
-
-    fn kind(&self) -> MediaKind {
-        match self.mime_type.as_deref().and_then(|mime| mime.split_once('/')) {
-            Some(("image", _)) => MediaKind::Image,
-            Some(("audio", _)) => MediaKind::Audio,
-            Some(("video", _)) => MediaKind::Video,
-            _ => MediaKind::Document,
-        }
     }
 
     fn media(&self, kind: MediaKind, mime_default: &str) -> InboundMedia {

@@ -99,7 +99,7 @@ fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, Fetch
     }
     let path = found.file_path.filter(|path| !path.split('/').any(|part| part == ".."));
     let path = path.ok_or_else(FetchError::not_there)?;
-    if path.starts_with('/') && api.access().is_local() {
+    if path.starts_with('/') && api.setup.is_local {
         // A Bot API server with `--local` on this machine says where the file lies.
         let file = plain_file::open_named(Path::new(&path)).map_err(|error| {
             log::warn!("cannot read `{path}` of the Bot API server: {error}");

@@ -12,7 +12,6 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part, not_sent, refused};
 use crate::channels::message::Fetch;
-use crate::channels::telegram::TelegramSetup;
 use crate::channels::telegram::api::{Api, FormFile};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::event::Reporter;
@@ -46,7 +45,6 @@ pub(super) struct FileLoop {
     pub(super) reporter: Reporter,
     /// Whether Telegram was switched off: what waits is not sent.
     pub(super) is_off: Arc<AtomicBool>,
-    pub(super) setup: Arc<TelegramSetup>,
 }
 
 /// An open file that is to be sent.
@@ -84,7 +82,7 @@ impl FileLoop {
             if self.is_off.load(Relaxed) {
                 return Err(FetchError::Permanent("Telegram is switched off".to_owned()));
             }
-            fetch::fetch(&self.api, fetch, self.setup.media_bytes_max)
+            fetch::fetch(&self.api, fetch, self.api.setup.media_bytes_max)
         };
         let begun = Instant::now();
         for pause_ms in MEDIA_FETCH_PAUSES_MS {
@@ -145,7 +143,7 @@ impl FileLoop {
     }
 
     fn open_path(&self, path: &Path) -> Result<Upload, AttemptOutcome> {
-        let file = self.setup.downloader.sources.open(path)?;
+        let file = self.api.setup.downloader.sources.open(path)?;
         let about = file.metadata().map_err(unreadable)?;
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         upload(file, about.len(), name)
@@ -153,7 +151,7 @@ impl FileLoop {
 
     fn open_url(&self, url: &str) -> Result<Upload, AttemptOutcome> {
         let mut file = self.nameless_file().map_err(unstorable)?;
-        let bytes = self.setup.downloader.copy(url, &mut file, TELEGRAM_UPLOAD_BYTES_MAX + 1)?;
+        let bytes = self.api.setup.downloader.copy(url, &mut file, TELEGRAM_UPLOAD_BYTES_MAX + 1)?;
         file.seek(SeekFrom::Start(0)).map_err(unstorable)?;
         upload(file, bytes, download::file_name_of(url))
     }
@@ -161,7 +159,7 @@ impl FileLoop {
     /// Makes a file that is gone when it is closed, even by a crash.
     fn nameless_file(&self) -> io::Result<File> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let folder = FolderHandle::make(&self.setup.tmp)?;
+        let folder = FolderHandle::make(&self.api.setup.tmp)?;
         loop {
             let name = format!("upload-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
             match folder.create_new(name.as_ref()) {

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -19,11 +18,7 @@ use crate::channels::ChannelEvent;
 use crate::channels::delivery::{Attempt, Part, not_sent};
 use crate::channels::health::Health;
 use crate::channels::message::{Batch, Fetch, Route};
-use crate::channels::web::client::ProxyRoute;
-use crate::channels::web::download::{Downloader, MediaSources};
 use crate::clock::wall_ms;
-use crate::config::file;
-use crate::config::secret::Secret;
 use crate::limits::{TELEGRAM_ALIVE_MS, TELEGRAM_COMMANDS_MAX, TELEGRAM_POLL_INBOX, TELEGRAM_PROBE_TIMEOUT};
 use crate::port::Port;
 use crate::protocol::ConnId;
@@ -45,55 +40,19 @@ mod trouble;
 mod typing;
 mod update;
 
-use api::{Access, Api, BotAccount};
+pub(crate) use api::TelegramSetup;
+use api::{Api, BotAccount};
 use error::{ApiError, Refusal};
 pub(super) use event::TelegramEvent;
 use event::{EventKind, Reporter};
 use file_loop::{FileCommand, FileLoop};
-use poll_loop::{PollCommand, PollLoop};
+use poll_loop::{Pauses, PollCommand, PollLoop};
 use send_loop::{SendCommand, SendLoop};
 use trouble::Trouble;
 
-/// The part of the config that Telegram needs. No `Debug`: it holds the token.
-pub(crate) struct TelegramSetup {
-    access: Access,
-    /// Whether a webhook that is set for the bot is removed.
-    delete_webhook: bool,
-    /// Size of the largest picture or file that is fetched.
-    media_bytes_max: u64,
-    /// Folder for files on their way to the server.
-    tmp: PathBuf,
-    downloader: Downloader,
-}
-
-impl TelegramSetup {
-    /// From the settings; `None` without a token. `tmp` is a folder of ours, made when needed, and
-    /// `sources` says what may be sent. Fails with a sentence about a URL that is none.
-    pub(crate) fn new(
-        config: &file::Telegram,
-        tmp: PathBuf,
-        sources: MediaSources,
-    ) -> Result<Option<Self>, String> {
-        // Checked without a token, too: what is wrong should not wait for one.
-        let token = config.bot_token.clone().unwrap_or_else(|| Secret::new(""));
-        let access = Access::new(token, &config.api_base, config.proxy.as_deref())?;
-        // Downloads go by the proxy of the Bot API, unless its server is this machine.
-        let proxy_route = match &access.proxy_route {
-            ProxyRoute::Direct => ProxyRoute::Environment,
-            proxy_route => proxy_route.clone(),
-        };
-        Ok(config.bot_token.is_some().then_some(Self {
-            access,
-            delete_webhook: config.delete_webhook,
-            media_bytes_max: config.media_max_mb.saturating_mul(1024 * 1024),
-            tmp,
-            downloader: Downloader { proxy_route, sources },
-        }))
-    }
-}
-
-/// Reads an answer with updates, and what they bring, for `tests/it/fuzz`.
-pub(super) fn read_updates(body: &[u8]) -> Result<(), String> {
+/// Reads an answer of the Bot API with updates, and what they bring, for `tests/it/fuzz`: through a server it
+/// would try a thousandth as many. The error says what is wrong with the answer.
+pub fn read_updates(body: &[u8]) -> Result<(), String> {
     let bot = api::BotAccount { id: 1, username: "bot".to_owned(), can_read_all_group_messages: false };
     let updates = error::parse_answer::<Vec<Box<RawValue>>>(200, Some("7"), body, str::to_owned);
     for update in &updates.map_err(|error| error.to_string())? {
@@ -126,7 +85,7 @@ struct Running {
     /// The other end of `files`, to take back what waits there.
     file_commands: Receiver<FileCommand>,
     is_off: Arc<AtomicBool>,
-    stop_polling: Option<Box<dyn FnOnce() + Send>>,
+    stop_polling: Box<dyn Fn() + Send>,
 }
 
 impl Drop for Running {
@@ -134,9 +93,7 @@ impl Drop for Running {
         self.is_off.store(true, Relaxed);
         // It may be waiting for a chat's turn. With a full queue it is awake.
         let _ = self.send.try_send(SendCommand::WakeUp);
-        if let Some(stop) = self.stop_polling.take() {
-            stop();
-        }
+        (self.stop_polling)();
     }
 }
 
@@ -201,7 +158,7 @@ impl Telegram {
 
     fn start(&mut self) {
         let Some(setup) = self.setup.clone() else { return };
-        if !setup.access.has_sound_token() {
+        if !setup.has_sound_token() {
             let description = "it has not the shape of a token".to_owned();
             let refusal = Refusal { code: 404, description, retry_after: None, migrate_to: None };
             self.set_trouble(&ApiError::Refused(refusal));
@@ -220,7 +177,7 @@ impl Telegram {
         let reporter =
             Reporter { epoch: self.epoch, to_loop: self.to_loop.clone(), events: self.events.clone() };
         let is_off = Arc::new(AtomicBool::new(false));
-        let api = || Api::new(setup.access.clone());
+        let api = || Api::new(Arc::clone(setup));
         let (poll, poll_commands) = bounded(TELEGRAM_POLL_INBOX);
         let (send, send_commands) = bounded(TELEGRAM_COMMANDS_MAX);
         let (files, file_commands) = bounded(TELEGRAM_COMMANDS_MAX);
@@ -229,9 +186,9 @@ impl Telegram {
             commands: poll_commands,
             reporter: reporter.clone(),
             cursors: self.cursors.clone(),
-            setup: Arc::clone(setup),
+            pauses: Pauses::default(),
         };
-        let stop_polling: Box<dyn FnOnce() + Send> = Box::new(poll_loop.api.stopper());
+        let stop_polling = Box::new(poll_loop.api.stopper());
         let send_loop = SendLoop::new(api(), send_commands, reporter.clone(), Arc::clone(&is_off));
         let file_loop = FileLoop {
             api: api(),
@@ -239,13 +196,12 @@ impl Telegram {
             to_send_loop: send.clone(),
             reporter,
             is_off: Arc::clone(&is_off),
-            setup: Arc::clone(setup),
         };
         // Not joined: a request in flight can take minutes. Each ends when nobody can send commands any more.
         threads::spawn_owner("tg-send", move || send_loop.run())?;
         threads::spawn_owner("tg-files", move || file_loop.run())?;
         threads::spawn_owner("tg-poll", move || poll_loop.run())?;
-        Ok(Running { poll, send, files, file_commands, is_off, stop_polling: Some(stop_polling) })
+        Ok(Running { poll, send, files, file_commands, is_off, stop_polling })
     }
 
     /// Handles state's answer to a batch: it is on record, or is to be offered again after the pause.

@@ -2,7 +2,6 @@
 //! only when a batch is durable, because asking for the next one makes Telegram forget it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -12,7 +11,6 @@ use serde_json::{Value, json};
 use crate::backoff::{Backoff, jitter};
 use crate::channels::lease::{self, Claim, Lease};
 use crate::channels::message::Arrival;
-use crate::channels::telegram::TelegramSetup;
 use crate::channels::telegram::api::{Api, BotAccount};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::event::{EventKind, Reporter};
@@ -44,35 +42,27 @@ pub(super) struct PollLoop {
     pub(super) reporter: Reporter,
     /// Each bot's cursor, by the names of [`cursor_name`].
     pub(super) cursors: BTreeMap<String, String>,
-    pub(super) setup: Arc<TelegramSetup>,
+    pub(super) pauses: Pauses,
 }
 
 /// Name of the cursor of a bot's updates: another token is another bot, whose updates have other numbers.
-pub(super) fn cursor_name(bot: i64) -> String {
+fn cursor_name(bot: i64) -> String {
     format!("telegram/{bot}")
 }
 
 impl PollLoop {
     /// Runs until nobody can send commands any more.
     pub(super) fn run(mut self) {
-        let mut pauses = Pauses::default();
-        let Ok(bot) = self.identify(&mut pauses) else { return };
+        let Ok(bot) = self.identify() else { return };
         let mut offset = self.cursors.get(&cursor_name(bot.id)).and_then(|cursor| cursor.parse().ok());
         // A bot is one of its server: others may have one of the same number.
-        let account = format!("telegram {} {}", self.api.access().server(), bot.id);
+        let account = format!("telegram {} {}", self.api.setup.server, bot.id);
         let mut lease = None;
-        while self.hold_lease(&account, &mut lease, &mut pauses).is_ok()
-            && self.poll_once(&bot, &mut offset, &mut pauses).is_ok()
-        {}
+        while self.hold_lease(&account, &mut lease).is_ok() && self.poll_once(&bot, &mut offset).is_ok() {}
     }
 
     /// Waits until no other gateway on this host polls this bot.
-    fn hold_lease(
-        &mut self,
-        account: &str,
-        lease: &mut Option<Lease>,
-        pauses: &mut Pauses,
-    ) -> Result<(), Stopped> {
+    fn hold_lease(&mut self, account: &str, lease: &mut Option<Lease>) -> Result<(), Stopped> {
         if let Some(lease) = lease {
             lease.drain();
             return Ok(());
@@ -93,42 +83,38 @@ impl PollLoop {
                 Claim::Taken(who) => {
                     self.reporter.send(EventKind::PolledElsewhere(who));
                     has_waited = true;
-                    self.wait(pauses.next(Trouble::Conflict))?;
+                    let pause = self.pauses.next(Trouble::Conflict);
+                    self.wait(pause)?;
                 }
             }
         }
         if has_waited {
             // Nobody else polls now: the next poll is to be answered at once.
-            *pauses = Pauses::default();
+            self.pauses = Pauses::default();
         }
         Ok(())
     }
 
-    fn identify(&mut self, pauses: &mut Pauses) -> Result<BotAccount, Stopped> {
+    fn identify(&mut self) -> Result<BotAccount, Stopped> {
         loop {
             match self.api.call::<BotAccount>("getMe", &json!({}), Timeouts::REQUEST) {
                 Ok(bot) => {
-                    *pauses = Pauses::default();
+                    self.pauses = Pauses::default();
                     self.reporter.send(EventKind::Identified(bot.clone()));
                     return Ok(bot);
                 }
-                Err(error) => self.on_trouble(error, pauses)?,
+                Err(error) => self.on_trouble(error)?,
             }
         }
     }
 
     /// Polls once, and hands over what that brings.
-    fn poll_once(
-        &mut self,
-        bot: &BotAccount,
-        offset: &mut Option<i64>,
-        pauses: &mut Pauses,
-    ) -> Result<(), Stopped> {
+    fn poll_once(&mut self, bot: &BotAccount, offset: &mut Option<i64>) -> Result<(), Stopped> {
         let begin = Instant::now();
-        let wait_seconds = pauses.poll_seconds();
+        let wait_seconds = self.pauses.poll_seconds();
         match self.get_updates(*offset, wait_seconds) {
             Ok(updates) if updates.is_empty() => {
-                pauses.reset();
+                self.pauses.reset();
                 self.reporter.send(EventKind::Polled);
                 // Not every server holds a poll open.
                 let least = if wait_seconds == 0 { Duration::ZERO } else { TELEGRAM_EMPTY_POLL_PAUSE };
@@ -136,7 +122,7 @@ impl PollLoop {
             }
             Ok(updates) => match next_offset(&updates) {
                 Some(next) => {
-                    pauses.reset();
+                    self.pauses.reset();
                     self.reporter.send(EventKind::Polled);
                     let cursor = (cursor_name(bot.id), next.to_string());
                     self.hand_over(&self.arrivals(&updates, bot), &cursor)?;
@@ -146,11 +132,9 @@ impl PollLoop {
                     }
                     self.wait(TELEGRAM_EMPTY_POLL_PAUSE.saturating_sub(begin.elapsed()))
                 }
-                None => {
-                    self.on_trouble(ApiError::Unexpected("its updates have no numbers".to_owned()), pauses)
-                }
+                None => self.on_trouble(ApiError::Unexpected("its updates have no numbers".to_owned())),
             },
-            Err(error) => self.on_trouble(error, pauses),
+            Err(error) => self.on_trouble(error),
         }
     }
 
@@ -170,7 +154,10 @@ impl PollLoop {
     }
 
     fn arrivals(&self, updates: &[Box<RawValue>], bot: &BotAccount) -> Vec<Arrival> {
-        updates.iter().filter_map(|update| update::parse(update, bot, self.setup.media_bytes_max)).collect()
+        updates
+            .iter()
+            .filter_map(|update| update::parse(update, bot, self.api.setup.media_bytes_max))
+            .collect()
     }
 
     /// Offers the batch until it is durable.
@@ -190,15 +177,15 @@ impl PollLoop {
         }
     }
 
-    fn on_trouble(&mut self, error: ApiError, pauses: &mut Pauses) -> Result<(), Stopped> {
+    fn on_trouble(&mut self, error: ApiError) -> Result<(), Stopped> {
         let trouble = Trouble::of(&error);
         let asked = error.refusal().and_then(|refusal| refusal.retry_after);
         log::debug!("telegram: {error}");
         self.reporter.send(EventKind::Trouble(error));
         // Of one that comes back it is not the first, and nothing is won by haste.
-        let is_first = pauses.trouble() != Some(Trouble::Webhook);
-        let pause = pauses.next(trouble);
-        if trouble == Trouble::Webhook && self.setup.delete_webhook {
+        let is_first = self.pauses.trouble() != Some(Trouble::Webhook);
+        let pause = self.pauses.next(trouble);
+        if trouble == Trouble::Webhook && self.api.setup.delete_webhook {
             match self.api.call::<bool>(
                 "deleteWebhook",
                 &json!({ "drop_pending_updates": false }),
@@ -244,7 +231,7 @@ fn next_offset(updates: &[Box<RawValue>]) -> Option<i64> {
 
 /// How long to wait: for the next poll's answer, and after the next failure.
 #[derive(Debug, Default)]
-struct Pauses {
+pub(super) struct Pauses {
     /// The trouble that there is, and the pauses that follow it.
     failing: Option<(Trouble, Backoff)>,
     /// Whether the last poll was answered.

@@ -86,10 +86,6 @@ impl EntityBuilder {
         self.open("text_link", known.then(|| url.to_owned()));
     }
 
-    pub(super) fn close_link(&mut self) {
-        self.close("text_link");
-    }
-
     /// Writes `text` as an entity that shares no text with others: those around it are interrupted.
     pub(super) fn block(&mut self, text: &str, kind: &'static str, language: Option<String>) {
         if text.is_empty() {

@@ -150,7 +150,7 @@ impl Renderer {
             TagEnd::Emphasis => self.builder.close("italic"),
             TagEnd::Strong => self.builder.close("bold"),
             TagEnd::Strikethrough => self.builder.close("strikethrough"),
-            TagEnd::Link | TagEnd::Image => self.builder.close_link(),
+            TagEnd::Link | TagEnd::Image => self.builder.close("text_link"),
             _ => {}
         }
     }

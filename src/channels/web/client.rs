@@ -81,9 +81,9 @@ impl HttpClient {
     }
 
     /// What ends the request in progress from another thread, and every later one at once.
-    pub(crate) fn stopper(&self) -> impl FnOnce() + Send + 'static {
+    pub(crate) fn stopper(&self) -> impl Fn() + Send + 'static {
         let agent = self.agent.clone();
-        move || agent.shutdown()
+        move || agent.clone().shutdown()
     }
 
     /// Makes one request, which `request` builds and runs.

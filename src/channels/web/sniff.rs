@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use crate::channels::message::MediaKind;
+
 /// First bytes of a file that are enough to tell.
 const HEAD_BYTES: u64 = 16;
 
@@ -38,6 +40,16 @@ pub(crate) fn mime_type(head: &[u8]) -> Option<&'static str> {
         _ if container(4) == Some(b"ftyp") && container(8) == Some(b"M4A ") => Some("audio/mp4"),
         _ if container(4) == Some(b"ftyp") => Some("video/mp4"),
         _ => None,
+    }
+}
+
+/// The kind of media that has that MIME type.
+pub(crate) fn kind(mime_type: &str) -> MediaKind {
+    match mime_type.split_once('/') {
+        Some(("image", _)) => MediaKind::Image,
+        Some(("audio", _)) => MediaKind::Audio,
+        Some(("video", _)) => MediaKind::Video,
+        _ => MediaKind::Document,
     }
 }
 

@@ -127,9 +127,8 @@ impl Whatsapp {
             }
             Request::Logout => self.finish_logout(Err(why.to_owned())),
             Request::Send { id } => {
-                if let Some((id, outcome)) = self.outgoing.refuse(&id, why, answer.retry) {
-                    self.send_outcome(id, outcome);
-                }
+                let outcome = self.outgoing.refuse(&id, why, answer.retry);
+                self.send_outcomes(outcome);
             }
             Request::Fetch(fetch) => self.send(fetch::failed(fetch, why)),
             // A growing process that cannot say how large it is, or a typing sign that came to nothing.
@@ -185,7 +184,7 @@ impl Whatsapp {
                 } else {
                     refused(refusal(code))
                 };
-                return self.send_outcome(delivery.attempt.id, outcome);
+                return self.send_outcomes([(delivery.attempt.id, outcome)]);
             }
             DeliveryStage::Delivered => MessageStatus::Delivered,
             DeliveryStage::Read => MessageStatus::Read,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::channels::message::{Arrival, Inbound, InboundMedia, Route, anonymous_key};
+use crate::channels::message::{Arrival, Inbound, InboundMedia, Route, anonymous_key, too_large};
 use crate::channels::whatsapp::wire::{Media, Message, OwnAccount};
 use crate::limits::{QUOTE_BYTES_MAX, SELF_CHAT_PER_MINUTE, ms};
 use crate::protocol::call::Channel;
@@ -36,7 +36,11 @@ impl MessageReader {
             "undecryptable" => Some("a message that could not be decrypted; please send it again".to_owned()),
             "sticker" => Some("a sticker".to_owned()),
             "other" => Some("a kind of message that I do not know".to_owned()),
-            _ => self.too_large(message.media.as_ref()),
+            _ => message
+                .media
+                .as_ref()
+                .filter(|media| media.bytes > self.media_bytes_max)
+                .map(|media| too_large("a file", media.bytes, self.media_bytes_max)),
         };
         let unreadable = message.kind == "undecryptable";
         let text = text_without_mention(&message, me);
@@ -96,13 +100,6 @@ impl MessageReader {
         }
         self.own_notes.push_back(now);
         true
-    }
-
-    fn too_large(&self, media: Option<&Media>) -> Option<String> {
-        let bytes = media?.bytes;
-        let mb = 1024 * 1024;
-        (bytes > self.media_bytes_max)
-            .then(|| format!("a file of {} MB ({} at most)", bytes.div_ceil(mb), self.media_bytes_max / mb))
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Intake {
     /// The batch that state was offered, and its last place.
     offered: Option<(Vec<Arrival>, u64)>,
     /// When to offer the same batch again.
-    again: Option<Instant>,
+    pub(super) again: Option<Instant>,
 }
 
 impl Intake {
@@ -66,11 +66,6 @@ impl Intake {
                 None
             }
         }
-    }
-
-    /// When to offer the same batch again.
-    pub(super) fn offer_at(&self) -> Option<Instant> {
-        self.again
     }
 
     /// Forgets what was not offered: the next sidecar shows it again.

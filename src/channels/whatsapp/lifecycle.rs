@@ -113,9 +113,8 @@ impl Whatsapp {
         self.lifecycle.start_at = None;
         self.end_sidecar(now);
         let why = self.health.known.reason.clone().unwrap_or_else(|| "WhatsApp is switched off".to_owned());
-        for (id, outcome) in self.outgoing.give_back(&why) {
-            self.send_outcome(id, outcome);
-        }
+        let outcomes = self.outgoing.give_back(&why);
+        self.send_outcomes(outcomes);
     }
 
     /// Asks the sidecar, if there is one, to end in order.

@@ -123,7 +123,7 @@ impl Whatsapp {
         Ok(())
     }
 
-    pub(super) fn on_installer_line(&mut self, generation: Generation, line: String) {
+    pub(super) fn on_installer_line(&mut self, generation: Generation, line: &str) {
         let line = cut_encoded(line.trim(), ERROR_TEXT_BYTES_MAX).to_owned();
         if line.is_empty() {
             return;

@@ -62,8 +62,9 @@ impl WhatsappSetup {
     }
 }
 
-/// Reads lines, and takes the messages in them, for `tests/it/fuzz`.
-pub(super) fn read_lines(lines: &[u8]) -> Result<(), String> {
+/// Reads lines as those of a sidecar, and the messages in them, for `tests/it/fuzz`: through processes it would
+/// try a thousandth as many. The error says what ends the sidecar.
+pub fn read_sidecar(lines: &[u8]) -> Result<(), String> {
     let reader = std::cell::RefCell::new(MessageReader::new(true, u64::MAX));
     wire::read(lines, |line| {
         if let SidecarLine::Event(wire::SidecarEvent::Msg(msg)) = line {
@@ -96,7 +97,7 @@ pub(super) struct Whatsapp {
     setup: WhatsappSetup,
     events: Port<ChannelEvent>,
     to_loop: Sender<WhatsappEvent>,
-    health: Health,
+    pub(super) health: Health,
     sidecar: Option<Sidecar>,
     lifecycle: Lifecycle,
     /// Our own account, once the sidecar has said it.
@@ -160,10 +161,10 @@ impl Whatsapp {
             }
             // Of one that was given up.
             EventKind::Line(..) | EventKind::Closed(..) => {}
-            EventKind::InstallerLine(of, line) => self.on_installer_line(of, line),
+            EventKind::InstallerLine(of, line) => self.on_installer_line(of, &line),
             EventKind::InstallerEnded(of) => self.on_installer_ended(of, now),
             EventKind::Copied(attempt, Ok(())) => self.outgoing.add(*attempt, now),
-            EventKind::Copied(attempt, Err(outcome)) => self.send_outcome(attempt.id, outcome),
+            EventKind::Copied(attempt, Err(outcome)) => self.send_outcomes([(attempt.id, outcome)]),
         }
     }
 
@@ -232,12 +233,6 @@ impl Whatsapp {
         }
     }
 
-    /// Tells state the health even if nothing has changed: somebody has asked.
-    pub(super) fn publish_health_again(&mut self) {
-        self.publish_account();
-        self.health.publish_again();
-    }
-
     /// When [`Self::tick`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let connected = self.health.is_connected();
@@ -249,7 +244,7 @@ impl Whatsapp {
             self.lifecycle.start_at.filter(|_| self.sidecar.is_none()),
             self.login.as_ref().and_then(Login::deadline),
             self.closing.first().map(|_| Instant::now() + CHILD_POLL_INTERVAL),
-            self.intake.offer_at(),
+            self.intake.again,
             self.outgoing.deadline(connected),
             self.fetches.deadline(),
         ]
@@ -278,9 +273,8 @@ impl Whatsapp {
             self.start(now);
         }
         let connected = self.health.is_connected();
-        for (id, outcome) in self.outgoing.expire(connected, now) {
-            self.send_outcome(id, outcome);
-        }
+        let given_up = self.outgoing.expire(connected, now);
+        self.send_outcomes(given_up);
         for event in self.fetches.expire(now) {
             self.send(event);
         }
@@ -299,12 +293,8 @@ impl Whatsapp {
             self.request(Request::Other("ack"), json!({ "seq": seq }), now);
         }
         self.release_account();
-        self.publish_account();
-        self.health.publish();
-    }
-
-    fn publish_account(&mut self) {
         self.health.known.self_id = self.account.pn.clone().filter(|_| self.health.is_linked());
+        self.health.publish();
     }
 
     fn write_messages(&mut self, now: Instant) {
@@ -334,9 +324,8 @@ impl Whatsapp {
 
     /// Gives messages that the server does not have back as not sent: the gateway is about to stop.
     pub(super) fn give_back(&mut self) {
-        for (id, outcome) in self.outgoing.give_back("the gateway is stopping") {
-            self.send_outcome(id, outcome);
-        }
+        let outcomes = self.outgoing.give_back("the gateway is stopping");
+        self.send_outcomes(outcomes);
     }
 
     /// Ends the sidecar in order, as far as it can be waited for.
@@ -357,10 +346,12 @@ impl Whatsapp {
         }
     }
 
-    /// Tells state the outcome of an attempt, and removes what was copied for it.
-    fn send_outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
-        upload::remove(&self.setup.folder, id);
-        self.send(ChannelEvent::Outcome { id, outcome });
+    /// Tells state the outcomes of attempts, and removes what was copied for them.
+    fn send_outcomes(&self, outcomes: impl IntoIterator<Item = (AttemptId, AttemptOutcome)>) {
+        for (id, outcome) in outcomes {
+            upload::remove(&self.setup.folder, id);
+            self.send(ChannelEvent::Outcome { id, outcome });
+        }
     }
 
     fn send(&self, event: ChannelEvent) {

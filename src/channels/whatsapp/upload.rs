@@ -8,6 +8,7 @@ use ureq::Proxy;
 use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, Part, not_sent};
 use crate::channels::web::client::ProxyRoute;
 use crate::channels::web::download::{self, Downloader};
+use crate::channels::web::sniff;
 use crate::channels::whatsapp::{EventKind, Whatsapp, WhatsappEvent, WhatsappSetup};
 use crate::store::folder_handle::FolderHandle;
 use crate::threads;
@@ -25,7 +26,7 @@ impl Whatsapp {
             let _ = to_loop.send(WhatsappEvent(EventKind::Copied(Box::new(attempt), result)));
         });
         if let Err(error) = started {
-            self.send_outcome(id, not_sent(error.to_string()));
+            self.send_outcomes([(id, not_sent(error.to_string()))]);
         }
     }
 }
@@ -61,11 +62,5 @@ pub(super) fn remove(folder: &Path, id: AttemptId) {
 pub(super) fn media_members(path: &Path, caption: &str) -> Value {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mime = download::mime_type(path);
-    let kind = match mime.split('/').next() {
-        Some("image") if mime != "image/svg+xml" => "image",
-        Some("video") => "video",
-        Some("audio") => "audio",
-        _ => "document",
-    };
-    json!({ "path": path, "kind": kind, "mime": mime, "name": name, "caption": caption })
+    json!({ "path": path, "kind": sniff::kind(mime), "mime": mime, "name": name, "caption": caption })
 }

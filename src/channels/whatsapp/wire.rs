@@ -76,9 +76,7 @@ pub(super) struct AnswerMembers {
 /// The account that a login belongs to.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct OwnAccount {
-    #[serde(default)]
     pub(super) pn: Option<String>,
-    #[serde(default)]
     pub(super) lid: Option<String>,
 }
 
@@ -94,12 +92,7 @@ pub(super) enum SidecarEvent {
     /// A message that came in.
     Msg(Box<Message>),
     /// A message of ours has got further.
-    Out {
-        id: String,
-        stage: DeliveryStage,
-        #[serde(default)]
-        code: Option<u64>,
-    },
+    Out { id: String, stage: DeliveryStage, code: Option<u64> },
     /// A receiver asks again for a message of ours.
     NeedBody { id: String },
     /// A line for the log.
@@ -115,15 +108,10 @@ pub(super) enum SidecarEvent {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ConnectionState {
     pub(super) state: String,
-    #[serde(default)]
     pub(super) me: Option<OwnAccount>,
-    #[serde(default)]
     pub(super) code: Option<u64>,
-    #[serde(default)]
     pub(super) reason: Option<String>,
-    #[serde(default)]
     pub(super) action: Option<String>,
-    #[serde(default)]
     pub(super) retry_ms: Option<u64>,
 }
 
@@ -148,38 +136,29 @@ pub(super) struct Message {
     pub(super) from: From,
     pub(super) ts: u64,
     pub(super) kind: String,
-    #[serde(default)]
     pub(super) text: Option<String>,
     #[serde(default)]
     pub(super) mentions_me: bool,
-    #[serde(default)]
     pub(super) quote: Option<Quote>,
     /// Somebody else's words; WhatsApp does not say whose.
     #[serde(default)]
     pub(super) forwarded: bool,
-    #[serde(default)]
     pub(super) media: Option<Media>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Chat {
     pub(super) jid: String,
-    #[serde(default)]
     pub(super) pn: Option<String>,
-    #[serde(default)]
     pub(super) lid: Option<String>,
     pub(super) group: bool,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct From {
-    #[serde(default)]
     pub(super) jid: Option<String>,
-    #[serde(default)]
     pub(super) pn: Option<String>,
-    #[serde(default)]
     pub(super) lid: Option<String>,
-    #[serde(default)]
     pub(super) name: Option<String>,
     pub(super) me: bool,
 }
@@ -188,7 +167,6 @@ pub(super) struct From {
 pub(super) struct Quote {
     #[serde(default)]
     pub(super) me: bool,
-    #[serde(default)]
     pub(super) text: Option<String>,
 }
 
@@ -197,7 +175,6 @@ pub(super) struct Media {
     pub(super) kind: String,
     pub(super) mime: String,
     pub(super) bytes: u64,
-    #[serde(default)]
     pub(super) name: Option<String>,
     #[serde(rename = "ref")]
     pub(super) handle: String,
