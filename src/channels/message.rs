@@ -141,7 +141,7 @@ pub(crate) enum Arrival {
 }
 
 /// What a channel hands over at once. It goes on only when all of it is durable.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) channel: Channel,
     pub(crate) arrivals: Vec<Arrival>,

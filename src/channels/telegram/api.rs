@@ -223,7 +223,7 @@ impl Api {
             200 => Ok(response.into_body()),
             code => {
                 let description = "the file is not there".to_owned();
-                Err(ApiError::Refused(Refusal { code, description, retry_after: None, migrate_to: None }))
+                Err(ApiError::Refused(Refusal { code, description, ..Refusal::default() }))
             }
         }
     }

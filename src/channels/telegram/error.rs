@@ -24,7 +24,7 @@ pub(super) enum ApiError {
 }
 
 /// A refusal of the server.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Refusal {
     /// `error_code`, or else the HTTP status.
     pub(super) code: u16,
@@ -114,9 +114,8 @@ pub(super) fn parse_answer<T: serde::de::DeserializeOwned>(
         // A proxy or a load balancer in front of it.
         Err(_) => Err(ApiError::Refused(Refusal {
             code: status,
-            description: String::new(),
             retry_after: retry_after_header.and_then(|text| text.trim().parse().ok()).and_then(seconds),
-            migrate_to: None,
+            ..Refusal::default()
         })),
     }
 }

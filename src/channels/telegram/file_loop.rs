@@ -12,9 +12,9 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part, not_sent, refused};
 use crate::channels::message::Fetch;
+use crate::channels::telegram::Reporter;
 use crate::channels::telegram::api::{Api, FormFile};
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::event::Reporter;
 use crate::channels::telegram::fetch::{self, FetchError};
 use crate::channels::telegram::send_loop::SendCommand;
 use crate::channels::telegram::send_message::{self, Sent, may_work_plainer, reply_parameters, topic};

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::value::RawValue;
 
 use crate::channels::ChannelEvent;
-use crate::channels::delivery::{Attempt, Part, not_sent};
+use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile, Part, not_sent};
 use crate::channels::health::Health;
 use crate::channels::message::{Batch, Fetch, Route};
 use crate::clock::wall_ms;
@@ -28,7 +28,6 @@ use crate::threads;
 mod api;
 mod content;
 mod error;
-mod event;
 mod fetch;
 mod file_loop;
 mod mention;
@@ -43,8 +42,6 @@ mod update;
 pub(crate) use api::TelegramSetup;
 use api::{Api, BotAccount};
 use error::{ApiError, Refusal};
-pub(super) use event::TelegramEvent;
-use event::{EventKind, Reporter};
 use file_loop::{FileCommand, FileLoop};
 use poll_loop::{Pauses, PollCommand, PollLoop};
 use send_loop::{SendCommand, SendLoop};
@@ -59,6 +56,55 @@ pub fn read_updates(body: &[u8]) -> Result<(), String> {
         update::parse(update, &bot, u64::MAX);
     }
     Ok(())
+}
+
+/// An event of one of Telegram's threads.
+#[derive(Debug)]
+pub(super) struct TelegramEvent {
+    /// Counts how often Telegram was switched on or off before its thread was started.
+    epoch: u64,
+    kind: EventKind,
+}
+
+#[derive(Debug)]
+enum EventKind {
+    /// The token was accepted: it is this bot's.
+    Identified(BotAccount),
+    /// A poll was answered.
+    Polled,
+    /// A poll, or a send, found trouble.
+    Trouble(ApiError),
+    /// Another gateway on this host polls this bot: which, in words.
+    PolledElsewhere(String),
+    /// Why nobody can tell whether another gateway polls this bot, or that it is clear again.
+    Disputed(Option<String>),
+    /// A poll brought updates.
+    Batch(Batch),
+    /// Answers `SendCommand::Probe`: the bot's account, or what is wrong.
+    Probed(Result<BotAccount, ApiError>),
+}
+
+/// Sends what one of Telegram's threads has to tell, each to where it belongs.
+#[derive(Clone)]
+struct Reporter {
+    epoch: u64,
+    to_loop: Sender<TelegramEvent>,
+    events: Port<ChannelEvent>,
+}
+
+impl Reporter {
+    /// Tells the channels thread. Nobody is there any more only when the gateway stops.
+    fn send(&self, kind: EventKind) {
+        let _ = self.to_loop.send(TelegramEvent { epoch: self.epoch, kind });
+    }
+
+    fn outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
+        let _ = self.events.send(ChannelEvent::Outcome { id, outcome });
+    }
+
+    fn fetched(&self, fetch: Fetch, result: Result<FetchedFile, String>) {
+        let _ = self.events.send(ChannelEvent::fetched(fetch, result));
+    }
 }
 
 /// Telegram, as the `channels` thread drives it.
@@ -160,7 +206,7 @@ impl Telegram {
         let Some(setup) = self.setup.clone() else { return };
         if !setup.has_sound_token() {
             let description = "it has not the shape of a token".to_owned();
-            let refusal = Refusal { code: 404, description, retry_after: None, migrate_to: None };
+            let refusal = Refusal { code: 404, description, ..Refusal::default() };
             self.set_trouble(&ApiError::Refused(refusal));
             return self.log_health();
         }
@@ -318,8 +364,7 @@ impl Telegram {
                 self.health.set(Trouble::Conflict.state(), Some(trouble::polled_elsewhere(&who)));
             }
             EventKind::Disputed(why) => self.health.note = why.as_deref().map(trouble::lease_dispute),
-            EventKind::Batch { arrivals, cursor } => {
-                let batch = Batch { channel: Channel::Telegram, arrivals, cursor };
+            EventKind::Batch(batch) => {
                 // The answer to a batch of an earlier epoch may be on its way.
                 if self.offered.is_some() { self.next = Some(batch) } else { self.offer(batch) }
             }

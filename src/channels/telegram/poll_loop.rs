@@ -10,18 +10,19 @@ use serde_json::{Value, json};
 
 use crate::backoff::{Backoff, jitter};
 use crate::channels::lease::{self, Claim, Lease};
-use crate::channels::message::Arrival;
+use crate::channels::message::{Arrival, Batch};
 use crate::channels::telegram::api::{Api, BotAccount};
 use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::event::{EventKind, Reporter};
 use crate::channels::telegram::trouble::Trouble;
 use crate::channels::telegram::update;
+use crate::channels::telegram::{EventKind, Reporter};
 use crate::channels::web::client::Timeouts;
 use crate::limits::{
     LEASE_ENDING_WAIT, TELEGRAM_CONFLICT_RETRY, TELEGRAM_EMPTY_POLL_PAUSE, TELEGRAM_POLL_SECONDS,
     TELEGRAM_POLL_SLACK, TELEGRAM_POLL_UPDATES_MAX, TELEGRAM_RETRY, TELEGRAM_RETRY_PAUSE_MIN,
     TELEGRAM_UNAUTHORIZED_RETRY, WEB_ANSWER_TIMEOUT,
 };
+use crate::protocol::call::Channel;
 
 /// A command to the thread.
 #[derive(Debug)]
@@ -124,8 +125,9 @@ impl PollLoop {
                 Some(next) => {
                     self.pauses.reset();
                     self.reporter.send(EventKind::Polled);
-                    let cursor = (cursor_name(bot.id), next.to_string());
-                    self.hand_over(&self.arrivals(&updates, bot), &cursor)?;
+                    let arrivals = self.arrivals(&updates, bot);
+                    let cursor = Some((cursor_name(bot.id), next.to_string()));
+                    self.hand_over(&Batch { channel: Channel::Telegram, arrivals, cursor })?;
                     // Some servers do not forget what they are told to.
                     if offset.replace(next) != Some(next) {
                         return Ok(());
@@ -161,10 +163,9 @@ impl PollLoop {
     }
 
     /// Offers the batch until it is durable.
-    fn hand_over(&self, arrivals: &[Arrival], cursor: &(String, String)) -> Result<(), Stopped> {
+    fn hand_over(&self, batch: &Batch) -> Result<(), Stopped> {
         loop {
-            self.reporter
-                .send(EventKind::Batch { arrivals: arrivals.to_vec(), cursor: Some(cursor.clone()) });
+            self.reporter.send(EventKind::Batch(batch.clone()));
             let pause = loop {
                 match self.commands.recv() {
                     Ok(PollCommand::Acknowledge(Ok(()))) => return Ok(()),

@@ -90,7 +90,7 @@ mod tests {
 
     fn refused(code: u16, description: &str) -> ApiError {
         let description = description.to_owned();
-        ApiError::Refused(Refusal { code, description, retry_after: None, migrate_to: None })
+        ApiError::Refused(Refusal { code, description, ..Refusal::default() })
     }
 
     #[test]

@@ -10,9 +10,9 @@ use crate::channels::web::sniff;
 use crate::channels::whatsapp::outgoing::Body;
 use crate::channels::whatsapp::sidecar::Request;
 use crate::channels::whatsapp::wire::{
-    AnswerMembers, ConnectionState, DeliveryStage, SidecarAnswer, SidecarEvent, SidecarLine,
+    ConnectionState, DeliveryStage, SidecarAnswer, SidecarEvent, SidecarLine,
 };
-use crate::channels::whatsapp::{Whatsapp, fetch};
+use crate::channels::whatsapp::{Whatsapp, files};
 use crate::channels::{ChannelEvent, LoginStep};
 use crate::clock::wall_ms;
 use crate::limits::SIDECAR_RSS_BYTES_MAX;
@@ -42,12 +42,11 @@ impl Whatsapp {
     }
 
     fn on_success(&mut self, request: Request, answer: SidecarAnswer, now: Instant) {
-        let members = answer.members;
         match request {
-            Request::Hello => self.on_hello(members, now),
+            Request::Hello => self.on_hello(answer, now),
             Request::Link if answer.code.is_empty() || self.is_ending() => {}
             Request::Link => {
-                let (code, ttl_ms) = (answer.code, members.ttl_ms.unwrap_or(0));
+                let (code, ttl_ms) = (answer.code, answer.ttl_ms.unwrap_or(0));
                 self.send_login_step(LoginStep::Code { code, ttl_ms });
             }
             Request::Logout => {
@@ -56,17 +55,17 @@ impl Whatsapp {
             }
             Request::Send { id } => {
                 self.outgoing.handed_over(&id, now);
-                if let Value::String(body) = members.proto {
-                    self.outgoing.keep_body(Body { id, to: members.jid, proto: body });
+                if let Value::String(body) = answer.proto {
+                    self.outgoing.keep_body(Body { id, to: answer.jid, proto: body });
                 }
             }
             Request::Fetch(fetch) => {
-                let path = members.path.unwrap_or_default();
-                let mime_type = members.mime.as_deref().unwrap_or(sniff::UNKNOWN);
+                let path = answer.path.unwrap_or_default();
+                let mime_type = answer.mime.as_deref().unwrap_or(sniff::UNKNOWN);
                 let fetched = self.setup.folder.join("media");
-                self.send(fetch::settle(fetch, &fetched, &path, mime_type));
+                self.send(files::settle(fetch, &fetched, &path, mime_type));
             }
-            Request::Beat if members.rss.is_some_and(|rss| rss > SIDECAR_RSS_BYTES_MAX) => {
+            Request::Beat if answer.rss.is_some_and(|rss| rss > SIDECAR_RSS_BYTES_MAX) => {
                 log::warn!("the WhatsApp sidecar has grown beyond its bound: it is started anew");
                 self.end_sidecar(now);
                 self.lifecycle.start_now(now);
@@ -75,16 +74,16 @@ impl Whatsapp {
         }
     }
 
-    fn on_hello(&mut self, members: AnswerMembers, now: Instant) {
+    fn on_hello(&mut self, answer: SidecarAnswer, now: Instant) {
         if let Some(sidecar) = &mut self.sidecar {
             sidecar.is_greeted = true;
         }
-        self.health.known.linked = Some(members.linked);
-        self.account = members.me.unwrap_or_default();
-        self.host = members.host;
-        if members.linked && self.logout_wanted {
+        self.health.known.linked = Some(answer.linked);
+        self.account = answer.me.unwrap_or_default();
+        self.host = answer.host;
+        if answer.linked && self.logout_wanted {
             self.request(Request::Logout, json!({}), now);
-        } else if members.linked {
+        } else if answer.linked {
             self.finish_login(Err(
                 "this gateway is linked already: `clawdis logout whatsapp` first".to_owned()
             ));
@@ -95,7 +94,7 @@ impl Whatsapp {
             self.link(now);
         } else {
             self.refuse_logout("no phone is linked");
-            let reason = members.damaged.map_or_else(
+            let reason = answer.damaged.map_or_else(
                 || LINK_HINT.to_owned(),
                 |aside| format!("its login was damaged and is kept in `{aside}`: {LINK_HINT}"),
             );
@@ -130,7 +129,7 @@ impl Whatsapp {
                 let outcome = self.outgoing.refuse(&id, why, answer.retry);
                 self.send_outcomes(outcome);
             }
-            Request::Fetch(fetch) => self.send(fetch::failed(fetch, why)),
+            Request::Fetch(fetch) => self.send(files::failed(fetch, why)),
             // A growing process that cannot say how large it is, or a typing sign that came to nothing.
             Request::Beat => {}
             Request::Other(op) => log::debug!("the WhatsApp sidecar denied `{op}`: {why}"),
@@ -140,7 +139,7 @@ impl Whatsapp {
     /// Handles a request whose sidecar has ended. Messages are still in our hands and go again.
     pub(super) fn on_unanswered(&mut self, request: Request) {
         match request {
-            Request::Fetch(fetch) => self.send(fetch::failed(fetch, "it was interrupted")),
+            Request::Fetch(fetch) => self.send(files::failed(fetch, "it was interrupted")),
             Request::Logout => self.finish_logout(Err("the sidecar ended before it was done".to_owned())),
             Request::Hello | Request::Link | Request::Send { .. } | Request::Beat | Request::Other(_) => {}
         }

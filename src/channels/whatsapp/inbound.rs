@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::channels::message::{Arrival, Inbound, InboundMedia, Route, anonymous_key, too_large};
+use crate::channels::message::{Arrival, Inbound, Route, anonymous_key, too_large};
 use crate::channels::whatsapp::wire::{Media, Message, OwnAccount};
 use crate::limits::{QUOTE_BYTES_MAX, SELF_CHAT_PER_MINUTE, ms};
 use crate::protocol::call::Channel;
@@ -56,7 +56,7 @@ impl MessageReader {
         let addressed = !message.chat.group
             || message.mentions_me
             || message.quote.as_ref().is_some_and(|quote| quote.me);
-        let media = message.media.as_ref().filter(|_| left_out.is_none()).and_then(media_of);
+        let media = message.media.filter(|_| left_out.is_none()).and_then(Media::into_inbound);
         // Only a known number is a person: a LID alone is nobody's phone number.
         let from = message.from.pn.or(message.from.lid).or(message.from.jid)?;
         // One that could not be read may still come in a form that can.
@@ -101,16 +101,6 @@ impl MessageReader {
         self.own_notes.push_back(now);
         true
     }
-}
-
-fn media_of(media: &Media) -> Option<InboundMedia> {
-    Some(InboundMedia {
-        kind: media.kind()?,
-        mime_type: media.mime.clone(),
-        name: media.name.clone(),
-        bytes: media.bytes,
-        handle: media.handle.clone(),
-    })
 }
 
 /// The message's text without the mention of us, which the app writes as `@` and our number.

@@ -65,22 +65,18 @@ impl Whatsapp {
         }
     }
 
-    /// Begins a login in place of the one under way, which nobody waits for any more.
+    /// Begins a login in place of the one under way, which nobody waits for any more. Its installer goes on.
     fn replace_login(&mut self, method: LoginMethod, now: Instant) {
-        let Some(Login { installer, last_installer_line, .. }) = self.login.take() else { return };
         self.send_login_step(LoginStep::Over(Err("another login took its place".to_owned())));
-        let is_installing = installer.is_some();
-        self.login = Some(Login { method, installer, last_installer_line });
-        if is_installing {
-            return;
+        let Some(login) = &mut self.login else { return };
+        login.method = method;
+        // The greeting of a sidecar that was not greeted yet goes on with the new one. Codes that were shown are
+        // good for nothing any more once their sidecar is gone.
+        let greeted = self.sidecar.as_mut().filter(|sidecar| sidecar.is_greeted);
+        if let (None, Some(sidecar)) = (&login.installer, greeted) {
+            sidecar.end(now);
+            self.lifecycle.start_now(now);
         }
-        // Codes that were shown are good for nothing any more once their sidecar is gone.
-        match self.sidecar.as_mut().filter(|sidecar| sidecar.is_greeted) {
-            Some(sidecar) => sidecar.end(now),
-            // Its greeting goes on with the login.
-            None => return,
-        }
-        self.lifecycle.start_now(now);
     }
 
     fn install(&mut self, script: OsString, folder: OsString, now: Instant) -> std::io::Result<()> {

@@ -17,11 +17,13 @@ use crate::channels::lease::Lease;
 use crate::channels::message::{Fetch, Route};
 use crate::channels::web::download::MediaSources;
 use crate::config::file;
-use crate::limits::{CHILD_POLL_INTERVAL, CHILD_TERM_WAIT, WHATSAPP_ALIVE_MS, WHATSAPP_TYPING_INTERVAL};
+use crate::limits::{
+    CHILD_POLL_INTERVAL, CHILD_TERM_WAIT, WHATSAPP_ALIVE_MS, WHATSAPP_FETCH_TIMEOUT, WHATSAPP_TYPING_INTERVAL,
+};
 use crate::port::Port;
 use crate::protocol::call::Channel;
 
-mod fetch;
+mod files;
 mod handlers;
 mod inbound;
 mod intake;
@@ -30,10 +32,8 @@ mod locate;
 mod login;
 mod outgoing;
 mod sidecar;
-mod upload;
 mod wire;
 
-use fetch::Fetches;
 use inbound::MessageReader;
 use intake::Intake;
 use lifecycle::Lifecycle;
@@ -109,7 +109,8 @@ pub(super) struct Whatsapp {
     reader: MessageReader,
     intake: Intake,
     outgoing: Outgoing,
-    fetches: Fetches,
+    /// Orders that wait for a connection, each with the time until which it may.
+    fetches: Vec<(Fetch, Instant)>,
     /// Chats that are shown that we are typing, and when to show it again.
     typing: BTreeMap<String, Instant>,
     login: Option<Login>,
@@ -144,7 +145,7 @@ impl Whatsapp {
             reader,
             intake: Intake::default(),
             outgoing: Outgoing::default(),
-            fetches: Fetches::default(),
+            fetches: Vec::new(),
             typing: BTreeMap::new(),
             login: None,
             logout_wanted: false,
@@ -198,7 +199,7 @@ impl Whatsapp {
 
     /// Fetches a picture or file that somebody has sent.
     pub(super) fn fetch(&mut self, fetch: Fetch, now: Instant) {
-        self.fetches.add(fetch, now);
+        self.fetches.push((fetch, now + WHATSAPP_FETCH_TIMEOUT));
     }
 
     /// Shows in a chat that we are typing, or no longer.
@@ -246,7 +247,7 @@ impl Whatsapp {
             self.closing.first().map(|_| Instant::now() + CHILD_POLL_INTERVAL),
             self.intake.again,
             self.outgoing.deadline(connected),
-            self.fetches.deadline(),
+            self.fetches.iter().map(|(_, until)| *until).min(),
         ]
         .into_iter()
         .flatten()
@@ -275,15 +276,18 @@ impl Whatsapp {
         let connected = self.health.is_connected();
         let given_up = self.outgoing.expire(connected, now);
         self.send_outcomes(given_up);
-        for event in self.fetches.expire(now) {
-            self.send(event);
-        }
         if connected {
             self.write_messages(now);
             self.show_typing(now);
-            for (fetch, _) in self.fetches.take() {
+        }
+        for (fetch, until) in std::mem::take(&mut self.fetches) {
+            if until <= now {
+                self.send(files::failed(fetch, "WhatsApp is not connected"));
+            } else if connected {
                 let members = json!({ "ref": fetch.media.handle, "max": self.setup.media_bytes_max() });
                 self.request(Request::Fetch(fetch), members, now);
+            } else {
+                self.fetches.push((fetch, until));
             }
         }
         if let Some(batch) = self.intake.offer(now) {
@@ -304,7 +308,7 @@ impl Whatsapp {
                 // It takes long texts as they are.
                 Part::Text { text, .. } | Part::File { text, .. } => members["text"] = text.as_str().into(),
                 Part::Media { source, caption } => {
-                    members["media"] = upload::media_members(Path::new(source), caption);
+                    members["media"] = files::media_members(Path::new(source), caption);
                 }
             }
             self.request(Request::Send { id: attempt.message_id }, members, now);
@@ -349,7 +353,7 @@ impl Whatsapp {
     /// Tells state the outcomes of attempts, and removes what was copied for them.
     fn send_outcomes(&self, outcomes: impl IntoIterator<Item = (AttemptId, AttemptOutcome)>) {
         for (id, outcome) in outcomes {
-            upload::remove(&self.setup.folder, id);
+            files::remove_copy(&self.setup.folder, id);
             self.send(ChannelEvent::Outcome { id, outcome });
         }
     }

@@ -11,7 +11,7 @@ use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::channels::message::Fetch;
-use crate::channels::whatsapp::upload::UPLOAD;
+use crate::channels::whatsapp::files::UPLOAD;
 use crate::channels::whatsapp::wire::{self, SidecarLine};
 use crate::channels::whatsapp::{EventKind, WhatsappEvent, WhatsappSetup};
 use crate::child::{Child, ChildSpec, Ending, guard};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::channels::message::MediaKind;
+use crate::channels::message::InboundMedia;
 use crate::limits::{GARBLED_BYTES_MAX, SIDECAR_DEPTH_MAX, SIDECAR_LINE_BYTES_MAX, SIDECAR_VALUES_MAX};
 use crate::protocol::scan::Shape;
 
@@ -27,8 +27,9 @@ pub(super) enum SidecarLine {
     Unreadable { seq: u64, raw: String },
 }
 
-/// The answer to the request with the number `re`.
+/// The answer to the request with the number `re`. Members of successful answers say of which requests.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct SidecarAnswer {
     /// Number of the request; `None` for a line that was no request.
     pub(super) re: Option<u64>,
@@ -42,16 +43,8 @@ pub(super) struct SidecarAnswer {
     /// Whether the same request may succeed later.
     #[serde(default)]
     pub(super) retry: bool,
-    /// The members of a request that succeeded.
-    #[serde(flatten)]
-    pub(super) members: AnswerMembers,
-}
-
-/// Members of successful answers; each says of which requests.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct AnswerMembers {
     /// `hello`: whether a phone is linked.
+    #[serde(default)]
     pub(super) linked: bool,
     /// `hello`: the account that is linked.
     pub(super) me: Option<OwnAccount>,
@@ -62,8 +55,10 @@ pub(super) struct AnswerMembers {
     /// `link`: how long the code to type holds.
     pub(super) ttl_ms: Option<u64>,
     /// `send`: the address that it went to.
+    #[serde(default)]
     pub(super) jid: String,
     /// `send`: the body, for a receiver who asks again. `hello` calls its version so.
+    #[serde(default)]
     pub(super) proto: Value,
     /// `fetch`: where the file was put.
     pub(super) path: Option<PathBuf>,
@@ -181,15 +176,15 @@ pub(super) struct Media {
 }
 
 impl Media {
-    /// Its kind in our words; a sticker has none.
-    pub(super) fn kind(&self) -> Option<MediaKind> {
-        match self.kind.as_str() {
-            "image" => Some(MediaKind::Image),
-            "audio" => Some(MediaKind::Audio),
-            "video" => Some(MediaKind::Video),
-            "document" => Some(MediaKind::Document),
-            _ => None,
-        }
+    /// The file as state takes it; a sticker is none.
+    pub(super) fn into_inbound(self) -> Option<InboundMedia> {
+        Some(InboundMedia {
+            kind: serde_json::from_value(Value::String(self.kind)).ok()?,
+            mime_type: self.mime,
+            name: self.name,
+            bytes: self.bytes,
+            handle: self.handle,
+        })
     }
 }
 
@@ -267,9 +262,7 @@ mod tests {
         })
         .unwrap();
         let said = said.into_inner();
-        assert!(
-            matches!(&said[0], SidecarLine::Answer(answer) if answer.re == Some(1) && answer.members.linked)
-        );
+        assert!(matches!(&said[0], SidecarLine::Answer(answer) if answer.re == Some(1) && answer.linked));
         assert!(
             matches!(&said[1], SidecarLine::Answer(answer) if answer.re.is_none() && !answer.ok && answer.code == "invalid")
         );
@@ -282,7 +275,7 @@ mod tests {
         );
         assert!(matches!(&said[4], SidecarLine::Event(SidecarEvent::Other)));
         assert!(
-            matches!(&said[5], SidecarLine::Answer(answer) if answer.code == "ABCD1234" && answer.members.ttl_ms == Some(5))
+            matches!(&said[5], SidecarLine::Answer(answer) if answer.code == "ABCD1234" && answer.ttl_ms == Some(5))
         );
         assert!(matches!(&said[6], SidecarLine::Unreadable { seq: 7, .. }));
     }
