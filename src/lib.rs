@@ -64,7 +64,7 @@
 //!   `state/handlers/requests.rs`; a row in `cli/verbs.rs` if people call it.
 //! - **an event to clients**: `protocol/event.rs` and a schema.
 //! - **a channel**: `Channel` in `protocol/call.rs`, a folder in `channels/` beside `telegram/`, its place in
-//!   `channels/channels_loop.rs` and `channels/address.rs`, its section in `config/file.rs`, what it is told in
+//!   `channels/mod.rs` and `channels/address.rs`, its section in `config/file.rs`, what it is told in
 //!   `daemon/channels_setup.rs`. State needs nothing new: it knows no channel's protocol.
 //! - **a kind of slot** of the journal: its name in `state/model/slot.rs`, its value beside its data
 //!   in `state/model/`, what it becomes after a start in `state/start.rs`, and how many there may be in

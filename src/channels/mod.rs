@@ -1,5 +1,6 @@
 //! The channels: Telegram and WhatsApp. What comes in (`message`) and goes out (`delivery`) is the same for
-//! both, and so is what state asks of them and learns: it never guesses anything about a channel.
+//! both, and so is what state asks of them and learns: it never guesses anything about a channel. The thread
+//! `channels` owns both, leads commands and events to the one that they are for, and never blocks on the network.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, at, bounded, never, select};
 
 use crate::limits::{SIDECAR_INBOX, TELEGRAM_EVENTS_INBOX};
 use crate::port::Port;
@@ -15,10 +16,10 @@ use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
 use crate::protocol::event::MessageStatus;
 use crate::protocol::payload::ChannelHealth;
+use crate::store::media;
 use crate::threads;
 
 pub(crate) mod address;
-mod channels_loop;
 pub(crate) mod delivery;
 mod health;
 mod lease;
@@ -36,11 +37,10 @@ pub(crate) use whatsapp::WhatsappSetup;
 #[doc(hidden)]
 pub use whatsapp::read_sidecar;
 
-use channels_loop::ChannelsLoop;
 use delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile};
 use message::{Batch, Fetch, Route};
-use telegram::Telegram;
-use whatsapp::Whatsapp;
+use telegram::{Telegram, TelegramEvent};
+use whatsapp::{Whatsapp, WhatsappEvent};
 
 /// What the channels start with.
 pub(crate) struct ChannelsSetup {
@@ -72,6 +72,100 @@ pub(crate) fn spawn(
     })
 }
 
+/// The channels thread, with all that it owns.
+struct ChannelsLoop {
+    telegram: Telegram,
+    whatsapp: Whatsapp,
+    events: Port<ChannelEvent>,
+}
+
+impl ChannelsLoop {
+    fn run(
+        mut self,
+        commands: &Receiver<Box<ChannelCommand>>,
+        telegram_events: &Receiver<TelegramEvent>,
+        whatsapp_events: &Receiver<WhatsappEvent>,
+    ) {
+        loop {
+            self.whatsapp.advance(Instant::now());
+            let due = [self.telegram.deadline(), self.whatsapp.deadline()].into_iter().flatten().min();
+            let alarm = due.map_or_else(never, at);
+            select! {
+                recv(commands) -> command => match command.map(|command| *command) {
+                    Ok(ChannelCommand::Stop) | Err(_) => return self.whatsapp.stop(whatsapp_events),
+                    Ok(command) => self.handle(command),
+                },
+                recv(telegram_events) -> event => {
+                    if let Ok(event) = event {
+                        self.telegram.handle_event(event);
+                    }
+                }
+                recv(whatsapp_events) -> event => {
+                    if let Ok(event) = event {
+                        self.whatsapp.handle_event(event, Instant::now());
+                    }
+                }
+                recv(alarm) -> _ => {
+                    self.telegram.tick();
+                    self.whatsapp.tick(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, command: ChannelCommand) {
+        let now = Instant::now();
+        match command {
+            ChannelCommand::SetEnabled { channel, enabled } => {
+                match channel {
+                    Channel::Telegram => self.telegram.switch(enabled),
+                    Channel::Whatsapp => self.whatsapp.switch(enabled, now),
+                }
+                let _ = self.events.send(ChannelEvent::Switched);
+            }
+            ChannelCommand::Probe { conn, id } => {
+                self.whatsapp.health.publish_again();
+                self.telegram.probe(conn, id);
+            }
+            ChannelCommand::Deliver(attempt) => match attempt.route.channel {
+                Channel::Telegram => self.telegram.deliver(attempt),
+                Channel::Whatsapp => self.whatsapp.deliver(*attempt, now),
+            },
+            ChannelCommand::Fetch(fetch) => match fetch.channel {
+                Channel::Telegram => self.telegram.fetch(fetch),
+                Channel::Whatsapp => self.whatsapp.fetch(fetch, now),
+            },
+            ChannelCommand::Discard { path } => {
+                if let Err(error) = media::remove(&path) {
+                    log::warn!("a file that came too late cannot be removed: {error}");
+                }
+            }
+            ChannelCommand::Acknowledge { channel, result } => match channel {
+                Channel::Telegram => self.telegram.acknowledge(result),
+                Channel::Whatsapp => self.whatsapp.acknowledge(result, now),
+            },
+            ChannelCommand::Typing { route, is_typing } => match route.channel {
+                Channel::Telegram => self.telegram.typing(route, is_typing),
+                Channel::Whatsapp => self.whatsapp.typing(route, is_typing, now),
+            },
+            // A bot has no way to say so.
+            ChannelCommand::MarkRead { route, message_id, from } if route.channel == Channel::Whatsapp => {
+                self.whatsapp.mark_read(&route.chat, &message_id, &from, now);
+            }
+            ChannelCommand::Tidy => self.whatsapp.tidy(now),
+            ChannelCommand::Login { channel: Channel::Whatsapp, phone } => self.whatsapp.log_in(phone, now),
+            ChannelCommand::Logout { channel: Channel::Whatsapp } => self.whatsapp.log_out(now),
+            ChannelCommand::GiveBack => {
+                self.telegram.give_back();
+                self.whatsapp.give_back();
+            }
+            // State refuses logins and logouts of Telegram, whose account is its token.
+            ChannelCommand::Login { .. } | ChannelCommand::Logout { .. } => {}
+            ChannelCommand::MarkRead { .. } | ChannelCommand::Stop => {}
+        }
+    }
+}
+
 /// A command of state to the channels.
 #[derive(Debug)]
 pub(crate) enum ChannelCommand {
@@ -94,22 +188,17 @@ pub(crate) enum ChannelCommand {
     /// Something was forgotten: what was taken in may not stay in a channel's own records.
     Tidy,
     /// Link an account. Answered by several `ChannelEvent::Login`.
-    Login { channel: Channel, method: LoginMethod },
+    Login {
+        channel: Channel,
+        /// The phone on which a code is typed, as `+15550001111`; without one a phone scans a code.
+        phone: Option<String>,
+    },
     /// Unlink the account. Answered by `ChannelEvent::LoggedOut`.
     Logout { channel: Channel },
     /// The gateway is about to stop: attempts that have not begun are given back as not sent.
     GiveBack,
     /// End the channels thread.
     Stop,
-}
-
-/// How an account is linked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LoginMethod {
-    /// The phone scans a code.
-    Qr,
-    /// A code is typed on the phone, whose number is given as `+15550001111`.
-    Code { phone: String },
 }
 
 /// An event of the channels.

@@ -119,7 +119,7 @@ pub(super) struct Api {
 impl Api {
     pub(super) fn new(setup: Arc<TelegramSetup>) -> Self {
         // A redirect would carry the token to somebody else.
-        let http = HttpClient::new(&setup.proxy_route, 0);
+        let http = HttpClient::new(&setup.proxy_route);
         Self { setup, http }
     }
 

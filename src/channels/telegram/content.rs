@@ -1,5 +1,7 @@
 //! The content of a message: text, files that can be fetched, and what cannot be given to the agent. Pure.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -26,15 +28,9 @@ pub(super) struct Body {
     location: Option<Location>,
     venue: Option<Venue>,
     contact: Option<Contact>,
-    sticker: Option<IgnoredAny>,
-    video_note: Option<IgnoredAny>,
-    poll: Option<IgnoredAny>,
-    dice: Option<IgnoredAny>,
-    game: Option<IgnoredAny>,
-    story: Option<IgnoredAny>,
-    invoice: Option<IgnoredAny>,
-    paid_media: Option<IgnoredAny>,
-    checklist: Option<IgnoredAny>,
+    /// All other members, with what cannot be given to the agent among them.
+    #[serde(flatten)]
+    others: BTreeMap<String, IgnoredAny>,
 }
 
 /// The content as state takes it.
@@ -59,7 +55,7 @@ pub(super) fn extract(body: &Body, media_bytes_max: u64) -> Content {
     };
     // Sizes of one picture; the largest that fits.
     let fits = |file: &&File| file.bytes <= media_bytes_max;
-    let photo = body.photo.iter().filter(fits).max_by_key(|photo| photo.pixels());
+    let photo = body.photo.iter().filter(fits).max_by_key(|photo| photo.width.saturating_mul(photo.height));
     if let Some(photo) = photo.or(body.photo.first()) {
         take("a picture", photo, MediaKind::Image, "image/jpeg");
     }
@@ -92,17 +88,17 @@ pub(super) fn extract(body: &Body, media_bytes_max: u64) -> Content {
 
 fn unsupported(body: &Body) -> Option<&'static str> {
     let kinds = [
-        (&body.sticker, "a sticker"),
-        (&body.video_note, "a video note"),
-        (&body.poll, "a poll"),
-        (&body.dice, "a die"),
-        (&body.game, "a game"),
-        (&body.story, "a story"),
-        (&body.invoice, "an invoice"),
-        (&body.paid_media, "paid media"),
-        (&body.checklist, "a checklist"),
+        ("sticker", "a sticker"),
+        ("video_note", "a video note"),
+        ("poll", "a poll"),
+        ("dice", "a die"),
+        ("game", "a game"),
+        ("story", "a story"),
+        ("invoice", "an invoice"),
+        ("paid_media", "paid media"),
+        ("checklist", "a checklist"),
     ];
-    kinds.into_iter().find_map(|(member, name)| member.is_some().then_some(name))
+    kinds.into_iter().find_map(|(member, name)| body.others.contains_key(member).then_some(name))
 }
 
 /// The text of a message, or what can be said in words of its content, and what that is.
@@ -140,10 +136,6 @@ struct File {
 }
 
 impl File {
-    fn pixels(&self) -> u64 {
-        self.width.saturating_mul(self.height)
-    }
-
     fn media(&self, kind: MediaKind, mime_default: &str) -> InboundMedia {
         InboundMedia {
             kind,

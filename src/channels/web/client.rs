@@ -42,9 +42,9 @@ pub(crate) struct HttpClient {
 }
 
 impl HttpClient {
-    /// A client for one known server. With `redirects` of 0 it takes a redirect for an answer.
-    pub(crate) fn new(proxy_route: &ProxyRoute, redirects: u32) -> Self {
-        Self::with_addresses(config(proxy_route, redirects), None)
+    /// A client for one known server.
+    pub(crate) fn new(proxy_route: &ProxyRoute) -> Self {
+        Self::with_addresses(config(proxy_route), None)
     }
 
     /// A client for one URL that may come from anybody, redirects included: it connects to nothing in this
@@ -55,7 +55,7 @@ impl HttpClient {
         if let Some(why) = objection_to_form(host) {
             return Err(NotPublic::Inside(why));
         }
-        let config = config(proxy_route, 0);
+        let config = config(proxy_route);
         let proxy = config.proxy().filter(|proxy| !proxy.is_no_proxy(uri));
         if proxy.is_some_and(|proxy| !proxy.resolve_target()) {
             return match objection_to_text(host) {
@@ -93,11 +93,12 @@ impl HttpClient {
     }
 }
 
-fn config(proxy_route: &ProxyRoute, redirects: u32) -> Config {
+/// A redirect is an answer like any other.
+fn config(proxy_route: &ProxyRoute) -> Config {
     let mut config = Config::builder()
         .http_status_as_error(false)
-        .max_redirects(redirects)
-        .max_redirects_will_error(redirects > 0)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
         .user_agent(format!("clawdis-gateway/{SERVER_VERSION}"))
         .timeout_connect(Some(WEB_CONNECT_TIMEOUT))
         .timeout_send_request(Some(WEB_WRITE_TIMEOUT))
@@ -166,7 +167,6 @@ fn describe(error: &Error) -> String {
         Error::Io(error) => describe_io(error),
         Error::Tls(_) | Error::Rustls(_) => "no secure connection can be made".to_owned(),
         Error::BodyExceedsLimit(_) => "its answer is too large".to_owned(),
-        Error::TooManyRedirects => "it redirects too often".to_owned(),
         Error::Protocol(_) | Error::LargeResponseHeader(..) => "it does not speak HTTP".to_owned(),
         _ => "the request failed".to_owned(),
     }

@@ -160,7 +160,7 @@ impl Downloader {
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
         let named = referrer != Referrer::Web && self.sources.hosts.has(host, port_of(&uri));
         let http = if named {
-            HttpClient::new(if is_loopback(host) { &ProxyRoute::Direct } else { &self.proxy_route }, 0)
+            HttpClient::new(if is_loopback(host) { &ProxyRoute::Direct } else { &self.proxy_route })
         } else {
             HttpClient::for_public_web(&self.proxy_route, &uri).map_err(|why| refuse(host, referrer, why))?
         };

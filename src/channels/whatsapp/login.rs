@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::channels::whatsapp::locate::{self, SidecarProgram};
 use crate::channels::whatsapp::sidecar::{self, Generation, Request};
 use crate::channels::whatsapp::{EventKind, Whatsapp, WhatsappEvent};
-use crate::channels::{ChannelEvent, LoginMethod, LoginStep};
+use crate::channels::{ChannelEvent, LoginStep};
 use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{ERROR_TEXT_BYTES_MAX, INSTALLER_LINE_BYTES_MAX, WHATSAPP_INSTALL_TIMEOUT};
 use crate::protocol::call::Channel;
@@ -17,7 +17,8 @@ use crate::protocol::frame::cut_encoded;
 
 /// The login that is under way.
 pub(super) struct Login {
-    method: LoginMethod,
+    /// The phone on which a code is typed; without one a phone scans a code.
+    phone: Option<String>,
     /// The installer of the sidecar while it runs, its number, and when it is given up.
     installer: Option<(Child, Generation, Instant)>,
     /// The last line of the installer.
@@ -37,7 +38,7 @@ impl Login {
 
 impl Whatsapp {
     /// Begins to link a phone, by a code to scan or one to type.
-    pub(in crate::channels) fn log_in(&mut self, method: LoginMethod, now: Instant) {
+    pub(in crate::channels) fn log_in(&mut self, phone: Option<String>, now: Instant) {
         let refusal = if !self.health.known.configured {
             Some("WhatsApp is not set up: set whatsapp.enabled in the config and restart the gateway")
         } else if !self.health.known.enabled {
@@ -51,9 +52,9 @@ impl Whatsapp {
             return self.send_login_step(LoginStep::Over(Err(refusal.to_owned())));
         }
         if self.login.is_some() {
-            return self.replace_login(method, now);
+            return self.replace_login(phone, now);
         }
-        self.login = Some(Login { method, installer: None, last_installer_line: String::new() });
+        self.login = Some(Login { phone, installer: None, last_installer_line: String::new() });
         match locate::find(&self.setup.own_exe, &self.setup.folder) {
             SidecarProgram::Installer { script, folder } => {
                 if let Err(error) = self.install(script.into(), folder.into(), now) {
@@ -66,10 +67,10 @@ impl Whatsapp {
     }
 
     /// Begins a login in place of the one under way, which nobody waits for any more. Its installer goes on.
-    fn replace_login(&mut self, method: LoginMethod, now: Instant) {
+    fn replace_login(&mut self, phone: Option<String>, now: Instant) {
         self.send_login_step(LoginStep::Over(Err("another login took its place".to_owned())));
         let Some(login) = &mut self.login else { return };
-        login.method = method;
+        login.phone = phone;
         // The greeting of a sidecar that was not greeted yet goes on with the new one. Codes that were shown are
         // good for nothing any more once their sidecar is gone.
         let greeted = self.sidecar.as_mut().filter(|sidecar| sidecar.is_greeted);
@@ -147,9 +148,9 @@ impl Whatsapp {
     /// Asks the sidecar for codes.
     pub(super) fn link(&mut self, now: Instant) {
         let Some(login) = &self.login else { return };
-        let members = match &login.method {
-            LoginMethod::Qr => json!({ "mode": "qr" }),
-            LoginMethod::Code { phone } => json!({ "mode": "code", "phone": phone }),
+        let members = match &login.phone {
+            None => json!({ "mode": "qr" }),
+            Some(phone) => json!({ "mode": "code", "phone": phone }),
         };
         self.health.set("linking", None);
         self.send_login_step(LoginStep::Progress { state: "linking", reason: None });

@@ -2,7 +2,7 @@
 //!
 //! Knows no channel's way to link an account, and keeps no code longer than it takes to pass it on.
 
-use crate::channels::{ChannelCommand, LoginMethod, LoginStep};
+use crate::channels::{ChannelCommand, LoginStep};
 use crate::net::outbound::Outbound;
 use crate::protocol::call::{Channel, ChannelLoginParams, LoginKind};
 use crate::protocol::error::WireError;
@@ -20,14 +20,11 @@ impl State {
     ) -> Result<(), WireError> {
         let channel = params.channel;
         self.may_link(channel)?;
-        let method = match (params.method, params.phone) {
-            (LoginKind::Code, Some(phone)) => LoginMethod::Code { phone },
-            _ => LoginMethod::Qr,
-        };
-        if let Some((login, how)) = self.logins.asked.back() {
+        let phone = params.phone.filter(|_| params.method == LoginKind::Code);
+        if let Some((login, by)) = self.logins.asked.back() {
             // Whoever asks for another method is done with the login that they asked for before.
             let makes_way = if login.asker.conn == asker.conn {
-                *how != method
+                *by != phone
             } else {
                 !self.clients.contains_key(&login.asker.conn)
             };
@@ -35,8 +32,8 @@ impl State {
                 return Err(under_way("login", login));
             }
         }
-        self.ask_channels(ChannelCommand::Login { channel, method: method.clone() })?;
-        self.logins.asked.push_back((UnderWay { channel, asker: asker.clone() }, method));
+        self.ask_channels(ChannelCommand::Login { channel, phone: phone.clone() })?;
+        self.logins.asked.push_back((UnderWay { channel, asker: asker.clone() }, phone));
         self.answer(asker, &LinkStatus::new(channel, LinkPhase::Accepted));
         Ok(())
     }

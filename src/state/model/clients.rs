@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::channels::LoginMethod;
 use crate::limits::{KEY_JOINERS_MAX, PRESENCE_TEXT_BYTES_MAX};
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
@@ -57,7 +56,7 @@ pub(crate) fn join(
 pub(crate) struct Logins {
     /// Logins, oldest first. The last is under way; those before it have made way, and the channel has yet to end
     /// them: what it reports is about the first.
-    pub(crate) asked: VecDeque<(UnderWay, LoginMethod)>,
+    pub(crate) asked: VecDeque<(UnderWay, Option<String>)>,
     pub(crate) logout: Option<UnderWay>,
 }
 

@@ -50,7 +50,7 @@ fn the_next_address_is_tried_when_one_is_a_black_hole() {
     }
     std::thread::scope(|scope| {
         let white = serve(scope, OK);
-        let http = HttpClient::with_addresses(config(&ProxyRoute::Direct, 0), Some(vec![black, white]));
+        let http = HttpClient::with_addresses(config(&ProxyRoute::Direct), Some(vec![black, white]));
         let begin = Instant::now();
         assert_eq!(get(&http, "http://two.addresses/", SOON), Ok(200));
         let took = begin.elapsed();
@@ -64,7 +64,7 @@ fn before_and_after_the_request_are_told_apart() {
         let gone = TcpListener::bind("127.0.0.1:0").unwrap();
         gone.local_addr().unwrap()
     };
-    let http = HttpClient::new(&ProxyRoute::Direct, 0);
+    let http = HttpClient::new(&ProxyRoute::Direct);
     let url = format!("http://{refused}/bot1:SECRET/getMe");
     for url in [url.as_str(), "http://does.not.exist.invalid/bot1:SECRET/getMe", "::/bot1:SECRET/"] {
         let error = get(&http, url, SOON).unwrap_err();
@@ -74,14 +74,14 @@ fn before_and_after_the_request_are_told_apart() {
     for answer in ["", "HTTP/1.1 2", "nonsense\r\n\r\n"] {
         std::thread::scope(|scope| {
             let url = format!("http://{}/bot1:SECRET/getMe", serve(scope, answer));
-            let error = get(&HttpClient::new(&ProxyRoute::Direct, 0), &url, SOON).unwrap_err();
+            let error = get(&HttpClient::new(&ProxyRoute::Direct), &url, SOON).unwrap_err();
             assert!(matches!(error, HttpError::Lost(_)), "{answer:?}: {error:?}");
             assert!(!format!("{error:?} {error}").contains("SECRET"), "{error:?}");
         });
     }
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
-    let error = get(&HttpClient::new(&ProxyRoute::Direct, 0), &url, Duration::from_millis(50)).unwrap_err();
+    let error = get(&HttpClient::new(&ProxyRoute::Direct), &url, Duration::from_millis(50)).unwrap_err();
     assert_eq!(error, HttpError::Lost("it does not answer in time".to_owned()));
 }
 
@@ -90,10 +90,7 @@ fn a_redirect_is_an_answer() {
     std::thread::scope(|scope| {
         let address =
             serve(scope, "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n");
-        assert_eq!(
-            get(&HttpClient::new(&ProxyRoute::Direct, 0), &format!("http://{address}/"), SOON),
-            Ok(302)
-        );
+        assert_eq!(get(&HttpClient::new(&ProxyRoute::Direct), &format!("http://{address}/"), SOON), Ok(302));
     });
 }
 
@@ -102,7 +99,7 @@ fn a_proxy_that_refuses_has_sent_nothing() {
     std::thread::scope(|scope| {
         let proxy = serve(scope, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
         let proxy_route = ProxyRoute::Through(Proxy::new(&format!("http://{proxy}")).unwrap());
-        let error = get(&HttpClient::new(&proxy_route, 0), "http://127.0.0.1:1/", SOON).unwrap_err();
+        let error = get(&HttpClient::new(&proxy_route), "http://127.0.0.1:1/", SOON).unwrap_err();
         assert_eq!(error, HttpError::Unreachable("the proxy does not connect".to_owned()));
     });
 }
@@ -111,7 +108,7 @@ fn a_proxy_that_refuses_has_sent_nothing() {
 fn a_request_can_be_ended_from_outside() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
-    let http = HttpClient::new(&ProxyRoute::Direct, 0);
+    let http = HttpClient::new(&ProxyRoute::Direct);
     let stop = http.stopper();
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -150,7 +147,7 @@ fn what_is_connected_to_is_what_was_judged() {
     // No name is looked up again.
     std::thread::scope(|scope| {
         let judged = Some(vec![serve(scope, OK)]);
-        let http = HttpClient::with_addresses(config(&ProxyRoute::Direct, 0), judged);
+        let http = HttpClient::with_addresses(config(&ProxyRoute::Direct), judged);
         assert_eq!(get(&http, "http://does.not.exist.invalid/", SOON), Ok(200));
     });
     inside.set_nonblocking(true).unwrap();
