@@ -18,8 +18,15 @@ use crate::config::secret::Secret;
 use crate::port::Port;
 use crate::protocol::call::Channel;
 
+mod facade;
+
 const TOKEN: &str = "42:SECRET-secret_secret-secret_secret12345";
 const DEADLINE: Duration = Duration::from_secs(20);
+
+fn media_sources() -> MediaSources {
+    let folders = vec![std::env::temp_dir()];
+    MediaSources { folders, state_dir: "/nowhere".into(), ..MediaSources::default() }
+}
 
 /// One call: method and parameters; the answer goes back as status and JSON.
 struct Call {
@@ -94,12 +101,7 @@ impl Rig {
         let (base, calls) = server();
         let bot_token = Some(Secret::new(TOKEN));
         let config = file::Telegram { bot_token, api_base: base, delete_webhook: true, ..Default::default() };
-        let sources = MediaSources {
-            folders: vec![std::env::temp_dir()],
-            state_dir: "/nowhere".into(),
-            ..MediaSources::default()
-        };
-        let telegram = TelegramSetup::new(&config, std::env::temp_dir(), sources).unwrap();
+        let telegram = TelegramSetup::new(&config, std::env::temp_dir(), media_sources()).unwrap();
         let cursor = cursor.map(|cursor| ("telegram/42".to_owned(), cursor.to_owned()));
         let cursors: BTreeMap<String, String> = cursor.into_iter().collect();
         let (commands, inbox) = bounded(64);

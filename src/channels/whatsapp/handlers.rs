@@ -279,3 +279,6 @@ fn refusal(code: Option<u64>) -> String {
         None => "WhatsApp refused it".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

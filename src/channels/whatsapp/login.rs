@@ -26,6 +26,10 @@ pub(super) struct Login {
 }
 
 impl Login {
+    pub(super) fn new(phone: Option<String>) -> Self {
+        Self { phone, installer: None, last_installer_line: String::new() }
+    }
+
     /// When the installer is given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.installer.as_ref().map(|(_, _, until)| *until)
@@ -54,7 +58,7 @@ impl Whatsapp {
         if self.login.is_some() {
             return self.replace_login(phone, now);
         }
-        self.login = Some(Login { phone, installer: None, last_installer_line: String::new() });
+        self.login = Some(Login::new(phone));
         match locate::find(&self.setup.own_exe, &self.setup.folder) {
             SidecarProgram::Installer { script, folder } => {
                 if let Err(error) = self.install(script.into(), folder.into(), now) {
