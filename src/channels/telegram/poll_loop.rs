@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::backoff::{Backoff, jitter};
 use crate::channels::lease::{self, Claim, Lease};
-use crate::channels::message::{Arrival, Batch};
+use crate::channels::message::Batch;
 use crate::channels::telegram::api::{Api, BotAccount};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::trouble::Trouble;
@@ -62,7 +62,8 @@ impl PollLoop {
         while self.hold_lease(&account, &mut lease).is_ok() && self.poll_once(&bot, &mut offset).is_ok() {}
     }
 
-    /// Waits until no other gateway on this host polls this bot.
+    /// Waits until no other gateway on this host polls this bot. Where nobody can tell, this one polls without a
+    /// lease, and asks for it again before each poll.
     fn hold_lease(&mut self, account: &str, lease: &mut Option<Lease>) -> Result<(), Stopped> {
         if let Some(lease) = lease {
             lease.drain();
@@ -113,31 +114,31 @@ impl PollLoop {
     fn poll_once(&mut self, bot: &BotAccount, offset: &mut Option<i64>) -> Result<(), Stopped> {
         let begin = Instant::now();
         let wait_seconds = self.pauses.poll_seconds();
-        match self.get_updates(*offset, wait_seconds) {
-            Ok(updates) if updates.is_empty() => {
-                self.pauses.reset();
-                self.reporter.send(EventKind::Polled);
-                // Not every server holds a poll open.
-                let least = if wait_seconds == 0 { Duration::ZERO } else { TELEGRAM_EMPTY_POLL_PAUSE };
-                self.wait(least.saturating_sub(begin.elapsed()))
-            }
-            Ok(updates) => match next_offset(&updates) {
-                Some(next) => {
-                    self.pauses.reset();
-                    self.reporter.send(EventKind::Polled);
-                    let arrivals = self.arrivals(&updates, bot);
-                    let cursor = Some((cursor_name(bot.id), next.to_string()));
-                    self.hand_over(&Batch { channel: Channel::Telegram, arrivals, cursor })?;
-                    // Some servers do not forget what they are told to.
-                    if offset.replace(next) != Some(next) {
-                        return Ok(());
-                    }
-                    self.wait(TELEGRAM_EMPTY_POLL_PAUSE.saturating_sub(begin.elapsed()))
-                }
-                None => self.on_trouble(ApiError::Unexpected("its updates have no numbers".to_owned())),
-            },
-            Err(error) => self.on_trouble(error),
+        let updates = match self.get_updates(*offset, wait_seconds) {
+            Ok(updates) => updates,
+            Err(error) => return self.on_trouble(error),
+        };
+        let next = next_offset(&updates);
+        if next.is_none() && !updates.is_empty() {
+            return self.on_trouble(ApiError::Unexpected("its updates have no numbers".to_owned()));
         }
+        self.pauses.reset();
+        self.reporter.send(EventKind::Polled);
+        // Not every server holds a poll open, or forgets what it is told to.
+        let mut least = TELEGRAM_EMPTY_POLL_PAUSE;
+        if let Some(next) = next {
+            let bytes_max = self.api.setup.media_bytes_max;
+            let arrivals =
+                updates.iter().filter_map(|update| update::parse(update, bot, bytes_max)).collect();
+            let cursor = Some((cursor_name(bot.id), next.to_string()));
+            self.hand_over(&Batch { channel: Channel::Telegram, arrivals, cursor })?;
+            if offset.replace(next) != Some(next) {
+                return Ok(());
+            }
+        } else if wait_seconds == 0 {
+            least = Duration::ZERO;
+        }
+        self.wait(least.saturating_sub(begin.elapsed()))
     }
 
     fn get_updates(&self, offset: Option<i64>, wait_seconds: u64) -> Result<Vec<Box<RawValue>>, ApiError> {
@@ -153,13 +154,6 @@ impl PollLoop {
         let answer = Duration::from_secs(wait_seconds) + TELEGRAM_POLL_SLACK;
         let timeouts = Timeouts { answer, ..Timeouts::each(WEB_ANSWER_TIMEOUT) };
         self.api.call("getUpdates", &parameters, timeouts).map(first)
-    }
-
-    fn arrivals(&self, updates: &[Box<RawValue>], bot: &BotAccount) -> Vec<Arrival> {
-        updates
-            .iter()
-            .filter_map(|update| update::parse(update, bot, self.api.setup.media_bytes_max))
-            .collect()
     }
 
     /// Offers the batch until it is durable.
@@ -187,11 +181,8 @@ impl PollLoop {
         let is_first = self.pauses.trouble() != Some(Trouble::Webhook);
         let pause = self.pauses.next(trouble);
         if trouble == Trouble::Webhook && self.api.setup.delete_webhook {
-            match self.api.call::<bool>(
-                "deleteWebhook",
-                &json!({ "drop_pending_updates": false }),
-                Timeouts::REQUEST,
-            ) {
+            let keep_updates = json!({ "drop_pending_updates": false });
+            match self.api.call::<bool>("deleteWebhook", &keep_updates, Timeouts::REQUEST) {
                 Ok(_) => {
                     log::info!("telegram: the webhook that was set for this bot is deleted, as configured");
                     return self.wait(if is_first { Duration::ZERO } else { pause });

@@ -19,13 +19,11 @@ pub(super) struct Lifecycle {
     ready_since: Option<Instant>,
 }
 
-impl Default for Lifecycle {
-    fn default() -> Self {
+impl Lifecycle {
+    pub(super) fn new() -> Self {
         Self { start_at: None, backoff: SIDECAR_RESTART, started: 0, ready_since: None }
     }
-}
 
-impl Lifecycle {
     /// Has the sidecar started as soon as it can be.
     pub(super) fn start_now(&mut self, now: Instant) {
         self.start_at = Some(now);

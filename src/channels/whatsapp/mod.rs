@@ -138,7 +138,7 @@ impl Whatsapp {
             to_loop,
             health,
             sidecar: None,
-            lifecycle: Lifecycle::default(),
+            lifecycle: Lifecycle::new(),
             account: OwnAccount::default(),
             host: None,
             lease: None,
