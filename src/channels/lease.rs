@@ -12,7 +12,6 @@
 //! sockets: there everybody goes on, and only the channels tell.
 
 /// The result of claiming an account.
-#[derive(Debug)]
 pub(super) enum Claim {
     /// It is ours for as long as the lease lives.
     Ours(Lease),
@@ -47,7 +46,6 @@ mod linux {
     use crate::limits::LEASE_ANCESTORS_MAX;
 
     /// A lease of an account, which ends with it.
-    #[derive(Debug)]
     pub(in crate::channels) struct Lease(UnixListener);
 
     impl Lease {
@@ -183,7 +181,6 @@ mod other {
     use super::Claim;
 
     /// An empty lease, in place of Linux's.
-    #[derive(Debug)]
     pub(in crate::channels) struct Lease;
 
     impl Lease {

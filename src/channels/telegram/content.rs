@@ -60,7 +60,7 @@ pub(super) fn extract(body: &Body, media_bytes_max: u64) -> Content {
         take("a picture", photo, MediaKind::Image, "image/jpeg");
     }
     if let Some(file) = &body.animation {
-        // Comes as a document, too.
+        // Telegram sends an animation as a document, too.
         take("an animation", file, MediaKind::Video, "video/mp4");
     } else if let Some(file) = &body.document {
         take(

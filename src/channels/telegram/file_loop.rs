@@ -28,7 +28,6 @@ use crate::limits::{
 use crate::store::folder_handle::FolderHandle;
 
 /// A command to the thread.
-#[derive(Debug)]
 pub(super) enum FileCommand {
     /// Send a part that is a picture or file.
     Deliver(Box<Attempt>),

@@ -59,14 +59,12 @@ pub fn read_updates(body: &[u8]) -> Result<(), String> {
 }
 
 /// An event of one of Telegram's threads.
-#[derive(Debug)]
 pub(super) struct TelegramEvent {
     /// Counts how often Telegram was switched on or off before its thread was started.
     epoch: u64,
     kind: EventKind,
 }
 
-#[derive(Debug)]
 enum EventKind {
     /// The token was accepted: it is this bot's.
     Identified(BotAccount),

@@ -25,7 +25,6 @@ use crate::limits::{
 use crate::protocol::call::Channel;
 
 /// A command to the thread.
-#[derive(Debug)]
 pub(super) enum PollCommand {
     /// The batch is durable, or is to be offered again after the pause.
     Acknowledge(Result<(), Duration>),
@@ -177,7 +176,7 @@ impl PollLoop {
         let asked = error.refusal().and_then(|refusal| refusal.retry_after);
         log::debug!("telegram: {error}");
         self.reporter.send(EventKind::Trouble(error));
-        // Of one that comes back it is not the first, and nothing is won by haste.
+        // A webhook that is back after it was deleted is somebody's who will set it again: haste wins nothing.
         let is_first = self.pauses.trouble() != Some(Trouble::Webhook);
         let pause = self.pauses.next(trouble);
         if trouble == Trouble::Webhook && self.api.setup.delete_webhook {
@@ -207,8 +206,8 @@ impl PollLoop {
     }
 }
 
-/// The first updates by their numbers, where a server sends more than it was asked for: more than state takes
-/// at once would be offered again for ever. Those without a number are nobody's.
+/// The first updates by their numbers, where a server sends more than it was asked for: a batch of more than
+/// state takes at once would be offered again for ever. Updates without a number come last.
 fn first(mut updates: Vec<Box<RawValue>>) -> Vec<Box<RawValue>> {
     updates.sort_by_key(|update| update::update_id(update).unwrap_or(i64::MAX));
     updates.truncate(TELEGRAM_POLL_UPDATES_MAX);

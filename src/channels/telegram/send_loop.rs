@@ -25,7 +25,6 @@ use crate::limits::{
 };
 
 /// A command to the thread.
-#[derive(Debug)]
 pub(super) enum SendCommand {
     Deliver(Box<Attempt>),
     Typing {
@@ -181,7 +180,7 @@ impl SendLoop {
     }
 
     fn give_back(&mut self) {
-        // The thread that moves files may keep this one waiting for its end.
+        // This thread lives on until `tg-files` is done, and must not show that somebody is typing so long.
         self.typing = Typing::default();
         for attempt in self.queue.drain(..) {
             self.reporter.outcome(attempt.id, not_sent("telegram is switched off"));

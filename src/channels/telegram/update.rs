@@ -75,7 +75,7 @@ fn arrival(key: String, message: Post, bot: &BotAccount, media_bytes_max: u64) -
     }
     addressed |= message.reply().is_some_and(|reply| reply.is_from(bot.id));
     if text.trim().is_empty() && media.is_empty() && left_out.is_none() && !(addressed && written.is_some()) {
-        // Somebody joined, a title changed, ...
+        // A service message: somebody joined, a title changed, ...
         return None;
     }
     if let Some(origin) = &message.forward_origin {

@@ -14,9 +14,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, Error, Proxy, Timeout};
 
-use crate::channels::web::media_hosts::{
-    objection_to_address, objection_to_form, objection_to_text, spelled_addresses,
-};
+use crate::channels::web::media_hosts::{check_address, check_form, check_text, spelled_addresses};
 use crate::limits::{
     WEB_ANSWER_TIMEOUT, WEB_CONNECT_TIMEOUT, WEB_IDLE_CONNECTION_AGE_MAX, WEB_TRANSFER_TIMEOUT,
     WEB_WRITE_TIMEOUT,
@@ -52,24 +50,20 @@ impl HttpClient {
     /// the host's name leads to a moment later. Where a proxy looks names up, only the text can be judged.
     pub(crate) fn for_public_web(proxy_route: &ProxyRoute, uri: &Uri) -> Result<Self, NotPublic> {
         let host = uri.host().unwrap_or_default();
-        if let Some(why) = objection_to_form(host) {
-            return Err(NotPublic::Inside(why));
-        }
+        check_form(host).map_err(NotPublic::Inside)?;
         let config = config(proxy_route);
         let proxy = config.proxy().filter(|proxy| !proxy.is_no_proxy(uri));
         if proxy.is_some_and(|proxy| !proxy.resolve_target()) {
-            return match objection_to_text(host) {
-                Some(why) => Err(NotPublic::Inside(why)),
-                None => Ok(Self::with_addresses(config, None)),
-            };
+            check_text(host).map_err(NotPublic::Inside)?;
+            return Ok(Self::with_addresses(config, None));
         }
         let found = look_up(uri).map_err(|_| NotPublic::Unresolved)?;
-        let (inside, web): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|address| objection_to_address(address.ip()).is_some());
-        match inside.first().and_then(|address| objection_to_address(address.ip())) {
-            Some(why) if web.is_empty() => Err(NotPublic::Inside(why)),
-            _ => Ok(Self::with_addresses(config, Some(web))),
+        let (web, inside): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|address| check_address(address.ip()).is_ok());
+        if let (true, Some(address)) = (web.is_empty(), inside.first()) {
+            check_address(address.ip()).map_err(NotPublic::Inside)?;
         }
+        Ok(Self::with_addresses(config, Some(web)))
     }
 
     /// A client that connects to `judged` only, or to what the host's name leads to.

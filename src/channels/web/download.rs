@@ -150,7 +150,7 @@ impl Downloader {
         Err(refused("the file cannot be downloaded: too many redirects"))
     }
 
-    /// Asks once; says as whom a redirect of the answer counts.
+    /// Asks for one URL. Returns its answer, and who named the URL to which that may redirect.
     fn get(&self, url: &str, referrer: Referrer) -> Result<(Response<Body>, Referrer), AttemptOutcome> {
         let wrong = || invalid("the URL of the file, or one that it leads to, is wrong");
         let uri: Uri = url.parse().map_err(|_| wrong())?;

@@ -90,23 +90,23 @@ fn loose_v4(text: &str, radix_of_zero: u32) -> Option<IpAddr> {
     Some(Ipv4Addr::from_bits(u32::try_from(high).ok()? | last).into())
 }
 
-/// What is known against an address: that no host of the public network has it.
-pub(crate) fn objection_to_address(address: IpAddr) -> Option<String> {
-    special_use(address).map(|purpose| format!("{address} is {purpose}"))
+/// Fails with what is known against an address: that no host of the public network has it.
+pub(crate) fn check_address(address: IpAddr) -> Result<(), String> {
+    special_use(address).map_or(Ok(()), |purpose| Err(format!("{address} is {purpose}")))
 }
 
 /// Ends of names that mean something in one network only.
 const LOCAL_SUFFIXES: [&str; 9] =
     ["localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa"];
 
-/// What is known against a host by the form of its text, before anybody looks anything up.
-pub(crate) fn objection_to_form(host: &str) -> Option<String> {
+/// Fails with what is known against a host by the form of its text, before anybody looks anything up.
+pub(crate) fn check_form(host: &str) -> Result<(), String> {
     let is_host = match host.strip_prefix('[') {
         Some(bracketed) => bracketed.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok()),
         None => !spelled_addresses(host).is_empty() || is_name(&plain(host)),
     };
     // Readers differ over what such a thing is, and some of them may take it for an address.
-    (!is_host).then(|| "it is neither a name nor an address".to_owned())
+    if is_host { Ok(()) } else { Err("it is neither a name nor an address".to_owned()) }
 }
 
 fn is_name(name: &str) -> bool {
@@ -115,30 +115,28 @@ fn is_name(name: &str) -> bool {
     name.bytes().all(is_part) && last.starts_with(|first: char| !first.is_ascii_digit())
 }
 
-/// What is known against a host by its text alone, where somebody else will look it up.
-pub(crate) fn objection_to_text(host: &str) -> Option<String> {
-    if let Some(why) = objection_to_form(host) {
-        return Some(why);
-    }
+/// Fails with what is known against a host by its text alone, where somebody else will look it up.
+pub(crate) fn check_text(host: &str) -> Result<(), String> {
+    check_form(host)?;
     let addresses = spelled_addresses(host);
     if !addresses.is_empty() {
-        return addresses.into_iter().find_map(objection_to_address);
+        return addresses.into_iter().try_for_each(check_address);
     }
     let name = plain(host);
     let ends_with =
         |end: &str| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     let own_name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
     if !name.contains('.') || name == own_name || LOCAL_SUFFIXES.iter().any(|end| ends_with(end)) {
-        return Some("such a name belongs to a local network".to_owned());
+        return Err("such a name belongs to a local network".to_owned());
     }
-    None
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{MediaHosts, objection_to_text, spelled_addresses};
+    use super::{MediaHosts, check_text, spelled_addresses};
 
     #[test]
     fn every_spelling_of_an_address_is_that_address() {
@@ -209,7 +207,7 @@ mod tests {
             "[example.com]",
             "[8.8.8.8]",
         ] {
-            assert!(objection_to_text(host).is_some(), "{host}");
+            assert!(check_text(host).is_err(), "{host}");
         }
         for host in [
             "example.com",
@@ -224,7 +222,7 @@ mod tests {
             "a_b.example",
             "7.example",
         ] {
-            assert_eq!(objection_to_text(host), None, "{host}");
+            assert_eq!(check_text(host), Ok(()), "{host}");
         }
     }
 

@@ -130,7 +130,7 @@ impl Whatsapp {
                 self.send_outcomes(outcome);
             }
             Request::Fetch(fetch) => self.send(files::failed(fetch, why)),
-            // A growing process that cannot say how large it is, or a typing sign that came to nothing.
+            // It has shown that it lives, and may tell its size the next time.
             Request::Beat => {}
             Request::Other(op) => log::debug!("the WhatsApp sidecar denied `{op}`: {why}"),
         }

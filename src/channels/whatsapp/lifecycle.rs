@@ -12,8 +12,10 @@ use crate::limits::{SIDECAR_RESTART, SIDECAR_STEADY_TIME};
 
 /// When the sidecar starts next.
 pub(super) struct Lifecycle {
+    /// When to start the next sidecar, once the one that runs has ended.
     pub(super) start_at: Option<Instant>,
     backoff: Backoff,
+    /// How many sidecars and installers were started.
     started: u64,
     /// Since when the connection holds.
     ready_since: Option<Instant>,

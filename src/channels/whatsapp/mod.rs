@@ -75,10 +75,8 @@ pub fn read_sidecar(lines: &[u8]) -> Result<(), String> {
 }
 
 /// An event for WhatsApp, from the threads that it has started.
-#[derive(Debug)]
 pub(in crate::channels) struct WhatsappEvent(EventKind);
 
-#[derive(Debug)]
 enum EventKind {
     /// A line of the sidecar with that number.
     Line(Generation, Box<SidecarLine>),
@@ -160,7 +158,7 @@ impl Whatsapp {
             EventKind::Closed(generation, fault) if self.is_current(generation) => {
                 self.on_sidecar_closed(fault, now);
             }
-            // Of one that was given up.
+            // The last words of a sidecar that was given up.
             EventKind::Line(..) | EventKind::Closed(..) => {}
             EventKind::InstallerLine(of, line) => self.on_installer_line(of, &line),
             EventKind::InstallerEnded(of) => self.on_installer_ended(of, now),
@@ -305,7 +303,7 @@ impl Whatsapp {
         while let Some(attempt) = self.outgoing.next(now) {
             let mut members = json!({ "id": attempt.message_id, "to": attempt.route.chat });
             match &attempt.part {
-                // It takes long texts as they are.
+                // WhatsApp takes long texts as they are.
                 Part::Text { text, .. } | Part::File { text, .. } => members["text"] = text.as_str().into(),
                 Part::Media { source, caption } => {
                     members["media"] = files::media_members(Path::new(source), caption);

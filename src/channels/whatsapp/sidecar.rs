@@ -27,7 +27,6 @@ const NODE_FLAGS: [&str; 4] =
 pub(super) type Generation = u64;
 
 /// A request to the sidecar, with what its answer is for.
-#[derive(Debug)]
 pub(super) enum Request {
     Hello,
     Link,

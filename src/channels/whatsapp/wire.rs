@@ -57,7 +57,7 @@ pub(super) struct SidecarAnswer {
     /// `send`: the address that it went to.
     #[serde(default)]
     pub(super) jid: String,
-    /// `send`: the body, for a receiver who asks again. `hello` calls its version so.
+    /// `send`: the body, for a receiver who asks again. In answers to `hello` it is the protocol's version.
     #[serde(default)]
     pub(super) proto: Value,
     /// `fetch`: where the file was put.
