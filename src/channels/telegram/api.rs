@@ -1,6 +1,7 @@
 //! Calls of the Bot API: one method, one answer. Knows the token and shows it to nobody.
 
-use std::io::{Read, Write as _};
+use std::fs::File;
+use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use ureq::http::Uri;
 use ureq::{Body, Proxy, SendBody};
 
 use crate::channels::telegram::error::{self, ApiError, Refusal};
-use crate::channels::web::client::{HttpClient, ProxyRoute, Timeouts, is_loopback, port_of};
+use crate::channels::web::client::{HttpClient, ProxyRoute, Timeouts, describe_io, is_loopback, port_of};
 use crate::channels::web::download::{Downloader, MediaSources};
 use crate::config::file;
 use crate::config::secret::Secret;
@@ -110,6 +111,14 @@ impl TelegramSetup {
     }
 }
 
+/// An open file that is to be sent.
+pub(super) struct Upload {
+    pub(super) file: File,
+    pub(super) bytes: u64,
+    pub(super) name: String,
+    pub(super) mime_type: String,
+}
+
 /// A client of the Bot API, for one thread.
 pub(super) struct Api {
     pub(super) setup: Arc<TelegramSetup>,
@@ -145,16 +154,19 @@ impl Api {
         )
     }
 
-    /// Calls `method` with parameters and one file, as a form.
+    /// Calls `method` with parameters and one file, which has its own field, as a form.
     pub(super) fn upload<T: DeserializeOwned>(
         &self,
         method: &str,
-        fields: &[(&str, String)],
-        file: FormFile<'_>,
+        parameters: &[(&str, String)],
+        field: &str,
+        upload: &Upload,
     ) -> Result<T, ApiError> {
+        let mut file = &upload.file;
+        file.seek(SeekFrom::Start(0)).map_err(|error| ApiError::Unreachable(describe_io(&error)))?;
         let boundary = format!("clawdis-{}", boundary());
         let mut head = Vec::new();
-        for (name, value) in fields {
+        for (name, value) in parameters {
             // Writing to a Vec cannot fail.
             let _ = write!(
                 head,
@@ -164,13 +176,13 @@ impl Api {
         let _ = write!(
             head,
             "--{boundary}\r\ncontent-disposition: form-data; name=\"{}\"; filename=\"{}\"\r\ncontent-type: {}\r\n\r\n",
-            file.field,
-            file.name.replace(['"', '\\', '\r', '\n'], "_"),
-            file.mime_type,
+            field,
+            upload.name.replace(['"', '\\', '\r', '\n'], "_"),
+            upload.mime_type,
         );
         let tail = format!("\r\n--{boundary}--\r\n");
-        let bytes = head.len() as u64 + file.bytes + tail.len() as u64;
-        let mut body = head.as_slice().chain(file.content.take(file.bytes)).chain(tail.as_bytes());
+        let bytes = head.len() as u64 + upload.bytes + tail.len() as u64;
+        let mut body = head.as_slice().chain(file.take(upload.bytes)).chain(tail.as_bytes());
         let kind = format!("multipart/form-data; boundary={boundary}");
         self.post(method, &kind, SendBody::from_reader(&mut body), bytes, Timeouts::TRANSFER)
     }
@@ -227,17 +239,6 @@ impl Api {
             }
         }
     }
-}
-
-/// A file that is sent in a form.
-pub(super) struct FormFile<'a> {
-    /// Name of the form's field for it.
-    pub(super) field: &'static str,
-    /// Name of the file.
-    pub(super) name: &'a str,
-    pub(super) mime_type: &'a str,
-    pub(super) content: &'a mut dyn Read,
-    pub(super) bytes: u64,
 }
 
 fn boundary() -> String {

@@ -13,13 +13,12 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part, not_sent, refused};
 use crate::channels::message::Fetch;
 use crate::channels::telegram::Reporter;
-use crate::channels::telegram::api::{Api, FormFile};
+use crate::channels::telegram::api::{Api, Upload};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::fetch::{self, FetchError};
 use crate::channels::telegram::send_loop::SendCommand;
 use crate::channels::telegram::send_message::{self, Sent, may_work_plainer, reply_parameters, topic};
 use crate::channels::text::split::{clip, utf16};
-use crate::channels::web::client::describe_io;
 use crate::channels::web::{download, sniff};
 use crate::limits::{
     CAPTION_UNITS_MAX, MEDIA_FETCH_PAUSES_MS, MEDIA_FETCH_TIMEOUT, TELEGRAM_PHOTO_BYTES_MAX,
@@ -44,14 +43,6 @@ pub(super) struct FileLoop {
     pub(super) reporter: Reporter,
     /// Whether Telegram was switched off: what waits is not sent.
     pub(super) is_off: Arc<AtomicBool>,
-}
-
-/// An open file that is to be sent.
-struct Upload {
-    file: File,
-    bytes: u64,
-    name: String,
-    mime_type: String,
 }
 
 impl FileLoop {
@@ -106,14 +97,14 @@ impl FileLoop {
             Part::Text { .. } => return refused("it is no file"),
         };
         match opened {
-            Ok(upload) => send_message::outcome(attempt, self.send(attempt, upload, caption)),
+            Ok(upload) => send_message::outcome(attempt, self.send(attempt, &upload, caption)),
             Err(outcome) => outcome,
         }
     }
 
     /// Sends a file: as a picture where it is one, and else, or if Telegram does not take it so, as a file; at
     /// last without what ties it to a topic or another message.
-    fn send(&self, attempt: &Attempt, mut upload: Upload, caption: &str) -> Result<Sent, ApiError> {
+    fn send(&self, attempt: &Attempt, upload: &Upload, caption: &str) -> Result<Sent, ApiError> {
         let picture = matches!(upload.mime_type.as_str(), "image/jpeg" | "image/png" | "image/webp");
         let mut ways = vec![("sendDocument", "document", true), ("sendDocument", "document", false)];
         if picture && upload.bytes <= TELEGRAM_PHOTO_BYTES_MAX {
@@ -121,12 +112,7 @@ impl FileLoop {
         }
         let mut result = Err(ApiError::Unreachable("nothing was tried".to_owned()));
         for (method, field, full) in ways {
-            if let Err(error) = upload.file.seek(SeekFrom::Start(0)) {
-                return Err(ApiError::Unreachable(describe_io(&error)));
-            }
-            let (name, mime_type, bytes) = (upload.name.as_str(), upload.mime_type.as_str(), upload.bytes);
-            let file = FormFile { field, name, mime_type, content: &mut upload.file, bytes };
-            result = self.api.upload(method, &form(attempt, caption, full), file);
+            result = self.api.upload(method, &parameters(attempt, caption, full), field, upload);
             if !result.as_ref().err().is_some_and(may_work_plainer) {
                 break;
             }
@@ -199,17 +185,17 @@ fn upload(mut file: File, bytes: u64, name: String) -> Result<Upload, AttemptOut
     Ok(Upload { file, bytes, name, mime_type })
 }
 
-/// The form's fields beside the file; `full` with what ties it to a topic or another message.
-fn form(attempt: &Attempt, caption: &str, full: bool) -> Vec<(&'static str, String)> {
-    let mut fields = vec![("chat_id", attempt.route.chat.clone())];
+/// The parameters beside the file; `full` with what ties it to a topic or another message.
+fn parameters(attempt: &Attempt, caption: &str, full: bool) -> Vec<(&'static str, String)> {
+    let mut parameters = vec![("chat_id", attempt.route.chat.clone())];
     if utf16(caption) > CAPTION_UNITS_MAX {
-        fields.push(("caption", format!("{}…", clip(caption, CAPTION_UNITS_MAX - 1))));
+        parameters.push(("caption", format!("{}…", clip(caption, CAPTION_UNITS_MAX - 1))));
     } else if !caption.is_empty() {
-        fields.push(("caption", caption.to_owned()));
+        parameters.push(("caption", caption.to_owned()));
     }
     if full {
-        fields.extend(topic(&attempt.route).map(|topic| ("message_thread_id", topic.to_string())));
-        fields.extend(reply_parameters(attempt).map(|reply| ("reply_parameters", reply.to_string())));
+        parameters.extend(topic(&attempt.route).map(|topic| ("message_thread_id", topic.to_string())));
+        parameters.extend(reply_parameters(attempt).map(|reply| ("reply_parameters", reply.to_string())));
     }
-    fields
+    parameters
 }

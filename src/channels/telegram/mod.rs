@@ -36,7 +36,6 @@ mod rate_limit;
 mod send_loop;
 mod send_message;
 mod trouble;
-mod typing;
 mod update;
 
 pub(crate) use api::TelegramSetup;

@@ -26,7 +26,6 @@ use crate::protocol::call::Channel;
 mod files;
 mod handlers;
 mod inbound;
-mod intake;
 mod lifecycle;
 mod locate;
 mod login;
@@ -34,8 +33,7 @@ mod outgoing;
 mod sidecar;
 mod wire;
 
-use inbound::MessageReader;
-use intake::Intake;
+use inbound::{Intake, MessageReader};
 use lifecycle::Lifecycle;
 use login::Login;
 use outgoing::Outgoing;
