@@ -9,7 +9,7 @@ use crate::protocol::payload::ChannelHealth;
 pub(super) struct Health {
     channel: Channel,
     events: Port<ChannelEvent>,
-    /// A sign of life so much younger than the one that was told is told.
+    /// A sign of life is told if it is so many milliseconds younger than the one that state was told last.
     alive_ms: u64,
     /// All that is known. Its state is that of the connection, also while the channel is switched off.
     pub(super) known: ChannelHealth,

@@ -24,8 +24,8 @@ pub(crate) struct Route {
 /// A message from a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Inbound {
-    /// Unique on its channel for good, such as `BOT/UPDATE`: a message that comes twice is known by it. Names
-    /// nobody.
+    /// Unique on its channel for good, such as `BOT/UPDATE`: a message that comes twice is known by it. It
+    /// holds nothing that names a person.
     pub(crate) key: String,
     /// The chat that it came from, to which its answer goes.
     pub(crate) route: Route,
@@ -37,7 +37,7 @@ pub(crate) struct Inbound {
     pub(crate) is_group: bool,
     /// Who wrote it: user id, or phone number with `+`.
     pub(crate) from: String,
-    /// What that person is called there.
+    /// The name of that person on the channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
     /// Its id in that chat.

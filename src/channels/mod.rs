@@ -148,7 +148,7 @@ impl ChannelsLoop {
                 Channel::Telegram => self.telegram.typing(route, is_typing),
                 Channel::Whatsapp => self.whatsapp.typing(route, is_typing, now),
             },
-            // A bot has no way to say so.
+            // A bot of Telegram cannot say that it has read a message.
             ChannelCommand::MarkRead { route, message_id, from } if route.channel == Channel::Whatsapp => {
                 self.whatsapp.mark_read(&route.chat, &message_id, &from, now);
             }

@@ -212,7 +212,7 @@ impl Api {
             let retry_after = retry_after.map(str::to_owned);
             let status = response.status().as_u16();
             let body = response.body_mut().with_config().limit(TELEGRAM_ANSWER_BYTES_MAX).read_to_vec();
-            // A refusal is one without its body, too.
+            // A refusal counts, even if its body cannot be read.
             let body = if (200..300).contains(&status) { body? } else { body.unwrap_or_default() };
             Ok((status, retry_after, body))
         })?;

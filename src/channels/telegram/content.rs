@@ -53,7 +53,7 @@ pub(super) fn extract(body: &Body, media_bytes_max: u64) -> Content {
             media.push(file.media(kind, mime_default));
         }
     };
-    // Sizes of one picture; the largest that fits.
+    // The photos are sizes of one picture: the largest that fits is taken.
     let fits = |file: &&File| file.bytes <= media_bytes_max;
     let photo = body.photo.iter().filter(fits).max_by_key(|photo| photo.width.saturating_mul(photo.height));
     if let Some(photo) = photo.or(body.photo.first()) {

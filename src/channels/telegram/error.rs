@@ -111,7 +111,7 @@ pub(super) fn parse_answer<T: serde::de::DeserializeOwned>(
             retry_after: parameters.as_ref().and_then(|parameters| parameters.retry_after).and_then(seconds),
             migrate_to: parameters.and_then(|parameters| parameters.migrate_to_chat_id),
         })),
-        // A proxy or a load balancer in front of it.
+        // The answer of a proxy or a load balancer in front of the Bot API.
         Err(_) => Err(ApiError::Refused(Refusal {
             code: status,
             retry_after: retry_after_header.and_then(|text| text.trim().parse().ok()).and_then(seconds),

@@ -111,7 +111,7 @@ fn open(api: &Api, file_id: &str, bytes_max: u64) -> Result<Box<dyn Read>, Fetch
     Ok(Box::new(body.into_with_config().limit(u64::MAX).reader()))
 }
 
-/// Copies the rest, of which `copied` bytes are done.
+/// Copies the rest of a file, of which `copied` bytes were written before. Returns how many it has.
 fn copy(from: &mut dyn Read, to: &mut File, mut copied: u64, bytes_max: u64) -> Result<u64, FetchError> {
     let deadline = Instant::now() + MEDIA_FETCH_TIMEOUT;
     let mut buffer = vec![0; 16 * 1024];

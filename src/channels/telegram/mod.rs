@@ -115,7 +115,7 @@ pub(super) struct Telegram {
     running: Option<Running>,
     /// Epoch and cursor of the batch that state has not acknowledged yet.
     offered: Option<(u64, Option<(String, String)>)>,
-    /// A batch that waits for that.
+    /// A batch that waits until state has acknowledged that one.
     next: Option<Batch>,
     probes: Vec<Probe>,
 }
@@ -134,7 +134,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.is_off.store(true, Relaxed);
-        // It may be waiting for a chat's turn. With a full queue it is awake.
+        // `tg-send` may be waiting for a chat's turn. With a full queue it is awake.
         let _ = self.send.try_send(SendCommand::WakeUp);
         (self.stop_polling)();
     }
@@ -188,7 +188,7 @@ impl Telegram {
         self.epoch += 1;
         self.next = None;
         let Some(running) = self.running.take() else { return };
-        // Behind a file that is on its way they would wait for minutes.
+        // Commands for `tg-files` would wait for minutes behind a file that is on its way.
         let waiting: Vec<FileCommand> = running.file_commands.try_iter().collect();
         drop(running);
         for command in waiting {
@@ -317,13 +317,13 @@ impl Telegram {
         }
     }
 
-    fn answer_probes(&mut self, which: impl Fn(&Probe) -> bool) {
-        if self.probes.iter().any(&which) {
+    fn answer_probes(&mut self, is_due: impl Fn(&Probe) -> bool) {
+        let probes = std::mem::take(&mut self.probes);
+        let (due, waiting): (Vec<Probe>, Vec<Probe>) = probes.into_iter().partition(is_due);
+        self.probes = waiting;
+        if !due.is_empty() {
             self.health.publish_again();
         }
-        let (due, waiting) = std::mem::take(&mut self.probes).into_iter().partition(which);
-        self.probes = waiting;
-        let due: Vec<Probe> = due;
         for Probe { conn, id, .. } in due {
             let _ = self.events.send(ChannelEvent::Probed { conn, id });
         }

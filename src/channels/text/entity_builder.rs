@@ -72,7 +72,7 @@ impl EntityBuilder {
             return;
         }
         if let Some(url) = self.open[at].url.clone().filter(|_| self.open[at].start == self.units) {
-            // A picture without a description.
+            // A picture without a description is shown by its URL.
             self.push(&url);
         }
         let open = self.open.remove(at);

@@ -55,7 +55,7 @@ impl Renderer {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
-            // A line of it, with its end.
+            // One line of a block of HTML, with its line end.
             Event::Html(text) => {
                 self.builder.push(text.trim_end_matches(['\r', '\n']));
                 self.builder.gap(1);

@@ -144,7 +144,7 @@ impl<'a> Remainder<'a> {
         (bytes, units)
     }
 
-    /// So many units have no more entities than one message can have.
+    /// How many units from here have no more entities than one message can have.
     fn entity_limit(&self) -> usize {
         let first_too_many = self.coming.get(TELEGRAM_ENTITIES_MAX.saturating_sub(self.open.len()));
         first_too_many.map_or(usize::MAX, |entity| (entity.offset - self.units).max(1))

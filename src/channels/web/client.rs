@@ -166,7 +166,7 @@ fn describe(error: &Error) -> String {
     }
 }
 
-/// Of an I/O error: the system's own words, or what TLS says about a certificate.
+/// An I/O error in words: the system's own, or what TLS says about a certificate.
 pub(crate) fn describe_io(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     if let Some(inner) = inner {
@@ -213,7 +213,7 @@ struct AddressResolver {
 impl Resolver for AddressResolver {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let found = match &self.judged {
-            // The name of a SOCKS proxy comes here as well.
+            // The name of a SOCKS proxy is looked up here as well.
             Some(judged) if matches!(uri.scheme_str(), Some("http" | "https")) => judged.clone(),
             _ => look_up(uri)?,
         };

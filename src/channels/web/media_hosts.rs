@@ -11,7 +11,7 @@ use crate::channels::web::special_ranges::special_use;
 pub(crate) struct MediaHosts(Vec<(String, Option<u16>)>);
 
 impl MediaHosts {
-    /// From the config's entries, with those that are none.
+    /// From the config's entries. Also returns those that name no host.
     pub(crate) fn new(entries: &[String]) -> (Self, Vec<&str>) {
         let (mut hosts, mut wrong) = (Vec::new(), Vec::new());
         for entry in entries {
@@ -58,7 +58,7 @@ fn plain(host: &str) -> String {
 /// readers differ over zeros in front of a number.
 pub(crate) fn spelled_addresses(host: &str) -> Vec<IpAddr> {
     let host = plain(host);
-    // Behind `%` stands the link that it is on.
+    // Behind `%` stands the network link on which an address of IPv6 is.
     let bare = host.split('%').next().unwrap_or_default();
     if let Ok(address) = bare.parse() {
         return vec![address];
@@ -70,7 +70,7 @@ pub(crate) fn spelled_addresses(host: &str) -> Vec<IpAddr> {
 
 /// An address as the C library reads it: one to four numbers, the last of which fills the rest.
 fn loose_v4(text: &str, radix_of_zero: u32) -> Option<IpAddr> {
-    // Rust would take a sign.
+    // Rust's parser would take a sign.
     if text.contains('+') {
         return None;
     }

@@ -7,7 +7,7 @@ use crate::channels::message::MediaKind;
 /// First bytes of a file that are enough to tell.
 const HEAD_BYTES: u64 = 16;
 
-/// What a file is that nothing tells.
+/// MIME type of a file of which nobody can tell what it is.
 pub(crate) const UNKNOWN: &str = "application/octet-stream";
 
 /// Reads the first bytes of a file, as many as are enough to tell.

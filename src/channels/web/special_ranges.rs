@@ -13,7 +13,7 @@ const RESERVED: &str = "a reserved address";
 
 /// Ranges of IPv4: the first address, how many of its bits count, and what the range is for.
 const V4: [(Ipv4Addr, u32, &str); 15] = [
-    // A connection to it is one to this machine.
+    // A connection to `0.0.0.0` is one to this machine.
     (Ipv4Addr::UNSPECIFIED, 8, OWN),
     (Ipv4Addr::new(10, 0, 0, 0), 8, PRIVATE),
     (Ipv4Addr::new(100, 64, 0, 0), 10, "an address that a provider's customers share"),

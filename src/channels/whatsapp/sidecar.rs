@@ -91,7 +91,7 @@ impl Sidecar {
         make_folders(&setup.folder)?;
         let mut env = vec![
             ("UV_THREADPOOL_SIZE".to_owned(), "2".to_owned()),
-            // Uploads pass through it: not a file system in memory.
+            // Files pass through it on their way to WhatsApp: it is not to be a file system in memory.
             ("TMPDIR".to_owned(), temporary.to_string_lossy().into_owned()),
         ];
         env.extend(config.sidecar.env.iter().map(|(name, value)| (name.clone(), value.clone())));
