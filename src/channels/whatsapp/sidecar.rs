@@ -214,12 +214,9 @@ impl Sidecar {
     /// How the sidecar ended, for people; its last line of stderr says most.
     pub(super) fn last_words(&mut self) -> String {
         let line = self.child.stderr_lines().pop().unwrap_or_default();
-        match (self.child.exit(), line.is_empty()) {
-            (Some(status), true) => format!("it ended ({status})"),
-            (Some(status), false) => format!("it ended ({status}): {line}"),
-            (None, true) => "it closed its output".to_owned(),
-            (None, false) => format!("it closed its output: {line}"),
-        }
+        let status = self.child.exit().map(|status| format!("it ended ({status})"));
+        let ended = status.unwrap_or_else(|| "it closed its output".to_owned());
+        if line.is_empty() { ended } else { format!("{ended}: {line}") }
     }
 }
 
