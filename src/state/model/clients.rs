@@ -55,7 +55,7 @@ pub(crate) fn join(
 #[derive(Debug, Default)]
 pub(crate) struct Logins {
     /// Logins, oldest first. The last is under way; those before it have made way, and the channel has yet to end
-    /// them: what it reports is about the first.
+    /// them: what it reports is about the first. With each, the phone on which a code is typed, if one is.
     pub(crate) asked: VecDeque<(UnderWay, Option<String>)>,
     pub(crate) logout: Option<UnderWay>,
 }
