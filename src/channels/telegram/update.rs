@@ -33,16 +33,13 @@ pub(super) fn parse(update: &RawValue, bot: &BotAccount, media_bytes_max: u64) -
         Some(id) => format!("{}/{id}", bot.id),
         None => format!("{}/without-id-{}", bot.id, digest(raw)),
     };
-    let garbled =
-        |key, why: String| Some(Arrival::Garbled { key, why, raw: cut(raw, GARBLED_BYTES_MAX).to_owned() });
-    // serde_json's errors name places and types, and now and then a value of the message.
-    match serde_json::from_str::<Update<'_>>(raw) {
-        Err(error) => garbled(key, error.to_string()),
-        Ok(Update { message: None, .. }) => None,
-        Ok(Update { message: Some(message), .. }) => match serde_json::from_str::<Post>(message.get()) {
-            Err(error) => garbled(key, error.to_string()),
-            Ok(message) => arrival(key, message, bot, media_bytes_max),
-        },
+    match serde_json::from_str::<Update>(raw) {
+        Ok(update) => arrival(key, update.message?, bot, media_bytes_max),
+        // serde_json's errors name places and types, and now and then a value of the message.
+        Err(error) => {
+            let (why, raw) = (error.to_string(), cut(raw, GARBLED_BYTES_MAX).to_owned());
+            Some(Arrival::Garbled { key, why, raw })
+        }
     }
 }
 
@@ -107,11 +104,10 @@ fn arrival(key: String, message: Post, bot: &BotAccount, media_bytes_max: u64) -
 }
 
 #[derive(Deserialize)]
-struct Update<'a> {
+struct Update {
     #[expect(dead_code, reason = "an update without its number is garbled")]
     update_id: i64,
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
+    message: Option<Post>,
 }
 
 #[derive(Deserialize)]
