@@ -65,13 +65,10 @@ pub(super) fn read(text: &str) -> Result<RawRequest<'_>, Rejected> {
         return Err(invalid(NO_ID, "not a valid request"));
     };
     let Some(method) = Method::from_name(name) else {
-        let error = WireError::new(
-            ErrorCode::UnknownMethod,
-            format!(
-                "unknown method; clawdis-gateway {SERVER_VERSION} answers the ones in hello-ok.features.methods"
-            ),
+        let message = format!(
+            "unknown method; clawdis-gateway {SERVER_VERSION} answers the ones in hello-ok.features.methods"
         );
-        return Err(Rejected::Refused { id, error });
+        return Err(Rejected::Refused { id, error: WireError::new(ErrorCode::UnknownMethod, message) });
     };
     Ok(RawRequest { id, method, params })
 }

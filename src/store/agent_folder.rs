@@ -39,9 +39,9 @@ pub(crate) struct AgentSessionFile {
     pub(crate) set_aside: Option<OsString>,
 }
 
-/// The folder's path, for the walls around an agent.
+/// The folder's path, behind all links, for the walls around an agent.
 pub(crate) fn path(layout: &Layout) -> io::Result<PathBuf> {
-    Ok(layout.real_root()?.join(AGENT))
+    Ok(layout.root().canonicalize()?.join(AGENT))
 }
 
 /// Opens the agent's folder, and makes it if it is not there.

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use crate::limits::{JOURNAL_BYTES_MAX, OPS_BYTES_MAX, RECORD_BYTES_MAX, STORAGE_GROWTH_BYTES};
 use crate::metrics::METRICS;
+use crate::store::checked_line::{self, line_bytes};
 use crate::store::journal::{Journal, JournalEntry};
 use crate::store::layout::SESSIONS;
 use crate::store::session_files::SessionFiles;
 use crate::store::unapplied::{SessionWrite, UnappliedWrites};
-use crate::store::{Janitor, Layout, StoreOp, checked_line, disk, folder, quota};
+use crate::store::{Janitor, Layout, StoreOp, disk, folder, quota};
 
 /// What the gateway's last life left in its journal.
 #[derive(Debug, Default)]
@@ -23,13 +24,6 @@ pub struct Recovered {
     pub(crate) is_damaged: bool,
     /// Sentences for the log.
     pub(crate) problems: Vec<String>,
-}
-
-impl Recovered {
-    /// Bytes that the slots take in a journal that has nothing else, nearly.
-    fn standing_bytes(&self) -> u64 {
-        self.slots.iter().map(|(slot, value)| checked_line::line_bytes(slot) + value.len() as u64).sum()
-    }
 }
 
 /// The length at which a journal is written anew, by the bytes that still stand in it. Each life of the gateway
@@ -98,7 +92,10 @@ impl Store {
         recovered.is_damaged = is_damaged;
         janitor.add(journal.good_bytes);
         let mut store = Self {
-            compact_at_bytes: compact_at(recovered.standing_bytes()),
+            // What the slots take in a journal that has nothing else, nearly.
+            compact_at_bytes: compact_at(
+                recovered.slots.iter().map(|(slot, value)| line_bytes(slot) + value.len() as u64).sum(),
+            ),
             must_compact: is_damaged || has_forgotten,
             sessions: SessionFiles::new(layout.clone()),
             janitor,
@@ -224,7 +221,7 @@ impl Store {
                         Some(end) => *end,
                         None => self.end(key).map_err(|error| self.naming_file(key, &error))?,
                     };
-                    own.ends.insert(key.clone(), offset + checked_line::line_bytes(record));
+                    own.ends.insert(key.clone(), offset + line_bytes(record));
                     own.writes.push((key.clone(), SessionWrite::Append { offset, record: record.clone() }));
                     JournalEntry::App { key: key.clone(), offset, record: serde_json::from_str(record)? }
                 }

@@ -14,19 +14,16 @@ use rustix::fs::OFlags;
 
 use crate::store::folder_handle::{FolderHandle, is_aside};
 
-/// Makes a file private: one that was there already may come from a backup, with whatever mode that gave it.
-fn ours_alone(file: File) -> io::Result<File> {
+/// Opens a file for reading and writing, and makes an empty one if there is none. It is private then. What is no
+/// plain file is an error (`InvalidData`) that names it.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    fault::strike()?;
+    let file = open_own(path, OFlags::RDWR | OFlags::CREATE)?;
+    // One that was there already may come from a backup, with whatever mode that gave it.
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
     Ok(file)
-}
-
-/// Opens a file for reading and writing, and makes an empty one if there is none. What is no plain file
-/// is an error (`InvalidData`) that names it.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    fault::strike()?;
-    ours_alone(open_own(path, OFlags::RDWR | OFlags::CREATE)?)
 }
 
 /// Opens a file for reading.

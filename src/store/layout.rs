@@ -36,11 +36,6 @@ impl Layout {
         self.root.join("gateway.lock")
     }
 
-    /// Where the state folder really is, behind all links.
-    pub(crate) fn real_root(&self) -> io::Result<PathBuf> {
-        self.root.canonicalize()
-    }
-
     /// Opens the state folder itself.
     pub(crate) fn open(&self) -> io::Result<FolderHandle> {
         FolderHandle::open_root(&self.root)
