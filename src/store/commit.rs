@@ -34,7 +34,6 @@ fn compact_at(standing_bytes: u64) -> u64 {
 
 /// The open journal and the files behind it.
 pub struct Store {
-    pub(super) layout: Layout,
     journal: Journal,
     sessions: SessionFiles,
     unapplied: UnappliedWrites,
@@ -97,9 +96,8 @@ impl Store {
                 recovered.slots.iter().map(|(slot, value)| line_bytes(slot) + value.len() as u64).sum(),
             ),
             must_compact: is_damaged || has_forgotten,
-            sessions: SessionFiles::new(layout.clone()),
+            sessions: SessionFiles::new(layout),
             janitor,
-            layout,
             journal,
             unapplied: UnappliedWrites::default(),
             rebuilt: BTreeSet::new(),
@@ -172,7 +170,7 @@ impl Store {
 
     fn drop_records(&mut self, excess: u64) -> io::Result<()> {
         self.compact()?;
-        let dropped = quota::drop_records(&self.layout, excess, self.janitor.max_bytes())?;
+        let dropped = quota::drop_records(self.janitor.layout(), excess, self.janitor.max_bytes())?;
         self.janitor.subtract(dropped);
         Ok(())
     }
@@ -369,7 +367,7 @@ impl Store {
 
     /// An error about one session's file, with the file's name.
     fn naming_file(&self, key: &str, error: &io::Error) -> io::Error {
-        let path = self.layout.session(key);
+        let path = self.janitor.layout().session(key);
         let text = format!("the file `{}` of a session cannot be used: {error}", path.display());
         io::Error::new(error.kind(), text)
     }

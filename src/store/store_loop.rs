@@ -129,7 +129,7 @@ impl StoreLoop {
 
     /// Tries to write to a folder in trouble, and does what is left to do.
     fn try_again(&mut self) {
-        let probe = self.store.layout.root().join("probe");
+        let probe = self.store.janitor.layout().root().join("probe");
         let probed = disk::replace(&probe, [0; 4096].as_slice());
         let cleared = disk::clear(&probe);
         let tried = probed.map(drop).and(cleared).and_then(|()| self.store.try_again());
@@ -148,7 +148,7 @@ impl StoreLoop {
             ok: trouble.is_none(),
             reason: trouble,
             used_bytes: self.store.janitor.used_bytes(),
-            free_bytes: rustix::fs::statvfs(self.store.layout.root())
+            free_bytes: rustix::fs::statvfs(self.store.janitor.layout().root())
                 .map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize)),
         };
         METRICS.storage_ok.set(u64::from(usage.ok));
@@ -179,7 +179,7 @@ fn gather(first: StoreCommand, commands: &Receiver<StoreCommand>) -> Vec<StoreCo
 
 /// A sentence about what went wrong, and what to do about it.
 fn sentence(error: &io::Error, store: &Store) -> String {
-    let folder = store.layout.root().display();
+    let folder = store.janitor.layout().root().display();
     match error.kind() {
         io::ErrorKind::StorageFull if has_no_files_left(store) => {
             format!("the disk has no room for further files: remove some on the file system of `{folder}`")
@@ -196,5 +196,6 @@ fn sentence(error: &io::Error, store: &Store) -> String {
 
 /// Whether the file system has no room for further files. Some file systems have no bound on them.
 fn has_no_files_left(store: &Store) -> bool {
-    rustix::fs::statvfs(store.layout.root()).is_ok_and(|space| space.f_files > 0 && space.f_favail == 0)
+    rustix::fs::statvfs(store.janitor.layout().root())
+        .is_ok_and(|space| space.f_files > 0 && space.f_favail == 0)
 }

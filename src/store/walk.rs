@@ -11,12 +11,6 @@ use rustix::fs::{FileType, Stat};
 use crate::limits::{DISK_BLOCK_BYTES, WALK_ENTRIES_MAX};
 use crate::store::folder_handle::FolderHandle;
 
-/// A folder above the one that is being read, and how far its names were read.
-struct Above {
-    id: (u64, u64),
-    place: u64,
-}
-
 /// Bytes that everything below the folder takes. What cannot be read does not count.
 pub(super) fn used_bytes(folder: &FolderHandle) -> u64 {
     let mut bytes = 0;
@@ -28,7 +22,8 @@ pub(super) fn used_bytes(folder: &FolderHandle) -> u64 {
 }
 
 fn walk(folder: &FolderHandle, bytes: &mut u64) -> io::Result<()> {
-    let mut above = Vec::new();
+    // Which folders are above the one that is being read, and how far their names were read.
+    let mut above: Vec<((u64, u64), u64)> = Vec::new();
     let mut here = folder.again()?;
     let mut place = 0;
     let mut entries = 0;
@@ -43,17 +38,17 @@ fn walk(folder: &FolderHandle, bytes: &mut u64) -> io::Result<()> {
         // One that cannot be read on is left.
         if let Ok(Some(name)) = next {
             if let Ok(below) = here.folder(&name) {
-                above.push(Above { id: id(&here.about()?), place });
+                above.push((id(&here.about()?), place));
                 (here, place) = (below, 0);
             }
             continue;
         }
-        let Some(last) = above.pop() else { return Ok(()) };
+        let Some((last, last_place)) = above.pop() else { return Ok(()) };
         here = here.parent()?;
-        if id(&here.about()?) != last.id {
+        if id(&here.about()?) != last {
             return Err(io::Error::other("a folder was moved away meanwhile"));
         }
-        place = last.place;
+        place = last_place;
     }
 }
 
