@@ -168,11 +168,13 @@ impl ClientConn<'_> {
             let close = match message {
                 Ok(Message::Text(text)) => {
                     socket.get_ref().message_arrived();
-                    let request = self.parse(text);
+                    let parsed = self.parse(text);
                     // State may be busy for a while: what was sent does not wait for it.
                     socket = handshake::free_buffer(socket);
-                    request
-                        .map_or_else(|close| close, |(id, request, built)| self.execute(id, request, built))
+                    match parsed {
+                        Ok((id, request, built)) => self.execute(id, request, built),
+                        Err(rejected) => self.reject(rejected),
+                    }
                 }
                 Ok(Message::Binary(_)) => {
                     Some(Close::new(1003, "binary frames are not understood; send JSON as text"))
@@ -206,13 +208,12 @@ impl ClientConn<'_> {
         let _ = http::discard(self.shared);
     }
 
-    /// Reads one text frame: the request's id, the request, and a permit for what it became if that is large. An
-    /// error has been answered; `Some` in it ends the connection.
-    fn parse(&mut self, text: Utf8Bytes) -> Result<(String, Request, Option<Box<Permit>>), Option<Close>> {
-        let request = requests::read(&text).map_err(|rejected| self.reject(rejected))?;
+    /// Reads one text frame: the request's id, the request, and a permit for what it became if that is large.
+    fn parse(&self, text: Utf8Bytes) -> Result<(String, Request, Option<Box<Permit>>), Rejected> {
+        let request = requests::read(&text)?;
         let bytes = request.built_bytes();
         let built = (bytes > LARGE_REQUEST_BYTES).then(|| Box::new(self.context.request_permits.take(bytes)));
-        let (id, request) = request.build().map_err(|rejected| self.reject(rejected))?;
+        let (id, request) = request.build()?;
         METRICS.requests.up();
         Ok((id, request, built))
     }
@@ -229,6 +230,7 @@ impl ClientConn<'_> {
         (!is_taken).then(|| Close::new(1001, "the gateway is stopping"))
     }
 
+    /// Answers what is no request that can be carried out. `Some` ends the connection.
     fn reject(&mut self, rejected: Rejected) -> Option<Close> {
         let (id, error) = match rejected {
             Rejected::Refused { id, error } => (id, error),

@@ -114,16 +114,15 @@ impl Read for ClientStream {
             limit = limit.min(self.frames.wanted());
         }
         let buffer = &mut buffer[..limit];
-        let count = match self.deadline {
-            Some(deadline) => read_until(&self.shared, deadline, buffer)?,
-            None => {
-                if message_bytes > LARGE_REQUEST_BYTES as u64 && self.slot.is_none() {
-                    self.slot = Some(self.context.large_frame_slots.take(&self.shared));
-                }
-                let count = (&self.shared.stream).read(buffer)?;
-                self.shared.reads.fetch_add(1, Ordering::Relaxed);
-                count
+        let count = if let Some(deadline) = self.deadline {
+            read_until(&self.shared, deadline, buffer)?
+        } else {
+            if message_bytes > LARGE_REQUEST_BYTES as u64 && self.slot.is_none() {
+                self.slot = Some(self.context.large_frame_slots.take(&self.shared));
             }
+            let count = (&self.shared.stream).read(buffer)?;
+            self.shared.reads.fetch_add(1, Ordering::Relaxed);
+            count
         };
         self.frames.advance(&buffer[..count]);
         Ok(count)

@@ -114,7 +114,7 @@ fn a_client_is_let_in_asks_and_goes() {
     send(&mut socket, &json!({"type": "req", "id": "1", "method": "status"}));
     match bench.event() {
         NetEvent::Request { conn, id, call: Call::Status(_), built: None } => {
-            assert_eq!((conn, &*id), (number, "1"))
+            assert_eq!((conn, &*id), (number, "1"));
         }
         _ => panic!("another event than the request"),
     }
