@@ -15,12 +15,12 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::verbs::{self, COMMON, Verb};
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::nearest::nearest;
+use crate::protocol::version_line;
 
 /// What the command line asks for.
 pub(crate) enum Invocation {
-    /// The help, on one verb or on all.
-    Help(Option<&'static Verb>),
-    Version,
+    /// To print this text: the version, or the help on one verb or on all.
+    Say(String),
     /// What a verb does, with what was typed for it.
     Run(Args),
 }
@@ -62,8 +62,8 @@ pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Invocati
     }
     let has = |name: &str| flags.iter().any(|(flag, _)| flag.name == name);
     match verb {
-        verb if has("--help") => Ok(Invocation::Help(verb)),
-        _ if has("--version") => Ok(Invocation::Version),
+        verb if has("--help") => Ok(Invocation::Say(verbs::help(verb))),
+        _ if has("--version") => Ok(Invocation::Say(version_line("clawdis"))),
         None => usage("a verb is missing; `clawdis --help` lists them"),
         Some(verb) => Ok(Invocation::Run(Args { verb, flags, words })),
     }

@@ -48,8 +48,7 @@ pub fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let args = match args::parse(env::args_os().skip(1))? {
-        Invocation::Help(verb) => return print(&verbs::help(verb)),
-        Invocation::Version => return print(&verbs::version()),
+        Invocation::Say(text) => return print(&text),
         Invocation::Run(args) => args,
     };
     let context = Context::new(args)?;

@@ -5,7 +5,6 @@ use Action::Ask;
 
 use crate::arguments::Argument;
 use crate::arguments::Kind::{self, Fixed, Message, Number, OnOff, Rest, Switch, Text, TextOr};
-use crate::protocol;
 
 /// One thing the tool can do.
 pub(crate) struct Verb {
@@ -171,12 +170,6 @@ pub(crate) fn help(verb: Option<&Verb>) -> String {
     };
     let own = section("flags", verb.flags().map(row));
     format!("usage: clawdis {}\n\n{}\n{own}{common}", usage(verb), verb.summary)
-}
-
-/// The line of `--version`, as in `clawdis 0.1.0 (commit)`.
-pub(crate) fn version() -> String {
-    let commit = protocol::SERVER_COMMIT.map(|commit| format!(" ({commit})")).unwrap_or_default();
-    format!("clawdis {}{commit}\n", protocol::SERVER_VERSION)
 }
 
 fn usage(verb: &Verb) -> String {

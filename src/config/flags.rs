@@ -13,7 +13,7 @@ use crate::config::secret::Secret;
 use crate::limits::{CLIENTS_MAX_MAX, ERROR_MEMBER_BYTES_MAX, TICK_INTERVAL_MS_MAX, TICK_INTERVAL_MS_MIN};
 use crate::logging::LogFormat;
 use crate::nearest::nearest;
-use crate::protocol::cut;
+use crate::protocol::{cut, version_line};
 
 impl From<FlagError> for SettingsError {
     fn from(error: FlagError) -> Self {
@@ -135,10 +135,8 @@ pub(crate) struct Flags {
 pub(crate) enum Invocation {
     /// To serve, or to say whether the settings are good.
     Run(Box<Flags>),
-    /// To print the help.
-    Help,
-    /// To print the version.
-    Version,
+    /// To print this text: the help or the version.
+    Say(String),
 }
 
 impl Flags {
@@ -146,10 +144,10 @@ impl Flags {
     pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, SettingsError> {
         let asks = |names: [&str; 2]| args.iter().any(|arg| names.iter().any(|name| arg == name));
         if asks(["-h", "--help"]) {
-            return Ok(Invocation::Help);
+            return Ok(Invocation::Say(help()));
         }
         if asks(["-V", "--version"]) {
-            return Ok(Invocation::Version);
+            return Ok(Invocation::Say(version_line("clawdis-gateway")));
         }
         let given = Given::read(args)?;
         let number = "a number from 100 to 86400000";
@@ -300,7 +298,7 @@ Example: a gateway with the demo agent, then a question to it from another shell
 ";
 
 /// The text of `--help`: every flag, variable and exit code of the daemon.
-pub(crate) fn help() -> String {
+fn help() -> String {
     let sections = SECTIONS.iter().map(|(heading, flags)| {
         let rows: String = flags.iter().map(row).collect();
         format!("\n{heading}\n{rows}")

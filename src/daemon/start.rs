@@ -10,7 +10,7 @@ use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
 use crate::clock::{utc, wall_ms};
-use crate::config::flags::{Flags, Invocation, help};
+use crate::config::flags::{Flags, Invocation};
 use crate::config::settings::{Environment, Settings};
 use crate::daemon::fatal::Fatal;
 use crate::daemon::gateway::Gateway;
@@ -18,9 +18,9 @@ use crate::daemon::process::{self, is_allocator_set, start_again};
 use crate::daemon::{agent_setup, channels_setup, listeners, setup};
 use crate::limits::SANE_CLOCK_MS;
 use crate::logging::Log;
+use crate::protocol::SERVER_VERSION;
 use crate::protocol::payload::Toggles;
 use crate::protocol::warning::Warning;
-use crate::protocol::{SERVER_COMMIT, SERVER_VERSION};
 use crate::store::folder::{FolderLock, LockError, make_private};
 use crate::store::{Janitor, Layout};
 
@@ -38,13 +38,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 fn start(args: Vec<OsString>) -> Result<(), Fatal> {
     let flags = match Flags::parse(args.clone())? {
-        Invocation::Help => {
-            print(&help());
-            return Ok(());
-        }
-        Invocation::Version => {
-            let commit = SERVER_COMMIT.map_or(String::new(), |commit| format!(" ({commit})"));
-            print(&format!("clawdis-gateway {SERVER_VERSION}{commit}\n"));
+        Invocation::Say(text) => {
+            // A reader that has gone away has read enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             return Ok(());
         }
         Invocation::Run(flags) => *flags,
@@ -62,11 +58,6 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
     let (settings, warnings) = Settings::read(flags, &Environment::of_process())?;
     Log::install(log_format, is_verbose);
     if check_config { check(&settings, &warnings) } else { run(settings, &warnings) }
-}
-
-fn print(text: &str) {
-    // A reader that has gone away has read enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Serves until a signal comes. `warnings` are about the configuration.

@@ -48,6 +48,12 @@ pub(crate) const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that this server was built from, if the build said so.
 pub(crate) const SERVER_COMMIT: Option<&str> = option_env!("CLAWDIS_COMMIT");
 
+/// What `program` prints for `--version`, as in `clawdis 0.1.0 (commit)`.
+pub(crate) fn version_line(program: &str) -> String {
+    let commit = SERVER_COMMIT.map_or_else(String::new, |commit| format!(" ({commit})"));
+    format!("{program} {SERVER_VERSION}{commit}\n")
+}
+
 /// Cuts `text` to at most `bytes_max` bytes without splitting a character.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
     if text.len() <= bytes_max {
