@@ -149,10 +149,8 @@ impl Log {
             LogFormat::Text => format!("{} {level:<5} {target}: {message}\n", utc(wall_ms() / 1_000)),
             LogFormat::Json => {
                 let level = level.as_str().to_ascii_lowercase();
-                format!(
-                    "{}\n",
-                    json!({ "ts": wall_ms(), "level": level, "target": target, "message": message })
-                )
+                json!({ "ts": wall_ms(), "level": level, "target": target, "message": message }).to_string()
+                    + "\n"
             }
         };
         if state.released {

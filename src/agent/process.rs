@@ -334,8 +334,8 @@ fn describe_exit(exit: ExitStatus) -> String {
     format!("the agent ended unexpectedly ({how})")
 }
 
-/// MIME type and base64 of a picture that somebody sent, for the model. One that is too large or cannot be read is left out: the
-/// prompt names its file anyway.
+/// MIME type and base64 of a picture that somebody sent, for the model. One that is too large or cannot be read
+/// is left out: the prompt names its file anyway.
 fn read_picture(mime_type: &str, path: &Path) -> Option<(String, String)> {
     let read = || {
         let mut bytes = Vec::new();

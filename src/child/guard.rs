@@ -186,17 +186,10 @@ impl Signals {
     /// Waits for a signal, at most for that long.
     fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         self.bytes.set_read_timeout(limit)?;
+        const PASSING: [ErrorKind; 3] = [ErrorKind::Interrupted, ErrorKind::WouldBlock, ErrorKind::TimedOut];
         match self.bytes.read(&mut [0; 64]) {
-            Ok(_) => Ok(()),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Err(error) if !PASSING.contains(&error.kind()) => Err(error),
+            _ => Ok(()),
         }
     }
 }

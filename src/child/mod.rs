@@ -248,8 +248,8 @@ fn is_secret(name: &str) -> bool {
 }
 
 /// How far the end of a child is that is ended by somebody who does not wait for it: asked, then SIGTERM, then
-/// SIGKILL. Its owner calls [`Ending::escalate`] at the time of [`Ending::until`];
-/// whether the child has ended is [`Child::exit`]'s to say.
+/// SIGKILL. Its owner calls [`Ending::escalate`] at the time of [`Ending::until`]; whether the child has ended is
+/// [`Child::exit`]'s to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Ending {
     /// The child is to live.

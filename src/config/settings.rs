@@ -1,5 +1,5 @@
-//! What is in force: flags before environment before config file before defaults. The environment is read once, at
-//! the start.
+//! What is in force: flags before environment before config file before defaults. The environment is read once,
+//! at the start.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -51,16 +51,9 @@ impl Settings {
         let explicit = flags.config.clone().or_else(|| environment.path(CONFIG));
         let config_path = absolute(explicit.clone().unwrap_or_else(|| state_dir.join("clawdis.json")));
         let (mut config, mut warnings) = Config::load(&config_path, explicit.is_some())?;
-        let token_file = match &flags.token_file {
-            Some(path) => {
-                let (token, warning) = read_token(path)?;
-                warnings.extend(warning);
-                Some(token)
-            }
-            None => None,
-        };
+        let file_token = flags.token_file.as_deref().map(|path| token_in(path, &mut warnings)).transpose()?;
         read_bot_token(&mut config.telegram, environment, &mut warnings)?;
-        Self::resolve(flags, token_file, environment, config, state_dir, config_path)
+        Self::resolve(flags, file_token, environment, config, state_dir, config_path)
             .map(|settings| (settings, warnings))
     }
 
@@ -130,13 +123,18 @@ fn read_bot_token(
     else {
         return Ok(());
     };
-    let (token, warning) = read_token(Path::new(path))?;
-    warnings.extend(warning);
+    let token = token_in(Path::new(path), warnings)?;
     if token.is_empty() {
         return Err(empty_token("telegram.botTokenFile"));
     }
     telegram.bot_token = Some(token);
     Ok(())
+}
+
+fn token_in(path: &Path, warnings: &mut Vec<String>) -> Result<Secret, SettingsError> {
+    let (token, warning) = read_token(path)?;
+    warnings.extend(warning);
+    Ok(token)
 }
 
 /// The first setting that has a token counts, and a blank one there is refused: it was meant to keep
@@ -229,8 +227,9 @@ const OBEYED: [&str; 11] = [
 /// Families of such variables; `DYLD_` is what `LD_` is on a Mac.
 const OBEYED_BEGINNINGS: [&str; 3] = ["DYLD_", "LD_", "MALLOC_"];
 
-/// Refuses variables that an agent may not be given while a sandbox is around it. The guard and bubblewrap have the agent's environment, and stand outside of its
-/// walls: a library that lies where the agent writes would be its way out.
+/// Refuses variables that an agent may not be given while a sandbox is around it. The guard and bubblewrap have
+/// the agent's environment, and stand outside of its walls: a library that lies where the agent writes would be
+/// its way out.
 fn check_agent_variables(agent: &Agent) -> Result<(), SettingsError> {
     let given = agent.env.keys().map(|name| ("agent.env", name));
     let passed = agent.pass_env.iter().map(|name| ("agent.passEnv", name));
