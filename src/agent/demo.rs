@@ -64,24 +64,10 @@ impl Demo {
                     respond(&command, None)?;
                     self.prompt(command["message"].as_str().unwrap_or_default())?;
                 }
-                _ => self.answer(&command, false)?,
+                _ => answer(&command, false)?,
             }
         }
         Ok(())
-    }
-
-    /// Answers a command that begins no answer.
-    fn answer(&self, command: &Value, is_streaming: bool) -> io::Result<()> {
-        match command["type"].as_str() {
-            Some("abort") => respond(command, None),
-            Some("get_state") => {
-                respond(command, Some(json!({ "isStreaming": is_streaming, "isCompacting": false })))
-            }
-            Some("prompt") if is_streaming => refuse(command, "prompt", "the demo agent is busy"),
-            Some("prompt") => refuse(command, "prompt", "`message` must be a string"),
-            Some(other) => refuse(command, other, &format!("Unknown command: {other}")),
-            None => refuse(command, "parse", "not a command"),
-        }
     }
 
     /// Answers one prompt, as far as nothing interrupts it.
@@ -131,11 +117,25 @@ impl Demo {
             let left = until.saturating_duration_since(Instant::now());
             match self.commands.recv_timeout(left) {
                 Ok(command) if command["type"] == "abort" => return Ok(Some(Interrupt::Abort(command))),
-                Ok(command) => self.answer(&command, true)?,
+                Ok(command) => answer(&command, true)?,
                 Err(RecvTimeoutError::Timeout) => return Ok(None),
                 Err(RecvTimeoutError::Disconnected) => return Ok(Some(Interrupt::Closed)),
             }
         }
+    }
+}
+
+/// Answers a command that begins no answer.
+fn answer(command: &Value, is_streaming: bool) -> io::Result<()> {
+    match command["type"].as_str() {
+        Some("abort") => respond(command, None),
+        Some("get_state") => {
+            respond(command, Some(json!({ "isStreaming": is_streaming, "isCompacting": false })))
+        }
+        Some("prompt") if is_streaming => refuse(command, "prompt", "the demo agent is busy"),
+        Some("prompt") => refuse(command, "prompt", "`message` must be a string"),
+        Some(other) => refuse(command, other, &format!("Unknown command: {other}")),
+        None => refuse(command, "parse", "not a command"),
     }
 }
 

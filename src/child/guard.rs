@@ -185,8 +185,8 @@ impl Signals {
 
     /// Waits for a signal, at most for that long.
     fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
-        self.bytes.set_read_timeout(limit)?;
         const PASSING: [ErrorKind; 3] = [ErrorKind::Interrupted, ErrorKind::WouldBlock, ErrorKind::TimedOut];
+        self.bytes.set_read_timeout(limit)?;
         match self.bytes.read(&mut [0; 64]) {
             Err(error) if !PASSING.contains(&error.kind()) => Err(error),
             _ => Ok(()),
