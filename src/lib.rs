@@ -20,7 +20,7 @@
 //! | 4 | `logging` | the log, and what may not be in it |
 //! | 3 | `text` | other people's text made harmless |
 //! | 2 | `protocol`, `threads` | frames, methods, events and their schemas; named threads |
-//! | 1 | `limits` | every bound, and what happens when it is reached: `limits.rs`, and one file of `limits/` each for storage, queues, processes and the channels |
+//! | 1 | `limits` | every bound, and what happens when it is reached: `limits.rs`, and one file of `limits/` each for storage, queues and the channels |
 //! | 0 | `arguments`, `backoff`, `clock`, `metrics`, `nearest`, `plain_file`, `port` | small tools that know nothing of the gateway |
 //!
 //! Beside them: `src/webchat/` (the web page), `scripts/whatsapp-sidecar/` (the Node.js program that speaks

@@ -8,12 +8,10 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 
 mod channels;
-mod process;
 mod queues;
 mod storage;
 
 pub use channels::*;
-pub use process::*;
 pub use queues::*;
 pub use storage::*;
 
@@ -238,6 +236,8 @@ pub const SESSIONS_PAGE_MAX: usize = 200;
 pub const PAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 16 * 1024;
 /// Text of one message inside a page; longer is cut and says `truncated: true`.
 pub const HISTORY_TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Sentence of a warning in `status`; longer is cut.
+pub const WARNING_BYTES_MAX: usize = 1_024;
 
 // ---- messaging channels -----------------------------------------------------------------------
 
@@ -307,63 +307,6 @@ pub const QUOTE_BYTES_MAX: usize = 1_024;
 /// cut where it says what is in a file.
 pub const CAPTION_UNITS_MAX: usize = 1_024;
 
-// ---- files ------------------------------------------------------------------------------------
-
-/// The journal is compacted when it is this large and mostly dead.
-pub const JOURNAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Records that the journal has and their sessions' files still lack, because these cannot be
-/// written: beyond it (twice it, for a session that lacks none) new records are refused.
-pub const UNAPPLIED_RECORDS_MAX: usize = 1_024;
-/// The same for their bytes.
-pub const UNAPPLIED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What is read of a lock file; the rest of a longer one is not looked at.
-pub const LOCK_BYTES_MAX: u64 = 4_096;
-/// Config file; a larger one is refused at start.
-pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
-/// Token file; a larger one is refused at start, since it is some other file.
-pub const TOKEN_FILE_BYTES_MAX: u64 = 8 * 1024;
-/// Age from which a token file that looks the same is taken to be the same: file systems tell times
-/// in steps of up to two seconds. A younger one is read at each handshake.
-pub const TOKEN_FILE_SETTLED_MS: i64 = 3_000;
-/// Characters below which a token is warned of: shorter ones can be guessed.
-pub const TOKEN_CHARS_ADVISED: usize = 16;
-/// Characters of a token: what `hello.auth.token` may have.
-pub const TOKEN_CHARS_MAX: usize = 1_024;
-/// Warnings about unknown config keys; further ones are not shown.
-pub const CONFIG_WARNINGS_MAX: usize = 20;
-/// Storage unless configured: days that records are kept.
-pub const RETENTION_DAYS_DEFAULT: u64 = 90;
-/// Storage unless configured: megabytes in the state folder.
-pub const STORAGE_MB_DEFAULT: u64 = 512;
-/// Names that are tried for something that is set aside because it cannot be what it should be; beyond it
-/// what wanted its place fails.
-pub const ASIDE_NAMES_MAX: u64 = 100;
-/// Files that people sent, and the agent's files of conversations that are over, stay at least this
-/// long: a run may still work with them.
-pub const LEFTOVER_AGE_MS_MIN: u64 = 3_600_000;
-/// Growth of a state folder that is full already before room is made once more.
-pub const STORAGE_GROWTH_BYTES: u64 = 1024 * 1024;
-/// A full state folder is cleared until one part in so many of what it may hold is free.
-pub const STORAGE_SLACK_SHARE: u64 = 10;
-/// One part in so many of what it may hold stays for the records, however much the agent's own
-/// files take.
-pub const RECORDS_SHARE: u64 = 4;
-/// Between two looks for sessions that were not used for longer than records are kept.
-pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long the clock has to go evenly before the first of these looks, and after it leapt: one that
-/// is wrong is set right soon after the network is there.
-pub const EXPIRY_STEADY_TIME: Duration = Duration::from_secs(600);
-/// What the clock may go wrong meanwhile: less than records are kept.
-pub const EXPIRY_LEAP_MS: u64 = 3_600_000;
-/// Sessions that are forgotten in one such look; if there are more, the next comes after
-/// `EXPIRY_PAUSE`.
-pub const EXPIRY_SESSIONS_MAX: usize = 32;
-/// Pause after a look that found more than it may forget.
-pub const EXPIRY_PAUSE: Duration = Duration::from_secs(10);
-
-/// Sentence of a warning in `status`; longer is cut.
-pub const WARNING_BYTES_MAX: usize = 1_024;
-
 // ---- log --------------------------------------------------------------------------------------
 
 /// One log line's message; longer is cut. Below the 4,096 bytes that a writable pipe always takes.
@@ -404,6 +347,43 @@ pub const CHILD_STOP_TIMEOUT: Duration = Duration::from_millis(2_500);
 pub const ACCEPT_RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 /// A wall clock before this (2025-01-01) has not been set yet; lifetimes then count from now.
 pub const SANE_CLOCK_MS: u64 = 1_735_689_600_000;
+
+// ---- child processes and the agent's sandbox --------------------------------------------------
+
+/// Highest configurable number of agent processes.
+pub const AGENT_PROCESSES_MAX: usize = 64;
+/// How long a guard goes on ending what starts ever new processes. Where the gateway lives, it kills
+/// the guard long before and goes on itself.
+pub const GUARD_HUNT_TIME: Duration = Duration::from_secs(60);
+/// How long what a dead guard left may take to end by itself.
+pub const ORPHANS_GRACE: Duration = Duration::from_millis(100);
+/// How long the gateway goes on ending what a dead guard left, before it looks at its signals again.
+pub const ORPHANS_TIME_MAX: Duration = Duration::from_millis(500);
+/// The same for what the gateway's last life left, and how long the guards of that life have before.
+pub const LEFTOVERS_TIME_MAX: Duration = Duration::from_secs(10);
+/// Looks in a row that find only dead orphans, each of whom may have left another one.
+pub const ORPHANS_LOOKS: usize = 100;
+/// Looks in a row that find nobody below a process before there is nobody: not every system tells at one
+/// instant who is there.
+pub const NOBODY_LOOKS: usize = 3;
+/// Environment of a process in which a mark is looked for; one that is longer is not ours.
+pub const CHILD_ENVIRONMENT_BYTES_MAX: u64 = 1024 * 1024;
+/// What may wait for a child besides the first thing that it does not read: a prompt with its pictures may be
+/// large, but what comes behind is small.
+pub const CHILD_UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Looks whether a control group is empty, one per `CHILD_POLL_INTERVAL`, before it is left.
+pub const CGROUP_TRIES: usize = 10;
+/// Between two looks at a child that should end by itself at once.
+pub const ATTEMPT_POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// How long bubblewrap may take to show that it works; then no agent starts, and it is tried
+/// again before the next agent starts.
+pub const SANDBOX_TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long `hello-ok` waits for that at most, from the start on.
+pub const SANDBOX_HELLO_WAIT: Duration = Duration::from_secs(2);
+/// Unix sockets of other programs that are hidden one by one; further ones stay.
+pub const SANDBOX_SOCKETS_MAX: usize = 1_000;
+/// What is read of the system's list of Unix sockets.
+pub const SANDBOX_SOCKET_LIST_BYTES_MAX: u64 = 1024 * 1024;
 
 // ---- command line -----------------------------------------------------------------------------
 

@@ -294,7 +294,8 @@ pub(crate) fn request(id: &str, method: &str, params: &Value) -> Value {
     json!({ "type": "req", "id": id, "method": method, "params": params })
 }
 
-/// A stream whose reads and writes fail with `WouldBlock` at its deadline.
+/// A stream whose reads and writes fail with `WouldBlock` at its deadline: a peer that sends one byte now and then
+/// gets no more time than one that sends nothing.
 pub(crate) struct TimedStream {
     pub(crate) stream: TcpStream,
     /// The deadline of every read and write from now on.

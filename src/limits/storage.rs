@@ -1,7 +1,58 @@
-//! Bounds of the state folder, and of what others may have put into it.
+//! Bounds of files: those of the state folder, what others may have put into it, the config and tokens.
 
 use std::time::Duration;
 
+/// The journal is compacted when it is this large and mostly dead.
+pub const JOURNAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Records that the journal has and their sessions' files still lack, because these cannot be
+/// written: beyond it (twice it, for a session that lacks none) new records are refused.
+pub const UNAPPLIED_RECORDS_MAX: usize = 1_024;
+/// The same for their bytes.
+pub const UNAPPLIED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What is read of a lock file; the rest of a longer one is not looked at.
+pub const LOCK_BYTES_MAX: u64 = 4_096;
+/// Config file; a larger one is refused at start.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// Token file; a larger one is refused at start, since it is some other file.
+pub const TOKEN_FILE_BYTES_MAX: u64 = 8 * 1024;
+/// Age from which a token file that looks the same is taken to be the same: file systems tell times
+/// in steps of up to two seconds. A younger one is read at each handshake.
+pub const TOKEN_FILE_SETTLED_MS: i64 = 3_000;
+/// Characters below which a token is warned of: shorter ones can be guessed.
+pub const TOKEN_CHARS_ADVISED: usize = 16;
+/// Characters of a token: what `hello.auth.token` may have.
+pub const TOKEN_CHARS_MAX: usize = 1_024;
+/// Warnings about unknown config keys; further ones are not shown.
+pub const CONFIG_WARNINGS_MAX: usize = 20;
+/// Storage unless configured: days that records are kept.
+pub const RETENTION_DAYS_DEFAULT: u64 = 90;
+/// Storage unless configured: megabytes in the state folder.
+pub const STORAGE_MB_DEFAULT: u64 = 512;
+/// Names that are tried for something that is set aside because it cannot be what it should be; beyond it
+/// what wanted its place fails.
+pub const ASIDE_NAMES_MAX: u64 = 100;
+/// Files that people sent, and the agent's files of conversations that are over, stay at least this
+/// long: a run may still work with them.
+pub const LEFTOVER_AGE_MS_MIN: u64 = 3_600_000;
+/// Growth of a state folder that is full already before room is made once more.
+pub const STORAGE_GROWTH_BYTES: u64 = 1024 * 1024;
+/// A full state folder is cleared until one part in so many of what it may hold is free.
+pub const STORAGE_SLACK_SHARE: u64 = 10;
+/// One part in so many of what it may hold stays for the records, however much the agent's own
+/// files take.
+pub const RECORDS_SHARE: u64 = 4;
+/// Between two looks for sessions that were not used for longer than records are kept.
+pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long the clock has to go evenly before the first of these looks, and after it leapt: one that
+/// is wrong is set right soon after the network is there.
+pub const EXPIRY_STEADY_TIME: Duration = Duration::from_secs(600);
+/// What the clock may go wrong meanwhile: less than records are kept.
+pub const EXPIRY_LEAP_MS: u64 = 3_600_000;
+/// Sessions that are forgotten in one such look; if there are more, the next comes after
+/// `EXPIRY_PAUSE`.
+pub const EXPIRY_SESSIONS_MAX: usize = 32;
+/// Pause after a look that found more than it may forget.
+pub const EXPIRY_PAUSE: Duration = Duration::from_secs(10);
 /// Line of the journal; a longer one is taken for damage, and none is written.
 pub const JOURNAL_LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Part of the journal that is brought to the sessions' files at a time at a start.
