@@ -41,6 +41,17 @@ impl Failure {
             Failure::Interrupted(_) => 130,
         }
     }
+
+    /// Adds how to go on, where nobody knows whether what was asked for happens.
+    pub(crate) fn with_advice(self, advice: &str) -> Self {
+        match self {
+            Failure::Unreachable(text) => Failure::Unreachable(text + advice),
+            Failure::Lost(text) => Failure::Lost(text + advice),
+            Failure::TimedOut(text) => Failure::TimedOut(text + advice),
+            Failure::Interrupted(text) => Failure::Interrupted(text + advice),
+            failure => failure,
+        }
+    }
 }
 
 impl fmt::Display for Failure {

@@ -20,6 +20,10 @@ use crate::text::one_line;
 
 const LOGIN: Client<'static> = Client { caps: &["event:channel"], instance_id: "clawdis-login" };
 
+/// What may still happen without us when the wait ends early.
+const ADVICE: &str =
+    "; a login that has begun goes on until its code runs out or another is begun: `clawdis health` tells";
+
 /// The verb `login`: links an account and shows how far that is.
 pub(crate) fn login(context: &Context, mut params: Value) -> Result<()> {
     if params.get("phone").is_some() {
@@ -29,7 +33,7 @@ pub(crate) fn login(context: &Context, mut params: Value) -> Result<()> {
     let mut connection = context.connect(&LOGIN, context.deadline())?;
     let end = follow(context, &mut connection, &params, until);
     connection.close();
-    let end = end.map_err(advise)?;
+    let end = end.map_err(|failure| failure.with_advice(ADVICE))?;
     let payload = &end["payload"];
     if context.output.json && payload.is_object() {
         context.output.write_json(payload)?;
@@ -80,15 +84,5 @@ fn follow(context: &Context, connection: &mut Connection, params: &Value, until:
         } else if frame["event"] == "shutdown" {
             output.remark(&format!("the gateway stops: {}", facts(&frame["payload"])));
         }
-    }
-}
-
-/// Adds to a failure what may still happen without us.
-fn advise(failure: Failure) -> Failure {
-    const ADVICE: &str = "; a login that has begun goes on until its code runs out or another is begun: `clawdis health` tells";
-    match failure {
-        Failure::TimedOut(text) => Failure::TimedOut(text + ADVICE),
-        Failure::Lost(text) => Failure::Lost(text + ADVICE),
-        failure => failure,
     }
 }

@@ -208,13 +208,7 @@ impl<'a> Run<'a> {
         }
         // The failure that is under way says more than one of the output.
         let _ = self.answer.end_line();
-        match failure {
-            Failure::TimedOut(text) => Failure::TimedOut(text + &advice),
-            Failure::Unreachable(text) => Failure::Unreachable(text + &advice),
-            Failure::Lost(text) => Failure::Lost(text + &advice),
-            Failure::Interrupted(text) => Failure::Interrupted(text + &advice),
-            failure => failure,
-        }
+        failure.with_advice(&advice)
     }
 }
 
