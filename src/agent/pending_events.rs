@@ -33,16 +33,14 @@ impl PendingEvents {
     }
 
     /// Adds an event at the end.
-    pub(super) fn push(&mut self, event: AgentEvent) {
-        let mut event = event;
+    pub(super) fn push(&mut self, mut event: AgentEvent) {
         if let AgentEvent::Step { run_id, step } = &mut event {
-            if let Some(last) = last_step(&mut self.events, run_id) {
-                if is_newer_output(last, step) {
-                    let before = step_bytes(last);
-                    std::mem::swap(last, step);
-                    self.bytes = self.bytes + step_bytes(last) - before;
-                    return;
-                }
+            let last = last_step(&mut self.events, run_id);
+            if let Some(last) = last.filter(|last| is_newer_output(last, step)) {
+                let before = step_bytes(last);
+                std::mem::swap(last, step);
+                self.bytes = self.bytes + step_bytes(last) - before;
+                return;
             }
         }
         self.bytes += event_bytes(&event);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::connection::{Client, Connection, NO_EVENTS, no_answer, outcome};
 use crate::cli::context::Context;
-use crate::cli::failure::{Failure, Result};
+use crate::cli::failure::Result;
 use crate::cli::linking::LinkingView;
 use crate::cli::qr::QrStyle;
 use crate::cli::show::facts;
