@@ -249,7 +249,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             }
         }
         for (run_id, position) in self.scheduler.changed_positions() {
-            self.pending_events.step(&run_id, RunStep::Queued { position });
+            self.pending_events.step(&run_id, RunStep::Queued(position));
         }
     }
 

@@ -129,18 +129,12 @@ pub enum AgentEvent {
 /// A step of a run, as clients show it.
 #[derive(Debug, PartialEq)]
 pub enum RunStep {
-    /// The run waits; `position` 1 is next.
-    Queued {
-        /// The run's place in the queue.
-        position: usize,
-    },
+    /// The run waits at this place in the queue; 1 is next.
+    Queued(usize),
     /// The prompt was given to the agent.
     Started,
-    /// The provider failed and will be asked again.
-    Retrying {
-        /// The error of the provider.
-        reason: String,
-    },
+    /// The provider failed, with this error, and will be asked again.
+    Retrying(String),
     /// The conversation is being shortened.
     Compacting,
     /// More of the answer. Pieces that wait are merged: only their concatenation counts.

@@ -112,10 +112,11 @@ fn event_bytes(event: &AgentEvent) -> usize {
 
 fn step_bytes(step: &RunStep) -> usize {
     match step {
-        RunStep::Text(text) | RunStep::Thinking(text) | RunStep::Error(text) => text.len(),
-        RunStep::Retrying { reason } => reason.len(),
+        RunStep::Text(text) | RunStep::Thinking(text) | RunStep::Error(text) | RunStep::Retrying(text) => {
+            text.len()
+        }
         RunStep::Tool(tool) => tool.call_id.len() + tool.name.len() + tool.text.len(),
-        RunStep::Queued { .. } | RunStep::Started | RunStep::Compacting | RunStep::Reset => 0,
+        RunStep::Queued(_) | RunStep::Started | RunStep::Compacting | RunStep::Reset => 0,
     }
 }
 

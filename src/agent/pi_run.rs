@@ -135,7 +135,7 @@ impl PiRun {
                 self.wait_for_more(out);
                 self.pending = PendingWork::Retry;
                 self.repeats = true;
-                out.push(RunOutput::Step(RunStep::Retrying { reason: one_sentence(&reason) }));
+                out.push(RunOutput::Step(RunStep::Retrying(one_sentence(&reason))));
             }
             PiLine::RetryEnd { success, error } => {
                 self.pending = PendingWork::Nothing;

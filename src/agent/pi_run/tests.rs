@@ -145,7 +145,7 @@ fn a_retry_drops_the_failed_text_and_keeps_what_was_complete() {
     ]);
     fed.take();
     fed.feed([PiLine::RetryStart("529\nbusy".into())]);
-    assert_eq!(steps(&fed.take()), [&RunStep::Retrying { reason: "529 busy".into() }]);
+    assert_eq!(steps(&fed.take()), [&RunStep::Retrying("529 busy".into())]);
     // The `get_state` that was under way answers now and means nothing.
     let stale =
         Response { id: Some("p1-state1".into()), command: "get_state".into(), refusal: None, is_busy: false };

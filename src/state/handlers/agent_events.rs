@@ -77,11 +77,11 @@ impl State {
 /// The stream and data of the `agent` event for a step.
 fn to_event(step: RunStep) -> (AgentStream, Value) {
     match step {
-        RunStep::Queued { position } => {
+        RunStep::Queued(position) => {
             (AgentStream::Lifecycle, json!({ "phase": "queued", "position": position }))
         }
         RunStep::Started => (AgentStream::Lifecycle, json!({ "phase": "started" })),
-        RunStep::Retrying { reason } => {
+        RunStep::Retrying(reason) => {
             let reason = cut_encoded(&reason, TOOL_BYTES_MAX);
             (AgentStream::Lifecycle, json!({ "phase": "retrying", "reason": reason }))
         }

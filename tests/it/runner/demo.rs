@@ -71,15 +71,15 @@ fn runs_of_one_session_wait_for_each_other_and_queued_ones_can_be_cancelled() {
     let first = rig.send("one [[slow 100]]", |_| {});
     let second = rig.send("two", |_| {});
     let third = rig.send("three", |_| {});
-    rig.until(&third, "place in the queue", |step| *step == RunStep::Queued { position: 2 });
+    rig.until(&third, "place in the queue", |step| *step == RunStep::Queued(2));
     rig.cancel(&second);
     let cancelled = rig.finish(&second);
     assert_eq!(cancelled.status, RunStatus::Cancelled);
-    assert_eq!(cancelled.steps, [RunStep::Queued { position: 1 }]);
+    assert_eq!(cancelled.steps, [RunStep::Queued(1)]);
     assert_eq!(rig.finish(&first).status, RunStatus::Ok);
     let last = rig.finish(&third);
     assert_eq!((last.status, &*last.summary), (RunStatus::Ok, "You said: three"));
-    assert_eq!(last.steps[..2], [RunStep::Queued { position: 2 }, RunStep::Queued { position: 1 }]);
+    assert_eq!(last.steps[..2], [RunStep::Queued(2), RunStep::Queued(1)]);
 }
 
 #[test]

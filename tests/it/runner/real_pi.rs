@@ -74,7 +74,7 @@ fn a_provider_that_is_busy_for_a_while_gives_one_answer() {
     // Its client library asks three times before Pi itself begins to retry.
     let finished = provider.rig("mock-1").ask("[[fail 3 529]] patience");
     assert_eq!((finished.status, &*finished.summary), (Ok, "You said: patience"));
-    assert_eq!(finished.count(|step| matches!(step, RunStep::Retrying { .. })), 1, "{finished:?}");
+    assert_eq!(finished.count(|step| matches!(step, RunStep::Retrying(_))), 1, "{finished:?}");
     assert_eq!(finished.count(|step| *step == RunStep::Reset), 1);
     assert_eq!(finished.shown(), finished.summary);
 }

@@ -131,7 +131,7 @@ fn is_met(cue: Cue, steps: &[RunStep]) -> bool {
             steps.iter().any(|step| matches!(step, RunStep::Tool(call) if call.phase == ToolPhase::Start))
         }
         Cue::Retries(count) => {
-            steps.iter().filter(|step| matches!(step, RunStep::Retrying { .. })).count() == count
+            steps.iter().filter(|step| matches!(step, RunStep::Retrying(_))).count() == count
         }
     }
 }
@@ -168,7 +168,7 @@ fn check_end(expected: &Run, recorded: &Recorded, seen: &Finished) {
 fn check_steps(expected: &Run, recorded: &Recorded, seen: &Finished) {
     assert_eq!(seen.count(|step| *step == RunStep::Started), 1, "{seen:?}");
     assert_eq!(seen.count(|step| matches!(step, RunStep::Error(_))), 0, "{seen:?}");
-    let retries = seen.count(|step| matches!(step, RunStep::Retrying { .. }));
+    let retries = seen.count(|step| matches!(step, RunStep::Retrying(_)));
     let resets = seen.count(|step| *step == RunStep::Reset);
     let compactions = seen.count(|step| *step == RunStep::Compacting);
     let wanted = (expected.retries, expected.resets, expected.compactions);
