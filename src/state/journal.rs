@@ -37,7 +37,7 @@ pub(super) enum Then {
     /// The next part of a delivery is marked as being tried: it goes to its channel.
     Attempt { delivery: DeliveryId },
     /// Whoever waits for the end of these deliveries is told.
-    EndDeliveries(Vec<(DeliveryId, Option<Outcome>)>),
+    EndDeliveries(Vec<DeliveryId>),
     /// The request gets its answer, or an error that begins with `if_not`.
     Answer { asker: Asker, payload: Value, if_not: &'static str },
     /// The store has nothing of a session any more: the agent's files of it go, too.
@@ -166,7 +166,7 @@ impl State {
             // With a broken disk the answer is still worth more than silence; health says the rest.
             Then::EndRun { run_id, outcome } => self.run_end_stored(&run_id, &outcome),
             Then::Attempt { delivery } => self.mark_stored(delivery, result),
-            Then::EndDeliveries(deliveries) => self.deliveries_ended(deliveries),
+            Then::EndDeliveries(deliveries) => self.deliveries_ended(&deliveries),
             Then::Answer { asker, payload, if_not } => match result {
                 Ok(()) => self.answer(&asker, &payload),
                 Err(trouble) => self.refuse(&asker, &WireError::unavailable(format!("{if_not}{trouble}"))),

@@ -15,7 +15,6 @@ use crate::protocol::frame::{EventBody, cut_encoded};
 use crate::protocol::payload::{Message, Role};
 use crate::state::journal::Then;
 use crate::state::model::keys;
-use crate::state::model::keys::Outcome;
 use crate::state::model::outbox::{Delivery, DeliveryPhase, Head, Reply};
 use crate::state::model::slot::DeliveryId;
 use crate::state::{Effect, State};
@@ -243,26 +242,19 @@ impl State {
 
     /// Ends a delivery, and commits what is to be known of it.
     fn end_delivery(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
-        if let Some(end) = self.put_end(id, status, reason) {
-            self.commit(Then::EndDeliveries(vec![end]));
-        }
+        self.put_end(id, status, reason);
+        self.commit(Then::EndDeliveries(vec![id]));
     }
 
-    /// Writes the end of a delivery, if it is there. Returns it with the outcome that its key keeps, if it has
-    /// a key.
-    pub(crate) fn put_end(
-        &mut self,
-        id: DeliveryId,
-        status: MessageStatus,
-        reason: Option<&str>,
-    ) -> Option<(DeliveryId, Option<Outcome>)> {
-        let head = &self.outbox.by_id.get(&id)?.head;
+    /// Writes the end of a delivery, and the outcome that its key keeps, if it has a key.
+    pub(crate) fn put_end(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
+        let Some(Delivery { head, .. }) = self.outbox.by_id.get(&id) else { return };
         let status = match status {
             MessageStatus::Failed if head.may_have_left || head.unknown => MessageStatus::Unknown,
             status => status,
         };
         self.show_delivery(id, status, reason);
-        let delivery = self.outbox.end(id, &mut self.writes)?;
+        let Some(delivery) = self.outbox.end(id, &mut self.writes) else { return };
         let head = &delivery.head;
         let reason = reason.unwrap_or_default();
         let mut note = None;
@@ -287,10 +279,11 @@ impl State {
             let note = Message { run_id: head.run_id.clone(), ..note };
             self.sessions.append_to_current(&head.session_key, note, &mut self.writes);
         }
-        let Some(key) = &head.key else { return Some((id, None)) };
-        let outcome = delivery.outcome(status, reason, self.now);
-        self.keys.put_outcome(key, &outcome, &mut self.writes);
-        Some((id, Some(outcome)))
+        if let Some(key) = &head.key {
+            let outcome = delivery.ended(status, reason, self.now);
+            self.keys.put_outcome(key, &outcome, &mut self.writes);
+            delivery.outcome = Some(outcome);
+        }
     }
 
     /// Tells all clients how far a delivery is.

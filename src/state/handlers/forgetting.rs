@@ -60,8 +60,8 @@ impl State {
         for id in self.outbox.forget(session_key) {
             if self.outbox.by_id.get(&id).is_some_and(|delivery| delivery.head.key.is_some()) {
                 // A client waits for the outcome.
-                let why = Some("its session was forgotten");
-                ended.extend(self.put_end(id, MessageStatus::Failed, why));
+                self.put_end(id, MessageStatus::Failed, Some("its session was forgotten"));
+                ended.push(id);
             } else {
                 self.outbox.end(id, &mut self.writes);
                 self.outbox.by_id.remove(&id);

@@ -138,14 +138,14 @@ impl State {
     }
 
     /// Takes deliveries whose end is on record out of the outbox and tells whoever waits for them.
-    pub(crate) fn deliveries_ended(&mut self, deliveries: Vec<(DeliveryId, Option<Outcome>)>) {
-        for (id, outcome) in deliveries {
-            let Some(delivery) = self.outbox.by_id.remove(&id) else { continue };
-            if let (Some(key), Some(outcome)) = (&delivery.head.key, outcome) {
+    pub(crate) fn deliveries_ended(&mut self, ids: &[DeliveryId]) {
+        for id in ids {
+            let Some(delivery) = self.outbox.by_id.remove(id) else { continue };
+            if let (Some(key), Some(outcome)) = (&delivery.head.key, &delivery.outcome) {
                 let run_id = RunId::from(delivery.head.run_id.clone().unwrap_or_default());
-                self.keys.end(key, &outcome, self.now.mono, &mut self.writes);
+                self.keys.end(key, outcome, self.now.mono, &mut self.writes);
                 for waiter in &delivery.waiters {
-                    self.answer_send(waiter, &run_id, &outcome);
+                    self.answer_send(waiter, &run_id, outcome);
                 }
             }
             if delivery.head.message_id.is_some() && !delivery.forgotten {

@@ -116,6 +116,8 @@ pub(crate) struct Delivery {
     pub(crate) why: Option<String>,
     /// The `send` requests that are answered when the delivery is over.
     pub(crate) waiters: Vec<Asker>,
+    /// How a `send` ended, once that is being put on record.
+    pub(crate) outcome: Option<Outcome>,
 }
 
 impl Delivery {
@@ -133,6 +135,7 @@ impl Delivery {
             backoff: SEND_RETRY,
             why: None,
             waiters: Vec::new(),
+            outcome: None,
         }
     }
 
@@ -195,7 +198,7 @@ impl Delivery {
     }
 
     /// How the delivery ended, as the key of its `send` keeps it.
-    pub(crate) fn outcome(&self, status: MessageStatus, reason: &str, now: Now) -> Outcome {
+    pub(crate) fn ended(&self, status: MessageStatus, reason: &str, now: Now) -> Outcome {
         let (status, summary) = match status {
             MessageStatus::Failed => (Some(RunStatus::Error), self.failure("", reason)),
             MessageStatus::Unknown => (None, format!("it may or may not have been sent: {reason}")),
@@ -378,7 +381,7 @@ impl Outbox {
     }
 
     /// Ends a delivery: it goes off the record.
-    pub(crate) fn end(&mut self, id: DeliveryId, writes: &mut WriteBuffer) -> Option<&Delivery> {
+    pub(crate) fn end(&mut self, id: DeliveryId, writes: &mut WriteBuffer) -> Option<&mut Delivery> {
         let delivery = self.by_id.get_mut(&id)?;
         delivery.phase = DeliveryPhase::Ending;
         writes.delete(&Slot::Delivery(id));
