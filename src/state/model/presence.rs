@@ -72,11 +72,11 @@ impl Presence {
             // Nobody takes the gateway's own entry.
             entry.instance_id = format!("conn-{conn}");
         }
-        if !self.listed.contains_key(&entry.instance_id) && self.is_full() && !self.evict_gone() {
-            self.waiting.push_back((conn, entry));
-            return;
+        if self.listed.contains_key(&entry.instance_id) {
+            return self.list(conn, entry);
         }
-        self.list(conn, entry);
+        self.waiting.push_back((conn, entry));
+        self.admit_waiting();
     }
 
     /// Marks the entry of a connection that has ended. If a newer one holds it, nothing changes.
@@ -154,11 +154,6 @@ impl Presence {
         self.listed.values_mut().find(|listed| listed.holder == Holder::Connected(conn))
     }
 
-    fn is_full(&self) -> bool {
-        // The gateway's own entry counts.
-        self.listed.len() + 1 >= PRESENCE_MAX
-    }
-
     fn list(&mut self, conn: ConnId, entry: PresenceEntry) {
         let instance = entry.instance_id.clone();
         self.listed.insert(instance.clone(), Listed { entry, holder: Holder::Connected(conn) });
@@ -184,8 +179,10 @@ impl Presence {
         true
     }
 
+    /// Lists those who wait, as far as there are places or somebody is gone.
     fn admit_waiting(&mut self) {
-        while !self.waiting.is_empty() && (!self.is_full() || self.evict_gone()) {
+        // The gateway's own entry counts.
+        while !self.waiting.is_empty() && (self.listed.len() + 1 < PRESENCE_MAX || self.evict_gone()) {
             if let Some((conn, entry)) = self.waiting.pop_front() {
                 self.list(conn, entry);
             }
