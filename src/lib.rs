@@ -49,7 +49,7 @@
 //! 2. `state/handlers/intake.rs` asks `model/access.rs` who may write, and puts what is let in into the inbox
 //!    (`model/inbox.rs`). The channel goes on only when that is durable. Files are fetched, albums gathered.
 //! 3. `handlers/asking.rs` makes a run of it, with a prompt from `model/prompt.rs`, or carries out a directive
-//!    (`handlers/directives.rs`). `handlers/session_queues.rs` starts it when its session's turn comes; which of
+//!    (`handlers/directives.rs`). `handlers/runs.rs` starts it when its session's turn comes; which of
 //!    the messages that came meanwhile become one next prompt is decided in `model/runs.rs`.
 //! 4. `agent::scheduler` finds it a process, `agent::pi_run` follows what that says; `handlers/agent_events.rs`
 //!    passes the steps on to clients as `agent` events.

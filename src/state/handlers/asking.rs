@@ -1,7 +1,7 @@
 //! Makes runs of the messages in the inbox that are whole, in the order in which they came, or answers them
 //! without one.
 //!
-//! Knows of the agent only whether it has room; when a run starts is up to `session_queues`.
+//! Knows of the agent only whether it has room; when a run starts is up to `runs`.
 
 use crate::channels::ChannelCommand;
 use crate::channels::message::Inbound;

@@ -37,7 +37,7 @@ impl State {
     pub(crate) fn forget_session(&mut self, key: &str) -> String {
         // Nobody is told of the ends of its runs: what became of such a message would be noted in the session again.
         self.mute_replies(|run| run.session_key == key);
-        self.cancel_session(key);
+        self.cancel_all(|run| run.session_key == key);
         // First, because it may need a commit of its own: the session's records go all at once with the next.
         self.forget_in_channels(key);
         let session_id = self.sessions.forget(key, &mut self.writes);

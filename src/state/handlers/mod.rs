@@ -20,5 +20,4 @@ mod replies;
 mod requests;
 mod runs;
 mod sends;
-mod session_queues;
 mod switches;

@@ -148,7 +148,7 @@ impl State {
             return Err(WireError::invalid("`/params/sessionKey`: no such session; ask sessions-list"));
         }
         self.require_store()?;
-        self.cancel_session(key);
+        self.cancel_all(|run| run.session_key == key);
         let session_id = self.sessions.reset(key, self.now.wall_ms, &mut self.writes);
         self.end_session(key, false);
         let payload = json!({ "sessionKey": key, "sessionId": session_id });
