@@ -186,7 +186,7 @@ impl State {
             Slot::Session(key) => self.sessions.recover(&key, serde_json::from_str(json)?),
             Slot::Key(key) => keys.push((key, serde_json::from_str(json)?)),
             Slot::Inbox(channel, key) => {
-                self.inbox.recover(channel, key, json, self.now.mono, &mut self.writes)?
+                self.inbox.recover(channel, key, json, self.now.mono, &mut self.writes)?;
             }
             Slot::Aside(channel, key) => self.inbox.aside.push_back((channel, key)),
             Slot::Delivery(id) => self.outbox.recover(id, json, self.now)?,

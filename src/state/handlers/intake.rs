@@ -131,7 +131,7 @@ impl State {
     /// Has pictures and files fetched where the channel can, as many at a time as it takes; what takes too
     /// long is left out.
     pub(crate) fn fetch_media(&mut self) {
-        for (_, entry) in self.inbox.waiting.iter_mut().filter(|(_, entry)| entry.fetching > 0) {
+        for entry in self.inbox.waiting.values_mut().filter(|entry| entry.fetching > 0) {
             if entry.fetch_until.is_some_and(|until| until <= self.now.mono) {
                 entry.files.push(Err("a file (it took too long)".to_owned()));
                 (entry.fetching, entry.fetch_until) = (0, None);
@@ -139,9 +139,9 @@ impl State {
         }
         let open = Channel::ALL.map(|channel| self.is_open(channel));
         let media_folder = &self.config.channels.media;
-        let asked = self.inbox.waiting.iter().filter(|(_, entry)| entry.fetch_until.is_some());
-        let mut in_flight: usize = asked.map(|(_, entry)| entry.fetching).sum();
-        for (_, entry) in self.inbox.waiting.iter_mut() {
+        let asked = self.inbox.waiting.values().filter(|entry| entry.fetch_until.is_some());
+        let mut in_flight: usize = asked.map(|entry| entry.fetching).sum();
+        for entry in self.inbox.waiting.values_mut() {
             let channel = entry.message.route.channel;
             let waits = entry.stored && entry.fetching > 0 && entry.fetch_until.is_none();
             // The time that a file may take begins when it is asked for.

@@ -78,7 +78,7 @@ impl State {
             let Some(run) = self.runs.by_id.get_mut(run_id) else { continue };
             if let (Origin::Channel, Some(reply)) = (run.origin, &run.reply) {
                 self.effects.push(typing(&reply.route, true));
-                run.shows_typing = true;
+                run.typing_in = Some(reply.route.clone());
             }
         }
     }
@@ -95,8 +95,8 @@ impl State {
     fn take_reply(&mut self, run_id: &RunId) -> Option<Reply> {
         let run = self.runs.by_id.get_mut(run_id)?;
         let reply = run.reply.take()?;
-        if std::mem::take(&mut run.shows_typing) {
-            self.effects.push(typing(&reply.route, false));
+        if let Some(route) = run.typing_in.take() {
+            self.effects.push(typing(&route, false));
         }
         Some(reply)
     }
@@ -170,9 +170,9 @@ impl State {
             }),
         };
         // Who sends several messages at once is told of the first of them.
-        let told = self.inbox.waiting.iter().filter(|(_, entry)| entry.tell_at.is_none() && in_line(entry));
-        let mut told: Vec<Route> = told.map(|(_, entry)| entry.message.route.clone()).collect();
-        for (_, entry) in self.inbox.waiting.iter_mut() {
+        let told = self.inbox.waiting.values().filter(|entry| entry.tell_at.is_none() && in_line(entry));
+        let mut told: Vec<Route> = told.map(|entry| entry.message.route.clone()).collect();
+        for entry in self.inbox.waiting.values_mut() {
             if !entry.stored || entry.tell_at.is_none_or(|at| at > self.now.mono) {
                 continue;
             }

@@ -75,8 +75,8 @@ pub(crate) struct Run {
     /// Number of `agent` events sent so far.
     pub(crate) seq: u64,
     pub(crate) cancelled: bool,
-    /// Whether its chat is shown that the gateway is typing.
-    pub(crate) shows_typing: bool,
+    /// The chat that is shown that the gateway is typing.
+    pub(crate) typing_in: Option<Route>,
 }
 
 /// The way on which a run was asked for.
