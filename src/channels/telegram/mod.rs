@@ -35,16 +35,14 @@ mod poll_loop;
 mod rate_limit;
 mod send_loop;
 mod send_message;
-mod trouble;
 mod update;
 
 pub(crate) use api::TelegramSetup;
 use api::{Api, BotAccount};
-use error::{ApiError, Refusal};
+use error::{ApiError, Refusal, Trouble};
 use file_loop::{FileCommand, FileLoop};
 use poll_loop::{Pauses, PollCommand, PollLoop};
 use send_loop::{SendCommand, SendLoop};
-use trouble::Trouble;
 
 /// Reads an answer of the Bot API with updates, and what they bring, for `tests/it/fuzz`: through a server it
 /// would try a thousandth as many. The error says what is wrong with the answer.
@@ -358,9 +356,9 @@ impl Telegram {
             }
             EventKind::Trouble(error) | EventKind::Probed(Err(error)) => self.set_trouble(&error),
             EventKind::PolledElsewhere(who) => {
-                self.health.set(Trouble::Conflict.state(), Some(trouble::polled_elsewhere(&who)));
+                self.health.set(Trouble::Conflict.state(), Some(error::polled_elsewhere(&who)));
             }
-            EventKind::Disputed(why) => self.health.note = why.as_deref().map(trouble::lease_dispute),
+            EventKind::Disputed(why) => self.health.note = why.as_deref().map(error::lease_dispute),
             EventKind::Batch(batch) => {
                 // The answer to a batch of an earlier epoch may be on its way.
                 if self.offered.is_some() { self.next = Some(batch) } else { self.offer(batch) }

@@ -12,8 +12,7 @@ use crate::backoff::{Backoff, jitter};
 use crate::channels::lease::{self, Claim, Lease};
 use crate::channels::message::Batch;
 use crate::channels::telegram::api::{Api, BotAccount};
-use crate::channels::telegram::error::ApiError;
-use crate::channels::telegram::trouble::Trouble;
+use crate::channels::telegram::error::{ApiError, Trouble};
 use crate::channels::telegram::update;
 use crate::channels::telegram::{EventKind, Reporter};
 use crate::channels::web::client::Timeouts;
@@ -271,7 +270,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::{Pauses, first, next_offset};
-    use crate::channels::telegram::trouble::Trouble;
+    use crate::channels::telegram::error::Trouble;
     use crate::limits::{TELEGRAM_POLL_SECONDS, TELEGRAM_POLL_UPDATES_MAX};
 
     #[test]

@@ -12,10 +12,9 @@ use serde_json::json;
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part, not_sent};
 use crate::channels::message::Route;
 use crate::channels::telegram::api::Api;
-use crate::channels::telegram::error::ApiError;
+use crate::channels::telegram::error::{ApiError, Trouble};
 use crate::channels::telegram::rate_limit::RateLimit;
 use crate::channels::telegram::send_message;
-use crate::channels::telegram::trouble::Trouble;
 use crate::channels::telegram::{EventKind, Reporter};
 use crate::channels::web::client::Timeouts;
 use crate::limits::{
