@@ -145,13 +145,7 @@ impl Api {
         timeouts: Timeouts,
     ) -> Result<T, ApiError> {
         let body = serde_json::to_vec(parameters).unwrap_or_default();
-        self.post(
-            method,
-            "application/json",
-            SendBody::from_reader(&mut body.as_slice()),
-            body.len() as u64,
-            timeouts,
-        )
+        self.post(method, "application/json", &mut body.as_slice(), body.len() as u64, timeouts)
     }
 
     /// Calls `method` with parameters and one file, which has its own field, as a form.
@@ -184,14 +178,14 @@ impl Api {
         let bytes = head.len() as u64 + upload.bytes + tail.len() as u64;
         let mut body = head.as_slice().chain(file.take(upload.bytes)).chain(tail.as_bytes());
         let kind = format!("multipart/form-data; boundary={boundary}");
-        self.post(method, &kind, SendBody::from_reader(&mut body), bytes, Timeouts::TRANSFER)
+        self.post(method, &kind, &mut body, bytes, Timeouts::TRANSFER)
     }
 
     fn post<T: DeserializeOwned>(
         &self,
         method: &str,
         kind: &str,
-        body: SendBody<'_>,
+        body: &mut dyn Read,
         bytes: u64,
         timeouts: Timeouts,
     ) -> Result<T, ApiError> {
@@ -207,7 +201,7 @@ impl Api {
             let mut response = request
                 .header("content-type", kind)
                 .header("content-length", bytes.to_string())
-                .send(body)?;
+                .send(SendBody::from_reader(body))?;
             let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
             let retry_after = retry_after.map(str::to_owned);
             let status = response.status().as_u16();
