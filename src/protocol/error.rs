@@ -78,7 +78,7 @@ impl WireError {
         Self { retry_after_ms: Some(retry_after_ms), ..Self::new(ErrorCode::RateLimited, message) }
     }
 
-    /// `INTERNAL`, retryable.
+    /// An error `INTERNAL`, after which the request may be tried again.
     pub(crate) fn internal(message: impl AsRef<str>) -> Self {
         Self::new(ErrorCode::Internal, message)
     }
