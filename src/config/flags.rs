@@ -1,10 +1,12 @@
 //! The daemon's command line: its flags, read one by one, and its help. What they mean together is said in
 //! `settings`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use crate::arguments::Kind::{self, Number, Switch, Text};
 use crate::arguments::{Argument, FlagError, read_flag};
@@ -20,7 +22,7 @@ impl From<FlagError> for SettingsError {
         match error {
             FlagError::Unknown(name) => {
                 let flag = cut(&name, ERROR_MEMBER_BYTES_MAX);
-                let hint = match nearest(&name, all().flat_map(Argument::names)) {
+                let hint = match nearest(&name, FLAGS.iter().flat_map(Argument::names)) {
                     Some(nearest) => format!("did you mean `{nearest}`?"),
                     None => "`--help` lists them".to_owned(),
                 };
@@ -36,78 +38,26 @@ fn twice(flag: &str) -> SettingsError {
     SettingsError(format!("`{flag}` is given twice, or with a value that it does not take"))
 }
 
-/// The flags, in the sections of the help.
-const SECTIONS: &[(&str, &[Argument])] = &[
-    ("Where it listens", LISTENING),
-    ("Who may connect", CONNECTING),
-    ("What it runs and keeps", KEEPING),
-    ("What it says", SAYING),
-];
-
-const fn flag(name: &'static str, kind: Kind, help: &'static str) -> Argument {
-    Argument::flag(name, kind, help)
+const fn flag(name: &'static str, kind: Kind) -> Argument {
+    Argument::flag(name, kind, "")
 }
 
-const LISTENING: &[Argument] = &[
-    flag("--port", Number("N"), "TCP port, 0 for any free one      [CLAWDIS_GATEWAY_PORT, default 18789]"),
-    flag(
-        "--bind",
-        Text("ADDR"),
-        "IP address to listen on; may be given several times  [default 127.0.0.1]\n\
-         One that is not a loopback address needs a token; loopback is\n\
-         served beside it.",
-    ),
-    flag("--max-clients", Number("N"), "connections at a time                                [default 2048]"),
-    flag(
-        "--tick-interval-ms",
-        Number("N"),
-        "milliseconds between two keep-alive events           [default 30000]",
-    ),
-];
-const CONNECTING: &[Argument] = &[
-    flag(
-        "--token-file",
-        Text("FILE"),
-        "a file that holds the token that clients must send; a new one that is\n\
-         written there counts at once",
-    ),
-    flag(
-        "--token",
-        Text("TOKEN"),
-        "the token itself                  [CLAWDIS_GATEWAY_TOKEN]\n\
-         Prefer the file or the variable: a shell keeps what is typed.",
-    ),
-];
-const KEEPING: &[Argument] = &[
-    flag(
-        "--agent",
-        Text("SPEC"),
-        "pi, builtin:echo (a small demo) or a JSON array: a program and its first\n\
-         arguments                         [CLAWDIS_AGENT, default: no agent]",
-    ),
-    flag(
-        "--state-dir",
-        Text("DIR"),
-        "where everything is kept          [CLAWDIS_STATE_DIR, default ~/.clawdis]",
-    ),
-    flag(
-        "--config",
-        Text("FILE"),
-        "the configuration                 [CLAWDIS_CONFIG, default clawdis.json\n\
-         in the state folder]",
-    ),
-];
-const SAYING: &[Argument] = &[
-    flag("--check-config", Switch, "say whether flags, environment and configuration are good, and end"),
-    flag(
-        "--log-format",
-        Text("FORMAT"),
-        "text or json                                         [default text]",
-    ),
-    flag("--verbose", Switch, "say more    [RUST_LOG chooses by module: clawdis_gateway::net=debug]")
-        .with_short("-v"),
-    flag("--help", Switch, "this text").with_short("-h"),
-    flag("--version", Switch, "the version").with_short("-V"),
+/// Every flag; what they mean stands in [`HELP`].
+const FLAGS: &[Argument] = &[
+    flag("--port", Number("N")),
+    flag("--bind", Text("ADDR")),
+    flag("--max-clients", Number("N")),
+    flag("--tick-interval-ms", Number("N")),
+    flag("--token-file", Text("FILE")),
+    flag("--token", Text("TOKEN")),
+    flag("--agent", Text("SPEC")),
+    flag("--state-dir", Text("DIR")),
+    flag("--config", Text("FILE")),
+    flag("--check-config", Switch),
+    flag("--log-format", Text("FORMAT")),
+    flag("--verbose", Switch).with_short("-v"),
+    flag("--help", Switch).with_short("-h"),
+    flag("--version", Switch).with_short("-V"),
 ];
 /// Flags that may be given more than once.
 const REPEATABLE: [&str; 2] = ["--bind", "--verbose"];
@@ -144,98 +94,76 @@ impl Flags {
     pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, SettingsError> {
         let asks = |names: [&str; 2]| args.iter().any(|arg| names.iter().any(|name| arg == name));
         if asks(["-h", "--help"]) {
-            return Ok(Invocation::Say(help()));
+            return Ok(Invocation::Say(HELP.to_owned()));
         }
         if asks(["-V", "--version"]) {
             return Ok(Invocation::Say(version_line("clawdis-gateway")));
         }
-        let given = Given::read(args)?;
-        let number = "a number from 100 to 86400000";
-        let flags = Self {
-            port: given.value("--port", PORT_NUMBER, |text| text.parse().ok())?,
-            bind: given.values("--bind", ADDRESS, address)?,
-            token: given.value("--token", "UTF-8 text", |text| Some(Secret::new(text)))?,
-            token_file: given.path("--token-file")?,
-            config: given.path("--config")?,
-            state_dir: given.path("--state-dir")?,
-            agent: given.value("--agent", "UTF-8 text", |text| Some(text.to_owned()))?,
-            tick_interval_ms: given.value("--tick-interval-ms", number, |text| {
-                text.parse().ok().filter(|ms| (TICK_INTERVAL_MS_MIN..=TICK_INTERVAL_MS_MAX).contains(ms))
-            })?,
-            max_clients: given.value("--max-clients", "a number from 1 to 65535", |text| {
-                text.parse().ok().filter(|clients| (1..=CLIENTS_MAX_MAX).contains(clients))
-            })?,
-            log_format: given.value("--log-format", "`text` or `json`", log_format)?.unwrap_or_default(),
-            verbose: given.of("--verbose").next().is_some(),
-            check_config: given.of("--check-config").next().is_some(),
-        };
-        if flags.token.is_some() && flags.token_file.is_some() {
-            let text = "`--token` and `--token-file` exclude each other: give one of them";
-            return Err(SettingsError(text.to_owned()));
-        }
-        Ok(Invocation::Run(Box::new(flags)))
-    }
-}
-
-/// The flags of a command line and their values, in order.
-struct Given(Vec<(&'static str, OsString)>);
-
-impl Given {
-    fn read(args: Vec<OsString>) -> Result<Self, SettingsError> {
-        let mut given: Vec<(&str, OsString)> = Vec::new();
+        let mut flags = Self::default();
+        let mut given = Vec::new();
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             if arg == "-vv" {
-                given.extend(["-v"; 2].map(|_| ("--verbose", OsString::new())));
+                flags.verbose = true;
                 continue;
             }
             if !arg.as_bytes().starts_with(b"-") {
                 let text = "only flags are expected (`--help` lists them), but there is another argument";
                 return Err(SettingsError(text.to_owned()));
             }
-            let (flag, value) = read_flag(&arg, all(), &mut args)?;
-            if given.iter().any(|(name, _)| *name == flag.name) && !REPEATABLE.contains(&flag.name) {
-                return Err(twice(flag.name));
+            let (Argument { name, .. }, value) = read_flag(&arg, FLAGS.iter(), &mut args)?;
+            if given.contains(name) && !REPEATABLE.contains(name) {
+                return Err(twice(name));
             }
-            given.push((flag.name, value));
+            given.push(*name);
+            flags.set(name, value).map_err(|expected| SettingsError::wrong(name, expected))?;
         }
-        Ok(Self(given))
-    }
-
-    /// The values that were given for a flag.
-    fn of(&self, flag: &'static str) -> impl Iterator<Item = &OsStr> {
-        self.0.iter().filter(move |(name, _)| *name == flag).map(|(_, value)| value.as_os_str())
-    }
-
-    fn values<T>(
-        &self,
-        flag: &'static str,
-        expected: &'static str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Vec<T>, SettingsError> {
-        let value = |text: &OsStr| text.to_str().and_then(&parse);
-        self.of(flag).map(|text| value(text).ok_or(SettingsError::wrong(flag, expected))).collect()
-    }
-
-    fn value<T>(
-        &self,
-        flag: &'static str,
-        expected: &'static str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, SettingsError> {
-        Ok(self.values(flag, expected, parse)?.pop())
-    }
-
-    fn path(&self, flag: &'static str) -> Result<Option<PathBuf>, SettingsError> {
-        match self.of(flag).next() {
-            Some(path) if path.is_empty() => Err(SettingsError::wrong(flag, "a value")),
-            path => Ok(path.map(PathBuf::from)),
+        if flags.token.is_some() && flags.token_file.is_some() {
+            let text = "`--token` and `--token-file` exclude each other: give one of them";
+            return Err(SettingsError(text.to_owned()));
         }
+        Ok(Invocation::Run(Box::new(flags)))
+    }
+
+    /// Takes over what was typed for one flag. The error says what the flag needs instead.
+    fn set(&mut self, flag: &str, value: OsString) -> Result<(), &'static str> {
+        let text = value.to_str();
+        let utf8 = text.ok_or("UTF-8 text");
+        let path = || if value.is_empty() { Err("a value") } else { Ok(PathBuf::from(&value)) };
+        match flag {
+            "--port" => self.port = Some(number(text, 0..=u16::MAX).ok_or(PORT_NUMBER)?),
+            "--bind" => self.bind.push(text.and_then(address).ok_or(ADDRESS)?),
+            "--max-clients" => {
+                let clients = number(text, 1..=CLIENTS_MAX_MAX);
+                self.max_clients = Some(clients.ok_or("a number from 1 to 65535")?);
+            }
+            "--tick-interval-ms" => {
+                let interval = number(text, TICK_INTERVAL_MS_MIN..=TICK_INTERVAL_MS_MAX);
+                self.tick_interval_ms = Some(interval.ok_or("a number from 100 to 86400000")?);
+            }
+            "--token-file" => self.token_file = Some(path()?),
+            "--token" => self.token = Some(Secret::new(utf8?)),
+            "--agent" => self.agent = Some(utf8?.to_owned()),
+            "--state-dir" => self.state_dir = Some(path()?),
+            "--config" => self.config = Some(path()?),
+            "--check-config" => self.check_config = true,
+            "--log-format" => {
+                self.log_format = match text {
+                    Some("text") => LogFormat::Text,
+                    Some("json") => LogFormat::Json,
+                    _ => return Err("`text` or `json`"),
+                }
+            }
+            "--verbose" => self.verbose = true,
+            // `--help` and `--version` were answered before.
+            _ => {}
+        }
+        Ok(())
     }
 }
 
-fn all() -> impl Iterator<Item = &'static Argument> {
-    SECTIONS.iter().flat_map(|(_, flags)| *flags)
+fn number<T: FromStr + PartialOrd>(text: Option<&str>, range: RangeInclusive<T>) -> Option<T> {
+    text?.parse().ok().filter(|number| range.contains(number))
 }
 
 /// The same command line without `--token` and its value: for the daemon to execute itself with,
@@ -268,21 +196,40 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
-fn log_format(text: &str) -> Option<LogFormat> {
-    match text {
-        "text" => Some(LogFormat::Text),
-        "json" => Some(LogFormat::Json),
-        _ => None,
-    }
-}
-
-const USAGE: &str = "\
+/// The text of `--help`: every flag, variable and exit code of the daemon.
+const HELP: &str = "\
 clawdis-gateway - one daemon that owns your messaging surfaces and runs your agent
 
 Usage: clawdis-gateway [FLAGS]
-";
 
-const NOTES: &str = "
+Where it listens
+  --port N              TCP port, 0 for any free one      [CLAWDIS_GATEWAY_PORT, default 18789]
+  --bind ADDR           IP address to listen on; may be given several times  [default 127.0.0.1]
+                        One that is not a loopback address needs a token; loopback is
+                        served beside it.
+  --max-clients N       connections at a time                                [default 2048]
+  --tick-interval-ms N  milliseconds between two keep-alive events           [default 30000]
+
+Who may connect
+  --token-file FILE     a file that holds the token that clients must send; a new one that is
+                        written there counts at once
+  --token TOKEN         the token itself                  [CLAWDIS_GATEWAY_TOKEN]
+                        Prefer the file or the variable: a shell keeps what is typed.
+
+What it runs and keeps
+  --agent SPEC          pi, builtin:echo (a small demo) or a JSON array: a program and its first
+                        arguments                         [CLAWDIS_AGENT, default: no agent]
+  --state-dir DIR       where everything is kept          [CLAWDIS_STATE_DIR, default ~/.clawdis]
+  --config FILE         the configuration                 [CLAWDIS_CONFIG, default clawdis.json
+                        in the state folder]
+
+What it says
+  --check-config        say whether flags, environment and configuration are good, and end
+  --log-format FORMAT   text or json                                         [default text]
+  -v, --verbose         say more    [RUST_LOG chooses by module: clawdis_gateway::net=debug]
+  -h, --help            this text
+  -V, --version         the version
+
 A flag counts more than its variable, a variable more than the configuration. Channels also read
 TELEGRAM_BOT_TOKEN and CLAWDIS_TELEGRAM_API_BASE.
 
@@ -296,22 +243,6 @@ Example: a gateway with the demo agent, then a question to it from another shell
   clawdis-gateway --agent builtin:echo
   clawdis agent \"hello\"
 ";
-
-/// The text of `--help`: every flag, variable and exit code of the daemon.
-fn help() -> String {
-    let sections = SECTIONS.iter().map(|(heading, flags)| {
-        let rows: String = flags.iter().map(row).collect();
-        format!("\n{heading}\n{rows}")
-    });
-    format!("{USAGE}{}{NOTES}", sections.collect::<String>())
-}
-
-fn row(flag: &Argument) -> String {
-    let short = flag.short.map_or_else(String::new, |short| format!("{short}, "));
-    // Texts of several lines go on below their beginning.
-    let text = flag.help.replace('\n', &format!("\n{:24}", ""));
-    format!("  {:<22}{text}\n", short + &flag.with_value())
-}
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{Flags, Invocation, help, without_token};
+use super::{FLAGS, Flags, HELP, Invocation, without_token};
 use crate::logging::LogFormat;
 
 fn args(line: &[&str]) -> Vec<OsString> {
@@ -72,10 +72,18 @@ fn every_flag_arrives() {
 fn texts_are_asked_for() {
     for line in [&["--help"][..], &["-h"], &["--port", "x", "--help"]] {
         let Ok(Invocation::Say(text)) = Flags::parse(args(line)) else { panic!("{line:?}") };
-        assert_eq!(text, help());
+        assert_eq!(text, HELP);
     }
     let Ok(Invocation::Say(text)) = Flags::parse(args(&["--version"])) else { panic!("no version") };
     assert!(text.starts_with("clawdis-gateway "));
+}
+
+#[test]
+fn the_help_lists_every_flag() {
+    for flag in FLAGS {
+        let names = flag.short.map_or_else(String::new, |short| format!("{short}, ")) + &flag.with_value();
+        assert!(HELP.contains(&format!("\n  {names:<22}")), "{names}");
+    }
 }
 
 #[test]
