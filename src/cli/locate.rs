@@ -52,27 +52,20 @@ pub(crate) fn target(url: Option<&str>, token: Option<&str>, token_file: Option<
     } else {
         (configured_address()?, "the config", false)
     };
-    let search = match &lock {
-        _ if !address.is_loopback() => TokenSearch::Nowhere,
-        Lock::Held(_) => TokenSearch::Everywhere,
-        Lock::Left { port } if *port == Some(address.port) => TokenSearch::Nowhere,
-        Lock::Left { .. } | Lock::Absent if is_named => TokenSearch::Everywhere,
-        Lock::Absent => TokenSearch::InConfig,
-        Lock::Left { .. } => TokenSearch::Nowhere,
+    // Where a gateway listened that has ended, anybody may listen now.
+    let is_left = match lock {
+        Lock::Left { port } => !is_named || port == Some(address.port),
+        Lock::Held(_) | Lock::Absent => false,
     };
-    // What was named for no address in particular is not for whoever has a dead gateway's place.
-    let is_left = !is_named && matches!(lock, Lock::Left { .. });
+    let is_configured = matches!(lock, Lock::Absent) && !is_named;
+    let own_file = state_file("token").filter(|path| path.exists());
     let token = match named_token(token, token_file)? {
-        Some(token) => Some(token).filter(|_| !is_left),
-        None => found_token(search)?,
+        Some(token) => Some(token).filter(|_| is_named || !is_left),
+        None if is_left || !address.is_loopback() => None,
+        None => found_token(own_file.as_deref().filter(|_| !is_configured))?,
     };
-    let is_withheld = token.is_none()
-        && address.is_loopback()
-        && match lock {
-            Lock::Held(_) => false,
-            Lock::Left { port } => !is_named || port == Some(address.port),
-            Lock::Absent => !is_named && state_file("token").is_some_and(|path| path.exists()),
-        };
+    let is_withheld =
+        token.is_none() && address.is_loopback() && (is_left || is_configured && own_file.is_some());
     let unheld_lock = state_file(LOCK).filter(|_| is_withheld);
     Ok(Target { address, source, token, unheld_lock })
 }
@@ -162,25 +155,13 @@ fn named_token(token: Option<&str>, token_file: Option<&str>) -> Result<Option<T
     Ok(variable(name).map(|secret| Token { secret: secret.trim().to_owned(), source: name.to_owned() }))
 }
 
-/// Which of the tokens that lie about may be shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TokenSearch {
-    Nowhere,
-    /// The token that stands beside the address.
-    InConfig,
-    Everywhere,
-}
-
-fn found_token(search: TokenSearch) -> Result<Option<Token>> {
-    if search == TokenSearch::Nowhere {
-        return Ok(None);
-    }
+/// The token in the config, or else in the state folder's own file, if that counts.
+fn found_token(own_file: Option<&Path>) -> Result<Option<Token>> {
     if let Some(secret) = gateway_section()?["token"].as_str() {
         let source = "`gateway.token` in the config".to_owned();
         return Ok(Some(Token { secret: secret.trim().to_owned(), source }));
     }
-    let path = state_file("token").filter(|path| search == TokenSearch::Everywhere && path.exists());
-    path.map(|path| read_token(&path, plain_file::open_named)).transpose()
+    own_file.map(|path| read_token(path, plain_file::open_named)).transpose()
 }
 
 fn read_token<'a>(path: &'a Path, open: impl FnOnce(&'a Path) -> io::Result<File>) -> Result<Token> {
