@@ -39,33 +39,32 @@ pub(crate) struct Settings {
     /// Files that the agent must not see, the config's own first; they need not exist.
     pub(crate) secret_files: Vec<PathBuf>,
     pub(crate) agent_command: Option<AgentCommand>,
+    /// What a person should know about the files that were read, a sentence each.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Settings {
-    /// Reads the config and token files and puts everything together; with warnings for the log.
-    pub(crate) fn read(
-        flags: Flags,
-        environment: &Environment,
-    ) -> Result<(Self, Vec<String>), SettingsError> {
+    /// Reads the config and puts everything together.
+    pub(crate) fn read(flags: Flags, environment: &Environment) -> Result<Self, SettingsError> {
         let state_dir = state_dir(&flags, environment)?;
         let explicit = flags.config.clone().or_else(|| environment.path(CONFIG));
         let config_path = absolute(explicit.clone().unwrap_or_else(|| state_dir.join("clawdis.json")));
-        let (mut config, mut warnings) = Config::load(&config_path, explicit.is_some())?;
-        let file_token = flags.token_file.as_deref().map(|path| token_in(path, &mut warnings)).transpose()?;
-        read_bot_token(&mut config.telegram, environment, &mut warnings)?;
-        Self::resolve(flags, file_token, environment, config, state_dir, config_path)
-            .map(|settings| (settings, warnings))
+        let loaded = Config::load(&config_path, explicit.is_some())?;
+        Self::resolve(flags, environment, loaded, state_dir, config_path)
     }
 
+    /// Reads the token files, and lets flags and environment count before the config, which comes with its
+    /// warnings.
     fn resolve(
         flags: Flags,
-        file_token: Option<Secret>,
         environment: &Environment,
-        mut config: Config,
+        (mut config, mut warnings): (Config, Vec<String>),
         state_dir: PathBuf,
         config_path: PathBuf,
     ) -> Result<Self, SettingsError> {
         let Config { gateway, agent, telegram, .. } = &mut config;
+        let file_token = flags.token_file.as_deref().map(|path| token_in(path, &mut warnings)).transpose()?;
+        telegram.bot_token = bot_token(telegram, environment, &mut warnings)?;
         gateway.token = token([
             ("--token", flags.token),
             ("--token-file", file_token),
@@ -75,11 +74,8 @@ impl Settings {
         let agent_command = agent_command(flags.agent, environment.filled(AGENT)?, agent.command.take())?;
         let token_file = flags.token_file.map(absolute);
         let bot_token_file = telegram.bot_token_file.as_ref().map(PathBuf::from).map(absolute);
-        let secret_files = token_file.clone().into_iter().chain(bot_token_file);
-        let secret_files = std::iter::once(config_path).chain(secret_files).collect();
-        if let Some(bot_token) = environment.filled(TELEGRAM_TOKEN)? {
-            telegram.bot_token = Some(Secret::new(&bot_token));
-        }
+        let secret_files = [Some(config_path), token_file.clone(), bot_token_file];
+        let secret_files = secret_files.into_iter().flatten().collect();
         if let Some(api_base) = environment.filled(TELEGRAM_API_BASE)? {
             telegram.api_base = api_base;
         }
@@ -95,7 +91,7 @@ impl Settings {
         check_agent_variables(agent)?;
         gateway.max_clients = flags.max_clients.unwrap_or(gateway.max_clients);
         gateway.tick_interval_ms = flags.tick_interval_ms.unwrap_or(gateway.tick_interval_ms);
-        Ok(Self { config, binds, token_file, state_dir, secret_files, agent_command })
+        Ok(Self { config, binds, token_file, state_dir, secret_files, agent_command, warnings })
     }
 }
 
@@ -112,23 +108,20 @@ fn state_dir(flags: &Flags, environment: &Environment) -> Result<PathBuf, Settin
     })
 }
 
-/// Reads the file with the bot's token, unless the token stands elsewhere.
-fn read_bot_token(
-    telegram: &mut Telegram,
+/// The bot's token: the one in the environment, in the config, or in the file that the config names.
+fn bot_token(
+    telegram: &Telegram,
     environment: &Environment,
     warnings: &mut Vec<String>,
-) -> Result<(), SettingsError> {
-    let (None, None, Some(path)) =
-        (environment.filled(TELEGRAM_TOKEN)?, &telegram.bot_token, &telegram.bot_token_file)
-    else {
-        return Ok(());
+) -> Result<Option<Secret>, SettingsError> {
+    if let Some(token) = environment.filled(TELEGRAM_TOKEN)? {
+        return Ok(Some(Secret::new(&token)));
+    }
+    let (None, Some(path)) = (&telegram.bot_token, &telegram.bot_token_file) else {
+        return Ok(telegram.bot_token.clone());
     };
     let token = token_in(Path::new(path), warnings)?;
-    if token.is_empty() {
-        return Err(empty_token("telegram.botTokenFile"));
-    }
-    telegram.bot_token = Some(token);
-    Ok(())
+    if token.is_empty() { Err(empty_token("telegram.botTokenFile")) } else { Ok(Some(token)) }
 }
 
 fn token_in(path: &Path, warnings: &mut Vec<String>) -> Result<Secret, SettingsError> {

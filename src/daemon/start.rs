@@ -55,13 +55,13 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
         let _ = writeln!(std::io::stderr(), "clawdis-gateway: cannot set the allocator up: {error}");
     }
     let (check_config, log_format, is_verbose) = (flags.check_config, flags.log_format, flags.verbose);
-    let (settings, warnings) = Settings::read(flags, &Environment::of_process())?;
+    let settings = Settings::read(flags, &Environment::of_process())?;
     Log::install(log_format, is_verbose);
-    if check_config { check(&settings, &warnings) } else { run(settings, &warnings) }
+    if check_config { check(&settings) } else { run(&settings) }
 }
 
-/// Serves until a signal comes. `warnings` are about the configuration.
-fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
+/// Serves until a signal comes.
+fn run(settings: &Settings) -> Result<(), Fatal> {
     // Before any thread, so that none of them ever sees the signals' default action.
     let signals = Signals::new(process::stop_signals().into_iter().chain([SIGCHLD]))
         .map_err(Fatal::system("listen for signals"))?;
@@ -74,9 +74,9 @@ fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
     let url = listeners.url.clone();
     let who = json!({ "pid": std::process::id(), "url": listeners.local_url });
     lock.announce(&who.to_string()).map_err(Fatal::folder(&settings.state_dir))?;
-    let gateway = Gateway::start(&settings, layout, listeners, descriptors, own_exe)?;
+    let gateway = Gateway::start(settings, layout, listeners, descriptors, own_exe)?;
     Log::release(&format!("listening on {url}"));
-    log_start(&settings, warnings);
+    log_start(settings);
     let in_time = gateway.serve(signals);
     log::info!("stopped{}", if in_time { "" } else { ", but not everything ended in time" });
     log::logger().flush();
@@ -84,7 +84,7 @@ fn run(settings: Settings, warnings: &[String]) -> Result<(), Fatal> {
 }
 
 /// Says what a start would say of the settings, and makes nothing.
-fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
+fn check(settings: &Settings) -> Result<(), Fatal> {
     let own_exe = std::env::current_exe().map_err(Fatal::system("find the gateway's own program"))?;
     let layout = Layout::new(&settings.state_dir);
     let janitor = Janitor::new(layout.clone(), u64::MAX);
@@ -92,7 +92,7 @@ fn check(settings: &Settings, warnings: &[String]) -> Result<(), Fatal> {
     channels_setup::for_state(settings, &layout);
     channels_setup::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
     let found: Vec<Warning> = setup::warnings(settings).into_iter().chain(warning).collect();
-    for warning in warnings.iter().chain(found.iter().map(|warning| &warning.message)) {
+    for warning in settings.warnings.iter().chain(found.iter().map(|warning| &warning.message)) {
         log::warn!("{warning}");
     }
     Log::release("ok");
@@ -123,13 +123,13 @@ fn describe_holder(holder: &str) -> String {
 }
 
 /// Logs what a person should know at the start.
-fn log_start(settings: &Settings, warnings: &[String]) {
+fn log_start(settings: &Settings) {
     log::info!(
         "clawdis-gateway {SERVER_VERSION}, pid {}, state in `{}`",
         std::process::id(),
         settings.state_dir.display()
     );
-    for warning in warnings {
+    for warning in &settings.warnings {
         log::warn!("{warning}");
     }
     if settings.agent_command.is_none() {

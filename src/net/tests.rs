@@ -38,6 +38,7 @@ impl Bench {
             state_dir: PathBuf::from("/nowhere"),
             secret_files: Vec::new(),
             agent_command: None,
+            warnings: Vec::new(),
         };
         let (to_state, events) = bounded(64);
         let (to_outbound, inbox) = outbound::queue();

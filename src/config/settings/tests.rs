@@ -17,7 +17,7 @@ fn resolve(line: &[&str], variables: &[(&str, &str)], config: Value) -> Result<S
     };
     let config: Config = serde_json::from_value(config).unwrap();
     let folder = PathBuf::from("/s");
-    Settings::resolve(*flags, None, &environment(variables), config, folder.clone(), folder.join("c"))
+    Settings::resolve(*flags, &environment(variables), (config, Vec::new()), folder.clone(), folder.join("c"))
         .map_err(|error| error.to_string())
 }
 
@@ -192,7 +192,7 @@ fn agents_that_are_none() {
     );
 }
 
-fn read(line: &[&str], variables: &[(&str, &str)]) -> Result<(Settings, Vec<String>), String> {
+fn read(line: &[&str], variables: &[(&str, &str)]) -> Result<Settings, String> {
     let Ok(Invocation::Run(flags)) = Flags::parse(line.iter().map(OsString::from).collect()) else {
         panic!("{line:?} is no good command line")
     };
@@ -211,29 +211,28 @@ fn folders_and_files() {
     let at = |name: &str| state.join(name).to_str().unwrap().to_owned();
     let (home_text, state_text) = (home.to_str().unwrap(), state.to_str().unwrap());
 
-    let (settings, warnings) =
-        read(&["--state-dir", state_text], &[("CLAWDIS_STATE_DIR", "/no")]).ok().unwrap();
+    let settings = read(&["--state-dir", state_text], &[("CLAWDIS_STATE_DIR", "/no")]).ok().unwrap();
     assert_eq!(
         (settings.config.gateway.port, settings.state_dir, settings.secret_files),
         (5, state.clone(), vec![state.join("clawdis.json")])
     );
-    assert_eq!(warnings, ["unknown key `/gateway/prot` is ignored; did you mean `port`?"]);
+    assert_eq!(settings.warnings, ["unknown key `/gateway/prot` is ignored; did you mean `port`?"]);
 
     let variables = [("CLAWDIS_STATE_DIR", state_text), ("CLAWDIS_CONFIG", &at("other.json"))];
-    assert_eq!(read(&[], &variables).ok().unwrap().0.config.gateway.port, 6);
-    assert_eq!(read(&["--config", &at("clawdis.json")], &variables).ok().unwrap().0.config.gateway.port, 5);
+    assert_eq!(read(&[], &variables).ok().unwrap().config.gateway.port, 6);
+    assert_eq!(read(&["--config", &at("clawdis.json")], &variables).ok().unwrap().config.gateway.port, 5);
     assert!(read(&["--config", &at("none.json")], &variables).err().unwrap().contains("cannot be read"));
 
-    let (settings, _) = read(&["--token-file", &at("token")], &variables).ok().unwrap();
+    let settings = read(&["--token-file", &at("token")], &variables).ok().unwrap();
     assert!(settings.config.gateway.token.unwrap().matches("s3cret"));
     let blank = read(&["--token-file", &at("blank")], &variables).err().unwrap();
     assert_eq!(blank, "the token of `--token-file` is empty: put one there or leave it out");
     assert!(read(&["--token-file", &at("none")], &variables).err().unwrap().contains("cannot be read"));
 
-    let (settings, _) = read(&[], &[("HOME", home_text)]).ok().unwrap();
+    let settings = read(&[], &[("HOME", home_text)]).ok().unwrap();
     assert_eq!(settings.state_dir, home.join(".clawdis"));
     assert!(read(&[], &[]).err().unwrap().contains("`HOME`"));
-    let (settings, _) = read(&["--state-dir", "relative"], &[]).ok().unwrap();
+    let settings = read(&["--state-dir", "relative"], &[]).ok().unwrap();
     assert!(settings.state_dir.is_absolute() && settings.state_dir.ends_with(Path::new("relative")));
     fs::remove_dir_all(&home).unwrap();
 }
@@ -249,7 +248,7 @@ fn the_bots_token_is_read_from_its_file_unless_it_stands_elsewhere() {
         let line = ["--state-dir".into(), folder.clone().into_os_string()];
         let Ok(Invocation::Run(flags)) = Flags::parse(line.into()) else { panic!("a good command line") };
         let read = Settings::read(*flags, &environment(variables));
-        read.map(|(settings, _)| settings.config.telegram.bot_token.map(|token| token.expose().to_owned()))
+        read.map(|settings| settings.config.telegram.bot_token.map(|token| token.expose().to_owned()))
             .map_err(|error| error.to_string())
     };
     let from_file = || json!({ "botTokenFile": file });
