@@ -8,7 +8,6 @@
 //! - A bot's token is taken out of a line, wherever it came from.
 //! - Lines wait until [`Log::release`], because the first line on stdout says where we listen.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -44,10 +43,9 @@ pub(crate) struct Log {
     state: Mutex<LogState>,
 }
 
-#[derive(Default)]
 struct LogState {
-    released: bool,
-    held: Vec<String>,
+    /// Lines that wait; `None` from [`Log::release`] on.
+    held: Option<Vec<String>>,
     recent: VecDeque<Recent>,
     call_sites: CallSites,
 }
@@ -79,12 +77,8 @@ struct SiteLines {
 impl CallSites {
     /// Whether one more line from this place may be written.
     fn allow(&mut self, site: CallSite, level: Level, message: &str, now: Instant) -> bool {
-        let said = self.0.entry(site).or_insert_with(|| SiteLines {
-            since: now,
-            lines: 0,
-            level,
-            last: String::new(),
-        });
+        let none = SiteLines { since: now, lines: 0, level, last: String::new() };
+        let said = self.0.entry(site).or_insert(none);
         said.lines += 1;
         if said.lines <= LOG_KIND_LINES_MAX {
             return true;
@@ -125,7 +119,9 @@ impl Log {
         let filter =
             env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).build();
         let level = filter.filter();
-        let log = LOG.get_or_init(|| Log { filter, format, state: Mutex::default() });
+        let state =
+            LogState { held: Some(Vec::new()), recent: VecDeque::new(), call_sites: CallSites::default() };
+        let log = LOG.get_or_init(|| Log { filter, format, state: Mutex::new(state) });
         if log::set_logger(log).is_ok() {
             log::set_max_level(level);
         }
@@ -137,8 +133,7 @@ impl Log {
         let _ = writeln!(io::stdout(), "{first}").and_then(|()| io::stdout().flush());
         if let Some(log) = LOG.get() {
             let mut state = log.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.released = true;
-            for line in std::mem::take(&mut state.held) {
+            for line in state.held.take().into_iter().flatten() {
                 write_if_it_fits(&line);
             }
         }
@@ -153,10 +148,9 @@ impl Log {
                     + "\n"
             }
         };
-        if state.released {
-            write_if_it_fits(&line);
-        } else {
-            state.held.push(line);
+        match &mut state.held {
+            Some(held) => held.push(line),
+            None => write_if_it_fits(&line),
         }
     }
 
@@ -257,7 +251,7 @@ const BARE_SECRET_MIN: usize = 30;
 
 /// `bot123:secret`, as in URLs, becomes `bot<redacted>`; and so does a token without `bot` before
 /// it, if it is as long as tokens are. The colon may be encoded (`%3A`).
-pub(crate) fn redact(text: &str) -> Cow<'_, str> {
+pub(crate) fn redact(text: &str) -> String {
     let mut clean = String::new();
     let mut copied = 0;
     let mut at = 0;
@@ -274,11 +268,7 @@ pub(crate) fn redact(text: &str) -> Cow<'_, str> {
             None => at += 1,
         }
     }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
-    clean.push_str(&text[copied..]);
-    Cow::Owned(clean)
+    clean + &text[copied..]
 }
 
 /// Length of the token that begins here, if one does.
