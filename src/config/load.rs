@@ -1,9 +1,9 @@
 //! Reads the config file, and the files with tokens. Keys of the config that nothing reads are each a warning
 //! with the nearest right name.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::{fs, io};
 
 use serde_json::{Map, Value};
 
@@ -23,11 +23,10 @@ impl Config {
     /// A file that is not there is an empty one, unless it was asked for (`explicit`). Warnings
     /// are about keys that nothing reads and about others who may read a token in the file.
     pub(crate) fn load(path: &Path, explicit: bool) -> Result<(Self, Vec<String>), SettingsError> {
-        let read = plain_file::read_named(path, CONFIG_BYTES_MAX);
-        if !explicit && read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        if !explicit && path.try_exists().is_ok_and(|exists| !exists) {
             return Ok((Self::default(), Vec::new()));
         }
-        let text = within(path, CONFIG_BYTES_MAX, read)?;
+        let text = read(path, CONFIG_BYTES_MAX)?;
         let shown = path.display();
         // With line and column; serde_json does not repeat what stands there.
         let mut value: Value = serde_json::from_slice(&text)
@@ -48,22 +47,20 @@ impl Config {
 
 /// Reads a file that holds one token and nothing else, with a warning if others may read it too.
 pub(crate) fn read_token(path: &Path) -> Result<(Secret, Option<String>), SettingsError> {
-    let bytes = within(path, TOKEN_FILE_BYTES_MAX, plain_file::read_named(path, TOKEN_FILE_BYTES_MAX))?;
+    let bytes = read(path, TOKEN_FILE_BYTES_MAX)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| SettingsError(format!("`{}` cannot be read: it is not UTF-8 text", path.display())))?;
     Ok((Secret::new(&text), readable_by_others(path)))
 }
 
-/// What was read of a file that may have so many bytes.
-fn within(path: &Path, bytes_max: u64, read: io::Result<Vec<u8>>) -> Result<Vec<u8>, SettingsError> {
-    let path = path.display();
-    match read {
+fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SettingsError> {
+    let shown = path.display();
+    match plain_file::read_named(path, bytes_max) {
         Ok(bytes) if bytes.len() as u64 <= bytes_max => Ok(bytes),
         Ok(_) => {
-            let text = format!("`{path}` is larger than {bytes_max} bytes: is it the right file?");
-            Err(SettingsError(text))
+            Err(SettingsError(format!("`{shown}` is larger than {bytes_max} bytes: is it the right file?")))
         }
-        Err(error) => Err(SettingsError(format!("`{path}` cannot be read: {error}"))),
+        Err(error) => Err(SettingsError(format!("`{shown}` cannot be read: {error}"))),
     }
 }
 
