@@ -61,11 +61,6 @@ impl Argument {
         Self { short: Some(short), ..self }
     }
 
-    /// The same flag, setting a member of the method's parameters.
-    pub(crate) const fn sets(self, member: &'static str) -> Self {
-        Self { member, ..self }
-    }
-
     /// Its long and its short form.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         [self.name].into_iter().chain(self.short)

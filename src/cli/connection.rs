@@ -16,7 +16,7 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, Error, Message, WebSocket};
 
 use crate::cli::failure::{Failure, Result};
-use crate::cli::locate::Target;
+use crate::cli::locate::{Address, Target};
 use crate::limits::{
     CLI_SILENCE_SLACK, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES, TICK_INTERVAL_MS_DEFAULT, TICK_INTERVAL_MS_MAX,
     ms,
@@ -187,26 +187,28 @@ fn check_hello(answer: &Value, target: &Target) -> Result<()> {
 }
 
 fn dial(target: &Target, deadline: Instant) -> Result<TcpStream> {
-    let connect = || {
-        let mut result = Err(io::Error::other("the name has no address"));
-        for address in (target.address.host.as_str(), target.address.port).to_socket_addrs()? {
-            // Zero is refused as a time span, and means that the time is up anyway.
-            let remaining = deadline.saturating_duration_since(Instant::now()).max(ms(1));
-            result = TcpStream::connect_timeout(&address, remaining);
-            if result.is_ok() {
-                break;
-            }
-        }
-        // Requests are small and somebody waits for each.
-        result.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-    };
-    connect().map_err(|error| {
-        let Target { address, source, .. } = target;
+    let Target { address, source, .. } = target;
+    connect(address, deadline).map_err(|error| {
         let unheld_lock = unheld_lock(target);
         Failure::Unreachable(format!(
             "no gateway at {address} (from {source}): {error}{unheld_lock}; start it with `clawdis gateway`, or name another with --url"
         ))
     })
+}
+
+/// Connects to the first of the name's addresses that answers.
+fn connect(Address { host, port }: &Address, deadline: Instant) -> io::Result<TcpStream> {
+    let mut failed = io::Error::other("the name has no address");
+    for address in (host.as_str(), *port).to_socket_addrs()? {
+        // Zero is refused as a time span, and means that the time is up anyway.
+        let remaining = deadline.saturating_duration_since(Instant::now()).max(ms(1));
+        match TcpStream::connect_timeout(&address, remaining) {
+            // Requests are small and somebody waits for each.
+            Ok(stream) => return stream.set_nodelay(true).map(|()| stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// Why a token that was found here is not shown.
@@ -346,8 +348,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{check_hello, outcome};
-    use crate::cli::locate::Address;
-    use crate::cli::locate::{Target, Token};
+    use crate::cli::locate::{Address, Target, Token};
 
     fn target(secret: Option<&str>) -> Target {
         let token = secret.map(|secret| Token { secret: secret.to_owned(), source: "/a/file".to_owned() });

@@ -43,14 +43,15 @@ impl Failure {
     }
 
     /// Adds how to go on, where nobody knows whether what was asked for happens.
-    pub(crate) fn with_advice(self, advice: &str) -> Self {
-        match self {
-            Failure::Unreachable(text) => Failure::Unreachable(text + advice),
-            Failure::Lost(text) => Failure::Lost(text + advice),
-            Failure::TimedOut(text) => Failure::TimedOut(text + advice),
-            Failure::Interrupted(text) => Failure::Interrupted(text + advice),
-            failure => failure,
+    pub(crate) fn with_advice(mut self, advice: &str) -> Self {
+        if let Failure::Unreachable(text)
+        | Failure::Lost(text)
+        | Failure::TimedOut(text)
+        | Failure::Interrupted(text) = &mut self
+        {
+            text.push_str(advice);
         }
+        self
     }
 }
 

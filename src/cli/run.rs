@@ -48,8 +48,6 @@ pub(crate) fn send(context: &Context, params: Value) -> Result<()> {
 /// Something that must happen once, and what is known of it.
 struct Run<'a> {
     context: &'a Context,
-    /// The method, which is also the name of the verb.
-    method: &'static str,
     client: Client<'static>,
     /// The parameters with the key, sent again unchanged after a broken connection.
     params: Value,
@@ -74,14 +72,12 @@ impl<'a> Run<'a> {
         mut params: Value,
         limit: Duration,
     ) -> Result<Self> {
-        let method = context.args.verb.name;
         if params.get("idempotencyKey").is_none() {
             params["idempotencyKey"] = json!(random_key()?);
         }
-        check_size(method, &params)?;
+        check_size(context.args.verb.name, &params)?;
         Ok(Self {
             context,
-            method,
             client,
             params,
             since: Instant::now(),
@@ -122,7 +118,8 @@ impl<'a> Run<'a> {
     /// Sends the request and follows the run on this connection.
     fn ask_and_follow(&mut self, connection: &mut Connection) -> Result<Value> {
         let mut by = self.answer_by();
-        let asked = connection.send(self.method, &self.params, by)?;
+        // Both methods are called as their verbs.
+        let asked = connection.send(self.context.args.verb.name, &self.params, by)?;
         loop {
             let Some(frame) = self.next(connection, by)? else { continue };
             if frame["type"] != "res" || frame["id"] != asked {

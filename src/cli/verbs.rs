@@ -55,11 +55,11 @@ pub(crate) fn find(name: &str) -> Option<&'static Verb> {
 }
 
 const fn flag(name: &'static str, kind: Kind, member: &'static str, help: &'static str) -> Argument {
-    Argument::flag(name, kind, help).sets(member)
+    Argument { member, ..Argument::flag(name, kind, help) }
 }
 
 const fn word(name: &'static str, kind: Kind, member: &'static str) -> Argument {
-    Argument::flag(name, kind, "").sets(member)
+    flag(name, kind, member, "")
 }
 
 const fn verb(
