@@ -6,6 +6,14 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
+/// What a command line asks for.
+pub(crate) enum Invocation<T> {
+    /// To print this text: the help or the version.
+    Say(String),
+    /// To do what was typed.
+    Run(T),
+}
+
 /// A flag, or a word behind a verb: one row of a program's table.
 #[derive(Clone, Copy)]
 pub(crate) struct Argument {

@@ -9,21 +9,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::arguments::{Argument, FlagError, Kind, read_flag};
+use crate::arguments::{Argument, FlagError, Invocation, Kind, read_flag};
 use crate::cli::connection::too_large;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::verbs::{self, COMMON, Verb};
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::nearest::nearest;
 use crate::protocol::version_line;
-
-/// What the command line asks for.
-pub(crate) enum Invocation {
-    /// To print this text: the version, or the help on one verb or on all.
-    Say(String),
-    /// What a verb does, with what was typed for it.
-    Run(Args),
-}
 
 /// A verb and what was typed for it.
 pub(crate) struct Args {
@@ -34,7 +26,7 @@ pub(crate) struct Args {
 }
 
 /// Reads the command line, without the program's name.
-pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Invocation> {
+pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Invocation<Args>> {
     let mut verb: Option<&'static Verb> = None;
     let (mut flags, mut words) = (Vec::new(), Vec::new());
     let mut literal = false;

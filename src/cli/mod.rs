@@ -27,7 +27,7 @@ mod watch;
 use std::env;
 use std::process::ExitCode;
 
-use crate::cli::args::Invocation;
+use crate::arguments::Invocation;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::terminal::{Output, print};

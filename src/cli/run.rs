@@ -233,7 +233,8 @@ mod tests {
     use tungstenite::Message;
 
     use super::{Run, answer_in, is_fresh};
-    use crate::cli::args::{self, Invocation};
+    use crate::arguments::Invocation;
+    use crate::cli::args;
     use crate::cli::connection::NO_EVENTS;
     use crate::cli::context::Context;
     use crate::cli::failure::Result;

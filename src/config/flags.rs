@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::arguments::Kind::{self, Number, Switch, Text};
-use crate::arguments::{Argument, FlagError, read_flag};
+use crate::arguments::{Argument, FlagError, Invocation, read_flag};
 use crate::config::SettingsError;
 use crate::config::secret::Secret;
 use crate::limits::{CLIENTS_MAX_MAX, ERROR_MEMBER_BYTES_MAX, TICK_INTERVAL_MS_MAX, TICK_INTERVAL_MS_MIN};
@@ -81,17 +81,9 @@ pub(crate) struct Flags {
     pub(crate) check_config: bool,
 }
 
-/// What the command line asks for.
-pub(crate) enum Invocation {
-    /// To serve, or to say whether the settings are good.
-    Run(Box<Flags>),
-    /// To print this text: the help or the version.
-    Say(String),
-}
-
 impl Flags {
     /// Reads the command line, without the program's name.
-    pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, SettingsError> {
+    pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation<Self>, SettingsError> {
         let asks = |names: [&str; 2]| args.iter().any(|arg| names.iter().any(|name| arg == name));
         if asks(["-h", "--help"]) {
             return Ok(Invocation::Say(HELP.to_owned()));
@@ -122,7 +114,7 @@ impl Flags {
             let text = "`--token` and `--token-file` exclude each other: give one of them";
             return Err(SettingsError(text.to_owned()));
         }
-        Ok(Invocation::Run(Box::new(flags)))
+        Ok(Invocation::Run(flags))
     }
 
     /// Takes over what was typed for one flag. The error says what the flag needs instead.

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
+use crate::arguments::Invocation;
 use crate::clock::{utc, wall_ms};
-use crate::config::flags::{Flags, Invocation};
+use crate::config::flags::Flags;
 use crate::config::settings::{Environment, Settings};
 use crate::daemon::fatal::Fatal;
 use crate::daemon::gateway::Gateway;
@@ -43,7 +44,7 @@ fn start(args: Vec<OsString>) -> Result<(), Fatal> {
             let _ = std::io::stdout().write_all(text.as_bytes());
             return Ok(());
         }
-        Invocation::Run(flags) => *flags,
+        Invocation::Run(flags) => flags,
     };
     if let Some(token) = flags.token.as_ref().filter(|token| token.fault().is_none()) {
         let error = start_again(&args, Some(token.expose()));

@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 
-use super::{FLAGS, Flags, HELP, Invocation, without_token};
+use super::{FLAGS, Flags, HELP, without_token};
+use crate::arguments::Invocation;
 use crate::logging::LogFormat;
 
 fn args(line: &[&str]) -> Vec<OsString> {
@@ -11,7 +12,7 @@ fn args(line: &[&str]) -> Vec<OsString> {
 
 fn run(line: &[&str]) -> Flags {
     match Flags::parse(args(line)) {
-        Ok(Invocation::Run(flags)) => *flags,
+        Ok(Invocation::Run(flags)) => flags,
         Ok(_) => panic!("{line:?} asks for a text"),
         Err(error) => panic!("{line:?}: {error}"),
     }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{AgentCommand, Environment, Settings, check_agent_variables};
+use crate::arguments::Invocation;
 use crate::config::file::{Agent, Config, Sandbox};
-use crate::config::flags::{Flags, Invocation};
+use crate::config::flags::Flags;
 
 fn resolve(line: &[&str], variables: &[(&str, &str)], config: Value) -> Result<Settings, String> {
     let Ok(Invocation::Run(flags)) = Flags::parse(line.iter().map(OsString::from).collect()) else {
@@ -17,7 +18,7 @@ fn resolve(line: &[&str], variables: &[(&str, &str)], config: Value) -> Result<S
     };
     let config: Config = serde_json::from_value(config).unwrap();
     let folder = PathBuf::from("/s");
-    Settings::resolve(*flags, &environment(variables), (config, Vec::new()), folder.clone(), folder.join("c"))
+    Settings::resolve(flags, &environment(variables), (config, Vec::new()), folder.clone(), folder.join("c"))
         .map_err(|error| error.to_string())
 }
 
@@ -196,7 +197,7 @@ fn read(line: &[&str], variables: &[(&str, &str)]) -> Result<Settings, String> {
     let Ok(Invocation::Run(flags)) = Flags::parse(line.iter().map(OsString::from).collect()) else {
         panic!("{line:?} is no good command line")
     };
-    Settings::read(*flags, &environment(variables)).map_err(|error| error.to_string())
+    Settings::read(flags, &environment(variables)).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -247,7 +248,7 @@ fn the_bots_token_is_read_from_its_file_unless_it_stands_elsewhere() {
         fs::write(&config, json!({ "telegram": telegram }).to_string()).unwrap();
         let line = ["--state-dir".into(), folder.clone().into_os_string()];
         let Ok(Invocation::Run(flags)) = Flags::parse(line.into()) else { panic!("a good command line") };
-        let read = Settings::read(*flags, &environment(variables));
+        let read = Settings::read(flags, &environment(variables));
         read.map(|settings| settings.config.telegram.bot_token.map(|token| token.expose().to_owned()))
             .map_err(|error| error.to_string())
     };
