@@ -159,9 +159,11 @@ impl ChannelsLoop {
                 self.telegram.give_back();
                 self.whatsapp.give_back();
             }
-            // State refuses logins and logouts of Telegram, whose account is its token.
-            ChannelCommand::Login { .. } | ChannelCommand::Logout { .. } => {}
-            ChannelCommand::MarkRead { .. } | ChannelCommand::Stop => {}
+            // State refuses logins and logouts of Telegram, whose account is its token; the loop sees to a stop.
+            ChannelCommand::Login { .. }
+            | ChannelCommand::Logout { .. }
+            | ChannelCommand::MarkRead { .. }
+            | ChannelCommand::Stop => {}
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct AgentSessionFile {
 
 /// The folder's path, behind all links, for the walls around an agent.
 pub(crate) fn path(layout: &Layout) -> io::Result<PathBuf> {
-    Ok(layout.root().canonicalize()?.join(AGENT))
+    Ok(layout.real_root()?.join(AGENT))
 }
 
 /// Opens the agent's folder, and makes it if it is not there.

@@ -31,6 +31,11 @@ impl Layout {
         &self.root
     }
 
+    /// Where the state folder really is, behind all links.
+    pub(crate) fn real_root(&self) -> io::Result<PathBuf> {
+        self.root.canonicalize()
+    }
+
     /// The file whose lock a gateway holds for as long as it lives; it says who serves this folder.
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("gateway.lock")

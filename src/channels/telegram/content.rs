@@ -30,6 +30,7 @@ pub(super) struct Body {
     contact: Option<Contact>,
     /// All other members, with what cannot be given to the agent among them.
     #[serde(flatten)]
+    #[expect(clippy::zero_sized_map_values, reason = "serde flattens into maps only")]
     others: BTreeMap<String, IgnoredAny>,
 }
 

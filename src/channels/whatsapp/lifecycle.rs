@@ -127,13 +127,11 @@ impl Whatsapp {
     /// Whether a sidecar is there to be asked for something. If there is none one is started; the greeting of one
     /// that was not greeted yet goes on with what is wanted.
     pub(super) fn reach_sidecar(&mut self, now: Instant) -> bool {
-        match self.sidecar.as_ref().filter(|sidecar| !sidecar.is_ending()) {
-            Some(sidecar) => sidecar.is_greeted,
-            None => {
-                self.lifecycle.start_now(now);
-                false
-            }
+        if let Some(sidecar) = self.sidecar.as_ref().filter(|sidecar| !sidecar.is_ending()) {
+            return sidecar.is_greeted;
         }
+        self.lifecycle.start_now(now);
+        false
     }
 
     /// Handles the end of the sidecar's output.
