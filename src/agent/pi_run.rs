@@ -50,7 +50,8 @@ pub(super) struct PiRun {
     prompt_id: String,
     phase: RunPhase,
     is_aborting: bool,
-    pending: PendingWork,
+    /// Whether Pi has begun, and not ended, a pause before it asks the provider again or a compaction.
+    is_interrupted: bool,
     /// Whether the next `agent_start` begins the failed answer again.
     repeats: bool,
     barrier: Option<Barrier>,
@@ -73,15 +74,6 @@ enum RunPhase {
     Settling,
 }
 
-/// What Pi has begun and not ended, besides the run itself.
-#[derive(Debug, PartialEq, Eq)]
-enum PendingWork {
-    Nothing,
-    /// Pi waits before it asks the provider again.
-    Retry,
-    Compaction,
-}
-
 /// A `get_state` that was sent, and when to do something about it.
 struct Barrier {
     id: String,
@@ -98,7 +90,7 @@ impl PiRun {
             prompt_id,
             phase: RunPhase::Asked,
             is_aborting: false,
-            pending: PendingWork::Nothing,
+            is_interrupted: false,
             repeats: false,
             barrier: None,
             barriers: 0,
@@ -133,12 +125,12 @@ impl PiRun {
             PiLine::Tool(tool) => out.push(RunOutput::Step(RunStep::Tool(tool))),
             PiLine::RetryStart(reason) => {
                 self.wait_for_more(out);
-                self.pending = PendingWork::Retry;
+                self.is_interrupted = true;
                 self.repeats = true;
                 out.push(RunOutput::Step(RunStep::Retrying(one_sentence(&reason))));
             }
             PiLine::RetryEnd { success, error } => {
-                self.pending = PendingWork::Nothing;
+                self.is_interrupted = false;
                 if !success {
                     self.repeats = false;
                     self.final_error = error;
@@ -147,11 +139,11 @@ impl PiRun {
             }
             PiLine::CompactionStart => {
                 self.wait_for_more(out);
-                self.pending = PendingWork::Compaction;
+                self.is_interrupted = true;
                 out.push(RunOutput::Step(RunStep::Compacting));
             }
             PiLine::CompactionEnd { will_retry } => {
-                self.pending = PendingWork::Nothing;
+                self.is_interrupted = false;
                 self.repeats |= will_retry;
                 if !will_retry {
                     self.settle(now, out);
@@ -222,7 +214,7 @@ impl PiRun {
     fn agent_start(&mut self, out: &mut Vec<RunOutput>) {
         self.wait_for_more(out);
         self.phase = RunPhase::Working;
-        self.pending = PendingWork::Nothing;
+        self.is_interrupted = false;
         self.final_error = None;
         if std::mem::take(&mut self.repeats) {
             self.answer.repeat(out);
@@ -245,7 +237,7 @@ impl PiRun {
     }
 
     fn settle(&mut self, now: Instant, out: &mut Vec<RunOutput>) {
-        if self.phase == RunPhase::Settling && self.pending == PendingWork::Nothing {
+        if self.phase == RunPhase::Settling && !self.is_interrupted {
             self.ask_state(now, out);
         }
     }

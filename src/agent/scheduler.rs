@@ -57,18 +57,6 @@ enum SlotPhase {
     Ending,
 }
 
-/// Where a run can be placed.
-enum Placement {
-    /// Into a process of its own, once there is room for it.
-    New,
-    /// Into a warm process of the same conversation and level.
-    Warm(ProcessId),
-    /// In place of a process of its session with another conversation or level, once that is gone.
-    InsteadOf(ProcessId),
-    /// Nowhere as yet: it waits.
-    Wait,
-}
-
 impl Scheduler {
     /// A scheduler of `max` processes (at least one), each kept for `warm` after its last run.
     pub(super) fn new(max: usize, warm: Duration) -> Self {
@@ -172,50 +160,37 @@ impl Scheduler {
         // Places that an ending process leaves to an earlier run are not a later one's.
         let mut leaving = self.slots.iter().filter(|slot| slot.phase == SlotPhase::Ending).count();
         let mut seen = BTreeSet::new();
-        let mut index = 0;
-        while let Some(waiting) = self.queue.get(index) {
-            let first = seen.insert(waiting.run.session_key.clone());
-            let placement = if first { self.placement_for(&waiting.run) } else { Placement::Wait };
-            match placement {
-                Placement::New if self.slots.len() < self.max => {
-                    self.start(index, actions);
+        for queued in std::mem::take(&mut self.queue) {
+            let run = &queued.run;
+            let is_first = seen.insert(run.session_key.clone());
+            let may_start = is_first && !self.ending.contains_key(&run.session_key);
+            match self.slots.iter().find(|slot| slot.session_key == run.session_key) {
+                _ if !may_start => {}
+                None if self.slots.len() < self.max => {
+                    self.start(queued.run, actions);
                     continue;
                 }
-                Placement::New if leaving > 0 => leaving -= 1,
-                Placement::New => {
+                None if leaving > 0 => leaving -= 1,
+                None => {
                     if let Some(id) = self.least_recently_used() {
                         self.end_slot(id, actions);
                     }
                 }
-                Placement::Warm(id) => {
-                    self.assign(index, id, actions);
+                Some(Slot { phase: SlotPhase::Busy(_) | SlotPhase::Ending, .. }) => {}
+                Some(slot) if slot.session_id == run.session_id && slot.thinking == run.thinking => {
+                    let id = slot.id;
+                    self.set_phase(id, SlotPhase::Busy(run.run_id.clone()));
+                    actions.push(Action::Assign(id, queued.run));
                     continue;
                 }
-                Placement::InsteadOf(id) => self.end_slot(id, actions),
-                Placement::Wait => {}
+                // Of another conversation or level: the run waits until this process is gone.
+                Some(slot) => self.end_slot(slot.id, actions),
             }
-            index += 1;
+            self.queue.push_back(queued);
         }
     }
 
-    fn placement_for(&self, run: &RunSpec) -> Placement {
-        if self.ending.contains_key(&run.session_key) {
-            return Placement::Wait;
-        }
-        let Some(slot) = self.slots.iter().find(|slot| slot.session_key == run.session_key) else {
-            return Placement::New;
-        };
-        match slot.phase {
-            SlotPhase::Busy(_) | SlotPhase::Ending => Placement::Wait,
-            SlotPhase::Idle { .. } if slot.session_id == run.session_id && slot.thinking == run.thinking => {
-                Placement::Warm(slot.id)
-            }
-            SlotPhase::Idle { .. } => Placement::InsteadOf(slot.id),
-        }
-    }
-
-    fn start(&mut self, index: usize, actions: &mut Vec<Action>) {
-        let Some(QueuedRun { run, .. }) = self.queue.remove(index) else { return };
+    fn start(&mut self, run: Box<RunSpec>, actions: &mut Vec<Action>) {
         let id = self.next_id;
         self.next_id += 1;
         self.slots.push(Slot {
@@ -226,12 +201,6 @@ impl Scheduler {
             phase: SlotPhase::Busy(run.run_id.clone()),
         });
         actions.push(Action::Start(id, run));
-    }
-
-    fn assign(&mut self, index: usize, id: ProcessId, actions: &mut Vec<Action>) {
-        let Some(QueuedRun { run, .. }) = self.queue.remove(index) else { return };
-        self.set_phase(id, SlotPhase::Busy(run.run_id.clone()));
-        actions.push(Action::Assign(id, run));
     }
 
     fn end_slot(&mut self, id: ProcessId, actions: &mut Vec<Action>) {
