@@ -115,9 +115,9 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
         self.sandbox = sandbox;
         let (kind, reason) = self.sandbox.describe();
         if let Sandbox::Missing(why) = &self.sandbox {
-            self.report_trouble(why.clone());
+            self.tell(AgentEvent::Trouble(Some(why.clone())));
         }
-        self.pending_events.push(AgentEvent::Sandbox { kind, reason });
+        self.tell(AgentEvent::Sandbox { kind, reason });
     }
 
     /// Sleeps until anything can be done.
@@ -244,12 +244,12 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
                         .map_err(|error| format!("they cannot be deleted: {error}"))
                         .inspect_err(|why| log::error!("the agent's files of a forgotten session: {why}"));
                     self.config.janitor.count();
-                    self.pending_events.push(AgentEvent::Forgotten { session_key, result });
+                    self.tell(AgentEvent::Forgotten { session_key, result });
                 }
             }
         }
         for (run_id, position) in self.scheduler.changed_positions() {
-            self.pending_events.step(&run_id, RunStep::Queued(position));
+            self.tell(AgentEvent::Step { run_id, step: RunStep::Queued(position) });
         }
     }
 
@@ -275,7 +275,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             Err(error) => {
                 let why = format!("the agent cannot be started: {error}");
                 self.scheduler.gone(id);
-                self.report_trouble(why.clone());
+                self.tell(AgentEvent::Trouble(Some(why.clone())));
                 self.report_ended(run.run_id, RunStatus::Error, why);
             }
         }
@@ -293,7 +293,8 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             log::error!("the agent's session file was damaged and is now {aside:?} in its folder");
             let said =
                 "the agent's memory of this conversation was damaged; it was set aside and a new one begins";
-            self.pending_events.step(&run.run_id, RunStep::Error(said.into()));
+            let step = RunStep::Error(said.into());
+            self.pending_events.push(AgentEvent::Step { run_id: run.run_id.clone(), step });
         }
         let mut agent: Vec<OsString> = config.command.iter().flatten().map(OsString::from).collect();
         agent.extend(["--mode", "rpc", "--session"].map(OsString::from));
@@ -331,8 +332,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
         let id = process.id;
         for event in std::mem::take(&mut process.events) {
             match event {
-                ProcessEvent::Step(run_id, step) => self.pending_events.step(&run_id, step),
-                ProcessEvent::Ended(run_id, status, summary) => self.report_ended(run_id, status, summary),
+                ProcessEvent::Tell(event) => self.tell(event),
                 ProcessEvent::Idle if self.stop_by.is_some() => self.stop_run_of(id, ""),
                 ProcessEvent::Idle => self.scheduler.idle(id, Instant::now()),
                 ProcessEvent::Ending => self.scheduler.ending(id),
@@ -340,23 +340,23 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
                     self.scheduler.gone(id);
                     self.processes.retain(|process| process.id != id);
                 }
-                ProcessEvent::Started if self.is_in_trouble => {
-                    self.is_in_trouble = false;
-                    self.pending_events.push(AgentEvent::Trouble(None));
-                }
-                ProcessEvent::Started => {}
-                ProcessEvent::FailedToStart(why) => self.report_trouble(why),
             }
         }
     }
 
     fn report_ended(&mut self, run_id: RunId, status: RunStatus, summary: String) {
-        self.pending_events.push(AgentEvent::Ended { run_id, status, summary });
+        self.tell(AgentEvent::Ended { run_id, status, summary });
     }
 
-    fn report_trouble(&mut self, why: String) {
-        self.is_in_trouble = true;
-        self.pending_events.push(AgentEvent::Trouble(Some(why)));
+    /// Has state told; that there is no trouble only if it was told of some.
+    fn tell(&mut self, event: AgentEvent) {
+        if let AgentEvent::Trouble(why) = &event {
+            if why.is_none() && !self.is_in_trouble {
+                return;
+            }
+            self.is_in_trouble = why.is_some();
+        }
+        self.pending_events.push(event);
     }
 
     /// Hands over as many events as state has room for.

@@ -23,17 +23,20 @@ pub(super) struct PendingEvents {
 }
 
 impl PendingEvents {
-    /// Adds a step at the end, or into the step it continues.
-    pub(super) fn step(&mut self, run_id: &RunId, step: RunStep) {
-        match step {
-            RunStep::Text(text) => self.delta(run_id, &text, RunStep::Text),
-            RunStep::Thinking(text) => self.delta(run_id, &text, RunStep::Thinking),
-            step => self.push(AgentEvent::Step { run_id: run_id.clone(), step }),
+    /// Adds an event at the end, or a step into the one that it continues.
+    pub(super) fn push(&mut self, event: AgentEvent) {
+        match event {
+            AgentEvent::Step { run_id, step: RunStep::Text(text) } => {
+                self.delta(&run_id, &text, RunStep::Text);
+            }
+            AgentEvent::Step { run_id, step: RunStep::Thinking(text) } => {
+                self.delta(&run_id, &text, RunStep::Thinking);
+            }
+            event => self.add(event),
         }
     }
 
-    /// Adds an event at the end.
-    pub(super) fn push(&mut self, mut event: AgentEvent) {
+    fn add(&mut self, mut event: AgentEvent) {
         if let AgentEvent::Step { run_id, step } = &mut event {
             let last = last_step(&mut self.events, run_id);
             if let Some(last) = last.filter(|last| is_newer_output(last, step)) {
@@ -77,7 +80,7 @@ impl PendingEvents {
         }
         while !rest.is_empty() {
             let piece = cut(rest, DELTA_BYTES_MAX);
-            self.push(AgentEvent::Step { run_id: run_id.clone(), step: wrap(piece.to_owned()) });
+            self.add(AgentEvent::Step { run_id: run_id.clone(), step: wrap(piece.to_owned()) });
             rest = &rest[piece.len()..];
         }
     }
@@ -131,23 +134,26 @@ mod tests {
         events
     }
 
-    fn text(run: &str, text: &str) -> AgentEvent {
-        AgentEvent::Step { run_id: run.into(), step: RunStep::Text(text.into()) }
+    fn step(run_id: &str, step: RunStep) -> AgentEvent {
+        AgentEvent::Step { run_id: run_id.into(), step }
+    }
+
+    fn text(run_id: &str, text: &str) -> AgentEvent {
+        step(run_id, RunStep::Text(text.into()))
     }
 
     #[test]
     fn waiting_text_merges_per_run_but_never_across_another_step() {
         let mut pending_events = PendingEvents::default();
-        let (a, b): (RunId, RunId) = ("a".into(), "b".into());
-        for (run, piece) in [(&a, "1"), (&b, "x"), (&a, "2"), (&b, "y")] {
-            pending_events.step(run, RunStep::Text(piece.into()));
+        for (run, piece) in [("a", "1"), ("b", "x"), ("a", "2"), ("b", "y")] {
+            pending_events.push(text(run, piece));
         }
-        pending_events.step(&a, RunStep::Reset);
-        pending_events.step(&a, RunStep::Text("3".into()));
-        pending_events.step(&a, RunStep::Thinking("t".into()));
-        pending_events.step(&a, RunStep::Text("4".into()));
-        let reset = AgentEvent::Step { run_id: a.clone(), step: RunStep::Reset };
-        let thinking = AgentEvent::Step { run_id: a, step: RunStep::Thinking("t".into()) };
+        pending_events.push(step("a", RunStep::Reset));
+        pending_events.push(text("a", "3"));
+        pending_events.push(step("a", RunStep::Thinking("t".into())));
+        pending_events.push(text("a", "4"));
+        let reset = step("a", RunStep::Reset);
+        let thinking = step("a", RunStep::Thinking("t".into()));
         assert_eq!(
             drained(pending_events),
             [text("a", "12"), text("b", "xy"), reset, text("a", "3"), thinking, text("a", "4")]
@@ -158,8 +164,8 @@ mod tests {
     fn pieces_stay_below_their_bound_and_characters_whole() {
         let mut pending_events = PendingEvents::default();
         let all = "añ🦀".repeat(DELTA_BYTES_MAX / 3);
-        pending_events.step(&"a".into(), RunStep::Text("!".into()));
-        pending_events.step(&"a".into(), RunStep::Text(all.clone()));
+        pending_events.push(step("a", RunStep::Text("!".into())));
+        pending_events.push(step("a", RunStep::Text(all.clone())));
         let mut joined = String::new();
         for event in drained(pending_events) {
             let AgentEvent::Step { step: RunStep::Text(piece), .. } = event else { panic!("{event:?}") };
@@ -176,19 +182,16 @@ mod tests {
             RunStep::Tool(ToolStep { call_id, name, text, truncated: false, phase: ToolPhase::Update })
         };
         let mut pending_events = PendingEvents::default();
-        pending_events.step(&"a".into(), update("one"));
-        pending_events.step(&"a".into(), update("one two"));
-        assert_eq!(
-            drained(pending_events),
-            [AgentEvent::Step { run_id: "a".into(), step: update("one two") }]
-        );
+        pending_events.push(step("a", update("one")));
+        pending_events.push(step("a", update("one two")));
+        assert_eq!(drained(pending_events), [step("a", update("one two"))]);
     }
 
     #[test]
     fn it_says_when_it_is_full() {
         let mut pending_events = PendingEvents::default();
         while !pending_events.is_full() {
-            pending_events.step(&"a".into(), RunStep::Text("x".repeat(DELTA_BYTES_MAX)));
+            pending_events.push(step("a", RunStep::Text("x".repeat(DELTA_BYTES_MAX))));
         }
         assert!(pending_events.bytes < AGENT_PENDING_BYTES_MAX + 2 * DELTA_BYTES_MAX);
     }

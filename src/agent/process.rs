@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 
-use crate::agent::interface::{AgentConfig, RunSpec, RunStep};
+use crate::agent::interface::{AgentConfig, AgentEvent, RunSpec, RunStep};
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{PiRun, RunOutcome, RunOutput, one_sentence};
 use crate::agent::sandbox;
@@ -25,20 +25,14 @@ use crate::store::media;
 
 /// An event of a process for the agent thread.
 pub(super) enum ProcessEvent {
-    /// A step of a run, to show to clients.
-    Step(RunId, RunStep),
-    /// The last word on a run.
-    Ended(RunId, RunStatus, String),
+    /// Something for state. The first answer of each process is `Trouble(None)`, whether or not there was any.
+    Tell(AgentEvent),
     /// The process takes another run.
     Idle,
     /// The process takes no more runs and is being ended.
     Ending,
     /// The process does not exist any more.
     Gone,
-    /// The process has answered for the first time.
-    Started,
-    /// The process never answered; why, for people.
-    FailedToStart(String),
 }
 
 /// A process from its start until it is reaped.
@@ -77,20 +71,17 @@ struct ActiveRun {
 impl Process {
     /// Takes over a child that was just started.
     pub(super) fn new(id: ProcessId, child: Child, config: &AgentConfig, now: Instant) -> Self {
-        let AgentConfig { start_timeout, idle_timeout, .. } = *config;
-        let start_deadline = Some(now + start_timeout);
-        let (run, serial, ending, is_closed, events) = (None, 0, Ending::No, false, Vec::new());
         Self {
             id,
             child,
-            start_timeout,
-            idle_timeout,
-            start_deadline,
-            run,
-            serial,
-            ending,
-            is_closed,
-            events,
+            start_timeout: config.start_timeout,
+            idle_timeout: config.idle_timeout,
+            start_deadline: Some(now + config.start_timeout),
+            run: None,
+            serial: 0,
+            ending: Ending::No,
+            is_closed: false,
+            events: Vec::new(),
         }
     }
 
@@ -101,7 +92,7 @@ impl Process {
         images.extend(spec.image_files.iter().filter_map(|(mime_type, path)| read_picture(mime_type, path)));
         let (pi, line) = PiRun::new(self.serial, &spec.prompt, &images);
         self.child.stdin.write(&line, now);
-        self.events.push(ProcessEvent::Step(spec.run_id.clone(), RunStep::Started));
+        self.tell(AgentEvent::Step { run_id: spec.run_id.clone(), step: RunStep::Started });
         self.run = Some(ActiveRun {
             run_id: spec.run_id,
             pi,
@@ -115,7 +106,7 @@ impl Process {
     /// Handles one of its lines.
     pub(super) fn on_line(&mut self, line: PiLine, now: Instant) {
         if self.start_deadline.take().is_some() {
-            self.events.push(ProcessEvent::Started);
+            self.tell(AgentEvent::Trouble(None));
         }
         let Some(run) = &mut self.run else { return };
         run.silent_since = now;
@@ -229,7 +220,7 @@ impl Process {
         if self.start_deadline.is_some_and(|at| at <= now) {
             let limit = self.start_timeout.as_secs_f64();
             let why = self.explain_end(&format!("the agent did not answer within {limit} s of its start"));
-            self.events.push(ProcessEvent::FailedToStart(why.clone()));
+            self.tell(AgentEvent::Trouble(Some(why.clone())));
             self.end_run(RunStatus::Error, why);
             self.terminate(now);
             return;
@@ -263,7 +254,7 @@ impl Process {
         }
         let why = self.explain_end(&describe_exit(exit));
         if self.start_deadline.take().is_some() && self.is_closed && !self.ending.is_forced() {
-            self.events.push(ProcessEvent::FailedToStart(why.clone()));
+            self.tell(AgentEvent::Trouble(Some(why.clone())));
         }
         self.end_run(RunStatus::Error, why);
         self.events.push(ProcessEvent::Gone);
@@ -274,8 +265,9 @@ impl Process {
             match output {
                 RunOutput::Step(step) => {
                     // A client has been, or is about to be, told how this run ends.
-                    let shown = self.run.as_ref().filter(|run| run.verdict.is_none());
-                    self.events.extend(shown.map(|run| ProcessEvent::Step(run.run_id.clone(), step)));
+                    if let Some(run) = self.run.as_ref().filter(|run| run.verdict.is_none()) {
+                        self.tell(AgentEvent::Step { run_id: run.run_id.clone(), step });
+                    }
                 }
                 RunOutput::Write(line) => self.child.stdin.write(&line, now),
                 RunOutput::Finished(outcome) => self.finish(outcome, now),
@@ -286,7 +278,7 @@ impl Process {
     fn finish(&mut self, outcome: RunOutcome, now: Instant) {
         let Some(run) = self.run.take() else { return };
         let (status, summary) = run.verdict.unwrap_or((outcome.status, outcome.summary));
-        self.events.push(ProcessEvent::Ended(run.run_id, status, summary));
+        self.tell(AgentEvent::Ended { run_id: run.run_id, status, summary });
         if outcome.is_reusable && !self.is_closed && !self.ending.is_forced() {
             self.ending = Ending::No;
             self.events.push(ProcessEvent::Idle);
@@ -295,13 +287,17 @@ impl Process {
         }
     }
 
+    fn tell(&mut self, event: AgentEvent) {
+        self.events.push(ProcessEvent::Tell(event));
+    }
+
     /// Ends the run, if there is one, as was decided before or else with that status. An answer that the
     /// agent had completed stands.
     fn end_run(&mut self, status: RunStatus, why: String) {
         let Some(run) = self.run.take() else { return };
         let complete = run.pi.into_outcome().map(|outcome| (outcome.status, outcome.summary));
         let (status, summary) = run.verdict.or(complete).unwrap_or((status, why));
-        self.events.push(ProcessEvent::Ended(run.run_id, status, summary));
+        self.tell(AgentEvent::Ended { run_id: run.run_id, status, summary });
     }
 
     /// What happened, with what the agent said about it on stderr.
