@@ -15,10 +15,10 @@ use std::io::{self, Read as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::child::pipes::{PatientStdin, StderrTail};
@@ -82,7 +82,7 @@ impl Child {
 
     /// The last lines of the child's stderr, oldest first.
     pub(crate) fn stderr_lines(&self) -> Vec<String> {
-        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).lines()
+        threads::lock(&self.stderr).lines()
     }
 
     /// Whether the child's stderr is closed and read.
@@ -117,7 +117,7 @@ impl Child {
         if self.exit().is_some() {
             return;
         }
-        if let Some(Err(error)) = orphans::pid(&self.inner).map(send) {
+        if let Err(error) = send(Pid::from_child(&self.inner)) {
             log::debug!("cannot signal process {}: {error}", self.inner.id());
         }
     }
@@ -138,7 +138,7 @@ impl Child {
 /// stops or reaps it for the caller: this is for the guard, which reaps everything itself.
 pub(crate) fn start_inheriting(program: &Path, args: &[OsString]) -> io::Result<Pid> {
     let child = command(program).args(args).process_group(0).spawn()?;
-    i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("no process id"))
+    Ok(Pid::from_child(&child))
 }
 
 /// Becomes `program`, looked up in `PATH`. Returns only if that fails.
@@ -193,7 +193,7 @@ fn judge(words: String) -> AttemptError {
 fn last_words(mut child: process::Child) -> Option<String> {
     let stderr = child.stderr.take()?;
     // What it started may still hold the other end.
-    fcntl_setfl(&stderr, fcntl_getfl(&stderr).ok()? | OFlags::NONBLOCK).ok()?;
+    ioctl_fionbio(&stderr, true).ok()?;
     let mut bytes = Vec::new();
     let _ = stderr.take(CHILD_STDERR_LINE_BYTES_MAX as u64).read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, getuid, waitpid};
@@ -56,19 +56,19 @@ pub(super) fn mark() -> Option<(&'static str, &'static str)> {
 
 /// Starts a child that is no orphan until [`reap`] has seen its end.
 pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
-    let mut started = lock();
+    let mut started = threads::lock(&STARTED);
     let child = command.spawn()?;
-    started.extend(pid(&child).map(Pid::as_raw_pid));
+    started.insert(Pid::from_child(&child).as_raw_pid());
     Ok(child)
 }
 
 /// How a child ended, once it has.
 pub(super) fn reap(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     let exit = {
-        let mut started = lock();
+        let mut started = threads::lock(&STARTED);
         let exit = child.try_wait()?;
-        if let (Some(_), Some(pid)) = (exit, pid(child)) {
-            started.remove(&pid.as_raw_pid());
+        if exit.is_some() {
+            started.remove(&Pid::from_child(child).as_raw_pid());
         }
         exit
     };
@@ -77,14 +77,6 @@ pub(super) fn reap(child: &mut Child) -> io::Result<Option<ExitStatus>> {
         cgroup::end_abandoned();
     }
     Ok(exit)
-}
-
-pub(super) fn pid(child: &Child) -> Option<Pid> {
-    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
-}
-
-fn lock() -> MutexGuard<'static, BTreeSet<i32>> {
-    STARTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends every orphan that has come to this process, and reaps it. To be called whenever a child may
@@ -111,7 +103,7 @@ pub(crate) fn end() -> bool {
 /// Children that nobody here has started, without those that are dead: these are reaped. Who forks and
 /// exits in a loop may be dead before it was looked at, but has left another one then.
 fn adopted(adoption: &Adoption) -> Vec<Pid> {
-    let started = lock();
+    let started = threads::lock(&STARTED);
     let mut orphans = Vec::new();
     for _ in 0..ORPHANS_LOOKS {
         let mut has_dead = false;

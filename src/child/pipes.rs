@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write as _};
 use std::process::ChildStdin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::ioctl_fionbio;
 
 use crate::backoff::Backoff;
 use crate::limits::{CHILD_STDERR_LINE_BYTES_MAX, CHILD_STDERR_LINES, CHILD_UNREAD_BYTES_MAX, WRITE_RETRY};
+use crate::threads;
 
 /// The write end of the pipe and what waits for room in it.
 pub(crate) struct PatientStdin {
@@ -33,7 +34,7 @@ pub(crate) struct PatientStdin {
 impl PatientStdin {
     /// Takes the pipe and makes this end of it non-blocking; the child's end has flags of its own.
     pub(super) fn new(pipe: ChildStdin) -> io::Result<Self> {
-        fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
+        ioctl_fionbio(&pipe, true)?;
         Ok(Self { pipe: Some(pipe), pending: Vec::new(), sent: 0, retry: None, behind: 0, is_overrun: false })
     }
 
@@ -132,11 +133,11 @@ pub(super) fn read_stderr(stderr: impl Read, tail: &Mutex<StderrTail>) {
         let used = part.len() + usize::from(end.is_some());
         reader.consume(used);
         if end.is_some() {
-            tail.lock().unwrap_or_else(PoisonError::into_inner).push(&line);
+            threads::lock(tail).push(&line);
             line.clear();
         }
     }
-    tail.lock().unwrap_or_else(PoisonError::into_inner).push(&line);
+    threads::lock(tail).push(&line);
 }
 
 /// The text without escape sequences and control characters.
