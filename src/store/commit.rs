@@ -2,7 +2,7 @@
 //!
 //! What the slots and records say is not known here, nor who waits for the commands.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -56,9 +56,7 @@ pub struct Store {
 #[derive(Default)]
 struct Group {
     lines: Vec<String>,
-    writes: Vec<(String, SessionWrite)>,
-    /// Logical offset behind the last record of each session in it.
-    ends: HashMap<String, u64>,
+    writes: UnappliedWrites,
     /// The journal is to be written anew behind this group.
     compacts: bool,
 }
@@ -196,9 +194,7 @@ impl Store {
         self.journal.append(&line)?;
         self.janitor.add(line.len() as u64);
         METRICS.commits.up();
-        for (key, write) in group.writes {
-            self.unapplied.push(key, write);
-        }
+        self.unapplied.append(group.writes);
         self.must_compact |= group.compacts;
         self.catch_up(group.compacts || self.compact_trouble.is_none());
         Ok(answers)
@@ -215,17 +211,15 @@ impl Store {
                 }
                 StoreOp::Delete { slot } => JournalEntry::Del(slot.clone()),
                 StoreOp::Append { session_key: key, record } => {
-                    let offset = match own.ends.get(key).or(group.ends.get(key)) {
-                        Some(end) => *end,
+                    let offset = match own.writes.end(key).or(group.writes.end(key)) {
+                        Some(end) => end,
                         None => self.end(key).map_err(|error| self.naming_file(key, &error))?,
                     };
-                    own.ends.insert(key.clone(), offset + line_bytes(record));
-                    own.writes.push((key.clone(), SessionWrite::Append { offset, record: record.clone() }));
+                    own.writes.push(key.clone(), SessionWrite::Append { offset, record: record.clone() });
                     JournalEntry::App { key: key.clone(), offset, record: serde_json::from_str(record)? }
                 }
                 StoreOp::Forget { session_key: key } => {
-                    own.ends.insert(key.clone(), 0);
-                    own.writes.push((key.clone(), SessionWrite::Forget));
+                    own.writes.push(key.clone(), SessionWrite::Forget);
                     own.compacts = true;
                     JournalEntry::Forget(key.clone())
                 }
@@ -246,8 +240,7 @@ impl Store {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is too much of it to be kept"));
         }
         group.lines.append(&mut own.lines);
-        group.writes.append(&mut own.writes);
-        group.ends.extend(own.ends);
+        group.writes.append(own.writes);
         group.compacts |= own.compacts;
         Ok(())
     }
