@@ -53,8 +53,7 @@ fn retry_after(mut backoff: Backoff) -> (Instant, Backoff) {
 
 impl StoreLoop {
     fn run(mut self, commands: &Receiver<StoreCommand>) {
-        let trouble = self.trouble(None);
-        self.show(trouble);
+        self.show(None);
         self.count();
         let counts = self.store.janitor.counts();
         loop {
@@ -84,17 +83,17 @@ impl StoreLoop {
             // The first count is news whatever it says.
             self.told = None;
         }
-        let trouble = self.trouble(None);
-        self.show(trouble);
+        self.show(None);
     }
 
     fn commit(&mut self, group: Vec<StoreCommand>) {
         let commands: Vec<&[StoreOp]> = group.iter().map(|command| command.ops.as_slice()).collect();
-        let committed = self.store.commit(&commands);
-        let trouble = self.trouble(committed.as_ref().err());
-        let results = match committed {
-            Ok(answers) => answers.into_iter().map(|answer| self.result(answer)).collect(),
-            Err(error) => vec![self.result(Err(error)); group.len()],
+        let (results, failure) = match self.store.commit(&commands) {
+            Ok(answers) => (answers.into_iter().map(|answer| self.result(answer)).collect(), None),
+            Err(error) => {
+                let result = self.result(Err(error));
+                (vec![result.clone(); group.len()], result.err())
+            }
         };
         for (command, result) in group.into_iter().zip(results) {
             let back = if result.is_ok() { Vec::new() } else { command.ops };
@@ -103,20 +102,17 @@ impl StoreLoop {
                 return;
             }
         }
-        self.show(trouble);
+        self.show(failure);
     }
 
     fn result(&self, answer: io::Result<()>) -> Result<(), String> {
         answer.map_err(|error| sentence(&error, &self.store)).inspect_err(|text| log::error!("{text}"))
     }
 
-    /// What went wrong just now, or what the store could not do before, as a sentence for people.
-    fn trouble(&self, now: Option<&io::Error>) -> Option<String> {
-        now.or(self.store.trouble()).map(|error| sentence(error, &self.store))
-    }
-
-    /// Logs the trouble if there is some, plans when to try again, and tells state.
-    fn show(&mut self, trouble: Option<String>) {
+    /// Logs what went wrong just now, or what the store could not do before, plans when to try again, and tells
+    /// state.
+    fn show(&mut self, failure: Option<String>) {
+        let trouble = failure.or_else(|| self.store.trouble().map(|error| sentence(error, &self.store)));
         match &trouble {
             None => self.retry = None,
             Some(trouble) => {
@@ -133,7 +129,7 @@ impl StoreLoop {
         let probed = disk::replace(&probe, [0; 4096].as_slice());
         let cleared = disk::clear(&probe);
         let tried = probed.map(drop).and(cleared).and_then(|()| self.store.try_again());
-        let trouble = self.trouble(tried.as_ref().err());
+        let trouble = tried.as_ref().err().or(self.store.trouble()).map(|error| sentence(error, &self.store));
         if trouble.is_none() {
             log::info!("the state folder can be written again");
             self.retry = None;
