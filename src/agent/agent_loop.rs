@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 
-use crate::agent::interface::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::agent::pending_events::PendingEvents;
 use crate::agent::process::{Process, ProcessEvent};
 use crate::agent::reader::{self, ReaderEvent};
 use crate::agent::sandbox::{Sandbox, SessionFolders};
 use crate::agent::scheduler::{Action, ProcessId, Scheduler};
+use crate::agent::{AgentConfig, AgentControl, AgentEvent, RunSpec, RunStep};
 use crate::child::{Child, ChildSpec, guard};
 use crate::limits::{AGENT_LINES_INBOX, CHILD_STOP_TIMEOUT, ms};
 use crate::protocol::call::RunId;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::agent::interface::{AgentEvent, RunStep, ToolPhase};
+use crate::agent::{AgentEvent, RunStep, ToolPhase};
 use crate::limits::{AGENT_PENDING_BYTES_MAX, DELTA_BYTES_MAX};
 use crate::protocol::call::RunId;
 use crate::protocol::cut;
@@ -126,7 +126,7 @@ fn step_bytes(step: &RunStep) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::interface::ToolStep;
+    use crate::agent::ToolStep;
 
     fn drained(mut pending_events: PendingEvents) -> Vec<AgentEvent> {
         let events = std::iter::from_fn(|| pending_events.pop()).collect();

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::agent::interface::{ToolPhase, ToolStep};
+use crate::agent::{ToolPhase, ToolStep};
 use crate::limits::{
     AGENT_LINE_BUFFER_BYTES, AGENT_NAME_BYTES_MAX, DELTA_BYTES_MAX, ERROR_TEXT_BYTES_MAX, TOOL_BYTES_MAX,
 };

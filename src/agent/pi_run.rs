@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::agent::interface::{RunStep, ToolPhase};
 use crate::agent::pi_line::{PiLine, Response, StopReason};
+use crate::agent::{RunStep, ToolPhase};
 use crate::limits::{AGENT_BARRIER_TIMEOUT, AGENT_REPLAY_BYTES_MAX, ERROR_TEXT_BYTES_MAX, SUMMARY_BYTES_MAX};
 use crate::protocol::cut;
 use crate::protocol::payload::RunStatus;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 
-use crate::agent::interface::{AgentConfig, AgentEvent, RunSpec, RunStep};
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{PiRun, RunOutcome, RunOutput, one_sentence};
 use crate::agent::sandbox;
 use crate::agent::scheduler::ProcessId;
+use crate::agent::{AgentConfig, AgentEvent, RunSpec, RunStep};
 use crate::child::guard::CANNOT_RUN;
 use crate::child::{Child, Ending};
 use crate::limits::{

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::agent::interface::RunSpec;
+use crate::agent::RunSpec;
 use crate::protocol::call::{RunId, Thinking};
 
 /// Id of a process, unique for as long as the gateway lives.

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::agent::interface::AgentConfig;
+use crate::agent::AgentConfig;
 use crate::child::{self, AttemptError};
 use crate::config::file::Sandbox as Wanted;
 use crate::limits::SANDBOX_TRIAL_TIMEOUT;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-use crate::agent::interface::AgentConfig;
+use crate::agent::AgentConfig;
 use crate::agent::sandbox::{SessionFolders, refusal};
 use crate::limits::{SANDBOX_SOCKET_LIST_BYTES_MAX, SANDBOX_SOCKETS_MAX};
 
