@@ -91,7 +91,7 @@ fn watch(parent: Pid, agent: Pid, code: &mut Option<u8>, signals: &mut Signals) 
     rustix::stdio::dup2_stdout(&null)?;
     loop {
         reap(agent, code);
-        if code.is_some() || signals.stop() || getppid() != Some(parent) {
+        if code.is_some() || signals.stop.load(Ordering::Relaxed) || getppid() != Some(parent) {
             return Ok(());
         }
         signals.wait(family::PARENT_POLL)?;
@@ -177,10 +177,6 @@ impl Signals {
         }
         pipe::register(SIGCHLD, sender)?;
         Ok(Self { bytes, stop })
-    }
-
-    fn stop(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
     }
 
     /// Waits for a signal, at most for that long.

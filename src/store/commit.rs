@@ -332,7 +332,7 @@ impl Store {
     fn compact(&mut self) -> io::Result<()> {
         let failed = self.sessions.sync()?;
         let mut needed: BTreeSet<String> = self.unapplied.keys().into_iter().collect();
-        needed.extend(self.sessions.unsynced.iter().cloned());
+        needed.extend(self.sessions.unsynced.keys().cloned());
         let mut slots = BTreeMap::new();
         let mut kept: BTreeMap<String, Vec<String>> = BTreeMap::new();
         self.journal.read(|entry| match &entry {

@@ -55,12 +55,7 @@ pub(super) fn folder_of(path: &Path) -> io::Result<FolderHandle> {
 
 /// Makes an empty file in the place of what is there: that may be a link, or have another name elsewhere.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    fault::strike()?;
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::IsADirectory => drop(move_aside(path)?),
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    clear(path)?;
     folder_of(path)?.create_new(path.file_name().unwrap_or_default())
 }
 

@@ -4,7 +4,7 @@
 //! They are written without a sync of their own: the journal holds every record until
 //! [`sync`](SessionFiles::sync) has been called. What a record says is not known here.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
@@ -119,18 +119,16 @@ impl OpenSessionFile {
 /// The files of all sessions, as the store writes them.
 pub(super) struct SessionFiles {
     layout: Layout,
-    /// Keys whose files have bytes, or names, that only the journal makes durable.
-    pub(super) unsynced: BTreeSet<String>,
-    /// Those among the unsynced keys whose sync failed: another one proves nothing before they are written again.
-    doubtful: BTreeSet<String>,
+    /// Keys whose files have bytes, or names, that only the journal makes durable, and whether a sync of them
+    /// failed: another one proves nothing before they are written again.
+    pub(super) unsynced: BTreeMap<String, bool>,
     /// A file was removed, which only the journal makes durable.
     is_removal_unsynced: bool,
 }
 
 impl SessionFiles {
     pub(super) fn new(layout: Layout) -> Self {
-        let (unsynced, doubtful) = (BTreeSet::new(), BTreeSet::new());
-        Self { layout, unsynced, doubtful, is_removal_unsynced: false }
+        Self { layout, unsynced: BTreeMap::new(), is_removal_unsynced: false }
     }
 
     /// Logical offset of the next record of that session. `InvalidData` if its file is damaged.
@@ -159,7 +157,7 @@ impl SessionFiles {
     /// file is damaged.
     pub(super) fn append(&mut self, key: &str, offset: u64, json: &str) -> io::Result<u64> {
         // Also if it is there already: a gateway that was killed may have left it in memory only.
-        self.unsynced.insert(key.to_owned());
+        self.unsynced.entry(key.to_owned()).or_default();
         let path = self.layout.session(key);
         let mut line = checked_line::line(json);
         let Some(opened) = self.open(key)? else {
@@ -253,7 +251,6 @@ impl SessionFiles {
             self.remove(name)?;
         }
         self.unsynced.remove(key);
-        self.doubtful.remove(key);
         Ok(())
     }
 
@@ -276,32 +273,22 @@ impl SessionFiles {
             return Ok(None);
         }
         let mut failed = None;
-        let mut left = BTreeSet::new();
-        for key in self.unsynced.clone() {
-            if let Err(error) = self.sync_file(&key) {
-                failed.get_or_insert(error);
-                left.insert(key);
-            }
+        for (key, has_failed) in &mut self.unsynced {
+            let synced = sync_file(&self.layout.session(key), *has_failed);
+            *has_failed = synced.is_err();
+            failed = failed.or(synced.err());
         }
         disk::sync_folder(&self.layout.sessions())?;
-        self.unsynced = left;
+        self.unsynced.retain(|_, has_failed| *has_failed);
         self.is_removal_unsynced = false;
         Ok(failed)
     }
+}
 
-    fn sync_file(&mut self, key: &str) -> io::Result<()> {
-        let path = self.layout.session(key);
-        let file = match disk::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            file => file?,
-        };
-        if self.doubtful.contains(key) {
-            drop(disk::replace(&path, file)?);
-            self.doubtful.remove(key);
-        } else if let Err(error) = disk::sync(&file) {
-            self.doubtful.insert(key.to_owned());
-            return Err(error);
-        }
-        Ok(())
+fn sync_file(path: &Path, has_failed: bool) -> io::Result<()> {
+    match disk::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Ok(file) if has_failed => disk::replace(path, file).map(drop),
+        file => disk::sync(&file?),
     }
 }
