@@ -3,6 +3,7 @@
 //! It never waits for anybody: state and the readers wait for it, and what state has no room for stays here.
 //! Without runs and processes it sleeps without a timer.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
@@ -39,7 +40,7 @@ pub(super) struct AgentLoop<T> {
     to_loop: Sender<(ProcessId, ReaderEvent)>,
     reader_events: Receiver<(ProcessId, ReaderEvent)>,
     scheduler: Scheduler,
-    processes: Vec<Process>,
+    processes: BTreeMap<ProcessId, Process>,
     pending_events: PendingEvents,
     /// An event that was about to be sent when state had no room for it.
     parked: Option<T>,
@@ -68,7 +69,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             to_loop,
             reader_events,
             scheduler,
-            processes: Vec::new(),
+            processes: BTreeMap::new(),
             pending_events: PendingEvents::default(),
             parked: None,
             sandbox: Sandbox::None(String::new()),
@@ -89,8 +90,8 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             self.take_inputs();
             self.take_lines();
             let now = Instant::now();
-            for index in (0..self.processes.len()).rev() {
-                self.with_process_at(index, |process| process.tick(now));
+            for id in self.process_ids() {
+                self.with_process(id, |process| process.tick(now));
             }
             if self.stop_by.is_none() {
                 self.plan(now);
@@ -135,7 +136,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
         if self.has_events() {
             select.send(&self.events);
         }
-        let deadlines = self.processes.iter().filter_map(|process| process.deadline(now));
+        let deadlines = self.processes.values().filter_map(|process| process.deadline(now));
         match deadlines.chain(self.scheduler.deadline()).chain(self.stop_by).min() {
             Some(deadline) => drop(select.ready_deadline(deadline)),
             None => drop(select.ready()),
@@ -214,8 +215,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
         for run in queued {
             self.report_ended(run.run_id, RunStatus::Cancelled, why.into());
         }
-        let ids: Vec<_> = self.processes.iter().map(|process| process.id).collect();
-        for id in ids {
+        for id in self.process_ids() {
             self.stop_run_of(id, why);
         }
     }
@@ -269,7 +269,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             };
         match self.start_child(id, &run, file) {
             Ok(child) => {
-                self.processes.push(Process::new(id, child, &self.config, now));
+                self.processes.insert(id, Process::new(child, &self.config, now));
                 self.with_process(id, |process| process.start_run(run, now));
             }
             Err(error) => {
@@ -319,17 +319,14 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
         Child::start(&spec, move |stdout| reader::read(id, stdout, reader_events))
     }
 
-    fn with_process(&mut self, id: ProcessId, act: impl FnOnce(&mut Process)) {
-        if let Some(index) = self.processes.iter().position(|process| process.id == id) {
-            self.with_process_at(index, act);
-        }
+    fn process_ids(&self) -> Vec<ProcessId> {
+        self.processes.keys().copied().collect()
     }
 
-    /// Has a process do something, and handles the events that come of it.
-    fn with_process_at(&mut self, index: usize, act: impl FnOnce(&mut Process)) {
-        let process = &mut self.processes[index];
+    /// Has a process do something, if it still exists, and handles the events that come of it.
+    fn with_process(&mut self, id: ProcessId, act: impl FnOnce(&mut Process)) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
         act(process);
-        let id = process.id;
         for event in std::mem::take(&mut process.events) {
             match event {
                 ProcessEvent::Tell(event) => self.tell(event),
@@ -338,7 +335,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
                 ProcessEvent::Ending => self.scheduler.ending(id),
                 ProcessEvent::Gone => {
                     self.scheduler.gone(id);
-                    self.processes.retain(|process| process.id != id);
+                    self.processes.remove(&id);
                 }
             }
         }

@@ -11,7 +11,6 @@ use data_encoding::BASE64;
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{PiRun, RunOutcome, RunOutput, one_sentence};
 use crate::agent::sandbox;
-use crate::agent::scheduler::ProcessId;
 use crate::agent::{AgentConfig, AgentEvent, RunSpec, RunStep};
 use crate::child::guard::CANNOT_RUN;
 use crate::child::{Child, Ending};
@@ -37,8 +36,6 @@ pub(super) enum ProcessEvent {
 
 /// A process from its start until it is reaped.
 pub(super) struct Process {
-    /// The process's name in the scheduler.
-    pub(super) id: ProcessId,
     child: Child,
     /// How long it may be silent before its first line.
     start_timeout: Duration,
@@ -70,9 +67,8 @@ struct ActiveRun {
 
 impl Process {
     /// Takes over a child that was just started.
-    pub(super) fn new(id: ProcessId, child: Child, config: &AgentConfig, now: Instant) -> Self {
+    pub(super) fn new(child: Child, config: &AgentConfig, now: Instant) -> Self {
         Self {
-            id,
             child,
             start_timeout: config.start_timeout,
             idle_timeout: config.idle_timeout,
