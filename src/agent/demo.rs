@@ -61,7 +61,7 @@ impl Demo {
         while let Ok(command) = self.commands.recv() {
             match command["type"].as_str() {
                 Some("prompt") if command["message"].is_string() => {
-                    respond(&command, None)?;
+                    respond(&command, json!({ "success": true }))?;
                     self.prompt(command["message"].as_str().unwrap_or_default())?;
                 }
                 _ => answer(&command, false)?,
@@ -94,7 +94,7 @@ impl Demo {
         say(&json!({ "type": "message_end", "message": assistant(&text_content(text), stop) }))?;
         say(&json!({ "type": "agent_end" }))?;
         match interrupt {
-            Some(Interrupt::Abort(command)) => respond(&command, None),
+            Some(Interrupt::Abort(command)) => respond(&command, json!({ "success": true })),
             Some(Interrupt::Closed) | None => Ok(()),
         }
     }
@@ -127,16 +127,18 @@ impl Demo {
 
 /// Answers a command that begins no answer.
 fn answer(command: &Value, is_streaming: bool) -> io::Result<()> {
-    match command["type"].as_str() {
-        Some("abort") => respond(command, None),
+    let refused = |why: &str| json!({ "success": false, "error": why });
+    let response = match command["type"].as_str() {
+        Some("abort") => json!({ "success": true }),
         Some("get_state") => {
-            respond(command, Some(json!({ "isStreaming": is_streaming, "isCompacting": false })))
+            json!({ "success": true, "data": { "isStreaming": is_streaming, "isCompacting": false } })
         }
-        Some("prompt") if is_streaming => refuse(command, "prompt", "the demo agent is busy"),
-        Some("prompt") => refuse(command, "prompt", "`message` must be a string"),
-        Some(other) => refuse(command, other, &format!("Unknown command: {other}")),
-        None => refuse(command, "parse", "not a command"),
-    }
+        Some("prompt") if is_streaming => refused("the demo agent is busy"),
+        Some("prompt") => refused("`message` must be a string"),
+        Some(other) => refused(&format!("Unknown command: {other}")),
+        None => refused("not a command"),
+    };
+    respond(command, response)
 }
 
 /// The pause that a prompt asks for by `[[slow N]]`, or the usual one.
@@ -186,19 +188,10 @@ fn update(kind: &str, delta: Option<&str>, so_far: &str) -> Value {
     json!({ "type": "message_update", "assistantMessageEvent": event, "message": partial })
 }
 
-fn respond(command: &Value, data: Option<Value>) -> io::Result<()> {
-    let mut response = json!({ "type": "response", "command": command["type"], "success": true });
-    if let Some(data) = data {
-        response["data"] = data;
-    }
-    say_to(command, response)
-}
-
-fn refuse(command: &Value, name: &str, why: &str) -> io::Result<()> {
-    say_to(command, json!({ "type": "response", "command": name, "success": false, "error": why }))
-}
-
-fn say_to(command: &Value, mut response: Value) -> io::Result<()> {
+/// Says the response to a command, which has these members besides those that every response has.
+fn respond(command: &Value, mut response: Value) -> io::Result<()> {
+    response["type"] = "response".into();
+    response["command"] = command["type"].as_str().unwrap_or("parse").into();
     if let Some(id) = command.get("id") {
         response["id"] = id.clone();
     }

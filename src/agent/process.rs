@@ -272,9 +272,7 @@ impl Process {
     }
 
     fn finish(&mut self, outcome: RunOutcome, now: Instant) {
-        let Some(run) = self.run.take() else { return };
-        let (status, summary) = run.verdict.unwrap_or((outcome.status, outcome.summary));
-        self.tell(AgentEvent::Ended { run_id: run.run_id, status, summary });
+        self.end_run(outcome.status, outcome.summary);
         if outcome.is_reusable && !self.is_closed && !self.ending.is_forced() {
             self.ending = Ending::No;
             self.events.push(ProcessEvent::Idle);

@@ -5,8 +5,7 @@
 //! success: what it leaves is tried again with the next thing that it is woken for, and at the next start.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -23,31 +22,27 @@ struct Shared {
     layout: Layout,
     /// Bytes that the folder may hold.
     max_bytes: u64,
-    /// The bits `RUNNING` and `WAITING`.
-    work: AtomicU8,
-    /// Bytes in the folder: what was counted last, and what the store has written since.
-    used_bytes: AtomicU64,
-    /// Bytes that are too many, although everything was cleared that nobody works with.
-    excess: AtomicU64,
+    progress: Mutex<Progress>,
     counts: (Sender<()>, Receiver<()>),
 }
 
-/// Bit: the thread is there.
-const RUNNING: u8 = 1;
-/// Bit: there is something to do that the thread has not begun with.
-const WAITING: u8 = 2;
+/// What the janitor thread, the store and whoever has work for the thread share.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The thread is there.
+    is_running: bool,
+    /// There is something to do that the thread has not begun with.
+    is_waiting: bool,
+    /// Bytes in the folder: what was counted last, and what the store has written since.
+    used_bytes: u64,
+    /// Bytes that are too many, although everything was cleared that nobody works with.
+    excess: u64,
+}
 
 impl Janitor {
     /// The janitor of a folder that may hold so many bytes.
     pub fn new(layout: Layout, max_bytes: u64) -> Self {
-        Self(Arc::new(Shared {
-            layout,
-            max_bytes,
-            work: AtomicU8::new(0),
-            used_bytes: AtomicU64::new(0),
-            excess: AtomicU64::new(0),
-            counts: bounded(1),
-        }))
+        Self(Arc::new(Shared { layout, max_bytes, progress: Mutex::default(), counts: bounded(1) }))
     }
 
     /// The paths in the folder.
@@ -58,12 +53,16 @@ impl Janitor {
     /// Has what was discarded deleted, and the folder counted and cleared if it holds too much. Waits for
     /// nothing.
     pub(crate) fn count(&self) {
-        if self.0.work.fetch_or(RUNNING | WAITING, SeqCst) & RUNNING != 0 {
-            return;
+        {
+            let mut progress = self.progress();
+            progress.is_waiting = true;
+            if std::mem::replace(&mut progress.is_running, true) {
+                return;
+            }
         }
         let janitor = self.clone();
         if let Err(error) = threads::spawn_expendable("janitor", move || janitor.run()) {
-            self.0.work.store(0, SeqCst);
+            self.progress().is_running = false;
             log::warn!("the state folder cannot be tidied: {error}");
         }
     }
@@ -75,27 +74,28 @@ impl Janitor {
 
     /// Bytes in the state folder, as far as is known.
     pub(super) fn used_bytes(&self) -> u64 {
-        self.0.used_bytes.load(SeqCst)
+        self.progress().used_bytes
     }
 
     /// Told that the store has written so many bytes more.
     pub(super) fn add(&self, bytes: u64) {
-        self.update(|used| used.saturating_add(bytes));
+        let mut progress = self.progress();
+        progress.used_bytes = progress.used_bytes.saturating_add(bytes);
     }
 
     /// Told that the store has freed so many bytes.
     pub(super) fn subtract(&self, bytes: u64) {
-        self.update(|used| used.saturating_sub(bytes));
+        let mut progress = self.progress();
+        progress.used_bytes = progress.used_bytes.saturating_sub(bytes);
     }
 
-    fn update(&self, change: impl Fn(u64) -> u64) {
-        // It always gives a value, so it cannot fail.
-        let _ = self.0.used_bytes.fetch_update(SeqCst, SeqCst, |used| Some(change(used)));
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        threads::lock(&self.0.progress)
     }
 
     /// Bytes of records that are too many by the last count. The next call has none, before the next one.
     pub(super) fn take_excess(&self) -> u64 {
-        self.0.excess.swap(0, SeqCst)
+        std::mem::take(&mut self.progress().excess)
     }
 
     /// Bytes that the folder may hold.
@@ -104,14 +104,17 @@ impl Janitor {
     }
 
     fn run(&self) {
-        let _rest = RestOnPanic(&self.0.work);
-        loop {
-            if self.0.work.swap(RUNNING, SeqCst) & WAITING != 0 {
-                self.work();
-            } else if self.0.work.compare_exchange(RUNNING, 0, SeqCst, SeqCst).is_ok() {
-                return;
-            }
+        let _rest = RestOnPanic(self);
+        while self.goes_on() {
+            self.work();
         }
+    }
+
+    /// Whether there is something to do. If there is not, the thread counts as gone.
+    fn goes_on(&self) -> bool {
+        let mut progress = self.progress();
+        progress.is_running = std::mem::take(&mut progress.is_waiting);
+        progress.is_running
     }
 
     /// Does the janitor's work on this thread.
@@ -140,9 +143,10 @@ impl Janitor {
             let freed = quota::make_room(&root, &shared.layout.open_tmp()?, used - target)?;
             self.delete_discarded()?;
             used = used.saturating_sub(freed);
-            shared.excess.store(used.saturating_sub(target), SeqCst);
+            self.progress().excess = used.saturating_sub(target);
         }
-        self.update(|now| counted(used, before, now));
+        let mut progress = self.progress();
+        progress.used_bytes = counted(used, before, progress.used_bytes);
         Ok(())
     }
 }
@@ -154,12 +158,12 @@ fn counted(used: u64, before: u64, now: u64) -> u64 {
 }
 
 /// A thread that panics leaves its work to the next one.
-struct RestOnPanic<'a>(&'a AtomicU8);
+struct RestOnPanic<'a>(&'a Janitor);
 
 impl Drop for RestOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.store(0, SeqCst);
+            self.0.progress().is_running = false;
         }
     }
 }
