@@ -15,7 +15,7 @@ use std::io::{self, Read as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionbio;
@@ -52,7 +52,7 @@ pub(crate) struct Child {
     inner: process::Child,
     /// Its stdin, which never blocks.
     pub(crate) stdin: PatientStdin,
-    stderr: Arc<Mutex<StderrTail>>,
+    stderr: Arc<StderrTail>,
     exit: Option<ExitStatus>,
 }
 
@@ -72,7 +72,7 @@ impl Child {
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::Error::other("a child without pipes"));
         };
-        let tail = Arc::new(Mutex::new(StderrTail::default()));
+        let tail = Arc::new(StderrTail::default());
         // From here on an error drops `child`, which ends the process.
         let child = Self { inner, stdin: PatientStdin::new(stdin)?, stderr: Arc::clone(&tail), exit: None };
         threads::spawn_expendable(&format!("{}-out", spec.name), move || read_stdout(stdout))?;
@@ -82,7 +82,7 @@ impl Child {
 
     /// The last lines of the child's stderr, oldest first.
     pub(crate) fn stderr_lines(&self) -> Vec<String> {
-        threads::lock(&self.stderr).lines()
+        threads::lock(&self.stderr).iter().cloned().collect()
     }
 
     /// Whether the child's stderr is closed and read.

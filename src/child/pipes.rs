@@ -96,30 +96,23 @@ impl PatientStdin {
     }
 }
 
-/// The last lines of a child's stderr.
-#[derive(Debug, Default)]
-pub(super) struct StderrTail(VecDeque<String>);
+/// The last lines of a child's stderr, oldest first.
+pub(super) type StderrTail = Mutex<VecDeque<String>>;
 
-impl StderrTail {
-    fn push(&mut self, raw: &[u8]) {
-        let line = plain(&String::from_utf8_lossy(raw));
-        if line.is_empty() {
-            return;
-        }
-        if self.0.len() == CHILD_STDERR_LINES {
-            self.0.pop_front();
-        }
-        self.0.push_back(line);
+fn keep(tail: &StderrTail, raw: &[u8]) {
+    let line = plain(&String::from_utf8_lossy(raw));
+    if line.is_empty() {
+        return;
     }
-
-    /// The lines, oldest first.
-    pub(super) fn lines(&self) -> Vec<String> {
-        self.0.iter().cloned().collect()
+    let mut lines = threads::lock(tail);
+    if lines.len() == CHILD_STDERR_LINES {
+        lines.pop_front();
     }
+    lines.push_back(line);
 }
 
 /// Reads a child's stderr to its end, however much and whatever comes.
-pub(super) fn read_stderr(stderr: impl Read, tail: &Mutex<StderrTail>) {
+pub(super) fn read_stderr(stderr: impl Read, tail: &StderrTail) {
     let mut reader = BufReader::with_capacity(4 * 1024, stderr);
     let mut line = Vec::new();
     while let Ok(chunk) = reader.fill_buf() {
@@ -133,11 +126,11 @@ pub(super) fn read_stderr(stderr: impl Read, tail: &Mutex<StderrTail>) {
         let used = part.len() + usize::from(end.is_some());
         reader.consume(used);
         if end.is_some() {
-            threads::lock(tail).push(&line);
+            keep(tail, &line);
             line.clear();
         }
     }
-    threads::lock(tail).push(&line);
+    keep(tail, &line);
 }
 
 /// The text without escape sequences and control characters.
@@ -169,9 +162,9 @@ mod tests {
     use super::*;
 
     fn tail_of(bytes: &[u8]) -> Vec<String> {
-        let tail = Mutex::new(StderrTail::default());
+        let tail = StderrTail::default();
         read_stderr(bytes, &tail);
-        tail.into_inner().unwrap().lines()
+        tail.into_inner().unwrap().into()
     }
 
     #[test]
