@@ -8,7 +8,7 @@
 //! | floor | module | owns |
 //! |---|---|---|
 //! | 9 | `bin/` | what a binary is: the daemon, the guard of an agent, the demo agent, the tool |
-//! | 8 | `daemon` | start and end: `start` reads the command line, `gateway` ties the threads together, `process` is what the system sees (signals, limits), `setup` (`agent_setup`, `channels_setup`) says from the settings what each thread is to be |
+//! | 8 | `daemon` | start and end: `start` reads the command line, `gateway` ties the threads together, `process` is what the system sees (signals, limits), `setup` (and `agent_setup`) says from the settings what each thread is to be |
 //! | 7 | `state` | every decision, on one thread: `model/` is what is known, with the rules about each thing by itself; `handlers/` is what follows from an event for several of them; `journal` is what waits for the disk, `state_loop` the loop around them, `start` what the last life left behind |
 //! | 6 | `net` | the sockets: who may connect (`handshake`; `origin_check` judges origins and proxy headers, `hosts` names, `token` tokens), what comes in (`conn`, `requests`), how much at a time (`slots`, `permits`, `shares`), what goes out (`outbound/`: `client` is one client's backlog) |
 //! | 6 | `channels` | Telegram and WhatsApp: what comes in (`message`) and goes out (`delivery`), the same for both; `text/` makes Markdown into messages, `web/` downloads files and judges the hosts that they come from; each channel paces what it sends (`telegram/rate_limit`, `whatsapp/outgoing`) |
@@ -65,7 +65,7 @@
 //! - **an event to clients**: `protocol/event.rs` and a schema.
 //! - **a channel**: `Channel` in `protocol/call.rs`, a folder in `channels/` beside `telegram/`, its place in
 //!   `channels/mod.rs` and `channels/address.rs`, its section in `config/file.rs`, what it is told in
-//!   `daemon/channels_setup.rs`. State needs nothing new: it knows no channel's protocol.
+//!   `daemon/setup.rs`. State needs nothing new: it knows no channel's protocol.
 //! - **a kind of slot** of the journal: its name in `state/model/slot.rs`, its value beside its data
 //!   in `state/model/`, what it becomes after a start in `state/start.rs`, and how many there may be in
 //!   `state/model/recovery_bounds.rs`.

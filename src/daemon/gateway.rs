@@ -19,7 +19,7 @@ use crate::clock::{now, wall_ms};
 use crate::config::settings::Settings;
 use crate::daemon::fatal::Fatal;
 use crate::daemon::listeners::Listeners;
-use crate::daemon::{agent_setup, channels_setup, setup};
+use crate::daemon::{agent_setup, setup};
 use crate::limits::{
     AGENT_CONTROL_INBOX, CHANNEL_INBOX, CHANNEL_RESERVE, SHUTDOWN_TIMEOUT, STATE_INBOX, STORE_INBOX,
     STORE_RESERVE,
@@ -78,7 +78,7 @@ impl Gateway {
         let (to_agent_control, agent_control_inbox) = bounded(AGENT_CONTROL_INBOX);
         let (to_channels, channel_inbox) = bounded(CHANNEL_INBOX + CHANNEL_RESERVE);
         let fanout_us = Arc::new(AtomicU64::new(0));
-        let channels_setup = channels_setup::setup(settings, state.toggles(), cursors, own_exe)?;
+        let channels_setup = setup::channels(settings, state.toggles(), cursors, own_exe)?;
         let outputs = Outputs {
             outbound: to_outbound.clone(),
             store: to_store,

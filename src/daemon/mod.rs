@@ -2,10 +2,9 @@
 //!
 //! Stands above everything but the binaries, and ties the threads together, which know nothing of each
 //! other: `start` reads what was set, `gateway` starts the threads in order and stops them in
-//! reverse, and `setup`, `agent_setup` and `channels_setup` say what each of them is to be, from the settings.
+//! reverse, and `setup` and `agent_setup` say what each of them is to be, from the settings.
 
 mod agent_setup;
-mod channels_setup;
 mod fatal;
 mod gateway;
 mod listeners;

@@ -16,7 +16,7 @@ use crate::config::settings::{Environment, Settings};
 use crate::daemon::fatal::Fatal;
 use crate::daemon::gateway::Gateway;
 use crate::daemon::process::{self, is_allocator_set, start_again};
-use crate::daemon::{agent_setup, channels_setup, listeners, setup};
+use crate::daemon::{agent_setup, listeners, setup};
 use crate::limits::SANE_CLOCK_MS;
 use crate::logging::Log;
 use crate::protocol::SERVER_VERSION;
@@ -90,8 +90,8 @@ fn check(settings: &Settings) -> Result<(), Fatal> {
     let layout = Layout::new(&settings.state_dir);
     let janitor = Janitor::new(layout.clone(), u64::MAX);
     let (_, warning) = agent_setup::setup(settings, &janitor, &own_exe, false)?;
-    channels_setup::for_state(settings, &layout);
-    channels_setup::setup(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
+    setup::known_channels(settings, &layout);
+    setup::channels(settings, &Toggles::default(), BTreeMap::new(), own_exe)?;
     let found: Vec<Warning> = setup::warnings(settings).into_iter().chain(warning).collect();
     for warning in settings.warnings.iter().chain(found.iter().map(|warning| &warning.message)) {
         log::warn!("{warning}");
