@@ -39,11 +39,11 @@ pub(crate) enum LogFormat {
 /// The logger of this process.
 pub(crate) struct Log {
     filter: env_logger::Logger,
-    format: LogFormat,
     state: Mutex<LogState>,
 }
 
 struct LogState {
+    format: LogFormat,
     /// Lines that wait; `None` from [`Log::release`] on.
     held: Option<Vec<String>>,
     recent: VecDeque<Recent>,
@@ -119,9 +119,9 @@ impl Log {
         let filter =
             env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default)).build();
         let level = filter.filter();
-        let state =
-            LogState { held: Some(Vec::new()), recent: VecDeque::new(), call_sites: CallSites::default() };
-        let log = LOG.get_or_init(|| Log { filter, format, state: Mutex::new(state) });
+        let (held, recent, call_sites) = (Some(Vec::new()), VecDeque::new(), CallSites::default());
+        let state = Mutex::new(LogState { format, held, recent, call_sites });
+        let log = LOG.get_or_init(|| Log { filter, state });
         if log::set_logger(log).is_ok() {
             log::set_max_level(level);
         }
@@ -138,8 +138,10 @@ impl Log {
             }
         }
     }
+}
 
-    fn write(&self, state: &mut LogState, level: Level, target: &str, message: &str) {
+impl LogState {
+    fn write(&mut self, level: Level, target: &str, message: &str) {
         let line = match self.format {
             LogFormat::Text => format!("{} {level:<5} {target}: {message}\n", utc(wall_ms() / 1_000)),
             LogFormat::Json => {
@@ -148,43 +150,43 @@ impl Log {
                     + "\n"
             }
         };
-        match &mut state.held {
+        match &mut self.held {
             Some(held) => held.push(line),
             None => write_if_it_fits(&line),
         }
     }
 
     /// Writes how many lines were only counted.
-    fn settle(&self, state: &mut LogState, now: Option<Instant>) {
-        for (level, message) in state.call_sites.settle(now) {
-            self.write(state, level, "log", &message);
+    fn settle(&mut self, now: Option<Instant>) {
+        for (level, message) in self.call_sites.settle(now) {
+            self.write(level, "log", &message);
         }
     }
 
     /// Whether the line is a repetition that only counts.
-    fn is_repetition(&self, state: &mut LogState, level: Level, message: &str, now: Instant) -> bool {
-        let known = state.recent.iter().position(|recent| recent.level == level && recent.message == message);
+    fn is_repetition(&mut self, level: Level, message: &str, now: Instant) -> bool {
+        let known = self.recent.iter().position(|recent| recent.level == level && recent.message == message);
         let gone = match known {
-            Some(at) if now.duration_since(state.recent[at].since) < LOG_REPEAT_WINDOW => {
-                state.recent[at].repeats += 1;
+            Some(at) if now.duration_since(self.recent[at].since) < LOG_REPEAT_WINDOW => {
+                self.recent[at].repeats += 1;
                 METRICS.log_dropped.up();
                 return true;
             }
-            Some(at) => state.recent.remove(at),
-            None if state.recent.len() >= LOG_REPEATS_TRACKED => state.recent.pop_front(),
+            Some(at) => self.recent.remove(at),
+            None if self.recent.len() >= LOG_REPEATS_TRACKED => self.recent.pop_front(),
             None => None,
         };
         if let Some(gone) = gone {
-            self.write_repeats(state, &gone);
+            self.write_repeats(&gone);
         }
-        state.recent.push_back(Recent { level, message: message.to_owned(), since: now, repeats: 0 });
+        self.recent.push_back(Recent { level, message: message.to_owned(), since: now, repeats: 0 });
         false
     }
 
     /// Writes how often a line came again, if it did.
-    fn write_repeats(&self, state: &mut LogState, Recent { level, message, repeats, .. }: &Recent) {
+    fn write_repeats(&mut self, Recent { level, message, repeats, .. }: &Recent) {
         if *repeats > 0 {
-            self.write(state, *level, "log", &format!("repeated {repeats} times: {message}"));
+            self.write(*level, "log", &format!("repeated {repeats} times: {message}"));
         }
     }
 }
@@ -204,8 +206,8 @@ impl log::Log for Log {
         let target = record.target().strip_prefix("clawdis_gateway::").unwrap_or(record.target());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        self.settle(&mut state, Some(now));
-        if self.is_repetition(&mut state, record.level(), &message, now) {
+        state.settle(Some(now));
+        if state.is_repetition(record.level(), &message, now) {
             return;
         }
         let site = (record.file_static().unwrap_or_default(), record.line().unwrap_or_default());
@@ -214,16 +216,16 @@ impl log::Log for Log {
             METRICS.log_dropped.up();
             return;
         }
-        self.write(&mut state, record.level(), target, &message);
+        state.write(record.level(), target, &message);
     }
 
     /// Says what was counted and not written; called at the end.
     fn flush(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for recent in std::mem::take(&mut state.recent) {
-            self.write_repeats(&mut state, &recent);
+            state.write_repeats(&recent);
         }
-        self.settle(&mut state, None);
+        state.settle(None);
     }
 }
 
