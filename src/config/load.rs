@@ -77,49 +77,32 @@ const SCHEMA: &str = include_str!("../../schemas/config.schema.json");
 
 /// One warning per unknown key, at most `CONFIG_WARNINGS_MAX`.
 fn unknown_keys(config: &Value) -> Vec<String> {
-    let Ok(root) = serde_json::from_str::<Value>(SCHEMA) else { return Vec::new() };
-    let mut walk = Walk { root: &root, warnings: Vec::new() };
-    walk.visit(config, &root, "");
-    walk.warnings
+    let mut warnings = Vec::new();
+    if let Ok(root) = serde_json::from_str(SCHEMA) {
+        find_unknown(config, &root, &root, "", &mut warnings);
+    }
+    warnings
 }
 
-struct Walk<'a> {
-    root: &'a Value,
-    warnings: Vec<String>,
-}
-
-impl<'a> Walk<'a> {
-    /// Looks for unknown keys. Where a schema lists properties the keys are fixed; where it has
-    /// `additionalProperties` they are the person's own (variables, chat ids).
-    fn visit(&mut self, value: &Value, schema: &'a Value, path: &str) {
-        let Some(members) = value.as_object() else { return };
-        let schema = self.resolve(schema);
-        let properties = schema.get("properties").and_then(Value::as_object);
-        let others = schema.get("additionalProperties");
-        for (key, member) in members {
-            let shown = cut(key, ERROR_MEMBER_BYTES_MAX);
-            let path = format!("{path}/{shown}");
-            match (properties.and_then(|properties| properties.get(key)), others) {
-                (Some(schema), _) | (None, Some(schema)) => self.visit(member, schema, &path),
-                (None, None) => self.warn(&path, key, properties),
-            }
+/// Looks for unknown keys in the value at `path`, of which `schema` tells. Where that lists properties the keys are
+/// fixed; where it has `additionalProperties` they are the person's own (variables, chat ids).
+fn find_unknown(value: &Value, schema: &Value, root: &Value, path: &str, warnings: &mut Vec<String>) {
+    let Some(members) = value.as_object() else { return };
+    // A reference to another file leads to no object.
+    let pointer = schema["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
+    let schema = pointer.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema);
+    let properties = schema["properties"].as_object();
+    for (key, member) in members {
+        let path = format!("{path}/{}", cut(key, ERROR_MEMBER_BYTES_MAX));
+        let known = properties.and_then(|properties| properties.get(key));
+        if let Some(schema) = known.or(schema.get("additionalProperties")) {
+            find_unknown(member, schema, root, &path, warnings);
+        } else if warnings.len() < CONFIG_WARNINGS_MAX {
+            let names = properties.into_iter().flat_map(Map::keys).map(String::as_str);
+            let hint =
+                nearest(key, names).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            warnings.push(format!("unknown key `{path}` is ignored{hint}"));
         }
-    }
-
-    fn warn(&mut self, path: &str, key: &str, properties: Option<&Map<String, Value>>) {
-        if self.warnings.len() >= CONFIG_WARNINGS_MAX {
-            return;
-        }
-        let known = properties.into_iter().flat_map(Map::keys).map(String::as_str);
-        let hint =
-            nearest(key, known).map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
-        self.warnings.push(format!("unknown key `{path}` is ignored{hint}"));
-    }
-
-    /// Follows a `$ref` within the file. The ones to other files lead to no objects.
-    fn resolve(&self, schema: &'a Value) -> &'a Value {
-        let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
-        target.and_then(|pointer| self.root.pointer(pointer)).unwrap_or(schema)
     }
 }
 
