@@ -48,8 +48,10 @@ pub(crate) fn parse(mut argv: impl Iterator<Item = OsString>) -> Result<Invocati
         } else if arg == "help" {
             flags.push(flag("--help", None, &mut argv)?);
         } else {
-            let mut names = verbs::ALL.iter().map(|verb| verb.name);
-            verb = Some(verbs::find(&arg).ok_or_else(|| unknown("verb", &arg, names.by_ref()))?);
+            verb = verbs::ALL.iter().find(|verb| verb.name == arg);
+            if verb.is_none() {
+                return Err(unknown("verb", &arg, verbs::ALL.iter().map(|verb| verb.name)));
+            }
         }
     }
     let has = |name: &str| flags.iter().any(|(flag, _)| flag.name == name);

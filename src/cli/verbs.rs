@@ -49,11 +49,6 @@ impl Verb {
     }
 }
 
-/// The verb of that name.
-pub(crate) fn find(name: &str) -> Option<&'static Verb> {
-    ALL.iter().find(|verb| verb.name == name)
-}
-
 const fn flag(name: &'static str, kind: Kind, member: &'static str, help: &'static str) -> Argument {
     Argument { member, ..Argument::flag(name, kind, help) }
 }
