@@ -292,16 +292,16 @@ pub(crate) fn no_answer() -> Failure {
     Failure::TimedOut("the gateway did not answer in time; `--timeout SECONDS` waits longer".to_owned())
 }
 
-pub(crate) fn request(id: &str, method: &str, params: &Value) -> Value {
+fn request(id: &str, method: &str, params: &Value) -> Value {
     json!({ "type": "req", "id": id, "method": method, "params": params })
 }
 
 /// A stream whose reads and writes fail with `WouldBlock` at its deadline: a peer that sends one byte now and then
 /// gets no more time than one that sends nothing.
-pub(crate) struct TimedStream {
-    pub(crate) stream: TcpStream,
+struct TimedStream {
+    stream: TcpStream,
     /// The deadline of every read and write from now on.
-    pub(crate) deadline: Instant,
+    deadline: Instant,
 }
 
 impl TimedStream {

@@ -17,7 +17,6 @@ use crate::limits::{BACKLOG_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::net::hosts::stray_entries;
 use crate::net::token::short_token;
 use crate::protocol::call::Channel;
-use crate::protocol::error::WireError;
 use crate::protocol::hello::Policy;
 use crate::protocol::payload::{Auth, Toggles};
 use crate::protocol::warning::{Warning, WarningCode};
@@ -143,21 +142,19 @@ fn group_members(channel: Channel, allowed: &[String]) -> Vec<String> {
 
 /// The ids of people, each once. A group is none: everybody in it would be let in, or be the owner.
 fn ids(channel: Channel, key: &str, ids: &[String]) -> Vec<String> {
-    let known = ids.iter().filter_map(|id| {
-        let person = person_id(channel, id).and_then(|person| {
-            if is_group(channel, &person) {
-                return Err(WireError::invalid("a group is no person; it belongs into `groups`"));
+    let mut known = BTreeSet::new();
+    for id in ids {
+        let expected = match person_id(channel, id) {
+            Ok(group) if is_group(channel, &group) => "a group is no person; it belongs into `groups`",
+            Ok(person) => {
+                known.insert(person);
+                continue;
             }
-            Ok(person)
-        });
-        person
-            .inspect_err(|error| {
-                let expected = error.message.trim_start_matches("`/params/id`: ");
-                log::warn!("{}.{key}: `{id}` is left out: {expected}", channel.name());
-            })
-            .ok()
-    });
-    known.collect::<BTreeSet<_>>().into_iter().collect()
+            Err(expected) => expected,
+        };
+        log::warn!("{}.{key}: `{id}` is left out: {expected}", channel.name());
+    }
+    known.into_iter().collect()
 }
 
 /// What the channels thread starts with.

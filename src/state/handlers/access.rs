@@ -22,7 +22,8 @@ impl State {
     ) -> Result<(), WireError> {
         self.require_token()?;
         self.require_store()?;
-        let person = address::person_id(params.channel, &params.id)?;
+        let person = address::person_id(params.channel, &params.id)
+            .map_err(|expected| WireError::invalid(format!("`/params/id`: {expected}")))?;
         self.access.change(params, &person, &mut self.writes)?;
         let owner = self.access.owner(params.channel) == Some(&person);
         let allowed = if address::is_group(params.channel, &person) {

@@ -66,6 +66,19 @@ fn letting_people_in_or_out_makes_nobody_the_owner() {
 }
 
 #[test]
+fn an_id_that_is_none_is_refused_by_the_name_of_its_parameter() {
+    let mut harness = Harness::with(nobody_named(&[]));
+    let refused = harness.ask("channel-allow", json!({ "channel": "telegram", "id": "@durov" }));
+    let error = &refused["error"];
+    assert_eq!(
+        (&error["code"], &error["retryable"]),
+        (&json!("INVALID_REQUEST"), &json!(false)),
+        "{refused}"
+    );
+    assert!(error["message"].as_str().unwrap().starts_with("`/params/id`: a Telegram name"), "{refused}");
+}
+
+#[test]
 fn the_only_person_of_the_config_is_a_guest_until_named() {
     let mut harness = Harness::with(nobody_named(&["2"]));
     assert_eq!(session_of(&mut harness, "1", "2"), "dm:telegram:2");
