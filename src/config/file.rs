@@ -259,8 +259,8 @@ impl Default for Group {
 #[derive(Clone, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Whatsapp {
-    /// Whether it is set up; if absent it is not.
-    pub(crate) enabled: Option<bool>,
+    /// Whether it is set up. It has no credentials to show: linking comes after switching on.
+    pub(crate) enabled: bool,
     /// Who may write to the agent.
     pub(crate) allow_from: Vec<String>,
     /// Groups that are let in, by jid.
@@ -278,17 +278,10 @@ pub(crate) struct Whatsapp {
     pub(crate) sidecar: Sidecar,
 }
 
-impl Whatsapp {
-    /// Whether it is set up. It has no credentials to show: linking comes after switching on.
-    pub(crate) fn is_configured(&self) -> bool {
-        self.enabled == Some(true)
-    }
-}
-
 impl Default for Whatsapp {
     fn default() -> Self {
         Self {
-            enabled: None,
+            enabled: false,
             allow_from: Vec::new(),
             groups: BTreeMap::new(),
             self_chat: false,

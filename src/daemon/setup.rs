@@ -60,8 +60,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
 
 /// The warning that there is no token. A gateway that can do nothing may stand open.
 fn no_token(settings: &Settings) -> Option<Warning> {
-    let has_channels =
-        settings.config.telegram.bot_token.is_some() || settings.config.whatsapp.is_configured();
+    let has_channels = settings.config.telegram.bot_token.is_some() || settings.config.whatsapp.enabled;
     if settings.config.gateway.token.is_some() || !(has_channels || settings.agent_command.is_some()) {
         return None;
     }
@@ -84,7 +83,7 @@ pub(super) fn known_channels(settings: &Settings, layout: &Layout) -> ChannelsCo
         max_age: max_age(telegram.max_age_minutes),
     };
     let whatsapp = ChannelConfig {
-        configured: whatsapp.is_configured(),
+        configured: whatsapp.enabled,
         owner: owner(Channel::Whatsapp, owners.whatsapp.as_deref()),
         allowed: ids(Channel::Whatsapp, "allowFrom", &whatsapp.allow_from),
         groups: groups(&whatsapp.groups, |_| Vec::new()),
@@ -172,15 +171,13 @@ pub(super) fn channels(
         hosts: hosts(&settings.config.gateway.media_hosts),
     };
     let bot = TelegramSetup::new(telegram, tmp, sources.clone()).map_err(Fatal::config)?;
-    let is_on = |channel: Channel, config: Option<bool>, configured: bool| {
-        toggles.channels.get(&channel).copied().or(config).unwrap_or(configured)
-    };
-    let on = [
-        (Channel::Telegram, is_on(Channel::Telegram, telegram.enabled, bot.is_some())),
-        (Channel::Whatsapp, is_on(Channel::Whatsapp, whatsapp.enabled, false)),
+    let configured = [
+        (Channel::Telegram, telegram.enabled.unwrap_or(bot.is_some())),
+        (Channel::Whatsapp, whatsapp.enabled),
     ];
+    let is_on = |(channel, on): &(Channel, bool)| *toggles.channels.get(channel).unwrap_or(on);
+    let enabled = configured.into_iter().filter(is_on).map(|(channel, _)| channel).collect();
     let folder = settings.state_dir.join("whatsapp");
     let whatsapp = WhatsappSetup { own_exe, folder, config: whatsapp.clone(), sources };
-    let enabled = on.into_iter().filter(|(_, on)| *on).map(|(channel, _)| channel).collect();
     Ok(ChannelsSetup { telegram: bot, whatsapp, enabled, cursors })
 }

@@ -238,7 +238,7 @@ mod tests {
         let (events, published) = unbounded();
         let nowhere = |name: &str| PathBuf::from("/nowhere/at/all/on/this/machine").join(name);
         let (own_exe, folder) = (nowhere("clawdis-gateway"), nowhere("state"));
-        let config = file::Whatsapp { enabled: Some(true), ..file::Whatsapp::default() };
+        let config = file::Whatsapp { enabled: true, ..file::Whatsapp::default() };
         let setup = WhatsappSetup { own_exe, folder, config, ..WhatsappSetup::default() };
         let mut whatsapp = Whatsapp::new(setup, Port::new(events, |event| event), unbounded().0);
         whatsapp.switch(true, Instant::now());

@@ -123,7 +123,7 @@ impl Whatsapp {
         to_loop: Sender<WhatsappEvent>,
     ) -> Self {
         let reader = MessageReader::new(setup.config.self_chat, setup.media_bytes_max());
-        let configured = setup.config.is_configured();
+        let configured = setup.config.enabled;
         let health = Health::new(Channel::Whatsapp, configured, WHATSAPP_ALIVE_MS, events.clone());
         if let Err(error) = sidecar::discard_leftovers(&setup.folder) {
             log::warn!("whatsapp: old files stay in `{}`: {error}", setup.folder.display());

@@ -105,7 +105,7 @@ fn every_member_arrives() {
     assert!(!telegram.groups["-1"].require_mention && telegram.groups["-2"].require_mention);
     assert_eq!((telegram.allow_from, telegram.proxy.as_deref()), (vec!["1".to_owned()], Some("x")));
     assert_eq!((telegram.media_max_mb, telegram.max_age_minutes), (1, 2));
-    assert_eq!((whatsapp.enabled, whatsapp.self_chat, whatsapp.read_receipts), (Some(true), true, false));
+    assert_eq!((whatsapp.enabled, whatsapp.self_chat, whatsapp.read_receipts), (true, true, false));
     assert!(!whatsapp.groups["j"].require_mention);
     assert_eq!(
         (whatsapp.sidecar.node.as_deref(), whatsapp.sidecar.args, whatsapp.sidecar.env["A"].as_str()),

@@ -26,7 +26,7 @@ struct Bench {
 impl Bench {
     /// WhatsApp with a folder and a program that are nowhere, switched on.
     fn new() -> Self {
-        let config = file::Whatsapp { enabled: Some(true), ..file::Whatsapp::default() };
+        let config = file::Whatsapp { enabled: true, ..file::Whatsapp::default() };
         let (own_exe, folder) = ("/nowhere/clawdis-gateway".into(), "/nowhere/state/whatsapp".into());
         let setup = WhatsappSetup { own_exe, folder, config, ..WhatsappSetup::default() };
         let (to_state, events) = unbounded();
