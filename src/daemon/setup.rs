@@ -90,11 +90,10 @@ pub(super) fn known_channels(settings: &Settings, layout: &Layout) -> ChannelsCo
         max_age: max_age(whatsapp.max_age_minutes),
     };
     let by_channel = BTreeMap::from([(Channel::Telegram, telegram), (Channel::Whatsapp, whatsapp)]);
-    ChannelsConfig {
-        by_channel,
-        media: layout.media(),
-        media_folders: folders(&settings.config.gateway.media_folders),
+    for folder in settings.config.gateway.media_folders.iter().filter(|name| !name.starts_with('/')) {
+        log::warn!("gateway.mediaFolders: `{folder}` is left out: give an absolute path");
     }
+    ChannelsConfig { by_channel, media: layout.media(), media_folders: media_folders(settings) }
 }
 
 /// How old a message may be. Of 0, as in `agent.idleMinutes`, nothing follows: else every message would be
@@ -103,13 +102,9 @@ fn max_age(minutes: u64) -> Duration {
     if minutes == 0 { Duration::MAX } else { Duration::from_secs(60 * minutes) }
 }
 
-fn folders(names: &[String]) -> Vec<PathBuf> {
-    let (good, bad): (Vec<PathBuf>, Vec<PathBuf>) =
-        names.iter().map(PathBuf::from).partition(|folder| folder.is_absolute());
-    for folder in bad {
-        log::warn!("gateway.mediaFolders: `{}` is left out: give an absolute path", folder.display());
-    }
-    good
+fn media_folders(settings: &Settings) -> Vec<PathBuf> {
+    let named = settings.config.gateway.media_folders.iter().map(PathBuf::from);
+    named.filter(|folder| folder.is_absolute()).collect()
 }
 
 fn hosts(entries: &[String]) -> MediaHosts {
@@ -166,7 +161,7 @@ pub(super) fn channels(
     let (telegram, whatsapp) = (&settings.config.telegram, &settings.config.whatsapp);
     let tmp = settings.state_dir.join("tmp");
     let sources = MediaSources {
-        folders: folders(&settings.config.gateway.media_folders),
+        folders: media_folders(settings),
         state_dir: settings.state_dir.clone(),
         hosts: hosts(&settings.config.gateway.media_hosts),
     };

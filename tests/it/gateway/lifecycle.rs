@@ -158,6 +158,18 @@ fn no_new_work_while_stopping() {
 }
 
 #[test]
+fn what_is_wrong_with_the_config_is_said_once() {
+    let config = json!({"gateway": {"mediaFolders": ["pictures"]}});
+    let mut gateway = Gateway::builder("said-once").config(config).spawn();
+    gateway.sigterm();
+    assert_eq!(gateway.wait_exit(Duration::from_secs(5)).code(), Some(0));
+    // At the end the log says what it has only counted.
+    gateway.output.wait_for("stopped", Duration::from_secs(5));
+    let text = gateway.output.both();
+    assert_eq!(text.matches("gateway.mediaFolders: `pictures` is left out").count(), 1, "{text}");
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let mut gateway = Gateway::builder("second-signal").agent_scripted().spawn();
     let mut client = gateway.client();
