@@ -1,7 +1,7 @@
 //! The command lines of both programs: a table of what may stand on one, and how a flag is read.
 //!
-//! Parsing, help and the nearest right name all go by a program's table of [`Argument`]s. No error
-//! repeats a value: it may be a token at the wrong place.
+//! Parsing and the nearest right name go by a program's table of [`Argument`]s, and so does the tool's help;
+//! the daemon's is a text. No error repeats a value: it may be a token at the wrong place.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,7 +23,7 @@ pub(crate) struct Argument {
     pub(crate) kind: Kind,
     /// The member of the method's parameters that it sets; empty if it is for the program itself.
     pub(crate) member: &'static str,
-    /// Its text in the help.
+    /// Its text in the tool's help.
     pub(crate) help: &'static str,
 }
 

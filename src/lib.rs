@@ -70,8 +70,8 @@
 //!   in `state/model/`, what it becomes after a start in `state/start.rs`, and how many there may be in
 //!   `state/model/recovery_bounds.rs`.
 //! - **a verb of the tool**: a row in `cli/verbs.rs`; if it does more than ask and show, an `Action`.
-//! - **a flag of the daemon**: a row in `config/flags.rs`; **a key of the config**: `config/file.rs` and
-//!   `schemas/config.schema.json`. Both arrive in `config/settings.rs`.
+//! - **a flag of the daemon**: a row, an arm and a line of the help in `config/flags.rs`; **a key of the config**:
+//!   `config/file.rs` and `schemas/config.schema.json`. Both arrive in `config/settings.rs`.
 //! - **a limit**: `limits.rs` or its file in `limits/`, with what happens when it is reached; the README's table if people can meet it.
 //! - **a warning in `status`**: its code in `protocol/warning.rs`, its text where it is found
 //!   (`daemon/setup.rs` for what settings say).
