@@ -77,16 +77,16 @@ pub(super) fn known_channels(settings: &Settings, layout: &Layout) -> ChannelsCo
     let owners = &settings.config.owner;
     let telegram = ChannelConfig {
         configured: telegram.bot_token.is_some(),
-        owner: owner(Channel::Telegram, owners.telegram.as_deref()),
+        owner: ids(Channel::Telegram, "owner", owners.telegram.as_slice()).pop(),
         allowed: ids(Channel::Telegram, "allowFrom", &telegram.allow_from),
-        groups: groups(&telegram.groups, |members| group_members(Channel::Telegram, members)),
+        groups: groups(Channel::Telegram, &telegram.groups),
         max_age: max_age(telegram.max_age_minutes),
     };
     let whatsapp = ChannelConfig {
         configured: whatsapp.enabled,
-        owner: owner(Channel::Whatsapp, owners.whatsapp.as_deref()),
+        owner: ids(Channel::Whatsapp, "owner", owners.whatsapp.as_slice()).pop(),
         allowed: ids(Channel::Whatsapp, "allowFrom", &whatsapp.allow_from),
-        groups: groups(&whatsapp.groups, |_| Vec::new()),
+        groups: groups(Channel::Whatsapp, &whatsapp.groups),
         max_age: max_age(whatsapp.max_age_minutes),
     };
     let by_channel = BTreeMap::from([(Channel::Telegram, telegram), (Channel::Whatsapp, whatsapp)]);
@@ -115,23 +115,18 @@ fn hosts(entries: &[String]) -> MediaHosts {
     hosts
 }
 
-fn owner(channel: Channel, id: Option<&str>) -> Option<String> {
-    ids(channel, "owner", id.map(str::to_owned).as_slice()).pop()
-}
-
-/// The groups of a channel; `members` says whom the list of one lets in.
-fn groups(
-    groups: &BTreeMap<String, Group>,
-    members: impl Fn(&[String]) -> Vec<String>,
-) -> BTreeMap<String, Group> {
+/// The groups of a channel, with those who may ask there besides those who may anywhere.
+fn groups(channel: Channel, configured: &BTreeMap<String, Group>) -> BTreeMap<String, Group> {
+    let members = |allowed: &[String]| match channel {
+        Channel::Telegram => {
+            let (everybody, people): (Vec<_>, Vec<_>) = allowed.iter().cloned().partition(|id| id == "*");
+            everybody.into_iter().chain(ids(channel, "groups.allowFrom", &people)).collect()
+        }
+        // Their groups have no such list.
+        Channel::Whatsapp => Vec::new(),
+    };
     let group = |group: &Group| Group { allow_from: members(&group.allow_from), ..group.clone() };
-    groups.iter().map(|(id, configured)| (id.clone(), group(configured))).collect()
-}
-
-fn group_members(channel: Channel, allowed: &[String]) -> Vec<String> {
-    let everybody = allowed.iter().filter(|id| *id == "*").cloned();
-    let people: Vec<String> = allowed.iter().filter(|id| *id != "*").cloned().collect();
-    everybody.chain(ids(channel, "groups.allowFrom", &people)).collect()
+    configured.iter().map(|(id, configured)| (id.clone(), group(configured))).collect()
 }
 
 /// The ids of people, each once. A group is none: everybody in it would be let in, or be the owner.
