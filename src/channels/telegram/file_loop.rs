@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part, not_sent, refused};
 use crate::channels::message::Fetch;
@@ -16,7 +16,7 @@ use crate::channels::telegram::Reporter;
 use crate::channels::telegram::api::{Api, Upload};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::fetch::{self, FetchError};
-use crate::channels::telegram::send_loop::SendCommand;
+use crate::channels::telegram::rate_limit::RateLimit;
 use crate::channels::telegram::send_message::{self, Sent, may_work_plainer, reply_parameters, topic};
 use crate::channels::text::split::{clip, utf16};
 use crate::channels::web::{download, sniff};
@@ -25,6 +25,7 @@ use crate::limits::{
     TELEGRAM_UPLOAD_BYTES_MAX, ms,
 };
 use crate::store::folder_handle::FolderHandle;
+use crate::threads::lock;
 
 /// A command to the thread.
 pub(super) enum FileCommand {
@@ -38,8 +39,8 @@ pub(super) enum FileCommand {
 pub(super) struct FileLoop {
     pub(super) api: Api,
     pub(super) commands: Receiver<FileCommand>,
-    /// To `tg-send`, which keeps the rate limit.
-    pub(super) to_send_loop: Sender<SendCommand>,
+    /// Shared with `tg-send`, which waits for it; here what was sent is noted.
+    pub(super) rate_limit: Arc<Mutex<RateLimit>>,
     pub(super) reporter: Reporter,
     /// Whether Telegram was switched off: what waits is not sent.
     pub(super) is_off: Arc<AtomicBool>,
@@ -52,9 +53,11 @@ impl FileLoop {
             match command {
                 FileCommand::Deliver(attempt) => {
                     let outcome = self.deliver(&attempt);
-                    let chat = attempt.route.chat.clone();
-                    let _ =
-                        self.to_send_loop.try_send(SendCommand::FileSent { chat, outcome: outcome.clone() });
+                    let (chat, now) = (&attempt.route.chat, Instant::now());
+                    let mut rate_limit = lock(&self.rate_limit);
+                    rate_limit.spend(chat, now);
+                    rate_limit.hold_if_asked(chat, &outcome, now);
+                    drop(rate_limit);
                     self.reporter.outcome(attempt.id, outcome);
                 }
                 FileCommand::Fetch(fetch) => {

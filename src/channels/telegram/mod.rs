@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -42,7 +42,8 @@ use api::{Api, BotAccount};
 use error::{ApiError, Refusal, Trouble};
 use file_loop::{FileCommand, FileLoop};
 use poll_loop::{Pauses, PollCommand, PollLoop};
-use send_loop::{SendCommand, SendLoop};
+use rate_limit::RateLimit;
+use send_loop::{SendCommand, SendLoop, Typing};
 
 /// Reads an answer of the Bot API with updates, and what they bring, for `tests/it/fuzz`: through a server it
 /// would try a thousandth as many. The error says what is wrong with the answer.
@@ -132,8 +133,6 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.is_off.store(true, Relaxed);
-        // `tg-send` may be waiting for a chat's turn. With a full queue it is awake.
-        let _ = self.send.try_send(SendCommand::WakeUp);
         (self.stop_polling)();
     }
 }
@@ -230,11 +229,19 @@ impl Telegram {
             pauses: Pauses::default(),
         };
         let stop_polling = Box::new(poll_loop.api.stopper());
-        let send_loop = SendLoop::new(api(), send_commands, reporter.clone(), Arc::clone(&is_off));
+        let rate_limit = Arc::new(Mutex::new(RateLimit::new()));
+        let send_loop = SendLoop {
+            api: api(),
+            commands: send_commands,
+            reporter: reporter.clone(),
+            rate_limit: Arc::clone(&rate_limit),
+            queue: Vec::new(),
+            typing: Typing::default(),
+        };
         let file_loop = FileLoop {
             api: api(),
             commands: file_commands.clone(),
-            to_send_loop: send.clone(),
+            rate_limit,
             reporter,
             is_off: Arc::clone(&is_off),
         };

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::channels::delivery::AttemptOutcome;
 use crate::limits::{
     TELEGRAM_CHAT_BURST, TELEGRAM_CHAT_INTERVAL, TELEGRAM_CHATS_MAX, TELEGRAM_GROUP_PER_MINUTE,
     TELEGRAM_HOLD_ALL_MAX, TELEGRAM_PER_SECOND,
@@ -59,10 +60,17 @@ impl RateLimit {
     }
 
     /// Notes that the server wants no messages to `chat` for that long. It may mean all chats.
-    pub(super) fn hold(&mut self, chat: &str, pause: Duration, now: Instant) {
+    fn hold(&mut self, chat: &str, pause: Duration, now: Instant) {
         let rate_limit = self.chat(chat);
         rate_limit.held = rate_limit.held.max(Some(now + pause));
         self.held = self.held.max(Some(now + pause.min(TELEGRAM_HOLD_ALL_MAX)));
+    }
+
+    /// Notes the pause that the server asked for with the outcome of an attempt, if it did.
+    pub(super) fn hold_if_asked(&mut self, chat: &str, outcome: &AttemptOutcome, now: Instant) {
+        if let AttemptOutcome::NotSent { retry_after: Some(pause), .. } = outcome {
+            self.hold(chat, *pause, now);
+        }
     }
 
     fn chat(&mut self, chat: &str) -> &mut ChatLimit {

@@ -1,9 +1,8 @@
 //! The thread `tg-send`: sends texts one at a time, at the pace that Telegram allows, and shows
 //! that somebody is typing.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -21,6 +20,7 @@ use crate::limits::{
     TELEGRAM_CHAT_INTERVAL, TELEGRAM_COMMANDS_MAX, TELEGRAM_PROBE_TIMEOUT, TELEGRAM_TYPING_ANSWER_TIMEOUT,
     TELEGRAM_TYPING_INTERVAL, TELEGRAM_TYPING_MAX, TELEGRAM_TYPING_TIME_MAX, TELEGRAM_WAIT_MAX,
 };
+use crate::threads::lock;
 
 /// A command to the thread.
 pub(super) enum SendCommand {
@@ -31,13 +31,6 @@ pub(super) enum SendCommand {
     },
     /// Ask the server for the bot's account.
     Probe,
-    /// Look whether Telegram was switched off.
-    WakeUp,
-    /// `tg-files` has sent something to that chat.
-    FileSent {
-        chat: String,
-        outcome: AttemptOutcome,
-    },
 }
 
 /// The thread, with all that it owns.
@@ -45,57 +38,31 @@ pub(super) struct SendLoop {
     pub(super) api: Api,
     pub(super) commands: Receiver<SendCommand>,
     pub(super) reporter: Reporter,
-    /// Telegram was switched off: what waits is not sent.
-    pub(super) is_off: Arc<AtomicBool>,
-    queue: VecDeque<Box<Attempt>>,
-    rate_limit: RateLimit,
-    typing: Typing,
+    /// Shared with `tg-files`: what that sends counts, too.
+    pub(super) rate_limit: Arc<Mutex<RateLimit>>,
+    /// Attempts that wait for their chat's turn, in the order in which they came.
+    pub(super) queue: Vec<Box<Attempt>>,
+    pub(super) typing: Typing,
 }
 
 impl SendLoop {
-    pub(super) fn new(
-        api: Api,
-        commands: Receiver<SendCommand>,
-        reporter: Reporter,
-        is_off: Arc<AtomicBool>,
-    ) -> Self {
-        let (queue, rate_limit, typing) = (VecDeque::new(), RateLimit::new(), Typing::default());
-        Self { api, commands, reporter, is_off, queue, rate_limit, typing }
-    }
-
-    /// Runs until nobody can send commands any more.
+    /// Runs until nobody can send commands any more: Telegram was switched off, and what waits is not sent.
     pub(super) fn run(mut self) {
         loop {
-            let command = match self.wake_at() {
+            let sends = self.next_attempt(Instant::now()).map(|(at, _)| at);
+            let command = match sends.into_iter().chain(self.typing.next_at()).min() {
                 None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => self.commands.recv_deadline(at),
             };
             match command {
                 Ok(command) => self.take(command),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.give_back(),
-            }
-            while let Ok(command) = self.commands.try_recv() {
-                self.take(command);
-            }
-            if self.is_off.load(Relaxed) {
-                self.give_back();
-                continue;
-            }
-            let now = Instant::now();
-            if let Some(attempt) = self.next_ready(now) {
-                self.send(&attempt);
-            } else if let Some(route) = self.typing.next_due(now) {
-                self.send_typing(&route);
+                Err(RecvTimeoutError::Timeout) => self.send_next(),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-    }
-
-    /// When there is something to do without a command.
-    fn wake_at(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let sends = self.firsts().map(|(_, attempt)| self.rate_limit.ready_at(&attempt.route.chat, now));
-        sends.chain(self.typing.next_at()).min()
+        for attempt in self.queue {
+            self.reporter.outcome(attempt.id, not_sent("telegram is switched off"));
+        }
     }
 
     fn take(&mut self, command: SendCommand) {
@@ -106,42 +73,47 @@ impl SendLoop {
                 let bot = self.api.call("getMe", &json!({}), Timeouts::each(TELEGRAM_PROBE_TIMEOUT));
                 self.reporter.send(EventKind::Probed(bot));
             }
-            SendCommand::WakeUp => {}
-            SendCommand::FileSent { chat, outcome } => {
-                self.rate_limit.spend(&chat, Instant::now());
-                self.hold_if_asked(&chat, &outcome);
-            }
         }
     }
 
     fn admit(&mut self, attempt: Box<Attempt>) {
         let now = Instant::now();
-        let wait = self.rate_limit.ready_at(&attempt.route.chat, now) - now;
+        let wait = lock(&self.rate_limit).ready_at(&attempt.route.chat, now) - now;
         if wait > TELEGRAM_WAIT_MAX || self.queue.len() >= TELEGRAM_COMMANDS_MAX {
             let why = "Telegram takes no more messages there for a while".to_owned();
             let retry_after = Some(wait.max(TELEGRAM_CHAT_INTERVAL));
             self.reporter.outcome(attempt.id, AttemptOutcome::NotSent { why, retry_after });
         } else {
-            self.queue.push_back(attempt);
+            self.queue.push(attempt);
         }
     }
 
-    /// The first attempt for each chat, with its place in the queue.
-    fn firsts(&self) -> impl Iterator<Item = (usize, &Attempt)> {
-        let earlier =
-            |at: usize, chat: &str| self.queue.iter().take(at).any(|other| other.route.chat == chat);
-        let all = self.queue.iter().enumerate().map(|(at, attempt)| (at, &**attempt));
-        all.filter(move |(at, attempt)| !earlier(*at, &attempt.route.chat))
+    /// When the next attempt may be sent, and its place in the queue. Those for one chat keep their order.
+    fn next_attempt(&self, now: Instant) -> Option<(Instant, usize)> {
+        let rate_limit = lock(&self.rate_limit);
+        let mut chats = HashSet::new();
+        let firsts = self.queue.iter().enumerate().filter(|(_, attempt)| chats.insert(&attempt.route.chat));
+        firsts.map(|(place, attempt)| (rate_limit.ready_at(&attempt.route.chat, now), place)).min()
     }
 
-    fn next_ready(&mut self, now: Instant) -> Option<Box<Attempt>> {
-        let (at, _) =
-            self.firsts().find(|(_, attempt)| self.rate_limit.ready_at(&attempt.route.chat, now) <= now)?;
-        self.queue.remove(at)
+    /// Sends the next attempt if its time has come, and else shows that somebody is typing where that is due.
+    fn send_next(&mut self) {
+        let now = Instant::now();
+        match self.next_attempt(now) {
+            Some((at, place)) if at <= now => {
+                let attempt = self.queue.remove(place);
+                self.send(&attempt);
+            }
+            _ => {
+                if let Some(route) = self.typing.next_due(now) {
+                    self.send_typing(&route);
+                }
+            }
+        }
     }
 
-    fn send(&mut self, attempt: &Attempt) {
-        self.rate_limit.spend(&attempt.route.chat, Instant::now());
+    fn send(&self, attempt: &Attempt) {
+        lock(&self.rate_limit).spend(&attempt.route.chat, Instant::now());
         let result = match &attempt.part {
             Part::Text { text, entities } => send_message::send_text(&self.api, attempt, text, entities),
             Part::Media { .. } | Part::File { .. } => {
@@ -153,14 +125,8 @@ impl SendLoop {
             self.reporter.send(EventKind::Trouble(error.clone()));
         }
         let outcome = send_message::outcome(attempt, result);
-        self.hold_if_asked(&attempt.route.chat, &outcome);
+        lock(&self.rate_limit).hold_if_asked(&attempt.route.chat, &outcome, Instant::now());
         self.reporter.outcome(attempt.id, outcome);
-    }
-
-    fn hold_if_asked(&mut self, chat: &str, outcome: &AttemptOutcome) {
-        if let AttemptOutcome::NotSent { retry_after: Some(pause), .. } = outcome {
-            self.rate_limit.hold(chat, *pause, Instant::now());
-        }
     }
 
     /// Nobody is told when this fails: a server without it (404) is not asked again and again.
@@ -176,19 +142,11 @@ impl SendLoop {
             self.typing.set(route.clone(), false, Instant::now());
         }
     }
-
-    fn give_back(&mut self) {
-        // This thread lives on until `tg-files` is done, and must not show that somebody is typing so long.
-        self.typing = Typing::default();
-        for attempt in self.queue.drain(..) {
-            self.reporter.outcome(attempt.id, not_sent("telegram is switched off"));
-        }
-    }
 }
 
 /// Chats that are shown that somebody is typing.
 #[derive(Default)]
-struct Typing(Vec<TypingIndicator>);
+pub(super) struct Typing(Vec<TypingIndicator>);
 
 struct TypingIndicator {
     route: Route,
