@@ -87,7 +87,9 @@ impl ChannelsLoop {
         whatsapp_events: &Receiver<WhatsappEvent>,
     ) {
         loop {
-            self.whatsapp.advance(Instant::now());
+            let now = Instant::now();
+            self.telegram.advance(now);
+            self.whatsapp.advance(now);
             let due = [self.telegram.deadline(), self.whatsapp.deadline()].into_iter().flatten().min();
             let alarm = due.map_or_else(never, at);
             select! {
@@ -105,10 +107,7 @@ impl ChannelsLoop {
                         self.whatsapp.handle_event(event, Instant::now());
                     }
                 }
-                recv(alarm) -> _ => {
-                    self.telegram.tick();
-                    self.whatsapp.tick(Instant::now());
-                }
+                recv(alarm) -> _ => {}
             }
         }
     }

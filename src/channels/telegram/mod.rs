@@ -334,14 +334,13 @@ impl Telegram {
         }
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// When [`Self::advance`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.probes.iter().map(|probe| probe.until).min()
     }
 
     /// Does what is due by now.
-    pub(super) fn tick(&mut self) {
-        let now = Instant::now();
+    pub(super) fn advance(&mut self, now: Instant) {
         self.answer_probes(|probe| probe.until <= now);
     }
 

@@ -230,7 +230,7 @@ impl Whatsapp {
         }
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// When [`Self::advance`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let connected = self.health.is_connected();
         let sidecar = self.sidecar.as_ref().map(Sidecar::deadline);
@@ -250,9 +250,9 @@ impl Whatsapp {
         .min()
     }
 
-    /// Does what is due by now.
-    pub(super) fn tick(&mut self, now: Instant) {
-        if let Some(Err(why)) = self.sidecar.as_mut().map(|sidecar| sidecar.tick(now)) {
+    /// Does what is due by now, and what any turn may have left to do.
+    pub(super) fn advance(&mut self, now: Instant) {
+        if let Some(Err(why)) = self.sidecar.as_mut().map(|sidecar| sidecar.advance(now)) {
             self.health.set("closed", Some(format!("the sidecar is ended: {why}")));
         }
         self.closing.retain_mut(|sidecar| !sidecar.is_gone(now));
@@ -262,10 +262,6 @@ impl Whatsapp {
         if self.login.as_ref().and_then(Login::deadline).is_some_and(|at| at <= now) {
             self.finish_login(Err("installing the sidecar took too long".to_owned()));
         }
-    }
-
-    /// Does what any turn may have left to do.
-    pub(super) fn advance(&mut self, now: Instant) {
         if self.lifecycle.start_at.is_some_and(|at| at <= now) && self.sidecar.is_none() {
             self.start(now);
         }

@@ -180,14 +180,14 @@ impl Sidecar {
         false
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// When [`Self::advance`] has something to do.
     pub(super) fn deadline(&self) -> Instant {
         let end = self.ending.until().unwrap_or(self.next_beat).min(self.last_line_at + SIDECAR_SILENCE_MAX);
         self.child.stdin.retry_at().map_or(end, |retry| retry.min(end))
     }
 
     /// Writes what waits, asks for a sign of life, and ends the sidecar if there is none. `Err` says why.
-    pub(super) fn tick(&mut self, now: Instant) -> Result<(), String> {
+    pub(super) fn advance(&mut self, now: Instant) -> Result<(), String> {
         if self.child.stdin.retry_at().is_some_and(|at| at <= now) {
             self.child.stdin.flush(now);
         }

@@ -239,10 +239,10 @@ fn a_probe_has_one_answer_and_ends_a_wait_that_is_for_nothing() {
     // Nobody answers.
     assert_eq!(facade.send.try_iter().count(), 2);
     facade.telegram.probe(2, "c".to_owned());
-    facade.telegram.tick();
+    facade.telegram.advance(Instant::now());
     assert!(facade.told().is_empty(), "its time is not over");
     facade.telegram.probes[0].until = Instant::now();
-    facade.telegram.tick();
+    facade.telegram.advance(Instant::now());
     assert!(matches!(facade.told().as_slice(), [ChannelEvent::Probed { conn: 2, .. }]));
     facade.tell(EventKind::Probed(Err(ApiError::Lost("too late".to_owned()))));
     assert!(facade.told().is_empty());
