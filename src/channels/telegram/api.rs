@@ -216,15 +216,7 @@ impl Api {
     /// Opens a file that `getFile` named.
     pub(super) fn download(&self, file_path: &str) -> Result<Body, ApiError> {
         let url = format!("{}/file/bot{}/{}", self.setup.base, self.setup.token.expose(), encode(file_path));
-        let response = self.http.run(|agent| {
-            let request = agent
-                .get(&url)
-                .config()
-                .timeout_recv_response(Some(Timeouts::REQUEST.answer))
-                .timeout_recv_body(Some(MEDIA_FETCH_TIMEOUT))
-                .build();
-            request.call()
-        })?;
+        let response = self.http.get(&url, MEDIA_FETCH_TIMEOUT)?;
         match response.status().as_u16() {
             200 => Ok(response.into_body()),
             code => {

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use ureq::config::Config;
-use ureq::http::Uri;
+use ureq::http::{Response, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
-use ureq::{Agent, Error, Proxy, Timeout};
+use ureq::{Agent, Body, Error, Proxy, Timeout};
 
 use crate::channels::web::media_hosts::{check_address, check_form, check_text, spelled_addresses};
 use crate::limits::{
@@ -84,6 +84,14 @@ impl HttpClient {
     pub(crate) fn run<T>(&self, request: impl FnOnce(&Agent) -> Result<T, Error>) -> Result<T, HttpError> {
         self.connecting.store(0, Relaxed);
         request(&self.agent).map_err(|error| classify(&error, self.connecting.load(Relaxed) > 0))
+    }
+
+    /// Gets what is behind a URL. From the head of the answer to its end may pass `body_timeout`.
+    pub(crate) fn get(&self, url: &str, body_timeout: Duration) -> Result<Response<Body>, HttpError> {
+        self.run(|agent| {
+            let request = agent.get(url).config().timeout_recv_response(Some(WEB_ANSWER_TIMEOUT));
+            request.timeout_recv_body(Some(body_timeout)).build().call()
+        })
     }
 }
 

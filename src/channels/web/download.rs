@@ -10,12 +10,10 @@ use ureq::http::{Response, Uri};
 
 use crate::channels::delivery::{AttemptOutcome, invalid, not_sent, refused};
 use crate::channels::text::split::clip;
-use crate::channels::web::client::{
-    HttpClient, NotPublic, ProxyRoute, Timeouts, describe_io, is_loopback, port_of,
-};
+use crate::channels::web::client::{HttpClient, NotPublic, ProxyRoute, describe_io, is_loopback, port_of};
 use crate::channels::web::media_hosts::MediaHosts;
 use crate::channels::web::sniff;
-use crate::limits::{ERROR_MEMBER_BYTES_MAX, WEB_REDIRECTS_MAX};
+use crate::limits::{ERROR_MEMBER_BYTES_MAX, WEB_REDIRECTS_MAX, WEB_TRANSFER_TIMEOUT};
 use crate::plain_file;
 use crate::protocol::cut;
 
@@ -164,17 +162,8 @@ impl Downloader {
         } else {
             HttpClient::for_public_web(&self.proxy_route, &uri).map_err(|why| refuse(host, referrer, why))?
         };
-        let response = http.run(|agent| {
-            let request = agent
-                .get(url)
-                .config()
-                .timeout_recv_response(Some(Timeouts::REQUEST.answer))
-                .timeout_recv_body(Some(Timeouts::TRANSFER.body))
-                .build();
-            request.call()
-        });
         let next = if named { Referrer::NamedHost } else { Referrer::Web };
-        response
+        http.get(url, WEB_TRANSFER_TIMEOUT)
             .map(|response| (response, next))
             .map_err(|error| not_sent(format!("the file cannot be downloaded: {error}")))
     }
