@@ -158,7 +158,7 @@ impl Api {
     ) -> Result<T, ApiError> {
         let mut file = &upload.file;
         file.seek(SeekFrom::Start(0)).map_err(|error| ApiError::Unreachable(describe_io(&error)))?;
-        let boundary = format!("clawdis-{}", boundary());
+        let boundary = format!("clawdis-{}", random_name());
         let mut head = Vec::new();
         for (name, value) in parameters {
             // Writing to a Vec cannot fail.
@@ -227,9 +227,10 @@ impl Api {
     }
 }
 
-fn boundary() -> String {
+/// A name that nothing else has: 32 hexadecimal digits.
+pub(super) fn random_name() -> String {
     let mut bytes = [0; 16];
-    // Without randomness it could only be guessed by whoever wrote the file.
+    // Without randomness it would be known to whoever wrote the file that is sent, and wrong only for them.
     let _ = getrandom::fill(&mut bytes);
     HEXLOWER.encode(&bytes)
 }

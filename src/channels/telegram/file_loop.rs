@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crossbeam_channel::Receiver;
 use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part, not_sent, refused};
 use crate::channels::message::Fetch;
 use crate::channels::telegram::Reporter;
-use crate::channels::telegram::api::{Api, Upload};
+use crate::channels::telegram::api::{Api, Upload, random_name};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::fetch::{self, FetchError};
 use crate::channels::telegram::rate_limit::RateLimit;
@@ -146,20 +146,11 @@ impl FileLoop {
 
     /// Makes a file that is gone when it is closed, even by a crash.
     fn nameless_file(&self) -> io::Result<File> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let folder = FolderHandle::make(&self.api.setup.tmp)?;
-        loop {
-            let name = format!("upload-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
-            match folder.create_new(name.as_ref()) {
-                // An earlier process with this number has left it there.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                file => {
-                    let file = file?;
-                    folder.unlink(name.as_ref())?;
-                    return Ok(file);
-                }
-            }
-        }
+        let name = format!("upload-{}", random_name());
+        let file = folder.create_new(name.as_ref())?;
+        folder.unlink(name.as_ref())?;
+        Ok(file)
     }
 }
 
