@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, bounded, never, select};
 
-use crate::limits::{SIDECAR_INBOX, TELEGRAM_EVENTS_INBOX};
+use crate::limits::SIDECAR_INBOX;
 use crate::port::Port;
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
@@ -39,7 +39,7 @@ pub use whatsapp::read_sidecar;
 
 use delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile};
 use message::{Batch, Fetch, Route};
-use telegram::{Telegram, TelegramEvent};
+use telegram::Telegram;
 use whatsapp::{Whatsapp, WhatsappEvent};
 
 /// What the channels start with.
@@ -60,15 +60,14 @@ pub(crate) fn spawn(
     commands: Receiver<Box<ChannelCommand>>,
     events: Port<ChannelEvent>,
 ) -> io::Result<JoinHandle<()>> {
-    let (to_telegram, telegram_events) = bounded(TELEGRAM_EVENTS_INBOX);
     let (to_whatsapp, whatsapp_events) = bounded(SIDECAR_INBOX);
     let ChannelsSetup { telegram, whatsapp, enabled, cursors } = setup;
     threads::spawn_owner("channels", move || {
-        let mut telegram = Telegram::new(telegram, cursors, to_telegram, events.clone());
+        let mut telegram = Telegram::new(telegram, cursors, events.clone());
         telegram.switch(enabled.contains(&Channel::Telegram));
         let mut whatsapp = Whatsapp::new(whatsapp, events.clone(), to_whatsapp);
         whatsapp.switch(enabled.contains(&Channel::Whatsapp), Instant::now());
-        ChannelsLoop { telegram, whatsapp, events }.run(&commands, &telegram_events, &whatsapp_events);
+        ChannelsLoop { telegram, whatsapp, events }.run(&commands, &whatsapp_events);
     })
 }
 
@@ -80,12 +79,7 @@ struct ChannelsLoop {
 }
 
 impl ChannelsLoop {
-    fn run(
-        mut self,
-        commands: &Receiver<Box<ChannelCommand>>,
-        telegram_events: &Receiver<TelegramEvent>,
-        whatsapp_events: &Receiver<WhatsappEvent>,
-    ) {
+    fn run(mut self, commands: &Receiver<Box<ChannelCommand>>, whatsapp_events: &Receiver<WhatsappEvent>) {
         loop {
             let now = Instant::now();
             self.telegram.advance(now);
@@ -97,7 +91,7 @@ impl ChannelsLoop {
                     Ok(ChannelCommand::Stop) | Err(_) => return self.whatsapp.stop(whatsapp_events),
                     Ok(command) => self.handle(command),
                 },
-                recv(telegram_events) -> event => {
+                recv(self.telegram.events()) -> event => {
                     if let Ok(event) = event {
                         self.telegram.handle_event(event);
                     }

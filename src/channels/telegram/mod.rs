@@ -2,8 +2,7 @@
 //! and off, and passes commands to them. Never blocks on the network; its threads do.
 //!
 //! `tg-poll` receives, `tg-send` sends texts, `tg-files` moves files. They live while the channel
-//! is switched on. Events of threads of an earlier time (epoch) do not count, except
-//! for outcomes of attempts.
+//! is switched on. What they still say after that is heard by nobody, except for outcomes of attempts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never};
 use serde_json::value::RawValue;
 
 use crate::channels::ChannelEvent;
@@ -19,7 +18,10 @@ use crate::channels::delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile,
 use crate::channels::health::Health;
 use crate::channels::message::{Batch, Fetch, Route};
 use crate::clock::wall_ms;
-use crate::limits::{TELEGRAM_ALIVE_MS, TELEGRAM_COMMANDS_MAX, TELEGRAM_POLL_INBOX, TELEGRAM_PROBE_TIMEOUT};
+use crate::limits::{
+    TELEGRAM_ALIVE_MS, TELEGRAM_COMMANDS_MAX, TELEGRAM_EVENTS_INBOX, TELEGRAM_POLL_INBOX,
+    TELEGRAM_PROBE_TIMEOUT,
+};
 use crate::port::Port;
 use crate::protocol::ConnId;
 use crate::protocol::call::Channel;
@@ -57,11 +59,7 @@ pub fn read_updates(body: &[u8]) -> Result<(), String> {
 }
 
 /// An event of one of Telegram's threads.
-pub(super) struct TelegramEvent {
-    /// Counts how often Telegram was switched on or off before its thread was started.
-    epoch: u64,
-    kind: EventKind,
-}
+pub(super) struct TelegramEvent(EventKind);
 
 enum EventKind {
     /// The token was accepted: it is this bot's.
@@ -83,15 +81,14 @@ enum EventKind {
 /// Sends what one of Telegram's threads has to tell, each to where it belongs.
 #[derive(Clone)]
 struct Reporter {
-    epoch: u64,
     to_loop: Sender<TelegramEvent>,
     events: Port<ChannelEvent>,
 }
 
 impl Reporter {
-    /// Tells the channels thread. Nobody is there any more only when the gateway stops.
+    /// Tells the channels thread. Nobody is there any more when Telegram was switched off.
     fn send(&self, kind: EventKind) {
-        let _ = self.to_loop.send(TelegramEvent { epoch: self.epoch, kind });
+        let _ = self.to_loop.send(TelegramEvent(kind));
     }
 
     fn outcome(&self, id: AttemptId, outcome: AttemptOutcome) {
@@ -108,12 +105,10 @@ pub(super) struct Telegram {
     setup: Option<Arc<TelegramSetup>>,
     cursors: BTreeMap<String, String>,
     events: Port<ChannelEvent>,
-    to_loop: Sender<TelegramEvent>,
     health: Health,
-    epoch: u64,
     running: Option<Running>,
-    /// Epoch and cursor of the batch that state has not acknowledged yet.
-    offered: Option<(u64, Option<(String, String)>)>,
+    /// The cursor of the batch that state has not acknowledged yet.
+    offered: Option<Option<(String, String)>>,
     /// A batch that waits until state has acknowledged that one.
     next: Option<Batch>,
     probes: Vec<Probe>,
@@ -126,6 +121,9 @@ struct Running {
     files: Sender<FileCommand>,
     /// The other end of `files`, to take back what waits there.
     file_commands: Receiver<FileCommand>,
+    events: Receiver<TelegramEvent>,
+    /// Whether the batch that state has not acknowledged yet is from these threads.
+    is_offering: bool,
     is_off: Arc<AtomicBool>,
     stop_polling: Box<dyn Fn() + Send>,
 }
@@ -148,7 +146,6 @@ impl Telegram {
     pub(super) fn new(
         setup: Option<TelegramSetup>,
         cursors: BTreeMap<String, String>,
-        to_loop: Sender<TelegramEvent>,
         events: Port<ChannelEvent>,
     ) -> Self {
         let health = Health::new(Channel::Telegram, setup.is_some(), TELEGRAM_ALIVE_MS, events.clone());
@@ -156,9 +153,7 @@ impl Telegram {
             setup: setup.map(Arc::new),
             cursors,
             events,
-            to_loop,
             health,
-            epoch: 0,
             running: None,
             offered: None,
             next: None,
@@ -172,7 +167,6 @@ impl Telegram {
         if !enabled {
             self.give_back();
         } else if self.running.is_none() {
-            self.epoch += 1;
             self.health.set("connecting", None);
             self.start();
         }
@@ -181,8 +175,6 @@ impl Telegram {
 
     /// Ends the threads. Attempts that wait are given back as not sent.
     pub(super) fn give_back(&mut self) {
-        // What the poll in flight brings belongs to an epoch that is over.
-        self.epoch += 1;
         self.next = None;
         let Some(running) = self.running.take() else { return };
         // Commands for `tg-files` would wait for minutes behind a file that is on its way.
@@ -214,8 +206,8 @@ impl Telegram {
     }
 
     fn spawn(&self, setup: &Arc<TelegramSetup>) -> io::Result<Running> {
-        let reporter =
-            Reporter { epoch: self.epoch, to_loop: self.to_loop.clone(), events: self.events.clone() };
+        let (to_loop, events) = bounded(TELEGRAM_EVENTS_INBOX);
+        let reporter = Reporter { to_loop, events: self.events.clone() };
         let is_off = Arc::new(AtomicBool::new(false));
         let api = || Api::new(Arc::clone(setup));
         let (poll, poll_commands) = bounded(TELEGRAM_POLL_INBOX);
@@ -249,16 +241,17 @@ impl Telegram {
         threads::spawn_owner("tg-send", move || send_loop.run())?;
         threads::spawn_owner("tg-files", move || file_loop.run())?;
         threads::spawn_owner("tg-poll", move || poll_loop.run())?;
-        Ok(Running { poll, send, files, file_commands, is_off, stop_polling })
+        Ok(Running { poll, send, files, file_commands, events, is_offering: false, is_off, stop_polling })
     }
 
     /// Handles state's answer to a batch: it is on record, or is to be offered again after the pause.
     pub(super) fn acknowledge(&mut self, result: Result<(), Duration>) {
-        let Some((epoch, cursor)) = self.offered.take() else { return };
+        let Some(cursor) = self.offered.take() else { return };
         if let (Ok(()), Some((name, value))) = (&result, cursor) {
             self.cursors.insert(name, value);
         }
-        if let (true, Some(running)) = (epoch == self.epoch, &self.running) {
+        if let Some(running) = self.running.as_mut().filter(|running| running.is_offering) {
+            running.is_offering = false;
             let _ = running.poll.try_send(PollCommand::Acknowledge(result));
         }
         if let Some(batch) = self.next.take() {
@@ -267,7 +260,10 @@ impl Telegram {
     }
 
     fn offer(&mut self, batch: Batch) {
-        self.offered = Some((self.epoch, batch.cursor.clone()));
+        self.offered = Some(batch.cursor.clone());
+        if let Some(running) = &mut self.running {
+            running.is_offering = true;
+        }
         let _ = self.events.send(ChannelEvent::Arrived(batch));
     }
 
@@ -344,13 +340,15 @@ impl Telegram {
         self.answer_probes(|probe| probe.until <= now);
     }
 
+    /// Where the threads' events come in, while there are threads.
+    pub(super) fn events(&self) -> Receiver<TelegramEvent> {
+        self.running.as_ref().map_or_else(never, |running| running.events.clone())
+    }
+
     /// Handles an event of one of the threads.
     pub(super) fn handle_event(&mut self, event: TelegramEvent) {
-        if event.epoch != self.epoch || self.running.is_none() {
-            return;
-        }
-        let is_probed = matches!(event.kind, EventKind::Probed(_));
-        match event.kind {
+        let is_probed = matches!(event.0, EventKind::Probed(_));
+        match event.0 {
             EventKind::Identified(bot) => {
                 let privacy = if bot.can_read_all_group_messages { "all" } else { "only its own" };
                 log::info!("telegram: this is @{}; in groups it sees {privacy} messages", bot.username);
@@ -366,7 +364,7 @@ impl Telegram {
             }
             EventKind::Disputed(why) => self.health.note = why.as_deref().map(error::lease_dispute),
             EventKind::Batch(batch) => {
-                // The answer to a batch of an earlier epoch may be on its way.
+                // The answer to a batch of earlier threads may be on its way.
                 if self.offered.is_some() { self.next = Some(batch) } else { self.offer(batch) }
             }
             EventKind::Probed(Ok(bot)) => {
