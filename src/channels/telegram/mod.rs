@@ -107,8 +107,8 @@ pub(super) struct Telegram {
     events: Port<ChannelEvent>,
     health: Health,
     running: Option<Running>,
-    /// The cursor of the batch that state has not acknowledged yet.
-    offered: Option<Option<(String, String)>>,
+    /// The cursor of the batch that state has not acknowledged yet; all of Telegram's have one.
+    offered: Option<(String, String)>,
     /// A batch that waits until state has acknowledged that one.
     next: Option<Batch>,
     probes: Vec<Probe>,
@@ -246,8 +246,8 @@ impl Telegram {
 
     /// Handles state's answer to a batch: it is on record, or is to be offered again after the pause.
     pub(super) fn acknowledge(&mut self, result: Result<(), Duration>) {
-        let Some(cursor) = self.offered.take() else { return };
-        if let (Ok(()), Some((name, value))) = (&result, cursor) {
+        let Some((name, value)) = self.offered.take() else { return };
+        if result.is_ok() {
             self.cursors.insert(name, value);
         }
         if let Some(running) = self.running.as_mut().filter(|running| running.is_offering) {
@@ -260,7 +260,7 @@ impl Telegram {
     }
 
     fn offer(&mut self, batch: Batch) {
-        self.offered = Some(batch.cursor.clone());
+        self.offered.clone_from(&batch.cursor);
         if let Some(running) = &mut self.running {
             running.is_offering = true;
         }
