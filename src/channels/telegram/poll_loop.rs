@@ -208,7 +208,7 @@ impl PollLoop {
 /// The first updates by their numbers, where a server sends more than it was asked for: a batch of more than
 /// state takes at once would be offered again for ever. Updates without a number come last.
 fn first(mut updates: Vec<Box<RawValue>>) -> Vec<Box<RawValue>> {
-    updates.sort_by_key(|update| update::update_id(update).unwrap_or(i64::MAX));
+    updates.sort_by_cached_key(|update| update::update_id(update).unwrap_or(i64::MAX));
     updates.truncate(TELEGRAM_POLL_UPDATES_MAX);
     updates
 }

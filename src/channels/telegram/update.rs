@@ -29,14 +29,16 @@ pub(super) fn update_id(update: &RawValue) -> Option<i64> {
 /// What state takes of an update; `None` if it is not for us.
 pub(super) fn parse(update: &RawValue, bot: &BotAccount, media_bytes_max: u64) -> Option<Arrival> {
     let raw = update.get();
-    let key = match update_id(update) {
-        Some(id) => format!("{}/{id}", bot.id),
-        None => format!("{}/without-id-{}", bot.id, digest(raw)),
-    };
     match serde_json::from_str::<Update>(raw) {
-        Ok(update) => arrival(key, update.message?, bot, media_bytes_max),
+        Ok(update) => {
+            arrival(format!("{}/{}", bot.id, update.update_id), update.message?, bot, media_bytes_max)
+        }
         // serde_json's errors name places and types, and now and then a value of the message.
         Err(error) => {
+            let key = match update_id(update) {
+                Some(id) => format!("{}/{id}", bot.id),
+                None => format!("{}/without-id-{}", bot.id, digest(raw)),
+            };
             let (why, raw) = (error.to_string(), cut(raw, GARBLED_BYTES_MAX).to_owned());
             Some(Arrival::Garbled { key, why, raw })
         }
@@ -105,7 +107,6 @@ fn arrival(key: String, message: Post, bot: &BotAccount, media_bytes_max: u64) -
 
 #[derive(Deserialize)]
 struct Update {
-    #[expect(dead_code, reason = "an update without its number is garbled")]
     update_id: i64,
     message: Option<Post>,
 }

@@ -63,10 +63,10 @@ impl WhatsappSetup {
 /// Reads lines as those of a sidecar, and the messages in them, for `tests/it/fuzz`: through processes it would
 /// try a thousandth as many. The error says what ends the sidecar.
 pub fn read_sidecar(lines: &[u8]) -> Result<(), String> {
-    let reader = std::cell::RefCell::new(MessageReader::new(true, u64::MAX));
+    let mut reader = MessageReader::new(true, u64::MAX);
     wire::read(lines, |line| {
         if let SidecarLine::Event(wire::SidecarEvent::Msg(msg)) = line {
-            reader.borrow_mut().read(*msg, &OwnAccount::default(), Instant::now());
+            reader.read(*msg, &OwnAccount::default(), Instant::now());
         }
         true
     })

@@ -200,7 +200,7 @@ pub(super) fn request(number: u64, op: &str, members: Value) -> Vec<u8> {
 }
 
 /// Hands every line to `handle` until the end, a fault, or until that says `false`.
-pub(super) fn read(stdout: impl Read, handle: impl Fn(SidecarLine) -> bool) -> Result<(), String> {
+pub(super) fn read(stdout: impl Read, mut handle: impl FnMut(SidecarLine) -> bool) -> Result<(), String> {
     let mut reader = BufReader::new(stdout);
     let mut line = Vec::new();
     loop {
