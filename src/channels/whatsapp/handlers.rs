@@ -175,20 +175,16 @@ impl Whatsapp {
 
     fn on_delivery_stage(&mut self, id: &str, stage: DeliveryStage, code: Option<u64>) {
         self.health.known.last_frame_ts = Some(wall_ms());
-        let status = match stage {
-            DeliveryStage::Accepted | DeliveryStage::Failed => {
-                let Some(delivery) = self.outgoing.finish(id) else { return };
-                let outcome = if stage == DeliveryStage::Accepted {
-                    AttemptOutcome::Sent { message_id: id.to_owned(), chat: None }
-                } else {
-                    refused(refusal(code))
-                };
-                return self.send_outcomes([(delivery.attempt.id, outcome)]);
-            }
-            DeliveryStage::Delivered => MessageStatus::Delivered,
-            DeliveryStage::Read => MessageStatus::Read,
+        let receipt = |status| ChannelEvent::Receipt { message_id: id.to_owned(), status };
+        let outcome = match stage {
+            DeliveryStage::Accepted => AttemptOutcome::Sent { message_id: id.to_owned(), chat: None },
+            DeliveryStage::Failed => refused(refusal(code)),
+            DeliveryStage::Delivered => return self.send(receipt(MessageStatus::Delivered)),
+            DeliveryStage::Read => return self.send(receipt(MessageStatus::Read)),
         };
-        self.send(ChannelEvent::Receipt { message_id: id.to_owned(), status });
+        if let Some(delivery) = self.outgoing.finish(id) {
+            self.send_outcomes([(delivery.attempt.id, outcome)]);
+        }
     }
 
     fn on_connection(&mut self, state: ConnectionState, now: Instant) {

@@ -110,7 +110,7 @@ pub(super) struct ConnectionState {
     pub(super) retry_ms: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum DeliveryStage {
     /// The server has the message.
