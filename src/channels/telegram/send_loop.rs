@@ -41,7 +41,7 @@ pub(super) struct SendLoop {
     /// Shared with `tg-files`: what that sends counts, too.
     pub(super) rate_limit: Arc<Mutex<RateLimit>>,
     /// Attempts that wait for their chat's turn, in the order in which they came.
-    pub(super) queue: Vec<Box<Attempt>>,
+    pub(super) queue: Vec<Attempt>,
     pub(super) typing: Typing,
 }
 
@@ -67,7 +67,7 @@ impl SendLoop {
 
     fn take(&mut self, command: SendCommand) {
         match command {
-            SendCommand::Deliver(attempt) => self.admit(attempt),
+            SendCommand::Deliver(attempt) => self.admit(*attempt),
             SendCommand::Typing { route, is_typing } => self.typing.set(route, is_typing, Instant::now()),
             SendCommand::Probe => {
                 let bot = self.api.call("getMe", &json!({}), Timeouts::each(TELEGRAM_PROBE_TIMEOUT));
@@ -76,7 +76,7 @@ impl SendLoop {
         }
     }
 
-    fn admit(&mut self, attempt: Box<Attempt>) {
+    fn admit(&mut self, attempt: Attempt) {
         let now = Instant::now();
         let wait = lock(&self.rate_limit).ready_at(&attempt.route.chat, now) - now;
         if wait > TELEGRAM_WAIT_MAX || self.queue.len() >= TELEGRAM_COMMANDS_MAX {
