@@ -54,10 +54,8 @@ impl FileLoop {
                 FileCommand::Deliver(attempt) => {
                     let outcome = self.deliver(&attempt);
                     let (chat, now) = (&attempt.route.chat, Instant::now());
-                    let mut rate_limit = lock(&self.rate_limit);
-                    rate_limit.spend(chat, now);
-                    rate_limit.hold_if_asked(chat, &outcome, now);
-                    drop(rate_limit);
+                    lock(&self.rate_limit).spend(chat, now);
+                    lock(&self.rate_limit).hold_if_asked(chat, &outcome, now);
                     self.reporter.outcome(attempt.id, outcome);
                 }
                 FileCommand::Fetch(fetch) => {
