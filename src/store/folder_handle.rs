@@ -91,12 +91,10 @@ impl FolderHandle {
     /// Opens a folder in this one and makes it private; made if it is not there. What else lies in its place is
     /// set aside.
     pub(crate) fn make_folder(&self, name: &OsStr) -> io::Result<Self> {
-        match self.look(name) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            found => {
-                if FileType::from_raw_mode(found?.st_mode) == FileType::Directory {
-                    return self.own_folder(name);
-                }
+        match self.find(name)? {
+            None => {}
+            Some(FileType::Directory) => return self.own_folder(name),
+            Some(_) => {
                 let aside = self.set_aside(name)?;
                 log::error!("something that is no folder lay in the place of {name:?}: it is {aside:?} now");
             }
@@ -108,6 +106,15 @@ impl FolderHandle {
     /// What the system says of a name in this folder; a link is not followed.
     pub(crate) fn look(&self, name: &OsStr) -> io::Result<Stat> {
         Ok(rustix::fs::statat(&self.0, checked(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// What lies under a name in this folder, if anything does; a link is not followed.
+    pub(super) fn find(&self, name: &OsStr) -> io::Result<Option<FileType>> {
+        match self.look(name) {
+            Ok(about) => Ok(Some(FileType::from_raw_mode(about.st_mode))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a plain file in this folder for reading.
@@ -152,9 +159,8 @@ impl FolderHandle {
         for number in now..now.saturating_add(ASIDE_NAMES_MAX) {
             let mut aside = name.to_owned();
             aside.push(format!("{DAMAGED}{number}"));
-            match self.look(&aside) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(aside),
-                found => drop(found?),
+            if self.find(&aside)?.is_none() {
+                return Ok(aside);
             }
         }
         Err(io::Error::new(ErrorKind::AlreadyExists, "every name for it is taken"))

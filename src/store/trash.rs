@@ -21,13 +21,10 @@ const GONE: &str = "gone-";
 /// Takes what lies under a name out of view; there need be nothing. A folder is only moved into `tmp`: its
 /// deletion is for [`clear`].
 pub(crate) fn discard(from: &FolderHandle, name: &OsStr, tmp: &FolderHandle) -> io::Result<()> {
-    match from.look(name) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        found => {
-            if FileType::from_raw_mode(found?.st_mode) != FileType::Directory {
-                return from.unlink(name);
-            }
-        }
+    match from.find(name)? {
+        None => return Ok(()),
+        Some(FileType::Directory) => {}
+        Some(_) => return from.unlink(name),
     }
     if from.remove_folder(name).is_ok() {
         return Ok(());
