@@ -87,13 +87,6 @@ pub(super) fn sync_data(file: &File) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Gives a file, which must have been synced, another one's name. The folder is the caller's to
-/// sync.
-pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fault::strike()?;
-    fs::rename(from, to)
-}
-
 /// Removes a name; it may be gone already. The folder is the caller's to sync.
 pub(super) fn unlink(path: &Path) -> io::Result<()> {
     fault::strike()?;
@@ -124,13 +117,21 @@ pub(super) fn sync_name(path: &Path) -> io::Result<()> {
 
 /// Replaces a file by what `content` reads: whatever happens, either the old or the new one is
 /// there, and after `Ok` the new one for good.
-pub(super) fn replace(path: &Path, mut content: impl Read) -> io::Result<File> {
+pub(super) fn replace(path: &Path, content: impl Read) -> io::Result<File> {
+    let file = replace_unsynced(path, content)?;
+    sync_name(path)?;
+    Ok(file)
+}
+
+/// The same, but the new file's name is the caller's to sync.
+pub(super) fn replace_unsynced(path: &Path, mut content: impl Read) -> io::Result<File> {
     let temporary = path.with_extension("new");
     let mut file = create(&temporary)?;
+    fault::strike()?;
     io::copy(&mut content, &mut file)?;
     sync(&file)?;
-    rename(&temporary, path)?;
-    sync_name(path)?;
+    fault::strike()?;
+    fs::rename(&temporary, path)?;
     Ok(file)
 }
 

@@ -181,13 +181,8 @@ impl Journal {
         self.repair()?;
         let mut content = first_line();
         content.extend_from_slice(lines);
-        let temporary = self.path.with_extension("new");
-        let file = disk::create(&temporary)?;
-        disk::write_at(&file, &content, 0)?;
-        disk::sync(&file)?;
-        disk::rename(&temporary, &self.path)?;
         // From here on the old file is nobody's, whatever comes.
-        self.file = file;
+        self.file = disk::replace_unsynced(&self.path, content.as_slice())?;
         self.good_bytes = content.len() as u64;
         self.damaged_lines = 0;
         self.is_name_unsynced = true;
