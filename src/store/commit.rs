@@ -11,8 +11,7 @@ use crate::metrics::METRICS;
 use crate::store::checked_line::{self, line_bytes};
 use crate::store::journal::{Journal, JournalEntry};
 use crate::store::layout::SESSIONS;
-use crate::store::session_files::SessionFiles;
-use crate::store::unapplied::{SessionWrite, UnappliedWrites};
+use crate::store::session_files::{SessionFiles, SessionWrite, UnappliedWrites};
 use crate::store::{Janitor, Layout, StoreOp, disk, folder, quota};
 
 /// What the gateway's last life left in its journal.

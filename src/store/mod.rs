@@ -4,8 +4,8 @@
 //! It does not know what the slots and records are about.
 //!
 //! One journal is synced per group of commands (`store_loop`, `commit`, `journal`); the sessions' own files are
-//! written from it without a sync of their own and made whole from it after a crash (`session_files`,
-//! `unapplied`). So a message costs one fsync for each promise that is made about it, however many files it
+//! written from it without a sync of their own and made whole from it after a crash (`session_files`). So a
+//! message costs one fsync for each promise that is made about it, however many files it
 //! touches. Every change of a file goes through `disk`.
 //!
 //! What others put into the state folder, the agent first of all, is hostile: it is reached through descriptors
@@ -34,7 +34,6 @@ mod quota;
 mod session_files;
 mod store_loop;
 pub(crate) mod trash;
-mod unapplied;
 mod walk;
 
 pub use commit::{Recovered, Store};

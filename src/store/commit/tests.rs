@@ -7,7 +7,7 @@ use super::{Recovered, Store};
 use crate::limits::UNAPPLIED_RECORDS_MAX;
 use crate::store::disk::{self, fault};
 use crate::store::folder_handle::memory_folder;
-use crate::store::unapplied::SessionWrite;
+use crate::store::session_files::SessionWrite;
 use crate::store::{Janitor, Layout, StoreOp, folder};
 
 mod growth;
