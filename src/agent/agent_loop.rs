@@ -46,7 +46,7 @@ pub(super) struct AgentLoop<T> {
     parked: Option<T>,
     /// The sandbox around every agent.
     sandbox: Sandbox,
-    /// Whether `Trouble` was the last that state was told of it.
+    /// Whether state was told of trouble, and not yet that it is over.
     is_in_trouble: bool,
     /// Set once everything is to end: nothing is waited for beyond it.
     stop_by: Option<Instant>,

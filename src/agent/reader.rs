@@ -14,7 +14,7 @@ use crate::limits::{AGENT_LINE_BUFFER_BYTES, AGENT_LINE_BYTES_MAX};
 pub(super) enum ReaderEvent {
     /// The process wrote a line.
     Line(PiLine),
-    /// The process broke the protocol, by the sentence.
+    /// The process broke the protocol, with a sentence on how.
     Fault(String),
     /// The process has closed its stdout.
     Closed,
@@ -29,11 +29,12 @@ pub(super) fn read(id: ProcessId, stdout: impl Read, to_loop: Sender<(ProcessId,
     }
 }
 
-/// Hands what every line means to `handle`, until that says `false`, the end, or something that is no line.
+/// Hands what every line means to `handle`, until the end or until that says `false`. The error is a sentence about
+/// something that is no line.
 fn read_lines(
     stdout: impl Read,
     bytes_max: usize,
-    mut take: impl FnMut(PiLine) -> bool,
+    mut handle: impl FnMut(PiLine) -> bool,
 ) -> Result<(), String> {
     let mut reader = BufReader::with_capacity(64 * 1024, stdout);
     let mut line = Vec::new();
@@ -55,7 +56,7 @@ fn read_lines(
         if text.is_empty() {
             continue;
         }
-        match pi_line::parse(text, &mut take) {
+        match pi_line::parse(text, &mut handle) {
             Ok(true) => {}
             Ok(false) => return Ok(()),
             Err(_) if !whole => return Err("the agent's output ended in the middle of a line".into()),
@@ -64,15 +65,15 @@ fn read_lines(
     }
 }
 
-/// Sends `Closed` even when the reader panics.
+/// The way to the agent thread, which is told `Closed` at the end, even when the reader panics.
 struct Closing {
     id: ProcessId,
     to_loop: Sender<(ProcessId, ReaderEvent)>,
 }
 
 impl Closing {
-    fn say(&self, to_loop: ReaderEvent) -> bool {
-        self.to_loop.send((self.id, to_loop)).is_ok()
+    fn say(&self, event: ReaderEvent) -> bool {
+        self.to_loop.send((self.id, event)).is_ok()
     }
 }
 

@@ -95,7 +95,7 @@ mod linux {
     }
 
     /// The children of this process's first thread, dead ones included: what that one started and
-    /// every orphan. `_agent` is for systems that do not know them.
+    /// every orphan. `_agent` counts only where the system has no such list.
     pub(crate) fn children(_agent: Pid) -> Vec<Pid> {
         let own = getpid().as_raw_nonzero().get();
         match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
