@@ -21,8 +21,7 @@ pub(crate) struct PatientStdin {
     // `None` once the child has closed its end; it is never closed from this side, because Pi
     // takes that for an order to drop everything.
     pipe: Option<ChildStdin>,
-    pending: Vec<u8>,
-    sent: usize,
+    pending: VecDeque<u8>,
     /// When to write again, and the pauses after that.
     retry: Option<(Instant, Backoff)>,
     /// Bytes that were written while others waited already.
@@ -35,7 +34,7 @@ impl PatientStdin {
     /// Takes the pipe and makes this end of it non-blocking; the child's end has flags of its own.
     pub(super) fn new(pipe: ChildStdin) -> io::Result<Self> {
         ioctl_fionbio(&pipe, true)?;
-        Ok(Self { pipe: Some(pipe), pending: Vec::new(), sent: 0, retry: None, behind: 0, is_overrun: false })
+        Ok(Self { pipe: Some(pipe), pending: VecDeque::new(), retry: None, behind: 0, is_overrun: false })
     }
 
     /// Writes what there is room for and keeps the rest.
@@ -51,7 +50,7 @@ impl PatientStdin {
                 return self.drop_pending();
             }
         }
-        self.pending.extend_from_slice(bytes);
+        self.pending.extend(bytes);
         if self.retry.is_none() {
             self.flush(now);
         }
@@ -66,10 +65,10 @@ impl PatientStdin {
     pub(crate) fn flush(&mut self, now: Instant) {
         let Some(pipe) = &mut self.pipe else { return };
         let mut progress = false;
-        while self.sent < self.pending.len() {
-            match pipe.write(&self.pending[self.sent..]) {
+        while !self.pending.is_empty() {
+            match pipe.write(self.pending.as_slices().0) {
                 Ok(written) => {
-                    self.sent += written;
+                    self.pending.drain(..written);
                     progress = true;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -89,8 +88,7 @@ impl PatientStdin {
     }
 
     fn drop_pending(&mut self) {
-        self.pending = Vec::new();
-        self.sent = 0;
+        self.pending = VecDeque::new();
         self.behind = 0;
         self.retry = None;
     }
