@@ -202,7 +202,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
         if let Some(run) = self.scheduler.dequeue(run_id) {
             self.report_ended(run.run_id, RunStatus::Cancelled, why.into());
         } else if let Some(id) = self.scheduler.process_of(run_id) {
-            self.stop_run_of(id, why);
+            self.stop(id, why);
         }
     }
 
@@ -216,19 +216,13 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
             self.report_ended(run.run_id, RunStatus::Cancelled, why.into());
         }
         for id in self.process_ids() {
-            self.stop_run_of(id, why);
+            self.stop(id, why);
         }
     }
 
-    fn stop_run_of(&mut self, id: ProcessId, why: &str) {
+    fn stop(&mut self, id: ProcessId, why: &str) {
         let now = Instant::now();
-        self.with_process(id, |process| {
-            if process.is_busy() {
-                process.stop_run(RunStatus::Cancelled, why.to_owned(), now);
-            } else {
-                process.terminate(now);
-            }
-        });
+        self.with_process(id, |process| process.stop(RunStatus::Cancelled, why.to_owned(), now));
     }
 
     fn plan(&mut self, now: Instant) {
@@ -330,7 +324,7 @@ impl<T: From<AgentEvent>> AgentLoop<T> {
         for event in std::mem::take(&mut process.events) {
             match event {
                 ProcessEvent::Tell(event) => self.tell(event),
-                ProcessEvent::Idle if self.stop_by.is_some() => self.stop_run_of(id, ""),
+                ProcessEvent::Idle if self.stop_by.is_some() => self.stop(id, ""),
                 ProcessEvent::Idle => self.scheduler.idle(id, Instant::now()),
                 ProcessEvent::Ending => self.scheduler.ending(id),
                 ProcessEvent::Gone => {

@@ -132,9 +132,9 @@ impl Process {
         }
     }
 
-    /// Ends its run with that status: the agent is asked at first.
-    pub(super) fn stop_run(&mut self, status: RunStatus, why: String, now: Instant) {
-        let Some(run) = &mut self.run else { return };
+    /// Ends its run with that status: the agent is asked at first. A process without a run is ended itself.
+    pub(super) fn stop(&mut self, status: RunStatus, why: String, now: Instant) {
+        let Some(run) = &mut self.run else { return self.terminate(now) };
         if run.verdict.is_none() {
             run.verdict = Some((status, why));
         }
@@ -152,11 +152,6 @@ impl Process {
             self.ending.terminate(&mut self.child, CHILD_KILL_AFTER, now);
             self.events.push(ProcessEvent::Ending);
         }
-    }
-
-    /// Whether the process has a run.
-    pub(super) fn is_busy(&self) -> bool {
-        self.run.is_some()
     }
 
     /// Whether the process has ever answered: until then its silence is a start that takes long.
@@ -229,7 +224,7 @@ impl Process {
         } else {
             return;
         };
-        self.stop_run(RunStatus::Timeout, why, now);
+        self.stop(RunStatus::Timeout, why, now);
     }
 
     fn check_exit(&mut self, now: Instant) {

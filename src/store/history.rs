@@ -32,12 +32,9 @@ pub(crate) struct SessionRecord {
 
 /// A page with the newest messages of the session's conversation, or those before `before`.
 pub fn page(layout: &Layout, params: &SessionHistoryParams) -> Result<HistoryPage, WireError> {
-    let before = match &params.before {
-        None => None,
-        Some(text) => Some(text.parse::<u64>().map_err(|_| {
-            WireError::invalid("`/params/before`: give the `before` of the page above, or leave it out")
-        })?),
-    };
+    let before = params.before.as_deref().map(str::parse::<u64>).transpose().map_err(|_| {
+        WireError::invalid("`/params/before`: give the `before` of the page above, or leave it out")
+    })?;
     let limit = params.limit.unwrap_or(HISTORY_PAGE_DEFAULT).clamp(1, HISTORY_PAGE_MAX);
     read(layout, &params.session_key, limit, before).map_err(|error| {
         log::error!("cannot read the history of a session: {error}");

@@ -67,13 +67,12 @@ impl OpenSessionFile {
         BufReader::with_capacity(512, beginning)
             .take(SESSION_HEADER_BYTES_MAX as u64)
             .read_until(b'\n', &mut line)?;
-        let header: Option<Header> = line
+        let header: Header = line
             .strip_suffix(b"\n")
             .and_then(checked_line::read_line)
-            .and_then(|json| serde_json::from_str(json).ok());
-        let header = header.filter(|header| header.base <= OFFSET_MAX);
-        let header =
-            header.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "its beginning is damaged"))?;
+            .and_then(|json| serde_json::from_str(json).ok())
+            .filter(|header: &Header| header.base <= OFFSET_MAX)
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "its beginning is damaged"))?;
         if header.v != VERSION {
             let text = format!("it has format {}, this version reads {VERSION}", header.v);
             return Err(io::Error::new(ErrorKind::Unsupported, text));
