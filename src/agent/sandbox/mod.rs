@@ -175,10 +175,9 @@ const FOLDERS: [&str; 6] = [
 /// runs outside of the sandbox.
 fn find_program() -> Result<PathBuf, String> {
     let found = FOLDERS.iter().filter_map(|folder| Path::new(folder).join(NAME).canonicalize().ok());
-    let mut found = found.peekable();
-    let first = found.peek().cloned();
-    match (found.find(|program| is_roots(program)), first) {
-        (Some(program), _) => Ok(program),
+    let found: Vec<PathBuf> = found.collect();
+    match (found.iter().find(|program| is_roots(program)), found.first()) {
+        (Some(program), _) => Ok(program.clone()),
         (None, Some(program)) => {
             Err(format!("bubblewrap is not used because others than root can change `{}`", program.display()))
         }
