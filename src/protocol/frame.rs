@@ -22,19 +22,19 @@ const TEXT: OpCode = OpCode::Data(Data::Text);
 const HEADER_BYTES_MAX: usize = 10;
 
 /// Writes the header of an unmasked, final frame in front of its payload, which begins behind `HEADER_BYTES_MAX`
-/// spare bytes; returns where the header begins.
-fn put_header(buffer: &mut [u8], opcode: OpCode, payload_bytes: usize) -> usize {
+/// spare bytes; so many bytes of it follow that are not in the buffer. Returns where the header begins.
+fn put_header(buffer: &mut [u8], opcode: OpCode, bytes_behind: usize) -> usize {
+    let payload_bytes = (buffer.len() - HEADER_BYTES_MAX + bytes_behind) as u64;
     let header = FrameHeader { opcode, ..FrameHeader::default() };
-    let start = HEADER_BYTES_MAX - header.len(payload_bytes as u64);
+    let start = HEADER_BYTES_MAX - header.len(payload_bytes);
     // Cannot fail: it is as long as it says.
-    let _ = header.format(payload_bytes as u64, &mut &mut buffer[start..HEADER_BYTES_MAX]);
+    let _ = header.format(payload_bytes, &mut &mut buffer[start..HEADER_BYTES_MAX]);
     start
 }
 
 /// The frame whose payload was written behind `HEADER_BYTES_MAX` spare bytes.
 fn finish(mut buffer: Vec<u8>, opcode: OpCode) -> Bytes {
-    let payload_bytes = buffer.len() - HEADER_BYTES_MAX;
-    let start = put_header(&mut buffer, opcode, payload_bytes);
+    let start = put_header(&mut buffer, opcode, 0);
     shrink(&mut buffer);
     Bytes::from(buffer).slice(start..)
 }
@@ -136,24 +136,6 @@ pub(crate) struct EventBody {
     pub(crate) tail: Bytes,
 }
 
-/// Enough for a frame header, `{"type":"event","event":"presence","seq":` and twenty digits.
-const EVENT_HEAD_BYTES_MAX: usize = 80;
-
-/// The part of an event frame that differs per connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct EventHead {
-    bytes: [u8; EVENT_HEAD_BYTES_MAX],
-    start: u8,
-    end: u8,
-}
-
-impl EventHead {
-    /// The bytes to send before the body's.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[usize::from(self.start)..usize::from(self.end)]
-    }
-}
-
 impl EventBody {
     /// Encodes `payload` as an event of that family.
     pub(crate) fn new(kind: EventKind, payload: &impl Serialize, version: Option<StateVersion>) -> Self {
@@ -169,19 +151,14 @@ impl EventBody {
         Self { kind, tail: tail.into() }
     }
 
-    /// The head for one connection's `seq`.
-    pub(crate) fn head(&self, seq: u64) -> EventHead {
-        let mut bytes = [0; EVENT_HEAD_BYTES_MAX];
-        let mut text = &mut bytes[HEADER_BYTES_MAX..];
-        let room = text.len();
-        // Cannot fail: the longest name and number fit, as the test below holds.
-        let _ = write!(text, "{{\"type\":\"event\",\"event\":\"{}\",\"seq\":{seq}", self.kind.name());
-        let text_bytes = room - text.len();
-        let start = put_header(&mut bytes, TEXT, text_bytes + self.tail.len());
-        let end = HEADER_BYTES_MAX + text_bytes;
-        #[expect(clippy::cast_possible_truncation, reason = "both are below EVENT_HEAD_BYTES_MAX")]
-        let (start, end) = (start as u8, end as u8);
-        EventHead { bytes, start, end }
+    /// The bytes before the tail in the frame with one connection's `seq`: all that differs between connections.
+    pub(crate) fn head(&self, seq: u64) -> Vec<u8> {
+        let mut head = begin(64);
+        // A `Vec` takes whatever is written.
+        let _ = write!(head, "{{\"type\":\"event\",\"event\":\"{}\",\"seq\":{seq}", self.kind.name());
+        let start = put_header(&mut head, TEXT, self.tail.len());
+        head.drain(..start);
+        head
     }
 }
 
@@ -267,7 +244,7 @@ mod tests {
         {
             for length in [0, 50, 70, 80, 70_000] {
                 let body = EventBody::new(kind, &"y".repeat(length), None);
-                let mut wire = body.head(seq).as_bytes().to_vec();
+                let mut wire = body.head(seq);
                 wire.extend_from_slice(&body.tail);
                 let event = parse_json(&wire);
                 assert_eq!(event["event"], kind.name());

@@ -14,41 +14,16 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tungstenite::Bytes;
 
 use crate::backoff::Backoff;
-use crate::limits::{
-    BACKLOG_BYTES_MAX, BACKLOG_DROPPABLE_BYTES_MAX, LINGER_TIME, PING_UNANSWERED_TICKS_MAX, WRITE_RETRY,
-};
+use crate::limits::{BACKLOG_BYTES_MAX, BACKLOG_DROPPABLE_BYTES_MAX, LINGER_TIME, WRITE_RETRY};
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
-use crate::net::outbound::piece::{Piece, Placement};
+use crate::net::outbound::piece::{Piece, put};
 use crate::net::permits::Permit;
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{Close, EventBody};
 
 /// Frames gathered into one write: two slices each, well below the kernel's 1,024.
 const GATHER_MAX: usize = 64;
-
-/// What a tick finds of a client, or asks for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Pulse {
-    Alive,
-    Ping,
-    Dead,
-}
-
-/// How far the end of a connection is.
-enum ClosePhase {
-    Open,
-    /// A close frame is queued; at the deadline the socket is shut whether it went out or not.
-    Closing {
-        deadline: Instant,
-    },
-    /// The close frame went out; the peer's last bytes are read until the deadline.
-    Lingering {
-        deadline: Instant,
-    },
-    /// The socket is shut; waits for `Detach`.
-    Shut,
-}
 
 /// A client's socket, and what waits for it.
 pub(super) struct Client {
@@ -67,7 +42,10 @@ pub(super) struct Client {
     pub(super) held_bytes: usize,
     /// When to write again, and the pauses after that.
     retry: Option<(Instant, Backoff)>,
-    phase: ClosePhase,
+    /// While the connection ends: when the socket is shut, whatever is left then.
+    shut_by: Option<Instant>,
+    /// The close frame went out, and the peer's last bytes are read.
+    is_half_closed: bool,
     /// What the connection's count of reads was at the last tick.
     heard: u32,
     /// Ticks since anything came in.
@@ -87,7 +65,8 @@ impl Client {
             backlog_bytes: 0,
             held_bytes: 0,
             retry: None,
-            phase: ClosePhase::Open,
+            shut_by: None,
+            is_half_closed: false,
             heard,
             silent_ticks: 0,
         }
@@ -107,17 +86,13 @@ impl Client {
     }
 
     pub(super) fn is_closing(&self) -> bool {
-        !matches!(self.phase, ClosePhase::Open)
+        self.shared.is_closing.load(Ordering::Relaxed)
     }
 
     /// When the client has to be flushed again, whatever comes meanwhile.
     pub(super) fn due(&self) -> Option<Instant> {
-        let deadline = match self.phase {
-            ClosePhase::Closing { deadline } | ClosePhase::Lingering { deadline } => Some(deadline),
-            ClosePhase::Open | ClosePhase::Shut => None,
-        };
         let retry = self.retry.as_ref().map(|(at, _)| *at);
-        deadline.into_iter().chain(retry).min()
+        self.shut_by.into_iter().chain(retry).min()
     }
 
     /// Queues a frame that may not be left out; with a `turn` if it is a page. `false` if the backlog is too large for
@@ -150,20 +125,20 @@ impl Client {
         if self.is_closing() {
             return true;
         }
-        let bytes = piece.len();
-        let mut placement = Placement::behind(&self.queue, &piece);
-        if self.backlog_bytes + bytes > backlog_max || placement.held_bytes(&piece) > room {
+        let (bytes, held) = (piece.len(), piece.held_bytes());
+        // What is empty takes its first piece whatever the others hold: the kernel may take it at once.
+        let has_room = |client: &Self| {
+            client.backlog_bytes + bytes <= backlog_max && (held <= room || client.queue.is_empty())
+        };
+        if !has_room(self) {
             // It may keep up perfectly and only have been sent much within one turn.
             self.write();
-            placement = Placement::behind(&self.queue, &piece);
         }
-        let held = placement.held_bytes(&piece);
-        // What is empty takes its first piece whatever the others hold: the kernel may take it at once.
-        if self.backlog_bytes + bytes > backlog_max || (held > room && !self.queue.is_empty()) {
+        if !has_room(self) {
             return false;
         }
         self.backlog_bytes += bytes;
-        self.held_bytes += placement.put(&mut self.queue, piece);
+        self.held_bytes += put(&mut self.queue, piece);
         true
     }
 
@@ -186,18 +161,16 @@ impl Client {
         self.queue.push_back(Piece::frame(close.frame(), None));
         self.backlog_bytes = self.queue.iter().map(Piece::len).sum::<usize>() - self.sent_bytes;
         self.held_bytes = self.queue.iter().map(Piece::held_bytes).sum();
-        self.phase = ClosePhase::Closing { deadline };
+        self.shut_by = Some(deadline);
         self.shared.is_closing.store(true, Ordering::Release);
     }
 
     /// Writes what the kernel takes. Half-closes behind a close frame. Whether something is left to be done when the
     /// client is due.
     pub(super) fn flush(&mut self, now: Instant) -> bool {
-        if let ClosePhase::Closing { deadline } | ClosePhase::Lingering { deadline } = self.phase {
-            if now >= deadline {
-                self.shut();
-                return false;
-            }
+        if self.shut_by.is_some_and(|deadline| now >= deadline) {
+            self.shut();
+            return false;
         }
         let before = self.backlog_bytes;
         self.write();
@@ -211,11 +184,12 @@ impl Client {
             return true;
         }
         self.retry = None;
-        if let ClosePhase::Closing { .. } = self.phase {
+        if self.shut_by.is_some() && !self.is_half_closed {
             let _ = self.shared.stream.shutdown(Shutdown::Write);
-            self.phase = ClosePhase::Lingering { deadline: now + LINGER_TIME };
+            self.is_half_closed = true;
+            self.shut_by = Some(now + LINGER_TIME);
         }
-        matches!(self.phase, ClosePhase::Lingering { .. })
+        self.shut_by.is_some()
     }
 
     fn write(&mut self) {
@@ -272,24 +246,19 @@ impl Client {
         self.backlog_bytes = 0;
         self.held_bytes = 0;
         self.retry = None;
-        self.phase = ClosePhase::Shut;
+        self.shut_by = None;
         self.shared.is_closing.store(true, Ordering::Release);
     }
 
-    /// Whether anything came in since the last tick. Called at each.
-    pub(super) fn pulse(&mut self) -> Pulse {
+    /// How many ticks nothing came in, this one among them. Called at each.
+    pub(super) fn count_silence(&mut self) -> u32 {
         let heard = self.shared.reads.load(Ordering::Relaxed);
         if heard != self.heard || self.is_closing() {
             self.heard = heard;
             self.silent_ticks = 0;
-            return Pulse::Alive;
+        } else {
+            self.silent_ticks += 1;
         }
-        self.silent_ticks += 1;
-        match self.silent_ticks {
-            1 => Pulse::Ping,
-            // The first of them asked for an answer.
-            ticks if ticks > PING_UNANSWERED_TICKS_MAX => Pulse::Dead,
-            _ => Pulse::Alive,
-        }
+        self.silent_ticks
     }
 }

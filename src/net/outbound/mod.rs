@@ -18,20 +18,20 @@ use tungstenite::Bytes;
 use crate::limits::{
     BACKLOG_DROPPABLE_TOTAL_BYTES_MAX, BACKLOG_TOTAL_BYTES_MAX, BROADCAST_SLICE,
     BROADCASTS_PENDING_BYTES_MAX, BROADCASTS_PENDING_MAX, CLOSE_FLUSH_TIMEOUT, GOODBYE_FLUSH_TIMEOUT,
-    OUTBOUND_BYTES_MAX, OUTBOUND_DRAIN_MAX, OUTBOUND_INBOX, OUTBOUND_LARGE_BYTES,
+    OUTBOUND_BYTES_MAX, OUTBOUND_DRAIN_MAX, OUTBOUND_INBOX, OUTBOUND_LARGE_BYTES, PING_UNANSWERED_TICKS_MAX,
 };
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
 use crate::net::permits::{Permit, Permits};
 use crate::protocol::ConnId;
 use crate::protocol::event::Subscriptions;
-use crate::protocol::frame::{Close, EventBody};
+use crate::protocol::frame::{Close, EventBody, ping};
 use crate::threads;
 
 mod client;
 mod piece;
 
-use client::{Client, Pulse};
+use client::Client;
 
 /// What the outbound thread is asked to do.
 #[derive(Debug)]
@@ -364,17 +364,16 @@ impl Writer {
     fn check_liveness(&mut self) {
         let conns: Vec<ConnId> = self.clients.keys().copied().collect();
         for conn in conns {
-            match self.change(conn, Client::pulse) {
-                Some(Pulse::Alive) | None => {}
-                Some(Pulse::Ping) => {
-                    self.push_to(conn, |client| client.push_frame(crate::protocol::frame::ping(), None));
-                }
-                Some(Pulse::Dead) => {
+            match self.clients.get_mut(&conn).map_or(0, Client::count_silence) {
+                1 => self.push_to(conn, |client| client.push_frame(ping(), None)),
+                // The first of them asked for an answer.
+                ticks if ticks > PING_UNANSWERED_TICKS_MAX => {
                     METRICS.silent_clients.up();
                     let close = Close::new(1008, "no answer to a ping for two tick intervals; reconnect");
                     log::warn!("conn {conn}: {}", close.reason);
                     self.close(conn, &close);
                 }
+                _ => {}
             }
         }
     }

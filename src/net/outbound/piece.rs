@@ -11,12 +11,11 @@ use tungstenite::protocol::frame::FrameHeader;
 
 use crate::limits::{BACKLOG_BLOCK_BYTES_MAX, BACKLOG_BLOCK_BYTES_MIN, BACKLOG_SMALL_BYTES_MAX};
 use crate::net::permits::Permit;
-use crate::protocol::frame::EventHead;
 
 /// A frame, an event or a block of small frames in a client's queue.
 pub(super) struct Piece {
-    /// Events only: the part that differs per connection.
-    head: Option<EventHead>,
+    /// Of an event the part that differs per connection; of anything else nothing.
+    head: Vec<u8>,
     body: Body,
     /// Pages only: given back when the kernel has all of the page.
     turn: Option<Permit>,
@@ -33,11 +32,11 @@ const PIECE_BYTES: usize = size_of::<Piece>() + 64;
 
 impl Piece {
     pub(super) fn frame(frame: Bytes, turn: Option<Permit>) -> Self {
-        Self { head: None, body: Body::Frame(frame), turn }
+        Self { head: Vec::new(), body: Body::Frame(frame), turn }
     }
 
-    pub(super) fn event(head: EventHead, tail: Bytes) -> Self {
-        Self { head: Some(head), ..Self::frame(tail, None) }
+    pub(super) fn event(head: Vec<u8>, tail: Bytes) -> Self {
+        Self { head, ..Self::frame(tail, None) }
     }
 
     /// The bytes of the piece, in order.
@@ -46,7 +45,7 @@ impl Piece {
             Body::Frame(frame) => &frame[..],
             Body::Block(block) => &block[..],
         };
-        [self.head.as_ref().map_or(&[][..], EventHead::as_bytes), body]
+        [&self.head, body]
     }
 
     pub(super) fn len(&self) -> usize {
@@ -59,7 +58,7 @@ impl Piece {
             Body::Frame(frame) => frame.len(),
             Body::Block(block) => block.capacity(),
         };
-        body + PIECE_BYTES
+        self.head.capacity() + body + PIECE_BYTES
     }
 
     /// Whether the piece may become a part of a block.
@@ -81,64 +80,37 @@ impl Piece {
     }
 }
 
-/// Where at the end of a queue a piece is put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Placement {
-    /// As a piece of its own.
-    Own,
-    /// In the block that is the last piece, with so much more room.
-    LastBlock { more: usize },
-    /// In a block of so many bytes, which is to be made.
-    NewBlock { bytes: usize },
-}
-
-impl Placement {
-    /// Where a piece is put behind others. One that finds nothing waiting is not copied into a block: the
-    /// kernel may take it at once.
-    pub(super) fn behind(queue: &VecDeque<Piece>, piece: &Piece) -> Self {
-        let Some(last) = queue.back().filter(|_| piece.is_small()) else { return Self::Own };
-        let bytes = piece.len();
-        let Body::Block(block) = &last.body else {
-            return Self::NewBlock { bytes: bytes.max(BACKLOG_BLOCK_BYTES_MIN) };
-        };
+/// Puts a piece behind others, a small one into the block that is the last of them or into a new one. One that
+/// finds nothing waiting is not copied into a block: the kernel may take it at once. Returns how much more the
+/// queue takes in memory.
+pub(super) fn put(queue: &mut VecDeque<Piece>, piece: Piece) -> usize {
+    let Some(last) = queue.back().filter(|_| piece.is_small()) else {
+        let held = piece.held_bytes();
+        queue.push_back(piece);
+        return held;
+    };
+    let bytes = piece.len();
+    let mut before = last.held_bytes();
+    let new_bytes = match &last.body {
+        Body::Block(block) if block.len() + bytes <= BACKLOG_BLOCK_BYTES_MAX => None,
+        Body::Block(_) => Some(BACKLOG_BLOCK_BYTES_MAX),
+        Body::Frame(_) => Some(BACKLOG_BLOCK_BYTES_MIN),
+    };
+    if let Some(new_bytes) = new_bytes {
+        before = 0;
+        queue.push_back(Piece {
+            head: Vec::new(),
+            body: Body::Block(Vec::with_capacity(new_bytes)),
+            turn: None,
+        });
+    }
+    if let Some(Piece { body: Body::Block(block), .. }) = queue.back_mut() {
         let needed = block.len() + bytes;
-        if needed <= block.capacity() {
-            Self::LastBlock { more: 0 }
-        } else if needed <= BACKLOG_BLOCK_BYTES_MAX {
+        if needed > block.capacity() {
             let larger = (2 * block.capacity()).min(BACKLOG_BLOCK_BYTES_MAX).max(needed);
-            Self::LastBlock { more: larger - block.capacity() }
-        } else {
-            Self::NewBlock { bytes: BACKLOG_BLOCK_BYTES_MAX }
+            block.reserve_exact(larger - block.len());
         }
+        piece.slices().iter().for_each(|slice| block.extend_from_slice(slice));
     }
-
-    /// What a piece takes in memory there.
-    pub(super) fn held_bytes(self, piece: &Piece) -> usize {
-        match self {
-            Self::Own => piece.held_bytes(),
-            Self::LastBlock { more } => more,
-            Self::NewBlock { bytes } => bytes + PIECE_BYTES,
-        }
-    }
-
-    /// Puts the piece there. Returns how much more the queue takes in memory.
-    pub(super) fn put(self, queue: &mut VecDeque<Piece>, piece: Piece) -> usize {
-        let held = |queue: &VecDeque<Piece>| queue.back().map_or(0, Piece::held_bytes);
-        let (before, room) = match self {
-            Self::Own => {
-                queue.push_back(piece);
-                return held(queue);
-            }
-            Self::LastBlock { more } => (held(queue), more),
-            Self::NewBlock { bytes } => {
-                queue.push_back(Piece { head: None, body: Body::Block(Vec::new()), turn: None });
-                (0, bytes)
-            }
-        };
-        if let Some(Piece { body: Body::Block(block), .. }) = queue.back_mut() {
-            block.reserve_exact(block.capacity() + room - block.len());
-            piece.slices().iter().for_each(|slice| block.extend_from_slice(slice));
-        }
-        held(queue) - before
-    }
+    queue.back().map_or(0, Piece::held_bytes) - before
 }
