@@ -162,7 +162,7 @@ impl ClientConn<'_> {
         loop {
             let message = socket.read();
             if self.shared.is_closing.load(Ordering::Acquire) {
-                let _ = http::discard(self.shared);
+                http::discard(self.shared);
                 return None;
             }
             let close = match message {
@@ -205,7 +205,7 @@ impl ClientConn<'_> {
 
     fn close(&self, close: Close) {
         self.context.outbound.send(Outbound::Close { conn: self.shared.conn, close });
-        let _ = http::discard(self.shared);
+        http::discard(self.shared);
     }
 
     /// Reads one text frame: the request's id, the request, and a permit for what it became if that is large.

@@ -4,10 +4,10 @@
 //! nothing of what the web page does.
 
 use std::borrow::Cow;
-use std::io::{self, Read};
+use std::io::Read;
 use std::net::Shutdown;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -238,27 +238,24 @@ fn respond(shared: &ConnShared, answer: &Response, with_body: bool) {
 /// Half-closes and throws away what the peer still sends, within bounds: closing at once would
 /// make the kernel reset the connection before the peer has read the answer.
 pub(super) fn linger(shared: &ConnShared) {
-    let deadline = Instant::now() + LINGER_TIME;
-    if shared.stream.shutdown(Shutdown::Write).is_err() {
-        return;
+    if shared.stream.shutdown(Shutdown::Write).is_ok() {
+        throw_away(shared, LINGER_TIME);
     }
-    let _ = throw_away(|scrap| read_until(shared, deadline, scrap));
 }
 
-/// Reads and throws away until the other side, or `outbound`, ends the connection.
-pub(super) fn discard(shared: &ConnShared) -> io::Result<()> {
+/// Throws away what comes until the other side, or `outbound`, ends the connection.
+pub(super) fn discard(shared: &ConnShared) {
     // `outbound` shuts the socket when its own deadline passes; this one only covers its absence.
-    shared.stream.set_read_timeout(Some(CLOSE_FLUSH_TIMEOUT + 2 * LINGER_TIME))?;
-    throw_away(|scrap| (&shared.stream).read(scrap))
+    throw_away(shared, CLOSE_FLUSH_TIMEOUT + 2 * LINGER_TIME);
 }
 
-fn throw_away(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<()> {
+fn throw_away(shared: &ConnShared, patience: Duration) {
+    let deadline = Instant::now() + patience;
     let mut scrap = [0; 1024];
     let mut left = LINGER_BYTES_MAX;
-    loop {
-        let count = read(&mut scrap)?;
-        if count == 0 || count > left {
-            return Ok(());
+    while let Ok(count @ 1..) = read_until(shared, deadline, &mut scrap) {
+        if count > left {
+            return;
         }
         left -= count;
     }
