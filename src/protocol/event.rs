@@ -45,9 +45,7 @@ impl Subscriptions {
             return Self(u8::MAX);
         }
         let always = EventKind::Tick.bit() | EventKind::Shutdown.bit();
-        Self(wanted.fold(always, |bits, name| {
-            bits | EventKind::ALL.iter().find(|kind| kind.name() == name).map_or(0, |kind| kind.bit())
-        }))
+        Self(wanted.fold(always, |bits, name| bits | EventKind::from_name(name).map_or(0, EventKind::bit)))
     }
 
     /// Whether a family is among them.

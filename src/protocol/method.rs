@@ -3,6 +3,7 @@
 //! A row adds a method to `hello-ok.features.methods`, compiles its schema in, and says what its parameters
 //! become and which thread answers. Knows nothing of answers, and of requests only the parameters.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::protocol::call::{
@@ -23,9 +24,10 @@ macro_rules! methods {
         $method:ident = $name:literal, $effects:ident, $schema:literal, [$($member:literal),*]
             => $(state($call:ty) by $read:ident)? $(connection($own:ty) by $own_read:ident)?;
     )*) => {
-        /// Every method that this server answers.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Method { $($(#[$doc])* $method,)* }
+        named! {
+            /// Every method that this server answers, in the order of `features.methods`.
+            Method { $($(#[$doc])* $method = $name,)* }
+        }
 
         /// What the state thread is asked, with validated and parsed parameters.
         #[derive(Debug)]
@@ -44,19 +46,6 @@ macro_rules! methods {
         }
 
         impl Method {
-            /// All methods, in the order of `features.methods`.
-            pub const ALL: &'static [Method] = &[$(Method::$method),*];
-
-            /// The method's name on the wire.
-            pub const fn name(self) -> &'static str {
-                match self { $(Method::$method => $name),* }
-            }
-
-            /// The method of that name.
-            pub(crate) fn from_name(name: &str) -> Option<Method> {
-                match name { $($name => Some(Method::$method),)* _ => None }
-            }
-
             /// Whether unknown members of `params` are refused (they might be a misspelt option)
             /// instead of ignored.
             pub const fn has_side_effects(self) -> bool {

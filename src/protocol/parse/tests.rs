@@ -32,8 +32,8 @@ fn assert_refused(method: Method, params: Value, message: &str) {
 #[test]
 fn absent_params_are_empty() {
     for method in Method::ALL {
-        let absent = parse_request(*method, None).map(drop);
-        assert_eq!(absent, parse_request(*method, Some(json!({}))).map(drop), "{}", method.name());
+        let absent = parse_request(method, None).map(drop);
+        assert_eq!(absent, parse_request(method, Some(json!({}))).map(drop), "{}", method.name());
     }
     assert!(
         matches!(parse_request(Method::Health, None), Ok(Request::State(Call::Health(params))) if !params.probe)

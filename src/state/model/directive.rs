@@ -38,7 +38,7 @@ pub(crate) fn parse(message: &str) -> Option<Directive> {
     let (argument, more) = (words.next(), words.next());
     if name == "think" && more.is_none() {
         let level = argument.unwrap_or_default().to_ascii_lowercase();
-        return Some(Directive::Think(Thinking::ALL.into_iter().find(|known| known.name() == level)));
+        return Some(Directive::Think(Thinking::from_name(&level)));
     }
     if argument.is_some() {
         return None;

@@ -144,7 +144,7 @@ impl FromStr for Slot {
 
 fn of_channel(rest: &str, slot: fn(Channel, String) -> Slot) -> Result<Slot, UnknownSlot> {
     let (channel, key) = rest.split_once('/').ok_or(UnknownSlot)?;
-    let channel = Channel::ALL.into_iter().find(|known| known.name() == channel).ok_or(UnknownSlot)?;
+    let channel = Channel::from_name(channel).ok_or(UnknownSlot)?;
     Ok(slot(channel, key.to_owned()))
 }
 
