@@ -10,7 +10,7 @@
 //! | 9 | `bin/` | what a binary is: the daemon, the guard of an agent, the demo agent, the tool |
 //! | 8 | `daemon` | start and end: `start` reads the command line, `gateway` ties the threads together, `process` is what the system sees (signals, limits), `setup` (and `agent_setup`) says from the settings what each thread is to be |
 //! | 7 | `state` | every decision, on one thread: `model/` is what is known, with the rules about each thing by itself; `handlers/` is what follows from an event for several of them; `journal` is what waits for the disk, `state_loop` the loop around them, `start` what the last life left behind |
-//! | 6 | `net` | the sockets: who may connect (`handshake`; `origin_check` judges origins and proxy headers, `hosts` names, `token` tokens), what comes in (`conn`, `requests`), how much at a time (`slots`, `permits`, `shares`), what goes out (`outbound/`: `client` is one client's backlog) |
+//! | 6 | `net` | the sockets: who may connect (`handshake`; `origin_check` judges hosts, origins and proxy headers, `token` tokens), what comes in (`conn`, `requests`), how much at a time (`slots`, `permits`), what goes out (`outbound/`: `client` is one client's backlog) |
 //! | 6 | `channels` | Telegram and WhatsApp: what comes in (`message`) and goes out (`delivery`), the same for both; `text/` makes Markdown into messages, `web/` downloads files and judges the hosts that they come from; each channel paces what it sends (`telegram/rate_limit`, `whatsapp/outgoing`) |
 //! | 6 | `agent` | the agent's processes (`process`, `pi_run`), which run goes into which (`scheduler`), and the walls around them (`sandbox/`) |
 //! | 5 | `config` | what the person has set: file, flags, environment, and what comes of them (`settings`) |

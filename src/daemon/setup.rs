@@ -14,7 +14,7 @@ use crate::config::settings::Settings;
 use crate::daemon::fatal::Fatal;
 use crate::daemon::listeners::Listeners;
 use crate::limits::{BACKLOG_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use crate::net::hosts::stray_entries;
+use crate::net::origin_check::stray_entries;
 use crate::net::token::short_token;
 use crate::protocol::call::Channel;
 use crate::protocol::hello::Policy;

@@ -16,7 +16,7 @@
 //! instead of meeting them in memory; state and `outbound` give them back.
 
 use std::convert::Infallible;
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -28,37 +28,32 @@ use crate::config::settings::Settings;
 use crate::limits::{BUILT_BYTES_MAX, PAGES_BYTES_MAX, SANDBOX_HELLO_WAIT, ms};
 use crate::port::Port;
 use crate::protocol::ConnId;
+use crate::protocol::hello::Hello;
+use crate::protocol::method::Call;
+use crate::protocol::warning::WarningCode;
 use crate::store::Layout;
 
 pub(crate) mod acceptor;
 mod conn;
-mod event;
 mod frame_tracker;
 mod handshake;
-pub(crate) mod hosts;
 mod http;
-mod origin_check;
+pub(crate) mod origin_check;
 pub(crate) mod outbound;
 mod permits;
-mod refusal_pacer;
 mod request_head;
 mod requests;
-mod shares;
 mod slots;
 mod stream;
 pub(crate) mod token;
 
-pub(crate) use event::{NetEvent, Opened};
-
-use hosts::Hosts;
+use origin_check::Hosts;
 use outbound::OutboundSender;
-use permits::Permits;
-use refusal_pacer::RefusalPacer;
+use permits::{Permit, Permits};
 use request_head::RequestHead;
 use requests::{RawRequest, Rejected};
-use shares::Shares;
-use slots::Slots;
-use token::Token;
+use slots::{Shares, Slots};
+use token::{RefusalPacer, Token};
 
 /// Whether a stranger's bytes are the head of a request, for `tests/it/fuzz`: over sockets it would try
 /// a thousandth as many.
@@ -75,6 +70,47 @@ pub fn objection(text: &str) -> Option<String> {
         Rejected::Refused { error, .. } | Rejected::Invalid { error, .. } => Some(error.message),
         Rejected::Unreadable(close) => Some(close.reason),
     }
+}
+
+/// What connections and the token's file tell the state thread.
+pub(crate) enum NetEvent {
+    /// A client passed its handshake.
+    Opened(Box<Opened>),
+    /// A client asks for something.
+    Request {
+        /// The client's connection.
+        conn: ConnId,
+        /// The id that the answer bears.
+        id: String,
+        /// The validated request.
+        call: Call,
+        /// Room for what a large request became; given back when state has taken it in.
+        built: Option<Box<Permit>>,
+    },
+    /// A client is gone.
+    Closed {
+        /// The client's connection.
+        conn: ConnId,
+    },
+    /// What a person should mend, by its code; or that it has been mended, or never was wrong.
+    Warning(WarningCode, Option<String>),
+    /// Another token is in force.
+    TokenChanged {
+        /// The token's number, higher than those of the tokens before it.
+        number: u64,
+    },
+}
+
+/// A client past its handshake.
+pub(crate) struct Opened {
+    /// The client's connection.
+    pub(crate) conn: ConnId,
+    /// The address that the client connected from.
+    pub(crate) ip: IpAddr,
+    /// What the client said of itself.
+    pub(crate) hello: Hello,
+    /// Number of the token that the client proved.
+    pub(crate) token: u64,
 }
 
 /// What all connections share: settings, what bounds them, and the ways out of a connection's thread.

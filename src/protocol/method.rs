@@ -11,7 +11,7 @@ use crate::protocol::call::{
     SendParams, SessionHistoryParams, SessionsListParams, SetChannelParams, SystemEventParams,
 };
 use crate::protocol::error::WireError;
-use crate::protocol::readers::{agent, channel_allow, channel_login, only, plain, send};
+use crate::protocol::parse::{agent, channel_allow, channel_login, only, plain, send};
 use crate::protocol::schema::{SchemaError, check, validator};
 
 /// Declares the methods. A row has the method's name on the wire; whether it `acts` or only `reads`, which

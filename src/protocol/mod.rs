@@ -39,7 +39,6 @@ pub(crate) mod members;
 pub mod method;
 pub mod parse;
 pub mod payload;
-mod readers;
 pub(crate) mod scan;
 pub(crate) mod schema;
 pub(crate) mod warning;
