@@ -17,7 +17,7 @@ use crate::net::handshake::{self, HandshakeError};
 use crate::net::http::{self, HttpRefusal};
 use crate::net::outbound::Outbound;
 use crate::net::permits::{Permit, Permits};
-use crate::net::request_head::{HeadError, RequestHead};
+use crate::net::request_head::RequestHead;
 use crate::net::requests::{self, Rejected};
 use crate::net::slots::Slot;
 use crate::net::stream::ClientStream;
@@ -44,7 +44,14 @@ pub(super) fn serve(
     }
     let head = match RequestHead::read(shared, deadline) {
         Ok(head) => head,
-        Err(error) => return refuse_head(shared, &error, context),
+        Err(_) if context.is_stopping.load(Ordering::Relaxed) => {
+            return http::refuse(shared, &HttpRefusal::STOPPING);
+        }
+        Err(_) if shared.is_evicted.load(Ordering::Relaxed) => {
+            return http::refuse(shared, &HttpRefusal::EVICTED);
+        }
+        Err(Some(refusal)) => return http::refuse(shared, &refusal),
+        Err(None) => return,
     };
     if let Err(refusal) = origin_check::check(&head, context) {
         METRICS.refused_origin.up();
@@ -88,21 +95,6 @@ pub(super) fn serve(
         }
         Err(error) => handshake::refuse(shared, context, error, handshake_slot),
     }
-}
-
-fn refuse_head(shared: &ConnShared, error: &HeadError, context: &NetContext) {
-    let refusal = match error {
-        _ if context.is_stopping.load(Ordering::Relaxed) => HttpRefusal::STOPPING,
-        _ if shared.is_evicted.load(Ordering::Relaxed) => HttpRefusal::EVICTED,
-        HeadError::Gone => return,
-        HeadError::TooSlow => {
-            METRICS.refused_timeout.up();
-            HttpRefusal::TIMEOUT
-        }
-        HeadError::TooLarge => HttpRefusal::TOO_LARGE,
-        HeadError::Malformed => HttpRefusal::new(400, "this is not an HTTP/1.1 request"),
-    };
-    http::refuse(shared, &refusal);
 }
 
 /// The connection of a client past its handshake. The other threads are told when it is over, also when its own

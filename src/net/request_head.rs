@@ -5,7 +5,9 @@ use std::io;
 use std::time::Instant;
 
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
+use crate::metrics::METRICS;
 use crate::net::ConnShared;
+use crate::net::http::HttpRefusal;
 use crate::net::stream::read_until;
 
 /// A parsed head, and what came behind it.
@@ -22,54 +24,48 @@ pub(super) struct RequestHead {
     pub(super) rest: Vec<u8>,
 }
 
-/// Why a connection has no head.
-pub(super) enum HeadError {
-    /// The peer went away, or took too long with nothing to answer to.
-    Gone,
-    /// The peer took too long in the middle of a head.
-    TooSlow,
-    /// The head is larger than one may be.
-    TooLarge,
-    /// The bytes are not HTTP.
-    Malformed,
-}
-
 impl RequestHead {
-    /// Reads a head, until the blank line or the deadline.
-    pub(super) fn read(shared: &ConnShared, deadline: Instant) -> Result<RequestHead, HeadError> {
+    /// Reads a head, until the blank line or the deadline. `Err` is what to answer; `None`: nobody is there to
+    /// hear it, or nothing was asked.
+    pub(super) fn read(shared: &ConnShared, deadline: Instant) -> Result<RequestHead, Option<HttpRefusal>> {
         let mut bytes = Vec::with_capacity(1024);
         let mut chunk = [0; 1024];
         loop {
             let count = match read_until(shared, deadline, &mut chunk) {
-                Ok(0) => return Err(HeadError::Gone),
+                Ok(0) => return Err(None),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Err(if bytes.is_empty() { HeadError::Gone } else { HeadError::TooSlow });
+                    if bytes.is_empty() {
+                        return Err(None);
+                    }
+                    METRICS.refused_timeout.up();
+                    return Err(Some(HttpRefusal::TIMEOUT));
                 }
-                Err(_) => return Err(HeadError::Gone),
+                Err(_) => return Err(None),
             };
             bytes.extend_from_slice(&chunk[..count]);
             if let Some(head) = Self::parse(&bytes)? {
                 return Ok(head);
             }
             if bytes.len() >= HTTP_HEAD_BYTES_MAX {
-                return Err(HeadError::TooLarge);
+                return Err(Some(HttpRefusal::TOO_LARGE));
             }
         }
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<RequestHead>, HeadError> {
+    /// The head at the beginning of `bytes`, or `None` if it is not there yet.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Option<RequestHead>, HttpRefusal> {
         let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
         let mut request = httparse::Request::new(&mut headers);
         let head_bytes = match request.parse(bytes) {
             Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
-            Err(_) => return Err(HeadError::Malformed),
+            Err(httparse::Error::TooManyHeaders) => return Err(HttpRefusal::TOO_LARGE),
+            Err(_) => return Err(HttpRefusal::new(400, "this is not an HTTP/1.1 request")),
         };
         if head_bytes > HTTP_HEAD_BYTES_MAX {
-            return Err(HeadError::TooLarge);
+            return Err(HttpRefusal::TOO_LARGE);
         }
         let (authority, target) = split_target(request.path.unwrap_or_default());
         Ok(Some(RequestHead {
