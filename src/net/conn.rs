@@ -2,11 +2,13 @@
 //!
 //! Reads and checks; what a request means it does not know, but for pages of records, which it reads itself.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use tungstenite::{Message, Utf8Bytes, WebSocket};
 
 use crate::limits::{
@@ -16,7 +18,7 @@ use crate::metrics::METRICS;
 use crate::net::handshake::{self, HandshakeError};
 use crate::net::http::{self, HttpRefusal};
 use crate::net::outbound::Outbound;
-use crate::net::permits::{Permit, Permits};
+use crate::net::permits::Permit;
 use crate::net::request_head::RequestHead;
 use crate::net::requests::{self, Rejected};
 use crate::net::slots::Slot;
@@ -90,7 +92,7 @@ pub(super) fn serve(
             let _ = context.sandbox_known.recv_deadline(context.sandbox_known_by);
             METRICS.clients.up();
             let invalid_frames = InvalidFrameBudget::new(Instant::now());
-            let client = ClientConn { peer, shared, context, invalid_frames, page_turns: None };
+            let client = ClientConn { peer, shared, context, invalid_frames, last_page: None };
             client.run(socket, hello, token);
         }
         Err(error) => handshake::refuse(shared, context, error, handshake_slot),
@@ -104,8 +106,9 @@ struct ClientConn<'a> {
     shared: &'a Arc<ConnShared>,
     context: &'a NetContext,
     invalid_frames: InvalidFrameBudget,
-    /// One page at a time: whoever does not read its page gets no further one made.
-    page_turns: Option<Permits>,
+    /// The page that was sent last; it disconnects when all of that is with the kernel. One page at a time: whoever
+    /// does not read its page gets no further one made.
+    last_page: Option<Receiver<Infallible>>,
 }
 
 impl Drop for ClientConn<'_> {
@@ -244,11 +247,11 @@ impl ClientConn<'_> {
 
     /// Answers with a page of records, which is made once the page before is with the kernel.
     fn send_page(&mut self, id: &str, params: &SessionHistoryParams) -> Option<Close> {
-        let Some(turn) = self.await_page_turn() else {
+        if !self.is_last_page_taken() {
             METRICS.slow_consumers.up();
             log::warn!("conn {}: slow consumer: it asks for pages and reads none, closing", self.shared.conn);
             return Some(Close::new(1008, "slow consumer: read the answers before you ask for more"));
-        };
+        }
         let made = self.context.page_permits.take(PAGE_BUILT_BYTES);
         if self.shared.is_closing.load(Ordering::Acquire) {
             // Nobody is there any more to read it.
@@ -258,25 +261,27 @@ impl ClientConn<'_> {
             Ok(page) => frame::res_ok(id, &page),
             Err(error) => frame::res_error(id, &error),
         };
-        self.context.outbound.send_page(self.shared.conn, frame, turn, made);
+        let (turn, last_page) = bounded(0);
+        self.last_page = Some(last_page);
+        self.context.outbound.send(Outbound::Page { conn: self.shared.conn, frame, turn, made });
         None
     }
 
-    /// Waits for the page before, while the kernel takes something of what was sent. `None`: it took nothing
-    /// for long.
-    fn await_page_turn(&mut self) -> Option<Permit> {
-        let turns = self.page_turns.get_or_insert_with(|| Permits::new(1));
+    /// Waits until the kernel has the page before, while it takes something of what was sent. `false`: it took
+    /// nothing for long.
+    fn is_last_page_taken(&self) -> bool {
+        let Some(last_page) = &self.last_page else { return true };
         let (mut written, mut since) = (self.shared.writes.load(Ordering::Relaxed), Instant::now());
         while since.elapsed() < PAGE_STALL_TIME {
-            if let Some(turn) = turns.take_one_within(PAGE_STALL_TIME / 10) {
-                return Some(turn);
+            if last_page.recv_timeout(PAGE_STALL_TIME / 10) == Err(RecvTimeoutError::Disconnected) {
+                return true;
             }
             let now = self.shared.writes.load(Ordering::Relaxed);
             if now != written {
                 (written, since) = (now, Instant::now());
             }
         }
-        None
+        false
     }
 }
 

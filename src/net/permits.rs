@@ -5,7 +5,6 @@
 //! and `outbound` need: they give back what others wait for. Knows nothing of what is made.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -51,13 +50,6 @@ impl Permits {
         }
         permit
     }
-
-    /// Waits at most so long for a single permit.
-    pub(crate) fn take_one_within(&self, patience: Duration) -> Option<Permit> {
-        let free = lock(&self.take);
-        free.recv_timeout(patience).ok()?;
-        Some(Permit { give: self.give.clone(), units: 1 })
-    }
 }
 
 impl Drop for Permit {
@@ -72,9 +64,8 @@ impl Drop for Permit {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
-    use super::Permits;
+    use super::{Permits, lock};
     use crate::limits::PERMIT_BYTES;
 
     #[test]
@@ -99,8 +90,8 @@ mod tests {
             }
         });
         let all = permits.take(usize::MAX);
-        assert!(permits.take_one_within(Duration::from_millis(1)).is_none());
+        assert!(lock(&permits.take).is_empty());
         drop(all);
-        assert!(permits.take_one_within(Duration::from_millis(1)).is_some());
+        assert_eq!(lock(&permits.take).len(), 8);
     }
 }

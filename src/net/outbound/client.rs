@@ -17,8 +17,8 @@ use crate::backoff::Backoff;
 use crate::limits::{BACKLOG_BYTES_MAX, BACKLOG_DROPPABLE_BYTES_MAX, LINGER_TIME, WRITE_RETRY};
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
+use crate::net::outbound::Turn;
 use crate::net::outbound::piece::{Piece, put};
-use crate::net::permits::Permit;
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{Close, EventBody};
 
@@ -97,7 +97,7 @@ impl Client {
 
     /// Queues a frame that may not be left out; with a `turn` if it is a page. `false` if the backlog is too large for
     /// it.
-    pub(super) fn push_frame(&mut self, frame: Bytes, turn: Option<Permit>) -> bool {
+    pub(super) fn push_frame(&mut self, frame: Bytes, turn: Option<Turn>) -> bool {
         self.push(Piece::frame(frame, turn), BACKLOG_BYTES_MAX, usize::MAX)
     }
 

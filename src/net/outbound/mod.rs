@@ -5,6 +5,7 @@
 //! other thread, so nobody can deadlock with it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -42,9 +43,9 @@ pub(crate) enum Outbound {
     Join { conn: ConnId, hello_ok: Bytes, subscriptions: Subscriptions },
     /// One whole frame, with its header, for one connection. It may not be left out.
     Frame { conn: ConnId, frame: Bytes },
-    /// A page of records, as such a frame. The turn is given back when all of it is with the kernel: the
-    /// connection's next page is made then.
-    Page { conn: ConnId, frame: Bytes, turn: Permit },
+    /// A page of records, as such a frame, and the permit with which it was made. `turn` is dropped when all of it
+    /// is with the kernel, or nothing can reach the client any more: the connection's next page is made then.
+    Page { conn: ConnId, frame: Bytes, turn: Turn, made: Permit },
     /// An event for everybody who subscribed.
     Event { body: EventBody, loss: Loss },
     /// An event for one connection, if that subscribed. It may not be left out.
@@ -59,13 +60,14 @@ pub(crate) enum Outbound {
     Detach { conn: ConnId },
 }
 
+/// Whoever has the other end of a turn hears when it is dropped; nothing is ever sent.
+pub(super) type Turn = Sender<Infallible>;
+
 impl Outbound {
-    /// Bytes of the frame or event, which lie outside of the message itself.
+    /// Bytes of the frame or event, which lie outside of the message itself; a page brings its own permit.
     fn bytes(&self) -> usize {
         match self {
-            Self::Join { hello_ok: frame, .. } | Self::Frame { frame, .. } | Self::Page { frame, .. } => {
-                frame.len()
-            }
+            Self::Join { hello_ok: frame, .. } | Self::Frame { frame, .. } => frame.len(),
             Self::Event { body, .. } | Self::EventTo { body, .. } => body.tail.len(),
             _ => 0,
         }
@@ -100,13 +102,6 @@ impl OutboundSender {
         let bytes = message.bytes();
         let permit = (bytes > OUTBOUND_LARGE_BYTES).then(|| self.large.take(bytes));
         self.inbox.send(Queued { message, _permit: permit }).is_ok()
-    }
-
-    /// Sends a page, whose maker holds a permit for it already. `turn` is given back when the kernel has
-    /// taken all of the page, or nothing can reach the client any more.
-    pub(super) fn send_page(&self, conn: ConnId, frame: Bytes, turn: Permit, made: Permit) -> bool {
-        let message = Outbound::Page { conn, frame, turn };
-        self.inbox.send(Queued { message, _permit: Some(made) }).is_ok()
     }
 }
 
@@ -227,8 +222,9 @@ impl Writer {
                 self.after_push(conn, true);
             }
             Outbound::Frame { conn, frame } => self.push_to(conn, |client| client.push_frame(frame, None)),
-            Outbound::Page { conn, frame, turn } => {
+            Outbound::Page { conn, frame, turn, made } => {
                 self.push_to(conn, |client| client.push_frame(frame, Some(turn)));
+                drop(made);
             }
             Outbound::EventTo { conn, body } => self.push_to(conn, |client| client.push_event(&body, None)),
             Outbound::Event { body, loss } => {

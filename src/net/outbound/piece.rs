@@ -10,15 +10,15 @@ use tungstenite::Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 
 use crate::limits::{BACKLOG_BLOCK_BYTES_MAX, BACKLOG_BLOCK_BYTES_MIN, BACKLOG_SMALL_BYTES_MAX};
-use crate::net::permits::Permit;
+use crate::net::outbound::Turn;
 
 /// A frame, an event or a block of small frames in a client's queue.
 pub(super) struct Piece {
     /// Of an event the part that differs per connection; of anything else nothing.
     head: Vec<u8>,
     body: Body,
-    /// Pages only: given back when the kernel has all of the page.
-    turn: Option<Permit>,
+    /// Pages only: dropped when the kernel has all of the page.
+    turn: Option<Turn>,
 }
 
 enum Body {
@@ -31,7 +31,7 @@ enum Body {
 const PIECE_BYTES: usize = size_of::<Piece>() + 64;
 
 impl Piece {
-    pub(super) fn frame(frame: Bytes, turn: Option<Permit>) -> Self {
+    pub(super) fn frame(frame: Bytes, turn: Option<Turn>) -> Self {
         Self { head: Vec::new(), body: Body::Frame(frame), turn }
     }
 
