@@ -45,8 +45,10 @@ pub(crate) type Digest = [u8; 32];
 /// Parameters of a method that acts once per idempotency key.
 #[derive(Debug)]
 pub(crate) struct Keyed<T> {
-    /// The parameters, the key among them.
+    /// The parameters but for the key.
     pub(crate) params: T,
+    /// The idempotency key.
+    pub(crate) key: String,
     /// Tells requests with the same parameters, which repeat each other, from those that only share a key.
     pub(crate) digest: Digest,
 }
@@ -88,7 +90,6 @@ pub(crate) struct SendParams {
     pub(crate) channel: Option<Channel>,
     /// Address of a picture or file to go with the message.
     pub(crate) media_url: Option<String>,
-    pub(crate) idempotency_key: String,
 }
 
 /// Parameters of `agent`.
@@ -115,7 +116,6 @@ pub(crate) struct AgentParams {
     /// Pictures for the model.
     #[serde(default)]
     pub(crate) attachments: Vec<Attachment>,
-    pub(crate) idempotency_key: String,
 }
 
 /// A picture inside an `agent` call.

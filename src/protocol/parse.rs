@@ -144,12 +144,9 @@ fn keyed<T: DeserializeOwned>(method: &str, mut params: Value) -> Result<Box<Key
             ));
         }
     }
-    let key = members.remove("idempotencyKey");
+    let key = plain(method, members.remove("idempotencyKey").unwrap_or_default())?;
     let digest = digest(&mut params);
-    if let (Some(members), Some(key)) = (params.as_object_mut(), key) {
-        members.insert("idempotencyKey".to_owned(), key);
-    }
-    Ok(Box::new(Keyed { params: plain(method, params)?, digest }))
+    Ok(Box::new(Keyed { params: plain(method, params)?, key, digest }))
 }
 
 /// SHA-256 over `value` as JSON without blanks, members in the order of their names: two requests under one

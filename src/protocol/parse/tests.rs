@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::{ATTACHMENT_MEMBERS, digest, is_base64, parse_hello, parse_request};
 use crate::limits::ERROR_TEXT_BYTES_MAX;
 use crate::protocol::SERVER_VERSION;
-use crate::protocol::call::{Channel, Digest, LoginKind, Thinking};
+use crate::protocol::call::{Channel, Digest, Keyed, LoginKind, Thinking};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::method::{Call, Method, Request};
 
@@ -51,7 +51,7 @@ fn agent_params_arrive() {
     let Ok(Request::State(Call::Agent(agent))) = parse_request(Method::Agent, Some(params)) else {
         panic!("no `agent`")
     };
-    let params = agent.params;
+    let Keyed { params, key, .. } = *agent;
     assert_eq!(params.message, "m");
     assert_eq!(params.to.as_deref(), Some("t"));
     assert_eq!(params.session_key.as_deref(), Some("s"));
@@ -62,7 +62,7 @@ fn agent_params_arrive() {
     assert_eq!(params.timeout, Some(30));
     assert_eq!(params.attachments[0].content, "AAA=");
     assert_eq!(params.attachments[0].mime_type, "image/png");
-    assert_eq!(params.idempotency_key, "k");
+    assert_eq!(key, "k");
 }
 
 #[test]

@@ -31,9 +31,9 @@ const NO_ROUTE: &str =
 
 impl State {
     pub(crate) fn agent_request(&mut self, asker: &Asker, call: Keyed<AgentParams>) -> Result<(), WireError> {
-        let Keyed { params, digest } = call;
+        let Keyed { params, key, digest } = call;
         self.keys.drop_expired(self.now.mono);
-        let key = keys::name("agent", &params.idempotency_key);
+        let key = keys::name("agent", &key);
         if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, &digest)?.cloned() {
             let Some(outcome) = outcome else { return self.join_run(asker, &run_id) };
             self.answer_outcome(asker, &run_id, &outcome);
@@ -152,7 +152,7 @@ impl State {
         let message = Message {
             from: name.filter(|name| !name.is_empty()),
             run_id: Some(run_id.to_string()),
-            idempotency_key: Some(params.idempotency_key),
+            idempotency_key: Some(keys::of_client(&key).to_owned()),
             ..Message::new(Role::User, params.message.clone(), self.now.wall_ms)
         };
         let mut prompt = Prompt::default();

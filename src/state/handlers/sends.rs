@@ -23,8 +23,8 @@ use crate::state::model::slot::DeliveryId;
 
 impl State {
     pub(crate) fn send(&mut self, asker: &Asker, call: &Keyed<SendParams>) -> Result<(), WireError> {
-        let Keyed { params, digest } = call;
-        let key = keys::name("send", &params.idempotency_key);
+        let Keyed { params, key, digest } = call;
+        let key = keys::name("send", key);
         self.keys.drop_expired(self.now.mono);
         if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, digest)?.cloned() {
             let Some(outcome) = outcome else {
