@@ -8,7 +8,7 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::limits::{LARGE_REQUEST_BYTES, READ_BUFFER_KEPT_BYTES, WRITE_SLICE_TIMEOUT};
 use crate::net::frame_tracker::FrameTracker;
@@ -67,13 +67,14 @@ impl ClientStream {
     }
 }
 
+fn time_left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
 /// Reads against an absolute deadline, which a byte now and then does not extend.
 pub(super) fn read_until(shared: &ConnShared, deadline: Instant, buffer: &mut [u8]) -> io::Result<usize> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    shared.stream.set_read_timeout(Some(left))?;
+    shared.stream.set_read_timeout(Some(time_left(deadline)?))?;
     match (&shared.stream).read(buffer) {
         // What a read timeout is called differs between systems.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
@@ -84,11 +85,7 @@ pub(super) fn read_until(shared: &ConnShared, deadline: Instant, buffer: &mut [u
 /// Writes all of `bytes` against an absolute deadline, which a byte taken now and then does not extend.
 pub(super) fn write_until(shared: &ConnShared, deadline: Instant, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        shared.stream.set_write_timeout(Some(left.min(WRITE_SLICE_TIMEOUT)))?;
+        shared.stream.set_write_timeout(Some(time_left(deadline)?.min(WRITE_SLICE_TIMEOUT)))?;
         match (&shared.stream).write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
