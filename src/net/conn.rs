@@ -115,7 +115,7 @@ impl Drop for ClientConn<'_> {
     fn drop(&mut self) {
         METRICS.clients.down();
         let conn = self.shared.conn;
-        let _ = self.context.state.send(NetEvent::Closed { conn });
+        let _ = self.context.state.send(NetEvent::Closed(conn));
         self.context.outbound.send(Outbound::Detach { conn });
     }
 }
@@ -261,9 +261,9 @@ impl ClientConn<'_> {
             Ok(page) => frame::res_ok(id, &page),
             Err(error) => frame::res_error(id, &error),
         };
-        let (turn, last_page) = bounded(0);
+        let (hold, last_page) = bounded(0);
         self.last_page = Some(last_page);
-        self.context.outbound.send(Outbound::Page { conn: self.shared.conn, frame, turn, made });
+        self.context.outbound.send(Outbound::Page { conn: self.shared.conn, frame, hold, made });
         None
     }
 

@@ -87,18 +87,12 @@ pub(crate) enum NetEvent {
         /// Room for what a large request became; given back when state has taken it in.
         built: Option<Box<Permit>>,
     },
-    /// A client is gone.
-    Closed {
-        /// The client's connection.
-        conn: ConnId,
-    },
+    /// The client of this connection is gone.
+    Closed(ConnId),
     /// What a person should mend, by its code; or that it has been mended, or never was wrong.
     Warning(WarningCode, Option<String>),
-    /// Another token is in force.
-    TokenChanged {
-        /// The token's number, higher than those of the tokens before it.
-        number: u64,
-    },
+    /// Another token is in force. Its number is higher than those of the tokens before it.
+    TokenChanged(u64),
 }
 
 /// A client past its handshake.

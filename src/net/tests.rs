@@ -128,7 +128,7 @@ fn a_client_is_let_in_asks_and_goes() {
     let answer = read(&mut socket);
     assert_eq!((&answer["id"], &answer["payload"]["messages"]), (&json!("3"), &json!([])));
     socket.close(None).unwrap();
-    assert!(matches!(bench.event(), NetEvent::Closed { conn } if conn == number));
+    assert!(matches!(bench.event(), NetEvent::Closed(conn) if conn == number));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_connection_ends_with_what_no_client_sends() {
         socket.send(frame).unwrap();
         let close = read_close(&mut socket);
         assert!(close.0 == code && close.1.starts_with(reason), "{close:?}");
-        assert!(matches!(bench.event(), NetEvent::Closed { conn } if conn == number));
+        assert!(matches!(bench.event(), NetEvent::Closed(conn) if conn == number));
     }
 }
 
@@ -159,7 +159,7 @@ fn invalid_frames_are_answered_until_there_are_too_many() {
         assert_eq!(read(&mut socket)["error"]["code"], "INVALID_REQUEST");
     }
     assert_eq!(read_close(&mut socket).0, 1008);
-    assert!(matches!(bench.event(), NetEvent::Closed { .. }));
+    assert!(matches!(bench.event(), NetEvent::Closed(_)));
 }
 
 #[test]

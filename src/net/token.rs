@@ -155,7 +155,7 @@ impl Token {
         self.warn(WarningCode::ShortToken, short_token(&secret).map(|warning| warning.message));
         current.secret = Some(secret);
         current.number += 1;
-        let _ = self.state.send(NetEvent::TokenChanged { number: current.number });
+        let _ = self.state.send(NetEvent::TokenChanged(current.number));
     }
 
     /// Tells state what is wrong, or that nothing is any more. State passes over what it knows.

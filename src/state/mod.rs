@@ -260,10 +260,10 @@ impl State {
                 self.request(&Asker { conn, id }, call);
                 drop(built);
             }
-            Event::Net(NetEvent::Closed { conn }) => self.closed(conn),
+            Event::Net(NetEvent::Closed(conn)) => self.closed(conn),
             Event::Net(NetEvent::Warning(code, Some(message))) => self.warn(Warning { code, message }),
             Event::Net(NetEvent::Warning(code, None)) => self.end_warning(code),
-            Event::Net(NetEvent::TokenChanged { number }) => self.token_changed(number),
+            Event::Net(NetEvent::TokenChanged(number)) => self.token_changed(number),
             Event::Agent(event) => self.agent_event(event),
             Event::Store(StoreEvent::Done { ticket, result, back }) => self.committed(ticket, result, back),
             Event::Store(StoreEvent::Usage(usage)) => self.usage(usage),

@@ -224,7 +224,7 @@ fn nothing_wakes_up_without_clients() {
     assert_eq!(bench.state.next_deadline(), None);
     bench.connect(1);
     assert!(bench.state.next_deadline().is_some());
-    bench.handle(Event::Net(NetEvent::Closed { conn: 1 }));
+    bench.handle(Event::Net(NetEvent::Closed(1)));
     assert_eq!(bench.state.next_deadline(), None);
 }
 

@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::limits::{BACKLOG_BYTES_MAX, BACKLOG_DROPPABLE_BYTES_MAX, LINGER_TIME, WRITE_RETRY};
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
-use crate::net::outbound::Turn;
+use crate::net::outbound::PageHold;
 use crate::net::outbound::piece::{Piece, put};
 use crate::protocol::event::Subscriptions;
 use crate::protocol::frame::{Close, EventBody};
@@ -95,10 +95,10 @@ impl Client {
         self.shut_by.into_iter().chain(retry).min()
     }
 
-    /// Queues a frame that may not be left out; with a `turn` if it is a page. `false` if the backlog is too large for
+    /// Queues a frame that may not be left out; with a `hold` if it is a page. `false` if the backlog is too large for
     /// it.
-    pub(super) fn push_frame(&mut self, frame: Bytes, turn: Option<Turn>) -> bool {
-        self.push(Piece::frame(frame, turn), BACKLOG_BYTES_MAX, usize::MAX)
+    pub(super) fn push_frame(&mut self, frame: Bytes, hold: Option<PageHold>) -> bool {
+        self.push(Piece::frame(frame, hold), BACKLOG_BYTES_MAX, usize::MAX)
     }
 
     /// Queues an event if it is meant for this client. With `room` it may be left out, and is if it

@@ -43,9 +43,9 @@ pub(crate) enum Outbound {
     Join { conn: ConnId, hello_ok: Bytes, subscriptions: Subscriptions },
     /// One whole frame, with its header, for one connection. It may not be left out.
     Frame { conn: ConnId, frame: Bytes },
-    /// A page of records, as such a frame, and the permit with which it was made. `turn` is dropped when all of it
+    /// A page of records, as such a frame, and the permit with which it was made. `hold` is dropped when all of it
     /// is with the kernel, or nothing can reach the client any more: the connection's next page is made then.
-    Page { conn: ConnId, frame: Bytes, turn: Turn, made: Permit },
+    Page { conn: ConnId, frame: Bytes, hold: PageHold, made: Permit },
     /// An event for everybody who subscribed.
     Event { body: EventBody, loss: Loss },
     /// An event for one connection, if that subscribed. It may not be left out.
@@ -60,8 +60,8 @@ pub(crate) enum Outbound {
     Detach { conn: ConnId },
 }
 
-/// Whoever has the other end of a turn hears when it is dropped; nothing is ever sent.
-pub(super) type Turn = Sender<Infallible>;
+/// Held while a page is under way. Whoever has the other end hears when it is dropped; nothing is ever sent.
+pub(super) type PageHold = Sender<Infallible>;
 
 impl Outbound {
     /// Bytes of the frame or event, which lie outside of the message itself; a page brings its own permit.
@@ -222,8 +222,8 @@ impl Writer {
                 self.after_push(conn, true);
             }
             Outbound::Frame { conn, frame } => self.push_to(conn, |client| client.push_frame(frame, None)),
-            Outbound::Page { conn, frame, turn, made } => {
-                self.push_to(conn, |client| client.push_frame(frame, Some(turn)));
+            Outbound::Page { conn, frame, hold, made } => {
+                self.push_to(conn, |client| client.push_frame(frame, Some(hold)));
                 drop(made);
             }
             Outbound::EventTo { conn, body } => self.push_to(conn, |client| client.push_event(&body, None)),

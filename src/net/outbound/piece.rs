@@ -10,7 +10,7 @@ use tungstenite::Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 
 use crate::limits::{BACKLOG_BLOCK_BYTES_MAX, BACKLOG_BLOCK_BYTES_MIN, BACKLOG_SMALL_BYTES_MAX};
-use crate::net::outbound::Turn;
+use crate::net::outbound::PageHold;
 
 /// A frame, an event or a block of small frames in a client's queue.
 pub(super) struct Piece {
@@ -18,7 +18,7 @@ pub(super) struct Piece {
     head: Vec<u8>,
     body: Body,
     /// Pages only: dropped when the kernel has all of the page.
-    turn: Option<Turn>,
+    hold: Option<PageHold>,
 }
 
 enum Body {
@@ -31,8 +31,8 @@ enum Body {
 const PIECE_BYTES: usize = size_of::<Piece>() + 64;
 
 impl Piece {
-    pub(super) fn frame(frame: Bytes, turn: Option<Turn>) -> Self {
-        Self { head: Vec::new(), body: Body::Frame(frame), turn }
+    pub(super) fn frame(frame: Bytes, hold: Option<PageHold>) -> Self {
+        Self { head: Vec::new(), body: Body::Frame(frame), hold }
     }
 
     pub(super) fn event(head: Vec<u8>, tail: Bytes) -> Self {
@@ -63,7 +63,7 @@ impl Piece {
 
     /// Whether the piece may become a part of a block.
     fn is_small(&self) -> bool {
-        self.turn.is_none() && self.len() <= BACKLOG_SMALL_BYTES_MAX
+        self.hold.is_none() && self.len() <= BACKLOG_SMALL_BYTES_MAX
     }
 
     /// Leaves out the frames of a block that begin behind so many bytes.
@@ -101,7 +101,7 @@ pub(super) fn put(queue: &mut VecDeque<Piece>, piece: Piece) -> usize {
         queue.push_back(Piece {
             head: Vec::new(),
             body: Body::Block(Vec::with_capacity(new_bytes)),
-            turn: None,
+            hold: None,
         });
     }
     if let Some(Piece { body: Body::Block(block), .. }) = queue.back_mut() {

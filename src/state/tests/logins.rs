@@ -121,7 +121,7 @@ fn a_login_outlives_whoever_asked_for_it_until_somebody_asks_for_the_next() {
     harness.bench.connect(2);
     harness.bench.connect(3);
     login(&mut harness, 2, "a");
-    harness.bench.handle(Event::Net(NetEvent::Closed { conn: 2 }));
+    harness.bench.handle(Event::Net(NetEvent::Closed(2)));
     harness.bench.answers();
     step(&mut harness, LoginStep::Qr { data: "2@a".into(), ttl_ms: 1 });
     assert_eq!(phones(&mut harness).len(), 1, "it still goes on");

@@ -71,18 +71,18 @@ fn what_an_old_token_opened_ends_in_whatever_order_it_is_told() {
     // The first with the new token overtakes the word of it, and one with the old comes behind both.
     bench.connect_with(3, 1);
     assert_eq!(closed(&mut bench), []);
-    bench.handle(Event::Net(NetEvent::TokenChanged { number: 1 }));
+    bench.handle(Event::Net(NetEvent::TokenChanged(1)));
     assert_eq!(closed(&mut bench), [ended(1), ended(2)]);
-    bench.handle(Event::Net(NetEvent::Closed { conn: 1 }));
-    bench.handle(Event::Net(NetEvent::Closed { conn: 2 }));
+    bench.handle(Event::Net(NetEvent::Closed(1)));
+    bench.handle(Event::Net(NetEvent::Closed(2)));
     bench.connect_with(4, 0);
     assert_eq!(closed(&mut bench), [ended(4)]);
-    bench.handle(Event::Net(NetEvent::Closed { conn: 4 }));
+    bench.handle(Event::Net(NetEvent::Closed(4)));
     // Two changes at once, told by two threads.
     bench.connect_with(5, 3);
-    bench.handle(Event::Net(NetEvent::TokenChanged { number: 3 }));
+    bench.handle(Event::Net(NetEvent::TokenChanged(3)));
     assert_eq!(closed(&mut bench), [ended(3)]);
-    bench.handle(Event::Net(NetEvent::Closed { conn: 3 }));
-    bench.handle(Event::Net(NetEvent::TokenChanged { number: 2 }));
+    bench.handle(Event::Net(NetEvent::Closed(3)));
+    bench.handle(Event::Net(NetEvent::TokenChanged(2)));
     assert_eq!(closed(&mut bench), []);
 }
