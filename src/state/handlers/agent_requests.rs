@@ -32,9 +32,9 @@ const NO_ROUTE: &str =
 impl State {
     pub(crate) fn agent_request(&mut self, asker: &Asker, call: Keyed<AgentParams>) -> Result<(), WireError> {
         let Keyed { params, key, digest } = call;
-        self.keys.drop_expired(self.now.mono);
         let key = keys::name("agent", &key);
-        if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, &digest)?.cloned() {
+        let known = self.keys.look_up(&key, &digest, self.now.mono)?.cloned();
+        if let Some(KeyRecord { run_id, outcome, .. }) = known {
             let Some(outcome) = outcome else { return self.join_run(asker, &run_id) };
             self.answer_outcome(asker, &run_id, &outcome);
             return Ok(());
@@ -159,7 +159,7 @@ impl State {
         prompt.speaker(message.from.as_deref(), OWNER, self.now.wall_ms);
         prompt.client(&params.message);
         self.sessions.append(&session_key, &session_id, message, &mut self.writes);
-        self.keys.begin(&key, record, &mut self.writes);
+        self.keys.begin(&key, record, self.now.mono, &mut self.writes);
         let usual = self.new_run(&session_key, &session_id, OWNER);
         let run = Run {
             reply,

@@ -25,8 +25,8 @@ impl State {
     pub(crate) fn send(&mut self, asker: &Asker, call: &Keyed<SendParams>) -> Result<(), WireError> {
         let Keyed { params, key, digest } = call;
         let key = keys::name("send", key);
-        self.keys.drop_expired(self.now.mono);
-        if let Some(KeyRecord { run_id, outcome, .. }) = self.keys.look_up(&key, digest)?.cloned() {
+        let known = self.keys.look_up(&key, digest, self.now.mono)?.cloned();
+        if let Some(KeyRecord { run_id, outcome, .. }) = known {
             let Some(outcome) = outcome else {
                 let Some(delivery) = self.outbox.with_key(&key) else {
                     return Err(WireError::internal("the message of this key is lost"));
@@ -50,7 +50,7 @@ impl State {
         let run_id = self.new_run_id();
         self.sessions.current(&session_key);
         let record = KeyRecord::new(digest, RunId::clone(&run_id), &session_key, holders);
-        self.keys.begin(&key, record, &mut self.writes);
+        self.keys.begin(&key, record, self.now.mono, &mut self.writes);
         let id = self.post(&reply, &session_key, parts, Some(run_id.to_string()), Some(key));
         if let Some(delivery) = self.outbox.by_id.get_mut(&id) {
             delivery.waiters.push(asker.clone());

@@ -2,7 +2,7 @@
 //!
 //! An unexpired key is never evicted: beyond the bounds new keys are refused.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Instant;
 
 use data_encoding::HEXLOWER;
@@ -35,6 +35,9 @@ pub(crate) struct KeyRecord {
     /// The end of the run or delivery; absent before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outcome: Option<Outcome>,
+    /// When the key may be used for something else; `None` before the end of the run or delivery.
+    #[serde(skip)]
+    pub(crate) expires: Option<Instant>,
 }
 
 /// Who holds a key. One connection, one installation and one person may each hold a share of all keys.
@@ -76,16 +79,10 @@ impl Outcome {
     }
 }
 
+/// The keys by their names. One that has expired counts for nothing, and goes when the next one is begun.
 #[derive(Default)]
 pub(crate) struct Keys {
     records: HashMap<String, KeyRecord>,
-    /// Ended keys, in the order in which they expire.
-    expiring: BTreeSet<(Instant, String)>,
-    /// Sum of [`KeyRecord::bytes`].
-    outcome_bytes: usize,
-    directives: usize,
-    /// Keys that have expired and are still on disk; the next key that is begun takes them along.
-    dropped: Vec<String>,
 }
 
 /// Stands for a summary whose session was forgotten.
@@ -115,7 +112,12 @@ impl KeyRecord {
             directive: false,
             holders,
             outcome: None,
+            expires: None,
         }
+    }
+
+    fn is_expired(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|at| at <= now)
     }
 
     /// Whether its session was forgotten.
@@ -127,11 +129,8 @@ impl KeyRecord {
         self.outcome = Some(if self.is_forgotten() { outcome.forgotten() } else { outcome.clone() });
     }
 
-    /// What the record counts against `KEYS_BYTES_MAX`; the keys of directives are bounded by their number.
+    /// What the record counts against `KEYS_BYTES_MAX`.
     fn bytes(&self) -> usize {
-        if self.directive {
-            return 0;
-        }
         self.session_key.len() + self.outcome.as_ref().map_or(0, |outcome| outcome.summary.len())
     }
 }
@@ -154,19 +153,23 @@ impl Keys {
                 Some(Outcome { ended_ts: now.wall_ms, summary: summary.to_owned(), ..Outcome::default() });
             put(key, &record, writes);
         }
-        if let Some(Outcome { ended_ts, .. }) = record.outcome {
-            let age = age(ended_ts, now.wall_ms).unwrap_or_default();
-            self.expiring.insert((now.mono + ms(KEY_TTL_MS).saturating_sub(age), key.to_owned()));
-        }
+        record.expires = record.outcome.as_ref().map(|outcome| {
+            let age = age(outcome.ended_ts, now.wall_ms).unwrap_or_default();
+            now.mono + ms(KEY_TTL_MS).saturating_sub(age)
+        });
         let interrupted = is_interrupted.then(|| record.clone());
-        self.insert(key, record);
+        self.records.insert(key.to_owned(), record);
         interrupted
     }
 
-    /// What is known of a key, if it was used; an error if that was for another request. Expired keys must have been
-    /// dropped before.
-    pub(crate) fn look_up(&self, key: &str, digest: &Digest) -> Result<Option<&KeyRecord>, WireError> {
-        let known = self.records.get(key);
+    /// What is known of a key, if it was used and has not expired; an error if that was for another request.
+    pub(crate) fn look_up(
+        &self,
+        key: &str,
+        digest: &Digest,
+        now: Instant,
+    ) -> Result<Option<&KeyRecord>, WireError> {
+        let known = self.records.get(key).filter(|record| !record.is_expired(now));
         if known.is_some_and(|record| record.digest != HEXLOWER.encode(digest)) {
             return Err(WireError::conflict(
                 "this idempotencyKey was used for another request; make a new key for a new request",
@@ -177,59 +180,57 @@ impl Keys {
 
     /// Refuses a new key where there is no room, or where one of those who ask with it holds as many as one may.
     pub(crate) fn require_room(&self, holders: &[Holder], now: Instant) -> Result<(), WireError> {
-        if self.records.len() - self.directives >= KEYS_MAX || self.outcome_bytes >= KEYS_BYTES_MAX {
-            let wait_ms = self.wait_ms(now, |record| !record.directive);
-            return Err(WireError::rate_limited("too many idempotency keys are in use", wait_ms));
-        }
+        self.require_share(1, |_| true, "too many idempotency keys are in use", now)?;
+        let why = "this client, or the person of this session, holds half of all idempotency keys; the rest is for others";
         for holder in holders {
-            let is_theirs = |record: &KeyRecord| !record.directive && record.holders.contains(holder);
-            let (mut count, mut bytes) = (0, 0);
-            for record in self.records.values().filter(|record| is_theirs(record)) {
-                count += 1;
-                bytes += record.bytes();
-            }
-            if count >= KEYS_MAX / KEY_SHARES || bytes >= KEYS_BYTES_MAX / KEY_SHARES {
-                return Err(WireError::rate_limited(
-                    "this client, or the person of this session, holds half of all idempotency keys; the rest is for others",
-                    self.wait_ms(now, is_theirs),
-                ));
-            }
+            self.require_share(KEY_SHARES, |record| record.holders.contains(holder), why, now)?;
         }
         Ok(())
     }
 
-    /// Time until the first of the keys expires for which `wanted` holds.
-    fn wait_ms(&self, now: Instant, wanted: impl Fn(&KeyRecord) -> bool) -> u64 {
-        let is_wanted = |key: &String| self.records.get(key).is_some_and(&wanted);
-        let first = self.expiring.iter().find(|(_, key)| is_wanted(key));
-        let wait = first.map_or(ms(KEY_TTL_MS), |(at, _)| at.saturating_duration_since(now));
-        u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
+    /// Refuses a new key, and says `why`, where those for which `is_theirs` holds take all of their share: one part
+    /// in `shares` of the keys, and of the bytes. It may be asked for again when the first of them expires.
+    fn require_share(
+        &self,
+        shares: usize,
+        is_theirs: impl Fn(&KeyRecord) -> bool,
+        why: &str,
+        now: Instant,
+    ) -> Result<(), WireError> {
+        let (mut count, mut bytes, mut first) = (0, 0, now + ms(KEY_TTL_MS));
+        let counts = |record: &&KeyRecord| !record.directive && !record.is_expired(now) && is_theirs(record);
+        for record in self.records.values().filter(counts) {
+            count += 1;
+            bytes += record.bytes();
+            first = record.expires.map_or(first, |at| first.min(at));
+        }
+        if count < KEYS_MAX / shares && bytes < KEYS_BYTES_MAX / shares {
+            return Ok(());
+        }
+        let wait = first.saturating_duration_since(now).as_millis();
+        Err(WireError::rate_limited(why, u64::try_from(wait).unwrap_or(u64::MAX).max(1)))
     }
 
-    /// Puts a new key on record. The keys that were dropped go with the same commit.
-    pub(crate) fn begin(&mut self, key: &str, record: KeyRecord, writes: &mut WriteBuffer) {
-        for dropped in std::mem::take(&mut self.dropped) {
-            writes.delete(&Slot::Key(dropped));
-        }
+    /// Puts a new key on record. The keys that have expired go with the same commit.
+    pub(crate) fn begin(&mut self, key: &str, record: KeyRecord, now: Instant, writes: &mut WriteBuffer) {
+        self.records.retain(|name, record| {
+            let is_expired = record.is_expired(now);
+            if is_expired {
+                writes.delete(&Slot::Key(name.clone()));
+            }
+            !is_expired
+        });
         // A directive is carried out also when no key is free, and no other one is forgotten for it.
-        if !record.directive || self.directives < DIRECTIVE_KEYS_MAX {
+        let directives = self.records.values().filter(|record| record.directive).count();
+        if !record.directive || directives < DIRECTIVE_KEYS_MAX {
             put(key, &record, writes);
-            self.insert(key, record);
+            self.records.insert(key.to_owned(), record);
         }
     }
 
-    fn insert(&mut self, key: &str, record: KeyRecord) {
-        self.directives += usize::from(record.directive);
-        self.outcome_bytes += record.bytes();
-        self.records.insert(key.to_owned(), record);
-    }
-
-    /// Frees a key, such as one that could not be put on record: nothing had been done yet. `false` if there is none.
-    pub(crate) fn remove(&mut self, key: &str) -> bool {
-        let Some(record) = self.records.remove(key) else { return false };
-        self.directives -= usize::from(record.directive);
-        self.outcome_bytes -= record.bytes();
-        true
+    /// Frees a key that could not be put on record: nothing had been done yet.
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.records.remove(key);
     }
 
     /// Puts a key's outcome on record; it counts once it is durable.
@@ -243,22 +244,10 @@ impl Keys {
     /// that was forgotten since: there the record still has what was said.
     pub(crate) fn end(&mut self, key: &str, outcome: &Outcome, now: Instant, writes: &mut WriteBuffer) {
         let Some(record) = self.records.get_mut(key) else { return };
-        self.outcome_bytes -= record.bytes();
         record.set_outcome(outcome);
-        self.outcome_bytes += record.bytes();
-        self.expiring.insert((now + ms(KEY_TTL_MS), key.to_owned()));
+        record.expires = Some(now + ms(KEY_TTL_MS));
         if record.is_forgotten() {
             put(key, record, writes);
-        }
-    }
-
-    /// Drops the expired keys.
-    pub(crate) fn drop_expired(&mut self, now: Instant) {
-        while self.expiring.first().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, key)) = self.expiring.pop_first() else { break };
-            if self.remove(&key) {
-                self.dropped.push(key);
-            }
         }
     }
 
@@ -266,11 +255,9 @@ impl Keys {
     /// keys stay, so that a late retry does not run again.
     pub(crate) fn forget_session(&mut self, session_key: &str, writes: &mut WriteBuffer) {
         for (key, record) in self.records.iter_mut().filter(|(_, record)| record.session_key == session_key) {
-            self.outcome_bytes -= record.bytes();
             record.session_key.clear();
             record.holders.retain(|holder| !matches!(holder, Holder::Person(_)));
             record.outcome = record.outcome.as_ref().map(Outcome::forgotten);
-            self.outcome_bytes += record.bytes();
             put(key, record, writes);
         }
     }
