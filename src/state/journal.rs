@@ -145,21 +145,16 @@ impl State {
             return;
         };
         self.journal.bytes -= bytes;
-        let mut deliveries_result = result.clone();
+        // Messages that came in are shown before the deliveries that were made of them.
+        if let Then::Acknowledge { channel, keys } = &then {
+            self.batch_stored(*channel, keys, result.is_ok());
+        }
         if then.holds_anyway() {
             self.journal.save_later(back);
-            deliveries_result = Ok(());
+            self.deliveries_stored(&deliveries, &Ok(()));
+        } else {
+            self.deliveries_stored(&deliveries, &result);
         }
-        // Messages that came in are shown before the deliveries that were made of them.
-        if let Then::Acknowledge { channel, keys } = then {
-            self.batch_stored(channel, &keys, result);
-            return self.deliveries_stored(&deliveries, &deliveries_result);
-        }
-        self.deliveries_stored(&deliveries, &deliveries_result);
-        self.go_on(then, result);
-    }
-
-    fn go_on(&mut self, then: Then, result: Result<(), String>) {
         match then {
             Then::BeginRun { run_id } => self.run_stored(&run_id, result),
             Then::HandOver { run_id, inbox_ids } => self.try_stored(&run_id, &inbox_ids, result),

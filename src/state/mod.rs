@@ -292,9 +292,7 @@ impl State {
         if self.next_tick.is_some_and(|at| at <= self.now.mono) {
             self.tick();
         }
-        if self.presence.next_expiry().is_some_and(|at| at <= self.now.mono) {
-            self.presence.expire(self.now.mono);
-        }
+        self.presence.expire(self.now.mono);
         if self.heartbeats.next.is_some_and(|at| at <= self.now.mono) {
             self.heartbeat();
         }

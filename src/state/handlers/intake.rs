@@ -92,8 +92,8 @@ impl State {
     }
 
     /// Handles the end of the commit of a batch: its messages are taken in, or were never there.
-    pub(crate) fn batch_stored(&mut self, channel: Channel, keys: &[String], result: Result<(), String>) {
-        if result.is_err() {
+    pub(crate) fn batch_stored(&mut self, channel: Channel, keys: &[String], is_durable: bool) {
+        if !is_durable {
             for key in keys {
                 self.inbox.undo(channel, key);
             }

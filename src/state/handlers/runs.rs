@@ -78,7 +78,7 @@ impl State {
         let (cancelled, directive, has_place) = (run.cancelled, run.directive, run.has_place);
         let session_key = run.session_key.clone();
         run.phase = match directive {
-            Some(_) => RunPhase::Executing,
+            Some(_) => RunPhase::Saving,
             None if has_place => RunPhase::Counting,
             None => RunPhase::Held,
         };
@@ -238,7 +238,7 @@ impl State {
             return true;
         }
         match run.phase {
-            RunPhase::Saving | RunPhase::Executing => return false,
+            RunPhase::Saving => return false,
             RunPhase::Storing | RunPhase::Counting => run.cancelled = true,
             RunPhase::Waiting | RunPhase::Active => {
                 run.cancelled = true;

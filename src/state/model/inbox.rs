@@ -113,7 +113,6 @@ pub(crate) struct Inbox {
     done: VecDeque<(u64, Channel, String)>,
     /// Keys of what came from a channel and was not understood, oldest first.
     pub(crate) aside: VecDeque<(Channel, String)>,
-    bytes: usize,
     next: InboxId,
     /// Time before which nothing is asked, because the last try could not be put on record.
     pub(crate) hold_until: Option<Instant>,
@@ -173,7 +172,8 @@ impl Inbox {
 
     /// Whether the channels have to wait before they hand over more.
     pub(crate) fn is_full(&self, more: usize) -> bool {
-        self.waiting.len() + more > INBOX_MAX || self.bytes >= INBOX_BYTES_MAX
+        self.waiting.len() + more > INBOX_MAX
+            || self.waiting.values().map(|entry| weight(&entry.message)).sum::<usize>() >= INBOX_BYTES_MAX
     }
 
     /// Whether a message was taken in before.
@@ -201,7 +201,6 @@ impl Inbox {
     }
 
     fn insert(&mut self, inbox_id: InboxId, entry: Entry) {
-        self.bytes += weight(&entry.message);
         self.by_key.insert((entry.message.route.channel, entry.message.key.clone()), Some(inbox_id));
         self.waiting.insert(inbox_id, entry);
     }
@@ -209,10 +208,7 @@ impl Inbox {
     /// Drops a message that could not be put on record; its channel will hand it over again.
     pub(crate) fn undo(&mut self, channel: Channel, key: &str) {
         match self.by_key.remove(&(channel, key.to_owned())) {
-            Some(Some(inbox_id)) => {
-                let entry = self.waiting.remove(&inbox_id);
-                self.bytes -= entry.map_or(0, |entry| weight(&entry.message));
-            }
+            Some(Some(inbox_id)) => _ = self.waiting.remove(&inbox_id),
             _ => self.done.retain(|(_, of, name)| *of != channel || name != key),
         }
     }
@@ -293,7 +289,6 @@ impl Inbox {
     pub(crate) fn finish(&mut self, inbox_ids: &[InboxId], now_ts: u64, writes: &mut WriteBuffer) {
         for inbox_id in inbox_ids {
             let Some(entry) = self.waiting.remove(inbox_id) else { continue };
-            self.bytes -= weight(&entry.message);
             self.finish_at_once(entry.message.route.channel, entry.message.key, now_ts, writes);
         }
     }

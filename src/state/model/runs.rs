@@ -107,9 +107,7 @@ pub(crate) enum RunPhase {
     Waiting,
     /// The agent is at it.
     Active,
-    /// The directive is being carried out.
-    Executing,
-    /// The run is over; its outcome is being put on record.
+    /// The run is over, or a directive that is over in this turn; its outcome is being put on record.
     Saving,
 }
 

@@ -22,15 +22,6 @@ pub(crate) mod prefix {
     pub(crate) const CURSOR: &str = "place/";
 }
 
-const TOGGLES: &str = "toggles";
-const TODAY: &str = "today";
-const HEARTBEAT: &str = "heartbeat";
-const WORK_FOLDER: &str = "work-folder";
-const OWNERS_BY_NAME: &str = "owners-by-name";
-const IMPLIED_OWNER: &str = "implied-owner";
-const HAD_OWNER: &str = "had-owner";
-const PARTS: &str = "/parts";
-
 /// Number of a delivery, over restarts; its slots are named by it.
 pub(crate) type DeliveryId = u64;
 
@@ -78,20 +69,20 @@ pub(crate) enum Slot {
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Toggles => f.write_str(TOGGLES),
-            Self::Today => f.write_str(TODAY),
-            Self::Heartbeat => f.write_str(HEARTBEAT),
-            Self::WorkFolder => f.write_str(WORK_FOLDER),
+            Self::Toggles => f.write_str("toggles"),
+            Self::Today => f.write_str("today"),
+            Self::Heartbeat => f.write_str("heartbeat"),
+            Self::WorkFolder => f.write_str("work-folder"),
             // These sort as their numbers do, and a delivery before its parts.
             Self::SystemNote(number) => write!(f, "{}{number:020}", prefix::SYSTEM_NOTE),
             Self::Delivery(number) => write!(f, "{}{number:020}", prefix::OUTBOX),
-            Self::DeliveryParts(number) => write!(f, "{}{number:020}{PARTS}", prefix::OUTBOX),
+            Self::DeliveryParts(number) => write!(f, "{}{number:020}/parts", prefix::OUTBOX),
             Self::Key(name) => write!(f, "{}{name}", prefix::KEY),
             Self::Session(key) => write!(f, "{}{key}", prefix::SESSION),
             Self::Forget(key) => write!(f, "{}{key}", prefix::FORGET),
-            Self::OwnersByName => write!(f, "{}{OWNERS_BY_NAME}", prefix::ALLOW),
-            Self::ImpliedOwner => write!(f, "{}{IMPLIED_OWNER}", prefix::ALLOW),
-            Self::HadOwner => write!(f, "{}{HAD_OWNER}", prefix::ALLOW),
+            Self::OwnersByName => f.write_str("allow/owners-by-name"),
+            Self::ImpliedOwner => f.write_str("allow/implied-owner"),
+            Self::HadOwner => f.write_str("allow/had-owner"),
             Self::Allow(channel, id) => write!(f, "{}{}/{id}", prefix::ALLOW, channel.name()),
             Self::Moved(channel, id) => write!(f, "{}{}/{id}", prefix::MOVED, channel.name()),
             Self::Inbox(channel, key) => write!(f, "{}{}/{key}", prefix::INBOX, channel.name()),
@@ -110,10 +101,13 @@ impl FromStr for Slot {
 
     fn from_str(name: &str) -> Result<Self, UnknownSlot> {
         match name {
-            TOGGLES => return Ok(Self::Toggles),
-            TODAY => return Ok(Self::Today),
-            HEARTBEAT => return Ok(Self::Heartbeat),
-            WORK_FOLDER => return Ok(Self::WorkFolder),
+            "toggles" => return Ok(Self::Toggles),
+            "today" => return Ok(Self::Today),
+            "heartbeat" => return Ok(Self::Heartbeat),
+            "work-folder" => return Ok(Self::WorkFolder),
+            "allow/owners-by-name" => return Ok(Self::OwnersByName),
+            "allow/implied-owner" => return Ok(Self::ImpliedOwner),
+            "allow/had-owner" => return Ok(Self::HadOwner),
             _ => {}
         }
         let (kind, rest) = name.split_at(name.find('/').ok_or(UnknownSlot)? + 1);
@@ -124,16 +118,11 @@ impl FromStr for Slot {
             prefix::SESSION => Self::Session(rest.to_owned()),
             prefix::FORGET => Self::Forget(rest.to_owned()),
             prefix::CURSOR => Self::Cursor(rest.to_owned()),
-            prefix::OUTBOX => match rest.strip_suffix(PARTS) {
+            prefix::OUTBOX => match rest.strip_suffix("/parts") {
                 Some(delivery) => Self::DeliveryParts(number(delivery)?),
                 None => Self::Delivery(number(rest)?),
             },
-            prefix::ALLOW => match rest {
-                OWNERS_BY_NAME => Self::OwnersByName,
-                IMPLIED_OWNER => Self::ImpliedOwner,
-                HAD_OWNER => Self::HadOwner,
-                _ => of_channel(rest, Self::Allow)?,
-            },
+            prefix::ALLOW => of_channel(rest, Self::Allow)?,
             prefix::MOVED => of_channel(rest, Self::Moved)?,
             prefix::INBOX => of_channel(rest, Self::Inbox)?,
             prefix::ASIDE => of_channel(rest, Self::Aside)?,
