@@ -99,8 +99,10 @@ impl State {
             return;
         }
         self.resume_deliveries();
-        self.outbox.end_pauses(self.now.mono);
-        for id in self.outbox.too_old(self.now.mono) {
+        let now = self.now.mono;
+        let is_too_old =
+            |delivery: &Delivery| delivery.phase == DeliveryPhase::Waiting && delivery.give_up_at <= now;
+        for id in self.outbox.ids(is_too_old) {
             if !self.store_has_room() {
                 return;
             }
@@ -108,7 +110,7 @@ impl State {
             let why = why.unwrap_or_else(|| "it could not be sent in time".to_owned());
             self.end_delivery(id, MessageStatus::Failed, Some(&why));
         }
-        for id in self.outbox.due(|channel| self.is_open(channel)) {
+        for id in self.outbox.due(now, |channel| self.is_open(channel)) {
             if !self.store_has_room() {
                 return;
             }
@@ -134,7 +136,15 @@ impl State {
         let Some(delivery) = self.outbox.tried_by(attempt) else { return };
         let id = delivery.id;
         match outcome {
-            AttemptOutcome::Sent { message_id, chat } => self.part_sent(id, message_id, chat),
+            AttemptOutcome::Sent { message_id, chat } => {
+                let channel = delivery.head.route.channel;
+                if delivery.head.message_id.is_none() {
+                    delivery.head.message_id = Some(message_id);
+                    delivery.head.chat = chat;
+                }
+                self.health.saw_message(channel, self.now.wall_ms);
+                self.next_part(id);
+            }
             AttemptOutcome::NotSent { why, retry_after } => self.part_not_sent(id, &why, retry_after),
             AttemptOutcome::Unsure { why } => {
                 delivery.head.may_have_left = true;
@@ -145,7 +155,15 @@ impl State {
                 delivery.invalid = true;
                 self.end_delivery(id, MessageStatus::Failed, Some(&why));
             }
-            AttemptOutcome::Moved { chat } => self.part_moved(id, &chat),
+            AttemptOutcome::Moved { chat } => {
+                let (channel, from) = (delivery.head.route.channel, delivery.head.route.chat.clone());
+                // First, so that the reroute puts it on record as waiting.
+                let again = self.now.mono + delivery.backoff.next_pause();
+                delivery.hold(Some(again));
+                self.access.group_moved(channel, &from, &chat, &mut self.writes);
+                self.outbox.reroute(channel, &from, &chat, &mut self.writes);
+                self.commit(Then::Nothing);
+            }
             AttemptOutcome::Unknown { why } => self.part_unknown(id, &why),
         }
     }
@@ -155,17 +173,6 @@ impl State {
         let Some(delivery) = self.outbox.sent(message_id) else { return };
         let body = to_event(delivery, status, None, self.now);
         self.show_message(body);
-    }
-
-    fn part_sent(&mut self, id: DeliveryId, message_id: String, chat: Option<String>) {
-        let Some(delivery) = self.outbox.by_id.get_mut(&id) else { return };
-        let channel = delivery.head.route.channel;
-        if delivery.head.message_id.is_none() {
-            delivery.head.message_id = Some(message_id);
-            delivery.head.chat = chat;
-        }
-        self.health.saw_message(channel, self.now.wall_ms);
-        self.next_part(id);
     }
 
     /// Goes on behind a part that is over, to the next one or to the delivery's end.
@@ -202,21 +209,10 @@ impl State {
         self.commit(Then::Nothing);
     }
 
-    fn part_moved(&mut self, id: DeliveryId, chat: &str) {
-        let Some(delivery) = self.outbox.by_id.get_mut(&id) else { return };
-        let (channel, from) = (delivery.head.route.channel, delivery.head.route.chat.clone());
-        let again = self.now.mono + delivery.backoff.next_pause();
-        // First, so that the reroute puts it on record as waiting.
-        delivery.hold(Some(again));
-        self.access.group_moved(channel, &from, chat, &mut self.writes);
-        self.outbox.reroute(channel, &from, chat, &mut self.writes);
-        self.commit(Then::Nothing);
-    }
-
     /// Goes on with the deliveries of which a part was being tried when the gateway last stopped, as far as the
     /// store has room.
     pub(crate) fn resume_deliveries(&mut self) {
-        for id in self.outbox.interrupted() {
+        for id in self.outbox.ids(|delivery| delivery.phase == DeliveryPhase::Interrupted) {
             if !self.store_has_room() {
                 return;
             }

@@ -246,7 +246,7 @@ impl State {
             self.tell_who_waits();
         }
         self.pump_outbox();
-        let due = [self.inbox.next_due(), self.outbox.next_due()].into_iter().flatten().min();
+        let due = [self.inbox.next_due(), self.outbox.next_due(self.now.mono)].into_iter().flatten().min();
         // What the store has no room for goes on with its next answer; until then nothing is due.
         let earliest = if self.store_has_room() { self.now.mono } else { self.now.mono + INBOX_RETRY_PAUSE };
         self.channels_due = due.map(|due| due.max(earliest));

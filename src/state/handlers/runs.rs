@@ -256,14 +256,12 @@ impl State {
     /// Cancels the runs for which `wanted` holds; returns how many there were.
     pub(crate) fn cancel_all(&mut self, wanted: impl Fn(&Run) -> bool) -> usize {
         // A prompt whose own person left it ends with the last of its coalesced runs.
-        let ids = self.runs.ids(|run| !run.cancelled && !run.person.is_empty() && wanted(run));
-        // The runs that wait come first: a coalesced run must not be asked again when the lead of its prompt ends.
-        let (waiting, with_agent): (Vec<RunId>, Vec<RunId>) = ids.into_iter().partition(|run_id| {
-            let is_lead =
-                |run: &Run| matches!(run.phase, RunPhase::Counting | RunPhase::Waiting | RunPhase::Active);
-            self.runs.by_id.get(run_id).is_some_and(|run| !is_lead(run))
+        let mut ids = self.runs.ids(|run| !run.cancelled && !run.person.is_empty() && wanted(run));
+        // The leads come last: a coalesced run must not be asked again when the lead of its prompt ends.
+        ids.sort_by_key(|run_id| {
+            matches!(self.runs.by_id[run_id].phase, RunPhase::Counting | RunPhase::Waiting | RunPhase::Active)
         });
-        waiting.iter().chain(&with_agent).filter(|run_id| self.cancel(run_id)).count()
+        ids.iter().filter(|run_id| self.cancel(run_id)).count()
     }
 
     /// Whether a prompt that is about to be put on record can go to the agent right after. Then it goes on record

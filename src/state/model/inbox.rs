@@ -4,7 +4,7 @@
 //! A message is put on record when it is taken in, when it gets a run, when its prompt is tried, and when it is done
 //! with. Who is let in, and what is asked, is decided elsewhere.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -107,8 +107,6 @@ impl Entry {
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) waiting: BTreeMap<InboxId, Entry>,
-    /// The messages that wait, with their ids, and those of `done`, without; by channel and key.
-    by_key: HashMap<(Channel, String), Option<InboxId>>,
     /// Messages that were answered or given up, oldest first, with the time of that.
     done: VecDeque<(u64, Channel, String)>,
     /// Keys of what came from a channel and was not understood, oldest first.
@@ -139,7 +137,6 @@ impl Inbox {
                 if is_renamed {
                     writes.put_json(&Slot::Inbox(channel, key.clone()), json.to_owned());
                 }
-                self.by_key.insert((channel, key.clone()), None);
                 self.done.push_back((ts, channel, key));
             }
             Record::Waiting { n: INBOX_ID_MAX.., .. } => {
@@ -159,7 +156,7 @@ impl Inbox {
                 if is_renamed || is_taken {
                     put(inbox_id, &entry, writes);
                 }
-                self.insert(inbox_id, entry);
+                self.waiting.insert(inbox_id, entry);
             }
         }
         Ok(())
@@ -178,7 +175,8 @@ impl Inbox {
 
     /// Whether a message was taken in before.
     pub(crate) fn knows(&self, channel: Channel, key: &str) -> bool {
-        self.by_key.contains_key(&(channel, key.to_owned()))
+        self.id_of(channel, key).is_some()
+            || self.done.iter().any(|(_, on, done)| *on == channel && done == key)
     }
 
     /// Takes a message in, and puts it on record.
@@ -192,7 +190,7 @@ impl Inbox {
         let inbox_id = self.new_id();
         let entry = Entry::new(message, attribution, now);
         put(inbox_id, &entry, writes);
-        self.insert(inbox_id, entry);
+        self.waiting.insert(inbox_id, entry);
     }
 
     fn new_id(&mut self) -> InboxId {
@@ -200,22 +198,18 @@ impl Inbox {
         self.next - 1
     }
 
-    fn insert(&mut self, inbox_id: InboxId, entry: Entry) {
-        self.by_key.insert((entry.message.route.channel, entry.message.key.clone()), Some(inbox_id));
-        self.waiting.insert(inbox_id, entry);
-    }
-
     /// Drops a message that could not be put on record; its channel will hand it over again.
     pub(crate) fn undo(&mut self, channel: Channel, key: &str) {
-        match self.by_key.remove(&(channel, key.to_owned())) {
-            Some(Some(inbox_id)) => _ = self.waiting.remove(&inbox_id),
-            _ => self.done.retain(|(_, of, name)| *of != channel || name != key),
+        match self.id_of(channel, key) {
+            Some(inbox_id) => _ = self.waiting.remove(&inbox_id),
+            None => self.done.retain(|(_, of, name)| *of != channel || name != key),
         }
     }
 
     /// Id of the message with that key, if it waits.
     pub(crate) fn id_of(&self, channel: Channel, key: &str) -> Option<InboxId> {
-        self.by_key.get(&(channel, key.to_owned())).copied().flatten()
+        let has_key = |entry: &Entry| entry.message.route.channel == channel && entry.message.key == key;
+        self.waiting.iter().find(|(_, entry)| has_key(entry)).map(|(inbox_id, _)| *inbox_id)
     }
 
     /// Ends those waits for pieces of albums whose time has come, and the pause after a failed try if it is over.
@@ -302,12 +296,10 @@ impl Inbox {
         writes: &mut WriteBuffer,
     ) {
         writes.put(&Slot::Inbox(channel, key.clone()), &Record::Done(now_ts));
-        self.by_key.insert((channel, key.clone()), None);
         self.done.push_back((now_ts, channel, key));
         if self.done.len() > INBOX_DONE_MAX {
             if let Some((_, channel, key)) = self.done.pop_front() {
-                writes.delete(&Slot::Inbox(channel, key.clone()));
-                self.by_key.remove(&(channel, key));
+                writes.delete(&Slot::Inbox(channel, key));
             }
         }
     }

@@ -168,6 +168,11 @@ impl Delivery {
         self.head.trying && matches!(self.phase, DeliveryPhase::Storing | DeliveryPhase::Trying(_))
     }
 
+    /// Whether the delivery is not to be tried yet, after a failure.
+    fn is_held_back(&self, now: Instant) -> bool {
+        self.not_before.is_some_and(|at| at > now)
+    }
+
     /// Puts the delivery on record: its head, and its parts if they are not there yet.
     fn put(&self, writes: &mut WriteBuffer) {
         writes.put(&Slot::Delivery(self.id), &self.head);
@@ -310,7 +315,7 @@ impl Outbox {
 
     /// Deliveries whose next part may be tried: the first to each chat that is not held back, and no more at a time
     /// than a channel takes. `open` says whether a channel takes anything.
-    pub(crate) fn due(&self, open: impl Fn(Channel) -> bool) -> Vec<DeliveryId> {
+    pub(crate) fn due(&self, now: Instant, open: impl Fn(Channel) -> bool) -> Vec<DeliveryId> {
         let mut room = Channel::ALL.map(|channel| if open(channel) { self.room(channel) } else { 0 });
         // Chats with a delivery under way, and those whose first delivery was looked at.
         let busy = self.by_id.values().filter(|delivery| delivery.is_busy());
@@ -318,7 +323,7 @@ impl Outbox {
         let mut due = Vec::new();
         for delivery in self.by_id.values() {
             let is_first = taken.insert(delivery.chat());
-            let is_ready = delivery.phase == DeliveryPhase::Waiting && delivery.not_before.is_none();
+            let is_ready = delivery.phase == DeliveryPhase::Waiting && !delivery.is_held_back(now);
             let room = &mut room[delivery.head.route.channel as usize];
             if is_first && is_ready && *room > 0 {
                 *room -= 1;
@@ -328,33 +333,16 @@ impl Outbox {
         due
     }
 
-    /// Deliveries that have waited too long and are not tried any more.
-    pub(crate) fn too_old(&self, now: Instant) -> Vec<DeliveryId> {
-        self.ids(|delivery| delivery.phase == DeliveryPhase::Waiting && delivery.give_up_at <= now)
-    }
-
-    /// Deliveries that were being tried when the gateway last stopped.
-    pub(crate) fn interrupted(&self) -> Vec<DeliveryId> {
-        self.ids(|delivery| delivery.phase == DeliveryPhase::Interrupted)
-    }
-
-    fn ids(&self, wanted: impl Fn(&Delivery) -> bool) -> Vec<DeliveryId> {
+    /// Ids of the deliveries for which `wanted` holds, in the order in which they were made.
+    pub(crate) fn ids(&self, wanted: impl Fn(&Delivery) -> bool) -> Vec<DeliveryId> {
         self.by_id.values().filter(|delivery| wanted(delivery)).map(|delivery| delivery.id).collect()
     }
 
     /// The time at which a delivery that is held back may be tried, or one is given up.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
         let waiting = self.by_id.values().filter(|delivery| delivery.phase == DeliveryPhase::Waiting);
-        waiting
-            .map(|delivery| delivery.not_before.unwrap_or(delivery.give_up_at).min(delivery.give_up_at))
-            .min()
-    }
-
-    /// Ends every pause whose time has come.
-    pub(crate) fn end_pauses(&mut self, now: Instant) {
-        for delivery in self.by_id.values_mut() {
-            delivery.not_before = delivery.not_before.filter(|at| *at > now);
-        }
+        let end_of_pause = |delivery: &Delivery| delivery.not_before.filter(|_| delivery.is_held_back(now));
+        waiting.flat_map(|delivery| [Some(delivery.give_up_at), end_of_pause(delivery)]).flatten().min()
     }
 
     /// Makes an attempt at the next part, whose mark is on record. `None` if there is no such part.

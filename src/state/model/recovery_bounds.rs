@@ -137,18 +137,13 @@ impl Kind {
 
     /// Takes out the slots of this kind that are too many or too large; returns how many those were.
     fn apply_bounds(&self, slots: &mut BTreeMap<String, String>) -> usize {
-        let bytes = |(name, json): &(&String, &String)| name.len() + json.len();
-        let all = || slots.iter().filter(|(name, json)| self.is(name, json));
-        let largest = all().map(|slot| bytes(&slot)).max().unwrap_or(0);
-        let sum: usize = all().map(|slot| bytes(&slot)).sum();
-        if all().count() <= self.count_max && largest <= self.bytes_max && sum <= self.all_bytes_max {
-            return 0;
-        }
-        let fits = all().filter(|slot| bytes(slot) <= self.bytes_max);
-        let ranked =
-            fits.map(|slot| ((self.rank)(&slot.0[self.prefix.len()..], slot.1), slot.0, bytes(&slot)));
-        let mut ranked: Vec<(u64, &String, usize)> = ranked.collect();
-        ranked.sort_by_key(|(rank, name, _)| (Reverse(*rank), *name));
+        let all = slots.iter().filter(|(name, json)| self.is(name, json));
+        let ranked = all.map(|(name, json)| {
+            let rank = (self.rank)(&name[self.prefix.len()..], json);
+            (Reverse(rank), name, name.len() + json.len())
+        });
+        let mut ranked: Vec<_> = ranked.filter(|(_, _, bytes)| *bytes <= self.bytes_max).collect();
+        ranked.sort_unstable();
         let mut kept = BTreeSet::new();
         let mut left = self.all_bytes_max;
         for (_, name, bytes) in ranked.into_iter().take(self.count_max) {

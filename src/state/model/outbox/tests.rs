@@ -1,6 +1,6 @@
 //! The order in which deliveries are tried.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Head, Outbox};
 use crate::channels::delivery::Part;
@@ -44,14 +44,18 @@ fn one_delivery_at_a_time_goes_to_a_chat_in_their_order() {
     let other = add(&mut outbox, "2", false);
     let third = add(&mut outbox, "1", true);
     assert!(outbox.by_id[&first].is_busy() && !outbox.by_id[&second].is_busy());
-    assert_eq!(outbox.due(|_| true), [other], "the first to the other chat; this one is busy");
+    assert_eq!(
+        outbox.due(Instant::now(), |_| true),
+        [other],
+        "the first to the other chat; this one is busy"
+    );
     outbox.by_id.remove(&first);
-    assert_eq!(outbox.due(|_| true), [second, other]);
-    assert!(outbox.due(|_| false).is_empty());
-    outbox.by_id.get_mut(&second).unwrap().hold(Some(Instant::now()));
-    assert_eq!(outbox.due(|_| true), [other], "what comes behind waits, too");
+    assert_eq!(outbox.due(Instant::now(), |_| true), [second, other]);
+    assert!(outbox.due(Instant::now(), |_| false).is_empty());
+    outbox.by_id.get_mut(&second).unwrap().hold(Some(Instant::now() + Duration::from_secs(60)));
+    assert_eq!(outbox.due(Instant::now(), |_| true), [other], "what comes behind waits, too");
     outbox.by_id.remove(&second);
-    assert_eq!(outbox.due(|_| true), [other, third]);
+    assert_eq!(outbox.due(Instant::now(), |_| true), [other, third]);
 }
 
 #[test]
@@ -62,7 +66,7 @@ fn a_chat_that_has_moved_is_sent_one_at_a_time_as_well() {
     let mut writes = WriteBuffer::default();
     outbox.reroute(Channel::Telegram, "old", "new", &mut writes);
     assert_eq!((writes.ops.len(), outbox.by_id[&old].head.route.chat.as_str()), (1, "new"));
-    assert!(outbox.due(|_| true).is_empty(), "another one is under way there");
+    assert!(outbox.due(Instant::now(), |_| true).is_empty(), "another one is under way there");
     outbox.by_id.remove(&new);
-    assert_eq!(outbox.due(|_| true), [old]);
+    assert_eq!(outbox.due(Instant::now(), |_| true), [old]);
 }
