@@ -166,12 +166,13 @@ impl State {
                 Ok(()) => self.answer(&asker, &payload),
                 Err(trouble) => self.refuse(&asker, &WireError::unavailable(format!("{if_not}{trouble}"))),
             },
-            Then::Forget { session_key, pending } => match (result, pending) {
-                (Ok(()), pending) => self.forgetting.left.entry(session_key).or_default().extend(pending),
-                (Err(trouble), Some(PendingForget { asker, .. })) => {
-                    self.refuse(&asker, &WireError::unavailable(trouble));
+            Then::Forget { session_key, pending } => match result {
+                Ok(()) => self.forgetting.left.entry(session_key).or_default().extend(pending),
+                Err(trouble) => {
+                    if let Some(PendingForget { asker, .. }) = pending {
+                        self.refuse(&asker, &WireError::unavailable(&trouble));
+                    }
                 }
-                (Err(_), None) => {}
             },
             Then::Acknowledge { .. } | Then::Send | Then::Nothing => {}
         }

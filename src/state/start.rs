@@ -31,8 +31,8 @@ pub(crate) fn keeps_home(recovered: &Recovered) -> bool {
 
 /// The cursors from which the channels go on, by their names.
 pub(crate) fn cursors(recovered: &Recovered) -> BTreeMap<String, String> {
-    let cursors = recovered.slots.iter().filter_map(|(name, value)| match name.parse() {
-        Ok(Slot::Cursor(cursor)) => Some((cursor, value.clone())),
+    let cursors = recovered.slots.iter().filter_map(|(name, value)| match Slot::from_name(name) {
+        Some(Slot::Cursor(cursor)) => Some((cursor, value.clone())),
         _ => None,
     });
     cursors.collect()
@@ -123,7 +123,7 @@ impl State {
         }
         let mut keys = Vec::new();
         for (name, json) in &recovered.slots {
-            let Ok(slot) = name.parse() else { continue };
+            let Some(slot) = Slot::from_name(name) else { continue };
             let is_toggles = slot == Slot::Toggles;
             if let Err(error) = self.recover_slot(slot, json, &mut keys) {
                 log::error!("slot {name:?} of the journal is not understood and left out: {error}");

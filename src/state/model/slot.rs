@@ -4,7 +4,6 @@
 //! written is still read.
 
 use std::fmt;
-use std::str::FromStr;
 
 use crate::protocol::call::Channel;
 
@@ -92,27 +91,22 @@ impl fmt::Display for Slot {
     }
 }
 
-/// A name that is none of our slots'.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct UnknownSlot;
-
-impl FromStr for Slot {
-    type Err = UnknownSlot;
-
-    fn from_str(name: &str) -> Result<Self, UnknownSlot> {
+impl Slot {
+    /// The slot of that name; `None` for a name that is none of our slots'.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         match name {
-            "toggles" => return Ok(Self::Toggles),
-            "today" => return Ok(Self::Today),
-            "heartbeat" => return Ok(Self::Heartbeat),
-            "work-folder" => return Ok(Self::WorkFolder),
-            "allow/owners-by-name" => return Ok(Self::OwnersByName),
-            "allow/implied-owner" => return Ok(Self::ImpliedOwner),
-            "allow/had-owner" => return Ok(Self::HadOwner),
+            "toggles" => return Some(Self::Toggles),
+            "today" => return Some(Self::Today),
+            "heartbeat" => return Some(Self::Heartbeat),
+            "work-folder" => return Some(Self::WorkFolder),
+            "allow/owners-by-name" => return Some(Self::OwnersByName),
+            "allow/implied-owner" => return Some(Self::ImpliedOwner),
+            "allow/had-owner" => return Some(Self::HadOwner),
             _ => {}
         }
-        let (kind, rest) = name.split_at(name.find('/').ok_or(UnknownSlot)? + 1);
-        let number = |text: &str| text.parse().map_err(|_| UnknownSlot);
-        Ok(match kind {
+        let (kind, rest) = name.split_at(name.find('/')? + 1);
+        let number = |text: &str| text.parse().ok();
+        Some(match kind {
             prefix::SYSTEM_NOTE => Self::SystemNote(number(rest)?),
             prefix::KEY => Self::Key(rest.to_owned()),
             prefix::SESSION => Self::Session(rest.to_owned()),
@@ -126,20 +120,19 @@ impl FromStr for Slot {
             prefix::MOVED => of_channel(rest, Self::Moved)?,
             prefix::INBOX => of_channel(rest, Self::Inbox)?,
             prefix::ASIDE => of_channel(rest, Self::Aside)?,
-            _ => return Err(UnknownSlot),
+            _ => return None,
         })
     }
 }
 
-fn of_channel(rest: &str, slot: fn(Channel, String) -> Slot) -> Result<Slot, UnknownSlot> {
-    let (channel, key) = rest.split_once('/').ok_or(UnknownSlot)?;
-    let channel = Channel::from_name(channel).ok_or(UnknownSlot)?;
-    Ok(slot(channel, key.to_owned()))
+fn of_channel(rest: &str, slot: fn(Channel, String) -> Slot) -> Option<Slot> {
+    let (channel, key) = rest.split_once('/')?;
+    Some(slot(Channel::from_name(channel)?, key.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Slot, UnknownSlot};
+    use super::Slot;
     use crate::protocol::call::Channel;
 
     #[test]
@@ -167,7 +160,7 @@ mod tests {
         ];
         for (slot, name) in names {
             assert_eq!(slot.to_string(), name);
-            assert_eq!(name.parse(), Ok(slot));
+            assert_eq!(Slot::from_name(name), Some(slot));
         }
     }
 
@@ -185,7 +178,7 @@ mod tests {
             "inbox/1",
             "allow/",
         ] {
-            assert_eq!(name.parse::<Slot>(), Err(UnknownSlot), "{name}");
+            assert_eq!(Slot::from_name(name), None, "{name}");
         }
     }
 }
