@@ -205,3 +205,17 @@ fn lifetimes_go_on_across_a_restart_if_the_clock_is_sane() {
         assert_eq!(keys.look_up("k", &A, over), Ok(None), "at {wall_ms}");
     }
 }
+
+#[test]
+fn what_a_key_kept_is_forgotten_with_its_session_also_where_the_key_has_expired() {
+    let now = Instant::now();
+    let mut keys = Keys::default();
+    begin(&mut keys, "k", 1, "a", now);
+    end(&mut keys, "k", &outcome(1), now);
+    let later = now + Duration::from_millis(KEY_TTL_MS);
+    assert_eq!(keys.look_up("k", &A, later), Ok(None));
+    let mut writes = WriteBuffer::default();
+    keys.forget_session("main", &mut writes);
+    let on_record = format!("{:?}", writes.ops);
+    assert!(on_record.contains("(forgotten)") && !on_record.contains("main"), "{on_record}");
+}
