@@ -85,9 +85,8 @@ pub const UNAUTHENTICATED_MAX: usize = 256;
 /// How long the oldest unauthenticated connection is safe from a newer one at the bound: enough
 /// for a handshake over an SSH tunnel, short enough that a flood of silent peers delays nobody.
 pub const UNAUTHENTICATED_GRACE: Duration = Duration::from_millis(250);
-/// Connections in all, unless configured; beyond it a 503 is answered.
-pub const CLIENTS_MAX_DEFAULT: usize = 2_048;
-/// Highest configurable number of them: each has a thread and a descriptor.
+/// Highest configurable number of clients, for each has a thread and a descriptor; beyond what is configured a 503 is
+/// answered.
 pub const CLIENTS_MAX_MAX: usize = 65_535;
 /// Kernel queue of connections not yet accepted; the kernel drops SYNs beyond it.
 pub const LISTEN_BACKLOG: i32 = 4_096;
@@ -185,8 +184,6 @@ pub const KEY_TTL_MS: u64 = 5 * 60_000;
 /// Callers that may wait for one key in flight; further ones get `RATE_LIMITED`. Each is sent the whole
 /// answer, in one turn.
 pub const KEY_JOINERS_MAX: usize = 32;
-/// Accepted runs waiting for the agent unless configured; beyond it `agent` gets `RATE_LIMITED`.
-pub const AGENT_QUEUE_DEFAULT: usize = 32;
 /// System notes that wait for the owner's next prompt; the oldest goes.
 pub const SYSTEM_NOTES_MAX: usize = 50;
 /// `summary` of a run; longer is cut and says `truncated: true`.

@@ -1,20 +1,15 @@
-//! The shape of the config file with its defaults. `schemas/config.schema.json` has the words and
-//! the bounds; a test compares the two.
+//! The shape of the config file. `schemas/config.schema.json` has the words, the bounds and the defaults, which
+//! `load` puts in the place of what is not in the file.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use crate::config::secret::Secret;
-use crate::limits::{
-    AGENT_QUEUE_DEFAULT, CLIENTS_MAX_DEFAULT, PORT_DEFAULT, RETENTION_DAYS_DEFAULT, STORAGE_MB_DEFAULT,
-    TICK_INTERVAL_MS_DEFAULT,
-};
 use crate::protocol::call::{Channel, Thinking};
 
 /// The whole file. No `Debug` here and below: it holds tokens, and proxies with passwords.
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct Config {
     /// Where the gateway listens and whom it lets in.
     pub(crate) gateway: Gateway,
@@ -32,7 +27,7 @@ pub(crate) struct Config {
 
 /// The section `gateway`.
 #[derive(Clone, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Gateway {
     /// TCP port; 0 is any.
     pub(crate) port: u16,
@@ -56,26 +51,8 @@ pub(crate) struct Gateway {
     pub(crate) tick_interval_ms: u64,
 }
 
-impl Default for Gateway {
-    fn default() -> Self {
-        Self {
-            port: PORT_DEFAULT,
-            bind: vec!["127.0.0.1".to_owned()],
-            token: None,
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
-            media_hosts: Vec::new(),
-            media_folders: Vec::new(),
-            min_client: "0.0.0".to_owned(),
-            max_clients: CLIENTS_MAX_DEFAULT,
-            tick_interval_ms: TICK_INTERVAL_MS_DEFAULT,
-        }
-    }
-}
-
 /// The section `owner`.
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct Owner {
     /// Their user id on Telegram.
     pub(crate) telegram: Option<String>,
@@ -94,11 +71,10 @@ pub(crate) enum Command {
 }
 
 /// The key `agent.sandbox`: what keeps the agent to what it was given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sandbox {
     /// Bubblewrap where it is installed.
-    #[default]
     Auto,
     /// Bubblewrap, or no agent starts.
     Bwrap,
@@ -108,7 +84,7 @@ pub enum Sandbox {
 
 /// The section `agent`.
 #[derive(Clone, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Agent {
     pub(crate) command: Option<Command>,
     /// Working directory; `~/clawdis` if absent, or the home with a state folder from before that.
@@ -145,34 +121,9 @@ pub(crate) struct Agent {
     pub(crate) daily_runs_per_person: u64,
 }
 
-impl Default for Agent {
-    fn default() -> Self {
-        Self {
-            command: None,
-            cwd: None,
-            env: BTreeMap::new(),
-            pass_env: Vec::new(),
-            model: None,
-            thinking: Thinking::Off,
-            timeout_seconds: 600,
-            idle_timeout_seconds: 180,
-            start_timeout_seconds: 30,
-            warm_seconds: 300,
-            max_processes: 1,
-            queue: AGENT_QUEUE_DEFAULT,
-            idle_minutes: 60,
-            sandbox: Sandbox::Auto,
-            writable: Vec::new(),
-            hidden: HIDDEN_DEFAULT.map(str::to_owned).to_vec(),
-            daily_runs: 500,
-            daily_runs_per_person: 200,
-        }
-    }
-}
-
 /// The section `heartbeat`.
-#[derive(Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Heartbeat {
     /// Minutes between two heartbeats; 0 is never.
     pub(crate) every_minutes: u64,
@@ -185,7 +136,7 @@ pub(crate) struct Heartbeat {
 
 /// The section `telegram`.
 #[derive(Clone, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Telegram {
     /// Whether it is on; if absent it is with a token.
     pub(crate) enabled: Option<bool>,
@@ -207,29 +158,11 @@ pub(crate) struct Telegram {
     pub(crate) max_age_minutes: u64,
 }
 
-impl Default for Telegram {
-    fn default() -> Self {
-        Self {
-            enabled: None,
-            bot_token: None,
-            bot_token_file: None,
-            api_base: "https://api.telegram.org".to_owned(),
-            allow_from: Vec::new(),
-            groups: BTreeMap::new(),
-            proxy: None,
-            delete_webhook: false,
-            media_max_mb: MEDIA_MB_DEFAULT,
-            max_age_minutes: MAX_AGE_MINUTES_DEFAULT,
-        }
-    }
-}
-
 /// `groups.commands`: whose runs `/stop` ends in a group, and who may `/new` and `/think` there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Commands {
     /// Everybody stops what they asked themselves; the rest is the owner's.
-    #[default]
     Asker,
     /// All of it is the owner's alone.
     Owner,
@@ -239,27 +172,30 @@ pub(crate) enum Commands {
 
 /// One of `telegram.groups`, or of `whatsapp.groups`, which have no `allowFrom`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Group {
     /// Whether only what mentions the bot is answered.
     pub(crate) require_mention: bool,
     /// Who may ask besides those who may anywhere; `*` is everybody.
+    #[serde(default)]
     pub(crate) allow_from: Vec<String>,
     /// Whose runs directives may touch.
     pub(crate) commands: Commands,
 }
 
 impl Default for Group {
+    /// The rules of a group that a person let in, of which the config says nothing.
     fn default() -> Self {
-        Self { require_mention: true, allow_from: Vec::new(), commands: Commands::default() }
+        Self { require_mention: true, allow_from: Vec::new(), commands: Commands::Asker }
     }
 }
 
 /// The section `whatsapp`.
 #[derive(Clone, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Whatsapp {
     /// Whether it is set up. It has no credentials to show: linking comes after switching on.
+    #[serde(default)]
     pub(crate) enabled: bool,
     /// Who may write to the agent.
     pub(crate) allow_from: Vec<String>,
@@ -278,25 +214,8 @@ pub(crate) struct Whatsapp {
     pub(crate) sidecar: Sidecar,
 }
 
-impl Default for Whatsapp {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            allow_from: Vec::new(),
-            groups: BTreeMap::new(),
-            self_chat: false,
-            read_receipts: true,
-            proxy: None,
-            media_max_mb: MEDIA_MB_DEFAULT,
-            max_age_minutes: MAX_AGE_MINUTES_DEFAULT,
-            sidecar: Sidecar::default(),
-        }
-    }
-}
-
 /// The section `whatsapp.sidecar`.
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct Sidecar {
     /// Path of Node; the first one in `PATH` if absent.
     pub(crate) node: Option<String>,
@@ -306,21 +225,10 @@ pub(crate) struct Sidecar {
 
 /// The section `storage`.
 #[derive(Clone, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Storage {
     /// Days after which a session that nobody used is forgotten.
     pub(crate) retention_days: u64,
     /// What the state folder may hold, in megabytes.
     pub(crate) max_mb: u64,
 }
-
-impl Default for Storage {
-    fn default() -> Self {
-        Self { retention_days: RETENTION_DAYS_DEFAULT, max_mb: STORAGE_MB_DEFAULT }
-    }
-}
-
-/// Keys to other machines, and to what is signed and encrypted.
-const HIDDEN_DEFAULT: [&str; 2] = ["~/.ssh", "~/.gnupg"];
-const MEDIA_MB_DEFAULT: u64 = 20;
-const MAX_AGE_MINUTES_DEFAULT: u64 = 1_440;

@@ -1,11 +1,11 @@
-//! Reads the config file, and the files with tokens. Keys of the config that nothing reads are each a warning
+//! Reads the config file, completed by the schema's defaults, and the files with tokens. Keys of the config that nothing reads are each a warning
 //! with the nearest right name.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::config::SettingsError;
 use crate::config::file::Config;
@@ -32,16 +32,24 @@ impl Config {
         let mut value: Value = serde_json::from_slice(&text)
             .map_err(|error| SettingsError(format!("`{shown}` is not JSON: {error}")))?;
         check_config(&value).map_err(|error| SettingsError(format!("`{shown}`: {error}")))?;
-        let mut warnings = unknown_keys(&value);
+        let schema = schema();
+        let mut warnings = Vec::new();
+        find_unknown(&value, &schema, &schema, "", &mut warnings);
         fold_integers(&mut value);
         // Fails only where schema and type contradict each other; serde's words would hold values.
-        let config: Self = serde_json::from_value(value).map_err(|_| {
+        let config = Self::complete(value, &schema).map_err(|_| {
             SettingsError(format!("`{shown}`: `/`: a value that the schema allows could not be read"))
         })?;
         if config.gateway.token.is_some() || config.telegram.bot_token.is_some() {
             warnings.extend(readable_by_others(path));
         }
         Ok((config, warnings))
+    }
+
+    /// Puts the schema's defaults in the place of what `value` does not have.
+    fn complete(mut value: Value, schema: &Value) -> serde_json::Result<Self> {
+        fill_defaults(&mut value, schema, schema);
+        serde_json::from_value(value)
     }
 }
 
@@ -72,25 +80,45 @@ fn readable_by_others(path: &Path) -> Option<String> {
         .then(|| format!("`{path}` holds a token and other users may read it: run `chmod 600 '{path}'`"))
 }
 
-/// The schema of the config, parsed only when there is a file.
-const SCHEMA: &str = include_str!("../../schemas/config.schema.json");
-
-/// One warning per unknown key, at most `CONFIG_WARNINGS_MAX`.
-fn unknown_keys(config: &Value) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Ok(root) = serde_json::from_str(SCHEMA) {
-        find_unknown(config, &root, &root, "", &mut warnings);
+impl Default for Config {
+    /// The config of an empty file.
+    fn default() -> Self {
+        Self::complete(json!({}), &schema()).expect("the schema has a default for whatever needs one")
     }
-    warnings
 }
 
-/// Looks for unknown keys in the value at `path`, of which `schema` tells. Where that lists properties the keys are
+/// The schema of the config.
+fn schema() -> Value {
+    serde_json::from_str(include_str!("../../schemas/config.schema.json")).expect("the schema is JSON")
+}
+
+/// The schema that `schema` refers to in this file. A reference to another file leads to no object.
+fn target<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
+    let pointer = schema["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
+    pointer.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
+}
+
+/// Puts the schema's defaults in the place of members that `value` does not have, and an object in the place of a
+/// section.
+fn fill_defaults(value: &mut Value, schema: &Value, root: &Value) {
+    let Some(members) = value.as_object_mut() else { return };
+    let schema = target(schema, root);
+    for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
+        let default = schema.get("default").or_else(|| target(schema, root).get("default")).cloned();
+        if let Some(default) = default.or_else(|| schema.get("properties").map(|_| json!({}))) {
+            members.entry(key).or_insert(default);
+        }
+    }
+    for (key, member) in members {
+        fill_defaults(member, schema["properties"].get(key).unwrap_or(&schema["additionalProperties"]), root);
+    }
+}
+
+/// Looks for unknown keys in the value at `path`, of which `schema` tells, up to `CONFIG_WARNINGS_MAX` of them. Where that lists properties the keys are
 /// fixed; where it has `additionalProperties` they are the person's own (variables, chat ids).
 fn find_unknown(value: &Value, schema: &Value, root: &Value, path: &str, warnings: &mut Vec<String>) {
     let Some(members) = value.as_object() else { return };
-    // A reference to another file leads to no object.
-    let pointer = schema["$ref"].as_str().and_then(|target| target.strip_prefix('#'));
-    let schema = pointer.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema);
+    let schema = target(schema, root);
     let properties = schema["properties"].as_object();
     for (key, member) in members {
         let path = format!("{path}/{}", cut(key, ERROR_MEMBER_BYTES_MAX));
@@ -103,6 +131,13 @@ fn find_unknown(value: &Value, schema: &Value, root: &Value, path: &str, warning
                 nearest(key, names).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             warnings.push(format!("unknown key `{path}` is ignored{hint}"));
         }
+    }
+}
+
+#[cfg(test)]
+impl From<Value> for Config {
+    fn from(value: Value) -> Self {
+        Self::complete(value, &schema()).unwrap()
     }
 }
 

@@ -24,10 +24,6 @@ pub const TOKEN_CHARS_ADVISED: usize = 16;
 pub const TOKEN_CHARS_MAX: usize = 1_024;
 /// Warnings about unknown config keys; further ones are not shown.
 pub const CONFIG_WARNINGS_MAX: usize = 20;
-/// Storage unless configured: days that records are kept.
-pub const RETENTION_DAYS_DEFAULT: u64 = 90;
-/// Storage unless configured: megabytes in the state folder.
-pub const STORAGE_MB_DEFAULT: u64 = 512;
 /// Names that are tried for something that is set aside because it cannot be what it should be; beyond it
 /// what wanted its place fails.
 pub const ASIDE_NAMES_MAX: u64 = 100;

@@ -204,16 +204,16 @@ impl Shares {
 #[cfg(test)]
 mod tests {
     use super::Shares;
-    use crate::limits::{CLIENTS_MAX_DEFAULT, REFUSALS_WAITING_MAX, UNAUTHENTICATED_MAX};
+    use crate::limits::{REFUSALS_WAITING_MAX, UNAUTHENTICATED_MAX};
 
     #[test]
     fn what_is_kept_back_is_no_clients() {
-        let plenty = Shares::of(None, CLIENTS_MAX_DEFAULT, 1);
-        assert_eq!(plenty, Shares::of(Some(1 << 20), CLIENTS_MAX_DEFAULT, 1));
-        assert_eq!((plenty.clients, plenty.handshakes), (CLIENTS_MAX_DEFAULT, UNAUTHENTICATED_MAX));
+        let plenty = Shares::of(None, 2_048, 1);
+        assert_eq!(plenty, Shares::of(Some(1 << 20), 2_048, 1));
+        assert_eq!((plenty.clients, plenty.handshakes), (2_048, UNAUTHENTICATED_MAX));
         assert_eq!(plenty.refusals, REFUSALS_WAITING_MAX);
         for descriptors in [0, 20, 64, 256, 1_024, 4_096] {
-            let shares = Shares::of(Some(descriptors), CLIENTS_MAX_DEFAULT, 2);
+            let shares = Shares::of(Some(descriptors), 2_048, 2);
             assert!(shares.clients > 0 && shares.handshakes > 0 && shares.refusals > 0, "{shares:?}");
             let left = usize::try_from(descriptors).unwrap().saturating_sub(shares.sockets);
             assert!(descriptors < 64 || left >= 36, "{shares:?}");

@@ -32,7 +32,7 @@ struct Bench {
 impl Bench {
     fn new(gateway: Value) -> Self {
         let settings = Settings {
-            config: serde_json::from_value(json!({ "gateway": gateway })).unwrap(),
+            config: json!({ "gateway": gateway }).into(),
             binds: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             token_file: None,
             state_dir: PathBuf::from("/nowhere"),

@@ -60,10 +60,10 @@ fn config() -> StateConfig {
             queue: 2,
             daily_runs: 500,
             daily_runs_per_person: 200,
-            ..file::Agent::default()
+            ..file::Config::default().agent
         },
         expiry: Duration::from_secs(86_400),
-        heartbeat: file::Heartbeat { prompt: Some("anything?".into()), ..file::Heartbeat::default() },
+        heartbeat: file::Heartbeat { prompt: Some("anything?".into()), ..file::Config::default().heartbeat },
         channels: ChannelsConfig::default(),
     }
 }

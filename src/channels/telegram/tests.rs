@@ -100,13 +100,23 @@ impl Rig {
     fn start(cursor: Option<&str>) -> Self {
         let (base, calls) = server();
         let bot_token = Some(Secret::new(TOKEN));
-        let config = file::Telegram { bot_token, api_base: base, delete_webhook: true, ..Default::default() };
+        let config = file::Telegram {
+            bot_token,
+            api_base: base,
+            delete_webhook: true,
+            ..file::Config::default().telegram
+        };
         let telegram = TelegramSetup::new(&config, std::env::temp_dir(), media_sources()).unwrap();
         let cursor = cursor.map(|cursor| ("telegram/42".to_owned(), cursor.to_owned()));
         let cursors: BTreeMap<String, String> = cursor.into_iter().collect();
         let (commands, inbox) = bounded(64);
         let (to_state, events) = bounded(64);
-        let whatsapp = WhatsappSetup::default();
+        let whatsapp = WhatsappSetup {
+            own_exe: std::path::PathBuf::new(),
+            folder: std::path::PathBuf::new(),
+            config: file::Config::default().whatsapp,
+            sources: MediaSources::default(),
+        };
         let setup = ChannelsSetup { telegram, whatsapp, enabled: vec![Channel::Telegram], cursors };
         channels::spawn(setup, inbox, Port::new(to_state, |event| event)).unwrap();
         Self { calls, kept: Vec::new(), commands, events, state: String::new() }
@@ -378,7 +388,8 @@ fn files_go_out_as_forms_and_typing_is_shown() {
 fn urls_are_checked_at_the_start() {
     let wrong = |api_base: &str, proxy: Option<&str>| {
         let api_base = api_base.to_owned();
-        let config = file::Telegram { api_base, proxy: proxy.map(str::to_owned), ..Default::default() };
+        let config =
+            file::Telegram { api_base, proxy: proxy.map(str::to_owned), ..file::Config::default().telegram };
         TelegramSetup::new(&config, std::env::temp_dir(), MediaSources::default()).err()
     };
     for base in ["", "api.telegram.org", "ftp://x", "http://", "https://x/?a", "a b"] {

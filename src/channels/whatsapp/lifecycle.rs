@@ -229,6 +229,7 @@ mod tests {
     use crossbeam_channel::unbounded;
 
     use crate::channels::ChannelEvent;
+    use crate::channels::web::download::MediaSources;
     use crate::channels::whatsapp::{Whatsapp, WhatsappSetup};
     use crate::config::file;
     use crate::port::Port;
@@ -238,8 +239,8 @@ mod tests {
         let (events, published) = unbounded();
         let nowhere = |name: &str| PathBuf::from("/nowhere/at/all/on/this/machine").join(name);
         let (own_exe, folder) = (nowhere("clawdis-gateway"), nowhere("state"));
-        let config = file::Whatsapp { enabled: true, ..file::Whatsapp::default() };
-        let setup = WhatsappSetup { own_exe, folder, config, ..WhatsappSetup::default() };
+        let config = file::Whatsapp { enabled: true, ..file::Config::default().whatsapp };
+        let setup = WhatsappSetup { own_exe, folder, config, sources: MediaSources::default() };
         let mut whatsapp = Whatsapp::new(setup, Port::new(events, |event| event), unbounded().0);
         whatsapp.switch(true, Instant::now());
         whatsapp.advance(Instant::now());

@@ -41,7 +41,7 @@ use sidecar::{Generation, Request, Sidecar};
 use wire::{OwnAccount, SidecarLine};
 
 /// What WhatsApp starts with.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct WhatsappSetup {
     /// The daemon's own binary: also the guard of the sidecar, and what the sidecar is looked for beside.
     pub(crate) own_exe: PathBuf,

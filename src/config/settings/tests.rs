@@ -16,7 +16,7 @@ fn resolve(line: &[&str], variables: &[(&str, &str)], config: Value) -> Result<S
     let Ok(Invocation::Run(flags)) = Flags::parse(line.iter().map(OsString::from).collect()) else {
         panic!("{line:?} is no good command line")
     };
-    let config: Config = serde_json::from_value(config).unwrap();
+    let config = Config::from(config);
     let folder = PathBuf::from("/s");
     Settings::resolve(flags, &environment(variables), (config, Vec::new()), folder.clone(), folder.join("c"))
         .map_err(|error| error.to_string())
@@ -271,9 +271,9 @@ fn what_would_be_obeyed_outside_of_the_sandbox_is_refused() {
     let harmless = ["OLD_PRELOAD", "LDFLAGS", "TMPDIR", "TZ", "LOCPATHS", "ld_preload", "PI_OFFLINE"];
     for (name, is_refused) in obeyed.map(|it| (it, true)).into_iter().chain(harmless.map(|it| (it, false))) {
         for sandbox in [Sandbox::Auto, Sandbox::Bwrap, Sandbox::None] {
-            let mut given = Agent { sandbox, ..Agent::default() };
+            let mut given = Agent { sandbox, ..Config::default().agent };
             given.env.insert(name.to_owned(), "x".to_owned());
-            let passed = Agent { sandbox, pass_env: vec![name.to_owned()], ..Agent::default() };
+            let passed = Agent { sandbox, pass_env: vec![name.to_owned()], ..Config::default().agent };
             for (agent, key) in [(given, "`agent.env`"), (passed, "`agent.passEnv`")] {
                 let refused = check_agent_variables(&agent).err().map(|error| error.to_string());
                 let expected = is_refused && sandbox != Sandbox::None;

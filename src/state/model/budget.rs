@@ -105,11 +105,11 @@ impl Today {
 #[cfg(test)]
 mod tests {
     use super::{BUDGET_TOLD_MAX, DAY_MS, Today};
-    use crate::config::file::Agent;
+    use crate::config::file::{Agent, Config};
 
     #[test]
     fn the_budget_is_per_person_in_all_and_per_day() {
-        let budget = &Agent { daily_runs: 3, daily_runs_per_person: 2, ..Agent::default() };
+        let budget = &Agent { daily_runs: 3, daily_runs_per_person: 2, ..Config::default().agent };
         let mut today = Today::default();
         let noon = 30_000 * DAY_MS + DAY_MS / 2;
         today.count("a", noon);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_person_who_is_forgotten_frees_nothing_for_the_others() {
-        let budget = &Agent { daily_runs: 3, daily_runs_per_person: 2, ..Agent::default() };
+        let budget = &Agent { daily_runs: 3, daily_runs_per_person: 2, ..Config::default().agent };
         let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
         for person in ["a", "b", "b"] {
             today.count(person, noon);
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_not_set_yet_begins_no_day() {
-        let budget = &Agent { daily_runs: 1, daily_runs_per_person: 1, ..Agent::default() };
+        let budget = &Agent { daily_runs: 1, daily_runs_per_person: 1, ..Config::default().agent };
         let (mut today, noon) = (Today::default(), 30_000 * DAY_MS);
         today.count("a", noon);
         assert!(today.wait_ms("a", budget, 60_000).is_some(), "a start without a clock of its own");

@@ -34,7 +34,7 @@ struct Facade {
 impl Facade {
     /// With `token`, and switched on; its threads are missing, unless the test puts them there.
     fn new(token: Option<&str>) -> Self {
-        let config = file::Telegram { bot_token: token.map(Secret::new), ..Default::default() };
+        let config = file::Telegram { bot_token: token.map(Secret::new), ..file::Config::default().telegram };
         let setup = TelegramSetup::new(&config, std::env::temp_dir(), media_sources()).unwrap();
         let (to_state, events) = unbounded();
         let telegram = Telegram::new(setup, [].into(), Port::new(to_state, |event| event));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::channels::delivery::{Attempt, AttemptOutcome, Part};
 use crate::channels::message::{Arrival, Fetch, InboundMedia, MediaKind, Route};
+use crate::channels::web::download::MediaSources;
 use crate::channels::whatsapp::login::Login;
 use crate::channels::whatsapp::sidecar::Request;
 use crate::channels::whatsapp::wire::{SidecarEvent, SidecarLine};
@@ -26,9 +27,9 @@ struct Bench {
 impl Bench {
     /// WhatsApp with a folder and a program that are nowhere, switched on.
     fn new() -> Self {
-        let config = file::Whatsapp { enabled: true, ..file::Whatsapp::default() };
+        let config = file::Whatsapp { enabled: true, ..file::Config::default().whatsapp };
         let (own_exe, folder) = ("/nowhere/clawdis-gateway".into(), "/nowhere/state/whatsapp".into());
-        let setup = WhatsappSetup { own_exe, folder, config, ..WhatsappSetup::default() };
+        let setup = WhatsappSetup { own_exe, folder, config, sources: MediaSources::default() };
         let (to_state, events) = unbounded();
         let mut whatsapp = Whatsapp::new(setup, Port::new(to_state, |event| event), unbounded().0);
         whatsapp.health.known.enabled = true;
