@@ -114,7 +114,8 @@ def rust_lines(tree):
     return sum(
         sum(1 for line in without_tests(tree.text(path)) if line.strip() and not line.lstrip().startswith("//"))
         for path in tree.paths
-        if path.startswith("src/") and path.endswith(".rs") and not path.endswith(("/tests.rs", "_tests.rs"))
+        if path.startswith("src/") and path.endswith(".rs")
+        and not path.endswith(("/tests.rs", "_tests.rs")) and "/tests/" not in path
     )
 
 
