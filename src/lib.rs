@@ -21,7 +21,7 @@
 //! | 3 | `text` | other people's text made harmless |
 //! | 2 | `protocol`, `threads` | frames, methods, events and their schemas; named threads |
 //! | 1 | `limits` | every bound, and what happens when it is reached: `limits.rs`, and one file of `limits/` each for storage, queues and the channels |
-//! | 0 | `arguments`, `backoff`, `clock`, `metrics`, `nearest`, `plain_file`, `port` | small tools that know nothing of the gateway |
+//! | 0 | `arguments`, `backoff`, `clock`, `metrics`, `names`, `nearest`, `plain_file`, `port` | small tools that know nothing of the gateway |
 //!
 //! Beside them: `src/webchat/` (the web page), `scripts/whatsapp-sidecar/` (the Node.js program that speaks
 //! WhatsApp), `schemas/` (every frame, the config, the sidecar's lines).
@@ -142,6 +142,7 @@ mod arguments;
 mod backoff;
 mod clock;
 mod metrics;
+mod names;
 mod nearest;
 mod plain_file;
 mod port;

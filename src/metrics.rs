@@ -4,7 +4,8 @@
 //! neither a lock nor a parameter in every function. The labels are closed lists.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A number that any thread may change and read.
 #[derive(Debug, Default)]

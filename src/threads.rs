@@ -1,10 +1,9 @@
 //! Named threads (the only user of `thread::Builder`), and what a panic in one means for it and for the others.
 
-use std::io;
-use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{io, process};
 
 use crate::limits::{CONN_STACK_BYTES, THREAD_STACK_BYTES};
 

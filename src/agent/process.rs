@@ -10,8 +10,7 @@ use data_encoding::BASE64;
 
 use crate::agent::pi_line::PiLine;
 use crate::agent::pi_run::{PiRun, RunOutcome, RunOutput, one_sentence};
-use crate::agent::sandbox;
-use crate::agent::{AgentConfig, AgentEvent, RunSpec, RunStep};
+use crate::agent::{AgentConfig, AgentEvent, RunSpec, RunStep, sandbox};
 use crate::child::guard::CANNOT_RUN;
 use crate::child::{Child, Ending};
 use crate::limits::{

@@ -85,8 +85,9 @@ impl Drop for Closing {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::cell::RefCell;
+
+    use super::*;
 
     fn lines_of(bytes: &[u8], bytes_max: usize) -> (Vec<PiLine>, Result<(), String>) {
         let lines = RefCell::new(Vec::new());

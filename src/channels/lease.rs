@@ -30,20 +30,18 @@ pub(super) use other::{Lease, claim};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::fs;
-    use std::io;
     use std::os::fd::OwnedFd;
     use std::os::linux::net::SocketAddrExt as _;
     use std::os::unix::net::{SocketAddr, UnixListener};
+    use std::{fs, io};
 
-    use data_encoding::HEXLOWER;
     use rustix::net::sockopt::socket_peercred;
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, UCred, connect, socket_with};
     use rustix::process::{geteuid, getpid};
-    use sha2::{Digest as _, Sha256};
 
     use super::Claim;
     use crate::limits::LEASE_ANCESTORS_MAX;
+    use crate::names;
 
     /// A lease of an account, which ends with it.
     pub(in crate::channels) struct Lease(UnixListener);
@@ -57,7 +55,7 @@ mod linux {
 
     /// Claims an account. Anybody may read the name that is made of it, so it holds no secret.
     pub(in crate::channels) fn claim(account: &str) -> Claim {
-        let digest = HEXLOWER.encode(&Sha256::digest(format!("clawdis {account}"))[..16]);
+        let digest = names::digest(format!("clawdis {account}"), 16);
         let name = format!("clawdis-gateway-{digest}");
         let listener = SocketAddr::from_abstract_name(&name).and_then(|address| {
             let listener = UnixListener::bind_addr(&address)?;
@@ -141,7 +139,7 @@ mod linux {
         #[test]
         fn what_does_not_listen_is_no_gateway() {
             let account = format!("mute {}", std::process::id());
-            let digest = HEXLOWER.encode(&Sha256::digest(format!("clawdis {account}"))[..16]);
+            let digest = names::digest(format!("clawdis {account}"), 16);
             let address = SocketAddr::from_abstract_name(format!("clawdis-gateway-{digest}")).unwrap();
             let mute =
                 socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None).unwrap();

@@ -3,10 +3,9 @@
 
 use std::path::PathBuf;
 
-use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::names;
 use crate::protocol::call::Channel;
 pub(crate) use crate::protocol::event::MediaKind;
 
@@ -91,7 +90,7 @@ impl Inbound {
 /// An [`Inbound::key`] for channels whose own would name people: it stays on record longer than what they
 /// said.
 pub(crate) fn anonymous_key(of: &str) -> String {
-    HEXLOWER.encode(&Sha256::digest(of)[..16])
+    names::digest(of, 16)
 }
 
 /// A picture or file that has not been fetched yet.

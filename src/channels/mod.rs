@@ -29,6 +29,9 @@ mod text;
 pub(crate) mod web;
 mod whatsapp;
 
+use delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile};
+use message::{Batch, Fetch, Route};
+use telegram::Telegram;
 pub(crate) use telegram::TelegramSetup;
 #[doc(hidden)]
 pub use telegram::read_updates;
@@ -36,10 +39,6 @@ pub(crate) use text::compose;
 pub(crate) use whatsapp::WhatsappSetup;
 #[doc(hidden)]
 pub use whatsapp::read_sidecar;
-
-use delivery::{Attempt, AttemptId, AttemptOutcome, FetchedFile};
-use message::{Batch, Fetch, Route};
-use telegram::Telegram;
 use whatsapp::{Whatsapp, WhatsappEvent};
 
 /// What the channels start with.

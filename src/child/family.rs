@@ -3,14 +3,13 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
-
-use crate::limits::{CHILD_POLL_INTERVAL, NOBODY_LOOKS};
-
 #[cfg(target_os = "linux")]
 pub(crate) use linux::*;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::*;
+use rustix::process::{Pid, Signal};
+
+use crate::limits::{CHILD_POLL_INTERVAL, NOBODY_LOOKS};
 
 /// Ends the processes that `roots` names and whatever is below them. `roots` is asked again and
 /// again, and reaps those of them that are dead.
@@ -73,9 +72,8 @@ fn signal_all(pids: &[Pid], sent: Signal) {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::BTreeMap;
-    use std::fs;
-    use std::io;
     use std::time::Duration;
+    use std::{fs, io};
 
     use rustix::process::{
         Pid, Signal, getpid, kill_process, set_child_subreaper, set_parent_process_death_signal,

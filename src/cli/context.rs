@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use data_encoding::HEXLOWER;
 use serde_json::Value;
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
@@ -18,6 +17,7 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::terminal::{Output, print};
 use crate::cli::{locate, show};
 use crate::limits::{CLI_RECONNECT, CLI_RECONNECT_PAUSE_MAX, CLI_SIGNAL_SLICE, CLI_TIMEOUT};
+use crate::names;
 
 /// What a verb works with.
 pub(crate) struct Context {
@@ -138,10 +138,7 @@ fn scattered(pause: Duration) -> Duration {
 
 /// An idempotency key, or a part of an id, that nobody else has: 32 hex digits.
 pub(crate) fn random_key() -> Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::Failed(format!("no randomness for a key: {error}")))?;
-    Ok(HEXLOWER.encode(&bytes))
+    names::random(16).map_err(|error| Failure::Failed(format!("no randomness for a key: {error}")))
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! A text that must reach no log, error, metric or process list.
 
-use sha2::{Digest as _, Sha256};
-
 use serde::{Deserialize, Deserializer};
+use sha2::{Digest as _, Sha256};
 
 use crate::limits::TOKEN_CHARS_MAX;
 use crate::text::is_hidden;

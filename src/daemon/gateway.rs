@@ -1,6 +1,5 @@
 //! Puts the threads together, starts them in order and stops them in reverse.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,12 +7,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
-use data_encoding::HEXLOWER;
 use signal_hook::consts::{SIGCHLD, SIGINT};
 use signal_hook::iterator::Signals;
 
-use crate::agent;
-use crate::channels;
 use crate::child::orphans;
 use crate::clock::{now, wall_ms};
 use crate::config::settings::Settings;
@@ -31,7 +27,7 @@ use crate::port::Port;
 use crate::state::state_loop::Outputs;
 use crate::state::{self, Event, State};
 use crate::store::{self, Janitor, Layout, Store};
-use crate::threads;
+use crate::{agent, channels, names, threads};
 
 /// The running threads, and what is needed to stop them.
 pub(super) struct Gateway {
@@ -54,7 +50,7 @@ impl Gateway {
         own_exe: PathBuf,
     ) -> Result<Self, Fatal> {
         METRICS.started.set(wall_ms() / 1_000);
-        let boot_id = boot_id().map_err(Fatal::system("make random ids"))?;
+        let boot_id = names::random(6).map_err(Fatal::system("make random ids"))?;
         orphans::adopt(&boot_id, &settings.state_dir).map_err(Fatal::system("adopt orphans"))?;
         let janitor = Janitor::new(layout.clone(), settings.config.storage.max_mb * 1024 * 1024);
         let (store, recovered) = Store::open(janitor.clone()).map_err(Fatal::folder(&settings.state_dir))?;
@@ -172,10 +168,4 @@ fn join_unless_signalled(thread: JoinHandle<()>, deadline: Instant, signals: &mu
         std::thread::sleep(Duration::from_millis(2));
     }
     threads::join_until(thread, deadline)
-}
-
-fn boot_id() -> io::Result<String> {
-    let mut bytes = [0; 6];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(HEXLOWER.encode(&bytes))
 }

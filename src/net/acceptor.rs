@@ -1,10 +1,8 @@
 //! The accept thread: owns the listeners, starts a thread per connection, and bounds how many connections
 //! are open and how many are in their handshake. Reads nothing from them.
 
-use std::io::{
-    self,
-    ErrorKind::{ConnectionAborted, Interrupted, WouldBlock},
-};
+use std::io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+use std::io::{self};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;

@@ -139,9 +139,10 @@ impl<'a> Visitor<'a> for Sketch<'_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::sketch;
     use crate::limits::PARAMS_WIDTH_MAX;
-    use serde_json::json;
 
     #[test]
     fn what_parameters_may_be_is_built_whole() {

@@ -69,8 +69,9 @@ fn end_of_string(json: &[u8], mut at: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::Shape;
     use serde_json::Value;
+
+    use super::Shape;
 
     fn shape(json: &str) -> Shape {
         Shape::of(json.as_bytes())

@@ -178,7 +178,7 @@ impl State {
             Slot::SystemNote(number) => {
                 let text = serde_json::from_str(json);
                 // Also one that is not understood, so that its slot goes with the others.
-                self.system_notes.recover(number, text.as_ref().map(String::clone).unwrap_or_default());
+                self.system_notes.recover(number, text.as_ref().cloned().unwrap_or_default());
                 text?;
             }
             Slot::Heartbeat => self.heartbeats.recover(json),

@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use data_encoding::HEXLOWER;
-
+use crate::names;
 use crate::store::folder_handle::FolderHandle;
 
 /// Name of the folder of sessions' records.
@@ -79,6 +78,5 @@ impl Layout {
 
 /// A file name for a session key: keys are free text of up to 256 characters.
 pub(crate) fn file_name(session_key: &str) -> String {
-    use sha2::{Digest as _, Sha256};
-    HEXLOWER.encode(&Sha256::digest(session_key.as_bytes())[..20])
+    names::digest(session_key, 20)
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::*;
 use crate::limits::ms;
-use serde_json::Value;
 
 /// A run that is fed lines, with what came of them.
 struct Fed {

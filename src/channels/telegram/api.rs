@@ -5,7 +5,6 @@ use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use ureq::http::Uri;
@@ -18,6 +17,7 @@ use crate::config::file;
 use crate::config::secret::Secret;
 use crate::limits::{MEDIA_FETCH_TIMEOUT, TELEGRAM_ANSWER_BYTES_MAX, TELEGRAM_ERROR_TEXT_BYTES_MAX};
 use crate::logging::redact;
+use crate::names;
 use crate::protocol::cut;
 
 /// The bot's own account, as `getMe` tells it.
@@ -158,7 +158,8 @@ impl Api {
     ) -> Result<T, ApiError> {
         let mut file = &upload.file;
         file.seek(SeekFrom::Start(0)).map_err(|error| ApiError::Unreachable(describe_io(&error)))?;
-        let boundary = format!("clawdis-{}", random_name());
+        // Without randomness it would be known to whoever wrote the file that is sent, and wrong only for them.
+        let boundary = format!("clawdis-{}", names::random(16).unwrap_or_default());
         let mut head = Vec::new();
         for (name, value) in parameters {
             // Writing to a Vec cannot fail.
@@ -225,14 +226,6 @@ impl Api {
             }
         }
     }
-}
-
-/// A name that nothing else has: 32 hexadecimal digits.
-pub(super) fn random_name() -> String {
-    let mut bytes = [0; 16];
-    // Without randomness it would be known to whoever wrote the file that is sent, and wrong only for them.
-    let _ = getrandom::fill(&mut bytes);
-    HEXLOWER.encode(&bytes)
 }
 
 /// A path of the server as part of a URL.

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use crossbeam_channel::Receiver;
 use crate::channels::delivery::{Attempt, AttemptOutcome, FetchedFile, Part, not_sent, refused};
 use crate::channels::message::Fetch;
 use crate::channels::telegram::Reporter;
-use crate::channels::telegram::api::{Api, Upload, random_name};
+use crate::channels::telegram::api::{Api, Upload};
 use crate::channels::telegram::error::ApiError;
 use crate::channels::telegram::fetch::{self, FetchError};
 use crate::channels::telegram::rate_limit::RateLimit;
@@ -24,6 +25,7 @@ use crate::limits::{
     CAPTION_UNITS_MAX, MEDIA_FETCH_PAUSES_MS, MEDIA_FETCH_TIMEOUT, TELEGRAM_PHOTO_BYTES_MAX,
     TELEGRAM_UPLOAD_BYTES_MAX, ms,
 };
+use crate::names;
 use crate::store::folder_handle::FolderHandle;
 use crate::threads::lock;
 
@@ -145,7 +147,7 @@ impl FileLoop {
     /// Makes a file that is gone when it is closed, even by a crash.
     fn nameless_file(&self) -> io::Result<File> {
         let folder = FolderHandle::make(&self.api.setup.tmp)?;
-        let name = format!("upload-{}", random_name());
+        let name = format!("upload-{}", names::random(16)?);
         let file = folder.create_new(name.as_ref())?;
         folder.unlink(name.as_ref())?;
         Ok(file)

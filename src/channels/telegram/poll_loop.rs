@@ -13,8 +13,7 @@ use crate::channels::lease::{self, Claim, Lease};
 use crate::channels::message::Batch;
 use crate::channels::telegram::api::{Api, BotAccount};
 use crate::channels::telegram::error::{ApiError, Trouble};
-use crate::channels::telegram::update;
-use crate::channels::telegram::{EventKind, Reporter};
+use crate::channels::telegram::{EventKind, Reporter, update};
 use crate::channels::web::client::Timeouts;
 use crate::limits::{
     LEASE_ENDING_WAIT, TELEGRAM_CONFLICT_RETRY, TELEGRAM_EMPTY_POLL_PAUSE, TELEGRAM_POLL_SECONDS,

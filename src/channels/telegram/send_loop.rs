@@ -13,8 +13,7 @@ use crate::channels::message::Route;
 use crate::channels::telegram::api::Api;
 use crate::channels::telegram::error::{ApiError, Trouble};
 use crate::channels::telegram::rate_limit::RateLimit;
-use crate::channels::telegram::send_message;
-use crate::channels::telegram::{EventKind, Reporter};
+use crate::channels::telegram::{EventKind, Reporter, send_message};
 use crate::channels::web::client::Timeouts;
 use crate::limits::{
     TELEGRAM_CHAT_INTERVAL, TELEGRAM_COMMANDS_MAX, TELEGRAM_PROBE_TIMEOUT, TELEGRAM_TYPING_ANSWER_TIMEOUT,

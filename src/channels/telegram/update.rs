@@ -3,7 +3,6 @@
 //! Updates that nobody asked for (other kinds, channels, anonymous admins, bots) are passed over in silence;
 //! one that cannot be read is kept for a person.
 
-use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -15,7 +14,7 @@ use crate::channels::text::split::clip;
 use crate::limits::{GARBLED_BYTES_MAX, QUOTED_UNITS_MAX};
 use crate::protocol::call::Channel;
 use crate::protocol::cut;
-use crate::text;
+use crate::{names, text};
 
 /// The number of an update, if it has one.
 pub(super) fn update_id(update: &RawValue) -> Option<i64> {
@@ -37,17 +36,12 @@ pub(super) fn parse(update: &RawValue, bot: &BotAccount, media_bytes_max: u64) -
         Err(error) => {
             let key = match update_id(update) {
                 Some(id) => format!("{}/{id}", bot.id),
-                None => format!("{}/without-id-{}", bot.id, digest(raw)),
+                None => format!("{}/without-id-{}", bot.id, names::digest(raw, 8)),
             };
             let (why, raw) = (error.to_string(), cut(raw, GARBLED_BYTES_MAX).to_owned());
             Some(Arrival::Garbled { key, why, raw })
         }
     }
-}
-
-fn digest(text: &str) -> String {
-    use sha2::Digest as _;
-    HEXLOWER.encode(&sha2::Sha256::digest(text)[..8])
 }
 
 fn arrival(key: String, message: Post, bot: &BotAccount, media_bytes_max: u64) -> Option<Arrival> {

@@ -1,12 +1,12 @@
 //! The HTTP client of the channels: how a connection is made, and what its failures mean. The only place
 //! that sees errors of `ureq`, because some of them hold URLs, and a URL may hold a token.
 
-use std::fmt;
-use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use std::{fmt, io};
 
 use ureq::config::Config;
 use ureq::http::{Response, Uri};

@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use crate::Outcome;
 use crate::client::Client;
 use crate::fleet::Fleet;
 use crate::report::{Row, Target, median};
 use crate::server::{Pair, Server, Setup};
-use crate::wire;
+use crate::{Outcome, wire};
 
 /// Answers only: no event disturbs the count.
 const QUIET: &[&str] = &["event:tick"];

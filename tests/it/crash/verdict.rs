@@ -1,9 +1,8 @@
 //! Starts the real daemon on what a power cut left, and holds it to what was promised before.
 
-use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use serde_json::{Value, json};
 

@@ -1,11 +1,10 @@
 //! Start, stop, being killed, being the only one.
 
-use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};

@@ -1,11 +1,10 @@
 //! Where a test keeps its things.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 /// A private folder, removed with everything in it.
 pub(crate) struct Folder(PathBuf);

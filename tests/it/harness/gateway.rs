@@ -1,24 +1,22 @@
 //! One daemon per test: a private state folder, a port of its own, ended with the test.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::folder::{self, Folder};
 use super::output::{Output, Pipe};
+use super::raw::Raw;
 use super::wait::{PATIENCE, eventually};
-use super::{Client, hello};
-use super::{process, raw, raw::Raw};
+use super::{Client, hello, process, raw};
 
 /// How a daemon is to be started. Cloning keeps the folder, so a clone is a restart.
 #[derive(Clone)]

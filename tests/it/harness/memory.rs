@@ -1,11 +1,10 @@
 //! What a daemon takes in memory, and a group of processes that may take no more than so much.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 /// Memory of `pid` that is its own: nothing of a file could take its place. 0 when it is gone.
 pub(crate) fn own(pid: u32) -> u64 {

@@ -8,18 +8,17 @@ mod recording;
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use clawdis_gateway::agent::{AgentEvent, RunStep, ToolPhase, ToolStep};
 use clawdis_gateway::protocol::payload::RunStatus;
+use expected::{Cue, End, Run, TRACES, Trace};
+use recording::{Recorded, ToolResult};
 use serde_json::Value;
 
 use crate::runner::harness::{Finished, PATIENCE, Rig, test_file, wait_until};
-use expected::{Cue, End, Run, TRACES, Trace};
-use recording::{Recorded, ToolResult};
 
 /// Replays under way at a time. Most of a replay is waiting.
 const AT_ONCE: usize = 6;

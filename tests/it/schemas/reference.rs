@@ -3,10 +3,9 @@
 //! After a change to a schema: `UPDATE_REFERENCE=1 cargo test --test it schemas::`.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::PathBuf;
+use std::{env, fs};
 
 use clawdis_gateway::protocol::event::EventKind;
 use clawdis_gateway::protocol::method::Method;

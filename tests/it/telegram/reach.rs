@@ -1,14 +1,13 @@
 //! What `mediaUrl` reaches: the web, and of this network, this machine and its files only what the
 //! config names.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::{fs, thread};
 
 use serde_json::{Value, json};
 

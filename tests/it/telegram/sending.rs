@@ -1,9 +1,8 @@
 //! `send`, answers that a client or a heartbeat wants delivered, and the budget.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::thread;
+use std::{fs, thread};
 
 use serde_json::{Value, json};
 

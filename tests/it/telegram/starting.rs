@@ -1,10 +1,9 @@
 //! How the surface is switched on and off, and what `health` says of it.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use serde_json::json;
 

@@ -1,10 +1,9 @@
 //! When the server, the network or another program is the problem: said in `health`, borne with
 //! patience, and over by itself.
 
-use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use rustix::net::{AddressFamily, SocketType};
 use serde_json::json;

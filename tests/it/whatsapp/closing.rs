@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::Client;
-use crate::harness::{PATIENCE, eventually};
+use crate::harness::{Client, PATIENCE, eventually};
 use crate::whatsapp::lab::{FRIEND, Lab, channel, in_state, lid, switch};
 
 /// What follows a close.

@@ -1,10 +1,9 @@
 //! Pictures and files, both ways.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::thread;
+use std::{fs, thread};
 
 use serde_json::{Value, json};
 

@@ -1,8 +1,7 @@
 //! The token: who gets in, how slowly the others are told, and where it must never appear.
 
-use std::fs;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use clawdis_gateway::limits::{REFUSAL_INTERVAL, REFUSALS_WAITING_MAX, ms};
 use serde_json::{Value, json};

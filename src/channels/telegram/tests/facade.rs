@@ -1,7 +1,8 @@
 //! What the channels thread sees of Telegram: no thread of it runs, and the test speaks for them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
@@ -16,7 +17,8 @@ use crate::channels::telegram::file_loop::FileCommand;
 use crate::channels::telegram::poll_loop::PollCommand;
 use crate::channels::telegram::send_loop::SendCommand;
 use crate::channels::telegram::{EventKind, Running, Telegram, TelegramEvent, TelegramSetup};
-use crate::config::{file, secret::Secret};
+use crate::config::file;
+use crate::config::secret::Secret;
 use crate::port::Port;
 use crate::protocol::call::Channel;
 use crate::protocol::payload::ChannelHealth;

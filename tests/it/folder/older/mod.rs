@@ -9,14 +9,14 @@
 //! the answers anew, `CLAWDIS_GOLDEN=answers` the answers alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::{fs, thread};
 
 use data_encoding::HEXLOWER;
+use normal::Normal;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -24,8 +24,6 @@ use crate::harness::client::brief;
 use crate::harness::{Client, Gateway, PATIENCE, params_agent, process};
 use crate::telegram::botapi::{BotApi, Sent, TOKEN};
 use crate::whatsapp::lab;
-
-use normal::Normal;
 
 mod journal;
 mod normal;

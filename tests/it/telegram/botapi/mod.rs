@@ -20,10 +20,9 @@ mod updates;
 mod world;
 
 pub(crate) use faults::Fault;
-pub(crate) use world::{BOT_ID, BOT_NAME, Sent, TOKEN, World, now, utf16};
-
 use http::{Answer, Body, Connection, Head};
 use methods::Refusal;
+pub(crate) use world::{BOT_ID, BOT_NAME, Sent, TOKEN, World, now, utf16};
 
 /// How long anything that should happen at once may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
