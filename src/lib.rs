@@ -9,18 +9,18 @@
 //! |---|---|---|
 //! | 9 | `bin/` | what a binary is: the daemon, the guard of an agent, the demo agent, the tool |
 //! | 8 | `daemon` | start and end: `start` reads the command line, `gateway` ties the threads together, `process` is what the system sees (signals, limits), `setup` (and `agent_setup`) says from the settings what each thread is to be |
-//! | 7 | `state` | every decision, on one thread: `model/` is what is known, with the rules about each thing by itself; `handlers/` is what follows from an event for several of them; `journal` is what waits for the disk, `state_loop` the loop around them, `start` what the last life left behind |
+//! | 7 | `state` | every decision, on one thread: `model/` is what is known, with the rules about each thing by itself; `handlers/` is what an event does to several of these things; `journal` is what waits for the disk, `state_loop` the loop around them, `start` what the last life left behind |
 //! | 6 | `net` | the sockets: who may connect (`handshake`; `origin_check` judges hosts, origins and proxy headers, `token` tokens), what comes in (`conn`, `requests`), how much at a time (`slots`, `permits`), what goes out (`outbound/`: `client` is one client's backlog) |
-//! | 6 | `channels` | Telegram and WhatsApp: what comes in (`message`) and goes out (`delivery`), the same for both; `text/` makes Markdown into messages, `web/` downloads files and judges the hosts that they come from; each channel paces what it sends (`telegram/rate_limit`, `whatsapp/outgoing`) |
-//! | 6 | `agent` | the agent's processes (`process`, `pi_run`), which run goes into which (`scheduler`), and the walls around them (`sandbox/`) |
+//! | 6 | `channels` | Telegram and WhatsApp: what comes in (`message`) and goes out (`delivery`), the same for both; `text/` makes Markdown into messages, `web/` downloads files (`media_hosts` judges the names of hosts, `special_ranges` their addresses); each channel paces what it sends (`telegram/rate_limit`, `whatsapp/outgoing`); `whatsapp/lifecycle` starts the sidecar, again when it has died |
+//! | 6 | `agent` | the processes of Pi, the agent: `process` is one, `pi_line` reads its lines, `pi_run` follows a run by them, `scheduler` finds a process for each run that state hands over; `sandbox/` is the walls around them |
 //! | 5 | `config` | what the person has set: file, flags, environment, and what comes of them (`settings`) |
 //! | 5 | `cli` | the tool: arguments (`args`, `verbs`), the way to the gateway (`locate`, `connection`), what is shown |
-//! | 4 | `store` | every durable file: `commit` makes many promises durable with one sync, `journal` is the file for that, `session_files` and `history` keep what was said, `quota` makes room |
-//! | 4 | `child` | child processes and their end: the `guard` of an agent, `orphans` |
+//! | 4 | `store` | every durable file: `commit` makes many promises durable with one sync, `journal` is the file for that, `session_files` and `history` keep what was said; `quota` chooses what makes room, `janitor` is the thread on which that is deleted |
+//! | 4 | `child` | child processes and their end: whoever started one ends it; the `guard` of an agent ends what that started (`family`), and `orphans` what no guard has ended |
 //! | 4 | `logging` | the log, and what may not be in it |
 //! | 3 | `text` | other people's text made harmless |
 //! | 2 | `protocol`, `threads` | frames, methods, events and their schemas; named threads |
-//! | 1 | `limits` | every bound, and what happens when it is reached: `limits.rs`, and one file of `limits/` each for storage, queues and the channels |
+//! | 1 | `limits` | every bound, and what happens when it is reached: `limits.rs`, and files of `limits/` for what is on disk, for the queues between threads and for the channels |
 //! | 0 | `arguments`, `backoff`, `clock`, `metrics`, `names`, `nearest`, `plain_file`, `port` | small tools that know nothing of the gateway |
 //!
 //! Beside them: `src/webchat/` (the web page), `scripts/whatsapp-sidecar/` (the Node.js program that speaks
@@ -46,10 +46,10 @@
 //!
 //! 1. `channels/telegram/poll_loop.rs` gets updates and `update.rs` reads them; WhatsApp's come as lines from the
 //!    sidecar (`channels/whatsapp/wire.rs`, `inbound.rs`). Both hand over a batch of `channels/message.rs`.
-//! 2. `state/handlers/intake.rs` asks `model/access.rs` who may write, and puts what is let in into the inbox
+//! 2. `state/handlers/intake.rs` asks `model/access.rs` who may write (`handlers/access.rs` lets people in), and puts what is let in into the inbox
 //!    (`model/inbox.rs`). The channel goes on only when that is durable. Files are fetched, albums gathered.
 //! 3. `handlers/asking.rs` makes a run of it, with a prompt from `model/prompt.rs`, or carries out a directive
-//!    (`handlers/directives.rs`). `handlers/runs.rs` starts it when its session's turn comes; which of
+//!    (`handlers/directives.rs`). `handlers/runs.rs` starts it when no other run of its session is under way; which of
 //!    the messages that came meanwhile become one next prompt is decided in `model/runs.rs`.
 //! 4. `agent::scheduler` finds it a process, `agent::pi_run` follows what that says; `handlers/agent_events.rs`
 //!    passes the steps on to clients as `agent` events.
@@ -96,7 +96,7 @@
 //!   a **switch** sets one.
 //! - **heartbeat**: a prompt to the agent from time to time. **tick**: the keep-alive event to clients.
 //! - **system note**: what `system-event` leaves for the owner's next prompt.
-//! - **idempotency key**: what makes the same request, sent twice, happen once.
+//! - **idempotency key**: what makes the same request, sent twice, happen once (`model/keys.rs`).
 //! - **budget**: runs a day. **quota**: what `storage.maxMb` allows. **expiry**: what `storage.retentionDays` ends.
 //! - **backlog**: frames that wait for one client. **port**: the way for a thread's events into state's queue.
 //! - **sidecar**: the Node.js process that speaks WhatsApp. **guard**: the process between the gateway and an
