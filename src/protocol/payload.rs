@@ -8,7 +8,7 @@ use crate::protocol::call::{Channel, RunId};
 use crate::protocol::warning::Warning;
 
 /// Somebody who is listed as present: a client, or the gateway itself.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PresenceEntry {
     /// Name of the host or program.

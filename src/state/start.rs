@@ -51,11 +51,10 @@ impl State {
             ip: config.ip.clone(),
             version: SERVER_VERSION.to_owned(),
             mode: "gateway".to_owned(),
-            last_input_seconds: None,
             ts: now.wall_ms,
             reason: Some("self".to_owned()),
-            tags: None,
             instance_id: format!("gateway-{}", config.boot_id),
+            ..PresenceEntry::default()
         };
         let mut state = Self {
             health: HealthBoard::new(config.agent_configured, &config.channels),

@@ -11,6 +11,7 @@ use crate::protocol::payload::PresenceEntry;
 use crate::state::model::to_raw_json;
 
 /// The list of who is here, and what changed in it since the last delta.
+#[derive(Default)]
 pub(crate) struct Presence {
     /// The gateway itself: always listed, never removed.
     own: PresenceEntry,
@@ -40,15 +41,7 @@ enum Holder {
 
 impl Presence {
     pub(crate) fn new(own: PresenceEntry) -> Self {
-        Self {
-            own,
-            listed: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            touched: BTreeSet::new(),
-            version: 1,
-            last_delta: None,
-            encoded: None,
-        }
+        Self { own, version: 1, ..Self::default() }
     }
 
     pub(crate) fn version(&self) -> u64 {

@@ -32,97 +32,65 @@ struct Kind {
     rank: fn(&str, &str) -> u64,
 }
 
-const KIND: Kind = Kind {
-    name: "",
-    prefix: "",
-    value: "",
-    count_max: 0,
-    bytes_max: SLOT_BYTES_MAX,
-    all_bytes_max: usize::MAX,
-    rank: |_, _| 0,
-};
+/// A kind with the bounds that most kinds have, of which it does not matter which slots stay.
+const fn kind(name: &'static str, prefix: &'static str, count_max: usize) -> Kind {
+    let (bytes_max, all_bytes_max) = (SLOT_BYTES_MAX, usize::MAX);
+    Kind { name, prefix, value: "", count_max, bytes_max, all_bytes_max, rank: |_, _| 0 }
+}
 
 /// Bytes that JSON may take for one byte of a text.
 const ESCAPED: usize = 6;
 
 const KINDS: [Kind; 10] = [
     Kind {
-        name: "sessions",
-        prefix: prefix::SESSION,
-        count_max: SESSIONS_MAX + SESSIONS_RESERVE + 1,
         rank: |name, json| if name == MAIN { u64::MAX } else { number(json, "/ts").unwrap_or(0) },
-        ..KIND
+        ..kind("sessions", prefix::SESSION, SESSIONS_MAX + SESSIONS_RESERVE + 1)
     },
     Kind {
-        name: "idempotency keys",
-        prefix: prefix::KEY,
-        // Those that expired are deleted with the next one that is begun.
-        count_max: 2 * (KEYS_MAX + DIRECTIVE_KEYS_MAX),
         bytes_max: RECORD_BYTES_MAX,
         all_bytes_max: ESCAPED * KEYS_BYTES_MAX,
         // Those that have not ended stay first.
         rank: |_, json| number(json, "/outcome/endedTs").unwrap_or(u64::MAX),
-        ..KIND
+        // Those that expired are deleted with the next one that is begun.
+        ..kind("idempotency keys", prefix::KEY, 2 * (KEYS_MAX + DIRECTIVE_KEYS_MAX))
     },
     Kind {
-        name: "people and groups that were let in",
-        prefix: prefix::ALLOW,
-        // And three that say what is known of owners.
-        count_max: ALLOWED_MAX + 3,
         rank: |name, json| u64::from(!name.contains('/') || json.contains("true")),
-        ..KIND
+        // And three that say what is known of owners.
+        ..kind("people and groups that were let in", prefix::ALLOW, ALLOWED_MAX + 3)
     },
-    Kind { name: "groups that have moved", prefix: prefix::MOVED, count_max: 2 * ALLOWED_MAX, ..KIND },
+    kind("groups that have moved", prefix::MOVED, 2 * ALLOWED_MAX),
     Kind {
-        name: "messages that wait for their answer",
-        prefix: prefix::INBOX,
         value: "{\"w\"",
-        count_max: INBOX_MAX,
         bytes_max: RECORD_BYTES_MAX,
         all_bytes_max: ESCAPED * INBOX_BYTES_MAX,
         rank: |_, json| u64::MAX - number(json, "/w/n").unwrap_or(0),
+        ..kind("messages that wait for their answer", prefix::INBOX, INBOX_MAX)
     },
     Kind {
-        name: "names of messages that were answered",
-        prefix: prefix::INBOX,
         value: "{\"d\"",
-        count_max: INBOX_DONE_MAX,
         rank: |_, json| number(json, "/d").unwrap_or(0),
-        ..KIND
+        ..kind("names of messages that were answered", prefix::INBOX, INBOX_DONE_MAX)
     },
     Kind {
-        name: "things from channels that were not understood",
-        prefix: prefix::ASIDE,
-        count_max: INBOX_ASIDE_MAX,
         bytes_max: 4 * SLOT_BYTES_MAX,
-        ..KIND
+        ..kind("things from channels that were not understood", prefix::ASIDE, INBOX_ASIDE_MAX)
     },
     Kind {
-        name: "messages on their way to channels, and what they say",
-        prefix: prefix::OUTBOX,
-        // Answers and notices go there also when it is full.
-        count_max: 2 * 2 * OUTBOX_MAX,
         bytes_max: RECORD_BYTES_MAX,
         all_bytes_max: ESCAPED * OUTBOX_BYTES_MAX,
         // The newest: no new one may get the number, and so the slot, of one that was left out.
         rank: |name, _| name.split('/').next().and_then(|number| number.parse().ok()).unwrap_or(0),
-        ..KIND
+        // Answers and notices go there also when it is full.
+        ..kind("messages on their way to channels, and what they say", prefix::OUTBOX, 2 * 2 * OUTBOX_MAX)
     },
     Kind {
-        name: "notes for the owner's next turn",
-        prefix: prefix::SYSTEM_NOTE,
-        count_max: SYSTEM_NOTES_MAX,
         bytes_max: RECORD_BYTES_MAX,
         all_bytes_max: INBOX_BYTES_MAX,
         rank: |name, _| name.parse().unwrap_or(0),
-        ..KIND
+        ..kind("notes for the owner's next turn", prefix::SYSTEM_NOTE, SYSTEM_NOTES_MAX)
     },
-    Kind {
-        name: "sessions that are to be forgotten",
-        prefix: prefix::FORGET,
-        count_max: FORGETS_LEFT_MAX,
-        ..KIND
-    },
+    kind("sessions that are to be forgotten", prefix::FORGET, FORGETS_LEFT_MAX),
 ];
 
 /// The number at a place of a slot's value, named by a JSON pointer, that tells the slot's age or order.
