@@ -16,9 +16,10 @@ use crate::limits::{
 };
 use crate::metrics::METRICS;
 use crate::net::handshake::{self, HandshakeError};
-use crate::net::http::{self, HttpRefusal};
+use crate::net::http;
 use crate::net::outbound::Outbound;
 use crate::net::permits::Permit;
+use crate::net::refusal::HttpRefusal;
 use crate::net::request_head::RequestHead;
 use crate::net::requests::{self, Rejected};
 use crate::net::slots::Slot;

@@ -17,7 +17,8 @@ use crate::limits::{
     HELLO_BYTES_MAX, HELLO_VALUES_MAX, JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, READ_BUFFER_BYTES,
 };
 use crate::metrics::METRICS;
-use crate::net::http::{HttpRefusal, TOO_MANY_CLIENTS, linger};
+use crate::net::http::linger;
+use crate::net::refusal::{HttpRefusal, TOO_MANY_CLIENTS};
 use crate::net::request_head::RequestHead;
 use crate::net::slots::Slot;
 use crate::net::stream::ClientStream;

@@ -41,6 +41,7 @@ mod http;
 pub(crate) mod origin_check;
 pub(crate) mod outbound;
 mod permits;
+mod refusal;
 mod request_head;
 mod requests;
 mod slots;

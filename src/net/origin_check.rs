@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use crate::limits::{HOST_SHOWN_BYTES_MAX, HOSTS_SHOWN_MAX};
 use crate::net::NetContext;
-use crate::net::http::HttpRefusal;
+use crate::net::refusal::HttpRefusal;
 use crate::net::request_head::RequestHead;
 use crate::protocol::cut;
 use crate::protocol::warning::{Warning, WarningCode};

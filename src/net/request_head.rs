@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 use crate::metrics::METRICS;
 use crate::net::ConnShared;
-use crate::net::http::HttpRefusal;
+use crate::net::refusal::HttpRefusal;
 use crate::net::stream::read_until;
 
 /// A parsed head, and what came behind it.

@@ -1,22 +1,13 @@
 //! From the text of a request's parameters to a `Request`: built, validated, integers folded, read.
 //!
-//! First what is the same for all methods; what differs between them stands in their table, which names the
-//! functions further down: each makes what a method is asked with of parameters that satisfy the schema. What a
-//! schema cannot say well (base64, members that exclude or need each other) is checked there. Knows nothing of the
-//! gateway's state: whether a session or channel exists is not its business.
+//! Here is what is the same for all methods; what differs between them stands with their table (`method`). Knows
+//! nothing of the gateway's state: whether a session or channel exists is not its business.
 
-use std::io::{self, Write};
-
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
-use sha2::{Digest as _, Sha256};
 
 use crate::limits::ERROR_MEMBER_BYTES_MAX;
 use crate::nearest::nearest;
-use crate::protocol::call::{
-    AgentParams, Attachment, ChannelAllowParams, ChannelLoginParams, Digest, Keyed, LoginKind, SendParams,
-};
 use crate::protocol::error::WireError;
 use crate::protocol::hello::Hello;
 use crate::protocol::members::{members_of, outline_members, sketch};
@@ -115,135 +106,6 @@ fn unknown_member(method: Method, params: &Value) -> Option<WireError> {
             unknown(attachment, &format!("/params/attachments/{i}"), ATTACHMENT_MEMBERS)
         })
     })
-}
-
-/// For parameters of which the schema says everything. Fails only where type and schema contradict each other.
-pub(super) fn plain<T: DeserializeOwned>(method: &str, params: Value) -> Result<T, WireError> {
-    serde_json::from_value(params).map_err(|_| {
-        WireError::internal(format!("parameters that the schema of `{method}` allows could not be read"))
-    })
-}
-
-/// For a method with one parameter, which its schema requires: what that is.
-pub(super) fn only<T: DeserializeOwned>(method: &str, mut params: Value) -> Result<T, WireError> {
-    let member = params.as_object_mut().and_then(|members| members.values_mut().next());
-    plain(method, member.map(Value::take).unwrap_or_default())
-}
-
-/// Parameters with their digest. It is made of them after `provider`, by which older clients say `channel`,
-/// has been folded into that, and without the idempotency key.
-fn keyed<T: DeserializeOwned>(method: &str, mut params: Value) -> Result<Box<Keyed<T>>, WireError> {
-    let Some(members) = params.as_object_mut() else {
-        return Err(WireError::invalid("`/params`: value is not of type \"object\""));
-    };
-    if let Some(provider) = members.remove("provider") {
-        let channel = members.entry("channel").or_insert_with(|| provider.clone());
-        if *channel != provider {
-            return Err(WireError::invalid(
-                "`/params/provider`: another value than that of `/params/channel`, which is the same option: give one of them",
-            ));
-        }
-    }
-    let key = plain(method, members.remove("idempotencyKey").unwrap_or_default())?;
-    let digest = digest(&mut params);
-    Ok(Box::new(Keyed { params: plain(method, params)?, key, digest }))
-}
-
-/// SHA-256 over `value` as JSON without blanks, members in the order of their names: two requests under one
-/// idempotency key are the same if their parameters are the same JSON value, in whatever order its members
-/// stand and however its numbers and strings were written.
-fn digest(value: &mut Value) -> Digest {
-    struct Sink(Sha256);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    // They are sorted, unless a crate in the tree has `serde_json` keep the order in which they stood.
-    value.sort_all_objects();
-    let mut sink = Sink(Sha256::new());
-    // Neither hashing nor writing a `Value` can fail.
-    let _ = serde_json::to_writer(&mut sink, value);
-    sink.0.finalize().into()
-}
-
-/// For `send`, which needs something to send.
-pub(super) fn send(method: &str, params: Value) -> Result<Box<Keyed<SendParams>>, WireError> {
-    let keyed: Box<Keyed<SendParams>> = keyed(method, params)?;
-    if keyed.params.message.trim().is_empty() && keyed.params.media_url.is_none() {
-        return Err(WireError::invalid(
-            "`/params/message`: value is empty, which only a `mediaUrl` makes up for",
-        ));
-    }
-    Ok(keyed)
-}
-
-/// For `agent`, which needs something to say, and attachments that are base64.
-pub(super) fn agent(method: &str, params: Value) -> Result<Box<Keyed<AgentParams>>, WireError> {
-    let keyed: Box<Keyed<AgentParams>> = keyed(method, params)?;
-    let AgentParams { message, attachments, .. } = &keyed.params;
-    if message.trim().is_empty() && attachments.is_empty() {
-        return Err(WireError::invalid(
-            "`/params/message`: value is empty, which only `attachments` make up for",
-        ));
-    }
-    let is_bad = |attachment: &Attachment| !is_base64(attachment.content.as_bytes());
-    if let Some(i) = attachments.iter().position(is_bad) {
-        return Err(WireError::invalid(format!(
-            "`/params/attachments/{i}/content`: value is no base64 (RFC 4648, padded, in one line, without a `data:` prefix)"
-        )));
-    }
-    Ok(keyed)
-}
-
-/// For `channel-allow`. Whoever is removed is no owner either, so the two contradict each other.
-pub(super) fn channel_allow(method: &str, params: Value) -> Result<ChannelAllowParams, WireError> {
-    let params: ChannelAllowParams = plain(method, params)?;
-    if params.owner && params.remove {
-        return Err(WireError::invalid("`/params/owner`: cannot be true together with `remove`"));
-    }
-    Ok(params)
-}
-
-/// For `channel-login`. A number that would be ignored was meant for something, so it is no good with a QR code.
-pub(super) fn channel_login(method: &str, params: Value) -> Result<ChannelLoginParams, WireError> {
-    let params: ChannelLoginParams = plain(method, params)?;
-    let wrong = match (params.method, &params.phone) {
-        (LoginKind::Code, None) => {
-            "required member is missing: method `code` needs the phone's number, such as +15550001111"
-        }
-        (LoginKind::Qr, Some(_)) => "only method `code` takes a phone's number",
-        (LoginKind::Code, Some(phone)) if !is_e164(phone) => {
-            "value is no phone number: `+`, the country code and the number, digits only, such as +15550001111"
-        }
-        _ => return Ok(params),
-    };
-    Err(WireError::invalid(format!("`/params/phone`: {wrong}")))
-}
-
-/// E.164 allows 15 digits, no country code begins with 0, and no number is shorter than 7.
-fn is_e164(phone: &str) -> bool {
-    phone.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len())
-            && !digits.starts_with('0')
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
-}
-
-/// Alphabet, padding and length; what it decodes to is the agent's business.
-fn is_base64(text: &[u8]) -> bool {
-    let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
-    let data = &text[..text.len() - padding];
-    !data.is_empty()
-        && text.len() % 4 == 0
-        && data.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The lines that the gateway and the sidecar exchange: one JSON object each.
-//! `schemas/sidecar.schema.json` is their reference.
+//! The schemas in `schemas/sidecar/` are their reference.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
-use super::{ATTACHMENT_MEMBERS, digest, is_base64, parse_hello, parse_request};
+use super::{ATTACHMENT_MEMBERS, parse_hello, parse_request};
 use crate::limits::ERROR_TEXT_BYTES_MAX;
 use crate::protocol::SERVER_VERSION;
 use crate::protocol::call::{Channel, Digest, Keyed, LoginKind, Thinking};
@@ -256,53 +255,4 @@ fn known_members_are_those_of_the_schemas() {
     }
     let known: BTreeSet<String> = ATTACHMENT_MEMBERS.iter().map(|&name| name.to_owned()).collect();
     assert_eq!(known, names(&schema("common.json")["$defs"]["attachment"]));
-}
-
-#[test]
-fn base64() {
-    for good in ["AAAA", "AAA=", "AA==", "a+/9AAA="] {
-        assert!(is_base64(good.as_bytes()), "{good}");
-    }
-    for bad in [
-        "",
-        "A",
-        "AAA",
-        "====",
-        "A===",
-        "AA=A",
-        "=AAA",
-        "AA-_",
-        "AAAA\nAAA",
-        "AAAA AAA",
-        "data:image/png;base64,AAAA",
-        "AAAñ",
-    ] {
-        assert!(!is_base64(bad.as_bytes()), "{bad}");
-    }
-}
-
-#[test]
-fn is_the_hash_of_sorted_json() {
-    let expected: [u8; 32] = Sha256::digest(br#"{"a":[1,{"x":null,"y":true}],"b":"\"\n"}"#).into();
-    let mut value: Value =
-        serde_json::from_str("{ \"b\": \"\\u0022\\u000a\",\n\"a\": [1, {\"y\": true, \"x\": null}] }")
-            .unwrap();
-    assert_eq!(digest(&mut value), expected);
-}
-
-#[test]
-fn tells_values_apart() {
-    let values = [
-        json!({}),
-        json!({"a": 1}),
-        json!({"a": "1"}),
-        json!({"a": [1]}),
-        json!({"a": [1, 1]}),
-        json!({"a": [11]}),
-    ];
-    for (i, a) in values.iter().enumerate() {
-        for b in &values[i + 1..] {
-            assert_ne!(digest(&mut a.clone()), digest(&mut b.clone()), "{a} {b}");
-        }
-    }
 }
