@@ -103,7 +103,7 @@ metrics! {
     state_turn_us: "gauge" = "clawdis_state_turn_max_microseconds";
     /// Messages from people who are let in.
     messages_in: "counter" = "clawdis_messages_total{direction=\"in\"}";
-    /// Messages that a surface has taken.
+    /// Messages that a channel has taken.
     messages_out: "counter" = "clawdis_messages_total{direction=\"out\"}";
     /// Messages that were not sent, or of which nobody knows.
     messages_failed: "counter" = "clawdis_messages_not_sent_total";

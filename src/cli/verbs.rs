@@ -136,10 +136,10 @@ pub(crate) const ALL: &[Verb] = &[
     verb("pause", &[word("", Fixed(true), "paused")], Ask("set-paused"), "end all runs and start none"),
     verb("resume", &[word("", Fixed(false), "paused")], Ask("set-paused"), "let runs start again"),
     verb("heartbeats", &[SWITCH], Ask("set-heartbeats"), "switch the agent's own check-ins"),
-    verb("channel", &[word("NAME", Text(""), "channel"), SWITCH], Ask("set-channel"), "switch a surface"),
+    verb("channel", &[word("NAME", Text(""), "channel"), SWITCH], Ask("set-channel"), "switch a channel"),
     verb("login", LOGIN, Action::Login, "link an account: scan a code with the phone"),
     verb("logout", &[word("CHANNEL", Text(""), "channel")], Action::Logout, "unlink it again"),
-    verb("allow", ALLOW, Action::Allow, "let a person or group on a surface talk to the agent"),
+    verb("allow", ALLOW, Action::Allow, "let a person or group on a channel talk to the agent"),
     verb("call", CALL, Action::Call, "call any method of the protocol, answers as JSON"),
     verb("gateway", &[ARGS], Action::Gateway, "run the gateway in the foreground"),
 ];

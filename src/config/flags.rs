@@ -190,7 +190,7 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
 
 /// The text of `--help`: every flag, variable and exit code of the daemon.
 const HELP: &str = "\
-clawdis-gateway - one daemon that owns your messaging surfaces and runs your agent
+clawdis-gateway - one daemon that owns your messaging channels and runs your agent
 
 Usage: clawdis-gateway [FLAGS]
 

@@ -1,9 +1,9 @@
 //! The schemas themselves: complete, all in use, strict enough to catch a mistake, and described
 //! in a reference that is not stale.
 
+mod channels;
 mod outbound;
 mod reference;
-mod surfaces;
 
 use std::collections::BTreeSet;
 

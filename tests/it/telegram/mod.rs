@@ -1,4 +1,4 @@
-//! The Telegram surface from outside: the real daemon between a hostile Bot API server and clients.
+//! The Telegram channel from outside: the real daemon between a hostile Bot API server and clients.
 //!
 //! `botapi` is the server and `peer` its own tests; `gramlab` is a server that nobody here wrote.
 //! `lab` puts server, daemon and people together for the others. Nothing here uses the library but

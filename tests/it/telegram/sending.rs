@@ -14,7 +14,7 @@ fn params(to: &str, message: &str, key: &str) -> Value {
     json!({"to": to, "message": message, "idempotencyKey": key})
 }
 
-/// A client once the surface is there.
+/// A client once the channel is there.
 #[track_caller]
 fn client(lab: &Lab) -> Client {
     let mut client = lab.gateway.client();

@@ -1,4 +1,4 @@
-//! How the surface is switched on and off, and what `health` says of it.
+//! How the channel is switched on and off, and what `health` says of it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The WhatsApp surface from outside: the real daemon with the real sidecar, against a mock of
+//! The WhatsApp channel from outside: the real daemon with the real sidecar, against a mock of
 //! WhatsApp's servers that speaks the real wire protocol.
 //!
 //! `mock` starts and drives those servers (`tests/mock-whatsapp`); `lab` puts servers, daemon and

@@ -1,4 +1,4 @@
-//! What is told of the messaging surfaces, made from the types themselves and held against golden
+//! What is told of the messaging channels, made from the types themselves and held against golden
 //! frames: what stands in one must stay, what is new may be added.
 
 use std::fs;
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use crate::harness::schemas::{assert_answer, assert_outbound};
 
-/// Holds the payload against `tests/golden/surfaces/NAME.json`; that frame.
+/// Holds the payload against `tests/golden/channels/NAME.json`; that frame.
 #[track_caller]
 fn golden(name: &str, payload: &impl Serialize) -> Value {
-    let path = format!("{}/tests/golden/surfaces/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/tests/golden/channels/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let frame: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     assert_outbound(&frame);
     assert_eq!(serde_json::to_value(payload).unwrap(), frame["payload"], "{name}");
