@@ -76,8 +76,7 @@ impl Demo {
         say(&json!({ "type": "agent_start" }))?;
         self.call_clock()?;
         let answer = format!("You said: {}", asked.trim());
-        say(&json!({ "type": "message_start", "message": assistant(&json!([]), "stop") }))?;
-        say(&update("text_start", None, ""))?;
+        say(&json!({ "type": "message_start", "message": { "role": "assistant" } }))?;
         let mut written = 0;
         let mut interrupt = None;
         for piece in pieces(&answer) {
@@ -86,12 +85,11 @@ impl Demo {
                 break;
             }
             written += piece.len();
-            say(&update("text_delta", Some(piece), &answer[..written]))?;
+            update(&json!({ "type": "text_delta", "contentIndex": 0, "delta": piece }))?;
         }
-        let text = &answer[..written];
-        say(&update("text_end", None, text))?;
+        update(&json!({ "type": "text_end", "contentIndex": 0, "content": answer[..written] }))?;
         let stop = if interrupt.is_some() { "aborted" } else { "stop" };
-        say(&json!({ "type": "message_end", "message": assistant(&text_content(text), stop) }))?;
+        say(&json!({ "type": "message_end", "message": { "role": "assistant", "stopReason": stop } }))?;
         say(&json!({ "type": "agent_end" }))?;
         match interrupt {
             Some(Interrupt::Abort(command)) => respond(&command, json!({ "success": true })),
@@ -105,9 +103,9 @@ impl Demo {
         let id = format!("call_{}", self.calls);
         let args = json!({ "zone": "UTC" });
         say(&json!({ "type": "tool_execution_start", "toolCallId": id, "toolName": "clock", "args": args }))?;
-        let content = text_content(&format!("{} seconds since 1970", wall_ms() / 1_000));
+        let text = format!("{} seconds since 1970", wall_ms() / 1_000);
         say(&json!({ "type": "tool_execution_end", "toolCallId": id, "toolName": "clock",
-            "result": { "content": content }, "isError": false }))
+            "result": { "content": [{ "type": "text", "text": text }] }, "isError": false }))
     }
 
     /// Pauses, and answers commands meanwhile.
@@ -167,25 +165,9 @@ fn pieces(text: &str) -> Vec<&str> {
     pieces
 }
 
-fn text_content(text: &str) -> Value {
-    json!([{ "type": "text", "text": text }])
-}
-
-fn assistant(content: &Value, stop: &str) -> Value {
-    json!({ "role": "assistant", "content": content, "api": "builtin", "provider": "builtin", "model": "echo",
-        "stopReason": stop, "timestamp": wall_ms() })
-}
-
-/// An update of the message. Pi repeats the message so far in every one, twice.
-fn update(kind: &str, delta: Option<&str>, so_far: &str) -> Value {
-    let partial = assistant(&text_content(so_far), "stop");
-    let mut event = json!({ "type": kind, "contentIndex": 0, "partial": partial });
-    match delta {
-        Some(delta) => event["delta"] = delta.into(),
-        None if kind == "text_end" => event["content"] = so_far.into(),
-        None => {}
-    }
-    json!({ "type": "message_update", "assistantMessageEvent": event, "message": partial })
+/// Says an update of the message.
+fn update(event: &Value) -> io::Result<()> {
+    say(&json!({ "type": "message_update", "assistantMessageEvent": event }))
 }
 
 /// Says the response to a command, which has these members besides those that every response has.

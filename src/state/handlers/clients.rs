@@ -40,11 +40,10 @@ impl State {
             ip: ip.to_string(),
             version: about.version.clone(),
             mode: about.mode.clone(),
-            last_input_seconds: None,
             ts: self.now.wall_ms,
             reason: Some("connect".to_owned()),
-            tags: None,
             instance_id: instance.clone(),
+            ..PresenceEntry::default()
         };
         // Without clients nothing expires; whoever comes now gets the whole list.
         self.presence.expire(self.now.mono);
