@@ -109,6 +109,14 @@ pub(crate) struct InboundMedia {
     pub(crate) handle: String,
 }
 
+#[cfg(test)]
+impl InboundMedia {
+    /// A picture or file without a name, for tests.
+    pub(crate) fn nameless(kind: MediaKind, mime_type: &str, bytes: u64) -> Self {
+        Self { kind, mime_type: mime_type.to_owned(), name: None, bytes, handle: "f".to_owned() }
+    }
+}
+
 /// Words for [`Inbound::left_out`] about a file that is larger than `bytes_max`.
 pub(crate) fn too_large(what: &str, bytes: u64, bytes_max: u64) -> String {
     let megabyte = 1024 * 1024;

@@ -75,20 +75,22 @@ export class RecordView extends View {
     }[role]();
     this.element.replaceChildren(
       head(role === "user" && message.channel ? "" : names[role], originOf(message), ts),
-      make(
-        "div",
-        { className: "bubble" },
-        body,
-        ...(media ?? []).map(fileLine),
-        truncated && truncatedLine(),
-      ),
+      bubble(body, media, truncated),
       deliveryLine(message),
       actions(text, role === "user" && this.#reuse),
     );
   }
 }
 
-const truncatedLine = () => make("p", { className: "hint" }, "Cut: it was longer.");
+/** What was said, with its files. */
+const bubble = (body, media, truncated) =>
+  make(
+    "div",
+    { className: "bubble" },
+    body,
+    ...(media ?? []).map(fileLine),
+    truncated && make("p", { className: "hint" }, "Cut: it was longer."),
+  );
 
 function actions(text, reuse) {
   return make(
@@ -190,13 +192,7 @@ export class ChannelMessageView extends View {
     const body = make("div", { className: "text" }, text);
     this.element.replaceChildren(
       head(direction === "in" ? "" : "Agent", origin, ts),
-      make(
-        "div",
-        { className: "bubble" },
-        body,
-        ...(media ?? []).map(fileLine),
-        truncated && truncatedLine(),
-      ),
+      bubble(body, media, truncated),
       deliveryLine(event),
       actions(text),
     );

@@ -414,13 +414,7 @@ fn switching_off_gives_back_what_waits_though_a_file_is_on_its_way() {
     rig.call("sendMessage").refuse(429, json!({ "parameters": { "retry_after": 50 } }));
     assert_eq!(rig.outcome().0, 1);
     rig.deliver(2, "7");
-    let media = InboundMedia {
-        kind: MediaKind::Document,
-        mime_type: "text/plain".to_owned(),
-        name: None,
-        bytes: 5,
-        handle: "f".to_owned(),
-    };
+    let media = InboundMedia::nameless(MediaKind::Document, "text/plain", 5);
     let (channel, folder) = (Channel::Telegram, std::env::temp_dir());
     let fetch = Fetch { key: "42/1".to_owned(), index: 0, channel, media, folder };
     rig.commands.send(Box::new(ChannelCommand::Fetch(fetch))).unwrap();

@@ -42,21 +42,8 @@ impl State {
         run_id: Option<String>,
         key: Option<String>,
     ) -> DeliveryId {
-        let head = Head {
-            route: reply.route.clone(),
-            reply_to: reply.to.clone(),
-            session_key: session_key.to_owned(),
-            run_id,
-            key,
-            created_ts: self.now.wall_ms,
-            done: 0,
-            trying: false,
-            message_id: None,
-            chat: None,
-            unknown: false,
-            may_have_left: false,
-            seed: format!("{}-{}", self.config.boot_id, self.outbox.made),
-        };
+        let seed = format!("{}-{}", self.config.boot_id, self.outbox.made);
+        let head = Head { run_id, key, ..Head::new(reply, session_key, self.now.wall_ms, seed) };
         let open = self.is_open(reply.route.channel);
         self.outbox.add(head, parts, open, self.now.mono, &mut self.writes)
     }

@@ -79,6 +79,27 @@ pub(crate) struct Head {
     pub(crate) seed: String,
 }
 
+impl Head {
+    /// The head of a delivery of which nothing has been tried.
+    pub(crate) fn new(reply: &Reply, session_key: &str, created_ts: u64, seed: String) -> Self {
+        Self {
+            route: reply.route.clone(),
+            reply_to: reply.to.clone(),
+            session_key: session_key.to_owned(),
+            run_id: None,
+            key: None,
+            created_ts,
+            done: 0,
+            trying: false,
+            message_id: None,
+            chat: None,
+            unknown: false,
+            may_have_left: false,
+            seed,
+        }
+    }
+}
+
 /// How far a delivery is in this life of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryPhase {

@@ -286,11 +286,8 @@ fn an_album_becomes_one_question_with_its_pictures() {
     let piece = |key: &str, text: &str| Inbound {
         album: Some("al".into()),
         media: vec![InboundMedia {
-            kind: MediaKind::Image,
-            mime_type: "image/jpeg".into(),
-            name: None,
-            bytes: 5,
             handle: format!("f{key}"),
+            ..InboundMedia::nameless(MediaKind::Image, "image/jpeg", 5)
         }],
         ..message(key, "1", "1", text)
     };
@@ -325,13 +322,7 @@ fn an_album_becomes_one_question_with_its_pictures() {
 #[test]
 fn a_file_that_comes_when_its_session_was_forgotten_is_removed() {
     let mut harness = Harness::new();
-    let media = InboundMedia {
-        kind: MediaKind::Document,
-        mime_type: "text/plain".into(),
-        name: None,
-        bytes: 5,
-        handle: "f".into(),
-    };
+    let media = InboundMedia::nameless(MediaKind::Document, "text/plain", 5);
     harness.say(Inbound { media: vec![media], ..message("1", "2", "2", "look") });
     harness.bench.request(1, "f", "session-forget", json!({ "sessionKey": "dm:telegram:2" }));
     harness.keep();

@@ -111,13 +111,7 @@ fn a_session_to_which_many_messages_wait_is_forgotten_in_a_few_commands() {
 }
 
 fn media(count: usize) -> Vec<InboundMedia> {
-    let one = InboundMedia {
-        kind: MediaKind::Image,
-        mime_type: "image/png".into(),
-        name: None,
-        bytes: 3,
-        handle: "x".into(),
-    };
+    let one = InboundMedia::nameless(MediaKind::Image, "image/png", 3);
     vec![one; count]
 }
 

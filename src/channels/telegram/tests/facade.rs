@@ -99,13 +99,7 @@ fn picture() -> Part {
 }
 
 fn fetch() -> Fetch {
-    let media = InboundMedia {
-        kind: MediaKind::Image,
-        mime_type: "image/png".to_owned(),
-        name: None,
-        bytes: 1,
-        handle: "f".to_owned(),
-    };
+    let media = InboundMedia::nameless(MediaKind::Image, "image/png", 1);
     Fetch { key: "42/1".to_owned(), index: 0, channel: Channel::Telegram, media, folder: "/m".into() }
 }
 

@@ -180,13 +180,7 @@ fn a_message_that_is_refused_is_repeated_only_where_that_may_help() {
 fn an_order_to_fetch_is_answered_whatever_becomes_of_it() {
     let mut bench = Bench::new();
     let order = || {
-        let media = InboundMedia {
-            kind: MediaKind::Image,
-            mime_type: "image/png".to_owned(),
-            name: None,
-            bytes: 1,
-            handle: "f".to_owned(),
-        };
+        let media = InboundMedia::nameless(MediaKind::Image, "image/png", 1);
         Request::Fetch(Fetch {
             key: "k".to_owned(),
             index: 2,

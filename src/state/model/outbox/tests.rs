@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Head, Outbox};
+use super::{Head, Outbox, Reply};
 use crate::channels::delivery::Part;
 use crate::channels::message::Route;
 use crate::protocol::call::Channel;
@@ -11,21 +11,8 @@ use crate::state::model::write_buffer::WriteBuffer;
 
 /// Adds a delivery to a chat; it is on record at once, and its first part with the channel if it was marked.
 fn add(outbox: &mut Outbox, chat: &str, open: bool) -> DeliveryId {
-    let head = Head {
-        route: Route { channel: Channel::Telegram, chat: chat.to_owned(), topic: None },
-        reply_to: None,
-        session_key: "main".to_owned(),
-        run_id: None,
-        key: None,
-        created_ts: 0,
-        done: 0,
-        trying: false,
-        message_id: None,
-        chat: None,
-        unknown: false,
-        may_have_left: false,
-        seed: String::new(),
-    };
+    let route = Route { channel: Channel::Telegram, chat: chat.to_owned(), topic: None };
+    let head = Head::new(&Reply { route, to: None }, "main", 0, String::new());
     let part = Part::Text { text: "hello".to_owned(), entities: Vec::new() };
     let id = outbox.add(head, vec![part], open, Instant::now(), &mut WriteBuffer::default());
     if outbox.by_id[&id].head.trying {
