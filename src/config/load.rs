@@ -2,6 +2,7 @@
 //! with the nearest right name.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -23,10 +24,12 @@ impl Config {
     /// A file that is not there is an empty one, unless it was asked for (`explicit`). Warnings
     /// are about keys that nothing reads and about others who may read a token in the file.
     pub(crate) fn load(path: &Path, explicit: bool) -> Result<(Self, Vec<String>), SettingsError> {
-        if !explicit && path.try_exists().is_ok_and(|exists| !exists) {
-            return Ok((Self::default(), Vec::new()));
-        }
-        let text = read(path, CONFIG_BYTES_MAX)?;
+        let text = match plain_file::read_named(path, CONFIG_BYTES_MAX) {
+            Err(error) if !explicit && error.kind() == ErrorKind::NotFound => {
+                return Ok((Self::default(), Vec::new()));
+            }
+            read => checked(path, CONFIG_BYTES_MAX, read)?,
+        };
         let shown = path.display();
         // With line and column; serde_json does not repeat what stands there.
         let mut value: Value = serde_json::from_slice(&text)
@@ -34,7 +37,7 @@ impl Config {
         check_config(&value).map_err(|error| SettingsError(format!("`{shown}`: {error}")))?;
         let schema = schema();
         let mut warnings = Vec::new();
-        find_unknown(&value, &schema, &schema, "", &mut warnings);
+        drop_unknown(&mut value, &schema, &schema, "", &mut warnings);
         fold_integers(&mut value);
         // Fails only where schema and type contradict each other; serde's words would hold values.
         let config = Self::complete(value, &schema).map_err(|_| {
@@ -55,15 +58,16 @@ impl Config {
 
 /// Reads a file that holds one token and nothing else, with a warning if others may read it too.
 pub(crate) fn read_token(path: &Path) -> Result<(Secret, Option<String>), SettingsError> {
-    let bytes = read(path, TOKEN_FILE_BYTES_MAX)?;
+    let bytes = checked(path, TOKEN_FILE_BYTES_MAX, plain_file::read_named(path, TOKEN_FILE_BYTES_MAX))?;
     let text = String::from_utf8(bytes)
         .map_err(|_| SettingsError(format!("`{}` cannot be read: it is not UTF-8 text", path.display())))?;
     Ok((Secret::new(&text), readable_by_others(path)))
 }
 
-fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SettingsError> {
+/// What was read of a file, unless that failed or was too much.
+fn checked(path: &Path, bytes_max: u64, read: io::Result<Vec<u8>>) -> Result<Vec<u8>, SettingsError> {
     let shown = path.display();
-    match plain_file::read_named(path, bytes_max) {
+    match read {
         Ok(bytes) if bytes.len() as u64 <= bytes_max => Ok(bytes),
         Ok(_) => {
             Err(SettingsError(format!("`{shown}` is larger than {bytes_max} bytes: is it the right file?")))
@@ -114,24 +118,28 @@ fn fill_defaults(value: &mut Value, schema: &Value, root: &Value) {
     }
 }
 
-/// Looks for unknown keys in the value at `path`, of which `schema` tells, up to `CONFIG_WARNINGS_MAX` of them. Where that lists properties the keys are
-/// fixed; where it has `additionalProperties` they are the person's own (variables, chat ids).
-fn find_unknown(value: &Value, schema: &Value, root: &Value, path: &str, warnings: &mut Vec<String>) {
-    let Some(members) = value.as_object() else { return };
+/// Takes the unknown keys out of the value at `path`, of which `schema` tells, with up to `CONFIG_WARNINGS_MAX`
+/// warnings. Where that lists properties the keys are fixed; where it has `additionalProperties` they are the
+/// person's own (variables, chat ids). Nobody has checked what stands behind an unknown key, so nobody reads it.
+fn drop_unknown(value: &mut Value, schema: &Value, root: &Value, path: &str, warnings: &mut Vec<String>) {
+    let Some(members) = value.as_object_mut() else { return };
     let schema = target(schema, root);
     let properties = schema["properties"].as_object();
-    for (key, member) in members {
+    members.retain(|key, member| {
         let path = format!("{path}/{}", cut(key, ERROR_MEMBER_BYTES_MAX));
         let known = properties.and_then(|properties| properties.get(key));
         if let Some(schema) = known.or(schema.get("additionalProperties")) {
-            find_unknown(member, schema, root, &path, warnings);
-        } else if warnings.len() < CONFIG_WARNINGS_MAX {
+            drop_unknown(member, schema, root, &path, warnings);
+            return true;
+        }
+        if warnings.len() < CONFIG_WARNINGS_MAX {
             let names = properties.into_iter().flat_map(Map::keys).map(String::as_str);
             let hint =
                 nearest(key, names).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             warnings.push(format!("unknown key `{path}` is ignored{hint}"));
         }
-    }
+        false
+    });
 }
 
 #[cfg(test)]

@@ -258,9 +258,13 @@ const HOME: &str = "HOME";
 pub(crate) struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// This process's environment.
+    /// This process's environment. Of a variable that stands there twice the first counts, as for everybody else.
     pub(crate) fn of_process() -> Self {
-        Self(env::vars_os().collect())
+        let mut variables = BTreeMap::new();
+        for (name, value) in env::vars_os() {
+            variables.entry(name).or_insert(value);
+        }
+        Self(variables)
     }
 
     /// A variable's text, even if that is empty. Fails if it is not UTF-8.

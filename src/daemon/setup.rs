@@ -117,13 +117,9 @@ fn hosts(entries: &[String]) -> MediaHosts {
 
 /// The groups of a channel, with those who may ask there besides those who may anywhere.
 fn groups(channel: Channel, configured: &BTreeMap<String, Group>) -> BTreeMap<String, Group> {
-    let members = |allowed: &[String]| match channel {
-        Channel::Telegram => {
-            let (everybody, people): (Vec<_>, Vec<_>) = allowed.iter().cloned().partition(|id| id == "*");
-            everybody.into_iter().chain(ids(channel, "groups.allowFrom", &people)).collect()
-        }
-        // Their groups have no such list.
-        Channel::Whatsapp => Vec::new(),
+    let members = |allowed: &[String]| {
+        let (everybody, people): (Vec<_>, Vec<_>) = allowed.iter().cloned().partition(|id| id == "*");
+        everybody.into_iter().chain(ids(channel, "groups.allowFrom", &people)).collect()
     };
     let group = |group: &Group| Group { allow_from: members(&group.allow_from), ..group.clone() };
     configured.iter().map(|(id, configured)| (id.clone(), group(configured))).collect()

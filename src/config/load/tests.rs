@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{find_unknown, read_token, schema};
+use super::{drop_unknown, read_token, schema};
 use crate::config::file::{Command, Commands, Config, Group, Sandbox};
 use crate::limits::{CONFIG_BYTES_MAX, CONFIG_WARNINGS_MAX, PORT_DEFAULT, TICK_INTERVAL_MS_DEFAULT};
 use crate::protocol::call::Thinking;
@@ -136,7 +136,7 @@ fn bad_files() {
 
 fn unknown_keys(config: &Value) -> Vec<String> {
     let (schema, mut warnings) = (schema(), Vec::new());
-    find_unknown(config, &schema, &schema, "", &mut warnings);
+    drop_unknown(&mut config.clone(), &schema, &schema, "", &mut warnings);
     warnings
 }
 
@@ -144,6 +144,13 @@ fn unknown_keys(config: &Value) -> Vec<String> {
 fn unknown_keys_warn() {
     let (_, warnings) = load("unknown", r#"{"agent": {"comand": "pi"}}"#).ok().unwrap();
     assert_eq!(warnings, ["unknown key `/agent/comand` is ignored; did you mean `command`?"]);
+    // Also one that another section has, whatever stands behind it.
+    for value in ["\"*\"", "null", "[15550001111]", "[\"15550001111\"]"] {
+        let text = format!(r#"{{"whatsapp": {{"groups": {{"1@g.us": {{"allowFrom": {value}}}}}}}}}"#);
+        let (config, warnings) = load("unknown-in-group", &text).ok().unwrap();
+        assert_eq!(warnings, ["unknown key `/whatsapp/groups/1@g.us/allowFrom` is ignored"], "{value}");
+        assert!(config.whatsapp.groups["1@g.us"].allow_from.is_empty());
+    }
 }
 
 #[test]
