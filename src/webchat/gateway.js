@@ -34,8 +34,9 @@ export class Disconnected extends Error {
 
 /**
  * Emits `connection` (`{state: "connecting"|"open"|"waiting"|"unauthorized"|"refused"}`; with `waiting` and `refused`
- * also `reason` and `retryTs`, and `stopped` and `restart` if the gateway said so before), `hello` (at each `hello-
- * ok`, with that), `gap` (events were left out) and each event of the gateway by its name (payload, stateVersion).
+ * also `reason` and `retryTs`, and `stopped` and `restart` if the gateway said so before), `hello` (at each
+ * `hello-ok`, with that), `gap` (events were left out) and each event of the gateway by its name (payload,
+ * stateVersion).
  */
 export class Gateway {
   #url;

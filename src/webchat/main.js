@@ -9,6 +9,7 @@
 //   status        health, presence, who was refused, what a person should mend
 //   composer      what is being written in the open session
 //   conversation  the reader's place in the open session
+//   linking       the last login, and what was last said of it
 //   storage.js    whatever outlives a reload
 // The other components show what these keep, and keep nothing.
 

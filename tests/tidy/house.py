@@ -42,7 +42,7 @@ def climbing(tree):
         if own not in floor:
             found.append(f"{MAP}:1: the map has no floor for `{own}`; add it to the table")
             continue
-        if path.endswith(("/tests.rs", "_tests.rs")) or "/tests/" in path:
+        if sources.is_test(path):
             continue
         for number, line in enumerate(sources.without_tests(tree.text(path), blanks=True), 1):
             if line.lstrip().startswith("//"):

@@ -109,13 +109,17 @@ def sizes(tree):
     return found
 
 
+def is_test(path):
+    """Whether a Rust file under src/ holds nothing but tests."""
+    return path.endswith(("/tests.rs", "_tests.rs")) or "/tests/" in path
+
+
 def rust_lines(tree):
     """Lines of code under src/: no blank lines, no comments, no test modules. A target, not a rule."""
     return sum(
         sum(1 for line in without_tests(tree.text(path)) if line.strip() and not line.lstrip().startswith("//"))
         for path in tree.paths
-        if path.startswith("src/") and path.endswith(".rs")
-        and not path.endswith(("/tests.rs", "_tests.rs")) and "/tests/" not in path
+        if path.startswith("src/") and path.endswith(".rs") and not is_test(path)
     )
 
 

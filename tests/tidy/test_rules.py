@@ -73,7 +73,8 @@ class Sources(unittest.TestCase):
         self.assert_one({"tests/a.py": "a\n" * 501}, "tests/a.py:501:")
 
     def test_only_code_counts_as_rust(self):
-        files = {"src/a.rs": "//! A.\n\nfn a() {}\n// why\n", "src/a/tests.rs": "//! T.\nfn t() {}\n", "tests/it/b.rs": "fn b() {}\n"}
+        files = {"src/a.rs": "//! A.\n\nfn a() {}\n// why\n", "src/a/tests.rs": "//! T.\nfn t() {}\n",
+                 "src/a/tests/b.rs": "//! T.\nfn t() {}\n", "tests/it/b.rs": "fn b() {}\n"}
         self.assertEqual(sources.rust_lines(tree(files)), 1)
 
     def test_module_without_purpose(self):
