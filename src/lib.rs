@@ -104,7 +104,7 @@
 //!
 //! # Invariants
 //!
-//! - **State does no IO**, takes no lock and never sleeps: a turn of `State` returns effects and its loop carries
+//! - **State does no IO**, takes no lock and never sleeps: a turn of `State` leaves effects and its loop carries
 //!   them out. (It logs; a line that does not fit stdout is dropped.)
 //! - **Blocking sends go down the flow only** (conn -> state -> outbound; channels, store -> state;
 //!   `agent` waits for nobody). Upwards state uses `try_send`, and a full queue is an answer.

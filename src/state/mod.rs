@@ -249,6 +249,11 @@ impl State {
             self.do_what_is_due();
         }
         self.settle();
+        // Behind what waits in inbox and session queues: a person's message goes before a heartbeat.
+        if self.stopping.is_none() && self.heartbeats.next.is_some_and(|at| at <= self.now.mono) {
+            self.heartbeat();
+            self.settle();
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -293,9 +298,6 @@ impl State {
             self.tick();
         }
         self.presence.expire(self.now.mono);
-        if self.heartbeats.next.is_some_and(|at| at <= self.now.mono) {
-            self.heartbeat();
-        }
     }
 
     /// When a turn without an event has something to do. `None` without clients: then nothing needs to wake up.

@@ -45,7 +45,7 @@ impl State {
             instance_id: instance.clone(),
             ..PresenceEntry::default()
         };
-        // Without clients nothing expires; whoever comes now gets the whole list.
+        // Without clients no turn comes for it, and whoever comes now gets the whole list.
         self.presence.expire(self.now.mono);
         self.presence.connect(conn, entry);
         let hello_ok = self.hello_ok(&about.conn_id);

@@ -271,6 +271,9 @@ impl State {
 
     /// Tells all clients how far a delivery is.
     fn show_delivery(&mut self, id: DeliveryId, status: MessageStatus, reason: Option<&str>) {
+        if self.clients.is_empty() {
+            return;
+        }
         let Some(delivery) = self.outbox.by_id.get(&id) else { return };
         let body = to_event(delivery, status, reason, self.now);
         self.show_message(body);

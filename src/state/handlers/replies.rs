@@ -11,6 +11,7 @@ use crate::limits::{ERROR_TEXT_BYTES_MAX, QUEUE_NOTICE_AFTER};
 use crate::protocol::call::{Channel, RunId};
 use crate::protocol::frame::cut_encoded;
 use crate::protocol::payload::{Message, Role, RunStatus};
+use crate::state::journal::Then;
 use crate::state::model::access::Attribution;
 use crate::state::model::inbox::Entry;
 use crate::state::model::outbox::Reply;
@@ -187,11 +188,14 @@ impl State {
                 entry.tell_at = Some(self.now.mono + QUEUE_NOTICE_AFTER);
             }
         }
+        if waiting.is_empty() {
+            return;
+        }
         for (reply, session_key) in waiting {
             let line = "Your message is in line: I am busy with something else and answer when I am done.";
             self.post_text(&reply, line, &session_key, None);
         }
-        self.commit_any();
+        self.commit(Then::Nothing);
     }
 }
 

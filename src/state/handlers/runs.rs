@@ -99,9 +99,11 @@ impl State {
     fn run_not_stored(&mut self, run_id: &RunId, trouble: &str) {
         let Some(run) = self.runs.by_id.remove(run_id) else { return };
         for inbox_id in &run.inbox_ids {
-            // It is asked again after a while.
-            self.inbox.unask(*inbox_id);
-            self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
+            if self.inbox.waiting.contains_key(inbox_id) {
+                // It is asked again after a while.
+                self.inbox.unask(*inbox_id);
+                self.inbox.hold_until = Some(self.now.mono + INBOX_RETRY_PAUSE);
+            }
         }
         if let Some(key) = &run.key {
             self.keys.remove(key);

@@ -402,6 +402,7 @@ impl Outbox {
     pub(crate) fn remember(&mut self, mut delivery: Delivery) {
         let text = cut_encoded(&delivery.text(), RECEIPT_TEXT_BYTES_MAX).to_owned();
         delivery.parts = vec![Part::Text { text, entities: Vec::new() }];
+        (delivery.waiters, delivery.outcome) = (Vec::new(), None);
         self.over.push_back(delivery);
         if self.over.len() > RECEIPTS_MAX {
             self.over.pop_front();

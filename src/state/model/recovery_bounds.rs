@@ -50,7 +50,13 @@ const KINDS: [Kind; 10] = [
         bytes_max: RECORD_BYTES_MAX,
         all_bytes_max: ESCAPED * KEYS_BYTES_MAX,
         // Those that have not ended stay first.
-        rank: |_, json| number(json, "/outcome/endedTs").unwrap_or(u64::MAX),
+        rank: |_, json| {
+            number(json, "/outcome/endedTs").unwrap_or(if json.contains("\"outcome\"") {
+                0
+            } else {
+                u64::MAX
+            })
+        },
         // Those that expired are deleted with the next one that is begun.
         ..kind("idempotency keys", prefix::KEY, 2 * (KEYS_MAX + DIRECTIVE_KEYS_MAX))
     },
@@ -106,15 +112,18 @@ impl Kind {
     /// Takes out the slots of this kind that are too many or too large; returns how many those were.
     fn apply_bounds(&self, slots: &mut BTreeMap<String, String>) -> usize {
         let all = slots.iter().filter(|(name, json)| self.is(name, json));
-        let ranked = all.map(|(name, json)| {
-            let rank = (self.rank)(&name[self.prefix.len()..], json);
-            (Reverse(rank), name, name.len() + json.len())
-        });
-        let mut ranked: Vec<_> = ranked.filter(|(_, _, bytes)| *bytes <= self.bytes_max).collect();
-        ranked.sort_unstable();
+        let sized = all.map(|(name, json)| (name, json, name.len() + json.len()));
+        let mut fitting: Vec<_> = sized.filter(|(_, _, bytes)| *bytes <= self.bytes_max).collect();
+        let bytes_in_all: usize = fitting.iter().map(|(_, _, bytes)| bytes).sum();
+        // To rank a slot may mean to parse it: only where some of them have to go, and none that is too large.
+        if fitting.len() > self.count_max || bytes_in_all > self.all_bytes_max {
+            fitting.sort_by_cached_key(|(name, json, _)| {
+                (Reverse((self.rank)(&name[self.prefix.len()..], json)), *name)
+            });
+        }
         let mut kept = BTreeSet::new();
         let mut left = self.all_bytes_max;
-        for (_, name, bytes) in ranked.into_iter().take(self.count_max) {
+        for (name, _, bytes) in fitting.into_iter().take(self.count_max) {
             if bytes > left {
                 break;
             }

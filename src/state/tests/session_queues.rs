@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::harness::{Harness, message, settings};
 use super::{Bench, config};
 use crate::agent::RunStep;
 use crate::protocol::call::{RunId, Thinking};
@@ -252,6 +253,25 @@ fn the_daily_budget_refuses_with_the_time_to_wait() {
     bench.keep();
     bench.keep();
     assert_eq!(bench.answers().len(), 2, "directives cost nothing");
+}
+
+#[test]
+fn who_wrote_is_answered_before_a_heartbeat_that_is_due_in_the_same_turn() {
+    let mut with = settings();
+    with.heartbeat.every_minutes = 10;
+    let mut harness = Harness::with(with);
+    harness.say(message("1", "1", "1", "first"));
+    let run = harness.run();
+    harness.answer(&run, "done");
+    harness.deliveries();
+    harness.arrive(vec![message("2", "1", "1", "and now?")]);
+    let commands = harness.bench.take_store();
+    harness.bench.now.mono += Duration::from_secs(1_200);
+    harness.bench.now.wall_ms += 1_200_000;
+    harness.write(commands);
+    harness.keep();
+    let run = harness.run();
+    assert!(run.prompt.contains("and now?"), "{}", run.prompt);
 }
 
 #[test]
