@@ -53,7 +53,12 @@ pub(super) fn serve(
         Err(_) if shared.is_evicted.load(Ordering::Relaxed) => {
             return http::refuse(shared, &HttpRefusal::EVICTED);
         }
-        Err(Some(refusal)) => return http::refuse(shared, &refusal),
+        Err(Some(refusal)) => {
+            if refusal.status == HttpRefusal::TIMEOUT.status {
+                METRICS.refused_timeout.up();
+            }
+            return http::refuse(shared, &refusal);
+        }
         Err(None) => return,
     };
     if let Err(refusal) = origin_check::check(&head, context) {

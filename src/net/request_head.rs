@@ -5,7 +5,6 @@ use std::io;
 use std::time::Instant;
 
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
-use crate::metrics::METRICS;
 use crate::net::ConnShared;
 use crate::net::refusal::HttpRefusal;
 use crate::net::stream::read_until;
@@ -36,11 +35,7 @@ impl RequestHead {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    if bytes.is_empty() {
-                        return Err(None);
-                    }
-                    METRICS.refused_timeout.up();
-                    return Err(Some(HttpRefusal::TIMEOUT));
+                    return Err((!bytes.is_empty()).then_some(HttpRefusal::TIMEOUT));
                 }
                 Err(_) => return Err(None),
             };

@@ -4,7 +4,7 @@
 //! Where every slot is taken, whoever comes waits for one; if none comes free, a connection loses its slot
 //! that has had it for some time, or was silent for some. An honest client needs a few milliseconds for a
 //! handshake, so a burst of them passes through, and a flood of silent peers delays nobody for long. Knows
-//! nothing of what a slot is taken for; how many there are of each kind is for `Shares` to say.
+//! nothing of what a slot is taken for; how many handshakes there may be is for `Shares` to say.
 
 use std::collections::VecDeque;
 use std::net::Shutdown;

@@ -1,6 +1,7 @@
 //! The gateway's token: the one in force, the file from which a new one may come at any time, and when a wrong one
 //! is answered. Nothing outside of this module sees it, or hears more of it than its number.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub(super) struct Token {
     /// Clients must show a token. One that is there is never taken away again.
     pub(super) is_required: bool,
     current: Mutex<Current>,
+    /// When the file is looked at though nobody connects.
+    next_look: Mutex<Instant>,
     state: Port<NetEvent>,
     /// How often the file is looked at besides at each handshake, so that what an old token opened ends though
     /// nobody connects.
@@ -45,8 +48,9 @@ struct Current {
     number: u64,
     /// The file as it was when it was last read.
     seen: Option<Fingerprint>,
-    /// When the file is looked at though nobody connects.
-    next_look: Instant,
+    /// What state was last told of each thing that may be wrong: whoever shows wrong tokens makes us read the file
+    /// again, and state is not to hear of each time.
+    told: BTreeMap<WarningCode, Option<String>>,
 }
 
 /// What changes of a file when its content does.
@@ -90,9 +94,9 @@ impl Token {
         interval: Duration,
     ) -> Self {
         let is_required = secret.is_some();
-        let next_look = Instant::now() + interval;
-        let current = Mutex::new(Current { secret, number: 0, seen: None, next_look });
-        Self { file, is_required, current, state, interval }
+        let current = Mutex::new(Current { secret, number: 0, seen: None, told: BTreeMap::new() });
+        let next_look = Mutex::new(Instant::now() + interval);
+        Self { file, is_required, current, next_look, state, interval }
     }
 
     /// The number of the token in force if `given` is that token. Reads the file first if it has changed.
@@ -107,16 +111,15 @@ impl Token {
 
     /// How long it is until the file is looked at, if there is one.
     pub(super) fn until_next_look(&self) -> Option<Duration> {
-        let next = self.file.as_ref().map(|_| lock(&self.current).next_look);
-        next.map(|next| next.saturating_duration_since(Instant::now()))
+        self.file.as_ref().map(|_| lock(&self.next_look).saturating_duration_since(Instant::now()))
     }
 
-    /// Reads the file if it is time to look at it and it has changed.
+    /// Reads the file if it is time to look at it and it has changed. Until then this waits for nobody who reads it.
     pub(super) fn look_when_due(&self) {
-        let (mut current, now) = (lock(&self.current), Instant::now());
-        if current.next_look <= now {
-            current.next_look = now + self.interval;
-            self.read_if_changed(&mut current);
+        let now = Instant::now();
+        if self.file.is_some() && *lock(&self.next_look) <= now {
+            *lock(&self.next_look) = now + self.interval;
+            self.read_if_changed(&mut lock(&self.current));
         }
     }
 
@@ -134,13 +137,13 @@ impl Token {
         current.seen = before.filter(|seen| is_whole && seen.is_settled());
         match read {
             Ok((secret, readable_by_others)) => {
-                self.warn(WarningCode::TokenReadable, readable_by_others);
-                self.warn(WarningCode::TokenFile, None);
+                self.warn(WarningCode::TokenReadable, readable_by_others, current);
+                self.warn(WarningCode::TokenFile, None, current);
                 self.accept(secret, current);
             }
             Err(trouble) => {
                 let message = format!("{trouble}; the last good token stays in force until that is mended");
-                self.warn(WarningCode::TokenFile, Some(message));
+                self.warn(WarningCode::TokenFile, Some(message), current);
             }
         }
     }
@@ -152,15 +155,18 @@ impl Token {
         log::info!(
             "the token file has another token: it counts from now on, and what the old one opened ends"
         );
-        self.warn(WarningCode::ShortToken, short_token(&secret).map(|warning| warning.message));
+        self.warn(WarningCode::ShortToken, short_token(&secret).map(|warning| warning.message), current);
         current.secret = Some(secret);
         current.number += 1;
         let _ = self.state.send(NetEvent::TokenChanged(current.number));
     }
 
-    /// Tells state what is wrong, or that nothing is any more. State passes over what it knows.
-    fn warn(&self, code: WarningCode, message: Option<String>) {
-        let _ = self.state.send(NetEvent::Warning(code, message));
+    /// Tells state what is wrong, or that nothing is, unless it was told just that.
+    fn warn(&self, code: WarningCode, message: Option<String>, current: &mut Current) {
+        if current.told.get(&code) != Some(&message) {
+            current.told.insert(code, message.clone());
+            let _ = self.state.send(NetEvent::Warning(code, message));
+        }
     }
 }
 
@@ -233,5 +239,28 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         lock(&self.refusals.turns).waiting -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crossbeam_channel::unbounded;
+
+    use super::Token;
+    use crate::config::secret::Secret;
+    use crate::net::NetEvent;
+    use crate::port::Port;
+    use crate::protocol::warning::WarningCode;
+
+    #[test]
+    fn state_hears_once_that_the_file_is_gone_however_often_a_token_is_shown() {
+        let (to_state, events) = unbounded();
+        let (file, state) = ("/nowhere/token".into(), Port::new(to_state, |event| event));
+        let token = Token::new(Some(Secret::new("good")), Some(file), state, Duration::from_secs(30));
+        assert_eq!((token.check("bad"), token.check("good"), token.check("bad")), (None, Some(0), None));
+        let heard: Vec<NetEvent> = events.try_iter().collect();
+        assert!(matches!(heard[..], [NetEvent::Warning(WarningCode::TokenFile, Some(_))]), "{}", heard.len());
     }
 }

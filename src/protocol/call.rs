@@ -1,6 +1,7 @@
-//! What requests ask with: the parameters of each method that has several, and the words that they share.
+//! What requests ask with: the parameters of the methods, but for those that require a single one, and the words
+//! that they share.
 //!
-//! Plain data. How it comes out of a request is for `parse`, which members it may have for the schemas.
+//! Plain data. How it comes out of a request is for `method`, which members it may have for the schemas.
 
 use std::sync::Arc;
 

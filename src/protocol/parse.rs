@@ -33,7 +33,7 @@ pub(crate) fn parse_params(
     let (built, is_cut) = if method.has_side_effects() {
         sketch(params.get())?
     } else {
-        // Unknown members are ignored: nothing is built of them, and of the known ones, which are short texts and
+        // Unknown members are ignored: nothing is kept of them, and of the known ones, which are short texts and
         // numbers, no more than it takes to refuse others.
         let found = members_of(params.get(), method.members())?.unwrap_or_default();
         (outline_members(method.members(), &found)?, false)

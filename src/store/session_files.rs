@@ -272,25 +272,28 @@ impl SessionFiles {
         if self.unsynced.is_empty() && !self.is_removal_unsynced {
             return Ok(None);
         }
-        let mut failed = None;
-        for (key, has_failed) in &mut self.unsynced {
-            let synced = sync_file(&self.layout.session(key), *has_failed);
-            *has_failed = synced.is_err();
-            failed = failed.or(synced.err());
+        let mut failed = BTreeMap::new();
+        for (key, is_doubtful) in &mut self.unsynced {
+            if let Err(error) = sync_file(&self.layout.session(key), is_doubtful) {
+                failed.insert(key.clone(), error);
+            }
         }
         disk::sync_folder(&self.layout.sessions())?;
-        self.unsynced.retain(|_, has_failed| *has_failed);
+        self.unsynced.retain(|key, _| failed.contains_key(key));
         self.is_removal_unsynced = false;
-        Ok(failed)
+        Ok(failed.into_values().next())
     }
 }
 
-fn sync_file(path: &Path, has_failed: bool) -> io::Result<()> {
-    match disk::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Ok(file) if has_failed => disk::replace(path, file).map(drop),
-        file => disk::sync(&file?),
-    }
+/// Makes a file durable; one of which a sync has failed is doubtful, and written anew.
+fn sync_file(path: &Path, is_doubtful: &mut bool) -> io::Result<()> {
+    let file = match disk::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let synced = if *is_doubtful { disk::replace(path, file).map(drop) } else { disk::sync(&file) };
+    *is_doubtful = synced.is_err();
+    synced
 }
 
 /// Something that is still to be written to a session's file.
@@ -364,8 +367,12 @@ impl UnappliedWrites {
                 records += 1;
                 bytes += record.len();
             }
+            // A start may find many more than there may be.
+            if records >= share * UNAPPLIED_RECORDS_MAX || bytes >= share * UNAPPLIED_BYTES_MAX {
+                return false;
+            }
         }
-        records < share * UNAPPLIED_RECORDS_MAX && bytes < share * UNAPPLIED_BYTES_MAX
+        true
     }
 
     /// Sessions whose files lack something.

@@ -101,8 +101,8 @@ impl Client {
         self.push(Piece::frame(frame, hold), BACKLOG_BYTES_MAX, usize::MAX)
     }
 
-    /// Queues an event if it is meant for this client. With `room` it may be left out, and is if it
-    /// would take more. `false` if the backlog is too large for it and it may not be left out.
+    /// Queues an event if it is meant for this client. With `room` it may be left out, and is if it takes
+    /// more by itself; the block that it goes into may grow by more, or not at all. `false` if the backlog is too large for it and it may not be left out.
     pub(super) fn push_event(&mut self, body: &EventBody, room: Option<usize>) -> bool {
         if !self.subscriptions.is_some_and(|wanted| wanted.has(body.kind)) || self.is_closing() {
             return true;
@@ -120,7 +120,7 @@ impl Client {
         room.is_some()
     }
 
-    /// Whether a piece fits into so many bytes of backlog, and into so much more memory.
+    /// Queues a piece if it fits into so many bytes of backlog and takes no more memory than `room` by itself.
     fn push(&mut self, piece: Piece, backlog_max: usize, room: usize) -> bool {
         if self.is_closing() {
             return true;
