@@ -1,7 +1,5 @@
 //! The content of a message: text, files that can be fetched, and what cannot be given to the agent. Pure.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -28,10 +26,15 @@ pub(super) struct Body {
     location: Option<Location>,
     venue: Option<Venue>,
     contact: Option<Contact>,
-    /// All other members, with what cannot be given to the agent among them.
-    #[serde(flatten)]
-    #[expect(clippy::zero_sized_map_values, reason = "serde flattens into maps only")]
-    others: BTreeMap<String, IgnoredAny>,
+    sticker: Option<IgnoredAny>,
+    video_note: Option<IgnoredAny>,
+    poll: Option<IgnoredAny>,
+    dice: Option<IgnoredAny>,
+    game: Option<IgnoredAny>,
+    story: Option<IgnoredAny>,
+    invoice: Option<IgnoredAny>,
+    paid_media: Option<IgnoredAny>,
+    checklist: Option<IgnoredAny>,
 }
 
 /// The content as state takes it.
@@ -64,12 +67,8 @@ pub(super) fn extract(body: &Body, media_bytes_max: u64) -> Content {
         // Telegram sends an animation as a document, too.
         take("an animation", file, MediaKind::Video, "video/mp4");
     } else if let Some(file) = &body.document {
-        take(
-            "a file",
-            file,
-            sniff::kind(file.mime_type.as_deref().unwrap_or_default()),
-            "application/octet-stream",
-        );
+        let kind = sniff::kind(file.mime_type.as_deref().unwrap_or_default());
+        take("a file", file, kind, sniff::UNKNOWN);
     }
     let rest = [
         ("a piece of music", &body.audio, MediaKind::Audio, "audio/mpeg"),
@@ -89,17 +88,17 @@ pub(super) fn extract(body: &Body, media_bytes_max: u64) -> Content {
 
 fn unsupported(body: &Body) -> Option<&'static str> {
     let kinds = [
-        ("sticker", "a sticker"),
-        ("video_note", "a video note"),
-        ("poll", "a poll"),
-        ("dice", "a die"),
-        ("game", "a game"),
-        ("story", "a story"),
-        ("invoice", "an invoice"),
-        ("paid_media", "paid media"),
-        ("checklist", "a checklist"),
+        (&body.sticker, "a sticker"),
+        (&body.video_note, "a video note"),
+        (&body.poll, "a poll"),
+        (&body.dice, "a die"),
+        (&body.game, "a game"),
+        (&body.story, "a story"),
+        (&body.invoice, "an invoice"),
+        (&body.paid_media, "paid media"),
+        (&body.checklist, "a checklist"),
     ];
-    kinds.into_iter().find_map(|(member, name)| body.others.contains_key(member).then_some(name))
+    kinds.into_iter().find_map(|(member, name)| member.is_some().then_some(name))
 }
 
 /// The text of a message, or what can be said in words of its content, and what that is.

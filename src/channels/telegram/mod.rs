@@ -2,7 +2,8 @@
 //! and off, and passes commands to them. Never blocks on the network; its threads do.
 //!
 //! `tg-poll` receives, `tg-send` sends texts, `tg-files` moves files. They live while the channel
-//! is switched on. What they still say after that is heard by nobody, except for outcomes of attempts.
+//! is switched on. What they still say after that is heard by nobody, except for outcomes of attempts
+//! and answers to fetches.
 
 use std::collections::BTreeMap;
 use std::io;

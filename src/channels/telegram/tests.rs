@@ -268,7 +268,10 @@ fn switched_off_means_nothing_more_comes() {
     rig.deliver(1, "5");
     let (id, outcome) = rig.outcome();
     assert!(id == 1 && matches!(outcome, AttemptOutcome::NotSent { .. }), "{outcome:?}");
+    rig.until_state("off");
     rig.switch(true);
+    // What it was before it was switched off is over.
+    rig.until_state("connecting");
     rig.greet();
     rig.call("getUpdates").ok(json!([update(1)]));
     assert_eq!(keys(&rig.batch()), ["42/1"]);

@@ -1,4 +1,5 @@
-//! What a file is, by its first bytes: names and senders' claims are not to be trusted. Pure.
+//! What a file is, by its first bytes: names and senders' claims are not to be trusted. Pure,
+//! but for the reading of those bytes.
 
 use std::io::{self, Read};
 
